@@ -1,0 +1,110 @@
+//! What a client is: the part of `type` in an identify that the gateway knows.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The types that a key may be valid for and that an event may come from or go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientType {
+    /// A bot: reports servers, receives the global guild count.
+    Bot,
+    /// A website.
+    Website,
+    /// A service, over a socket or over HTTP.
+    Service,
+}
+
+impl ClientType {
+    /// Every type, in the order in which tables and metrics list them.
+    pub const ALL: [Self; 3] = [Self::Bot, Self::Website, Self::Service];
+
+    /// The name on the wire and in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bot => "bot",
+            Self::Website => "website",
+            Self::Service => "service",
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for ClientType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The string names no [`ClientType`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such client type")]
+pub struct UnknownClientType;
+
+impl FromStr for ClientType {
+    type Err = UnknownClientType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or(UnknownClientType)
+    }
+}
+
+/// A set of client types, as small as a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientTypes(u8);
+
+impl ClientTypes {
+    /// No type at all.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `kind` is in the set.
+    pub const fn contains(self, kind: ClientType) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
+    /// Whether the set is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl From<ClientType> for ClientTypes {
+    fn from(kind: ClientType) -> Self {
+        Self(kind.bit())
+    }
+}
+
+impl FromIterator<ClientType> for ClientTypes {
+    fn from_iter<I: IntoIterator<Item = ClientType>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |set, kind| set | kind.bit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_strangers_are_refused() {
+        for kind in ClientType::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert_eq!("Bot".parse::<ClientType>(), Err(UnknownClientType));
+        assert_eq!("".parse::<ClientType>(), Err(UnknownClientType));
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let set: ClientTypes = [ClientType::Bot, ClientType::Service].into_iter().collect();
+        assert!(set.contains(ClientType::Bot) && set.contains(ClientType::Service));
+        assert!(!set.contains(ClientType::Website));
+        assert!(ClientTypes::NONE.is_empty());
+    }
+}
