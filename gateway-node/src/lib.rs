@@ -1,3 +1,4 @@
 //! The node.
 
+pub mod cli;
 pub mod logging;

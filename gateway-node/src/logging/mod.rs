@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 pub use self::text::{PEER_TEXT_BYTES, quote};
-pub(crate) use self::text::{escape, escape_json, starts_of};
+pub(crate) use self::text::{escape, escape_json};
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]

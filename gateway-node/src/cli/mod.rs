@@ -1,0 +1,4 @@
+//! Temporary: the command line's other half declares these.
+
+pub mod healthcheck;
+mod http_client;
