@@ -3,3 +3,4 @@
 pub mod connect;
 pub mod healthcheck;
 mod http_client;
+pub mod publish;
