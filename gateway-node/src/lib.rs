@@ -1,1 +1,3 @@
-//! Placeholder of the first commit.
+//! The node of Utilbot Gateway, as a library under a thin binary.
+
+pub mod config;
