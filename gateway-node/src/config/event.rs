@@ -1,6 +1,6 @@
 //! The application events that the operator names.
 
-use std::path::PathBuf;
+use std::{error::Error, path::PathBuf};
 
 use shared::{
     client_type::ClientType,
@@ -23,6 +23,23 @@ section! {
         deliver: Deliver = Deliver::All;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
+    }
+}
+
+impl EventSettings {
+    /// The definition, its schema read.
+    pub(super) fn definition(&self) -> Result<EventDefinition, Box<dyn Error>> {
+        let schema = match &self.schema {
+            Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
+            None => None,
+        };
+        Ok(EventDefinition {
+            name: self.name.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            deliver: self.deliver.clone(),
+            schema,
+        })
     }
 }
 

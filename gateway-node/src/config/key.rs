@@ -1,7 +1,10 @@
 //! The keys that clients present.
 
-use serde::{Deserialize, Deserializer, Serialize};
-use shared::client_type::ClientType;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use shared::{
+    client_type::ClientType,
+    key::{SecretHash, validate_secret},
+};
 
 use super::{
     application::DEFAULT_APPLICATION,
@@ -61,10 +64,22 @@ impl<'de> Deserialize<'de> for KeyTypes {
 
 setting! { KeyTypes: List, "bot, website, service or a list of them"; }
 
-/// The SHA-256 of a secret, in the text of the configuration: 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HashText(pub String);
+/// The hash of a secret as the configuration writes it: 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashText(pub SecretHash);
+
+impl Serialize for HashText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HashText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(D::Error::custom)
+    }
+}
 
 impl Setting for HashText {
     const KIND: Kind = Kind::Text;
@@ -81,7 +96,7 @@ section! {
         /// The secret, 32 or more printable ASCII characters without a dot. Either this or `hash`.
         secret: Option<Secret> = None, check is_secret, expect "32 or more printable ASCII characters without a dot";
         /// The lower-case hexadecimal SHA-256 of the secret. Either this or `secret`.
-        hash: Option<HashText> = None, check is_hash;
+        hash: Option<HashText> = None;
         /// The client types that the key is valid for: `bot`, `website`, `service`, or a list of them.
         #[serde(rename = "type")]
         types: KeyTypes, check has_a_type;
@@ -105,6 +120,17 @@ impl KeySettings {
             ..Self::default()
         }
     }
+
+    /// The hash that a presented secret is compared with: the configured one, or that of the configured secret. None
+    /// only for a key that was not loaded, since loading demands one of them.
+    pub fn secret_hash(&self) -> Option<SecretHash> {
+        let configured = self.hash.map(|HashText(hash)| hash);
+        configured.or_else(|| {
+            self.secret
+                .as_ref()
+                .map(|secret| SecretHash::of(secret.expose()))
+        })
+    }
 }
 
 /// Whether `id` can stand before the dot of a key.
@@ -117,26 +143,9 @@ pub(crate) fn is_key_id(id: &str) -> bool {
     reason = "the shape that every check of a setting has"
 )]
 fn is_secret(secret: &Option<Secret>) -> bool {
-    secret.as_ref().is_none_or(|secret| {
-        let text = secret.expose();
-        text.len() >= 32
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b' '..=b'~') && byte != b'.')
-    })
-}
-
-#[allow(
-    clippy::ref_option,
-    reason = "the shape that every check of a setting has"
-)]
-fn is_hash(hash: &Option<HashText>) -> bool {
-    hash.as_ref().is_none_or(|HashText(text)| {
-        text.len() == 64
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    secret
+        .as_ref()
+        .is_none_or(|secret| validate_secret(secret.expose()).is_ok())
 }
 
 fn has_a_type(types: &KeyTypes) -> bool {

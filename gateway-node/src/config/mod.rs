@@ -4,16 +4,23 @@
 //! three lists. Nothing here opens a socket or reads the process's environment: the caller hands that in.
 
 mod application;
+mod check;
+mod contradiction;
+mod error;
 mod event;
 mod key;
+mod layer;
+mod print;
 mod secret;
 mod sections;
 mod setting;
 mod settings;
+mod sources;
 mod timestamp;
 mod words;
 
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION};
+pub use error::ConfigError;
 pub use event::{EventSettings, development_events};
 pub use key::{HashText, KeySettings, KeyTypes, Permission};
 pub use secret::{REDACTED, Secret};
@@ -25,4 +32,8 @@ pub use sections::{
 };
 pub use setting::SettingDoc;
 pub use settings::{Settings, reference};
+pub use sources::Sources;
 pub use timestamp::{NotATimestamp, Timestamp};
+
+#[cfg(test)]
+mod tests;

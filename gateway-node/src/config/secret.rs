@@ -45,6 +45,8 @@ impl Setting for Secret {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
     use super::*;
 
     #[test]

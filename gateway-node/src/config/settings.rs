@@ -1,12 +1,23 @@
 //! All settings of a node.
 
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use serde::{Deserialize, Serialize};
+use shared::routing::EventDefinition;
 
 use super::{
     AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings,
     DEFAULT_APPLICATION, DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings,
     LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
-    SettingDoc, TestSettings, V1Settings, setting::Section,
+    SettingDoc, TestSettings, V1Settings,
+    check::{Origins, normal},
+    error::{ConfigError, shown},
+    event::development_events,
+    setting::Section,
+    sources::Sources,
 };
 
 /// States every section once: its field, its type, and its part of the reference.
@@ -21,6 +32,12 @@ macro_rules! settings {
         pub struct Settings {
             $($(#[doc = $doc])+ pub $section: $type,)+
             $($(#[doc = $list_doc])+ pub $list: Vec<$entry>,)+
+            /// Where the values come from, for the errors of whoever uses them.
+            #[serde(skip)]
+            pub(super) origins: Origins,
+            /// What to read again on a reload.
+            #[serde(skip)]
+            pub(super) sources: Arc<Sources>,
         }
 
         /// Every setting, in the order in which `print-config` prints them.
@@ -88,6 +105,105 @@ impl Settings {
             .public
             .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
     }
+
+    /// The definitions of the application events, their schemas read; those of development mode where it is on and the
+    /// operator configured none.
+    ///
+    /// # Errors
+    ///
+    /// A schema that cannot be read or is no JSON. Whether it is a JSON Schema shows when the table is built.
+    pub fn event_definitions(&self) -> Result<Vec<EventDefinition>, ConfigError> {
+        if self.events.is_empty() && self.development() {
+            return Ok(development_events());
+        }
+        let read = |(index, event): (usize, &EventSettings)| {
+            event.definition().map_err(|cause| {
+                let expected = format!("a readable file with a JSON Schema ({cause})");
+                self.problem(&format!("events[{index}].schema"), expected)
+            })
+        };
+        self.events.iter().enumerate().map(read).collect()
+    }
+
+    /// Reads the file, the environment and the flags again that these settings came from. The environment and the flags
+    /// are those of the start; the file may have changed.
+    ///
+    /// # Errors
+    ///
+    /// The first problem; these settings then stay as they are.
+    pub fn reload(&self) -> Result<Self, ConfigError> {
+        self.sources.load()
+    }
+
+    /// A problem that shows only when the value of `key` is used, with that value and its origin. `expected` ends the
+    /// line.
+    pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
+        let root = serde_json::to_value(self).unwrap_or_default();
+        let value =
+            key.split(['.', '['])
+                .try_fold(&root, |value, part| match part.strip_suffix(']') {
+                    Some(index) => value.get(index.parse::<usize>().ok()?),
+                    None => value.get(part),
+                });
+        let value = value.filter(|value| !value.is_null());
+        let value = value.map(|value| shown(&normal(key), value, &reference()));
+        ConfigError::new(key, value, self.origins.of(key), expected)
+    }
+
+    /// A problem that several keys have with each other, told of the first one that somebody set.
+    pub(super) fn problem_of(&self, keys: &[&str], expected: impl Into<String>) -> ConfigError {
+        let set = keys.iter().find(|key| self.origins.is_set(key));
+        self.problem(set.or(keys.first()).unwrap_or(&""), expected)
+    }
+
+    /// Milliseconds that the log must keep an entry for every session to resume that may.
+    pub(super) fn resumable_ms(&self) -> u64 {
+        let heartbeats = self.discord.heartbeat_interval_ms.saturating_mul(2);
+        self.session.resume_window_ms.saturating_add(heartbeats)
+    }
+
+    /// Fills in what depends on other values: paths relative to `file`, the default application, the log's age.
+    pub(super) fn complete(&mut self, file: Option<&Path>) {
+        let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        let tls = &mut self.server.tls;
+        let paths = [
+            (&mut tls.certificate, "server.tls.certificate"),
+            (&mut tls.key, "server.tls.key"),
+        ];
+        for (path, key) in paths {
+            // What the environment names is relative to where the node runs.
+            let from_file = !self.origins.of(key).starts_with("environment ");
+            absolute(path, if from_file { folder } else { Path::new("") });
+        }
+        for event in &mut self.events {
+            absolute(&mut event.schema, folder);
+        }
+        let used = self.keys.is_empty()
+            || self
+                .keys
+                .iter()
+                .any(|key| key.application == DEFAULT_APPLICATION);
+        if used
+            && !self
+                .applications
+                .iter()
+                .any(|application| application.id == DEFAULT_APPLICATION)
+        {
+            self.applications
+                .push(ApplicationSettings::from(DEFAULT_APPLICATION));
+        }
+        if !self.origins.is_set("cluster.log_age_ms") {
+            self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());
+        }
+    }
+}
+
+/// Makes `path` absolute, a relative one from `folder`, so that it means the same wherever the settings are printed.
+fn absolute(path: &mut Option<PathBuf>, folder: &Path) {
+    if let Some(path) = path {
+        let joined = folder.join(&*path);
+        *path = std::path::absolute(&joined).unwrap_or(joined);
+    }
 }
 
 impl Default for Settings {
@@ -111,6 +227,8 @@ impl Default for Settings {
             applications: vec![ApplicationSettings::from(DEFAULT_APPLICATION)],
             keys: Vec::new(),
             events: Vec::new(),
+            origins: Origins::default(),
+            sources: Arc::default(),
         }
     }
 }

@@ -92,6 +92,8 @@ setting! { Timestamp: Text, "a time such as \"2027-01-31T12:00:00Z\""; }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
     use super::*;
 
     #[test]

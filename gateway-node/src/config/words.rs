@@ -34,9 +34,18 @@ pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     })
 }
 
-/// Whether `env_logger` understands `filter`.
-pub(super) fn is_log_filter<T: MaybeText + ?Sized>(filter: &T) -> bool {
-    filter.all(|filter| env_filter::Builder::new().try_parse(filter).is_ok())
+/// Whether `filter` is a filter of `env_logger` that says what it logs: each part is a level or `module=level`.
+///
+/// `env_logger` reads a lone word that is no level as a module, so a mistyped level would silence everything else.
+pub(super) fn is_log_filter(filter: &str) -> bool {
+    let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
+    let (directives, _) = filter.split_once('/').unwrap_or((filter, ""));
+    directives
+        .split(',')
+        .all(|part| match part.split_once('=') {
+            Some((module, level)) => !module.trim().is_empty() && is_level(level),
+            None => is_level(part),
+        })
 }
 
 /// A text, or one that may be missing.
