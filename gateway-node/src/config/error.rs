@@ -82,7 +82,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// At most [`SHOWN_BYTES`] of `text`, with a mark where something is missing.
-fn cut(mut text: String) -> String {
+pub(super) fn cut(mut text: String) -> String {
     if text.len() > SHOWN_BYTES {
         text.truncate(boundary(&text, SHOWN_BYTES));
         text.push('…');

@@ -4,10 +4,10 @@ use std::{error::Error, path::PathBuf};
 
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, EventDefinition, ReceiverType},
+    routing::{Deliver, EventDefinition, ReceiverType, TableError},
 };
 
-use super::setting::section;
+use super::{error::cut, setting::section};
 
 section! {
     /// One `[[events]]`: who may send it and who receives it.
@@ -61,6 +61,33 @@ pub fn development_events() -> Vec<EventDefinition> {
             schema: None,
         },
     ]
+}
+
+/// The event, the field of its entry and what was expected there, for a table that cannot be built.
+pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
+    match error {
+        TableError::Duplicate { event } => (event, "name", "names that differ".to_owned()),
+        TableError::Reserved { event } => (
+            event,
+            "name",
+            "a name that the protocol does not use itself".to_owned(),
+        ),
+        TableError::Pointer { event, .. } => (
+            event,
+            "deliver",
+            "a JSON Pointer such as \"/guildId\"".to_owned(),
+        ),
+        TableError::Schema { event, source } => {
+            let cause = cut(source.to_string());
+            (
+                event,
+                "schema",
+                format!("a file with a JSON Schema that refers to no other document ({cause})"),
+            )
+        }
+        // Loading refuses what is empty, so that this is for rules that come later.
+        other => ("", "name", format!("events that make a table ({other})")),
+    }
 }
 
 fn is_event_name(name: &str) -> bool {

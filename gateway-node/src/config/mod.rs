@@ -22,6 +22,7 @@ mod words;
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION};
 pub use error::ConfigError;
 pub use event::{EventSettings, development_events};
+pub(crate) use key::is_key_id;
 pub use key::{HashText, KeySettings, KeyTypes, Permission};
 pub use secret::{REDACTED, Secret};
 pub use sections::{
@@ -34,6 +35,7 @@ pub use setting::SettingDoc;
 pub use settings::{Settings, reference};
 pub use sources::Sources;
 pub use timestamp::{NotATimestamp, Timestamp};
+pub(crate) use words::is_application_id;
 
 #[cfg(test)]
 mod tests;

@@ -53,8 +53,8 @@ section! {
         public_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
         /// Connections that the kernel holds until they are accepted.
         backlog: u32 = 4096, from 1, to 2_147_483_647;
-        /// Networks of the proxies whose `Forwarded` and `X-Forwarded-For` are believed. They count against no limit
-        /// of an address.
+        /// Networks of the proxies that are believed when they name a client's address. They count against no limit of
+        /// an address.
         trusted_proxies: Vec<IpNet> = Vec::new();
         /// Values of `Origin` that may open a WebSocket; empty allows any.
         allowed_origins: Vec<String> = Vec::new();
@@ -81,6 +81,14 @@ section! {
         /// The node's name in the cluster, in logs and in answers. Without one it is `node-` and six random
         /// hexadecimal digits, made at start.
         name: Option<String> = None, check is_name, expect "1 to 64 of A-Z a-z 0-9 . _ -";
+    }
+}
+
+impl NodeSettings {
+    /// The configured name, or one made of `random`.
+    pub fn name_or(&self, random: [u8; 3]) -> String {
+        let made = || format!("node-{}", hex::encode(random));
+        self.name.clone().unwrap_or_else(made)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared::routing::EventDefinition;
+use shared::routing::{EventDefinition, EventTable};
 
 use super::{
     AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings,
@@ -15,7 +15,7 @@ use super::{
     SettingDoc, TestSettings, V1Settings,
     check::{Origins, normal},
     error::{ConfigError, shown},
-    event::development_events,
+    event::{self, development_events},
     setting::Section,
     sources::Sources,
 };
@@ -123,6 +123,22 @@ impl Settings {
             })
         };
         self.events.iter().enumerate().map(read).collect()
+    }
+
+    /// The table of the application events, their schemas read and compiled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::event_definitions`], and the first definition that makes no rule.
+    pub fn event_table(&self) -> Result<EventTable, ConfigError> {
+        EventTable::build(self.event_definitions()?).map_err(|error| {
+            let (event, field, expected) = event::explain(&error);
+            let index = self.events.iter().position(|known| known.name == event);
+            let key = index.map_or("events".to_owned(), |index| {
+                format!("events[{index}].{field}")
+            });
+            self.problem(&key, expected)
+        })
     }
 
     /// Reads the file, the environment and the flags again that these settings came from. The environment and the flags

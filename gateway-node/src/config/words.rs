@@ -11,13 +11,11 @@ pub(super) fn is_name<T: MaybeText + ?Sized>(text: &T) -> bool {
 }
 
 /// Whether `text` is 1 to 64 of `a-z 0-9 _ -`, as an application's id.
-pub(super) fn is_application_id<T: MaybeText + ?Sized>(text: &T) -> bool {
-    text.all(|text| {
-        (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
-            })
-    })
+pub(crate) fn is_application_id(text: &str) -> bool {
+    let allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+    };
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// Whether `text` is a WebSocket URL with a host; none given is fine too.

@@ -27,6 +27,18 @@ fn nothing_given_is_the_documented_defaults_in_development_mode() {
 }
 
 #[test]
+fn a_node_without_a_name_is_given_one() {
+    assert_eq!(
+        Settings::default().node.name_or([0, 0xab, 1]),
+        "node-00ab01"
+    );
+    assert_eq!(
+        file("node.name = 'one'").unwrap().node.name_or([0; 3]),
+        "one"
+    );
+}
+
+#[test]
 fn every_default_is_the_one_that_the_reference_tells() {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
     for doc in reference()
@@ -316,6 +328,38 @@ fn schemas_and_certificates_are_found_beside_the_file() {
         settings.event_definitions().unwrap()[0].schema,
         Some(serde_json::json!({"type": "object"}))
     );
+}
+
+#[test]
+fn an_event_that_makes_no_rule_is_named_with_its_entry() {
+    let events = |fields: &str| {
+        let ok = "[[events]]\nname = 'ok'\nfrom = ['bot']\nto = ['bot']\n";
+        let settings = file(&format!(
+            "{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}"
+        ))
+        .unwrap();
+        settings.event_table().map(|_| ()).unwrap_err()
+    };
+    let error = events("name = 'identify'");
+    assert_eq!(
+        (error.key.as_str(), error.expected.as_str()),
+        (
+            "events[1].name",
+            "a name that the protocol does not use itself"
+        )
+    );
+    let error = events("name = 'a'\ndeliver = { guild = 'guildId' }");
+    assert_eq!(
+        (error.key.as_str(), error.value.as_deref()),
+        ("events[1].deliver", Some("{\"guild\":\"guildId\"}"))
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("a.json");
+    std::fs::write(&schema, "{\"type\": \"strange\\nthing\"}").unwrap();
+    let error = events(&format!("name = 'a'\nschema = '{}'", schema.display()));
+    assert_eq!(error.key, "events[1].schema");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
 }
 
 #[test]
