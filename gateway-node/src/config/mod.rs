@@ -1,6 +1,6 @@
 //! The node's configuration: what can be set, where it comes from, and the one line that says what is wrong with it.
 //!
-//! Every setting is stated once, with its type, default, meaning and rules, in [`sections`] and in the files of the
+//! Every setting is stated once, with its type, default, meaning and rules, in `sections.rs` and in the files of the
 //! three lists. Nothing here opens a socket or reads the process's environment: the caller hands that in.
 
 mod application;
