@@ -1,1 +1,3 @@
-//! Placeholder of the first commit.
+//! The node.
+
+pub mod logging;
