@@ -94,3 +94,124 @@ fn after(input: &[u8], count: u64) -> &[u8] {
         .and_then(|count| input.get(count..))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use flate2::{read::ZlibDecoder, write::ZlibEncoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 65_536;
+
+    fn bomb(bytes: usize) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![b'a'; bytes]).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_deflated_is_one_zlib_stream_of_the_default_level() {
+        let stream = deflate(br#"{"op":11}"#);
+        assert_eq!(stream[..2], [0x78, 0x9c]);
+        let mut text = String::new();
+        ZlibDecoder::new(&*stream)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, r#"{"op":11}"#);
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_packet_too() {
+        assert_eq!(inflate(&deflate(b""), 0), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let stream = bomb(1000);
+        assert_eq!(inflate(&stream, 1000), Ok(vec![b'a'; 1000]));
+        assert_eq!(inflate(&stream, 999), Err(InflateError::TooBig));
+        assert_eq!(inflate(&stream, 0), Err(InflateError::TooBig));
+        assert_eq!(inflate(&stream, usize::MAX), Ok(vec![b'a'; 1000]));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_limit() {
+        let bomb = bomb(64 << 20);
+        assert!(bomb.len() < 100_000);
+        assert_eq!(inflate(&bomb, LIMIT), Err(InflateError::TooBig));
+        // Cut short it is refused for its size as well, so it was not read to its end.
+        assert_eq!(
+            inflate(&bomb[..bomb.len() / 2], LIMIT),
+            Err(InflateError::TooBig)
+        );
+    }
+
+    #[test]
+    fn no_more_than_the_limit_and_a_byte_is_allocated() {
+        for size in [0, 1, 255, 256, 257, 5000, LIMIT] {
+            let output = inflate(&bomb(size), LIMIT).unwrap();
+            assert_eq!(output.len(), size);
+            assert!(output.capacity() <= LIMIT + 1, "{}", output.capacity());
+        }
+    }
+
+    #[test]
+    fn a_stream_is_whole_and_alone() {
+        let stream = deflate(b"some text, some text, some text");
+        for end in 0..stream.len() {
+            assert_eq!(
+                inflate(&stream[..end], LIMIT),
+                Err(InflateError::Malformed),
+                "cut at {end}"
+            );
+        }
+        let twice = [&stream[..], &stream[..]].concat();
+        assert_eq!(inflate(&twice, LIMIT), Err(InflateError::Malformed));
+        let mut broken = stream.to_vec();
+        *broken.last_mut().unwrap() ^= 1;
+        assert_eq!(inflate(&broken, LIMIT), Err(InflateError::Malformed));
+        assert!(inflate(&stream, LIMIT).is_ok(), "reused after every error");
+    }
+
+    #[test]
+    fn other_formats_are_malformed() {
+        let with_dictionary = [0x78, 0xbb, 0, 0, 0, 1, 3, 0];
+        let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0];
+        for stream in [&with_dictionary[..], &gzip, b"{\"op\":10}", b"", &[0x78]] {
+            assert_eq!(inflate(stream, LIMIT), Err(InflateError::Malformed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_packet_survives_the_round_trip(input in prop::collection::vec(any::<u8>(), 0..20_000)) {
+            let stream = deflate(&input);
+            prop_assert_eq!(inflate(&stream, input.len()), Ok(input));
+        }
+
+        #[test]
+        fn a_repetitive_packet_survives_it_too(
+            part in prop::collection::vec(any::<u8>(), 1..20),
+            times in 0_usize..5000,
+        ) {
+            let input = part.repeat(times);
+            prop_assert_eq!(inflate(&deflate(&input), input.len()), Ok(input));
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_never_a_panic(
+            mut garbage in prop::collection::vec(any::<u8>(), 0..500),
+            limit in 0_usize..1000,
+        ) {
+            let _ = inflate(&garbage, limit);
+            // With a valid head the decoder gets further.
+            garbage.splice(0..0, [0x78, 0x9c]);
+            if let Ok(output) = inflate(&garbage, limit) {
+                prop_assert!(output.len() <= limit);
+            }
+        }
+    }
+}

@@ -91,3 +91,54 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
         Ok(fields)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> &RawValue {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_integer_has_no_fraction_no_exponent_and_no_sign() {
+        assert_eq!(integer(raw("0")), Some(0));
+        assert_eq!(integer(raw("9007199254740991")), Some(MAX_INTEGER));
+        for text in [
+            "9007199254740992",
+            "99999999999999999999999",
+            "-1",
+            "-0",
+            "1.0",
+            "1e0",
+            "\"1\"",
+            "null",
+            "true",
+            "[1]",
+        ] {
+            assert_eq!(integer(raw(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_is_decoded() {
+        assert_eq!(string(raw(r#""""#)).as_deref(), Some(""));
+        assert_eq!(string(raw(r#""a""#)).as_deref(), Some("a"));
+        assert_eq!(string(raw(r#""\u0061\n\"""#)).as_deref(), Some("a\n\""));
+        assert_eq!(string(raw("1")), None);
+        let unpaired = raw(r#""\ud800""#);
+        assert_eq!(string(unpaired), None);
+        assert!(is_string(unpaired));
+    }
+
+    #[test]
+    fn elements_are_those_of_an_array() {
+        let texts = |text| {
+            elements(raw(text)).map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>())
+        };
+        assert_eq!(texts("[ 1, [2] ]"), Some(vec!["1", "[2]"]));
+        assert_eq!(texts("[]"), Some(vec![]));
+        assert_eq!(texts("{}"), None);
+        assert_eq!(texts("null"), None);
+    }
+}

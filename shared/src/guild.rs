@@ -50,3 +50,63 @@ impl fmt::Display for GuildId {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn digits_and_integers_are_ids() {
+        let rows = [
+            (json!("0"), 0),
+            (json!("7"), 7),
+            (json!("007"), 7),
+            (json!("18446744073709551615"), u64::MAX),
+            (json!(0), 0),
+            (json!(7), 7),
+            (json!(9_007_199_254_740_991_u64), MAX_INTEGER),
+        ];
+        for (value, id) in rows {
+            assert_eq!(GuildId::from_json(&value), Some(GuildId(id)), "{value}");
+        }
+        assert_eq!(GuildId(12).to_string(), "12");
+    }
+
+    #[test]
+    fn nothing_else_is_an_id() {
+        let rows = [
+            json!(""),
+            json!("+1"),
+            json!("-1"),
+            json!(" 1"),
+            json!("1 "),
+            json!("1.0"),
+            json!("0x1"),
+            json!("١"),
+            json!("18446744073709551616"),
+            json!(-1),
+            json!(1.0),
+            json!(1.5),
+            json!(9_007_199_254_740_992_u64),
+            json!(null),
+            json!(true),
+            json!([1]),
+            json!({"id": 1}),
+        ];
+        for value in rows {
+            assert_eq!(GuildId::from_json(&value), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_spellings_of_a_number_are_one_id(id in 0..=MAX_INTEGER) {
+            let spelled = GuildId::from_json(&json!(id.to_string()));
+            prop_assert_eq!(spelled, GuildId::from_json(&json!(id)));
+            prop_assert_eq!(spelled.map(GuildId::get), Some(id));
+        }
+    }
+}

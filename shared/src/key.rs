@@ -133,3 +133,99 @@ impl FromStr for SecretHash {
         Ok(Self(hash))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    /// `printf %s 0123456789abcdef0123456789abcdef | sha256sum`
+    const HASH: &str = "3eb1bd439947eb762998e566ccc2e099c791118b2f40579cc4f7da2b5061b7f9";
+
+    #[test]
+    fn a_key_is_taken_apart_at_its_last_dot() {
+        let parsed = |key| PresentedKey::parse(key).map(|key| (key.id, key.secret));
+        assert_eq!(parsed("id.secret"), Some(("id", "secret")));
+        assert_eq!(parsed("a.b.secret"), Some(("a.b", "secret")));
+        assert_eq!(parsed("id."), Some(("id", "")));
+        assert_eq!(parsed(".secret"), None);
+        assert_eq!(parsed("secret"), None);
+        assert_eq!(parsed(""), None);
+        assert_eq!(parsed("."), None);
+    }
+
+    #[test]
+    fn a_secret_obeys_every_rule() {
+        let printable: String = (' '..='~').filter(|c| *c != '.').collect();
+        assert_eq!(validate_secret(SECRET), Ok(()));
+        assert_eq!(validate_secret(&printable), Ok(()));
+        assert_eq!(
+            validate_secret(&SECRET[1..]),
+            Err(SecretError::TooShort { len: 31 })
+        );
+        assert_eq!(validate_secret(""), Err(SecretError::TooShort { len: 0 }));
+        assert_eq!(
+            validate_secret(&format!("{SECRET}.")),
+            Err(SecretError::Dot)
+        );
+        for stranger in ['\n', '\t', '\0', '\u{7f}', 'é'] {
+            assert_eq!(
+                validate_secret(&format!("{SECRET}{stranger}")),
+                Err(SecretError::NotPrintable)
+            );
+        }
+    }
+
+    #[test]
+    fn a_hash_matches_its_secret_alone() {
+        let hash = SecretHash::of(SECRET);
+        assert!(hash.matches(SECRET));
+        assert!(!hash.matches(&SECRET[1..]));
+        assert!(!hash.matches(""));
+        assert_eq!(hash.to_string(), HASH);
+        assert_eq!(HASH.parse(), Ok(hash));
+    }
+
+    #[test]
+    fn a_hash_has_one_spelling() {
+        let strangers = [
+            "",
+            &HASH[1..],
+            &format!("{HASH}0"),
+            &HASH.to_uppercase(),
+            &HASH.replacen('2', "g", 1),
+            &format!(" {}", &HASH[1..]),
+        ];
+        for stranger in strangers {
+            assert_eq!(stranger.parse::<SecretHash>(), Err(HashError), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = format!("{:?}", PresentedKey::parse("id.s3cr3t"));
+        assert!(key.contains("id") && key.contains("<redacted>") && !key.contains("s3cr3t"));
+        let hash = format!("{:?}", SecretHash::of(SECRET));
+        assert!(hash.contains("<redacted>") && !hash.contains(&HASH[..8]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_generated_is_a_valid_secret(bytes: [u8; 32]) {
+            let secret = generate(bytes);
+            prop_assert_eq!(secret.len(), 64);
+            prop_assert_eq!(validate_secret(&secret), Ok(()));
+            let key = format!("id.{secret}");
+            let presented = PresentedKey::parse(&key).map(|key| key.secret);
+            prop_assert_eq!(presented, Some(secret.as_str()));
+        }
+
+        #[test]
+        fn a_hash_survives_its_spelling(secret: String) {
+            let hash = SecretHash::of(&secret);
+            prop_assert_eq!(hash.to_string().parse(), Ok(hash));
+        }
+    }
+}

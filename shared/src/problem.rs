@@ -76,3 +76,34 @@ impl PartialEq for Problem {
         self.kind == other.kind && self.error == other.error && data(self) == data(other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_echoed_as_it_was_sent() {
+        let value: &RawValue = serde_json::from_str(r#"{"a" : 1.0}"#).unwrap();
+        let echo = Problem::with("Wrong.", value).data.unwrap();
+        assert_eq!(echo.get(), r#"{"a" : 1.0}"#);
+        let echo = Problem::with_str("Wrong.", "a\"b").data.unwrap();
+        assert_eq!(echo.get(), r#""a\"b""#);
+        assert!(Problem::absent("Wrong.").data.is_none());
+    }
+
+    #[test]
+    fn no_receiver_names_the_event() {
+        let problem = Problem::no_receiver("announce");
+        assert_eq!(problem.error, "No receiver.");
+        assert_eq!(problem.kind, ProblemKind::NoReceiver);
+        assert_eq!(problem.data.unwrap().get(), r#""announce""#);
+    }
+
+    #[test]
+    fn problems_are_equal_by_all_that_is_sent() {
+        assert_eq!(Problem::absent("a"), Problem::absent("a"));
+        assert_ne!(Problem::absent("a"), Problem::absent("b"));
+        assert_ne!(Problem::absent("a"), Problem::with_str("a", ""));
+        assert_ne!(Problem::no_receiver("a"), Problem::no_receiver("b"));
+    }
+}

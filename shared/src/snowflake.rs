@@ -145,3 +145,176 @@ fn validated(window: Window) -> Result<Window, SnowflakeError> {
         Err(SnowflakeError::Window { window })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: u64 = EPOCH_MS + 1_000_000;
+
+    fn window(length_ms: u64) -> Window {
+        Window {
+            start_ms: START,
+            end_ms: START + length_ms,
+        }
+    }
+
+    fn generator(worker: u16, length_ms: u64) -> Generator {
+        Generator::new(worker, window(length_ms)).unwrap()
+    }
+
+    fn ms_of(id: SessionId) -> u64 {
+        (id.get() >> (WORKER_BITS + SEQUENCE_BITS)) + EPOCH_MS
+    }
+
+    #[test]
+    fn an_id_holds_time_worker_and_sequence() {
+        let mut generator = generator(3, 10);
+        let first = generator.next(START).unwrap().get();
+        assert_eq!(first, 1_000_000 << 22 | 3 << 12);
+        assert_eq!(generator.next(START).unwrap().get(), first + 1);
+    }
+
+    #[test]
+    fn the_last_id_of_all_is_positive() {
+        let last = Window {
+            start_ms: END_MS - 1,
+            end_ms: END_MS,
+        };
+        let mut generator = Generator::new(MAX_WORKER, last).unwrap();
+        let mut id = 0;
+        for _ in 0..4096 {
+            id = generator.next(END_MS - 1).unwrap().get();
+        }
+        assert_eq!(i64::try_from(id), Ok(i64::MAX));
+    }
+
+    #[test]
+    fn what_an_id_cannot_hold_is_refused() {
+        assert_eq!(
+            Generator::new(1024, window(1)).unwrap_err(),
+            SnowflakeError::Worker { worker: 1024 }
+        );
+        for (start_ms, end_ms) in [
+            (START, START),
+            (START + 1, START),
+            (EPOCH_MS - 1, START),
+            (START, END_MS + 1),
+            (0, u64::MAX),
+        ] {
+            let window = Window { start_ms, end_ms };
+            assert_eq!(
+                Generator::new(0, window).unwrap_err(),
+                SnowflakeError::Window { window }
+            );
+        }
+    }
+
+    #[test]
+    fn no_id_is_issued_outside_of_the_window() {
+        let mut generator = generator(0, 10);
+        for now_ms in [0, START - 1, START + 10, u64::MAX] {
+            assert_eq!(
+                generator.next(now_ms),
+                Err(SnowflakeError::OutsideWindow { now_ms })
+            );
+        }
+        assert!(generator.next(START).is_ok() && generator.next(START + 9).is_ok());
+    }
+
+    #[test]
+    fn the_4097th_id_of_a_millisecond_takes_the_next_one_while_the_window_lasts() {
+        let mut generator = generator(0, 2);
+        for _ in 0..4096 {
+            assert_eq!(ms_of(generator.next(START).unwrap()), START);
+        }
+        for _ in 0..4096 {
+            assert_eq!(ms_of(generator.next(START).unwrap()), START + 1);
+        }
+        for _ in 0..2 {
+            assert_eq!(generator.next(START), Err(SnowflakeError::Exhausted));
+            assert_eq!(generator.next(START + 1), Err(SnowflakeError::Exhausted));
+        }
+        generator.renew(window(3)).unwrap();
+        assert_eq!(ms_of(generator.next(START).unwrap()), START + 2);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_inside_the_window_repeats_nothing() {
+        let mut generator = generator(0, 10);
+        let late = generator.next(START + 5).unwrap();
+        let early = generator.next(START).unwrap();
+        assert!(early > late);
+        assert_eq!(ms_of(early), START + 5);
+    }
+
+    #[test]
+    fn a_renewal_that_is_refused_keeps_the_old_window() {
+        let mut generator = generator(0, 10);
+        let empty = window(0);
+        assert_eq!(
+            generator.renew(empty),
+            Err(SnowflakeError::Window { window: empty })
+        );
+        assert!(generator.next(START).is_ok());
+    }
+
+    /// A short window, so that a run of calls uses up milliseconds and leaves it on both sides.
+    fn clock() -> impl Strategy<Value = Vec<(u64, u16)>> {
+        prop::collection::vec((START - 2..START + 12, 1_u16..3000), 1..12)
+    }
+
+    fn issue(generator: &mut Generator, clock: &[(u64, u16)]) -> Vec<SessionId> {
+        let calls = clock
+            .iter()
+            .flat_map(|(ms, times)| (0..*times).map(|_| *ms));
+        calls.filter_map(|ms| generator.next(ms).ok()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn ids_increase_and_stay_in_the_window_whatever_the_clock_does(clock in clock()) {
+            let ids = issue(&mut generator(5, 10), &clock);
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(ids.iter().all(|id| window(10).contains(ms_of(*id))));
+            prop_assert!(ids.iter().all(|id| i64::try_from(id.get()).is_ok()));
+        }
+
+        #[test]
+        fn two_workers_never_collide(
+            workers in (0..=MAX_WORKER, 0..=MAX_WORKER),
+            clocks in (clock(), clock()),
+        ) {
+            prop_assume!(workers.0 != workers.1);
+            let ids: HashSet<_> = issue(&mut generator(workers.0, 10), &clocks.0).into_iter().collect();
+            let others = issue(&mut generator(workers.1, 10), &clocks.1);
+            prop_assert!(others.iter().all(|id| !ids.contains(id)));
+        }
+
+        #[test]
+        fn two_holders_of_one_number_never_collide(clocks in (clock(), clock()), split in 1_u64..9) {
+            let early = Window { start_ms: START, end_ms: START + split };
+            let late = Window { start_ms: START + split, end_ms: START + 10 };
+            let ids: HashSet<_> = issue(&mut Generator::new(7, early).unwrap(), &clocks.0)
+                .into_iter()
+                .collect();
+            let others = issue(&mut Generator::new(7, late).unwrap(), &clocks.1);
+            prop_assert!(others.iter().all(|id| !ids.contains(id)));
+        }
+
+        #[test]
+        fn a_renewal_repeats_nothing(clocks in (clock(), clock()), length_ms in 1_u64..12) {
+            let mut generator = generator(7, 10);
+            let mut ids = issue(&mut generator, &clocks.0);
+            generator.renew(window(length_ms)).unwrap();
+            ids.extend(issue(&mut generator, &clocks.1));
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+}

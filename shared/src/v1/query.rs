@@ -68,3 +68,71 @@ fn cut(text: &str) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_version_but_the_first_is_wrong() {
+        for v in [None, Some("1")] {
+            let encoding = Encoding::Text;
+            assert_eq!(Query::parse(v, None), Ok(Query { encoding }));
+        }
+        for v in ["", "0", "01", "1.0", " 1", "2", "6", "10", "one"] {
+            let wrong = Err(Rejection::plain(ErrorCode::WrongVersion));
+            assert_eq!(Query::parse(Some(v), None), wrong, "{v}");
+            assert_eq!(Query::parse(Some(v), Some("zlib")), wrong, "{v}");
+            assert_eq!(Query::parse(Some(v), Some("gzip")), wrong, "{v}");
+        }
+    }
+
+    #[test]
+    fn every_compression_but_zlib_is_malformed() {
+        let encoding = Encoding::Zlib;
+        assert_eq!(Query::parse(None, Some("zlib")), Ok(Query { encoding }));
+        for (compression, echo) in [
+            ("", r#""""#),
+            ("ZLIB", r#""ZLIB""#),
+            ("zlib-stream", r#""zlib-stream""#),
+            ("\"\n", r#""\"\n""#),
+        ] {
+            let rejection = Query::parse(Some("1"), Some(compression)).unwrap_err();
+            assert_eq!(rejection.code, ErrorCode::MalformedData);
+            let [problem] = &rejection.problems[..] else {
+                panic!("one problem expected");
+            };
+            assert_eq!(problem.error, "Compression must be zlib.");
+            assert_eq!(problem.data.as_ref().unwrap().get(), echo);
+        }
+    }
+
+    #[test]
+    fn an_echo_is_cut_at_128_bytes_and_never_inside_a_character() {
+        let ascii = "a".repeat(129);
+        assert_eq!(cut(&ascii[..128]), &ascii[..128]);
+        assert_eq!(cut(&ascii), &ascii[..128]);
+        let accents = "é".repeat(100);
+        assert_eq!(cut(&accents).len(), 128);
+        assert_eq!(cut(&format!("a{accents}")).len(), 127);
+        assert_eq!(cut(&"🎉".repeat(40)).len(), 128);
+        assert_eq!(cut(&format!("a{}", "🎉".repeat(40))).len(), 125);
+    }
+
+    #[test]
+    fn a_rejection_is_encoded_as_the_client_asked() {
+        assert_eq!(Encoding::of_rejection(Some("zlib")), Encoding::Zlib);
+        assert_eq!(Encoding::of_rejection(Some("gzip")), Encoding::Text);
+        assert_eq!(Encoding::of_rejection(None), Encoding::Text);
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(v: Option<String>, compression: Option<String>) {
+            let _ = Query::parse(v.as_deref(), compression.as_deref());
+            let _ = Query::parse(None, compression.as_deref());
+        }
+    }
+}
