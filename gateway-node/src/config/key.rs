@@ -112,30 +112,18 @@ pub(crate) fn is_key_id(id: &str) -> bool {
     is_name(id) && !id.contains('.')
 }
 
-#[allow(
-    clippy::ref_option,
-    reason = "the shape that every check of a setting has"
-)]
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
 fn is_secret(secret: &Option<Secret>) -> bool {
     secret.as_ref().is_none_or(|secret| {
         let text = secret.expose();
-        text.len() >= 32
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b' '..=b'~') && byte != b'.')
+        text.len() >= 32 && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'.')
     })
 }
 
-#[allow(
-    clippy::ref_option,
-    reason = "the shape that every check of a setting has"
-)]
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
 fn is_hash(hash: &Option<HashText>) -> bool {
     hash.as_ref().is_none_or(|HashText(text)| {
-        text.len() == 64
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 

@@ -18,10 +18,9 @@ pub use event::{EventSettings, development_events};
 pub use key::{HashText, KeySettings, KeyTypes, Permission};
 pub use secret::{REDACTED, Secret};
 pub use sections::{
-    AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings,
-    DrainSettings, LimitSettings, LogFormat, LogSettings, MetricsSettings, NodeSettings,
-    RedisSettings, ServerSettings, SessionSettings, TestSettings, TlsSettings, V1Settings,
-    ZlibStream,
+    AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, LimitSettings,
+    LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
+    TestSettings, TlsSettings, V1Settings, ZlibStream,
 };
 pub use setting::SettingDoc;
 pub use settings::{Settings, reference};

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings,
-    DEFAULT_APPLICATION, DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings,
-    LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
-    SettingDoc, TestSettings, V1Settings, setting::Section,
+    AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
+    DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings, LogSettings, MetricsSettings,
+    NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings, V1Settings,
+    setting::Section,
 };
 
 /// States every section once: its field, its type, and its part of the reference.

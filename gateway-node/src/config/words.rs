@@ -14,22 +14,18 @@ pub(super) fn is_name<T: MaybeText + ?Sized>(text: &T) -> bool {
 pub(super) fn is_application_id<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
         (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
-            })
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
     })
 }
 
 /// Whether `text` is a WebSocket URL with a host; none given is fine too.
 pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
-        let rest = text
-            .strip_prefix("ws://")
-            .or_else(|| text.strip_prefix("wss://"));
+        let rest = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
         rest.is_some_and(|rest| {
-            !rest.starts_with('/')
-                && !rest.is_empty()
-                && rest.bytes().all(|byte| byte.is_ascii_graphic())
+            !rest.starts_with('/') && !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic())
         })
     })
 }
