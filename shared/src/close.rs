@@ -31,11 +31,11 @@ impl Close {
     /// A fault inside the gateway; the cause is in the log.
     pub const INTERNAL: Self = Self::new(1011, "Internal error.");
     /// The node drains, or can no longer promise the client every event: connect again.
-    pub const RESTARTING: Self = Self::new(1012, "Restarting.");
+    pub const RESTARTING: Self = Self::new(1012, "The node is restarting.");
     /// The node cannot take this client now: try again later.
-    pub const OVERLOADED: Self = Self::new(1013, "Overloaded.");
+    pub const OVERLOADED: Self = Self::new(1013, "The node is overloaded.");
     /// The client reads more slowly than events arrive for it.
-    pub const TOO_SLOW: Self = Self::new(1013, "Reading too slowly.");
+    pub const TOO_SLOW: Self = Self::new(1013, "The client reads too slowly.");
 
     pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason }
@@ -70,9 +70,9 @@ mod tests {
             (1008, "Kicked by an administrator."),
             (1009, "Message too big."),
             (1011, "Internal error."),
-            (1012, "Restarting."),
-            (1013, "Overloaded."),
-            (1013, "Reading too slowly."),
+            (1012, "The node is restarting."),
+            (1013, "The node is overloaded."),
+            (1013, "The client reads too slowly."),
         ];
         assert_eq!(catalogue.map(|close| (close.code, close.reason)), pinned);
     }

@@ -117,9 +117,7 @@ mod tests {
         let stream = deflate(br#"{"op":11}"#);
         assert_eq!(stream[..2], [0x78, 0x9c]);
         let mut text = String::new();
-        ZlibDecoder::new(&*stream)
-            .read_to_string(&mut text)
-            .unwrap();
+        ZlibDecoder::new(&*stream).read_to_string(&mut text).unwrap();
         assert_eq!(text, r#"{"op":11}"#);
     }
 
@@ -143,10 +141,7 @@ mod tests {
         assert!(bomb.len() < 100_000);
         assert_eq!(inflate(&bomb, LIMIT), Err(InflateError::TooBig));
         // Cut short it is refused for its size as well, so it was not read to its end.
-        assert_eq!(
-            inflate(&bomb[..bomb.len() / 2], LIMIT),
-            Err(InflateError::TooBig)
-        );
+        assert_eq!(inflate(&bomb[..bomb.len() / 2], LIMIT), Err(InflateError::TooBig));
     }
 
     #[test]

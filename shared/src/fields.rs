@@ -13,10 +13,7 @@ use crate::MAX_INTEGER;
 /// The values of `names` in the object that `text` is: the last one of each name, `None` where there is none.
 ///
 /// `None` when `text` is not one whole JSON object. Values may nest to any depth: they are skipped, not parsed.
-pub(crate) fn fields<'a, const N: usize>(
-    text: &'a str,
-    names: [&str; N],
-) -> Option<[Option<&'a RawValue>; N]> {
+pub(crate) fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let fields = Fields(names).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
@@ -51,11 +48,7 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// The number if `value` is an integer from 0 to 2^53 − 1, written without a fraction or an exponent.
 pub(crate) fn integer(value: &RawValue) -> Option<u64> {
-    value
-        .get()
-        .parse()
-        .ok()
-        .filter(|number| *number <= MAX_INTEGER)
+    value.get().parse().ok().filter(|number| *number <= MAX_INTEGER)
 }
 
 struct Fields<'n, const N: usize>([&'n str; N]);
@@ -63,10 +56,7 @@ struct Fields<'n, const N: usize>([&'n str; N]);
 impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
     type Value = [Option<&'de RawValue>; N];
 
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
@@ -133,9 +123,7 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_an_array() {
-        let texts = |text| {
-            elements(raw(text)).map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>())
-        };
+        let texts = |text| elements(raw(text)).map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>());
         assert_eq!(texts("[ 1, [2] ]"), Some(vec!["1", "[2]"]));
         assert_eq!(texts("[]"), Some(vec![]));
         assert_eq!(texts("{}"), None);

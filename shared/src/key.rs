@@ -161,15 +161,9 @@ mod tests {
         let printable: String = (' '..='~').filter(|c| *c != '.').collect();
         assert_eq!(validate_secret(SECRET), Ok(()));
         assert_eq!(validate_secret(&printable), Ok(()));
-        assert_eq!(
-            validate_secret(&SECRET[1..]),
-            Err(SecretError::TooShort { len: 31 })
-        );
+        assert_eq!(validate_secret(&SECRET[1..]), Err(SecretError::TooShort { len: 31 }));
         assert_eq!(validate_secret(""), Err(SecretError::TooShort { len: 0 }));
-        assert_eq!(
-            validate_secret(&format!("{SECRET}.")),
-            Err(SecretError::Dot)
-        );
+        assert_eq!(validate_secret(&format!("{SECRET}.")), Err(SecretError::Dot));
         for stranger in ['\n', '\t', '\0', '\u{7f}', 'é'] {
             assert_eq!(
                 validate_secret(&format!("{SECRET}{stranger}")),

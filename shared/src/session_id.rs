@@ -33,10 +33,7 @@ mod tests {
     #[test]
     fn an_id_is_shown_as_decimal_digits() {
         assert_eq!(SessionId::from_raw(0).to_string(), "0");
-        assert_eq!(
-            SessionId::from_raw(u64::MAX).to_string(),
-            "18446744073709551615"
-        );
+        assert_eq!(SessionId::from_raw(u64::MAX).to_string(), "18446744073709551615");
         assert_eq!(SessionId::from_raw(42).get(), 42);
     }
 }

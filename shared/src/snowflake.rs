@@ -218,10 +218,7 @@ mod tests {
     fn no_id_is_issued_outside_of_the_window() {
         let mut generator = generator(0, 10);
         for now_ms in [0, START - 1, START + 10, u64::MAX] {
-            assert_eq!(
-                generator.next(now_ms),
-                Err(SnowflakeError::OutsideWindow { now_ms })
-            );
+            assert_eq!(generator.next(now_ms), Err(SnowflakeError::OutsideWindow { now_ms }));
         }
         assert!(generator.next(START).is_ok() && generator.next(START + 9).is_ok());
     }
@@ -256,10 +253,7 @@ mod tests {
     fn a_renewal_that_is_refused_keeps_the_old_window() {
         let mut generator = generator(0, 10);
         let empty = window(0);
-        assert_eq!(
-            generator.renew(empty),
-            Err(SnowflakeError::Window { window: empty })
-        );
+        assert_eq!(generator.renew(empty), Err(SnowflakeError::Window { window: empty }));
         assert!(generator.next(START).is_ok());
     }
 
@@ -269,9 +263,7 @@ mod tests {
     }
 
     fn issue(generator: &mut Generator, clock: &[(u64, u16)]) -> Vec<SessionId> {
-        let calls = clock
-            .iter()
-            .flat_map(|(ms, times)| (0..*times).map(|_| *ms));
+        let calls = clock.iter().flat_map(|(ms, times)| (0..*times).map(|_| *ms));
         calls.filter_map(|ms| generator.next(ms).ok()).collect()
     }
 

@@ -105,10 +105,7 @@ fn a_wrong_configuration_is_one_line_and_exits_64_for_every_command() {
 
 #[test]
 fn flags_stand_before_or_after_the_command() {
-    for arguments in [
-        "--bind 127.0.0.1:9 print-config",
-        "print-config --bind 127.0.0.1:9",
-    ] {
+    for arguments in ["--bind 127.0.0.1:9 print-config", "print-config --bind 127.0.0.1:9"] {
         assert!(run(arguments).unwrap().contains("bind = \"127.0.0.1:9\""));
     }
 }
@@ -128,8 +125,7 @@ fn check_config_says_what_it_found() {
 
 #[test]
 fn check_config_reads_the_schemas() {
-    let (folder, path) =
-        file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschema = 'a.json'");
+    let (folder, path) = file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschema = 'a.json'");
     assert_eq!(with_config("check-config", &path).unwrap_err().0, 64);
     std::fs::write(folder.path().join("a.json"), "{\"type\": 5}").unwrap();
     assert!(
@@ -146,33 +142,27 @@ fn check_config_reads_the_schemas() {
 fn print_config_prints_no_secret() {
     let (_folder, path) = file(KEYS);
     let printed = with_config("print-config", &path).unwrap();
-    assert!(
-        printed.contains("message_bytes = 100\n") && printed.contains("secret = \"<redacted>\"")
-    );
+    assert!(printed.contains("message_bytes = 100\n") && printed.contains("secret = \"<redacted>\""));
     assert!(!printed.contains("horse"));
 }
 
 #[test]
 fn a_new_key_is_let_in_by_its_block() {
-    let printed = run("keys new --id web --type bot,website --type service --permission read --expires-at 2027-01-31T12:00:00Z").unwrap();
+    let printed =
+        run("keys new --id web --type bot,website --type service --permission read --expires-at 2027-01-31T12:00:00Z")
+            .unwrap();
     let (key, block) = printed.split_once("\n\n").unwrap();
     let secret = key.strip_prefix("web.").unwrap();
     assert!(!block.contains(secret));
     let (_folder, path) = file(block);
-    let settings = crate::config::Sources::new()
-        .file(Some(path.clone()))
-        .load()
-        .unwrap();
+    let settings = crate::config::Sources::new().file(Some(path.clone())).load().unwrap();
     assert!(settings.keys[0].secret_hash().unwrap().matches(secret));
     let listed = with_config("keys list", &path).unwrap();
     assert!(
         listed.contains("web  bot,website,service  utilbot      read         2027-01-31T12:00:00Z"),
         "{listed}"
     );
-    assert_ne!(
-        run("keys new --id web --type bot"),
-        run("keys new --id web --type bot")
-    );
+    assert_ne!(run("keys new --id web --type bot"), run("keys new --id web --type bot"));
 }
 
 #[test]

@@ -30,10 +30,7 @@ impl Origins {
 }
 
 /// Checks the merged values, and returns them as plain data, with the origin of each.
-pub(super) fn check(
-    root: &Value,
-    docs: &[SettingDoc],
-) -> Result<(serde_json::Value, Origins), ConfigError> {
+pub(super) fn check(root: &Value, docs: &[SettingDoc]) -> Result<(serde_json::Value, Origins), ConfigError> {
     let mut origins = Origins::default();
     Walk {
         docs,
@@ -108,11 +105,7 @@ impl Walk<'_> {
             let (key, pattern) = (join(key, &name), join(pattern, &name));
             if let Some(value) = table.get(&name) {
                 self.value(&key, &pattern, value)?;
-            } else if let Some(doc) = self
-                .docs
-                .iter()
-                .find(|doc| doc.required && doc.key == pattern)
-            {
+            } else if let Some(doc) = self.docs.iter().find(|doc| doc.required && doc.key == pattern) {
                 return Err(ConfigError::new(
                     &key,
                     None,
@@ -141,9 +134,7 @@ fn children(pattern: &str, docs: &[SettingDoc]) -> Vec<String> {
         let below = if pattern.is_empty() {
             Some(doc.key.as_str())
         } else {
-            doc.key
-                .strip_prefix(pattern)
-                .and_then(|rest| rest.strip_prefix('.'))
+            doc.key.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.'))
         };
         let name = below.and_then(|below| below.split(['.', '[']).next());
         if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
@@ -201,10 +192,7 @@ fn to_json(value: &Value) -> serde_json::Value {
         ValueKind::Float(number) if !number.is_finite() => json!({ "float": number.to_string() }),
         ValueKind::Float(number) => json!(number),
         ValueKind::String(text) => json!(text),
-        ValueKind::Table(table) => table
-            .iter()
-            .map(|(key, value)| (key.clone(), to_json(value)))
-            .collect(),
+        ValueKind::Table(table) => table.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
         ValueKind::Array(values) => values.iter().map(to_json).collect(),
     }
 }

@@ -19,10 +19,7 @@ pub(super) fn find(settings: &Settings) -> Result<(), ConfigError> {
 
 fn redis(settings: &Settings) -> Result<(), ConfigError> {
     match settings.redis.url {
-        Some(_) => Err(settings.problem(
-            "redis.url",
-            "no value: this version has only the memory backplane",
-        )),
+        Some(_) => Err(settings.problem("redis.url", "no value: this version has only the memory backplane")),
         None => Ok(()),
     }
 }
@@ -41,9 +38,7 @@ fn outbox(settings: &Settings) -> Result<(), ConfigError> {
     if outbox >= message {
         return Ok(());
     }
-    let expected = format!(
-        "limits.outbox_bytes ({outbox}) to hold one message of limits.message_bytes ({message})"
-    );
+    let expected = format!("limits.outbox_bytes ({outbox}) to hold one message of limits.message_bytes ({message})");
     Err(settings.problem_of(&["limits.outbox_bytes", "limits.message_bytes"], expected))
 }
 
@@ -131,7 +126,8 @@ fn events(settings: &Settings) -> Result<(), ConfigError> {
 
 fn development(settings: &Settings) -> Result<(), ConfigError> {
     if settings.development() && !settings.server.bind.ip().to_canonical().is_loopback() {
-        let expected = "a loopback address such as 127.0.0.1, or a key in [[keys]], since nothing guards the node without one";
+        let expected =
+            "a loopback address such as 127.0.0.1, or a key in [[keys]], since nothing guards the node without one";
         return Err(settings.problem("server.bind", expected));
     }
     Ok(())

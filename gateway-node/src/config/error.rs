@@ -25,12 +25,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// A problem of `key`. The texts are made printable here; `value` is the output of [`shown`].
-    pub(super) fn new(
-        key: &str,
-        value: Option<String>,
-        origin: &str,
-        expected: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(key: &str, value: Option<String>, origin: &str, expected: impl Into<String>) -> Self {
         Self {
             key: cut(printable(key)),
             value,
@@ -106,12 +101,7 @@ mod tests {
     fn whatever_the_operator_wrote_is_one_short_line() {
         let key = format!("limits.{}\n", "é\u{202e}".repeat(200));
         let value = serde_json::json!("\r\n\u{2028}\u{1b}[31m".repeat(100));
-        let error = ConfigError::new(
-            &key,
-            Some(shown("limits.x", &value, &[])),
-            "a\nb.toml",
-            "c\nd",
-        );
+        let error = ConfigError::new(&key, Some(shown("limits.x", &value, &[])), "a\nb.toml", "c\nd");
         let line = error.to_string();
         assert!(
             !line
@@ -137,9 +127,6 @@ mod tests {
         ] {
             assert!(!shown(key, &value, &docs).contains("hunter2"), "{key}");
         }
-        assert_eq!(
-            shown("keys[].id", &serde_json::json!("a b"), &docs),
-            "\"a b\""
-        );
+        assert_eq!(shown("keys[].id", &serde_json::json!("a b"), &docs), "\"a b\"");
     }
 }

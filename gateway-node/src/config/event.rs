@@ -67,16 +67,8 @@ pub fn development_events() -> Vec<EventDefinition> {
 pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
     match error {
         TableError::Duplicate { event } => (event, "name", "names that differ".to_owned()),
-        TableError::Reserved { event } => (
-            event,
-            "name",
-            "a name that the protocol does not use itself".to_owned(),
-        ),
-        TableError::Pointer { event, .. } => (
-            event,
-            "deliver",
-            "a JSON Pointer such as \"/guildId\"".to_owned(),
-        ),
+        TableError::Reserved { event } => (event, "name", "a name that the protocol does not use itself".to_owned()),
+        TableError::Pointer { event, .. } => (event, "deliver", "a JSON Pointer such as \"/guildId\"".to_owned()),
         TableError::Schema { event, source } => {
             let cause = cut(source.to_string());
             (

@@ -1,6 +1,6 @@
 //! The keys that clients present.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use shared::{
     client_type::ClientType,
     key::{SecretHash, validate_secret},
@@ -64,22 +64,10 @@ impl<'de> Deserialize<'de> for KeyTypes {
 
 setting! { KeyTypes: List, "bot, website, service or a list of them"; }
 
-/// The hash of a secret as the configuration writes it: 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HashText(pub SecretHash);
-
-impl Serialize for HashText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for HashText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
-}
+/// The SHA-256 of a secret, in the text of the configuration: 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HashText(pub String);
 
 impl Setting for HashText {
     const KIND: Kind = Kind::Text;
@@ -96,7 +84,7 @@ section! {
         /// The secret, 32 or more printable ASCII characters without a dot. Either this or `hash`.
         secret: Option<Secret> = None, check is_secret, expect "32 or more printable ASCII characters without a dot";
         /// The lower-case hexadecimal SHA-256 of the secret. Either this or `secret`.
-        hash: Option<HashText> = None;
+        hash: Option<HashText> = None, check is_hash;
         /// The client types that the key is valid for: `bot`, `website`, `service`, or a list of them.
         #[serde(rename = "type")]
         types: KeyTypes, check has_a_type;
@@ -124,12 +112,8 @@ impl KeySettings {
     /// The hash that a presented secret is compared with: the configured one, or that of the configured secret. None
     /// only for a key that was not loaded, since loading demands one of them.
     pub fn secret_hash(&self) -> Option<SecretHash> {
-        let configured = self.hash.map(|HashText(hash)| hash);
-        configured.or_else(|| {
-            self.secret
-                .as_ref()
-                .map(|secret| SecretHash::of(secret.expose()))
-        })
+        let configured = self.hash.as_ref().and_then(|HashText(hash)| hash.parse().ok());
+        configured.or_else(|| self.secret.as_ref().map(|secret| SecretHash::of(secret.expose())))
     }
 }
 
@@ -138,14 +122,17 @@ pub(crate) fn is_key_id(id: &str) -> bool {
     is_name(id) && !id.contains('.')
 }
 
-#[allow(
-    clippy::ref_option,
-    reason = "the shape that every check of a setting has"
-)]
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
 fn is_secret(secret: &Option<Secret>) -> bool {
     secret
         .as_ref()
         .is_none_or(|secret| validate_secret(secret.expose()).is_ok())
+}
+
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
+fn is_hash(hash: &Option<HashText>) -> bool {
+    hash.as_ref()
+        .is_none_or(|HashText(hash)| hash.parse::<SecretHash>().is_ok())
 }
 
 fn has_a_type(types: &KeyTypes) -> bool {

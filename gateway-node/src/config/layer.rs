@@ -116,18 +116,10 @@ impl Layer {
 fn from_text(text: &str, doc: &SettingDoc, origin: &String) -> Value {
     let value: ValueKind = match doc.kind {
         _ if doc.optional && text.is_empty() => ValueKind::Nil,
-        Kind::Number => text
-            .parse::<i64>()
-            .map_or_else(|_| text.into(), ValueKind::I64),
-        Kind::Switch => text
-            .parse::<bool>()
-            .map_or_else(|_| text.into(), ValueKind::Boolean),
+        Kind::Number => text.parse::<i64>().map_or_else(|_| text.into(), ValueKind::I64),
+        Kind::Switch => text.parse::<bool>().map_or_else(|_| text.into(), ValueKind::Boolean),
         Kind::Text => text.into(),
-        Kind::List => ValueKind::Array(
-            parts(text)
-                .map(|part| Value::new(Some(origin), part))
-                .collect(),
-        ),
+        Kind::List => ValueKind::Array(parts(text).map(|part| Value::new(Some(origin), part)).collect()),
     };
     Value::new(Some(origin), value)
 }
@@ -138,16 +130,11 @@ fn applications(text: &str, origin: &String) -> Value {
         let table = Map::from_iter([("id".to_owned(), Value::new(Some(origin), id))]);
         Value::new(Some(origin), table)
     };
-    Value::new(
-        Some(origin),
-        ValueKind::Array(parts(text).map(entry).collect()),
-    )
+    Value::new(Some(origin), ValueKind::Array(parts(text).map(entry).collect()))
 }
 
 fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn from_toml(value: toml::Value, origin: &String) -> Value {
@@ -157,12 +144,9 @@ fn from_toml(value: toml::Value, origin: &String) -> Value {
         toml::Value::Float(number) => ValueKind::Float(number),
         toml::Value::Boolean(switch) => ValueKind::Boolean(switch),
         toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
-        toml::Value::Array(values) => ValueKind::Array(
-            values
-                .into_iter()
-                .map(|value| from_toml(value, origin))
-                .collect(),
-        ),
+        toml::Value::Array(values) => {
+            ValueKind::Array(values.into_iter().map(|value| from_toml(value, origin)).collect())
+        }
         toml::Value::Table(table) => ValueKind::Table(
             table
                 .into_iter()
@@ -177,12 +161,6 @@ fn from_toml(value: toml::Value, origin: &String) -> Value {
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = &text[..boundary(text, byte)];
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
 }

@@ -19,9 +19,7 @@ impl Settings {
             let name = section.first().map_or("", |doc| parent(&doc.key));
             match name.strip_suffix("[]") {
                 None => {
-                    let values = name
-                        .split('.')
-                        .try_fold(&root, |value, part| value.get(part));
+                    let values = name.split('.').try_fold(&root, |value, part| value.get(part));
                     block(&mut out, &format!("[{name}]"), section, values, true);
                 }
                 Some(list) => entries(&mut out, list, section, root.get(list)),
@@ -33,9 +31,7 @@ impl Settings {
 
 /// The entries of a list, the first with comments; an empty list is its comments alone.
 fn entries(out: &mut String, list: &str, section: &[SettingDoc], values: Option<&Value>) {
-    let values = values
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+    let values = values.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let header = format!("[[{list}]]");
     if values.is_empty() {
         block(out, &format!("# {header}"), section, None, true);
@@ -45,13 +41,7 @@ fn entries(out: &mut String, list: &str, section: &[SettingDoc], values: Option<
     }
 }
 
-fn block(
-    out: &mut String,
-    header: &str,
-    section: &[SettingDoc],
-    values: Option<&Value>,
-    commented: bool,
-) {
+fn block(out: &mut String, header: &str, section: &[SettingDoc], values: Option<&Value>, commented: bool) {
     if !out.is_empty() {
         out.push('\n');
     }
@@ -62,8 +52,7 @@ fn block(
         if commented {
             comment(
                 out,
-                &format!("{} Default: {}.", doc.meaning, doc.default)
-                    .replace("Default: required.", "Required."),
+                &format!("{} Default: {}.", doc.meaning, doc.default).replace("Default: required.", "Required."),
             );
         }
         match values.and_then(|values| values.get(name)).and_then(to_toml) {
@@ -76,9 +65,7 @@ fn block(
 
 /// A value as TOML on the right of an equals sign; nothing where there is none.
 fn to_toml(value: &Value) -> Option<String> {
-    toml::Value::try_from(value)
-        .ok()
-        .map(|value| value.to_string())
+    toml::Value::try_from(value).ok().map(|value| value.to_string())
 }
 
 /// Writes `text` as comment lines of at most [`WIDTH`] columns.

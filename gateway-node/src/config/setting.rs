@@ -109,9 +109,9 @@ pub(super) fn number_words(key: &str, min: Option<u64>, max: Option<u64>) -> Str
 
 /// Whether the number `value` is in the range; anything else has none.
 pub(super) fn in_range(value: &serde_json::Value, min: Option<u64>, max: Option<u64>) -> bool {
-    value.as_u64().is_none_or(|number| {
-        min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)
-    })
+    value
+        .as_u64()
+        .is_none_or(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max))
 }
 
 /// A default as TOML.

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use shared::routing::{EventDefinition, EventTable};
 
 use super::{
-    AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings,
-    DEFAULT_APPLICATION, DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings,
-    LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
-    SettingDoc, TestSettings, V1Settings,
+    AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
+    DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings, LogSettings, MetricsSettings,
+    NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings, V1Settings,
     check::{Origins, normal},
     error::{ConfigError, shown},
     event::{self, development_events},
@@ -134,9 +133,7 @@ impl Settings {
         EventTable::build(self.event_definitions()?).map_err(|error| {
             let (event, field, expected) = event::explain(&error);
             let index = self.events.iter().position(|known| known.name == event);
-            let key = index.map_or("events".to_owned(), |index| {
-                format!("events[{index}].{field}")
-            });
+            let key = index.map_or("events".to_owned(), |index| format!("events[{index}].{field}"));
             self.problem(&key, expected)
         })
     }
@@ -155,12 +152,12 @@ impl Settings {
     /// line.
     pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
         let root = serde_json::to_value(self).unwrap_or_default();
-        let value =
-            key.split(['.', '['])
-                .try_fold(&root, |value, part| match part.strip_suffix(']') {
-                    Some(index) => value.get(index.parse::<usize>().ok()?),
-                    None => value.get(part),
-                });
+        let value = key
+            .split(['.', '['])
+            .try_fold(&root, |value, part| match part.strip_suffix(']') {
+                Some(index) => value.get(index.parse::<usize>().ok()?),
+                None => value.get(part),
+            });
         let value = value.filter(|value| !value.is_null());
         let value = value.map(|value| shown(&normal(key), value, &reference()));
         ConfigError::new(key, value, self.origins.of(key), expected)
@@ -194,19 +191,14 @@ impl Settings {
         for event in &mut self.events {
             absolute(&mut event.schema, folder);
         }
-        let used = self.keys.is_empty()
-            || self
-                .keys
-                .iter()
-                .any(|key| key.application == DEFAULT_APPLICATION);
+        let used = self.keys.is_empty() || self.keys.iter().any(|key| key.application == DEFAULT_APPLICATION);
         if used
             && !self
                 .applications
                 .iter()
                 .any(|application| application.id == DEFAULT_APPLICATION)
         {
-            self.applications
-                .push(ApplicationSettings::from(DEFAULT_APPLICATION));
+            self.applications.push(ApplicationSettings::from(DEFAULT_APPLICATION));
         }
         if !self.origins.is_set("cluster.log_age_ms") {
             self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
-use super::{
-    Settings, check::check, contradiction, error::ConfigError, layer::Layer, settings::reference,
-};
+use super::{Settings, check::check, contradiction, error::ConfigError, layer::Layer, settings::reference};
 
 /// Everything that a configuration is read from, later ones over earlier ones: defaults, file, environment, flags.
 ///
@@ -76,8 +74,7 @@ impl Sources {
             .build()
             .map_err(|error| self.unforeseen(&error))?;
         let (values, origins) = check(&merged.cache, &docs)?;
-        let mut settings: Settings =
-            serde_json::from_value(values).map_err(|error| self.unforeseen(&error))?;
+        let mut settings: Settings = serde_json::from_value(values).map_err(|error| self.unforeseen(&error))?;
         settings.origins = origins;
         settings.sources = Arc::new(self.clone());
         settings.complete(self.file.as_deref());
@@ -87,10 +84,10 @@ impl Sources {
 
     /// A problem that the check of every value should have found before. Its text may hold a value, so it is not shown.
     fn unforeseen(&self, _error: &dyn std::error::Error) -> ConfigError {
-        let origin = self.file.as_ref().map_or_else(
-            || "the environment".to_owned(),
-            |path| path.display().to_string(),
-        );
+        let origin = self
+            .file
+            .as_ref()
+            .map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
         ConfigError::new("configuration", None, &origin, "values that fit together")
     }
 }

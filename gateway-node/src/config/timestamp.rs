@@ -48,24 +48,14 @@ impl FromStr for Timestamp {
 /// Splits `…+hh:mm` into the local time, the sign and the offset.
 fn split_offset(text: &str) -> Option<(&str, char, Duration)> {
     let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-    let sign = offset
-        .chars()
-        .next()
-        .filter(|sign| matches!(sign, '+' | '-'))?;
+    let sign = offset.chars().next().filter(|sign| matches!(sign, '+' | '-'))?;
     let (hours, minutes) = offset[1..].split_once(':')?;
     let number = |digits: &str, below: u64| -> Option<u64> {
         let plain = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits
-            .parse()
-            .ok()
-            .filter(|number| plain && *number < below)
+        digits.parse().ok().filter(|number| plain && *number < below)
     };
     let (hours, minutes) = (number(hours, 24)?, number(minutes, 60)?);
-    Some((
-        local,
-        sign,
-        Duration::from_secs(hours * 3600 + minutes * 60),
-    ))
+    Some((local, sign, Duration::from_secs(hours * 3600 + minutes * 60)))
 }
 
 impl fmt::Display for Timestamp {
@@ -82,9 +72,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -12,22 +12,16 @@ pub(super) fn is_name<T: MaybeText + ?Sized>(text: &T) -> bool {
 
 /// Whether `text` is 1 to 64 of `a-z 0-9 _ -`, as an application's id.
 pub(crate) fn is_application_id(text: &str) -> bool {
-    let allowed = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
-    };
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// Whether `text` is a WebSocket URL with a host; none given is fine too.
 pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
-        let rest = text
-            .strip_prefix("ws://")
-            .or_else(|| text.strip_prefix("wss://"));
+        let rest = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
         rest.is_some_and(|rest| {
-            !rest.starts_with('/')
-                && !rest.is_empty()
-                && rest.bytes().all(|byte| byte.is_ascii_graphic())
+            !rest.starts_with('/') && !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic())
         })
     })
 }
@@ -38,12 +32,10 @@ pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
 pub(super) fn is_log_filter(filter: &str) -> bool {
     let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
     let (directives, _) = filter.split_once('/').unwrap_or((filter, ""));
-    directives
-        .split(',')
-        .all(|part| match part.split_once('=') {
-            Some((module, level)) => !module.trim().is_empty() && is_level(level),
-            None => is_level(part),
-        })
+    directives.split(',').all(|part| match part.split_once('=') {
+        Some((module, level)) => !module.trim().is_empty() && is_level(level),
+        None => is_level(part),
+    })
 }
 
 /// A text, or one that may be missing.

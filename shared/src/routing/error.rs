@@ -40,9 +40,7 @@ pub enum TableError {
         event: String,
     },
     /// The place of the guild id is no JSON Pointer into an object.
-    #[error(
-        "event {event:?} has the guild pointer {pointer:?}, expected a JSON Pointer such as \"/guildId\""
-    )]
+    #[error("event {event:?} has the guild pointer {pointer:?}, expected a JSON Pointer such as \"/guildId\"")]
     Pointer {
         /// The name.
         event: String,

@@ -46,9 +46,7 @@ impl EventTable {
                 return Err(TableError::EmptyName { number: index + 1 });
             }
             if rules.contains_key(definition.name.as_str()) {
-                return Err(TableError::Duplicate {
-                    event: definition.name,
-                });
+                return Err(TableError::Duplicate { event: definition.name });
             }
             rules.insert(definition.name.as_str().into(), Rule::build(definition)?);
         }
@@ -77,8 +75,7 @@ impl EventTable {
         };
         if !rule.from.contains(sender) {
             problems.push(
-                Problem::with_str("Event not allowed for this client type.", name)
-                    .of_kind(ProblemKind::NotAllowed),
+                Problem::with_str("Event not allowed for this client type.", name).of_kind(ProblemKind::NotAllowed),
             );
         }
         let delivery = object.and_then(|d| rule.judge(d, &mut problems));
@@ -110,10 +107,7 @@ impl EventTable {
 }
 
 /// `d` if it is an object; if not, the problem that it is not. Shared by every event of a client.
-pub(crate) fn shape_of_data<'a>(
-    d: Option<&'a RawValue>,
-    problems: &mut Vec<Problem>,
-) -> Option<&'a RawValue> {
+pub(crate) fn shape_of_data<'a>(d: Option<&'a RawValue>, problems: &mut Vec<Problem>) -> Option<&'a RawValue> {
     match d {
         None => problems.push(Problem::absent("Data not provided.")),
         Some(d) if !is_object(d) => problems.push(Problem::with("Data must be an object.", d)),
@@ -239,10 +233,7 @@ fn is_pointer_into_object(pointer: &str) -> bool {
 
 fn compile(schema: &Value) -> Result<Validator, Box<jsonschema::ValidationError<'static>>> {
     // Whoever writes a schema must not make the node fetch addresses for him.
-    jsonschema::options()
-        .offline()
-        .build(schema)
-        .map_err(Box::new)
+    jsonschema::options().offline().build(schema).map_err(Box::new)
 }
 
 #[cfg(test)]

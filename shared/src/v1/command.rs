@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{
-    Envelope, ErrorCode, IDENTIFY, Identify, Opcode, Rejection, Report, SEND_SERVERS, Side,
-};
+use super::{Envelope, ErrorCode, IDENTIFY, Identify, Opcode, Rejection, Report, SEND_SERVERS, Side};
 use crate::{
     client_type::ClientType,
     fields::{is_string, string},
@@ -93,13 +91,9 @@ fn event<'a, 't>(
         IDENTIFY => Err(Rejection::plain(ErrorCode::WrongIdentify)),
         SEND_SERVERS => Report::parse(envelope.d, sender).map(AfterIdentify::Report),
         name => {
-            let route = table
-                .route(name, sender, envelope.d)
-                .map_err(Rejection::malformed)?;
+            let route = table.route(name, sender, envelope.d).map_err(Rejection::malformed)?;
             // A route is only given for data that is there.
-            let d = envelope
-                .d
-                .ok_or(Rejection::plain(ErrorCode::MalformedData))?;
+            let d = envelope.d.ok_or(Rejection::plain(ErrorCode::MalformedData))?;
             Ok(AfterIdentify::Event { route, d })
         }
     }
@@ -152,9 +146,7 @@ mod tests {
     }
 
     fn errors(errors: &str, data: &str) -> String {
-        format!(
-            r#"{{"op":-1,"e":4005,"m":"Malformed data.","d":{{"errors":[{errors}],"data":[{data}]}}}}"#
-        )
+        format!(r#"{{"op":-1,"e":4005,"m":"Malformed data.","d":{{"errors":[{errors}],"data":[{data}]}}}}"#)
     }
 
     #[test]
@@ -164,10 +156,7 @@ mod tests {
             assert!(matches!(read(text), Some(BeforeIdentify::Heartbeat)));
         }
         let identify = r#"{"op":1,"t":"\u0069dentify","d":{"type":"bot","key":"k"}}"#;
-        assert!(matches!(
-            read(identify),
-            Some(BeforeIdentify::Identify(Ok(_)))
-        ));
+        assert!(matches!(read(identify), Some(BeforeIdentify::Identify(Ok(_)))));
         for text in [
             r#"{"op":1,"t":"identify"}"#,
             r#"{"op":1,"t":"identify","d":null}"#,
@@ -267,36 +256,20 @@ mod tests {
                 r#""Data not provided.","Event name not provided.""#,
                 "null,null",
             ),
-            (
-                r#"{"op":1,"d":{}}"#,
-                r#""Event name not provided.""#,
-                "null",
-            ),
+            (r#"{"op":1,"d":{}}"#, r#""Event name not provided.""#, "null"),
             (
                 r#"{"op":1,"t":null,"d":[1]}"#,
                 r#""Data must be an object.","Event name must be a string.""#,
                 "[1],null",
             ),
-            (
-                r#"{"op":1,"t":7,"d":{}}"#,
-                r#""Event name must be a string.""#,
-                "7",
-            ),
-            (
-                r#"{"op":1,"t":"announce"}"#,
-                r#""Data not provided.""#,
-                "null",
-            ),
+            (r#"{"op":1,"t":7,"d":{}}"#, r#""Event name must be a string.""#, "7"),
+            (r#"{"op":1,"t":"announce"}"#, r#""Data not provided.""#, "null"),
             (
                 r#"{"op":1,"t":"","d":null}"#,
                 r#""Data must be an object.","Unknown event.""#,
                 r#"null,"""#,
             ),
-            (
-                r#"{"op":1,"t":"\ud800","d":{}}"#,
-                r#""Unknown event.""#,
-                r#""\ud800""#,
-            ),
+            (r#"{"op":1,"t":"\ud800","d":{}}"#, r#""Unknown event.""#, r#""\ud800""#),
             (
                 r#"{"op":1,"t":"GLOBAL_GUILD_COUNT","d":{}}"#,
                 r#""Unknown event.""#,
@@ -314,21 +287,11 @@ mod tests {
             ),
         ];
         for (text, expected, data) in rows {
-            assert_eq!(
-                answer(text, ClientType::Website),
-                errors(expected, data),
-                "{text}"
-            );
+            assert_eq!(answer(text, ClientType::Website), errors(expected, data), "{text}");
         }
         assert_eq!(
-            answer(
-                r#"{"op":1,"t":"announce","d":{"guildId":1,"text":1}}"#,
-                ClientType::Bot
-            ),
-            errors(
-                r#""Event not allowed for this client type.""#,
-                r#""announce""#
-            )
+            answer(r#"{"op":1,"t":"announce","d":{"guildId":1,"text":1}}"#, ClientType::Bot),
+            errors(r#""Event not allowed for this client type.""#, r#""announce""#)
         );
     }
 

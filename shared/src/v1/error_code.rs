@@ -86,12 +86,7 @@ mod tests {
             (4007, "Wrong identify.", 4007, "Wrong identify."),
         ];
         assert_eq!(
-            ErrorCode::ALL.map(|error| (
-                error.code(),
-                error.message(),
-                error.close().code,
-                error.close().reason
-            )),
+            ErrorCode::ALL.map(|error| (error.code(), error.message(), error.close().code, error.close().reason)),
             pinned
         );
     }

@@ -53,8 +53,8 @@ impl Identify {
     /// one by mistake, is never echoed.
     pub fn parse(d: Option<&RawValue>) -> Result<Self, Rejection> {
         let d = d.ok_or_else(|| malformed("Data not provided."))?;
-        let [kind, key, shard] = fields(d.get(), ["type", "key", "shard"])
-            .ok_or_else(|| malformed("Data must be an object."))?;
+        let [kind, key, shard] =
+            fields(d.get(), ["type", "key", "shard"]).ok_or_else(|| malformed("Data must be an object."))?;
         let mut problems = Vec::new();
         let kind = match kind {
             None => Err(Problem::absent("Type not provided.")),
@@ -160,10 +160,7 @@ mod tests {
                     ("Shard must be [id, count].", "[1]"),
                 ],
             ),
-            (
-                r#"{"type":"a","type":0,"key":"k"}"#,
-                &[("Type must be a string.", "0")],
-            ),
+            (r#"{"type":"a","type":0,"key":"k"}"#, &[("Type must be a string.", "0")]),
         ];
         for (d, expected) in rows {
             assert_eq!(problems(d), entries(expected), "{d}");

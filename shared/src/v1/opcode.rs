@@ -85,10 +85,7 @@ mod tests {
             (10, Side::Client),
             (11, Side::Gateway),
         ];
-        assert_eq!(
-            Opcode::ALL.map(|opcode| (opcode.number(), opcode.sender())),
-            pinned
-        );
+        assert_eq!(Opcode::ALL.map(|opcode| (opcode.number(), opcode.sender())), pinned);
     }
 
     #[test]

@@ -51,10 +51,7 @@ pub fn event(name: &str, d: &str) -> String {
 pub fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms: u64) -> String {
     event(
         &format!("{kind}{CONNECT_SUCCESS_SUFFIX}"),
-        &format!(
-            r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}}}"#,
-            quoted(node)
-        ),
+        &format!(r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}}}"#, quoted(node)),
     )
 }
 
@@ -83,9 +80,7 @@ impl GuildCount {
             guild_members,
             cached_guild_members,
         } = self;
-        format!(
-            r#"{{"guilds":{guilds},"guildMembers":{guild_members},"cachedGuildMembers":{cached_guild_members}}}"#
-        )
+        format!(r#"{{"guilds":{guilds},"guildMembers":{guild_members},"cachedGuildMembers":{cached_guild_members}}}"#)
     }
 
     /// Both together.
@@ -94,9 +89,7 @@ impl GuildCount {
         Self {
             guilds: self.guilds.saturating_add(other.guilds),
             guild_members: self.guild_members.saturating_add(other.guild_members),
-            cached_guild_members: self
-                .cached_guild_members
-                .saturating_add(other.cached_guild_members),
+            cached_guild_members: self.cached_guild_members.saturating_add(other.cached_guild_members),
         }
     }
 }
@@ -129,22 +122,14 @@ mod tests {
 
     #[test]
     fn every_payload_is_pinned() {
-        assert_eq!(
-            hello(60_000),
-            r#"{"op":5,"d":{"heartbeat":60000,"hearbeat":60000}}"#
-        );
+        assert_eq!(hello(60_000), r#"{"op":5,"d":{"heartbeat":60000,"hearbeat":60000}}"#);
         assert_eq!(HEARTBEAT_ACK, r#"{"op":11}"#);
         assert_eq!(
             event("announce", r#"{"a": [1.0]}"#),
             r#"{"op":0,"t":"announce","d":{"a": [1.0]}}"#
         );
         assert_eq!(
-            connect_success(
-                ClientType::Bot,
-                SessionId::from_raw(42),
-                "node \"a\"",
-                60_000
-            ),
+            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000),
             r#"{"op":0,"t":"bot_connect_success","d":{"id":"42","node":"node \"a\"","heartbeat":60000}}"#
         );
         assert_eq!(

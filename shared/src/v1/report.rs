@@ -47,10 +47,7 @@ impl Report {
         let mut problems = Vec::new();
         let d = shape_of_data(d, &mut problems);
         if sender != ClientType::Bot {
-            problems.push(
-                Problem::with_str("Only bots send servers.", SEND_SERVERS)
-                    .of_kind(ProblemKind::NotAllowed),
-            );
+            problems.push(Problem::with_str("Only bots send servers.", SEND_SERVERS).of_kind(ProblemKind::NotAllowed));
         }
         let report = d.and_then(|d| Self::parse_fields(d, &mut problems));
         report
@@ -59,10 +56,8 @@ impl Report {
     }
 
     fn parse_fields(d: &RawValue, problems: &mut Vec<Problem>) -> Option<Self> {
-        let [guilds, members, cached, shard] = fields(
-            d.get(),
-            ["guilds", "guildMembers", "cachedGuildMembers", "shard"],
-        )?;
+        let [guilds, members, cached, shard] =
+            fields(d.get(), ["guilds", "guildMembers", "cachedGuildMembers", "shard"])?;
         if guilds.is_none() && members.is_none() && cached.is_none() {
             problems.push(Problem::absent("Nothing reported."));
         }
@@ -93,10 +88,7 @@ impl ReportedGuilds {
             return Self::Count(count);
         }
         let Some(elements) = elements(value) else {
-            problems.push(Problem::with(
-                "Guilds must be a count or an array of ids.",
-                value,
-            ));
+            problems.push(Problem::with("Guilds must be a count or an array of ids.", value));
             return Self::Count(0);
         };
         if elements.len() > MAX_GUILDS {
@@ -168,9 +160,7 @@ mod tests {
 
     #[test]
     fn a_full_report_is_read() {
-        let report = parse(
-            r#"{"guilds":3,"guildMembers":9007199254740991,"cachedGuildMembers":0,"shard":[1,4]}"#,
-        );
+        let report = parse(r#"{"guilds":3,"guildMembers":9007199254740991,"cachedGuildMembers":0,"shard":[1,4]}"#);
         let expected = Report {
             guilds: ReportedGuilds::Count(3),
             guild_members: 9_007_199_254_740_991,
@@ -238,10 +228,7 @@ mod tests {
             (r#"{"guilds":1.0}"#, &[(GUILDS, "1.0")]),
             (r#"{"guilds":"7"}"#, &[(GUILDS, "\"7\"")]),
             (r#"{"guilds":{}}"#, &[(GUILDS, "{}")]),
-            (
-                r#"{"guilds":9007199254740992}"#,
-                &[(GUILDS, "9007199254740992")],
-            ),
+            (r#"{"guilds":9007199254740992}"#, &[(GUILDS, "9007199254740992")]),
             (
                 r#"{"guilds":[1,"",null,-1,1.5,"+1","\ud800",[2],9007199254740992,"8"]}"#,
                 &[
@@ -283,10 +270,7 @@ mod tests {
         assert_eq!(report(MAX_GUILDS).problems.len(), MAX_GUILDS);
         let rejection = report(MAX_GUILDS + 1);
         assert_eq!(rejection.problems.len(), 1);
-        assert_eq!(
-            rejection.problems[0].error,
-            "Guilds must be at most 10000 ids."
-        );
+        assert_eq!(rejection.problems[0].error, "Guilds must be at most 10000 ids.");
         let ids: Vec<_> = (0..MAX_GUILDS).map(|id| id.to_string()).collect();
         assert!(parse(&format!(r#"{{"guilds":[{}]}}"#, ids.join(","))).is_ok());
     }

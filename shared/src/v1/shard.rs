@@ -37,10 +37,7 @@ impl Shard {
         }
         let (id, count) = (id?, count?);
         if id >= count {
-            problems.push(Problem::with(
-                "Shard id must be below the shard count.",
-                raw_id,
-            ));
+            problems.push(Problem::with("Shard id must be below the shard count.", raw_id));
             return None;
         }
         Some(Self { id, count })
@@ -54,12 +51,7 @@ mod tests {
     fn parse(text: &str) -> (Option<Shard>, Vec<(String, String)>) {
         let mut problems = Vec::new();
         let shard = Shard::parse(serde_json::from_str(text).unwrap(), &mut problems);
-        let entry = |problem: Problem| {
-            (
-                problem.error.into_owned(),
-                problem.data.unwrap().to_string(),
-            )
-        };
+        let entry = |problem: Problem| (problem.error.into_owned(), problem.data.unwrap().to_string());
         (shard, problems.into_iter().map(entry).collect())
     }
 
@@ -105,10 +97,7 @@ mod tests {
         for (text, expected) in rows {
             let (shard, problems) = parse(text);
             assert_eq!(shard, None);
-            let problems: Vec<_> = problems
-                .iter()
-                .map(|(e, d)| (e.as_str(), d.as_str()))
-                .collect();
+            let problems: Vec<_> = problems.iter().map(|(e, d)| (e.as_str(), d.as_str())).collect();
             assert_eq!(problems, *expected, "{text}");
         }
     }

@@ -11,12 +11,8 @@ const COLUMNS: [&str; 5] = ["ID", "TYPE", "APPLICATION", "PERMISSIONS", "EXPIRES
 pub(super) fn run(keys: &[KeySettings], out: &mut dyn Write) -> Result<(), CliError> {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(keys.iter().map(row));
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
-        rows.iter()
-            .map(|row| row[column].len())
-            .max()
-            .unwrap_or_default()
-    });
+    let widths: [usize; COLUMNS.len()] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
     for row in &rows {
         let cells: Vec<_> = row
             .iter()
@@ -30,11 +26,7 @@ pub(super) fn run(keys: &[KeySettings], out: &mut dyn Write) -> Result<(), CliEr
 
 fn row(key: &KeySettings) -> [String; COLUMNS.len()] {
     let types: Vec<_> = key.types.0.iter().map(|kind| kind.as_str()).collect();
-    let permissions: Vec<_> = key
-        .permissions
-        .iter()
-        .map(|permission| permission.as_str())
-        .collect();
+    let permissions: Vec<_> = key.permissions.iter().map(|permission| permission.as_str()).collect();
     [
         key.id.clone(),
         types.join(","),

@@ -10,9 +10,7 @@ use shared::{
 };
 
 use super::CliError;
-use crate::config::{
-    DEFAULT_APPLICATION, KeyTypes, Permission, Timestamp, is_application_id, is_key_id,
-};
+use crate::config::{DEFAULT_APPLICATION, KeyTypes, Permission, Timestamp, is_application_id, is_key_id};
 
 /// What a new key is to be.
 #[derive(Debug, Clone, Args)]
@@ -62,17 +60,13 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], out: &mut dyn Write) -> Result
     // The fields are texts and lists of texts, which every TOML document can hold.
     let block = toml::to_string(&block).map_err(|error| CliError::Usage(error.to_string()))?;
     writeln!(out, "{}.{secret}\n", new.id)?;
-    writeln!(
-        out,
-        "# The key above is shown only now. This block lets it in:"
-    )?;
+    writeln!(out, "# The key above is shown only now. This block lets it in:")?;
     write!(out, "[[keys]]\n{block}")?;
     Ok(())
 }
 
 fn types() -> impl clap::builder::TypedValueParser<Value = ClientType> {
-    PossibleValuesParser::new(ClientType::ALL.map(ClientType::as_str))
-        .try_map(|name| name.parse::<ClientType>())
+    PossibleValuesParser::new(ClientType::ALL.map(ClientType::as_str)).try_map(|name| name.parse::<ClientType>())
 }
 
 fn permissions() -> impl clap::builder::TypedValueParser<Value = Permission> {

@@ -14,9 +14,7 @@ use super::CliError;
 pub(super) fn run(id: &str, file: Option<&Path>, out: &mut dyn Write) -> Result<(), CliError> {
     let usage = |text: String| Err(CliError::Usage(text));
     let Some(path) = file else {
-        return usage(
-            "keys revoke: name the file that the key is in with --config FILE".to_owned(),
-        );
+        return usage("keys revoke: name the file that the key is in with --config FILE".to_owned());
     };
     let path_text = path.display();
     let text = match std::fs::read_to_string(path) {
@@ -49,15 +47,10 @@ pub(super) fn run(id: &str, file: Option<&Path>, out: &mut dyn Write) -> Result<
 
 /// The lines, from 1, of the entry of `keys` with this id: its header and all its fields.
 fn find(id: &str, text: &str, table: &DeTable<'_>) -> Option<RangeInclusive<usize>> {
-    let entry = table
-        .get("keys")?
-        .get_ref()
-        .as_array()?
-        .iter()
-        .find(|entry| {
-            let name = entry.get_ref().as_table().and_then(|key| key.get("id"));
-            name.and_then(|name| name.get_ref().as_str()) == Some(id)
-        })?;
+    let entry = table.get("keys")?.get_ref().as_array()?.iter().find(|entry| {
+        let name = entry.get_ref().as_table().and_then(|key| key.get("id"));
+        name.and_then(|name| name.get_ref().as_str()) == Some(id)
+    })?;
     let fields = entry
         .get_ref()
         .as_table()?
@@ -72,9 +65,5 @@ fn find(id: &str, text: &str, table: &DeTable<'_>) -> Option<RangeInclusive<usiz
 
 /// The line, from 1, that a byte is on.
 fn line(text: &str, byte: usize) -> usize {
-    text.bytes()
-        .take(byte)
-        .filter(|byte| *byte == b'\n')
-        .count()
-        + 1
+    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
 }

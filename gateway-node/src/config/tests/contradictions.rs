@@ -28,16 +28,12 @@ fn redis_is_refused_while_there_is_no_backplane_for_it() {
 
 #[test]
 fn tls_needs_both_files() {
-    let error = file("[server.tls]\ncertificate = '/c.pem'")
-        .map(|_| ())
-        .unwrap_err();
+    let error = file("[server.tls]\ncertificate = '/c.pem'").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
         "configuration: server.tls.certificate = \"/c.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
     );
-    let error = file("[server.tls]\nkey = '/k.pem'")
-        .map(|_| ())
-        .unwrap_err();
+    let error = file("[server.tls]\nkey = '/k.pem'").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
         "configuration: server.tls.key = \"/k.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
@@ -47,8 +43,7 @@ fn tls_needs_both_files() {
 
 #[test]
 fn an_outbox_holds_a_message() {
-    let expected =
-        "expected limits.outbox_bytes (1000) to hold one message of limits.message_bytes (65536)";
+    let expected = "expected limits.outbox_bytes (1000) to hold one message of limits.message_bytes (65536)";
     refuses(
         "[limits]\noutbox_bytes = 1000",
         &format!("limits.outbox_bytes = 1000 in u.toml: {expected}"),
@@ -82,17 +77,11 @@ fn a_drain_ends_before_its_deadline() {
     };
     refuses(
         "[drain]\nspread_ms = 6000",
-        &format!(
-            "drain.spread_ms = 6000 in u.toml: {}",
-            sum(0, 6000, 2000, 8000)
-        ),
+        &format!("drain.spread_ms = 6000 in u.toml: {}", sum(0, 6000, 2000, 8000)),
     );
     refuses(
         "[drain]\ndeadline_ms = 4000",
-        &format!(
-            "drain.deadline_ms = 4000 in u.toml: {}",
-            sum(0, 2000, 2000, 4000)
-        ),
+        &format!("drain.deadline_ms = 4000 in u.toml: {}", sum(0, 2000, 2000, 4000)),
     );
     let error = Given {
         environment: &[("UTILBOT__LIMITS__EVICT_LINGER_MS", "9000")],
@@ -101,7 +90,12 @@ fn a_drain_ends_before_its_deadline() {
     .load()
     .map(|_| ())
     .unwrap_err();
-    assert!(error.starts_with("configuration: limits.evict_linger_ms = 9000 in environment UTILBOT__LIMITS__EVICT_LINGER_MS: "), "{error}");
+    assert!(
+        error.starts_with(
+            "configuration: limits.evict_linger_ms = 9000 in environment UTILBOT__LIMITS__EVICT_LINGER_MS: "
+        ),
+        "{error}"
+    );
     let largest = i64::MAX;
     assert!(
         file(&format!(
@@ -149,12 +143,7 @@ fn a_key_belongs_to_an_application_that_exists() {
         &format!("{key}application = 'b'"),
         "keys[0].application = \"b\" in u.toml: expected one of the applications utilbot",
     );
-    assert!(
-        file(&format!(
-            "[[applications]]\nid = 'b'\n{key}application = 'b'"
-        ))
-        .is_ok()
-    );
+    assert!(file(&format!("[[applications]]\nid = 'b'\n{key}application = 'b'")).is_ok());
 }
 
 #[test]
@@ -171,9 +160,7 @@ fn development_mode_stays_on_loopback() {
     };
     assert_eq!(bind.load().map(|_| ()).unwrap_err(), line("flag --bind"));
     assert_eq!(
-        file("[server]\nbind = '0.0.0.0:80'")
-            .map(|_| ())
-            .unwrap_err(),
+        file("[server]\nbind = '0.0.0.0:80'").map(|_| ()).unwrap_err(),
         line("u.toml")
     );
     let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");

@@ -28,27 +28,17 @@ fn nothing_given_is_the_documented_defaults_in_development_mode() {
 
 #[test]
 fn a_node_without_a_name_is_given_one() {
-    assert_eq!(
-        Settings::default().node.name_or([0, 0xab, 1]),
-        "node-00ab01"
-    );
-    assert_eq!(
-        file("node.name = 'one'").unwrap().node.name_or([0; 3]),
-        "one"
-    );
+    assert_eq!(Settings::default().node.name_or([0, 0xab, 1]), "node-00ab01");
+    assert_eq!(file("node.name = 'one'").unwrap().node.name_or([0; 3]), "one");
 }
 
 #[test]
 fn every_default_is_the_one_that_the_reference_tells() {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
-    for doc in reference()
-        .into_iter()
-        .filter(|doc| !doc.key.contains("[]"))
-    {
+    for doc in reference().into_iter().filter(|doc| !doc.key.contains("[]")) {
         let pointer = format!("/{}", doc.key.replace('.', "/"));
         let value = defaults.pointer(&pointer).unwrap();
-        let text =
-            toml::Value::try_from(value).map_or("none".to_owned(), |value| value.to_string());
+        let text = toml::Value::try_from(value).map_or("none".to_owned(), |value| value.to_string());
         assert_eq!(doc.default, text, "{}", doc.key);
     }
 }
@@ -70,11 +60,7 @@ fn every_setting_is_documented_with_its_unit() {
             doc.key,
             doc.meaning
         );
-        assert!(
-            !doc.expected.is_empty() && !doc.default.is_empty(),
-            "{}",
-            doc.key
-        );
+        assert!(!doc.expected.is_empty() && !doc.default.is_empty(), "{}", doc.key);
         if doc.key.ends_with("_ms") {
             assert!(doc.meaning.contains("illiseconds"), "{}", doc.key);
         }
@@ -120,25 +106,15 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 #[test]
 fn every_setting_outside_the_lists_can_come_from_the_environment() {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
-    for doc in reference()
-        .into_iter()
-        .filter(|doc| !doc.key.contains("[]"))
-    {
+    for doc in reference().into_iter().filter(|doc| !doc.key.contains("[]")) {
         let name = format!("UTILBOT__{}", doc.key.to_uppercase().replace('.', "__"));
-        let text = match defaults
-            .pointer(&format!("/{}", doc.key.replace('.', "/")))
-            .unwrap()
-        {
+        let text = match defaults.pointer(&format!("/{}", doc.key.replace('.', "/"))).unwrap() {
             serde_json::Value::String(text) => text.clone(),
             serde_json::Value::Array(_) | serde_json::Value::Null => String::new(),
             other => other.to_string(),
         };
         let settings = variable(&name, &text).unwrap();
-        assert_eq!(
-            serde_json::to_value(&settings).unwrap(),
-            defaults,
-            "{name}={text}"
-        );
+        assert_eq!(serde_json::to_value(&settings).unwrap(), defaults, "{name}={text}");
     }
 }
 
@@ -172,12 +148,7 @@ fn lists_in_the_environment_are_separated_by_commas() {
 
 #[test]
 fn variables_with_one_underscore_set_nothing() {
-    for name in [
-        "UTILBOT_KEY",
-        "UTILBOT_SERVER_BIND",
-        "PATH",
-        "utilbot__server__bind",
-    ] {
+    for name in ["UTILBOT_KEY", "UTILBOT_SERVER_BIND", "PATH", "utilbot__server__bind"] {
         assert!(variable(name, "hunter2").is_ok(), "{name}");
     }
 }
@@ -194,10 +165,7 @@ fn any_duration_from_1_ms_and_any_size_is_valid() {
                 ("limits.outbox_bytes", 1) => "message_bytes = 1",
                 ("limits.message_bytes", i64::MAX) => "outbox_bytes = 9223372036854775807",
                 ("drain.deadline_ms" | "cluster.log_age_ms", 1)
-                | (
-                    "limits.evict_linger_ms" | "drain.balancer_wait_ms" | "drain.spread_ms",
-                    i64::MAX,
-                ) => continue,
+                | ("limits.evict_linger_ms" | "drain.balancer_wait_ms" | "drain.spread_ms", i64::MAX) => continue,
                 _ => "",
             };
             let text = format!("[{section}]\n{name} = {value}\n{rest}");
@@ -271,28 +239,17 @@ fn development_mode_has_its_two_events_until_the_operator_names_some() {
             .map(|event| event.name)
             .collect()
     };
-    assert_eq!(
-        names(&file("").unwrap()),
-        ["announce", "guild_settings_changed"]
-    );
-    let settings = file(
-        "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['discord']\ndeliver = { guild = '/g' }",
-    )
-    .unwrap();
+    assert_eq!(names(&file("").unwrap()), ["announce", "guild_settings_changed"]);
+    let settings =
+        file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['discord']\ndeliver = { guild = '/g' }").unwrap();
     let [event] = &settings.event_definitions().unwrap()[..] else {
         panic!("one event")
     };
     assert_eq!(
         (event.to.as_slice(), &event.deliver),
-        (
-            &[ReceiverType::Discord][..],
-            &Deliver::Guild("/g".to_owned())
-        )
+        (&[ReceiverType::Discord][..], &Deliver::Guild("/g".to_owned()))
     );
-    let keys = format!(
-        "[[keys]]\nid = 'a'\ntype = 'bot'\nhash = '{}'",
-        "0".repeat(64)
-    );
+    let keys = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nhash = '{}'", "0".repeat(64));
     assert!(names(&file(&keys).unwrap()).is_empty());
 }
 
@@ -307,14 +264,18 @@ fn schemas_and_certificates_are_found_beside_the_file() {
         settings.server.tls.certificate.as_deref(),
         Some(folder.path().join("c.pem").as_path())
     );
-    assert_eq!(
-        settings.server.tls.key.as_deref(),
-        Some(Path::new("/k.pem"))
-    );
+    assert_eq!(settings.server.tls.key.as_deref(), Some(Path::new("/k.pem")));
 
     let error = settings.event_definitions().unwrap_err().to_string();
     let schema = folder.path().join("a.json");
-    assert!(error.starts_with(&format!("configuration: events[0].schema = \"{}\" in {}: expected a readable file with a JSON Schema (No such file", schema.display(), path.display())), "{error}");
+    assert!(
+        error.starts_with(&format!(
+            "configuration: events[0].schema = \"{}\" in {}: expected a readable file with a JSON Schema (No such file",
+            schema.display(),
+            path.display()
+        )),
+        "{error}"
+    );
     std::fs::write(&schema, "{").unwrap();
     assert!(
         settings
@@ -334,19 +295,13 @@ fn schemas_and_certificates_are_found_beside_the_file() {
 fn an_event_that_makes_no_rule_is_named_with_its_entry() {
     let events = |fields: &str| {
         let ok = "[[events]]\nname = 'ok'\nfrom = ['bot']\nto = ['bot']\n";
-        let settings = file(&format!(
-            "{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}"
-        ))
-        .unwrap();
+        let settings = file(&format!("{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}")).unwrap();
         settings.event_table().map(|_| ()).unwrap_err()
     };
     let error = events("name = 'identify'");
     assert_eq!(
         (error.key.as_str(), error.expected.as_str()),
-        (
-            "events[1].name",
-            "a name that the protocol does not use itself"
-        )
+        ("events[1].name", "a name that the protocol does not use itself")
     );
     let error = events("name = 'a'\ndeliver = { guild = 'guildId' }");
     assert_eq!(
@@ -381,7 +336,10 @@ fn a_reload_reads_the_same_places_again() {
 
 #[test]
 fn what_the_documentation_shows_is_loaded_as_it_says() {
-    let settings = file("[compression]\nzlib_stream = 'per_session'\n[log]\nlevel = 'info,gateway_node=debug'\n[test]\nbot_id = 7").unwrap();
+    let settings = file(
+        "[compression]\nzlib_stream = 'per_session'\n[log]\nlevel = 'info,gateway_node=debug'\n[test]\nbot_id = 7",
+    )
+    .unwrap();
     assert_eq!(settings.compression.zlib_stream, ZlibStream::PerSession);
     assert_eq!(settings.test.bot_id, Some(7));
     assert!(!file("[metrics]\npublic = false").unwrap().metrics_public());

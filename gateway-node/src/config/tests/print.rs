@@ -66,8 +66,7 @@ fn every_setting_is_printed_with_its_meaning() {
             let name = doc.key.rsplit('.').next().unwrap();
             assert!(flat.contains(&doc.meaning), "{}: {flat}", doc.key);
             assert!(
-                printed.contains(&format!("\n{name} = "))
-                    || printed.contains(&format!("\n# {name} =")),
+                printed.contains(&format!("\n{name} = ")) || printed.contains(&format!("\n# {name} =")),
                 "{}",
                 doc.key
             );
@@ -98,10 +97,5 @@ fn no_secret_is_shown_anywhere() {
     );
     assert!(!shown.contains("horse"));
     assert!(settings.to_toml().contains("\nsecret = \"<redacted>\"\n"));
-    assert!(
-        !settings
-            .problem("keys[0].secret", "x")
-            .to_string()
-            .contains("horse")
-    );
+    assert!(!settings.problem("keys[0].secret", "x").to_string().contains("horse"));
 }

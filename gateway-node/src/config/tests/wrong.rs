@@ -84,10 +84,7 @@ fn every_setting_refuses_a_value_of_the_wrong_shape() {
             let error = error.map(|_| ()).unwrap_err();
             let start = format!("configuration: {} = ", doc.key.replace("[]", "[0]"));
             let end = format!(" in u.toml: expected {}", doc.expected);
-            assert!(
-                error.starts_with(&start) && error.ends_with(&end),
-                "{error}"
-            );
+            assert!(error.starts_with(&start) && error.ends_with(&end), "{error}");
             assert!(!doc.secret || !error.contains("hunter2"), "{error}");
         }
     }
@@ -163,10 +160,7 @@ fn a_wrong_value_is_named_with_its_unit_and_range() {
 
 #[test]
 fn a_section_that_is_none_is_told_apart_from_a_list() {
-    refuses(
-        "limits = 5",
-        "limits = 5 in u.toml: expected a section [limits]",
-    );
+    refuses("limits = 5", "limits = 5 in u.toml: expected a section [limits]");
     refuses(
         "redis = 'redis://:hunter2@host'",
         "redis = <redacted> in u.toml: expected a section [redis]",
@@ -239,13 +233,9 @@ fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
 
 #[test]
 fn a_file_that_is_no_toml_is_named_with_the_place() {
-    let error = file("[limits]\nmessage_bytes = = 5")
-        .map(|_| ())
-        .unwrap_err();
+    let error = file("[limits]\nmessage_bytes = = 5").map(|_| ()).unwrap_err();
     assert!(
-        error.starts_with(
-            "configuration: line 2, column 17 in u.toml: expected TOML, but found an error: "
-        ),
+        error.starts_with("configuration: line 2, column 17 in u.toml: expected TOML, but found an error: "),
         "{error}"
     );
     assert_eq!(error.lines().count(), 1);
@@ -327,14 +317,9 @@ fn a_wrong_variable_is_named() {
         ),
     ] {
         let error = variable(name, text).map(|_| ()).unwrap_err();
-        assert!(
-            error.starts_with(&format!("configuration: {line}")),
-            "{error}\n{line}"
-        );
+        assert!(error.starts_with(&format!("configuration: {line}")), "{error}\n{line}");
     }
-    let error = variable("UTILBOT__STRANGER", "hunter2")
-        .map(|_| ())
-        .unwrap_err();
+    let error = variable("UTILBOT__STRANGER", "hunter2").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
         format!("configuration: stranger in environment UTILBOT__STRANGER: {SECTIONS}")

@@ -53,10 +53,7 @@ fn one(error: &str, data: &str) -> Vec<(String, String)> {
 
 fn delivery(table: &EventTable, d: &str) -> Delivery {
     let d: &RawValue = serde_json::from_str(d).unwrap();
-    table
-        .route("a", ClientType::Website, Some(d))
-        .unwrap()
-        .delivery
+    table.route("a", ClientType::Website, Some(d)).unwrap().delivery
 }
 
 #[test]
@@ -185,12 +182,7 @@ fn a_route_says_who_receives_the_event() {
     assert!(route.to_discord);
     assert_eq!(route.delivery, Delivery::All);
     let route = self::table(definition("a"));
-    assert!(
-        !route
-            .route("a", ClientType::Website, Some(d))
-            .unwrap()
-            .to_discord
-    );
+    assert!(!route.route("a", ClientType::Website, Some(d)).unwrap().to_discord);
 }
 
 #[test]
@@ -216,10 +208,7 @@ fn the_shape_of_data_is_a_problem_before_the_name() {
     let null: &RawValue = serde_json::from_str("null").unwrap();
     let no_object = || Problem::with("Data must be an object.", null);
     let unknown = || Problem::with_str("Unknown event.", "b").of_kind(ProblemKind::UnknownEvent);
-    let refused = || {
-        Problem::with_str("Event not allowed for this client type.", "a")
-            .of_kind(ProblemKind::NotAllowed)
-    };
+    let refused = || Problem::with_str("Event not allowed for this client type.", "a").of_kind(ProblemKind::NotAllowed);
     let website = ClientType::Website;
     assert_eq!(route("a", website, None), [missing()]);
     assert_eq!(route("a", website, Some("null")), [no_object()]);
@@ -242,10 +231,7 @@ fn a_sender_that_is_not_allowed_still_learns_what_else_is_wrong() {
     let errors: Vec<_> = found.iter().map(|(error, _)| error.as_str()).collect();
     assert_eq!(
         errors,
-        [
-            "Event not allowed for this client type.",
-            "No guild id at /guildId."
-        ]
+        ["Event not allowed for this client type.", "No guild id at /guildId."]
     );
 }
 

@@ -1,0 +1,156 @@
+//! The key-value fields of a log record, bounded while they are collected: a value's `Display` may be as long as the
+//! peer that sent it wished.
+
+use std::fmt::{self, Write as _};
+
+use log::kv;
+use serde::{Serialize, Serializer};
+
+use super::text::{PEER_TEXT_BYTES, is_deceptive, starts_of, write_quoted};
+
+/// Integers beyond this lose their last digits in readers that keep every number as a double.
+const LARGEST_EXACT: u64 = (1 << 53) - 1;
+
+/// One field's value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Field {
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(Cut),
+}
+
+/// The start of a text, and whether there was more of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Cut {
+    text: String,
+    cut: bool,
+}
+
+impl Cut {
+    /// The start of what `value` displays.
+    pub(super) fn of(value: impl fmt::Display) -> Self {
+        let mut start = Self::default();
+        // The only error is our own, at the bound.
+        let _ = write!(start, "{value}");
+        start
+    }
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let fits = starts_of(more, PEER_TEXT_BYTES - self.text.len());
+        self.text.push_str(fits);
+        if fits.len() < more.len() {
+            self.cut = true;
+            // Ends the value's own formatting: the rest would be thrown away.
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+impl Field {
+    /// Writes the value as the right side of `key=value`.
+    pub(super) fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(out, "{value}"),
+            Self::Unsigned(value) => write!(out, "{value}"),
+            Self::Signed(value) => write!(out, "{value}"),
+            Self::Float(value) => write!(out, "{value}"),
+            Self::Text(Cut { text, cut }) => {
+                let bare = |c: char| !(c.is_whitespace() || matches!(c, '"' | '=' | '\\') || is_deceptive(c));
+                if !cut && !text.is_empty() && text.chars().all(bare) {
+                    out.write_str(text)
+                } else {
+                    write_quoted(out, text, *cut)
+                }
+            }
+        }
+    }
+}
+
+impl Serialize for Field {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Unsigned(value) if *value <= LARGEST_EXACT => serializer.serialize_u64(*value),
+            Self::Signed(value) if value.unsigned_abs() <= LARGEST_EXACT => serializer.serialize_i64(*value),
+            Self::Unsigned(value) => serializer.collect_str(value),
+            Self::Signed(value) => serializer.collect_str(value),
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(Cut { text, cut: false }) => serializer.serialize_str(text),
+            Self::Text(Cut { text, cut: true }) => serializer.collect_str(&format_args!("{text}…")),
+        }
+    }
+}
+
+/// A record's fields in the order in which they were given.
+#[derive(Debug, Default)]
+pub(super) struct Fields(pub(super) Vec<(String, Field)>);
+
+impl Fields {
+    pub(super) fn of(source: &dyn kv::Source) -> Self {
+        let mut fields = Self::default();
+        // Our visitor never fails; a source that does has shown what it could.
+        let _ = source.visit(&mut fields);
+        fields
+    }
+}
+
+impl<'kvs> kv::VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let mut field = Collect(None);
+        value.visit(&mut field)?;
+        if let Some(field) = field.0 {
+            self.0.push((key.as_str().to_owned(), field));
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+struct Collect(Option<Field>);
+
+impl kv::VisitValue<'_> for Collect {
+    fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Text(Cut::of(value)));
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        // An absent value, such as a key that is not known yet, is no field at all.
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Unsigned(value));
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Signed(value));
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Float(value));
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Bool(value));
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
+        self.0 = Some(Field::Text(Cut::of(value)));
+        Ok(())
+    }
+}
