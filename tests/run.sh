@@ -7,6 +7,7 @@
 #
 # The runner is cargo-nextest where it is installed and `cargo test` otherwise; its closing line is the last one.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 # shellcheck source=tests/tools.sh
