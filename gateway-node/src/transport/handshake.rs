@@ -1,7 +1,7 @@
 //! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
 
 use actix_http::{
-    Method, RequestHead, Version,
+    Method, RequestHead, StatusCode, Version,
     header::{self, HeaderName},
     ws::hash_key,
 };
@@ -18,6 +18,30 @@ pub enum Refusal {
     /// The request is older than HTTP/1.1.
     #[error("WebSocket needs HTTP/1.1")]
     OldHttp,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Handshake(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => {
+                StatusCode::UPGRADE_REQUIRED
+            }
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Headers that tell the client what would have been right (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Handshake(HandshakeError::GetMethodRequired) => &[("allow", "GET")],
+            Self::Handshake(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => {
+                &[("sec-websocket-version", "13"), ("upgrade", "websocket")]
+            }
+            _ => &[],
+        }
+    }
 }
 
 /// Checks the request and derives the value of `Sec-WebSocket-Accept`.

@@ -1,0 +1,27 @@
+//! Room for sockets: a connection is a file descriptor.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Descriptors that are not connections: listeners, polls, logs, libraries.
+const OTHERS: u64 = 256;
+
+/// Raises the soft limit of descriptors to the hard one, and says what that means for `connections`.
+pub(super) fn raise(connections: usize) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((soft, hard)) => {
+            log::info!(soft = soft, raised_to = hard; "descriptor limit");
+            if hard < connections as u64 + OTHERS {
+                log::warn!(
+                    limit = hard,
+                    connections = connections;
+                    "the descriptor limit allows fewer connections than are configured"
+                );
+            }
+        }
+        Err(error) => log::warn!(cause:% = error; "the descriptor limit cannot be raised"),
+    }
+}
