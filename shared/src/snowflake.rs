@@ -16,7 +16,7 @@ const SEQUENCE_BITS: u32 = 12;
 const MAX_SEQUENCE: u16 = (1 << SEQUENCE_BITS) - 1;
 const TIME_BITS: u32 = 63 - WORKER_BITS - SEQUENCE_BITS;
 /// The first Unix millisecond that no longer fits (in 2089).
-const END_MS: u64 = EPOCH_MS + (1 << TIME_BITS);
+pub const END_MS: u64 = EPOCH_MS + (1 << TIME_BITS);
 
 /// The time for which a worker number is granted: `start_ms <= t < end_ms`, in Unix milliseconds of the clock that
 /// grants it.

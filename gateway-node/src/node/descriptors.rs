@@ -13,14 +13,8 @@ pub(super) fn raise(connections: usize) {
     });
     match raised {
         Ok((soft, hard)) => {
-            log::info!(soft = soft, raised_to = hard; "descriptor limit");
-            if hard < connections as u64 + OTHERS {
-                log::warn!(
-                    limit = hard,
-                    connections = connections;
-                    "the descriptor limit allows fewer connections than are configured"
-                );
-            }
+            let room = hard.saturating_sub(OTHERS).min(connections as u64);
+            log::info!(soft = soft, raised_to = hard, room_for_connections = room; "descriptor limit");
         }
         Err(error) => log::warn!(cause:% = error; "the descriptor limit cannot be raised"),
     }

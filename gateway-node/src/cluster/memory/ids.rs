@@ -2,7 +2,7 @@
 
 use shared::{
     session_id::SessionId,
-    snowflake::{Generator, SnowflakeError, Window},
+    snowflake::{END_MS, Generator, SnowflakeError, Window},
 };
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ impl IdSource {
         // Nobody else takes ids, so the window is as long as ids can be made.
         let window = Window {
             start_ms: unix_ms,
-            end_ms: u64::MAX,
+            end_ms: END_MS,
         };
         Ok(Self::Clock {
             generator: Generator::new(0, window)?,
