@@ -1,4 +1,17 @@
-//! The node.
+//! The node of Utilbot Gateway, as a library under a thin binary.
 
+pub mod auth;
 pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod drain;
+pub mod events;
+pub mod gate;
+pub mod http;
 pub mod logging;
+pub mod metrics;
+pub mod node;
+pub mod problems;
+pub mod registry;
+pub mod session;
+pub mod transport;

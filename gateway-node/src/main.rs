@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary of the node: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gateway_node::cli::run()
+}

@@ -3,5 +3,21 @@
 //!
 //! Nothing here knows an actor, a socket or a clock: time and randomness are passed in.
 
+// A test that cannot go on has failed.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod client_type;
+pub mod close;
+pub mod compression;
+mod fields;
+pub mod guild;
+pub mod key;
+pub mod problem;
 pub mod routing;
+pub mod session_id;
+pub mod snowflake;
+pub mod token_bucket;
+pub mod v1;
+
+/// The largest integer that a client may send: 2^53 − 1, the last that JavaScript's numbers hold exactly.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;

@@ -11,17 +11,12 @@ use clap::Args;
 use super::http_client;
 use crate::logging::escape;
 
-/// Asks a node whether it is well, and prints one line.
-///
-/// Exit codes: 0 it answered 200, 1 anything else.
+/// The options of `healthcheck`. Exit codes: 0 it answered 200, 1 anything else.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Exit codes: 0 it answered 200, 1 anything else.")]
 pub struct HealthcheckArgs {
     /// What to ask
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080/livez"
-    )]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/livez")]
     pub url: String,
 
     /// How long it may take, in milliseconds
@@ -33,10 +28,7 @@ pub struct HealthcheckArgs {
 pub fn run(args: &HealthcheckArgs) -> ExitCode {
     let (line, code) = match check(args) {
         Ok(()) => ("healthy".to_owned(), ExitCode::SUCCESS),
-        Err(problem) => (
-            format!("unhealthy: {}", escape(&problem)),
-            ExitCode::FAILURE,
-        ),
+        Err(problem) => (format!("unhealthy: {}", escape(&problem)), ExitCode::FAILURE),
     };
     // The exit code is the answer; the line is for people.
     let _ = writeln!(io::stdout(), "{line}");
@@ -72,23 +64,14 @@ mod tests {
     fn only_200_is_healthy() {
         let (url, served) = tests::serve("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         assert_eq!(check_url(&format!("{url}/livez"), 5_000), Ok(()));
-        assert!(
-            served
-                .join()
-                .unwrap()
-                .starts_with("GET /livez HTTP/1.1\r\n")
-        );
+        assert!(served.join().unwrap().starts_with("GET /livez HTTP/1.1\r\n"));
         for answer in [
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 204 No Content\r\n\r\n",
             "HTTP/1.1 301 Moved\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
         ] {
             let (url, served) = tests::serve(answer);
-            assert!(
-                check_url(&url, 5_000)
-                    .unwrap_err()
-                    .contains("answered HTTP")
-            );
+            assert!(check_url(&url, 5_000).unwrap_err().contains("answered HTTP"));
             served.join().unwrap();
         }
     }

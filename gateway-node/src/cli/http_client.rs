@@ -65,9 +65,7 @@ pub(super) mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let served = std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let mut request = Vec::new();
             let mut part = [0; 4096];
             while !complete(&request) {

@@ -17,10 +17,9 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// Publishes one event through a node's HTTP API and prints the answer.
-///
-/// Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.
+/// The options of `publish`. Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.")]
 pub struct PublishArgs {
     /// The node's address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -117,11 +116,8 @@ fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishErro
     http_client::check_url(&args.url).map_err(|error| PublishError::Usage(error.to_string()))?;
     let data = object(args.data.trim())
         .map_err(|problem| PublishError::Usage(format!("JSON is no JSON object: {problem}")))?;
-    let event = serde_json::to_string(&Event {
-        t: &args.name,
-        d: data,
-    })
-    .map_err(|error| PublishError::Usage(error.to_string()))?;
+    let event = serde_json::to_string(&Event { t: &args.name, d: data })
+        .map_err(|error| PublishError::Usage(error.to_string()))?;
 
     let no_answer = |source| PublishError::NoAnswer {
         url: args.url.clone(),
@@ -153,11 +149,7 @@ fn refusal(status: u16, body: &str) -> PublishError {
         code: "without a code".to_owned(),
         message: body.trim().chars().take(300).collect(),
     });
-    PublishError::Refused {
-        status,
-        code,
-        message,
-    }
+    PublishError::Refused { status, code, message }
 }
 
 fn one_line(body: &str) -> String {
@@ -190,10 +182,7 @@ mod tests {
         let answer = publish_to(&format!("{url}/"), r#" {"n": 1.0} "#).unwrap();
         assert_eq!(answer, r#"{"offset":7,"epoch":"e\u00e9"}"#);
         let request = served.join().unwrap();
-        assert!(
-            request.starts_with("POST /api/v1/events HTTP/1.1\r\n"),
-            "{request}"
-        );
+        assert!(request.starts_with("POST /api/v1/events HTTP/1.1\r\n"), "{request}");
         let lower = request.to_lowercase();
         assert!(lower.contains("authorization: bearer id.verysecret\r\n"));
         assert!(lower.contains("content-type: application/json\r\n"));
@@ -206,10 +195,7 @@ mod tests {
             "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 51\r\n\r\n{\"code\":\"unknown_event\",\"message\":\"Unknown event.\"}",
         );
         let error = publish_to(&url, "{}").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "refused: HTTP 422 unknown_event: Unknown event."
-        );
+        assert_eq!(error.to_string(), "refused: HTTP 422 unknown_event: Unknown event.");
         assert_eq!(error.exit_code(), 2);
         served.join().unwrap();
     }
@@ -224,20 +210,14 @@ mod tests {
             let (url, served) = tests::serve(answer);
             let error = publish_to(&url, "{}").unwrap_err();
             assert_eq!(error.exit_code(), 2, "{error}");
-            assert!(
-                error.to_string().ends_with("without a code: nope"),
-                "{error}"
-            );
+            assert!(error.to_string().ends_with("without a code: nope"), "{error}");
             served.join().unwrap();
         }
     }
 
     #[test]
     fn no_answer_and_wrong_options_have_codes_of_their_own() {
-        assert_eq!(
-            publish_to(&tests::nobody(), "{}").unwrap_err().exit_code(),
-            1
-        );
+        assert_eq!(publish_to(&tests::nobody(), "{}").unwrap_err().exit_code(), 1);
         for data in ["", "5", "{", "[]", "{}{}"] {
             let error = publish_to("http://127.0.0.1:1", data).unwrap_err();
             assert_eq!(error.exit_code(), 64, "{data}");

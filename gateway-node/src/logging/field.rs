@@ -60,9 +60,7 @@ impl Field {
             Self::Signed(value) => write!(out, "{value}"),
             Self::Float(value) => write!(out, "{value}"),
             Self::Text(Cut { text, cut }) => {
-                let bare = |c: char| {
-                    !(c.is_whitespace() || matches!(c, '"' | '=' | '\\') || is_deceptive(c))
-                };
+                let bare = |c: char| !(c.is_whitespace() || matches!(c, '"' | '=' | '\\') || is_deceptive(c));
                 if !cut && !text.is_empty() && text.chars().all(bare) {
                     out.write_str(text)
                 } else {
@@ -78,9 +76,7 @@ impl Serialize for Field {
         match self {
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Unsigned(value) if *value <= LARGEST_EXACT => serializer.serialize_u64(*value),
-            Self::Signed(value) if value.unsigned_abs() <= LARGEST_EXACT => {
-                serializer.serialize_i64(*value)
-            }
+            Self::Signed(value) if value.unsigned_abs() <= LARGEST_EXACT => serializer.serialize_i64(*value),
             Self::Unsigned(value) => serializer.collect_str(value),
             Self::Signed(value) => serializer.collect_str(value),
             Self::Float(value) => serializer.serialize_f64(*value),

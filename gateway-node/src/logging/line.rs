@@ -134,16 +134,10 @@ mod tests {
         let forged = "x\n2026-01-02T03:04:05.678Z ERROR forged\r\u{2028}\u{85}";
         let (text, json) = lines(forged, &[("peer", kv::Value::from(forged))]);
         for line in [&text, &json] {
-            assert_eq!(
-                line.matches(['\n', '\r', '\u{2028}', '\u{85}']).count(),
-                1,
-                "{line}"
-            );
+            assert_eq!(line.matches(['\n', '\r', '\u{2028}', '\u{85}']).count(), 1, "{line}");
             assert!(line.ends_with('\n'));
         }
-        assert!(
-            text.contains(r#" peer="x\n2026-01-02T03:04:05.678Z ERROR forged\r\u{2028}\u{85}""#)
-        );
+        assert!(text.contains(r#" peer="x\n2026-01-02T03:04:05.678Z ERROR forged\r\u{2028}\u{85}""#));
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["message"], forged);
         assert_eq!(value["fields"]["peer"], forged);
@@ -184,10 +178,7 @@ mod tests {
     fn integers_that_a_double_cannot_hold_are_strings_in_json() {
         let (text, json) = lines(
             "m",
-            &[
-                ("big", kv::Value::from(u64::MAX)),
-                ("low", kv::Value::from(i64::MIN)),
-            ],
+            &[("big", kv::Value::from(u64::MAX)), ("low", kv::Value::from(i64::MIN))],
         );
         assert!(text.contains("big=18446744073709551615"));
         assert!(json.contains(r#""big":"18446744073709551615","low":"-9223372036854775808""#));

@@ -18,6 +18,18 @@ pub enum ReceiverType {
     Discord,
 }
 
+impl ReceiverType {
+    /// The v1 type that receives, if it is one.
+    pub const fn client_type(self) -> Option<ClientType> {
+        match self {
+            Self::Bot => Some(ClientType::Bot),
+            Self::Website => Some(ClientType::Website),
+            Self::Service => Some(ClientType::Service),
+            Self::Discord => None,
+        }
+    }
+}
+
 /// Which of the receivers get an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,14 +8,19 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::key::KeyArgs;
 
-/// Connects to a gateway as a client, shows everything that arrives and sends what is typed.
-///
-/// Type `NAME {"a":1}` to send an event, a whole JSON object to send it as it is, `servers 5 100 50` to report servers,
-/// /help or /quit. The key comes from --key-file or `UTILBOT_KEY`.
-///
-/// On a terminal every line is for reading; anywhere else, and with --json, every line is one JSON object. Exit codes: 0
-/// a normal close, 1 refused or lost, 2 an error of the gateway, 3 --timeout-ms ran out, 64 wrong options.
+/// What `--help` says beside the options.
+const HELP: &str = "\
+Type NAME {\"a\":1} to send an event, a whole JSON object to send it as it is, \"servers 5 100 50\" to report servers, \
+/help or /quit. The key comes from --key-file or UTILBOT_KEY.
+
+On a terminal every line is for reading; anywhere else, and with --json, every line is one JSON object.
+
+Exit codes: 0 a normal close, 1 refused or lost, 2 an error of the gateway, 3 --timeout-ms ran out, 64 wrong options.";
+
+/// The options of `connect`. Exit codes: 0 a normal close, 1 refused or lost, 2 an error of the gateway, 3
+/// `--timeout-ms` ran out, 64 wrong options.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = HELP)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "every one is a switch of its own on the command line"
@@ -158,8 +163,7 @@ impl ConnectArgs {
         if authority.as_str().contains('@') {
             return Err(UrlError::UserInformation);
         }
-        let mut query =
-            form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+        let mut query = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
         query.append_pair("v", &self.version_param);
         if let Some(Compression::Zlib) = self.compression {
             query.append_pair("compression", "zlib");
@@ -187,25 +191,16 @@ mod tests {
     }
 
     fn parse(options: &[&str]) -> ConnectArgs {
-        Cli::try_parse_from([&["connect"], options].concat())
-            .unwrap()
-            .connect
+        Cli::try_parse_from([&["connect"], options].concat()).unwrap().connect
     }
 
     #[test]
     fn the_url_gets_the_version_and_the_compression() {
         assert_eq!(parse(&[]).target().unwrap(), "ws://127.0.0.1:8080/?v=1");
         assert_eq!(
-            parse(&[
-                "--url",
-                "ws://h:1",
-                "--compression",
-                "zlib",
-                "--version-param",
-                ""
-            ])
-            .target()
-            .unwrap(),
+            parse(&["--url", "ws://h:1", "--compression", "zlib", "--version-param", ""])
+                .target()
+                .unwrap(),
             "ws://h:1/?v=&compression=zlib"
         );
         assert_eq!(
@@ -260,10 +255,7 @@ mod tests {
             &["--timeout-ms", "0"],
             &["--servers", "x"],
         ] {
-            assert!(
-                Cli::try_parse_from([&["connect"], bad].concat()).is_err(),
-                "{bad:?}"
-            );
+            assert!(Cli::try_parse_from([&["connect"], bad].concat()).is_err(), "{bad:?}");
         }
     }
 }

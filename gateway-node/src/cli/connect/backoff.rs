@@ -15,9 +15,7 @@ impl Backoff {
     /// The next wait: anything from 1 s to a ceiling that doubles from 2 s to 30 s. `random` may be any number.
     pub(super) fn next(&mut self, random: u64) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let ceiling = SHORTEST_MS
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST_MS);
+        let ceiling = SHORTEST_MS.saturating_mul(1 << self.failures.min(16)).min(LONGEST_MS);
         Duration::from_millis(SHORTEST_MS + random % (ceiling - SHORTEST_MS + 1))
     }
 

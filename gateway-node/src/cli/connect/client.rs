@@ -191,10 +191,7 @@ impl<W: Write> Client<W> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
-        let connecting = timeout(
-            CONNECT_TIMEOUT,
-            connect_async_with_config(&url, Some(config), true),
-        );
+        let connecting = timeout(CONNECT_TIMEOUT, connect_async_with_config(&url, Some(config), true));
         let connected = tokio::select! {
             connected = connecting => connected,
             stop = stopped(&mut self.stop) => return Ok(End::Stopped(stop)),
@@ -321,11 +318,7 @@ fn refusal(error: &Error) -> String {
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES)]);
-            format!(
-                "the upgrade was refused: HTTP {} {}",
-                response.status(),
-                body.trim()
-            )
+            format!("the upgrade was refused: HTTP {} {}", response.status(), body.trim())
         }
         Error::Io(error) => format!("cannot connect: {error}"),
         other => format!("cannot connect: {other}"),

@@ -1,19 +1,11 @@
 //! What a close code or an error code of protocol version 1 tells the person at the other end.
 
-/// The name of an error code (`e`) in the catalogue of version 1.
-pub(super) fn error_name(e: i64) -> Option<&'static str> {
-    Some(match e {
-        1000 => "Unknown Error",
-        4000 => "Wrong Version",
-        4001 => "Wrong Auth Key",
-        4002 => "Bot ID Used",
-        4003 => "No Opcode",
-        4004 => "Wrong Opcode",
-        4005 => "Malformed Data",
-        4006 => "No Heartbeat",
-        4007 => "Wrong Identify",
-        _ => return None,
-    })
+use shared::v1::ErrorCode;
+
+/// What the catalogue says to an error code (`e`), for an Error that says nothing itself.
+pub(super) fn error_message(e: i64) -> Option<&'static str> {
+    let known = ErrorCode::ALL.into_iter().find(|error| i64::from(error.code()) == e)?;
+    Some(known.message())
 }
 
 /// What a WebSocket close code means here: RFC 6455, section 7.4.1, as the protocol page uses it, and 4000 to 4007.
@@ -58,12 +50,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_of_the_catalogue_has_a_name_and_a_meaning() {
-        for e in 4000..=4007_u16 {
-            assert!(error_name(e.into()).is_some());
-            assert!(!meaning(e).contains("not a code"));
+    fn every_code_that_closes_a_connection_has_a_meaning() {
+        for error in ErrorCode::ALL {
+            assert!(error_message(error.code().into()).is_some());
+            assert!(!meaning(error.close().code).contains("not a code"), "{error:?}");
         }
-        assert_eq!(error_name(4008), None);
+        for code in [1000, 1001, 1002, 1005, 1007, 1008, 1009, 1012, 1013] {
+            assert!(!meaning(code).contains("not a code"), "{code}");
+        }
+        assert_eq!(error_message(4008), None);
         assert!(meaning(4008).contains("not a code"));
     }
 

@@ -256,9 +256,7 @@ impl<W: Write> Connection<'_, W> {
             return Ok(None);
         };
         if heartbeat.is_lost(now) {
-            return self
-                .over(Some("a heartbeat was not answered in 10 s"))
-                .map(Some);
+            return self.over(Some("a heartbeat was not answered in 10 s")).map(Some);
         }
         if heartbeat.take_due(now) {
             return self.send(packet::heartbeat()).await;
@@ -292,9 +290,7 @@ impl<W: Write> Connection<'_, W> {
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
             // An error too: the gateway may have closed a moment ago, and what it said is still to be read.
             Ok(_) => Ok(None),
-            Err(_elapsed) => self
-                .over(Some("a packet could not be sent in 10 s"))
-                .map(Some),
+            Err(_elapsed) => self.over(Some("a packet could not be sent in 10 s")).map(Some),
         }
     }
 
@@ -318,9 +314,7 @@ impl<W: Write> Connection<'_, W> {
         }
         let had_session = self.had_session;
         let code = self.error.or(self.closed.map(i64::from));
-        if let Some(code) =
-            code.filter(|code| self.error.is_some() || !close_code::is_normal(*code))
-        {
+        if let Some(code) = code.filter(|code| self.error.is_some() || !close_code::is_normal(*code)) {
             return Ok(End::Refused { code, had_session });
         }
         if let Some(verdict) = self.verdict {

@@ -55,10 +55,7 @@ mod tests {
 
     #[test]
     fn lines_come_without_their_ends() {
-        assert_eq!(
-            all(b"a\n\nb"),
-            ["a", "", "b"].map(|line| Input::Line(line.to_owned()))
-        );
+        assert_eq!(all(b"a\n\nb"), ["a", "", "b"].map(|line| Input::Line(line.to_owned())));
         assert_eq!(all(b""), []);
     }
 

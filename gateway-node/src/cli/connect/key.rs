@@ -76,9 +76,7 @@ impl KeyArgs {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?
-        .take(KEY_FILE_BYTES)
-        .read_to_string(&mut text)?;
+    File::open(path)?.take(KEY_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -168,10 +166,7 @@ mod tests {
     fn a_key_on_the_command_line_is_refused_and_not_repeated() {
         let error = Cli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("UTILBOT_KEY") && !text.contains("verysecret"),
-            "{text}"
-        );
+        assert!(text.contains("UTILBOT_KEY") && !text.contains("verysecret"), "{text}");
     }
 
     #[test]
@@ -200,10 +195,7 @@ mod tests {
         };
         for args in [KeyArgs::default(), empty] {
             let error = args.load().unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "no key: give --key-file FILE or set UTILBOT_KEY"
-            );
+            assert_eq!(error.to_string(), "no key: give --key-file FILE or set UTILBOT_KEY");
         }
     }
 

@@ -32,9 +32,7 @@ pub(super) enum Command {
 pub(super) enum LineError {
     #[error("not sent, no JSON object: {0}")]
     Object(String),
-    #[error(
-        "not sent: expected NAME {{...}}, a JSON object, servers GUILDS [MEMBERS [CACHED]], /help or /quit"
-    )]
+    #[error("not sent: expected NAME {{...}}, a JSON object, servers GUILDS [MEMBERS [CACHED]], /help or /quit")]
     Shape,
     #[error("not sent, the data of {name} is no JSON object: {problem}")]
     Data { name: String, problem: String },
@@ -123,10 +121,7 @@ mod tests {
             sent("servers 5 100 50"),
             r#"{"op":1,"t":"send_servers","d":{"guilds":5,"guildMembers":100,"cachedGuildMembers":50}}"#
         );
-        assert_eq!(
-            sent("servers 5"),
-            r#"{"op":1,"t":"send_servers","d":{"guilds":5}}"#
-        );
+        assert_eq!(sent("servers 5"), r#"{"op":1,"t":"send_servers","d":{"guilds":5}}"#);
         assert_eq!(sent("servers {}"), r#"{"op":1,"t":"servers","d":{}}"#);
     }
 

@@ -53,10 +53,7 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
         (Err(error), _) => return usage(&error),
         (_, Err(error)) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return usage(&error),
     };
@@ -93,11 +90,7 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
 }
 
 /// Runs `client`, tells it to stop on Ctrl-C or when the time is up, and does not wait for ever until it has.
-async fn supervise<W: Write>(
-    mut client: Client<W>,
-    stop: &watch::Sender<Option<Stop>>,
-    limit: Option<Duration>,
-) -> u8 {
+async fn supervise<W: Write>(mut client: Client<W>, stop: &watch::Sender<Option<Stop>>, limit: Option<Duration>) -> u8 {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut run = std::pin::pin!(client.run());
     let why = tokio::select! {
@@ -133,9 +126,5 @@ fn usage(error: &dyn std::error::Error) -> ExitCode {
 
 /// One line on standard error; there is nobody left to tell if that fails.
 pub(super) fn complain(message: &str) {
-    let _ = writeln!(
-        io::stderr(),
-        "gateway-node: {}",
-        crate::logging::escape(message)
-    );
+    let _ = writeln!(io::stderr(), "gateway-node: {}", crate::logging::escape(message));
 }

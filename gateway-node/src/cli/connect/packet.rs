@@ -163,11 +163,7 @@ fn client_event<D: Serialize + ?Sized>(t: &str, d: &D) -> String {
         d: &'a D,
     }
 
-    let event = Event {
-        op: CLIENT_EVENT,
-        t,
-        d,
-    };
+    let event = Event { op: CLIENT_EVENT, t, d };
     // Strings, numbers and raw JSON: there is nothing here that JSON cannot say.
     serde_json::to_string(&event).unwrap_or_default()
 }
@@ -206,9 +202,7 @@ mod tests {
 
     #[test]
     fn members_keep_their_digits_and_lose_their_line_breaks() {
-        let packet =
-            Packet::parse("{\"op\":0,\n\"t\":\"a b\",\"d\":{ \"n\": 1.0,\n\"s\":\" \\\" \" }}")
-                .unwrap();
+        let packet = Packet::parse("{\"op\":0,\n\"t\":\"a b\",\"d\":{ \"n\": 1.0,\n\"s\":\" \\\" \" }}").unwrap();
         assert_eq!(packet.op(), Some(0));
         assert_eq!(packet.name().as_deref(), Some("a b"));
         assert_eq!(packet.raw("d").unwrap().get(), r#"{"n":1.0,"s":" \" "}"#);
@@ -231,15 +225,9 @@ mod tests {
             r#"{"op":1,"t":"identify","d":{"type":"bot","key":"id.se\"cret"}}"#
         );
         let packet = Packet::parse(&text).unwrap().without_key();
-        assert_eq!(
-            packet.raw("d").unwrap().get(),
-            r#"{"key":"<redacted>","type":"bot"}"#
-        );
+        assert_eq!(packet.raw("d").unwrap().get(), r#"{"key":"<redacted>","type":"bot"}"#);
         let other = Packet::parse(r#"{"t":"other","d":{"key":"k"}}"#).unwrap();
-        assert_eq!(
-            other.without_key().raw("d").unwrap().get(),
-            r#"{"key":"k"}"#
-        );
+        assert_eq!(other.without_key().raw("d").unwrap().get(), r#"{"key":"k"}"#);
     }
 
     #[test]

@@ -59,15 +59,9 @@ pub(super) enum Record<'a> {
     /// A close frame has arrived; the code is 1005 where it had none.
     Closed { code: u16, reason: &'a str },
     /// Something went wrong: an event's name for scripts and a line for people.
-    Problem {
-        event: &'static str,
-        message: &'a str,
-    },
+    Problem { event: &'static str, message: &'a str },
     /// A line that is only information.
-    Note {
-        event: &'static str,
-        message: &'a str,
-    },
+    Note { event: &'static str, message: &'a str },
 }
 
 /// A key shorter than this is not looked for in the output: it would be found in every other word.
@@ -119,10 +113,7 @@ impl<W: Write> Renderer<W> {
         let in_json = serde_json::to_string(secret).unwrap_or_default();
         let in_json = in_json.trim_matches('"');
         if line.contains(secret) || line.contains(in_json) {
-            return line
-                .replace(secret, "<redacted>")
-                .replace(in_json, "<redacted>")
-                .into();
+            return line.replace(secret, "<redacted>").replace(in_json, "<redacted>").into();
         }
         line.into()
     }
@@ -164,11 +155,7 @@ fn terminal(now: SystemTime, colour: bool, record: &Record<'_>) -> String {
     }
 }
 
-fn packet_line(
-    direction: Direction,
-    packet: &Packet,
-    round_trip: Option<Duration>,
-) -> (&'static str, String) {
+fn packet_line(direction: Direction, packet: &Packet, round_trip: Option<Duration>) -> (&'static str, String) {
     let op = packet.op();
     let (style, what) = match (direction, op) {
         (Direction::In, Some(packet::ERROR)) => (RED, Cow::from("error")),
@@ -191,8 +178,10 @@ fn packet_line(
     // Writing to a string does not fail.
     if let Some(e) = packet.raw("e") {
         let _ = write!(body, " {}", e.get());
-        if let Some(name) = packet.get("e").and_then(close_code::error_name) {
-            let _ = write!(body, " {name}");
+        if packet.raw("m").is_none()
+            && let Some(message) = packet.get("e").and_then(close_code::error_message)
+        {
+            let _ = write!(body, ": {message}");
         }
     }
     if let Some(t) = packet.raw("t") {

@@ -18,8 +18,8 @@ fn story(style: Style) -> String {
     let ack = packet(r#"{"op":11}"#);
     let event = packet("{\"op\":0,\"t\":\"announce\",\n\"d\":{\"z\":1.0,\"a\":\"\u{9b}31m\"}}");
     let odd = packet(r#"{"op":"x","t":"two words","s":null}"#);
-    let error =
-        packet(r#"{"op":-1,"e":4005,"m":"Malformed\ndata.","d":{"errors":["No."],"data":[null]}}"#);
+    let error = packet(r#"{"op":-1,"e":4005,"m":"Malformed\ndata.","d":{"errors":["No."],"data":[null]}}"#);
+    let bare_error = packet(r#"{"op":-1,"e":4006}"#);
     let received = |packet| Record::Packet {
         direction: Direction::In,
         packet,
@@ -48,14 +48,12 @@ fn story(style: Style) -> String {
         Record::Binary(7),
         Record::Control("ping"),
         received(&error),
+        received(&bare_error),
         Record::Closed {
             code: 4005,
             reason: "Malformed data.",
         },
-        Record::Closed {
-            code: 1000,
-            reason: "",
-        },
+        Record::Closed { code: 1000, reason: "" },
         Record::Problem {
             event: "lost",
             message: "the connection is lost\n",
@@ -65,10 +63,7 @@ fn story(style: Style) -> String {
             message: "connecting again in 1500 ms",
         },
     ];
-    records
-        .iter()
-        .map(|record| rendered(style, record))
-        .collect()
+    records.iter().map(|record| rendered(style, record)).collect()
 }
 
 #[test]
@@ -116,10 +111,7 @@ fn the_key_is_taken_out_of_every_line() {
         ];
         for record in &records {
             let line = rendered(style, record);
-            assert!(
-                line.contains("<redacted>") && !line.contains("verysecret"),
-                "{line}"
-            );
+            assert!(line.contains("<redacted>") && !line.contains("verysecret"), "{line}");
         }
     }
 }

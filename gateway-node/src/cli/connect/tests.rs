@@ -28,15 +28,11 @@ struct Peer(WebSocketStream<TcpStream>);
 
 impl Peer {
     async fn send(&mut self, packet: Value) {
-        self.0
-            .send(Message::text(packet.to_string()))
-            .await
-            .unwrap();
+        self.0.send(Message::text(packet.to_string())).await.unwrap();
     }
 
     async fn hello(&mut self, interval: u64) {
-        self.send(json!({"op": 5, "d": {"hearbeat": interval}}))
-            .await;
+        self.send(json!({"op": 5, "d": {"hearbeat": interval}})).await;
     }
 
     /// The next packet that is no heartbeat; heartbeats are answered.
@@ -143,10 +139,7 @@ async fn run_for(options: Options, lines: &[&str], limit: Option<Duration>) -> O
     assert!(!shown.contains("verysecret"), "the key is shown: {shown}");
     Outcome {
         code,
-        lines: shown
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
+        lines: shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
     }
 }
 
@@ -163,8 +156,7 @@ async fn a_session_identifies_reports_sends_and_counts() {
         peer.send(json!({"op": 0, "t": "GLOBAL_GUILD_COUNT", "d": {"guilds": 5}}))
             .await;
         for n in 0..2 {
-            peer.send(json!({"op": 0, "t": "announce", "d": {"n": n}}))
-                .await;
+            peer.send(json!({"op": 0, "t": "announce", "d": {"n": n}})).await;
         }
         (identify, report, event, peer.packet().await)
     })
@@ -187,10 +179,7 @@ async fn a_session_identifies_reports_sends_and_counts() {
         report.unwrap(),
         json!({"op": 1, "t": "send_servers", "d": {"guilds": 5, "guildMembers": 100}})
     );
-    assert_eq!(
-        event.unwrap(),
-        json!({"op": 1, "t": "announce", "d": {"a": 1}})
-    );
+    assert_eq!(event.unwrap(), json!({"op": 1, "t": "announce", "d": {"a": 1}}));
     assert_eq!(rest, None);
     assert_eq!(outcome.code, 0);
     assert!(outcome.event("connected").is_some());
@@ -205,8 +194,7 @@ async fn heartbeats_keep_to_the_interval() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.hello(50).await;
         let _identify = peer.packet().await;
-        peer.send(json!({"op": 0, "t": "bot_connect_success"}))
-            .await;
+        peer.send(json!({"op": 0, "t": "bot_connect_success"})).await;
         let _until_closed = timeout(Duration::from_millis(500), peer.packet()).await;
         peer.close(1000).await;
     })
@@ -241,10 +229,7 @@ async fn a_refused_key_is_told_clearly_and_is_final() {
     assert_eq!(outcome.code, 2);
     assert_eq!(outcome.packets("in", -1)[0]["m"], "<redacted> is wrong.");
     let closed = outcome.event("closed").unwrap();
-    assert_eq!(
-        (&closed["code"], &closed["reason"]),
-        (&json!(4001), &json!("bye"))
-    );
+    assert_eq!((&closed["code"], &closed["reason"]), (&json!(4001), &json!("bye")));
     assert!(outcome.event("key_refused").is_some());
     assert!(outcome.event("retrying").is_none());
 }
@@ -258,9 +243,8 @@ async fn nobody_and_plain_http_are_refused_connections() {
     assert_eq!(outcome.code, 1);
     assert!(outcome.event("refused").is_some());
 
-    let (url, served) = super::super::http_client::tests::serve(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfull",
-    );
+    let (url, served) =
+        super::super::http_client::tests::serve("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfull");
     let outcome = run_client(options(url.replace("http", "ws")), &[]).await;
     assert_eq!(outcome.code, 1);
     let refused = outcome.event("refused").unwrap()["message"].as_str();
@@ -296,9 +280,7 @@ async fn a_connection_that_breaks_off_is_lost_and_made_again() {
 async fn compressed_messages_are_inflated_and_others_shown_as_they_are() {
     let (url, played) = gateway(|_, mut peer| async move {
         let mut encoder = ZlibEncoder::new(Vec::new(), Level::fast());
-        encoder
-            .write_all(br#"{"op":5,"d":{"heartbeat":60000}}"#)
-            .unwrap();
+        encoder.write_all(br#"{"op":5,"d":{"heartbeat":60000}}"#).unwrap();
         let stream = encoder.finish().unwrap();
         peer.0.send(Message::binary(stream)).await.unwrap();
         let _identify = peer.packet().await;
@@ -343,8 +325,7 @@ async fn what_the_gateway_says_to_the_last_packet_still_counts() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.session().await;
         let _event = peer.packet().await;
-        peer.send(json!({"op": -1, "e": 4005, "m": "Unknown event."}))
-            .await;
+        peer.send(json!({"op": -1, "e": 4005, "m": "Unknown event."})).await;
         peer.close(4005).await;
     })
     .await;

@@ -1,0 +1,189 @@
+//! All keys of the node, replaced as a whole.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use shared::{
+    client_type::ClientType,
+    key::{PresentedKey, SecretHash},
+};
+
+use super::Key;
+
+/// The keys that are good now. Clones are the same keyring.
+#[derive(Clone)]
+pub struct Keyring {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keys: RwLock<Arc<HashMap<String, Arc<Key>>>>,
+    revision: AtomicU64,
+    /// Compared with when a key is unknown, so that the time taken does not tell which ids exist.
+    decoy: SecretHash,
+}
+
+/// The key is unknown, revoked or expired. Which of these is nobody's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key is unknown, revoked or expired")]
+pub struct Refused;
+
+impl Keyring {
+    /// A keyring of these keys.
+    pub fn new(keys: Vec<Key>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                keys: RwLock::new(Arc::new(by_id(keys))),
+                revision: AtomicU64::new(0),
+                decoy: SecretHash::of(""),
+            }),
+        }
+    }
+
+    /// Replaces all keys. Those that are missing or different are revoked.
+    pub fn replace(&self, keys: Vec<Key>) {
+        *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_id(keys));
+        self.inner.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Grows with every replacement.
+    pub fn revision(&self) -> u64 {
+        self.inner.revision.load(Ordering::Acquire)
+    }
+
+    /// The key that `presented` (`id.secret`) opens.
+    ///
+    /// # Errors
+    /// When it opens none that is good at `now`.
+    pub fn open(&self, presented: &str, now: SystemTime) -> Result<Arc<Key>, Refused> {
+        let presented = PresentedKey::parse(presented);
+        let keys = self.keys();
+        let key = presented.as_ref().and_then(|presented| keys.get(presented.id));
+        let secret = presented.as_ref().map_or("", |presented| presented.secret);
+        let opens = key.map_or_else(
+            || self.inner.decoy.matches(secret) && false,
+            |key| key.opens_with(secret),
+        );
+        match key {
+            Some(key) if opens && !key.has_expired(now) => Ok(Arc::clone(key)),
+            _ => Err(Refused),
+        }
+    }
+
+    /// Whether a key that was opened before is still what it was, for a client of this type.
+    pub fn is_good(&self, key: &Arc<Key>, kind: ClientType, now: SystemTime) -> bool {
+        let keys = self.keys();
+        let same = keys
+            .get(key.id())
+            .is_some_and(|known| Arc::ptr_eq(known, key) || known == key);
+        same && key.is_for(kind) && !key.has_expired(now)
+    }
+
+    /// Whether a key's time has come after `from` and by `to`.
+    pub fn has_expired_between(&self, from: SystemTime, to: SystemTime) -> bool {
+        let due = |key: &Arc<Key>| key.expires_at().is_some_and(|time| from < time && time <= to);
+        self.keys().values().any(due)
+    }
+
+    fn keys(&self) -> Arc<HashMap<String, Arc<Key>>> {
+        Arc::clone(&self.inner.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn by_id(keys: Vec<Key>) -> HashMap<String, Arc<Key>> {
+    keys.into_iter()
+        .map(|key| (key.id().to_owned(), Arc::new(key)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{HashText, KeySettings, KeyTypes, Permission, Secret};
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn settings(id: &str) -> KeySettings {
+        KeySettings {
+            id: id.to_owned(),
+            secret: Some(Secret::from(SECRET.to_owned())),
+            types: KeyTypes(vec![ClientType::Bot]),
+            permissions: vec![Permission::Publish],
+            ..KeySettings::default()
+        }
+    }
+
+    fn key(id: &str) -> Key {
+        Key::new(&settings(id)).unwrap()
+    }
+
+    #[test]
+    fn a_key_opens_with_its_own_secret_alone() {
+        let ring = Keyring::new(vec![key("a"), key("b")]);
+        let now = SystemTime::now();
+        let opened = ring.open(&format!("a.{SECRET}"), now).unwrap();
+        assert!(opened.is_for(ClientType::Bot) && !opened.is_for(ClientType::Website));
+        assert!(opened.may(Permission::Publish) && !opened.may(Permission::Admin));
+        for wrong in [
+            "",
+            ".",
+            "a",
+            "a.",
+            &format!("c.{SECRET}"),
+            &format!("a.{SECRET}x"),
+            &format!("{SECRET}.a"),
+        ] {
+            assert_eq!(ring.open(wrong, now), Err(Refused), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_as_good_as_its_secret() {
+        let settings = KeySettings {
+            secret: None,
+            hash: Some(HashText(SecretHash::of(SECRET).to_string())),
+            ..settings("a")
+        };
+        let ring = Keyring::new(vec![Key::new(&settings).unwrap()]);
+        assert!(ring.open(&format!("a.{SECRET}"), SystemTime::now()).is_ok());
+    }
+
+    #[test]
+    fn a_replaced_key_is_revoked_and_an_unchanged_one_is_not() {
+        let ring = Keyring::new(vec![key("a"), key("b")]);
+        let now = SystemTime::now();
+        let [a, b] = ["a", "b"].map(|id| ring.open(&format!("{id}.{SECRET}"), now).unwrap());
+        let other = KeySettings {
+            secret: Some(Secret::from(SECRET.replace('0', "x"))),
+            ..settings("b")
+        };
+        ring.replace(vec![key("a"), Key::new(&other).unwrap()]);
+        assert_eq!(ring.revision(), 1);
+        assert!(ring.is_good(&a, ClientType::Bot, now));
+        assert!(!ring.is_good(&b, ClientType::Bot, now));
+        assert!(!ring.is_good(&a, ClientType::Website, now));
+    }
+
+    #[test]
+    fn a_key_expires_at_its_time() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let settings = KeySettings {
+            expires_at: Some("1970-01-01T00:16:41Z".parse().unwrap()),
+            ..settings("a")
+        };
+        let ring = Keyring::new(vec![Key::new(&settings).unwrap()]);
+        let key = ring.open(&format!("a.{SECRET}"), now).unwrap();
+        let later = now + Duration::from_secs(1);
+        assert!(!ring.is_good(&key, ClientType::Bot, later));
+        assert!(ring.open(&format!("a.{SECRET}"), later).is_err());
+        assert!(ring.has_expired_between(now, later) && !ring.has_expired_between(later, later));
+    }
+}

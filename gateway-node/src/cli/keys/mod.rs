@@ -1,0 +1,47 @@
+//! `keys`: makes, lists and revokes keys. Without Redis the keys are in the configuration file, which these commands
+//! read and never write.
+
+mod list;
+mod new;
+mod revoke;
+
+use std::{io::Write, path::Path};
+
+use clap::Subcommand;
+
+pub use new::NewKey;
+
+use super::CliError;
+use crate::config::Sources;
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key: print it once, and the block for the configuration file, which holds only its hash
+    New(NewKey),
+    /// List the keys of the configuration file
+    List,
+    /// Say which lines of the configuration file to delete
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+}
+
+/// Runs one of the commands; `file` is that of `--config`.
+pub(super) fn run(
+    command: &KeysCommand,
+    file: Option<&Path>,
+    sources: &Sources,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    match command {
+        KeysCommand::New(new) => {
+            let mut random = [0; 32];
+            getrandom::fill(&mut random)?;
+            new::run(new, random, out)
+        }
+        KeysCommand::List => list::run(&sources.load()?.keys, out),
+        KeysCommand::Revoke { id } => revoke::run(id, file, out),
+    }
+}

@@ -1,0 +1,69 @@
+//! `serve`: runs the node.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use crate::{
+    config::{KeySettings, LogFormat, Secret, Settings},
+    logging,
+    node::{Node, NodeError, Origin},
+};
+
+/// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
+/// A fault of the node or the system (`EX_SOFTWARE`).
+const SOFTWARE: u8 = 70;
+
+/// Runs a node with `settings` until it is told to stop.
+pub fn run(settings: Settings) -> ExitCode {
+    let format = match settings.log.format {
+        LogFormat::Text => logging::Format::Text,
+        LogFormat::Json => logging::Format::Json,
+    };
+    if let Err(error) = logging::init(format, &settings.log.level) {
+        return fail(&error, SOFTWARE);
+    }
+    match actix::System::new().block_on(serve(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ NodeError::Config(_)) => fail(&error, 64),
+        Err(error @ (NodeError::Listen(_) | NodeError::Key(_))) => fail(&error, UNAVAILABLE),
+        Err(error) => fail(&error, SOFTWARE),
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), NodeError> {
+    let (mut secret, mut life) = ([0; 32], [0; 8]);
+    getrandom::fill(&mut secret)
+        .and_then(|()| getrandom::fill(&mut life))
+        .map_err(io::Error::other)?;
+    let secret = shared::key::generate(secret);
+    let development = settings
+        .development()
+        .then(|| KeySettings::development(Secret::from(secret.clone())));
+    let presented = development.as_ref().map(|key| format!("{}.{secret}", key.id));
+    let origin = Origin {
+        random: life,
+        now: SystemTime::now(),
+    };
+    let node = Node::start(settings, development, origin)?;
+    let mut out = io::stdout().lock();
+    let banner = &node.banner;
+    let said = if out.is_terminal() {
+        write!(out, "{}", banner.text(presented.as_deref()))
+    } else {
+        writeln!(out, "{}", banner.json(presented.as_deref()))
+    };
+    // A node whose output nobody reads serves all the same.
+    let _ = said.and_then(|()| out.flush());
+    drop(out);
+    node.run().await
+}
+
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr(), "{error}");
+    ExitCode::from(code)
+}

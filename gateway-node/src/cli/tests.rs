@@ -1,0 +1,216 @@
+//! The commands as an operator types them.
+
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use tempfile::TempDir;
+
+use super::{Cli, CliError, execute};
+
+/// What a command prints, or the exit code and text of its failure.
+fn run(arguments: &str) -> Result<String, (u8, String)> {
+    let mut out = Vec::new();
+    let arguments = std::iter::once("gateway-node").chain(arguments.split_whitespace());
+    match execute(arguments.map(Into::into), [], &mut out) {
+        Ok(_) => Ok(String::from_utf8(out).unwrap()),
+        Err(error) => Err((error.code(), error.to_string())),
+    }
+}
+
+fn file(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("u.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn with_config(command: &str, path: &Path) -> Result<String, (u8, String)> {
+    run(&format!("{command} --config {}", path.display()))
+}
+
+const KEYS: &str = r#"[limits]
+message_bytes = 100
+
+[[keys]] # the website's
+id = "web"
+type = "website"
+permissions = [
+    "publish",
+    "read",
+]
+secret = "correct-horse-battery-staple-0123456789"
+
+[[keys]]
+hash = "0000000000000000000000000000000000000000000000000000000000000000"
+type = ["bot", "service"]
+id = "bot"
+expires_at = "2027-01-31T12:00:00Z"
+"#;
+
+#[test]
+fn the_arguments_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_and_version_are_everywhere_and_end_well() {
+    for command in [
+        "",
+        "serve",
+        "check-config",
+        "print-config",
+        "keys",
+        "keys new",
+        "keys list",
+        "keys revoke",
+    ] {
+        for flag in ["--help", "--version"] {
+            let (code, text) = run(&format!("{command} {flag}")).unwrap_err();
+            assert_eq!(code, 0, "{command} {flag}: {text}");
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_64() {
+    for arguments in [
+        "--stranger",
+        "stranger",
+        "keys",
+        "keys new",
+        "keys revoke",
+        "keys new --id a --type robot",
+        "keys new --id a.b --type bot",
+        "keys new --id a --type bot --permission write",
+        "keys new --id a --type bot --expires-at soon",
+        "check-config --config",
+    ] {
+        assert_eq!(run(arguments).unwrap_err().0, 64, "{arguments}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_one_line_and_exits_64_for_every_command() {
+    for command in ["", "serve", "check-config", "print-config", "keys list"] {
+        let (code, line) = run(&format!("{command} --bind here")).unwrap_err();
+        assert_eq!((code, line.lines().count()), (64, 1));
+        assert!(
+            line.starts_with("configuration: server.bind = \"here\" in flag --bind: expected "),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn flags_stand_before_or_after_the_command() {
+    for arguments in ["--bind 127.0.0.1:9 print-config", "print-config --bind 127.0.0.1:9"] {
+        assert!(run(arguments).unwrap().contains("bind = \"127.0.0.1:9\""));
+    }
+}
+
+#[test]
+fn check_config_says_what_it_found() {
+    assert_eq!(
+        run("check-config").unwrap(),
+        "configuration ok: 1 application, 0 keys, 2 events, development mode\n"
+    );
+    let (_folder, path) = file(KEYS);
+    assert_eq!(
+        with_config("check-config", &path).unwrap(),
+        "configuration ok: 1 application, 2 keys, 0 events\n"
+    );
+}
+
+#[test]
+fn check_config_reads_the_schemas() {
+    let (folder, path) = file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschema = 'a.json'");
+    assert_eq!(with_config("check-config", &path).unwrap_err().0, 64);
+    std::fs::write(folder.path().join("a.json"), "{\"type\": 5}").unwrap();
+    assert!(
+        with_config("check-config", &path)
+            .unwrap_err()
+            .1
+            .contains("events[0].schema")
+    );
+    std::fs::write(folder.path().join("a.json"), "{}").unwrap();
+    assert!(with_config("check-config", &path).is_ok());
+}
+
+#[test]
+fn print_config_prints_no_secret() {
+    let (_folder, path) = file(KEYS);
+    let printed = with_config("print-config", &path).unwrap();
+    assert!(printed.contains("message_bytes = 100\n") && printed.contains("secret = \"<redacted>\""));
+    assert!(!printed.contains("horse"));
+}
+
+#[test]
+fn a_new_key_is_let_in_by_its_block() {
+    let printed =
+        run("keys new --id web --type bot,website --type service --permission read --expires-at 2027-01-31T12:00:00Z")
+            .unwrap();
+    let (key, block) = printed.split_once("\n\n").unwrap();
+    let secret = key.strip_prefix("web.").unwrap();
+    assert!(!block.contains(secret));
+    let (_folder, path) = file(block);
+    let settings = crate::config::Sources::new().file(Some(path.clone())).load().unwrap();
+    assert!(settings.keys[0].secret_hash().unwrap().matches(secret));
+    let listed = with_config("keys list", &path).unwrap();
+    assert!(
+        listed.contains("web  bot,website,service  utilbot      read         2027-01-31T12:00:00Z"),
+        "{listed}"
+    );
+    assert_ne!(run("keys new --id web --type bot"), run("keys new --id web --type bot"));
+}
+
+#[test]
+fn keys_are_listed_without_secrets() {
+    let (_folder, path) = file(KEYS);
+    let listed = with_config("keys list", &path).unwrap();
+    assert_eq!(
+        listed,
+        "ID   TYPE         APPLICATION  PERMISSIONS   EXPIRES\n\
+         web  website      utilbot      publish,read  never\n\
+         bot  bot,service  utilbot      none          2027-01-31T12:00:00Z\n"
+    );
+}
+
+#[test]
+fn revoke_names_the_lines_to_delete() {
+    let (_folder, path) = file(KEYS);
+    let name = path.display();
+    let told = |id: &str| with_config(&format!("keys revoke {id}"), &path);
+    assert_eq!(
+        told("web").unwrap(),
+        format!("{name}: delete lines 4 to 11, then send SIGHUP to the node: that revokes web\n")
+    );
+    assert_eq!(
+        told("bot").unwrap(),
+        format!("{name}: delete lines 13 to 17, then send SIGHUP to the node: that revokes bot\n")
+    );
+    assert_eq!(
+        told("none"),
+        Err((64, format!("keys revoke: no key \"none\" in {name}")))
+    );
+    assert_eq!(run("keys revoke web").unwrap_err().0, 64);
+    assert_eq!(run("keys revoke web --config /nowhere").unwrap_err().0, 64);
+}
+
+#[test]
+fn revoke_works_in_a_file_that_is_wrong_elsewhere() {
+    let (_folder, path) = file("stranger = 1\nkeys = [\n  { id = 'a' },\n  { id = 'b' },\n]\n");
+    let told = with_config("keys revoke b", &path).unwrap();
+    assert!(told.contains("delete line 4,"), "{told}");
+    let (_folder, path) = file("a\nkeys = = 1");
+    assert_eq!(with_config("keys revoke b", &path).unwrap_err().0, 64);
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_complaint() {
+    let error = CliError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    let mut err = Vec::new();
+    error.report(&mut err).unwrap();
+    assert!(err.is_empty());
+}

@@ -1,0 +1,61 @@
+//! One accepted event.
+
+use std::sync::Arc;
+
+use shared::{
+    client_type::{ClientType, ClientTypes},
+    session_id::SessionId,
+};
+use smallvec::SmallVec;
+
+use super::Position;
+
+/// An event as the log has it. Who receives it was decided when it was appended and is never decided again.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where it stands in the log of its application.
+    pub position: Position,
+    /// The application whose log it stands in.
+    pub application: Arc<str>,
+    /// The event's name, `t` on the wire.
+    pub name: Arc<str>,
+    /// Who receives it.
+    pub audience: Audience,
+    /// The session that sent it and never gets it back.
+    pub author: Option<SessionId>,
+    /// The event's data as its sender wrote it: one JSON object.
+    pub d: Arc<str>,
+}
+
+/// Who receives an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every session of these types.
+    Types(ClientTypes),
+    /// These sessions alone.
+    Sessions(SmallVec<[SessionId; 2]>),
+    /// One session, chosen among those of these types. Should it end before it gets the event, another one does.
+    One {
+        /// The chosen one.
+        session: SessionId,
+        /// The types to choose another one from.
+        of: ClientTypes,
+    },
+}
+
+impl Entry {
+    /// What the entry weighs while it waits, in bytes.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.d.len()
+    }
+
+    /// Whether a session that joined at `since` is to receive it.
+    pub fn admits(&self, id: SessionId, kind: ClientType, since: u64) -> bool {
+        let addressed = match &self.audience {
+            Audience::Types(kinds) => kinds.contains(kind),
+            Audience::Sessions(ids) => ids.contains(&id),
+            Audience::One { session, .. } => *session == id,
+        };
+        addressed && self.position.offset > since && self.author != Some(id)
+    }
+}

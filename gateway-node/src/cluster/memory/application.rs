@@ -1,0 +1,222 @@
+//! One application: its log's end, its live sessions and what its bots reported.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use shared::{
+    client_type::{ClientType, ClientTypes},
+    guild::GuildId,
+    routing::Delivery,
+    session_id::SessionId,
+    v1::{Report, ReportedGuilds, payload::GuildCount},
+};
+use smallvec::SmallVec;
+
+use super::{
+    super::{Audience, Entry, Joined, Position, Publication, PublishError},
+    rotation::Rotation,
+};
+
+pub(super) struct Application {
+    name: Arc<str>,
+    /// The offset of the last entry.
+    top: u64,
+    members: FxHashMap<SessionId, Member>,
+    rotation: Rotation,
+    /// Who reported a guild, so that an id that many report counts once.
+    reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
+    sums: Sums,
+    broadcast: GuildCount,
+    count_event: Arc<str>,
+}
+
+/// Sums over what bots reported as numbers. Ten thousand bots that each report the largest integer do not fit 64 bits.
+#[derive(Default)]
+struct Sums {
+    guilds: u128,
+    guild_members: u128,
+    cached_guild_members: u128,
+}
+
+struct Member {
+    kind: ClientType,
+    report: Option<Report>,
+}
+
+impl Application {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            top: 0,
+            members: FxHashMap::default(),
+            rotation: Rotation::default(),
+            reporters: FxHashMap::default(),
+            sums: Sums::default(),
+            broadcast: GuildCount::default(),
+            count_event: GuildCount::NAME.into(),
+        }
+    }
+
+    pub(super) fn has(&self, id: SessionId) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    pub(super) fn join(&mut self, id: SessionId, kind: ClientType) -> Joined {
+        self.members.insert(id, Member { kind, report: None });
+        self.rotation.add(kind, id);
+        Joined {
+            id,
+            since: self.top,
+            counts: self.counts(),
+        }
+    }
+
+    pub(super) fn leave(&mut self, id: SessionId) {
+        if let Some(member) = self.members.remove(&id) {
+            self.rotation.remove(member.kind, id);
+            self.forget(id, member.report);
+        }
+    }
+
+    /// Replaces the report of a bot that is still there.
+    pub(super) fn report(&mut self, id: SessionId, report: Report) {
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
+        let previous = member.report.replace(report.clone());
+        self.forget(id, previous);
+        match &report.guilds {
+            ReportedGuilds::Count(count) => self.sums.guilds += u128::from(*count),
+            ReportedGuilds::Ids(ids) => {
+                for guild in ids {
+                    self.reporters.entry(*guild).or_default().push(id);
+                }
+            }
+        }
+        self.sums.guild_members += u128::from(report.guild_members);
+        self.sums.cached_guild_members += u128::from(report.cached_guild_members);
+    }
+
+    fn forget(&mut self, id: SessionId, report: Option<Report>) {
+        let Some(report) = report else { return };
+        match report.guilds {
+            ReportedGuilds::Count(count) => self.sums.guilds -= u128::from(count),
+            ReportedGuilds::Ids(ids) => {
+                for guild in ids {
+                    if let Some(reporters) = self.reporters.get_mut(&guild) {
+                        reporters.retain(|reporter| *reporter != id);
+                        if reporters.is_empty() {
+                            self.reporters.remove(&guild);
+                        }
+                    }
+                }
+            }
+        }
+        self.sums.guild_members -= u128::from(report.guild_members);
+        self.sums.cached_guild_members -= u128::from(report.cached_guild_members);
+    }
+
+    /// The sums over all live bots: distinct ids and counts together.
+    fn counts(&self) -> GuildCount {
+        let saturated = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+        GuildCount {
+            guilds: saturated(self.sums.guilds + self.reporters.len() as u128),
+            guild_members: saturated(self.sums.guild_members),
+            cached_guild_members: saturated(self.sums.cached_guild_members),
+        }
+    }
+
+    pub(super) fn counts_changed(&self) -> bool {
+        self.counts() != self.broadcast
+    }
+
+    /// The entry that tells every bot the counts, if they have changed.
+    pub(super) fn broadcast_counts(&mut self, epoch: &Arc<str>) -> Option<Entry> {
+        let counts = self.counts();
+        if counts == self.broadcast {
+            return None;
+        }
+        self.broadcast = counts;
+        let publication = Publication {
+            name: Arc::clone(&self.count_event),
+            receivers: ClientType::Bot.into(),
+            delivery: Delivery::All,
+            author: None,
+            d: counts.d().into(),
+        };
+        Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), epoch))
+    }
+
+    /// Appends all or none.
+    pub(super) fn append(
+        &mut self,
+        events: Vec<Publication>,
+        epoch: &Arc<str>,
+        has_room: impl FnOnce(usize) -> bool,
+    ) -> Result<Vec<Entry>, PublishError> {
+        let audiences = events
+            .iter()
+            .enumerate()
+            .map(|(index, event)| self.audience(event).ok_or(PublishError::NoReceiver { index }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let bytes = events
+            .iter()
+            .map(|event| size_of::<Entry>() + event.name.len() + event.d.len())
+            .sum();
+        if !has_room(bytes) {
+            return Err(PublishError::Overloaded);
+        }
+        Ok(events
+            .into_iter()
+            .zip(audiences)
+            .map(|(event, audience)| self.entry(event, audience, epoch))
+            .collect())
+    }
+
+    /// Who receives an event; `None` where it needs a receiver and has none.
+    fn audience(&mut self, event: &Publication) -> Option<Audience> {
+        match event.delivery {
+            Delivery::All => Some(Audience::Types(event.receivers)),
+            Delivery::Any => {
+                let session = self.rotation.next(event.receivers, event.author)?;
+                Some(Audience::One {
+                    session,
+                    of: event.receivers,
+                })
+            }
+            Delivery::Guild(guild) => {
+                let reporters = self.reporters.get(&guild)?;
+                let receivers: SmallVec<_> = reporters
+                    .iter()
+                    .copied()
+                    .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
+                    .collect();
+                (!receivers.is_empty()).then_some(Audience::Sessions(receivers))
+            }
+        }
+    }
+
+    /// Whether nobody is there to receive an entry.
+    pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
+        matches!(entry.audience, Audience::Types(kinds) if self.rotation.count(kinds) == 0)
+    }
+
+    fn is_any_of(&self, id: SessionId, kinds: ClientTypes) -> bool {
+        self.members.get(&id).is_some_and(|member| kinds.contains(member.kind))
+    }
+
+    fn entry(&mut self, event: Publication, audience: Audience, epoch: &Arc<str>) -> Entry {
+        self.top += 1;
+        Entry {
+            position: Position {
+                offset: self.top,
+                epoch: Arc::clone(epoch),
+            },
+            application: Arc::clone(&self.name),
+            name: event.name,
+            audience,
+            author: event.author,
+            d: event.d,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The backplane of a node that is alone: everything is in its memory and is gone with it.
+
+mod application;
+mod ids;
+mod rotation;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use shared::{routing::Delivery, session_id::SessionId, v1::Report};
+use tokio::{sync::Notify, time::Instant};
+
+use self::application::Application;
+pub use self::ids::IdSource;
+use super::{
+    Audience, Backplane, Deliver, Entry, JoinError, Joined, Joining, Pending, Position, Publication, PublishError,
+    Status,
+};
+
+/// How often another id is tried when the generated one is taken.
+const ID_ATTEMPTS: usize = 3;
+
+/// What bounds the backplane.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryLimits {
+    /// The least time between two broadcasts of an application's counts.
+    pub count_interval: Duration,
+}
+
+/// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
+/// for all. It is held for a few hash look-ups.
+pub struct MemoryBackplane {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    deliver: Arc<dyn Deliver>,
+    epoch: Arc<str>,
+    /// Some application's counts may differ from those that were broadcast last.
+    counts_changed: Notify,
+}
+
+struct State {
+    ids: IdSource,
+    applications: FxHashMap<Arc<str>, Application>,
+}
+
+impl MemoryBackplane {
+    /// An empty backplane in the life named `epoch`, and the task that broadcasts counts for as long as it is polled.
+    pub fn new(
+        ids: IdSource,
+        epoch: Arc<str>,
+        limits: MemoryLimits,
+        deliver: Arc<dyn Deliver>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                ids,
+                applications: FxHashMap::default(),
+            }),
+            deliver,
+            epoch,
+            counts_changed: Notify::new(),
+        });
+        let broadcast = Arc::clone(&shared).broadcast_counts(limits.count_interval);
+        (Self { shared }, broadcast)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed by code that does not panic between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends each application's counts when they have changed, at most once an interval.
+    async fn broadcast_counts(self: Arc<Self>, interval: Duration) {
+        loop {
+            self.counts_changed.notified().await;
+            let next = Instant::now() + interval;
+            {
+                let mut state = self.lock();
+                for application in state.applications.values_mut() {
+                    if let Some(entry) = application.broadcast_counts(&self.epoch) {
+                        self.deliver.deliver(entry);
+                    }
+                }
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    fn join(&self, joining: &Joining) -> Result<Joined, JoinError> {
+        let mut state = self.lock();
+        let State { ids, applications } = &mut *state;
+        for _ in 0..ID_ATTEMPTS {
+            let id = ids.next()?;
+            // Ids are unique across applications, so that one names a session of the cluster.
+            if applications.values().any(|application| application.has(id)) {
+                continue;
+            }
+            let application = applications
+                .entry(Arc::clone(&joining.application))
+                .or_insert_with(|| Application::new(Arc::clone(&joining.application)));
+            return Ok(application.join(id, joining.kind));
+        }
+        Err(JoinError::IdTaken)
+    }
+
+    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Result<Vec<Position>, PublishError> {
+        let mut state = self.lock();
+        let application = state
+            .applications
+            .entry(application)
+            .or_insert_with_key(|name| Application::new(Arc::clone(name)));
+        let entries = application.append(events, &self.epoch, |bytes| self.deliver.has_room(bytes))?;
+        let positions = entries.iter().map(|entry| entry.position.clone()).collect();
+        // Still under the lock: the order of the offsets is the order of delivery.
+        for entry in entries {
+            if application.is_unheard(&entry) {
+                self.deliver.lost(&entry);
+            }
+            self.deliver.deliver(entry);
+        }
+        Ok(positions)
+    }
+
+    fn change(&self, application: &str, change: impl FnOnce(&mut Application)) {
+        let changed = {
+            let mut state = self.lock();
+            state.applications.get_mut(application).is_some_and(|application| {
+                change(application);
+                application.counts_changed()
+            })
+        };
+        if changed {
+            self.counts_changed.notify_one();
+        }
+    }
+}
+
+impl Backplane for MemoryBackplane {
+    fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
+        Box::pin(std::future::ready(self.shared.join(&joining)))
+    }
+
+    fn leave(&self, application: &str, id: SessionId) {
+        self.shared.change(application, |application| application.leave(id));
+    }
+
+    fn report(&self, application: &str, id: SessionId, report: Report) {
+        self.shared
+            .change(application, |application| application.report(id, report));
+    }
+
+    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError> {
+        Box::pin(std::future::ready(self.shared.publish(application, events)))
+    }
+
+    fn redirect(&self, entry: &Entry) {
+        let Audience::One { of, .. } = entry.audience else {
+            return;
+        };
+        let again = Publication {
+            name: Arc::clone(&entry.name),
+            receivers: of,
+            delivery: Delivery::Any,
+            author: entry.author,
+            d: Arc::clone(&entry.d),
+        };
+        if self
+            .shared
+            .publish(Arc::clone(&entry.application), vec![again])
+            .is_err()
+        {
+            self.shared.deliver.lost(entry);
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            kind: "memory",
+            available: true,
+            epoch: Arc::clone(&self.shared.epoch),
+        }
+    }
+}

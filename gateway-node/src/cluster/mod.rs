@@ -1,0 +1,16 @@
+//! What the nodes of a cluster share: the log of events, who is connected, what bots reported, and who may have
+//! which id.
+//!
+//! Everything is behind [`Backplane`]; the node is given one and knows no more. Nothing here knows a session, a socket
+//! or a registry: what the log has accepted is handed to a [`Deliver`]. The invariants that every implementation keeps
+//! are in `docs/architecture.md`; the suite in `conformance` holds each of them to the same behaviour.
+
+mod backplane;
+mod entry;
+mod memory;
+
+pub use self::{
+    backplane::{Backplane, Deliver, JoinError, Joined, Joining, Pending, Position, Publication, PublishError, Status},
+    entry::{Audience, Entry},
+    memory::{IdSource, MemoryBackplane, MemoryLimits},
+};

@@ -1,0 +1,140 @@
+//! The keys that clients present.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use shared::{
+    client_type::ClientType,
+    key::{SecretHash, validate_secret},
+};
+
+use super::{
+    application::DEFAULT_APPLICATION,
+    secret::Secret,
+    setting::{Kind, Setting, section, setting},
+    timestamp::Timestamp,
+    words::{is_application_id, is_name},
+};
+
+/// What a key may do over HTTP, beside being presented in an identify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Publish events.
+    Publish,
+    /// Read sessions and the cluster's state.
+    Read,
+    /// Administration: kick, drain, metrics.
+    Admin,
+}
+
+impl Permission {
+    /// Every permission, in the order in which tables list them.
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Read, Self::Admin];
+
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+setting! { Vec<Permission>: List, "a list of publish, read, admin"; }
+
+/// The client types that a key is valid for: `"bot"`, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct KeyTypes(pub Vec<ClientType>);
+
+impl<'de> Deserialize<'de> for KeyTypes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum OneOrMore {
+            One(ClientType),
+            More(Vec<ClientType>),
+        }
+        Ok(Self(match OneOrMore::deserialize(deserializer)? {
+            OneOrMore::One(kind) => vec![kind],
+            OneOrMore::More(kinds) => kinds,
+        }))
+    }
+}
+
+setting! { KeyTypes: List, "bot, website, service or a list of them"; }
+
+/// The SHA-256 of a secret, in the text of the configuration: 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HashText(pub String);
+
+impl Setting for HashText {
+    const KIND: Kind = Kind::Text;
+    const EXPECTED: &'static str = "64 lower-case hexadecimal digits, the SHA-256 of the secret";
+    // A wrong hash may be a secret in the wrong place, so an error does not show it.
+    const SECRET: bool = true;
+}
+
+section! {
+    /// One `[[keys]]`: a client presents `id.secret`.
+    pub struct KeySettings {
+        /// The key's id, which is not secret: logs and `keys list` show it.
+        id: String, check is_key_id, expect "1 to 64 of A-Z a-z 0-9 _ -, without a dot";
+        /// The secret, 32 or more printable ASCII characters without a dot. Either this or `hash`.
+        secret: Option<Secret> = None, check is_secret, expect "32 or more printable ASCII characters without a dot";
+        /// The lower-case hexadecimal SHA-256 of the secret. Either this or `secret`.
+        hash: Option<HashText> = None, check is_hash;
+        /// The client types that the key is valid for: `bot`, `website`, `service`, or a list of them.
+        #[serde(rename = "type")]
+        types: KeyTypes, check has_a_type;
+        /// The application whose events and sessions the key can see.
+        application: String = DEFAULT_APPLICATION.to_owned(), check is_application_id, expect "1 to 64 of a-z 0-9 _ -";
+        /// What the key may do over HTTP: `publish`, `read`, `admin`.
+        permissions: Vec<Permission> = Vec::new();
+        /// When the key stops being valid, in RFC 3339; none is never.
+        expires_at: Option<Timestamp> = None;
+    }
+}
+
+impl KeySettings {
+    /// The key of development mode: valid for every type, with every permission, for ever.
+    pub fn development(secret: Secret) -> Self {
+        Self {
+            id: "development".to_owned(),
+            secret: Some(secret),
+            types: KeyTypes(ClientType::ALL.to_vec()),
+            permissions: Permission::ALL.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// The hash that a presented secret is compared with: the configured one, or that of the configured secret. None
+    /// only for a key that was not loaded, since loading demands one of them.
+    pub fn secret_hash(&self) -> Option<SecretHash> {
+        let configured = self.hash.as_ref().and_then(|HashText(hash)| hash.parse().ok());
+        configured.or_else(|| self.secret.as_ref().map(|secret| SecretHash::of(secret.expose())))
+    }
+}
+
+/// Whether `id` can stand before the dot of a key.
+pub(crate) fn is_key_id(id: &str) -> bool {
+    is_name(id) && !id.contains('.')
+}
+
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
+fn is_secret(secret: &Option<Secret>) -> bool {
+    secret
+        .as_ref()
+        .is_none_or(|secret| validate_secret(secret.expose()).is_ok())
+}
+
+#[allow(clippy::ref_option, reason = "the shape that every check of a setting has")]
+fn is_hash(hash: &Option<HashText>) -> bool {
+    hash.as_ref()
+        .is_none_or(|HashText(hash)| hash.parse::<SecretHash>().is_ok())
+}
+
+fn has_a_type(types: &KeyTypes) -> bool {
+    !types.0.is_empty()
+}

@@ -1,0 +1,40 @@
+//! The node's configuration: what can be set, where it comes from, and the one line that says what is wrong with it.
+//!
+//! Every setting is stated once, with its type, default, meaning and rules, in `sections.rs` and in the files of the
+//! three lists. Nothing here opens a socket or reads the process's environment: the caller hands that in.
+
+mod application;
+mod check;
+mod contradiction;
+mod error;
+mod event;
+mod key;
+mod layer;
+mod print;
+mod secret;
+mod sections;
+mod setting;
+mod settings;
+mod sources;
+mod timestamp;
+mod words;
+
+pub use application::{ApplicationSettings, DEFAULT_APPLICATION};
+pub use error::ConfigError;
+pub use event::{EventSettings, development_events};
+pub(crate) use key::is_key_id;
+pub use key::{HashText, KeySettings, KeyTypes, Permission};
+pub use secret::{REDACTED, Secret};
+pub use sections::{
+    AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, LimitSettings,
+    LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
+    TestSettings, TlsSettings, V1Settings, ZlibStream,
+};
+pub use setting::SettingDoc;
+pub use settings::{Settings, reference};
+pub use sources::Sources;
+pub use timestamp::{NotATimestamp, Timestamp};
+pub(crate) use words::is_application_id;
+
+#[cfg(test)]
+mod tests;

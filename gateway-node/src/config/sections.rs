@@ -1,0 +1,248 @@
+//! The sections of the configuration. Each field's comment is the one place that documents it: the reference,
+//! `print-config` and the README are made from here.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    secret::Secret,
+    setting::{section, setting},
+    words::{is_log_filter, is_name, is_websocket_url},
+};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a zlib stream belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZlibStream {
+    /// One stream for each encoding, whose blocks all sessions share.
+    #[default]
+    Shared,
+    /// One stream for each session.
+    PerSession,
+}
+
+setting! {
+    LogFormat: Text, "text or json";
+    ZlibStream: Text, "shared or per_session";
+}
+
+section! {
+    /// The public listener.
+    pub struct ServerSettings {
+        /// Address and port of the public listener: WebSocket, health and the HTTP API. Port 0 takes a free one.
+        bind: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        /// Worker threads; 0 is one for each core.
+        workers: usize = 0, to 1024;
+        /// The URL under which clients reach the cluster (`ws://` or `wss://`), where it is not that of the listener.
+        public_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
+        /// Connections that the kernel holds until they are accepted.
+        backlog: u32 = 4096, from 1, to 2_147_483_647;
+        /// Networks of the proxies that are believed when they name a client's address. They count against no limit of
+        /// an address.
+        trusted_proxies: Vec<IpNet> = Vec::new();
+        /// Values of `Origin` that may open a WebSocket; empty allows any.
+        allowed_origins: Vec<String> = Vec::new();
+    }
+    sections {
+        /// TLS of the public listener.
+        tls: TlsSettings;
+    }
+}
+
+section! {
+    /// TLS of the public listener: both files, or neither.
+    pub struct TlsSettings {
+        /// PEM file with the certificate chain, relative to the configuration file. Read again on SIGHUP.
+        certificate: Option<PathBuf> = None;
+        /// PEM file with the certificate's private key, relative to the configuration file. Read again on SIGHUP.
+        key: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// This node among the others.
+    pub struct NodeSettings {
+        /// The node's name in the cluster, in logs and in answers. Without one it is `node-` and six random
+        /// hexadecimal digits, made at start.
+        name: Option<String> = None, check is_name, expect "1 to 64 of A-Z a-z 0-9 . _ -";
+    }
+}
+
+impl NodeSettings {
+    /// The configured name, or one made of `random`.
+    pub fn name_or(&self, random: [u8; 3]) -> String {
+        let made = || format!("node-{}", hex::encode(random));
+        self.name.clone().unwrap_or_else(made)
+    }
+}
+
+section! {
+    /// Protocol version 1.
+    pub struct V1Settings {
+        /// Milliseconds between two heartbeats, as Hello tells clients.
+        heartbeat_interval_ms: u64 = 60_000, from 1;
+        /// Milliseconds that a heartbeat may be late, for the network.
+        heartbeat_tolerance_ms: u64 = 10_000, from 1;
+        /// Least milliseconds between two `GLOBAL_GUILD_COUNT`: changes in between are told together.
+        guild_count_interval_ms: u64 = 1000, from 1;
+    }
+}
+
+section! {
+    /// The Discord-shaped protocol, versions 6 to 10.
+    pub struct DiscordSettings {
+        /// Milliseconds between two heartbeats, as Hello tells clients.
+        heartbeat_interval_ms: u64 = 41_250, from 1;
+        /// Milliseconds between the upgrade and Hello; some client libraries miss a Hello that comes with the upgrade.
+        hello_delay_ms: u64 = 15, from 0;
+        /// The URL that READY gives for resuming, where it is not the public one.
+        resume_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
+    }
+}
+
+section! {
+    /// What every session has, whatever its protocol.
+    pub struct SessionSettings {
+        /// Milliseconds that a connection may stay without identifying.
+        identify_timeout_ms: u64 = 30_000, from 1;
+        /// Milliseconds after a disconnect in which a Discord session can resume.
+        resume_window_ms: u64 = 300_000, from 1;
+    }
+}
+
+section! {
+    /// What one client may use up.
+    pub struct LimitSettings {
+        /// Bytes of one message from a client, after inflating too. A larger one closes with 1009.
+        message_bytes: usize = 65_536, from 1;
+        /// Bytes that may wait for a client that reads slowly; at least `limits.message_bytes`. More closes with 1013.
+        outbox_bytes: usize = 1_048_576, from 1;
+        /// Milliseconds that the oldest byte may wait for a client that reads slowly. Longer closes with 1013.
+        outbox_age_ms: u64 = 15_000, from 1;
+        /// Milliseconds that a closed connection is still read, so that its client can read why.
+        evict_linger_ms: u64 = 2000, from 1;
+        /// Payloads that a session may send in a minute.
+        payloads_per_minute: u32 = 1200, from 1;
+        /// Connections to this node.
+        connections: usize = 100_000, from 1;
+        /// Connections from one address (IPv6: from one /64).
+        connections_per_address: usize = 1000, from 1;
+        /// Attempts to connect from one address in a minute (IPv6: from one /64).
+        connection_attempts_per_minute: u32 = 6000, from 1;
+    }
+}
+
+section! {
+    /// The Redis or Valkey that the nodes share.
+    pub struct RedisSettings {
+        /// URL of the server; none keeps everything in this node's memory. Not available in this version.
+        url: Option<Secret> = None;
+        /// What every key and channel in Redis starts with.
+        prefix: String = "utilbot".to_owned(), check is_name, expect "1 to 64 of A-Z a-z 0-9 . _ -";
+    }
+}
+
+section! {
+    /// The event log and the node's lease.
+    pub struct ClusterSettings {
+        /// Milliseconds that a node's lease lasts without renewal; after that its sessions count as gone.
+        lease_ms: u64 = 10_000, from 1;
+        /// Entries that the log of an application keeps.
+        log_entries: usize = 100_000, from 1;
+        /// Milliseconds that the log of an application keeps an entry; at least `session.resume_window_ms` and two
+        /// `discord.heartbeat_interval_ms`. Where it is not given, it grows with them.
+        log_age_ms: u64 = 600_000, from 1;
+        /// Bytes that the log of an application keeps.
+        log_bytes: usize = 67_108_864, from 1;
+        /// Bytes of one event; a larger one is refused.
+        event_bytes: usize = 65_536, from 1;
+        /// Bytes of events that a node holds while the log is away. More closes their senders with 1013.
+        hold_bytes: usize = 16_777_216, from 1;
+        /// Milliseconds that an event is held while the log is away; then it is refused.
+        hold_ms: u64 = 30_000, from 1;
+    }
+}
+
+section! {
+    /// How a node leaves. The first two and `limits.evict_linger_ms` together stay under the deadline.
+    pub struct DrainSettings {
+        /// Milliseconds between turning unready and refusing connections, for the load balancer to notice.
+        balancer_wait_ms: u64 = 0, from 0;
+        /// Milliseconds over which the sessions are told to reconnect.
+        spread_ms: u64 = 2000, from 0;
+        /// Milliseconds after which the node ends, whoever is still connected.
+        deadline_ms: u64 = 8000, from 1;
+    }
+}
+
+section! {
+    /// The log on stderr.
+    pub struct LogSettings {
+        /// `text` for people, `json` for one object a line.
+        format: LogFormat = LogFormat::Text;
+        /// Filter of `env_logger`: a level, or levels of modules, such as `info,gateway_node=debug`.
+        level: String = "info".to_owned(), check is_log_filter,
+            expect "an env_logger filter such as info or info,gateway_node=debug";
+    }
+}
+
+section! {
+    /// The listener for administration.
+    pub struct AdminSettings {
+        /// Address and port for administration and `/metrics`; without one there is no such listener.
+        bind: Option<SocketAddr> = None;
+    }
+}
+
+section! {
+    /// Metrics for Prometheus.
+    pub struct MetricsSettings {
+        /// Whether `/metrics` on the public port needs no key. By default only where the listener is on loopback.
+        public: Option<bool> = None;
+    }
+}
+
+section! {
+    /// Compression of what is sent.
+    pub struct CompressionSettings {
+        /// Level of zlib, from 0 (none) to 9 (smallest).
+        zlib_level: u32 = 6, to 9;
+        /// `shared` compresses an event once for all sessions, `per_session` once for each: smaller on the wire, and
+        /// dearer in memory and time.
+        zlib_stream: ZlibStream = ZlibStream::Shared;
+    }
+}
+
+section! {
+    /// Help for tests; nothing for production.
+    pub struct TestSettings {
+        /// Address and port of a second listener that sends every message back, at any path and without rate limits.
+        echo_bind: Option<SocketAddr> = None;
+        /// The id that every v1 session is given, instead of a generated one.
+        bot_id: Option<u64> = None;
+    }
+}
+
+section! {
+    /// Faults on purpose, for tests; nothing for production.
+    pub struct ChaosSettings {
+        /// Whether faults can be ordered over the administration listener.
+        enabled: bool = false;
+    }
+}

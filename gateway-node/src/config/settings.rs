@@ -1,0 +1,242 @@
+//! All settings of a node.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use shared::routing::{EventDefinition, EventTable};
+
+use super::{
+    AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
+    DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings, LogSettings, MetricsSettings,
+    NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings, V1Settings,
+    check::{Origins, normal},
+    error::{ConfigError, shown},
+    event::{self, development_events},
+    setting::Section,
+    sources::Sources,
+};
+
+/// States every section once: its field, its type, and its part of the reference.
+macro_rules! settings {
+    (
+        sections { $($(#[doc = $doc:literal])+ $section:ident: $type:ty;)+ }
+        lists { $($(#[doc = $list_doc:literal])+ $list:ident: $entry:ty;)+ }
+    ) => {
+        /// Everything that can be configured. [`Default`] is what a node without a file, environment or flag runs with.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $section: $type,)+
+            $($(#[doc = $list_doc])+ pub $list: Vec<$entry>,)+
+            /// Where the values come from, for the errors of whoever uses them.
+            #[serde(skip)]
+            pub(super) origins: Origins,
+            /// What to read again on a reload.
+            #[serde(skip)]
+            pub(super) sources: Arc<Sources>,
+        }
+
+        /// Every setting, in the order in which `print-config` prints them.
+        pub fn reference() -> Vec<SettingDoc> {
+            let mut out = Vec::new();
+            $(<$type>::describe(stringify!($section), &mut out);)+
+            $(<$entry>::describe(concat!(stringify!($list), "[]"), &mut out);)+
+            out
+        }
+    };
+}
+
+settings! {
+    sections {
+        /// The public listener.
+        server: ServerSettings;
+        /// This node among the others.
+        node: NodeSettings;
+        /// Protocol version 1.
+        v1: V1Settings;
+        /// The Discord-shaped protocol.
+        discord: DiscordSettings;
+        /// What every session has.
+        session: SessionSettings;
+        /// What one client may use up.
+        limits: LimitSettings;
+        /// The Redis that the nodes share.
+        redis: RedisSettings;
+        /// The event log and the node's lease.
+        cluster: ClusterSettings;
+        /// How a node leaves.
+        drain: DrainSettings;
+        /// The log on stderr.
+        log: LogSettings;
+        /// The listener for administration.
+        admin: AdminSettings;
+        /// Metrics for Prometheus.
+        metrics: MetricsSettings;
+        /// Compression of what is sent.
+        compression: CompressionSettings;
+        /// Help for tests.
+        test: TestSettings;
+        /// Faults on purpose.
+        chaos: ChaosSettings;
+    }
+    lists {
+        /// The applications that share the cluster.
+        applications: ApplicationSettings;
+        /// The keys that clients present.
+        keys: KeySettings;
+        /// The application events.
+        events: EventSettings;
+    }
+}
+
+impl Settings {
+    /// Whether the node runs in development mode: no key is configured and nothing is shared through Redis.
+    pub fn development(&self) -> bool {
+        self.keys.is_empty() && self.redis.url.is_none()
+    }
+
+    /// Whether `/metrics` on the public port needs no key: as configured, or where the listener is on loopback.
+    pub fn metrics_public(&self) -> bool {
+        self.metrics
+            .public
+            .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
+    }
+
+    /// The definitions of the application events, their schemas read; those of development mode where it is on and the
+    /// operator configured none.
+    ///
+    /// # Errors
+    ///
+    /// A schema that cannot be read or is no JSON. Whether it is a JSON Schema shows when the table is built.
+    pub fn event_definitions(&self) -> Result<Vec<EventDefinition>, ConfigError> {
+        if self.events.is_empty() && self.development() {
+            return Ok(development_events());
+        }
+        let read = |(index, event): (usize, &EventSettings)| {
+            event.definition().map_err(|cause| {
+                let expected = format!("a readable file with a JSON Schema ({cause})");
+                self.problem(&format!("events[{index}].schema"), expected)
+            })
+        };
+        self.events.iter().enumerate().map(read).collect()
+    }
+
+    /// The table of the application events, their schemas read and compiled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::event_definitions`], and the first definition that makes no rule.
+    pub fn event_table(&self) -> Result<EventTable, ConfigError> {
+        EventTable::build(self.event_definitions()?).map_err(|error| {
+            let (event, field, expected) = event::explain(&error);
+            let index = self.events.iter().position(|known| known.name == event);
+            let key = index.map_or("events".to_owned(), |index| format!("events[{index}].{field}"));
+            self.problem(&key, expected)
+        })
+    }
+
+    /// Reads the file, the environment and the flags again that these settings came from. The environment and the flags
+    /// are those of the start; the file may have changed.
+    ///
+    /// # Errors
+    ///
+    /// The first problem; these settings then stay as they are.
+    pub fn reload(&self) -> Result<Self, ConfigError> {
+        self.sources.load()
+    }
+
+    /// A problem that shows only when the value of `key` is used, with that value and its origin. `expected` ends the
+    /// line.
+    pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
+        let root = serde_json::to_value(self).unwrap_or_default();
+        let value = key
+            .split(['.', '['])
+            .try_fold(&root, |value, part| match part.strip_suffix(']') {
+                Some(index) => value.get(index.parse::<usize>().ok()?),
+                None => value.get(part),
+            });
+        let value = value.filter(|value| !value.is_null());
+        let value = value.map(|value| shown(&normal(key), value, &reference()));
+        ConfigError::new(key, value, self.origins.of(key), expected)
+    }
+
+    /// A problem that several keys have with each other, told of the first one that somebody set.
+    pub(super) fn problem_of(&self, keys: &[&str], expected: impl Into<String>) -> ConfigError {
+        let set = keys.iter().find(|key| self.origins.is_set(key));
+        self.problem(set.or(keys.first()).unwrap_or(&""), expected)
+    }
+
+    /// Milliseconds that the log must keep an entry for every session to resume that may.
+    pub(super) fn resumable_ms(&self) -> u64 {
+        let heartbeats = self.discord.heartbeat_interval_ms.saturating_mul(2);
+        self.session.resume_window_ms.saturating_add(heartbeats)
+    }
+
+    /// Fills in what depends on other values: paths relative to `file`, the default application, the log's age.
+    pub(super) fn complete(&mut self, file: Option<&Path>) {
+        let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        let tls = &mut self.server.tls;
+        let paths = [
+            (&mut tls.certificate, "server.tls.certificate"),
+            (&mut tls.key, "server.tls.key"),
+        ];
+        for (path, key) in paths {
+            // What the environment names is relative to where the node runs.
+            let from_file = !self.origins.of(key).starts_with("environment ");
+            absolute(path, if from_file { folder } else { Path::new("") });
+        }
+        for event in &mut self.events {
+            absolute(&mut event.schema, folder);
+        }
+        let used = self.keys.is_empty() || self.keys.iter().any(|key| key.application == DEFAULT_APPLICATION);
+        if used
+            && !self
+                .applications
+                .iter()
+                .any(|application| application.id == DEFAULT_APPLICATION)
+        {
+            self.applications.push(ApplicationSettings::from(DEFAULT_APPLICATION));
+        }
+        if !self.origins.is_set("cluster.log_age_ms") {
+            self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());
+        }
+    }
+}
+
+/// Makes `path` absolute, a relative one from `folder`, so that it means the same wherever the settings are printed.
+fn absolute(path: &mut Option<PathBuf>, folder: &Path) {
+    if let Some(path) = path {
+        let joined = folder.join(&*path);
+        *path = std::path::absolute(&joined).unwrap_or(joined);
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server: ServerSettings::default(),
+            node: NodeSettings::default(),
+            v1: V1Settings::default(),
+            discord: DiscordSettings::default(),
+            session: SessionSettings::default(),
+            limits: LimitSettings::default(),
+            redis: RedisSettings::default(),
+            cluster: ClusterSettings::default(),
+            drain: DrainSettings::default(),
+            log: LogSettings::default(),
+            admin: AdminSettings::default(),
+            metrics: MetricsSettings::default(),
+            compression: CompressionSettings::default(),
+            test: TestSettings::default(),
+            chaos: ChaosSettings::default(),
+            applications: vec![ApplicationSettings::from(DEFAULT_APPLICATION)],
+            keys: Vec::new(),
+            events: Vec::new(),
+            origins: Origins::default(),
+            sources: Arc::default(),
+        }
+    }
+}

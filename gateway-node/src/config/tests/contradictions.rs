@@ -1,0 +1,179 @@
+//! Values that are right alone and wrong together.
+
+use super::{Given, file, variable};
+
+const SECRET: &str = "correct-horse-battery-staple-0123456789";
+
+#[track_caller]
+fn refuses(text: &str, line: &str) {
+    let error = file(text).map(|_| ()).unwrap_err();
+    assert_eq!(error, format!("configuration: {line}"), "for {text}");
+}
+
+#[test]
+fn redis_is_refused_while_there_is_no_backplane_for_it() {
+    let line = "redis.url = <redacted> in u.toml: expected no value: this version has only the memory backplane";
+    refuses("[redis]\nurl = 'redis://:hunter2@host'", line);
+    let error = variable("UTILBOT__REDIS__URL", "redis://:hunter2@host")
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(
+        error,
+        format!(
+            "configuration: {}",
+            line.replace("u.toml", "environment UTILBOT__REDIS__URL")
+        )
+    );
+}
+
+#[test]
+fn tls_needs_both_files() {
+    let error = file("[server.tls]\ncertificate = '/c.pem'").map(|_| ()).unwrap_err();
+    assert_eq!(
+        error,
+        "configuration: server.tls.certificate = \"/c.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
+    );
+    let error = file("[server.tls]\nkey = '/k.pem'").map(|_| ()).unwrap_err();
+    assert_eq!(
+        error,
+        "configuration: server.tls.key = \"/k.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
+    );
+    assert!(file("[server.tls]\nkey = '/k.pem'\ncertificate = '/c.pem'").is_ok());
+}
+
+#[test]
+fn an_outbox_holds_a_message() {
+    let expected = "expected limits.outbox_bytes (1000) to hold one message of limits.message_bytes (65536)";
+    refuses(
+        "[limits]\noutbox_bytes = 1000",
+        &format!("limits.outbox_bytes = 1000 in u.toml: {expected}"),
+    );
+    refuses(
+        "[limits]\nmessage_bytes = 2000000",
+        "limits.message_bytes = 2000000 in u.toml: expected limits.outbox_bytes (1048576) to hold one message of \
+         limits.message_bytes (2000000)",
+    );
+    assert!(file("[limits]\noutbox_bytes = 1\nmessage_bytes = 1").is_ok());
+}
+
+#[test]
+fn the_log_outlives_whoever_may_resume() {
+    refuses(
+        "[cluster]\nlog_age_ms = 1000",
+        "cluster.log_age_ms = 1000 in u.toml: expected at least 382500: session.resume_window_ms (300000) and two \
+         discord.heartbeat_interval_ms (41250)",
+    );
+    let grown = file("[session]\nresume_window_ms = 9000000").unwrap();
+    assert_eq!(grown.cluster.log_age_ms, 9_082_500);
+}
+
+#[test]
+fn a_drain_ends_before_its_deadline() {
+    let sum = |wait, spread, linger, deadline| {
+        format!(
+            "expected drain.balancer_wait_ms ({wait}), drain.spread_ms ({spread}) and limits.evict_linger_ms ({linger}) \
+             together under drain.deadline_ms ({deadline})"
+        )
+    };
+    refuses(
+        "[drain]\nspread_ms = 6000",
+        &format!("drain.spread_ms = 6000 in u.toml: {}", sum(0, 6000, 2000, 8000)),
+    );
+    refuses(
+        "[drain]\ndeadline_ms = 4000",
+        &format!("drain.deadline_ms = 4000 in u.toml: {}", sum(0, 2000, 2000, 4000)),
+    );
+    let error = Given {
+        environment: &[("UTILBOT__LIMITS__EVICT_LINGER_MS", "9000")],
+        ..Given::default()
+    }
+    .load()
+    .map(|_| ())
+    .unwrap_err();
+    assert!(
+        error.starts_with(
+            "configuration: limits.evict_linger_ms = 9000 in environment UTILBOT__LIMITS__EVICT_LINGER_MS: "
+        ),
+        "{error}"
+    );
+    let largest = i64::MAX;
+    assert!(
+        file(&format!(
+            "[drain]\nspread_ms = {largest}\nbalancer_wait_ms = {largest}\ndeadline_ms = {largest}"
+        ))
+        .is_err()
+    );
+}
+
+#[test]
+fn names_are_given_once() {
+    refuses(
+        "[[applications]]\nid = 'a'\n[[applications]]\nid = 'a'",
+        "applications[1].id = \"a\" in u.toml: expected ids that differ",
+    );
+    let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");
+    refuses(
+        &format!("{key}{key}"),
+        "keys[1].id = \"a\" in u.toml: expected ids that differ",
+    );
+    let event = "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\n";
+    refuses(
+        &format!("{event}{event}"),
+        "events[1].name = \"a\" in u.toml: expected names that differ",
+    );
+}
+
+#[test]
+fn a_key_has_a_secret_or_a_hash() {
+    refuses(
+        "[[keys]]\nid = 'a'\ntype = 'bot'",
+        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
+    );
+    let hash = "0".repeat(64);
+    refuses(
+        &format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\nhash = '{hash}'"),
+        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
+    );
+}
+
+#[test]
+fn a_key_belongs_to_an_application_that_exists() {
+    let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");
+    refuses(
+        &format!("{key}application = 'b'"),
+        "keys[0].application = \"b\" in u.toml: expected one of the applications utilbot",
+    );
+    assert!(file(&format!("[[applications]]\nid = 'b'\n{key}application = 'b'")).is_ok());
+}
+
+#[test]
+fn development_mode_stays_on_loopback() {
+    let line = |origin: &str| {
+        format!(
+            "configuration: server.bind = \"0.0.0.0:80\" in {origin}: expected a loopback address such as 127.0.0.1, or a \
+             key in [[keys]], since nothing guards the node without one"
+        )
+    };
+    let bind = Given {
+        bind: Some("0.0.0.0:80"),
+        ..Given::default()
+    };
+    assert_eq!(bind.load().map(|_| ()).unwrap_err(), line("flag --bind"));
+    assert_eq!(
+        file("[server]\nbind = '0.0.0.0:80'").map(|_| ()).unwrap_err(),
+        line("u.toml")
+    );
+    let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");
+    assert!(Given { file: &key, ..bind }.load().is_ok());
+    for loopback in ["127.9.9.9:0", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        assert!(
+            Given {
+                bind: Some(loopback),
+                ..Given::default()
+            }
+            .load()
+            .is_ok(),
+            "{loopback}"
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! The configuration as an operator sees it: files, variables and flags in, settings or one line out.
+
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
+mod contradictions;
+mod load;
+mod print;
+mod wrong;
+
+use super::{Settings, Sources};
+
+/// What an operator gives a node. The file is a text, and is called `u.toml` in the line of an error.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given<'a> {
+    file: &'a str,
+    environment: &'a [(&'a str, &'a str)],
+    bind: Option<&'a str>,
+    log_format: Option<&'a str>,
+}
+
+impl Given<'_> {
+    fn load(self) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("u.toml");
+        std::fs::write(&path, self.file).unwrap();
+        let variables = self
+            .environment
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Sources::new()
+            .file(Some(path.clone()))
+            .environment(variables)
+            .bind(self.bind.map(str::to_owned))
+            .log_format(self.log_format.map(str::to_owned))
+            .load()
+            .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "u.toml"))
+    }
+}
+
+/// What loading a file alone gives.
+fn file(text: &str) -> Result<Settings, String> {
+    Given {
+        file: text,
+        ..Given::default()
+    }
+    .load()
+}
+
+/// What loading one variable alone gives.
+fn variable(name: &str, text: &str) -> Result<Settings, String> {
+    Given {
+        environment: &[(name, text)],
+        ..Given::default()
+    }
+    .load()
+}

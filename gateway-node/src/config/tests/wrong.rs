@@ -1,0 +1,353 @@
+//! Wrong configurations and the line that each gives.
+
+use super::{super::reference, Given, file, variable};
+
+/// A file and the line after `configuration: `.
+#[track_caller]
+fn refuses(text: &str, line: &str) {
+    let error = file(text).map(|_| ()).unwrap_err();
+    assert_eq!(error, format!("configuration: {line}"), "for {text}");
+}
+
+const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, redis, cluster, drain, \
+    log, admin, metrics, compression, test, chaos, applications, keys, events";
+
+#[test]
+fn an_unknown_key_is_named_with_those_that_exist() {
+    refuses("limitz = 5", &format!("limitz in u.toml: {SECTIONS}"));
+    refuses("[limitz]\nx = 5", &format!("limitz in u.toml: {SECTIONS}"));
+    refuses(
+        "[v1]\nheartbeat = 5",
+        "v1.heartbeat in u.toml: expected one of the keys heartbeat_interval_ms, heartbeat_tolerance_ms, \
+         guild_count_interval_ms",
+    );
+    refuses(
+        "[server.tls]\ncert = 'x'",
+        "server.tls.cert in u.toml: expected one of the keys certificate, key",
+    );
+    refuses(
+        "[server]\ntls.a.b = 1",
+        "server.tls.a in u.toml: expected one of the keys certificate, key",
+    );
+    refuses(
+        "[[applications]]\nname = 'x'",
+        "applications[0].name in u.toml: expected one of the keys id",
+    );
+    refuses(
+        "[[events]]\nschemas = 'x'",
+        "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, schema",
+    );
+    refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));
+}
+
+/// The header of the section that `key` is in.
+fn header(key: &str) -> String {
+    let (section, _) = key.rsplit_once('.').unwrap();
+    section
+        .strip_suffix("[]")
+        .map_or(format!("[{section}]"), |list| format!("[[{list}]]"))
+}
+
+#[test]
+fn no_section_takes_a_stranger() {
+    for doc in reference() {
+        let error = file(&format!("{}\nstranger = 'hunter2'", header(&doc.key)));
+        let error = error.map(|_| ()).unwrap_err();
+        let (section, _) = doc.key.rsplit_once('.').unwrap();
+        let key = section.replace("[]", "[0]");
+        let start = format!("configuration: {key}.stranger in u.toml: expected one of the keys ");
+        assert!(error.starts_with(&start), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn every_setting_refuses_a_value_of_the_wrong_shape() {
+    for doc in reference() {
+        let (_, name) = doc.key.rsplit_once('.').unwrap();
+        let mut text = header(&doc.key);
+        // What an entry must have, so that nothing else is wrong with it.
+        let required: &[&str] = match text.as_str() {
+            "[[applications]]" => &["id = 'a'"],
+            "[[keys]]" => &["id = 'a'", "type = 'bot'"],
+            "[[events]]" => &["name = 'a'", "from = ['bot']", "to = ['bot']"],
+            _ => &[],
+        };
+        for line in required {
+            if !line.starts_with(&format!("{name} ")) {
+                text = format!("{text}\n{line}");
+            }
+        }
+        // No setting takes a table with this key, a list of lists, or a number with a fraction.
+        for wrong in ["{ stranger = 'hunter2' }", "[['hunter2']]", "1.5", "nan"] {
+            let error = file(&format!("{text}\n{name} = {wrong}"));
+            let error = error.map(|_| ()).unwrap_err();
+            let start = format!("configuration: {} = ", doc.key.replace("[]", "[0]"));
+            let end = format!(" in u.toml: expected {}", doc.expected);
+            assert!(error.starts_with(&start) && error.ends_with(&end), "{error}");
+            assert!(!doc.secret || !error.contains("hunter2"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_unit_and_range() {
+    refuses(
+        "[limits]\nmessage_bytes = 'abc'",
+        "limits.message_bytes = \"abc\" in u.toml: expected a number of bytes from 1",
+    );
+    refuses(
+        "[limits]\nmessage_bytes = '65536'",
+        "limits.message_bytes = \"65536\" in u.toml: expected a number of bytes from 1",
+    );
+    refuses(
+        "[limits]\nmessage_bytes = 0",
+        "limits.message_bytes = 0 in u.toml: expected a number of bytes from 1",
+    );
+    refuses(
+        "[limits]\nconnections = -1",
+        "limits.connections = -1 in u.toml: expected a whole number from 1",
+    );
+    refuses(
+        "[v1]\nheartbeat_interval_ms = 0",
+        "v1.heartbeat_interval_ms = 0 in u.toml: expected a number of milliseconds from 1",
+    );
+    refuses(
+        "[v1]\nheartbeat_interval_ms = 2.5",
+        "v1.heartbeat_interval_ms = 2.5 in u.toml: expected a number of milliseconds from 1",
+    );
+    refuses(
+        "[compression]\nzlib_level = 10",
+        "compression.zlib_level = 10 in u.toml: expected a whole number from 0 to 9",
+    );
+    refuses(
+        "[compression]\nzlib_stream = 'own'",
+        "compression.zlib_stream = \"own\" in u.toml: expected shared or per_session",
+    );
+    refuses(
+        "[log]\nformat = 'xml'",
+        "log.format = \"xml\" in u.toml: expected text or json",
+    );
+    refuses(
+        "[log]\nlevel = 'loud'",
+        "log.level = \"loud\" in u.toml: expected an env_logger filter such as info or info,gateway_node=debug",
+    );
+    refuses(
+        "[server]\nbind = 'localhost'",
+        "server.bind = \"localhost\" in u.toml: expected an address and port such as 127.0.0.1:8080",
+    );
+    refuses(
+        "[server]\ntrusted_proxies = ['10.0.0.0/33']",
+        "server.trusted_proxies = [\"10.0.0.0/33\"] in u.toml: expected a list of networks such as 10.0.0.0/8",
+    );
+    refuses(
+        "[server]\npublic_url = 'https://x'",
+        "server.public_url = \"https://x\" in u.toml: expected a URL that starts with ws:// or wss://",
+    );
+    refuses(
+        "[node]\nname = 'a b'",
+        "node.name = \"a b\" in u.toml: expected 1 to 64 of A-Z a-z 0-9 . _ -",
+    );
+    refuses(
+        "[chaos]\nenabled = 'yes'",
+        "chaos.enabled = \"yes\" in u.toml: expected true or false",
+    );
+    refuses(
+        "[[applications]]\nid = 'Web'",
+        "applications[0].id = \"Web\" in u.toml: expected 1 to 64 of a-z 0-9 _ -",
+    );
+}
+
+#[test]
+fn a_section_that_is_none_is_told_apart_from_a_list() {
+    refuses("limits = 5", "limits = 5 in u.toml: expected a section [limits]");
+    refuses(
+        "redis = 'redis://:hunter2@host'",
+        "redis = <redacted> in u.toml: expected a section [redis]",
+    );
+    refuses(
+        "[keys]\nid = 'a'",
+        "keys = <redacted> in u.toml: expected a list of tables [[keys]]",
+    );
+    refuses(
+        "events = ['a']",
+        "events[0] = \"a\" in u.toml: expected a section [events[0]]",
+    );
+}
+
+#[test]
+fn what_a_key_or_an_event_lacks_is_named() {
+    refuses(
+        "[[keys]]\ntype = 'bot'",
+        "keys[0].id in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot, but it is missing",
+    );
+    refuses(
+        "[[keys]]\nid = 'a'",
+        "keys[0].type in u.toml: expected bot, website, service or a list of them, but it is missing",
+    );
+    refuses(
+        "[[events]]\nname = 'a'\nfrom = ['bot']",
+        "events[0].to in u.toml: expected a list of bot, website, service, discord, but it is missing",
+    );
+    refuses(
+        "[[events]]\nname = 'a'\nto = ['bot']\nfrom = []",
+        "events[0].from = [] in u.toml: expected a list of bot, website, service",
+    );
+    refuses(
+        "[[events]]\nname = 'a'\nto = ['bot']\nfrom = ['bot']\ndeliver = 'some'",
+        "events[0].deliver = \"some\" in u.toml: expected \"all\", \"any\" or { guild = \"/pointer\" }",
+    );
+}
+
+#[test]
+fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
+    refuses(
+        "[[keys]]\nid = 'web.hunter2'\ntype = 'bot'",
+        "keys[0].id = \"web.<redacted>\" in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = 'bot'\nsecret = 'hunter2'",
+        "keys[0].secret = <redacted> in u.toml: expected 32 or more printable ASCII characters without a dot",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = 'bot'\nhash = 'hunter2'",
+        "keys[0].hash = <redacted> in u.toml: expected 64 lower-case hexadecimal digits, the SHA-256 of the secret",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = 'robot'",
+        "keys[0].type = \"robot\" in u.toml: expected bot, website, service or a list of them",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = []",
+        "keys[0].type = [] in u.toml: expected bot, website, service or a list of them",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = 'bot'\npermissions = ['write']",
+        "keys[0].permissions = [\"write\"] in u.toml: expected a list of publish, read, admin",
+    );
+    refuses(
+        "[[keys]]\nid = 'web'\ntype = 'bot'\nexpires_at = 'soon'",
+        "keys[0].expires_at = \"soon\" in u.toml: expected a time such as \"2027-01-31T12:00:00Z\"",
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_the_place() {
+    let error = file("[limits]\nmessage_bytes = = 5").map(|_| ()).unwrap_err();
+    assert!(
+        error.starts_with("configuration: line 2, column 17 in u.toml: expected TOML, but found an error: "),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1);
+    let error = file("[v1]\nheartbeat_interval_ms = 99999999999999999999")
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        error.starts_with("configuration: line 2, column 25 in u.toml: expected TOML"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = super::Sources::new()
+        .file(Some("/nowhere/u.toml".into()))
+        .load()
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "configuration: file = \"/nowhere/u.toml\" in flag --config: expected a readable TOML file (No such file or \
+         directory (os error 2))"
+    );
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, text, line) in [
+        (
+            "UTILBOT__LIMITS__MESSAGE_BYTES",
+            "abc",
+            "limits.message_bytes = \"abc\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+        ),
+        (
+            "UTILBOT__LIMITS__MESSAGE_BYTES",
+            "",
+            "limits.message_bytes = \"\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+        ),
+        (
+            "UTILBOT__LIMITS__MESSAGE_BYTES",
+            "-5",
+            "limits.message_bytes = -5 in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+        ),
+        (
+            "UTILBOT__CHAOS__ENABLED",
+            "yes",
+            "chaos.enabled = \"yes\" in environment UTILBOT__CHAOS__ENABLED: expected true or false",
+        ),
+        (
+            "UTILBOT__SERVER__TRUSTED_PROXIES",
+            "10.0.0.1/8,x",
+            "server.trusted_proxies = [\"10.0.0.1/8\",\"x\"] in environment UTILBOT__SERVER__TRUSTED_PROXIES: expected a list of networks such as 10.0.0.0/8",
+        ),
+        (
+            "UTILBOT__ADMIN__PORT",
+            "hunter2",
+            "admin.port in environment UTILBOT__ADMIN__PORT: expected one of the keys bind",
+        ),
+        (
+            "UTILBOT__SERVER",
+            "x",
+            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, backlog, trusted_proxies, allowed_origins, tls",
+        ),
+        (
+            "UTILBOT__LIMITS__A__B",
+            "x",
+            "limits.a.b in environment UTILBOT__LIMITS__A__B: expected one of the keys",
+        ),
+        (
+            "UTILBOT__KEYS__0__SECRET",
+            "hunter2",
+            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys and events to be listed in the configuration file",
+        ),
+        (
+            "UTILBOT__APPLICATIONS",
+            "a,B",
+            "applications[1].id = \"B\" in environment UTILBOT__APPLICATIONS: expected 1 to 64 of a-z 0-9 _ -",
+        ),
+    ] {
+        let error = variable(name, text).map(|_| ()).unwrap_err();
+        assert!(error.starts_with(&format!("configuration: {line}")), "{error}\n{line}");
+    }
+    let error = variable("UTILBOT__STRANGER", "hunter2").map(|_| ()).unwrap_err();
+    assert_eq!(
+        error,
+        format!("configuration: stranger in environment UTILBOT__STRANGER: {SECTIONS}")
+    );
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    let bind = Given {
+        bind: Some("here"),
+        ..Given::default()
+    }
+    .load()
+    .map(|_| ())
+    .unwrap_err();
+    assert_eq!(
+        bind,
+        "configuration: server.bind = \"here\" in flag --bind: expected an address and port such as 127.0.0.1:8080"
+    );
+    let format = Given {
+        log_format: Some("xml"),
+        ..Given::default()
+    }
+    .load()
+    .map(|_| ())
+    .unwrap_err();
+    assert_eq!(
+        format,
+        "configuration: log.format = \"xml\" in flag --log-format: expected text or json"
+    );
+}

@@ -1,0 +1,136 @@
+//! How a node leaves: unready, then refusing, then telling everybody, then gone.
+//!
+//! The server's own graceful stop would wait for every WebSocket and then cut it without a word, so it never runs with
+//! a session open: the drain comes first, and the stop after it is a hard one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    config::DrainSettings,
+    gate::Admission,
+    registry::{Farewell, Registry},
+};
+
+/// How often the drain looks whether everybody has left.
+const LOOK: Duration = Duration::from_millis(10);
+
+const SERVING: u8 = 0;
+const UNREADY: u8 = 1;
+const REFUSING: u8 = 2;
+
+/// How far a node is on its way out, readable from any thread. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct DrainState(Arc<AtomicU8>);
+
+impl DrainState {
+    /// Whether a balancer should send nobody here any more.
+    pub fn is_draining(&self) -> bool {
+        self.0.load(SeqCst) != SERVING
+    }
+
+    /// Whether WebSockets are refused.
+    pub fn refuses(&self) -> bool {
+        self.0.load(SeqCst) == REFUSING
+    }
+
+    fn advance(&self, stage: u8) {
+        self.0.fetch_max(stage, SeqCst);
+    }
+}
+
+/// The process was asked to stop.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stop {
+    /// The signal's name, for the log.
+    pub signal: &'static str,
+}
+
+/// The actor that sees a node out.
+pub struct Drain {
+    state: DrainState,
+    settings: DrainSettings,
+    registry: Registry,
+    admission: Admission,
+    /// Told once nobody is left, or the deadline has come.
+    done: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Drain {
+    /// A drain that has not begun, and what resolves when it is over.
+    pub fn new(
+        state: DrainState,
+        settings: DrainSettings,
+        registry: Registry,
+        admission: Admission,
+    ) -> (Self, tokio::sync::oneshot::Receiver<()>) {
+        let (done, over) = tokio::sync::oneshot::channel();
+        (
+            Self {
+                state,
+                settings,
+                registry,
+                admission,
+                done: Some(done),
+            },
+            over,
+        )
+    }
+
+    /// Everything between the signal and the end.
+    async fn leave(state: DrainState, settings: DrainSettings, registry: Registry, admission: Admission) {
+        let ms = Duration::from_millis;
+        let deadline = Instant::now() + ms(settings.deadline_ms);
+        state.advance(UNREADY);
+        if admission.open() > 0 {
+            sleep(ms(settings.balancer_wait_ms)).await;
+        }
+        state.advance(REFUSING);
+        registry.farewell(Farewell::Restarting, ms(settings.spread_ms));
+        let everybody_left = async {
+            while admission.open() > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = everybody_left => log::info!("every client has left"),
+            () = sleep_until(deadline) => log::warn!(connections = admission.open(); "clients are cut off at the deadline"),
+        }
+    }
+}
+
+impl Actor for Drain {
+    type Context = Context<Self>;
+}
+
+impl Handler<Stop> for Drain {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, context: &mut Self::Context) {
+        let Some(done) = self.done.take() else {
+            log::warn!(signal = stop.signal; "stopping at once");
+            // A second signal is an order, not a request; nothing that still runs is worth waiting for.
+            std::process::exit(1);
+        };
+        log::info!(signal = stop.signal, connections = self.admission.open(); "draining");
+        let leaving = Self::leave(
+            self.state.clone(),
+            self.settings.clone(),
+            self.registry.clone(),
+            self.admission.clone(),
+        );
+        context.spawn(leaving.into_actor(self).map(|(), _, _| {
+            // The node that waits for it may be gone already.
+            let _ = done.send(());
+        }));
+    }
+}

@@ -1,0 +1,13 @@
+//! Who may open a WebSocket: the way from an upgrade request to a session.
+//!
+//! Everything that costs little is asked here, before a session exists: paths, origins, limits of connections and
+//! attempts, the handshake. What is refused gets an HTTP answer.
+
+mod address;
+mod admission;
+mod upgrade;
+
+pub use self::{
+    admission::{Admission, AdmissionLimits, Denied, Permit},
+    upgrade::{Gate, Purpose, serve},
+};

@@ -1,0 +1,196 @@
+//! One upgrade request.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_codec::Framed;
+use actix_http::{
+    Request, RequestHead, Response, StatusCode,
+    h1::{Codec, SendResponse},
+    header::{self, HeaderName, HeaderValue},
+};
+use ipnet::IpNet;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Admission, Denied, Permit,
+    address::{client_address, is_proxy},
+};
+use crate::{
+    drain::DrainState,
+    problems::Problems,
+    session::{Rules, Services, Session, V1},
+    transport::{Connection, Echo, Limits, Refusal, Socket, accept_key, switching_protocols},
+};
+
+/// How long a refused client has to take its answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a listener's WebSockets are for.
+#[derive(Clone)]
+pub enum Purpose {
+    /// Gateway sessions, at `/` and `//`.
+    Gateway {
+        /// What sessions ask others for.
+        services: Rc<Services>,
+        /// The rules of version 1.
+        v1: Arc<Rules>,
+    },
+    /// Sending back what comes, at any path.
+    Echo,
+}
+
+/// What every upgrade on a worker is judged by.
+#[derive(Clone)]
+pub struct Gate {
+    /// What the WebSockets are for.
+    pub purpose: Purpose,
+    /// Who is there already.
+    pub admission: Admission,
+    /// What one connection may cost.
+    pub limits: Limits,
+    /// Proxies that are believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Values of `Origin` that are let in; all where it is empty.
+    pub allowed_origins: Arc<[String]>,
+    /// Whether the node is leaving.
+    pub drain: DrainState,
+    /// Where the log hears of what was refused.
+    pub problems: Problems,
+    /// What is counted.
+    pub metrics: Arc<crate::metrics::Metrics>,
+}
+
+/// Why a request opens no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Closed {
+    #[error("there is no WebSocket at this path")]
+    Path,
+    #[error("this origin may not connect")]
+    Origin,
+    #[error("the node is restarting")]
+    Draining,
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Handshake(#[from] Refusal),
+}
+
+impl Closed {
+    /// The word in the metrics and in the answer.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Path => "not_found",
+            Self::Origin => "origin",
+            Self::Draining => "draining",
+            Self::Denied(Denied::Full) => "full",
+            Self::Denied(Denied::PerAddress) => "connections_per_address",
+            Self::Denied(Denied::Attempts) => "connection_attempts",
+            Self::Handshake(_) => "handshake",
+        }
+    }
+
+    fn answer(self) -> Response<String> {
+        let body = serde_json::json!({ "code": self.word(), "message": self.to_string() }).to_string();
+        let (status, explained): (_, &[_]) = match self {
+            Self::Path => (StatusCode::NOT_FOUND, &[]),
+            Self::Origin => (StatusCode::FORBIDDEN, &[]),
+            Self::Draining | Self::Denied(Denied::Full) => (StatusCode::SERVICE_UNAVAILABLE, &[("retry-after", "1")]),
+            Self::Denied(_) => (StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "1")]),
+            Self::Handshake(refusal) => (refusal.status(), refusal.headers()),
+        };
+        let mut response = Response::with_body(status, body);
+        for (name, value) in [("content-type", "application/json"), ("connection", "close")]
+            .iter()
+            .chain(explained)
+        {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// Turns an upgrade request into a connection and drives it to its end, or answers why not.
+///
+/// # Errors
+/// Never; the type is what the server asks for.
+pub async fn serve<T: Socket>(request: Request, framed: Framed<T, Codec>, gate: Gate) -> Result<(), Infallible> {
+    let peer = request
+        .peer_addr()
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let address = client_address(request.head(), peer, &gate.trusted_proxies);
+    match gate.judge(request.head(), address) {
+        Ok((accept, permit)) => {
+            let parts = framed.into_parts();
+            let mut unsent = parts.write_buf;
+            unsent.extend_from_slice(&switching_protocols(&accept));
+            let (unread, unsent, limits) = (parts.read_buf, unsent.freeze(), gate.limits);
+            match gate.purpose {
+                Purpose::Echo => Connection::new(parts.io, &unread, unsent, limits, Echo::new).await,
+                Purpose::Gateway { services, v1 } => {
+                    let protocol = v1_of(request.head(), v1);
+                    let session = |outbox| Session::new(protocol, outbox, address, services);
+                    Connection::new(parts.io, &unread, unsent, limits, session).await;
+                }
+            }
+            drop(permit);
+        }
+        Err(closed) => {
+            gate.metrics.upgrade_refused(closed.word());
+            gate.problems.note(address, closed.word(), Instant::now());
+            // One that does not take its answer goes without.
+            let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
+        }
+    }
+    Ok(())
+}
+
+impl Gate {
+    fn judge(&self, head: &RequestHead, address: IpAddr) -> Result<([u8; 28], Permit), Closed> {
+        let counted = (!is_proxy(address, &self.trusted_proxies)).then_some(address);
+        if self.drain.refuses() {
+            return Err(Closed::Draining);
+        }
+        let permit = self.admission.admit(counted, Instant::now())?;
+        if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.uri.path(), "/" | "//" | "") {
+            return Err(Closed::Path);
+        }
+        let accept = accept_key(head)?;
+        if !self.allows_origin(head) {
+            return Err(Closed::Origin);
+        }
+        Ok((accept, permit))
+    }
+
+    fn allows_origin(&self, head: &RequestHead) -> bool {
+        self.allowed_origins.is_empty()
+            || head.headers.get(header::ORIGIN).is_none_or(|origin| {
+                self.allowed_origins
+                    .iter()
+                    .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+            })
+    }
+}
+
+/// The state machine that the URL asks for. A parameter that is there twice counts with its first value.
+fn v1_of(head: &RequestHead, rules: Arc<Rules>) -> V1 {
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    let value = |name: &str| {
+        form_urlencoded::parse(query)
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    };
+    V1::new(
+        value("v").as_deref(),
+        value("compression").as_deref(),
+        rules,
+        Instant::now(),
+    )
+}

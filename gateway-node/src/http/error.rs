@@ -1,0 +1,92 @@
+//! Errors as HTTP answers: `{"code":"unknown_event","message":"..."}`.
+
+use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
+
+use crate::config::Permission;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// No key, or none that is good.
+    #[error("a good key is needed: Authorization: Bearer <key>")]
+    Unauthorised,
+    /// The key lacks a permission.
+    #[error("the key lacks the permission {}", .0.as_str())]
+    Forbidden(Permission),
+    /// The table does not let the key's type send the event.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The body is no JSON of the right shape.
+    #[error("{0}")]
+    Malformed(String),
+    /// The body or an event in it is too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The event is not in the table.
+    #[error("{0}")]
+    UnknownEvent(String),
+    /// The event's data is wrong.
+    #[error("{0}")]
+    InvalidData(String),
+    /// Nobody is there to receive the event.
+    #[error("{0}")]
+    NoReceiver(String),
+    /// The log takes nothing now.
+    #[error("the node is overloaded, nothing was published")]
+    Overloaded,
+    /// There is nothing at this path.
+    #[error("there is nothing at this path, or not with this method")]
+    NotFound,
+    /// A fault of the node; the cause is in its log.
+    #[error("internal fault")]
+    Internal,
+}
+
+impl ApiError {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorised => "unauthorised",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotAllowed(_) => "not_allowed",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge(_) => "too_large",
+            Self::UnknownEvent(_) => "unknown_event",
+            Self::InvalidData(_) => "invalid_data",
+            Self::NoReceiver(_) => "no_receiver",
+            Self::Overloaded => "overloaded",
+            Self::NotFound => "not_found",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Unauthorised => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownEvent(_) | Self::InvalidData(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoReceiver(_) => StatusCode::CONFLICT,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        if matches!(self, Self::Unauthorised) {
+            response.insert_header(("www-authenticate", "Bearer"));
+        }
+        response
+            .insert_header(("content-type", "application/json"))
+            .body(serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string())
+    }
+}
+
+pub(super) async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound)
+}

@@ -1,0 +1,36 @@
+//! What somebody sees who opens the gateway's address without a WebSocket.
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+
+const DOCUMENTATION: &str = "https://docs.utilbot.co";
+
+/// 426, with a page for a browser.
+pub(super) async fn landing(request: HttpRequest) -> HttpResponse {
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let wants_page = accept.is_some_and(|accept| accept.contains("text/html"));
+    let mut response = HttpResponse::UpgradeRequired();
+    response
+        .insert_header((header::UPGRADE, "websocket"))
+        .insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+    if wants_page {
+        response
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .body(page())
+    } else {
+        response
+            .insert_header((header::CONTENT_TYPE, "application/json"))
+            .body(r#"{"code":"upgrade_required","message":"this is a WebSocket"}"#)
+    }
+}
+
+fn page() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Utilbot Gateway</title>\n\
+         <h1>Utilbot Gateway {version}</h1>\n<p>This address is a WebSocket: connect to it with a client.\n\
+         <p>How to: <a href=\"{DOCUMENTATION}\">{DOCUMENTATION}</a>\n"
+    )
+}

@@ -1,0 +1,104 @@
+//! What the node serves over plain HTTP, beside the WebSockets on the same port.
+
+mod error;
+mod landing;
+mod publish;
+mod status;
+
+use std::{sync::Arc, time::SystemTime};
+
+use actix_web::{
+    HttpRequest,
+    http::header,
+    web::{self, ServiceConfig},
+};
+use tokio::time::Instant;
+
+pub use self::error::ApiError;
+use crate::{
+    auth::{Key, Keyring},
+    cluster::Backplane,
+    config::Permission,
+    drain::DrainState,
+    events::Events,
+    metrics::Metrics,
+    registry::Registry,
+};
+
+/// What requests are answered from.
+pub struct Api {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// When the node began to accept connections.
+    pub since: Instant,
+    /// Who is connected.
+    pub registry: Registry,
+    /// The way to the other nodes.
+    pub backplane: Arc<dyn Backplane>,
+    /// Which keys are good.
+    pub keyring: Keyring,
+    /// The table of application events.
+    pub events: Events,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the node is leaving.
+    pub drain: DrainState,
+    /// The most bytes that an event's `d` may have.
+    pub event_bytes: usize,
+    /// Whether anybody may read the metrics at this listener.
+    pub metrics_public: bool,
+}
+
+impl Api {
+    /// The key of a request, if it may do what the request asks for.
+    ///
+    /// # Errors
+    /// 401 without a good key, 403 with one that lacks the permission.
+    fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
+        let header = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let presented = header.and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+        });
+        let key = presented.and_then(|presented| self.keyring.open(presented, SystemTime::now()).ok());
+        let key = key.ok_or(ApiError::Unauthorised)?;
+        if key.may(permission) {
+            Ok(key)
+        } else {
+            Err(ApiError::Forbidden(permission))
+        }
+    }
+}
+
+/// The routes of the public listener.
+pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
+    let body_bytes = publish::body_bytes(api.event_bytes);
+    move |service| {
+        service
+            .app_data(api)
+            .app_data(web::PayloadConfig::new(body_bytes))
+            .route("/", web::get().to(landing::landing))
+            .route("/health", web::get().to(status::health))
+            .route("/livez", web::get().to(status::livez))
+            .route("/readyz", web::get().to(status::readyz))
+            .route("/metrics", web::get().to(status::metrics))
+            .route("/api/v1/events", web::post().to(publish::publish))
+            .default_service(web::to(error::not_found));
+    }
+}
+
+/// The routes of the listener for administration, which is only for those who can reach it.
+pub fn admin(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
+    move |service| {
+        service
+            .app_data(api)
+            .route("/health", web::get().to(status::health))
+            .route("/livez", web::get().to(status::livez))
+            .route("/readyz", web::get().to(status::readyz))
+            .route("/metrics", web::get().to(status::open_metrics))
+            .default_service(web::to(error::not_found));
+    }
+}

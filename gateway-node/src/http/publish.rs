@@ -1,0 +1,147 @@
+//! `POST /api/v1/events`: one event, or several of which all or none are published.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::{
+    client_type::ClientType,
+    problem::{Problem, ProblemKind},
+    routing::EventTable,
+};
+
+use super::{Api, ApiError};
+use crate::{
+    auth::Key,
+    cluster::{Publication, PublishError},
+    config::Permission,
+};
+
+/// The most events that one request may hold.
+const MAX_EVENTS: usize = 1000;
+
+/// One event of a request.
+#[derive(Deserialize)]
+struct Event<'a> {
+    t: String,
+    #[serde(borrow, default)]
+    d: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    to: Option<&'a RawValue>,
+}
+
+/// The most bytes that a request may have.
+pub(super) fn body_bytes(event_bytes: usize) -> usize {
+    event_bytes.saturating_mul(16).max(1 << 20)
+}
+
+/// Publishes what the body holds. 202 says where it stands in the log, in the shape of the request: one for one, a list
+/// for a list.
+pub(super) async fn publish(
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Publish)?;
+    let body = body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::TooLarge(format!("a request may have {} bytes", body_bytes(api.event_bytes))),
+        _ => ApiError::Malformed("the body did not arrive whole".to_owned()),
+    })?;
+    let is_list = body.trim_ascii_start().first() == Some(&b'[');
+    let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
+    let events: Vec<Event<'_>> = if is_list {
+        serde_json::from_slice(&body).map_err(malformed)?
+    } else {
+        vec![serde_json::from_slice(&body).map_err(malformed)?]
+    };
+    if events.is_empty() {
+        return Err(ApiError::Malformed("the list holds no event".to_owned()));
+    }
+    if events.len() > MAX_EVENTS {
+        return Err(ApiError::TooLarge(format!("a request may hold {MAX_EVENTS} events")));
+    }
+    let table = api.events.current();
+    let publications = events
+        .iter()
+        .enumerate()
+        .map(|(index, event)| {
+            let refused = |error| if is_list { at(error, index) } else { error };
+            event.publication(&key, &table, api.event_bytes).map_err(refused)
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .inspect_err(|_| api.metrics.event_refused("invalid"))?;
+    match api.backplane.publish(Arc::clone(key.application()), publications).await {
+        Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
+        Ok(positions) => Ok(HttpResponse::Accepted().json(positions.first())),
+        Err(PublishError::NoReceiver { index }) => {
+            api.metrics.event_refused("no_receiver");
+            let error = ApiError::NoReceiver("No receiver.".to_owned());
+            Err(if is_list { at(error, index) } else { error })
+        }
+        Err(PublishError::Overloaded) => {
+            api.metrics.event_refused("overloaded");
+            Err(ApiError::Overloaded)
+        }
+    }
+}
+
+impl Event<'_> {
+    /// What is to be published, if the key may send it and it is right.
+    fn publication(&self, key: &Key, table: &EventTable, event_bytes: usize) -> Result<Publication, ApiError> {
+        if self.to.is_some() {
+            return Err(ApiError::InvalidData(
+                "`to` is for events of Discord's protocol".to_owned(),
+            ));
+        }
+        if self.d.is_some_and(|d| d.get().len() > event_bytes) {
+            return Err(ApiError::TooLarge(format!("an event may have {event_bytes} bytes")));
+        }
+        // A key for several types sends as any of them; a service is what HTTP is for.
+        let kinds = [ClientType::Service, ClientType::Website, ClientType::Bot];
+        let mut refused = ApiError::NotAllowed("the key is for no client type".to_owned());
+        for kind in kinds.into_iter().filter(|kind| key.is_for(*kind)) {
+            match table.route(&self.t, kind, self.d) {
+                Ok(route) => {
+                    return Ok(Publication {
+                        name: Arc::clone(route.name),
+                        receivers: route.receivers,
+                        delivery: route.delivery,
+                        author: None,
+                        d: self.d.map_or("{}", RawValue::get).into(),
+                    });
+                }
+                Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::NotAllowed) => {
+                    refused = ApiError::NotAllowed(sentence(&problems));
+                }
+                Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::UnknownEvent) => {
+                    return Err(ApiError::UnknownEvent(sentence(&problems)));
+                }
+                Err(problems) => return Err(ApiError::InvalidData(sentence(&problems))),
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// All problems as one text.
+fn sentence(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(|problem| &*problem.error)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The same error, of the event at this place of the list.
+fn at(error: ApiError, index: usize) -> ApiError {
+    let place = |message: String| format!("event {index}: {message}");
+    match error {
+        ApiError::NotAllowed(message) => ApiError::NotAllowed(place(message)),
+        ApiError::TooLarge(message) => ApiError::TooLarge(place(message)),
+        ApiError::UnknownEvent(message) => ApiError::UnknownEvent(place(message)),
+        ApiError::InvalidData(message) => ApiError::InvalidData(place(message)),
+        ApiError::NoReceiver(message) => ApiError::NoReceiver(place(message)),
+        other => other,
+    }
+}

@@ -1,0 +1,175 @@
+//! What the node counts. Labels come from tables in the code, never from peers.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::registry::Headcount;
+
+/// Why something was counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// One of the words in the source.
+    pub reason: &'static str,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ending {
+    /// The close code that the gateway sent, 0 where the client went by itself.
+    pub code: u16,
+}
+
+/// Every counter of the node, shared by its threads.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// WebSockets opened.
+    pub sessions_opened: Counter,
+    /// Sessions ended, by close code.
+    pub sessions_ended: Family<Ending, Counter>,
+    /// Requests for a WebSocket that were refused, by reason.
+    pub upgrades_refused: Family<Reason, Counter>,
+    /// Payloads that clients sent and that were understood.
+    pub payloads_received: Counter,
+    /// Packets of clients that were dropped silently, by reason.
+    pub packets_dropped: Family<Reason, Counter>,
+    /// Entries that the log accepted.
+    pub entries: Counter,
+    /// Entries that nobody received.
+    pub entries_without_receiver: Counter,
+    /// Events that were refused, by reason.
+    pub events_refused: Family<Reason, Counter>,
+    /// Entries put into an outbox.
+    pub deliveries: Counter,
+    /// Text frames made for entries; at most one an entry.
+    pub encoded_text: Counter,
+    /// Compressed frames made for entries; at most one an entry.
+    pub encoded_zlib: Counter,
+}
+
+impl Metrics {
+    /// Counts a packet that was dropped.
+    pub fn dropped(&self, reason: &'static str) {
+        self.packets_dropped.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a refused upgrade.
+    pub fn upgrade_refused(&self, reason: &'static str) {
+        self.upgrades_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a refused event.
+    pub fn event_refused(&self, reason: &'static str) {
+        self.events_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts the end of a session.
+    pub fn session_ended(&self, code: u16) {
+        self.sessions_ended.get_or_create(&Ending { code }).inc();
+    }
+
+    /// Everything in the OpenMetrics text format, with how many sessions there are.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn render(&self, sessions: Headcount, draining: bool) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("utilbot");
+        let Self {
+            sessions_opened,
+            sessions_ended,
+            upgrades_refused,
+            payloads_received,
+            packets_dropped,
+            entries,
+            entries_without_receiver,
+            events_refused,
+            deliveries,
+            encoded_text,
+            encoded_zlib,
+        } = self;
+        registry.register("sessions_opened", "WebSockets opened", sessions_opened.clone());
+        registry.register(
+            "sessions_ended",
+            "Sessions ended, by close code",
+            sessions_ended.clone(),
+        );
+        registry.register(
+            "upgrades_refused",
+            "WebSockets refused, by reason",
+            upgrades_refused.clone(),
+        );
+        registry.register("payloads_received", "Payloads of clients", payloads_received.clone());
+        registry.register(
+            "packets_dropped",
+            "Packets dropped silently, by reason",
+            packets_dropped.clone(),
+        );
+        registry.register("entries", "Events that the log accepted", entries.clone());
+        registry.register(
+            "entries_without_receiver",
+            "Accepted events that nobody received",
+            entries_without_receiver.clone(),
+        );
+        registry.register("events_refused", "Events refused, by reason", events_refused.clone());
+        registry.register("deliveries", "Events put into an outbox", deliveries.clone());
+        registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
+        registry.register(
+            "encoded_zlib",
+            "Compressed frames made for events",
+            encoded_zlib.clone(),
+        );
+        let live = Family::<Kind, prometheus_client::metrics::gauge::Gauge<i64>>::default();
+        let Headcount {
+            bot,
+            website,
+            service,
+            unidentified,
+        } = sessions;
+        for (kind, count) in [
+            ("bot", bot),
+            ("website", website),
+            ("service", service),
+            ("none", unidentified),
+        ] {
+            live.get_or_create(&Kind { kind })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register("sessions", "Live sessions, by client type", live);
+        registry.register(
+            "draining",
+            "Whether the node is about to stop",
+            ConstGauge::new(i64::from(draining)),
+        );
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_rendered() {
+        let metrics = Metrics::default();
+        metrics.dropped("not_json");
+        metrics.session_ended(4006);
+        metrics.upgrade_refused("draining");
+        metrics.event_refused("schema");
+        let sessions = Headcount {
+            bot: 3,
+            website: 0,
+            service: 0,
+            unidentified: 1,
+        };
+        insta::assert_snapshot!(metrics.render(sessions, true).unwrap());
+    }
+}

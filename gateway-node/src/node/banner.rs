@@ -1,0 +1,71 @@
+//! What a node says of itself on standard output once it accepts connections.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+
+/// The first line of a node: JSON for programs, a few lines for people.
+#[derive(Debug, Clone)]
+pub struct Banner {
+    /// Where the public listener is.
+    pub address: SocketAddr,
+    /// Where the echo listener is, if there is one.
+    pub echo_address: Option<SocketAddr>,
+    /// Where the listener for administration is, if there is one.
+    pub admin_address: Option<SocketAddr>,
+    /// The node's name.
+    pub node: String,
+    /// The URL that clients use, where it is not that of the listener.
+    pub public_url: Option<String>,
+}
+
+impl Banner {
+    /// The WebSocket's URL.
+    pub fn url(&self) -> String {
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| format!("ws://{}/", self.address))
+    }
+
+    /// One JSON object on one line. `key` is the development key.
+    pub fn json(&self, key: Option<&str>) -> String {
+        let mut line = json!({
+            "event": "listening",
+            "address": self.address.to_string(),
+            "url": self.url(),
+            "node": self.node,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let optional = [
+            ("echo_address", self.echo_address.map(|address| address.to_string())),
+            ("admin_address", self.admin_address.map(|address| address.to_string())),
+            ("development_key", key.map(str::to_owned)),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                line[name] = value.into();
+            }
+        }
+        line.to_string()
+    }
+
+    /// The same for a person at a terminal, with one line to paste.
+    pub fn text(&self, key: Option<&str>) -> String {
+        let mut text = format!(
+            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  http://{}/health\n",
+            env!("CARGO_PKG_VERSION"),
+            self.url(),
+            self.node,
+            self.address
+        );
+        if let Some(key) = key {
+            let url = self.url();
+            text.push_str(&format!(
+                "  key     {key}\n          (development mode: made anew at every start, valid for everything)\n\n\
+                 Connect a bot from a second terminal:\n\n  \
+                 UTILBOT_KEY={key} cargo run --release -- connect --url {url}\n"
+            ));
+        }
+        text
+    }
+}

@@ -1,0 +1,322 @@
+//! A whole node: everything is made here from the settings, and handed to whoever needs it.
+
+mod banner;
+mod descriptors;
+mod worker;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use actix::Actor;
+use actix_server::{Server, ServerHandle};
+use actix_web::web;
+use shared::session_id::SessionId;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+
+pub use self::banner::Banner;
+use self::worker::Floor;
+use crate::{
+    auth::{Key, KeyError, Keyring},
+    cluster::{Backplane, IdSource, MemoryBackplane, MemoryLimits},
+    config::{ConfigError, KeySettings, Settings},
+    drain::{Drain, DrainState, Stop},
+    events::Events,
+    gate::{Admission, AdmissionLimits},
+    http::Api,
+    metrics::Metrics,
+    problems::Problems,
+    registry::Registry,
+    session::Rules,
+    transport::{Limits, ListenError, listen},
+};
+
+/// How often left-out problems of clients are summed up in the log.
+const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
+
+/// Why a node does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key in it is.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An address is in use or may not be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The clock stands where no ids can be made.
+    #[error("no ids can be made: {0}")]
+    Ids(#[from] shared::snowflake::SnowflakeError),
+    /// The system refuses something else.
+    #[error("the system refuses: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a node draws at random, or reads off the wall clock, passed in by whoever starts it.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// Tells this life of the node and its log from others.
+    pub random: [u8; 8],
+    /// The wall clock.
+    pub now: SystemTime,
+}
+
+/// A node that accepts connections.
+pub struct Node {
+    /// What it says of itself once it listens.
+    pub banner: Banner,
+    server: Server,
+    handle: ServerHandle,
+    drain: Drain,
+    over: tokio::sync::oneshot::Receiver<()>,
+    signals: Signals,
+    reload: Reload,
+    problems: Problems,
+    broadcast: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What SIGHUP replaces.
+struct Reload {
+    settings: Settings,
+    development: Option<KeySettings>,
+    keyring: Keyring,
+    events: Events,
+    registry: Registry,
+}
+
+impl Node {
+    /// Binds the listeners and starts the workers. `development` is the key that a node without configured keys makes.
+    ///
+    /// # Errors
+    /// When the configuration, an address or the system does not allow it.
+    pub fn start(settings: Settings, development: Option<KeySettings>, origin: Origin) -> Result<Self, NodeError> {
+        descriptors::raise(settings.limits.connections);
+        let [a, b, c, ..] = origin.random;
+        let name: Arc<str> = settings.node.name_or([a, b, c]).into();
+        let events = Events::new(settings.event_table()?);
+        let keyring = Keyring::new(keys(&settings, development.as_ref())?);
+        let workers = match settings.server.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let registry = Registry::new(workers, settings.cluster.hold_bytes, Arc::clone(&metrics));
+        let (backplane, broadcast) = backplane(&settings, origin, registry.clone())?;
+        let drain_state = DrainState::default();
+        let limits = AdmissionLimits {
+            connections: settings.limits.connections,
+            per_address: settings.limits.connections_per_address,
+            attempts_per_minute: settings.limits.connection_attempts_per_minute,
+        };
+        let admission = Admission::new(limits);
+        let problems = Problems::default();
+        let api = |metrics_public| {
+            web::Data::new(Api {
+                node: Arc::clone(&name),
+                since: Instant::now(),
+                registry: registry.clone(),
+                backplane: Arc::clone(&backplane),
+                keyring: keyring.clone(),
+                events: events.clone(),
+                metrics: Arc::clone(&metrics),
+                drain: drain_state.clone(),
+                event_bytes: settings.cluster.event_bytes,
+                metrics_public,
+            })
+        };
+        let floor = Floor {
+            registry: registry.clone(),
+            backplane: Arc::clone(&backplane),
+            keyring: keyring.clone(),
+            metrics: Arc::clone(&metrics),
+            problems: problems.clone(),
+            rules: Arc::new(Rules::new(&settings, Arc::clone(&name), events.clone())),
+            admission: admission.clone(),
+            limits: transport_limits(&settings),
+            trusted_proxies: settings.server.trusted_proxies.as_slice().into(),
+            allowed_origins: settings.server.allowed_origins.as_slice().into(),
+            drain: drain_state.clone(),
+            public: api(settings.metrics_public()),
+            admin: api(true),
+            next_worker: Arc::default(),
+        };
+        let listeners = Listeners::bind(&settings)?;
+        let banner = Banner {
+            address: listeners.public.local_addr()?,
+            echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
+            admin_address: listeners.admin.as_ref().map(TcpListener::local_addr).transpose()?,
+            node: name.to_string(),
+            public_url: settings.server.public_url.clone(),
+        };
+        let server = listeners.serve(&floor, workers, settings.limits.connections)?;
+        let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
+        Ok(Self {
+            banner,
+            handle: server.handle(),
+            server,
+            drain,
+            over,
+            signals: Signals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                hangup: signal(SignalKind::hangup())?,
+            },
+            reload: Reload {
+                settings,
+                development,
+                keyring,
+                events,
+                registry,
+            },
+            problems,
+            broadcast: Box::pin(broadcast),
+        })
+    }
+
+    /// Runs until a signal has asked it to stop and it has drained.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn run(self) -> Result<(), NodeError> {
+        let Self {
+            server,
+            handle,
+            drain,
+            mut over,
+            mut signals,
+            reload,
+            problems,
+            broadcast,
+            ..
+        } = self;
+        let server = actix_rt::spawn(server);
+        actix_rt::spawn(broadcast);
+        let drain = drain.start();
+        let mut summary = tokio::time::interval(PROBLEM_SUMMARY);
+        loop {
+            let signal = tokio::select! {
+                _ = &mut over => break,
+                _ = signals.terminate.recv() => "SIGTERM",
+                _ = signals.interrupt.recv() => "SIGINT",
+                _ = signals.hangup.recv() => {
+                    reload.run();
+                    continue;
+                }
+                _ = summary.tick() => {
+                    problems.summarise(Instant::now());
+                    continue;
+                }
+            };
+            if let Err(error) = drain.try_send(Stop { signal }) {
+                log::error!(cause:% = error; "the drain does not answer, stopping at once");
+                break;
+            }
+        }
+        handle.stop(false).await;
+        server.await.map_err(io::Error::other)??;
+        Ok(())
+    }
+}
+
+impl Reload {
+    /// Reads keys and events again. What is wrong is logged, and what was in force stays.
+    fn run(&self) {
+        let reload = || {
+            let settings = self.settings.reload()?;
+            Ok::<_, NodeError>((keys(&settings, self.development.as_ref())?, settings.event_table()?))
+        };
+        match reload() {
+            Ok((keys, events)) => {
+                log::info!(keys = keys.len(), events = events.len(); "configuration read again");
+                self.keyring.replace(keys);
+                self.events.replace(events);
+                self.registry.recheck_keys();
+            }
+            Err(error) => log::error!(cause:% = error; "the configuration is wrong and was not taken over"),
+        }
+    }
+}
+
+fn keys(settings: &Settings, development: Option<&KeySettings>) -> Result<Vec<Key>, KeyError> {
+    settings.keys.iter().chain(development).map(Key::new).collect()
+}
+
+fn transport_limits(settings: &Settings) -> Limits {
+    Limits {
+        message_bytes: settings.limits.message_bytes,
+        outbox_bytes: settings.limits.outbox_bytes,
+        outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),
+        linger: Duration::from_millis(settings.limits.evict_linger_ms),
+    }
+}
+
+fn backplane(
+    settings: &Settings,
+    origin: Origin,
+    registry: Registry,
+) -> Result<(Arc<dyn Backplane>, impl Future<Output = ()> + Send + 'static), NodeError> {
+    let ids = match settings.test.bot_id {
+        Some(id) => IdSource::Fixed(SessionId::from_raw(id)),
+        None => {
+            let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
+        }
+    };
+    let limits = MemoryLimits {
+        count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+    };
+    let epoch = hex::encode(origin.random).into();
+    let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, Arc::new(registry));
+    Ok((Arc::new(backplane), broadcast))
+}
+
+struct Listeners {
+    public: TcpListener,
+    admin: Option<TcpListener>,
+    echo: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn bind(settings: &Settings) -> Result<Self, ListenError> {
+        let bind = |address: SocketAddr| listen(address, settings.server.backlog);
+        Ok(Self {
+            public: bind(settings.server.bind)?,
+            admin: settings.admin.bind.map(bind).transpose()?,
+            echo: settings.test.echo_bind.map(bind).transpose()?,
+        })
+    }
+
+    fn serve(self, floor: &Floor, workers: usize, connections: usize) -> io::Result<Server> {
+        let mut server = Server::build()
+            .workers(workers)
+            .disable_signals()
+            // The gate answers who is one too many; the server itself would leave them waiting unanswered.
+            .max_concurrent_connections(connections.saturating_add(1024));
+        let public = floor.clone();
+        server = server.listen("public", self.public, move || public.public())?;
+        if let Some(listener) = self.admin {
+            let admin = floor.clone();
+            server = server.listen("admin", listener, move || admin.admin())?;
+        }
+        if let Some(listener) = self.echo {
+            let echo = floor.clone();
+            server = server.listen("echo", listener, move || echo.echo())?;
+        }
+        Ok(server.run())
+    }
+}

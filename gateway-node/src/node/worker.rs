@@ -1,0 +1,136 @@
+//! What every worker thread builds for itself.
+
+use std::{
+    cell::OnceCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use actix_http::{HttpService, error::DispatchError};
+use actix_service::{ServiceFactory, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, web};
+use ipnet::IpNet;
+use tokio::net::TcpStream;
+
+use crate::{
+    auth::Keyring,
+    cluster::Backplane,
+    drain::DrainState,
+    gate::{self, Admission, AdmissionLimits, Gate, Purpose},
+    http::{self, Api},
+    metrics::Metrics,
+    problems::Problems,
+    registry::{Registry, Shard},
+    session::{Rules, Services},
+    transport::Limits,
+};
+
+thread_local! {
+    /// The listeners of one worker share its shard.
+    static SERVICES: OnceCell<Rc<Services>> = const { OnceCell::new() };
+}
+
+/// What the workers share, and each makes its own services from.
+#[derive(Clone)]
+pub(super) struct Floor {
+    pub(super) registry: Registry,
+    pub(super) backplane: Arc<dyn Backplane>,
+    pub(super) keyring: Keyring,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) problems: Problems,
+    pub(super) rules: Arc<Rules>,
+    pub(super) admission: Admission,
+    pub(super) limits: Limits,
+    pub(super) trusted_proxies: Arc<[IpNet]>,
+    pub(super) allowed_origins: Arc<[String]>,
+    pub(super) drain: DrainState,
+    pub(super) public: web::Data<Api>,
+    pub(super) admin: web::Data<Api>,
+    pub(super) next_worker: Arc<AtomicUsize>,
+}
+
+impl Floor {
+    /// The public listener: WebSockets and the HTTP API.
+    pub(super) fn public(
+        &self,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
+        let purpose = Purpose::Gateway {
+            services: self.services(),
+            v1: Arc::clone(&self.rules),
+        };
+        let gate = self.gate(purpose, self.admission.clone());
+        let app = App::new().configure(http::public(self.public.clone()));
+        HttpService::build()
+            .tcp_nodelay(true)
+            .upgrade(fn_service(move |(request, framed)| {
+                gate::serve(request, framed, gate.clone())
+            }))
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    }
+
+    /// The listener for administration.
+    pub(super) fn admin(
+        &self,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
+        let app = App::new().configure(http::admin(self.admin.clone()));
+        HttpService::build()
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    }
+
+    /// The echo listener.
+    pub(super) fn echo(
+        &self,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
+        let all = usize::MAX;
+        let admission = Admission::new(AdmissionLimits {
+            connections: all,
+            per_address: all,
+            attempts_per_minute: u32::MAX,
+        });
+        let gate = self.gate(Purpose::Echo, admission);
+        let app = App::new().default_service(web::to(actix_web::HttpResponse::UpgradeRequired));
+        HttpService::build()
+            .tcp_nodelay(true)
+            .upgrade(fn_service(move |(request, framed)| {
+                gate::serve(request, framed, gate.clone())
+            }))
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    }
+
+    fn gate(&self, purpose: Purpose, admission: Admission) -> Gate {
+        Gate {
+            purpose,
+            admission,
+            limits: self.limits,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            allowed_origins: Arc::clone(&self.allowed_origins),
+            drain: self.drain.clone(),
+            problems: self.problems.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// This worker's services, made on first use.
+    fn services(&self) -> Rc<Services> {
+        SERVICES.with(|services| {
+            let made = services.get_or_init(|| {
+                let index = self.next_worker.fetch_add(1, Relaxed);
+                let (registry, backplane) = (self.registry.clone(), Arc::clone(&self.backplane));
+                Rc::new(Services {
+                    shard: Shard::start(index, registry, Arc::clone(&backplane), self.keyring.clone()),
+                    backplane,
+                    keyring: self.keyring.clone(),
+                    metrics: Arc::clone(&self.metrics),
+                    problems: self.problems.clone(),
+                })
+            });
+            Rc::clone(made)
+        })
+    }
+}

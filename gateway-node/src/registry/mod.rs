@@ -1,0 +1,98 @@
+//! Who is connected to this node, and the way from the log to their outboxes.
+//!
+//! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
+//! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]
+//! handle: entries through the [`feed`], orders through the shards' mailboxes. Nothing here knows a socket or decides
+//! who may do what.
+
+mod census;
+mod feed;
+mod order;
+mod prepared;
+mod room;
+mod shard;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use self::{
+    census::{Census, Headcount},
+    order::{Farewell, Order},
+    shard::{Registration, Seat, Shard},
+};
+use self::{feed::Feed, order::ShardOrder, prepared::Prepared};
+use crate::{
+    cluster::{Deliver, Entry},
+    metrics::Metrics,
+};
+
+/// The node's registry, as the other threads see it.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    feed: Feed,
+    census: Census,
+    metrics: Arc<Metrics>,
+    shards: Mutex<Vec<actix::Recipient<ShardOrder>>>,
+}
+
+impl Registry {
+    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait.
+    pub fn new(workers: usize, feed_bytes: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                feed: Feed::new(workers, feed_bytes),
+                census: Census::default(),
+                metrics,
+                shards: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn census(&self) -> &Census {
+        &self.inner.census
+    }
+
+    /// Tells every session to leave, each at a random moment within `spread`.
+    pub fn farewell(&self, farewell: Farewell, spread: Duration) {
+        self.order(|| ShardOrder::Farewell { farewell, spread });
+    }
+
+    /// Has the shards look again at which keys are still good.
+    pub fn recheck_keys(&self) {
+        self.order(|| ShardOrder::RecheckKeys);
+    }
+
+    /// A full mailbox can only be that of a shard which has got the same kind of order already.
+    fn order(&self, order: impl Fn() -> ShardOrder) {
+        let shards = self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        for shard in shards.iter() {
+            if let Err(error) = shard.try_send(order()) {
+                log::error!("a registry shard takes no orders: {error}");
+            }
+        }
+    }
+}
+
+impl Deliver for Registry {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.inner.feed.has_room(bytes)
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.inner.metrics.entries.inc();
+        self.inner
+            .feed
+            .push(Arc::new(Prepared::new(entry, Arc::clone(&self.inner.metrics))));
+    }
+
+    fn lost(&self, _: &Entry) {
+        self.inner.metrics.entries_without_receiver.inc();
+    }
+}

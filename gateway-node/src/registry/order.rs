@@ -1,0 +1,34 @@
+//! What a registry tells its shards, and a shard its sessions.
+
+use std::time::Duration;
+
+use actix::Message;
+
+/// What a session is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Order {
+    /// Say why and close.
+    Leave(Farewell),
+}
+
+/// Why the node ends a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// The node is about to stop; another one takes the client.
+    Restarting,
+    /// The session's key was revoked or has expired.
+    KeyRevoked,
+    /// An administrator ended it.
+    Kicked,
+}
+
+/// What a shard is told to do.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum ShardOrder {
+    /// Tell every session to leave, each at a random moment within `spread`.
+    Farewell { farewell: Farewell, spread: Duration },
+    /// Tell those to leave whose key is no longer good.
+    RecheckKeys,
+}

@@ -1,0 +1,281 @@
+//! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
+
+mod rules;
+mod words;
+
+use std::sync::Arc;
+
+use shared::{
+    client_type::ClientType,
+    close::Close,
+    compression::{InflateError, inflate},
+    problem::Problem,
+    routing::Route,
+    token_bucket::TokenBucket,
+    v1::{
+        AfterIdentify, BeforeIdentify, Encoding, Envelope, ErrorCode, Query, Rejection, after_identify,
+        before_identify, payload,
+    },
+};
+use smallvec::smallvec;
+use tokio::time::Instant;
+
+pub use self::rules::Rules;
+use self::words::frame;
+use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome};
+use crate::{
+    cluster::{JoinError, Publication, PublishError},
+    registry::Farewell,
+    transport::{Message, Violation},
+};
+
+/// One connection that speaks version 1.
+pub struct V1 {
+    rules: Arc<Rules>,
+    encoding: Encoding,
+    stage: Stage,
+    /// When the next heartbeat must have come.
+    heartbeat_by: Instant,
+    payloads: TokenBucket,
+}
+
+enum Stage {
+    /// The URL asked for something that is not spoken: the Error takes the place of Hello.
+    Refused(Rejection),
+    /// Everything but heartbeats and an identify is ignored.
+    Unidentified {
+        until: Instant,
+    },
+    /// The answer to the identify is under way.
+    Joining,
+    Identified(ClientType),
+    Over,
+}
+
+impl V1 {
+    /// A connection whose URL had these values of `v` and `compression`.
+    pub fn new(v: Option<&str>, compression: Option<&str>, rules: Arc<Rules>, now: Instant) -> Self {
+        let (encoding, stage) = match Query::parse(v, compression) {
+            Ok(Query { encoding }) => (
+                encoding,
+                Stage::Unidentified {
+                    until: now + rules.identify_timeout,
+                },
+            ),
+            // The compression that was asked for holds for the Error too, if there is such a one.
+            Err(rejection) => (
+                Query::parse(None, compression).map_or(Encoding::Text, |query| query.encoding),
+                Stage::Refused(rejection),
+            ),
+        };
+        let payloads = TokenBucket::per_minute(rules.payloads_per_minute);
+        Self {
+            heartbeat_by: now + rules.heartbeat_limit(),
+            rules,
+            encoding,
+            stage,
+            payloads,
+        }
+    }
+
+    /// Ends the session with an Error of the table.
+    fn fail(&mut self, rejection: &Rejection) -> Steps {
+        let Rejection { code, problems } = rejection;
+        let problem = match code {
+            ErrorCode::Unknown => "internal fault",
+            ErrorCode::WrongVersion => "wrong version",
+            ErrorCode::WrongAuthKey => "wrong auth key",
+            ErrorCode::BotIdUsed => "bot id used",
+            ErrorCode::NoOpcode => "no opcode",
+            ErrorCode::WrongOpcode => "wrong opcode",
+            ErrorCode::MalformedData => "malformed data",
+            ErrorCode::NoHeartbeat => "no heartbeat",
+            ErrorCode::WrongIdentify => "wrong identify",
+        };
+        let words = payload::error(*code, code.message(), problems);
+        self.finish(&words, code.close(), Some(problem))
+    }
+
+    /// Ends the session for something that the table has no code for.
+    fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
+        self.finish(&payload::error(ErrorCode::Unknown, close.reason, &[]), close, problem)
+    }
+
+    fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> Steps {
+        self.stage = Stage::Over;
+        smallvec![Step::Close {
+            last_words: Some(frame(self.encoding, words)),
+            close,
+            problem
+        }]
+    }
+
+    fn send(&self, words: &str) -> Step {
+        Step::Send(frame(self.encoding, words))
+    }
+
+    /// Whether the minute's allowance has room for one more payload.
+    fn allow(&mut self, now: Instant) -> bool {
+        self.payloads.take(now.saturating_duration_since(self.rules.origin))
+    }
+
+    fn too_fast(&mut self) -> Steps {
+        self.fail_plainly(Close::RATE_LIMITED, Some("rate limit exceeded"))
+    }
+
+    fn too_big(&mut self) -> Steps {
+        self.fail_plainly(Close::TOO_BIG, Some("message too big"))
+    }
+
+    fn receive_text(&mut self, text: &str, now: Instant) -> Steps {
+        let Some(envelope) = Envelope::parse(text) else {
+            return smallvec![Step::Drop("not_json")];
+        };
+        match self.stage {
+            Stage::Unidentified { .. } => match before_identify(&envelope) {
+                None => smallvec![Step::Drop("unidentified")],
+                Some(_) if !self.allow(now) => self.too_fast(),
+                Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
+                Some(BeforeIdentify::Identify(Err(rejection))) => self.fail(&rejection),
+                Some(BeforeIdentify::Identify(Ok(identify))) => {
+                    self.stage = Stage::Joining;
+                    smallvec![
+                        Step::Count,
+                        Step::Join {
+                            kind: identify.kind,
+                            key: identify.key
+                        }
+                    ]
+                }
+            },
+            Stage::Identified(kind) => {
+                if !self.allow(now) {
+                    return self.too_fast();
+                }
+                let table = self.rules.events.current();
+                match after_identify(&envelope, kind, &table) {
+                    Err(rejection) => self.fail(&rejection),
+                    Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
+                    Ok(AfterIdentify::Report(report)) => smallvec![Step::Count, Step::Report(report)],
+                    Ok(AfterIdentify::Event { d, .. }) if d.get().len() > self.rules.event_bytes => self.too_big(),
+                    Ok(AfterIdentify::Event { route, d }) => {
+                        smallvec![Step::Count, Step::Publish(publication(&route, d.get()))]
+                    }
+                }
+            }
+            Stage::Refused(_) | Stage::Joining | Stage::Over => Steps::new(),
+        }
+    }
+
+    fn heartbeat(&mut self, now: Instant) -> Steps {
+        self.heartbeat_by = now + self.rules.heartbeat_limit();
+        smallvec![Step::Count, Step::Send(self.rules.heartbeat_ack(self.encoding))]
+    }
+}
+
+fn publication(route: &Route<'_>, d: &str) -> Publication {
+    Publication {
+        name: Arc::clone(route.name),
+        receivers: route.receivers,
+        delivery: route.delivery,
+        author: None,
+        d: d.into(),
+    }
+}
+
+impl Protocol for V1 {
+    fn open(&mut self, _: Instant) -> Steps {
+        match &self.stage {
+            Stage::Refused(rejection) => {
+                let rejection = rejection.clone();
+                self.fail(&rejection)
+            }
+            _ => smallvec![Step::Send(self.rules.hello(self.encoding))],
+        }
+    }
+
+    fn receive(&mut self, message: Message, now: Instant) -> Steps {
+        match (message, self.encoding) {
+            (Message::Text(text), _) => self.receive_text(&text, now),
+            (Message::Binary(packet), Encoding::Zlib) => match inflate(&packet, self.rules.message_bytes) {
+                Ok(text) => match String::from_utf8(text) {
+                    Ok(text) => self.receive_text(&text, now),
+                    Err(_) => smallvec![Step::Drop("not_json")],
+                },
+                Err(InflateError::TooBig) => self.too_big(),
+                Err(_) => smallvec![Step::Drop("not_zlib")],
+            },
+            (Message::Binary(_), Encoding::Text) => smallvec![Step::Drop("binary")],
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Steps {
+        if matches!(self.stage, Stage::Over) {
+            return Steps::new();
+        }
+        if self.heartbeat_by <= now {
+            return self.fail(&Rejection::plain(ErrorCode::NoHeartbeat));
+        }
+        match self.stage {
+            Stage::Unidentified { until } if until <= now => self.fail(&Rejection::plain(ErrorCode::WrongIdentify)),
+            _ => Steps::new(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Refused(_) | Stage::Over => None,
+            Stage::Unidentified { until } => Some(until.min(self.heartbeat_by)),
+            Stage::Joining | Stage::Identified(_) => Some(self.heartbeat_by),
+        }
+    }
+
+    fn joined(&mut self, answer: Result<Welcome, Unwelcome>, _: Instant) -> Steps {
+        match answer {
+            Ok(Welcome { id, kind, counts }) => {
+                self.stage = Stage::Identified(kind);
+                let interval = self.rules.heartbeat_ms();
+                let mut steps = smallvec![self.send(&payload::connect_success(kind, id, &self.rules.node, interval))];
+                if kind == ClientType::Bot {
+                    steps.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
+                }
+                steps
+            }
+            Err(Unwelcome::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            Err(Unwelcome::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
+            Err(Unwelcome::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
+        }
+    }
+
+    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps {
+        match answer {
+            Ok(()) => Steps::new(),
+            Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
+            Err(PublishError::Overloaded) => self.fail_plainly(Close::OVERLOADED, None),
+        }
+    }
+
+    fn end(&mut self, ending: Ending) -> Steps {
+        match ending {
+            Ending::Violation(Violation::TooBig) => self.too_big(),
+            Ending::Violation(violation) => {
+                // The transport's own rules have their own close codes, and no payload before them.
+                self.stage = Stage::Over;
+                let close = violation.close();
+                smallvec![Step::Close {
+                    last_words: None,
+                    close,
+                    problem: Some("protocol violation")
+                }]
+            }
+            Ending::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
+            Ending::Farewell(Farewell::Restarting) => self.fail_plainly(Close::RESTARTING, None),
+            Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            Ending::Farewell(Farewell::Kicked) => self.fail_plainly(Close::KICKED, None),
+        }
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+}

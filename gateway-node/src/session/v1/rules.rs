@@ -1,0 +1,84 @@
+//! What all connections of version 1 have in common.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use shared::v1::{Encoding, payload};
+use tokio::time::Instant;
+
+use super::words::frame;
+use crate::{config::Settings, events::Events};
+
+/// The settings of version 1, and the frames that are the same for everybody.
+pub struct Rules {
+    pub(super) events: Events,
+    pub(super) node: Arc<str>,
+    pub(super) identify_timeout: Duration,
+    pub(super) payloads_per_minute: u32,
+    pub(super) message_bytes: usize,
+    pub(super) event_bytes: usize,
+    /// What the allowances of payloads count time from.
+    pub(super) origin: Instant,
+    heartbeat_interval: Duration,
+    heartbeat_tolerance: Duration,
+    hello: Frames,
+    heartbeat_ack: Frames,
+}
+
+struct Frames {
+    text: Bytes,
+    zlib: Bytes,
+}
+
+impl Frames {
+    fn of(payload: &str) -> Self {
+        Self {
+            text: frame(Encoding::Text, payload),
+            zlib: frame(Encoding::Zlib, payload),
+        }
+    }
+
+    fn get(&self, encoding: Encoding) -> Bytes {
+        match encoding {
+            Encoding::Text => self.text.clone(),
+            Encoding::Zlib => self.zlib.clone(),
+        }
+    }
+}
+
+impl Rules {
+    /// The rules of the node named `node`.
+    pub fn new(settings: &Settings, node: Arc<str>, events: Events) -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            events,
+            node,
+            identify_timeout: ms(settings.session.identify_timeout_ms),
+            payloads_per_minute: settings.limits.payloads_per_minute,
+            message_bytes: settings.limits.message_bytes,
+            event_bytes: settings.cluster.event_bytes,
+            origin: Instant::now(),
+            heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),
+            heartbeat_tolerance: ms(settings.v1.heartbeat_tolerance_ms),
+            hello: Frames::of(&payload::hello(settings.v1.heartbeat_interval_ms)),
+            heartbeat_ack: Frames::of(payload::HEARTBEAT_ACK),
+        }
+    }
+
+    pub(super) fn hello(&self, encoding: Encoding) -> Bytes {
+        self.hello.get(encoding)
+    }
+
+    pub(super) fn heartbeat_ack(&self, encoding: Encoding) -> Bytes {
+        self.heartbeat_ack.get(encoding)
+    }
+
+    pub(super) fn heartbeat_ms(&self) -> u64 {
+        u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long a client may be without a heartbeat.
+    pub(super) fn heartbeat_limit(&self) -> Duration {
+        self.heartbeat_interval + self.heartbeat_tolerance
+    }
+}

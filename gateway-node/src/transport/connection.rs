@@ -1,0 +1,322 @@
+//! The driver of one connection: read (bounded) → poll the actor, always → write.
+//!
+//! A peer that does not read cannot freeze its session: the actor is polled whether or not the socket takes bytes, and
+//! what waits for the peer is bounded by [`Limits::outbox_bytes`] and [`Limits::outbox_age`]. Every connection ends
+//! the same way: last words and Close are flushed, FIN is sent, and what the peer still sends is read and
+//! discarded until it closes too or [`Limits::linger`] has passed. A reset is only for a peer that takes no bytes.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+use actix::{Actor, AsyncContext, StreamHandler, dev::ContextFut};
+use bytes::Bytes;
+use shared::close::Close;
+use tokio::{
+    io::ReadBuf,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Context, Inbound, Inbox, Limits, Outbox, Socket,
+    decoder::{Decoded, Decoder},
+    frame::pong_frame,
+};
+
+/// The most that one turn reads while no long frame is under way: a peer that floods small frames gets its turn,
+/// and so do the others.
+const TURN_BYTES: usize = 4096;
+
+/// The most that one turn reads of a long frame.
+const SCRATCH_BYTES: usize = 65_536;
+
+thread_local! {
+    /// Lent to one connection at a time, so that a connection at rest holds no read buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+/// One upgraded connection and the session actor that lives on it.
+pub struct Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>>,
+{
+    io: T,
+    limits: Limits,
+    decoder: Decoder,
+    inbox: Inbox,
+    outbox: Outbox,
+    actor: Option<ContextFut<A, Context<A>>>,
+    stage: Stage,
+    /// The peer sent Close, with this code. It is answered once the session has seen everything before it.
+    peer_close: Option<Option<u16>>,
+    /// The peer went away without Close, or the socket broke.
+    hung_up: bool,
+    /// Wakes the driver at the deadline of the stage, or when the oldest byte gets too old.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Close is queued; the peer has until then to take it.
+    Closing {
+        until: Instant,
+    },
+    /// FIN is sent; the peer has until then to close.
+    Lingering {
+        until: Instant,
+    },
+}
+
+impl<T, A> Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>> + StreamHandler<Inbound>,
+{
+    /// A connection over `io`, whose handshake left `unread` bytes and has `unsent` ones to go out first.
+    /// `make` builds the session around the outbox that it is to use.
+    pub fn new(io: T, unread: &[u8], unsent: Bytes, limits: Limits, make: impl FnOnce(Outbox) -> A) -> Self {
+        let inbox = Inbox::default();
+        let outbox = Outbox::new(limits.outbox_bytes);
+        if !unsent.is_empty() {
+            outbox.push(unsent, Instant::now());
+        }
+        let actor = make(outbox.clone());
+        let mut context = Context::new();
+        context.add_stream(inbox.clone());
+        let mut connection = Self {
+            io,
+            limits,
+            decoder: Decoder::new(limits.message_bytes),
+            inbox,
+            outbox,
+            actor: Some(context.into_future(actor)),
+            stage: Stage::Open,
+            peer_close: None,
+            hung_up: false,
+            alarm: None,
+        };
+        connection.take(unread);
+        connection
+    }
+
+    /// One turn of an open connection.
+    ///
+    /// # Errors
+    /// When the socket is broken or closed; the session has seen all that came before, and there is nobody left to tell.
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let inbox_was_full = !self.inbox.is_empty();
+        if !inbox_was_full {
+            self.read(cx);
+        }
+        self.poll_actor(cx);
+        if self.hung_up {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if inbox_was_full && self.inbox.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        let mut blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+        if self.is_too_slow(blocked) {
+            self.outbox.drop_unstarted();
+            self.inbox.push(Inbound::TooSlow);
+            self.poll_actor(cx);
+            if !self.outbox.is_closed() {
+                self.outbox.close(None, Close::TOO_SLOW, Instant::now());
+            }
+            blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+        }
+        if self.outbox.is_closed() {
+            self.stage = Stage::Closing {
+                until: Instant::now() + self.limits.linger,
+            };
+        } else if blocked {
+            if let Some(since) = self.outbox.waiting_since() {
+                self.alarm_at(since + self.limits.outbox_age, cx);
+            }
+        } else {
+            self.alarm = None;
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived, up to one turn's worth, and decodes it.
+    fn read(&mut self, cx: &mut TaskContext<'_>) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let missing = usize::try_from(self.decoder.missing()).unwrap_or(SCRATCH_BYTES);
+            let mut budget = missing.clamp(TURN_BYTES, SCRATCH_BYTES);
+            while !self.has_stopped_reading() {
+                if budget == 0 {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+                let mut buffer = ReadBuf::new(&mut scratch[..budget]);
+                match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        budget -= buffer.filled().len();
+                        self.take(buffer.filled());
+                    }
+                    Poll::Ready(_) => {
+                        self.hung_up = true;
+                        self.inbox.push(Inbound::Gone(None));
+                        self.inbox.end();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Whether nothing more may be decoded: after a violation or a close the place in the stream means nothing.
+    fn has_stopped_reading(&self) -> bool {
+        self.hung_up || self.peer_close.is_some() || self.decoder.is_broken()
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !self.has_stopped_reading() {
+            match self.decoder.decode(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(Decoded::Message(message))) => self.inbox.push(Inbound::Message(message)),
+                Ok(Some(Decoded::Ping(payload))) => {
+                    self.outbox.push(pong_frame(&payload), Instant::now());
+                }
+                Ok(Some(Decoded::Pong)) => {}
+                Ok(Some(Decoded::Close(code))) => {
+                    self.peer_close = Some(code);
+                    self.inbox.push(Inbound::Gone(code));
+                }
+                Err(violation) => self.inbox.push(Inbound::Violation(violation)),
+            }
+        }
+    }
+
+    /// Lets the actor work through its inbox, its timers and its mailbox.
+    fn poll_actor(&mut self, cx: &mut TaskContext<'_>) {
+        self.outbox.register(cx.waker());
+        let ended = match &mut self.actor {
+            Some(actor) => Pin::new(actor).poll(cx).is_ready(),
+            None => return,
+        };
+        let now = Instant::now();
+        if let Some(code) = self.peer_close.filter(|_| ended || self.inbox.is_empty()) {
+            self.outbox.answer_close(code, now);
+        }
+        if ended {
+            self.actor = None;
+            // A session that closed said so; one that is gone without a word is an internal fault.
+            self.outbox.close(None, Close::INTERNAL, now);
+        } else if self.outbox.is_closed() {
+            // The session has closed and leaves: dropping its future runs `stopping` and `stopped`.
+            self.actor = None;
+        }
+    }
+
+    fn is_too_slow(&self, blocked: bool) -> bool {
+        if self.outbox.is_closed() {
+            return false;
+        }
+        let too_old = || {
+            let waiting = self.outbox.waiting_since().map(|since| since.elapsed());
+            blocked && waiting.is_some_and(|waiting| waiting >= self.limits.outbox_age)
+        };
+        self.outbox.has_overflowed() || too_old()
+    }
+}
+
+impl<T, A> Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>>,
+{
+    /// Asks to be polled at `deadline`.
+    fn alarm_at(&mut self, deadline: Instant, cx: &mut TaskContext<'_>) {
+        match &mut self.alarm {
+            Some(alarm) if alarm.deadline() == deadline => {}
+            Some(alarm) => alarm.as_mut().reset(deadline),
+            None => self.alarm = Some(Box::pin(sleep_until(deadline))),
+        }
+        if let Some(alarm) = &mut self.alarm {
+            if alarm.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Reads and forgets; ready when the peer has closed.
+    fn poll_discard(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+    }
+
+    /// Flushes Close and sends FIN.
+    fn poll_close(&mut self, until: Instant, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let sent = match self.outbox.poll_write(&mut self.io, cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_shutdown(cx),
+            other => other,
+        };
+        match sent {
+            Poll::Ready(Ok(())) => {
+                self.stage = Stage::Lingering { until };
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Pending => {}
+        }
+        // The peer may wait for room itself before it reads, so what it sends is taken off it. That it sends nothing
+        // more does not mean that it reads nothing more.
+        let _ = self.poll_discard(cx);
+        if until <= Instant::now() {
+            self.io.abort();
+            return Poll::Ready(());
+        }
+        self.alarm_at(until, cx);
+        Poll::Pending
+    }
+}
+
+impl<T, A> Future for Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>> + StreamHandler<Inbound>,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.stage == Stage::Open && this.turn(cx).is_err() {
+            return Poll::Ready(());
+        }
+        if let Stage::Closing { until } = this.stage {
+            if this.poll_close(until, cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        if let Stage::Lingering { until } = this.stage {
+            if this.poll_discard(cx).is_ready() || until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            this.alarm_at(until, cx);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T, A> Unpin for Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>>,
+{
+}

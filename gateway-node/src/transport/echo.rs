@@ -1,0 +1,41 @@
+//! A session that sends back what it gets: what the conformance suite talks to.
+
+use actix::{Actor, ActorContext, StreamHandler};
+use shared::close::Close;
+use tokio::time::Instant;
+
+use super::{Context, Inbound, Message, Outbox, binary_frame, text_frame};
+
+/// Echoes every message on the same transport, under the same byte limits, as a gateway session has.
+#[derive(Debug)]
+pub struct Echo {
+    outbox: Outbox,
+}
+
+impl Echo {
+    /// An echo that writes to `outbox`.
+    pub const fn new(outbox: Outbox) -> Self {
+        Self { outbox }
+    }
+}
+
+impl Actor for Echo {
+    type Context = Context<Self>;
+}
+
+impl StreamHandler<Inbound> for Echo {
+    fn handle(&mut self, inbound: Inbound, context: &mut Self::Context) {
+        let now = Instant::now();
+        match inbound {
+            Inbound::Message(Message::Text(text)) => {
+                self.outbox.push(text_frame(text.as_bytes()), now);
+            }
+            Inbound::Message(Message::Binary(bytes)) => {
+                self.outbox.push(binary_frame(&bytes), now);
+            }
+            Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
+            Inbound::TooSlow => self.outbox.close(None, Close::TOO_SLOW, now),
+            Inbound::Gone(_) => context.stop(),
+        }
+    }
+}

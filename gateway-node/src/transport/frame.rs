@@ -1,0 +1,203 @@
+//! Frames on the wire (RFC 6455, section 5.2).
+
+use actix_http::ws::OpCode;
+use bytes::{BufMut, Bytes, BytesMut};
+use shared::close::Close;
+
+use super::decoder::Violation;
+
+/// The longest header a client can send: two bytes, eight of length, four of mask.
+pub(super) const MAX_HEADER_BYTES: usize = 14;
+
+/// The longest payload of a control frame (RFC 6455, section 5.5).
+pub(super) const MAX_CONTROL_BYTES: u64 = 125;
+
+/// The header of a frame that a client sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) finished: bool,
+    pub(super) opcode: OpCode,
+    pub(super) mask: [u8; 4],
+    /// Payload length as declared, in bytes.
+    pub(super) length: u64,
+}
+
+impl Header {
+    /// Reads a header from the front of `bytes`; `None` while it is not whole. Also says how many bytes it took.
+    ///
+    /// # Errors
+    /// Whatever a client may not send is a protocol violation as soon as the byte that says so has arrived.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        if first & 0x70 != 0 {
+            return Err(Violation::Protocol("reserved bits are set"));
+        }
+        let opcode = OpCode::from(first & 0x0f);
+        if opcode == OpCode::Bad {
+            return Err(Violation::Protocol("unknown opcode"));
+        }
+        let finished = first & 0x80 != 0;
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        if second & 0x80 == 0 {
+            return Err(Violation::Protocol("frame is not masked"));
+        }
+        let (length, after_length) = match second & 0x7f {
+            126 => match bytes.get(2..4) {
+                Some(field) => (u64::from(u16::from_be_bytes([field[0], field[1]])), 4),
+                None => return Ok(None),
+            },
+            127 => match bytes.get(2..10).map(<[u8; 8]>::try_from) {
+                Some(Ok(field)) => (u64::from_be_bytes(field), 10),
+                _ => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        if length >> 63 != 0 {
+            return Err(Violation::Protocol("length has its highest bit set"));
+        }
+        if is_control(opcode) && (length > MAX_CONTROL_BYTES || !finished) {
+            return Err(Violation::Protocol("control frame is long or fragmented"));
+        }
+        let Some(Ok(mask)) = bytes.get(after_length..after_length + 4).map(<[u8; 4]>::try_from) else {
+            return Ok(None);
+        };
+        Ok(Some((
+            Self {
+                finished,
+                opcode,
+                mask,
+                length,
+            },
+            after_length + 4,
+        )))
+    }
+}
+
+/// Whether frames of this opcode stand between the fragments of a message.
+pub(super) const fn is_control(opcode: OpCode) -> bool {
+    matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong)
+}
+
+/// Undoes the masking of `payload`, whose first byte is the one at `offset` of its frame (RFC 6455, section 5.3).
+pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
+    let mut mask = mask;
+    // The remainder is below four.
+    #[allow(clippy::cast_possible_truncation, reason = "a remainder of four fits")]
+    mask.rotate_left((offset % 4) as usize);
+    let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// A whole text message as one frame, ready for any number of outboxes: server frames are not masked.
+pub fn text_frame(payload: &[u8]) -> Bytes {
+    encode(OpCode::Text, payload)
+}
+
+/// A whole binary message as one frame.
+pub fn binary_frame(payload: &[u8]) -> Bytes {
+    encode(OpCode::Binary, payload)
+}
+
+pub(super) fn pong_frame(payload: &[u8]) -> Bytes {
+    encode(OpCode::Pong, payload)
+}
+
+/// A close frame; without a close it carries no code, as the answer to a close that carried none.
+pub(super) fn close_frame(close: Option<(u16, &str)>) -> Bytes {
+    let mut payload = Vec::new();
+    if let Some((code, reason)) = close {
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+    }
+    encode(OpCode::Close, &payload)
+}
+
+pub(super) fn catalogued_close(close: Close) -> Bytes {
+    close_frame(Some((close.code, close.reason)))
+}
+
+fn encode(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(payload.len() + 10);
+    frame.put_u8(0x80 | u8::from(opcode));
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..=125), _) => frame.put_u8(length),
+        (_, Ok(length)) => {
+            frame.put_u8(126);
+            frame.put_u16(length);
+        }
+        _ => {
+            frame.put_u8(127);
+            frame.put_u64(payload.len() as u64);
+        }
+    }
+    frame.put_slice(payload);
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_header_is_refused_at_the_byte_that_is_wrong() {
+        for (bytes, why) in [
+            (&[0xc1_u8][..], "reserved bits are set"),
+            (&[0x83], "unknown opcode"),
+            (&[0x81, 0x05], "frame is not masked"),
+            (&[0x89, 0xfe, 0, 126], "control frame is long or fragmented"),
+            (&[0x09, 0x80], "control frame is long or fragmented"),
+            (
+                &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
+                "length has its highest bit set",
+            ),
+        ] {
+            assert_eq!(Header::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_header_waits_for_more() {
+        let whole = [0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        for end in 0..whole.len() {
+            assert_eq!(Header::parse(&whole[..end]), Ok(None), "{end} bytes");
+        }
+        let (header, taken) = Header::parse(&whole).unwrap().unwrap();
+        assert_eq!((header.length, taken), (1 << 40, MAX_HEADER_BYTES));
+        assert_eq!(header.mask, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn lengths_are_encoded_in_the_shortest_form() {
+        for (length, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            assert_eq!(text_frame(&vec![b'x'; length]).len(), length + head);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn unmasking_in_pieces_is_unmasking_the_whole(
+            mut payload in proptest::collection::vec(any::<u8>(), 0..200),
+            mask: [u8; 4],
+            cut in 0_usize..200,
+        ) {
+            let plain: Vec<u8> = payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            let cut = cut.min(payload.len());
+            let (front, back) = payload.split_at_mut(cut);
+            unmask(front, mask, 0);
+            unmask(back, mask, cut as u64);
+            prop_assert_eq!(payload, plain);
+        }
+    }
+}

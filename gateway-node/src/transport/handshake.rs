@@ -1,0 +1,172 @@
+//! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
+
+use actix_http::{
+    Method, RequestHead, StatusCode, Version,
+    header::{self, HeaderName},
+    ws::hash_key,
+};
+use actix_web_actors::ws::HandshakeError;
+use bytes::Bytes;
+
+/// Why a request does not become a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request breaks a rule of the handshake.
+    #[error("{0}")]
+    Handshake(HandshakeError),
+    /// The request is older than HTTP/1.1.
+    #[error("WebSocket needs HTTP/1.1")]
+    OldHttp,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Handshake(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => {
+                StatusCode::UPGRADE_REQUIRED
+            }
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Headers that tell the client what would have been right (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Handshake(HandshakeError::GetMethodRequired) => &[("allow", "GET")],
+            Self::Handshake(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => {
+                &[("sec-websocket-version", "13"), ("upgrade", "websocket")]
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Checks the request and derives the value of `Sec-WebSocket-Accept`.
+///
+/// # Errors
+/// The first rule that the request breaks.
+pub fn accept_key(head: &RequestHead) -> Result<[u8; 28], Refusal> {
+    let broken = |error| Err(Refusal::Handshake(error));
+    if head.method != Method::GET {
+        return broken(HandshakeError::GetMethodRequired);
+    }
+    if head.version < Version::HTTP_11 {
+        return Err(Refusal::OldHttp);
+    }
+    if !has_token(head, &header::UPGRADE, "websocket") {
+        return broken(HandshakeError::NoWebsocketUpgrade);
+    }
+    if !has_token(head, &header::CONNECTION, "upgrade") {
+        return broken(HandshakeError::NoConnectionUpgrade);
+    }
+    match head.headers.get(header::SEC_WEBSOCKET_VERSION) {
+        None => return broken(HandshakeError::NoVersionHeader),
+        Some(version) if version.as_bytes().trim_ascii() != b"13" => {
+            return broken(HandshakeError::UnsupportedVersion);
+        }
+        Some(_) => {}
+    }
+    match head
+        .headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(|key| key.as_bytes().trim_ascii())
+    {
+        Some(key) if is_key(key) => Ok(hash_key(key)),
+        _ => broken(HandshakeError::BadWebsocketKey),
+    }
+}
+
+/// The answer that turns the connection into a WebSocket.
+pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: "
+            .as_slice(),
+        accept,
+        b"\r\n\r\n",
+    ]
+    .concat()
+    .into()
+}
+
+/// Whether one of the comma-separated lists of this name holds `token`, in any case.
+fn has_token(head: &RequestHead, name: &HeaderName, token: &str) -> bool {
+    head.headers
+        .get_all(name)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Whether `key` is the base64 of sixteen bytes.
+fn is_key(key: &[u8]) -> bool {
+    match key {
+        [digits @ .., b'=', b'='] => {
+            digits.len() == 22
+                && digits
+                    .iter()
+                    .all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::test::TestRequest;
+
+    use super::*;
+
+    const WHOLE: [(&str, &str); 4] = [
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, UPGRADE"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn request(headers: &[(&'static str, &'static str)]) -> actix_http::Request {
+        let mut request = TestRequest::default();
+        for (name, value) in headers {
+            request.append_header((*name, *value));
+        }
+        request.finish()
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        let accept = accept_key(request(&WHOLE).head()).unwrap();
+        assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(switching_protocols(&accept).ends_with(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_name() {
+        for (name, value, error) in [
+            ("upgrade", "h2c", HandshakeError::NoWebsocketUpgrade),
+            ("connection", "close", HandshakeError::NoConnectionUpgrade),
+            ("sec-websocket-version", "8", HandshakeError::UnsupportedVersion),
+            ("sec-websocket-key", "c2hvcnQ=", HandshakeError::BadWebsocketKey),
+            (
+                "sec-websocket-key",
+                "dGhlIHNhbXBsZSBub25j!Q==",
+                HandshakeError::BadWebsocketKey,
+            ),
+        ] {
+            let headers: Vec<_> = WHOLE
+                .iter()
+                .map(|pair| if pair.0 == name { (name, value) } else { *pair })
+                .collect();
+            assert_eq!(
+                accept_key(request(&headers).head()),
+                Err(Refusal::Handshake(error)),
+                "{name}: {value}"
+            );
+        }
+        assert_eq!(
+            accept_key(request(&WHOLE[..2]).head()),
+            Err(Refusal::Handshake(HandshakeError::NoVersionHeader))
+        );
+    }
+}

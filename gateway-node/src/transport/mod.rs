@@ -1,0 +1,51 @@
+//! The socket's side of a session: handshake, frames, and the driver that reads, polls the session actor and writes.
+//!
+//! Nothing here knows a gateway protocol: what arrives leaves as an [`Inbound`], what is to be sent is a frame in an
+//! [`Outbox`]. No session, registry or cluster type may be named in this folder, and nothing outside it may name
+//! a socket, a frame header or the context that session actors run on.
+//!
+//! Read in this order: `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to messages)
+//! → `inbox` and `outbox` (the two queues of a connection) → `connection` (the driver).
+
+mod connection;
+mod decoder;
+mod echo;
+mod frame;
+mod handshake;
+mod inbox;
+mod listener;
+mod outbox;
+mod socket;
+
+use std::time::Duration;
+
+pub use self::{
+    connection::Connection,
+    decoder::{Message, Violation},
+    echo::Echo,
+    frame::{binary_frame, text_frame},
+    handshake::{Refusal, accept_key, switching_protocols},
+    inbox::{Inbound, Inbox},
+    listener::{ListenError, listen},
+    outbox::{Outbox, Push},
+    socket::Socket,
+};
+
+/// The context that a session actor runs on.
+///
+/// The driver polls it inside the connection's own task, between reading and writing, so an actor can neither be
+/// starved by a peer that does not read nor outlive its socket.
+pub type Context<A> = actix::Context<A>;
+
+/// What one connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest message a peer may send, in bytes, over all its fragments.
+    pub message_bytes: usize,
+    /// The most bytes that may wait for a peer that reads slowly.
+    pub outbox_bytes: usize,
+    /// The longest that a byte may wait for a peer that reads slowly.
+    pub outbox_age: Duration,
+    /// How long a closed connection is read from, so that its peer can learn why it was closed.
+    pub linger: Duration,
+}

@@ -1,0 +1,79 @@
+//! Close codes of a v1 WebSocket and their reasons: the catalogue, in one place.
+//!
+//! The codes from 1000 to 1013 are those of RFC 6455 section 7.4.1 and of the IANA registry behind it. Those from 4000
+//! to 4007 equal `e` of the Error before them and come from [`ErrorCode::close`](crate::v1::ErrorCode::close).
+
+/// How the gateway ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    /// The status code of the Close frame.
+    pub code: u16,
+    /// The reason of the Close frame: a plain sentence of at most 123 bytes (RFC 6455 section 5.5), fit for the `m` of
+    /// the Error before it as well.
+    pub reason: &'static str,
+}
+
+impl Close {
+    /// The connection did what it was for.
+    pub const NORMAL: Self = Self::new(1000, "Normal closure.");
+    /// The peer is going away.
+    pub const GOING_AWAY: Self = Self::new(1001, "Going away.");
+    /// The peer broke RFC 6455.
+    pub const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error.");
+    /// A text message is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self::new(1007, "Invalid payload.");
+    /// The client sent more payloads a minute than it may.
+    pub const RATE_LIMITED: Self = Self::new(1008, "Rate limit exceeded.");
+    /// An administrator ended the session.
+    pub const KICKED: Self = Self::new(1008, "Kicked by an administrator.");
+    /// A message, or what it inflates to, is over the limit.
+    pub const TOO_BIG: Self = Self::new(1009, "Message too big.");
+    /// A fault inside the gateway; the cause is in the log.
+    pub const INTERNAL: Self = Self::new(1011, "Internal error.");
+    /// The node drains, or can no longer promise the client every event: connect again.
+    pub const RESTARTING: Self = Self::new(1012, "The node is restarting.");
+    /// The node cannot take this client now: try again later.
+    pub const OVERLOADED: Self = Self::new(1013, "The node is overloaded.");
+    /// The client reads more slowly than events arrive for it.
+    pub const TOO_SLOW: Self = Self::new(1013, "The client reads too slowly.");
+
+    pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_pinned() {
+        let catalogue = [
+            Close::NORMAL,
+            Close::GOING_AWAY,
+            Close::PROTOCOL_ERROR,
+            Close::INVALID_PAYLOAD,
+            Close::RATE_LIMITED,
+            Close::KICKED,
+            Close::TOO_BIG,
+            Close::INTERNAL,
+            Close::RESTARTING,
+            Close::OVERLOADED,
+            Close::TOO_SLOW,
+        ];
+        let pinned = [
+            (1000, "Normal closure."),
+            (1001, "Going away."),
+            (1002, "Protocol error."),
+            (1007, "Invalid payload."),
+            (1008, "Rate limit exceeded."),
+            (1008, "Kicked by an administrator."),
+            (1009, "Message too big."),
+            (1011, "Internal error."),
+            (1012, "The node is restarting."),
+            (1013, "The node is overloaded."),
+            (1013, "The client reads too slowly."),
+        ];
+        assert_eq!(catalogue.map(|close| (close.code, close.reason)), pinned);
+    }
+}

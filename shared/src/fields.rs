@@ -1,0 +1,132 @@
+//! Reading a JSON object's fields without reading their values, and the few values that rules look at.
+//!
+//! A value stays the text that the client sent, so that it can be echoed and passed on unchanged; and a `serde` struct
+//! would refuse duplicate keys, of which JavaScript takes the last.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::MAX_INTEGER;
+
+/// The values of `names` in the object that `text` is: the last one of each name, `None` where there is none.
+///
+/// `None` when `text` is not one whole JSON object. Values may nest to any depth: they are skipped, not parsed.
+pub(crate) fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let fields = Fields(names).deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    Some(fields)
+}
+
+/// Whether `value` is an object.
+pub(crate) fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+/// Whether `value` is a string, one with an unpaired surrogate included.
+pub(crate) fn is_string(value: &RawValue) -> bool {
+    value.get().starts_with('"')
+}
+
+/// The elements of `value` if it is an array.
+pub(crate) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The text of `value` if it is a string without unpaired surrogates.
+pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    let text = value.get();
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(text).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// The number if `value` is an integer from 0 to 2^53 − 1, written without a fraction or an exponent.
+pub(crate) fn integer(value: &RawValue) -> Option<u64> {
+    value.get().parse().ok().filter(|number| *number <= MAX_INTEGER)
+}
+
+struct Fields<'n, const N: usize>([&'n str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut fields = [None; N];
+        // Keys are read raw too: one with an unpaired surrogate is unknown and not an error.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let value = map.next_value::<&RawValue>()?;
+            let known = string(key).and_then(|key| self.0.iter().position(|name| *name == key));
+            if let Some(field) = known.and_then(|known| fields.get_mut(known)) {
+                *field = Some(value);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> &RawValue {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_integer_has_no_fraction_no_exponent_and_no_sign() {
+        assert_eq!(integer(raw("0")), Some(0));
+        assert_eq!(integer(raw("9007199254740991")), Some(MAX_INTEGER));
+        for text in [
+            "9007199254740992",
+            "99999999999999999999999",
+            "-1",
+            "-0",
+            "1.0",
+            "1e0",
+            "\"1\"",
+            "null",
+            "true",
+            "[1]",
+        ] {
+            assert_eq!(integer(raw(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_is_decoded() {
+        assert_eq!(string(raw(r#""""#)).as_deref(), Some(""));
+        assert_eq!(string(raw(r#""a""#)).as_deref(), Some("a"));
+        assert_eq!(string(raw(r#""\u0061\n\"""#)).as_deref(), Some("a\n\""));
+        assert_eq!(string(raw("1")), None);
+        let unpaired = raw(r#""\ud800""#);
+        assert_eq!(string(unpaired), None);
+        assert!(is_string(unpaired));
+    }
+
+    #[test]
+    fn elements_are_those_of_an_array() {
+        let texts = |text| elements(raw(text)).map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>());
+        assert_eq!(texts("[ 1, [2] ]"), Some(vec!["1", "[2]"]));
+        assert_eq!(texts("[]"), Some(vec![]));
+        assert_eq!(texts("{}"), None);
+        assert_eq!(texts("null"), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! One thing that is wrong with what a client sent.
+
+use std::borrow::Cow;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+/// What a problem is about, where the answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// A value is missing or wrong (HTTP 422 `bad_data`).
+    Data,
+    /// No event of that name is in the table (HTTP 422).
+    UnknownEvent,
+    /// The sender may not send that event (HTTP 403).
+    NotAllowed,
+    /// Nobody is there to receive it (HTTP 409).
+    NoReceiver,
+}
+
+/// One entry of an Error's lists: `error` says what is wrong with `data`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What it is about.
+    pub kind: ProblemKind,
+    /// A sentence for people.
+    pub error: Cow<'static, str>,
+    /// The value that the client sent, as it sent it; `None`, sent as `null`, where it sent none or must not see it again.
+    pub data: Option<Box<RawValue>>,
+}
+
+impl Problem {
+    /// A problem with a value that is missing, or that is never echoed.
+    pub fn absent(error: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind: ProblemKind::Data,
+            error: error.into(),
+            data: None,
+        }
+    }
+
+    /// A problem with `value`, which is echoed as it was sent.
+    pub fn with(error: impl Into<Cow<'static, str>>, value: &RawValue) -> Self {
+        Self {
+            data: Some(value.to_owned()),
+            ..Self::absent(error)
+        }
+    }
+
+    /// A problem with a string, which is echoed as JSON.
+    pub fn with_str(error: impl Into<Cow<'static, str>>, value: &str) -> Self {
+        Self {
+            // A string always serialises.
+            data: to_raw_value(value).ok(),
+            ..Self::absent(error)
+        }
+    }
+
+    /// The event `name` has no live receiver (protocol v1, "Application events").
+    pub fn no_receiver(name: &str) -> Self {
+        Self::with_str("No receiver.", name).of_kind(ProblemKind::NoReceiver)
+    }
+
+    /// The same problem of another kind.
+    #[must_use]
+    pub fn of_kind(self, kind: ProblemKind) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// By what goes onto the wire, and by kind.
+impl PartialEq for Problem {
+    fn eq(&self, other: &Self) -> bool {
+        let data = |problem: &Self| problem.data.as_ref().map(|data| data.get().to_owned());
+        self.kind == other.kind && self.error == other.error && data(self) == data(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_echoed_as_it_was_sent() {
+        let value: &RawValue = serde_json::from_str(r#"{"a" : 1.0}"#).unwrap();
+        let echo = Problem::with("Wrong.", value).data.unwrap();
+        assert_eq!(echo.get(), r#"{"a" : 1.0}"#);
+        let echo = Problem::with_str("Wrong.", "a\"b").data.unwrap();
+        assert_eq!(echo.get(), r#""a\"b""#);
+        assert!(Problem::absent("Wrong.").data.is_none());
+    }
+
+    #[test]
+    fn no_receiver_names_the_event() {
+        let problem = Problem::no_receiver("announce");
+        assert_eq!(problem.error, "No receiver.");
+        assert_eq!(problem.kind, ProblemKind::NoReceiver);
+        assert_eq!(problem.data.unwrap().get(), r#""announce""#);
+    }
+
+    #[test]
+    fn problems_are_equal_by_all_that_is_sent() {
+        assert_eq!(Problem::absent("a"), Problem::absent("a"));
+        assert_ne!(Problem::absent("a"), Problem::absent("b"));
+        assert_ne!(Problem::absent("a"), Problem::with_str("a", ""));
+        assert_ne!(Problem::no_receiver("a"), Problem::no_receiver("b"));
+    }
+}

@@ -1,0 +1,240 @@
+//! The table of application events and the decision about one of them.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use jsonschema::Validator;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
+
+use super::{Deliver, Delivery, EventDefinition, ReceiverType, Route, TableError};
+use crate::{
+    client_type::{ClientType, ClientTypes},
+    fields::is_object,
+    guild::GuildId,
+    problem::{Problem, ProblemKind},
+    v1::payload::{CONNECT_SUCCESS_SUFFIX, GuildCount},
+    v1::{IDENTIFY, SEND_SERVERS},
+};
+
+/// The application events that the operator named, ready to route.
+#[derive(Debug, Default)]
+pub struct EventTable {
+    rules: HashMap<Arc<str>, Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    from: ClientTypes,
+    receivers: ClientTypes,
+    to_discord: bool,
+    deliver: Deliver,
+    schema: Option<Validator>,
+}
+
+impl EventTable {
+    /// Checks the definitions and compiles their schemas.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction; see [`TableError`].
+    pub fn build(definitions: Vec<EventDefinition>) -> Result<Self, TableError> {
+        let mut rules = HashMap::with_capacity(definitions.len());
+        for (index, definition) in definitions.into_iter().enumerate() {
+            if definition.name.is_empty() {
+                return Err(TableError::EmptyName { number: index + 1 });
+            }
+            if rules.contains_key(definition.name.as_str()) {
+                return Err(TableError::Duplicate { event: definition.name });
+            }
+            rules.insert(definition.name.as_str().into(), Rule::build(definition)?);
+        }
+        Ok(Self { rules })
+    }
+
+    /// Decides where an event goes, over a socket as over HTTP.
+    ///
+    /// `d` is the event's data as it was sent; it is parsed only if the event's rule looks into it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order in which a client is told: the shape of `d`, then the name and the
+    /// sender, then what the rule demands of `d`.
+    pub fn route<'t>(
+        &'t self,
+        name: &str,
+        sender: ClientType,
+        d: Option<&RawValue>,
+    ) -> Result<Route<'t>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let object = shape_of_data(d, &mut problems);
+        let Some((name, rule)) = self.rules.get_key_value(name) else {
+            problems.push(unknown_event(name));
+            return Err(problems);
+        };
+        if !rule.from.contains(sender) {
+            problems.push(
+                Problem::with_str("Event not allowed for this client type.", name).of_kind(ProblemKind::NotAllowed),
+            );
+        }
+        let delivery = object.and_then(|d| rule.judge(d, &mut problems));
+        match delivery {
+            Some(delivery) if problems.is_empty() => Ok(Route {
+                name,
+                receivers: rule.receivers,
+                to_discord: rule.to_discord,
+                delivery,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The names of the events, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.keys()
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// `d` if it is an object; if not, the problem that it is not. Shared by every event of a client.
+pub(crate) fn shape_of_data<'a>(d: Option<&'a RawValue>, problems: &mut Vec<Problem>) -> Option<&'a RawValue> {
+    match d {
+        None => problems.push(Problem::absent("Data not provided.")),
+        Some(d) if !is_object(d) => problems.push(Problem::with("Data must be an object.", d)),
+        Some(d) => return Some(d),
+    }
+    None
+}
+
+/// No event of that name is in the table.
+fn unknown_event(name: &str) -> Problem {
+    Problem::with_str("Unknown event.", name).of_kind(ProblemKind::UnknownEvent)
+}
+
+impl Rule {
+    fn build(definition: EventDefinition) -> Result<Self, TableError> {
+        let EventDefinition {
+            name: event,
+            from,
+            to,
+            deliver,
+            schema,
+        } = definition;
+        if [IDENTIFY, SEND_SERVERS, GuildCount::NAME].contains(&event.as_str())
+            || event.ends_with(CONNECT_SUCCESS_SUFFIX)
+        {
+            return Err(TableError::Reserved { event });
+        }
+        if from.is_empty() {
+            return Err(TableError::EmptyFrom { event });
+        }
+        if to.is_empty() {
+            return Err(TableError::EmptyTo { event });
+        }
+        if let Deliver::Guild(pointer) = &deliver
+            && !is_pointer_into_object(pointer)
+        {
+            return Err(TableError::Pointer {
+                event,
+                pointer: pointer.clone(),
+            });
+        }
+        let schema = match schema.map(|schema| compile(&schema)).transpose() {
+            Ok(schema) => schema,
+            Err(source) => return Err(TableError::Schema { event, source }),
+        };
+        Ok(Self {
+            from: from.into_iter().collect(),
+            receivers: to.iter().filter_map(|to| to.client_type()).collect(),
+            to_discord: to.contains(&ReceiverType::Discord),
+            deliver,
+            schema,
+        })
+    }
+
+    /// Where the event goes by its data; `None` when a problem says why it goes nowhere.
+    fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
+        let parsed;
+        let value = if self.schema.is_some() || matches!(self.deliver, Deliver::Guild(_)) {
+            match serde_json::from_str::<Value>(d.get()) {
+                Ok(value) => {
+                    parsed = value;
+                    Some(&parsed)
+                }
+                Err(error) => {
+                    // Valid JSON that no `Value` holds: nested too deeply, an unpaired surrogate, a number out of
+                    // range. Not echoed, since a client's own parser may choke on it as well.
+                    problems.push(Problem::absent(format!("Data cannot be read: {error}.")));
+                    return None;
+                }
+            }
+        } else {
+            None
+        };
+        let delivery = match &self.deliver {
+            Deliver::All => Some(Delivery::All),
+            Deliver::Any => Some(Delivery::Any),
+            Deliver::Guild(pointer) => {
+                let found = value.and_then(|value| value.pointer(pointer));
+                let guild = found.and_then(GuildId::from_json);
+                if guild.is_none() {
+                    problems.push(problem(format!("No guild id at {pointer}."), found));
+                }
+                guild.map(Delivery::Guild)
+            }
+        };
+        if let (Some(schema), Some(value)) = (&self.schema, value)
+            // Most data is valid, and this is the cheaper question.
+            && !schema.is_valid(value)
+        {
+            for error in schema.iter_errors(value) {
+                // The value is in `data` already; without it the message stays short whatever was sent.
+                let message = error.masked();
+                let path = error.instance_path().as_str();
+                let text = if path.is_empty() {
+                    message.to_string()
+                } else {
+                    format!("{path}: {message}")
+                };
+                problems.push(problem(text, Some(error.instance())));
+            }
+        }
+        delivery
+    }
+}
+
+/// A problem with a part of `d`.
+fn problem(error: impl Into<Cow<'static, str>>, value: Option<&Value>) -> Problem {
+    Problem {
+        // A `Value` always serialises.
+        data: value.and_then(|value| to_raw_value(value).ok()),
+        ..Problem::absent(error)
+    }
+}
+
+/// Whether `pointer` is a JSON Pointer (RFC 6901) to something inside an object: `""` is `d` itself, which is no id.
+fn is_pointer_into_object(pointer: &str) -> bool {
+    pointer.starts_with('/')
+        && pointer
+            .split('~')
+            .skip(1)
+            .all(|escaped| escaped.starts_with(['0', '1']))
+}
+
+fn compile(schema: &Value) -> Result<Validator, Box<jsonschema::ValidationError<'static>>> {
+    // Whoever writes a schema must not make the node fetch addresses for him.
+    jsonschema::options().offline().build(schema).map_err(Box::new)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! What a client wants: the state it is in decides how an envelope is read.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{Envelope, ErrorCode, IDENTIFY, Identify, Opcode, Rejection, Report, SEND_SERVERS, Side};
+use crate::{
+    client_type::ClientType,
+    fields::{is_string, string},
+    problem::{Problem, ProblemKind},
+    routing::{EventTable, Route, shape_of_data},
+};
+
+/// What a client that has not identified can do.
+#[derive(Debug)]
+pub enum BeforeIdentify {
+    /// It is alive.
+    Heartbeat,
+    /// It says who it is, or tries to.
+    Identify(Result<Identify, Rejection>),
+}
+
+/// What an identified client can do.
+#[derive(Debug)]
+pub enum AfterIdentify<'a, 't> {
+    /// It is alive.
+    Heartbeat,
+    /// A bot says what it manages.
+    Report(Report),
+    /// An application event for others.
+    Event {
+        /// Where it goes.
+        route: Route<'t>,
+        /// Its data, an object, as it was sent.
+        d: &'a RawValue,
+    },
+}
+
+/// Reads an envelope of a client that has not identified. `None` is ignored and never answered: everything but a
+/// heartbeat and an identify (protocol v1, "Life of a connection", 3).
+pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
+    match opcode(envelope.op?)? {
+        Opcode::Heartbeat => Some(BeforeIdentify::Heartbeat),
+        Opcode::ClientEvent if string(envelope.t?)? == IDENTIFY => {
+            Some(BeforeIdentify::Identify(Identify::parse(envelope.d)))
+        }
+        _ => None,
+    }
+}
+
+/// Reads an envelope of an identified client whose key is of the type `sender`.
+///
+/// # Errors
+///
+/// The [`Rejection`] with which its connection ends (protocol v1, "Errors"): `op` is judged first, then a second
+/// identify, then everything else at once.
+pub fn after_identify<'a, 't>(
+    envelope: &Envelope<'a>,
+    sender: ClientType,
+    table: &'t EventTable,
+) -> Result<AfterIdentify<'a, 't>, Rejection> {
+    let op = envelope.op.ok_or(Rejection::plain(ErrorCode::NoOpcode))?;
+    match opcode(op).filter(|opcode| opcode.sender() == Side::Client) {
+        Some(Opcode::Heartbeat) => Ok(AfterIdentify::Heartbeat),
+        Some(_) => event(envelope, sender, table),
+        None => Err(Rejection::plain(ErrorCode::WrongOpcode)),
+    }
+}
+
+/// The opcode that `op` is: an integer without a fraction or an exponent.
+fn opcode(op: &RawValue) -> Option<Opcode> {
+    op.get().parse().ok().and_then(Opcode::from_i64)
+}
+
+fn event<'a, 't>(
+    envelope: &Envelope<'a>,
+    sender: ClientType,
+    table: &'t EventTable,
+) -> Result<AfterIdentify<'a, 't>, Rejection> {
+    let name = match name(envelope.t) {
+        Ok(name) => name,
+        Err(problem) => {
+            let mut problems = Vec::new();
+            shape_of_data(envelope.d, &mut problems);
+            problems.push(problem);
+            return Err(Rejection::malformed(problems));
+        }
+    };
+    match &*name {
+        IDENTIFY => Err(Rejection::plain(ErrorCode::WrongIdentify)),
+        SEND_SERVERS => Report::parse(envelope.d, sender).map(AfterIdentify::Report),
+        name => {
+            let route = table.route(name, sender, envelope.d).map_err(Rejection::malformed)?;
+            // A route is only given for data that is there.
+            let d = envelope.d.ok_or(Rejection::plain(ErrorCode::MalformedData))?;
+            Ok(AfterIdentify::Event { route, d })
+        }
+    }
+}
+
+/// The name of the event, or what is wrong with it.
+fn name(t: Option<&RawValue>) -> Result<Cow<'_, str>, Problem> {
+    let t = t.ok_or_else(|| Problem::absent("Event name not provided."))?;
+    string(t).ok_or_else(|| {
+        if is_string(t) {
+            // A string with an unpaired surrogate: no name in the table has one.
+            Problem::with("Unknown event.", t).of_kind(ProblemKind::UnknownEvent)
+        } else {
+            Problem::with("Event name must be a string.", t)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        routing::{Deliver, EventDefinition, ReceiverType},
+        v1::payload,
+    };
+
+    fn table() -> EventTable {
+        EventTable::build(vec![EventDefinition {
+            name: "announce".into(),
+            from: vec![ClientType::Website],
+            to: vec![ReceiverType::Bot],
+            deliver: Deliver::Guild("/guildId".into()),
+            schema: Some(serde_json::json!({"required": ["text"]})),
+        }])
+        .unwrap()
+    }
+
+    /// What an identified client of the type `sender` gets for `text`: what its command is, or the Error as it is sent.
+    fn answer(text: &str, sender: ClientType) -> String {
+        let table = table();
+        let envelope = Envelope::parse(text).unwrap();
+        match after_identify(&envelope, sender, &table) {
+            Ok(AfterIdentify::Heartbeat) => "heartbeat".into(),
+            Ok(AfterIdentify::Report(report)) => format!("{:?}", report.guilds),
+            Ok(AfterIdentify::Event { route, d }) => format!("{} {d}", route.name),
+            Err(Rejection { code, problems }) => payload::error(code, code.message(), &problems),
+        }
+    }
+
+    fn errors(errors: &str, data: &str) -> String {
+        format!(r#"{{"op":-1,"e":4005,"m":"Malformed data.","d":{{"errors":[{errors}],"data":[{data}]}}}}"#)
+    }
+
+    #[test]
+    fn before_identify_only_heartbeats_and_identifies_count() {
+        let read = |text| before_identify(&Envelope::parse(text).unwrap());
+        for text in [r#"{"op":10}"#, r#"{"op":10,"t":"identify","d":1,"x":[]}"#] {
+            assert!(matches!(read(text), Some(BeforeIdentify::Heartbeat)));
+        }
+        let identify = r#"{"op":1,"t":"\u0069dentify","d":{"type":"bot","key":"k"}}"#;
+        assert!(matches!(read(identify), Some(BeforeIdentify::Identify(Ok(_)))));
+        for text in [
+            r#"{"op":1,"t":"identify"}"#,
+            r#"{"op":1,"t":"identify","d":null}"#,
+            r#"{"op":1,"t":"identify","d":{}}"#,
+        ] {
+            assert!(matches!(read(text), Some(BeforeIdentify::Identify(Err(_)))));
+        }
+        for text in [
+            "{}",
+            r#"{"t":"identify","d":{}}"#,
+            r#"{"op":null,"t":"identify"}"#,
+            r#"{"op":"1","t":"identify"}"#,
+            r#"{"op":1.0,"t":"identify"}"#,
+            r#"{"op":1e0,"t":"identify"}"#,
+            r#"{"op":"10"}"#,
+            r#"{"op":10.0}"#,
+            r#"{"op":0,"t":"identify"}"#,
+            r#"{"op":2,"t":"identify"}"#,
+            r#"{"op":1}"#,
+            r#"{"op":1,"t":1}"#,
+            r#"{"op":1,"t":"Identify","d":{}}"#,
+            r#"{"op":1,"t":"announce","d":{}}"#,
+            r#"{"op":1,"t":"send_servers","d":{"guilds":1}}"#,
+        ] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_opcode_is_judged_first() {
+        let no_opcode = r#"{"op":-1,"e":4003,"m":"No opcode."}"#;
+        for text in ["{}", r#"{"t":"identify","d":{}}"#, r#"{"d":1,"t":1}"#] {
+            assert_eq!(answer(text, ClientType::Bot), no_opcode, "{text}");
+        }
+        let wrong_opcode = r#"{"op":-1,"e":4004,"m":"Wrong opcode."}"#;
+        for op in [
+            "null",
+            "1.0",
+            "1e0",
+            "\"1\"",
+            "\"10\"",
+            "true",
+            "[1]",
+            "{}",
+            "-1",
+            "0",
+            "5",
+            "11",
+            "2",
+            "-2",
+            "99",
+            "-0",
+            "10.0",
+            "99999999999999999999",
+        ] {
+            let text = format!(r#"{{"op":{op},"t":"identify"}}"#);
+            assert_eq!(answer(&text, ClientType::Bot), wrong_opcode, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_second_identify_is_wrong_whatever_its_data() {
+        for d in ["", r#","d":null"#, r#","d":{"type":"bot","key":"k"}"#] {
+            let text = format!(r#"{{"op":1,"t":"identify"{d}}}"#);
+            assert_eq!(
+                answer(&text, ClientType::Bot),
+                r#"{"op":-1,"e":4007,"m":"Wrong identify."}"#
+            );
+        }
+    }
+
+    #[test]
+    fn well_formed_commands_are_read() {
+        let rows = [
+            (r#"{"op":10,"d":7,"t":7}"#, ClientType::Bot, "heartbeat"),
+            (
+                r#"{"op":1,"t":"send_servers","d":{"guilds":3}}"#,
+                ClientType::Bot,
+                "Count(3)",
+            ),
+            (
+                r#"{"op":1,"t":"announce","d":{"guildId": "7","text":1}}"#,
+                ClientType::Website,
+                r#"announce {"guildId": "7","text":1}"#,
+            ),
+        ];
+        for (text, sender, command) in rows {
+            assert_eq!(answer(text, sender), command);
+        }
+    }
+
+    #[test]
+    fn malformed_data_lists_every_problem() {
+        let rows = [
+            (
+                r#"{"op":1}"#,
+                r#""Data not provided.","Event name not provided.""#,
+                "null,null",
+            ),
+            (r#"{"op":1,"d":{}}"#, r#""Event name not provided.""#, "null"),
+            (
+                r#"{"op":1,"t":null,"d":[1]}"#,
+                r#""Data must be an object.","Event name must be a string.""#,
+                "[1],null",
+            ),
+            (r#"{"op":1,"t":7,"d":{}}"#, r#""Event name must be a string.""#, "7"),
+            (r#"{"op":1,"t":"announce"}"#, r#""Data not provided.""#, "null"),
+            (
+                r#"{"op":1,"t":"","d":null}"#,
+                r#""Data must be an object.","Unknown event.""#,
+                r#"null,"""#,
+            ),
+            (r#"{"op":1,"t":"\ud800","d":{}}"#, r#""Unknown event.""#, r#""\ud800""#),
+            (
+                r#"{"op":1,"t":"GLOBAL_GUILD_COUNT","d":{}}"#,
+                r#""Unknown event.""#,
+                r#""GLOBAL_GUILD_COUNT""#,
+            ),
+            (
+                r#"{"op":1,"t":"announce","d":{"text":1}}"#,
+                r#""No guild id at /guildId.""#,
+                "null",
+            ),
+            (
+                r#"{"op":1,"t":"send_servers","d":{"guilds":3}}"#,
+                r#""Only bots send servers.""#,
+                r#""send_servers""#,
+            ),
+        ];
+        for (text, expected, data) in rows {
+            assert_eq!(answer(text, ClientType::Website), errors(expected, data), "{text}");
+        }
+        assert_eq!(
+            answer(r#"{"op":1,"t":"announce","d":{"guildId":1,"text":1}}"#, ClientType::Bot),
+            errors(r#""Event not allowed for this client type.""#, r#""announce""#)
+        );
+    }
+
+    /// Fields that mean something, with values that mean something and values that do not.
+    fn payload() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(vec!["op", "d", "t", "e", "x"]);
+        let value = prop::sample::select(vec![
+            "1",
+            "10",
+            "null",
+            "-1",
+            "1.5",
+            "\"identify\"",
+            "\"send_servers\"",
+            "\"announce\"",
+            "{}",
+            r#"{"type":"bot","key":"k","shard":[0,1]}"#,
+            r#"{"guilds":[1,"2",null],"shard":7}"#,
+            r#"{"guildId":"7","text":"\ud800"}"#,
+            "[[[]]]",
+        ]);
+        prop::collection::vec((key, value), 0..6).prop_map(|fields| {
+            let field = |(key, value)| format!("\"{key}\":{value}");
+            let fields: Vec<_> = fields.into_iter().map(field).collect();
+            format!("{{{}}}", fields.join(","))
+        })
+    }
+
+    fn read(text: &str) {
+        let table = table();
+        if let Some(envelope) = Envelope::parse(text) {
+            let _ = before_identify(&envelope);
+            for sender in ClientType::ALL {
+                if let Err(rejection) = after_identify(&envelope, sender, &table) {
+                    let error = payload::error(rejection.code, "m", &rejection.problems);
+                    assert!(Envelope::parse(&error).is_some(), "{error}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics_and_every_error_is_json(payload in payload()) {
+            read(&payload);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>, text: String) {
+            if let Ok(text) = str::from_utf8(&bytes) {
+                read(text);
+            }
+            read(&format!(r#"{{"op":1,"t":{text},"d":{{}}}}"#));
+            read(&format!(r#"{{"op":1,"t":"announce","d":{text}}}"#));
+            read(&format!(r#"{{"op":1,"t":"send_servers","d":{{"guilds":{text}}}}}"#));
+        }
+    }
+}

