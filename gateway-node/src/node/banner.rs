@@ -1,6 +1,6 @@
 //! What a node says of itself on standard output once it accepts connections.
 
-use std::net::SocketAddr;
+use std::{fmt::Write, net::SocketAddr};
 
 use serde_json::json;
 
@@ -60,11 +60,12 @@ impl Banner {
         );
         if let Some(key) = key {
             let url = self.url();
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "  key     {key}\n          (development mode: made anew at every start, valid for everything)\n\n\
                  Connect a bot from a second terminal:\n\n  \
                  UTILBOT_KEY={key} cargo run --release -- connect --url {url}\n"
-            ));
+            );
         }
         text
     }

@@ -270,12 +270,11 @@ fn backplane(
     origin: Origin,
     registry: Registry,
 ) -> Result<(Arc<dyn Backplane>, impl Future<Output = ()> + Send + 'static), NodeError> {
-    let ids = match settings.test.bot_id {
-        Some(id) => IdSource::Fixed(SessionId::from_raw(id)),
-        None => {
-            let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
-        }
+    let ids = if let Some(id) = settings.test.bot_id {
+        IdSource::Fixed(SessionId::from_raw(id))
+    } else {
+        let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
     };
     let limits = MemoryLimits {
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),

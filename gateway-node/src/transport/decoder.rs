@@ -244,7 +244,7 @@ mod tests {
         if payload.len() < 126 {
             bytes.push(0x80 | u8::try_from(payload.len()).unwrap());
         } else {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
         bytes.extend(mask);

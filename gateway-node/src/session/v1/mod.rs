@@ -185,12 +185,11 @@ fn publication(route: &Route<'_>, d: &str) -> Publication {
 
 impl Protocol for V1 {
     fn open(&mut self, _: Instant) -> Steps {
-        match &self.stage {
-            Stage::Refused(rejection) => {
-                let rejection = rejection.clone();
-                self.fail(&rejection)
-            }
-            _ => smallvec![Step::Send(self.rules.hello(self.encoding))],
+        if let Stage::Refused(rejection) = &self.stage {
+            let rejection = rejection.clone();
+            self.fail(&rejection)
+        } else {
+            smallvec![Step::Send(self.rules.hello(self.encoding))]
         }
     }
 
@@ -198,10 +197,8 @@ impl Protocol for V1 {
         match (message, self.encoding) {
             (Message::Text(text), _) => self.receive_text(&text, now),
             (Message::Binary(packet), Encoding::Zlib) => match inflate(&packet, self.rules.message_bytes) {
-                Ok(text) => match String::from_utf8(text) {
-                    Ok(text) => self.receive_text(&text, now),
-                    Err(_) => smallvec![Step::Drop("not_json")],
-                },
+                // What is no UTF-8 is no JSON: an empty text stands for it.
+                Ok(packet) => self.receive_text(std::str::from_utf8(&packet).unwrap_or_default(), now),
                 Err(InflateError::TooBig) => self.too_big(),
                 Err(_) => smallvec![Step::Drop("not_zlib")],
             },
