@@ -158,7 +158,7 @@ const MS: Duration = Duration::from_millis(1);
 async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
     on_a_node(async |node| {
         let mut client = node.identified().await;
-        client.after(node.heartbeat_limit() - MS).await;
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
         assert_eq!(client.close, None);
         client.after(2 * MS).await;
         client.assert_ended(4006, 4006);
@@ -171,10 +171,10 @@ async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
 async fn heartbeats_alone_move_the_deadline() {
     on_a_node(async |node| {
         let mut client = node.identified().await;
-        client.after(node.heartbeat_limit() - MS).await;
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
         client.send(&json!({"op": 10})).await;
         assert_eq!(client.seen.last().unwrap(), &json!({"op": 11}));
-        client.after(node.heartbeat_limit() - MS).await;
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
         client.send(&json!({"op": 1, "t": "announce", "d": {}})).await;
         assert_eq!(client.close, None);
         client.after(2 * MS).await;
@@ -188,7 +188,7 @@ async fn a_client_that_does_not_identify_in_time_gets_4007() {
     on_a_node(async |node| {
         let mut client = node.connect().await;
         client
-            .after(Duration::from_millis(node.settings.session.identify_timeout_ms) - MS)
+            .after(Duration::from_millis(node.settings.session.identify_timeout_ms - 1))
             .await;
         client.send(&json!({"op": 10})).await;
         assert_eq!(client.close, None);
