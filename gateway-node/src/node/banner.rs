@@ -13,6 +13,8 @@ pub struct Banner {
     pub echo_address: Option<SocketAddr>,
     /// Where the listener for administration is, if there is one.
     pub admin_address: Option<SocketAddr>,
+    /// Whether the public listener speaks TLS.
+    pub is_tls: bool,
     /// The node's name.
     pub node: String,
     /// The URL that clients use, where it is not that of the listener.
@@ -24,7 +26,7 @@ impl Banner {
     pub fn url(&self) -> String {
         self.public_url
             .clone()
-            .unwrap_or_else(|| format!("ws://{}/", self.address))
+            .unwrap_or_else(|| format!("{}://{}/", if self.is_tls { "wss" } else { "ws" }, self.address))
     }
 
     /// One JSON object on one line. `key` is the development key.
@@ -52,10 +54,11 @@ impl Banner {
     /// The same for a person at a terminal, with one line to paste.
     pub fn text(&self, key: Option<&str>) -> String {
         let mut text = format!(
-            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  http://{}/health\n",
+            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  {}://{}/health\n",
             env!("CARGO_PKG_VERSION"),
             self.url(),
             self.node,
+            if self.is_tls { "https" } else { "http" },
             self.address
         );
         if let Some(key) = key {

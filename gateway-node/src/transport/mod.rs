@@ -16,6 +16,7 @@ mod inbox;
 mod listener;
 mod outbox;
 mod socket;
+mod tls;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use self::{
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
     socket::Socket,
+    tls::{Certificate, TlsError},
 };
 
 /// The context that a session actor runs on.
