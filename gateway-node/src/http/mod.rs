@@ -3,6 +3,7 @@
 mod error;
 mod landing;
 mod publish;
+mod sessions;
 mod status;
 
 use std::{sync::Arc, time::SystemTime};
@@ -86,6 +87,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/readyz", web::get().to(status::readyz))
             .route("/metrics", web::get().to(status::metrics))
             .route("/api/v1/events", web::post().to(publish::publish))
+            .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
             .default_service(web::to(error::not_found));
     }
 }

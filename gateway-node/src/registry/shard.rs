@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Farewell, Order, Registry,
-    order::ShardOrder,
+    order::{Kick, ShardOrder},
     prepared::Prepared,
     room::{Member, Room},
 };
@@ -112,7 +112,7 @@ impl Shard {
             .shards
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        shards.push(actor.recipient());
+        shards.push(actor);
         drop(shards);
         shard
     }
@@ -310,7 +310,7 @@ impl Drop for Seat {
     }
 }
 
-struct ShardActor {
+pub(super) struct ShardActor {
     shard: Shard,
     /// When and at which revision of the keyring keys were last looked at.
     checked: SystemTime,
@@ -373,6 +373,25 @@ impl Handler<ShardOrder> for ShardActor {
                 context.spawn(telling.into_actor(self).map(|(), _, _| ()));
             }
         }
+    }
+}
+
+impl Handler<Kick> for ShardActor {
+    type Result = bool;
+
+    fn handle(&mut self, Kick { application, id }: Kick, _: &mut Self::Context) -> bool {
+        let state = self.shard.inner.state.borrow();
+        let mut identified = state
+            .seats
+            .iter()
+            .flatten()
+            .filter_map(|occupant| Some((occupant, occupant.identity.as_ref()?)));
+        let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
+        // A full mailbox holds an order to leave already.
+        found.is_some_and(|(occupant, _)| {
+            let _ = occupant.orders.try_send(Order::Leave(Farewell::Kicked));
+            true
+        })
     }
 }
 

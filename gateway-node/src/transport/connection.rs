@@ -9,6 +9,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context as TaskContext, Poll, ready},
 };
@@ -205,7 +206,11 @@ where
     fn poll_actor(&mut self, cx: &mut TaskContext<'_>) {
         self.outbox.register(cx.waker());
         let ended = match &mut self.actor {
-            Some(actor) => Pin::new(actor).poll(cx).is_ready(),
+            Some(actor) => {
+                // A session that panics takes its own connection and nothing else, and its peer hears of it.
+                let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(cx)));
+                polled.map_or(true, |polled| polled.is_ready())
+            }
             None => return,
         };
         let now = Instant::now();

@@ -1,6 +1,8 @@
 //! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
 
 mod rules;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
