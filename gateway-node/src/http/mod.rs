@@ -82,6 +82,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(api)
             .app_data(web::PayloadConfig::new(body_bytes))
             .route("/", web::get().to(landing::landing))
+            .route("/protocol", web::get().to(landing::protocol))
             .route("/health", web::get().to(status::health))
             .route("/livez", web::get().to(status::livez))
             .route("/readyz", web::get().to(status::readyz))

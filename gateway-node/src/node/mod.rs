@@ -29,12 +29,12 @@ use self::{
     worker::Floor,
 };
 use crate::{
+    admission::{Admission, AdmissionLimits},
     auth::{KeyError, Keyring},
     cluster::{Backplane, IdSource, MemoryBackplane, MemoryLimits},
     config::{ConfigError, KeySettings, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
-    gate::{Admission, AdmissionLimits},
     http::Api,
     metrics::Metrics,
     problems::Problems,

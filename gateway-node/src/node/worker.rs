@@ -19,10 +19,11 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
+    admission::{Admission, AdmissionLimits},
     auth::Keyring,
     cluster::Backplane,
     drain::DrainState,
-    gate::{self, Admission, AdmissionLimits, Gate, Purpose},
+    gate::{self, Gate, Purpose},
     http::{self, Api},
     metrics::Metrics,
     problems::Problems,

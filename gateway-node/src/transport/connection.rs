@@ -90,9 +90,7 @@ where
     pub fn new(io: T, unread: &[u8], unsent: Bytes, limits: Limits, make: impl FnOnce(Outbox) -> A) -> Self {
         let inbox = Inbox::default();
         let outbox = Outbox::new(limits.outbox_bytes);
-        if !unsent.is_empty() {
-            outbox.push(unsent, Instant::now());
-        }
+        outbox.begin_with(unsent, Instant::now());
         let actor = make(outbox.clone());
         let mut context = Context::new();
         context.add_stream(inbox.clone());
