@@ -5,11 +5,13 @@
 //! handle: entries through the [`feed`], orders through the shards' mailboxes. Nothing here knows a socket or decides
 //! who may do what.
 
+mod actor;
 mod census;
 mod feed;
 mod order;
 mod prepared;
 mod room;
+mod seat;
 mod shard;
 
 use std::{
@@ -20,16 +22,17 @@ use std::{
 use actix::Addr;
 use shared::session_id::SessionId;
 
-pub use self::{
-    census::{Census, Headcount},
-    order::{Farewell, Order},
-    shard::{Registration, Seat, Shard},
-};
 use self::{
+    actor::ShardActor,
     feed::Feed,
     order::{Kick, ShardOrder},
     prepared::Prepared,
-    shard::ShardActor,
+};
+pub use self::{
+    census::{Census, Headcount},
+    order::{Farewell, Order},
+    seat::{Registration, Seat},
+    shard::Shard,
 };
 use crate::{
     cluster::{Deliver, Entry},
