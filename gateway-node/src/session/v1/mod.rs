@@ -84,18 +84,19 @@ impl V1 {
     fn fail(&mut self, rejection: &Rejection) -> Steps {
         let Rejection { code, problems } = rejection;
         let problem = match code {
-            ErrorCode::Unknown => "internal fault",
-            ErrorCode::WrongVersion => "wrong version",
-            ErrorCode::WrongAuthKey => "wrong auth key",
-            ErrorCode::BotIdUsed => "bot id used",
-            ErrorCode::NoOpcode => "no opcode",
-            ErrorCode::WrongOpcode => "wrong opcode",
-            ErrorCode::MalformedData => "malformed data",
-            ErrorCode::NoHeartbeat => "no heartbeat",
-            ErrorCode::WrongIdentify => "wrong identify",
+            // Not the client's; who found it has said so.
+            ErrorCode::Unknown => None,
+            ErrorCode::WrongVersion => Some("wrong version"),
+            ErrorCode::WrongAuthKey => Some("wrong auth key"),
+            ErrorCode::BotIdUsed => Some("bot id used"),
+            ErrorCode::NoOpcode => Some("no opcode"),
+            ErrorCode::WrongOpcode => Some("wrong opcode"),
+            ErrorCode::MalformedData => Some("malformed data"),
+            ErrorCode::NoHeartbeat => Some("no heartbeat"),
+            ErrorCode::WrongIdentify => Some("wrong identify"),
         };
         let words = payload::error(*code, code.message(), problems);
-        self.finish(&words, code.close(), Some(problem))
+        self.finish(&words, code.close(), problem)
     }
 
     /// Ends the session for something that the table has no code for.
