@@ -10,7 +10,10 @@
 )]
 
 mod errors;
+mod events;
 mod handshake;
 mod hello_and_heartbeat;
+mod http;
 mod identify;
 mod ignored;
+mod reports;
