@@ -1,1 +1,29 @@
-//! Placeholder of the first commit.
+//! What the black-box suites are written with: a real node as a process, and clients that share no code with it.
+//!
+//! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
+//! without a deadline.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a test fails"
+)]
+
+mod client;
+mod command;
+mod deadline;
+mod http;
+mod node;
+mod raw;
+mod setup;
+
+pub use self::{
+    client::{Client, Encoding, deflate, inflate},
+    command::{Ran, gateway, run, tool},
+    deadline::{WAIT, eventually, within, within_time},
+    http::{Answer, get, metric, post, publish, request},
+    node::Node,
+    raw::{Frame, Raw, frame, header, read_frames},
+    setup::{KEYS, SECRET, Setup, full_setup, key},
+};

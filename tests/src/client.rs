@@ -1,0 +1,283 @@
+//! A client of protocol version 1 that shares no code with the node: tokio-tungstenite for the frames, flate2 for zlib.
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use flate2::{Compression, bufread::ZlibDecoder, write::ZlibEncoder};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, Message},
+};
+
+use super::{
+    Node,
+    deadline::{WAIT, within, within_time},
+};
+
+/// How a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Text messages both ways.
+    Plain,
+    /// A zlib stream in a binary message both ways.
+    Zlib,
+}
+
+impl Encoding {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Zlib];
+
+    /// The query that asks for it.
+    pub const fn query(self) -> &'static str {
+        match self {
+            Self::Plain => "v=1",
+            Self::Zlib => "v=1&compression=zlib",
+        }
+    }
+}
+
+/// `bytes` as one zlib stream.
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("memory takes everything");
+    encoder.finish().expect("memory takes everything")
+}
+
+/// The text of a packet, which has to be one complete zlib stream and nothing else.
+pub fn inflate(packet: &[u8]) -> String {
+    let mut rest = packet;
+    let mut text = String::new();
+    ZlibDecoder::new(&mut rest)
+        .read_to_string(&mut text)
+        .expect("a packet is a whole zlib stream of text");
+    assert!(rest.is_empty(), "{} bytes after the zlib stream", rest.len());
+    text
+}
+
+/// One connection. Every wait has a deadline.
+#[derive(Debug)]
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    encoding: Encoding,
+    wait: Duration,
+}
+
+impl Client {
+    /// Opens the WebSocket at `target` (path and query); what comes is read in this encoding.
+    ///
+    /// # Errors
+    /// What the node answered instead.
+    pub async fn open(address: SocketAddr, target: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+        let url = format!("ws://{address}{target}");
+        let handshake = async {
+            let stream = TcpStream::connect(address).await?;
+            client_async(url, stream).await
+        };
+        let (socket, _) = within("the handshake", handshake).await?;
+        Ok(Self {
+            socket,
+            encoding,
+            wait: WAIT,
+        })
+    }
+
+    /// Opens the WebSocket with this query, `""` for none.
+    pub async fn connect(node: &Node, query: &str, encoding: Encoding) -> Self {
+        let target = if query.is_empty() {
+            "/".to_owned()
+        } else {
+            format!("/?{query}")
+        };
+        Self::open(node.address(), &target, encoding)
+            .await
+            .unwrap_or_else(|error| panic!("{target}: {error}"))
+    }
+
+    /// Opens the WebSocket and takes Hello.
+    pub async fn greeted(node: &Node, encoding: Encoding) -> Self {
+        let mut client = Self::connect(node, encoding.query(), encoding).await;
+        let hello = client.next().await;
+        assert_eq!(hello["op"], 5, "{hello}");
+        client
+    }
+
+    /// A session that has identified, in plain text. A bot has had its first count.
+    pub async fn session(node: &Node, kind: &str, key: &str) -> Self {
+        Self::session_in(node, kind, key, Encoding::Plain).await
+    }
+
+    /// As [`Self::session`] in either encoding.
+    pub async fn session_in(node: &Node, kind: &str, key: &str, encoding: Encoding) -> Self {
+        let mut client = Self::greeted(node, encoding).await;
+        client.identify(kind, key).await;
+        if kind == "bot" {
+            client.event("GLOBAL_GUILD_COUNT").await;
+        }
+        client
+    }
+
+    /// Identifies and returns the id.
+    pub async fn identify(&mut self, kind: &str, key: &str) -> String {
+        self.send_identify(kind, key).await;
+        let d = self.event(&format!("{kind}_connect_success")).await;
+        d["id"].as_str().unwrap_or_else(|| panic!("no id: {d}")).to_owned()
+    }
+
+    /// Sends an identify.
+    pub async fn send_identify(&mut self, kind: &str, key: &str) {
+        self.send(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }))
+            .await;
+    }
+
+    /// Sends an event.
+    pub async fn send_event(&mut self, name: &str, d: &Value) {
+        self.send(&json!({ "op": 1, "t": name, "d": d })).await;
+    }
+
+    /// Sends a payload in the client's encoding.
+    pub async fn send(&mut self, payload: &Value) {
+        self.send_json(&payload.to_string()).await;
+    }
+
+    /// Sends this text in the client's encoding, whatever it is.
+    pub async fn send_json(&mut self, text: &str) {
+        match self.encoding {
+            Encoding::Plain => self.send_text(text).await,
+            Encoding::Zlib => self.send_binary(&deflate(text.as_bytes())).await,
+        }
+    }
+
+    /// Sends payloads in one write.
+    pub async fn send_at_once(&mut self, payloads: &[Value]) {
+        for payload in payloads {
+            let text = payload.to_string();
+            let message = match self.encoding {
+                Encoding::Plain => Message::text(text),
+                Encoding::Zlib => Message::binary(deflate(text.as_bytes())),
+            };
+            within("sending", self.socket.feed(message))
+                .await
+                .expect("room for a message");
+        }
+        within("sending", self.socket.flush())
+            .await
+            .expect("the node takes messages");
+    }
+
+    /// Sends a text message.
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_message(Message::text(text)).await;
+    }
+
+    /// Sends a binary message.
+    pub async fn send_binary(&mut self, bytes: &[u8]) {
+        self.send_message(Message::binary(bytes.to_vec())).await;
+    }
+
+    async fn send_message(&mut self, message: Message) {
+        self.try_send(message).await.expect("the node takes a message");
+    }
+
+    /// Sends a message to a node that may have closed.
+    ///
+    /// # Errors
+    /// When it has.
+    pub async fn try_send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
+        within("sending", self.socket.send(message)).await
+    }
+
+    /// The next text as it was sent, pings and pongs left out.
+    ///
+    /// # Errors
+    /// At the end of the connection, with the close code if there was a Close frame with one.
+    pub async fn next_text(&mut self) -> Result<String, Option<u16>> {
+        loop {
+            let message = within_time("a message of the node", self.wait, self.socket.next()).await;
+            match (message, self.encoding) {
+                (Some(Ok(Message::Text(text))), Encoding::Plain) => return Ok(text.as_str().to_owned()),
+                (Some(Ok(Message::Binary(packet))), Encoding::Zlib) => return Ok(inflate(&packet)),
+                (Some(Ok(Message::Close(close))), _) => return Err(close.map(|close| close.code.into())),
+                (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => {}
+                (None | Some(Err(_)), _) => return Err(None),
+                (Some(Ok(message)), encoding) => panic!("{message:?} is no message in {encoding:?}"),
+            }
+        }
+    }
+
+    /// The next payload.
+    pub async fn next(&mut self) -> Value {
+        match self.next_text().await {
+            Ok(text) => parse(&text),
+            Err(code) => panic!("closed with {code:?}, a payload was expected"),
+        }
+    }
+
+    /// The next payload has to be this one.
+    pub async fn expect(&mut self, payload: &Value) {
+        assert_eq!(self.next().await, *payload);
+    }
+
+    /// The next payload has to be this event; its data.
+    pub async fn event(&mut self, name: &str) -> Value {
+        let mut payload = self.next().await;
+        assert_eq!((&payload["op"], &payload["t"]), (&json!(0), &json!(name)), "{payload}");
+        payload["d"].take()
+    }
+
+    /// Reads on until an event of this name comes; its data.
+    pub async fn event_among_others(&mut self, name: &str) -> Value {
+        loop {
+            let mut payload = self.next().await;
+            if payload["t"] == name {
+                return payload["d"].take();
+            }
+        }
+    }
+
+    /// Sends a heartbeat; the next payload has to be its answer.
+    pub async fn heartbeat(&mut self) {
+        self.send(&json!({ "op": 10 })).await;
+        self.expect(&json!({ "op": 11 })).await;
+    }
+
+    /// The next payload has to be an Error, and then the node has to close; the Error.
+    pub async fn error(&mut self, e: u16, close: u16) -> Value {
+        let error = self.next().await;
+        assert_eq!((&error["op"], &error["e"]), (&json!(-1), &json!(e)), "{error}");
+        assert!(error["m"].is_string(), "{error}");
+        assert_eq!(self.closed().await, close, "after {error}");
+        error
+    }
+
+    /// Nothing may come but Close; its code.
+    pub async fn closed(&mut self) -> u16 {
+        match self.next_text().await {
+            Ok(text) => panic!("{text} instead of Close"),
+            Err(code) => code.expect("a Close frame with a code"),
+        }
+    }
+
+    /// Closes from this side; the code that the node answers.
+    pub async fn close(mut self, code: u16) -> Option<u16> {
+        let frame = tungstenite::protocol::CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
+        within("closing", self.socket.close(Some(frame))).await.ok();
+        loop {
+            if let Err(code) = self.next_text().await {
+                return code;
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}

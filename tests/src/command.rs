@@ -1,0 +1,78 @@
+//! Programs that a test runs: the gateway's own binary and the tools that `tests/run.sh` installs.
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use super::deadline::within_time;
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed on standard error.
+    pub stderr: String,
+}
+
+/// The one place that reads the environment of the test run.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test run has no configuration but what tests/run.sh exports"
+)]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The gateway's binary: `UTILBOT_TEST_GATEWAY`, or the one that cargo built beside this test.
+pub fn gateway() -> PathBuf {
+    if let Some(path) = environment("UTILBOT_TEST_GATEWAY") {
+        return path.into();
+    }
+    // target/debug/deps/suite-0123456789abcdef
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let built = test
+        .ancestors()
+        .nth(2)
+        .expect("cargo puts tests into deps")
+        .join("gateway-node");
+    assert!(
+        built.exists(),
+        "no gateway at {}; run: cargo build -p gateway-node (or set UTILBOT_TEST_GATEWAY)",
+        built.display()
+    );
+    built
+}
+
+/// The value of a variable that `tests/tools.sh` exports, with what it is.
+pub fn tool(name: &str, what: &str) -> OsString {
+    environment(name).unwrap_or_else(|| {
+        panic!("{name} is not set ({what}); `tests/run.sh` installs it, or run: source tests/tools.sh")
+    })
+}
+
+/// Runs a program to its end; it is killed at the deadline.
+pub async fn run(command: &mut Command, deadline: Duration) -> Ran {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let name = format!("{:?}", command.as_std());
+    let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let output = within_time(&name, deadline, child.wait_with_output())
+        .await
+        .expect("the output of a child can be read");
+    Ran {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

@@ -1,0 +1,100 @@
+//! One HTTP request on one connection, written and read by hand.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{Node, deadline::within};
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Everything before the body.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, named in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (known, value) = line.split_once(':')?;
+            known.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// Sends a request with these header lines and reads the answer. The connection is closed after it.
+pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request.extend([*name, ": ", *value, "\r\n"]);
+    }
+    request.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n"]);
+    let mut bytes = Vec::new();
+    within(&format!("the answer to {method} {target}"), async {
+        let mut stream = TcpStream::connect(address).await.expect("the node listens");
+        // A node may answer and close before it has read all of a body that is too large.
+        let (mut read, mut write) = stream.split();
+        let send = async {
+            if write.write_all(request.as_bytes()).await.is_ok() {
+                write.write_all(body.as_bytes()).await.ok();
+            }
+        };
+        let ((), result) = futures_util::future::join(send, read.read_to_end(&mut bytes)).await;
+        assert!(result.is_ok() || !bytes.is_empty(), "{method} {target}: {result:?}");
+    })
+    .await;
+    let text = String::from_utf8(bytes).expect("the answer is text");
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head: {text:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Answer {
+        status: status.unwrap_or_else(|| panic!("no status: {head:?}")),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
+
+/// `GET target`.
+pub async fn get(node: &Node, target: &str) -> Answer {
+    request(node.address(), "GET", target, &[], "").await
+}
+
+/// `POST /api/v1/events` with a key.
+pub async fn post(node: &Node, key: &str, body: &str) -> Answer {
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    request(node.address(), "POST", "/api/v1/events", &headers, body).await
+}
+
+/// Publishes an event that has to be accepted.
+pub async fn publish(node: &Node, key: &str, event: &Value) -> Value {
+    let answer = post(node, key, &event.to_string()).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()
+}
+
+/// The value of a metric of `/metrics`, named with its labels; 0 where it is not there yet.
+pub async fn metric(node: &Node, name: &str) -> u64 {
+    let answer = get(node, "/metrics").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let line = answer
+        .body
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.trim().parse().expect("a whole number"))
+}

@@ -1,0 +1,178 @@
+//! A real node in a process of its own.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, Command},
+    sync::watch,
+};
+
+use super::{
+    command::gateway,
+    deadline::{WAIT, within, within_time},
+    setup::{Setup, Written},
+};
+
+/// Clock ticks in a second of /proc; Linux has had 100 on every architecture since 2.6.
+const TICK_MS: u64 = 10;
+
+/// A node that accepts connections. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    pid: Pid,
+    address: SocketAddr,
+    banner: Value,
+    log: watch::Receiver<String>,
+    file: Option<Written>,
+}
+
+impl Node {
+    /// Starts a node and waits until it listens.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let file = setup.write();
+        let mut command = Command::new(gateway());
+        command
+            .env_clear()
+            .envs(setup.environment().iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Some(file) = &file {
+            command.arg("--config").arg(&file.path);
+        }
+        let mut child = command.spawn().expect("the gateway's binary starts");
+        let pid = child.id().expect("a child that nobody waited for has an id");
+        let mut log = follow(child.stderr.take().expect("stderr is a pipe"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let mut line = String::new();
+        within("the listening line", stdout.read_line(&mut line))
+            .await
+            .expect("stdout is text");
+        if line.is_empty() {
+            within("the last words", log.wait_for(|_| false)).await.err();
+            panic!("the node did not start: {}", *log.borrow());
+        }
+        let banner: Value = serde_json::from_str(&line).expect("the first line is JSON");
+        assert_eq!(banner["event"], "listening");
+        let address = banner["address"]
+            .as_str()
+            .expect("an address")
+            .parse()
+            .expect("an address");
+        Self {
+            child,
+            pid: Pid::from_raw(pid.cast_signed()),
+            address,
+            banner,
+            log,
+            file,
+        }
+    }
+
+    /// The public listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The first line that the node printed.
+    pub fn banner(&self) -> &Value {
+        &self.banner
+    }
+
+    /// The key of development mode.
+    pub fn development_key(&self) -> String {
+        self.banner["development_key"]
+            .as_str()
+            .expect("the node is in development mode")
+            .to_owned()
+    }
+
+    /// What the node has logged so far.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
+    /// Waits until the log holds `text`.
+    pub async fn logged(&self, text: &str) {
+        let mut log = self.log.clone();
+        within(&format!("`{text}` in the log"), log.wait_for(|log| log.contains(text)))
+            .await
+            .expect("the node lives");
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> &Path {
+        &self.file.as_ref().expect("the node has a file").path
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid, signal).expect("the node lives");
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
+        within_time("the node's end", deadline, self.child.wait())
+            .await
+            .expect("a child can be waited for")
+    }
+
+    /// Asks the node to stop and waits for its end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ended(WAIT).await
+    }
+
+    /// Whether the process has not ended.
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// Memory that the process has resident, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).expect("VmRSS in KiB")
+    }
+
+    /// Processor time that the process has used, in milliseconds.
+    pub fn cpu_ms(&self) -> u64 {
+        let stat = self.proc("stat");
+        // The name in parentheses may hold spaces; user and system time are the 14th and 15th field of all.
+        let (_, fields) = stat.rsplit_once(')').expect("stat names the process");
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+        let mut next = || ticks.next().expect("a field").expect("a number");
+        (next() + next()) * TICK_MS
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node lives")
+    }
+}
+
+/// Reads everything that comes, for as long as the test runs; the pipe of a node never fills.
+fn follow(mut stderr: tokio::process::ChildStderr) -> watch::Receiver<String> {
+    let (log, follower) = watch::channel(String::new());
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+            log.send_modify(|log| log.push_str(&String::from_utf8_lossy(&buffer[..count])));
+        }
+    });
+    follower
+}

@@ -1,0 +1,239 @@
+//! A WebSocket client on a bare socket: it sends whatever bytes a test wants and reads when a test wants.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::deadline::within;
+
+/// The key of RFC 6455, section 1.3, and its answer.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// The mask of every frame.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame from the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// 1 text, 2 binary, 8 close, 9 ping, 10 pong.
+    pub opcode: u8,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The code of a Close frame.
+    pub fn close_code(&self) -> Option<u16> {
+        match (self.opcode, &*self.payload) {
+            (8, [high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
+            _ => None,
+        }
+    }
+
+    /// The payload as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("text")
+    }
+}
+
+/// The header of a masked frame: its first byte, and the length that it declares.
+pub fn header(first: u8, length: u64) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match length {
+        0..=125 => bytes.push(0x80 | u8::try_from(length).expect("short")),
+        126..=0xffff => {
+            bytes.push(0xfe);
+            bytes.extend_from_slice(&u16::try_from(length).expect("short").to_be_bytes());
+        }
+        _ => {
+            bytes.push(0xff);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&MASK);
+    bytes
+}
+
+/// A whole masked frame.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(first, payload.len() as u64);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// The frames in these bytes; one that is not whole at the end is left out.
+pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Some((frame, rest)) = split_frame(bytes) {
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames
+}
+
+fn split_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
+    let [first, second, rest @ ..] = bytes else { return None };
+    assert_eq!(second & 0x80, 0, "a server does not mask");
+    let (length, rest) = match second & 0x7f {
+        126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), &rest[2..]),
+        127 => (
+            usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).ok()?,
+            &rest[8..],
+        ),
+        short => (usize::from(short), rest),
+    };
+    let (payload, rest) = rest.split_at_checked(length)?;
+    let frame = Frame {
+        opcode: first & 0x0f,
+        payload: payload.to_vec(),
+    };
+    Some((frame, rest))
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    head: String,
+    unread: Vec<u8>,
+}
+
+impl Raw {
+    /// Opens a WebSocket at `target`.
+    pub async fn open(address: SocketAddr, target: &str) -> Self {
+        Self::open_with(address, target, &[]).await
+    }
+
+    /// Opens a WebSocket with more headers.
+    pub async fn open_with(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
+        Self::connect(address).await.upgrade(target, headers).await
+    }
+
+    /// Opens a WebSocket whose receive buffer in the kernel is as small as it gets.
+    pub async fn open_small(address: SocketAddr, target: &str) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(&address.into()).expect("the node listens");
+        socket.set_nonblocking(true).expect("a socket that does not block");
+        let stream = TcpStream::from_std(socket.into()).expect("a socket of the runtime");
+        Self::new(stream).upgrade(target, &[]).await
+    }
+
+    /// Opens a connection and says nothing.
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::new(
+            within("connecting", TcpStream::connect(address))
+                .await
+                .expect("the node listens"),
+        )
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            head: String::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    async fn upgrade(mut self, target: &str, headers: &[(&str, &str)]) -> Self {
+        self.request(target, headers).await;
+        self.head = self.head_of_answer().await;
+        assert!(self.head.starts_with("HTTP/1.1 101 "), "{}", self.head);
+        assert!(self.head.contains(ACCEPT), "{}", self.head);
+        self
+    }
+
+    /// Asks for a WebSocket.
+    pub async fn request(&mut self, target: &str, headers: &[(&str, &str)]) {
+        let mut request = format!(
+            "GET {target} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+        );
+        for (name, value) in headers {
+            request.extend([*name, ": ", *value, "\r\n"]);
+        }
+        request.push_str("\r\n");
+        self.send(request.as_bytes()).await;
+    }
+
+    /// Reads the head of an HTTP answer.
+    pub async fn head_of_answer(&mut self) -> String {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.unread.drain(..end + 4).collect();
+                return String::from_utf8(head).expect("the head is text");
+            }
+            assert!(self.read_some(4096).await > 0, "the node closed before it answered");
+        }
+    }
+
+    /// The head of the answer to the handshake.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// Reads to the end of the stream.
+    pub async fn text_to_end(mut self) -> String {
+        within("the end of the stream", async {
+            while self.read_some(4096).await > 0 {}
+        })
+        .await;
+        String::from_utf8(self.unread).expect("the answer is text")
+    }
+
+    /// Sends bytes.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).await.expect("the node takes bytes");
+    }
+
+    /// Sends bytes to a node that may have closed.
+    ///
+    /// # Errors
+    /// When it has.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        within("sending", self.stream.write_all(bytes)).await
+    }
+
+    /// Sends a text message.
+    pub async fn send_text(&mut self, text: &str) {
+        self.send(&frame(0x81, text.as_bytes())).await;
+    }
+
+    /// Reads up to so many bytes; how many came, 0 at the end of the stream.
+    pub async fn read_some(&mut self, most: usize) -> usize {
+        let mut buffer = vec![0; most];
+        let count = within("bytes of the node", self.stream.read(&mut buffer))
+            .await
+            .unwrap_or(0);
+        self.unread.extend_from_slice(&buffer[..count]);
+        count
+    }
+
+    /// The next frame, pings and pongs too; `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, rest)) = split_frame(&self.unread) {
+                self.unread = rest.to_vec();
+                return Some(frame);
+            }
+            if self.read_some(65_536).await == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Reads to the end of the stream; every frame that came.
+    pub async fn rest(mut self) -> Vec<Frame> {
+        within("the end of the stream", async {
+            while self.read_some(1 << 20).await > 0 {}
+        })
+        .await;
+        read_frames(&self.unread)
+    }
+}

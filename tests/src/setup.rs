@@ -1,0 +1,162 @@
+//! The configuration of a node under test.
+
+use std::{fmt::Display, fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::node::Node;
+
+/// The secret of every key of [`KEYS`].
+pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
+
+/// Keys for each type; only `service` may publish, and `root` may do everything.
+pub const KEYS: &str = r#"
+[[keys]]
+id = "bot"
+type = "bot"
+secret = "correct-horse-battery-staple-0123456789"
+
+[[keys]]
+id = "website"
+type = "website"
+secret = "correct-horse-battery-staple-0123456789"
+
+[[keys]]
+id = "service"
+type = "service"
+permissions = ["publish"]
+secret = "correct-horse-battery-staple-0123456789"
+
+[[keys]]
+id = "root"
+type = ["bot", "website", "service"]
+permissions = ["publish", "read", "admin"]
+secret = "correct-horse-battery-staple-0123456789"
+"#;
+
+/// Events of every kind of delivery.
+const EVENTS: &str = r#"
+[[events]]
+name = "announce"
+from = ["bot", "website", "service"]
+to = ["bot", "website", "service"]
+
+[[events]]
+name = "site_only"
+from = ["website"]
+to = ["website"]
+
+[[events]]
+name = "job"
+from = ["website", "service", "bot"]
+to = ["bot"]
+deliver = "any"
+
+[[events]]
+name = "guild_settings_changed"
+from = ["website", "service", "bot"]
+to = ["bot"]
+deliver = { guild = "/guildId" }
+
+[[events]]
+name = "checked"
+from = ["website", "service"]
+to = ["bot"]
+schema = "checked.json"
+"#;
+
+const CHECKED: &str = r#"{
+  "type": "object",
+  "required": ["name", "level"],
+  "properties": { "name": { "type": "string" }, "level": { "type": "integer", "minimum": 1 } },
+  "additionalProperties": false
+}"#;
+
+/// The whole key, as a client presents it.
+pub fn key(id: &str) -> String {
+    format!("{id}.{SECRET}")
+}
+
+/// A node with [`KEYS`] and events of every kind: `announce` (all to all), `site_only` (website to website), `job`
+/// (any bot), `guild_settings_changed` (by guild), `checked` (with a schema). Nothing in it is fast by default but
+/// `GLOBAL_GUILD_COUNT`, and no test runs into a rate limit that it did not set.
+pub fn full_setup() -> Setup {
+    Setup::new()
+        .file(&format!("{KEYS}{EVENTS}"))
+        .beside("checked.json", CHECKED)
+        .set("v1.guild_count_interval_ms", 20)
+        .set("limits.payloads_per_minute", 1_000_000)
+}
+
+/// A node's settings: a file, and environment variables over it.
+#[derive(Debug, Default)]
+pub struct Setup {
+    settings: Vec<(String, String)>,
+    file: Option<String>,
+    beside: Vec<(&'static str, String)>,
+}
+
+/// Where a file of a [`Setup`] was written; it is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Setup {
+    /// Development mode on a free port.
+    pub fn new() -> Self {
+        Self::default().set("server.bind", "127.0.0.1:0")
+    }
+
+    /// Sets one setting, named as in the file: `limits.message_bytes`. The last one wins.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Display) -> Self {
+        let name = format!("UTILBOT__{}", key.to_uppercase().replace('.', "__"));
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_string()));
+        self
+    }
+
+    /// The text of the configuration file.
+    #[must_use]
+    pub fn file(mut self, toml: &str) -> Self {
+        self.file = Some(toml.to_owned());
+        self
+    }
+
+    /// Another file in the folder of the configuration file.
+    #[must_use]
+    pub fn beside(mut self, name: &'static str, text: &str) -> Self {
+        self.beside.push((name, text.to_owned()));
+        self
+    }
+
+    /// Starts a node with this.
+    pub async fn start(self) -> Node {
+        Node::start(self).await
+    }
+
+    /// The environment variables.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// Writes the file, if there is one.
+    pub(crate) fn write(&self) -> Option<Written> {
+        let text = self.file.as_ref()?;
+        let folder = tempfile::tempdir().expect("a folder for the configuration");
+        for (name, text) in self
+            .beside
+            .iter()
+            .map(|(name, text)| (*name, text))
+            .chain([("gateway.toml", text)])
+        {
+            fs::write(folder.path().join(name), text).expect("the configuration can be written");
+        }
+        Some(Written {
+            path: folder.path().join("gateway.toml"),
+            _folder: folder,
+        })
+    }
+}

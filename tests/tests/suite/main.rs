@@ -1,0 +1,19 @@
+//! The black-box suites: real node processes, independent clients. One binary, since linking dominates.
+//!
+//! A name is a sentence about the gateway. Tests named `load_…` open a thousand sockets and more, and run alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a panic is how a test fails"
+)]
+
+mod errors;
+mod events;
+mod handshake;
+mod hello_and_heartbeat;
+mod http;
+mod identify;
+mod ignored;
+mod reports;
