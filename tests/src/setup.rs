@@ -3,8 +3,12 @@
 use std::{fmt::Display, fs, path::PathBuf};
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
-use super::node::Node;
+use super::{
+    command::{gateway, tool},
+    node::Node,
+};
 
 /// The secret of every key of [`KEYS`].
 pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
@@ -94,6 +98,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
+    wall_clock: Option<&'static str>,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
@@ -130,6 +135,25 @@ impl Setup {
     pub fn beside(mut self, name: &'static str, text: &str) -> Self {
         self.beside.push((name, text.to_owned()));
         self
+    }
+
+    /// Starts the node's wall clock at this time (UTC, `2030-01-31 12:00:00`); it goes on from there.
+    #[must_use]
+    pub fn wall_clock(self, time: &'static str) -> Self {
+        Self {
+            wall_clock: Some(time),
+            ..self
+        }
+    }
+
+    /// What the node is started by.
+    pub(crate) fn command(&self) -> Command {
+        let Some(time) = self.wall_clock else {
+            return Command::new(gateway());
+        };
+        let mut command = Command::new(tool("UTILBOT_TEST_FAKETIME", "faketime"));
+        command.args(["-f", &format!("@{time}")]).arg(gateway());
+        command
     }
 
     /// Starts a node with this.

@@ -103,9 +103,11 @@ async fn a_get_without_an_upgrade_is_426_and_a_page_for_a_browser() {
     assert_eq!(answer.status, 426);
     assert!(answer.header("content-type").unwrap().starts_with("text/html"));
     let version = node.banner()["version"].as_str().unwrap().to_owned();
-    for part in ["Utilbot Gateway", &version, "https://"] {
+    for part in ["Utilbot Gateway", &version, "/protocol"] {
         assert!(answer.body.contains(part), "{part} in {}", answer.body);
     }
+    let protocol = get(&node, "/protocol").await;
+    assert!(protocol.body.contains("_connect_success"), "{}", protocol.body);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 
 mod errors;
 mod events;
+mod faults;
 mod handshake;
 mod hello_and_heartbeat;
 mod http;
