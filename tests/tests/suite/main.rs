@@ -9,6 +9,11 @@
     reason = "a panic is how a test fails"
 )]
 
+mod abuse;
+mod clients;
+mod config;
+mod deploy;
+mod drain;
 mod errors;
 mod events;
 mod handshake;
@@ -16,4 +21,6 @@ mod hello_and_heartbeat;
 mod http;
 mod identify;
 mod ignored;
+mod keys;
+mod load;
 mod reports;
