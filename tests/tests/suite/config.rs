@@ -163,6 +163,18 @@ async fn a_port_in_use_is_one_line_and_exit_69() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_one_line_and_no_plain_listener() {
+    let (_folder, path) = written(&format!(
+        "[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"gone.pem\", key = \"gone.key\" }}\n{KEYS}"
+    ));
+    refused(
+        &node(&["--config", &path], &[]).await,
+        64,
+        &["server.tls.certificate", "gone.pem"],
+    );
+}
+
+#[tokio::test]
 async fn a_right_configuration_is_one_line_and_exit_0() {
     let (_folder, path) = written(KEYS);
     let ran = node(&["check-config", "--config", &path], &[]).await;
@@ -199,6 +211,28 @@ async fn print_config_prints_toml_that_is_right_and_hides_secrets() {
     ] {
         assert!(printed.contains_key(section), "{section} in {}", ran.stdout);
     }
+}
+
+#[tokio::test]
+async fn the_defaults_are_those_of_the_pages() {
+    let ran = node(&["print-config"], &[]).await;
+    let printed: toml::Table = ran.stdout.parse().unwrap();
+    for (section, key, value) in [
+        ("v1", "heartbeat_interval_ms", 60_000),
+        ("v1", "heartbeat_tolerance_ms", 10_000),
+        ("v1", "guild_count_interval_ms", 1000),
+        ("session", "identify_timeout_ms", 30_000),
+        ("limits", "message_bytes", 65_536),
+        ("limits", "payloads_per_minute", 1200),
+        ("limits", "connections_per_address", 1000),
+        ("limits", "connection_attempts_per_minute", 6000),
+        ("drain", "balancer_wait_ms", 0),
+        ("drain", "spread_ms", 2000),
+        ("drain", "deadline_ms", 8000),
+    ] {
+        assert_eq!(printed[section][key].as_integer(), Some(value), "{section}.{key}");
+    }
+    assert_eq!(printed["server"]["allowed_origins"].as_array().map(Vec::len), Some(0));
 }
 
 #[tokio::test]

@@ -24,3 +24,4 @@ mod ignored;
 mod keys;
 mod load;
 mod reports;
+mod slow_readers;
