@@ -7,6 +7,7 @@
 #   UTILBOT_TEST_NODE          Node.js, 20 or later
 #   UTILBOT_TEST_NODE_MODULES  the node_modules folder that holds `ws`
 #   UTILBOT_TEST_BROWSER       a Chromium that runs headless
+#   UTILBOT_TEST_FAKETIME      faketime, which starts a program with another wall clock
 #
 # A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
 
@@ -66,10 +67,14 @@ system_tools() {
     command -v cc >/dev/null || missing+=(build-essential)
     python_is_usable || missing+=(python3 python3-venv)
     if ! browser_on_path >/dev/null && has_chromium_package; then missing+=(chromium); fi
+    command -v faketime >/dev/null || missing+=(faketime)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
     python_is_usable || fail "python3 is older than 3.10 or has no venv; run: sudo apt-get install python3 python3-venv"
+    command -v faketime >/dev/null || fail "no faketime on the PATH; run: sudo apt-get install faketime"
+    UTILBOT_TEST_FAKETIME=$(command -v faketime)
+    export UTILBOT_TEST_FAKETIME
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

@@ -15,8 +15,8 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    admission::Admission,
     config::DrainSettings,
-    gate::Admission,
     registry::{Farewell, Registry},
 };
 

@@ -1,5 +1,6 @@
 //! The node of Utilbot Gateway, as a library under a thin binary.
 
+pub mod admission;
 pub mod auth;
 pub mod cli;
 pub mod cluster;

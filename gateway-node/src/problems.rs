@@ -38,19 +38,30 @@ struct Window {
 impl Problems {
     /// Notes that a client at `address` did `what`.
     pub fn note(&self, address: IpAddr, what: &str, now: Instant) {
+        if self.is_worth_a_line(address, now) {
+            log::info!(address:% = address, problem = what; "client problem");
+        }
+    }
+
+    /// Notes that the node could not do what a client at `address` may ask for.
+    pub fn fault(&self, address: IpAddr, cause: &dyn std::error::Error, now: Instant) {
+        if self.is_worth_a_line(address, now) {
+            log::error!(address:% = address, cause:% = cause; "internal fault");
+        }
+    }
+
+    fn is_worth_a_line(&self, address: IpAddr, now: Instant) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.by_address.contains_key(&address) && state.by_address.len() >= ADDRESSES {
             state.others += 1;
-            return;
+            return false;
         }
         let window = state
             .by_address
             .entry(address)
             .or_insert(Window { since: now, count: 0 });
         window.count += 1;
-        if window.count <= LINES {
-            log::info!(address:% = address, problem = what; "client problem");
-        }
+        window.count <= LINES
     }
 
     /// Ends the windows that are over, one line for each that left something out.

@@ -4,7 +4,6 @@
 //! Nothing here knows an actor, a socket or a clock: time and randomness are passed in.
 
 // A test that cannot go on has failed.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod client_type;
 pub mod close;

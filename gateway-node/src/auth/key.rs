@@ -7,7 +7,7 @@ use shared::{
     key::SecretHash,
 };
 
-use crate::config::{KeySettings, Permission};
+use crate::config::{KeySettings, Permission, Timestamp};
 
 /// What a key is for. Two keys are the same when everything about them is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,18 +31,13 @@ impl Key {
     /// # Errors
     /// When they hold no usable secret.
     pub fn new(settings: &KeySettings) -> Result<Self, KeyError> {
-        let hash = match (&settings.secret, &settings.hash) {
-            (Some(secret), None) => Some(SecretHash::of(secret.expose())),
-            (None, Some(hash)) => hash.0.parse().ok(),
-            _ => None,
-        };
         Ok(Self {
             id: settings.id.clone(),
-            hash: hash.ok_or_else(|| KeyError(settings.id.clone()))?,
+            hash: settings.secret_hash().ok_or_else(|| KeyError(settings.id.clone()))?,
             kinds: settings.types.0.iter().copied().collect(),
             application: settings.application.as_str().into(),
             permissions: settings.permissions.clone(),
-            expires_at: settings.expires_at.map(|time| time.system_time()),
+            expires_at: settings.expires_at.map(Timestamp::system_time),
         })
     }
 
@@ -74,7 +69,7 @@ impl Key {
         self.expires_at.is_some_and(|time| time <= now)
     }
 
-    pub(super) fn opens_with(&self, secret: &str) -> bool {
-        self.hash.matches(secret)
+    pub(super) const fn hash(&self) -> &SecretHash {
+        &self.hash
     }
 }

@@ -3,10 +3,14 @@
 //! One file for each command. A command gets its settings and a place to print, and returns what went wrong; only
 //! [`run`] knows the process: its arguments, its environment, its output and its exit code.
 
+pub mod connect;
+pub mod healthcheck;
+pub mod publish;
 pub mod serve;
 
 mod check_config;
 mod error;
+mod http_client;
 mod keys;
 mod print_config;
 
@@ -73,6 +77,12 @@ pub enum Command {
     /// Make, list and revoke keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Connect as a client: show what arrives, send what is typed
+    Connect(connect::ConnectArgs),
+    /// Publish one event over HTTP
+    Publish(publish::PublishArgs),
+    /// Ask a node whether it is well
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -102,6 +112,10 @@ fn execute(
         Command::Serve => return Ok(serve::run(sources.load()?)),
         Command::CheckConfig => check_config::run(&sources, out)?,
         Command::PrintConfig => print_config::run(&sources, out)?,
+        // Clients: they need no configuration, and have exit codes of their own.
+        Command::Connect(args) => return Ok(connect::run(&args)),
+        Command::Publish(args) => return Ok(publish::run(&args)),
+        Command::Healthcheck(args) => return Ok(healthcheck::run(&args)),
         Command::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
     }
     out.flush()?;

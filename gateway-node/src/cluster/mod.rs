@@ -6,6 +6,8 @@
 //! are in `docs/architecture.md`; the suite in `conformance` holds each of them to the same behaviour.
 
 mod backplane;
+#[cfg(test)]
+mod conformance;
 mod entry;
 mod memory;
 

@@ -4,10 +4,6 @@
 //! attempts, the handshake. What is refused gets an HTTP answer.
 
 mod address;
-mod admission;
 mod upgrade;
 
-pub use self::{
-    admission::{Admission, AdmissionLimits, Denied, Permit},
-    upgrade::{Gate, Purpose, serve},
-};
+pub use self::upgrade::{Gate, Purpose, serve};

@@ -17,11 +17,9 @@ use actix_http::{
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Admission, Denied, Permit,
-    address::{client_address, is_proxy},
-};
+use super::address::{client_address, is_proxy};
 use crate::{
+    admission::{Admission, Denied, Permit},
     drain::DrainState,
     problems::Problems,
     session::{Rules, Services, Session, V1},

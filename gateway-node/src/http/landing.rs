@@ -2,7 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
-const DOCUMENTATION: &str = "https://docs.utilbot.co";
+/// The protocol as the project documents it, so that a node can tell what it speaks.
+const PROTOCOL: &str = include_str!("../../../docs/protocol.md");
 
 /// 426, with a page for a browser.
 pub(super) async fn landing(request: HttpRequest) -> HttpResponse {
@@ -31,6 +32,13 @@ fn page() -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Utilbot Gateway</title>\n\
          <h1>Utilbot Gateway {version}</h1>\n<p>This address is a WebSocket: connect to it with a client.\n\
-         <p>How to: <a href=\"{DOCUMENTATION}\">{DOCUMENTATION}</a>\n"
+         <p>Documentation: <a href=\"/protocol\">the protocol</a>\n"
     )
+}
+
+/// What clients have to speak.
+pub(super) async fn protocol() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/markdown; charset=utf-8"))
+        .body(PROTOCOL)
 }

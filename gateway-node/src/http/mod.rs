@@ -3,6 +3,7 @@
 mod error;
 mod landing;
 mod publish;
+mod sessions;
 mod status;
 
 use std::{sync::Arc, time::SystemTime};
@@ -81,11 +82,13 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(api)
             .app_data(web::PayloadConfig::new(body_bytes))
             .route("/", web::get().to(landing::landing))
+            .route("/protocol", web::get().to(landing::protocol))
             .route("/health", web::get().to(status::health))
             .route("/livez", web::get().to(status::livez))
             .route("/readyz", web::get().to(status::readyz))
             .route("/metrics", web::get().to(status::metrics))
             .route("/api/v1/events", web::post().to(publish::publish))
+            .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
             .default_service(web::to(error::not_found));
     }
 }

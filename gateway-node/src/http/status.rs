@@ -77,7 +77,7 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result
 pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     let text = api
         .metrics
-        .render(api.registry.census().headcount(), api.drain.is_draining())
+        .render(&api.registry.census().headcount().by_kind(), api.drain.is_draining())
         .map_err(|error| {
             log::error!(cause:% = error; "the metrics cannot be rendered");
             ApiError::Internal

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 pub use self::text::{PEER_TEXT_BYTES, quote};
-pub(crate) use self::text::{escape, escape_json, starts_of};
+pub(crate) use self::text::{escape, escape_json};
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
@@ -84,7 +84,8 @@ pub fn check_filter(filter: &str) -> Result<(), InitError> {
 /// Sends the process's log to standard error in `format`, as far as `filter` lets it through.
 ///
 /// `filter` is a level (`info`) or what `env_logger` takes beyond that (`info,gateway_node::session=debug`). Colour is
-/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`.
+/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`. Of `actix_server` only warnings are let through,
+/// unless `filter` names it.
 ///
 /// # Errors
 ///
@@ -94,6 +95,8 @@ pub fn init(format: Format, filter: &str) -> Result<(), InitError> {
     // found out too late.
     check_filter(filter)?;
     let mut builder = env_logger::Builder::new();
+    // The server says how many workers it starts; the node says what matters of that. A filter that names the module wins.
+    builder.filter_module("actix_server", log::LevelFilter::Warn);
     builder.parse_filters(filter);
     builder.target(env_logger::Target::Stderr);
     match format {

@@ -60,7 +60,7 @@ pub(crate) fn escape_json(json: &str) -> String {
 }
 
 /// The longest start of `text` that has at most `bytes` bytes and ends between two characters.
-pub(crate) fn starts_of(text: &str, bytes: usize) -> &str {
+pub(super) fn starts_of(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes {
         return text;
     }

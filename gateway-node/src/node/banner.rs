@@ -1,6 +1,6 @@
 //! What a node says of itself on standard output once it accepts connections.
 
-use std::net::SocketAddr;
+use std::{fmt::Write, net::SocketAddr};
 
 use serde_json::json;
 
@@ -13,6 +13,8 @@ pub struct Banner {
     pub echo_address: Option<SocketAddr>,
     /// Where the listener for administration is, if there is one.
     pub admin_address: Option<SocketAddr>,
+    /// Whether the public listener speaks TLS.
+    pub is_tls: bool,
     /// The node's name.
     pub node: String,
     /// The URL that clients use, where it is not that of the listener.
@@ -24,7 +26,7 @@ impl Banner {
     pub fn url(&self) -> String {
         self.public_url
             .clone()
-            .unwrap_or_else(|| format!("ws://{}/", self.address))
+            .unwrap_or_else(|| format!("{}://{}/", if self.is_tls { "wss" } else { "ws" }, self.address))
     }
 
     /// One JSON object on one line. `key` is the development key.
@@ -52,19 +54,21 @@ impl Banner {
     /// The same for a person at a terminal, with one line to paste.
     pub fn text(&self, key: Option<&str>) -> String {
         let mut text = format!(
-            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  http://{}/health\n",
+            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  {}://{}/health\n",
             env!("CARGO_PKG_VERSION"),
             self.url(),
             self.node,
+            if self.is_tls { "https" } else { "http" },
             self.address
         );
         if let Some(key) = key {
             let url = self.url();
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "  key     {key}\n          (development mode: made anew at every start, valid for everything)\n\n\
                  Connect a bot from a second terminal:\n\n  \
                  UTILBOT_KEY={key} cargo run --release -- connect --url {url}\n"
-            ));
+            );
         }
         text
     }

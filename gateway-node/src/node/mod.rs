@@ -2,11 +2,13 @@
 
 mod banner;
 mod descriptors;
+mod listeners;
+mod reload;
 mod worker;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,20 +23,24 @@ use tokio::{
 };
 
 pub use self::banner::Banner;
-use self::worker::Floor;
+use self::{
+    listeners::Listeners,
+    reload::{Reload, certificate, keys},
+    worker::Floor,
+};
 use crate::{
-    auth::{Key, KeyError, Keyring},
+    admission::{Admission, AdmissionLimits},
+    auth::{KeyError, Keyring},
     cluster::{Backplane, IdSource, MemoryBackplane, MemoryLimits},
     config::{ConfigError, KeySettings, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
-    gate::{Admission, AdmissionLimits},
     http::Api,
     metrics::Metrics,
     problems::Problems,
     registry::Registry,
     session::Rules,
-    transport::{Limits, ListenError, listen},
+    transport::{Limits, ListenError, TlsError},
 };
 
 /// How often left-out problems of clients are summed up in the log.
@@ -53,6 +59,9 @@ pub enum NodeError {
     /// An address is in use or may not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The clock stands where no ids can be made.
     #[error("no ids can be made: {0}")]
     Ids(#[from] shared::snowflake::SnowflakeError),
@@ -88,15 +97,6 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-}
-
-/// What SIGHUP replaces.
-struct Reload {
-    settings: Settings,
-    development: Option<KeySettings>,
-    keyring: Keyring,
-    events: Events,
-    registry: Registry,
 }
 
 impl Node {
@@ -154,6 +154,7 @@ impl Node {
             admin: api(true),
             next_worker: Arc::default(),
         };
+        let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
         // Logs, so after everything whose failure is to be the only line on stderr.
         descriptors::raise(settings.limits.connections);
@@ -162,9 +163,10 @@ impl Node {
             echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_address: listeners.admin.as_ref().map(TcpListener::local_addr).transpose()?,
             node: name.to_string(),
+            is_tls: certificate.is_some(),
             public_url: settings.server.public_url.clone(),
         };
-        let server = listeners.serve(&floor, workers, settings.limits.connections)?;
+        let server = listeners.serve(&floor, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
         Ok(Self {
             banner,
@@ -183,6 +185,7 @@ impl Node {
                 keyring,
                 events,
                 registry,
+                certificate,
             },
             problems,
             broadcast: Box::pin(broadcast),
@@ -234,29 +237,6 @@ impl Node {
     }
 }
 
-impl Reload {
-    /// Reads keys and events again. What is wrong is logged, and what was in force stays.
-    fn run(&self) {
-        let reload = || {
-            let settings = self.settings.reload()?;
-            Ok::<_, NodeError>((keys(&settings, self.development.as_ref())?, settings.event_table()?))
-        };
-        match reload() {
-            Ok((keys, events)) => {
-                log::info!(keys = keys.len(), events = events.len(); "configuration read again");
-                self.keyring.replace(keys);
-                self.events.replace(events);
-                self.registry.recheck_keys();
-            }
-            Err(error) => log::error!(cause:% = error; "the configuration is wrong and was not taken over"),
-        }
-    }
-}
-
-fn keys(settings: &Settings, development: Option<&KeySettings>) -> Result<Vec<Key>, KeyError> {
-    settings.keys.iter().chain(development).map(Key::new).collect()
-}
-
 fn transport_limits(settings: &Settings) -> Limits {
     Limits {
         message_bytes: settings.limits.message_bytes,
@@ -271,12 +251,11 @@ fn backplane(
     origin: Origin,
     registry: Registry,
 ) -> Result<(Arc<dyn Backplane>, impl Future<Output = ()> + Send + 'static), NodeError> {
-    let ids = match settings.test.bot_id {
-        Some(id) => IdSource::Fixed(SessionId::from_raw(id)),
-        None => {
-            let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
-        }
+    let ids = if let Some(id) = settings.test.bot_id {
+        IdSource::Fixed(SessionId::from_raw(id))
+    } else {
+        let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
     };
     let limits = MemoryLimits {
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
@@ -284,40 +263,4 @@ fn backplane(
     let epoch = hex::encode(origin.random).into();
     let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, Arc::new(registry));
     Ok((Arc::new(backplane), broadcast))
-}
-
-struct Listeners {
-    public: TcpListener,
-    admin: Option<TcpListener>,
-    echo: Option<TcpListener>,
-}
-
-impl Listeners {
-    fn bind(settings: &Settings) -> Result<Self, ListenError> {
-        let bind = |address: SocketAddr| listen(address, settings.server.backlog);
-        Ok(Self {
-            public: bind(settings.server.bind)?,
-            admin: settings.admin.bind.map(bind).transpose()?,
-            echo: settings.test.echo_bind.map(bind).transpose()?,
-        })
-    }
-
-    fn serve(self, floor: &Floor, workers: usize, connections: usize) -> io::Result<Server> {
-        let mut server = Server::build()
-            .workers(workers)
-            .disable_signals()
-            // The gate answers who is one too many; the server itself would leave them waiting unanswered.
-            .max_concurrent_connections(connections.saturating_add(1024));
-        let public = floor.clone();
-        server = server.listen("public", self.public, move || public.public())?;
-        if let Some(listener) = self.admin {
-            let admin = floor.clone();
-            server = server.listen("admin", listener, move || admin.admin())?;
-        }
-        if let Some(listener) = self.echo {
-            let echo = floor.clone();
-            server = server.listen("echo", listener, move || echo.echo())?;
-        }
-        Ok(server.run())
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    io,
     rc::Rc,
     sync::{
         Arc,
@@ -11,15 +12,18 @@ use std::{
 
 use actix_http::{HttpService, error::DispatchError};
 use actix_service::{ServiceFactory, fn_service, map_config};
-use actix_web::{App, dev::AppConfig, web};
+use actix_tls::accept::TlsError;
+use actix_web::{App, HttpResponse, dev::AppConfig, web};
 use ipnet::IpNet;
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
+    admission::{Admission, AdmissionLimits},
     auth::Keyring,
     cluster::Backplane,
     drain::DrainState,
-    gate::{self, Admission, AdmissionLimits, Gate, Purpose},
+    gate::{self, Gate, Purpose},
     http::{self, Api},
     metrics::Metrics,
     problems::Problems,
@@ -27,6 +31,20 @@ use crate::{
     session::{Rules, Services},
     transport::Limits,
 };
+
+/// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
+/// the service's type differs between plain sockets and TLS and cannot be written down.
+macro_rules! web_service {
+    ($gate:expr, $app:expr) => {{
+        let gate = $gate;
+        HttpService::build()
+            .tcp_nodelay(true)
+            .upgrade(fn_service(move |(request, framed)| {
+                gate::serve(request, framed, gate.clone())
+            }))
+            .finish(map_config($app, |()| AppConfig::default()))
+    }};
+}
 
 thread_local! {
     /// The listeners of one worker share its shard.
@@ -57,19 +75,29 @@ impl Floor {
     pub(super) fn public(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-        let purpose = Purpose::Gateway {
-            services: self.services(),
-            v1: Arc::clone(&self.rules),
-        };
-        let gate = self.gate(purpose, self.admission.clone());
-        let app = App::new().configure(http::public(self.public.clone()));
-        HttpService::build()
-            .tcp_nodelay(true)
-            .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, gate.clone())
-            }))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+        web_service!(
+            self.public_gate(),
+            App::new().configure(http::public(self.public.clone()))
+        )
+        .tcp()
+    }
+
+    /// The public listener behind TLS.
+    pub(super) fn public_tls(
+        &self,
+        config: ServerConfig,
+    ) -> impl ServiceFactory<
+        TcpStream,
+        Config = (),
+        Response = (),
+        Error = TlsError<io::Error, DispatchError>,
+        InitError = (),
+    > + use<> {
+        web_service!(
+            self.public_gate(),
+            App::new().configure(http::public(self.public.clone()))
+        )
+        .rustls_0_23(config)
     }
 
     /// The listener for administration.
@@ -92,15 +120,16 @@ impl Floor {
             per_address: all,
             attempts_per_minute: u32::MAX,
         });
-        let gate = self.gate(Purpose::Echo, admission);
-        let app = App::new().default_service(web::to(actix_web::HttpResponse::UpgradeRequired));
-        HttpService::build()
-            .tcp_nodelay(true)
-            .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, gate.clone())
-            }))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+        let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
+        web_service!(self.gate(Purpose::Echo, admission), app).tcp()
+    }
+
+    fn public_gate(&self) -> Gate {
+        let purpose = Purpose::Gateway {
+            services: self.services(),
+            v1: Arc::clone(&self.rules),
+        };
+        self.gate(purpose, self.admission.clone())
     }
 
     fn gate(&self, purpose: Purpose, admission: Admission) -> Gate {

@@ -25,6 +25,18 @@ pub struct Headcount {
     pub unidentified: usize,
 }
 
+impl Headcount {
+    /// The counts under the names of the metrics.
+    pub const fn by_kind(self) -> [(&'static str, usize); 4] {
+        [
+            ("bot", self.bot),
+            ("website", self.website),
+            ("service", self.service),
+            ("none", self.unidentified),
+        ]
+    }
+}
+
 impl Census {
     /// The counts now.
     pub fn headcount(&self) -> Headcount {

@@ -5,11 +5,13 @@
 //! handle: entries through the [`feed`], orders through the shards' mailboxes. Nothing here knows a socket or decides
 //! who may do what.
 
+mod actor;
 mod census;
 mod feed;
 mod order;
 mod prepared;
 mod room;
+mod seat;
 mod shard;
 
 use std::{
@@ -17,12 +19,21 @@ use std::{
     time::Duration,
 };
 
+use actix::Addr;
+use shared::session_id::SessionId;
+
+use self::{
+    actor::ShardActor,
+    feed::Feed,
+    order::{Kick, ShardOrder},
+    prepared::Prepared,
+};
 pub use self::{
     census::{Census, Headcount},
     order::{Farewell, Order},
-    shard::{Registration, Seat, Shard},
+    seat::{Registration, Seat},
+    shard::Shard,
 };
-use self::{feed::Feed, order::ShardOrder, prepared::Prepared};
 use crate::{
     cluster::{Deliver, Entry},
     metrics::Metrics,
@@ -38,7 +49,7 @@ struct Inner {
     feed: Feed,
     census: Census,
     metrics: Arc<Metrics>,
-    shards: Mutex<Vec<actix::Recipient<ShardOrder>>>,
+    shards: Mutex<Vec<Addr<ShardActor>>>,
 }
 
 impl Registry {
@@ -69,10 +80,28 @@ impl Registry {
         self.order(|| ShardOrder::RecheckKeys);
     }
 
+    /// Ends the session of an application with this id, as an administrator wishes. False where there is none.
+    pub async fn kick(&self, application: &Arc<str>, id: SessionId) -> bool {
+        let shards = self.shards();
+        for shard in &shards {
+            let kick = Kick {
+                application: Arc::clone(application),
+                id,
+            };
+            if shard.send(kick).await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn shards(&self) -> Vec<Addr<ShardActor>> {
+        self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A full mailbox can only be that of a shard which has got the same kind of order already.
     fn order(&self, order: impl Fn() -> ShardOrder) {
-        let shards = self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in shards.iter() {
+        for shard in self.shards() {
             if let Err(error) = shard.try_send(order()) {
                 log::error!("a registry shard takes no orders: {error}");
             }

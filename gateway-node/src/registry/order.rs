@@ -1,8 +1,9 @@
 //! What a registry tells its shards, and a shard its sessions.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::Message;
+use shared::session_id::SessionId;
 
 /// What a session is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -31,4 +32,12 @@ pub(super) enum ShardOrder {
     Farewell { farewell: Farewell, spread: Duration },
     /// Tell those to leave whose key is no longer good.
     RecheckKeys,
+}
+
+/// End one session, if it is here. Answers whether it is.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(super) struct Kick {
+    pub(super) application: Arc<str>,
+    pub(super) id: SessionId,
 }

@@ -1,91 +1,65 @@
 //! The registry's part on one worker: its sessions, and the loop that delivers to them.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::Duration, time::SystemTime};
+use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, Recipient};
 use rustc_hash::FxHashMap;
-use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
-use tokio::time::{Instant, sleep_until};
+use shared::{client_type::ClientType, session_id::SessionId};
+use tokio::time::Instant;
 
 use super::{
-    Farewell, Order, Registry,
-    order::ShardOrder,
+    Farewell, Order, Registry, Seat,
+    actor::ShardActor,
     prepared::Prepared,
     room::{Member, Room},
 };
 use crate::{
     auth::{Key, Keyring},
     cluster::{Audience, Backplane},
-    transport::Outbox,
 };
 
 /// How many sessions are given an event before the worker turns to their sockets, and to everything else it does.
 const STRETCH: usize = 256;
 
-/// How often a shard looks whether keys have expired. A session has to hear of it within a second.
-const KEY_CHECK: Duration = Duration::from_millis(400);
-
 /// One worker's share of the registry. Clones are the same shard and never leave its thread.
 #[derive(Clone)]
 pub struct Shard {
-    inner: Rc<Inner>,
+    pub(super) inner: Rc<Inner>,
 }
 
-struct Inner {
-    index: usize,
-    registry: Registry,
-    backplane: Arc<dyn Backplane>,
-    keyring: Keyring,
-    state: RefCell<State>,
+pub(super) struct Inner {
+    pub(super) index: usize,
+    pub(super) registry: Registry,
+    pub(super) backplane: Arc<dyn Backplane>,
+    pub(super) keyring: Keyring,
+    pub(super) state: RefCell<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Every session on this worker, identified or not.
-    seats: Vec<Option<Occupant>>,
-    free: Vec<usize>,
-    rooms: FxHashMap<Arc<str>, Room>,
+    pub(super) seats: Vec<Option<Occupant>>,
+    pub(super) free: Vec<usize>,
+    pub(super) rooms: FxHashMap<Arc<str>, Room>,
     /// Sessions that ended, and the end of the feed at that time: an entry for one of them alone that stands before it
     /// needs another receiver.
-    departed: Vec<(SessionId, u64)>,
+    pub(super) departed: Vec<(SessionId, u64)>,
     /// Every entry of the feed before this number has been delivered here.
-    delivered: u64,
+    pub(super) delivered: u64,
     /// Set once everybody has been told to leave: who comes now is told at once.
-    farewell: Option<Farewell>,
+    pub(super) farewell: Option<Farewell>,
 }
 
-struct Occupant {
-    orders: Recipient<Order>,
-    identity: Option<Identity>,
+pub(super) struct Occupant {
+    pub(super) orders: Recipient<Order>,
+    pub(super) identity: Option<Identity>,
 }
 
-struct Identity {
-    application: Arc<str>,
-    id: SessionId,
-    kind: ClientType,
-    key: Arc<Key>,
-}
-
-/// What a session registers with once it has identified.
-pub struct Registration {
-    /// Its id.
-    pub id: SessionId,
-    /// What it is.
-    pub kind: ClientType,
-    /// The key that it showed; it belongs to the application that the session gets events of.
-    pub key: Arc<Key>,
-    /// How its events are encoded.
-    pub encoding: Encoding,
-    /// The end of the log when it joined.
-    pub since: u64,
-    /// Where its events go.
-    pub outbox: Outbox,
-}
-
-/// A session's place in the shard, given up when it is dropped: the one way in which a session ends.
-pub struct Seat {
-    shard: Shard,
-    place: usize,
+pub(super) struct Identity {
+    pub(super) application: Arc<str>,
+    pub(super) id: SessionId,
+    pub(super) kind: ClientType,
+    pub(super) key: Arc<Key>,
 }
 
 impl Shard {
@@ -99,12 +73,7 @@ impl Shard {
             state: RefCell::default(),
         };
         let shard = Self { inner: Rc::new(inner) };
-        let actor = ShardActor {
-            shard: shard.clone(),
-            checked: SystemTime::now(),
-            revision: 0,
-        }
-        .start();
+        let actor = ShardActor::new(shard.clone()).start();
         let mut shards = shard
             .inner
             .registry
@@ -112,7 +81,7 @@ impl Shard {
             .shards
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        shards.push(actor.recipient());
+        shards.push(actor);
         drop(shards);
         shard
     }
@@ -133,14 +102,11 @@ impl Shard {
             state.seats.len() - 1
         };
         self.inner.registry.census().opened();
-        Seat {
-            shard: self.clone(),
-            place,
-        }
+        Seat::new(self.clone(), place)
     }
 
     /// Hands entries to the sessions that they are for, in order.
-    async fn deliver(&self, batch: &[Arc<Prepared>]) {
+    pub(super) async fn deliver(&self, batch: &[Arc<Prepared>]) {
         let mut rest = batch;
         while let Some(first) = rest.first() {
             let count = rest.iter().take_while(|entry| entry.is_broadcast_with(first)).count();
@@ -212,14 +178,14 @@ impl Shard {
     }
 
     /// Forgets who left before what has now been delivered.
-    fn forget_departed(&self, delivered: u64) {
+    pub(super) fn forget_departed(&self, delivered: u64) {
         let mut state = self.inner.state.borrow_mut();
         state.delivered = delivered;
         state.departed.retain(|(_, end)| *end > delivered);
     }
 
     /// Tells those to leave whose key is not good any more.
-    fn recheck_keys(&self, now: SystemTime) {
+    pub(super) fn recheck_keys(&self, now: SystemTime) {
         let state = self.inner.state.borrow();
         for occupant in state.seats.iter().flatten() {
             let revoked = occupant
@@ -242,148 +208,4 @@ fn give(prepared: &Prepared, member: &Member, now: Instant) -> bool {
         member.outbox.push(prepared.frame(member.encoding).clone(), now);
     }
     admitted
-}
-
-impl Seat {
-    /// Makes the session a receiver.
-    pub fn identify(&self, registration: Registration) {
-        let Registration {
-            id,
-            kind,
-            key,
-            encoding,
-            since,
-            outbox,
-        } = registration;
-        let inner = &self.shard.inner;
-        let mut state = inner.state.borrow_mut();
-        let application = Arc::clone(key.application());
-        let room = state.rooms.entry(Arc::clone(&application)).or_default();
-        room.add(Member {
-            id,
-            kind,
-            encoding,
-            since,
-            outbox,
-        });
-        if let Some(Some(occupant)) = state.seats.get_mut(self.place) {
-            occupant.identity = Some(Identity {
-                application,
-                id,
-                kind,
-                key,
-            });
-        }
-        inner.registry.census().identified(kind);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let inner = &self.shard.inner;
-        let occupant = {
-            let mut state = inner.state.borrow_mut();
-            state.free.push(self.place);
-            state.seats[self.place].take()
-        };
-        let identity = occupant.and_then(|occupant| occupant.identity);
-        inner
-            .registry
-            .census()
-            .closed(identity.as_ref().map(|identity| identity.kind));
-        let Some(Identity { application, id, .. }) = identity else {
-            return;
-        };
-        {
-            let mut state = inner.state.borrow_mut();
-            if let Some(room) = state.rooms.get_mut(&application) {
-                room.remove(id);
-            }
-        }
-        inner.backplane.leave(&application, id);
-        // From here on nothing is addressed to it; what already is stands before the end of the feed.
-        let end = inner.registry.inner.feed.end();
-        let mut state = inner.state.borrow_mut();
-        if end > state.delivered {
-            state.departed.push((id, end));
-        }
-    }
-}
-
-struct ShardActor {
-    shard: Shard,
-    /// When and at which revision of the keyring keys were last looked at.
-    checked: SystemTime,
-    revision: u64,
-}
-
-impl Actor for ShardActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, context: &mut Self::Context) {
-        let shard = self.shard.clone();
-        let loop_guard = Vital;
-        let delivering = async move {
-            let _loop_guard = loop_guard;
-            loop {
-                let inner = &shard.inner;
-                let (batch, end) =
-                    std::future::poll_fn(|cx| inner.registry.inner.feed.poll_read(inner.index, cx)).await;
-                shard.deliver(&batch).await;
-                shard.forget_departed(end);
-            }
-        };
-        context.spawn(delivering.into_actor(self));
-        context.run_interval(KEY_CHECK, |actor, _| {
-            let now = SystemTime::now();
-            let keyring = &actor.shard.inner.keyring;
-            let revision = keyring.revision();
-            if revision != actor.revision || keyring.has_expired_between(actor.checked, now) {
-                actor.shard.recheck_keys(now);
-            }
-            (actor.checked, actor.revision) = (now, revision);
-        });
-    }
-}
-
-impl Handler<ShardOrder> for ShardActor {
-    type Result = ();
-
-    fn handle(&mut self, order: ShardOrder, context: &mut Self::Context) {
-        match order {
-            ShardOrder::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
-            ShardOrder::Farewell { farewell, spread } => {
-                let mut state = self.shard.inner.state.borrow_mut();
-                state.farewell = Some(farewell);
-                let start = Instant::now();
-                let mut plan: Vec<_> = state
-                    .seats
-                    .iter()
-                    .flatten()
-                    .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
-                    .collect();
-                plan.sort_by_key(|(when, _)| *when);
-                let telling = async move {
-                    for (when, orders) in plan {
-                        sleep_until(when).await;
-                        // One that is gone or has been told needs no telling.
-                        let _ = orders.try_send(Order::Leave(farewell));
-                    }
-                };
-                context.spawn(telling.into_actor(self).map(|(), _, _| ()));
-            }
-        }
-    }
-}
-
-/// Ends the process when a shard dies: a node whose events reach nobody must not look alive.
-struct Vital;
-
-impl Drop for Vital {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            log::error!("a registry shard has panicked; the node cannot go on");
-            std::process::exit(70);
-        }
-    }
 }

@@ -168,7 +168,7 @@ impl<P: Protocol> Session<P> {
                 }
             }
             Err(error) => {
-                log::warn!(client:% = kind, address:% = self.address, cause:% = error; "a session could not join");
+                self.services.problems.fault(self.address, &error, now);
                 let steps = self.protocol.joined(Err(error.into()), now);
                 self.carry_out(steps, context);
             }

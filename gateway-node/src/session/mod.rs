@@ -6,6 +6,8 @@
 
 mod actor;
 mod protocol;
+#[cfg(test)]
+mod tests;
 mod v1;
 
 pub use self::{

@@ -9,6 +9,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context as TaskContext, Poll, ready},
 };
@@ -53,11 +54,17 @@ where
     actor: Option<ContextFut<A, Context<A>>>,
     stage: Stage,
     /// The peer sent Close, with this code. It is answered once the session has seen everything before it.
-    peer_close: Option<Option<u16>>,
+    peer_close: Option<PeerClose>,
     /// The peer went away without Close, or the socket broke.
     hung_up: bool,
     /// Wakes the driver at the deadline of the stage, or when the oldest byte gets too old.
     alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// The close frame of a peer, and the code in it if there was one.
+#[derive(Debug, Clone, Copy)]
+struct PeerClose {
+    code: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +90,7 @@ where
     pub fn new(io: T, unread: &[u8], unsent: Bytes, limits: Limits, make: impl FnOnce(Outbox) -> A) -> Self {
         let inbox = Inbox::default();
         let outbox = Outbox::new(limits.outbox_bytes);
-        if !unsent.is_empty() {
-            outbox.push(unsent, Instant::now());
-        }
+        outbox.begin_with(unsent, Instant::now());
         let actor = make(outbox.clone());
         let mut context = Context::new();
         context.add_stream(inbox.clone());
@@ -187,7 +192,7 @@ where
                 }
                 Ok(Some(Decoded::Pong)) => {}
                 Ok(Some(Decoded::Close(code))) => {
-                    self.peer_close = Some(code);
+                    self.peer_close = Some(PeerClose { code });
                     self.inbox.push(Inbound::Gone(code));
                 }
                 Err(violation) => self.inbox.push(Inbound::Violation(violation)),
@@ -199,11 +204,15 @@ where
     fn poll_actor(&mut self, cx: &mut TaskContext<'_>) {
         self.outbox.register(cx.waker());
         let ended = match &mut self.actor {
-            Some(actor) => Pin::new(actor).poll(cx).is_ready(),
+            Some(actor) => {
+                // A session that panics takes its own connection and nothing else, and its peer hears of it.
+                let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(cx)));
+                polled.map_or(true, |polled| polled.is_ready())
+            }
             None => return,
         };
         let now = Instant::now();
-        if let Some(code) = self.peer_close.filter(|_| ended || self.inbox.is_empty()) {
+        if let Some(PeerClose { code }) = self.peer_close.filter(|_| ended || self.inbox.is_empty()) {
             self.outbox.answer_close(code, now);
         }
         if ended {
@@ -240,10 +249,10 @@ where
             Some(alarm) => alarm.as_mut().reset(deadline),
             None => self.alarm = Some(Box::pin(sleep_until(deadline))),
         }
-        if let Some(alarm) = &mut self.alarm {
-            if alarm.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
+        if let Some(alarm) = &mut self.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -299,10 +308,10 @@ where
         if this.stage == Stage::Open && this.turn(cx).is_err() {
             return Poll::Ready(());
         }
-        if let Stage::Closing { until } = this.stage {
-            if this.poll_close(until, cx).is_ready() {
-                return Poll::Ready(());
-            }
+        if let Stage::Closing { until } = this.stage
+            && this.poll_close(until, cx).is_ready()
+        {
+            return Poll::Ready(());
         }
         if let Stage::Lingering { until } = this.stage {
             if this.poll_discard(cx).is_ready() || until <= Instant::now() {

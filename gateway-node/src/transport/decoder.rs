@@ -6,9 +6,11 @@
 use actix_http::ws::OpCode;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use shared::close::Close;
 
-use super::frame::{Header, MAX_HEADER_BYTES, is_control, unmask};
+use super::{
+    Violation,
+    frame::{Header, MAX_HEADER_BYTES, is_control, unmask},
+};
 
 /// A whole message, however many frames it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,31 +19,6 @@ pub enum Message {
     Text(ByteString),
     /// Anything.
     Binary(Bytes),
-}
-
-/// What a peer did that ends its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// A frame that RFC 6455 does not allow.
-    #[error("{0}")]
-    Protocol(&'static str),
-    /// Text or a close reason that is not UTF-8.
-    #[error("text is not UTF-8")]
-    InvalidUtf8,
-    /// The frame's declared length would take the message over the limit.
-    #[error("message is larger than the limit")]
-    TooBig,
-}
-
-impl Violation {
-    /// How the connection is closed for it (RFC 6455, section 7.4.1).
-    pub const fn close(self) -> Close {
-        match self {
-            Self::Protocol(_) => Close::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => Close::INVALID_PAYLOAD,
-            Self::TooBig => Close::TOO_BIG,
-        }
-    }
 }
 
 /// What the bytes amount to.
@@ -244,7 +221,7 @@ mod tests {
         if payload.len() < 126 {
             bytes.push(0x80 | u8::try_from(payload.len()).unwrap());
         } else {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
         bytes.extend(mask);

@@ -4,7 +4,7 @@ use actix_http::ws::OpCode;
 use bytes::{BufMut, Bytes, BytesMut};
 use shared::close::Close;
 
-use super::decoder::Violation;
+use super::Violation;
 
 /// The longest header a client can send: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::Stream;
 
-use super::decoder::{Message, Violation};
+use super::{Message, Violation};
 
 /// What a session is told by its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,12 +16,14 @@ mod inbox;
 mod listener;
 mod outbox;
 mod socket;
+mod tls;
+mod violation;
 
 use std::time::Duration;
 
 pub use self::{
     connection::Connection,
-    decoder::{Message, Violation},
+    decoder::Message,
     echo::Echo,
     frame::{binary_frame, text_frame},
     handshake::{Refusal, accept_key, switching_protocols},
@@ -29,6 +31,8 @@ pub use self::{
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
     socket::Socket,
+    tls::{Certificate, TlsError},
+    violation::Violation,
 };
 
 /// The context that a session actor runs on.

@@ -1,5 +1,6 @@
 //! The byte streams that a connection may run on.
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -15,5 +16,11 @@ impl Socket for TcpStream {
     fn abort(&self) {
         // Where it fails the kernel times the connection out by itself.
         let _ = self.set_zero_linger();
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn abort(&self) {
+        self.get_ref().0.abort();
     }
 }

@@ -79,7 +79,7 @@ impl Application {
     }
 
     /// Replaces the report of a bot that is still there.
-    pub(super) fn report(&mut self, id: SessionId, report: Report) {
+    pub(super) fn report(&mut self, id: SessionId, report: &Report) {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };

@@ -5,6 +5,7 @@
 mod contradictions;
 mod load;
 mod print;
+mod readme;
 mod wrong;
 
 use super::{Settings, Sources};

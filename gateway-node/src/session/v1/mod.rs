@@ -1,6 +1,8 @@
 //! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
 
 mod rules;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
@@ -82,18 +84,19 @@ impl V1 {
     fn fail(&mut self, rejection: &Rejection) -> Steps {
         let Rejection { code, problems } = rejection;
         let problem = match code {
-            ErrorCode::Unknown => "internal fault",
-            ErrorCode::WrongVersion => "wrong version",
-            ErrorCode::WrongAuthKey => "wrong auth key",
-            ErrorCode::BotIdUsed => "bot id used",
-            ErrorCode::NoOpcode => "no opcode",
-            ErrorCode::WrongOpcode => "wrong opcode",
-            ErrorCode::MalformedData => "malformed data",
-            ErrorCode::NoHeartbeat => "no heartbeat",
-            ErrorCode::WrongIdentify => "wrong identify",
+            // Not the client's; who found it has said so.
+            ErrorCode::Unknown => None,
+            ErrorCode::WrongVersion => Some("wrong version"),
+            ErrorCode::WrongAuthKey => Some("wrong auth key"),
+            ErrorCode::BotIdUsed => Some("bot id used"),
+            ErrorCode::NoOpcode => Some("no opcode"),
+            ErrorCode::WrongOpcode => Some("wrong opcode"),
+            ErrorCode::MalformedData => Some("malformed data"),
+            ErrorCode::NoHeartbeat => Some("no heartbeat"),
+            ErrorCode::WrongIdentify => Some("wrong identify"),
         };
         let words = payload::error(*code, code.message(), problems);
-        self.finish(&words, code.close(), Some(problem))
+        self.finish(&words, code.close(), problem)
     }
 
     /// Ends the session for something that the table has no code for.
@@ -185,12 +188,11 @@ fn publication(route: &Route<'_>, d: &str) -> Publication {
 
 impl Protocol for V1 {
     fn open(&mut self, _: Instant) -> Steps {
-        match &self.stage {
-            Stage::Refused(rejection) => {
-                let rejection = rejection.clone();
-                self.fail(&rejection)
-            }
-            _ => smallvec![Step::Send(self.rules.hello(self.encoding))],
+        if let Stage::Refused(rejection) = &self.stage {
+            let rejection = rejection.clone();
+            self.fail(&rejection)
+        } else {
+            smallvec![Step::Send(self.rules.hello(self.encoding))]
         }
     }
 
@@ -198,10 +200,8 @@ impl Protocol for V1 {
         match (message, self.encoding) {
             (Message::Text(text), _) => self.receive_text(&text, now),
             (Message::Binary(packet), Encoding::Zlib) => match inflate(&packet, self.rules.message_bytes) {
-                Ok(text) => match String::from_utf8(text) {
-                    Ok(text) => self.receive_text(&text, now),
-                    Err(_) => smallvec![Step::Drop("not_json")],
-                },
+                // What is no UTF-8 is no JSON: an empty text stands for it.
+                Ok(packet) => self.receive_text(std::str::from_utf8(&packet).unwrap_or_default(), now),
                 Err(InflateError::TooBig) => self.too_big(),
                 Err(_) => smallvec![Step::Drop("not_zlib")],
             },

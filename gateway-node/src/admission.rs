@@ -190,25 +190,28 @@ mod tests {
         })
     }
 
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_limit_denies_in_its_own_name_and_gives_back() {
         let admission = admission(3, 2, 100);
         let now = Instant::now();
-        let first = admission.admit(address("192.0.2.1"), now).unwrap();
-        let _second = admission.admit(address("192.0.2.1"), now).unwrap();
+        let first = admission.admit(Some(address("192.0.2.1")), now).unwrap();
+        let _second = admission.admit(Some(address("192.0.2.1")), now).unwrap();
         assert_eq!(
-            admission.admit(address("192.0.2.1"), now).unwrap_err(),
+            admission.admit(Some(address("192.0.2.1")), now).unwrap_err(),
             Denied::PerAddress
         );
         let _proxied = admission.admit(None, now).unwrap();
-        assert_eq!(admission.admit(address("192.0.2.2"), now).unwrap_err(), Denied::Full);
+        assert_eq!(
+            admission.admit(Some(address("192.0.2.2")), now).unwrap_err(),
+            Denied::Full
+        );
         assert_eq!(admission.open(), 3);
         drop(first);
-        admission.admit(address("192.0.2.1"), now).unwrap();
+        admission.admit(Some(address("192.0.2.1")), now).unwrap();
         assert_eq!(admission.open(), 2);
     }
 
@@ -216,16 +219,16 @@ mod tests {
     async fn attempts_are_counted_even_when_they_leave_at_once() {
         let admission = admission(100, 100, 5);
         for _ in 0..5 {
-            admission.admit(address("2001:db8::1"), Instant::now()).unwrap();
+            admission.admit(Some(address("2001:db8::1")), Instant::now()).unwrap();
         }
         let neighbour = address("2001:db8::ffff:1");
         assert_eq!(
-            admission.admit(neighbour, Instant::now()).unwrap_err(),
+            admission.admit(Some(neighbour), Instant::now()).unwrap_err(),
             Denied::Attempts
         );
-        admission.admit(address("2001:db8:1::1"), Instant::now()).unwrap();
+        admission.admit(Some(address("2001:db8:1::1")), Instant::now()).unwrap();
         tokio::time::advance(SWEEP).await;
-        admission.admit(neighbour, Instant::now()).unwrap();
+        admission.admit(Some(neighbour), Instant::now()).unwrap();
         assert_eq!(admission.inner.addresses.lock().unwrap().known.len(), 1);
     }
 }

@@ -1,0 +1,341 @@
+//! One connection: Hello, heartbeats, identify, and everything after, until its close.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use super::{
+    client::{Client, End, Event},
+    close_code,
+    heartbeat::Heartbeat,
+    packet::{self, Packet},
+    render::{Direction, Record},
+};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A gateway says hello at once.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Beyond the gateway's own limit for an identify, whose error says more than ours would.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a packet may take to leave.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the other side of a closing handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is assumed where Hello tells no interval: the protocol's default, in milliseconds.
+const DEFAULT_INTERVAL_MS: u64 = 60_000;
+
+/// How far the connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has arrived.
+    AwaitingHello,
+    /// Identified, not answered.
+    AwaitingSession,
+    /// Everything may be sent.
+    Live,
+    /// A close frame was sent or received; what still arrives is shown.
+    Closing,
+}
+
+/// What wakes the connection.
+enum Wake {
+    Message(Option<Result<Message, Error>>),
+    Event(Event),
+    Heartbeat,
+    Deadline,
+}
+
+struct Connection<'a, W> {
+    client: &'a mut Client<W>,
+    socket: Socket,
+    phase: Phase,
+    /// When the phase has lasted too long.
+    deadline: Option<Instant>,
+    heartbeat: Option<Heartbeat>,
+    had_session: bool,
+    /// `e` of an Error that has arrived.
+    error: Option<i64>,
+    /// The code of a close frame that has arrived.
+    closed: Option<u16>,
+    /// How it ends if the gateway says nothing else.
+    verdict: Option<End>,
+}
+
+/// Shows and answers what arrives on `socket`, and sends what the client holds, until the connection is over.
+///
+/// # Errors
+///
+/// When nothing can be shown any more.
+pub(super) async fn drive<W: Write>(client: &mut Client<W>, socket: Socket) -> io::Result<End> {
+    let mut connection = Connection {
+        client,
+        socket,
+        phase: Phase::AwaitingHello,
+        deadline: Some(Instant::now() + HELLO_TIMEOUT),
+        heartbeat: None,
+        had_session: false,
+        error: None,
+        closed: None,
+        verdict: None,
+    };
+    loop {
+        let wake = connection.wake().await;
+        if let Some(end) = connection.handle(wake).await? {
+            return Ok(end);
+        }
+        if let Some(end) = connection.send_held().await? {
+            return Ok(end);
+        }
+    }
+}
+
+impl<W: Write> Connection<'_, W> {
+    async fn wake(&mut self) -> Wake {
+        let closing = self.phase == Phase::Closing;
+        let heartbeat = self.heartbeat.as_ref().map(Heartbeat::wake);
+        tokio::select! {
+            message = self.socket.next() => Wake::Message(message),
+            event = self.client.next_event(), if !closing => Wake::Event(event),
+            () = at(heartbeat), if !closing => Wake::Heartbeat,
+            () = at(self.deadline) => Wake::Deadline,
+        }
+    }
+
+    async fn handle(&mut self, wake: Wake) -> io::Result<Option<End>> {
+        match wake {
+            Wake::Message(Some(Ok(message))) => return self.message(message).await,
+            Wake::Message(None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed))) => {
+                return self.over(None).map(Some);
+            }
+            Wake::Message(Some(Err(error))) => {
+                return self.over(Some(&error.to_string())).map(Some);
+            }
+            Wake::Event(Event::Input(input)) => self.client.take_input(input)?,
+            Wake::Event(Event::Stop(stop)) => self.close(End::Stopped(stop)).await,
+            Wake::Heartbeat => return self.beat().await,
+            Wake::Deadline => {
+                let why = match self.phase {
+                    Phase::AwaitingHello => "no hello arrived in 10 s",
+                    Phase::AwaitingSession => "the identify was not answered in 45 s",
+                    Phase::Live | Phase::Closing => "the close was not answered in 2 s",
+                };
+                return self.over(Some(why)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn message(&mut self, message: Message) -> io::Result<Option<End>> {
+        match message {
+            Message::Text(text) => return self.text(&text).await,
+            Message::Binary(bytes) => match packet::inflate(&bytes) {
+                Ok(text) => return self.text(&text).await,
+                Err(_) => self.client.show(&Record::Binary(bytes.len()))?,
+            },
+            Message::Ping(_) => self.client.show(&Record::Control("ping"))?,
+            Message::Pong(_) => self.client.show(&Record::Control("pong"))?,
+            Message::Close(frame) => self.closed(frame.as_ref())?,
+            // Never comes out of a read.
+            Message::Frame(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn closed(&mut self, frame: Option<&CloseFrame>) -> io::Result<()> {
+        let code = frame.map_or(1005, |frame| frame.code.into());
+        self.closed = Some(code);
+        self.phase = Phase::Closing;
+        self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
+        let reason = frame.map_or("", |frame| frame.reason.as_str());
+        self.client.show(&Record::Closed { code, reason })?;
+        if code == 4001 && !self.had_session {
+            let client_type = self.client.options.client_type;
+            let message = format!(
+                "the gateway refuses the key: it is unknown, revoked or expired, or not valid for --type {client_type}"
+            );
+            self.client.problem("key_refused", &message)?;
+        }
+        Ok(())
+    }
+
+    async fn text(&mut self, text: &str) -> io::Result<Option<End>> {
+        let Some(packet) = Packet::parse(text) else {
+            self.client.show(&Record::Text(text))?;
+            return Ok(None);
+        };
+        let op = packet.op();
+        let round_trip = self
+            .heartbeat
+            .as_mut()
+            .filter(|_| op == Some(packet::HEARTBEAT_ACK))
+            .and_then(|heartbeat| heartbeat.answered(Instant::now()));
+        self.client.show(&Record::Packet {
+            direction: Direction::In,
+            packet: &packet,
+            round_trip,
+        })?;
+        match op {
+            Some(packet::HELLO) if self.phase == Phase::AwaitingHello => {
+                return self.hello(&packet).await;
+            }
+            Some(packet::EVENT) => self.event(&packet).await,
+            Some(packet::ERROR) => {
+                // 1000 where the code is none: an Error without one is an error all the same.
+                self.error = Some(packet.get("e").unwrap_or(1000));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    async fn hello(&mut self, packet: &Packet) -> io::Result<Option<End>> {
+        /// Both spellings are in use.
+        #[derive(Deserialize)]
+        struct Hello {
+            heartbeat: Option<u64>,
+            hearbeat: Option<u64>,
+        }
+
+        let interval = packet
+            .get::<Hello>("d")
+            .and_then(|hello| hello.heartbeat.or(hello.hearbeat))
+            .unwrap_or(DEFAULT_INTERVAL_MS);
+        self.heartbeat = Some(Heartbeat::start(interval, Instant::now()));
+        self.phase = Phase::AwaitingSession;
+        self.deadline = Some(Instant::now() + SESSION_TIMEOUT);
+        if let Some(end) = self.beat().await? {
+            return Ok(Some(end));
+        }
+        let options = &self.client.options;
+        let identify = packet::identify(options.client_type, options.key.expose_secret());
+        self.send(identify).await
+    }
+
+    async fn event(&mut self, packet: &Packet) {
+        let name = packet.name().unwrap_or_default();
+        if self.phase == Phase::AwaitingSession && name.ends_with("_connect_success") {
+            self.phase = Phase::Live;
+            self.deadline = None;
+            self.had_session = true;
+            self.client.session_began();
+            if let Some(servers) = self.client.options.servers {
+                // Before anything that was typed meanwhile.
+                let report = packet::send_servers(servers);
+                self.client.held.push_front(report);
+            }
+        } else if self.had_session && name != "GLOBAL_GUILD_COUNT" {
+            self.client.received += 1;
+            let enough = self.client.options.count == Some(self.client.received);
+            if enough && self.phase != Phase::Closing {
+                self.close(End::Counted).await;
+            }
+        }
+    }
+
+    /// Sends a heartbeat if one is due, and gives up when answers are missing.
+    async fn beat(&mut self) -> io::Result<Option<End>> {
+        let now = Instant::now();
+        let Some(heartbeat) = &mut self.heartbeat else {
+            return Ok(None);
+        };
+        if heartbeat.is_lost(now) {
+            return self.over(Some("a heartbeat was not answered in 10 s")).map(Some);
+        }
+        if heartbeat.take_due(now) {
+            return self.send(packet::heartbeat()).await;
+        }
+        Ok(None)
+    }
+
+    /// Sends what is held if there is a session, and closes when that was all.
+    async fn send_held(&mut self) -> io::Result<Option<End>> {
+        while self.phase == Phase::Live
+            && let Some(text) = self.client.held.pop_front()
+        {
+            if let Some(end) = self.send(text).await? {
+                return Ok(Some(end));
+            }
+        }
+        if self.phase != Phase::Closing && self.client.is_done(self.phase == Phase::Live) {
+            self.close(End::Normal).await;
+        }
+        Ok(None)
+    }
+
+    async fn send(&mut self, text: String) -> io::Result<Option<End>> {
+        if let Some(packet) = Packet::parse(&text).map(Packet::without_key) {
+            self.client.show(&Record::Packet {
+                direction: Direction::Out,
+                packet: &packet,
+                round_trip: None,
+            })?;
+        }
+        match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
+            // An error too: the gateway may have closed a moment ago, and what it said is still to be read.
+            Ok(_) => Ok(None),
+            Err(_elapsed) => self.over(Some("a packet could not be sent in 10 s")).map(Some),
+        }
+    }
+
+    /// Begins the closing handshake. What the gateway still says is shown, and counts for the end.
+    async fn close(&mut self, verdict: End) {
+        self.verdict = Some(verdict);
+        self.phase = Phase::Closing;
+        self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
+        let frame = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        // Whatever becomes of it, the deadline ends the wait for an answer.
+        let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
+    }
+
+    /// The connection is over: how it ended. `why` is given where it did not end with a closing handshake.
+    fn over(&mut self, why: Option<&str>) -> io::Result<End> {
+        if let Some(verdict @ (End::Counted | End::Stopped(_))) = self.verdict {
+            return Ok(verdict);
+        }
+        let had_session = self.had_session;
+        let code = self.error.or(self.closed.map(i64::from));
+        if let Some(code) = code.filter(|code| self.error.is_some() || !close_code::is_normal(*code)) {
+            return Ok(End::Refused { code, had_session });
+        }
+        if let Some(verdict) = self.verdict {
+            return Ok(verdict);
+        }
+        if self.closed.is_some() {
+            return Ok(End::Normal);
+        }
+        let message = match why {
+            Some(why) => format!("the connection is lost: {why}"),
+            None => "the connection is lost".to_owned(),
+        };
+        self.client.problem("lost", &message)?;
+        Ok(End::Lost)
+    }
+}
+
+/// Waits until `instant`; for ever without one.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,210 @@
+//! Where the key of a client comes from: a file or the environment, never the command line, which every user of the
+//! machine can read and which shells write to a history.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgMatches, Command, error::ErrorKind, parser::ValueSource, value_parser};
+use secrecy::SecretString;
+
+/// More than any key has, in bytes: a file beyond it is not a key file.
+const KEY_FILE_BYTES: u64 = 4096;
+
+/// The environment variable that a key is read from.
+pub const KEY_VARIABLE: &str = "UTILBOT_KEY";
+
+/// `--key-file FILE`, or the variable [`KEY_VARIABLE`].
+#[derive(Debug, Clone, Default)]
+pub struct KeyArgs {
+    /// The file whose only line is the key; it goes before the environment.
+    pub file: Option<PathBuf>,
+    /// What the environment holds.
+    pub from_environment: Option<SecretString>,
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Neither a file nor the environment names one.
+    #[error("no key: give --key-file FILE or set {KEY_VARIABLE}")]
+    Missing,
+    /// The file cannot be read.
+    #[error("cannot read the key file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was read is no key.
+    #[error("{origin} holds no key: expected one line of printable ASCII characters (id.secret)")]
+    NotAKey {
+        /// The file's path or the variable's name.
+        origin: String,
+    },
+}
+
+impl KeyArgs {
+    /// The key, from the file if one is named and from the environment otherwise. White space around it is not part
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`], which never shows what was read.
+    pub fn load(&self) -> Result<SecretString, KeyError> {
+        use secrecy::ExposeSecret as _;
+
+        match (&self.file, &self.from_environment) {
+            (Some(path), _) => {
+                let text = read(path).map_err(|source| KeyError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                parse(&text, || path.display().to_string())
+            }
+            (None, Some(key)) if !key.expose_secret().is_empty() => {
+                parse(key.expose_secret(), || KEY_VARIABLE.to_owned())
+            }
+            (None, _) => Err(KeyError::Missing),
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(KEY_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(text: &str, origin: impl FnOnce() -> String) -> Result<SecretString, KeyError> {
+    let key = text.trim();
+    // Whether it is a good key is the gateway's to say; here it only has to fit in a header and on one line.
+    if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(KeyError::NotAKey { origin: origin() });
+    }
+    Ok(SecretString::from(key))
+}
+
+// By hand, since a derived argument that reads the environment can be given on the command line too: `--key` exists
+// only to be refused with the reason.
+impl clap::Args for KeyArgs {
+    fn augment_args(command: Command) -> Command {
+        command
+            .arg(
+                Arg::new("key_file")
+                    .long("key-file")
+                    .value_name("FILE")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("File whose only line is the key [or set UTILBOT_KEY]"),
+            )
+            .arg(
+                Arg::new("key")
+                    .long("key")
+                    .env(KEY_VARIABLE)
+                    .hide(true)
+                    .hide_env_values(true)
+                    .value_parser(|text: &str| Ok::<_, String>(SecretString::from(text))),
+            )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for KeyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if matches.value_source("key") == Some(ValueSource::CommandLine) {
+            return Err(clap::Error::raw(
+                ErrorKind::UnknownArgument,
+                "a key on the command line is open to every user of this machine: \
+                 give --key-file FILE or set UTILBOT_KEY",
+            ));
+        }
+        Ok(Self {
+            file: matches.get_one::<PathBuf>("key_file").cloned(),
+            from_environment: matches.get_one::<SecretString>("key").cloned(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use clap::Parser;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        key: KeyArgs,
+    }
+
+    fn file(content: &[u8]) -> (tempfile::NamedTempFile, KeyArgs) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let args = KeyArgs {
+            file: Some(file.path().to_owned()),
+            from_environment: Some("other.secret".into()),
+        };
+        (file, args)
+    }
+
+    #[test]
+    fn a_key_on_the_command_line_is_refused_and_not_repeated() {
+        let error = Cli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("UTILBOT_KEY") && !text.contains("verysecret"), "{text}");
+    }
+
+    #[test]
+    fn the_file_goes_before_the_environment_and_is_trimmed() {
+        let (_file, args) = file(b"id.secret\r\n");
+        assert_eq!(args.load().unwrap().expose_secret(), "id.secret");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_not_shown() {
+        for content in [&b""[..], b" \n", b"two\nlines", "ключ".as_bytes()] {
+            let (_file, args) = file(content);
+            let error = args.load().unwrap_err();
+            assert!(matches!(error, KeyError::NotAKey { .. }), "{error}");
+            assert!(!error.to_string().contains("two"));
+        }
+        let (_file, args) = file(b"\xff\xfe");
+        assert!(matches!(args.load(), Err(KeyError::Read { .. })));
+    }
+
+    #[test]
+    fn no_key_anywhere_says_where_to_put_one() {
+        let empty = KeyArgs {
+            file: None,
+            from_environment: Some("".into()),
+        };
+        for args in [KeyArgs::default(), empty] {
+            let error = args.load().unwrap_err();
+            assert_eq!(error.to_string(), "no key: give --key-file FILE or set UTILBOT_KEY");
+        }
+    }
+
+    #[test]
+    fn debug_output_has_no_key() {
+        let args = KeyArgs {
+            file: None,
+            from_environment: Some("id.verysecret".into()),
+        };
+        assert!(!format!("{args:?}").contains("verysecret"));
+    }
+}

@@ -1,0 +1,150 @@
+//! A line that was typed, and the command it stands for.
+
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
+
+use super::{
+    args::{NoServers, Servers},
+    packet,
+};
+
+/// What `/help` prints.
+pub(super) const HELP: &[&str] = &[
+    "NAME {\"a\":1}         send the event NAME with that data",
+    "{\"op\":10}            send a JSON object as it is",
+    "servers 5 100 50     report guilds, members and cached members",
+    "/help  /quit         this text; close and end",
+];
+
+/// What a line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Send this text.
+    Send(String),
+    /// Print [`HELP`].
+    Help,
+    /// Close and end.
+    Quit,
+}
+
+/// Why a line stands for nothing; displays what was expected.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LineError {
+    #[error("not sent, no JSON object: {0}")]
+    Object(String),
+    #[error("not sent: expected NAME {{...}}, a JSON object, servers GUILDS [MEMBERS [CACHED]], /help or /quit")]
+    Shape,
+    #[error("not sent, the data of {name} is no JSON object: {problem}")]
+    Data { name: String, problem: String },
+    #[error("not sent, servers: {0}")]
+    Servers(#[from] NoServers),
+    #[error("no such command: expected /help or /quit")]
+    Slash,
+}
+
+/// Reads a line; `None` for an empty one.
+pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
+    let line = line.trim();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if line.starts_with('{') {
+        object(line).map_err(LineError::Object)?;
+        return Ok(Some(Command::Send(line.to_owned())));
+    }
+    if line.starts_with('/') {
+        return match line {
+            "/help" => Ok(Some(Command::Help)),
+            "/quit" => Ok(Some(Command::Quit)),
+            _ => Err(LineError::Slash),
+        };
+    }
+    let (name, rest) = line
+        .split_once(char::is_whitespace)
+        .map_or((line, ""), |(name, rest)| (name, rest.trim_start()));
+    if name == "servers" && !rest.starts_with('{') {
+        let servers = Servers::parse(rest.split_whitespace())?;
+        return Ok(Some(Command::Send(packet::send_servers(servers))));
+    }
+    if rest.is_empty() || name.contains(['{', '"']) {
+        return Err(LineError::Shape);
+    }
+    let data = object(rest).map_err(|problem| LineError::Data {
+        name: name.to_owned(),
+        problem,
+    })?;
+    Ok(Some(Command::Send(packet::event(name, data))))
+}
+
+/// `text` as it stands, if it is one JSON object.
+pub(in crate::cli) fn object(text: &str) -> Result<&RawValue, String> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let raw = <&RawValue>::deserialize(&mut reader)
+        .and_then(|raw| reader.end().map(|()| raw))
+        .map_err(|error| error.to_string())?;
+    if raw.get().starts_with('{') {
+        Ok(raw)
+    } else {
+        Err("expected {...}".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(line: &str) -> String {
+        match parse(line) {
+            Ok(Some(Command::Send(text))) => text,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_and_an_object_become_an_event() {
+        assert_eq!(
+            sent(" announce  {\"b\": 1.0, \"a\": 12345678901234567890123} \n"),
+            r#"{"op":1,"t":"announce","d":{"b": 1.0, "a": 12345678901234567890123}}"#
+        );
+        assert_eq!(sent("ä\\ {}"), r#"{"op":1,"t":"ä\\","d":{}}"#);
+    }
+
+    #[test]
+    fn an_object_is_sent_as_it_is() {
+        assert_eq!(sent("{\"op\":10, \"x\":1}"), "{\"op\":10, \"x\":1}");
+        assert_eq!(sent("{}"), "{}");
+    }
+
+    #[test]
+    fn servers_become_a_report() {
+        assert_eq!(
+            sent("servers 5 100 50"),
+            r#"{"op":1,"t":"send_servers","d":{"guilds":5,"guildMembers":100,"cachedGuildMembers":50}}"#
+        );
+        assert_eq!(sent("servers 5"), r#"{"op":1,"t":"send_servers","d":{"guilds":5}}"#);
+        assert_eq!(sent("servers {}"), r#"{"op":1,"t":"servers","d":{}}"#);
+    }
+
+    #[test]
+    fn commands_and_empty_lines() {
+        assert_eq!(parse("/help"), Ok(Some(Command::Help)));
+        assert_eq!(parse(" /quit "), Ok(Some(Command::Quit)));
+        assert_eq!(parse(""), Ok(None));
+        assert_eq!(parse(" \t"), Ok(None));
+    }
+
+    #[test]
+    fn bad_lines_say_what_was_expected() {
+        let error = |line: &str| parse(line).unwrap_err().to_string();
+        assert!(error("hello").contains("expected NAME {...}"));
+        assert!(error("\"x\" {}").contains("expected NAME {...}"));
+        assert!(error("{\"op\":").starts_with("not sent, no JSON object: EOF"));
+        assert!(error("{} {}").contains("trailing characters"));
+        assert!(error("announce 5").contains("data of announce is no JSON object: expected {...}"));
+        assert!(error("announce {}x").contains("trailing characters"));
+        assert!(error("announce {a:1}").contains("key must be a string"));
+        assert!(error("servers").contains("GUILDS [MEMBERS [CACHED]]"));
+        assert!(error("servers 1 2 3 4").contains("GUILDS [MEMBERS [CACHED]]"));
+        assert!(error("/nope").contains("expected /help or /quit"));
+    }
+}

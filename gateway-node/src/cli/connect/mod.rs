@@ -1,0 +1,130 @@
+//! `gateway-node connect`: a client for people and scripts, which shows everything that passes.
+//!
+//! Bytes come in through `packet`, a state machine for one connection is in `connection`, what outlives a
+//! connection in `client`, and what is shown in `render`. It shares no framing code with the gateway.
+
+mod args;
+mod backoff;
+mod client;
+mod close_code;
+mod connection;
+mod heartbeat;
+mod input;
+pub mod key;
+mod line;
+mod packet;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, ErrorKind, IsTerminal as _, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+pub use self::{
+    args::{Compression, ConnectArgs, NoServers, Servers, UrlError},
+    key::{KeyArgs, KeyError},
+};
+use self::{
+    client::{Client, End, OnEof, Options, Stop},
+    render::{Renderer, Style},
+};
+pub(super) use self::{line::object, packet::compact};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+/// Wrong options or no key: `EX_USAGE`.
+const EXIT_USAGE: u8 = 64;
+/// Ended by a second Ctrl-C, as shells count it.
+const EXIT_INTERRUPTED: u8 = 130;
+/// How long a client that is told to stop may take to close its connection.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many lines wait between standard input and the client.
+const INPUT_LINES: usize = 16;
+
+/// Runs the client until it is done; see [`ConnectArgs`] for the exit codes.
+pub fn run(args: &ConnectArgs) -> ExitCode {
+    let (url, key) = match (args.target(), args.key.load()) {
+        (Ok(url), Ok(key)) => (url, key),
+        (Err(error), _) => return usage(&error),
+        (_, Err(error)) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return usage(&error),
+    };
+    let stdout = io::stdout();
+    let style = if args.json || !stdout.is_terminal() {
+        Style::Json
+    } else {
+        // Knows NO_COLOR, CLICOLOR and TERM.
+        let colour = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+        Style::Terminal { colour }
+    };
+    let on_eof = match (io::stdin().is_terminal(), args.exit_on_eof) {
+        (true, _) => OnEof::Close,
+        (false, true) => OnEof::CloseWhenSent,
+        (false, false) => OnEof::Stay,
+    };
+    let options = Options {
+        url,
+        key: key.clone(),
+        client_type: args.client_type,
+        servers: args.servers,
+        reconnect: args.reconnect,
+        count: args.count,
+        on_eof,
+    };
+    let (lines, input) = mpsc::channel(INPUT_LINES);
+    let (stop, stopped) = watch::channel(None);
+    let client = Client::new(options, Renderer::new(stdout, style, key), input, stopped);
+    input::spawn(io::stdin(), lines);
+    let code = runtime.block_on(supervise(client, &stop, args.timeout()));
+    // A name that is still being looked up must not hold the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Runs `client`, tells it to stop on Ctrl-C or when the time is up, and does not wait for ever until it has.
+async fn supervise<W: Write>(mut client: Client<W>, stop: &watch::Sender<Option<Stop>>, limit: Option<Duration>) -> u8 {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut run = std::pin::pin!(client.run());
+    let why = tokio::select! {
+        end = &mut run => return exit_code(end),
+        Ok(()) = tokio::signal::ctrl_c() => Stop::Interrupted,
+        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Stop::OutOfTime,
+    };
+    // Nobody listening means that the client is done already.
+    let _ = stop.send(Some(why));
+    tokio::select! {
+        end = &mut run => exit_code(end),
+        Ok(()) = tokio::signal::ctrl_c() => EXIT_INTERRUPTED,
+        () = sleep(STOP_TIMEOUT) => End::Stopped(why).exit_code(),
+    }
+}
+
+fn exit_code(end: io::Result<End>) -> u8 {
+    match end {
+        Ok(end) => end.exit_code(),
+        // Whoever reads has seen enough, as in `connect | head -1`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => 0,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            1
+        }
+    }
+}
+
+fn usage(error: &dyn std::error::Error) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// One line on standard error; there is nobody left to tell if that fails.
+pub(super) fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "gateway-node: {}", crate::logging::escape(message));
+}

@@ -1,0 +1,242 @@
+//! One packet: what is sent, and what has arrived with its members kept as they came.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read as _},
+};
+
+use flate2::read::ZlibDecoder;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shared::client_type::ClientType;
+
+use super::args::Servers;
+use crate::logging::escape_json;
+
+/// The largest message that is taken, in bytes, inflated or not: far beyond what a gateway sends, and little enough
+/// that a bomb does no harm.
+pub(super) const MESSAGE_BYTES: usize = 16 << 20;
+
+/// `op` of an error.
+pub(super) const ERROR: i64 = -1;
+/// `op` of an event from the gateway.
+pub(super) const EVENT: i64 = 0;
+/// `op` of an event from a client.
+pub(super) const CLIENT_EVENT: i64 = 1;
+/// `op` of the first packet of a connection.
+pub(super) const HELLO: i64 = 5;
+/// `op` of a client's heartbeat.
+pub(super) const HEARTBEAT: i64 = 10;
+/// `op` of the answer to it.
+pub(super) const HEARTBEAT_ACK: i64 = 11;
+
+/// The members of a JSON object, each as raw JSON on one line, safe to show.
+#[derive(Debug, Default)]
+pub(super) struct Packet {
+    members: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Packet {
+    /// The members of `text`; `None` if it is no JSON object.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str::<&RawValue>(text).ok()?;
+        let members = serde_json::from_str(&escape_json(&compact(text))).ok()?;
+        Some(Self { members })
+    }
+
+    /// A member as raw JSON.
+    pub(super) fn raw(&self, name: &str) -> Option<&RawValue> {
+        self.members.get(name).map(AsRef::as_ref)
+    }
+
+    /// A member as a `T`; `None` if it is absent or of another shape.
+    pub(super) fn get<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
+        serde_json::from_str(self.raw(name)?.get()).ok()
+    }
+
+    /// The opcode, if it is an integer.
+    pub(super) fn op(&self) -> Option<i64> {
+        self.get("op")
+    }
+
+    /// The event's name.
+    pub(super) fn name(&self) -> Option<String> {
+        self.get("t")
+    }
+
+    /// The members that the protocol does not name.
+    pub(super) fn others(&self) -> BTreeMap<&str, &RawValue> {
+        let named = |name: &str| matches!(name, "op" | "t" | "e" | "m" | "d");
+        self.members
+            .iter()
+            .filter(|(name, _)| !named(name))
+            .map(|(name, value)| (name.as_str(), value.as_ref()))
+            .collect()
+    }
+
+    /// The packet without the key that an identify carries.
+    pub(super) fn without_key(mut self) -> Self {
+        if self.name().as_deref() == Some("identify")
+            && let Some(mut data) = self.get::<BTreeMap<String, Box<RawValue>>>("d")
+            && let Some(key) = data.get_mut("key")
+            && let Ok(stars) = serde_json::value::to_raw_value("<redacted>")
+        {
+            *key = stars;
+            if let Ok(data) = serde_json::value::to_raw_value(&data) {
+                self.members.insert("d".to_owned(), data);
+            }
+        }
+        self
+    }
+}
+
+/// Inflates one zlib stream.
+///
+/// # Errors
+///
+/// When it is none, is cut off, or comes to more than [`MESSAGE_BYTES`].
+pub(super) fn inflate(bytes: &[u8]) -> io::Result<String> {
+    let mut text = String::new();
+    ZlibDecoder::new(bytes)
+        .take(MESSAGE_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    if text.len() > MESSAGE_BYTES {
+        return Err(io::Error::other("inflates to too much"));
+    }
+    Ok(text)
+}
+
+/// A heartbeat.
+pub(super) fn heartbeat() -> String {
+    format!("{{\"op\":{HEARTBEAT}}}")
+}
+
+/// An identify. Holds the key: to be sent, not shown.
+pub(super) fn identify(client_type: ClientType, key: &str) -> String {
+    #[derive(Serialize)]
+    struct Identify<'a> {
+        r#type: ClientType,
+        key: &'a str,
+    }
+
+    client_event(
+        "identify",
+        &Identify {
+            r#type: client_type,
+            key,
+        },
+    )
+}
+
+/// A report of servers.
+pub(super) fn send_servers(servers: Servers) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct SendServers {
+        guilds: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guild_members: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cached_guild_members: Option<u64>,
+    }
+
+    client_event(
+        "send_servers",
+        &SendServers {
+            guilds: servers.guilds,
+            guild_members: servers.members,
+            cached_guild_members: servers.cached,
+        },
+    )
+}
+
+/// An application event with `data` as it stands.
+pub(super) fn event(name: &str, data: &RawValue) -> String {
+    client_event(name, data)
+}
+
+fn client_event<D: Serialize + ?Sized>(t: &str, d: &D) -> String {
+    #[derive(Serialize)]
+    struct Event<'a, D: ?Sized> {
+        op: i64,
+        t: &'a str,
+        d: &'a D,
+    }
+
+    let event = Event { op: CLIENT_EVENT, t, d };
+    // Strings, numbers and raw JSON: there is nothing here that JSON cannot say.
+    serde_json::to_string(&event).unwrap_or_default()
+}
+
+/// `json`, which is valid JSON, without the white space between its tokens.
+pub(in crate::cli) fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if matches!(c, ' ' | '\t' | '\n' | '\r') {
+            continue;
+        } else {
+            in_string = c == '"';
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::ZlibEncoder};
+
+    use super::*;
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn members_keep_their_digits_and_lose_their_line_breaks() {
+        let packet = Packet::parse("{\"op\":0,\n\"t\":\"a b\",\"d\":{ \"n\": 1.0,\n\"s\":\" \\\" \" }}").unwrap();
+        assert_eq!(packet.op(), Some(0));
+        assert_eq!(packet.name().as_deref(), Some("a b"));
+        assert_eq!(packet.raw("d").unwrap().get(), r#"{"n":1.0,"s":" \" "}"#);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_packet() {
+        for text in ["", "[]", "5", "\"{}\"", "{", "{} {}", "{\"a\":1,}"] {
+            assert!(Packet::parse(text).is_none(), "{text}");
+        }
+        assert_eq!(Packet::parse("{\"op\":1.5}").unwrap().op(), None);
+        assert_eq!(Packet::parse("{}").unwrap().op(), None);
+    }
+
+    #[test]
+    fn the_key_of_an_identify_is_taken_out() {
+        let text = identify(ClientType::Bot, "id.se\"cret");
+        assert_eq!(
+            text,
+            r#"{"op":1,"t":"identify","d":{"type":"bot","key":"id.se\"cret"}}"#
+        );
+        let packet = Packet::parse(&text).unwrap().without_key();
+        assert_eq!(packet.raw("d").unwrap().get(), r#"{"key":"<redacted>","type":"bot"}"#);
+        let other = Packet::parse(r#"{"t":"other","d":{"key":"k"}}"#).unwrap();
+        assert_eq!(other.without_key().raw("d").unwrap().get(), r#"{"key":"k"}"#);
+    }
+
+    #[test]
+    fn inflating_is_bounded_and_needs_the_whole_stream() {
+        let stream = deflate(b"{\"op\":11}");
+        assert_eq!(inflate(&stream).unwrap(), "{\"op\":11}");
+        assert!(inflate(&stream[..stream.len() - 5]).is_err());
+        assert!(inflate(b"not zlib").is_err());
+        assert!(inflate(&deflate(&vec![b' '; MESSAGE_BYTES])).is_ok());
+        assert!(inflate(&deflate(&vec![b' '; MESSAGE_BYTES + 1])).is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! `gateway-node publish`: one event over HTTP.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    connect::{KeyArgs, compact, complain, object},
+    http_client,
+};
+use crate::logging::{escape, escape_json};
+
+/// The options of `publish`. Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.")]
+pub struct PublishArgs {
+    /// The node's address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+
+    /// Where the key comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+
+    /// How long it may take, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
+
+    /// The event's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// The event's data: a JSON object
+    #[arg(value_name = "JSON")]
+    pub data: String,
+}
+
+/// Why an event is not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// An option is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The node cannot be reached, or did not answer in time.
+    #[error("no answer from {url}: {source}")]
+    NoAnswer {
+        /// The address that was asked.
+        url: String,
+        /// Why.
+        source: ureq::Error,
+    },
+    /// The node does not want it.
+    #[error("refused: HTTP {status} {code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's `code`.
+        code: String,
+        /// The server's `message`.
+        message: String,
+    },
+}
+
+impl PublishError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::NoAnswer { .. } => 1,
+            Self::Refused { .. } => 2,
+        }
+    }
+}
+
+/// Publishes what `args` say; see [`PublishArgs`] for the exit codes.
+pub fn run(args: &PublishArgs) -> ExitCode {
+    let key = match args.key.load() {
+        Ok(key) => key,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(64);
+        }
+    };
+    match publish(args, &key) {
+        // That the event is published stays true if nobody reads it.
+        Ok(answer) => {
+            let _ = writeln!(io::stdout(), "{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Sends the event and returns the answer on one line. Blocks for `timeout_ms` at most.
+///
+/// # Errors
+///
+/// [`PublishError`], which never shows the key.
+fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishError> {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        t: &'a str,
+        d: &'a RawValue,
+    }
+
+    http_client::check_url(&args.url).map_err(|error| PublishError::Usage(error.to_string()))?;
+    let data = object(args.data.trim())
+        .map_err(|problem| PublishError::Usage(format!("JSON is no JSON object: {problem}")))?;
+    let event = serde_json::to_string(&Event { t: &args.name, d: data })
+        .map_err(|error| PublishError::Usage(error.to_string()))?;
+
+    let no_answer = |source| PublishError::NoAnswer {
+        url: args.url.clone(),
+        source,
+    };
+    let url = format!("{}/api/v1/events", args.url.trim_end_matches('/'));
+    let mut response = http_client::agent(Duration::from_millis(args.timeout_ms))
+        .post(url)
+        .header("authorization", format!("Bearer {}", key.expose_secret()))
+        .header("content-type", "application/json")
+        .send(event)
+        .map_err(no_answer)?;
+    let body = http_client::body(&mut response).map_err(no_answer)?;
+    match response.status().as_u16() {
+        202 => Ok(one_line(&body)),
+        status => Err(refusal(status, &body)),
+    }
+}
+
+fn refusal(status: u16, body: &str) -> PublishError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: String,
+        message: String,
+    }
+
+    let Refusal { code, message } = serde_json::from_str(body).unwrap_or_else(|_| Refusal {
+        // Something that is no node has answered, such as a balancer.
+        code: "without a code".to_owned(),
+        message: body.trim().chars().take(300).collect(),
+    });
+    PublishError::Refused { status, code, message }
+}
+
+fn one_line(body: &str) -> String {
+    match serde_json::from_str::<&RawValue>(body) {
+        Ok(json) => escape_json(&compact(json.get())),
+        Err(_) => escape(body.trim()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::http_client::tests, *};
+
+    fn publish_to(url: &str, data: &str) -> Result<String, PublishError> {
+        let args = PublishArgs {
+            url: url.to_owned(),
+            key: KeyArgs::default(),
+            timeout_ms: 5_000,
+            name: "announce".to_owned(),
+            data: data.to_owned(),
+        };
+        publish(&args, &"id.verysecret".into())
+    }
+
+    #[test]
+    fn an_event_is_posted_with_the_key_and_its_digits() {
+        let (url, served) = tests::serve(
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 33\r\n\r\n{\"offset\": 7,\n \"epoch\":\"e\\u00e9\"}",
+        );
+        let answer = publish_to(&format!("{url}/"), r#" {"n": 1.0} "#).unwrap();
+        assert_eq!(answer, r#"{"offset":7,"epoch":"e\u00e9"}"#);
+        let request = served.join().unwrap();
+        assert!(request.starts_with("POST /api/v1/events HTTP/1.1\r\n"), "{request}");
+        let lower = request.to_lowercase();
+        assert!(lower.contains("authorization: bearer id.verysecret\r\n"));
+        assert!(lower.contains("content-type: application/json\r\n"));
+        assert!(request.ends_with("\r\n\r\n{\"t\":\"announce\",\"d\":{\"n\": 1.0}}"));
+    }
+
+    #[test]
+    fn a_refusal_shows_the_code_and_the_message() {
+        let (url, served) = tests::serve(
+            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 51\r\n\r\n{\"code\":\"unknown_event\",\"message\":\"Unknown event.\"}",
+        );
+        let error = publish_to(&url, "{}").unwrap_err();
+        assert_eq!(error.to_string(), "refused: HTTP 422 unknown_event: Unknown event.");
+        assert_eq!(error.exit_code(), 2);
+        served.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_of_something_else_is_a_refusal_too() {
+        for answer in [
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\nnope",
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnope",
+            "HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 4\r\n\r\nnope",
+        ] {
+            let (url, served) = tests::serve(answer);
+            let error = publish_to(&url, "{}").unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+            assert!(error.to_string().ends_with("without a code: nope"), "{error}");
+            served.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_answer_and_wrong_options_have_codes_of_their_own() {
+        assert_eq!(publish_to(&tests::nobody(), "{}").unwrap_err().exit_code(), 1);
+        for data in ["", "5", "{", "[]", "{}{}"] {
+            let error = publish_to("http://127.0.0.1:1", data).unwrap_err();
+            assert_eq!(error.exit_code(), 64, "{data}");
+        }
+        assert_eq!(publish_to("https://h", "{}").unwrap_err().exit_code(), 64);
+    }
+}

@@ -1,0 +1,396 @@
+//! What every backplane must do, whatever it is made of. An implementation passes by passing all of this.
+
+use std::sync::{Arc, Mutex};
+
+use shared::{
+    client_type::{ClientType, ClientTypes},
+    guild::GuildId,
+    routing::Delivery,
+    session_id::SessionId,
+    v1::{Report, ReportedGuilds, payload::GuildCount},
+};
+
+use super::{
+    Audience, Backplane, Deliver, Entry, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits,
+    Publication, PublishError,
+};
+
+const APPLICATION: &str = "utilbot";
+const COUNT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Keeps what is delivered.
+#[derive(Default)]
+struct Log {
+    entries: Mutex<Vec<Entry>>,
+    lost: Mutex<Vec<Entry>>,
+    full: Mutex<bool>,
+}
+
+impl Deliver for Log {
+    fn has_room(&self, _: usize) -> bool {
+        !*self.full.lock().unwrap()
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.entries.lock().unwrap().push(entry);
+    }
+
+    fn lost(&self, entry: &Entry) {
+        self.lost.lock().unwrap().push(entry.clone());
+    }
+}
+
+impl Log {
+    fn take(&self) -> Vec<Entry> {
+        std::mem::take(&mut *self.entries.lock().unwrap())
+    }
+
+    /// The counts that were broadcast since the last look, as JSON.
+    fn counts(&self) -> Vec<String> {
+        let entries = self.take();
+        entries
+            .iter()
+            .filter(|entry| &*entry.name == GuildCount::NAME)
+            .map(|entry| entry.d.to_string())
+            .collect()
+    }
+}
+
+/// A backplane, what it delivers, and everything a case needs of it.
+struct Bench {
+    backplane: Arc<dyn Backplane>,
+    log: Arc<Log>,
+}
+
+impl Bench {
+    async fn join(&self, kind: ClientType) -> Joined {
+        self.backplane
+            .join(Joining {
+                application: APPLICATION.into(),
+                kind,
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn publish(&self, events: Vec<Publication>) -> Result<Vec<u64>, PublishError> {
+        let positions = self.backplane.publish(APPLICATION.into(), events).await?;
+        Ok(positions.into_iter().map(|position| position.offset).collect())
+    }
+
+    fn report(&self, id: SessionId, guilds: ReportedGuilds, members: u64) {
+        let report = Report {
+            guilds,
+            guild_members: members,
+            cached_guild_members: 1,
+            shard: None,
+        };
+        self.backplane.report(APPLICATION, id, report);
+    }
+
+    fn leave(&self, id: SessionId) {
+        self.backplane.leave(APPLICATION, id);
+    }
+
+    /// Lets background tasks run for one interval of counts.
+    async fn an_interval(&self) {
+        tokio::time::sleep(COUNT_INTERVAL + COUNT_INTERVAL / 10).await;
+    }
+}
+
+fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionId>) -> Publication {
+    Publication {
+        name: "event".into(),
+        receivers: to,
+        delivery,
+        author,
+        d: r#"{"n":1}"#.into(),
+    }
+}
+
+fn ids(guilds: &[u64]) -> ReportedGuilds {
+    ReportedGuilds::Ids(guilds.iter().copied().map(GuildId::from_raw).collect())
+}
+
+fn counts(guilds: u64, members: u64, cached: u64) -> String {
+    GuildCount {
+        guilds,
+        guild_members: members,
+        cached_guild_members: cached,
+    }
+    .d()
+}
+
+fn memory(ids: IdSource) -> Bench {
+    let log = Arc::new(Log::default());
+    let limits = MemoryLimits {
+        count_interval: COUNT_INTERVAL,
+    };
+    let (backplane, broadcast) = MemoryBackplane::new(ids, "epoch".into(), limits, log.clone());
+    tokio::spawn(broadcast);
+    Bench {
+        backplane: Arc::new(backplane),
+        log,
+    }
+}
+
+fn memory_now() -> Bench {
+    memory(IdSource::from_clock(1_800_000_000_000).unwrap())
+}
+
+/// Runs each case against each implementation.
+macro_rules! conformance {
+    ($($name:ident)+) => {
+        mod memory_backplane {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::$name(super::memory_now()).await;
+                }
+            )+
+        }
+    };
+}
+
+conformance! {
+    offsets_are_gapless_and_entries_come_in_their_order
+    a_batch_is_all_or_nothing
+    a_joining_session_receives_what_comes_after_it
+    any_goes_round_and_never_to_the_author
+    a_guild_event_goes_to_its_reporters
+    who_left_is_addressed_no_more
+    an_event_for_one_that_left_is_given_to_another
+    an_event_that_nobody_hears_is_accepted_and_noted
+    counts_are_sums_with_each_guild_once
+    counts_are_told_once_an_interval_and_only_when_they_change
+    a_full_node_refuses_instead_of_dropping
+    ids_are_never_given_twice
+    applications_do_not_see_each_other
+}
+
+async fn offsets_are_gapless_and_entries_come_in_their_order(bench: Bench) {
+    bench.join(ClientType::Bot).await;
+    let to = ClientType::Bot.into();
+    for expected in 1..=50 {
+        assert_eq!(
+            bench.publish(vec![event(Delivery::All, to, None)]).await,
+            Ok(vec![expected])
+        );
+    }
+    let offsets: Vec<_> = bench.log.take().iter().map(|entry| entry.position.offset).collect();
+    assert_eq!(offsets, (1..=50).collect::<Vec<_>>());
+}
+
+async fn a_batch_is_all_or_nothing(bench: Bench) {
+    bench.join(ClientType::Bot).await;
+    let good = || event(Delivery::All, ClientType::Bot.into(), None);
+    let bad = event(Delivery::Any, ClientType::Website.into(), None);
+    let refused = bench.publish(vec![good(), bad, good()]).await;
+    assert_eq!(refused, Err(PublishError::NoReceiver { index: 1 }));
+    assert!(bench.log.take().is_empty());
+    assert_eq!(bench.publish(vec![good(), good()]).await, Ok(vec![1, 2]));
+}
+
+async fn a_joining_session_receives_what_comes_after_it(bench: Bench) {
+    let early = bench.join(ClientType::Bot).await;
+    bench
+        .publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
+        .await
+        .unwrap();
+    let late = bench.join(ClientType::Bot).await;
+    let entry = bench.log.take().remove(0);
+    assert!(entry.admits(early.id, ClientType::Bot, early.since));
+    assert!(!entry.admits(late.id, ClientType::Bot, late.since));
+}
+
+async fn any_goes_round_and_never_to_the_author(bench: Bench) {
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(bench.join(ClientType::Bot).await.id);
+    }
+    let author = Some(sessions[0]);
+    for _ in 0..30 {
+        bench
+            .publish(vec![event(Delivery::Any, ClientType::Bot.into(), author)])
+            .await
+            .unwrap();
+    }
+    let chosen: Vec<_> = bench.log.take().into_iter().map(|entry| chosen(&entry)).collect();
+    assert!(!chosen.contains(&sessions[0]));
+    for session in &sessions[1..] {
+        let turns = chosen.iter().filter(|chosen| *chosen == session).count();
+        assert!((10..=20).contains(&turns), "{turns} of 30");
+    }
+}
+
+fn chosen(entry: &Entry) -> SessionId {
+    match entry.audience {
+        Audience::One { session, .. } => session,
+        _ => panic!("{entry:?} is not for one session"),
+    }
+}
+
+async fn a_guild_event_goes_to_its_reporters(bench: Bench) {
+    let [first, second, third] = [
+        bench.join(ClientType::Bot).await,
+        bench.join(ClientType::Bot).await,
+        bench.join(ClientType::Bot).await,
+    ];
+    bench.report(first.id, ids(&[1, 2]), 0);
+    bench.report(second.id, ids(&[2, 3]), 0);
+    bench.report(third.id, ReportedGuilds::Count(5), 0);
+    let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
+    bench.publish(vec![about(2), about(3)]).await.unwrap();
+    let entries: Vec<_> = bench
+        .log
+        .take()
+        .into_iter()
+        .filter(|entry| &*entry.name == "event")
+        .map(|entry| entry.audience)
+        .collect();
+    assert_eq!(
+        entries[0],
+        Audience::Sessions([first.id, second.id].into_iter().collect())
+    );
+    assert_eq!(entries[1], Audience::Sessions([second.id].into_iter().collect()));
+    assert_eq!(
+        bench.publish(vec![about(9)]).await,
+        Err(PublishError::NoReceiver { index: 0 })
+    );
+}
+
+async fn who_left_is_addressed_no_more(bench: Bench) {
+    let only = bench.join(ClientType::Bot).await;
+    bench.report(only.id, ids(&[1]), 0);
+    bench.leave(only.id);
+    for delivery in [Delivery::Any, Delivery::Guild(GuildId::from_raw(1))] {
+        let refused = bench.publish(vec![event(delivery, ClientType::Bot.into(), None)]).await;
+        assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
+    }
+}
+
+async fn an_event_for_one_that_left_is_given_to_another(bench: Bench) {
+    let [first, second] = [bench.join(ClientType::Bot).await, bench.join(ClientType::Bot).await];
+    bench
+        .publish(vec![event(Delivery::Any, ClientType::Bot.into(), None)])
+        .await
+        .unwrap();
+    let entry = bench.log.take().remove(0);
+    let (gone, left) = if chosen(&entry) == first.id {
+        (first.id, second.id)
+    } else {
+        (second.id, first.id)
+    };
+    bench.leave(gone);
+    bench.backplane.redirect(&entry);
+    let again = bench.log.take().remove(0);
+    assert_eq!((chosen(&again), &again.d, again.position.offset), (left, &entry.d, 2));
+    bench.leave(left);
+    bench.backplane.redirect(&again);
+    assert!(bench.log.take().is_empty());
+    assert_eq!(bench.log.lost.lock().unwrap().len(), 1);
+}
+
+async fn an_event_that_nobody_hears_is_accepted_and_noted(bench: Bench) {
+    assert_eq!(
+        bench
+            .publish(vec![event(Delivery::All, ClientType::Website.into(), None)])
+            .await,
+        Ok(vec![1])
+    );
+    assert_eq!(bench.log.lost.lock().unwrap().len(), 1);
+}
+
+async fn counts_are_sums_with_each_guild_once(bench: Bench) {
+    let [first, second, third] = [
+        bench.join(ClientType::Bot).await,
+        bench.join(ClientType::Bot).await,
+        bench.join(ClientType::Bot).await,
+    ];
+    bench.report(first.id, ids(&[1, 2]), 10);
+    bench.report(second.id, ids(&[2, 3]), 20);
+    bench.report(third.id, ReportedGuilds::Count(100), 30);
+    bench.an_interval().await;
+    assert_eq!(bench.log.counts().pop(), Some(counts(103, 60, 3)));
+    bench.report(first.id, ReportedGuilds::Count(0), 0);
+    bench.leave(third.id);
+    bench.an_interval().await;
+    assert_eq!(bench.log.counts().pop(), Some(counts(2, 20, 2)));
+    assert_eq!(bench.join(ClientType::Bot).await.counts.d(), counts(2, 20, 2));
+}
+
+async fn counts_are_told_once_an_interval_and_only_when_they_change(bench: Bench) {
+    let bot = bench.join(ClientType::Bot).await;
+    for members in 0..100 {
+        bench.report(bot.id, ReportedGuilds::Count(1), members);
+        tokio::time::sleep(COUNT_INTERVAL / 50).await;
+    }
+    bench.an_interval().await;
+    let told = bench.log.counts();
+    // A hundred changes in two intervals: at once, after one, after two, and the last one.
+    assert!((3..=4).contains(&told.len()), "{told:?}");
+    assert_eq!(told.last(), Some(&counts(1, 99, 1)));
+    bench.report(bot.id, ReportedGuilds::Count(2), 99);
+    bench.report(bot.id, ReportedGuilds::Count(1), 99);
+    bench.an_interval().await;
+    assert_eq!(bench.log.counts(), Vec::<String>::new());
+}
+
+async fn a_full_node_refuses_instead_of_dropping(bench: Bench) {
+    bench.join(ClientType::Bot).await;
+    *bench.log.full.lock().unwrap() = true;
+    let one = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
+    assert_eq!(bench.publish(one()).await, Err(PublishError::Overloaded));
+    *bench.log.full.lock().unwrap() = false;
+    assert_eq!(bench.publish(one()).await, Ok(vec![1]));
+}
+
+async fn ids_are_never_given_twice(bench: Bench) {
+    let mut seen = std::collections::HashSet::new();
+    for round in 0..10_000 {
+        let joined = bench.join(ClientType::Bot).await;
+        assert!(seen.insert(joined.id), "{} came twice", joined.id);
+        if round % 3 == 0 {
+            bench.leave(joined.id);
+        }
+    }
+}
+
+async fn applications_do_not_see_each_other(bench: Bench) {
+    let here = bench.join(ClientType::Bot).await;
+    let joining = Joining {
+        application: "other".into(),
+        kind: ClientType::Bot,
+    };
+    let there = bench.backplane.join(joining).await.unwrap();
+    assert_ne!(here.id, there.id);
+    let one = vec![event(Delivery::Any, ClientType::Bot.into(), None)];
+    bench.backplane.publish("other".into(), one).await.unwrap();
+    let entry = bench.log.take().remove(0);
+    assert_eq!(
+        (&*entry.application, entry.position.offset, chosen(&entry)),
+        ("other", 1, there.id)
+    );
+    bench.report(here.id, ids(&[1]), 1);
+    let counts_there = bench
+        .backplane
+        .join(Joining {
+            application: "other".into(),
+            kind: ClientType::Bot,
+        })
+        .await;
+    assert_eq!(counts_there.unwrap().counts, GuildCount::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generator_that_repeats_itself_is_told_that_the_id_is_taken() {
+    let bench = memory(IdSource::Fixed(SessionId::from_raw(7)));
+    let first = bench.join(ClientType::Bot).await;
+    let joining = || Joining {
+        application: APPLICATION.into(),
+        kind: ClientType::Bot,
+    };
+    assert_eq!(bench.backplane.join(joining()).await.unwrap_err(), JoinError::IdTaken);
+    bench.leave(first.id);
+    assert_eq!(bench.backplane.join(joining()).await.unwrap().id, first.id);
+}

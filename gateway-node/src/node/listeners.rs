@@ -1,0 +1,59 @@
+//! The node's listening sockets.
+
+use std::net::{SocketAddr, TcpListener};
+
+use actix_server::Server;
+
+use super::{NodeError, worker::Floor};
+use crate::{
+    config::Settings,
+    transport::{Certificate, ListenError, listen},
+};
+
+/// Every socket that connections are accepted from.
+pub(super) struct Listeners {
+    pub(super) public: TcpListener,
+    pub(super) admin: Option<TcpListener>,
+    pub(super) echo: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds all of them, so that an address in use is known before anything runs.
+    pub(super) fn bind(settings: &Settings) -> Result<Self, ListenError> {
+        let bind = |address: SocketAddr| listen(address, settings.server.backlog);
+        Ok(Self {
+            public: bind(settings.server.bind)?,
+            admin: settings.admin.bind.map(bind).transpose()?,
+            echo: settings.test.echo_bind.map(bind).transpose()?,
+        })
+    }
+
+    /// Starts the workers, each with every listener.
+    pub(super) fn serve(
+        self,
+        floor: &Floor,
+        workers: usize,
+        connections: usize,
+        certificate: Option<&Certificate>,
+    ) -> Result<Server, NodeError> {
+        let mut server = Server::build()
+            .workers(workers)
+            .disable_signals()
+            // The gate answers who is one too many; the server itself would leave them waiting unanswered.
+            .max_concurrent_connections(connections.saturating_add(1024));
+        let public = floor.clone();
+        server = match certificate.map(Certificate::server_config).transpose()? {
+            Some(tls) => server.listen("public", self.public, move || public.public_tls(tls.clone()))?,
+            None => server.listen("public", self.public, move || public.public())?,
+        };
+        if let Some(listener) = self.admin {
+            let admin = floor.clone();
+            server = server.listen("admin", listener, move || admin.admin())?;
+        }
+        if let Some(listener) = self.echo {
+            let echo = floor.clone();
+            server = server.listen("echo", listener, move || echo.echo())?;
+        }
+        Ok(server.run())
+    }
+}

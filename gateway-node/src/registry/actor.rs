@@ -1,0 +1,123 @@
+//! The actor of a shard: delivers what the feed has, and hears orders for all its sessions.
+
+use std::time::{Duration, SystemTime};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Farewell, Order, Shard,
+    order::{Kick, ShardOrder},
+};
+
+/// How often a shard looks whether keys have expired. A session has to hear of it within a second.
+const KEY_CHECK: Duration = Duration::from_millis(400);
+
+/// One a worker; it lives as long as its worker.
+pub(super) struct ShardActor {
+    shard: Shard,
+    /// When and at which revision of the keyring keys were last looked at.
+    checked: SystemTime,
+    revision: u64,
+}
+
+impl ShardActor {
+    /// The actor of a shard that has just been made.
+    pub(super) fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            checked: SystemTime::now(),
+            revision: 0,
+        }
+    }
+}
+
+impl Actor for ShardActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let shard = self.shard.clone();
+        let loop_guard = Vital;
+        let delivering = async move {
+            let _loop_guard = loop_guard;
+            loop {
+                let inner = &shard.inner;
+                let (batch, end) =
+                    std::future::poll_fn(|cx| inner.registry.inner.feed.poll_read(inner.index, cx)).await;
+                shard.deliver(&batch).await;
+                shard.forget_departed(end);
+            }
+        };
+        context.spawn(delivering.into_actor(self));
+        context.run_interval(KEY_CHECK, |actor, _| {
+            let now = SystemTime::now();
+            let keyring = &actor.shard.inner.keyring;
+            let revision = keyring.revision();
+            if revision != actor.revision || keyring.has_expired_between(actor.checked, now) {
+                actor.shard.recheck_keys(now);
+            }
+            (actor.checked, actor.revision) = (now, revision);
+        });
+    }
+}
+
+impl Handler<ShardOrder> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, order: ShardOrder, context: &mut Self::Context) {
+        match order {
+            ShardOrder::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
+            ShardOrder::Farewell { farewell, spread } => {
+                let mut state = self.shard.inner.state.borrow_mut();
+                state.farewell = Some(farewell);
+                let start = Instant::now();
+                let mut plan: Vec<_> = state
+                    .seats
+                    .iter()
+                    .flatten()
+                    .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
+                    .collect();
+                plan.sort_by_key(|(when, _)| *when);
+                let telling = async move {
+                    for (when, orders) in plan {
+                        sleep_until(when).await;
+                        // One that is gone or has been told needs no telling.
+                        let _ = orders.try_send(Order::Leave(farewell));
+                    }
+                };
+                context.spawn(telling.into_actor(self).map(|(), _, _| ()));
+            }
+        }
+    }
+}
+
+impl Handler<Kick> for ShardActor {
+    type Result = bool;
+
+    fn handle(&mut self, Kick { application, id }: Kick, _: &mut Self::Context) -> bool {
+        let state = self.shard.inner.state.borrow();
+        let mut identified = state
+            .seats
+            .iter()
+            .flatten()
+            .filter_map(|occupant| Some((occupant, occupant.identity.as_ref()?)));
+        let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
+        // A full mailbox holds an order to leave already.
+        found.is_some_and(|(occupant, _)| {
+            let _ = occupant.orders.try_send(Order::Leave(Farewell::Kicked));
+            true
+        })
+    }
+}
+
+/// Ends the process when a shard dies: a node whose events reach nobody must not look alive.
+struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            log::error!("a registry shard has panicked; the node cannot go on");
+            std::process::exit(70);
+        }
+    }
+}

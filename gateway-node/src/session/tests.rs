@@ -1,0 +1,272 @@
+//! Sessions as actors under a paused clock: no socket, a real registry and a real backplane.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use actix::{Actor, AsyncContext};
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc,
+    task::LocalSet,
+    time::{Instant, advance},
+};
+
+use super::*;
+use crate::{
+    auth::{Key, Keyring},
+    cluster::{IdSource, MemoryBackplane, MemoryLimits},
+    config::{KeySettings, Secret, Settings},
+    events::Events,
+    metrics::Metrics,
+    problems::Problems,
+    registry::{Farewell, Registry, Shard},
+    transport::{Inbound, Message, Outbox},
+};
+
+const KEY: &str = "development.0123456789abcdef0123456789abcdef";
+
+/// A node without sockets.
+struct Node {
+    services: Rc<Services>,
+    rules: Arc<Rules>,
+    registry: Registry,
+    keyring: Keyring,
+    settings: Settings,
+}
+
+/// The far end of a session.
+struct Client {
+    inbox: mpsc::UnboundedSender<Inbound>,
+    outbox: Outbox,
+    seen: Vec<Value>,
+    close: Option<u16>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let settings = Settings::default();
+        let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
+        let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
+        let metrics = Arc::new(Metrics::default());
+        let registry = Registry::new(1, 1 << 20, Arc::clone(&metrics));
+        let limits = MemoryLimits {
+            count_interval: Duration::from_secs(1),
+        };
+        let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
+        let (backplane, broadcast) = MemoryBackplane::new(ids, "test".into(), limits, Arc::new(registry.clone()));
+        tokio::task::spawn_local(broadcast);
+        let backplane = Arc::new(backplane);
+        let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
+        let events = Events::new(settings.event_table().unwrap());
+        let rules = Arc::new(Rules::new(&settings, "node".into(), events));
+        let services = Rc::new(Services {
+            shard,
+            backplane,
+            keyring: keyring.clone(),
+            metrics,
+            problems: Problems::default(),
+        });
+        Self {
+            services,
+            rules,
+            registry,
+            keyring,
+            settings,
+        }
+    }
+
+    async fn connect(&self) -> Client {
+        let outbox = Outbox::new(1 << 20);
+        let (inbox, received) = mpsc::unbounded_channel();
+        let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
+        Session::create(|context: &mut actix::Context<_>| {
+            let received = futures_util::stream::unfold(received, |mut received| async move {
+                let inbound = received.recv().await?;
+                Some((inbound, received))
+            });
+            context.add_stream(received);
+            session
+        });
+        let mut client = Client {
+            inbox,
+            outbox,
+            seen: Vec::new(),
+            close: None,
+        };
+        client.settle().await;
+        assert_eq!(client.seen[0]["op"], 5);
+        client
+    }
+
+    async fn identified(&self) -> Client {
+        let mut client = self.connect().await;
+        client
+            .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
+            .await;
+        assert_eq!(client.seen[1]["t"], "bot_connect_success");
+        client
+    }
+
+    fn heartbeat_limit(&self) -> Duration {
+        Duration::from_millis(self.settings.v1.heartbeat_interval_ms + self.settings.v1.heartbeat_tolerance_ms)
+    }
+}
+
+impl Client {
+    async fn send(&mut self, payload: &Value) {
+        let message = Message::Text(payload.to_string().into());
+        self.inbox.send(Inbound::Message(message)).unwrap();
+        self.settle().await;
+    }
+
+    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    async fn settle(&mut self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        for frame in self.outbox.take_frames() {
+            match frame[0] {
+                0x81 => {
+                    let head = if frame[1] < 126 { 2 } else { 4 };
+                    self.seen.push(serde_json::from_slice(&frame[head..]).unwrap());
+                }
+                0x88 => self.close = Some(u16::from_be_bytes([frame[2], frame[3]])),
+                opcode => panic!("unexpected frame {opcode:#x}"),
+            }
+        }
+    }
+
+    async fn after(&mut self, time: Duration) {
+        advance(time).await;
+        self.settle().await;
+    }
+
+    fn assert_ended(&self, e: u64, close: u16) {
+        assert_eq!(self.seen.last().unwrap()["e"], e, "{:?}", self.seen);
+        assert_eq!(self.close, Some(close));
+    }
+}
+
+async fn on_a_node<T>(test: impl AsyncFnOnce(Node) -> T) -> T {
+    LocalSet::new().run_until(async { test(Node::new()).await }).await
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
+    on_a_node(async |node| {
+        let mut client = node.identified().await;
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
+        assert_eq!(client.close, None);
+        client.after(2 * MS).await;
+        client.assert_ended(4006, 4006);
+        assert_eq!(node.registry.census().open(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_alone_move_the_deadline() {
+    on_a_node(async |node| {
+        let mut client = node.identified().await;
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
+        client.send(&json!({"op": 10})).await;
+        assert_eq!(client.seen.last().unwrap(), &json!({"op": 11}));
+        client.after(node.heartbeat_limit().saturating_sub(MS)).await;
+        client.send(&json!({"op": 1, "t": "announce", "d": {}})).await;
+        assert_eq!(client.close, None);
+        client.after(2 * MS).await;
+        client.assert_ended(4006, 4006);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_identify_in_time_gets_4007() {
+    on_a_node(async |node| {
+        let mut client = node.connect().await;
+        client
+            .after(Duration::from_millis(node.settings.session.identify_timeout_ms - 1))
+            .await;
+        client.send(&json!({"op": 10})).await;
+        assert_eq!(client.close, None);
+        client.after(2 * MS).await;
+        client.assert_ended(4007, 4007);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_many_intervals_ends_a_session_once() {
+    on_a_node(async |node| {
+        let mut client = node.identified().await;
+        let before = client.seen.len();
+        client.after(20 * node.heartbeat_limit()).await;
+        client.assert_ended(4006, 4006);
+        assert_eq!(client.seen.len(), before + 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_reaches_identified_and_unidentified_sessions_within_the_spread() {
+    on_a_node(async |node| {
+        let mut clients = [node.identified().await, node.connect().await];
+        node.registry.farewell(Farewell::Restarting, Duration::from_secs(2));
+        for client in &mut clients {
+            client.settle().await;
+        }
+        advance(Duration::from_secs(2) + MS).await;
+        for client in &mut clients {
+            client.settle().await;
+            client.assert_ended(1000, 1012);
+        }
+        // One that opens when everybody has been told is told at once.
+        let late = node.connect().await;
+        late.assert_ended(1000, 1012);
+        assert_eq!(node.registry.census().open(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_ends_its_sessions_within_a_second() {
+    on_a_node(async |node| {
+        let mut client = node.identified().await;
+        let mut stranger = node.connect().await;
+        node.keyring.replace(Vec::new());
+        client.after(Duration::from_secs(1)).await;
+        client.assert_ended(4001, 4001);
+        stranger.settle().await;
+        assert_eq!(stranger.close, None);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
+    on_a_node(async |node| {
+        let mut first = node.identified().await;
+        let mut second = node.identified().await;
+        first.send(&json!({"op": 1, "t": "announce", "d": {"n": 1}})).await;
+        let mut third = node.identified().await;
+        second.settle().await;
+        assert_eq!(
+            second.seen.last().unwrap(),
+            &json!({"op": 0, "t": "announce", "d": {"n": 1}})
+        );
+        third.settle().await;
+        for client in [&first, &third] {
+            assert!(
+                client.seen.iter().all(|payload| payload["t"] != "announce"),
+                "{:?}",
+                client.seen
+            );
+        }
+        assert_eq!(node.registry.census().headcount().bot, 3);
+        assert_eq!(node.services.metrics.encoded_text.get(), 1);
+    })
+    .await;
+}
