@@ -213,7 +213,7 @@ impl Client {
     /// The next payload.
     pub async fn next(&mut self) -> Value {
         match self.next_text().await {
-            Ok(text) => parse(&text),
+            Ok(text) => well_formed(&text),
             Err(code) => panic!("closed with {code:?}, a payload was expected"),
         }
     }
@@ -278,6 +278,14 @@ impl Client {
     }
 }
 
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+/// The payload in this text, which has an opcode and no field that the protocol does not have or that is `null`.
+fn well_formed(text: &str) -> Value {
+    let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let fields = payload.as_object().unwrap_or_else(|| panic!("no object: {text}"));
+    assert!(payload["op"].is_i64(), "no opcode: {text}");
+    for (name, value) in fields {
+        assert!(["op", "d", "e", "t", "m"].contains(&name.as_str()), "{name} in {text}");
+        assert!(!value.is_null(), "{name} in {text}");
+    }
+    payload
 }

@@ -105,7 +105,6 @@ impl Node {
     /// # Errors
     /// When the configuration, an address or the system does not allow it.
     pub fn start(settings: Settings, development: Option<KeySettings>, origin: Origin) -> Result<Self, NodeError> {
-        descriptors::raise(settings.limits.connections);
         let [a, b, c, ..] = origin.random;
         let name: Arc<str> = settings.node.name_or([a, b, c]).into();
         let events = Events::new(settings.event_table()?);
@@ -157,6 +156,8 @@ impl Node {
         };
         let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
+        // Logs, so after everything whose failure is to be the only line on stderr.
+        descriptors::raise(settings.limits.connections);
         let banner = Banner {
             address: listeners.public.local_addr()?,
             echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,

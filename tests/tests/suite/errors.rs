@@ -317,6 +317,29 @@ async fn too_many_payloads_are_1000_and_close_1008() {
 }
 
 #[tokio::test]
+async fn a_minute_has_room_for_1200_payloads_by_default() {
+    let node = Setup::new().start().await;
+    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let burst = vec![json!({ "op": 10 }); 100];
+    let mut answers = 0;
+    let error = 'closed: loop {
+        client.send_at_once(&burst).await;
+        for _ in &burst {
+            let payload = client.next().await;
+            if payload["op"] == -1 {
+                break 'closed payload;
+            }
+            answers += 1;
+        }
+        assert!(answers < 10_000, "there is no limit");
+    };
+    assert_eq!(error["e"], 1000);
+    assert_eq!(client.closed().await, 1008);
+    // Allowance comes back while the burst is under way.
+    assert!((1200..1500).contains(&answers), "{answers} answers");
+}
+
+#[tokio::test]
 async fn a_message_too_big_is_1000_and_close_1009() {
     let node = full_setup().set("limits.message_bytes", 2048).start().await;
     let exact = format!("{{\"op\":10,\"x\":\"{}\"}}", "x".repeat(2048 - 16));

@@ -287,6 +287,19 @@ async fn an_array_is_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn the_sender_over_http_has_the_types_of_its_key() {
+    let node = full_setup().start().await;
+    let mut website = Client::session(&node, "website", &key("website")).await;
+    publish(
+        &node,
+        &key("root"),
+        &json!({ "t": "site_only", "d": { "as": "website" } }),
+    )
+    .await;
+    assert_eq!(website.event("site_only").await, json!({ "as": "website" }));
+}
+
+#[tokio::test]
 async fn an_event_over_http_comes_back_to_a_service_that_is_connected() {
     let node = full_setup().start().await;
     let mut service = Client::session(&node, "service", &key("service")).await;

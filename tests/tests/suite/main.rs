@@ -9,6 +9,11 @@
     reason = "a panic is how a test fails"
 )]
 
+mod abuse;
+mod clients;
+mod config;
+mod deploy;
+mod drain;
 mod errors;
 mod events;
 mod faults;
@@ -17,4 +22,7 @@ mod hello_and_heartbeat;
 mod http;
 mod identify;
 mod ignored;
+mod keys;
+mod load;
 mod reports;
+mod slow_readers;
