@@ -1,1 +1,3 @@
-//! Placeholder of the first commit.
+//! Black-box suites, load tools and benchmarks of Utilbot Gateway.
+
+pub mod load;
