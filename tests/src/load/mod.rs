@@ -5,6 +5,7 @@
 //! here judges speed: a report fails on what was lost, never on what was slow.
 
 pub mod heartbeat;
+pub mod slow;
 
 mod announcement;
 mod cores;
@@ -14,4 +15,5 @@ mod gateway;
 mod http;
 mod latencies;
 mod peer;
+mod publisher;
 mod usage;
