@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod deadline;
 mod http;
+pub mod load;
 mod node;
 mod raw;
 mod setup;

@@ -24,5 +24,6 @@ mod identify;
 mod ignored;
 mod keys;
 mod load;
+mod load_tools;
 mod reports;
 mod slow_readers;

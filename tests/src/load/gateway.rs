@@ -1,0 +1,167 @@
+//! A real node as a child process.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::Deserialize;
+
+use super::{
+    cores::{Cores, pin_thread},
+    usage::Usage,
+};
+
+/// How long a node may take until it listens.
+const START: Duration = Duration::from_secs(30);
+
+/// The file that its stderr goes to.
+const LOG: &str = "log";
+
+/// A node in development mode; killed when it is dropped.
+pub(super) struct Gateway {
+    child: Child,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// The key that it made for this life.
+    pub(super) key: String,
+    /// Where it runs and keeps its log.
+    directory: tempfile::TempDir,
+}
+
+#[derive(Deserialize)]
+struct Listening {
+    address: SocketAddr,
+    development_key: String,
+}
+
+impl Gateway {
+    /// Starts `binary` with these settings (`section.key`) on a free port and one worker. With `cores`, the node and the
+    /// calling thread are tied to theirs.
+    pub(super) fn start(binary: &Path, settings: &[(&str, String)], cores: Option<Cores>) -> Result<Self> {
+        if let Some(cores) = cores {
+            // The child inherits it with all its threads; there is no moment at which it runs elsewhere.
+            pin_thread(cores.node)?;
+        }
+        let started = Self::spawn(binary, settings);
+        if let Some(cores) = cores {
+            pin_thread(cores.clients)?;
+        }
+        started
+    }
+
+    fn spawn(binary: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let fixed = [
+            ("server.bind", "127.0.0.1:0".to_owned()),
+            ("server.workers", "1".to_owned()),
+            ("log.level", "warn".to_owned()),
+        ];
+        let environment = fixed.iter().chain(settings).map(|(name, value)| {
+            let name = name.to_ascii_uppercase().replace('.', "__");
+            (format!("UTILBOT__{name}"), value)
+        });
+        let mut child = Command::new(binary)
+            .current_dir(directory.path())
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(directory.path().join(LOG))?)
+            .spawn()
+            .with_context(|| format!("starting {}", binary.display()))?;
+        let stdout = child.stdout.take().context("the node has no stdout")?;
+        let mut gateway = Self {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            key: String::new(),
+            directory,
+        };
+        let line = first_line(stdout).map_err(|error| gateway.blame(&error))?;
+        let listening: Listening =
+            serde_json::from_str(&line).map_err(|error| gateway.blame(&anyhow!("{line:?}: {error}")))?;
+        gateway.address = listening.address;
+        gateway.key = listening.development_key;
+        Ok(gateway)
+    }
+
+    /// What the node has used so far.
+    pub(super) fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id())
+    }
+
+    /// Asks the node to stop.
+    pub(super) fn terminate(&self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, Signal::SIGTERM).context("sending SIGTERM")
+    }
+
+    /// How the node ended, if it has.
+    pub(super) fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// What the node has written to its log, warnings and worse.
+    pub(super) fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.directory.path().join(LOG))?)
+    }
+
+    /// `error` with the node's log behind it.
+    fn blame(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("the node does not start: {error:#}\n{}", self.log().unwrap_or_default())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Both fail only where it has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The first line of the output. The thread that reads it goes on until the output ends, so that the node never blocks.
+fn first_line(stdout: ChildStdout) -> Result<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // Nobody listens after the first.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+        .recv_timeout(START)
+        .map_err(|_| anyhow!("no line on stdout within {START:?}"))
+}
+
+/// The node's binary: the one that was named, or the one that was built beside this executable.
+pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    let own = std::env::current_exe()?;
+    // A test's executable is one directory further down.
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("gateway-node"))
+        .find(|path| path.is_file());
+    match found {
+        Some(path) => Ok(path),
+        None => bail!(
+            "there is no gateway-node beside {}; build it with `cargo build --release -p gateway-node`, or name one with --gateway",
+            own.display()
+        ),
+    }
+}

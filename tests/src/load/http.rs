@@ -1,0 +1,88 @@
+//! One blocking HTTP connection to a node, kept open between requests.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// How long the node may take for an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// A connection that asks one thing at a time.
+pub(super) struct Http {
+    stream: TcpStream,
+    address: SocketAddr,
+    authorization: String,
+}
+
+impl Http {
+    /// Connects to `address`, with `key` for what needs one.
+    pub(super) fn connect(address: SocketAddr, key: &str) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER).context("connecting for HTTP")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        Ok(Self {
+            stream,
+            address,
+            authorization: format!("Bearer {key}"),
+        })
+    }
+
+    /// Publishes one event; anything but 202 is an error.
+    pub(super) fn publish(&mut self, event: &str) -> Result<()> {
+        let (status, body) = self.ask("POST", "/api/v1/events", event)?;
+        ensure!(status == 202, "publishing was answered {status}: {body}");
+        Ok(())
+    }
+
+    /// The node's metrics as text.
+    pub(super) fn metrics(&mut self) -> Result<String> {
+        let (status, body) = self.ask("GET", "/metrics", "")?;
+        ensure!(status == 200, "the metrics were answered {status}: {body}");
+        Ok(body)
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            self.authorization,
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).context("sending a request")?;
+        let mut answer = Vec::new();
+        let mut part = [0; 16_384];
+        loop {
+            if let Some(whole) = parse(&answer)? {
+                return Ok(whole);
+            }
+            let count = self.stream.read(&mut part).context("waiting for an answer")?;
+            ensure!(count > 0, "the node hung up in an answer to {method} {path}");
+            answer.extend_from_slice(&part[..count]);
+        }
+    }
+}
+
+/// The status and the body, if the answer is all there.
+fn parse(answer: &[u8]) -> Result<Option<(u16, String)>> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(&answer[..end])?;
+    let status = head.split(' ').nth(1).context("an answer without status")?.parse()?;
+    let length: usize = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .context("an answer without length")?
+        .1
+        .trim()
+        .parse()?;
+    let body = answer.get(end + 4..end + 4 + length);
+    Ok(body.map(|body| (status, String::from_utf8_lossy(body).into_owned())))
+}

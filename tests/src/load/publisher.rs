@@ -1,0 +1,109 @@
+//! A thread that publishes announcements at a steady pace, and one that watches the node's counters.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+
+use super::{announcement::Announcement, http::Http};
+
+/// A thread that works until it is told to stop.
+pub(super) struct Worker<T> {
+    stop: Sender<()>,
+    thread: JoinHandle<Result<T>>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn start(work: impl FnOnce(Receiver<()>) -> Result<T> + Send + 'static) -> Self {
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || work(stopped));
+        Self { stop, thread }
+    }
+
+    /// Whether it has ended by itself, which it only does when something is wrong.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Stops it and returns what it made of its work.
+    pub(super) fn stop(self) -> Result<T> {
+        drop(self.stop);
+        self.thread.join().map_err(|_| anyhow!("a thread has panicked"))?
+    }
+}
+
+/// How fast and how large.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Time between two events.
+    pub(super) gap: Duration,
+    /// Bytes of the smallest `d`.
+    pub(super) least: usize,
+    /// Bytes of the largest.
+    pub(super) most: usize,
+}
+
+impl Pace {
+    /// The size of the event with this number: all of them, well mixed, and the same in every run.
+    fn bytes(&self, number: u32) -> usize {
+        const STEP: usize = 1024;
+        let steps = (self.most - self.least) / STEP + 1;
+        self.least + (number as usize * 37) % steps * STEP
+    }
+}
+
+/// Publishes announcements from number `first` on, with times since `origin`. It returns the number after the last.
+pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -> Worker<u32> {
+    Worker::start(move |stopped| {
+        let mut due = Instant::now();
+        for number in first.. {
+            let sent_us = u64::try_from(origin.elapsed().as_micros())?;
+            http.publish(&Announcement { number, sent_us }.event(pace.bytes(number)))?;
+            due += pace.gap;
+            if !waits(&stopped, due) {
+                return Ok(number + 1);
+            }
+        }
+        Err(anyhow!("the numbers have run out"))
+    })
+}
+
+/// How many sessions the node has ended with a code, at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sighting {
+    /// When it was seen.
+    pub(super) at: Instant,
+    /// Sessions ended so far.
+    pub(super) ended: u32,
+}
+
+/// Looks every `gap` how many sessions the node has ended with `code`, and reports when that has changed.
+pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Receiver<Sighting>) {
+    let (sightings, seen) = channel();
+    let name = format!("utilbot_sessions_ended_total{{code=\"{code}\"}} ");
+    let worker = Worker::start(move |stopped| {
+        let mut known = None;
+        loop {
+            let at = Instant::now();
+            let metrics = http.metrics()?;
+            let value = metrics.lines().find_map(|line| line.strip_prefix(&*name));
+            let ended = value.map_or(Ok(0), str::parse)?;
+            if known.replace(ended) != Some(ended) && sightings.send(Sighting { at, ended }).is_err() {
+                return Ok(());
+            }
+            if !waits(&stopped, at + gap) {
+                return Ok(());
+            }
+        }
+    });
+    (worker, seen)
+}
+
+/// Waits until `due`; false when it is time to stop.
+fn waits(stopped: &Receiver<()>, due: Instant) -> bool {
+    let timeout = due.saturating_duration_since(Instant::now());
+    stopped.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout)
+}

@@ -1,0 +1,222 @@
+//! One phase of a run: events for a while, with or without slow clients, then quiet.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    super::{
+        fleet::Gait,
+        http::Http,
+        publisher::{Sighting, publish, watch},
+    },
+    IDLE, PhaseReport, Run,
+    audience::Part,
+};
+
+/// The close code of an eviction.
+const TOO_SLOW: u16 = 1013;
+/// How often the node is asked how many it has evicted: more often than `limits.evict_linger_ms` passes.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often drip readers read, and how much.
+const DRIP: Duration = Duration::from_millis(500);
+const DRIP_BYTES: usize = 65_536;
+/// How long clients may take to identify, to hear what was published, and to see how they ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What goes on in a phase.
+pub(super) struct Phase<'r, 'a> {
+    run: &'r mut Run<'a>,
+    began: Instant,
+    drip_due: Instant,
+    peak_kib: u32,
+    /// When the first and the last slow client were evicted, and how many are.
+    first: Option<Duration>,
+    last: Option<Duration>,
+    evicted: u32,
+    /// Evictions before this phase.
+    before: u32,
+}
+
+impl Run<'_> {
+    /// Connects those that read everything.
+    pub(super) fn admit_healthy(&mut self) -> Result<()> {
+        self.admit(Part::Healthy, self.options.healthy)?;
+        self.until_settled()
+    }
+
+    fn admit(&mut self, part: Part, count: u32) -> Result<()> {
+        let gait = match part {
+            Part::Healthy => Gait::Eager,
+            Part::Stopped | Part::Resuming | Part::Drip => Gait::OnDemand,
+        };
+        for _ in 0..count {
+            self.fleet.open(gait, None)?;
+            self.audience.admit(part, self.next);
+        }
+        Ok(())
+    }
+
+    fn until_settled(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.audience.is_settled() {
+            ensure!(
+                Instant::now() < deadline,
+                "not every client has identified within {PATIENCE:?}"
+            );
+            self.turn(IDLE)?;
+        }
+        Ok(())
+    }
+
+    fn http(&self) -> Result<Http> {
+        Http::connect(self.gateway.address, &self.gateway.key)
+    }
+}
+
+impl<'r, 'a> Phase<'r, 'a> {
+    /// Runs a phase from its first event until the memory has been read and all slow clients are gone.
+    pub(super) fn run(run: &'r mut Run<'a>, name: &str, stopped: u32, drip: u32) -> Result<PhaseReport> {
+        let from = run.audience.count();
+        let resuming = run.options.resuming.min(stopped);
+        run.admit(Part::Resuming, resuming)?;
+        run.admit(Part::Stopped, stopped - resuming)?;
+        run.admit(Part::Drip, drip)?;
+        run.until_settled()?;
+        let cpu = run.gateway.usage()?;
+        let first = run.next;
+        let mut phase = Self {
+            began: Instant::now(),
+            drip_due: Instant::now(),
+            peak_kib: 0,
+            first: None,
+            last: None,
+            evicted: 0,
+            before: 0,
+            run,
+        };
+        phase.publish(stopped, drip)?;
+        phase.settle()?;
+        let usage = phase.run.gateway.usage()?;
+        phase.see_off()?;
+        let Self {
+            run,
+            peak_kib,
+            first: first_evicted,
+            last: last_evicted,
+            evicted,
+            ..
+        } = phase;
+        let (latency, faults) = run.audience.take();
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        Ok(PhaseReport {
+            name: name.to_owned(),
+            events: run.next - first,
+            slow: stopped + drip,
+            resuming,
+            evicted,
+            first_evicted_s: seconds(first_evicted),
+            last_evicted_s: seconds(last_evicted),
+            peak_kib: peak_kib.max(usage.resident_kib),
+            after_kib: usage.resident_kib,
+            cpu_ms: usage.cpu_us_since(&cpu) / 1000.0,
+            latency,
+            missed: faults.missed,
+            repeated: faults.repeated,
+            lost: faults.lost,
+            endings: run.audience.endings(from..run.audience.count()),
+        })
+    }
+
+    /// Publishes until every slow client is evicted, and at least for the time that was asked for.
+    fn publish(&mut self, stopped: u32, drip: u32) -> Result<()> {
+        let options = self.run.options;
+        let least = self.began + Duration::from_secs(options.seconds.into());
+        let most = self.began + Duration::from_secs(options.deadline_seconds.max(options.seconds).into());
+        let (watcher, sightings) = watch(self.run.http()?, TOO_SLOW, LOOK);
+        let baseline = sightings.recv_timeout(PATIENCE)?;
+        self.before = baseline.ended;
+        let publisher = publish(self.run.http()?, self.run.next, options.pace(), self.run.origin);
+        while Instant::now() < least || (self.evicted < stopped + drip && Instant::now() < most) {
+            self.turn()?;
+            for sighting in sightings.try_iter() {
+                self.see(sighting);
+            }
+            if stopped > 0 && self.evicted >= stopped {
+                self.resume()?;
+            }
+            if publisher.has_ended() || watcher.has_ended() {
+                break;
+            }
+        }
+        self.run.next = publisher.stop()?;
+        watcher.stop()
+    }
+
+    /// Waits until healthy clients have heard everything, and then for as long as was asked for.
+    fn settle(&mut self) -> Result<()> {
+        let next = self.run.next;
+        let quiet = Instant::now() + Duration::from_secs(self.run.options.settle_seconds.into());
+        let patience = Instant::now() + PATIENCE;
+        while !self.run.audience.has_heard(next) && Instant::now() < patience {
+            self.turn()?;
+        }
+        self.run.audience.settle(next);
+        while Instant::now() < quiet {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Lets everybody who is slow read to the end.
+    fn see_off(&mut self) -> Result<()> {
+        let run = &mut *self.run;
+        let deadline = Instant::now() + PATIENCE;
+        for part in [Part::Resuming, Part::Stopped, Part::Drip] {
+            for number in run.audience.still(part) {
+                run.fleet
+                    .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
+            }
+            while !run.audience.still(part).is_empty() && Instant::now() < deadline {
+                run.turn(IDLE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A stretch of waiting, in which drip readers read when it is time.
+    fn turn(&mut self) -> Result<()> {
+        self.run.turn(IDLE)?;
+        let now = Instant::now();
+        if now >= self.drip_due {
+            self.drip_due = now + DRIP;
+            let run = &mut *self.run;
+            for number in run.audience.still(Part::Drip) {
+                run.fleet.read(number, DRIP_BYTES, &mut |number, heard| {
+                    run.audience.hear(number, heard);
+                })?;
+            }
+            self.peak_kib = self.peak_kib.max(run.gateway.usage()?.resident_kib);
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        let since = sighting.at.saturating_duration_since(self.began);
+        self.evicted = sighting.ended - self.before;
+        if self.evicted > 0 {
+            self.first.get_or_insert(since);
+            self.last = Some(since);
+        }
+    }
+
+    /// Those that were evicted without knowing it read again.
+    fn resume(&mut self) -> Result<()> {
+        let run = &mut *self.run;
+        for number in run.audience.still(Part::Resuming) {
+            run.fleet
+                .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
+        }
+        Ok(())
+    }
+}
