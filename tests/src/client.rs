@@ -1,15 +1,24 @@
 //! A client of protocol version 1 that shares no code with the node: tokio-tungstenite for the frames, flate2 for zlib.
 
 use std::{
+    fmt::Debug,
     io::{Read, Write},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
 use flate2::{Compression, bufread::ZlibDecoder, write::ZlibEncoder};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, Message},
@@ -60,10 +69,15 @@ pub fn inflate(packet: &[u8]) -> String {
     text
 }
 
+/// What a WebSocket runs over.
+trait Wire: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Wire for T {}
+
 /// One connection. Every wait has a deadline.
 #[derive(Debug)]
 pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     encoding: Encoding,
     wait: Duration,
 }
@@ -75,11 +89,34 @@ impl Client {
     /// What the node answered instead.
     pub async fn open(address: SocketAddr, target: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
         let url = format!("ws://{address}{target}");
-        let handshake = async {
-            let stream = TcpStream::connect(address).await?;
-            client_async(url, stream).await
-        };
-        let (socket, _) = within("the handshake", handshake).await?;
+        let stream = within("connecting", TcpStream::connect(address)).await?;
+        Self::over(Box::new(stream), &url, encoding).await
+    }
+
+    /// Opens the WebSocket over TLS, where the node has to be `localhost` by one of these certificates.
+    ///
+    /// # Errors
+    /// What the node answered instead, or why it is not trusted.
+    pub async fn open_tls(
+        address: SocketAddr,
+        trusted: RootCertStore,
+        encoding: Encoding,
+    ) -> Result<Self, tungstenite::Error> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has what TLS needs")
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let stream = within("connecting", TcpStream::connect(address)).await?;
+        let secured = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let stream = within("the handshake of TLS", secured).await?;
+        let url = format!("wss://localhost/?{}", encoding.query());
+        Self::over(Box::new(stream), &url, encoding).await
+    }
+
+    async fn over(stream: Box<dyn Wire>, url: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+        let (socket, _) = within("the handshake", client_async(url, stream)).await?;
         Ok(Self {
             socket,
             encoding,

@@ -34,10 +34,12 @@ impl Reload {
         };
         match reload() {
             Ok((keys, events)) => {
-                log::info!(keys = keys.len(), events = events.len(); "configuration read again");
+                let (key_count, event_count) = (keys.len(), events.len());
                 self.keyring.replace(keys);
                 self.events.replace(events);
                 self.registry.recheck_keys();
+                // Last, so that who reads it can rely on it.
+                log::info!(keys = key_count, events = event_count; "configuration read again");
             }
             Err(error) => log::error!(cause:% = error; "the configuration is wrong and was not taken over"),
         }

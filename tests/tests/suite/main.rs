@@ -27,3 +27,4 @@ mod load;
 mod load_tools;
 mod reports;
 mod slow_readers;
+mod tls;
