@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -14,6 +15,7 @@ use actix_http::{
     h1::{Codec, SendResponse},
     header::{self, HeaderName, HeaderValue},
 };
+use bytes::Bytes;
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
 
@@ -119,25 +121,21 @@ impl Closed {
 ///
 /// # Errors
 /// Never; the type is what the server asks for.
-pub async fn serve<T: Socket>(request: Request, framed: Framed<T, Codec>, gate: Gate) -> Result<(), Infallible> {
+pub async fn serve<T: Socket + 'static>(
+    request: Request,
+    framed: Framed<T, Codec>,
+    gate: Gate,
+) -> Result<(), Infallible> {
     let peer = request
         .peer_addr()
         .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     let address = client_address(request.head(), peer, &gate.trusted_proxies);
     match gate.judge(request.head(), address) {
         Ok((accept, permit)) => {
-            let parts = framed.into_parts();
-            let mut unsent = parts.write_buf;
-            unsent.extend_from_slice(&switching_protocols(&accept));
-            let (unread, unsent, limits) = (parts.read_buf, unsent.freeze(), gate.limits);
-            match gate.purpose {
-                Purpose::Echo => Connection::new(parts.io, &unread, unsent, limits, Echo::new).await,
-                Purpose::Gateway { services, v1 } => {
-                    let protocol = v1_of(request.head(), v1);
-                    let session = |outbox| Session::new(protocol, outbox, address, services);
-                    Connection::new(parts.io, &unread, unsent, limits, session).await;
-                }
-            }
+            // Boxed, so that a connection at rest has room for itself alone: not for the request that it came from, and
+            // not in each of the futures that the server wraps around this one.
+            let connection = gate.open(request, framed, &accept, address);
+            connection.await;
             drop(permit);
         }
         Err(closed) => {
@@ -151,6 +149,30 @@ pub async fn serve<T: Socket>(request: Request, framed: Framed<T, Codec>, gate: 
 }
 
 impl Gate {
+    /// The connection behind an accepted request. The server's buffers, 8 KiB to read into alone, end here.
+    fn open<T: Socket + 'static>(
+        self,
+        request: Request,
+        framed: Framed<T, Codec>,
+        accept: &[u8; 28],
+        address: IpAddr,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let parts = framed.into_parts();
+        let mut unsent = parts.write_buf;
+        unsent.extend_from_slice(&switching_protocols(accept));
+        // A copy of its own size: the server's buffer would stay as large as it is.
+        let unsent = Bytes::copy_from_slice(&unsent);
+        let (io, unread) = (parts.io, parts.read_buf);
+        match self.purpose {
+            Purpose::Echo => Box::pin(Connection::new(io, &unread, unsent, self.limits, Echo::new)),
+            Purpose::Gateway { services, v1 } => {
+                let protocol = v1_of(request.head(), v1);
+                let session = |outbox| Session::new(protocol, outbox, address, services);
+                Box::pin(Connection::new(io, &unread, unsent, self.limits, session))
+            }
+        }
+    }
+
     fn judge(&self, head: &RequestHead, address: IpAddr) -> Result<([u8; 28], Permit), Closed> {
         let counted = (!is_proxy(address, &self.trusted_proxies)).then_some(address);
         if self.drain.refuses() {
