@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -117,7 +116,7 @@ impl Closed {
     }
 }
 
-/// Turns an upgrade request into a connection and drives it to its end, or answers why not.
+/// Turns an upgrade request into a connection that goes on by itself, or answers why not.
 ///
 /// # Errors
 /// Never; the type is what the server asks for.
@@ -132,11 +131,7 @@ pub async fn serve<T: Socket + 'static>(
     let address = client_address(request.head(), peer, &gate.trusted_proxies);
     match gate.judge(request.head(), address) {
         Ok((accept, permit)) => {
-            // Boxed, so that a connection at rest has room for itself alone: not for the request that it came from, and
-            // not in each of the futures that the server wraps around this one.
-            let connection = gate.open(request, framed, &accept, address);
-            connection.await;
-            drop(permit);
+            gate.open(request.head(), framed, &accept, address, permit);
         }
         Err(closed) => {
             gate.metrics.upgrade_refused(closed.word());
@@ -149,14 +144,16 @@ pub async fn serve<T: Socket + 'static>(
 }
 
 impl Gate {
-    /// The connection behind an accepted request. The server's buffers, 8 KiB to read into alone, end here.
+    /// Starts the connection behind an accepted request, as a task of its own: at rest it has room for itself alone. The
+    /// server's buffers, the request, and the futures that the server wraps around this one end here.
     fn open<T: Socket + 'static>(
         self,
-        request: Request,
+        head: &RequestHead,
         framed: Framed<T, Codec>,
         accept: &[u8; 28],
         address: IpAddr,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        permit: Permit,
+    ) {
         let parts = framed.into_parts();
         let mut unsent = parts.write_buf;
         unsent.extend_from_slice(&switching_protocols(accept));
@@ -164,11 +161,11 @@ impl Gate {
         let unsent = Bytes::copy_from_slice(&unsent);
         let (io, unread) = (parts.io, parts.read_buf);
         match self.purpose {
-            Purpose::Echo => Box::pin(Connection::new(io, &unread, unsent, self.limits, Echo::new)),
+            Purpose::Echo => spawn(Connection::new(io, &unread, unsent, self.limits, Echo::new), permit),
             Purpose::Gateway { services, v1 } => {
-                let protocol = v1_of(request.head(), v1);
+                let protocol = v1_of(head, v1);
                 let session = |outbox| Session::new(protocol, outbox, address, services);
-                Box::pin(Connection::new(io, &unread, unsent, self.limits, session))
+                spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
             }
         }
     }
@@ -197,6 +194,14 @@ impl Gate {
                     .any(|allowed| allowed.as_bytes() == origin.as_bytes())
             })
     }
+}
+
+/// Drives a connection to its end and gives its place back then.
+fn spawn(connection: impl Future<Output = ()> + 'static, permit: Permit) {
+    actix_rt::spawn(async move {
+        connection.await;
+        drop(permit);
+    });
 }
 
 /// The state machine that the URL asks for. A parameter that is there twice counts with its first value.
