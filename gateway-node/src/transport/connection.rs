@@ -329,3 +329,7 @@ where
     A: Actor<Context = Context<A>>,
 {
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -78,7 +78,9 @@ impl Outbox {
 
     /// Puts bytes before everything else, whatever the limit says: what the handshake has left to send.
     pub(super) fn begin_with(&self, bytes: Bytes, now: Instant) {
-        self.0.borrow_mut().append(bytes, now);
+        if !bytes.is_empty() {
+            self.0.borrow_mut().append(bytes, now);
+        }
     }
 
     /// Appends a frame; `now` is when it began to wait.

@@ -1,0 +1,246 @@
+//! The driver under a paused clock, over a pipe that holds as little as a test wants.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use actix::ActorContext;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
+    task::{JoinHandle, LocalSet, yield_now},
+    time::advance,
+};
+
+use super::*;
+use crate::transport::{Message, text_frame};
+
+const LIMITS: Limits = Limits {
+    message_bytes: 1024,
+    outbox_bytes: 4096,
+    outbox_age: Duration::from_secs(10),
+    linger: Duration::from_secs(2),
+};
+
+/// One end of a pipe that remembers whether it was aborted.
+struct Wire {
+    stream: DuplexStream,
+    aborted: Rc<Cell<bool>>,
+}
+
+impl Socket for Wire {
+    fn abort(&self) {
+        self.aborted.set(true);
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Sends what it is told to, and notes what it hears and that it ends.
+struct Session {
+    outbox: Outbox,
+    heard: Rc<Cell<usize>>,
+    ended: Rc<Cell<bool>>,
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.ended.set(true);
+    }
+}
+
+impl StreamHandler<Inbound> for Session {
+    fn handle(&mut self, inbound: Inbound, context: &mut Self::Context) {
+        let now = Instant::now();
+        match inbound {
+            Inbound::Message(Message::Text(text)) if &*text == "panic" => panic!("as the client wished"),
+            Inbound::Message(Message::Text(text)) => {
+                self.heard.update(|heard| heard + 1);
+                let bytes: usize = text.parse().unwrap();
+                self.outbox.push(text_frame(&vec![b'x'; bytes]), now);
+            }
+            Inbound::Message(Message::Binary(_)) => {}
+            Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
+            Inbound::TooSlow => self.outbox.close(Some(text_frame(b"bye")), Close::TOO_SLOW, now),
+            Inbound::Gone(_) => context.stop(),
+        }
+    }
+}
+
+struct Peer {
+    stream: DuplexStream,
+    driver: JoinHandle<()>,
+    aborted: Rc<Cell<bool>>,
+    heard: Rc<Cell<usize>>,
+    ended: Rc<Cell<bool>>,
+}
+
+impl Peer {
+    /// A connection over a pipe that holds `bytes` each way.
+    async fn connect(bytes: usize) -> Self {
+        let (stream, far) = duplex(bytes);
+        let (aborted, ended, heard) = (Rc::default(), Rc::default(), Rc::default());
+        let wire = Wire {
+            stream: far,
+            aborted: Rc::clone(&aborted),
+        };
+        let (session_heard, session_ended) = (Rc::clone(&heard), Rc::clone(&ended));
+        let make = |outbox| Session {
+            outbox,
+            heard: session_heard,
+            ended: session_ended,
+        };
+        let connection = Connection::new(wire, &[], Bytes::new(), LIMITS, make);
+        let driver = tokio::task::spawn_local(connection);
+        settle().await;
+        Self {
+            stream,
+            driver,
+            aborted,
+            heard,
+            ended,
+        }
+    }
+
+    /// Sends a masked text frame.
+    async fn say(&mut self, text: &str) {
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        self.stream.write_all(&frame).await.unwrap();
+        settle().await;
+    }
+
+    /// Everything until the connection's FIN.
+    async fn read_to_end(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.stream.read_to_end(&mut all).await.unwrap();
+        all
+    }
+}
+
+/// Lets every task run until none has anything to do at this time.
+async fn settle() {
+    for _ in 0..20 {
+        yield_now().await;
+    }
+}
+
+async fn locally(test: impl AsyncFnOnce()) {
+    LocalSet::new().run_until(async { test().await }).await;
+}
+
+fn close_frame_of(close: Close) -> Vec<u8> {
+    crate::transport::frame::catalogued_close(close).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_panics_closes_its_own_connection_with_1011() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        peer.say("panic").await;
+        assert_eq!(peer.read_to_end().await, close_frame_of(Close::INTERNAL));
+        assert!(peer.ended.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
+    locally(async || {
+        let mut peer = Peer::connect(64).await;
+        peer.say("1000").await;
+        advance(LIMITS.outbox_age).await;
+        settle().await;
+        assert!(peer.ended.get(), "its session is gone");
+        assert!(!peer.driver.is_finished(), "but it may still read why");
+        advance(LIMITS.linger).await;
+        settle().await;
+        assert!(peer.driver.is_finished() && peer.aborted.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words() {
+    locally(async || {
+        let mut peer = Peer::connect(64).await;
+        peer.say("1000").await;
+        peer.say("7").await;
+        advance(LIMITS.outbox_age).await;
+        settle().await;
+        let expected = [
+            text_frame(&[b'x'; 1000]).to_vec(),
+            text_frame(b"bye").to_vec(),
+            close_frame_of(Close::TOO_SLOW),
+        ];
+        assert_eq!(peer.read_to_end().await, expected.concat());
+        drop(peer.stream);
+        settle().await;
+        assert!(peer.driver.is_finished() && !peer.aborted.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_the_budget_evicts_at_once() {
+    locally(async || {
+        let mut peer = Peer::connect(64).await;
+        for _ in 0..5 {
+            peer.say("1000").await;
+        }
+        assert!(peer.ended.get());
+        let all = peer.read_to_end().await;
+        assert!(all.ends_with(&[text_frame(b"bye").to_vec(), close_frame_of(Close::TOO_SLOW)].concat()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        peer.say("3").await;
+        let close = [0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa0];
+        peer.stream.write_all(&close).await.unwrap();
+        peer.stream.write_all(&[0xff; 2000]).await.unwrap();
+        let expected = [text_frame(b"xxx").to_vec(), vec![0x88, 2, 0x0f, 0xa0]];
+        assert_eq!(peer.read_to_end().await, expected.concat());
+        settle().await;
+        assert!(!peer.driver.is_finished(), "the peer has not closed its side");
+        peer.stream.shutdown().await.unwrap();
+        settle().await;
+        assert!(peer.driver.is_finished() && !peer.aborted.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_said_before_it_hung_up_is_heard() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        let frame = [0x81, 0x81, 0, 0, 0, 0, b'5'];
+        peer.stream.write_all(&frame).await.unwrap();
+        peer.stream.shutdown().await.unwrap();
+        settle().await;
+        assert_eq!(peer.heard.get(), 1);
+        assert!(peer.ended.get() && peer.driver.is_finished());
+    })
+    .await;
+}
