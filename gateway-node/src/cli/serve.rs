@@ -12,6 +12,8 @@ use crate::{
     node::{Node, NodeError, Origin},
 };
 
+/// What the operator can put right (`EX_USAGE` of sysexits).
+const USAGE: u8 = 64;
 /// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
 /// A fault of the node or the system (`EX_SOFTWARE`).
@@ -28,8 +30,8 @@ pub fn run(settings: Settings) -> ExitCode {
     }
     match actix::System::new().block_on(serve(settings)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ NodeError::Config(_)) => fail(&error, 64),
-        Err(error @ (NodeError::Listen(_) | NodeError::Key(_))) => fail(&error, UNAVAILABLE),
+        Err(error @ (NodeError::Config(_) | NodeError::Key(_))) => fail(&error, USAGE),
+        Err(error @ NodeError::Listen(_)) => fail(&error, UNAVAILABLE),
         Err(error) => fail(&error, SOFTWARE),
     }
 }

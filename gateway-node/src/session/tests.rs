@@ -4,6 +4,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, AsyncContext};
 use serde_json::{Value, json};
+use shared::{client_type::ClientType, routing::Delivery};
 use tokio::{
     sync::mpsc,
     task::LocalSet,
@@ -13,7 +14,7 @@ use tokio::{
 use super::*;
 use crate::{
     auth::{Key, Keyring},
-    cluster::{IdSource, MemoryBackplane, MemoryLimits},
+    cluster::{IdSource, MemoryBackplane, MemoryLimits, Publication},
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
@@ -267,6 +268,41 @@ async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
         }
         assert_eq!(node.registry.census().headcount().bot, 3);
         assert_eq!(node.services.metrics.encoded_text.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
+    on_a_node(async |node| {
+        let leaving = node.identified().await;
+        let mut staying = node.identified().await;
+        // It has gone, but nobody knows yet when both of them are chosen in turn.
+        leaving.inbox.send(Inbound::Gone(None)).unwrap();
+        for n in 0..2 {
+            let event = Publication {
+                name: "job".into(),
+                receivers: ClientType::Bot.into(),
+                delivery: Delivery::Any,
+                author: None,
+                d: json!({"n": n}).to_string().into(),
+            };
+            node.services
+                .backplane
+                .publish("utilbot".into(), vec![event])
+                .await
+                .unwrap();
+        }
+        staying.settle().await;
+        let mut jobs: Vec<_> = staying
+            .seen
+            .iter()
+            .filter(|payload| payload["t"] == "job")
+            .map(|job| job["d"]["n"].as_u64())
+            .collect();
+        jobs.sort_unstable();
+        assert_eq!(jobs, [Some(0), Some(1)]);
+        assert_eq!(node.services.metrics.entries.get(), 3, "one of them was appended twice");
     })
     .await;
 }
