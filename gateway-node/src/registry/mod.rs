@@ -2,7 +2,7 @@
 //!
 //! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
 //! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]
-//! handle: entries through the [`feed`], orders through the shards' mailboxes. Nothing here knows a socket or decides
+//! handle: entries through the `feed`, orders through the shards' mailboxes. Nothing here knows a socket or decides
 //! who may do what.
 
 mod actor;
