@@ -5,7 +5,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::MAX_INTEGER;
@@ -49,6 +52,68 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 /// The number if `value` is an integer from 0 to 2^53 − 1, written without a fraction or an exponent.
 pub(crate) fn integer(value: &RawValue) -> Option<u64> {
     value.get().parse().ok().filter(|number| *number <= MAX_INTEGER)
+}
+
+/// Whether whoever gets `value` can read it. The grammar of JSON allows what parsers refuse: an unpaired surrogate, a
+/// number out of range, nesting without end. None of that may reach anybody but the client that sent it.
+///
+/// # Errors
+/// What `serde_json` refuses; its nesting ends at 127 levels.
+pub(crate) fn check_readable(value: &RawValue) -> Result<(), serde_json::Error> {
+    serde_json::from_str(value.get()).map(|Readable| ())
+}
+
+/// Any JSON value, read to its end and forgotten.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReadableVisitor)
+    }
+}
+
+struct ReadableVisitor;
+
+impl<'de> Visitor<'de> for ReadableVisitor {
+    type Value = Readable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_unit<E>(self) -> Result<Readable, E> {
+        Ok(Readable)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Readable, A::Error> {
+        while let Some(Readable) = elements.next_element()? {}
+        Ok(Readable)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Readable, A::Error> {
+        while let Some((Readable, Readable)) = members.next_entry()? {}
+        Ok(Readable)
+    }
 }
 
 struct Fields<'n, const N: usize>([&'n str; N]);

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::fields::check_readable;
+
 /// What a problem is about, where the answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,10 +42,10 @@ impl Problem {
         }
     }
 
-    /// A problem with `value`, which is echoed as it was sent.
+    /// A problem with `value`, which is echoed as it was sent; `null` stands for what not every client can read.
     pub fn with(error: impl Into<Cow<'static, str>>, value: &RawValue) -> Self {
         Self {
-            data: Some(value.to_owned()),
+            data: check_readable(value).is_ok().then(|| value.to_owned()),
             ..Self::absent(error)
         }
     }

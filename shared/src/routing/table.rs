@@ -11,7 +11,7 @@ use serde_json::{
 use super::{Deliver, Delivery, EventDefinition, ReceiverType, Route, TableError};
 use crate::{
     client_type::{ClientType, ClientTypes},
-    fields::is_object,
+    fields::{check_readable, is_object},
     guild::GuildId,
     problem::{Problem, ProblemKind},
     v1::payload::{CONNECT_SUCCESS_SUFFIX, GuildCount},
@@ -164,22 +164,18 @@ impl Rule {
 
     /// Where the event goes by its data; `None` when a problem says why it goes nowhere.
     fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
-        let parsed;
-        let value = if self.schema.is_some() || matches!(self.deliver, Deliver::Guild(_)) {
-            match serde_json::from_str::<Value>(d.get()) {
-                Ok(value) => {
-                    parsed = value;
-                    Some(&parsed)
-                }
-                Err(error) => {
-                    // Valid JSON that no `Value` holds: nested too deeply, an unpaired surrogate, a number out of
-                    // range. Not echoed, since a client's own parser may choke on it as well.
-                    problems.push(Problem::absent(format!("Data cannot be read: {error}.")));
-                    return None;
-                }
-            }
+        let reads_data = self.schema.is_some() || matches!(self.deliver, Deliver::Guild(_));
+        let read = if reads_data {
+            serde_json::from_str::<Value>(d.get()).map(Some)
         } else {
-            None
+            check_readable(d).map(|()| None)
+        };
+        let value = match &read {
+            Ok(value) => value.as_ref(),
+            Err(error) => {
+                problems.push(Problem::absent(format!("Data cannot be read: {error}.")));
+                return None;
+            }
         };
         let delivery = match &self.deliver {
             Deliver::All => Some(Delivery::All),

@@ -269,7 +269,7 @@ mod tests {
                 r#""Data must be an object.","Unknown event.""#,
                 r#"null,"""#,
             ),
-            (r#"{"op":1,"t":"\ud800","d":{}}"#, r#""Unknown event.""#, r#""\ud800""#),
+            (r#"{"op":1,"t":"\ud800","d":{}}"#, r#""Unknown event.""#, "null"),
             (
                 r#"{"op":1,"t":"GLOBAL_GUILD_COUNT","d":{}}"#,
                 r#""Unknown event.""#,

@@ -309,21 +309,30 @@ fn every_violation_of_a_schema_is_one_problem() {
 }
 
 #[test]
-fn data_that_cannot_be_read_is_a_problem_only_where_a_rule_reads_it() {
+fn data_that_not_every_receiver_can_read_is_a_problem() {
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
     let unpaired = r#"{"a":"\ud800"}"#;
-    let huge = r#"{"a":1e999}"#;
-    let blind = table(definition("a"));
-    let reading = [table(with_schema(json!(true))), table(to_guild("/guildId"))];
-    for d in [&deep, unpaired, huge] {
-        assert_eq!(delivery(&blind, d), Delivery::All);
-        for table in &reading {
+    let unpaired_key = r#"{"\udc00":1}"#;
+    let huge = r#"{"a":[1,{"b":1e999}]}"#;
+    let tables = [
+        table(definition("a")),
+        table(with_schema(json!(true))),
+        table(to_guild("/guildId")),
+    ];
+    for d in [&deep, unpaired, unpaired_key, huge] {
+        for table in &tables {
             let found = problems(table, d);
             assert_eq!(found.len(), 1);
             assert!(found[0].0.starts_with("Data cannot be read: "), "{found:?}");
             assert_eq!(found[0].1, "null");
         }
     }
+    let readable = format!(
+        r#"{{"a":{}{},"b":"\ud83d\ude00","c":-1.5e300,"d":[null,true]}}"#,
+        "[".repeat(120),
+        "]".repeat(120)
+    );
+    assert_eq!(delivery(&tables[0], &readable), Delivery::All);
 }
 
 #[test]
