@@ -19,7 +19,8 @@ pub type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The log, the membership and the counts of every application.
 pub trait Backplane: Send + Sync + 'static {
-    /// Claims an id that no other live session of the cluster has, and makes its session a receiver.
+    /// Claims an id that no other live session of the cluster has, and makes its session a receiver. The membership is
+    /// the caller's to end, whether or not it still waits for the answer.
     fn join(&self, joining: Joining) -> Pending<Joined, JoinError>;
 
     /// Ends the membership of a session: its report leaves the counts and it is no receiver any more.

@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::{client_type::ClientType, session_id::SessionId, v1::PresentedSecret};
 use tokio::time::Instant;
 
-use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome};
+use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome, joining::JoinAnswer};
 use crate::{
     auth::{Key, Keyring},
     cluster::{Backplane, JoinError, Joined, Joining, Publication, PublishError},
@@ -128,7 +128,7 @@ impl<P: Protocol> Session<P> {
             application: Arc::clone(key.application()),
             kind,
         };
-        let answer = self.services.backplane.join(joining);
+        let answer = JoinAnswer::of(&self.services.backplane, joining);
         // What the client sends meanwhile waits in the inbox, and the driver reads no more.
         context.wait(answer.into_actor(self).map(move |answer, session, context| {
             session.joined(answer, key, kind, context);

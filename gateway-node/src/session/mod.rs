@@ -5,6 +5,7 @@
 //! and puts frames into its outbox. A protocol is added by implementing [`Protocol`].
 
 mod actor;
+mod joining;
 mod protocol;
 #[cfg(test)]
 mod tests;

@@ -2,19 +2,22 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use actix::{Actor, AsyncContext};
+use actix::AsyncContext;
 use serde_json::{Value, json};
-use shared::{client_type::ClientType, routing::Delivery};
+use shared::{client_type::ClientType, routing::Delivery, session_id::SessionId, v1::Report};
 use tokio::{
     sync::mpsc,
-    task::LocalSet,
+    task::{JoinHandle, LocalSet, yield_now},
     time::{Instant, advance},
 };
 
 use super::*;
 use crate::{
     auth::{Key, Keyring},
-    cluster::{IdSource, MemoryBackplane, MemoryLimits, Publication},
+    cluster::{
+        Backplane, Entry, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits, Pending, Position,
+        Publication, PublishError, Status,
+    },
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
@@ -22,6 +25,39 @@ use crate::{
     registry::{Farewell, Registry, Shard},
     transport::{Inbound, Message, Outbox},
 };
+
+/// A backplane that takes a second to answer a join.
+struct Distant(Arc<dyn Backplane>);
+
+impl Backplane for Distant {
+    fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
+        let answer = self.0.join(joining);
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answer.await
+        })
+    }
+
+    fn leave(&self, application: &str, id: SessionId) {
+        self.0.leave(application, id);
+    }
+
+    fn report(&self, application: &str, id: SessionId, report: Report) {
+        self.0.report(application, id, report);
+    }
+
+    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError> {
+        self.0.publish(application, events)
+    }
+
+    fn redirect(&self, entry: &Entry) {
+        self.0.redirect(entry);
+    }
+
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+}
 
 const KEY: &str = "development.0123456789abcdef0123456789abcdef";
 
@@ -38,12 +74,19 @@ struct Node {
 struct Client {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
+    /// The session; aborting it is what its driver does when the socket is gone.
+    task: JoinHandle<()>,
     seen: Vec<Value>,
     close: Option<u16>,
 }
 
 impl Node {
     fn new() -> Self {
+        Self::behind(|backplane| backplane)
+    }
+
+    /// A node whose sessions reach the backplane through what `wrap` makes of it.
+    fn behind(wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let settings = Settings::default();
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
         let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
@@ -55,7 +98,7 @@ impl Node {
         let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
         let (backplane, broadcast) = MemoryBackplane::new(ids, "test".into(), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
-        let backplane = Arc::new(backplane);
+        let backplane = wrap(Arc::new(backplane));
         let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
         let events = Events::new(settings.event_table().unwrap());
         let rules = Arc::new(Rules::new(&settings, "node".into(), events));
@@ -81,17 +124,17 @@ impl Node {
         let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
-        Session::create(|context: &mut actix::Context<_>| {
-            let received = futures_util::stream::unfold(received, |mut received| async move {
-                let inbound = received.recv().await?;
-                Some((inbound, received))
-            });
-            context.add_stream(received);
-            session
+        let received = futures_util::stream::unfold(received, |mut received| async move {
+            let inbound = received.recv().await?;
+            Some((inbound, received))
         });
+        let mut context = actix::Context::new();
+        context.add_stream(received);
+        let task = tokio::task::spawn_local(context.into_future(session));
         let mut client = Client {
             inbox,
             outbox,
+            task,
             seen: Vec::new(),
             close: None,
         };
@@ -124,7 +167,7 @@ impl Client {
     /// Lets every task run until none has anything to do at this time, then reads what was sent.
     async fn settle(&mut self) {
         for _ in 0..20 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         for frame in self.outbox.take_frames() {
             match frame[0] {
@@ -305,4 +348,33 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
         assert_eq!(node.services.metrics.entries.get(), 3, "one of them was appended twice");
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind() {
+    let far = async || {
+        let node = Node::behind(|backplane| Arc::new(Distant(backplane)));
+        let mut client = node.connect().await;
+        client
+            .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
+            .await;
+        assert_eq!(client.seen.len(), 1, "the answer is under way");
+        let any = || {
+            let (receivers, delivery) = (ClientType::Bot.into(), Delivery::Any);
+            let event = Publication {
+                name: "job".into(),
+                receivers,
+                delivery,
+                author: None,
+                d: "{}".into(),
+            };
+            node.services.backplane.publish("utilbot".into(), vec![event])
+        };
+        assert!(any().await.is_ok(), "it is a member already");
+        client.task.abort();
+        client.settle().await;
+        client.after(Duration::from_secs(1) + MS).await;
+        assert_eq!(any().await, Err(PublishError::NoReceiver { index: 0 }));
+    };
+    LocalSet::new().run_until(far()).await;
 }
