@@ -1,6 +1,6 @@
 //! Load tools: many clients from one thread against a real node, and what the node pays for them.
 //!
-//! A tool is a file with `Options`, `run` and `Report`; its binary of the same name in `src/bin` only parses, prints and
+//! A tool is a folder with `Options`, `run` and `Report`; its binary of the same name in `src/bin` only parses, prints and
 //! exits, so that a test can run the same tool at a tenth of its size. What the tools share is one noun a file. Nothing
 //! here judges speed: a report fails on what was lost, never on what was slow.
 
@@ -16,4 +16,7 @@ mod http;
 mod latencies;
 mod peer;
 mod publisher;
+mod tool;
 mod usage;
+
+pub use self::tool::{Outcome, conclude};

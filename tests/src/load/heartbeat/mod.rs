@@ -19,6 +19,7 @@ use super::{
     fleet::{Fleet, Gait},
     gateway::{Gateway, binary},
     http::Http,
+    tool::on_a_thread,
 };
 
 /// How long everybody may take to connect and identify.
@@ -85,11 +86,7 @@ impl Options {
 /// # Errors
 /// When something other than losses goes wrong: the node does not start, answers what is no v1, or stops answering HTTP.
 pub fn run(options: &Options) -> Result<Report> {
-    // A thread of its own, so that the caller's is not tied to a core.
-    std::thread::scope(|scope| match scope.spawn(|| Run::start(options)?.finish()).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    on_a_thread(|| Run::start(options)?.finish())
 }
 
 struct Run<'a> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::Serialize;
 
 use super::{
-    super::{latencies::Summary, usage::Usage},
+    super::{Outcome, latencies::Summary, usage::Usage},
     Options,
     clients::Clients,
 };
@@ -111,9 +111,10 @@ impl Report {
             log,
         }
     }
+}
 
-    /// What went wrong, one sentence each; none when nothing was lost.
-    pub fn failures(&self) -> Vec<String> {
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
         let told = self.endings.get(FAREWELL).copied().unwrap_or(0);
         let counts = [
             (self.identified, "sessions identified"),

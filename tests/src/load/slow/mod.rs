@@ -19,6 +19,7 @@ use super::{
     fleet::Fleet,
     gateway::{Gateway, binary},
     publisher::Pace,
+    tool::on_a_thread,
 };
 
 /// How long the node may take to end; its own deadline is 8 seconds.
@@ -109,11 +110,7 @@ impl Options {
 /// event.
 pub fn run(options: &Options) -> Result<Report> {
     ensure!(options.resuming <= options.stopped, "more clients resume than stop");
-    // A thread of its own, so that the caller's is not tied to a core.
-    std::thread::scope(|scope| match scope.spawn(|| Run::start(options)?.finish()).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    on_a_thread(|| Run::start(options)?.finish())
 }
 
 struct Run<'a> {

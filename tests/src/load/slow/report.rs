@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::{Outcome, latencies::Summary};
 
 /// How an evicted client has to be told.
 const EVICTION: &str = "Error 1000 \"The client reads too slowly.\", close 1013";
@@ -65,26 +65,7 @@ pub struct Report {
     pub log: String,
 }
 
-impl Report {
-    /// What went wrong, one sentence each; none when everything was as promised.
-    pub fn failures(&self) -> Vec<String> {
-        let mut failures: Vec<_> = self.phases.iter().flat_map(PhaseReport::failures).collect();
-        let mut waves = self.phases.iter().skip(1);
-        if let Some(first) = waves.next() {
-            let bound = u64::from(first.after_kib) * u64::from(100 + self.growth_percent) / 100;
-            for wave in waves.filter(|wave| u64::from(wave.after_kib) > bound) {
-                failures.push(format!(
-                    "{}: {} KiB resident after it, over {bound}",
-                    wave.name, wave.after_kib
-                ));
-            }
-        }
-        if !self.clean_exit {
-            failures.push("the node did not exit with success".to_owned());
-        }
-        failures
-    }
-}
+impl Report {}
 
 impl PhaseReport {
     fn failures(&self) -> Vec<String> {
@@ -105,6 +86,26 @@ impl PhaseReport {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{}: {count} {what}", self.name))
             .collect()
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let mut failures: Vec<_> = self.phases.iter().flat_map(PhaseReport::failures).collect();
+        let mut waves = self.phases.iter().skip(1);
+        if let Some(first) = waves.next() {
+            let bound = u64::from(first.after_kib) * u64::from(100 + self.growth_percent) / 100;
+            for wave in waves.filter(|wave| u64::from(wave.after_kib) > bound) {
+                failures.push(format!(
+                    "{}: {} KiB resident after it, over {bound}",
+                    wave.name, wave.after_kib
+                ));
+            }
+        }
+        if !self.clean_exit {
+            failures.push("the node did not exit with success".to_owned());
+        }
+        failures
     }
 }
 

@@ -1,0 +1,38 @@
+//! What every tool does before and after its own work.
+
+use std::{fmt::Display, fs, path::Path, process::ExitCode, thread};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+/// What a run found.
+pub trait Outcome: Display + Serialize {
+    /// What went wrong, one sentence each; none when everything was as promised.
+    fn failures(&self) -> Vec<String>;
+}
+
+/// Prints what a run found, writes it as JSON to `json`, and says with which exit code the tool ends: 1 after a failure.
+///
+/// # Errors
+/// When the file cannot be written.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool prints its result")]
+pub fn conclude(outcome: &impl Outcome, json: Option<&Path>) -> Result<ExitCode> {
+    println!("{outcome}");
+    if let Some(path) = json {
+        let json = serde_json::to_string_pretty(outcome)?;
+        fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let failures = outcome.failures();
+    for failure in &failures {
+        eprintln!("failed: {failure}");
+    }
+    Ok(ExitCode::from(u8::from(!failures.is_empty())))
+}
+
+/// Does the work on a thread of its own, so that the caller's is not tied to a core.
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
