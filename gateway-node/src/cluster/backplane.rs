@@ -125,6 +125,16 @@ pub enum PublishError {
     Overloaded,
 }
 
+impl PublishError {
+    /// The word in the metrics.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoReceiver { .. } => "no_receiver",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
 /// How a backplane is doing, as `/health` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {

@@ -46,7 +46,12 @@ pub enum Audience {
 impl Entry {
     /// What the entry weighs while it waits, in bytes.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.name.len() + self.d.len()
+        Self::weight_of(&self.name, &self.d)
+    }
+
+    /// What an entry of this name and data will weigh, in bytes.
+    pub const fn weight_of(name: &str, d: &str) -> usize {
+        size_of::<Self>() + name.len() + d.len()
     }
 
     /// Whether a session that joined at `since` is to receive it.

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 /// A chain of proxies is read from its end, and the first address that is not a trusted proxy is believed: whatever
 /// stands before it, the client may have written itself.
 pub(super) fn client_address(head: &RequestHead, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    let is_trusted = |address: &IpAddr| is_proxy(*address, trusted);
     let peer = peer.ip().to_canonical();
     if !is_trusted(&peer) {
         return peer;

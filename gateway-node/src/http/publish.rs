@@ -71,18 +71,16 @@ pub(super) async fn publish(
         })
         .collect::<Result<Vec<_>, _>>()
         .inspect_err(|_| api.metrics.event_refused("invalid"))?;
-    match api.backplane.publish(Arc::clone(key.application()), publications).await {
+    let answer = api.backplane.publish(Arc::clone(key.application()), publications).await;
+    let answer = answer.inspect_err(|error| api.metrics.event_refused(error.word()));
+    match answer {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
         Ok(positions) => Ok(HttpResponse::Accepted().json(positions.first())),
         Err(PublishError::NoReceiver { index }) => {
-            api.metrics.event_refused("no_receiver");
             let error = ApiError::NoReceiver("No receiver.".to_owned());
             Err(if is_list { at(error, index) } else { error })
         }
-        Err(PublishError::Overloaded) => {
-            api.metrics.event_refused("overloaded");
-            Err(ApiError::Overloaded)
-        }
+        Err(PublishError::Overloaded) => Err(ApiError::Overloaded),
     }
 }
 

@@ -193,11 +193,7 @@ impl<P: Protocol> Session<P> {
 
     fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>, context: &mut Context<Self>) {
         if let Err(error) = &answer {
-            let reason = match error {
-                PublishError::NoReceiver { .. } => "no_receiver",
-                PublishError::Overloaded => "overloaded",
-            };
-            self.services.metrics.event_refused(reason);
+            self.services.metrics.event_refused(error.word());
         }
         if !self.has_ended {
             let steps = self.protocol.published(name, answer);

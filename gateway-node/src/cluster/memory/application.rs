@@ -79,11 +79,11 @@ impl Application {
     }
 
     /// Replaces the report of a bot that is still there.
-    pub(super) fn report(&mut self, id: SessionId, report: &Report) {
+    pub(super) fn report(&mut self, id: SessionId, report: Report) {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
-        let previous = member.report.replace(report.clone());
+        let previous = member.report.take();
         self.forget(id, previous);
         match &report.guilds {
             ReportedGuilds::Count(count) => self.sums.guilds += u128::from(*count),
@@ -95,6 +95,9 @@ impl Application {
         }
         self.sums.guild_members += u128::from(report.guild_members);
         self.sums.cached_guild_members += u128::from(report.cached_guild_members);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.report = Some(report);
+        }
     }
 
     fn forget(&mut self, id: SessionId, report: Option<Report>) {
@@ -159,10 +162,7 @@ impl Application {
             .enumerate()
             .map(|(index, event)| self.audience(event).ok_or(PublishError::NoReceiver { index }))
             .collect::<Result<Vec<_>, _>>()?;
-        let bytes = events
-            .iter()
-            .map(|event| size_of::<Entry>() + event.name.len() + event.d.len())
-            .sum();
+        let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
         if !has_room(bytes) {
             return Err(PublishError::Overloaded);
         }

@@ -154,7 +154,7 @@ impl Backplane for MemoryBackplane {
 
     fn report(&self, application: &str, id: SessionId, report: Report) {
         self.shared
-            .change(application, |application| application.report(id, &report));
+            .change(application, |application| application.report(id, report));
     }
 
     fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError> {
