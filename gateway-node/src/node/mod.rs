@@ -31,7 +31,7 @@ use self::{
 use crate::{
     admission::{Admission, AdmissionLimits},
     auth::{KeyError, Keyring},
-    cluster::{Backplane, IdSource, MemoryBackplane, MemoryLimits},
+    cluster::{Backplane, Epoch, IdSource, MemoryBackplane, MemoryLimits},
     config::{ConfigError, KeySettings, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
@@ -114,7 +114,8 @@ impl Node {
             workers => workers,
         };
         let metrics = Arc::new(Metrics::default());
-        let registry = Registry::new(workers, settings.cluster.hold_bytes, Arc::clone(&metrics));
+        let spread = Duration::from_millis(settings.drain.spread_ms);
+        let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
         let (backplane, broadcast) = backplane(&settings, origin, registry.clone())?;
         let drain_state = DrainState::default();
         let limits = AdmissionLimits {
@@ -259,8 +260,9 @@ fn backplane(
     };
     let limits = MemoryLimits {
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+        retention: Duration::from_millis(settings.cluster.log_age_ms),
     };
-    let epoch = hex::encode(origin.random).into();
+    let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
     let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, Arc::new(registry));
     Ok((Arc::new(backplane), broadcast))
 }
