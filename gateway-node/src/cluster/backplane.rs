@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use shared::{
     client_type::{ClientType, ClientTypes},
     routing::Delivery,
@@ -40,6 +40,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// appends it once more for another. Without another it is unheard.
     fn redirect(&self, entry: &Entry);
 
+    /// Whether everything that it was told has reached the others.
+    fn settled(&self) -> bool;
+
     /// How it is doing.
     fn status(&self) -> Status;
 
@@ -58,6 +61,9 @@ pub trait Deliver: Send + Sync + 'static {
     /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one for a session
     /// that ended and left no other.
     fn unheard(&self, application: &str, event: &str);
+
+    /// Notes entries that were accepted and that the log has lost since.
+    fn lost(&self, application: &str, entries: u64);
 
     /// Notes that entries of an application which were accepted cannot be delivered here any more: who is connected has
     /// missed them, and has to be told so.
@@ -264,14 +270,15 @@ pub struct LogStatus {
 }
 
 /// A node of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peer {
     /// Its name.
     pub node: String,
     /// Its version.
     pub version: String,
     /// The number that its ids carry.
-    pub worker: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u16>,
     /// Its identified sessions when it last renewed its lease.
     pub sessions: u64,
     /// Milliseconds that its lease still lasts; 0 when it has run out.

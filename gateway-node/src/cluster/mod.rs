@@ -10,6 +10,7 @@ mod backplane;
 mod conformance;
 mod entry;
 mod memory;
+mod redis;
 
 pub use self::{
     backplane::{
@@ -18,4 +19,5 @@ pub use self::{
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},
+    redis::{RedisBackplane, RedisOptions, RedisSetupError},
 };

@@ -129,6 +129,10 @@ impl Deliver for Registry {
         self.inner.metrics.entries_without_receiver.inc();
     }
 
+    fn lost(&self, _: &str, entries: u64) {
+        self.inner.metrics.entries_lost.inc_by(entries);
+    }
+
     fn missed(&self, application: &Arc<str>) {
         self.order(|| ShardOrder::Missed {
             application: Arc::clone(application),

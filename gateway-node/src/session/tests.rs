@@ -58,6 +58,10 @@ impl Backplane for Distant {
         self.0.redirect(entry);
     }
 
+    fn settled(&self) -> bool {
+        self.0.settled()
+    }
+
     fn status(&self) -> Status {
         self.0.status()
     }

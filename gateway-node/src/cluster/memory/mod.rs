@@ -204,6 +204,10 @@ impl Backplane for MemoryBackplane {
         }
     }
 
+    fn settled(&self) -> bool {
+        true
+    }
+
     fn status(&self) -> Status {
         let state = self.shared.lock();
         let logs = state.applications.iter().map(|(name, application)| LogStatus {
