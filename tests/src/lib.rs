@@ -17,6 +17,7 @@ mod http;
 pub mod load;
 mod node;
 mod raw;
+mod redis;
 mod setup;
 
 pub use self::{
@@ -26,5 +27,6 @@ pub use self::{
     http::{Answer, get, metric, post, publish, request},
     node::Node,
     raw::{Frame, Raw, frame, header, read_frames},
+    redis::RedisServer,
     setup::{KEYS, SECRET, Setup, full_setup, key},
 };

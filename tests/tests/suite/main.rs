@@ -25,6 +25,7 @@ mod ignored;
 mod keys;
 mod load;
 mod load_tools;
+mod redis;
 mod reports;
 mod slow_readers;
 mod tls;
