@@ -16,6 +16,7 @@ mod deadline;
 mod http;
 pub mod load;
 mod node;
+mod proxy;
 mod raw;
 mod redis;
 mod setup;
@@ -26,6 +27,7 @@ pub use self::{
     deadline::{WAIT, eventually, within, within_time},
     http::{Answer, get, metric, post, publish, request},
     node::Node,
+    proxy::Proxy,
     raw::{Frame, Raw, frame, header, read_frames},
     redis::RedisServer,
     setup::{KEYS, SECRET, Setup, full_setup, key},

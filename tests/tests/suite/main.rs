@@ -25,6 +25,7 @@ mod ignored;
 mod keys;
 mod load;
 mod load_tools;
+mod proxy;
 mod redis;
 mod reports;
 mod slow_readers;
