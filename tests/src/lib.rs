@@ -10,6 +10,7 @@
     reason = "a panic is how a test fails"
 )]
 
+pub mod checker;
 mod client;
 mod command;
 mod deadline;
