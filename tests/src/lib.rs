@@ -14,6 +14,7 @@ pub mod checker;
 mod client;
 mod command;
 mod deadline;
+pub mod faults;
 mod http;
 pub mod load;
 mod node;

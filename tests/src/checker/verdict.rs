@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// How many problems are told in words.
 const DETAILS: usize = 20;
 
 /// The judgement of a run, in numbers, and the first problems in words.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Events that a session should have had and has not: one for each session that lacks it.
     pub lost: u64,

@@ -11,6 +11,7 @@
 
 mod abuse;
 mod clients;
+mod cluster_faults;
 mod config;
 mod deploy;
 mod drain;
