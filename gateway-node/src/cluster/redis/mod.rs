@@ -26,6 +26,8 @@ mod script;
 mod subscriber;
 #[cfg(test)]
 pub(super) mod test_server;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{
