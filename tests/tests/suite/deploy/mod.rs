@@ -4,6 +4,7 @@
 
 mod compose;
 mod haproxy;
+mod kubernetes;
 mod monitoring;
 mod setup;
 
@@ -101,6 +102,7 @@ fn no_file_is_left_out() {
         "grafana/datasources.yml",
         "grafana/gateway.json",
         "haproxy.cfg",
+        "kubernetes.yaml",
         "prometheus.yml",
         "setup.sh",
         "systemd/utilbot-gateway.service",
