@@ -8,6 +8,8 @@
 #   UTILBOT_TEST_NODE_MODULES  the node_modules folder that holds `ws`
 #   UTILBOT_TEST_BROWSER       a Chromium that runs headless
 #   UTILBOT_TEST_FAKETIME      faketime, which starts a program with another wall clock
+#   UTILBOT_TEST_REDIS         redis-server, which tests start on ports of their own
+#   UTILBOT_TEST_REDIS_CLI     redis-cli of the same version
 #
 # A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
 
@@ -22,9 +24,11 @@ fail() {
 
 # ---- Debian packages -------------------------------------------------------------------------------------------
 
-# Installs packages; without root or a sudo that asks nothing, prints the line for a person to run and ends.
+# Installs packages; without root or a sudo that asks nothing, prints the line for a person to run and ends. None of
+# them starts a service, now (unless an administrator's own policy lets it) or with the machine.
 install_packages() {
     local as_root=() options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
+    local policy=/usr/sbin/policy-rc.d
     command -v apt-get >/dev/null || fail "no apt-get here; install the counterparts of: $*"
     if [ "$(id -u)" -ne 0 ]; then
         if ! sudo -n true 2>/dev/null; then
@@ -33,8 +37,16 @@ install_packages() {
         as_root=(sudo -n)
     fi
     say "installing $*"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq "${options[@]}" "$@" </dev/null >&2
+    (
+        if [ ! -e "$policy" ]; then
+            trap '"${as_root[@]}" rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+            "${as_root[@]}" chmod 755 "$policy"
+        fi
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq "${options[@]}" "$@" </dev/null >&2
+        case " $* " in *" redis-server "*) "${as_root[@]}" update-rc.d redis-server disable >&2 ;; esac
+    )
 }
 
 python_is_usable() {
@@ -62,12 +74,17 @@ has_chromium_package() {
     [ "$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}")" = debian ]
 }
 
+has_redis() {
+    command -v redis-server >/dev/null && command -v redis-cli >/dev/null
+}
+
 system_tools() {
     local missing=()
     command -v cc >/dev/null || missing+=(build-essential)
     python_is_usable || missing+=(python3 python3-venv)
     if ! browser_on_path >/dev/null && has_chromium_package; then missing+=(chromium); fi
     command -v faketime >/dev/null || missing+=(faketime)
+    has_redis || missing+=(redis-server)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -75,6 +92,10 @@ system_tools() {
     command -v faketime >/dev/null || fail "no faketime on the PATH; run: sudo apt-get install faketime"
     UTILBOT_TEST_FAKETIME=$(command -v faketime)
     export UTILBOT_TEST_FAKETIME
+    has_redis || fail "no redis-server or no redis-cli on the PATH; run: sudo apt-get install redis-server"
+    UTILBOT_TEST_REDIS=$(command -v redis-server)
+    UTILBOT_TEST_REDIS_CLI=$(command -v redis-cli)
+    export UTILBOT_TEST_REDIS UTILBOT_TEST_REDIS_CLI
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

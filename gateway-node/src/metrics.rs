@@ -37,6 +37,8 @@ pub struct Metrics {
     pub entries: Counter,
     /// Entries that nobody received.
     pub entries_without_receiver: Counter,
+    /// Entries that the log had accepted and has lost.
+    pub entries_lost: Counter,
     /// Events that were refused, by reason.
     pub events_refused: Family<Reason, Counter>,
     /// Entries put into an outbox.
@@ -82,6 +84,7 @@ impl Metrics {
             packets_dropped,
             entries,
             entries_without_receiver,
+            entries_lost,
             events_refused,
             deliveries,
             encoded_text,
@@ -109,6 +112,11 @@ impl Metrics {
             "entries_without_receiver",
             "Accepted events that nobody received",
             entries_without_receiver.clone(),
+        );
+        registry.register(
+            "entries_lost",
+            "Accepted events that the log has lost",
+            entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());

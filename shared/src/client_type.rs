@@ -64,6 +64,19 @@ impl ClientTypes {
     /// No type at all.
     pub const NONE: Self = Self(0);
 
+    /// The set as a number: one bit for each type, in the order of [`ClientType::ALL`].
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that is this number; bits that stand for no type are left out.
+    pub fn from_bits(bits: u8) -> Self {
+        ClientType::ALL
+            .into_iter()
+            .filter(|kind| bits & kind.bit() != 0)
+            .collect()
+    }
+
     /// Whether `kind` is in the set.
     pub const fn contains(self, kind: ClientType) -> bool {
         self.0 & kind.bit() != 0

@@ -36,19 +36,16 @@ pub fn gateway() -> PathBuf {
     if let Some(path) = environment("UTILBOT_TEST_GATEWAY") {
         return path.into();
     }
-    // target/debug/deps/suite-0123456789abcdef
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let built = test
-        .ancestors()
-        .nth(2)
-        .expect("cargo puts tests into deps")
-        .join("gateway-node");
-    assert!(
-        built.exists(),
-        "no gateway at {}; run: cargo build -p gateway-node (or set UTILBOT_TEST_GATEWAY)",
-        built.display()
-    );
-    built
+    // target/debug/deps/suite-0123456789abcdef, or a tool: target/debug/faults
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let folders = own.ancestors().skip(1).take(2);
+    let mut candidates = folders.map(|folder| folder.join("gateway-node"));
+    candidates.find(|built| built.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no gateway-node above {}; run: cargo build -p gateway-node (or set UTILBOT_TEST_GATEWAY)",
+            own.display()
+        )
+    })
 }
 
 /// The value of a variable that `tests/tools.sh` exports, with what it is.

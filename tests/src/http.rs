@@ -36,37 +36,62 @@ impl Answer {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// Nobody listens, so the request was not even sent.
+    NotSent,
+    /// The connection ended, or time ran out, before the answer was there. What became of the request is not known.
+    Broken,
+}
+
 /// Sends a request with these header lines and reads the answer. The connection is closed after it.
 pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let what = format!("the answer to {method} {target}");
+    let answer = within(&what, ask(address, method, target, headers, body)).await;
+    answer.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+}
+
+/// As [`request`], to a node that may go away meanwhile, and for as long as it takes.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, NoAnswer> {
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.extend([*name, ": ", *value, "\r\n"]);
     }
     request.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n"]);
+    let mut stream = TcpStream::connect(address).await.map_err(|_| NoAnswer::NotSent)?;
+    // A node may answer and close before it has read all of a body that is too large.
+    let (mut read, mut write) = stream.split();
+    let send = async {
+        if write.write_all(request.as_bytes()).await.is_ok() {
+            write.write_all(body.as_bytes()).await.ok();
+        }
+    };
     let mut bytes = Vec::new();
-    within(&format!("the answer to {method} {target}"), async {
-        let mut stream = TcpStream::connect(address).await.expect("the node listens");
-        // A node may answer and close before it has read all of a body that is too large.
-        let (mut read, mut write) = stream.split();
-        let send = async {
-            if write.write_all(request.as_bytes()).await.is_ok() {
-                write.write_all(body.as_bytes()).await.ok();
-            }
-        };
-        let ((), result) = futures_util::future::join(send, read.read_to_end(&mut bytes)).await;
-        assert!(result.is_ok() || !bytes.is_empty(), "{method} {target}: {result:?}");
-    })
-    .await;
+    futures_util::future::join(send, read.read_to_end(&mut bytes))
+        .await
+        .1
+        .ok();
     let text = String::from_utf8(bytes).expect("the answer is text");
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no head: {text:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Answer {
-        status: status.unwrap_or_else(|| panic!("no status: {head:?}")),
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(NoAnswer::Broken)?;
+    let answer = Answer {
+        status: head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no status: {head:?}")),
         head: head.to_owned(),
         body: body.to_owned(),
-    }
+    };
+    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    let is_whole = length.is_none_or(|length| answer.body.len() >= length);
+    if is_whole { Ok(answer) } else { Err(NoAnswer::Broken) }
 }
 
 /// `GET target`.

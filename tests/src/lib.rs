@@ -10,13 +10,17 @@
     reason = "a panic is how a test fails"
 )]
 
+pub mod checker;
 mod client;
 mod command;
 mod deadline;
+pub mod faults;
 mod http;
 pub mod load;
 mod node;
+mod proxy;
 mod raw;
+mod redis;
 mod setup;
 
 pub use self::{
@@ -25,6 +29,8 @@ pub use self::{
     deadline::{WAIT, eventually, within, within_time},
     http::{Answer, get, metric, post, publish, request},
     node::Node,
+    proxy::Proxy,
     raw::{Frame, Raw, frame, header, read_frames},
+    redis::RedisServer,
     setup::{KEYS, SECRET, Setup, full_setup, key},
 };

@@ -123,6 +123,12 @@ impl Setup {
         self
     }
 
+    /// Shares the Redis at this URL with the other nodes that are given it.
+    #[must_use]
+    pub fn redis(self, url: &str) -> Self {
+        self.set("redis.url", url)
+    }
+
     /// The text of the configuration file.
     #[must_use]
     pub fn file(mut self, toml: &str) -> Self {

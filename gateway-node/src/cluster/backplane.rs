@@ -1,8 +1,8 @@
 //! What a node asks of the thing that connects it with the others.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync::Arc};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use shared::{
     client_type::{ClientType, ClientTypes},
     routing::Delivery,
@@ -31,14 +31,23 @@ pub trait Backplane: Send + Sync + 'static {
 
     /// Appends events, all or none, and says where they stand. Calls of one caller are appended in the order of the
     /// calls. An error names the publication at fault, counted from 0.
-    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError>;
+    fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
+
+    /// Notes that the session which an entry was for, one of several that could have had it, has it now.
+    fn taken(&self, entry: &Entry);
 
     /// Takes back an event that was for one session of several, because that session ended before it got it, and
-    /// appends it once more for another. Without another it is lost and counted.
+    /// appends it once more for another. Without another it is unheard.
     fn redirect(&self, entry: &Entry);
+
+    /// Whether everything that it was told has reached the others.
+    fn settled(&self) -> bool;
 
     /// How it is doing.
     fn status(&self) -> Status;
+
+    /// Who else is there, as far as can be told now.
+    fn peers(&self) -> Pending<Vec<Peer>, Away>;
 }
 
 /// Where a backplane puts what the log has accepted.
@@ -51,7 +60,14 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one for a session
     /// that ended and left no other.
-    fn lost(&self, entry: &Entry);
+    fn unheard(&self, application: &str, event: &str);
+
+    /// Notes entries that were accepted and that the log has lost since.
+    fn lost(&self, application: &str, entries: u64);
+
+    /// Notes that entries of an application which were accepted cannot be delivered here any more: who is connected has
+    /// missed them, and has to be told so.
+    fn missed(&self, application: &Arc<str>);
 }
 
 /// A client that has shown a valid key.
@@ -69,7 +85,7 @@ pub struct Joined {
     /// Its id.
     pub id: SessionId,
     /// The end of the log at that moment: it receives what stands after it.
-    pub since: u64,
+    pub since: Position,
     /// The counts at that moment, its own report not among them.
     pub counts: GuildCount,
 }
@@ -84,6 +100,46 @@ pub enum JoinError {
     /// No id can be generated now.
     #[error("no id can be generated: {0}")]
     NoId(#[from] shared::snowflake::SnowflakeError),
+    /// What the nodes share is away, so that nobody can tell whether an id is free.
+    #[error("the backplane is away")]
+    Away,
+}
+
+/// What the nodes share cannot be reached now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the backplane is away")]
+pub struct Away;
+
+/// Events on their way into the log, all or none of which are appended.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    /// The application whose log they are for.
+    pub application: Arc<str>,
+    /// The events, in their order.
+    pub events: Vec<Publication>,
+    /// What happens while the log is away.
+    pub haste: Haste,
+}
+
+/// What happens to events while the log is away.
+#[derive(Debug, Clone)]
+pub enum Haste {
+    /// They are held for a while: their sender cannot send them again.
+    Patient,
+    /// They are refused: their sender can send them again.
+    Prompt {
+        /// What tells a repetition from another request, if the sender gave such a thing.
+        idempotency: Option<Idempotency>,
+    },
+}
+
+/// What tells that a request is one that came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the sender calls the request.
+    pub key: Arc<str>,
+    /// A digest of what it asks for, so that one name is not used for two things.
+    pub digest: u64,
 }
 
 /// An event on its way into the log.
@@ -102,12 +158,43 @@ pub struct Publication {
 }
 
 /// Where an entry stands in the log of its application.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// Its offset, gapless from 1.
     pub offset: u64,
     /// The life of the log that the offset belongs to.
-    pub epoch: Arc<str>,
+    pub epoch: Epoch,
+}
+
+/// One life of a log: as long as its server neither restarts nor hands over. Written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The life that is called this, a random number.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Why nothing was appended.
@@ -120,9 +207,22 @@ pub enum PublishError {
         /// Which of the publications.
         index: usize,
     },
-    /// The slowest worker is so far behind that nothing more may wait for it.
+    /// As many events wait as may: for the slowest worker, or for the log.
     #[error("the node is overloaded")]
     Overloaded,
+    /// The log is away or has no memory left. Nothing was appended.
+    #[error("the log is away")]
+    Away,
+    /// The log went away before it answered. Whether the events were appended is not known; the same idempotency key
+    /// finds out.
+    #[error("the log went away before it answered")]
+    Unknown,
+    /// The log stayed away longer than events are held.
+    #[error("the log stayed away for too long")]
+    Expired,
+    /// The idempotency key was used for something else before.
+    #[error("the idempotency key was used for other events")]
+    KeyReused,
 }
 
 impl PublishError {
@@ -131,6 +231,10 @@ impl PublishError {
         match self {
             Self::NoReceiver { .. } => "no_receiver",
             Self::Overloaded => "overloaded",
+            Self::Away => "away",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::KeyReused => "key_reused",
         }
     }
 }
@@ -142,6 +246,41 @@ pub struct Status {
     pub kind: &'static str,
     /// Whether it takes events and sessions now.
     pub available: bool,
-    /// The life of its logs.
-    pub epoch: Arc<str>,
+    /// Whether the node should get clients: it is available, or has not been away for long.
+    pub ready: bool,
+    /// Why it is not available, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The log of each application.
+    pub logs: Vec<LogStatus>,
+}
+
+/// How this node stands with one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogStatus {
+    /// Whose log it is.
+    pub application: Arc<str>,
+    /// Its life; none before the log was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// The offset of its last entry, as far as this node knows.
+    pub top: u64,
+    /// How many entries this node has still to deliver; none where it has no receiver.
+    pub lag: u64,
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Peer {
+    /// Its name.
+    pub node: String,
+    /// Its version.
+    pub version: String,
+    /// The number that its ids carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u16>,
+    /// Its identified sessions when it last renewed its lease.
+    pub sessions: u64,
+    /// Milliseconds that its lease still lasts; 0 when it has run out.
+    pub lease_ms: u64,
 }

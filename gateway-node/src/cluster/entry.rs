@@ -54,13 +54,15 @@ impl Entry {
         size_of::<Self>() + name.len() + d.len()
     }
 
-    /// Whether a session that joined at `since` is to receive it.
-    pub fn admits(&self, id: SessionId, kind: ClientType, since: u64) -> bool {
+    /// Whether a session that joined at `since` is to receive it. A later life of the log may count from lower offsets
+    /// on; everything in it comes after what was joined in an earlier one.
+    pub fn admits(&self, id: SessionId, kind: ClientType, since: Position) -> bool {
         let addressed = match &self.audience {
             Audience::Types(kinds) => kinds.contains(kind),
             Audience::Sessions(ids) => ids.contains(&id),
             Audience::One { session, .. } => *session == id,
         };
-        addressed && self.position.offset > since && self.author != Some(id)
+        let is_later = self.position.offset > since.offset || self.position.epoch != since.epoch;
+        addressed && is_later && self.author != Some(id)
     }
 }

@@ -10,9 +10,14 @@ mod backplane;
 mod conformance;
 mod entry;
 mod memory;
+mod redis;
 
 pub use self::{
-    backplane::{Backplane, Deliver, JoinError, Joined, Joining, Pending, Position, Publication, PublishError, Status},
+    backplane::{
+        Away, Backplane, Deliver, Epoch, Haste, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
+        Position, Publication, PublishError, Publishing, Status,
+    },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},
+    redis::{RedisBackplane, RedisOptions, RedisSetupError},
 };

@@ -18,10 +18,20 @@ pub(super) fn find(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 fn redis(settings: &Settings) -> Result<(), ConfigError> {
-    match settings.redis.url {
-        Some(_) => Err(settings.problem("redis.url", "no value: this version has only the memory backplane")),
-        None => Ok(()),
+    let Some(url) = &settings.redis.url else {
+        return match settings.redis.ca {
+            Some(_) => Err(settings.problem("redis.ca", "redis.url beside it")),
+            None => Ok(()),
+        };
+    };
+    let url = url.expose();
+    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+        return Err(settings.problem("redis.url", "a URL that starts with redis:// or rediss://"));
     }
+    if settings.redis.ca.is_some() && !url.starts_with("rediss://") {
+        return Err(settings.problem("redis.ca", "a redis.url that starts with rediss://"));
+    }
+    Ok(())
 }
 
 fn tls(settings: &Settings) -> Result<(), ConfigError> {

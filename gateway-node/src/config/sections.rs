@@ -151,8 +151,12 @@ section! {
 section! {
     /// The Redis or Valkey that the nodes share.
     pub struct RedisSettings {
-        /// URL of the server; none keeps everything in this node's memory. Not available in this version.
+        /// URL of the server, `redis://[[user]:password@]host[:port][/db]` or `rediss://` for TLS; none keeps everything
+        /// in this node's memory.
         url: Option<Secret> = None;
+        /// PEM file with the authority that the server's certificate is held against, instead of the system's; relative
+        /// to the configuration file.
+        ca: Option<PathBuf> = None;
         /// What every key and channel in Redis starts with.
         prefix: String = "utilbot".to_owned(), check is_name, expect "1 to 64 of A-Z a-z 0-9 . _ -";
     }

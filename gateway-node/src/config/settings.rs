@@ -181,6 +181,7 @@ impl Settings {
         let tls = &mut self.server.tls;
         let paths = [
             (&mut tls.certificate, "server.tls.certificate"),
+            (&mut self.redis.ca, "redis.ca"),
             (&mut tls.key, "server.tls.key"),
         ];
         for (path, key) in paths {

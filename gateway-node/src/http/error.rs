@@ -32,9 +32,18 @@ pub enum ApiError {
     /// Nobody is there to receive the event.
     #[error("{0}")]
     NoReceiver(String),
-    /// The log takes nothing now.
+    /// The idempotency key was used for another request.
+    #[error("the Idempotency-Key was used for another request")]
+    KeyReused,
+    /// As much waits as may.
     #[error("the node is overloaded, nothing was published")]
     Overloaded,
+    /// What the nodes share cannot be reached.
+    #[error("the log is away, nothing was published")]
+    Away,
+    /// What the nodes share went away before it answered.
+    #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
+    Unknown,
     /// There is nothing at this path.
     #[error("there is nothing at this path, or not with this method")]
     NotFound,
@@ -54,7 +63,10 @@ impl ApiError {
             Self::UnknownEvent(_) => "unknown_event",
             Self::InvalidData(_) => "invalid_data",
             Self::NoReceiver(_) => "no_receiver",
+            Self::KeyReused => "idempotency_key_reused",
             Self::Overloaded => "overloaded",
+            Self::Away => "unavailable",
+            Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
         }
@@ -68,9 +80,10 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnknownEvent(_) | Self::InvalidData(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Away => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use shared::{
     client_type::ClientType,
     problem::{Problem, ProblemKind},
@@ -14,12 +15,14 @@ use shared::{
 use super::{Api, ApiError};
 use crate::{
     auth::Key,
-    cluster::{Publication, PublishError},
+    cluster::{Haste, Idempotency, Publication, PublishError, Publishing},
     config::Permission,
 };
 
 /// The most events that one request may hold.
 const MAX_EVENTS: usize = 1000;
+/// The most characters that an `Idempotency-Key` may have.
+const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
@@ -48,6 +51,7 @@ pub(super) async fn publish(
         413 => ApiError::TooLarge(format!("a request may have {} bytes", body_bytes(api.event_bytes))),
         _ => ApiError::Malformed("the body did not arrive whole".to_owned()),
     })?;
+    let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
     let events: Vec<Event<'_>> = if is_list {
@@ -71,7 +75,12 @@ pub(super) async fn publish(
         })
         .collect::<Result<Vec<_>, _>>()
         .inspect_err(|_| api.metrics.event_refused("invalid"))?;
-    let answer = api.backplane.publish(Arc::clone(key.application()), publications).await;
+    let answer = api.backplane.publish(Publishing {
+        application: Arc::clone(key.application()),
+        events: publications,
+        haste: Haste::Prompt { idempotency },
+    });
+    let answer = answer.await;
     let answer = answer.inspect_err(|error| api.metrics.event_refused(error.word()));
     match answer {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
@@ -81,7 +90,29 @@ pub(super) async fn publish(
             Err(if is_list { at(error, index) } else { error })
         }
         Err(PublishError::Overloaded) => Err(ApiError::Overloaded),
+        Err(PublishError::Away | PublishError::Expired) => Err(ApiError::Away),
+        Err(PublishError::Unknown) => Err(ApiError::Unknown),
+        Err(PublishError::KeyReused) => Err(ApiError::KeyReused),
     }
+}
+
+/// What the sender calls the request, if it has a name for it.
+fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let is_good = |key: &&str| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len());
+    let key = value.to_str().ok().filter(is_good).ok_or_else(|| {
+        ApiError::Malformed(format!(
+            "Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
+        ))
+    })?;
+    let digest: [u8; 32] = Sha256::digest(body).into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    Ok(Some(Idempotency {
+        key: key.into(),
+        digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+    }))
 }
 
 impl Event<'_> {

@@ -22,14 +22,14 @@ struct Health<'a> {
 
 impl Api {
     fn is_ready(&self) -> bool {
-        !self.drain.is_draining() && self.backplane.status().available
+        !self.drain.is_draining() && self.backplane.status().ready
     }
 }
 
 /// Everything in brief; 200 while the node should get clients, 503 otherwise.
 pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     let (draining, backplane) = (api.drain.is_draining(), api.backplane.status());
-    let status = match (draining, backplane.available) {
+    let status = match (draining, backplane.ready) {
         (true, _) => "draining",
         (false, true) => "ok",
         (false, false) => "degraded",

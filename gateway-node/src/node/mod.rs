@@ -31,8 +31,10 @@ use self::{
 use crate::{
     admission::{Admission, AdmissionLimits},
     auth::{KeyError, Keyring},
-    cluster::{Backplane, IdSource, MemoryBackplane, MemoryLimits},
-    config::{ConfigError, KeySettings, Settings},
+    cluster::{
+        Backplane, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
+    },
+    config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
     http::Api,
@@ -45,6 +47,11 @@ use crate::{
 
 /// How often left-out problems of clients are summed up in the log.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
+/// How long a node that stops waits for what has not reached the others.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// What a backplane does by itself, for as long as it is polled.
+type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a node does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,9 @@ pub enum NodeError {
     /// The clock stands where no ids can be made.
     #[error("no ids can be made: {0}")]
     Ids(#[from] shared::snowflake::SnowflakeError),
+    /// The server that the nodes share cannot be used as it is configured.
+    #[error(transparent)]
+    Redis(#[from] RedisSetupError),
     /// The system refuses something else.
     #[error("the system refuses: {0}")]
     Io(#[from] io::Error),
@@ -90,7 +100,9 @@ pub struct Node {
     signals: Signals,
     reload: Reload,
     problems: Problems,
-    broadcast: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    backplane: Arc<dyn Backplane>,
+    /// What the backplane does by itself.
+    driving: Driving,
 }
 
 struct Signals {
@@ -114,8 +126,9 @@ impl Node {
             workers => workers,
         };
         let metrics = Arc::new(Metrics::default());
-        let registry = Registry::new(workers, settings.cluster.hold_bytes, Arc::clone(&metrics));
-        let (backplane, broadcast) = backplane(&settings, origin, registry.clone())?;
+        let spread = Duration::from_millis(settings.drain.spread_ms);
+        let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
+        let (backplane, driving) = backplane(&settings, &name, origin, registry.clone())?;
         let drain_state = DrainState::default();
         let limits = AdmissionLimits {
             connections: settings.limits.connections,
@@ -188,7 +201,8 @@ impl Node {
                 certificate,
             },
             problems,
-            broadcast: Box::pin(broadcast),
+            backplane,
+            driving,
         })
     }
 
@@ -205,11 +219,12 @@ impl Node {
             mut signals,
             reload,
             problems,
-            broadcast,
+            backplane,
+            driving,
             ..
         } = self;
         let server = actix_rt::spawn(server);
-        actix_rt::spawn(broadcast);
+        actix_rt::spawn(driving);
         let drain = drain.start();
         let mut summary = tokio::time::interval(PROBLEM_SUMMARY);
         loop {
@@ -231,6 +246,7 @@ impl Node {
                 break;
             }
         }
+        settle(&*backplane).await;
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
         Ok(())
@@ -246,11 +262,29 @@ fn transport_limits(settings: &Settings) -> Limits {
     }
 }
 
+/// Gives what the last sessions said and left behind a moment to reach the others.
+async fn settle(backplane: &dyn Backplane) {
+    let settling = async {
+        while !backplane.settled() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(SETTLING, settling).await.is_err() {
+        log::warn!("stopping before everything has reached the other nodes");
+    }
+}
+
 fn backplane(
     settings: &Settings,
+    name: &Arc<str>,
     origin: Origin,
     registry: Registry,
-) -> Result<(Arc<dyn Backplane>, impl Future<Output = ()> + Send + 'static), NodeError> {
+) -> Result<(Arc<dyn Backplane>, Driving), NodeError> {
+    if let Some(url) = &settings.redis.url {
+        let options = redis_options(settings, url, name, origin);
+        let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
+        return Ok((Arc::new(backplane), Box::pin(driving)));
+    }
     let ids = if let Some(id) = settings.test.bot_id {
         IdSource::Fixed(SessionId::from_raw(id))
     } else {
@@ -259,8 +293,33 @@ fn backplane(
     };
     let limits = MemoryLimits {
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+        retention: Duration::from_millis(settings.cluster.log_age_ms),
     };
-    let epoch = hex::encode(origin.random).into();
+    let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
     let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, Arc::new(registry));
-    Ok((Arc::new(backplane), broadcast))
+    Ok((Arc::new(backplane), Box::pin(broadcast)))
+}
+
+fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Origin) -> RedisOptions {
+    let cluster = &settings.cluster;
+    RedisOptions {
+        url: url.expose().to_owned().into(),
+        authority: settings.redis.ca.clone(),
+        prefix: settings.redis.prefix.clone(),
+        node: Arc::clone(name),
+        incarnation: u64::from_be_bytes(origin.random),
+        applications: settings
+            .applications
+            .iter()
+            .map(|application| application.id.as_str().into())
+            .collect(),
+        lease: Duration::from_millis(cluster.lease_ms),
+        log_entries: cluster.log_entries,
+        log_age: Duration::from_millis(cluster.log_age_ms),
+        log_bytes: cluster.log_bytes,
+        hold_bytes: cluster.hold_bytes,
+        hold: Duration::from_millis(cluster.hold_ms),
+        count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+        fixed_id: settings.test.bot_id.map(SessionId::from_raw),
+    }
 }

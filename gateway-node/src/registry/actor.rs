@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Farewell, Order, Shard,
     order::{Kick, ShardOrder},
+    shard::Occupant,
 };
 
 /// How often a shard looks whether keys have expired. A session has to hear of it within a second.
@@ -29,6 +30,33 @@ impl ShardActor {
             checked: SystemTime::now(),
             revision: 0,
         }
+    }
+}
+
+impl ShardActor {
+    /// Tells the sessions that `whom` picks to leave, each at a random moment within `spread`.
+    fn tell(
+        &self,
+        farewell: Farewell,
+        spread: Duration,
+        whom: impl Fn(&Occupant) -> bool,
+        context: &mut Context<Self>,
+    ) {
+        let start = Instant::now();
+        let state = self.shard.inner.state.borrow();
+        let picked = state.seats.iter().flatten().filter(|occupant| whom(occupant));
+        let mut plan: Vec<_> = picked
+            .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
+            .collect();
+        plan.sort_by_key(|(when, _)| *when);
+        let telling = async move {
+            for (when, orders) in plan {
+                sleep_until(when).await;
+                // One that is gone or has been told needs no telling.
+                let _ = orders.try_send(Order::Leave(farewell));
+            }
+        };
+        context.spawn(telling.into_actor(self).map(|(), _, _| ()));
     }
 }
 
@@ -68,24 +96,15 @@ impl Handler<ShardOrder> for ShardActor {
         match order {
             ShardOrder::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
             ShardOrder::Farewell { farewell, spread } => {
-                let mut state = self.shard.inner.state.borrow_mut();
-                state.farewell = Some(farewell);
-                let start = Instant::now();
-                let mut plan: Vec<_> = state
-                    .seats
-                    .iter()
-                    .flatten()
-                    .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
-                    .collect();
-                plan.sort_by_key(|(when, _)| *when);
-                let telling = async move {
-                    for (when, orders) in plan {
-                        sleep_until(when).await;
-                        // One that is gone or has been told needs no telling.
-                        let _ = orders.try_send(Order::Leave(farewell));
-                    }
+                self.shard.inner.state.borrow_mut().farewell = Some(farewell);
+                self.tell(farewell, spread, |_| true, context);
+            }
+            ShardOrder::Missed { application, spread } => {
+                let is_theirs = |occupant: &Occupant| {
+                    let identity = occupant.identity.as_ref();
+                    identity.is_some_and(|identity| identity.application == application)
                 };
-                context.spawn(telling.into_actor(self).map(|(), _, _| ()));
+                self.tell(Farewell::Missed, spread, is_theirs, context);
             }
         }
     }

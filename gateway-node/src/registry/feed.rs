@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{Audience, Entry, Position},
+        cluster::{Audience, Entry, Epoch, Position},
         metrics::Metrics,
     };
 
@@ -123,7 +123,7 @@ mod tests {
         let entry = Entry {
             position: Position {
                 offset,
-                epoch: "e".into(),
+                epoch: Epoch::from_raw(1),
             },
             application: "a".into(),
             name: "n".into(),

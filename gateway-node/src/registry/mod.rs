@@ -50,17 +50,21 @@ struct Inner {
     census: Census,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
+    /// The time over which those are told to leave who missed something.
+    spread: Duration,
 }
 
 impl Registry {
-    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait.
-    pub fn new(workers: usize, feed_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. Who misses an event is
+    /// told so within `spread`.
+    pub fn new(workers: usize, feed_bytes: usize, spread: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 feed: Feed::new(workers, feed_bytes),
                 census: Census::default(),
                 metrics,
                 shards: Mutex::new(Vec::new()),
+                spread,
             }),
         }
     }
@@ -121,7 +125,18 @@ impl Deliver for Registry {
             .push(Arc::new(Prepared::new(entry, Arc::clone(&self.inner.metrics))));
     }
 
-    fn lost(&self, _: &Entry) {
+    fn unheard(&self, _: &str, _: &str) {
         self.inner.metrics.entries_without_receiver.inc();
+    }
+
+    fn lost(&self, _: &str, entries: u64) {
+        self.inner.metrics.entries_lost.inc_by(entries);
+    }
+
+    fn missed(&self, application: &Arc<str>) {
+        self.order(|| ShardOrder::Missed {
+            application: Arc::clone(application),
+            spread: self.inner.spread,
+        });
     }
 }

@@ -22,6 +22,8 @@ pub enum Farewell {
     KeyRevoked,
     /// An administrator ended it.
     Kicked,
+    /// The node cannot deliver an event that it should have had.
+    Missed,
 }
 
 /// What a shard is told to do.
@@ -32,6 +34,8 @@ pub(super) enum ShardOrder {
     Farewell { farewell: Farewell, spread: Duration },
     /// Tell those to leave whose key is no longer good.
     RecheckKeys,
+    /// Tell those to leave who miss events of this application, each at a random moment within `spread`.
+    Missed { application: Arc<str>, spread: Duration },
 }
 
 /// End one session, if it is here. Answers whether it is.

@@ -5,15 +5,15 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
 
-use crate::transport::Outbox;
+use crate::{cluster::Position, transport::Outbox};
 
 /// What the way from an entry to a socket needs of a session.
 pub(super) struct Member {
     pub(super) id: SessionId,
     pub(super) kind: ClientType,
     pub(super) encoding: Encoding,
-    /// It receives the entries after this offset.
-    pub(super) since: u64,
+    /// It receives the entries after this position.
+    pub(super) since: Position,
     pub(super) outbox: Outbox,
 }
 
@@ -87,13 +87,17 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Epoch;
 
     fn member(id: u64) -> Member {
         Member {
             id: SessionId::from_raw(id),
             kind: ClientType::Bot,
             encoding: Encoding::Text,
-            since: 0,
+            since: Position {
+                offset: 0,
+                epoch: Epoch::from_raw(1),
+            },
             outbox: Outbox::new(1),
         }
     }

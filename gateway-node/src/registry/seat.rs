@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
 
 use super::{Shard, room::Member, shard::Identity};
-use crate::{auth::Key, transport::Outbox};
+use crate::{auth::Key, cluster::Position, transport::Outbox};
 
 /// What a session registers with once it has identified.
 pub struct Registration {
@@ -18,7 +18,7 @@ pub struct Registration {
     /// How its events are encoded.
     pub encoding: Encoding,
     /// The end of the log when it joined.
-    pub since: u64,
+    pub since: Position,
     /// Where its events go.
     pub outbox: Outbox,
 }

@@ -170,6 +170,7 @@ impl Shard {
             Audience::One { session, .. } => {
                 if give_to(*session) {
                     self.inner.registry.inner.metrics.deliveries.inc();
+                    self.inner.backplane.taken(entry);
                 } else if state.departed.iter().any(|(departed, _)| departed == session) {
                     self.inner.backplane.redirect(entry);
                 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome, joining::JoinAnswer};
 use crate::{
     auth::{Key, Keyring},
-    cluster::{Backplane, JoinError, Joined, Joining, Publication, PublishError},
+    cluster::{Backplane, Haste, JoinError, Joined, Joining, Publication, PublishError, Publishing},
     metrics::Metrics,
     problems::Problems,
     registry::{Order, Registration, Seat, Shard},
@@ -182,10 +182,11 @@ impl<P: Protocol> Session<P> {
             author: self.id,
             ..publication
         };
-        let answer = self
-            .services
-            .backplane
-            .publish(Arc::clone(key.application()), vec![publication]);
+        let answer = self.services.backplane.publish(Publishing {
+            application: Arc::clone(key.application()),
+            events: vec![publication],
+            haste: Haste::Patient,
+        });
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
             session.published(name, answer.map(|_| ()), context);
         }));

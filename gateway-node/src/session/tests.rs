@@ -15,8 +15,8 @@ use super::*;
 use crate::{
     auth::{Key, Keyring},
     cluster::{
-        Backplane, Entry, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits, Pending, Position,
-        Publication, PublishError, Status,
+        Away, Backplane, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits,
+        Peer, Pending, Position, Publication, PublishError, Publishing, Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -46,16 +46,28 @@ impl Backplane for Distant {
         self.0.report(application, id, report);
     }
 
-    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError> {
-        self.0.publish(application, events)
+    fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
+        self.0.publish(publishing)
+    }
+
+    fn taken(&self, entry: &Entry) {
+        self.0.taken(entry);
     }
 
     fn redirect(&self, entry: &Entry) {
         self.0.redirect(entry);
     }
 
+    fn settled(&self) -> bool {
+        self.0.settled()
+    }
+
     fn status(&self) -> Status {
         self.0.status()
+    }
+
+    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+        self.0.peers()
     }
 }
 
@@ -91,12 +103,13 @@ impl Node {
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
         let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
         let metrics = Arc::new(Metrics::default());
-        let registry = Registry::new(1, 1 << 20, Arc::clone(&metrics));
+        let registry = Registry::new(1, 1 << 20, Duration::from_secs(1), Arc::clone(&metrics));
         let limits = MemoryLimits {
             count_interval: Duration::from_secs(1),
+            retention: Duration::from_secs(60),
         };
         let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
-        let (backplane, broadcast) = MemoryBackplane::new(ids, "test".into(), limits, Arc::new(registry.clone()));
+        let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
         let backplane = wrap(Arc::new(backplane));
         let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
@@ -332,7 +345,11 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
             };
             node.services
                 .backplane
-                .publish("utilbot".into(), vec![event])
+                .publish(Publishing {
+                    application: "utilbot".into(),
+                    events: vec![event],
+                    haste: Haste::Patient,
+                })
                 .await
                 .unwrap();
         }
@@ -368,7 +385,11 @@ async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind
                 author: None,
                 d: "{}".into(),
             };
-            node.services.backplane.publish("utilbot".into(), vec![event])
+            node.services.backplane.publish(Publishing {
+                application: "utilbot".into(),
+                events: vec![event],
+                haste: Haste::Patient,
+            })
         };
         assert!(any().await.is_ok(), "it is a member already");
         client.task.abort();

@@ -11,6 +11,7 @@
 
 mod abuse;
 mod clients;
+mod cluster_faults;
 mod config;
 mod deploy;
 mod drain;
@@ -25,6 +26,8 @@ mod ignored;
 mod keys;
 mod load;
 mod load_tools;
+mod proxy;
+mod redis;
 mod reports;
 mod slow_readers;
 mod tls;

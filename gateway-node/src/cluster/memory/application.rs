@@ -13,7 +13,8 @@ use shared::{
 use smallvec::SmallVec;
 
 use super::{
-    super::{Audience, Entry, Joined, Position, Publication, PublishError},
+    super::{Audience, Entry, Epoch, Joined, Position, Publication, PublishError},
+    requests::Requests,
     rotation::Rotation,
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Application {
     sums: Sums,
     broadcast: GuildCount,
     count_event: Arc<str>,
+    pub(super) requests: Requests,
 }
 
 /// Sums over what bots reported as numbers. Ten thousand bots that each report the largest integer do not fit 64 bits.
@@ -54,6 +56,7 @@ impl Application {
             sums: Sums::default(),
             broadcast: GuildCount::default(),
             count_event: GuildCount::NAME.into(),
+            requests: Requests::default(),
         }
     }
 
@@ -61,12 +64,20 @@ impl Application {
         self.members.contains_key(&id)
     }
 
-    pub(super) fn join(&mut self, id: SessionId, kind: ClientType) -> Joined {
+    /// The offset of the last entry.
+    pub(super) const fn top(&self) -> u64 {
+        self.top
+    }
+
+    pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
         self.members.insert(id, Member { kind, report: None });
         self.rotation.add(kind, id);
         Joined {
             id,
-            since: self.top,
+            since: Position {
+                offset: self.top,
+                epoch,
+            },
             counts: self.counts(),
         }
     }
@@ -134,7 +145,7 @@ impl Application {
     }
 
     /// The entry that tells every bot the counts, if they have changed.
-    pub(super) fn broadcast_counts(&mut self, epoch: &Arc<str>) -> Option<Entry> {
+    pub(super) fn broadcast_counts(&mut self, epoch: Epoch) -> Option<Entry> {
         let counts = self.counts();
         if counts == self.broadcast {
             return None;
@@ -154,7 +165,7 @@ impl Application {
     pub(super) fn append(
         &mut self,
         events: Vec<Publication>,
-        epoch: &Arc<str>,
+        epoch: Epoch,
         has_room: impl FnOnce(usize) -> bool,
     ) -> Result<Vec<Entry>, PublishError> {
         let audiences = events
@@ -205,12 +216,12 @@ impl Application {
         self.members.get(&id).is_some_and(|member| kinds.contains(member.kind))
     }
 
-    fn entry(&mut self, event: Publication, audience: Audience, epoch: &Arc<str>) -> Entry {
+    fn entry(&mut self, event: Publication, audience: Audience, epoch: Epoch) -> Entry {
         self.top += 1;
         Entry {
             position: Position {
                 offset: self.top,
-                epoch: Arc::clone(epoch),
+                epoch,
             },
             application: Arc::clone(&self.name),
             name: event.name,

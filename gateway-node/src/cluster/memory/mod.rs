@@ -2,6 +2,7 @@
 
 mod application;
 mod ids;
+mod requests;
 mod rotation;
 
 use std::{
@@ -16,8 +17,8 @@ use tokio::{sync::Notify, time::Instant};
 use self::application::Application;
 pub use self::ids::IdSource;
 use super::{
-    Audience, Backplane, Deliver, Entry, JoinError, Joined, Joining, Pending, Position, Publication, PublishError,
-    Status,
+    Audience, Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending,
+    Position, Publication, PublishError, Publishing, Status,
 };
 
 /// How often another id is tried when the generated one is taken.
@@ -28,6 +29,8 @@ const ID_ATTEMPTS: usize = 3;
 pub struct MemoryLimits {
     /// The least time between two broadcasts of an application's counts.
     pub count_interval: Duration,
+    /// How long a request is remembered that may come again.
+    pub retention: Duration,
 }
 
 /// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
@@ -39,7 +42,8 @@ pub struct MemoryBackplane {
 struct Shared {
     state: Mutex<State>,
     deliver: Arc<dyn Deliver>,
-    epoch: Arc<str>,
+    epoch: Epoch,
+    limits: MemoryLimits,
     /// Some application's counts may differ from those that were broadcast last.
     counts_changed: Notify,
 }
@@ -53,7 +57,7 @@ impl MemoryBackplane {
     /// An empty backplane in the life named `epoch`, and the task that broadcasts counts for as long as it is polled.
     pub fn new(
         ids: IdSource,
-        epoch: Arc<str>,
+        epoch: Epoch,
         limits: MemoryLimits,
         deliver: Arc<dyn Deliver>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
@@ -64,9 +68,10 @@ impl MemoryBackplane {
             }),
             deliver,
             epoch,
+            limits,
             counts_changed: Notify::new(),
         });
-        let broadcast = Arc::clone(&shared).broadcast_counts(limits.count_interval);
+        let broadcast = Arc::clone(&shared).broadcast_counts();
         (Self { shared }, broadcast)
     }
 }
@@ -78,14 +83,14 @@ impl Shared {
     }
 
     /// Sends each application's counts when they have changed, at most once an interval.
-    async fn broadcast_counts(self: Arc<Self>, interval: Duration) {
+    async fn broadcast_counts(self: Arc<Self>) {
         loop {
             self.counts_changed.notified().await;
-            let next = Instant::now() + interval;
+            let next = Instant::now() + self.limits.count_interval;
             {
                 let mut state = self.lock();
                 for application in state.applications.values_mut() {
-                    if let Some(entry) = application.broadcast_counts(&self.epoch) {
+                    if let Some(entry) = application.broadcast_counts(self.epoch) {
                         self.deliver.deliver(entry);
                     }
                 }
@@ -106,23 +111,38 @@ impl Shared {
             let application = applications
                 .entry(Arc::clone(&joining.application))
                 .or_insert_with(|| Application::new(Arc::clone(&joining.application)));
-            return Ok(application.join(id, joining.kind));
+            return Ok(application.join(id, joining.kind, self.epoch));
         }
         Err(JoinError::IdTaken)
     }
 
-    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Result<Vec<Position>, PublishError> {
+    fn publish(&self, publishing: Publishing) -> Result<Vec<Position>, PublishError> {
         let mut state = self.lock();
         let application = state
             .applications
-            .entry(application)
+            .entry(publishing.application)
             .or_insert_with_key(|name| Application::new(Arc::clone(name)));
-        let entries = application.append(events, &self.epoch, |bytes| self.deliver.has_room(bytes))?;
-        let positions = entries.iter().map(|entry| entry.position.clone()).collect();
+        let idempotency = match publishing.haste {
+            Haste::Prompt { idempotency } => idempotency,
+            Haste::Patient => None,
+        };
+        if let Some(answer) = idempotency
+            .as_ref()
+            .and_then(|request| application.requests.answer(request))
+        {
+            return answer;
+        }
+        let has_room = |bytes| self.deliver.has_room(bytes);
+        let entries = application.append(publishing.events, self.epoch, has_room)?;
+        let positions: Vec<_> = entries.iter().map(|entry| entry.position).collect();
+        if let Some(request) = idempotency {
+            let (now, retention) = (Instant::now(), self.limits.retention);
+            application.requests.remember(request, &positions, now, retention);
+        }
         // Still under the lock: the order of the offsets is the order of delivery.
         for entry in entries {
             if application.is_unheard(&entry) {
-                self.deliver.lost(&entry);
+                self.deliver.unheard(&entry.application, &entry.name);
             }
             self.deliver.deliver(entry);
         }
@@ -157,9 +177,11 @@ impl Backplane for MemoryBackplane {
             .change(application, |application| application.report(id, report));
     }
 
-    fn publish(&self, application: Arc<str>, events: Vec<Publication>) -> Pending<Vec<Position>, PublishError> {
-        Box::pin(std::future::ready(self.shared.publish(application, events)))
+    fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
+        Box::pin(std::future::ready(self.shared.publish(publishing)))
     }
+
+    fn taken(&self, _: &Entry) {}
 
     fn redirect(&self, entry: &Entry) {
         let Audience::One { of, .. } = entry.audience else {
@@ -172,20 +194,38 @@ impl Backplane for MemoryBackplane {
             author: entry.author,
             d: Arc::clone(&entry.d),
         };
-        if self
-            .shared
-            .publish(Arc::clone(&entry.application), vec![again])
-            .is_err()
-        {
-            self.shared.deliver.lost(entry);
+        let publishing = Publishing {
+            application: Arc::clone(&entry.application),
+            events: vec![again],
+            haste: Haste::Patient,
+        };
+        if self.shared.publish(publishing).is_err() {
+            self.shared.deliver.unheard(&entry.application, &entry.name);
         }
     }
 
+    fn settled(&self) -> bool {
+        true
+    }
+
     fn status(&self) -> Status {
+        let state = self.shared.lock();
+        let logs = state.applications.iter().map(|(name, application)| LogStatus {
+            application: Arc::clone(name),
+            epoch: Some(self.shared.epoch),
+            top: application.top(),
+            lag: 0,
+        });
         Status {
             kind: "memory",
             available: true,
-            epoch: Arc::clone(&self.shared.epoch),
+            ready: true,
+            problem: None,
+            logs: logs.collect(),
         }
+    }
+
+    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }

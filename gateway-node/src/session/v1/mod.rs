@@ -243,6 +243,7 @@ impl Protocol for V1 {
             }
             Err(Unwelcome::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
             Err(Unwelcome::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
+            Err(Unwelcome::Cluster(JoinError::Away)) => self.fail_plainly(Close::OVERLOADED, None),
             Err(Unwelcome::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
         }
     }
@@ -251,7 +252,7 @@ impl Protocol for V1 {
         match answer {
             Ok(()) => Steps::new(),
             Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
-            Err(PublishError::Overloaded) => self.fail_plainly(Close::OVERLOADED, None),
+            Err(_) => self.fail_plainly(Close::OVERLOADED, None),
         }
     }
 
@@ -269,7 +270,7 @@ impl Protocol for V1 {
                 }]
             }
             Ending::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
-            Ending::Farewell(Farewell::Restarting) => self.fail_plainly(Close::RESTARTING, None),
+            Ending::Farewell(Farewell::Restarting | Farewell::Missed) => self.fail_plainly(Close::RESTARTING, None),
             Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
             Ending::Farewell(Farewell::Kicked) => self.fail_plainly(Close::KICKED, None),
         }

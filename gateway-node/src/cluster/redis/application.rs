@@ -1,0 +1,151 @@
+//! One application as this node sees it: under which name it is registered, how far its log goes, who is a member.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::Cmd;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    super::{LogStatus, Position},
+    follower::Inlet,
+    link::Link,
+    log_sight::{Reached, Sight},
+    members::Members,
+    script::Script,
+};
+
+pub(super) struct Application {
+    pub(super) name: Arc<str>,
+    /// What all its keys start with.
+    key: String,
+    registration: Mutex<Registration>,
+    pub(super) members: Members,
+    /// Where messages of its channel go.
+    pub(super) inlet: Inlet,
+    /// What the last look at the log showed.
+    pub(super) sight: watch::Sender<Option<Sight>>,
+    reached: Mutex<Reached>,
+    /// The counts may differ from those that were told last.
+    pub(super) counts_changed: Notify,
+}
+
+/// How this node is registered with an application.
+#[derive(Debug, Clone)]
+pub(super) struct Registration {
+    /// The name of the node there. Another one takes its place when the node was reaped under it.
+    pub(super) owner: Arc<str>,
+    /// Grows with every connection; the scripts hear the highest one alone.
+    pub(super) fence: u64,
+    /// Until when nobody can have reaped the node.
+    pub(super) until: Instant,
+    /// Whether the server has known the owner.
+    pub(super) is_known: bool,
+    names: u32,
+}
+
+impl Application {
+    /// An application that this life of the node, called `incarnation`, has nothing to do with yet.
+    pub(super) fn new(name: Arc<str>, prefix: &str, incarnation: u64, inlet: Inlet) -> Self {
+        let registration = Registration {
+            owner: format!("{incarnation:016x}").into(),
+            fence: 0,
+            until: Instant::now(),
+            is_known: false,
+            names: 0,
+        };
+        Self {
+            key: format!("{prefix}:{{{name}}}:"),
+            name,
+            registration: Mutex::new(registration),
+            members: Members::default(),
+            inlet,
+            sight: watch::Sender::new(None),
+            reached: Mutex::default(),
+            counts_changed: Notify::new(),
+        }
+    }
+
+    /// The key of this name.
+    pub(super) fn key(&self, name: impl std::fmt::Display) -> String {
+        format!("{}{name}", self.key)
+    }
+
+    /// The channel on which the server tells of new entries.
+    pub(super) fn channel(&self) -> String {
+        self.key("events")
+    }
+
+    pub(super) fn registration(&self) -> Registration {
+        lock(&self.registration).clone()
+    }
+
+    /// Takes another name: under the last one the node has been reaped.
+    pub(super) fn rename(&self, incarnation: u64) {
+        let mut registration = lock(&self.registration);
+        registration.names += 1;
+        registration.owner = format!("{incarnation:016x}.{}", registration.names).into();
+        registration.is_known = false;
+    }
+
+    /// Notes that the server has this fence, or has renewed the lease, by a call that was sent at `sent`.
+    pub(super) fn registered(&self, fence: u64, sent: Instant, lease: Duration) {
+        let mut registration = lock(&self.registration);
+        registration.fence = fence;
+        registration.is_known = true;
+        registration.until = sent + lease;
+    }
+
+    /// Begins a call of a script that only the registered node may make: its owner and fence come first.
+    pub(super) fn call(&self, link: &Link, script: Script) -> Cmd {
+        let registration = lock(&self.registration);
+        let mut call = link.script(script, &self.key);
+        call.arg(&*registration.owner).arg(registration.fence);
+        call
+    }
+
+    /// The same for a script that may begin an epoch: the server's life and the epoch's name come before.
+    pub(super) fn call_log(&self, link: &Link, script: Script) -> Cmd {
+        let registration = lock(&self.registration);
+        let mut call = link.script(script, &self.key);
+        call.arg(&*link.life)
+            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(&*registration.owner)
+            .arg(registration.fence);
+        call
+    }
+
+    pub(super) fn reached(&self) -> MutexGuard<'_, Reached> {
+        lock(&self.reached)
+    }
+
+    /// Notes that an entry stands there.
+    pub(super) fn note_entry(&self, position: Position) {
+        self.reached().note(position);
+    }
+
+    /// How this node stands with the log.
+    pub(super) fn status(&self) -> LogStatus {
+        let sight = self.sight.borrow();
+        let reached = self.reached();
+        let (epoch, top) = sight.as_ref().map_or((None, 0), |sight| (Some(sight.epoch), sight.top));
+        let cursor = reached.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
+        let top = cursor.map_or(top, |cursor| top.max(cursor.offset));
+        LogStatus {
+            application: Arc::clone(&self.name),
+            epoch,
+            top,
+            lag: cursor.map_or(0, |cursor| top - cursor.offset),
+        }
+    }
+}
+
+/// Nothing that is locked here is left half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

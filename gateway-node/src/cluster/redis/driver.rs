@@ -1,0 +1,258 @@
+//! Makes links, one after the other, and has everything run on them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::select_all;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{
+    super::Peer,
+    Shared,
+    application::lock,
+    backoff::Backoff,
+    link::Link,
+    members::Keeper,
+    problem::Problem,
+    publisher::Publisher,
+    pulse::{Pulse, millis},
+    script::Script,
+};
+
+/// How often what waits for the log is looked through for what has waited too long.
+const EXPIRY: Duration = Duration::from_millis(100);
+/// How many names a node may have been reaped under before it gives up for this link.
+const NAMES: usize = 8;
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    publisher: Publisher,
+    fence: u64,
+    /// The life of the server that the last link was to.
+    run: Option<Arc<str>>,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (queue, deliver) = (Arc::clone(&shared.queue), Arc::clone(&shared.deliver));
+        Self {
+            publisher: Publisher::new(queue, deliver, shared.bounds),
+            shared,
+            fence: 0,
+            run: None,
+        }
+    }
+
+    /// Runs for as long as the node lives.
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let expiring = async {
+            let mut ticks = tokio::time::interval(EXPIRY);
+            loop {
+                ticks.tick().await;
+                shared.queue.expire(Instant::now());
+                shared.note_well();
+            }
+        };
+        tokio::select! {
+            () = expiring => {}
+            () = self.link_after_link() => {}
+        }
+    }
+
+    async fn link_after_link(&mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let problem = match self.shared.server.link().await {
+                Ok(link) => {
+                    let problem = self.serve(&link).await;
+                    self.shared.went();
+                    if link.since().elapsed() > Duration::from_secs(5) {
+                        backoff = Backoff::default();
+                    }
+                    problem
+                }
+                Err(problem) => problem,
+            };
+            self.shared.note_problem(&problem);
+            tokio::time::sleep(backoff.next_pause()).await;
+        }
+    }
+
+    /// Works on a link until it ends, and says why it did.
+    async fn serve(&mut self, link: &Link) -> Problem {
+        let opened = tokio::select! {
+            opened = self.open(link) => opened,
+            problem = link.cut() => Err(problem),
+        };
+        if let Err(problem) = opened {
+            return problem;
+        }
+        let shared = &self.shared;
+        shared.came(link);
+        let pulse = &Pulse { shared, link };
+        let keepers: Vec<_> = shared
+            .applications
+            .values()
+            .map(|application| Keeper {
+                application,
+                link,
+                lease: &shared.lease,
+                deliver: &*shared.deliver,
+                bounds: shared.bounds,
+            })
+            .collect();
+        if keepers.is_empty() {
+            return link.cut().await;
+        }
+        let keeping = select_all(keepers.iter().map(|keeper| Box::pin(keeper.run())));
+        let telling = shared
+            .applications
+            .values()
+            .map(|application| Box::pin(pulse.tell_counts(application)));
+        tokio::select! {
+            problem = link.cut() => problem,
+            problem = self.publisher.run(link) => problem,
+            problem = pulse.lease() => problem,
+            problem = pulse.beat() => problem,
+            problem = pulse.reap() => problem,
+            (problem, ..) = keeping => problem,
+            (problem, ..) = select_all(telling) => problem,
+        }
+    }
+
+    /// Registers the node anew, so that nothing of an older link is heard any more, and finds out what became of it.
+    async fn open(&mut self, link: &Link) -> Result<(), Problem> {
+        self.fence += 1;
+        let is_new_life = self.run.as_ref() != Some(&link.life);
+        for application in self.shared.applications.values() {
+            let is_reaped = register(&self.shared, application, link, self.fence).await?;
+            application.members.begin_link(is_new_life, is_reaped);
+        }
+        self.run = Some(Arc::clone(&link.life));
+        self.publisher.resolve(link).await?;
+        Pulse {
+            shared: &self.shared,
+            link,
+        }
+        .look()
+        .await
+    }
+}
+
+/// Registers with one application; under another name where the node was reaped, which is answered.
+async fn register(shared: &Shared, application: &super::Application, link: &Link, fence: u64) -> Result<bool, Problem> {
+    let mut is_reaped = false;
+    for _ in 0..NAMES {
+        let registration = application.registration();
+        let sent = Instant::now();
+        let mut call = link.script(Script::Register, &application.key(""));
+        call.arg(&*link.life)
+            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(&*registration.owner)
+            .arg(fence)
+            .arg(millis(shared.options.lease))
+            .arg(u8::from(registration.is_known));
+        match link.ask(call).await?.word(0) {
+            "ok" => {
+                application.registered(fence, sent, shared.options.lease);
+                return Ok(is_reaped);
+            }
+            "fenced" => {
+                is_reaped = true;
+                application.rename(shared.options.incarnation);
+            }
+            _ => return Err(link.fenced()),
+        }
+    }
+    Err(link.fenced())
+}
+
+impl Shared {
+    /// Notes that there is a link.
+    fn came(&self, link: &Link) {
+        let mut condition = lock(&self.condition);
+        if let Some(problem) = condition.problem.take() {
+            log::info!(version = link.version; "redis is back: {problem}");
+        } else {
+            log::info!(version = link.version; "connected to redis at {}", self.server.address);
+        }
+        drop(condition);
+        self.link.send_replace(Some(link.clone()));
+        self.queue.set_open(true);
+        self.receivers_changed.notify_one();
+    }
+
+    /// Notes that the link has ended.
+    fn went(&self) {
+        self.queue.set_open(false);
+        self.link.send_replace(None);
+        for application in self.applications.values() {
+            application.members.end_link();
+        }
+    }
+
+    /// Tells of a problem once for as long as it lasts.
+    fn note_problem(&self, problem: &Problem) {
+        let mut condition = lock(&self.condition);
+        let line = problem.to_string();
+        if condition.problem.as_ref() != Some(&line) {
+            log::error!("{line}");
+            condition.problem = Some(line);
+        }
+    }
+
+    /// Notes that all is well, if it is.
+    fn note_well(&self) {
+        let now = Instant::now();
+        if self.link.borrow().is_some() && self.lease.is_good(now) {
+            lock(&self.condition).well = Some(now);
+        }
+    }
+}
+
+/// Who else is there.
+pub(super) async fn peers(shared: &Shared, link: &Link) -> Result<Vec<Peer>, Problem> {
+    #[derive(Deserialize)]
+    struct About {
+        node: String,
+        version: String,
+        sessions: u64,
+    }
+    let mut nodes = redis::cmd("HGETALL");
+    nodes.arg(shared.cluster_key("nodes"));
+    let mut workers = redis::cmd("HGETALL");
+    workers.arg(shared.cluster_key("workers"));
+    let answers = link.run([redis::cmd("TIME"), workers, nodes]).await?;
+    let Ok([Ok(time), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
+        return Err(link.nonsense("a list of nodes that is none"));
+    };
+    let now = time.number(0) * 1000 + time.number(1) / 1000;
+    let workers: Vec<_> = workers.rest(0).collect();
+    let worker_of = |holder: &str| {
+        let mut pairs = workers.chunks_exact(2);
+        let found = pairs.find(|pair| pair[1].split(' ').next() == Some(holder));
+        found.and_then(|pair| pair[0].parse().ok())
+    };
+    let nodes: Vec<_> = nodes.rest(0).collect();
+    let mut peers: Vec<_> = nodes
+        .chunks_exact(2)
+        .filter_map(|pair| {
+            let (until, about) = pair[1].split_once(' ')?;
+            let About {
+                node,
+                version,
+                sessions,
+            } = serde_json::from_str(about).ok()?;
+            Some(Peer {
+                node,
+                version,
+                worker: worker_of(pair[0]),
+                sessions,
+                lease_ms: until.parse::<u64>().ok()?.saturating_sub(now),
+            })
+        })
+        .collect();
+    peers.sort_by(|one, other| one.node.cmp(&other.node));
+    Ok(peers)
+}

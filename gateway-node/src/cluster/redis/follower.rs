@@ -1,0 +1,305 @@
+//! One log, followed: messages of its channel in their order, and what is missing among them from the log itself.
+//!
+//! Pub/sub is the fast path and is trusted with nothing. An entry is delivered when it stands right behind the last one;
+//! one that came before is dropped, and before one that comes too early the missing ones are read. That the last one of
+//! all was lost, no message can show: a look at the top of the log does.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustc_hash::FxHashSet;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{
+    super::{Audience, Deliver, Position},
+    application::Application,
+    link::Link,
+    log_sight::Sight,
+    wire::{self, Origin, Stored},
+};
+
+/// The most messages that wait for a follower. What comes beyond is dropped, and read from the log later.
+const MESSAGES: usize = 8192;
+/// The most entries that are read at once.
+const PAGE: usize = 64;
+/// How long a follower waits until it looks again whether the workers have room.
+const NO_ROOM: Duration = Duration::from_millis(2);
+/// How many of the latest entries are remembered by their origin, to tell one that comes again after the server has lost
+/// it.
+const ORIGINS: usize = 4096;
+
+/// The way of messages to a follower.
+#[derive(Clone)]
+pub(super) struct Inlet {
+    messages: mpsc::Sender<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// Where a follower reads them.
+pub(super) struct Outlet {
+    messages: mpsc::Receiver<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// A way for messages, of which `limit` bytes may wait.
+pub(super) fn channel(limit: usize) -> (Inlet, Outlet) {
+    let (sender, receiver) = mpsc::channel(MESSAGES);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let inlet = Inlet {
+        messages: sender,
+        bytes: Arc::clone(&bytes),
+        limit,
+    };
+    let messages = receiver;
+    (inlet, Outlet { messages, bytes })
+}
+
+impl Inlet {
+    /// Passes a message on, or drops it when too many wait.
+    pub(super) fn push(&self, message: Vec<u8>) {
+        let size = message.len();
+        if self.bytes.load(Ordering::Relaxed) < self.limit && self.messages.try_send(message).is_ok() {
+            self.bytes.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Follows one log for as long as the node lives.
+pub(super) struct Follower {
+    application: Arc<Application>,
+    deliver: Arc<dyn Deliver>,
+    outlet: Outlet,
+    /// When the channel was last subscribed to; none while it is not.
+    subscribed: watch::Receiver<Option<Instant>>,
+    sight: watch::Receiver<Option<Sight>>,
+    link: watch::Receiver<Option<Link>>,
+    /// The origins of the latest entries, with their offsets.
+    origins: VecDeque<(u64, Origin)>,
+    /// Origins of entries that were delivered and that the server has lost since: whoever sends one again sends it to
+    /// those who do not have it.
+    delivered_before: FxHashSet<Origin>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        application: Arc<Application>,
+        deliver: Arc<dyn Deliver>,
+        outlet: Outlet,
+        subscribed: watch::Receiver<Option<Instant>>,
+        link: watch::Receiver<Option<Link>>,
+    ) -> Self {
+        Self {
+            sight: application.sight.subscribe(),
+            application,
+            deliver,
+            outlet,
+            subscribed,
+            link,
+            origins: VecDeque::new(),
+            delivered_before: FxHashSet::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                message = self.outlet.messages.recv() => match message {
+                    Some(message) => {
+                        self.outlet.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+                        self.hear(&message).await;
+                    }
+                    None => return,
+                },
+                changed = self.sight.changed() => {
+                    let sight = *self.sight.borrow_and_update();
+                    match (changed, sight) {
+                        (Ok(()), Some(sight)) => self.look(sight).await,
+                        (Ok(()), None) => {}
+                        (Err(_), _) => return,
+                    }
+                }
+                changed = self.subscribed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if self.subscribed.borrow_and_update().is_none() && self.application.members.end_following() {
+                        // Nobody is there to receive.
+                        self.application.reached().cursor = None;
+                        self.origins.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    fn cursor(&self) -> Option<Position> {
+        self.application.reached().cursor
+    }
+
+    async fn hear(&mut self, message: &[u8]) {
+        let Some(cursor) = self.cursor() else { return };
+        let (position, body) = match wire::split_message(message) {
+            Ok(split) => split,
+            Err(error) => return log::error!(application = self.application.name; "{error}"),
+        };
+        // One of another epoch shows up in the next look, and that in which order they come.
+        if position.epoch != cursor.epoch || position.offset <= cursor.offset {
+            return;
+        }
+        self.application.note_entry(position);
+        if position.offset > cursor.offset + 1 {
+            self.repair(position.offset - 1).await;
+        }
+        if self.cursor().is_some_and(|cursor| cursor.offset + 1 == position.offset) {
+            self.take(position, body).await;
+        }
+    }
+
+    /// Takes in what a look at the log has shown.
+    async fn look(&mut self, sight: Sight) {
+        let application = Arc::clone(&self.application);
+        if application.reached().epoch().is_some_and(|epoch| epoch != sight.epoch) {
+            self.change_epoch(&sight);
+        } else if application.reached().learns_of_a_loss(&sight) {
+            self.missed("another node knows of entries that are gone");
+        }
+        let top = Position {
+            epoch: sight.epoch,
+            offset: sight.top,
+        };
+        application.note_entry(top);
+        let cursor = self.cursor();
+        let subscribed = *self.subscribed.borrow();
+        match cursor {
+            // What is appended after this look comes as a message, so nothing is missed in between.
+            None if subscribed.is_some_and(|subscribed| sight.asked > subscribed) => {
+                application.reached().begin(top);
+                application.members.begin_following();
+            }
+            Some(cursor) if cursor.epoch == sight.epoch && cursor.offset < sight.top => self.repair(sight.top).await,
+            _ => {}
+        }
+    }
+
+    fn change_epoch(&mut self, sight: &Sight) {
+        let cut = self.application.reached().cut(sight, Instant::now());
+        let Some(cut) = cut else { return };
+        let name = &self.application.name;
+        log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
+        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
+        let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
+        self.delivered_before = lost.collect();
+        self.origins.clear();
+        if cut.gone > 0 {
+            log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
+            self.deliver.lost(name, cut.gone);
+        }
+        if cut.is_missed {
+            self.missed("redis has lost entries before they were delivered here");
+        }
+    }
+
+    /// Reads what is missing up to this offset.
+    async fn repair(&mut self, to: u64) {
+        while let Some(cursor) = self.cursor()
+            && cursor.offset < to
+        {
+            // Without a link the next look comes back to it.
+            let Some(link) = self.link.borrow().clone() else { return };
+            let mut read = redis::cmd("XRANGE");
+            read.arg(self.application.key("log"))
+                .arg(format!("{}-0", cursor.offset + 1))
+                .arg(format!("{to}-0"))
+                .arg("COUNT")
+                .arg(PAGE);
+            let Ok(entries) = link.ask(read).await else { return };
+            let mut is_empty = true;
+            for (id, body) in entries.entries() {
+                is_empty = false;
+                let Ok(offset) = wire::offset_of(&id) else { return };
+                self.skip_to(offset - 1);
+                let epoch = cursor.epoch;
+                self.take(Position { epoch, offset }, &body).await;
+            }
+            if is_empty {
+                self.skip_to(to);
+            }
+        }
+    }
+
+    /// Goes on behind this offset, over entries that are not kept any more.
+    fn skip_to(&mut self, offset: u64) {
+        let skipped = {
+            let mut reached = self.application.reached();
+            let Some(cursor) = &mut reached.cursor else { return };
+            let skipped = offset.saturating_sub(cursor.offset);
+            cursor.offset = cursor.offset.max(offset);
+            skipped
+        };
+        if skipped > 0 {
+            self.deliver.lost(&self.application.name, skipped);
+            self.missed("entries were trimmed before they were delivered here");
+        }
+    }
+
+    fn missed(&self, why: &str) {
+        log::error!(application = self.application.name; "sessions have to connect again: {why}");
+        self.deliver.missed(&self.application.name);
+    }
+
+    /// Delivers the entry that stands right behind the cursor.
+    async fn take(&mut self, position: Position, body: &[u8]) {
+        match wire::decode(&self.application.name, position, body) {
+            Ok(stored) => {
+                let origin = stored.origin;
+                if self.is_for_us(&stored).await {
+                    while !self.deliver.has_room(stored.entry.weight()) {
+                        tokio::time::sleep(NO_ROOM).await;
+                    }
+                    self.deliver.deliver(stored.entry);
+                }
+                if origin != 0 {
+                    if self.origins.len() == ORIGINS {
+                        self.origins.pop_front();
+                    }
+                    self.origins.push_back((position.offset, origin));
+                }
+            }
+            Err(error) => log::error!(application = self.application.name, offset = position.offset; "{error}"),
+        }
+        if let Some(cursor) = &mut self.application.reached().cursor {
+            cursor.offset = position.offset;
+        }
+    }
+
+    /// Whether an entry is to be delivered here: not if it was before, nor if it is for one session of another node.
+    async fn is_for_us(&mut self, stored: &Stored) -> bool {
+        if stored.origin != 0 && self.delivered_before.remove(&stored.origin) {
+            return false;
+        }
+        let Some(owner) = &stored.owner else { return true };
+        debug_assert!(matches!(stored.entry.audience, Audience::One { .. }));
+        loop {
+            let registration = self.application.registration();
+            if **owner != *registration.owner {
+                return false;
+            }
+            if Instant::now() < registration.until {
+                return true;
+            }
+            // The lease has ended, so that others may have given the event to somebody else. Once the node is
+            // registered again, it either has another name or was not reaped.
+            tokio::time::sleep(NO_ROOM).await;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The node's number for ids, granted by the server for a window of the server's time.
+//!
+//! The generator's time is the server's at the grant plus what a monotonic clock has counted since the answer came. That
+//! is never ahead of the server's time, and the wall clock plays no part: after a clock step, or a stop of the process
+//! that outlasts the window, no id is made that could be another node's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shared::{
+    session_id::SessionId,
+    snowflake::{Generator, SnowflakeError, Window},
+};
+use tokio::time::Instant;
+
+use super::super::JoinError;
+
+/// What a node may make ids with; nothing before the first grant.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    state: Mutex<State>,
+    fixed: Option<SessionId>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    worker: u16,
+    generator: Generator,
+    window: Window,
+    /// The server's time in ms, at an instant that came after it.
+    granted: (u64, Instant),
+}
+
+/// A number and its window, as the server granted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) worker: u16,
+    pub(super) window: Window,
+    /// The server's time, in ms since 1970.
+    pub(super) now_ms: u64,
+}
+
+impl Held {
+    /// The server's time at `now`, or a little before.
+    fn time(&self, now: Instant) -> u64 {
+        let (granted_ms, since) = self.granted;
+        let elapsed = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        granted_ms.saturating_add(elapsed)
+    }
+}
+
+impl Lease {
+    /// A lease whose every id is this one, if there is one.
+    pub(super) fn new(fixed: Option<SessionId>) -> Self {
+        Self {
+            state: Mutex::default(),
+            fixed,
+        }
+    }
+
+    /// The number that is held.
+    pub(super) fn worker(&self) -> Option<u16> {
+        self.lock().held.as_ref().map(|held| held.worker)
+    }
+
+    /// Whether ids can be made at `now`.
+    pub(super) fn is_good(&self, now: Instant) -> bool {
+        let held = self.lock();
+        held.held
+            .as_ref()
+            .is_some_and(|held| held.window.contains(held.time(now)))
+    }
+
+    /// Takes a grant whose answer came at `now`.
+    pub(super) fn take(&self, grant: Grant, now: Instant) -> Result<(), SnowflakeError> {
+        let Grant { worker, window, now_ms } = grant;
+        let mut state = self.lock();
+        match &mut state.held {
+            Some(held) if held.worker == worker => {
+                held.generator.renew(window)?;
+                held.window = window;
+                held.granted = (now_ms, now);
+            }
+            held => {
+                let generator = Generator::new(worker, window)?;
+                *held = Some(Held {
+                    worker,
+                    generator,
+                    window,
+                    granted: (now_ms, now),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The next id at `now`.
+    pub(super) fn next(&self, now: Instant) -> Result<SessionId, JoinError> {
+        let mut state = self.lock();
+        let held = state.held.as_mut().ok_or(JoinError::Away)?;
+        if let Some(id) = self.fixed {
+            return Ok(id);
+        }
+        match held.generator.next(held.time(now)) {
+            Ok(id) => Ok(id),
+            // The lease has run out: nobody can tell now whose the id would be.
+            Err(SnowflakeError::OutsideWindow { .. }) => Err(JoinError::Away),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::snowflake::EPOCH_MS;
+
+    use super::*;
+
+    const START: u64 = EPOCH_MS + 1_000_000;
+
+    fn grant(worker: u16, from: u64, to: u64) -> Grant {
+        Grant {
+            worker,
+            window: Window {
+                start_ms: START + from,
+                end_ms: START + to,
+            },
+            now_ms: START + from,
+        }
+    }
+
+    #[test]
+    fn no_id_without_a_grant_or_after_its_end() {
+        let lease = Lease::default();
+        let now = Instant::now();
+        assert_eq!(lease.next(now), Err(JoinError::Away));
+        lease.take(grant(3, 0, 1000), now).unwrap();
+        assert!(lease.next(now + Duration::from_millis(999)).is_ok());
+        assert_eq!(lease.next(now + Duration::from_secs(1)), Err(JoinError::Away));
+        lease.take(grant(3, 0, 5000), now + Duration::from_secs(2)).unwrap();
+        assert!(lease.next(now + Duration::from_secs(2)).is_ok());
+    }
+
+    #[test]
+    fn another_number_goes_on_elsewhere() {
+        let lease = Lease::default();
+        let now = Instant::now();
+        lease.take(grant(3, 0, 1000), now).unwrap();
+        let first = lease.next(now).unwrap();
+        lease.take(grant(4, 0, 1000), now).unwrap();
+        assert_eq!(lease.worker(), Some(4));
+        assert_ne!(lease.next(now).unwrap(), first);
+    }
+}

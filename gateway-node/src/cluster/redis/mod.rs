@@ -1,0 +1,291 @@
+//! The backplane of nodes that share a Redis: its log, membership and counts are there, changed by scripts alone.
+//!
+//! ```text
+//! publish ─▶ publisher ─▶ link ══▶ Redis ══▶ subscriber ─▶ follower ─▶ Deliver
+//! join, leave, report ─▶ members ─▶ link          pulse: leases, looks, counts, the dead
+//! ```
+//!
+//! A **link** is one checked connection. Everything that uses it ends with it; `Driver` makes the next one, registers
+//! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
+//! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
+
+mod application;
+mod backoff;
+mod dead;
+mod driver;
+mod follower;
+mod lease;
+mod link;
+mod log_sight;
+mod members;
+mod options;
+mod problem;
+mod publisher;
+mod pulse;
+mod script;
+mod subscriber;
+#[cfg(test)]
+pub(super) mod test_server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{
+    fs, io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use redis::{Cmd, RedisError};
+use rustc_hash::FxHashMap;
+use shared::{session_id::SessionId, v1::Report};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+pub use self::options::RedisOptions;
+use self::{
+    application::{Application, lock},
+    dead::Dead,
+    driver::Driver,
+    follower::Follower,
+    lease::Lease,
+    link::{Link, Server},
+    publisher::Queue,
+    subscriber::Subscriber,
+};
+use super::{
+    Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
+    Publishing, Status,
+};
+
+/// How long the server may be away before the node says that it should not get clients.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Why there is no backplane. That the server is away is no reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisSetupError {
+    /// The URL is none of a server.
+    #[error("redis.url cannot be used: {0}")]
+    Url(#[from] RedisError),
+    /// The authority's certificate cannot be read.
+    #[error("redis.ca cannot be read: {0}")]
+    Authority(#[from] io::Error),
+}
+
+/// A node's part of a cluster.
+pub struct RedisBackplane {
+    shared: Arc<Shared>,
+}
+
+/// What the tasks of the backplane share.
+struct Shared {
+    options: RedisOptions,
+    server: Server,
+    deliver: Arc<dyn Deliver>,
+    bounds: Bounds,
+    applications: FxHashMap<Arc<str>, Arc<Application>>,
+    queue: Arc<Queue>,
+    lease: Lease,
+    link: watch::Sender<Option<Link>>,
+    dead: Dead,
+    /// Asks for a look at the logs now.
+    look_now: Notify,
+    /// An application may have its first receiver, or have lost its last.
+    receivers_changed: Notify,
+    condition: Mutex<Condition>,
+}
+
+/// How the server is.
+#[derive(Default)]
+struct Condition {
+    problem: Option<String>,
+    /// When everything was well last; none before it ever was.
+    well: Option<Instant>,
+}
+
+/// What bounds a log.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    entries: usize,
+    age: Duration,
+    bytes: usize,
+}
+
+impl Bounds {
+    /// Adds the bounds to a call: entries, ms, bytes.
+    fn add_to(self, call: &mut Cmd) {
+        call.arg(self.entries).arg(pulse::millis(self.age)).arg(self.bytes);
+    }
+}
+
+impl RedisBackplane {
+    /// A backplane on the server of the options, and what drives it for as long as it is polled. The server need not be
+    /// there yet.
+    ///
+    /// # Errors
+    /// When the URL or the authority's file cannot be used.
+    pub fn new(
+        options: RedisOptions,
+        deliver: Arc<dyn Deliver>,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
+        let authority = options.authority.as_ref().map(fs::read).transpose()?;
+        let server = Server::new(&options.url, authority.as_deref())?;
+        let bounds = Bounds {
+            entries: options.log_entries,
+            age: options.log_age,
+            bytes: options.log_bytes,
+        };
+        let mut outlets = Vec::new();
+        let applications = options.applications.iter().map(|name| {
+            let (inlet, outlet) = follower::channel(options.hold_bytes);
+            let application = Application::new(Arc::clone(name), &options.prefix, options.incarnation, inlet);
+            let application = Arc::new(application);
+            outlets.push((Arc::clone(&application), outlet));
+            (Arc::clone(name), application)
+        });
+        let applications = applications.collect();
+        // Not the incarnation itself: origins count on from it.
+        let origin = options.incarnation.rotate_left(32);
+        let shared = Arc::new(Shared {
+            server,
+            bounds,
+            applications,
+            queue: Arc::new(Queue::new(options.hold_bytes, options.hold, origin)),
+            lease: Lease::new(options.fixed_id),
+            link: watch::Sender::new(None),
+            dead: Dead::default(),
+            look_now: Notify::new(),
+            receivers_changed: Notify::new(),
+            condition: Mutex::default(),
+            deliver,
+            options,
+        });
+        let subscriber = Subscriber::new(Arc::clone(&shared));
+        let followers: Vec<_> = outlets
+            .into_iter()
+            .filter_map(|(application, outlet)| {
+                let subscribed = subscriber.watch(&application.name)?;
+                let (deliver, link) = (Arc::clone(&shared.deliver), shared.link.subscribe());
+                Some(Follower::new(application, deliver, outlet, subscribed, link).run())
+            })
+            .collect();
+        let driver = Driver::new(Arc::clone(&shared));
+        let driving = async move {
+            futures_util::future::join3(
+                driver.run(),
+                subscriber.run(),
+                futures_util::future::join_all(followers),
+            )
+            .await;
+        };
+        Ok((Self { shared }, driving))
+    }
+
+    fn application(&self, name: &str) -> Option<&Arc<Application>> {
+        self.shared.applications.get(name)
+    }
+}
+
+impl Shared {
+    /// The key of this name that all applications share.
+    fn cluster_key(&self, name: &str) -> String {
+        format!("{}:{{_cluster}}:{name}", self.options.prefix)
+    }
+}
+
+impl Backplane for RedisBackplane {
+    fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
+        let application = self.application(&joining.application);
+        let is_linked = self.shared.link.borrow().is_some();
+        match application {
+            Some(application) if is_linked => {
+                let joined = application.members.join(joining.kind);
+                self.shared.receivers_changed.notify_one();
+                joined
+            }
+            _ => Box::pin(std::future::ready(Err(JoinError::Away))),
+        }
+    }
+
+    fn leave(&self, application: &str, id: SessionId) {
+        if let Some(application) = self.application(application) {
+            application.members.leave(id);
+            self.shared.receivers_changed.notify_one();
+        }
+    }
+
+    fn report(&self, application: &str, id: SessionId, report: Report) {
+        if let Some(application) = self.application(application) {
+            application.members.report(id, report);
+        }
+    }
+
+    fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
+        let Publishing {
+            application,
+            events,
+            haste,
+        } = publishing;
+        let refused = |error| Box::pin(std::future::ready(Err(error)));
+        let Some(application) = self.application(&application) else {
+            return refused(PublishError::Away);
+        };
+        let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
+        if !self.shared.deliver.has_room(bytes) {
+            return refused(PublishError::Overloaded);
+        }
+        self.shared.queue.push(Arc::clone(application), events, haste)
+    }
+
+    fn taken(&self, entry: &Entry) {
+        if let Some(application) = self.application(&entry.application) {
+            application.members.taken(entry.position.offset);
+        }
+    }
+
+    fn redirect(&self, entry: &Entry) {
+        if let (Some(application), Audience::One { .. }) = (self.application(&entry.application), &entry.audience) {
+            application.members.give_up(entry.position.offset);
+        }
+    }
+
+    fn settled(&self) -> bool {
+        let mut members = self
+            .shared
+            .applications
+            .values()
+            .map(|application| &application.members);
+        self.shared.queue.is_empty() && members.all(|members| members.are_settled())
+    }
+
+    fn status(&self) -> Status {
+        let available = self.shared.link.borrow().is_some();
+        let is_leased = self.shared.lease.is_good(Instant::now());
+        let condition = lock(&self.shared.condition);
+        let is_in_grace = condition.well.is_some_and(|well| well.elapsed() < GRACE);
+        Status {
+            kind: "redis",
+            available,
+            ready: (available && is_leased) || is_in_grace,
+            problem: condition.problem.clone(),
+            logs: self
+                .shared
+                .applications
+                .values()
+                .map(|application| application.status())
+                .collect(),
+        }
+    }
+
+    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+        let link = self.shared.link.borrow().clone();
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let link = link.ok_or(Away)?;
+            driver::peers(&shared, &link).await.map_err(|_| Away)
+        })
+    }
+}

@@ -1,0 +1,357 @@
+//! The way into the log: one queue for the node, in the order of its calls, and at most one batch under way.
+//!
+//! A publication is sent once on a link. When the link ends before the answer, the next one first asks what became of
+//! it: its old fence has been raised by then, so that what had not arrived never will. So nothing is appended twice, and
+//! nothing that was appended is taken for refused.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use redis::Cmd;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use super::{
+    super::{Deliver, Entry, Haste, Idempotency, Pending, Position, Publication, PublishError},
+    Bounds,
+    application::{Application, lock},
+    link::{Answer, Link, Words},
+    problem::Problem,
+    script::Script,
+    wire::{self, NONE, Origin},
+};
+
+/// The most publications of one batch. The server remembers what became of the last 1024 of a node.
+const BATCH: usize = 256;
+/// The most bytes of one batch that holds more than one publication.
+const BATCH_BYTES: usize = 1 << 20;
+/// How long a caller that is not patient waits for an answer.
+const PROMPT: Duration = Duration::from_secs(8);
+
+/// What waits to be appended.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Notify,
+    /// Bytes that may wait, those under way among them.
+    limit: usize,
+    hold: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Item>,
+    bytes: usize,
+    next_origin: Origin,
+    /// Whether there is a link, so that what is not patient may wait.
+    is_open: bool,
+}
+
+struct Item {
+    application: Arc<Application>,
+    events: Vec<Publication>,
+    idempotency: Option<Idempotency>,
+    is_patient: bool,
+    /// Of the first event; those after it count on.
+    origin: Origin,
+    deadline: Instant,
+    bytes: usize,
+    /// The fence under which it was sent, and its number there.
+    sent: Option<(Arc<str>, u64, u64)>,
+    answer: oneshot::Sender<Result<Vec<Position>, PublishError>>,
+}
+
+impl Queue {
+    /// A queue of up to `limit` bytes in which an event waits `hold` at most. Its events are told from those of other
+    /// nodes by `origin`, a random number.
+    pub(super) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
+        Self {
+            state: Mutex::new(State {
+                next_origin: origin,
+                ..State::default()
+            }),
+            filled: Notify::new(),
+            limit,
+            hold,
+        }
+    }
+
+    /// Takes events in.
+    pub(super) fn push(
+        &self,
+        application: Arc<Application>,
+        events: Vec<Publication>,
+        haste: Haste,
+    ) -> Pending<Vec<Position>, PublishError> {
+        let refused = |error| Box::pin(std::future::ready(Err(error)));
+        let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
+        let (is_patient, idempotency) = match haste {
+            Haste::Patient => (true, None),
+            Haste::Prompt { idempotency } => (false, idempotency),
+        };
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = lock(&self.state);
+            if !is_patient && !state.is_open {
+                return refused(PublishError::Away);
+            }
+            if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
+                return refused(PublishError::Overloaded);
+            }
+            let origin = state.next_origin;
+            state.next_origin = origin.wrapping_add(events.len() as Origin);
+            state.bytes += bytes;
+            state.waiting.push_back(Item {
+                application,
+                events,
+                idempotency,
+                is_patient,
+                origin,
+                deadline: Instant::now() + self.hold,
+                bytes,
+                sent: None,
+                answer,
+            });
+        }
+        self.filled.notify_one();
+        Box::pin(async move {
+            if is_patient {
+                return answered.await.unwrap_or(Err(PublishError::Away));
+            }
+            match tokio::time::timeout(PROMPT, answered).await {
+                Ok(answer) => answer.unwrap_or(Err(PublishError::Unknown)),
+                Err(_) => Err(PublishError::Unknown),
+            }
+        })
+    }
+
+    /// Opens the queue, or closes it: what is not patient and was not sent is refused.
+    pub(super) fn set_open(&self, is_open: bool) {
+        let mut state = lock(&self.state);
+        state.is_open = is_open;
+        if !is_open {
+            refuse(&mut state, PublishError::Away, |item| !item.is_patient);
+        }
+    }
+
+    /// Refuses what has waited for too long.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut state = lock(&self.state);
+        // The oldest is in front, whatever was put back there.
+        if state.waiting.front().is_some_and(|item| item.deadline <= now) {
+            refuse(&mut state, PublishError::Expired, |item| item.deadline <= now);
+        }
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.state).bytes == 0
+    }
+
+    fn put_back(&self, items: impl DoubleEndedIterator<Item = Item>) {
+        let mut state = lock(&self.state);
+        for mut item in items.rev() {
+            item.sent = None;
+            state.waiting.push_front(item);
+        }
+    }
+
+    fn settle(&self, item: Item, answer: Result<Vec<Position>, PublishError>) {
+        lock(&self.state).bytes -= item.bytes;
+        // Who asked may have gone.
+        let _ = item.answer.send(answer);
+    }
+}
+
+fn refuse(state: &mut State, error: PublishError, is_refused: impl Fn(&Item) -> bool) {
+    let (refused, kept) = std::mem::take(&mut state.waiting).into_iter().partition(is_refused);
+    state.waiting = kept;
+    let refused: VecDeque<Item> = refused;
+    for item in refused {
+        state.bytes -= item.bytes;
+        let _ = item.answer.send(Err(error.clone()));
+    }
+}
+
+/// Appends what is in the queue.
+pub(super) struct Publisher {
+    queue: Arc<Queue>,
+    deliver: Arc<dyn Deliver>,
+    bounds: Bounds,
+    /// What was sent and has no answer yet, in its order.
+    unanswered: VecDeque<Item>,
+}
+
+impl Publisher {
+    pub(super) const fn new(queue: Arc<Queue>, deliver: Arc<dyn Deliver>, bounds: Bounds) -> Self {
+        Self {
+            queue,
+            deliver,
+            bounds,
+            unanswered: VecDeque::new(),
+        }
+    }
+
+    /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
+    pub(super) async fn resolve(&mut self, link: &Link) -> Result<(), Problem> {
+        let questions = self.unanswered.iter().filter_map(|item| {
+            let (owner, fence, n) = item.sent.as_ref()?;
+            let mut question = redis::cmd("HGET");
+            question.arg(item.application.key(format_args!("producer:{owner}:{fence}")));
+            question.arg(n % 1024);
+            Some(question)
+        });
+        let answers = link.run(questions).await?;
+        let mut again = Vec::new();
+        for (item, answer) in std::mem::take(&mut self.unanswered).into_iter().zip(answers) {
+            let remembered = answer.ok().map(|words| words.word(0).to_owned()).unwrap_or_default();
+            let n = item.sent.as_ref().map_or(0, |(_, _, n)| *n);
+            match remembered.split_once(' ') {
+                Some((number, answer)) if number.parse() == Ok(n) => {
+                    let words: Vec<_> = answer.split(' ').collect();
+                    self.answer(item, &words, link)?;
+                }
+                _ => again.push(item),
+            }
+        }
+        self.queue.put_back(again.into_iter());
+        Ok(())
+    }
+
+    /// Appends until the link ends.
+    pub(super) async fn run(&mut self, link: &Link) -> Problem {
+        // Numbers begin anew with the fence.
+        let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
+        loop {
+            self.take(&mut numbers).await;
+            let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, link)).collect();
+            let settled = match link.run(calls).await {
+                Ok(answers) => self.settle(answers, &mut numbers, link),
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = settled {
+                return problem;
+            }
+        }
+    }
+
+    /// Takes the next batch, numbered.
+    async fn take(&mut self, numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>) {
+        loop {
+            let filled = self.queue.filled.notified();
+            {
+                let mut state = lock(&self.queue.state);
+                let mut bytes = 0;
+                while let Some(item) = state.waiting.front() {
+                    bytes += item.bytes;
+                    let is_full = self.unanswered.len() >= BATCH || bytes > BATCH_BYTES;
+                    if is_full && !self.unanswered.is_empty() {
+                        break;
+                    }
+                    let Some(mut item) = state.waiting.pop_front() else {
+                        break;
+                    };
+                    let registration = item.application.registration();
+                    let last = numbers.entry(Arc::clone(&item.application.name)).or_default();
+                    *last += 1;
+                    item.sent = Some((registration.owner, registration.fence, *last));
+                    self.unanswered.push_back(item);
+                }
+            }
+            if !self.unanswered.is_empty() {
+                return;
+            }
+            filled.await;
+        }
+    }
+
+    fn call(&self, item: &Item, link: &Link) -> Cmd {
+        let mut call = item.application.call_log(link, Script::Publish);
+        call.arg(item.sent.as_ref().map_or(0, |(_, _, n)| *n));
+        self.bounds.add_to(&mut call);
+        match &item.idempotency {
+            Some(request) => call.arg(&*request.key).arg(format!("{:016x}", request.digest)),
+            None => call.arg(NONE).arg(NONE),
+        };
+        for (origin, event) in (item.origin..).zip(&item.events) {
+            wire::add_event(&mut call, event, origin);
+        }
+        call
+    }
+
+    fn settle(
+        &mut self,
+        answers: Vec<Answer>,
+        numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>,
+        link: &Link,
+    ) -> Result<(), Problem> {
+        let mut again = Vec::new();
+        for answer in answers {
+            let Some(item) = self.unanswered.pop_front() else { break };
+            match answer {
+                Ok(words) if words.word(0) == "gap" => {
+                    // What came before it was not appended, so neither is this.
+                    numbers.insert(Arc::clone(&item.application.name), words.number(1));
+                    again.push(item);
+                }
+                Ok(words) if words.word(0) == "fenced" => {
+                    self.unanswered.push_front(item);
+                    return Err(link.fenced());
+                }
+                Ok(words) => self.answer(item, &all(&words), link)?,
+                // Out of memory: the number was not used up.
+                Err(_) => {
+                    if let Some((_, _, n)) = item.sent {
+                        numbers.insert(Arc::clone(&item.application.name), n - 1);
+                    }
+                    self.queue.settle(item, Err(PublishError::Away));
+                }
+            }
+        }
+        self.queue.put_back(again.into_iter());
+        Ok(())
+    }
+
+    /// Passes on what the script has answered.
+    fn answer(&self, item: Item, words: &[&str], link: &Link) -> Result<(), Problem> {
+        let number = |place: usize| words.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
+        let answer = match (words.first().copied(), number(1)) {
+            (Some("no_receiver"), Some(index)) => Err(PublishError::NoReceiver {
+                index: usize::try_from(index).unwrap_or(0),
+            }),
+            (Some("key_reused"), _) => Err(PublishError::KeyReused),
+            (Some("ok"), _) => {
+                let epoch = words.get(1).and_then(|word| wire::epoch(word).ok());
+                let (Some(epoch), Some(first)) = (epoch, number(2)) else {
+                    return Err(link.nonsense("a publication without its position"));
+                };
+                let positions: Vec<_> = (first..)
+                    .take(item.events.len())
+                    .map(|offset| Position { epoch, offset })
+                    .collect();
+                if let Some(last) = positions.last() {
+                    item.application.note_entry(*last);
+                }
+                for event in item
+                    .events
+                    .iter()
+                    .take(number(3).and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
+                {
+                    self.deliver.unheard(&item.application.name, &event.name);
+                }
+                Ok(positions)
+            }
+            _ => return Err(link.nonsense("a publication with another answer")),
+        };
+        self.queue.settle(item, answer);
+        Ok(())
+    }
+}
+
+fn all(words: &Words) -> Vec<&str> {
+    words.rest(0).collect()
+}

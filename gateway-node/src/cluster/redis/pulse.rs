@@ -1,0 +1,223 @@
+//! What a node does again and again while it has a link: it renews its lease and its registrations, looks at the tops of
+//! the logs, tells the counts, and removes nodes that are dead.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{
+    client_type::{ClientType, ClientTypes},
+    snowflake::Window,
+    v1::payload::GuildCount,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Shared,
+    application::Application,
+    lease::Grant,
+    link::{Link, Words},
+    log_sight::Sight,
+    problem::Problem,
+    script::Script,
+    wire,
+};
+
+/// The longest time between two looks at the top of a log.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many guilds of dead sessions one call removes.
+const REAP: usize = 1000;
+
+/// The steps of the pulse, on one link.
+pub(super) struct Pulse<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) link: &'a Link,
+}
+
+impl Pulse<'_> {
+    /// Renews the node's number for ids, in time.
+    pub(super) async fn lease(&self) -> Problem {
+        let mut has_waited = false;
+        loop {
+            let pause = match self.renew_number().await {
+                Ok(Some(wait)) => {
+                    if !std::mem::replace(&mut has_waited, true) {
+                        log::info!(wait_ms:% = wait.as_millis(); "waiting until older leases have ended");
+                    }
+                    wait
+                }
+                Ok(None) => self.shared.options.lease / 3,
+                Err(problem) => return problem,
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// `None` when a number is held, otherwise how long to wait for one.
+    async fn renew_number(&self) -> Result<Option<Duration>, Problem> {
+        let Shared { options, lease, .. } = &**self.shared;
+        let about = serde_json::json!({
+            "node": &*options.node,
+            "version": env!("CARGO_PKG_VERSION"),
+            "sessions": self.shared.applications.values().map(|application| application.members.count()).sum::<usize>(),
+        });
+        let mut call = self.link.script(Script::Lease, &self.shared.cluster_key(""));
+        call.arg(format!("{:016x}", options.incarnation))
+            .arg(lease.worker().map_or(-1, i32::from))
+            .arg(millis(options.lease))
+            .arg(millis(self.link.uptime()))
+            .arg(about.to_string());
+        let words = self.link.ask(call).await?;
+        match words.word(0) {
+            "granted" => {
+                let grant = Grant {
+                    worker: u16::try_from(words.number(1)).unwrap_or(u16::MAX),
+                    window: Window {
+                        start_ms: words.number(3),
+                        end_ms: words.number(4),
+                    },
+                    now_ms: words.number(2),
+                };
+                lease
+                    .take(grant, Instant::now())
+                    .map_err(|error| self.link.nonsense(&error.to_string()))?;
+                Ok(None)
+            }
+            "wait" => Ok(Some(Duration::from_millis(words.number(1)).min(options.lease))),
+            "full" => {
+                log::error!("every number for ids is held by another node");
+                Ok(Some(LOOK))
+            }
+            _ => Err(self.link.nonsense("a lease with another answer")),
+        }
+    }
+
+    /// Renews the registrations and looks at the logs.
+    pub(super) async fn beat(&self) -> Problem {
+        let pause = LOOK.min(self.shared.options.lease / 3);
+        loop {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.shared.look_now.notified() => {}
+            }
+            if let Err(problem) = self.look().await {
+                return problem;
+            }
+        }
+    }
+
+    /// One look at every log, with which the registrations are renewed.
+    pub(super) async fn look(&self) -> Result<(), Problem> {
+        let asked = Instant::now();
+        let lease = self.shared.options.lease;
+        let applications: Vec<_> = self.shared.applications.values().collect();
+        let questions: Vec<_> = applications
+            .iter()
+            .map(|application| application.reached().question(asked))
+            .collect();
+        let calls: Vec<_> = applications
+            .iter()
+            .zip(&questions)
+            .map(|(application, about)| {
+                let mut call = application.call_log(self.link, Script::Renew);
+                call.arg(millis(lease));
+                self.shared.bounds.add_to(&mut call);
+                match about {
+                    Some(about) => call.arg(about.epoch.to_string()).arg(about.offset),
+                    None => call.arg(wire::NONE).arg(0),
+                };
+                call
+            })
+            .collect();
+        let answers = self.link.run(calls).await?;
+        for ((application, about), answer) in applications.into_iter().zip(questions).zip(answers) {
+            let words = answer.map_err(|_| self.link.out_of_memory())?;
+            if words.word(0) != "ok" {
+                return Err(self.link.fenced());
+            }
+            application.registered(application.registration().fence, asked, lease);
+            let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
+            application.sight.send_replace(Some(Sight {
+                epoch,
+                top: words.number(2),
+                asked,
+                about,
+                kept: words.number(3),
+                lost: words.number(4),
+            }));
+            if words.word(5) == "1" {
+                application.counts_changed.notify_one();
+            }
+            self.note_dead(application, &words);
+        }
+        Ok(())
+    }
+
+    /// Notes whose lease has ended. Only who has seen a whole lease go by can tell: when the server comes back after a
+    /// while every lease has ended, and those who live renew theirs first.
+    fn note_dead(&self, application: &Arc<Application>, words: &Words) {
+        if self.link.since().elapsed() <= self.shared.options.lease {
+            return;
+        }
+        for owner in words.rest(6) {
+            self.shared.dead.push(application, owner);
+        }
+    }
+
+    /// Removes the nodes that are dead.
+    pub(super) async fn reap(&self) -> Problem {
+        loop {
+            let (application, owner) = self.shared.dead.next().await;
+            if let Err(problem) = self.reap_one(&application, &owner).await {
+                return problem;
+            }
+        }
+    }
+
+    async fn reap_one(&self, application: &Application, owner: &str) -> Result<(), Problem> {
+        let mut sessions = 0;
+        loop {
+            let mut call = application.call_log(self.link, Script::Reap);
+            self.shared.bounds.add_to(&mut call);
+            call.arg(owner).arg(REAP);
+            let words = self.link.ask(call).await?;
+            sessions += words.number(1);
+            for _ in 0..words.number(2) {
+                self.shared.deliver.unheard(&application.name, "");
+            }
+            match words.word(0) {
+                "more" => {}
+                "ok" => break,
+                "alive" => return Ok(()),
+                _ => return Err(self.link.fenced()),
+            }
+        }
+        application.counts_changed.notify_one();
+        if sessions > 0 {
+            log::warn!(application = application.name, owner, sessions; "removed the sessions of a node whose lease has ended");
+        }
+        Ok(())
+    }
+
+    /// Tells an application's counts when they have changed.
+    pub(super) async fn tell_counts(&self, application: &Application) -> Problem {
+        let types = ClientTypes::from(ClientType::Bot);
+        loop {
+            application.counts_changed.notified().await;
+            loop {
+                let mut call = application.call_log(self.link, Script::Counts);
+                call.arg(millis(self.shared.options.count_interval));
+                self.shared.bounds.add_to(&mut call);
+                call.arg(types.bits()).arg(GuildCount::NAME);
+                match self.link.ask(call).await {
+                    Ok(words) if words.word(0) == "later" => sleep(Duration::from_millis(words.number(1))).await,
+                    Ok(words) if words.word(0) == "fenced" => return self.link.fenced(),
+                    Ok(_) => break,
+                    Err(problem) => return problem,
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

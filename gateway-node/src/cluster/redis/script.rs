@@ -1,0 +1,84 @@
+//! The scripts that run inside the server, each in a file of its own under `scripts/`.
+
+use redis::Cmd;
+
+/// One script. Everything that a node changes in Redis, it changes by one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Script {
+    Publish,
+    Register,
+    Renew,
+    Join,
+    Leave,
+    Report,
+    Counts,
+    Redirect,
+    Reap,
+    Lease,
+}
+
+/// What the scripts of an application share.
+const APPLICATION: &str = include_str!("scripts/application.lua");
+
+impl Script {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Publish,
+        Self::Register,
+        Self::Renew,
+        Self::Join,
+        Self::Leave,
+        Self::Report,
+        Self::Counts,
+        Self::Redirect,
+        Self::Reap,
+        Self::Lease,
+    ];
+
+    fn text(self) -> String {
+        let own = match self {
+            Self::Publish => include_str!("scripts/publish.lua"),
+            Self::Register => include_str!("scripts/register.lua"),
+            Self::Renew => include_str!("scripts/renew.lua"),
+            Self::Join => include_str!("scripts/join.lua"),
+            Self::Leave => include_str!("scripts/leave.lua"),
+            Self::Report => include_str!("scripts/report.lua"),
+            Self::Counts => include_str!("scripts/counts.lua"),
+            Self::Redirect => include_str!("scripts/redirect.lua"),
+            Self::Reap => include_str!("scripts/reap.lua"),
+            Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
+        };
+        [APPLICATION, own].join("\n")
+    }
+}
+
+/// The scripts as the server knows them: by the hash of their text.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    hashes: [String; Script::ALL.len()],
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            hashes: Script::ALL.map(|script| redis::Script::new(&script.text()).get_hash().to_owned()),
+        }
+    }
+}
+
+impl Scripts {
+    /// What makes the server know every script.
+    pub(super) fn load() -> impl Iterator<Item = Cmd> {
+        Script::ALL.into_iter().map(|script| {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script.text());
+            load
+        })
+    }
+
+    /// The beginning of a call: `key` is what the keys that the script touches start with.
+    pub(super) fn call(&self, script: Script, key: &str) -> Cmd {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(&self.hashes[script as usize]).arg(1).arg(key);
+        call
+    }
+}

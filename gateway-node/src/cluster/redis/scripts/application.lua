@@ -1,0 +1,287 @@
+-- What the scripts of one application share; it is put in front of each of them.
+--
+-- KEYS[1]  what every key of the application starts with. All of them are in one slot.
+--
+-- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
+-- log:head             hash: run, epoch, start, top, the open segment, trimmed, dirty, told, totals, turn
+-- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
+-- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
+-- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost
+-- owners               hash: fence of each node's registration, by the owner's name
+-- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
+-- node:<owner>         set: the owner's sessions
+-- sessions             hash: `<kind> <owner>` by session
+-- turn:<kind>          sorted set: sessions of a kind by the turn in which they were chosen last
+-- pending:<owner>      sorted set: offsets of entries for one session of the owner that has not taken them
+-- guilds               hash: the sessions that reported a guild, each followed by a space
+-- report:<session>     set: the guilds that a session reported
+-- values               hash: `<count> <members> <cached>` by session
+-- sums                 hash: the sums of the values, in two halves each
+-- staging              sorted set: sessions whose report is half in or half out, by the ms until which that is believed
+-- producer:<owner>:<fence>  hash: what became of the latest publications
+-- request:<key>        string: what became of a request that may come again
+
+local base = KEYS[1]
+
+local function key(name)
+  return base .. name
+end
+
+-- A number as Redis wants it: an integer in full.
+local function int(number)
+  -- The sum takes the sign from a negative zero.
+  return string.format('%.0f', number + 0)
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Whether the caller is who registered last under its name: what a cut connection still had to say is not heard.
+local function is_current(owner, fence)
+  return redis.call('HGET', key('owners'), owner) == fence
+end
+
+-- ---- the log -----------------------------------------------------------------------------------------------------
+
+-- Opens the log in the life of the server whose `run_id` is `run`. If another life wrote it, a new epoch, called
+-- `proposed`, begins at the offset that survived.
+local function open_log(run, proposed)
+  local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'start', 'top', 'bytes', 'count', 'since', 'trimmed',
+    'held')
+  local log = {
+    epoch = head[2],
+    start = tonumber(head[3] or 0),
+    top = tonumber(head[4] or 0),
+    -- The open segment.
+    bytes = tonumber(head[5] or 0),
+    count = tonumber(head[6] or 0),
+    since = tonumber(head[7] or 0),
+    -- The last offset that is no longer kept, and the bytes of the closed segments that are.
+    trimmed = tonumber(head[8] or 0),
+    held = tonumber(head[9] or 0),
+  }
+  if head[1] ~= run then
+    if log.epoch then
+      -- What an earlier epoch had beyond this offset is gone from it as well.
+      for _, earlier in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '(' .. int(log.top), '+inf')) do
+        redis.call('ZADD', key('log:epochs'), int(log.top), earlier)
+      end
+      redis.call('ZADD', key('log:epochs'), int(log.top), log.epoch)
+    end
+    log.epoch = proposed
+    log.start = log.top
+    redis.call('HSET', key('log:head'), 'run', run, 'epoch', log.epoch, 'start', int(log.start))
+  end
+  return log
+end
+
+local function close_segment(log, now)
+  redis.call('RPUSH', key('log:segments'), int(log.top) .. ' ' .. int(log.bytes) .. ' ' .. int(now))
+  log.held = log.held + log.bytes
+  log.bytes = 0
+  log.count = 0
+end
+
+-- Forgets the oldest segments until the log is within its bounds. What is kept is right to a 64th of each bound.
+local function trim(log, bounds, now)
+  if log.count > 0 and (log.count >= bounds.entries / 64 or log.bytes >= bounds.bytes / 64
+      or now - log.since >= bounds.age / 64) then
+    close_segment(log, now)
+  end
+  local last = nil
+  while true do
+    local oldest = redis.call('LINDEX', key('log:segments'), 0)
+    if not oldest then break end
+    local top, bytes, closed = string.match(oldest, '^(%d+) (%d+) (%d+)$')
+    if log.top - log.trimmed <= bounds.entries and log.held + log.bytes <= bounds.bytes
+        and now - tonumber(closed) <= bounds.age then
+      break
+    end
+    redis.call('LPOP', key('log:segments'))
+    log.held = log.held - tonumber(bytes)
+    log.trimmed = tonumber(top)
+    last = log.trimmed
+  end
+  if last then
+    redis.call('XTRIM', key('log'), 'MINID', int(last + 1) .. '-0')
+    redis.call('ZREMRANGEBYSCORE', key('log:epochs'), '-inf', int(last))
+  end
+end
+
+-- Appends one entry and tells the nodes of it.
+local function append(log, head, name, d, now)
+  log.top = log.top + 1
+  local offset = int(log.top)
+  local body = head .. ' ' .. #name .. '\n' .. name .. d
+  redis.call('XADD', key('log'), offset .. '-0', 'e', body)
+  redis.call('PUBLISH', key('events'), log.epoch .. ' ' .. offset .. '\n' .. body)
+  if log.count == 0 then log.since = now end
+  log.count = log.count + 1
+  log.bytes = log.bytes + #body
+end
+
+local function close_log(log)
+  redis.call('HSET', key('log:head'), 'top', int(log.top), 'bytes', int(log.bytes), 'count', int(log.count),
+    'since', int(log.since), 'trimmed', int(log.trimmed), 'held', int(log.held))
+end
+
+-- ---- who is chosen -----------------------------------------------------------------------------------------------
+
+local function kind_and_owner(session)
+  local record = redis.call('HGET', key('sessions'), session)
+  if not record then return nil end
+  local kind, owner = string.match(record, '^(%d+) (.+)$')
+  return tonumber(kind), owner
+end
+
+local function is_in(mask, kind)
+  return bit.band(mask, bit.lshift(1, kind)) ~= 0
+end
+
+-- The session among these kinds whose turn it is, and its owner. One whose node is alive is preferred.
+local function choose(mask, author, gone, now)
+  local fallback, fallback_owner = nil, nil
+  for _ = 1, 64 do
+    local chosen, lowest = nil, nil
+    for kind = 0, 7 do
+      if is_in(mask, kind) then
+        local first = redis.call('ZRANGE', key('turn:' .. kind), 0, 2, 'WITHSCORES')
+        for place = 1, #first, 2 do
+          if first[place] ~= author and first[place] ~= gone then
+            local turn = tonumber(first[place + 1])
+            if not lowest or turn < lowest then
+              chosen, lowest = first[place], turn
+            end
+            break
+          end
+        end
+      end
+    end
+    if not chosen or chosen == fallback then break end
+    local kind, owner = kind_and_owner(chosen)
+    local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
+    redis.call('ZADD', key('turn:' .. kind), turn, chosen)
+    if tonumber(redis.call('ZSCORE', key('nodes'), owner) or -1) >= now then
+      return chosen, owner
+    end
+    if not fallback then fallback, fallback_owner = chosen, owner end
+  end
+  return fallback, fallback_owner
+end
+
+-- Appends an entry for one session of several. Answers whether there is one.
+local function append_for_one(log, mask, author, gone, origin, name, d, now)
+  local chosen, owner = choose(mask, author, gone, now)
+  if not chosen then return false end
+  append(log, 'o ' .. mask .. ' ' .. author .. ' ' .. chosen .. '@' .. owner .. ' ' .. origin, name, d, now)
+  redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
+  return true
+end
+
+-- Appends an entry that was for one session, which ended, once more for another. Answers whether there is one.
+local function append_again(log, offset, now)
+  local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
+  if not found[1] then return false end
+  local body = found[1][2][2]
+  local head, rest = string.match(body, '^([^\n]*)\n(.*)$')
+  local mask, author, gone, origin, size = string.match(head, '^o (%d+) (%S+) (%d+)@%S+ (%S+) (%d+)$')
+  if not mask then return false end
+  local name, d = string.sub(rest, 1, tonumber(size)), string.sub(rest, tonumber(size) + 1)
+  -- It is another entry than the one that is given up, and not a repetition of it.
+  return append_for_one(log, tonumber(mask), author, gone, '-', name, d, now)
+end
+
+-- ---- what bots reported ------------------------------------------------------------------------------------------
+
+-- Sums do not fit the 53 bits of a number here, so each is kept in two halves of 26 bits and more.
+local HALF = 67108864
+
+local function add(field, value, sign)
+  local high = math.floor(value / HALF)
+  redis.call('HINCRBY', key('sums'), field .. ':high', int(sign * high))
+  redis.call('HINCRBY', key('sums'), field .. ':low', int(sign * (value - high * HALF)))
+end
+
+local function add_values(values, sign)
+  if not values then return end
+  local count, members, cached = string.match(values, '^(%d+) (%d+) (%d+)$')
+  add('guilds', tonumber(count), sign)
+  add('members', tonumber(members), sign)
+  add('cached', tonumber(cached), sign)
+end
+
+local function list_guild(guild, session)
+  local reporters = redis.call('HGET', key('guilds'), guild) or ''
+  redis.call('HSET', key('guilds'), guild, reporters .. session .. ' ')
+end
+
+local function unlist_guild(guild, session)
+  local reporters = redis.call('HGET', key('guilds'), guild)
+  if not reporters then return end
+  local kept = {}
+  for reporter in string.gmatch(reporters, '%S+') do
+    if reporter ~= session then kept[#kept + 1] = reporter .. ' ' end
+  end
+  if #kept == 0 then
+    redis.call('HDEL', key('guilds'), guild)
+  else
+    redis.call('HSET', key('guilds'), guild, table.concat(kept))
+  end
+end
+
+local function mark_dirty()
+  redis.call('HSET', key('log:head'), 'dirty', 1)
+end
+
+-- The counts, as `<high>:<low>` of guilds, members and cached members. While a report is half in or half out, they are
+-- what they were before.
+local function totals(now)
+  redis.call('ZREMRANGEBYSCORE', key('staging'), '-inf', int(now))
+  if redis.call('EXISTS', key('staging')) == 1 then
+    return redis.call('HGET', key('log:head'), 'totals') or '0:0,0:0,0:0', true
+  end
+  local sums = redis.call('HMGET', key('sums'), 'guilds:high', 'guilds:low', 'members:high', 'members:low',
+    'cached:high', 'cached:low')
+  local parts = {}
+  for place = 1, 5, 2 do
+    local high, low = tonumber(sums[place] or 0), tonumber(sums[place + 1] or 0)
+    if place == 1 then low = low + redis.call('HLEN', key('guilds')) end
+    local carry = math.floor(low / HALF)
+    parts[#parts + 1] = int(high + carry) .. ':' .. int(low - carry * HALF)
+  end
+  local text = table.concat(parts, ',')
+  redis.call('HSET', key('log:head'), 'totals', text)
+  return text, false
+end
+
+-- How long a half done report or a half done leave keeps the counts as they were, in ms.
+local STAGING = 5000
+
+-- Takes a session out of everything, at most `budget` of its guilds at a time. Answers whether it is done.
+local function forget(session, budget, now)
+  local kind, owner = kind_and_owner(session)
+  if not kind then return true end
+  redis.call('ZREM', key('turn:' .. kind), session)
+  local guilds = redis.call('SPOP', key('report:' .. session), budget)
+  if #guilds > 0 then
+    totals(now)
+    redis.call('ZADD', key('staging'), int(now + STAGING), session)
+    mark_dirty()
+  end
+  for _, guild in ipairs(guilds) do
+    unlist_guild(guild, session)
+  end
+  if #guilds == budget then return false end
+  local values = redis.call('HGET', key('values'), session)
+  if values then
+    add_values(values, -1)
+    redis.call('HDEL', key('values'), session)
+    mark_dirty()
+  end
+  redis.call('ZREM', key('staging'), session)
+  redis.call('HDEL', key('sessions'), session)
+  redis.call('SREM', key('node:' .. owner), session)
+  return true
+end

@@ -1,0 +1,19 @@
+-- Makes a session a member, or a member of this owner again.
+--
+-- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member)
+--
+-- Answers { 'ok', epoch, top, totals }, or { 'taken' } when another session has the id, or { 'fenced' }.
+
+local run, proposed, owner, fence, session, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+
+if not is_current(owner, fence) then return { 'fenced' } end
+local _, known = kind_and_owner(session)
+if known and (ARGV[7] ~= '1' or known ~= owner) then return { 'taken' } end
+local log = open_log(run, proposed)
+if not known then
+  redis.call('HSET', key('sessions'), session, kind .. ' ' .. owner)
+  redis.call('SADD', key('node:' .. owner), session)
+  local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
+  redis.call('ZADD', key('turn:' .. kind), turn, session)
+end
+return { 'ok', log.epoch, int(log.top), (totals(now_ms())) }

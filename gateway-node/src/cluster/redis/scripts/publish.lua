@@ -1,0 +1,94 @@
+-- Appends events, all or none, and tells the nodes of them.
+--
+-- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest,
+--       then for each event: delivery (`all`, `any` or a guild), mask, author, origin, name, d
+--       request and author are `-` where there is none; n counts the publications under this fence from 1
+--
+-- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' }: the publication is
+-- dealt with, and the same answer comes for the same n; or { 'fenced' } or { 'gap', last n }: it is not.
+
+local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local n = tonumber(ARGV[5])
+local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
+local request, digest = ARGV[9], ARGV[10]
+
+if not is_current(owner, fence) then return { 'fenced' } end
+
+local producer = key('producer:' .. owner .. ':' .. fence)
+local last = tonumber(redis.call('HGET', producer, 'last') or 0)
+if n ~= last + 1 then
+  return { 'gap', int(last) }
+end
+
+-- What is answered is remembered for who did not hear it.
+local function answer(...)
+  redis.call('HSET', producer, 'last', int(n), int(n % 1024), int(n) .. ' ' .. table.concat({ ... }, ' '))
+  if n == 1 then redis.call('PEXPIRE', producer, int(bounds.age + 60000)) end
+  return { ... }
+end
+
+if request ~= '-' then
+  local before = redis.call('GET', key('request:' .. request))
+  if before then
+    local same, epoch, first = string.match(before, '^(%S+) (%S+) (%S+)$')
+    if same ~= digest then return answer('key_reused') end
+    return answer('ok', epoch, first, '0')
+  end
+end
+
+local now = now_ms()
+
+-- All receivers first, so that nothing is appended when one event has none.
+local events = {}
+for place = 11, #ARGV, 6 do
+  local event = {
+    delivery = ARGV[place],
+    mask = tonumber(ARGV[place + 1]),
+    author = ARGV[place + 2],
+    origin = ARGV[place + 3],
+    name = ARGV[place + 4],
+    d = ARGV[place + 5],
+  }
+  if event.delivery == 'any' then
+    event.receiver, event.owner = choose(event.mask, event.author, '-', now)
+    if not event.receiver then return answer('no_receiver', int(#events)) end
+  elseif event.delivery ~= 'all' then
+    local receivers = {}
+    local reporters = redis.call('HGET', key('guilds'), event.delivery) or ''
+    for session in string.gmatch(reporters, '%S+') do
+      local kind = kind_and_owner(session)
+      if kind and session ~= event.author and is_in(event.mask, kind) then
+        receivers[#receivers + 1] = session
+      end
+    end
+    if #receivers == 0 then return answer('no_receiver', int(#events)) end
+    event.receivers = table.concat(receivers, ',')
+  end
+  events[#events + 1] = event
+end
+
+local log = open_log(run, proposed)
+local first = int(log.top + 1)
+local unheard = 0
+for _, event in ipairs(events) do
+  local to = event.mask .. ' ' .. event.author .. ' '
+  if event.receiver then
+    append(log, 'o ' .. to .. event.receiver .. '@' .. event.owner .. ' ' .. event.origin, event.name, event.d, now)
+    redis.call('ZADD', key('pending:' .. event.owner), int(log.top), int(log.top))
+  elseif event.receivers then
+    append(log, 's ' .. to .. event.receivers .. ' ' .. event.origin, event.name, event.d, now)
+  else
+    append(log, 'a ' .. to .. '- ' .. event.origin, event.name, event.d, now)
+    local there = 0
+    for kind = 0, 7 do
+      if is_in(event.mask, kind) then there = there + redis.call('ZCARD', key('turn:' .. kind)) end
+    end
+    if there == 0 then unheard = unheard + 1 end
+  end
+end
+trim(log, bounds, now)
+close_log(log)
+if request ~= '-' then
+  redis.call('SET', key('request:' .. request), digest .. ' ' .. log.epoch .. ' ' .. first, 'PX', int(bounds.age))
+end
+return answer('ok', log.epoch, first, int(unheard))

@@ -1,0 +1,42 @@
+-- Removes a node whose lease has ended: its sessions with what they reported, and gives what they have not taken to
+-- others. A part of it at a time; any node may go on where another stopped.
+--
+-- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, victim, budget
+--
+-- Answers { 'ok', sessions removed, unheard }, { 'more', sessions removed, unheard }, { 'alive' } or { 'fenced' }.
+
+local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }
+local victim, budget = ARGV[8], tonumber(ARGV[9])
+
+if not is_current(owner, fence) then return { 'fenced' } end
+local now = now_ms()
+local deadline = redis.call('ZSCORE', key('nodes'), victim)
+if not deadline then return { 'ok', '0', '0' } end
+if tonumber(deadline) >= now then return { 'alive' } end
+-- From here on it cannot come back under this name.
+redis.call('ZADD', key('nodes'), -1, victim)
+redis.call('HDEL', key('owners'), victim)
+
+local removed, unheard = 0, 0
+for _, session in ipairs(redis.call('SRANDMEMBER', key('node:' .. victim), 64)) do
+  if not forget(session, budget, now) then
+    return { 'more', int(removed), '0' }
+  end
+  removed = removed + 1
+end
+if redis.call('EXISTS', key('node:' .. victim)) == 1 then
+  return { 'more', int(removed), '0' }
+end
+
+local log = open_log(run, proposed)
+local offsets = redis.call('ZRANGE', key('pending:' .. victim), 0, 63)
+for _, offset in ipairs(offsets) do
+  if not append_again(log, offset, now) then unheard = unheard + 1 end
+  redis.call('ZREM', key('pending:' .. victim), offset)
+end
+trim(log, bounds, now)
+close_log(log)
+if #offsets == 64 then return { 'more', int(removed), int(unheard) } end
+redis.call('ZREM', key('nodes'), victim)
+return { 'ok', int(removed), int(unheard) }

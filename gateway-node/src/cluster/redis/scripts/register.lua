@@ -1,0 +1,19 @@
+-- Registers a node with the application, or again on a new connection: what an older connection still says is not
+-- heard from now on.
+--
+-- ARGV  run, proposed epoch, owner, fence, lease ms, known (1 if the owner registered before)
+--
+-- Answers { 'ok' }, or { 'fenced' } when the owner was reaped: it has to take another name; or { 'superseded' } when a
+-- later connection has registered.
+
+local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+local deadline = redis.call('ZSCORE', key('nodes'), owner)
+if (deadline and tonumber(deadline) < 0) or (not deadline and ARGV[6] == '1') then
+  return { 'fenced' }
+end
+if tonumber(redis.call('HGET', key('owners'), owner) or 0) >= tonumber(fence) then return { 'superseded' } end
+redis.call('HSET', key('owners'), owner, fence)
+redis.call('ZADD', key('nodes'), int(now_ms() + lease), owner)
+close_log(open_log(run, proposed))
+return { 'ok' }

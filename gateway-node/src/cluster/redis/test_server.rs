@@ -1,0 +1,100 @@
+//! A Redis of its own for each test.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
+pub(in crate::cluster) struct TestServer {
+    child: Option<Child>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl TestServer {
+    /// Starts a server; it may take a moment until it answers.
+    pub(in crate::cluster) fn start() -> Self {
+        let mut server = Self {
+            child: None,
+            port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        server.start_again();
+        server
+    }
+
+    pub(in crate::cluster) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Kills the server, at once and without a word.
+    pub(in crate::cluster) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts a killed server with what it had written.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test is told by its environment where the server's program is"
+    )]
+    pub(in crate::cluster) fn start_again(&mut self) {
+        let program = std::env::var("UTILBOT_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
+        let child = Command::new(&program)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "yes", "--maxmemory-policy", "noeviction"])
+            .current_dir(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}; install it with: sudo apt-get install redis-server"));
+        self.child = Some(child);
+    }
+
+    /// Runs a command and answers what it prints.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test is told by its environment where the server's client is"
+    )]
+    pub(in crate::cluster) fn cli(&self, arguments: &[&str]) -> String {
+        let program = std::env::var("UTILBOT_TEST_REDIS_CLI").unwrap_or_else(|_| "redis-cli".to_owned());
+        let output = Command::new(program)
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The length of what a killed server will read.
+    pub(in crate::cluster) fn log_length(&self) -> u64 {
+        fs::metadata(self.log()).unwrap().len()
+    }
+
+    /// Cuts what a killed server will read down to this length.
+    pub(in crate::cluster) fn cut_log(&self, length: u64) {
+        let file = fs::OpenOptions::new().write(true).open(self.log()).unwrap();
+        file.set_len(length).unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        let files = fs::read_dir(self.folder.path().join("appendonlydir")).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        let is_increment = |path: &PathBuf| path.to_string_lossy().ends_with(".incr.aof");
+        paths
+            .find(is_increment)
+            .expect("a server with appendonly writes an increment")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

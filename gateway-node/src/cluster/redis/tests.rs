@@ -1,0 +1,483 @@
+//! Several nodes on one server, and what becomes of them when one of them, or the server, goes away.
+//!
+//! What any backplane must do is in the conformance suite; the same with real processes and under load in the fault
+//! suite.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use shared::{
+    client_type::ClientType,
+    guild::GuildId,
+    routing::Delivery,
+    session_id::SessionId,
+    v1::{Report, ReportedGuilds, payload::GuildCount},
+};
+use tokio::task::JoinHandle;
+
+use super::{RedisBackplane, RedisOptions, test_server::TestServer};
+use crate::cluster::{
+    Audience, Backplane, Deliver, Entry, Haste, Idempotency, JoinError, Joined, Joining, Position, Publication,
+    PublishError, Publishing,
+};
+
+const APPLICATION: &str = "utilbot";
+const LEASE: Duration = Duration::from_secs(1);
+/// How long anything may take that is bound to happen.
+const WAIT: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Seen {
+    entries: Mutex<Vec<Entry>>,
+    lost: Mutex<u64>,
+    missed: Mutex<usize>,
+}
+
+impl Deliver for Seen {
+    fn has_room(&self, _: usize) -> bool {
+        true
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.entries.lock().unwrap().push(entry);
+    }
+
+    fn unheard(&self, _: &str, _: &str) {}
+
+    fn lost(&self, _: &str, entries: u64) {
+        *self.lost.lock().unwrap() += entries;
+    }
+
+    fn missed(&self, _: &Arc<str>) {
+        *self.missed.lock().unwrap() += 1;
+    }
+}
+
+impl Seen {
+    /// The numbers in the events that were delivered, in their order.
+    fn numbers(&self) -> Vec<u64> {
+        let entries = self.entries.lock().unwrap();
+        let events = entries.iter().filter(|entry| &*entry.name == "event");
+        events
+            .map(|entry| entry.d[5..entry.d.len() - 1].parse().unwrap())
+            .collect()
+    }
+
+    fn last_counts(&self) -> Option<String> {
+        let entries = self.entries.lock().unwrap();
+        let counts = entries.iter().rev().find(|entry| &*entry.name == GuildCount::NAME);
+        counts.map(|entry| entry.d.to_string())
+    }
+}
+
+/// A node without clients.
+struct Node {
+    backplane: RedisBackplane,
+    seen: Arc<Seen>,
+    driving: JoinHandle<()>,
+}
+
+impl Node {
+    /// A node that is ready.
+    async fn start(server: &TestServer, incarnation: u64) -> Self {
+        let node = Self::start_unready(server, incarnation);
+        node.ready().await;
+        node
+    }
+
+    fn start_unready(server: &TestServer, incarnation: u64) -> Self {
+        let options = RedisOptions {
+            url: server.url().into(),
+            authority: None,
+            prefix: "test".to_owned(),
+            node: format!("node-{incarnation}").into(),
+            incarnation,
+            applications: vec![APPLICATION.into()],
+            lease: LEASE,
+            log_entries: 10_000,
+            log_age: Duration::from_secs(600),
+            log_bytes: 1 << 26,
+            hold_bytes: 1 << 24,
+            hold: Duration::from_secs(30),
+            count_interval: Duration::from_millis(50),
+            fixed_id: None,
+        };
+        let seen = Arc::new(Seen::default());
+        let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();
+        Self {
+            backplane,
+            seen,
+            driving: tokio::spawn(driving),
+        }
+    }
+
+    async fn ready(&self) {
+        eventually("a node that is ready", || {
+            let status = self.backplane.status();
+            status.ready && status.available
+        })
+        .await;
+    }
+
+    async fn away(&self) {
+        eventually("a node without its server", || !self.backplane.status().available).await;
+    }
+
+    /// Ends the node as a kill does: nothing is said.
+    fn kill(self) -> Arc<Seen> {
+        self.driving.abort();
+        self.seen
+    }
+
+    async fn try_join(&self) -> Result<Joined, JoinError> {
+        let joining = Joining {
+            application: APPLICATION.into(),
+            kind: ClientType::Bot,
+        };
+        self.backplane.join(joining).await
+    }
+
+    async fn join(&self) -> Joined {
+        self.try_join().await.unwrap()
+    }
+
+    fn report(&self, id: SessionId, guilds: &[u64]) {
+        let report = Report {
+            guilds: ReportedGuilds::Ids(guilds.iter().copied().map(GuildId::from_raw).collect()),
+            guild_members: 10,
+            cached_guild_members: 1,
+            shard: None,
+        };
+        self.backplane.report(APPLICATION, id, report);
+    }
+
+    async fn told(&self, guilds: u64, bots: u64) {
+        let expected = GuildCount {
+            guilds,
+            guild_members: 10 * bots,
+            cached_guild_members: bots,
+        };
+        eventually(&expected.d(), || self.seen.last_counts() == Some(expected.d())).await;
+    }
+
+    /// Publishes the event with this number.
+    async fn publish(&self, number: u64, haste: Haste) -> Result<Position, PublishError> {
+        self.publish_to(number, Delivery::All, haste).await
+    }
+
+    async fn publish_to(&self, number: u64, delivery: Delivery, haste: Haste) -> Result<Position, PublishError> {
+        let event = Publication {
+            name: "event".into(),
+            receivers: ClientType::Bot.into(),
+            delivery,
+            author: None,
+            d: format!(r#"{{"n":{number}}}"#).into(),
+        };
+        let publishing = Publishing {
+            application: APPLICATION.into(),
+            events: vec![event],
+            haste,
+        };
+        Ok(self.backplane.publish(publishing).await?[0])
+    }
+
+    async fn saw(&self, numbers: impl IntoIterator<Item = u64>) {
+        let expected: Vec<_> = numbers.into_iter().collect();
+        eventually(&format!("{} events", expected.len()), || {
+            self.seen.numbers().len() >= expected.len()
+        })
+        .await;
+        assert_eq!(self.seen.numbers(), expected);
+    }
+}
+
+const PROMPT: Haste = Haste::Prompt { idempotency: None };
+
+async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let seeing = async {
+        while !is_true() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let seen = tokio::time::timeout(WAIT, seeing).await;
+    assert!(seen.is_ok(), "{what} did not come within {WAIT:?}");
+}
+
+#[tokio::test]
+async fn an_event_of_any_node_reaches_every_node_once_and_in_order() {
+    let server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    for node in &nodes {
+        node.join().await;
+    }
+    for number in 0..200 {
+        let node = &nodes[usize::try_from(number % 2).unwrap()];
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    for node in &nodes {
+        node.saw(0..200).await;
+    }
+}
+
+#[tokio::test]
+async fn ids_of_several_nodes_never_collide() {
+    let server = TestServer::start();
+    let mut seen = std::collections::HashSet::new();
+    for incarnation in 1..=4 {
+        let node = Node::start(&server, incarnation).await;
+        for _ in 0..500 {
+            assert!(seen.insert(node.join().await.id));
+        }
+        // The next one waits until this one's number may be given again, or takes another.
+        node.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_others() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (gone, stays) = (dying.join().await, living.join().await);
+    dying.report(gone.id, &[1, 2]);
+    living.report(stays.id, &[2, 3]);
+    living.told(3, 2).await;
+    // Chosen in turn: one for each, of which the dying one never says that it took it.
+    for number in 0..2 {
+        living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
+    }
+    dying.kill();
+    living.told(2, 1).await;
+    eventually("both events", || living.seen.numbers().len() >= 2).await;
+    let mut numbers = living.seen.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1]);
+    let guild = Delivery::Guild(GuildId::from_raw(1));
+    let refused = living.publish_to(9, guild, PROMPT).await;
+    assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
+}
+
+#[tokio::test]
+async fn what_its_session_has_taken_is_not_given_to_another() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    dying.join().await;
+    living.publish_to(1, Delivery::Any, PROMPT).await.unwrap();
+    dying.saw([1]).await;
+    let entry = dying.seen.entries.lock().unwrap()[0].clone();
+    assert!(matches!(entry.audience, Audience::One { .. }));
+    dying.backplane.taken(&entry);
+    eventually("a taken event", || dying.backplane.settled()).await;
+    let bot = living.join().await;
+    living.report(bot.id, &[1]);
+    living.told(1, 1).await;
+    dying.kill();
+    eventually("a reaped node", || {
+        server.cli(&["ZCARD", "test:{utilbot}:nodes"]).trim() == "1"
+    })
+    .await;
+    living.publish(2, PROMPT).await.unwrap();
+    living.saw([2]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
+    let mut server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    for (node, guild) in nodes.iter().zip(1..) {
+        let bot = node.join().await;
+        node.report(bot.id, &[guild]);
+    }
+    nodes[0].told(2, 2).await;
+    nodes[0].publish(0, PROMPT).await.unwrap();
+    server.kill();
+    for node in &nodes {
+        node.away().await;
+    }
+    assert_eq!(nodes[0].publish(99, PROMPT).await, Err(PublishError::Away));
+    assert_eq!(nodes[0].try_join().await.unwrap_err(), JoinError::Away);
+    let held: Vec<_> = (1..=50)
+        .map(|number| Box::pin(nodes[1].publish(number, Haste::Patient)))
+        .collect();
+    let held = futures_util::future::join_all(held);
+    let coming_back = async {
+        // Longer than a lease, so that all of them have ended.
+        tokio::time::sleep(2 * LEASE).await;
+        server.start_again();
+    };
+    let (held, ()) = futures_util::future::join(held, coming_back).await;
+    assert!(held.iter().all(Result::is_ok), "{held:?}");
+    for node in &nodes {
+        node.saw(0..=50).await;
+        assert_eq!(
+            (*node.seen.lost.lock().unwrap(), *node.seen.missed.lock().unwrap()),
+            (0, 0)
+        );
+    }
+    // Nobody who lives was removed, and whoever comes sees so.
+    tokio::time::sleep(2 * LEASE).await;
+    let late = nodes[0].join().await;
+    assert_eq!((late.counts.guilds, late.counts.guild_members), (2, 20));
+}
+
+#[tokio::test]
+async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_old() {
+    let mut server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    for node in &nodes {
+        node.join().await;
+    }
+    for number in 0..10 {
+        nodes[0].publish(number, PROMPT).await.unwrap();
+    }
+    for node in &nodes {
+        node.saw(0..10).await;
+    }
+    // The server writes before it answers.
+    let kept = server.log_length();
+    for number in 10..20 {
+        nodes[0].publish(number, PROMPT).await.unwrap();
+    }
+    for node in &nodes {
+        node.saw(0..20).await;
+    }
+    server.kill();
+    server.cut_log(kept);
+    for node in &nodes {
+        node.away().await;
+    }
+    server.start_again();
+    for node in &nodes {
+        node.ready().await;
+    }
+    for number in 20..30 {
+        nodes[1].publish(number, PROMPT).await.unwrap();
+    }
+    for node in &nodes {
+        node.saw(0..30).await;
+        assert_eq!(*node.seen.lost.lock().unwrap(), 10);
+        // They had been delivered here before they were lost.
+        assert_eq!(*node.seen.missed.lock().unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing() {
+    let server = TestServer::start();
+    let (sleeper, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (asleep, awake) = (sleeper.join().await, living.join().await);
+    sleeper.report(asleep.id, &[1]);
+    living.report(awake.id, &[2]);
+    living.told(2, 2).await;
+    // The server forgets the node as it would have after its lease.
+    let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
+    let owner = owner.lines().find(|owner| owner.ends_with("01")).unwrap().to_owned();
+    for _ in 0..200 {
+        // Against its renewals, until somebody has seen that the lease is over.
+        server.cli(&["ZADD", "test:{utilbot}:nodes", "1", &owner]);
+        if server
+            .cli(&["ZSCORE", "test:{utilbot}:nodes", &owner])
+            .trim()
+            .is_empty()
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for number in 0..20 {
+        living.publish(number, PROMPT).await.unwrap();
+    }
+    living.saw(0..20).await;
+    sleeper.saw(0..20).await;
+    sleeper.ready().await;
+    living.told(2, 2).await;
+    let guild = Delivery::Guild(GuildId::from_raw(1));
+    eventually_published(&living, 20, guild).await;
+    sleeper.saw(0..=20).await;
+}
+
+/// Publishes once there is a receiver.
+async fn eventually_published(node: &Node, number: u64, delivery: Delivery) {
+    let publishing = async {
+        while node.publish_to(number, delivery, PROMPT).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let published = tokio::time::timeout(WAIT, publishing).await;
+    assert!(published.is_ok(), "nobody received within {WAIT:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_another_node_repeats_is_not_appended_again() {
+    let server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let bot = nodes[0].join().await;
+    let request = || Haste::Prompt {
+        idempotency: Some(Idempotency {
+            key: "once".into(),
+            digest: 7,
+        }),
+    };
+    let first = nodes[0].publish(1, request()).await.unwrap();
+    assert_eq!(nodes[1].publish(1, request()).await, Ok(first));
+    nodes[1].publish(2, PROMPT).await.unwrap();
+    nodes[0].saw([1, 2]).await;
+    nodes[0].backplane.leave(APPLICATION, bot.id);
+}
+
+#[tokio::test]
+async fn messages_that_never_came_are_read_from_the_log() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    for number in 0..100 {
+        if number % 10 == 0 {
+            server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..100).await;
+}
+
+#[tokio::test]
+async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    node.publish(0, PROMPT).await.unwrap();
+    node.saw([0]).await;
+    // What the node has not seen is trimmed at once.
+    server.cli(&["XTRIM", "test:{utilbot}:log", "MAXLEN", "0"]);
+    let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
+                  redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
+    server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
+    eventually("sessions that are told", || *node.seen.missed.lock().unwrap() == 1).await;
+    assert_eq!(*node.seen.lost.lock().unwrap(), 5);
+    node.publish(1, PROMPT).await.unwrap();
+    node.saw([0, 1]).await;
+}
+
+#[tokio::test]
+async fn a_big_report_is_counted_as_a_whole() {
+    let server = TestServer::start();
+    let (node, other) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let bot = node.join().await;
+    other.join().await;
+    let guilds: Vec<u64> = (1..=10_000).collect();
+    node.report(bot.id, &guilds);
+    other.told(10_000, 1).await;
+    // Not one of the counts on the way was told.
+    let counts = |seen: &Seen| {
+        let entries = seen.entries.lock().unwrap();
+        entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()
+    };
+    assert_eq!(counts(&other.seen), 1);
+    node.report(bot.id, &guilds[5000..]);
+    other.told(5000, 1).await;
+    node.backplane.leave(APPLICATION, bot.id);
+    other.told(0, 0).await;
+    assert_eq!(counts(&other.seen), 3);
+    let left = server.cli(&["KEYS", "test:{utilbot}:report:*"]);
+    assert_eq!(left.trim(), "");
+}

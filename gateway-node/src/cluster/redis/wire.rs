@@ -1,0 +1,210 @@
+//! Entries as they stand in Redis: a head line, the event's name, its data.
+//!
+//! ```text
+//! <audience> <types> <author> <receivers> <origin> <length of the name>\n<name><data>
+//! ```
+//!
+//! The audience is `a` (all), `s` (sessions), `o` (one) or `c` (counts); types are a number with a bit for each. On the
+//! channel an entry comes after a line with its epoch and offset.
+
+use std::sync::Arc;
+
+use redis::Cmd;
+use shared::{client_type::ClientTypes, routing::Delivery, session_id::SessionId, v1::payload::GuildCount};
+
+use super::super::{Audience, Entry, Epoch, Position, Publication};
+
+/// What stands for nothing in a head line and in arguments.
+pub(super) const NONE: &str = "-";
+
+/// What tells an event from every other one, however often it is appended; 0 for none.
+pub(super) type Origin = u64;
+
+/// An entry that was read.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) entry: Entry,
+    /// The node whose session an entry for one session is for.
+    pub(super) owner: Option<String>,
+    pub(super) origin: Origin,
+}
+
+/// What was read is no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what was read from the log is no entry")]
+pub(super) struct NoEntry;
+
+/// Adds an event to the arguments of a publication.
+pub(super) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
+    match event.delivery {
+        Delivery::All => call.arg("all"),
+        Delivery::Any => call.arg("any"),
+        Delivery::Guild(guild) => call.arg(guild.get()),
+    };
+    call.arg(event.receivers.bits());
+    match event.author {
+        Some(author) => call.arg(author.get()),
+        None => call.arg(NONE),
+    };
+    call.arg(format!("{origin:x}")).arg(&*event.name).arg(&*event.d);
+}
+
+/// The position of a message of the channel, and its entry.
+pub(super) fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
+    let (line, body) = split_line(message)?;
+    let (epoch, offset) = line.split_once(' ').ok_or(NoEntry)?;
+    let position = Position {
+        epoch: epoch.parse().map_err(|_| NoEntry)?,
+        offset: offset.parse().map_err(|_| NoEntry)?,
+    };
+    Ok((position, body))
+}
+
+/// The offset in the id of a stream's entry.
+pub(super) fn offset_of(id: &str) -> Result<u64, NoEntry> {
+    let (offset, _) = id.split_once('-').ok_or(NoEntry)?;
+    offset.parse().map_err(|_| NoEntry)
+}
+
+/// Reads an entry.
+pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
+    let (head, rest) = split_line(body)?;
+    let mut words = head.split(' ');
+    let mut word = || words.next().ok_or(NoEntry);
+    let (audience, types, author, receivers, origin, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
+    let length: usize = length.parse().map_err(|_| NoEntry)?;
+    let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
+    let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
+    let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
+    let mut owner = None;
+    let mut d: Arc<str> = text(data)?.into();
+    let audience = match audience {
+        "a" => Audience::Types(types),
+        "s" => Audience::Sessions(receivers.split(',').map(session).collect::<Result<_, _>>()?),
+        "o" => {
+            let (chosen, node) = receivers.split_once('@').ok_or(NoEntry)?;
+            owner = Some(node.to_owned());
+            Audience::One {
+                session: session(chosen)?,
+                of: types,
+            }
+        }
+        "c" => {
+            d = counts(receivers).ok_or(NoEntry)?.d().into();
+            Audience::Types(types)
+        }
+        _ => return Err(NoEntry),
+    };
+    let author = if author == NONE { None } else { Some(session(author)?) };
+    let origin = if origin == NONE {
+        Ok(0)
+    } else {
+        u64::from_str_radix(origin, 16)
+    };
+    Ok(Stored {
+        entry: Entry {
+            position,
+            application: Arc::clone(application),
+            name: text(name)?.into(),
+            audience,
+            author,
+            d,
+        },
+        owner,
+        origin: origin.map_err(|_| NoEntry)?,
+    })
+}
+
+/// The counts in `<high>:<low>,<high>:<low>,<high>:<low>`; what is over the largest number is the largest.
+pub(super) fn counts(text: &str) -> Option<GuildCount> {
+    let mut sums = text.split(',').map(|sum| {
+        let (high, low) = sum.split_once(':')?;
+        let sum = (high.parse::<u128>().ok()? << 26) + low.parse::<u128>().ok()?;
+        Some(u64::try_from(sum).unwrap_or(u64::MAX))
+    });
+    let mut next = || sums.next().flatten();
+    Some(GuildCount {
+        guilds: next()?,
+        guild_members: next()?,
+        cached_guild_members: next()?,
+    })
+}
+
+/// The life that is called this.
+pub(super) fn epoch(text: &str) -> Result<Epoch, NoEntry> {
+    text.parse().map_err(|_| NoEntry)
+}
+
+fn session(text: &str) -> Result<SessionId, NoEntry> {
+    text.parse().map(SessionId::from_raw).map_err(|_| NoEntry)
+}
+
+fn split_line(bytes: &[u8]) -> Result<(&str, &[u8]), NoEntry> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(NoEntry)?;
+    let line = str::from_utf8(&bytes[..end]).map_err(|_| NoEntry)?;
+    Ok((line, &bytes[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::client_type::ClientType;
+
+    use super::*;
+
+    fn read(body: &str) -> Result<Stored, NoEntry> {
+        let position = Position {
+            epoch: Epoch::from_raw(7),
+            offset: 1,
+        };
+        decode(&"a".into(), position, body.as_bytes())
+    }
+
+    #[test]
+    fn each_audience_is_read() {
+        let all = read("a 3 12 - ff 5\nhello{\"n\":1}").unwrap();
+        assert_eq!(
+            (&*all.entry.name, &*all.entry.d, all.origin),
+            ("hello", "{\"n\":1}", 255)
+        );
+        assert_eq!(all.entry.author, Some(SessionId::from_raw(12)));
+        let types = [ClientType::Bot, ClientType::Website].into_iter().collect();
+        assert_eq!(all.entry.audience, Audience::Types(types));
+        let some = read("s 1 - 4,5 - 2\n\n\n{}").unwrap();
+        let ids = [4, 5].map(SessionId::from_raw).into_iter().collect();
+        assert_eq!(
+            (some.entry.audience, &*some.entry.name),
+            (Audience::Sessions(ids), "\n\n")
+        );
+        let one = read("o 1 - 4@me - 0\n{}").unwrap();
+        assert_eq!(one.owner.as_deref(), Some("me"));
+        let told = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
+        assert_eq!(
+            &*told.entry.d,
+            r#"{"guilds":3,"guildMembers":67108864,"cachedGuildMembers":1}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        for body in [
+            "",
+            "a 1 - - -",
+            "a 1 - - - 9\nshort",
+            "x 1 - - - 1\nn{}",
+            "a 999 - - - 1\nn{}",
+            "s 1 - 4,,5 - 1\nn{}",
+            "o 1 - 4 - 1\nn{}",
+            "c 1 - 1:1 - 1\nn",
+            "a 1 - - xyz 1\nn{}",
+        ] {
+            assert!(read(body).is_err(), "{body:?}");
+        }
+        assert!(split_message(b"no line").is_err() && split_message(b"xyz 1\nx").is_err());
+    }
+
+    #[test]
+    fn sums_beyond_64_bits_are_the_largest_number() {
+        let counts = counts("99999999999999:0,0:0,0:67108863").unwrap();
+        assert_eq!((counts.guilds, counts.cached_guild_members), (u64::MAX, 67_108_863));
+    }
+}

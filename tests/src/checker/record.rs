@@ -1,0 +1,238 @@
+//! What was written down in a run.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use tokio::time::Instant;
+
+/// A sender, by its place in [`Record::senders`].
+pub type SenderId = usize;
+
+/// A client type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `bot`.
+    Bot,
+    /// `website`.
+    Website,
+    /// `service`.
+    Service,
+}
+
+impl Kind {
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bot => "bot",
+            Self::Website => "website",
+            Self::Service => "service",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who an event is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Every session of these types but the sender's own.
+    All(&'static [Kind]),
+    /// Exactly one session of these types.
+    Any(&'static [Kind]),
+    /// Every session that has reported this guild.
+    Guild(u64),
+}
+
+/// What became of an event, as its sender knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// HTTP answered 202.
+    Accepted {
+        /// When the answer was there.
+        at: Instant,
+        /// Its place in the log.
+        offset: u64,
+        /// Which life of the log.
+        epoch: Arc<str>,
+    },
+    /// HTTP refused it; nobody may ever see it.
+    Refused,
+    /// Nobody told: a session sees it at most once.
+    Unknown,
+    /// From a socket that stayed connected to the end of the run: it has to be seen.
+    Sent,
+}
+
+/// An event, numbered from 1 by its place in [`Sender::events`].
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its name.
+    pub name: &'static str,
+    /// Who it is for.
+    pub audience: Audience,
+    /// The earliest moment at which the log can have taken it. An attempt that was answered 503 does not count.
+    pub sent_at: Instant,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Who sends one event after the other and so has an order. A client that connects again is another sender.
+#[derive(Debug, Clone, Default)]
+pub struct Sender {
+    /// The session that it sends from, by its place in [`Record::sessions`]; none over HTTP.
+    pub session: Option<usize>,
+    /// What it sent.
+    pub events: Vec<Event>,
+}
+
+/// A guild that a session reported.
+#[derive(Debug, Clone, Copy)]
+pub struct Guild {
+    /// Its id.
+    pub id: u64,
+    /// When the report was known to be in force; `None` as long as it is not.
+    pub since: Option<Instant>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The gateway closed it with this code.
+    Closed(u16),
+    /// The connection broke.
+    Broken,
+    /// Its node was killed.
+    NodeDied,
+}
+
+/// An event as a client got it.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// Who sent it.
+    pub sender: SenderId,
+    /// Which one of the sender's.
+    pub number: u64,
+    /// Under which name.
+    pub name: Arc<str>,
+    /// When.
+    pub at: Instant,
+}
+
+/// One session of a client, from its welcome to its end. A client that connects again has another one.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who it is, for people.
+    pub label: String,
+    /// Its type.
+    pub kind: Kind,
+    /// When its welcome was there.
+    pub identified_at: Instant,
+    /// What it reported.
+    pub guilds: Vec<Guild>,
+    /// When the cluster may have taken it for dead although it was not: its node was stopped for longer than its lease
+    /// lasts, or Redis lost what it had reported.
+    pub absences: Vec<Range<Instant>>,
+    /// When and how it ended; `None` where it stayed to the end of the run.
+    pub ended: Option<(Instant, Ending)>,
+    /// What it received, in order.
+    pub received: Vec<Receipt>,
+}
+
+/// Entries that the nodes say Redis has lost.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// The life of the log that they were in.
+    pub epoch: Arc<str>,
+    /// The last offset of it that is left.
+    pub above: u64,
+    /// When they were written, for events whose offset nobody knows.
+    pub during: Range<Instant>,
+}
+
+/// A whole run.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When it began; problems are told in seconds since then.
+    pub began: Instant,
+    /// All senders.
+    pub senders: Vec<Sender>,
+    /// All sessions.
+    pub sessions: Vec<Session>,
+    /// What the nodes reported as lost.
+    pub losses: Vec<Loss>,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub fn new(began: Instant) -> Self {
+        Self {
+            began,
+            senders: Vec::new(),
+            sessions: Vec::new(),
+            losses: Vec::new(),
+        }
+    }
+
+    /// An event by its sender and number.
+    pub fn event(&self, sender: SenderId, number: u64) -> Option<&Event> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.senders.get(sender)?.events.get(index)
+    }
+}
+
+impl Event {
+    /// When its answer was there.
+    pub(super) fn accepted_at(&self) -> Option<Instant> {
+        match self.outcome {
+            Outcome::Accepted { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether it must have been delivered.
+    pub(super) fn is_promised(&self) -> bool {
+        matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Sent)
+    }
+
+    /// Whether exactly one session gets it.
+    pub(super) fn is_for_one(&self) -> bool {
+        matches!(self.audience, Audience::Any(_))
+    }
+
+    /// Whether the nodes say that Redis has lost it.
+    pub(super) fn is_in(&self, loss: &Loss) -> bool {
+        match &self.outcome {
+            Outcome::Accepted { offset, epoch, .. } => *epoch == loss.epoch && *offset > loss.above,
+            _ => loss.during.contains(&self.sent_at),
+        }
+    }
+}
+
+impl Session {
+    /// Whether it may see an event for this audience.
+    pub(super) fn is_in(&self, audience: Audience) -> bool {
+        match audience {
+            Audience::All(kinds) | Audience::Any(kinds) => kinds.contains(&self.kind),
+            Audience::Guild(guild) => self.guilds.iter().any(|reported| reported.id == guild),
+        }
+    }
+
+    /// Whether its report of the guild was in force before the event was sent.
+    pub(super) fn had_reported(&self, guild: u64, event: &Event) -> bool {
+        let known = self.guilds.iter().filter(|reported| reported.id == guild);
+        known
+            .filter_map(|reported| reported.since)
+            .any(|since| since < event.sent_at)
+    }
+
+    /// Whether the cluster may have taken it for dead when the event's receivers were decided.
+    pub(super) fn was_absent(&self, event: &Event) -> bool {
+        self.absences.iter().any(|absence| {
+            let begins_in_time = event.accepted_at().is_none_or(|at| absence.start <= at);
+            begins_in_time && event.sent_at <= absence.end
+        })
+    }
+}

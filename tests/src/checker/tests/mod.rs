@@ -1,0 +1,133 @@
+//! Each thing that the judge has to find, beside the thing that looks like it and is none.
+
+mod for_many;
+mod for_one;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Audience, Ending, Event, Guild, Kind, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+};
+
+const BOTH: Audience = Audience::All(&[Kind::Bot, Kind::Website]);
+const BOTS: Audience = Audience::All(&[Kind::Bot]);
+const ONE: Audience = Audience::Any(&[Kind::Bot]);
+
+/// A record under construction; times are in milliseconds.
+struct Run(Record);
+
+impl Run {
+    /// A sender over HTTP, which is sender 0.
+    fn new() -> Self {
+        let mut run = Self(Record::new(Instant::now()));
+        run.sender(None);
+        run
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.0.began + Duration::from_millis(ms)
+    }
+
+    fn sender(&mut self, session: Option<usize>) -> SenderId {
+        let events = Vec::new();
+        self.0.senders.push(Sender { session, events });
+        self.0.senders.len() - 1
+    }
+
+    fn session(&mut self, kind: Kind, identified: u64) -> usize {
+        self.0.sessions.push(Session {
+            label: format!("{kind} {}", self.0.sessions.len()),
+            kind,
+            identified_at: self.at(identified),
+            guilds: Vec::new(),
+            absences: Vec::new(),
+            ended: None,
+            received: Vec::new(),
+        });
+        self.0.sessions.len() - 1
+    }
+
+    fn bot(&mut self) -> usize {
+        self.session(Kind::Bot, 0)
+    }
+
+    fn ends(&mut self, session: usize, ms: u64, how: Ending) {
+        self.0.sessions[session].ended = Some((self.at(ms), how));
+    }
+
+    fn reports(&mut self, session: usize, id: u64, since: Option<u64>) {
+        let since = since.map(|ms| self.at(ms));
+        self.0.sessions[session].guilds.push(Guild { id, since });
+    }
+
+    fn send_from(&mut self, sender: SenderId, sent: u64, audience: Audience, outcome: Outcome) -> u64 {
+        let event = Event {
+            name: "announce",
+            audience,
+            sent_at: self.at(sent),
+            outcome,
+        };
+        self.0.senders[sender].events.push(event);
+        self.0.senders[sender].events.len() as u64
+    }
+
+    /// An event of sender 0, accepted 5 ms after it was sent, with its time as its offset.
+    fn send(&mut self, sent: u64, audience: Audience) -> u64 {
+        let outcome = self.accepted(sent + 5, sent, "one");
+        self.send_from(0, sent, audience, outcome)
+    }
+
+    fn accepted(&self, at: u64, offset: u64, epoch: &str) -> Outcome {
+        Outcome::Accepted {
+            at: self.at(at),
+            offset,
+            epoch: epoch.into(),
+        }
+    }
+
+    /// `count` events of sender 0, one every 10 ms from 10 ms on.
+    fn send_many(&mut self, count: u64, audience: Audience) {
+        for n in 1..=count {
+            self.send(10 * n, audience);
+        }
+    }
+
+    fn sees_from(&mut self, session: usize, sender: SenderId, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            let at = self.0.event(sender, number).map_or(self.0.began, |event| event.sent_at);
+            self.0.sessions[session].received.push(Receipt {
+                sender,
+                number,
+                name: "announce".into(),
+                at: at + Duration::from_millis(6),
+            });
+        }
+    }
+
+    fn sees(&mut self, session: usize, numbers: impl IntoIterator<Item = u64>) {
+        self.sees_from(session, 0, numbers);
+    }
+
+    fn verdict(&self) -> Verdict {
+        judge(&self.0)
+    }
+
+    /// The run has to be judged clean, with so much that is uncertain and gone.
+    fn is_clean(&self, uncertain: u64, gone: u64) {
+        let verdict = self.verdict();
+        assert!(verdict.is_clean(), "{verdict}");
+        assert_eq!(verdict.problems, [""; 0]);
+        assert_eq!((verdict.uncertain, verdict.gone), (uncertain, gone), "{verdict}");
+    }
+
+    /// The run has to have these numbers of lost, doubled, reordered and unauthorised events, and no other fault.
+    fn is_judged(&self, faults: [u64; 4]) {
+        let verdict = self.verdict();
+        let found = [verdict.lost, verdict.doubled, verdict.reordered, verdict.unauthorised];
+        assert_eq!(found, faults, "{verdict}");
+        assert_eq!(verdict.is_clean(), faults == [0; 4]);
+        assert_eq!(verdict.problems.len() as u64, faults.iter().sum::<u64>(), "{verdict}");
+    }
+}

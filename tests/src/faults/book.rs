@@ -1,0 +1,221 @@
+//! Where everybody writes down what they did and saw.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::checker::{
+    Audience, Ending, Event, Guild, Kind, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+};
+
+/// Long after the end of every run.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// One life of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Life {
+    /// Which node.
+    pub(super) node: usize,
+    /// How often it has been started before.
+    pub(super) number: usize,
+}
+
+/// The record of a run, shared by all who write.
+#[derive(Debug, Clone)]
+pub(super) struct Book(Arc<Mutex<Pages>>);
+
+#[derive(Debug)]
+struct Pages {
+    record: Record,
+    /// For each session, whose it is and where.
+    places: Vec<(usize, Life)>,
+    killed: Vec<Life>,
+    last_receipt: Instant,
+}
+
+impl Book {
+    pub(super) fn new() -> Self {
+        let began = Instant::now();
+        Self(Arc::new(Mutex::new(Pages {
+            record: Record::new(began),
+            places: Vec::new(),
+            killed: Vec::new(),
+            last_receipt: began,
+        })))
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().expect("nobody panics with the book open")
+    }
+
+    /// Seconds since the run began.
+    pub(super) fn seconds(&self) -> f64 {
+        self.pages().record.began.elapsed().as_secs_f64()
+    }
+
+    /// A member has identified at a node.
+    pub(super) fn open_session(&self, member: usize, label: &str, kind: Kind, life: Life) -> usize {
+        let mut pages = self.pages();
+        let index = pages.record.sessions.len();
+        pages.places.push((member, life));
+        pages.record.sessions.push(Session {
+            label: format!("{label} (session {index}, node {} life {})", life.node, life.number),
+            kind,
+            identified_at: Instant::now(),
+            guilds: Vec::new(),
+            absences: Vec::new(),
+            ended: None,
+            received: Vec::new(),
+        });
+        index
+    }
+
+    /// A session is over, and nobody knows what became of what it sent.
+    pub(super) fn end_session(&self, index: usize, code: Option<u16>) {
+        let mut pages = self.pages();
+        let has_died = pages.killed.contains(&pages.places[index].1);
+        let ending = match code {
+            _ if has_died => Ending::NodeDied,
+            Some(code) => Ending::Closed(code),
+            None => Ending::Broken,
+        };
+        let record = &mut pages.record;
+        record.sessions[index].ended = Some((Instant::now(), ending));
+        let own = record.senders.iter_mut().filter(|sender| sender.session == Some(index));
+        for event in own.flat_map(|sender| &mut sender.events) {
+            event.outcome = Outcome::Unknown;
+        }
+    }
+
+    /// A session received an event.
+    pub(super) fn receive(&self, index: usize, sender: SenderId, number: u64, name: &str) {
+        let mut pages = self.pages();
+        let at = Instant::now();
+        pages.last_receipt = at;
+        pages.record.sessions[index].received.push(Receipt {
+            sender,
+            number,
+            name: name.into(),
+            at,
+        });
+    }
+
+    /// A session is about to report guilds.
+    pub(super) fn report(&self, index: usize, guilds: &[u64]) {
+        let guilds = guilds.iter().map(|&id| Guild { id, since: None });
+        self.pages().record.sessions[index].guilds.extend(guilds);
+    }
+
+    /// What a session reported is in force.
+    pub(super) fn is_in_force(&self, index: usize) {
+        let now = Instant::now();
+        let mut pages = self.pages();
+        let session = &mut pages.record.sessions[index];
+        for guild in &mut session.guilds {
+            guild.since.get_or_insert(now);
+        }
+        for absence in &mut session.absences {
+            absence.end = now.min(absence.end);
+        }
+    }
+
+    /// From now on, until their reports are in force again, the cluster may take for dead who is at these nodes.
+    pub(super) fn are_absent(&self, nodes: &[usize]) {
+        let now = Instant::now();
+        let pages = &mut *self.pages();
+        for (session, (_, life)) in pages.record.sessions.iter_mut().zip(&pages.places) {
+            if session.ended.is_none() && nodes.contains(&life.node) {
+                session.absences.push(now..now + FAR);
+            }
+        }
+    }
+
+    /// A node is about to be killed.
+    pub(super) fn is_killed(&self, life: Life) {
+        self.pages().killed.push(life);
+    }
+
+    /// Somebody new who sends, from a session or over HTTP.
+    pub(super) fn open_sender(&self, session: Option<usize>) -> SenderId {
+        let mut pages = self.pages();
+        let events = Vec::new();
+        pages.record.senders.push(Sender { session, events });
+        pages.record.senders.len() - 1
+    }
+
+    /// A sender is about to send an event; its number.
+    pub(super) fn send(&self, sender: SenderId, name: &'static str, audience: Audience) -> u64 {
+        let mut pages = self.pages();
+        let sender = &mut pages.record.senders[sender];
+        let outcome = match sender.session {
+            Some(_) => Outcome::Sent,
+            None => Outcome::Unknown,
+        };
+        sender.events.push(Event {
+            name,
+            audience,
+            sent_at: Instant::now(),
+            outcome,
+        });
+        sender.events.len() as u64
+    }
+
+    /// The last event of a sender is about to be sent again, and no attempt before can have reached the log.
+    pub(super) fn send_again(&self, sender: SenderId) {
+        if let Some(event) = self.pages().record.senders[sender].events.last_mut() {
+            event.sent_at = Instant::now();
+        }
+    }
+
+    /// What became of the last event of a sender.
+    pub(super) fn settle(&self, sender: SenderId, outcome: Outcome) {
+        if let Some(event) = self.pages().record.senders[sender].events.last_mut() {
+            event.outcome = outcome;
+        }
+    }
+
+    /// How long nobody has received anything.
+    pub(super) fn quiet(&self) -> Duration {
+        self.pages().last_receipt.elapsed()
+    }
+
+    /// Of `members`, those who have no session now, or one whose report is not in force.
+    pub(super) fn missing(&self, members: usize) -> Vec<usize> {
+        let pages = self.pages();
+        let sessions = pages.record.sessions.iter().zip(&pages.places);
+        let is_whole = |session: &Session| {
+            let in_force = session.guilds.iter().all(|guild| guild.since.is_some());
+            session.ended.is_none() && in_force && (session.kind != Kind::Bot || !session.guilds.is_empty())
+        };
+        let whole: Vec<usize> = sessions
+            .filter_map(|(session, (member, _))| is_whole(session).then_some(*member))
+            .collect();
+        (0..members).filter(|member| !whole.contains(member)).collect()
+    }
+
+    /// The judgement of what has been written so far.
+    pub(super) fn verdict(&self) -> Verdict {
+        judge(&self.pages().record)
+    }
+
+    /// The longest time between `from` and `to` in which a member received nothing, whether or not it was connected.
+    pub(super) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
+        let pages = self.pages();
+        let mut times: HashMap<usize, Vec<Instant>> = HashMap::new();
+        for (session, (member, _)) in pages.record.sessions.iter().zip(&pages.places) {
+            let received = session.received.iter().map(|receipt| receipt.at);
+            let known = times.entry(*member).or_default();
+            known.extend(received.filter(|at| (from..to).contains(at)));
+        }
+        let gaps = times.into_values().filter_map(|mut times| {
+            times.extend([from, to]);
+            times.sort_unstable();
+            times.windows(2).map(|pair| pair[1] - pair[0]).max()
+        });
+        gaps.max().unwrap_or_default()
+    }
+}

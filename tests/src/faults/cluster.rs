@@ -1,0 +1,232 @@
+//! What goes wrong: a Redis, a proxy before it for each node, and the nodes.
+
+use std::{net::SocketAddr, ops::Range};
+
+use clap::ValueEnum;
+use nix::sys::signal::Signal;
+use tokio::sync::watch;
+
+use super::{
+    book::{Book, Life},
+    stage::Door,
+};
+use crate::{
+    deadline::{WAIT, eventually},
+    http::get,
+    node::Node,
+    proxy::Proxy,
+    redis::RedisServer,
+    setup::{Setup, full_setup},
+};
+
+/// Milliseconds that a node's lease lasts.
+pub(super) const LEASE_MS: u64 = 2000;
+
+/// What connects the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backing {
+    /// Nothing: there is one node
+    Memory,
+    /// A Redis of their own: there are three
+    Redis,
+}
+
+impl Backing {
+    /// How many nodes there are.
+    pub(super) fn nodes(self) -> usize {
+        match self {
+            Self::Memory => 1,
+            Self::Redis => 3,
+        }
+    }
+}
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    redis: Option<RedisServer>,
+    proxies: Vec<Proxy>,
+    seats: Vec<Seat>,
+    doors: watch::Sender<Vec<Option<Door>>>,
+    reports: watch::Sender<u64>,
+    book: Book,
+    /// What was done to it, and when.
+    past: Vec<String>,
+}
+
+/// The place of a node, which is started more than once.
+#[derive(Debug, Default)]
+struct Seat {
+    node: Option<Node>,
+    lives: usize,
+    /// What its past lives logged.
+    log: String,
+}
+
+impl Cluster {
+    /// Starts everything and waits until it is ready.
+    pub(super) async fn start(backing: Backing, book: Book) -> Self {
+        let nodes = backing.nodes();
+        let redis = match backing {
+            Backing::Memory => None,
+            Backing::Redis => Some(RedisServer::start().await),
+        };
+        let mut proxies = Vec::new();
+        if let Some(redis) = &redis {
+            let target = SocketAddr::from(([127, 0, 0, 1], redis.port()));
+            for _ in 0..nodes {
+                proxies.push(Proxy::start(target).await);
+            }
+        }
+        let mut cluster = Self {
+            redis,
+            proxies,
+            seats: Vec::new(),
+            doors: watch::Sender::new(vec![None; nodes]),
+            reports: watch::Sender::new(0),
+            book,
+            past: Vec::new(),
+        };
+        cluster.seats.resize_with(nodes, Seat::default);
+        for node in 0..nodes {
+            cluster.open(node).await;
+        }
+        cluster
+    }
+
+    /// Every node.
+    pub(super) fn nodes(&self) -> Range<usize> {
+        0..self.seats.len()
+    }
+
+    /// Where the nodes listen, as it changes.
+    pub(super) fn doors(&self) -> watch::Receiver<Vec<Option<Door>>> {
+        self.doors.subscribe()
+    }
+
+    /// Goes up at [`Self::ask_again`].
+    pub(super) fn reports(&self) -> watch::Receiver<u64> {
+        self.reports.subscribe()
+    }
+
+    /// The Redis.
+    pub(super) fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("this fault is for a cluster with a Redis")
+    }
+
+    /// The proxies between these nodes and the Redis.
+    pub(super) fn proxies(&self, nodes: &[usize]) -> impl Iterator<Item = &Proxy> {
+        nodes.iter().map(|node| &self.proxies[*node])
+    }
+
+    /// Notes what is done now.
+    pub(super) fn note(&mut self, what: impl std::fmt::Display) {
+        self.past.push(format!("{:.3} s: {what}", self.book.seconds()));
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub(super) async fn open(&mut self, index: usize) {
+        let node = self.setup(index).start().await;
+        eventually("the node is ready", async || {
+            (get(&node, "/readyz").await.status == 200).then_some(())
+        })
+        .await;
+        let seat = &mut self.seats[index];
+        seat.lives += 1;
+        let door = Door {
+            address: node.address(),
+            life: seat.life(index),
+        };
+        seat.node = Some(node);
+        self.doors.send_modify(|doors| doors[index] = Some(door));
+    }
+
+    fn setup(&self, index: usize) -> Setup {
+        let setup = full_setup()
+            .set("node.name", format!("node-{index}"))
+            .set("cluster.lease_ms", LEASE_MS)
+            .set("v1.guild_count_interval_ms", 500)
+            .set("drain.spread_ms", 500)
+            .set("drain.deadline_ms", 5000);
+        match self.proxies.get(index) {
+            Some(proxy) => setup.redis(&format!("redis://{}/", proxy.address())),
+            None => setup,
+        }
+    }
+
+    /// Ends a node by SIGKILL.
+    pub(super) async fn kill(&mut self, index: usize) {
+        let mut node = self.close(index);
+        self.book.is_killed(self.seats[index].life(index));
+        node.signal(Signal::SIGKILL);
+        node.ended(WAIT).await;
+        self.seats[index].log += &node.log();
+    }
+
+    /// Asks a node to leave, and waits until it has.
+    pub(super) async fn drain(&mut self, index: usize) {
+        let mut node = self.close(index);
+        let status = node.stop().await;
+        let log = node.log();
+        assert!(status.success(), "node {index} did not leave in peace: {log}");
+        self.seats[index].log += &log;
+    }
+
+    /// Sends nobody else to a node.
+    fn close(&mut self, index: usize) -> Node {
+        self.doors.send_modify(|doors| doors[index] = None);
+        self.seats[index].node.take().expect("the node runs")
+    }
+
+    /// Sends a signal to a node.
+    pub(super) fn signal(&self, index: usize, signal: Signal) {
+        let node = self.seats[index].node.as_ref();
+        node.expect("the node runs").signal(signal);
+    }
+
+    /// From now on the others may take these nodes for dead.
+    pub(super) fn are_absent(&self, nodes: &[usize]) {
+        self.book.are_absent(nodes);
+    }
+
+    /// Has all bots see whether their reports are in force.
+    pub(super) fn ask_again(&self) {
+        self.reports.send_modify(|round| *round += 1);
+    }
+
+    /// What was done, and when.
+    pub(super) fn past(&self) -> &[String] {
+        &self.past
+    }
+
+    /// What every node has logged in all its lives.
+    pub(super) fn logs(&self) -> Vec<String> {
+        let log = |seat: &Seat| format!("{}{}", seat.log, seat.node.as_ref().map_or_else(String::new, Node::log));
+        self.seats.iter().map(log).collect()
+    }
+
+    /// Nodes that ended by themselves, and those that panicked.
+    pub(super) fn faults(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (index, log) in self.logs().iter().enumerate() {
+            let node = self.seats[index].node.as_mut();
+            if node.is_some_and(|node| !node.lives()) {
+                faults.push(format!("node {index} ended by itself"));
+            }
+            if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+                faults.push(format!("node {index}: {line}"));
+            }
+        }
+        faults
+    }
+}
+
+impl Seat {
+    /// The life that it is in, or was in last.
+    fn life(&self, node: usize) -> Life {
+        Life {
+            node,
+            number: self.lives,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What goes wrong, and for how long.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use fastrand::Rng;
+use nix::sys::signal::Signal;
+use tokio::time::sleep;
+
+use super::cluster::{Cluster, LEASE_MS};
+
+/// One kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// None: what the load finds without one
+    Nothing,
+    /// Redis is killed and comes back with its data
+    RedisRestarted,
+    /// Redis is killed and comes back without what it wrote last
+    RedisTruncated,
+    /// Redis is stopped and goes on
+    RedisStopped,
+    /// The connections of all who have subscribed are cut
+    PubSubKilled,
+    /// A node is killed and started again
+    NodeKilled,
+    /// A node is stopped for longer than its lease lasts, and goes on
+    NodePaused,
+    /// One node after the other leaves and is started again
+    RollingRestart,
+    /// Connections between nodes and Redis are reset
+    RedisConnectionsReset,
+    /// Connections between nodes and Redis stay, and nothing passes
+    RedisHalfOpen,
+    /// Everything between nodes and Redis takes longer
+    SlowRedis,
+}
+
+impl Fault {
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it can only go wrong where there is a Redis, and more nodes than one.
+    pub fn needs_redis(self) -> bool {
+        !matches!(self, Self::Nothing | Self::NodePaused)
+    }
+
+    /// Goes wrong once, from the beginning to the end. `hold` says for how long where that is not the fault's own.
+    pub(super) async fn strike(self, cluster: &mut Cluster, hold: Option<Duration>, rng: &mut Rng) {
+        let between = |rng: &mut Rng, least: u64, most: u64| Duration::from_millis(rng.u64(least..=most));
+        let node = rng.usize(cluster.nodes());
+        // Of one node, or of all at once.
+        let some: Vec<usize> = if rng.bool() {
+            cluster.nodes().collect()
+        } else {
+            vec![node]
+        };
+        match self {
+            Self::Nothing => {}
+            Self::RedisRestarted => {
+                let time = hold.unwrap_or(between(rng, 0, 1500));
+                cluster.note(format_args!("Redis is killed, for {time:?}"));
+                cluster.redis().kill().await;
+                sleep(time).await;
+                cluster.redis().restart().await;
+                cluster.note("Redis answers again");
+            }
+            Self::RedisTruncated => {
+                let time = hold.unwrap_or(between(rng, 0, 1500));
+                let bytes = rng.u64(1..=20_000);
+                cluster.note(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
+                let nodes: Vec<usize> = cluster.nodes().collect();
+                cluster.are_absent(&nodes);
+                cluster.redis().kill().await;
+                cluster.redis().truncate_log(bytes);
+                sleep(time).await;
+                cluster.redis().restart().await;
+                cluster.note("Redis answers again");
+                cluster.ask_again();
+            }
+            Self::RedisStopped => {
+                let time = hold.unwrap_or(between(rng, 500, 4000));
+                cluster.note(format_args!("Redis is stopped, for {time:?}"));
+                cluster.redis().pause();
+                sleep(time).await;
+                cluster.redis().resume();
+                cluster.note("Redis goes on");
+            }
+            Self::PubSubKilled => {
+                let count = cluster.redis().kill_pubsub_clients().await;
+                cluster.note(format_args!("{count} subscribers were cut"));
+            }
+            Self::NodeKilled => {
+                let time = hold.unwrap_or(between(rng, 0, 2 * LEASE_MS));
+                cluster.note(format_args!("node {node} is killed, for {time:?}"));
+                cluster.kill(node).await;
+                sleep(time).await;
+                cluster.open(node).await;
+                cluster.note(format_args!("node {node} is there again"));
+            }
+            Self::NodePaused => {
+                let time = hold.unwrap_or(between(rng, LEASE_MS + 500, 2 * LEASE_MS));
+                cluster.note(format_args!("node {node} is stopped, for {time:?}"));
+                cluster.are_absent(&[node]);
+                cluster.signal(node, Signal::SIGSTOP);
+                sleep(time).await;
+                cluster.signal(node, Signal::SIGCONT);
+                cluster.note(format_args!("node {node} goes on"));
+                cluster.ask_again();
+            }
+            Self::RollingRestart => {
+                for node in cluster.nodes() {
+                    cluster.note(format_args!("node {node} is asked to leave"));
+                    cluster.drain(node).await;
+                    cluster.open(node).await;
+                    cluster.note(format_args!("node {node} is there again"));
+                }
+            }
+            Self::RedisConnectionsReset => {
+                cluster.note(format_args!("connections of {some:?} to Redis are reset"));
+                for proxy in cluster.proxies(&some) {
+                    proxy.reset();
+                }
+            }
+            Self::RedisHalfOpen => {
+                let time = hold.unwrap_or(between(rng, 500, 2 * LEASE_MS));
+                cluster.note(format_args!("nothing passes between {some:?} and Redis, for {time:?}"));
+                if some.len() < cluster.nodes().len() {
+                    cluster.are_absent(&some);
+                }
+                for proxy in cluster.proxies(&some) {
+                    proxy.freeze();
+                }
+                sleep(time).await;
+                heal(cluster, &some);
+                cluster.ask_again();
+            }
+            Self::SlowRedis => {
+                let (time, delay) = (hold.unwrap_or(between(rng, 500, 3000)), between(rng, 5, 150));
+                cluster.note(format_args!("{delay:?} more between {some:?} and Redis, for {time:?}"));
+                for proxy in cluster.proxies(&some) {
+                    proxy.delay(delay);
+                }
+                sleep(time).await;
+                heal(cluster, &some);
+            }
+        }
+    }
+}
+
+fn heal(cluster: &mut Cluster, nodes: &[usize]) {
+    for proxy in cluster.proxies(nodes) {
+        proxy.heal();
+    }
+    cluster.note("the proxies heal");
+}

@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::{fs, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use super::{
+    cluster::Backing,
+    fault::Fault,
+    report::{Report, Row},
+    world::World,
+};
+
+/// Runs a cluster under load while something goes wrong, once for each fault and seed, and judges what its clients saw.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "faults")]
+pub struct Options {
+    /// A fault, several with commas between them, or all
+    #[arg(long, value_name = "NAME", default_value = "all", value_parser = faults)]
+    pub fault: Faults,
+    /// One seed, or the first and the last with `..` between them
+    #[arg(long, value_name = "A..B", default_value = "1", value_parser = seeds)]
+    pub seeds: RangeInclusive<u64>,
+    /// Seconds of events in each run
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+    /// Milliseconds that each fault lasts, where the seed is not to decide that
+    #[arg(long)]
+    pub hold_ms: Option<u32>,
+    /// What connects the nodes
+    #[arg(long, value_enum, default_value_t = Backing::Redis)]
+    pub backing: Backing,
+    /// Writes what the nodes logged into this folder, a file for each run and node
+    #[arg(long, value_name = "FOLDER")]
+    pub logs: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Some faults.
+#[derive(Debug, Clone)]
+pub struct Faults(pub Vec<Fault>);
+
+fn faults(text: &str) -> Result<Faults, String> {
+    if text == "all" {
+        return Ok(Faults(Fault::value_variants().to_vec()));
+    }
+    let named = |name| {
+        Fault::from_str(name, false).map_err(|_| {
+            let names: Vec<String> = Fault::value_variants().iter().map(|fault| fault.name()).collect();
+            format!("expected all, or some of {}", names.join(", "))
+        })
+    };
+    text.split(',').map(named).collect::<Result<_, _>>().map(Faults)
+}
+
+fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok(first..=last),
+        _ => Err("expected a number, or two such as 1..20".to_owned()),
+    }
+}
+
+/// Runs everything, one after the other, and prints a line for each.
+///
+/// # Errors
+/// When logs cannot be written.
+#[expect(clippy::print_stdout, reason = "a tool prints its result")]
+pub async fn run(options: &Options) -> Result<Report> {
+    println!("{}", Row::head());
+    let mut rows = Vec::new();
+    let is_alone = options.backing == Backing::Memory;
+    let faults = options.fault.0.iter();
+    for fault in faults.filter(|fault| !(is_alone && fault.needs_redis())) {
+        for seed in options.seeds.clone() {
+            let world = World {
+                fault: *fault,
+                seed,
+                time: Duration::from_secs(options.seconds.into()),
+                hold: options.hold_ms.map(|ms| Duration::from_millis(ms.into())),
+                backing: options.backing,
+            };
+            let row = world.run().await;
+            println!("{}", row.line());
+            if let Some(folder) = &options.logs {
+                keep_logs(folder, &row)?;
+            }
+            rows.push(row);
+        }
+    }
+    Ok(Report { rows })
+}
+
+fn keep_logs(folder: &std::path::Path, row: &Row) -> Result<()> {
+    let context = || format!("writing to {}", folder.display());
+    fs::create_dir_all(folder).with_context(context)?;
+    for (node, log) in row.logs.iter().enumerate() {
+        let name = format!("{}-{}-node-{node}.log", row.fault, row.seed);
+        fs::write(folder.join(name), log).with_context(context)?;
+    }
+    Ok(())
+}

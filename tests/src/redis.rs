@@ -1,0 +1,235 @@
+//! A Redis of a test's own: a real server in a process, on a port that nobody else has, whose data outlives its process.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    path::PathBuf,
+    process::Stdio,
+};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+};
+
+use super::{
+    command::{run, tool},
+    deadline::{WAIT, eventually, within},
+};
+
+/// Ports that no connection and no listener on port 0 is given by Linux, so that a server finds its own again after it
+/// was away.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// What every server is told. A test's own directives come after these and win.
+const DIRECTIVES: [(&str, &str); 8] = [
+    ("bind", "127.0.0.1"),
+    ("daemonize", "no"),
+    ("logfile", "\"\""),
+    ("save", "\"\""),
+    ("appendonly", "yes"),
+    ("appendfsync", "everysec"),
+    ("maxmemory-policy", "noeviction"),
+    ("databases", "2"),
+];
+
+/// A server. It is killed when this is dropped, and its data goes with it.
+#[derive(Debug)]
+pub struct RedisServer {
+    /// `None` between [`Self::kill`] or [`Self::stop`] and [`Self::restart`].
+    child: Option<Child>,
+    port: u16,
+    directives: Vec<(String, String)>,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server that keeps an append-only file, and waits until it answers.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`], with more directives of its configuration file, such as `requirepass`. With a
+    /// `tls-cert-file` it speaks TLS only.
+    pub async fn start_with(directives: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut server = Self {
+            child: None,
+            port: free_port().await,
+            directives: directives.iter().map(owned).collect(),
+            folder: tempfile::tempdir().expect("a folder for the data"),
+        };
+        server.spawn();
+        // Another test may have taken the port between the look and the start.
+        while !server.answers().await {
+            server.port = free_port().await;
+            server.spawn();
+        }
+        server
+    }
+
+    /// Where clients find it, without the password.
+    pub fn url(&self) -> String {
+        let scheme = if self.has_tls() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port, the same for all its life.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it by SIGKILL. What it has written is kept: the system has it, whether or not it is on the disk.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().expect("the server runs");
+        within("the end of a killed Redis", child.kill())
+            .await
+            .expect("a child can be killed");
+    }
+
+    /// Asks it to stop, which writes everything, and waits for its end.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let mut child = self.child.take().expect("the server runs");
+        within("the end of Redis", child.wait())
+            .await
+            .expect("a child can be waited for");
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], with its port and its data, and waits until it answers.
+    pub async fn restart(&mut self) {
+        assert!(self.child.is_none(), "the server runs");
+        self.spawn();
+        assert!(self.answers().await, "Redis did not start again: {}", self.log());
+    }
+
+    /// Stops it as a process that gets no time: connections stay, nothing is answered.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may; it must not be running. How
+    /// many were there to be cut.
+    pub fn truncate_log(&self, bytes: u64) -> u64 {
+        assert!(self.child.is_none(), "the server runs");
+        let path = self.newest_log();
+        let length = fs::metadata(&path).expect("the manifest names a file").len();
+        let cut = bytes.min(length);
+        let file = File::options().write(true).open(&path);
+        file.and_then(|file| file.set_len(length - cut))
+            .expect("the file can be cut");
+        cut
+    }
+
+    /// What `redis-cli` prints for this command, without the line's end. With `requirepass` it authenticates.
+    pub async fn cli(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(tool("UTILBOT_TEST_REDIS_CLI", "redis-cli"));
+        command
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .env_remove("REDISCLI_AUTH");
+        if self.has_tls() {
+            command.args(["--tls", "--insecure"]);
+        }
+        if let Some(password) = self.directive("requirepass") {
+            command.env("REDISCLI_AUTH", password);
+        }
+        let ran = run(command.args(arguments), WAIT).await;
+        ran.stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Cuts the connections of all who have subscribed, those of RESP3 too; how many there were.
+    pub async fn kill_pubsub_clients(&self) -> u64 {
+        let answer = self.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        answer.parse().unwrap_or_else(|_| panic!("{answer}"))
+    }
+
+    /// What all its processes have printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("the log is text")
+    }
+
+    fn spawn(&mut self) {
+        let folder = self.folder.path();
+        let log = File::options().create(true).append(true).open(folder.join("log"));
+        fs::write(folder.join("redis.conf"), self.configuration()).expect("the configuration can be written");
+        let child = Command::new(tool("UTILBOT_TEST_REDIS", "redis-server"))
+            .arg("redis.conf")
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.expect("the log can be opened"))
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        self.child = Some(child.expect("redis-server starts"));
+    }
+
+    fn configuration(&self) -> String {
+        let mut text = if self.has_tls() {
+            format!("port 0\ntls-port {}\n", self.port)
+        } else {
+            format!("port {}\n", self.port)
+        };
+        let own = self.directives.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in DIRECTIVES.into_iter().chain(own) {
+            writeln!(text, "{name} {value}").expect("memory takes everything");
+        }
+        text
+    }
+
+    /// Waits until it answers; false if it found its port taken.
+    async fn answers(&mut self) -> bool {
+        eventually("Redis answers", async || {
+            let child = self.child.as_mut().expect("the server was started");
+            if child.try_wait().expect("a child can be asked").is_some() {
+                let log = self.log();
+                assert!(log.contains("Address already in use"), "Redis did not start: {log}");
+                return Some(false);
+            }
+            (self.cli(&["PING"]).await == "PONG").then_some(true)
+        })
+        .await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().and_then(Child::id).expect("the server runs");
+        signal::kill(Pid::from_raw(id.cast_signed()), signal).expect("the server lives");
+    }
+
+    fn directive(&self, name: &str) -> Option<&str> {
+        let known = self.directives.iter().rev().find(|(known, _)| known == name);
+        known.map(|(_, value)| &**value)
+    }
+
+    fn has_tls(&self) -> bool {
+        self.directive("tls-cert-file").is_some()
+    }
+
+    /// The file that the server appends to: the last one in the manifest.
+    fn newest_log(&self) -> PathBuf {
+        let folder = self.folder.path().join("appendonlydir");
+        let manifest = fs::read_to_string(folder.join("appendonly.aof.manifest"));
+        let manifest = manifest.expect("Redis 7 or later keeps a manifest of its append-only files");
+        let line = manifest.lines().rfind(|line| line.ends_with("type i"));
+        let name = line.and_then(|line| line.strip_prefix("file ")?.split(' ').next());
+        folder.join(name.expect("the manifest names an incremental file"))
+    }
+}
+
+/// A port that nobody listens on.
+async fn free_port() -> u16 {
+    eventually("a free port", async || {
+        let port = fastrand::u16(PORTS);
+        TcpListener::bind(("127.0.0.1", port)).await.ok().map(|_| port)
+    })
+    .await
+}
