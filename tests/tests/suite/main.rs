@@ -28,6 +28,7 @@ mod load;
 mod load_tools;
 mod proxy;
 mod redis;
+mod redis_trouble;
 mod reports;
 mod slow_readers;
 mod tls;

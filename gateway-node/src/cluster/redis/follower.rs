@@ -121,7 +121,7 @@ impl Follower {
                     None => return,
                 },
                 changed = self.sight.changed() => {
-                    let sight = *self.sight.borrow_and_update();
+                    let sight = self.sight.borrow_and_update().clone();
                     match (changed, sight) {
                         (Ok(()), Some(sight)) => self.look(sight).await,
                         (Ok(()), None) => {}
@@ -196,10 +196,15 @@ impl Follower {
         let Some(cut) = cut else { return };
         let name = &self.application.name;
         log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
+        // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
         let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
         let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
-        self.delivered_before = lost.collect();
-        self.origins.clear();
+        if self.delivered_before.len() > ORIGINS {
+            // Whoever had no answer then has given up by now.
+            self.delivered_before.clear();
+        }
+        self.delivered_before.extend(lost);
+        self.origins.retain(|(offset, _)| *offset <= cut.kept);
         if cut.gone > 0 {
             log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
             self.deliver.lost(name, cut.gone);

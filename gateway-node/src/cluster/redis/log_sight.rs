@@ -1,6 +1,6 @@
 //! How far a log goes, and how far this node has come in it.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
@@ -8,9 +8,20 @@ use super::super::{Epoch, Position};
 
 /// How long after an epoch's end its losses are still told from node to node.
 const AFTERMATH: Duration = Duration::from_secs(60);
+/// How many epochs a node remembers, for when the server has lost the beginning of a later one.
+const EPOCHS: usize = 8;
+
+/// What a look at the log asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Question {
+    /// The positions from which this node could go on, latest first.
+    pub(super) positions: Vec<Position>,
+    /// The last entry that it has seen of the epoch that it has left last.
+    pub(super) left: Option<Position>,
+}
 
 /// What a look at the log showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sight {
     /// The life of the log.
     pub(super) epoch: Epoch,
@@ -18,12 +29,16 @@ pub(super) struct Sight {
     pub(super) top: u64,
     /// When it was asked for; what was appended before that is in it.
     pub(super) asked: Instant,
-    /// The position that was asked about.
-    pub(super) about: Option<Position>,
-    /// The last offset of that position's epoch that is still good.
-    pub(super) kept: u64,
-    /// The last offset of that position's epoch that some node has seen and that is gone; 0 for none.
+    /// What was asked.
+    pub(super) question: Question,
+    /// The offset behind which this node goes on; none where none of its positions is known any more.
+    pub(super) kept: Option<u64>,
+    /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
+    pub(super) good: Option<u64>,
+    /// Of the epoch that was left, the last offset that any node has seen and that is gone; 0 for none.
     pub(super) lost: u64,
+    /// Entries that were seen, and are gone, of epochs between that one and this.
+    pub(super) skipped: u64,
 }
 
 /// How far this node has come.
@@ -31,17 +46,20 @@ pub(super) struct Sight {
 pub(super) struct Reached {
     /// Where it stands; none while it has no receivers.
     pub(super) cursor: Option<Position>,
-    /// The highest entry that it knows of.
+    /// The highest entry that it knows of, in the epoch that it knows.
     highest: Option<Position>,
-    earlier: Option<Earlier>,
+    /// Where earlier epochs ended, the latest first.
+    ends: VecDeque<Position>,
+    aftermath: Option<Aftermath>,
 }
 
-/// The end of an epoch.
+/// The end of an epoch, of which more may be heard.
 #[derive(Debug)]
-struct Earlier {
+struct Aftermath {
     highest: Position,
-    /// Where this node stood.
-    reached: u64,
+    /// The last of its entries that this node has delivered, or has told its sessions about.
+    settled: u64,
+    skipped: u64,
     until: Instant,
 }
 
@@ -50,9 +68,9 @@ struct Earlier {
 pub(super) struct Cut {
     /// Entries that were in the log and are not any more, as far as this node knows.
     pub(super) gone: u64,
-    /// Whether there are some among them that this node has not delivered.
+    /// Whether there are some that this node has not delivered and cannot any more.
     pub(super) is_missed: bool,
-    /// The last offset that is still good.
+    /// The offset behind which it goes on.
     pub(super) kept: u64,
 }
 
@@ -77,53 +95,88 @@ impl Reached {
         self.highest = Some(top);
     }
 
-    /// The position to ask the next look about.
-    pub(super) fn question(&mut self, now: Instant) -> Option<Position> {
-        if self.earlier.as_ref().is_some_and(|earlier| earlier.until < now) {
-            self.earlier = None;
+    /// What to ask with the next look.
+    pub(super) fn question(&mut self, now: Instant) -> Question {
+        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.until < now) {
+            self.aftermath = None;
         }
-        self.earlier.as_ref().map(|earlier| earlier.highest).or(self.highest)
+        let mut positions: Vec<_> = self.cursor.or(self.highest).into_iter().collect();
+        for end in &self.ends {
+            // What this node has of an earlier epoch ends where it stands, or where that one ended.
+            let offset = positions
+                .last()
+                .map_or(end.offset, |later| later.offset.min(end.offset));
+            let epoch = end.epoch;
+            positions.push(Position { epoch, offset });
+        }
+        Question {
+            positions,
+            left: self
+                .aftermath
+                .as_ref()
+                .map(|aftermath| aftermath.highest)
+                .or(self.highest),
+        }
     }
 
-    /// Goes over to the epoch that a look has found. `None` where the look was not about the epoch that ends.
+    /// Goes over to the epoch that a look has found. `None` where the look did not ask about the one that ends.
     pub(super) fn cut(&mut self, sight: &Sight, now: Instant) -> Option<Cut> {
         let highest = self.highest?;
-        if sight.about.map(|about| about.epoch) != Some(highest.epoch) {
-            // It was about the end before this one, which is past now.
-            self.earlier = None;
+        if sight.question.positions.first()?.epoch != highest.epoch {
             return None;
         }
         let reached = self.cursor.map_or(highest.offset, |cursor| cursor.offset);
-        let last = highest.offset.max(sight.lost);
-        self.earlier = Some(Earlier {
+        let is_about_it = sight.question.left.is_some_and(|left| left.epoch == highest.epoch);
+        let (lost, skipped) = if is_about_it {
+            (sight.lost, sight.skipped)
+        } else {
+            (0, 0)
+        };
+        let last = highest.offset.max(lost);
+        // From a position that nobody knows any more nobody can tell what is new: what is there now counts as missed.
+        let kept = sight.kept.unwrap_or(sight.top);
+        let good = sight.good.unwrap_or(kept);
+        let is_missed = last > good.max(reached) || skipped > 0 || (sight.kept.is_none() && sight.top > 0);
+        self.aftermath = Some(Aftermath {
             highest,
-            reached: reached.max(last),
+            settled: reached.max(last),
+            skipped,
             until: now + AFTERMATH,
         });
+        if sight.good.is_some() {
+            let (epoch, offset) = (highest.epoch, good);
+            self.ends.push_front(Position { epoch, offset });
+            self.ends.truncate(EPOCHS);
+        } else if sight.kept.is_none() {
+            self.ends.clear();
+        }
         let start = Position {
             epoch: sight.epoch,
-            offset: reached.min(sight.kept),
+            offset: kept,
         };
         if self.cursor.is_some() {
             self.cursor = Some(start);
         }
         self.highest = Some(start);
         Some(Cut {
-            gone: last.saturating_sub(sight.kept),
-            is_missed: last > sight.kept.max(reached),
-            kept: sight.kept,
+            gone: last.saturating_sub(good),
+            is_missed,
+            kept,
         })
     }
 
     /// Whether a later look tells of a loss, at the end of the epoch before, that this node did not know of.
     pub(super) fn learns_of_a_loss(&mut self, sight: &Sight) -> bool {
-        match (&mut self.earlier, sight.about) {
-            (Some(earlier), Some(about)) if about.epoch == earlier.highest.epoch && sight.lost > earlier.reached => {
-                earlier.reached = sight.lost;
-                true
-            }
-            _ => false,
+        let (Some(aftermath), Some(left)) = (&mut self.aftermath, sight.question.left) else {
+            return false;
+        };
+        if left.epoch != aftermath.highest.epoch {
+            return false;
         }
+        let is_news = sight.lost > aftermath.settled || sight.skipped > aftermath.skipped;
+        aftermath.settled = aftermath.settled.max(sight.lost);
+        aftermath.skipped = aftermath.skipped.max(sight.skipped);
+        is_news
     }
 }
 
@@ -133,35 +186,44 @@ mod tests {
 
     const OLD: Epoch = Epoch::from_raw(1);
     const NEW: Epoch = Epoch::from_raw(2);
+    const NEWEST: Epoch = Epoch::from_raw(3);
 
     fn at(epoch: Epoch, offset: u64) -> Position {
         Position { epoch, offset }
     }
 
+    /// A node that has come to `cursor` and knows of `highest`.
     fn reached(cursor: u64, highest: u64) -> Reached {
-        let mut reached = Reached {
-            cursor: Some(at(OLD, cursor)),
-            ..Reached::default()
-        };
+        let mut reached = Reached::default();
+        reached.begin(at(OLD, cursor));
         reached.note(at(OLD, highest));
         reached
     }
 
-    fn sight(kept: u64, lost: u64) -> Sight {
+    /// What a look shows in which the old epoch is good up to `good`.
+    fn sight(reached: &mut Reached, good: u64, lost: u64) -> Sight {
+        let question = reached.question(Instant::now());
         Sight {
             epoch: NEW,
-            top: kept,
+            top: good,
             asked: Instant::now(),
-            about: Some(at(OLD, 0)),
-            kept,
+            kept: Some(good.min(question.positions[0].offset)),
+            good: Some(good),
+            question,
             lost,
+            skipped: 0,
         }
+    }
+
+    fn cut(reached: &mut Reached, good: u64, lost: u64) -> Cut {
+        let sight = sight(reached, good, lost);
+        reached.cut(&sight, Instant::now()).unwrap()
     }
 
     #[test]
     fn an_epoch_that_lost_nothing_goes_on_where_it_was() {
         let mut reached = reached(95, 100);
-        let cut = reached.cut(&sight(100, 0), Instant::now()).unwrap();
+        let cut = cut(&mut reached, 100, 0);
         assert_eq!((cut.gone, cut.is_missed), (0, false));
         assert_eq!(reached.cursor, Some(at(NEW, 95)));
     }
@@ -169,29 +231,71 @@ mod tests {
     #[test]
     fn what_was_delivered_and_is_gone_is_counted_and_not_missed() {
         let mut reached = reached(100, 100);
-        let cut = reached.cut(&sight(80, 0), Instant::now()).unwrap();
+        let cut = cut(&mut reached, 80, 0);
         assert_eq!((cut.gone, cut.is_missed), (20, false));
         assert_eq!(reached.cursor, Some(at(NEW, 80)));
     }
 
     #[test]
     fn what_is_gone_before_it_was_delivered_is_missed() {
-        assert!(reached(90, 100).cut(&sight(80, 0), Instant::now()).unwrap().is_missed);
+        assert!(cut(&mut reached(90, 100), 80, 0).is_missed);
         // Another node knows of more.
-        let mut reached = reached(90, 90);
-        assert!(reached.cut(&sight(80, 95), Instant::now()).unwrap().is_missed);
+        assert!(cut(&mut reached(90, 90), 80, 95).is_missed);
     }
 
     #[test]
     fn a_loss_that_another_node_tells_of_later_is_learnt_once() {
-        let now = Instant::now();
         let mut reached = reached(90, 90);
-        assert!(!reached.cut(&sight(80, 0), now).unwrap().is_missed);
-        let question = reached.question(now).unwrap();
-        assert_eq!(question, at(OLD, 90));
-        let later = sight(80, 95);
-        assert!(reached.learns_of_a_loss(&later));
-        assert!(!reached.learns_of_a_loss(&later));
-        assert_eq!(reached.question(now + 2 * AFTERMATH), Some(at(NEW, 80)));
+        assert!(!cut(&mut reached, 80, 0).is_missed);
+        let later = |reached: &mut Reached, lost, skipped| Sight {
+            skipped,
+            ..sight(reached, 80, lost)
+        };
+        for (lost, skipped, is_news) in [(95, 0, true), (95, 0, false), (95, 3, true), (95, 3, false)] {
+            let sight = later(&mut reached, lost, skipped);
+            assert_eq!(sight.question.left, Some(at(OLD, 90)));
+            assert_eq!(reached.learns_of_a_loss(&sight), is_news, "{lost} {skipped}");
+        }
+        let question = reached.question(Instant::now() + 2 * AFTERMATH);
+        assert_eq!(question.left, Some(at(NEW, 80)));
+    }
+
+    #[test]
+    fn a_node_can_go_on_from_an_epoch_before_one_that_is_not_known_any_more() {
+        let mut reached = reached(100, 100);
+        cut(&mut reached, 80, 0);
+        reached.note(at(NEW, 120));
+        reached.cursor = Some(at(NEW, 120));
+        let question = reached.question(Instant::now());
+        assert_eq!(question.positions, [at(NEW, 120), at(OLD, 80)]);
+        // The server has lost the new epoch as a whole, and some of what came before it.
+        let sight = Sight {
+            epoch: NEWEST,
+            top: 70,
+            asked: Instant::now(),
+            question,
+            kept: Some(70),
+            good: None,
+            lost: 0,
+            skipped: 0,
+        };
+        let cut = reached.cut(&sight, Instant::now()).unwrap();
+        assert_eq!((cut.gone, cut.is_missed, cut.kept), (50, false, 70));
+        let question = reached.question(Instant::now());
+        assert_eq!(question.positions, [at(NEWEST, 70), at(OLD, 70)]);
+    }
+
+    #[test]
+    fn a_node_whose_positions_are_all_forgotten_begins_at_the_end_and_says_so() {
+        let mut reached = reached(100, 100);
+        let sight = Sight {
+            kept: None,
+            good: None,
+            top: 5000,
+            ..sight(&mut reached, 0, 0)
+        };
+        let cut = reached.cut(&sight, Instant::now()).unwrap();
+        assert!(cut.is_missed);
+        assert_eq!(reached.cursor, Some(at(NEW, 5000)));
     }
 }

@@ -449,7 +449,8 @@ impl Keeper<'_> {
                 if words.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another one");
                 }
-                state.advance(*id, |member| member.is_lost = false);
+                let is_lost = words.word(0) == "later";
+                state.advance(*id, |member| member.is_lost = is_lost);
             }
             Step::Leave(id) => {
                 if words.word(0) == "more" {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use redis::Cmd;
+use sha2::{Digest, Sha256};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -102,8 +103,15 @@ impl Queue {
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
                 return refused(PublishError::Overloaded);
             }
-            let origin = state.next_origin;
-            state.next_origin = origin.wrapping_add(events.len() as Origin);
+            let origin = match &idempotency {
+                // Whoever repeats it, on whichever node: it is the same.
+                Some(request) => origin_of(&application.name, request),
+                None => {
+                    let origin = state.next_origin;
+                    state.next_origin = origin.wrapping_add(events.len() as Origin);
+                    origin
+                }
+            };
             state.bytes += bytes;
             state.waiting.push_back(Item {
                 application,
@@ -165,6 +173,17 @@ impl Queue {
         // Who asked may have gone.
         let _ = item.answer.send(answer);
     }
+}
+
+fn origin_of(application: &str, request: &Idempotency) -> Origin {
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(application)
+        .chain_update([0])
+        .chain_update(&*request.key)
+        .finalize()
+        .into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    Origin::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn refuse(state: &mut State, error: PublishError, is_refused: impl Fn(&Item) -> bool) {

@@ -116,19 +116,22 @@ impl Pulse<'_> {
         let calls: Vec<_> = applications
             .iter()
             .zip(&questions)
-            .map(|(application, about)| {
+            .map(|(application, question)| {
                 let mut call = application.call_log(self.link, Script::Renew);
                 call.arg(millis(lease));
                 self.shared.bounds.add_to(&mut call);
-                match about {
-                    Some(about) => call.arg(about.epoch.to_string()).arg(about.offset),
+                match question.left {
+                    Some(left) => call.arg(left.epoch.to_string()).arg(left.offset),
                     None => call.arg(wire::NONE).arg(0),
                 };
+                for position in &question.positions {
+                    call.arg(position.epoch.to_string()).arg(position.offset);
+                }
                 call
             })
             .collect();
         let answers = self.link.run(calls).await?;
-        for ((application, about), answer) in applications.into_iter().zip(questions).zip(answers) {
+        for ((application, question), answer) in applications.into_iter().zip(questions).zip(answers) {
             let words = answer.map_err(|_| self.link.out_of_memory())?;
             if words.word(0) != "ok" {
                 return Err(self.link.fenced());
@@ -139,11 +142,13 @@ impl Pulse<'_> {
                 epoch,
                 top: words.number(2),
                 asked,
-                about,
-                kept: words.number(3),
-                lost: words.number(4),
+                question,
+                kept: words.word(3).parse().ok(),
+                good: words.word(4).parse().ok(),
+                lost: words.number(5),
+                skipped: words.number(6),
             }));
-            if words.word(5) == "1" {
+            if words.word(7) == "1" {
                 application.counts_changed.notify_one();
             }
             self.note_dead(application, &words);
@@ -157,7 +162,7 @@ impl Pulse<'_> {
         if self.link.since().elapsed() <= self.shared.options.lease {
             return;
         }
-        for owner in words.rest(6) {
+        for owner in words.rest(8) {
             self.shared.dead.push(application, owner);
         }
     }

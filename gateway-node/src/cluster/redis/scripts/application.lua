@@ -3,9 +3,10 @@
 -- KEYS[1]  what every key of the application starts with. All of them are in one slot.
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
--- log:head             hash: run, epoch, start, top, the open segment, trimmed, dirty, told, totals, turn
+-- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
+-- log:order            hash: the place of each epoch in their order
 -- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost
 -- owners               hash: fence of each node's registration, by the owner's name
 -- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
@@ -48,19 +49,17 @@ end
 -- Opens the log in the life of the server whose `run_id` is `run`. If another life wrote it, a new epoch, called
 -- `proposed`, begins at the offset that survived.
 local function open_log(run, proposed)
-  local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'start', 'top', 'bytes', 'count', 'since', 'trimmed',
-    'held')
+  local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'top', 'bytes', 'count', 'since', 'trimmed', 'held')
   local log = {
     epoch = head[2],
-    start = tonumber(head[3] or 0),
-    top = tonumber(head[4] or 0),
+    top = tonumber(head[3] or 0),
     -- The open segment.
-    bytes = tonumber(head[5] or 0),
-    count = tonumber(head[6] or 0),
-    since = tonumber(head[7] or 0),
+    bytes = tonumber(head[4] or 0),
+    count = tonumber(head[5] or 0),
+    since = tonumber(head[6] or 0),
     -- The last offset that is no longer kept, and the bytes of the closed segments that are.
-    trimmed = tonumber(head[8] or 0),
-    held = tonumber(head[9] or 0),
+    trimmed = tonumber(head[7] or 0),
+    held = tonumber(head[8] or 0),
   }
   if head[1] ~= run then
     if log.epoch then
@@ -71,8 +70,8 @@ local function open_log(run, proposed)
       redis.call('ZADD', key('log:epochs'), int(log.top), log.epoch)
     end
     log.epoch = proposed
-    log.start = log.top
-    redis.call('HSET', key('log:head'), 'run', run, 'epoch', log.epoch, 'start', int(log.start))
+    redis.call('HSET', key('log:order'), proposed, redis.call('HINCRBY', key('log:head'), 'lives', 1))
+    redis.call('HSET', key('log:head'), 'run', run, 'epoch', proposed)
   end
   return log
 end
@@ -106,7 +105,12 @@ local function trim(log, bounds, now)
   end
   if last then
     redis.call('XTRIM', key('log'), 'MINID', int(last + 1) .. '-0')
-    redis.call('ZREMRANGEBYSCORE', key('log:epochs'), '-inf', int(last))
+    -- Of an epoch whose last good entry is gone, nobody can go on.
+    for _, epoch in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '-inf', '(' .. int(last))) do
+      redis.call('ZREM', key('log:epochs'), epoch)
+      redis.call('HDEL', key('log:order'), epoch)
+      redis.call('HDEL', key('log:lost'), epoch)
+    end
   end
 end
 

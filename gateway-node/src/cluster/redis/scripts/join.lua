@@ -2,12 +2,17 @@
 --
 -- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member)
 --
--- Answers { 'ok', epoch, top, totals }, or { 'taken' } when another session has the id, or { 'fenced' }.
+-- Answers { 'ok', epoch, top, totals }, or { 'taken' } when another session has the id, or { 'later' } when this one is
+-- still on its way out under the name that its node had before, or { 'fenced' }.
 
 local run, proposed, owner, fence, session, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 if not is_current(owner, fence) then return { 'fenced' } end
 local _, known = kind_and_owner(session)
+if known and known ~= owner and ARGV[7] == '1' and tonumber(redis.call('ZSCORE', key('nodes'), known) or -1) < 0 then
+  if not forget(session, 1000, now_ms()) then return { 'later' } end
+  known = nil
+end
 if known and (ARGV[7] ~= '1' or known ~= owner) then return { 'taken' } end
 local log = open_log(run, proposed)
 if not known then

@@ -1,15 +1,20 @@
 -- Renews a node's registration, keeps the log within its bounds, and looks around.
 --
--- ARGV  run, proposed epoch, owner, fence, lease ms, entries, age ms, bytes, epoch, offset
---       the last two are the highest position that this node has seen: of the current epoch or an earlier one, or `-`
+-- ARGV  run, proposed epoch, owner, fence, lease ms, entries, age ms, bytes,
+--       epoch, offset: the last entry that this node has seen of an epoch that it has left, or `-` and 0,
+--       then the positions from which it could go on, latest first: epoch, offset, ...
 --
--- Answers { 'ok', epoch, top, kept, lost, dirty, owner whose lease has ended, ... } or { 'fenced' }. Of the epoch that
--- was given, `kept` is the last offset that is still good (0 where it was forgotten), and `lost` the last one that any
--- node has seen beyond that (0 for none).
+-- Answers { 'ok', epoch, top, kept, good, lost, skipped, dirty, owner whose lease has ended, ... } or { 'fenced' }.
+--
+-- kept     the offset behind which the node goes on in the current epoch: what it had beyond that is gone; `-` when none
+--          of its positions is known any more
+-- good     the last offset of its latest position's epoch that is still good, or `-`
+-- lost     of the epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
+-- skipped  how many entries were seen, and are gone, of epochs between that one and the current one
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
-local earlier, seen = ARGV[9], tonumber(ARGV[10])
+local left, seen = ARGV[9], tonumber(ARGV[10])
 
 local deadline = redis.call('ZSCORE', key('nodes'), owner)
 if not is_current(owner, fence) or not deadline or tonumber(deadline) < 0 then
@@ -22,19 +27,41 @@ local log = open_log(run, proposed)
 trim(log, bounds, now)
 close_log(log)
 
-local kept, lost = log.top, 0
-if earlier ~= '-' and earlier ~= log.epoch then
-  kept = tonumber(redis.call('ZSCORE', key('log:epochs'), earlier) or 0)
-  lost = tonumber(redis.call('HGET', key('log:lost'), earlier) or 0)
-  if seen > kept and seen > lost then
-    lost = seen
-    redis.call('HSET', key('log:lost'), earlier, int(lost))
-    redis.call('PEXPIRE', key('log:lost'), int(bounds.age))
+local function good(epoch)
+  if epoch == log.epoch then return log.top end
+  return tonumber(redis.call('ZSCORE', key('log:epochs'), epoch) or '')
+end
+
+local kept = '-'
+for place = 11, #ARGV, 2 do
+  local last = good(ARGV[place])
+  if last then
+    kept = int(math.min(last, tonumber(ARGV[place + 1])))
+    break
   end
 end
 
-local answer = { 'ok', log.epoch, int(log.top), int(kept), int(lost),
-  redis.call('HGET', key('log:head'), 'dirty') or '0' }
+local still_good = good(ARGV[11] or '-')
+local lost, skipped = 0, 0
+local last = left ~= '-' and left ~= log.epoch and good(left)
+if last then
+  lost = tonumber(redis.call('HGET', key('log:lost'), left) or 0)
+  if seen > last and seen > lost then
+    lost = seen
+    redis.call('HSET', key('log:lost'), left, int(lost))
+  end
+  local order = tonumber(redis.call('HGET', key('log:order'), left) or 0)
+  local losses = redis.call('HGETALL', key('log:lost'))
+  for place = 1, #losses, 2 do
+    local between = losses[place]
+    if tonumber(redis.call('HGET', key('log:order'), between) or 0) > order then
+      skipped = skipped + math.max(0, tonumber(losses[place + 1]) - (good(between) or 0))
+    end
+  end
+end
+
+local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_good) or '-', int(lost),
+  int(skipped), redis.call('HGET', key('log:head'), 'dirty') or '0' }
 -- Those that are being reaped have -1.
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key('nodes'), '-inf', '(' .. int(now), 'LIMIT', 0, 8)) do
   answer[#answer + 1] = dead
