@@ -54,8 +54,6 @@ pub(super) fn environment(service: &Value) -> Environment {
     let values = service["environment"].as_object().unwrap();
     values
         .iter()
-        // Refused until the backplane on Redis is there.
-        .filter(|(name, _)| *name != "UTILBOT__REDIS__URL")
         .map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), interpolated);
             (name.clone(), text)
