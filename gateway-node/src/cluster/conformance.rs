@@ -290,6 +290,7 @@ conformance! {
     an_event_that_nobody_hears_is_accepted_and_noted
     counts_are_sums_with_each_guild_once
     counts_are_told_once_an_interval_and_only_when_they_change
+    who_joins_between_two_counts_is_told_the_same_as_everybody
     a_full_node_refuses_instead_of_dropping
     a_repeated_request_is_answered_and_not_repeated
     ids_are_never_given_twice
@@ -473,6 +474,25 @@ async fn counts_are_told_once_an_interval_and_only_when_they_change(bench: Bench
     bench.report(bot.id, ReportedGuilds::Count(1), 99);
     bench.an_interval().await;
     assert_eq!(bench.log.counts(), Vec::<String>::new());
+}
+
+async fn who_joins_between_two_counts_is_told_the_same_as_everybody(bench: Bench) {
+    let leaving = bench.join(ClientType::Bot).await.id;
+    bench.report(leaving, ReportedGuilds::Count(1), 0);
+    bench.told(counts(1, 0, 1)).await;
+    // It comes back before anybody is told that it left, so the counts go back to what was told.
+    bench.leave(leaving);
+    bench.settled().await;
+    let returned = bench.join(ClientType::Bot).await;
+    bench.report(returned.id, ReportedGuilds::Count(1), 0);
+    bench.settled().await;
+    bench.an_interval().await;
+    let last = bench
+        .log
+        .counts()
+        .pop()
+        .unwrap_or_else(|| returned.counts.d().to_string());
+    assert_eq!(last, counts(1, 0, 1));
 }
 
 async fn a_full_node_refuses_instead_of_dropping(bench: Bench) {

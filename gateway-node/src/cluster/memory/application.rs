@@ -78,7 +78,8 @@ impl Application {
                 offset: self.top,
                 epoch,
             },
-            counts: self.counts(),
+            // Not those of this moment: when they go back to what was broadcast, nobody is told again.
+            counts: self.broadcast,
         }
     }
 

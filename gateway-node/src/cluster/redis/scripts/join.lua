@@ -2,7 +2,7 @@
 --
 -- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member)
 --
--- Answers { 'ok', epoch, top, totals }, or { 'taken' } when another session has the id, or { 'later' } when this one is
+-- Answers { 'ok', epoch, top, counts }, or { 'taken' } when another session has the id, or { 'later' } when this one is
 -- still on its way out under the name that its node had before, or { 'fenced' }.
 
 local run, proposed, owner, fence, session, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -21,4 +21,5 @@ if not known then
   local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
   redis.call('ZADD', key('turn:' .. kind), turn, session)
 end
-return { 'ok', log.epoch, int(log.top), (totals(now_ms())) }
+-- Not the counts of this moment: when they go back to what was told last, nobody is told again.
+return { 'ok', log.epoch, int(log.top), redis.call('HGET', key('log:head'), 'told') or (totals(now_ms())) }

@@ -1,0 +1,107 @@
+//! `deploy/haproxy.cfg`: balances, checks, and cuts nobody. `haproxy -c` is in `tests/compose/run.sh`.
+
+use super::{
+    Environment,
+    compose::{Compose, environment},
+    duration, read, settings,
+};
+
+/// The lines of the file as words, without comments.
+fn lines() -> Vec<Vec<String>> {
+    read("deploy/haproxy.cfg")
+        .lines()
+        .map(|line| line.split('#').next().unwrap())
+        .map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|words| !words.is_empty())
+        .collect()
+}
+
+/// What stands after `words` on the line that begins with them.
+fn rest(words: &str) -> Vec<String> {
+    let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
+    let lines = lines();
+    let line = lines.iter().find(|line| line.starts_with(&words));
+    line.unwrap_or_else(|| panic!("no {words:?}"))[words.len()..].to_vec()
+}
+
+/// The value after `name` on a line of pairs.
+fn value<'a>(words: &'a [String], name: &str) -> &'a str {
+    let at = words.iter().position(|word| word == name);
+    &words[at.unwrap_or_else(|| panic!("no {name} in {words:?}")) + 1]
+}
+
+#[test]
+fn it_leads_to_every_node_by_its_name() {
+    let servers: Vec<_> = lines()
+        .into_iter()
+        .filter(|line| line[0] == "server")
+        .map(|line| (line[1].clone(), line[2].clone()))
+        .collect();
+    let compose = Compose::read();
+    let expected: Vec<_> = compose
+        .nodes()
+        .into_keys()
+        .map(|name| (name.to_owned(), format!("{name}:8080")))
+        .collect();
+    assert_eq!(servers, expected);
+}
+
+#[test]
+fn it_asks_whether_a_node_wants_clients_and_cuts_nobody_when_not() {
+    rest("option httpchk");
+    assert_eq!(value(&rest("http-check send"), "uri"), "/readyz");
+    assert_eq!(rest("http-check expect"), ["status", "200"]);
+    assert!(rest("default-server").contains(&"check".to_owned()));
+    let text = read("deploy/haproxy.cfg");
+    assert!(!text.contains("shutdown-sessions") && !text.contains("shutdown-backup-sessions"));
+}
+
+#[test]
+fn it_goes_to_another_node_when_one_does_not_answer() {
+    assert!(["leastconn", "roundrobin"].contains(&rest("balance")[0].as_str()));
+    assert_eq!(rest("option redispatch"), ["1"]);
+    assert!(rest("retry-on").contains(&"503".to_owned()));
+    // A publish that may have been done is not repeated.
+    assert_eq!(rest("http-request disable-l7-retry"), ["unless", "METH_GET"]);
+}
+
+#[test]
+fn it_says_who_the_client_is() {
+    rest("option forwardfor");
+}
+
+#[tokio::test]
+async fn a_session_that_beats_outlives_its_timeouts() {
+    let settings = settings(&Environment::new()).await;
+    let ms = |key: &str| settings["v1"][key].as_integer().unwrap();
+    let silence = ms("heartbeat_interval_ms") + ms("heartbeat_tolerance_ms");
+    let tunnel = duration(&rest("timeout tunnel")[0]);
+    assert!(tunnel.as_millis() > u128::try_from(silence).unwrap() * 2, "{tunnel:?}");
+    // Until Hello, and then while a close is waited for.
+    let linger = settings["limits"]["evict_linger_ms"].as_integer().unwrap();
+    for side in ["timeout client-fin", "timeout server-fin"] {
+        assert!(
+            duration(&rest(side)[0]).as_millis() > u128::try_from(linger).unwrap(),
+            "{side}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn it_has_noticed_before_a_node_that_leaves_refuses() {
+    let server = rest("default-server");
+    let fall: u32 = value(&server, "fall").parse().unwrap();
+    let notices = duration(value(&server, "inter")) * fall;
+    for (name, service) in Compose::read().nodes() {
+        let settings = settings(&environment(service)).await;
+        let wait = settings["drain"]["balancer_wait_ms"].as_integer().unwrap();
+        assert!(u128::try_from(wait).unwrap() > notices.as_millis(), "{name}");
+    }
+}
+
+#[test]
+fn its_own_stop_fits_its_grace_period() {
+    let compose = Compose::read();
+    let grace = duration(compose.service("balancer")["stop_grace_period"].as_str().unwrap());
+    assert!(grace > duration(&rest("hard-stop-after")[0]));
+}
