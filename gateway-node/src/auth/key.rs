@@ -25,6 +25,12 @@ pub struct Key {
 #[error("key {0} needs either a secret or the hash of one")]
 pub struct KeyError(String);
 
+impl KeyError {
+    pub(super) fn new(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+}
+
 impl Key {
     /// The key that the settings describe.
     ///

@@ -2,8 +2,10 @@
 
 mod key;
 mod keyring;
+mod record;
 
 pub use self::{
     key::{Key, KeyError},
     keyring::{Keyring, Refused},
+    record::{KeyRecord, KeyRecordError},
 };

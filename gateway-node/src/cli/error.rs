@@ -5,10 +5,12 @@ use std::{
     process::ExitCode,
 };
 
-use crate::config::ConfigError;
+use crate::{cluster::KeyStoreError, config::ConfigError};
 
 /// Usage and configuration: what the operator can put right (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
+/// A server that is not there now (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
 /// A fault of the system that no argument changes (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 /// What was to be printed could not be (`EX_IOERR`).
@@ -27,6 +29,9 @@ pub enum CliError {
     /// What the command was asked for is not there.
     #[error("{0}")]
     Usage(String),
+    /// The Redis of the configuration cannot be asked.
+    #[error(transparent)]
+    Store(#[from] KeyStoreError),
     /// The system gives no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -45,6 +50,7 @@ impl CliError {
         match self {
             Self::Arguments(error) if !error.use_stderr() => 0,
             Self::Arguments(_) | Self::Config(_) | Self::Usage(_) => USAGE,
+            Self::Store(_) => UNAVAILABLE,
             Self::Random(_) => SOFTWARE,
             Self::Output(_) => OUTPUT,
         }

@@ -19,5 +19,5 @@ pub use self::{
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},
-    redis::{RedisBackplane, RedisOptions, RedisSetupError},
+    redis::{KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSetupError},
 };

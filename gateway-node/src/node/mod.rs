@@ -2,6 +2,7 @@
 
 mod banner;
 mod descriptors;
+mod keys;
 mod listeners;
 mod reload;
 mod worker;
@@ -24,8 +25,9 @@ use tokio::{
 
 pub use self::banner::Banner;
 use self::{
+    keys::Keys,
     listeners::Listeners,
-    reload::{Reload, certificate, keys},
+    reload::{Reload, certificate, configured_keys},
     worker::Floor,
 };
 use crate::{
@@ -120,7 +122,8 @@ impl Node {
         let [a, b, c, ..] = origin.random;
         let name: Arc<str> = settings.node.name_or([a, b, c]).into();
         let events = Events::new(settings.event_table()?);
-        let keyring = Keyring::new(keys(&settings, development.as_ref())?);
+        let configured = configured_keys(&settings, development.as_ref())?;
+        let keyring = Keyring::new(configured.clone());
         let workers = match settings.server.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -128,7 +131,10 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
         let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
-        let (backplane, driving) = backplane(&settings, &name, origin, registry.clone())?;
+        let applications = settings.applications.iter().map(|application| application.id.clone());
+        let keys = Keys::new(keyring.clone(), registry.clone(), applications.collect(), configured);
+        let keys = Arc::new(keys);
+        let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
         let drain_state = DrainState::default();
         let limits = AdmissionLimits {
             connections: settings.limits.connections,
@@ -195,9 +201,8 @@ impl Node {
             reload: Reload {
                 settings,
                 development,
-                keyring,
+                keys,
                 events,
-                registry,
                 certificate,
             },
             problems,
@@ -279,10 +284,15 @@ fn backplane(
     name: &Arc<str>,
     origin: Origin,
     registry: Registry,
+    keys: &Arc<Keys>,
 ) -> Result<(Arc<dyn Backplane>, Driving), NodeError> {
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
+        let (keys, records) = (Arc::clone(keys), backplane.keys());
+        let driving = async move {
+            futures_util::future::join(driving, keys.follow(records)).await;
+        };
         return Ok((Arc::new(backplane), Box::pin(driving)));
     }
     let ids = if let Some(id) = settings.test.bot_id {
@@ -300,6 +310,7 @@ fn backplane(
     Ok((Arc::new(backplane), Box::pin(broadcast)))
 }
 
+/// What a backplane on this server is made with.
 fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Origin) -> RedisOptions {
     let cluster = &settings.cluster;
     RedisOptions {

@@ -1,13 +1,12 @@
 //! What SIGHUP reads again.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::NodeError;
+use super::{NodeError, keys::Keys};
 use crate::{
-    auth::{Key, KeyError, Keyring},
+    auth::{Key, KeyError},
     config::{KeySettings, Settings},
     events::Events,
-    registry::Registry,
     transport::{Certificate, TlsError},
 };
 
@@ -15,9 +14,8 @@ use crate::{
 pub(super) struct Reload {
     pub(super) settings: Settings,
     pub(super) development: Option<KeySettings>,
-    pub(super) keyring: Keyring,
+    pub(super) keys: Arc<Keys>,
     pub(super) events: Events,
-    pub(super) registry: Registry,
     pub(super) certificate: Option<Certificate>,
 }
 
@@ -26,7 +24,10 @@ impl Reload {
     pub(super) fn run(&self) {
         let reload = || {
             let settings = self.settings.reload()?;
-            let (keys, events) = (keys(&settings, self.development.as_ref())?, settings.event_table()?);
+            let (keys, events) = (
+                configured_keys(&settings, self.development.as_ref())?,
+                settings.event_table()?,
+            );
             if let (Some(certificate), Some((chain, key))) = (&self.certificate, tls_files(&settings)) {
                 certificate.reread(chain, key)?;
             }
@@ -35,9 +36,8 @@ impl Reload {
         match reload() {
             Ok((keys, events)) => {
                 let (key_count, event_count) = (keys.len(), events.len());
-                self.keyring.replace(keys);
                 self.events.replace(events);
-                self.registry.recheck_keys();
+                self.keys.configure(keys);
                 // Last, so that who reads it can rely on it.
                 log::info!(keys = key_count, events = event_count; "configuration read again");
             }
@@ -47,7 +47,7 @@ impl Reload {
 }
 
 /// The keys that are configured, and the one of development mode.
-pub(super) fn keys(settings: &Settings, development: Option<&KeySettings>) -> Result<Vec<Key>, KeyError> {
+pub(super) fn configured_keys(settings: &Settings, development: Option<&KeySettings>) -> Result<Vec<Key>, KeyError> {
     settings.keys.iter().chain(development).map(Key::new).collect()
 }
 

@@ -7,16 +7,29 @@ use crate::config::KeySettings;
 
 const COLUMNS: [&str; 5] = ["ID", "TYPE", "APPLICATION", "PERMISSIONS", "EXPIRES"];
 
-/// Prints a line for each key under a line of headings, the columns aligned.
-pub(super) fn run(keys: &[KeySettings], out: &mut dyn Write) -> Result<(), CliError> {
-    let mut rows = vec![COLUMNS.map(str::to_owned)];
-    rows.extend(keys.iter().map(row));
-    let widths: [usize; COLUMNS.len()] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
+/// Prints a line for each key under a line of headings, the columns aligned. Where there is a Redis, a last column says
+/// where a key is from; a key of the file hides one in Redis with its id.
+pub(super) fn run(keys: &[KeySettings], stored: Option<&[KeySettings]>, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+    rows.extend(keys.iter().map(|key| row(key).to_vec()));
+    if let Some(stored) = stored {
+        let names = ["FROM"].into_iter().chain(keys.iter().map(|_| "file"));
+        for (row, name) in rows.iter_mut().zip(names) {
+            row.push(name.to_owned());
+        }
+        for key in stored {
+            let is_hidden = keys.iter().any(|known| known.id == key.id);
+            let from = if is_hidden { "redis, hidden" } else { "redis" };
+            rows.push([&row(key)[..], &[from.to_owned()]].concat());
+        }
+    }
+    let widths: Vec<_> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default())
+        .collect();
     for row in &rows {
         let cells: Vec<_> = row
             .iter()
-            .zip(widths)
+            .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;

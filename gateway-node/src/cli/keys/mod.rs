@@ -1,9 +1,10 @@
-//! `keys`: makes, lists and revokes keys. Without Redis the keys are in the configuration file, which these commands
-//! read and never write.
+//! `keys`: makes, lists and revokes keys. They are in the configuration file, which these commands read and never write,
+//! and in Redis where one is configured, where they come and go while the nodes run.
 
 mod list;
 mod new;
 mod revoke;
+mod store;
 
 use std::{io::Write, path::Path};
 
@@ -11,6 +12,7 @@ use clap::Subcommand;
 
 pub use new::NewKey;
 
+use self::store::Store;
 use super::CliError;
 use crate::config::Sources;
 
@@ -19,9 +21,9 @@ use crate::config::Sources;
 pub enum KeysCommand {
     /// Make a key: print it once, and the block for the configuration file, which holds only its hash
     New(NewKey),
-    /// List the keys of the configuration file
+    /// List the keys of the configuration file, and those in Redis where one is configured
     List,
-    /// Say which lines of the configuration file to delete
+    /// Remove a key from Redis, or say which lines of the configuration file to delete
     Revoke {
         /// The key's id
         id: String,
@@ -39,9 +41,28 @@ pub(super) fn run(
         KeysCommand::New(new) => {
             let mut random = [0; 32];
             getrandom::fill(&mut random)?;
-            new::run(new, random, out)
+            new::run(new, random, sources, out)
         }
-        KeysCommand::List => list::run(&sources.load()?.keys, out),
-        KeysCommand::Revoke { id } => revoke::run(id, file, out),
+        KeysCommand::List => {
+            let settings = sources.load()?;
+            let stored = Store::of(&settings)?.map(|store| store.all()).transpose()?;
+            list::run(&settings.keys, stored.as_deref(), out)
+        }
+        KeysCommand::Revoke { id } => {
+            // The file need not be right for a key in it to be found.
+            let store = sources
+                .load()
+                .ok()
+                .map(|settings| Store::of(&settings))
+                .transpose()?
+                .flatten();
+            if let Some(store) = store
+                && store.remove(id)?
+            {
+                writeln!(out, "revoked {id} in redis: its sessions end within a second")?;
+                return Ok(());
+            }
+            revoke::run(id, file, out)
+        }
     }
 }

@@ -9,8 +9,10 @@ use shared::{
     key::{SecretHash, generate},
 };
 
-use super::CliError;
-use crate::config::{DEFAULT_APPLICATION, KeyTypes, Permission, Timestamp, is_application_id, is_key_id};
+use super::{CliError, Store};
+use crate::config::{
+    DEFAULT_APPLICATION, KeySettings, KeyTypes, Permission, Secret, Sources, Timestamp, is_application_id, is_key_id,
+};
 
 /// What a new key is to be.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +32,10 @@ pub struct NewKey {
     /// When the key stops being valid, such as 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub expires_at: Option<Timestamp>,
+    /// Put the key into the Redis of the configuration, where every node takes it within a second, instead of printing a
+    /// block for the file
+    #[arg(long)]
+    pub store: bool,
 }
 
 /// The block of a key, as the configuration file has it.
@@ -46,9 +52,16 @@ struct Block<'a> {
     expires_at: Option<Timestamp>,
 }
 
-/// Prints the key on the first line, then an empty one, then its block. The secret is nowhere else.
-pub(super) fn run(new: &NewKey, random: [u8; 32], out: &mut dyn Write) -> Result<(), CliError> {
+/// Prints the key on the first line, then an empty one, then its block. The secret is nowhere else. With `--store` its
+/// hash is in Redis, and there is no block.
+pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut dyn Write) -> Result<(), CliError> {
     let secret = generate(random);
+    if new.store {
+        store(new, &secret, sources)?;
+        writeln!(out, "{}.{secret}\n", new.id)?;
+        writeln!(out, "# The key above is shown only now. Redis has its hash.")?;
+        return Ok(());
+    }
     let block = Block {
         id: &new.id,
         hash: SecretHash::of(&secret).to_string(),
@@ -62,6 +75,32 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], out: &mut dyn Write) -> Result
     writeln!(out, "{}.{secret}\n", new.id)?;
     writeln!(out, "# The key above is shown only now. This block lets it in:")?;
     write!(out, "[[keys]]\n{block}")?;
+    Ok(())
+}
+
+/// Puts the key into Redis. It has to be new there and in the file, and its application has to be known.
+fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> {
+    let settings = sources.load()?;
+    let usage = |text: String| Err(CliError::Usage(format!("keys new: {text}")));
+    let Some(store) = Store::of(&settings)? else {
+        return usage("--store needs redis.url in the configuration".to_owned());
+    };
+    if !settings.applications.iter().any(|known| known.id == new.application) && new.application != DEFAULT_APPLICATION
+    {
+        return usage(format!("no application {:?} in the configuration", new.application));
+    }
+    let key = KeySettings {
+        id: new.id.clone(),
+        secret: Some(Secret::from(secret.to_owned())),
+        types: KeyTypes(new.types.clone()),
+        application: new.application.clone(),
+        permissions: new.permissions.clone(),
+        expires_at: new.expires_at,
+        ..KeySettings::default()
+    };
+    if settings.keys.iter().any(|known| known.id == new.id) || !store.add(&key)? {
+        return usage(format!("there is a key {:?} already", new.id));
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::{
     Shared,
     application::lock,
     backoff::Backoff,
+    keys,
     link::Link,
     members::Keeper,
     problem::Problem,
@@ -116,6 +117,7 @@ impl Driver {
             problem = pulse.lease() => problem,
             problem = pulse.beat() => problem,
             problem = pulse.reap() => problem,
+            problem = keys::follow(shared, link, &shared.keys) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
         }

@@ -14,6 +14,7 @@ mod backoff;
 mod dead;
 mod driver;
 mod follower;
+mod keys;
 mod lease;
 mod link;
 mod log_sight;
@@ -32,19 +33,20 @@ mod wire;
 
 use std::{
     fs, io,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use redis::{Cmd, RedisError};
 use rustc_hash::FxHashMap;
+use secrecy::SecretString;
 use shared::{session_id::SessionId, v1::Report};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
-pub use self::options::RedisOptions;
 use self::{
     application::{Application, lock},
     dead::Dead,
@@ -56,6 +58,10 @@ use self::{
     publisher::Queue,
     subscriber::Subscriber,
 };
+pub use self::{
+    keys::{KeyRecords, KeyStore, KeyStoreError},
+    options::RedisOptions,
+};
 use super::{
     Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
     Publishing, Status,
@@ -63,6 +69,8 @@ use super::{
 
 /// How long the server may be away before the node says that it should not get clients.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often a node looks whether the keys have changed. Who is revoked has to hear of it within a second.
+const KEY_CHECK: Duration = Duration::from_millis(250);
 
 /// Why there is no backplane. That the server is away is no reason.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +100,8 @@ struct Shared {
     lease: Lease,
     link: watch::Sender<Option<Link>>,
     dead: Dead,
+    /// The keys that are kept on the server; none before they were read.
+    keys: watch::Sender<Option<KeyRecords>>,
     /// Asks for a look at the logs now.
     look_now: Notify,
     /// An application may have its first receiver, or have lost its last.
@@ -132,8 +142,7 @@ impl RedisBackplane {
         options: RedisOptions,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
-        let authority = options.authority.as_ref().map(fs::read).transpose()?;
-        let server = Server::new(&options.url, authority.as_deref())?;
+        let server = server_of(&options.url, options.authority.as_deref())?;
         let bounds = Bounds {
             entries: options.log_entries,
             age: options.log_age,
@@ -158,6 +167,7 @@ impl RedisBackplane {
             lease: Lease::new(options.fixed_id),
             link: watch::Sender::new(None),
             dead: Dead::default(),
+            keys: watch::Sender::new(None),
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
             condition: Mutex::default(),
@@ -185,9 +195,20 @@ impl RedisBackplane {
         Ok((Self { shared }, driving))
     }
 
+    /// The keys that are kept on the server, as they change.
+    pub fn keys(&self) -> watch::Receiver<Option<KeyRecords>> {
+        self.shared.keys.subscribe()
+    }
+
     fn application(&self, name: &str) -> Option<&Arc<Application>> {
         self.shared.applications.get(name)
     }
+}
+
+/// The server at this URL, whose certificate is held against this authority if there is one.
+fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<Server, RedisSetupError> {
+    let authority = authority.map(fs::read).transpose()?;
+    Ok(Server::new(url, authority.as_deref())?)
 }
 
 impl Shared {

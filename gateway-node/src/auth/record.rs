@@ -1,0 +1,107 @@
+//! A key as it is kept in Redis: everything about it but its id, and its secret only as a hash.
+
+use serde::{Deserialize, Serialize};
+use shared::key::SecretHash;
+
+use super::{Key, KeyError};
+use crate::config::{HashText, KeySettings, KeyTypes, Permission, Timestamp};
+
+/// What is kept of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    hash: String,
+    #[serde(rename = "type")]
+    types: KeyTypes,
+    application: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    permissions: Vec<Permission>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+}
+
+/// Why a record is no key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyRecordError {
+    /// It cannot be read.
+    #[error("its record cannot be read: {0}")]
+    Record(#[from] serde_json::Error),
+    /// It holds no usable hash.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl KeyRecord {
+    /// The record of a key that has these settings.
+    ///
+    /// # Errors
+    /// When they hold no usable secret.
+    pub fn of(settings: &KeySettings) -> Result<Self, KeyError> {
+        let hash = settings.secret_hash().ok_or_else(|| KeyError::new(&settings.id))?;
+        Ok(Self {
+            hash: hash.to_string(),
+            types: settings.types.clone(),
+            application: settings.application.clone(),
+            permissions: settings.permissions.clone(),
+            expires_at: settings.expires_at,
+        })
+    }
+
+    /// The settings of the key with this id.
+    pub fn settings(self, id: &str) -> KeySettings {
+        KeySettings {
+            id: id.to_owned(),
+            secret: None,
+            hash: self.hash.parse::<SecretHash>().is_ok().then_some(HashText(self.hash)),
+            types: self.types,
+            application: self.application,
+            permissions: self.permissions,
+            expires_at: self.expires_at,
+        }
+    }
+
+    /// The key with this id and record.
+    ///
+    /// # Errors
+    /// When the record is none.
+    pub fn open(id: &str, record: &str) -> Result<Key, KeyRecordError> {
+        let record: Self = serde_json::from_str(record)?;
+        Ok(Key::new(&record.settings(id))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::client_type::ClientType;
+
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn a_record_has_everything_but_the_secret() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let settings = KeySettings {
+            id: "web".to_owned(),
+            secret: Some(Secret::from(secret.to_owned())),
+            types: KeyTypes(vec![ClientType::Website]),
+            permissions: vec![Permission::Publish],
+            expires_at: Some("2027-01-31T12:00:00Z".parse().unwrap()),
+            ..KeySettings::default()
+        };
+        let record = serde_json::to_string(&KeyRecord::of(&settings).unwrap()).unwrap();
+        assert!(!record.contains(secret), "{record}");
+        assert_eq!(KeyRecord::open("web", &record).unwrap(), Key::new(&settings).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_record_is_no_key() {
+        for record in [
+            "",
+            "{}",
+            r#"{"hash":"short","type":["bot"],"application":"a"}"#,
+            r#"{"hash":"x","type":["robot"],"application":"a"}"#,
+        ] {
+            assert!(KeyRecord::open("id", record).is_err(), "{record}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The keys in the Redis of the configuration, for a command that does one thing and ends.
+
+use tokio::runtime::Builder;
+
+use super::CliError;
+use crate::{
+    auth::KeyRecord,
+    cluster::{KeyStore, KeyStoreError},
+    config::{KeySettings, Settings},
+};
+
+/// The keys in Redis.
+pub(super) struct Store {
+    keys: KeyStore,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Store {
+    /// Those of this configuration; none where it names no Redis.
+    pub(super) fn of(settings: &Settings) -> Result<Option<Self>, CliError> {
+        let Some(url) = &settings.redis.url else {
+            return Ok(None);
+        };
+        let url = url.expose().to_owned().into();
+        let keys = KeyStore::new(&url, settings.redis.ca.as_deref(), &settings.redis.prefix)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Some(Self { keys, runtime }))
+    }
+
+    /// All that can be read.
+    pub(super) fn all(&self) -> Result<Vec<KeySettings>, CliError> {
+        let records = self.wait(self.keys.all())?;
+        let mut keys: Vec<_> = records
+            .into_iter()
+            .filter_map(|(id, record)| Some(serde_json::from_str::<KeyRecord>(&record).ok()?.settings(&id)))
+            .collect();
+        keys.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(keys)
+    }
+
+    /// Adds a key. False where there is one with its id.
+    pub(super) fn add(&self, key: &KeySettings) -> Result<bool, CliError> {
+        let record = KeyRecord::of(key).map_err(|error| CliError::Usage(error.to_string()))?;
+        let record = serde_json::to_string(&record).map_err(|error| CliError::Usage(error.to_string()))?;
+        self.wait(self.keys.add(&key.id, &record))
+    }
+
+    /// Removes a key. False where there is none with this id.
+    pub(super) fn remove(&self, id: &str) -> Result<bool, CliError> {
+        self.wait(self.keys.remove(id))
+    }
+
+    fn wait<T>(&self, answer: impl Future<Output = Result<T, KeyStoreError>>) -> Result<T, CliError> {
+        // Connecting and each answer have deadlines of their own.
+        Ok(self.runtime.block_on(answer)?)
+    }
+}
