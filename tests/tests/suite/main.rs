@@ -17,6 +17,7 @@ mod deploy;
 mod drain;
 mod errors;
 mod events;
+mod failover;
 mod faults;
 mod handshake;
 mod hello_and_heartbeat;
