@@ -13,7 +13,10 @@ async fn node(proxy: &Proxy) -> Node {
         .set("drain.spread_ms", 100)
         .start()
         .await;
-    eventually("a ready node", async || (get(&node, "/readyz").await.status == 200).then_some(())).await;
+    eventually("a ready node", async || {
+        (get(&node, "/readyz").await.status == 200).then_some(())
+    })
+    .await;
     node
 }
 

@@ -19,6 +19,7 @@ mod errors;
 mod events;
 mod failover;
 mod faults;
+mod ghosts;
 mod handshake;
 mod hello_and_heartbeat;
 mod http;
