@@ -28,6 +28,9 @@ pub struct Options {
     /// Milliseconds that each fault lasts, where the seed is not to decide that
     #[arg(long)]
     pub hold_ms: Option<u32>,
+    /// How often it goes wrong in a run at most; as often as there is time for where it is not given
+    #[arg(long)]
+    pub strikes: Option<u32>,
     /// What connects the nodes
     #[arg(long, value_enum, default_value_t = Backing::Redis)]
     pub backing: Backing,
@@ -81,6 +84,7 @@ pub async fn run(options: &Options) -> Result<Report> {
                 seed,
                 time: Duration::from_secs(options.seconds.into()),
                 hold: options.hold_ms.map(|ms| Duration::from_millis(ms.into())),
+                strikes: options.strikes.unwrap_or(u32::MAX),
                 backing: options.backing,
             };
             let row = world.run().await;

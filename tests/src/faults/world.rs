@@ -42,6 +42,8 @@ pub struct World {
     pub time: Duration,
     /// How long each fault lasts, where the seed is not to decide that.
     pub hold: Option<Duration>,
+    /// How often it goes wrong at most.
+    pub strikes: u32,
     /// What connects the nodes.
     pub backing: Backing,
 }
@@ -72,9 +74,13 @@ impl World {
         let mut failures = everybody(&book, count, "never came").await;
         let from = Instant::now();
         phase.send_replace(Phase::Sending);
+        let mut strikes = self.strikes;
         while from.elapsed() < self.time {
             sleep(Duration::from_millis(rng.u64(200..1000))).await;
-            self.fault.strike(&mut cluster, self.hold, &mut rng).await;
+            if strikes > 0 {
+                strikes -= 1;
+                self.fault.strike(&mut cluster, self.hold, &mut rng).await;
+            }
         }
         failures.extend(everybody(&book, count, "did not come back").await);
         sleep(AFTER).await;

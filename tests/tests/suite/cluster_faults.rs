@@ -1,7 +1,7 @@
 //! Three nodes and a Redis under load while something goes wrong; the checker judges what the clients saw.
 //!
-//! Each of these is one short run of the tool `faults`. A failure prints the seed: `faults --fault NAME --seeds SEED`
-//! makes the same schedule again.
+//! Each of these is one short run of the tool `faults`. A failure prints the seed: `faults --fault NAME --seeds SEED
+//! --seconds 3 --strikes 2` makes the same schedule again.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ async fn is_survived(fault: Fault, seed: u64, backing: Backing) {
         seed,
         time: Duration::from_secs(3),
         hold: None,
+        strikes: 2,
         backing,
     };
     println!("{} with seed {seed}", fault.name());
