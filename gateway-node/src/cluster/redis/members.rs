@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use redis::Cmd;
@@ -36,6 +37,8 @@ use super::{
 const BATCH: usize = 256;
 /// The most guilds that one call adds, removes or forgets.
 const CHUNK: usize = 1000;
+/// How long a session waits to become a member.
+const JOIN: Duration = Duration::from_secs(5);
 /// How often another id is tried when the generated one is taken.
 const ID_ATTEMPTS: usize = 3;
 
@@ -109,7 +112,13 @@ impl Members {
             answer,
         });
         self.changed.notify_one();
-        Box::pin(async { answered.await.unwrap_or(Err(JoinError::Away)) })
+        Box::pin(async {
+            match tokio::time::timeout(JOIN, answered).await {
+                Ok(Ok(answer)) => answer,
+                // Should it become a member after all, nobody hears of it, and it leaves again.
+                Ok(Err(_)) | Err(_) => Err(JoinError::Away),
+            }
+        })
     }
 
     /// Ends a membership.
@@ -334,6 +343,9 @@ impl Keeper<'_> {
         steps.extend(state.given_up.iter().take(BATCH).map(|offset| Step::GiveUp(*offset)));
         while state.is_followed && steps.len() < BATCH {
             let Some(join) = state.joins.pop_front() else { break };
+            if join.answer.is_closed() {
+                continue;
+            }
             match self.lease.next(Instant::now()) {
                 Ok(id) => {
                     if let Some(step) = begin_join(&mut state, id, join) {
@@ -417,8 +429,10 @@ impl Keeper<'_> {
             };
             // What is answered is settled even when something else in the batch has failed.
             match (settled, step) {
-                (Ok(Settled::Joined(joined)), Step::Join(_, join)) => {
-                    let _ = join.answer.send(Ok(joined));
+                (Ok(Settled::Joined(joined)), Step::Join(id, join)) => {
+                    if join.answer.send(Ok(joined)).is_err() {
+                        state.advance(id, |member| member.is_gone = true);
+                    }
                 }
                 (Ok(Settled::Taken), Step::Join(id, join)) => {
                     state.sessions.remove(&id);

@@ -35,11 +35,17 @@ impl Subscriber {
     /// next look at the log, which is asked for at once.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
             let began = Instant::now();
-            // What is wrong with the server, the link for commands says too.
             let problem = self.subscribe().await;
-            log::debug!(cause:% = problem; "the connection for pub/sub has ended");
+            // Of a server that is away, the link for commands tells. This one is missed by nobody but for its speed: what
+            // it does not bring is found by the next look.
+            let is_told = matches!(problem, Problem::Unreachable { .. } | Problem::Silent { .. });
+            if !is_told && last.as_ref() != Some(&problem) {
+                log::warn!("events come late, without pub/sub: {problem}");
+            }
+            last = Some(problem);
             if began.elapsed() > Duration::from_secs(5) {
                 backoff = Backoff::default();
             }
