@@ -23,6 +23,10 @@ pub trait Backplane: Send + Sync + 'static {
     /// the caller's to end, whether or not it still waits for the answer.
     fn join(&self, joining: Joining) -> Pending<Joined, JoinError>;
 
+    /// Notes that a session which has joined can receive now. What is for one session of several is given to those alone
+    /// of whom this is known.
+    fn enter(&self, application: &str, id: SessionId);
+
     /// Ends the membership of a session: its report leaves the counts and it is no receiver any more.
     fn leave(&self, application: &str, id: SessionId);
 

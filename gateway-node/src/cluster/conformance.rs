@@ -82,13 +82,18 @@ struct Bench {
 
 impl Bench {
     async fn join(&self, kind: ClientType) -> Joined {
-        self.backplane
-            .join(Joining {
-                application: APPLICATION.into(),
-                kind,
-            })
-            .await
-            .unwrap()
+        self.join_to(APPLICATION, kind).await
+    }
+
+    async fn join_to(&self, application: &str, kind: ClientType) -> Joined {
+        let joining = Joining {
+            application: application.into(),
+            kind,
+        };
+        let joined = self.backplane.join(joining).await.unwrap();
+        self.backplane.enter(application, joined.id);
+        self.settled().await;
+        joined
     }
 
     /// Publishes and answers the offsets.
@@ -285,6 +290,7 @@ conformance! {
     a_joining_session_receives_what_comes_after_it
     any_goes_round_and_never_to_the_author
     a_guild_event_goes_to_its_reporters
+    who_cannot_receive_yet_is_not_chosen
     who_left_is_addressed_no_more
     an_event_for_one_that_left_is_given_to_another
     an_event_that_nobody_hears_is_accepted_and_noted
@@ -390,6 +396,20 @@ fn addressed(entry: Entry) -> Vec<SessionId> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids
+}
+
+async fn who_cannot_receive_yet_is_not_chosen(bench: Bench) {
+    let joining = Joining {
+        application: APPLICATION.into(),
+        kind: ClientType::Bot,
+    };
+    let joined = bench.backplane.join(joining).await.unwrap();
+    let any = || vec![event(Delivery::Any, ClientType::Bot.into(), None)];
+    assert_eq!(bench.publish(any()).await, Err(PublishError::NoReceiver { index: 0 }));
+    bench.backplane.enter(APPLICATION, joined.id);
+    bench.settled().await;
+    bench.publish(any()).await.unwrap();
+    assert_eq!(chosen(&bench.entries(1).await[0]), joined.id);
 }
 
 async fn who_left_is_addressed_no_more(bench: Bench) {
@@ -522,7 +542,11 @@ async fn a_repeated_request_is_answered_and_not_repeated(bench: Bench) {
 async fn ids_are_never_given_twice(bench: Bench) {
     let mut seen = std::collections::HashSet::new();
     for round in 0..10_000 {
-        let joined = bench.join(ClientType::Bot).await;
+        let joining = Joining {
+            application: APPLICATION.into(),
+            kind: ClientType::Bot,
+        };
+        let joined = bench.backplane.join(joining).await.unwrap();
         assert!(seen.insert(joined.id), "{} came twice", joined.id);
         if round % 3 == 0 {
             bench.leave(joined.id);
@@ -532,11 +556,7 @@ async fn ids_are_never_given_twice(bench: Bench) {
 
 async fn applications_do_not_see_each_other(bench: Bench) {
     let here = bench.join(ClientType::Bot).await;
-    let joining = Joining {
-        application: "other".into(),
-        kind: ClientType::Bot,
-    };
-    let there = bench.backplane.join(joining).await.unwrap();
+    let there = bench.join_to("other", ClientType::Bot).await;
     assert_ne!(here.id, there.id);
     let one = vec![event(Delivery::Any, ClientType::Bot.into(), None)];
     bench.publish_to("other", one, None).await.unwrap();
@@ -546,14 +566,8 @@ async fn applications_do_not_see_each_other(bench: Bench) {
         ("other", 1, there.id)
     );
     bench.report(here.id, ids(&[1]), 1);
-    let counts_there = bench
-        .backplane
-        .join(Joining {
-            application: "other".into(),
-            kind: ClientType::Bot,
-        })
-        .await;
-    assert_eq!(counts_there.unwrap().counts, GuildCount::default());
+    let joined = bench.join_to("other", ClientType::Bot).await;
+    assert_eq!(joined.counts, GuildCount::default());
 }
 
 #[tokio::test(start_paused = true)]

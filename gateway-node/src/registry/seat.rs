@@ -57,13 +57,14 @@ impl Seat {
         });
         if let Some(Some(occupant)) = state.seats.get_mut(self.place) {
             occupant.identity = Some(Identity {
-                application,
+                application: Arc::clone(&application),
                 id,
                 kind,
                 key,
             });
         }
         inner.registry.census().identified(kind);
+        inner.backplane.enter(&application, id);
     }
 }
 

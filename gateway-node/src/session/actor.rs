@@ -168,7 +168,10 @@ impl<P: Protocol> Session<P> {
                 }
             }
             Err(error) => {
-                self.services.problems.fault(self.address, &error, now);
+                // That the server is away, the backplane says itself, and once.
+                if error != JoinError::Away {
+                    self.services.problems.fault(self.address, &error, now);
+                }
                 let steps = self.protocol.joined(Err(error.into()), now);
                 self.carry_out(steps, context);
             }

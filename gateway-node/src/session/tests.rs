@@ -38,6 +38,10 @@ impl Backplane for Distant {
         })
     }
 
+    fn enter(&self, application: &str, id: SessionId) {
+        self.0.enter(application, id);
+    }
+
     fn leave(&self, application: &str, id: SessionId) {
         self.0.leave(application, id);
     }
@@ -94,11 +98,11 @@ struct Client {
 
 impl Node {
     fn new() -> Self {
-        Self::behind(|backplane| backplane)
+        Self::made_of(IdSource::from_clock(1_800_000_000_000).unwrap(), |backplane| backplane)
     }
 
-    /// A node whose sessions reach the backplane through what `wrap` makes of it.
-    fn behind(wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
+    /// A node with these ids, whose sessions reach the backplane through what `wrap` makes of it.
+    fn made_of(ids: IdSource, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let settings = Settings::default();
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
         let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
@@ -108,7 +112,6 @@ impl Node {
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),
         };
-        let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
         let backplane = wrap(Arc::new(backplane));
@@ -370,32 +373,26 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
 #[tokio::test(start_paused = true)]
 async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind() {
     let far = async || {
-        let node = Node::behind(|backplane| Arc::new(Distant(backplane)));
+        let ids = IdSource::Fixed(SessionId::from_raw(7));
+        let node = Node::made_of(ids, |backplane| Arc::new(Distant(backplane)));
         let mut client = node.connect().await;
         client
             .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
             .await;
         assert_eq!(client.seen.len(), 1, "the answer is under way");
-        let any = || {
-            let (receivers, delivery) = (ClientType::Bot.into(), Delivery::Any);
-            let event = Publication {
-                name: "job".into(),
-                receivers,
-                delivery,
-                author: None,
-                d: "{}".into(),
-            };
-            node.services.backplane.publish(Publishing {
+        // Whoever comes next gets the same id, if nobody has it.
+        let join = || {
+            let joining = Joining {
                 application: "utilbot".into(),
-                events: vec![event],
-                haste: Haste::Patient,
-            })
+                kind: ClientType::Bot,
+            };
+            node.services.backplane.join(joining)
         };
-        assert!(any().await.is_ok(), "it is a member already");
+        assert_eq!(join().await.unwrap_err(), JoinError::IdTaken, "it is a member already");
         client.task.abort();
         client.settle().await;
         client.after(Duration::from_secs(1) + MS).await;
-        assert_eq!(any().await, Err(PublishError::NoReceiver { index: 0 }));
+        assert_eq!(join().await.map(|joined| joined.id), Ok(SessionId::from_raw(7)));
     };
     LocalSet::new().run_until(far()).await;
 }

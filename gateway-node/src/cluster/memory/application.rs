@@ -71,7 +71,6 @@ impl Application {
 
     pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
         self.members.insert(id, Member { kind, report: None });
-        self.rotation.add(kind, id);
         Joined {
             id,
             since: Position {
@@ -80,6 +79,13 @@ impl Application {
             },
             // Not those of this moment: when they go back to what was broadcast, nobody is told again.
             counts: self.broadcast,
+        }
+    }
+
+    /// Lets a member that is there have what is for one session of several.
+    pub(super) fn enter(&mut self, id: SessionId) {
+        if let Some(member) = self.members.get(&id) {
+            self.rotation.add(member.kind, id);
         }
     }
 

@@ -168,6 +168,10 @@ impl Backplane for MemoryBackplane {
         Box::pin(std::future::ready(self.shared.join(&joining)))
     }
 
+    fn enter(&self, application: &str, id: SessionId) {
+        self.shared.change(application, |application| application.enter(id));
+    }
+
     fn leave(&self, application: &str, id: SessionId) {
         self.shared.change(application, |application| application.leave(id));
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
 use serde::Deserialize;
+use shared::session_id::SessionId;
 use tokio::time::Instant;
 
 use super::{
@@ -130,6 +131,13 @@ impl Driver {
         for application in self.shared.applications.values() {
             let is_reaped = register(&self.shared, application, link, self.fence).await?;
             application.members.begin_link(is_new_life, is_reaped);
+            if is_new_life && !is_reaped {
+                let mut ask = redis::cmd("SMEMBERS");
+                ask.arg(application.key(format_args!("node:{}", application.registration().owner)));
+                let known = link.ask(ask).await?;
+                let ids = known.rest(0).filter_map(|id| id.parse().ok()).map(SessionId::from_raw);
+                application.members.compare(ids);
+            }
         }
         self.run = Some(Arc::clone(&link.life));
         self.publisher.resolve(link).await?;

@@ -292,15 +292,20 @@ impl Follower {
         if stored.origin != 0 && self.delivered_before.remove(&stored.origin) {
             return false;
         }
-        let Some(owner) = &stored.owner else { return true };
-        debug_assert!(matches!(stored.entry.audience, Audience::One { .. }));
+        let (Some(owner), Audience::One { session, .. }) = (&stored.owner, &stored.entry.audience) else {
+            return true;
+        };
         loop {
             let registration = self.application.registration();
             if **owner != *registration.owner {
                 return false;
             }
             if Instant::now() < registration.until {
-                return true;
+                let is_there = self.application.members.can_receive(*session);
+                if !is_there {
+                    self.application.members.give_up(stored.entry.position.offset);
+                }
+                return is_there;
             }
             // The lease has ended, so that others may have given the event to somebody else. Once the node is
             // registered again, it either has another name or was not reaped.

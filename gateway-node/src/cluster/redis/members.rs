@@ -72,6 +72,9 @@ struct Member {
     stored: Stored,
     /// It has to be made a member again.
     is_lost: bool,
+    /// It can receive, and whether Redis knows so.
+    can_receive: bool,
+    has_entered: bool,
     is_gone: bool,
     is_changed: bool,
 }
@@ -92,7 +95,9 @@ struct Join {
 /// One thing to do. A session has at most one under way.
 enum Step {
     Join(SessionId, Join),
-    JoinAgain(SessionId, ClientType),
+    /// With whether it can receive.
+    JoinAgain(SessionId, ClientType, bool),
+    Enter(SessionId),
     Leave(SessionId),
     /// Asks for the guilds that Redis has.
     Ask(SessionId),
@@ -119,6 +124,35 @@ impl Members {
                 Ok(Err(_)) | Err(_) => Err(JoinError::Away),
             }
         })
+    }
+
+    /// Lets a session have what is for one of several.
+    pub(super) fn enter(&self, id: SessionId) {
+        self.change(id, |member| member.can_receive = true);
+    }
+
+    /// Whether an entry for this session alone can still be delivered to it.
+    pub(super) fn can_receive(&self, id: SessionId) -> bool {
+        let state = lock(&self.state);
+        let member = state.sessions.get(&id);
+        member.is_some_and(|member| member.can_receive && !member.is_gone)
+    }
+
+    /// Notes which sessions Redis has of this node. Those that are none any more leave again: the server has lost that
+    /// they left.
+    pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
+        let mut state = lock(&self.state);
+        let State { sessions, changed, .. } = &mut *state;
+        for id in known {
+            sessions.entry(id).or_insert_with(|| {
+                changed.push_back(id);
+                Member {
+                    is_gone: true,
+                    is_changed: true,
+                    ..Member::new(ClientType::Bot)
+                }
+            });
+        }
     }
 
     /// Ends a membership.
@@ -198,6 +232,7 @@ impl Members {
         changed.clear();
         for (id, member) in sessions {
             if is_lost {
+                member.has_entered = false;
                 member.is_lost = true;
                 member.stored = Stored::Unknown;
             }
@@ -233,6 +268,8 @@ impl Member {
             wanted: None,
             stored: Stored::Report(None),
             is_lost: false,
+            can_receive: false,
+            has_entered: false,
             is_gone: false,
             is_changed: false,
         }
@@ -244,7 +281,7 @@ impl Member {
             (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, wanted),
             _ => false,
         };
-        self.is_gone || self.is_lost || !is_stored
+        self.is_gone || self.is_lost || self.can_receive != self.has_entered || !is_stored
     }
 
     /// What is to be done next, in one or more calls.
@@ -253,7 +290,10 @@ impl Member {
             return vec![Step::Leave(id)];
         }
         if self.is_lost {
-            return vec![Step::JoinAgain(id, self.kind)];
+            return vec![Step::JoinAgain(id, self.kind, self.can_receive)];
+        }
+        if self.can_receive && !self.has_entered {
+            return vec![Step::Enter(id)];
         }
         match (&self.stored, &self.wanted) {
             (Stored::Unknown, _) => vec![Step::Ask(id)],
@@ -367,12 +407,17 @@ impl Keeper<'_> {
         match step {
             Step::Join(id, Join { kind, .. }) => {
                 let mut call = call_log(Script::Join);
-                call.arg(id.get()).arg(*kind as u8).arg(0);
+                call.arg(id.get()).arg(*kind as u8).arg(0).arg(0);
                 call
             }
-            Step::JoinAgain(id, kind) => {
+            Step::JoinAgain(id, kind, can_receive) => {
                 let mut call = call_log(Script::Join);
-                call.arg(id.get()).arg(*kind as u8).arg(1);
+                call.arg(id.get()).arg(*kind as u8).arg(1).arg(u8::from(*can_receive));
+                call
+            }
+            Step::Enter(id) => {
+                let mut call = call_script(Script::Enter);
+                call.arg(id.get());
                 call
             }
             Step::Leave(id) => {
@@ -459,13 +504,19 @@ impl Keeper<'_> {
         match step {
             Step::Join(..) if words.word(0) == "taken" => return Ok(Settled::Taken),
             Step::Join(id, _) => return self.joined(*id, words).map(Settled::Joined),
-            Step::JoinAgain(id, _) => {
+            Step::JoinAgain(id, _, can_receive) => {
                 if words.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another one");
                 }
                 let is_lost = words.word(0) == "later";
-                state.advance(*id, |member| member.is_lost = is_lost);
+                state.advance(*id, |member| {
+                    member.is_lost = is_lost;
+                    member.has_entered = *can_receive;
+                });
             }
+            // Of a session that was reaped meanwhile; the next link makes it a member again.
+            Step::Enter(..) | Step::Report(..) if words.word(0) == "gone" => return Err(self.link.fenced()),
+            Step::Enter(id) => state.advance(*id, |member| member.has_entered = true),
             Step::Leave(id) => {
                 if words.word(0) == "more" {
                     state.advance(*id, |_| {});
@@ -488,8 +539,6 @@ impl Keeper<'_> {
                     member.stored = Stored::Report(member.wanted.as_ref().map(|_| Arc::new(report)));
                 });
             }
-            // Of a session that was reaped meanwhile; the next link makes it a member again.
-            Step::Report(..) if words.word(0) == "gone" => return Err(self.link.fenced()),
             Step::Report(id, report, _, _, is_last) => {
                 if *is_last {
                     state.advance(*id, |member| member.stored = Stored::Report(Some(Arc::clone(report))));
@@ -561,7 +610,7 @@ fn abandon(state: &mut State, step: Step) {
             let _ = join.answer.send(Err(JoinError::Away));
         }
         Step::Report(id, ..) => state.advance(id, |member| member.stored = Stored::Unknown),
-        Step::JoinAgain(id, _) | Step::Leave(id) | Step::Ask(id) => state.advance(id, |_| {}),
+        Step::JoinAgain(id, ..) | Step::Enter(id) | Step::Leave(id) | Step::Ask(id) => state.advance(id, |_| {}),
         Step::Taken(_) | Step::GiveUp(_) => {}
     }
 }

@@ -232,6 +232,12 @@ impl Backplane for RedisBackplane {
         }
     }
 
+    fn enter(&self, application: &str, id: SessionId) {
+        if let Some(application) = self.application(application) {
+            application.members.enter(id);
+        }
+    }
+
     fn leave(&self, application: &str, id: SessionId) {
         if let Some(application) = self.application(application) {
             application.members.leave(id);

@@ -9,6 +9,7 @@ pub(super) enum Script {
     Register,
     Renew,
     Join,
+    Enter,
     Leave,
     Report,
     Counts,
@@ -21,11 +22,12 @@ pub(super) enum Script {
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
         Self::Join,
+        Self::Enter,
         Self::Leave,
         Self::Report,
         Self::Counts,
@@ -40,6 +42,7 @@ impl Script {
             Self::Register => include_str!("scripts/register.lua"),
             Self::Renew => include_str!("scripts/renew.lua"),
             Self::Join => include_str!("scripts/join.lua"),
+            Self::Enter => include_str!("scripts/enter.lua"),
             Self::Leave => include_str!("scripts/leave.lua"),
             Self::Report => include_str!("scripts/report.lua"),
             Self::Counts => include_str!("scripts/counts.lua"),

@@ -136,7 +136,10 @@ impl Node {
             application: APPLICATION.into(),
             kind: ClientType::Bot,
         };
-        self.backplane.join(joining).await
+        let joined = self.backplane.join(joining).await?;
+        self.backplane.enter(APPLICATION, joined.id);
+        eventually("a session that has entered", || self.backplane.settled()).await;
+        Ok(joined)
     }
 
     async fn join(&self) -> Joined {

@@ -13,7 +13,7 @@
 -- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
 -- sessions             hash: `<kind> <owner>` by session
--- turn:<kind>          sorted set: sessions of a kind by the turn in which they were chosen last
+-- turn:<kind>          sorted set: sessions of a kind that can receive, by the turn in which they were chosen last
 -- pending:<owner>      sorted set: offsets of entries for one session of the owner that has not taken them
 -- guilds               hash: the sessions that reported a guild, each followed by a space
 -- report:<session>     set: the guilds that a session reported
@@ -139,6 +139,13 @@ local function kind_and_owner(session)
   if not record then return nil end
   local kind, owner = string.match(record, '^(%d+) (.+)$')
   return tonumber(kind), owner
+end
+
+-- Gives a session its first turn, after all others have had theirs.
+local function enter(session, kind)
+  if not redis.call('ZSCORE', key('turn:' .. kind), session) then
+    redis.call('ZADD', key('turn:' .. kind), redis.call('HINCRBY', key('log:head'), 'turn', 1), session)
+  end
 end
 
 local function is_in(mask, kind)
