@@ -170,7 +170,8 @@ impl Follower {
         let application = Arc::clone(&self.application);
         if application.reached().epoch().is_some_and(|epoch| epoch != sight.epoch) {
             self.change_epoch(&sight);
-        } else if application.reached().learns_of_a_loss(&sight) {
+        }
+        if application.reached().learns_of_a_loss(&sight) {
             self.missed("another node knows of entries that are gone");
         }
         let top = Position {

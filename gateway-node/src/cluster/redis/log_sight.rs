@@ -8,7 +8,8 @@ use super::super::{Epoch, Position};
 
 /// How long after an epoch's end its losses are still told from node to node.
 const AFTERMATH: Duration = Duration::from_secs(60);
-/// How many epochs a node remembers, for when the server has lost the beginning of a later one.
+/// How many epochs a node remembers, for when the server has lost the beginning of a later one, or more of one that it
+/// has left.
 const EPOCHS: usize = 8;
 
 /// What a look at the log asks.
@@ -16,8 +17,8 @@ const EPOCHS: usize = 8;
 pub(super) struct Question {
     /// The positions from which this node could go on, latest first.
     pub(super) positions: Vec<Position>,
-    /// The last entry that it has seen of the epoch that it has left last.
-    pub(super) left: Option<Position>,
+    /// The last entries that it has seen of the epochs that it has left, latest first.
+    pub(super) left: Vec<Position>,
 }
 
 /// What a look at the log showed.
@@ -35,9 +36,9 @@ pub(super) struct Sight {
     pub(super) kept: Option<u64>,
     /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
     pub(super) good: Option<u64>,
-    /// Of the epoch that was left, the last offset that any node has seen and that is gone; 0 for none.
-    pub(super) lost: u64,
-    /// Entries that were seen, and are gone, of epochs between that one and this.
+    /// Of each epoch that was left, the last offset that any node has seen and that is gone; 0 for none.
+    pub(super) lost: Vec<u64>,
+    /// Entries that were seen, and are gone, of epochs after the first of those.
     pub(super) skipped: u64,
 }
 
@@ -50,7 +51,10 @@ pub(super) struct Reached {
     highest: Option<Position>,
     /// Where earlier epochs ended, the latest first.
     ends: VecDeque<Position>,
-    aftermath: Option<Aftermath>,
+    /// Ends of which more may be heard, the latest first.
+    aftermath: VecDeque<Aftermath>,
+    /// What is known to be gone of epochs after the first of those.
+    skipped: u64,
 }
 
 /// The end of an epoch, of which more may be heard.
@@ -59,7 +63,6 @@ struct Aftermath {
     highest: Position,
     /// The last of its entries that this node has delivered, or has told its sessions about.
     settled: u64,
-    skipped: u64,
     until: Instant,
 }
 
@@ -97,8 +100,9 @@ impl Reached {
 
     /// What to ask with the next look.
     pub(super) fn question(&mut self, now: Instant) -> Question {
-        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.until < now) {
-            self.aftermath = None;
+        self.aftermath.retain(|aftermath| aftermath.until >= now);
+        if self.aftermath.is_empty() {
+            self.skipped = 0;
         }
         let mut positions: Vec<_> = self.cursor.or(self.highest).into_iter().collect();
         for end in &self.ends {
@@ -111,11 +115,12 @@ impl Reached {
         }
         Question {
             positions,
+            // The epoch that it knows may have ended by now.
             left: self
-                .aftermath
-                .as_ref()
-                .map(|aftermath| aftermath.highest)
-                .or(self.highest),
+                .highest
+                .into_iter()
+                .chain(self.aftermath.iter().map(|aftermath| aftermath.highest))
+                .collect(),
         }
     }
 
@@ -126,23 +131,21 @@ impl Reached {
             return None;
         }
         let reached = self.cursor.map_or(highest.offset, |cursor| cursor.offset);
-        let is_about_it = sight.question.left.is_some_and(|left| left.epoch == highest.epoch);
-        let (lost, skipped) = if is_about_it {
-            (sight.lost, sight.skipped)
-        } else {
-            (0, 0)
+        let lost = |epoch| {
+            let mut left = sight.question.left.iter().zip(&sight.lost);
+            left.find(|(left, _)| left.epoch == epoch).map_or(0, |(_, lost)| *lost)
         };
-        let end = highest.offset.max(lost);
+        let end = highest.offset.max(lost(highest.epoch));
         // From a position that nobody knows any more nobody can tell what is new: what is there now counts as missed.
         let kept = sight.kept.unwrap_or(sight.top);
         let good = sight.good.unwrap_or(kept);
-        let is_missed = end > good.max(reached) || skipped > 0 || (sight.kept.is_none() && sight.top > 0);
-        self.aftermath = Some(Aftermath {
+        let is_missed = end > good.max(reached) || (sight.kept.is_none() && sight.top > 0);
+        self.aftermath.push_front(Aftermath {
             highest,
             settled: reached.max(end),
-            skipped,
             until: now + AFTERMATH,
         });
+        self.aftermath.truncate(EPOCHS);
         if sight.good.is_some() {
             let (epoch, offset) = (highest.epoch, good);
             self.ends.push_front(Position { offset, epoch });
@@ -167,15 +170,17 @@ impl Reached {
 
     /// Whether a later look tells of a loss, at the end of the epoch before, that this node did not know of.
     pub(super) fn learns_of_a_loss(&mut self, sight: &Sight) -> bool {
-        let (Some(aftermath), Some(left)) = (&mut self.aftermath, sight.question.left) else {
-            return false;
-        };
-        if left.epoch != aftermath.highest.epoch {
-            return false;
+        let mut is_news = sight.skipped > self.skipped && !self.aftermath.is_empty();
+        if is_news {
+            self.skipped = sight.skipped;
         }
-        let is_news = sight.lost > aftermath.settled || sight.skipped > aftermath.skipped;
-        aftermath.settled = aftermath.settled.max(sight.lost);
-        aftermath.skipped = aftermath.skipped.max(sight.skipped);
+        for (left, lost) in sight.question.left.iter().zip(&sight.lost) {
+            let mut ends = self.aftermath.iter_mut();
+            if let Some(end) = ends.find(|end| end.highest.epoch == left.epoch && *lost > end.settled) {
+                end.settled = *lost;
+                is_news = true;
+            }
+        }
         is_news
     }
 }
@@ -209,8 +214,12 @@ mod tests {
             asked: Instant::now(),
             kept: Some(good.min(question.positions[0].offset)),
             good: Some(good),
+            lost: question
+                .left
+                .iter()
+                .map(|left| if left.epoch == OLD { lost } else { 0 })
+                .collect(),
             question,
-            lost,
             skipped: 0,
         }
     }
@@ -253,11 +262,11 @@ mod tests {
         };
         for (lost, skipped, is_news) in [(95, 0, true), (95, 0, false), (95, 3, true), (95, 3, false)] {
             let sight = later(&mut reached, lost, skipped);
-            assert_eq!(sight.question.left, Some(at(OLD, 90)));
+            assert_eq!(sight.question.left, [at(NEW, 80), at(OLD, 90)]);
             assert_eq!(reached.learns_of_a_loss(&sight), is_news, "{lost} {skipped}");
         }
         let question = reached.question(Instant::now() + 2 * AFTERMATH);
-        assert_eq!(question.left, Some(at(NEW, 80)));
+        assert_eq!(question.left, [at(NEW, 80)]);
     }
 
     #[test]
@@ -273,10 +282,10 @@ mod tests {
             epoch: NEWEST,
             top: 70,
             asked: Instant::now(),
+            lost: vec![0; question.left.len()],
             question,
             kept: Some(70),
             good: None,
-            lost: 0,
             skipped: 0,
         };
         let cut = reached.cut(&sight, Instant::now()).unwrap();

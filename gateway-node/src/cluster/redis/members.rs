@@ -70,13 +70,22 @@ struct Member {
     kind: ClientType,
     wanted: Option<Arc<Report>>,
     stored: Stored,
-    /// It has to be made a member again.
-    is_lost: bool,
-    /// It can receive, and whether Redis knows so.
-    can_receive: bool,
-    has_entered: bool,
-    is_gone: bool,
+    /// What it is here.
+    is: Is,
+    /// What Redis takes it for.
+    taken_for: Is,
     is_changed: bool,
+}
+
+/// What a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Is {
+    /// Nothing any more, or, for Redis, nothing until it is made a member again.
+    Gone,
+    /// A member that cannot receive yet.
+    Member,
+    /// A member that can be given what is for one of several.
+    Receiver,
 }
 
 /// What Redis has of a session's report.
@@ -95,8 +104,7 @@ struct Join {
 /// One thing to do. A session has at most one under way.
 enum Step {
     Join(SessionId, Join),
-    /// With whether it can receive.
-    JoinAgain(SessionId, ClientType, bool),
+    JoinAgain(SessionId, ClientType, Is),
     Enter(SessionId),
     Leave(SessionId),
     /// Asks for the guilds that Redis has.
@@ -128,14 +136,14 @@ impl Members {
 
     /// Lets a session have what is for one of several.
     pub(super) fn enter(&self, id: SessionId) {
-        self.change(id, |member| member.can_receive = true);
+        self.change(id, |member| member.is = Is::Receiver);
     }
 
     /// Whether an entry for this session alone can still be delivered to it.
     pub(super) fn can_receive(&self, id: SessionId) -> bool {
         let state = lock(&self.state);
         let member = state.sessions.get(&id);
-        member.is_some_and(|member| member.can_receive && !member.is_gone)
+        member.is_some_and(|member| member.is == Is::Receiver)
     }
 
     /// Notes which sessions Redis has of this node. Those that are none any more leave again: the server has lost that
@@ -147,7 +155,7 @@ impl Members {
             sessions.entry(id).or_insert_with(|| {
                 changed.push_back(id);
                 Member {
-                    is_gone: true,
+                    is: Is::Gone,
                     is_changed: true,
                     ..Member::new(ClientType::Bot)
                 }
@@ -157,7 +165,7 @@ impl Members {
 
     /// Ends a membership.
     pub(super) fn leave(&self, id: SessionId) {
-        self.change(id, |member| member.is_gone = true);
+        self.change(id, |member| member.is = Is::Gone);
     }
 
     /// Replaces what a session reports.
@@ -232,8 +240,7 @@ impl Members {
         changed.clear();
         for (id, member) in sessions {
             if is_lost {
-                member.has_entered = false;
-                member.is_lost = true;
+                member.taken_for = Is::Gone;
                 member.stored = Stored::Unknown;
             }
             member.is_changed = member.needs_a_step();
@@ -267,10 +274,8 @@ impl Member {
             kind,
             wanted: None,
             stored: Stored::Report(None),
-            is_lost: false,
-            can_receive: false,
-            has_entered: false,
-            is_gone: false,
+            is: Is::Member,
+            taken_for: Is::Member,
             is_changed: false,
         }
     }
@@ -281,19 +286,17 @@ impl Member {
             (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, wanted),
             _ => false,
         };
-        self.is_gone || self.is_lost || self.can_receive != self.has_entered || !is_stored
+        // One that is gone is forgotten as soon as Redis has forgotten it.
+        self.is == Is::Gone || self.is != self.taken_for || !is_stored
     }
 
     /// What is to be done next, in one or more calls.
     fn steps(&self, id: SessionId) -> Vec<Step> {
-        if self.is_gone {
-            return vec![Step::Leave(id)];
-        }
-        if self.is_lost {
-            return vec![Step::JoinAgain(id, self.kind, self.can_receive)];
-        }
-        if self.can_receive && !self.has_entered {
-            return vec![Step::Enter(id)];
+        match (self.is, self.taken_for) {
+            (Is::Gone, _) => return vec![Step::Leave(id)],
+            (_, Is::Gone) => return vec![Step::JoinAgain(id, self.kind, self.is)],
+            (Is::Receiver, Is::Member) => return vec![Step::Enter(id)],
+            _ => {}
         }
         match (&self.stored, &self.wanted) {
             (Stored::Unknown, _) => vec![Step::Ask(id)],
@@ -410,9 +413,10 @@ impl Keeper<'_> {
                 call.arg(id.get()).arg(*kind as u8).arg(0).arg(0);
                 call
             }
-            Step::JoinAgain(id, kind, can_receive) => {
+            Step::JoinAgain(id, kind, is) => {
                 let mut call = call_log(Script::Join);
-                call.arg(id.get()).arg(*kind as u8).arg(1).arg(u8::from(*can_receive));
+                let can_receive = u8::from(*is == Is::Receiver);
+                call.arg(id.get()).arg(*kind as u8).arg(1).arg(can_receive);
                 call
             }
             Step::Enter(id) => {
@@ -476,7 +480,7 @@ impl Keeper<'_> {
             match (settled, step) {
                 (Ok(Settled::Joined(joined)), Step::Join(id, join)) => {
                     if join.answer.send(Ok(joined)).is_err() {
-                        state.advance(id, |member| member.is_gone = true);
+                        state.advance(id, |member| member.is = Is::Gone);
                     }
                 }
                 (Ok(Settled::Taken), Step::Join(id, join)) => {
@@ -504,19 +508,16 @@ impl Keeper<'_> {
         match step {
             Step::Join(..) if words.word(0) == "taken" => return Ok(Settled::Taken),
             Step::Join(id, _) => return self.joined(*id, words).map(Settled::Joined),
-            Step::JoinAgain(id, _, can_receive) => {
+            Step::JoinAgain(id, _, is) => {
                 if words.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another one");
                 }
-                let is_lost = words.word(0) == "later";
-                state.advance(*id, |member| {
-                    member.is_lost = is_lost;
-                    member.has_entered = *can_receive;
-                });
+                let is_done = words.word(0) != "later";
+                state.advance(*id, |member| member.taken_for = if is_done { *is } else { Is::Gone });
             }
             // Of a session that was reaped meanwhile; the next link makes it a member again.
             Step::Enter(..) | Step::Report(..) if words.word(0) == "gone" => return Err(self.link.fenced()),
-            Step::Enter(id) => state.advance(*id, |member| member.has_entered = true),
+            Step::Enter(id) => state.advance(*id, |member| member.taken_for = Is::Receiver),
             Step::Leave(id) => {
                 if words.word(0) == "more" {
                     state.advance(*id, |_| {});
@@ -577,7 +578,7 @@ enum Settled {
 
 impl State {
     fn are_there(&self) -> bool {
-        !self.joins.is_empty() || self.sessions.values().any(|member| !member.is_gone)
+        !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
     }
 
     /// Notes a step that is done, and looks whether there is another.
@@ -606,7 +607,7 @@ fn begin_join(state: &mut State, id: SessionId, join: Join) -> Option<Step> {
 fn abandon(state: &mut State, step: Step) {
     match step {
         Step::Join(id, join) => {
-            state.advance(id, |member| member.is_gone = true);
+            state.advance(id, |member| member.is = Is::Gone);
             let _ = join.answer.send(Err(JoinError::Away));
         }
         Step::Report(id, ..) => state.advance(id, |member| member.stored = Stored::Unknown),

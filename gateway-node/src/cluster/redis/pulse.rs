@@ -11,13 +11,7 @@ use shared::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Shared,
-    application::Application,
-    lease::Grant,
-    link::{Link, Words},
-    log_sight::Sight,
-    problem::Problem,
-    script::Script,
+    Shared, application::Application, lease::Grant, link::Link, log_sight::Sight, problem::Problem, script::Script,
     wire,
 };
 
@@ -120,11 +114,8 @@ impl Pulse<'_> {
                 let mut call = application.call_log(self.link, Script::Renew);
                 call.arg(millis(lease));
                 self.shared.bounds.add_to(&mut call);
-                match question.left {
-                    Some(left) => call.arg(left.epoch.to_string()).arg(left.offset),
-                    None => call.arg(wire::NONE).arg(0),
-                };
-                for position in &question.positions {
+                call.arg(question.left.len());
+                for position in question.left.iter().chain(&question.positions) {
                     call.arg(position.epoch.to_string()).arg(position.offset);
                 }
                 call
@@ -138,6 +129,7 @@ impl Pulse<'_> {
             }
             application.registered(application.registration().fence, asked, lease);
             let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
+            let dead = 7 + question.left.len();
             application.sight.send_replace(Some(Sight {
                 epoch,
                 top: words.number(2),
@@ -145,24 +137,24 @@ impl Pulse<'_> {
                 question,
                 kept: words.word(3).parse().ok(),
                 good: words.word(4).parse().ok(),
-                lost: words.number(5),
+                lost: (7..dead).map(|place| words.number(place)).collect(),
                 skipped: words.number(6),
             }));
-            if words.word(7) == "1" {
+            if words.word(5) == "1" {
                 application.counts_changed.notify_one();
             }
-            self.note_dead(application, &words);
+            self.note_dead(application, words.rest(dead));
         }
         Ok(())
     }
 
     /// Notes whose lease has ended. Only who has seen a whole lease go by can tell: when the server comes back after a
     /// while every lease has ended, and those who live renew theirs first.
-    fn note_dead(&self, application: &Arc<Application>, words: &Words) {
+    fn note_dead<'a>(&self, application: &Arc<Application>, owners: impl Iterator<Item = &'a str>) {
         if self.link.since().elapsed() <= self.shared.options.lease {
             return;
         }
-        for owner in words.rest(8) {
+        for owner in owners {
             self.shared.dead.push(application, owner);
         }
     }

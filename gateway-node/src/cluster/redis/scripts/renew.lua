@@ -1,21 +1,22 @@
 -- Renews a node's registration, keeps the log within its bounds, and looks around.
 --
--- ARGV  run, proposed epoch, owner, fence, lease ms, entries, age ms, bytes,
---       epoch, offset: the last entry that this node has seen of an epoch that it has left, or `-` and 0,
+-- ARGV  run, proposed epoch, owner, fence, lease ms, entries, age ms, bytes, n,
+--       then n epochs that this node has left not long ago, latest first, each with the last entry that it has seen of it,
 --       then the positions from which it could go on, latest first: epoch, offset, ...
 --
--- Answers { 'ok', epoch, top, kept, good, lost, skipped, dirty, owner whose lease has ended, ... } or { 'fenced' }.
+-- Answers { 'ok', epoch, top, kept, good, dirty, skipped, lost * n, owner whose lease has ended, ... } or { 'fenced' }.
 --
 -- kept     the offset behind which the node goes on in the current epoch: what it had beyond that is gone; `-` when none
 --          of its positions is known any more
 -- good     the last offset of its latest position's epoch that is still good, or `-`
--- lost     of the epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
--- skipped  how many entries were seen, and are gone, of epochs between that one and the current one; the beginning of
---          such an epoch may be gone as well, so that nobody can name it any more
+-- skipped  how many entries were seen, and are gone, of epochs after the first that it has left; the beginning of such an
+--          epoch may be gone as well, so that nobody can name it any more
+-- lost     of each epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
-local left, seen = ARGV[9], tonumber(ARGV[10])
+local count = tonumber(ARGV[9])
+local positions = 10 + 2 * count
 
 local deadline = redis.call('ZSCORE', key('nodes'), owner)
 if not is_current(owner, fence) or not deadline or tonumber(deadline) < 0 then
@@ -34,49 +35,65 @@ local function good(epoch)
 end
 
 local kept = '-'
-for place = 11, #ARGV, 2 do
+for place = positions, #ARGV, 2 do
   local last = good(ARGV[place])
   if last then
     kept = int(math.min(last, tonumber(ARGV[place + 1])))
     break
   end
 end
+local still_good = good(ARGV[positions] or '-')
 
-local still_good = good(ARGV[11] or '-')
-local lost, skipped = 0, 0
-local last = left ~= '-' and left ~= log.epoch and good(left)
-if not last and left ~= '-' and left ~= log.epoch then
-  -- Its beginning is gone as well: what was seen of it came after the latest epoch that is still known.
-  for place = 11, #ARGV, 2 do
-    local epoch, offset = ARGV[place], tonumber(ARGV[place + 1])
-    if epoch ~= log.epoch and good(epoch) then
-      local known = tonumber(redis.call('HGET', key('log:lost'), epoch .. '+') or 0)
-      redis.call('HSET', key('log:lost'), epoch .. '+', int(math.max(known, seen - offset)))
-      break
+-- Writes down what this node has seen of epochs that it has left, for those who have not.
+local lost = {}
+local first = nil
+for place = 10, positions - 1, 2 do
+  local left, seen = ARGV[place], tonumber(ARGV[place + 1])
+  local last = left ~= log.epoch and good(left)
+  if last then
+    local known = tonumber(redis.call('HGET', key('log:lost'), left) or 0)
+    if seen > last and seen > known then
+      known = seen
+      redis.call('HSET', key('log:lost'), left, int(known))
+    end
+    lost[#lost + 1] = int(known)
+    first = left
+  else
+    lost[#lost + 1] = '0'
+    if left ~= log.epoch then
+      -- Its beginning is gone as well: what was seen of it came after the latest epoch that is still known.
+      for position = positions, #ARGV, 2 do
+        local epoch, offset = ARGV[position], tonumber(ARGV[position + 1])
+        if epoch ~= log.epoch and good(epoch) then
+          local known = tonumber(redis.call('HGET', key('log:lost'), epoch .. '+') or 0)
+          redis.call('HSET', key('log:lost'), epoch .. '+', int(math.max(known, seen - offset)))
+          break
+        end
+      end
     end
   end
 end
-if last then
-  lost = tonumber(redis.call('HGET', key('log:lost'), left) or 0)
-  if seen > last and seen > lost then
-    lost = seen
-    redis.call('HSET', key('log:lost'), left, int(lost))
-  end
-  local order = tonumber(redis.call('HGET', key('log:order'), left) or 0)
+
+local skipped = 0
+if first then
+  local order = tonumber(redis.call('HGET', key('log:order'), first) or 0)
   local losses = redis.call('HGETALL', key('log:lost'))
   for place = 1, #losses, 2 do
-    local between, count = string.match(losses[place], '^(%x+)(%+?)$')
+    local between, mark = string.match(losses[place], '^(%x+)(%+?)$')
     local position = tonumber(redis.call('HGET', key('log:order'), between) or 0)
-    if count == '+' and position >= order then
+    if mark == '+' and position >= order then
       skipped = skipped + tonumber(losses[place + 1])
-    elseif count == '' and position > order then
+    elseif mark == '' and position > order then
       skipped = skipped + math.max(0, tonumber(losses[place + 1]) - (good(between) or 0))
     end
   end
 end
 
-local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_good) or '-', int(lost),
-  int(skipped), redis.call('HGET', key('log:head'), 'dirty') or '0' }
+local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_good) or '-',
+  redis.call('HGET', key('log:head'), 'dirty') or '0', int(skipped) }
+for _, offset in ipairs(lost) do
+  answer[#answer + 1] = offset
+end
 -- Those that are being reaped have -1.
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key('nodes'), '-inf', '(' .. int(now), 'LIMIT', 0, 8)) do
   answer[#answer + 1] = dead
