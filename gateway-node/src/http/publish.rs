@@ -107,11 +107,13 @@ fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>
             "Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
         ))
     })?;
-    let digest: [u8; 32] = Sha256::digest(body).into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
+    let digest = Sha256::digest(body);
     Ok(Some(Idempotency {
         key: key.into(),
-        digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        digest: digest
+            .iter()
+            .take(8)
+            .fold(0, |digest, byte| digest << 8 | u64::from(*byte)),
     }))
 }
 

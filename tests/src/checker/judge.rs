@@ -87,6 +87,10 @@ impl<'r> Judge<'r> {
                 continue;
             };
             if !seen.events.insert(id) {
+                if self.record.may_be_forgotten(event) {
+                    self.verdict.uncertain += 1;
+                    continue;
+                }
                 self.verdict.doubled += 1;
                 self.verdict.tell(|| format!("doubled: {id} at {label}, {time} s"));
                 continue;
@@ -182,23 +186,27 @@ impl<'r> Judge<'r> {
                 let is_due = event.is_promised() && (is_between || is_after_welcome);
                 if is_due && is_receiver(session, event) && !self.seen[index].events.contains(&id) {
                     let excused = matches!(event.audience, Audience::Guild(_)) && session.was_absent(event);
-                    self.missing(id, event, excused, &session.label);
+                    self.missing(id, event, excused, &session.label, session.ended.is_none());
                 }
             }
         }
     }
 
-    fn missing(&mut self, id: Id, event: &Event, excused: bool, place: &str) {
-        if self.record.losses.iter().any(|loss| event.is_in(loss)) {
+    /// Notes what was not received at `place`; `stayed` if nobody there was told to connect again.
+    fn missing(&mut self, id: Id, event: &Event, excused: bool, place: &str, stayed: bool) {
+        let sent = self.since_begin(event.sent_at);
+        let told = |word: &str| format!("{word}: {id} ({}, sent at {sent} s) at {place}", event.name);
+        if self.record.is_gone(event) {
             self.verdict.gone += 1;
+            if stayed {
+                self.verdict.silent += 1;
+                self.verdict.tell(|| told("gone in silence"));
+            }
         } else if excused {
             self.verdict.uncertain += 1;
         } else {
-            let sent = self.since_begin(event.sent_at);
-            let name = event.name;
             self.verdict.lost += 1;
-            self.verdict
-                .tell(|| format!("lost: {id} ({name}, sent at {sent} s) at {place}"));
+            self.verdict.tell(|| told("lost"));
         }
     }
 
@@ -229,7 +237,7 @@ impl<'r> Judge<'r> {
                     }
                 } else if event.is_for_one() && is_unseen && event.is_promised() {
                     let excused = self.may_have_died_with_a_session(id, event);
-                    self.missing(id, event, excused, "any session");
+                    self.missing(id, event, excused, "any session", false);
                 }
             }
         }

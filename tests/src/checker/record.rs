@@ -77,6 +77,8 @@ pub struct Event {
     pub sent_at: Instant,
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether its sender asked again without knowing whether the log had taken it.
+    pub repeated: bool,
 }
 
 /// Who sends one event after the other and so has an order. A client that connects again is another sender.
@@ -148,8 +150,6 @@ pub struct Loss {
     pub epoch: Arc<str>,
     /// The last offset of it that is left.
     pub above: u64,
-    /// When they were written, for events whose offset nobody knows.
-    pub during: Range<Instant>,
 }
 
 /// A whole run.
@@ -163,6 +163,8 @@ pub struct Record {
     pub sessions: Vec<Session>,
     /// What the nodes reported as lost.
     pub losses: Vec<Loss>,
+    /// When that was written, for events whose offset nobody knows.
+    pub cuts: Vec<Range<Instant>>,
 }
 
 impl Record {
@@ -173,6 +175,7 @@ impl Record {
             senders: Vec::new(),
             sessions: Vec::new(),
             losses: Vec::new(),
+            cuts: Vec::new(),
         }
     }
 
@@ -180,6 +183,26 @@ impl Record {
     pub fn event(&self, sender: SenderId, number: u64) -> Option<&Event> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.senders.get(sender)?.events.get(index)
+    }
+
+    /// Whether the nodes say that Redis has lost an event.
+    pub(super) fn is_gone(&self, event: &Event) -> bool {
+        match &event.outcome {
+            Outcome::Accepted { offset, epoch, .. } => {
+                let is_beyond = |loss: &Loss| loss.epoch == *epoch && loss.above < *offset;
+                self.losses.iter().any(is_beyond)
+            }
+            _ => self.cuts.iter().any(|cut| cut.contains(&event.sent_at)),
+        }
+    }
+
+    /// Whether Redis may have lost an event, and that it was asked for it, before its sender asked again.
+    pub(super) fn may_be_forgotten(&self, event: &Event) -> bool {
+        let overlaps = |cut: &Range<Instant>| {
+            let is_answered = event.accepted_at().is_some_and(|at| at < cut.start);
+            !is_answered && event.sent_at <= cut.end
+        };
+        event.repeated && self.cuts.iter().any(overlaps)
     }
 }
 
@@ -200,14 +223,6 @@ impl Event {
     /// Whether exactly one session gets it.
     pub(super) fn is_for_one(&self) -> bool {
         matches!(self.audience, Audience::Any(_))
-    }
-
-    /// Whether the nodes say that Redis has lost it.
-    pub(super) fn is_in(&self, loss: &Loss) -> bool {
-        match &self.outcome {
-            Outcome::Accepted { offset, epoch, .. } => *epoch == loss.epoch && *offset > loss.above,
-            _ => loss.during.contains(&self.sent_at),
-        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Verdict {
     pub uncertain: u64,
     /// As lost, but reported by the nodes as lost by Redis.
     pub gone: u64,
+    /// Of these, those at a session that stayed: it should have been told to connect again.
+    pub silent: u64,
     /// Events that were accepted.
     pub accepted: u64,
     /// Receipts of all sessions.
@@ -35,7 +37,7 @@ pub struct Verdict {
 impl Verdict {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
-        [self.lost, self.doubled, self.reordered, self.unauthorised] == [0; 4]
+        [self.lost, self.doubled, self.reordered, self.unauthorised, self.silent] == [0; 5]
     }
 
     pub(super) fn tell(&mut self, problem: impl FnOnce() -> String) {
@@ -49,7 +51,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} accepted, {} deliveries: {} lost, {} doubled, {} reordered, {} unauthorised, {} uncertain, {} gone",
+            "{} accepted, {} deliveries: {} lost, {} doubled, {} reordered, {} unauthorised, {} uncertain, {} gone, {} \
+             in silence",
             self.accepted,
             self.deliveries,
             self.lost,
@@ -57,7 +60,8 @@ impl fmt::Display for Verdict {
             self.reordered,
             self.unauthorised,
             self.uncertain,
-            self.gone
+            self.gone,
+            self.silent
         )?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::checker::{
-    Audience, Ending, Event, Guild, Kind, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+    Audience, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
 };
 
 /// Long after the end of every run.
@@ -160,14 +161,20 @@ impl Book {
             audience,
             sent_at: Instant::now(),
             outcome,
+            repeated: false,
         });
         sender.events.len() as u64
     }
 
-    /// The last event of a sender is about to be sent again, and no attempt before can have reached the log.
-    pub(super) fn send_again(&self, sender: SenderId) {
+    /// The last event of a sender is about to be sent, again or not. `is_open` if an attempt before can have reached the
+    /// log.
+    pub(super) fn attempt(&self, sender: SenderId, is_open: bool) {
         if let Some(event) = self.pages().record.senders[sender].events.last_mut() {
-            event.sent_at = Instant::now();
+            if is_open {
+                event.repeated = true;
+            } else {
+                event.sent_at = Instant::now();
+            }
         }
     }
 
@@ -195,6 +202,24 @@ impl Book {
             .filter_map(|(session, (member, _))| is_whole(session).then_some(*member))
             .collect();
         (0..members).filter(|member| !whole.contains(member)).collect()
+    }
+
+    /// The epoch that the first event was accepted in.
+    pub(super) fn first_epoch(&self) -> Option<Arc<str>> {
+        let pages = self.pages();
+        let events = pages.record.senders.iter().flat_map(|sender| &sender.events);
+        let positions = events.filter_map(|event| match &event.outcome {
+            Outcome::Accepted { at, epoch, .. } => Some((*at, epoch)),
+            _ => None,
+        });
+        positions.min_by_key(|(at, _)| *at).map(|(_, epoch)| Arc::clone(epoch))
+    }
+
+    /// What the nodes have reported as lost so far, and when it was written.
+    pub(super) fn are_gone(&self, losses: Vec<Loss>, cuts: Vec<Range<Instant>>) {
+        let mut pages = self.pages();
+        pages.record.losses = losses;
+        pages.record.cuts = cuts;
     }
 
     /// The judgement of what has been written so far.

@@ -1,16 +1,17 @@
 //! What goes wrong: a Redis, a proxy before it for each node, and the nodes.
 
-use std::{net::SocketAddr, ops::Range};
+use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     book::{Book, Life},
     stage::Door,
 };
 use crate::{
+    checker::Loss,
     deadline::{WAIT, eventually},
     http::get,
     node::Node,
@@ -21,6 +22,14 @@ use crate::{
 
 /// Milliseconds that a node's lease lasts.
 pub(super) const LEASE_MS: u64 = 2000;
+
+/// How long before Redis was cut the events were sent that were cut off, held ones among them.
+const CUT: Duration = Duration::from_secs(5);
+
+/// What a node logs when a log goes on with less, and the fields behind it.
+const ANOTHER_LIFE: &str = "the log begins another life ";
+/// What it logs after that, if it knows of entries that are gone.
+const LOST: &str = "redis has lost entries that it had accepted ";
 
 /// What connects the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +61,7 @@ pub(super) struct Cluster {
     book: Book,
     /// What was done to it, and when.
     past: Vec<String>,
+    cuts: Vec<Range<Instant>>,
 }
 
 /// The place of a node, which is started more than once.
@@ -86,6 +96,7 @@ impl Cluster {
             reports: watch::Sender::new(0),
             book,
             past: Vec::new(),
+            cuts: Vec::new(),
         };
         cluster.seats.resize_with(nodes, Seat::default);
         for node in 0..nodes {
@@ -194,6 +205,27 @@ impl Cluster {
         self.reports.send_modify(|round| *round += 1);
     }
 
+    /// What Redis wrote last has just been cut off.
+    pub(super) fn is_cut(&mut self) {
+        let now = Instant::now();
+        self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
+    }
+
+    /// Writes down what the nodes have reported as lost.
+    pub(super) fn note_losses(&self) {
+        let Some(first) = self.book.first_epoch() else { return };
+        let mut losses = Vec::new();
+        for log in self.logs() {
+            losses.extend(reported(&log, &first));
+        }
+        let cuts = if losses.is_empty() {
+            Vec::new()
+        } else {
+            self.cuts.clone()
+        };
+        self.book.are_gone(losses, cuts);
+    }
+
     /// What was done, and when.
     pub(super) fn past(&self) -> &[String] {
         &self.past
@@ -228,5 +260,43 @@ impl Seat {
             node,
             number: self.lives,
         }
+    }
+}
+
+/// What a node's log says of entries that are gone. The node began in the epoch `first`.
+fn reported(log: &str, first: &Arc<str>) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    let mut earlier = vec![Arc::clone(first)];
+    let mut kept = None;
+    for line in log.lines() {
+        if let Some((_, fields)) = line.split_once(ANOTHER_LIFE) {
+            kept = field(fields, "offset").and_then(|offset| offset.parse().ok());
+            earlier.extend(field(fields, "epoch").map(Arc::from));
+        } else if let (true, Some(above)) = (line.contains(LOST), kept) {
+            // All lives before this one have lost what is beyond.
+            let ended = &earlier[..earlier.len() - 1];
+            losses.extend(ended.iter().cloned().map(|epoch| Loss { epoch, above }));
+        }
+    }
+    losses
+}
+
+fn field<'l>(fields: &'l str, name: &str) -> Option<&'l str> {
+    let mut pairs = fields.split(' ').filter_map(|field| field.split_once('='));
+    pairs.find_map(|(known, value)| (known == name).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_read_from_the_log_of_a_node() {
+        let log = "x INFO follower the log begins another life application=utilbot epoch=b offset=10\n\
+                   x INFO follower the log begins another life application=utilbot epoch=c offset=8\n\
+                   x ERROR follower redis has lost entries that it had accepted application=utilbot entries=6\n";
+        let losses = reported(log, &"a".into());
+        let losses: Vec<_> = losses.iter().map(|loss| (&*loss.epoch, loss.above)).collect();
+        assert_eq!(losses, [("a", 8), ("b", 8)]);
     }
 }

@@ -76,6 +76,7 @@ impl Fault {
                 cluster.are_absent(&nodes);
                 cluster.redis().kill().await;
                 cluster.redis().truncate_log(bytes);
+                cluster.is_cut();
                 sleep(time).await;
                 cluster.redis().restart().await;
                 cluster.note("Redis answers again");

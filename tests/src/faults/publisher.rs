@@ -109,9 +109,7 @@ impl Publisher {
                 None => stage.any_door(&mut self.rng),
             };
             if let Some(door) = door {
-                if !is_open {
-                    stage.book.send_again(sender);
-                }
+                stage.book.attempt(sender, is_open);
                 let asked = ask(door.address, "POST", "/api/v1/events", &headers, &event);
                 match said(timeout(ATTEMPT, asked).await.unwrap_or(Err(NoAnswer::Broken))) {
                     // Of several attempts, an earlier one may have been held up on its way.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{checker::Verdict, load::Outcome};
 
 /// What is told of a run in one line.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "accepted",
     "deliveries",
     "lost",
@@ -16,6 +16,7 @@ const COLUMNS: [&str; 9] = [
     "unauthorised",
     "uncertain",
     "gone",
+    "silent",
     "gap ms",
 ];
 
@@ -63,6 +64,7 @@ impl Row {
             verdict.unauthorised,
             verdict.uncertain,
             verdict.gone,
+            verdict.silent,
             self.longest_gap_ms,
         ];
         let cells = numbers

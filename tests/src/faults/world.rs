@@ -18,7 +18,7 @@ use super::{
     report::Row,
     stage::{Phase, Stage},
 };
-use crate::checker::Kind;
+use crate::checker::{Kind, Verdict};
 
 /// How long everybody may take to be there, at the beginning and after the last fault.
 const GATHER: Duration = Duration::from_secs(40);
@@ -82,8 +82,11 @@ impl World {
         phase.send_replace(Phase::Settling);
         // Each of them has an end of its own.
         while publishing.join_next().await.is_some_and(|ended| ended.is_ok()) {}
-        let verdict = settled(&book).await;
+        let verdict = settled(&book, &cluster).await;
         failures.extend(cluster.faults());
+        if verdict.gone > 0 && self.fault != Fault::RedisTruncated {
+            failures.push("nodes say that Redis has lost entries, and it has kept all".to_owned());
+        }
         Row {
             fault: self.fault.name(),
             seed: self.seed,
@@ -142,12 +145,13 @@ async fn everybody(book: &Book, members: usize, failure: &str) -> Vec<String> {
 }
 
 /// Waits until nothing is missing and nothing comes any more.
-async fn settled(book: &Book) -> crate::checker::Verdict {
+async fn settled(book: &Book, cluster: &Cluster) -> Verdict {
     let deadline = Instant::now() + SETTLE;
     loop {
         if book.quiet() > QUIET {
+            cluster.note_losses();
             let verdict = book.verdict();
-            if verdict.lost == 0 || Instant::now() > deadline {
+            if verdict.lost + verdict.silent == 0 || Instant::now() > deadline {
                 return verdict;
             }
         }

@@ -234,7 +234,7 @@ impl Follower {
                 let Ok(offset) = wire::offset_of(&id) else { return };
                 self.skip_to(offset - 1);
                 let epoch = cursor.epoch;
-                self.take(Position { epoch, offset }, &body).await;
+                self.take(Position { offset, epoch }, &body).await;
             }
             if is_empty {
                 self.skip_to(to);

@@ -107,7 +107,7 @@ impl Reached {
                 .last()
                 .map_or(end.offset, |later| later.offset.min(end.offset));
             let epoch = end.epoch;
-            positions.push(Position { epoch, offset });
+            positions.push(Position { offset, epoch });
         }
         Question {
             positions,
@@ -132,20 +132,20 @@ impl Reached {
         } else {
             (0, 0)
         };
-        let last = highest.offset.max(lost);
+        let end = highest.offset.max(lost);
         // From a position that nobody knows any more nobody can tell what is new: what is there now counts as missed.
         let kept = sight.kept.unwrap_or(sight.top);
         let good = sight.good.unwrap_or(kept);
-        let is_missed = last > good.max(reached) || skipped > 0 || (sight.kept.is_none() && sight.top > 0);
+        let is_missed = end > good.max(reached) || skipped > 0 || (sight.kept.is_none() && sight.top > 0);
         self.aftermath = Some(Aftermath {
             highest,
-            settled: reached.max(last),
+            settled: reached.max(end),
             skipped,
             until: now + AFTERMATH,
         });
         if sight.good.is_some() {
             let (epoch, offset) = (highest.epoch, good);
-            self.ends.push_front(Position { epoch, offset });
+            self.ends.push_front(Position { offset, epoch });
             self.ends.truncate(EPOCHS);
         } else if sight.kept.is_none() {
             self.ends.clear();
@@ -159,7 +159,7 @@ impl Reached {
         }
         self.highest = Some(start);
         Some(Cut {
-            gone: last.saturating_sub(good),
+            gone: end.saturating_sub(good),
             is_missed,
             kept,
         })
@@ -189,7 +189,7 @@ mod tests {
     const NEWEST: Epoch = Epoch::from_raw(3);
 
     fn at(epoch: Epoch, offset: u64) -> Position {
-        Position { epoch, offset }
+        Position { offset, epoch }
     }
 
     /// A node that has come to `cursor` and knows of `highest`.

@@ -52,6 +52,7 @@ use self::{
     follower::Follower,
     lease::Lease,
     link::{Link, Server},
+    members::Members,
     publisher::Queue,
     subscriber::Subscriber,
 };
@@ -167,9 +168,9 @@ impl RedisBackplane {
         let followers: Vec<_> = outlets
             .into_iter()
             .filter_map(|(application, outlet)| {
-                let subscribed = subscriber.watch(&application.name)?;
+                let since = subscriber.watch(&application.name)?;
                 let (deliver, link) = (Arc::clone(&shared.deliver), shared.link.subscribe());
-                Some(Follower::new(application, deliver, outlet, subscribed, link).run())
+                Some(Follower::new(application, deliver, outlet, since, link).run())
             })
             .collect();
         let driver = Driver::new(Arc::clone(&shared));
@@ -258,7 +259,7 @@ impl Backplane for RedisBackplane {
             .applications
             .values()
             .map(|application| &application.members);
-        self.shared.queue.is_empty() && members.all(|members| members.are_settled())
+        self.shared.queue.is_empty() && members.all(Members::are_settled)
     }
 
     fn status(&self) -> Status {

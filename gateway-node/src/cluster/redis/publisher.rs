@@ -103,14 +103,13 @@ impl Queue {
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
                 return refused(PublishError::Overloaded);
             }
-            let origin = match &idempotency {
+            let origin = if let Some(request) = &idempotency {
                 // Whoever repeats it, on whichever node: it is the same.
-                Some(request) => origin_of(&application.name, request),
-                None => {
-                    let origin = state.next_origin;
-                    state.next_origin = origin.wrapping_add(events.len() as Origin);
-                    origin
-                }
+                origin_of(&application.name, request)
+            } else {
+                let origin = state.next_origin;
+                state.next_origin = origin.wrapping_add(events.len() as Origin);
+                origin
             };
             state.bytes += bytes;
             state.waiting.push_back(Item {
@@ -142,7 +141,7 @@ impl Queue {
         let mut state = lock(&self.state);
         state.is_open = is_open;
         if !is_open {
-            refuse(&mut state, PublishError::Away, |item| !item.is_patient);
+            refuse(&mut state, &PublishError::Away, |item| !item.is_patient);
         }
     }
 
@@ -151,7 +150,7 @@ impl Queue {
         let mut state = lock(&self.state);
         // The oldest is in front, whatever was put back there.
         if state.waiting.front().is_some_and(|item| item.deadline <= now) {
-            refuse(&mut state, PublishError::Expired, |item| item.deadline <= now);
+            refuse(&mut state, &PublishError::Expired, |item| item.deadline <= now);
         }
     }
 
@@ -176,17 +175,18 @@ impl Queue {
 }
 
 fn origin_of(application: &str, request: &Idempotency) -> Origin {
-    let digest: [u8; 32] = Sha256::new()
+    let digest = Sha256::new()
         .chain_update(application)
         .chain_update([0])
         .chain_update(&*request.key)
-        .finalize()
-        .into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    Origin::from_be_bytes([a, b, c, d, e, f, g, h])
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |origin, byte| origin << 8 | Origin::from(*byte))
 }
 
-fn refuse(state: &mut State, error: PublishError, is_refused: impl Fn(&Item) -> bool) {
+fn refuse(state: &mut State, error: &PublishError, is_refused: impl Fn(&Item) -> bool) {
     let (refused, kept) = std::mem::take(&mut state.waiting).into_iter().partition(is_refused);
     state.waiting = kept;
     let refused: VecDeque<Item> = refused;
@@ -350,7 +350,7 @@ impl Publisher {
                 };
                 let positions: Vec<_> = (first..)
                     .take(item.events.len())
-                    .map(|offset| Position { epoch, offset })
+                    .map(|offset| Position { offset, epoch })
                     .collect();
                 if let Some(last) = positions.last() {
                     item.application.note_entry(*last);

@@ -203,27 +203,45 @@ fn what_the_nodes_report_as_lost_is_gone_and_nothing_else() {
     let mut run = Run::new();
     let (bot, website) = (run.bot(), run.session(Kind::Website, 0));
     run.send_many(5, BOTS);
-    run.sees(bot, 1..=3);
     let sender = run.sender(Some(website));
     run.send_from(sender, 45, BOTS, Outcome::Sent);
+    run.send(60, BOTS);
+    run.sees(bot, [1, 2, 3, 6]);
     run.is_judged([3, 0, 0, 0]);
-    let mut loss = Loss {
-        epoch: "other".into(),
-        above: 30,
-        during: run.at(40)..run.at(44),
+    let loss = |epoch: &str, above| Loss {
+        epoch: epoch.into(),
+        above,
     };
-    run.0.losses.push(loss.clone());
-    run.is_judged([3, 0, 0, 0]);
-    loss.epoch = "one".into();
-    run.0.losses.push(loss.clone());
-    run.is_judged([1, 0, 0, 0]);
-    loss.during.end = run.at(46);
-    run.0.losses.push(loss.clone());
-    run.is_clean(0, 3);
-    loss.above = 40;
-    run.0.losses = vec![loss];
-    run.is_judged([1, 0, 0, 0]);
-    assert_eq!(run.verdict().gone, 2);
+    let gone = |run: &Run| (run.verdict().lost, run.verdict().gone, run.verdict().silent);
+    // Who stays without what is gone was not told.
+    run.0.losses = vec![loss("other", 30), loss("one", 60)];
+    assert_eq!(gone(&run), (3, 0, 0));
+    run.0.losses.push(loss("one", 40));
+    assert_eq!(gone(&run), (2, 1, 1));
+    run.0.losses.push(loss("one", 30));
+    assert_eq!(gone(&run), (1, 2, 2));
+    run.0.cuts = vec![run.at(40)..run.at(44)];
+    assert_eq!(gone(&run), (1, 2, 2));
+    run.0.cuts = vec![run.at(40)..run.at(46)];
+    assert_eq!(gone(&run), (0, 3, 3));
+    assert!(!run.verdict().is_clean());
+    run.ends(bot, 100, Ending::Closed(1012));
+    run.is_clean(0, 2);
+}
+
+#[test]
+fn a_request_that_redis_has_forgotten_may_be_taken_again() {
+    let mut run = Run::new();
+    let bot = run.bot();
+    run.send_many(1, BOTS);
+    run.sees(bot, [1, 1]);
+    run.is_judged([0, 1, 0, 0]);
+    run.0.cuts = vec![run.at(12)..run.at(13)];
+    run.is_judged([0, 1, 0, 0]);
+    run.0.senders[0].events[0].repeated = true;
+    run.is_clean(1, 0);
+    run.0.cuts = vec![run.at(16)..run.at(17)];
+    run.is_judged([0, 1, 0, 0]);
 }
 
 #[test]

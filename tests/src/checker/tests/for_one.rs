@@ -112,7 +112,6 @@ fn an_event_for_one_can_be_gone_too() {
     run.0.losses.push(Loss {
         epoch: "one".into(),
         above: 9,
-        during: run.at(0)..run.at(0),
     });
     run.is_clean(0, 1);
 }

@@ -68,6 +68,7 @@ impl Run {
             audience,
             sent_at: self.at(sent),
             outcome,
+            repeated: false,
         };
         self.0.senders[sender].events.push(event);
         self.0.senders[sender].events.len() as u64

@@ -7,7 +7,8 @@
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order
--- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost
+-- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost; with
+--                      a + behind its name, how many entries it has lost of later ones whose beginning is lost too
 -- owners               hash: fence of each node's registration, by the owner's name
 -- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
@@ -109,7 +110,7 @@ local function trim(log, bounds, now)
     for _, epoch in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '-inf', '(' .. int(last))) do
       redis.call('ZREM', key('log:epochs'), epoch)
       redis.call('HDEL', key('log:order'), epoch)
-      redis.call('HDEL', key('log:lost'), epoch)
+      redis.call('HDEL', key('log:lost'), epoch, epoch .. '+')
     end
   end
 end

@@ -10,7 +10,8 @@
 --          of its positions is known any more
 -- good     the last offset of its latest position's epoch that is still good, or `-`
 -- lost     of the epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
--- skipped  how many entries were seen, and are gone, of epochs between that one and the current one
+-- skipped  how many entries were seen, and are gone, of epochs between that one and the current one; the beginning of
+--          such an epoch may be gone as well, so that nobody can name it any more
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
@@ -44,6 +45,17 @@ end
 local still_good = good(ARGV[11] or '-')
 local lost, skipped = 0, 0
 local last = left ~= '-' and left ~= log.epoch and good(left)
+if not last and left ~= '-' and left ~= log.epoch then
+  -- Its beginning is gone as well: what was seen of it came after the latest epoch that is still known.
+  for place = 11, #ARGV, 2 do
+    local epoch, offset = ARGV[place], tonumber(ARGV[place + 1])
+    if epoch ~= log.epoch and good(epoch) then
+      local known = tonumber(redis.call('HGET', key('log:lost'), epoch .. '+') or 0)
+      redis.call('HSET', key('log:lost'), epoch .. '+', int(math.max(known, seen - offset)))
+      break
+    end
+  end
+end
 if last then
   lost = tonumber(redis.call('HGET', key('log:lost'), left) or 0)
   if seen > last and seen > lost then
@@ -53,8 +65,11 @@ if last then
   local order = tonumber(redis.call('HGET', key('log:order'), left) or 0)
   local losses = redis.call('HGETALL', key('log:lost'))
   for place = 1, #losses, 2 do
-    local between = losses[place]
-    if tonumber(redis.call('HGET', key('log:order'), between) or 0) > order then
+    local between, count = string.match(losses[place], '^(%x+)(%+?)$')
+    local position = tonumber(redis.call('HGET', key('log:order'), between) or 0)
+    if count == '+' and position >= order then
+      skipped = skipped + tonumber(losses[place + 1])
+    elseif count == '' and position > order then
       skipped = skipped + math.max(0, tonumber(losses[place + 1]) - (good(between) or 0))
     end
   end
