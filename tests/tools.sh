@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Finds or installs every tool that the tests use and exports where it is. Quick when all is there.
 #
-# Sourced by run.sh. Everything but Debian packages lands under the target directory, so `cargo clean` removes it.
+# Sourced by run.sh and compose/run.sh. Everything but Debian packages lands under the target directory, so
+# `cargo clean` removes it.
 #
 #   UTILBOT_TEST_PYTHON        python with the packages of requirements.txt
 #   UTILBOT_TEST_NODE          Node.js, 20 or later
@@ -178,10 +179,14 @@ browser_tools() {
     export UTILBOT_TEST_BROWSER=$browser
 }
 
-system_tools
+# ---- all of them, or with `tools=python` set before this is sourced, Python alone --------------------------------
+
+if [ "${tools:-all}" = all ]; then system_tools; fi
 target=$(cd "$tools_dir" && cargo metadata --no-deps --format-version 1 |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 mkdir -p "$target"
 python_tools
-node_tools
-browser_tools
+if [ "${tools:-all}" = all ]; then
+    node_tools
+    browser_tools
+fi

@@ -75,7 +75,7 @@ fn time_to_leave(settings: &toml::Table) -> Duration {
     let sum = ms("drain", "balancer_wait_ms") + ms("drain", "spread_ms") + ms("limits", "evict_linger_ms");
     // The deadline ends a drain whatever happens, so that has to fit as well.
     assert!(sum < ms("drain", "deadline_ms"));
-    sum.max(ms("drain", "deadline_ms") - Duration::from_secs(5)) + Duration::from_secs(5)
+    (sum + Duration::from_secs(5)).max(ms("drain", "deadline_ms"))
 }
 
 /// A duration such as `20s`, `500ms` or `1h`; a bare number is in seconds.

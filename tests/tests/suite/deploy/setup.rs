@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -74,7 +75,6 @@ async fn makes_a_key_once_and_keeps_it() {
     ] {
         assert!(!text.contains(secret), "the secret is shown");
     }
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(setup.path("key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Starts docker-compose.yml, and shows with clients of its own that it is a cluster. run.sh prepares what it needs.
+
+    cluster.py --compose docker-compose
+
+Each thing that was checked is a line PASS or FAIL, the last line counts them; exit 1 if anything failed. What cannot be
+checked after a failure is not tried.
+
+That somebody does NOT get an event a second time is shown without waiting: events reach everybody in one order, so
+whoever has a later event has got everything before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from clients import PORT, Cluster
+from engine import ROOT, Engine
+from failure import WAIT_S, Failed, check, until
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+NODES = ["node-1", "node-2", "node-3"]
+CLIENTS = 12
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------
+
+
+async def files_are_right(engine: Engine) -> str:
+    await engine.compose("config", "--quiet")
+    look = "haproxy -c -f /usr/local/etc/haproxy/haproxy.cfg 2>&1"
+    said = await engine.compose("run", "--rm", "--no-deps", "-T", "balancer", "sh", "-c", look)
+    check("[WARNING]" not in said and "[ALERT]" not in said, said)
+    return "docker-compose and HAProxy take their files"
+
+
+async def up_starts_everything(engine: Engine) -> str:
+    start = time.time()
+    await engine.compose("up", "--build", "--detach", seconds=1800)
+    await engine.healthy("redis", *NODES, "balancer")
+    lines = await engine.docker(
+        *("events", "--since", f"{start:.3f}", "--until", f"{time.time():.3f}"),
+        *("--format", '{{.TimeNano}} {{.Actor.Attributes.name}} {{.Action}}'),
+    )
+    first: dict[tuple[str, str], int] = {}
+    for line in lines.splitlines():
+        at, container, action = line.split(" ", 2)
+        service = next((name for name in ("setup", "redis", *NODES, "balancer") if name in container), container)
+        first.setdefault((service, action), int(at))
+    for needed, state, user in [
+        *(("setup", "die", node) for node in NODES),
+        *(("redis", "health_status: healthy", node) for node in NODES),
+        *((node, "health_status: healthy", "balancer") for node in NODES),
+    ]:
+        check(
+            first[needed, state] < first[user, "start"],
+            f"{user} was started before {needed} had its '{state}'",
+        )
+    return "up starts it all, each when what it needs is healthy"
+
+
+async def only_the_balancer_is_published(engine: Engine) -> str:
+    ports = await engine.docker("ps", "--format", "{{.Names}} {{.Ports}}")
+    published = [line for line in ports.splitlines() if "->" in line]
+    expected = f"127.0.0.1:{PORT}->8080/tcp"
+    check(len(published) == 1 and "balancer" in published[0] and published[0].endswith(expected), ports)
+    return f"only the balancer has a port here: {expected}"
+
+
+async def clients_land_on_every_node(cluster: Cluster) -> str:
+    await cluster.join(CLIENTS)
+    check(all(cluster.on(node) for node in NODES), f"clients are {cluster.spread()}")
+    await cluster.totals_are_right()
+    return f"{CLIENTS} clients land on every node ({cluster.spread()}), and the totals count each of them"
+
+
+async def events_cross_the_nodes(cluster: Cluster) -> str:
+    over_http = await cluster.publish()
+    sender = cluster.on(NODES[0])[0]
+    from_a_client = cluster.name()
+    await sender.send("announce", {"n": from_a_client})
+    # Events of two senders have no order, so what closes the list must not be sent before somebody has this one.
+    others = [client for client in cluster.clients if client is not sender]
+    await until(lambda: all(client.seen[from_a_client] for client in others), f"{from_a_client} at every other client")
+    await cluster.everybody_sees(over_http)
+    await cluster.everybody_sees(from_a_client, but=sender)
+    orders = {tuple(name for name in client.order if name != from_a_client) for client in cluster.clients}
+    check(len(orders) == 1, f"clients saw different orders: {orders}")
+    return "an event from HTTP and one from a client are seen once by every client on every node, in one order"
+
+
+async def a_killed_node_loses_its_clients_to_the_others(cluster: Cluster) -> str:
+    victim = "node-2"
+    moving = cluster.on(victim)
+    staying = [client for client in cluster.clients if client not in moving]
+    before = {client.name: len(client.endings) for client in cluster.clients}
+    start = time.monotonic()
+    await cluster.engine.docker("kill", await cluster.engine.container(victim))
+    await until(
+        lambda: all(len(client.endings) > before[client.name] and client.node for client in moving),
+        f"the clients of {victim} are back",
+    )
+    took = time.monotonic() - start
+    check(not cluster.on(victim), f"clients are {cluster.spread()}")
+    await cluster.everybody_sees(await cluster.publish())
+    await cluster.totals_are_right()
+    cut = [client.name for client in staying if len(client.endings) > before[client.name]]
+    check(not cut, f"clients of other nodes were cut too: {cut}")
+    return f"{victim} killed: its {len(moving)} clients are on the others within {took:.1f} s and see what comes next"
+
+
+async def a_killed_node_comes_back(cluster: Cluster) -> str:
+    await cluster.engine.compose("up", "--detach")
+    await cluster.engine.healthy(*NODES)
+    new = await cluster.join(CLIENTS // 2)
+    returned = [client for client in new if client.node == "node-2"]
+    check(returned, f"no new client is on node-2: {cluster.spread()}")
+    await cluster.everybody_sees(await cluster.publish())
+    await cluster.totals_are_right()
+    return f"up brings node-2 back: {len(returned)} of {len(new)} new clients land there and see events"
+
+
+async def a_stopped_node_says_goodbye(cluster: Cluster) -> str:
+    leaving = "node-3"
+    moving = cluster.on(leaving)
+    before = {client.name: len(client.endings) for client in cluster.clients}
+    start = time.monotonic()
+    await cluster.engine.compose("stop", leaving)
+    took = time.monotonic() - start
+    state = (await cluster.engine.inspect(leaving))["State"]
+    check(state["ExitCode"] == 0, f"{leaving} ended with {state}")
+    await until(lambda: all(client.node for client in cluster.clients), "every client is connected again")
+    for client in moving:
+        endings = client.endings[before[client.name] :]
+        check(len(endings) == 1, f"{client.name} was cut more than once: {endings}")
+        error, code = endings[0].error or {}, endings[0].code
+        check(error.get("e") == 1000 and code == 1012, f"{client.name} got {error} and close code {code}")
+    cut = [client.name for client in cluster.clients if client not in moving and len(client.endings) > before[client.name]]
+    check(not cut, f"clients of other nodes were cut too: {cut}")
+    await cluster.everybody_sees(await cluster.publish())
+    await cluster.totals_are_right()
+    await cluster.engine.compose("start", leaving)
+    await cluster.engine.healthy(leaving)
+    return f"{leaving} stopped in {took:.1f} s: its {len(moving)} clients got error 1000, then close 1012, and moved"
+
+
+async def a_node_that_dies_is_started_again(cluster: Cluster) -> str:
+    state = (await cluster.engine.inspect("node-1"))["State"]
+    os.kill(state["Pid"], 9)
+    started = state["StartedAt"]
+    deadline = time.monotonic() + WAIT_S
+    while (await cluster.engine.inspect("node-1"))["State"]["StartedAt"] == started:
+        check(time.monotonic() < deadline, "node-1 was not started again")
+        await asyncio.sleep(0.2)
+    await cluster.engine.healthy(*NODES)
+    await until(lambda: all(client.node for client in cluster.clients), "every client is connected again")
+    await cluster.everybody_sees(await cluster.publish())
+    await cluster.totals_are_right()
+    return "a node whose process dies is started again by itself"
+
+
+async def redis_can_be_restarted(cluster: Cluster) -> str:
+    before = {client.name: len(client.endings) for client in cluster.clients}
+    await cluster.engine.compose("restart", "redis")
+    await cluster.everybody_sees(await cluster.publish())
+    cut = [client.name for client in cluster.clients if len(client.endings) > before[client.name]]
+    check(not cut, f"clients were cut: {cut}")
+    await cluster.engine.healthy("redis", *NODES)
+    await cluster.totals_are_right()
+    return "Redis restarted: nobody is cut, and events go on"
+
+
+async def a_proxy_here_is_believed(cluster: Cluster) -> str:
+    """The node's log names the client that the proxy before the balancer named."""
+    headers = {"x-forwarded-for": "192.0.2.77"}
+    async with connect(f"ws://127.0.0.1:{PORT}/?v=1", proxy=None, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"op": 1, "t": "identify", "d": {"type": "bot", "key": "no.such-key"}}))
+        try:
+            async for _ in socket:
+                pass
+        except ConnectionClosed:
+            pass
+        check(socket.close_code == 4001, f"a wrong key was closed with {socket.close_code}")
+    log = await cluster.engine.compose("logs", "--no-color", *NODES)
+    check("192.0.2.77" in log, "no node has logged 192.0.2.77")
+    return "a proxy in front of the balancer is believed about who its client is"
+
+
+async def the_tools_work(cluster: Cluster) -> str:
+    said = await cluster.engine.compose("run", "--rm", "-T", "publish", "announce", '{"n":"by the tool"}')
+    check(json.loads(said.splitlines()[-1])["offset"] > 0, said)
+    await cluster.everybody_sees("by the tool")
+    return "`docker-compose run --rm publish` publishes with the key that was made at the first start"
+
+
+async def prometheus_sees_the_cluster(cluster: Cluster) -> str:
+    engine = cluster.engine
+    await engine.compose("--profile", "monitoring", "up", "--detach", "prometheus")
+
+    async def query(expression: str) -> list[str]:
+        container = await engine.container("prometheus")
+        command = ("exec", container, "promtool", "query", "instant", "http://127.0.0.1:9090", expression)
+        return (await engine.docker(*command)).splitlines()
+
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            up = [line for line in await query("up == 1") if line]
+            if len(up) == len(NODES) + 1:
+                break
+        except Failed as failed:
+            up = [str(failed)]
+        check(time.monotonic() < deadline, f"not everything is up: {up}")
+        await asyncio.sleep(1)
+    total = (await query("sum(utilbot_sessions)"))[0]
+    check(f"=> {len(cluster.clients)} @" in total, f"{len(cluster.clients)} clients are {total}")
+    dashboard = json.loads((ROOT / "deploy/grafana/gateway.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    for expression in queries:
+        await query(expression.replace("$__rate_interval", "1m"))
+    return f"Prometheus has every node and the balancer, and answers the {len(queries)} queries of the dashboard"
+
+
+async def the_key_is_in_no_log(cluster: Cluster) -> str:
+    log = await cluster.engine.compose("logs", "--no-color")
+    secret = cluster.key.split(".")[1]
+    check(re.search("node-1.*listening", log) and secret not in log, "the key is in a log")
+    return "the key is in no log"
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """Prints what was shown, and counts."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.failed = 0
+
+    async def show(self, checks: Iterable[Callable], subject: object) -> bool:
+        for one in checks:
+            try:
+                print(f"PASS {await one(subject)}", flush=True)
+                self.passed += 1
+            except (Failed, OSError, KeyError, ValueError, ConnectionClosed) as problem:
+                print(f"FAIL {one.__name__}: {problem or type(problem).__name__}", flush=True)
+                self.failed += 1
+                return False
+        return True
+
+
+async def run(engine: Engine) -> Report:
+    report = Report()
+    if not await report.show([files_are_right, up_starts_everything, only_the_balancer_is_published], engine):
+        return report
+    key = (await engine.compose("run", "--rm", "-T", "key")).strip()
+    cluster = Cluster(engine, key)
+    await report.show(
+        [
+            clients_land_on_every_node,
+            events_cross_the_nodes,
+            a_killed_node_loses_its_clients_to_the_others,
+            a_killed_node_comes_back,
+            a_stopped_node_says_goodbye,
+            a_node_that_dies_is_started_again,
+            redis_can_be_restarted,
+            a_proxy_here_is_believed,
+            the_tools_work,
+            prometheus_sees_the_cluster,
+            the_key_is_in_no_log,
+        ],
+        cluster,
+    )
+    if report.failed:
+        for line in (await engine.compose("logs", "--no-color", "--tail", "15")).splitlines():
+            print(f"  {line}")
+    await asyncio.gather(*(client.stop() for client in cluster.clients))
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compose", required=True, help="docker-compose, or 'docker compose'")
+    options = parser.parse_args()
+    report = asyncio.run(run(Engine(options.compose)))
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
