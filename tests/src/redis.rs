@@ -46,6 +46,8 @@ pub struct RedisServer {
     port: u16,
     directives: Vec<(String, String)>,
     folder: TempDir,
+    /// Its file was cut while it was away.
+    is_cut: bool,
 }
 
 impl RedisServer {
@@ -63,6 +65,7 @@ impl RedisServer {
             port: free_port().await,
             directives: directives.iter().map(owned).collect(),
             folder: tempfile::tempdir().expect("a folder for the data"),
+            is_cut: false,
         };
         server.spawn();
         // Another test may have taken the port between the look and the start.
@@ -106,6 +109,17 @@ impl RedisServer {
         assert!(self.child.is_none(), "the server runs");
         self.spawn();
         assert!(self.answers().await, "Redis did not start again: {}", self.log());
+        if std::mem::take(&mut self.is_cut) {
+            // A file that ends in the middle of a transaction stays so, and at the next start its half would be taken for
+            // a part of what was written after it.
+            self.cli(&["BGREWRITEAOF"]).await;
+            eventually("a file without loose ends", async || {
+                let info = self.cli(&["INFO", "persistence"]).await;
+                let is_over = info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
+                is_over.then_some(())
+            })
+            .await;
+        }
     }
 
     /// Stops it as a process that gets no time: connections stay, nothing is answered.
@@ -120,7 +134,7 @@ impl RedisServer {
 
     /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may; it must not be running. How
     /// many were there to be cut.
-    pub fn truncate_log(&self, bytes: u64) -> u64 {
+    pub fn truncate_log(&mut self, bytes: u64) -> u64 {
         assert!(self.child.is_none(), "the server runs");
         let path = self.newest_log();
         let length = fs::metadata(&path).expect("the manifest names a file").len();
@@ -128,6 +142,7 @@ impl RedisServer {
         let file = File::options().write(true).open(&path);
         file.and_then(|file| file.set_len(length - cut))
             .expect("the file can be cut");
+        self.is_cut = true;
         cut
     }
 

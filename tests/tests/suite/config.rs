@@ -79,7 +79,7 @@ async fn a_wrong_file_is_one_line_with_key_value_and_origin_and_exit_64() {
             "[[events]]\nname = \"x\"\nfrom = [\"bot\"]\nto = [\"bot\"]\ndeliver = { guild = \"guildId\" }\n",
             vec!["events[0].deliver", "guildId"],
         ),
-        ("[redis]\nurl = \"redis://127.0.0.1/\"\n", vec!["redis.url"]),
+        ("[redis]\nurl = \"http://127.0.0.1/\"\n", vec!["redis.url"]),
         ("limits = 5\n", vec!["limits", "5"]),
         ("[limits\n", vec!["line 1"]),
     ] {

@@ -39,9 +39,10 @@ impl Subscriber {
         loop {
             let began = Instant::now();
             let problem = self.subscribe().await;
-            // Of a server that is away, the link for commands tells. This one is missed by nobody but for its speed: what
-            // it does not bring is found by the next look.
-            let is_told = matches!(problem, Problem::Unreachable { .. } | Problem::Silent { .. });
+            // What keeps the node from having a link, that one tells. Beside a link, this connection is missed for its
+            // speed alone: what it does not bring is found by the next look.
+            let is_cut = matches!(problem, Problem::Unreachable { .. } | Problem::Silent { .. });
+            let is_told = is_cut || self.shared.link.borrow().is_none();
             if !is_told && last.as_ref() != Some(&problem) {
                 log::warn!("events come late, without pub/sub: {problem}");
             }

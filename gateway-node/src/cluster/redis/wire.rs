@@ -115,12 +115,13 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
     })
 }
 
-/// The counts in `<high>:<low>,<high>:<low>,<high>:<low>`; what is over the largest number is the largest.
+/// The counts in `<high>:<low>,<high>:<low>,<high>:<low>`; what is over the largest number is the largest, and what a server
+/// that lost half of a change takes for less than nothing is nothing.
 pub(super) fn counts(text: &str) -> Option<GuildCount> {
     let mut sums = text.split(',').map(|sum| {
         let (high, low) = sum.split_once(':')?;
-        let sum = (high.parse::<u128>().ok()? << 26) + low.parse::<u128>().ok()?;
-        Some(u64::try_from(sum).unwrap_or(u64::MAX))
+        let sum = high.parse::<i128>().ok()? * (1 << 26) + low.parse::<i128>().ok()?;
+        Some(u64::try_from(sum.max(0)).unwrap_or(u64::MAX))
     });
     let mut next = || sums.next().flatten();
     Some(GuildCount {
@@ -203,7 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn sums_beyond_64_bits_are_the_largest_number() {
+    fn sums_beyond_64_bits_are_the_largest_number_and_those_below_nothing_are_nothing() {
+        assert_eq!(counts("-1:67108863,0:1,0:0").map(|counts| counts.guilds), Some(0));
         let counts = counts("99999999999999:0,0:0,0:67108863").unwrap();
         assert_eq!((counts.guilds, counts.cached_guild_members), (u64::MAX, 67_108_863));
     }

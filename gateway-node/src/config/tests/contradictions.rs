@@ -11,12 +11,10 @@ fn refuses(text: &str, line: &str) {
 }
 
 #[test]
-fn redis_is_refused_while_there_is_no_backplane_for_it() {
-    let line = "redis.url = <redacted> in u.toml: expected no value: this version has only the memory backplane";
-    refuses("[redis]\nurl = 'redis://:hunter2@host'", line);
-    let error = variable("UTILBOT__REDIS__URL", "redis://:hunter2@host")
-        .map(|_| ())
-        .unwrap_err();
+fn redis_has_a_url_of_redis_and_an_authority_only_with_tls() {
+    let line = "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://";
+    refuses("[redis]\nurl = 'http://:hunter2@host'", line);
+    let error = variable("UTILBOT__REDIS__URL", "hunter2").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
         format!(
@@ -24,6 +22,16 @@ fn redis_is_refused_while_there_is_no_backplane_for_it() {
             line.replace("u.toml", "environment UTILBOT__REDIS__URL")
         )
     );
+    let text = "[redis]\nurl = 'redis://host'\nca = '/ca.pem'";
+    refuses(
+        text,
+        "redis.ca = \"/ca.pem\" in u.toml: expected a redis.url that starts with rediss://",
+    );
+    refuses(
+        "[redis]\nca = '/ca.pem'",
+        "redis.ca = \"/ca.pem\" in u.toml: expected redis.url beside it",
+    );
+    assert!(file("[redis]\nurl = 'rediss://:hunter2@host'\nca = '/ca.pem'").is_ok());
 }
 
 #[test]

@@ -70,9 +70,19 @@ local function open_log(run, proposed)
       end
       redis.call('ZADD', key('log:epochs'), int(log.top), log.epoch)
     end
+    -- A server that was cut off in the middle of what a script wrote can come back with half of it: entries go on behind
+    -- the last one that was ever there.
+    if redis.call('EXISTS', key('log')) == 1 then
+      local about = redis.call('XINFO', 'STREAM', key('log'))
+      for place = 1, #about, 2 do
+        if about[place] == 'last-generated-id' then
+          log.top = math.max(log.top, tonumber(string.match(about[place + 1], '^%d+')))
+        end
+      end
+    end
     log.epoch = proposed
     redis.call('HSET', key('log:order'), proposed, redis.call('HINCRBY', key('log:head'), 'lives', 1))
-    redis.call('HSET', key('log:head'), 'run', run, 'epoch', proposed)
+    redis.call('HSET', key('log:head'), 'run', run, 'epoch', proposed, 'top', int(log.top))
   end
   return log
 end
