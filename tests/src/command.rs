@@ -55,6 +55,11 @@ pub fn tool(name: &str, what: &str) -> OsString {
     })
 }
 
+/// The same for a program that any `PATH` may have, by its own name.
+pub(crate) fn tool_on_path(name: &str, program: &str) -> OsString {
+    environment(name).unwrap_or_else(|| program.into())
+}
+
 /// Runs a program to its end; it is killed at the deadline.
 pub async fn run(command: &mut Command, deadline: Duration) -> Ran {
     command

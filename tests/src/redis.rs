@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    command::{run, tool},
+    command::{run, tool_on_path},
     deadline::{WAIT, eventually, within},
 };
 
@@ -87,6 +87,11 @@ impl RedisServer {
         self.port
     }
 
+    /// The id of its process, which must be running.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("the server runs")
+    }
+
     /// Ends it by SIGKILL. What it has written is kept: the system has it, whether or not it is on the disk.
     pub async fn kill(&mut self) {
         let mut child = self.child.take().expect("the server runs");
@@ -148,7 +153,7 @@ impl RedisServer {
 
     /// What `redis-cli` prints for this command, without the line's end. With `requirepass` it authenticates.
     pub async fn cli(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(tool("UTILBOT_TEST_REDIS_CLI", "redis-cli"));
+        let mut command = Command::new(tool_on_path("UTILBOT_TEST_REDIS_CLI", "redis-cli"));
         command
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
             .env_remove("REDISCLI_AUTH");
@@ -177,7 +182,7 @@ impl RedisServer {
         let folder = self.folder.path();
         let log = File::options().create(true).append(true).open(folder.join("log"));
         fs::write(folder.join("redis.conf"), self.configuration()).expect("the configuration can be written");
-        let child = Command::new(tool("UTILBOT_TEST_REDIS", "redis-server"))
+        let child = Command::new(tool_on_path("UTILBOT_TEST_REDIS", "redis-server"))
             .arg("redis.conf")
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -185,7 +190,7 @@ impl RedisServer {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn();
-        self.child = Some(child.expect("redis-server starts"));
+        self.child = Some(child.expect("redis-server starts; `tests/run.sh` installs it"));
     }
 
     fn configuration(&self) -> String {
@@ -216,8 +221,7 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).expect("the server runs");
-        signal::kill(Pid::from_raw(id.cast_signed()), signal).expect("the server lives");
+        signal::kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the server lives");
     }
 
     fn directive(&self, name: &str) -> Option<&str> {

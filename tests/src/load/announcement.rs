@@ -29,7 +29,7 @@ impl Announcement {
 }
 
 /// The number behind `name`.
-fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
+pub(super) fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
     let place = text.windows(name.len()).position(|part| part == name)?;
     let digits = text[place + name.len()..].split(|byte| !byte.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()

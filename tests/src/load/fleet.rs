@@ -59,7 +59,7 @@ impl Fleet {
             scratch: vec![0; 262_144],
             seats: Vec::new(),
             address,
-            wire: Wire::new(address, key),
+            wire: Wire::new(address, "bot", key),
         })
     }
 

@@ -1,7 +1,7 @@
 //! A real node as a child process.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -28,12 +28,15 @@ const START: Duration = Duration::from_secs(30);
 /// The file that its stderr goes to.
 const LOG: &str = "log";
 
-/// A node in development mode; killed when it is dropped.
+/// The file that it is configured by, where there is one.
+const FILE: &str = "gateway.toml";
+
+/// A node; killed when it is dropped.
 pub(super) struct Gateway {
     child: Child,
     /// Where it listens.
     pub(super) address: SocketAddr,
-    /// The key that it made for this life.
+    /// The key that it made for this life, in development mode.
     pub(super) key: String,
     /// Where it runs and keeps its log.
     directory: tempfile::TempDir,
@@ -42,26 +45,37 @@ pub(super) struct Gateway {
 #[derive(Deserialize)]
 struct Listening {
     address: SocketAddr,
+    #[serde(default)]
     development_key: String,
 }
 
 impl Gateway {
-    /// Starts `binary` with these settings (`section.key`) on a free port and one worker. With `cores`, the node and the
-    /// calling thread are tied to theirs.
+    /// Starts `binary` in development mode with these settings (`section.key`) on a free port and one worker. With
+    /// `cores`, the node and the calling thread are tied to theirs.
     pub(super) fn start(binary: &Path, settings: &[(&str, String)], cores: Option<Cores>) -> Result<Self> {
         if let Some(cores) = cores {
             // The child inherits it with all its threads; there is no moment at which it runs elsewhere.
             pin_thread(cores.node)?;
         }
-        let started = Self::spawn(binary, settings);
+        let started = Self::spawn(binary, settings, None);
         if let Some(cores) = cores {
             pin_thread(cores.clients)?;
         }
         started
     }
 
-    fn spawn(binary: &Path, settings: &[(&str, String)]) -> Result<Self> {
+    /// The same with a configuration file of this text, which has the keys and the events, on any core.
+    pub(super) fn start_with(binary: &Path, settings: &[(&str, String)], file: &str) -> Result<Self> {
+        Self::spawn(binary, settings, Some(file))
+    }
+
+    fn spawn(binary: &Path, settings: &[(&str, String)], file: Option<&str>) -> Result<Self> {
         let directory = tempfile::tempdir()?;
+        let mut command = Command::new(binary);
+        if let Some(text) = file {
+            fs::write(directory.path().join(FILE), text)?;
+            command.args(["--config", FILE]);
+        }
         let fixed = [
             ("server.bind", "127.0.0.1:0".to_owned()),
             ("server.workers", "1".to_owned()),
@@ -71,7 +85,7 @@ impl Gateway {
             let name = name.to_ascii_uppercase().replace('.', "__");
             (format!("UTILBOT__{name}"), value)
         });
-        let mut child = Command::new(binary)
+        let mut child = command
             .current_dir(directory.path())
             .env_clear()
             .envs(environment)
@@ -113,7 +127,7 @@ impl Gateway {
 
     /// What the node has written to its log, warnings and worse.
     pub(super) fn log(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.directory.path().join(LOG))?)
+        Ok(fs::read_to_string(self.directory.path().join(LOG))?)
     }
 
     /// `error` with the node's log behind it.

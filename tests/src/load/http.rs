@@ -32,7 +32,7 @@ impl Http {
         })
     }
 
-    /// Publishes one event; anything but 202 is an error.
+    /// Publishes one event, or a list of them; anything but 202 is an error.
     pub(super) fn publish(&mut self, event: &str) -> Result<()> {
         let (status, body) = self.ask("POST", "/api/v1/events", event)?;
         ensure!(status == 202, "publishing was answered {status}: {body}");
@@ -44,6 +44,11 @@ impl Http {
         let (status, body) = self.ask("GET", "/metrics", "")?;
         ensure!(status == 200, "the metrics were answered {status}: {body}");
         Ok(body)
+    }
+
+    /// Whether the node should get clients.
+    pub(super) fn is_ready(&mut self) -> Result<bool> {
+        Ok(self.ask("GET", "/readyz", "")?.0 == 200)
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {

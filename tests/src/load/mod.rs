@@ -4,6 +4,7 @@
 //! exits, so that a test can run the same tool at a tenth of its size. What the tools share is one noun a file. Nothing
 //! here judges speed: a report fails on what was lost, never on what was slow.
 
+pub mod cluster;
 pub mod heartbeat;
 pub mod slow;
 

@@ -18,18 +18,20 @@ const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// What is the same on every connection to one node.
 pub(super) struct Wire {
-    upgrade: Vec<u8>,
-    identify: Vec<u8>,
+    /// The request that becomes a WebSocket.
+    pub(super) upgrade: Vec<u8>,
+    /// The frame that answers Hello.
+    pub(super) identify: Vec<u8>,
 }
 
 impl Wire {
-    /// For bots that show `key` to the node at `address`.
-    pub(super) fn new(address: SocketAddr, key: &str) -> Self {
+    /// For clients of this type that show `key` to the node at `address`.
+    pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
         let upgrade = format!(
             "GET /?v=1 HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         );
-        let identify = serde_json::json!({ "op": 1, "t": "identify", "d": { "type": "bot", "key": key } });
+        let identify = serde_json::json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } });
         Self {
             upgrade: upgrade.into_bytes(),
             identify: frame::text(&identify.to_string()),

@@ -1,7 +1,7 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{Outcome as _, heartbeat, slow};
+use gateway_tests::load::{Outcome as _, cluster, heartbeat, slow};
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
@@ -35,5 +35,14 @@ async fn load_slow_clients_are_evicted_by_age() -> anyhow::Result<()> {
     let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_cluster_of_three_nodes_loses_doubles_and_reorders_nothing() -> anyhow::Result<()> {
+    let options = cluster::Options::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
+    let report = run(move || cluster::run(&options)).await?;
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    assert!(report.events > 1000 && report.log.is_empty(), "{report}");
     Ok(())
 }

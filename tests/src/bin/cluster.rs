@@ -1,0 +1,15 @@
+//! Publishes through three real nodes that share a Redis, and prints how that compares with Redis alone.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::load::{
+    cluster::{Options, run},
+    conclude,
+};
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.json.as_deref())
+}

@@ -1,0 +1,86 @@
+//! What all receivers of a run have had, where the senders see it: nobody sends more than a window ahead of the slowest.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+/// How long the slowest receiver may take for the next event.
+pub(super) const STUCK: Duration = Duration::from_secs(20);
+
+/// The heights of all receivers.
+pub(super) struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Events that a sender may be ahead.
+    window: u64,
+}
+
+struct State {
+    /// By receiver and sender, one more than the number of the highest event that was received.
+    heights: Vec<Vec<u64>>,
+    end: End,
+}
+
+/// How far the senders are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// They go on.
+    Open,
+    /// They have stopped after so many events each.
+    After(Vec<u64>),
+    /// One of them has failed.
+    Failed,
+}
+
+impl Board {
+    /// A board that shows these heights.
+    pub(super) fn new(heights: Vec<Vec<u64>>, window: u64) -> Self {
+        let end = End::Open;
+        Self {
+            state: Mutex::new(State { heights, end }),
+            changed: Condvar::new(),
+            window,
+        }
+    }
+
+    /// Notes what a receiver has had, and says how far the senders are.
+    pub(super) fn note(&self, receiver: usize, heights: impl Iterator<Item = u64>) -> End {
+        let mut state = self.lock();
+        for (height, new) in state.heights[receiver].iter_mut().zip(heights) {
+            *height = new;
+        }
+        self.changed.notify_all();
+        state.end.clone()
+    }
+
+    /// Waits until a sender that has sent so many events may send `least` more, and says how many it may.
+    pub(super) fn room(&self, sender: usize, sent: u64, least: u64) -> Result<u64> {
+        let deadline = Instant::now() + STUCK;
+        let mut state = self.lock();
+        loop {
+            let lowest = state.heights.iter().map(|heights| heights[sender]).min();
+            let room = (lowest.unwrap_or(sent) + self.window).saturating_sub(sent);
+            if room >= least.min(self.window) {
+                return Ok(room);
+            }
+            if state.end != End::Open || Instant::now() >= deadline {
+                bail!("sender {sender} has sent {sent} events, and not all of them have come");
+            }
+            let waited = self.changed.wait_timeout(state, STUCK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Says how far the senders are.
+    pub(super) fn set_end(&self, end: End) {
+        self.lock().end = end;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,149 @@
+//! A connection to Redis that does no more than the yardsticks need: it shares no code with the node's.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// How long the server may take for an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Speaks RESP2, blocking.
+pub(super) struct Resp {
+    stream: TcpStream,
+    output: Vec<u8>,
+    input: Vec<u8>,
+    /// How much of `input` has been read.
+    used: usize,
+}
+
+/// What the server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A status, a string or a number as text; none for nil.
+    Text(Option<String>),
+    /// Several.
+    List(Vec<Reply>),
+}
+
+impl Reply {
+    /// The text of this reply, or of the first in it; empty where there is none.
+    pub(super) fn first(&self) -> &str {
+        match self {
+            Self::Text(text) => text.as_deref().unwrap_or_default(),
+            Self::List(replies) => replies.first().map_or("", Self::first),
+        }
+    }
+}
+
+impl Resp {
+    /// Connects to the server at this port.
+    pub(super) fn connect(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to Redis")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        Ok(Self {
+            stream,
+            output: Vec::new(),
+            input: Vec::new(),
+            used: 0,
+        })
+    }
+
+    /// Sends a command and waits for its answer.
+    pub(super) fn ask(&mut self, words: &[&str]) -> Result<Reply> {
+        self.put(words);
+        self.flush()?;
+        self.reply()
+    }
+
+    /// Appends a command to what [`Self::flush`] sends.
+    pub(super) fn put(&mut self, words: &[&str]) {
+        self.output.extend(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            self.output.extend(format!("${}\r\n", word.len()).as_bytes());
+            self.output.extend(word.as_bytes());
+            self.output.extend(b"\r\n");
+        }
+    }
+
+    /// Sends what was put.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.stream.write_all(&self.output).context("sending to Redis")?;
+        self.output.clear();
+        Ok(())
+    }
+
+    /// The next answer, or the next message of a channel.
+    pub(super) fn reply(&mut self) -> Result<Reply> {
+        loop {
+            if let Some((reply, length)) = parse(&self.input[self.used..])? {
+                self.used += length;
+                return Ok(reply);
+            }
+            self.input.drain(..self.used);
+            self.used = 0;
+            let mut part = [0; 16_384];
+            let count = self.stream.read(&mut part).context("waiting for Redis")?;
+            ensure!(count > 0, "Redis hung up");
+            self.input.extend_from_slice(&part[..count]);
+        }
+    }
+}
+
+/// The first reply of `input` and its length, if it is all there. An error is one.
+fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
+    let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
+        return Ok(None);
+    };
+    let line = std::str::from_utf8(&input[..end])?;
+    let (kind, rest) = line.split_at_checked(1).context("an empty line from Redis")?;
+    let mut used = end + 2;
+    let reply = match kind {
+        "+" | ":" => Reply::Text(Some(rest.to_owned())),
+        "-" => bail!("Redis answers: {rest}"),
+        "$" | "*" if rest.starts_with('-') => Reply::Text(None),
+        "$" => {
+            let length: usize = rest.parse()?;
+            let Some(text) = input.get(used..used + length + 2) else {
+                return Ok(None);
+            };
+            used += text.len();
+            Reply::Text(Some(std::str::from_utf8(&text[..length])?.to_owned()))
+        }
+        "*" => {
+            let mut replies = Vec::new();
+            for _ in 0..rest.parse()? {
+                let Some((reply, length)) = parse(&input[used..])? else {
+                    return Ok(None);
+                };
+                replies.push(reply);
+                used += length;
+            }
+            Reply::List(replies)
+        }
+        _ => bail!("Redis speaks something else: {line}"),
+    };
+    Ok(Some((reply, used)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_read_when_it_is_all_there() {
+        let whole = b"*3\r\n$2\r\nok\r\n:12\r\n$-1\r\n";
+        for length in 0..whole.len() {
+            assert_eq!(parse(&whole[..length]).unwrap(), None, "{length} bytes");
+        }
+        let (reply, length) = parse(&[whole, &b"+rest"[..]].concat()).unwrap().unwrap();
+        assert_eq!((reply.first(), length), ("ok", whole.len()));
+        let text = |text: &str| Reply::Text(Some(text.to_owned()));
+        assert_eq!(reply, Reply::List(vec![text("ok"), text("12"), Reply::Text(None)]));
+        assert!(parse(b"-ERR no\r\n").is_err());
+    }
+}
