@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::error::ApiError;
 use crate::{
-    auth::{Key, Keyring},
+    auth::{Key, Keyring, Refused},
     cluster::Backplane,
     config::Permission,
     drain::DrainState,
@@ -54,7 +54,7 @@ impl Api {
     /// The key of a request, if it may do what the request asks for.
     ///
     /// # Errors
-    /// 401 without a good key, 403 with one that lacks the permission.
+    /// 401 without a good key, 403 with one that lacks the permission, 503 while nobody can tell.
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
         let header = request
             .headers()
@@ -64,8 +64,14 @@ impl Api {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
         });
-        let key = presented.and_then(|presented| self.keyring.open(presented, SystemTime::now()).ok());
-        let key = key.ok_or(ApiError::Unauthorised)?;
+        let presented = presented.ok_or(ApiError::Unauthorised)?;
+        let key = self
+            .keyring
+            .open(presented, SystemTime::now())
+            .map_err(|refused| match refused {
+                Refused::NotYet => ApiError::KeysAway,
+                Refused::Wrong => ApiError::Unauthorised,
+            })?;
         if key.may(permission) {
             Ok(key)
         } else {
