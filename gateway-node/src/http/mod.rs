@@ -1,5 +1,6 @@
 //! What the node serves over plain HTTP, beside the WebSockets on the same port.
 
+mod cluster;
 mod error;
 mod landing;
 mod publish;
@@ -94,6 +95,8 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/readyz", web::get().to(status::readyz))
             .route("/metrics", web::get().to(status::metrics))
             .route("/api/v1/events", web::post().to(publish::publish))
+            .route("/api/v1/cluster", web::get().to(cluster::cluster))
+            .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
             .default_service(web::to(error::not_found));
     }
