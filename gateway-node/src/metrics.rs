@@ -2,7 +2,11 @@
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::ConstGauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
 
@@ -18,6 +22,19 @@ pub struct Reason {
 pub struct Ending {
     /// The close code that the gateway sent, 0 where the client went by itself.
     pub code: u16,
+}
+
+/// What is measured when somebody asks, and not counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// How many sessions there are of each kind.
+    pub sessions: &'a [(&'static str, usize)],
+    /// Whether the node is leaving.
+    pub is_draining: bool,
+    /// Whether the backplane takes events and sessions.
+    pub is_backplane_available: bool,
+    /// How many entries of its log the node has still to deliver, by application.
+    pub log_lags: &'a [(&'a str, u64)],
 }
 
 /// Every counter of the node, shared by its threads.
@@ -70,11 +87,11 @@ impl Metrics {
         self.sessions_ended.get_or_create(&Ending { code }).inc();
     }
 
-    /// Everything in the OpenMetrics text format. `sessions` is how many there are of each kind.
+    /// Everything in the OpenMetrics text format.
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
-    pub fn render(&self, sessions: &[(&'static str, usize)], draining: bool) -> Result<String, std::fmt::Error> {
+    pub fn render(&self, moment: &Moment<'_>) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("utilbot");
         let Self {
             sessions_opened,
@@ -126,26 +143,49 @@ impl Metrics {
             "Compressed frames made for events",
             encoded_zlib.clone(),
         );
-        let live = Family::<Kind, prometheus_client::metrics::gauge::Gauge<i64>>::default();
-        for &(kind, count) in sessions {
-            live.get_or_create(&Kind { kind })
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        registry.register("sessions", "Live sessions, by client type", live);
-        registry.register(
-            "draining",
-            "Whether the node is about to stop",
-            ConstGauge::new(i64::from(draining)),
-        );
+        moment.register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
     }
 }
 
+impl Moment<'_> {
+    fn register(&self, registry: &mut Registry) {
+        let live = Family::<Kind, Gauge<i64>>::default();
+        for &(kind, count) in self.sessions {
+            live.get_or_create(&Kind { kind })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register("sessions", "Live sessions, by client type", live);
+        let lags = Family::<Application, Gauge<i64>>::default();
+        for &(application, lag) in self.log_lags {
+            let application = application.to_owned();
+            lags.get_or_create(&Application { application })
+                .set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+        registry.register("log_lag", "Accepted events that this node has still to deliver", lags);
+        registry.register(
+            "backplane_available",
+            "Whether the backplane takes events and sessions",
+            ConstGauge::new(i64::from(self.is_backplane_available)),
+        );
+        registry.register(
+            "draining",
+            "Whether the node is about to stop",
+            ConstGauge::new(i64::from(self.is_draining)),
+        );
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Application {
+    application: String,
 }
 
 #[cfg(test)]
@@ -159,8 +199,13 @@ mod tests {
         metrics.session_ended(4006);
         metrics.upgrade_refused("draining");
         metrics.event_refused("schema");
-        let sessions = [("bot", 3), ("none", 1)];
-        let text = metrics.render(&sessions, true).unwrap();
+        let moment = Moment {
+            sessions: &[("bot", 3), ("none", 1)],
+            is_draining: true,
+            is_backplane_available: true,
+            log_lags: &[("shop", 2), ("utilbot", 0)],
+        };
+        let text = metrics.render(&moment).unwrap();
         // Families come in no particular order.
         let mut lines: Vec<_> = text.lines().collect();
         lines.sort_unstable();

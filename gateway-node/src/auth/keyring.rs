@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -25,14 +25,23 @@ pub struct Keyring {
 struct Inner {
     keys: RwLock<Arc<HashMap<String, Arc<Key>>>>,
     revision: AtomicU64,
+    /// Whether there may be keys that have not been heard of yet.
+    is_partial: AtomicBool,
     /// Stands in for the hash of an unknown key.
     decoy: SecretHash,
 }
 
-/// The key is unknown, revoked or expired. Which of these is nobody's business.
+/// Why a key opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key is unknown, revoked or expired")]
-pub struct Refused;
+#[non_exhaustive]
+pub enum Refused {
+    /// It is unknown, revoked or expired. Which of these is nobody's business.
+    #[error("the key is unknown, revoked or expired")]
+    Wrong,
+    /// Not every key is known yet, so nobody can tell.
+    #[error("not every key is known yet")]
+    NotYet,
+}
 
 impl Keyring {
     /// A keyring of these keys.
@@ -41,9 +50,28 @@ impl Keyring {
             inner: Arc::new(Inner {
                 keys: RwLock::new(Arc::new(by_id(keys))),
                 revision: AtomicU64::new(0),
+                is_partial: AtomicBool::new(false),
                 decoy: SecretHash::of(""),
             }),
         }
+    }
+
+    /// A keyring that has these keys alone until [`complete`](Self::complete) adds the others: until then a key that it
+    /// does not know may still be good.
+    pub fn partial(keys: Vec<Key>) -> Self {
+        let ring = Self::new(keys);
+        ring.inner.is_partial.store(true, Ordering::Release);
+        ring
+    }
+
+    /// Notes that all keys have been in the keyring once.
+    pub fn complete(&self) {
+        self.inner.is_partial.store(false, Ordering::Release);
+    }
+
+    /// Whether all keys have been in the keyring once.
+    pub fn is_complete(&self) -> bool {
+        !self.inner.is_partial.load(Ordering::Acquire)
     }
 
     /// Replaces all keys. Those that are missing or different are revoked.
@@ -63,6 +91,8 @@ impl Keyring {
     /// When it opens none that is good at `now`.
     pub fn open(&self, presented: &str, now: SystemTime) -> Result<Arc<Key>, Refused> {
         let presented = PresentedKey::parse(presented);
+        // Asked before the keys: who is told that all are there must have been able to see them.
+        let is_complete = self.is_complete();
         let keys = self.keys();
         let key = presented.as_ref().and_then(|presented| keys.get(presented.id));
         let secret = presented.as_ref().map_or("", |presented| presented.secret);
@@ -71,7 +101,8 @@ impl Keyring {
         let opens = hash.matches(secret);
         match key {
             Some(key) if opens && !key.has_expired(now) => Ok(Arc::clone(key)),
-            _ => Err(Refused),
+            _ if is_complete => Err(Refused::Wrong),
+            _ => Err(Refused::NotYet),
         }
     }
 
@@ -140,8 +171,21 @@ mod tests {
             &format!("a.{SECRET}x"),
             &format!("{SECRET}.a"),
         ] {
-            assert_eq!(ring.open(wrong, now), Err(Refused), "{wrong}");
+            assert_eq!(ring.open(wrong, now), Err(Refused::Wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_key_is_called_wrong_before_all_are_known() {
+        let ring = Keyring::partial(vec![key("a")]);
+        let now = SystemTime::now();
+        let [a, b] = ["a", "b"].map(|id| format!("{id}.{SECRET}"));
+        assert!(ring.open(&a, now).is_ok());
+        assert_eq!(ring.open(&b, now), Err(Refused::NotYet));
+        ring.replace(vec![key("a"), key("b")]);
+        ring.complete();
+        assert!(ring.open(&b, now).is_ok());
+        assert_eq!(ring.open(&format!("c.{SECRET}"), now), Err(Refused::Wrong));
     }
 
     #[test]

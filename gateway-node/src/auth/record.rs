@@ -7,7 +7,10 @@ use super::{Key, KeyError};
 use crate::config::{HashText, KeySettings, KeyTypes, Permission, Timestamp};
 
 /// What is kept of a key.
+///
+/// A field that this version does not know may be a restriction, so a record that has one is no key here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyRecord {
     hash: String,
     #[serde(rename = "type")]
@@ -19,12 +22,12 @@ pub struct KeyRecord {
     expires_at: Option<Timestamp>,
 }
 
-/// Why a record is no key.
+/// Why a record is no key. What it holds is not shown: it may be a secret in the wrong place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyRecordError {
     /// It cannot be read.
-    #[error("its record cannot be read: {0}")]
+    #[error("its record is none that this version can read")]
     Record(#[from] serde_json::Error),
     /// It holds no usable hash.
     #[error(transparent)]
@@ -100,8 +103,14 @@ mod tests {
             "{}",
             r#"{"hash":"short","type":["bot"],"application":"a"}"#,
             r#"{"hash":"x","type":["robot"],"application":"a"}"#,
+            r#"{"hash":"0000000000000000000000000000000000000000000000000000000000000000","type":["bot"],
+                "application":"a","only_from":"hunter2"}"#,
+            r#"{"hash":"0000000000000000000000000000000000000000000000000000000000000000","type":["bot"],
+                "application":"a","permissions":["hunter2"]}"#,
+            r#""hunter2""#,
         ] {
-            assert!(KeyRecord::open("id", record).is_err(), "{record}");
+            let error = KeyRecord::open("id", record).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{record}: {error}");
         }
     }
 }

@@ -203,8 +203,50 @@ fn revoke_works_in_a_file_that_is_wrong_elsewhere() {
     let (_folder, path) = file("stranger = 1\nkeys = [\n  { id = 'a' },\n  { id = 'b' },\n]\n");
     let told = with_config("keys revoke b", &path).unwrap();
     assert!(told.contains("delete line 4,"), "{told}");
+    assert!(
+        told.contains("\nredis was not asked: configuration: stranger"),
+        "{told}"
+    );
+    let (code, told) = with_config("keys revoke c", &path).unwrap_err();
+    assert_eq!(code, 64);
+    assert!(told.starts_with("configuration: stranger"), "{told}");
     let (_folder, path) = file("a\nkeys = = 1");
     assert_eq!(with_config("keys revoke b", &path).unwrap_err().0, 64);
+}
+
+#[test]
+fn a_key_is_stored_only_where_there_is_a_redis_that_has_room_for_it() {
+    let (_folder, path) = file(KEYS);
+    let refused = |arguments: &str, path| with_config(&format!("keys new --store {arguments}"), path).unwrap_err();
+    assert_eq!(
+        refused("--id a --type bot", &path),
+        (64, "keys new: --store needs redis.url in the configuration".to_owned())
+    );
+    // Nobody listens on port 1 of loopback.
+    let (_folder, path) = file(&format!("redis.url = 'redis://:hunter2@127.0.0.1:1'\n{KEYS}"));
+    assert_eq!(
+        refused("--id a --type bot --application shop", &path),
+        (64, "keys new: no application \"shop\" in the configuration".to_owned())
+    );
+    assert_eq!(
+        refused("--id web --type bot", &path),
+        (
+            64,
+            "keys new: there is a key \"web\" in the configuration file already".to_owned()
+        )
+    );
+    for (code, line) in [
+        refused("--id a --type bot", &path),
+        with_config("keys list", &path).unwrap_err(),
+        with_config("keys revoke a", &path).unwrap_err(),
+    ] {
+        assert_eq!(code, 69);
+        assert!(
+            line.starts_with("redis at 127.0.0.1:1 cannot be reached: ") && line.lines().count() == 1,
+            "{line}"
+        );
+        assert!(!line.contains("hunter2"));
+    }
 }
 
 #[test]

@@ -252,7 +252,7 @@ pub struct Status {
     pub available: bool,
     /// Whether the node should get clients: it is available, or has not been away for long.
     pub ready: bool,
-    /// Why it is not available, in one line.
+    /// Why it is not available, or the node not ready, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The log of each application.

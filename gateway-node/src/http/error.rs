@@ -4,6 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
 use crate::config::Permission;
 
+/// In how many seconds to ask again after a 503.
+pub(super) const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
+
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +44,9 @@ pub enum ApiError {
     /// What the nodes share cannot be reached.
     #[error("the log is away, nothing was published")]
     Away,
+    /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
+    #[error("not every key is known to this node yet")]
+    KeysAway,
     /// What the nodes share went away before it answered.
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
@@ -65,7 +71,7 @@ impl ApiError {
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
             Self::Overloaded => "overloaded",
-            Self::Away => "unavailable",
+            Self::Away | Self::KeysAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
@@ -82,7 +88,7 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Overloaded | Self::Away => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Away | Self::KeysAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -93,6 +99,9 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         if matches!(self, Self::Unauthorised) {
             response.insert_header(("www-authenticate", "Bearer"));
+        }
+        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header(RETRY_AFTER);
         }
         response
             .insert_header(("content-type", "application/json"))

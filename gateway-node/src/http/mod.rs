@@ -1,5 +1,6 @@
 //! What the node serves over plain HTTP, beside the WebSockets on the same port.
 
+mod cluster;
 mod error;
 mod landing;
 mod publish;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 pub use self::error::ApiError;
 use crate::{
-    auth::{Key, Keyring},
+    auth::{Key, Keyring, Refused},
     cluster::Backplane,
     config::Permission,
     drain::DrainState,
@@ -54,7 +55,7 @@ impl Api {
     /// The key of a request, if it may do what the request asks for.
     ///
     /// # Errors
-    /// 401 without a good key, 403 with one that lacks the permission.
+    /// 401 without a good key, 403 with one that lacks the permission, 503 while nobody can tell.
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
         let header = request
             .headers()
@@ -64,8 +65,14 @@ impl Api {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
         });
-        let key = presented.and_then(|presented| self.keyring.open(presented, SystemTime::now()).ok());
-        let key = key.ok_or(ApiError::Unauthorised)?;
+        let presented = presented.ok_or(ApiError::Unauthorised)?;
+        let key = self
+            .keyring
+            .open(presented, SystemTime::now())
+            .map_err(|refused| match refused {
+                Refused::NotYet => ApiError::KeysAway,
+                Refused::Wrong => ApiError::Unauthorised,
+            })?;
         if key.may(permission) {
             Ok(key)
         } else {
@@ -88,6 +95,8 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/readyz", web::get().to(status::readyz))
             .route("/metrics", web::get().to(status::metrics))
             .route("/api/v1/events", web::post().to(publish::publish))
+            .route("/api/v1/cluster", web::get().to(cluster::cluster))
+            .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
             .default_service(web::to(error::not_found));
     }

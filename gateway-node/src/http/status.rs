@@ -1,10 +1,10 @@
 //! How the node is: for balancers, for people, for Prometheus.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
-use super::{Api, ApiError};
-use crate::{cluster::Status, config::Permission, registry::Headcount};
+use super::{Api, ApiError, error::RETRY_AFTER};
+use crate::{cluster::Status, config::Permission, metrics::Moment, registry::Headcount};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,18 +21,27 @@ struct Health<'a> {
 }
 
 impl Api {
-    fn is_ready(&self) -> bool {
-        !self.drain.is_draining() && self.backplane.status().ready
+    /// Why the node should get no clients, in one line; none where it should.
+    fn unready(&self, backplane: &Status) -> Option<String> {
+        if self.drain.is_draining() {
+            return Some("draining".to_owned());
+        }
+        if !backplane.ready {
+            let problem = backplane.problem.as_deref();
+            return Some(problem.unwrap_or("the backplane is not ready").to_owned());
+        }
+        let is_complete = self.keyring.is_complete();
+        (!is_complete).then(|| "the keys in redis have not been read yet".to_owned())
     }
 }
 
 /// Everything in brief; 200 while the node should get clients, 503 otherwise.
 pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     let (draining, backplane) = (api.drain.is_draining(), api.backplane.status());
-    let status = match (draining, backplane.ready) {
+    let status = match (draining, api.unready(&backplane)) {
         (true, _) => "draining",
-        (false, true) => "ok",
-        (false, false) => "degraded",
+        (false, None) => "ok",
+        (false, Some(_)) => "degraded",
     };
     let health = Health {
         status,
@@ -46,7 +55,7 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     let mut response = if status == "ok" {
         HttpResponse::Ok()
     } else {
-        HttpResponse::ServiceUnavailable()
+        unavailable()
     };
     response.json(health)
 }
@@ -56,13 +65,18 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether the node should get clients.
+/// Whether the node should get clients, and in one line why not.
 pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    if api.is_ready() {
-        HttpResponse::Ok().body("ready\n")
-    } else {
-        HttpResponse::ServiceUnavailable().body("not ready\n")
+    match api.unready(&api.backplane.status()) {
+        None => HttpResponse::Ok().body("ready\n"),
+        Some(why) => unavailable().body(format!("not ready: {why}\n")),
     }
+}
+
+fn unavailable() -> HttpResponseBuilder {
+    let mut response = HttpResponse::ServiceUnavailable();
+    response.insert_header(RETRY_AFTER);
+    response
 }
 
 /// The metrics at the public listener: for everybody or for administrators.
@@ -75,13 +89,18 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result
 
 /// The metrics at a listener that only those can reach who may read them.
 pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
-    let text = api
-        .metrics
-        .render(&api.registry.census().headcount().by_kind(), api.drain.is_draining())
-        .map_err(|error| {
-            log::error!(cause:% = error; "the metrics cannot be rendered");
-            ApiError::Internal
-        })?;
+    let backplane = api.backplane.status();
+    let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
+    let moment = Moment {
+        sessions: &api.registry.census().headcount().by_kind(),
+        is_draining: api.drain.is_draining(),
+        is_backplane_available: backplane.available,
+        log_lags: &lags,
+    };
+    let text = api.metrics.render(&moment).map_err(|error| {
+        log::error!(cause:% = error; "the metrics cannot be rendered");
+        ApiError::Internal
+    })?;
     Ok(HttpResponse::Ok()
         .insert_header(("content-type", OPEN_METRICS))
         .body(text))

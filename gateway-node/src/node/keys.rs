@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    auth::{Key, KeyRecord, Keyring},
+    auth::{Key, KeyRecord, KeyRecordError, Keyring},
     cluster::KeyRecords,
     registry::Registry,
 };
@@ -24,6 +24,18 @@ pub(super) struct Keys {
 struct Sources {
     configured: Vec<Key>,
     stored: Vec<Key>,
+}
+
+/// What is in Redis that is no key of this node, so that each is told of once.
+type LeftOut = HashSet<(String, String)>;
+
+/// Why something in Redis is no key of this node.
+#[derive(Debug, thiserror::Error)]
+enum LeaveOut {
+    #[error(transparent)]
+    Record(#[from] KeyRecordError),
+    #[error("its application is none of this node's")]
+    Application,
 }
 
 impl Keys {
@@ -44,32 +56,41 @@ impl Keys {
     }
 
     /// Takes over what is kept in Redis whenever it changes. While Redis is away the last keys stay good.
+    ///
+    /// The keyring is complete after the first time.
     pub(super) async fn follow(&self, mut records: watch::Receiver<Option<KeyRecords>>) {
+        let mut left_out = LeftOut::new();
         while records.changed().await.is_ok() {
             let Some(records) = records.borrow_and_update().clone() else {
                 continue;
             };
-            let keys: Vec<_> = records
-                .iter()
-                .filter_map(|(id, record)| self.open(id, record))
-                .collect();
+            let (mut keys, mut others) = (Vec::new(), LeftOut::new());
+            for (id, record) in records.iter() {
+                match self.open(id, record) {
+                    Ok(key) => keys.push(key),
+                    Err(reason) => {
+                        let entry = (id.clone(), record.clone());
+                        if !left_out.contains(&entry) {
+                            log::warn!(key = id.as_str(); "left out a key in redis: {reason}");
+                        }
+                        others.insert(entry);
+                    }
+                }
+            }
+            left_out = others;
             let count = keys.len();
             self.change(|sources| sources.stored = keys);
+            self.keyring.complete();
             log::info!(keys = count; "keys read from redis");
         }
     }
 
-    fn open(&self, id: &str, record: &str) -> Option<Key> {
-        match KeyRecord::open(id, record) {
-            Ok(key) if self.applications.iter().any(|known| **known == **key.application()) => Some(key),
-            Ok(key) => {
-                log::warn!(key = id, application = &**key.application(); "left out a key in redis of an unknown application");
-                None
-            }
-            Err(error) => {
-                log::warn!(key = id, cause:% = error; "left out a key in redis");
-                None
-            }
+    fn open(&self, id: &str, record: &str) -> Result<Key, LeaveOut> {
+        let key = KeyRecord::open(id, record)?;
+        if self.applications.iter().any(|known| **known == **key.application()) {
+            Ok(key)
+        } else {
+            Err(LeaveOut::Application)
         }
     }
 

@@ -123,7 +123,10 @@ impl Node {
         let name: Arc<str> = settings.node.name_or([a, b, c]).into();
         let events = Events::new(settings.event_table()?);
         let configured = configured_keys(&settings, development.as_ref())?;
-        let keyring = Keyring::new(configured.clone());
+        let keyring = match settings.redis.url {
+            Some(_) => Keyring::partial(configured.clone()),
+            None => Keyring::new(configured.clone()),
+        };
         let workers = match settings.server.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Farewell, Order, Shard,
+    listing::{List, Listed},
     order::{Kick, ShardOrder},
     shard::Occupant,
 };
@@ -126,6 +127,28 @@ impl Handler<Kick> for ShardActor {
             let _ = occupant.orders.try_send(Order::Leave(Farewell::Kicked));
             true
         })
+    }
+}
+
+impl Handler<List> for ShardActor {
+    type Result = Vec<Listed>;
+
+    fn handle(&mut self, List { application, page }: List, _: &mut Self::Context) -> Vec<Listed> {
+        let state = self.shard.inner.state.borrow();
+        let identified = state
+            .seats
+            .iter()
+            .flatten()
+            .filter_map(|occupant| occupant.identity.as_ref());
+        let theirs = identified.filter(|identity| identity.application == application);
+        page.cut(theirs, |identity| identity.id)
+            .into_iter()
+            .map(|identity| Listed {
+                id: identity.id,
+                kind: identity.kind,
+                key: identity.key.id().to_owned(),
+            })
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@
 mod actor;
 mod census;
 mod feed;
+mod listing;
 mod order;
 mod prepared;
 mod room;
@@ -25,11 +26,13 @@ use shared::session_id::SessionId;
 use self::{
     actor::ShardActor,
     feed::Feed,
+    listing::List,
     order::{Kick, ShardOrder},
     prepared::Prepared,
 };
 pub use self::{
     census::{Census, Headcount},
+    listing::{Listed, Page},
     order::{Farewell, Order},
     seat::{Registration, Seat},
     shard::Shard,
@@ -97,6 +100,16 @@ impl Registry {
             }
         }
         false
+    }
+
+    /// The sessions of an application on this page.
+    pub async fn sessions(&self, application: &Arc<str>, page: Page) -> Vec<Listed> {
+        let mut sessions = Vec::new();
+        for shard in self.shards() {
+            let application = Arc::clone(application);
+            sessions.extend(shard.send(List { application, page }).await.unwrap_or_default());
+        }
+        page.cut(sessions.into_iter(), |session| session.id)
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome, joining::JoinAnswer};
 use crate::{
-    auth::{Key, Keyring},
+    auth::{Key, Keyring, Refused},
     cluster::{Backplane, Haste, JoinError, Joined, Joining, Publication, PublishError, Publishing},
     metrics::Metrics,
     problems::Problems,
@@ -116,13 +116,14 @@ impl<P: Protocol> Session<P> {
 
     fn join(&mut self, kind: &str, key: &PresentedSecret, context: &mut Context<Self>) {
         let opened = self.services.keyring.open(key.expose(), SystemTime::now());
-        let good = opened
-            .ok()
-            .zip(kind.parse().ok())
-            .filter(|(key, kind)| key.is_for(*kind));
-        let Some((key, kind)) = good else {
-            let steps = self.protocol.joined(Err(Unwelcome::Key), Instant::now());
-            return self.carry_out(steps, context);
+        let (key, kind) = match (opened, kind.parse()) {
+            (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
+            // The other keys are where the ids are: they come together.
+            (Err(Refused::NotYet), _) => return self.joined_not(JoinError::Away, context),
+            _ => {
+                let steps = self.protocol.joined(Err(Unwelcome::Key), Instant::now());
+                return self.carry_out(steps, context);
+            }
         };
         let joining = Joining {
             application: Arc::clone(key.application()),
@@ -142,6 +143,14 @@ impl<P: Protocol> Session<P> {
         kind: ClientType,
         context: &mut Context<Self>,
     ) {
+        if let Ok(Joined { id, .. }) = &answer
+            && !self.services.keyring.is_good(&key, kind, SystemTime::now())
+        {
+            // Revoked while the answer was under way: the shard did not know the session when it told the others.
+            self.services.backplane.leave(key.application(), *id);
+            let steps = self.protocol.joined(Err(Unwelcome::Key), Instant::now());
+            return self.carry_out(steps, context);
+        }
         let answer = answer.map(|Joined { id, since, counts }| {
             log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = self.address; "session identified");
             self.id = Some(id);
@@ -167,15 +176,18 @@ impl<P: Protocol> Session<P> {
                     });
                 }
             }
-            Err(error) => {
-                // That the server is away, the backplane says itself, and once.
-                if error != JoinError::Away {
-                    self.services.problems.fault(self.address, &error, now);
-                }
-                let steps = self.protocol.joined(Err(error.into()), now);
-                self.carry_out(steps, context);
-            }
+            Err(error) => self.joined_not(error, context),
         }
+    }
+
+    fn joined_not(&mut self, error: JoinError, context: &mut Context<Self>) {
+        let now = Instant::now();
+        // That the server is away, the backplane says itself, and once.
+        if error != JoinError::Away {
+            self.services.problems.fault(self.address, &error, now);
+        }
+        let steps = self.protocol.joined(Err(error.into()), now);
+        self.carry_out(steps, context);
     }
 
     fn publish(&mut self, publication: Publication, context: &mut Context<Self>) {

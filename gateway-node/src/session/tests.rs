@@ -86,6 +86,10 @@ struct Node {
     settings: Settings,
 }
 
+fn clock() -> IdSource {
+    IdSource::from_clock(1_800_000_000_000).unwrap()
+}
+
 /// The far end of a session.
 struct Client {
     inbox: mpsc::UnboundedSender<Inbound>,
@@ -98,14 +102,17 @@ struct Client {
 
 impl Node {
     fn new() -> Self {
-        Self::made_of(IdSource::from_clock(1_800_000_000_000).unwrap(), |backplane| backplane)
+        Self::made_of(clock(), |backplane| backplane)
     }
 
     /// A node with these ids, whose sessions reach the backplane through what `wrap` makes of it.
     fn made_of(ids: IdSource, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
-        let settings = Settings::default();
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
-        let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
+        Self::with(ids, Keyring::new(vec![Key::new(&key).unwrap()]), wrap)
+    }
+
+    fn with(ids: IdSource, keyring: Keyring, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
+        let settings = Settings::default();
         let metrics = Arc::new(Metrics::default());
         let registry = Registry::new(1, 1 << 20, Duration::from_secs(1), Arc::clone(&metrics));
         let limits = MemoryLimits {
@@ -303,6 +310,40 @@ async fn a_revoked_key_ends_its_sessions_within_a_second() {
         assert_eq!(stranger.close, None);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_revoked_while_its_session_joins_lets_nobody_in() {
+    let far = async || {
+        let node = Node::made_of(clock(), |backplane| Arc::new(Distant(backplane)));
+        let mut client = node.connect().await;
+        client
+            .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
+            .await;
+        node.keyring.replace(Vec::new());
+        client.after(Duration::from_secs(1) + MS).await;
+        client.assert_ended(4001, 4001);
+        assert_eq!(node.registry.census().headcount().bot, 0);
+    };
+    LocalSet::new().run_until(far()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_before_all_keys_are_known_is_asked_to_come_again() {
+    let early = async || {
+        let node = Node::with(clock(), Keyring::partial(Vec::new()), |backplane| backplane);
+        for (is_complete, (e, close)) in [(false, (1000, 1013)), (true, (4001, 4001))] {
+            if is_complete {
+                node.keyring.complete();
+            }
+            let mut client = node.connect().await;
+            client
+                .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
+                .await;
+            client.assert_ended(e, close);
+        }
+    };
+    LocalSet::new().run_until(early()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,10 +41,12 @@ async fn a_redis_whose_log_was_cut_starts_with_what_was_before() {
     assert_eq!(redis.truncate_log(3), 3);
     redis.restart().await;
     assert_eq!(redis.cli(&["DBSIZE"]).await, "4");
+    // What it came back with is whole again: only what is written from now on can be cut.
+    fill(&redis, 9).await;
     redis.kill().await;
     assert!(redis.truncate_log(1 << 30) < 1 << 30);
     redis.restart().await;
-    assert_eq!(redis.cli(&["DBSIZE"]).await, "0");
+    assert_eq!(redis.cli(&["DBSIZE"]).await, "4");
 }
 
 #[tokio::test]

@@ -48,21 +48,6 @@ pub(super) fn run(
             let stored = Store::of(&settings)?.map(|store| store.all()).transpose()?;
             list::run(&settings.keys, stored.as_deref(), out)
         }
-        KeysCommand::Revoke { id } => {
-            // The file need not be right for a key in it to be found.
-            let store = sources
-                .load()
-                .ok()
-                .map(|settings| Store::of(&settings))
-                .transpose()?
-                .flatten();
-            if let Some(store) = store
-                && store.remove(id)?
-            {
-                writeln!(out, "revoked {id} in redis: its sessions end within a second")?;
-                return Ok(());
-            }
-            revoke::run(id, file, out)
-        }
+        KeysCommand::Revoke { id } => revoke::run(id, file, sources, out),
     }
 }

@@ -59,7 +59,10 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut d
     if new.store {
         store(new, &secret, sources)?;
         writeln!(out, "{}.{secret}\n", new.id)?;
-        writeln!(out, "# The key above is shown only now. Redis has its hash.")?;
+        writeln!(
+            out,
+            "# The key above is shown only now. Redis has its hash; every node takes it within a second."
+        )?;
         return Ok(());
     }
     let block = Block {
@@ -85,8 +88,7 @@ fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> 
     let Some(store) = Store::of(&settings)? else {
         return usage("--store needs redis.url in the configuration".to_owned());
     };
-    if !settings.applications.iter().any(|known| known.id == new.application) && new.application != DEFAULT_APPLICATION
-    {
+    if !settings.applications.iter().any(|known| known.id == new.application) {
         return usage(format!("no application {:?} in the configuration", new.application));
     }
     let key = KeySettings {
@@ -98,8 +100,11 @@ fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> 
         expires_at: new.expires_at,
         ..KeySettings::default()
     };
-    if settings.keys.iter().any(|known| known.id == new.id) || !store.add(&key)? {
-        return usage(format!("there is a key {:?} already", new.id));
+    if settings.keys.iter().any(|known| known.id == new.id) {
+        return usage(format!("there is a key {:?} in the configuration file already", new.id));
+    }
+    if !store.add(&key)? {
+        return usage(format!("there is a key {:?} in redis already", new.id));
     }
     Ok(())
 }

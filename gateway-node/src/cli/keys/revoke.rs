@@ -1,4 +1,4 @@
-//! `keys revoke`: where a key is in the configuration file.
+//! `keys revoke`: takes a key out of Redis, and says where it is in the configuration file.
 
 use std::{
     io::Write,
@@ -8,41 +8,67 @@ use std::{
 
 use toml::de::DeTable;
 
-use super::CliError;
+use super::{CliError, Store};
+use crate::config::Sources;
 
-/// Names the lines to delete. The rest of the file need not be right, since a key must be revocable in a hurry.
-pub(super) fn run(id: &str, file: Option<&Path>, out: &mut dyn Write) -> Result<(), CliError> {
-    let usage = |text: String| Err(CliError::Usage(text));
-    let Some(path) = file else {
-        return usage("keys revoke: name the file that the key is in with --config FILE".to_owned());
+/// Removes a key from Redis where it is there, and names the lines to delete where it is in the file. The rest of the
+/// file need not be right, since a key must be revocable in a hurry; Redis can be asked only where it is.
+pub(super) fn run(id: &str, file: Option<&Path>, sources: &Sources, out: &mut dyn Write) -> Result<(), CliError> {
+    let lines = file.map(|path| lines(id, path)).transpose()?.flatten();
+    let settings = sources.load();
+    let store = match &settings {
+        Ok(settings) => Store::of(settings)?,
+        Err(_) => None,
     };
+    let removed = store.as_ref().map_or(Ok(false), |store| store.remove(id));
+    let is_in_file = lines.is_some();
+    if let (Some(path), Some(lines)) = (file, lines) {
+        let lines = match (lines.start(), lines.end()) {
+            (first, last) if first == last => format!("line {first}"),
+            (first, last) => format!("lines {first} to {last}"),
+        };
+        writeln!(
+            out,
+            "{}: delete {lines}, then send SIGHUP to the node: that revokes {id}",
+            path.display()
+        )?;
+    }
+    let is_removed = removed?;
+    if is_removed {
+        writeln!(out, "redis: {id} is removed, and refused by every node within a second")?;
+    }
+    match (file, settings) {
+        (_, Err(error)) if is_in_file => writeln!(out, "redis was not asked: {error}")?,
+        (_, Err(error)) => return Err(error.into()),
+        _ if is_in_file || is_removed => {}
+        (Some(path), _) => {
+            let redis = store.map_or("", |_| " or in redis");
+            return usage(&format!("no key {id:?} in {}{redis}", path.display()));
+        }
+        (None, _) if store.is_some() => return usage(&format!("no key {id:?} in redis")),
+        (None, _) => return usage("name the file that the key is in with --config FILE"),
+    }
+    Ok(())
+}
+
+/// Where a key is in the file; none where it is not.
+fn lines(id: &str, path: &Path) -> Result<Option<RangeInclusive<usize>>, CliError> {
     let path_text = path.display();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => return usage(format!("keys revoke: cannot read {path_text}: {error}")),
+        Err(error) => return usage(&format!("cannot read {path_text}: {error}")),
     };
-    let table = match DeTable::parse(&text) {
-        Ok(table) => table.into_inner(),
+    match DeTable::parse(&text) {
+        Ok(table) => Ok(find(id, &text, &table.into_inner())),
         Err(error) => {
             let line = line(&text, error.span().map_or(0, |span| span.start));
-            return usage(format!(
-                "keys revoke: {path_text} is no TOML: line {line}: {}",
-                error.message()
-            ));
+            usage(&format!("{path_text} is no TOML: line {line}: {}", error.message()))
         }
-    };
-    let Some(lines) = find(id, &text, &table) else {
-        return usage(format!("keys revoke: no key {id:?} in {path_text}"));
-    };
-    let lines = match (lines.start(), lines.end()) {
-        (first, last) if first == last => format!("line {first}"),
-        (first, last) => format!("lines {first} to {last}"),
-    };
-    writeln!(
-        out,
-        "{path_text}: delete {lines}, then send SIGHUP to the node: that revokes {id}"
-    )?;
-    Ok(())
+    }
+}
+
+fn usage<T>(text: &str) -> Result<T, CliError> {
+    Err(CliError::Usage(format!("keys revoke: {text}")))
 }
 
 /// The lines, from 1, of the entry of `keys` with this id: its header and all its fields.

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{KEY_CHECK, RedisSetupError, Shared, link::Link, problem::Problem, server_of};
 
-/// Ids and their records.
+/// Ids and their records, by id.
 pub type KeyRecords = Arc<Vec<(String, String)>>;
 
 /// A way to the keys for who is no node.
@@ -72,12 +72,16 @@ impl KeyStore {
         change.arg(&self.key).arg(arguments);
         let mut raise = redis::cmd("INCR");
         raise.arg(revision_key(&self.key));
-        // In this order: who sees the revision sees the change.
-        let answers = link.run([change, raise]).await?;
-        match answers.first() {
-            Some(Ok(words)) => Ok(words.number(0) == 1),
-            _ => Err(link.out_of_memory().into()),
-        }
+        let transaction = [redis::cmd("MULTI"), change, raise, redis::cmd("EXEC")];
+        let refusal = match link.run(transaction).await?.pop() {
+            Some(Ok(words)) => match words.error() {
+                None => return Ok(words.number(0) == 1),
+                Some(error) => link.refusal(error),
+            },
+            Some(Err(error)) => link.refusal(&error),
+            None => link.nonsense("a transaction without an answer"),
+        };
+        Err(refusal.into())
     }
 }
 
@@ -92,31 +96,113 @@ fn revision_key(key: &str) -> String {
 async fn read(link: &Link, key: &str) -> Result<Vec<(String, String)>, Problem> {
     let mut ask = redis::cmd("HGETALL");
     ask.arg(key);
-    let words = link.ask(ask).await?;
-    let words: Vec<_> = words.rest(0).collect();
-    let pairs = words.chunks_exact(2);
-    Ok(pairs.map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect())
+    let mut records: Vec<_> = link.ask(ask).await?.pairs().collect();
+    records.sort_unstable();
+    Ok(records)
 }
 
-/// Tells of the keys whenever they have changed, until the link ends.
+/// Tells of the keys whenever they have changed, until the link ends. Keys that the server does not give away are no
+/// reason to end it: those that were known last stay.
 pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Option<KeyRecords>>) -> Problem {
     let key = key(&shared.options.prefix);
-    let mut known = None;
+    let (mut known, mut complaint) = (None, None);
     loop {
-        let mut ask = redis::cmd("GET");
-        ask.arg(revision_key(&key));
-        let revision = match link.ask(ask).await {
-            Ok(words) => words.number(0),
-            Err(problem) => return problem,
-        };
-        if known != Some(revision) {
-            // Read after the revision: what changes in between is read again.
-            match read(link, &key).await {
-                Ok(records) => drop(keys.send_replace(Some(Arc::new(records)))),
-                Err(problem) => return problem,
+        match look(link, &key, known.as_ref()).await {
+            Ok(None) => complaint = None,
+            Ok(Some((revision, records))) => {
+                (known, complaint) = (Some(revision), None);
+                keys.send_if_modified(|known| {
+                    let is_new = known.as_deref() != Some(&records);
+                    if is_new {
+                        *known = Some(Arc::new(records));
+                    }
+                    is_new
+                });
             }
-            known = Some(revision);
+            Err(problem @ (Problem::Unreachable { .. } | Problem::Silent { .. })) => return problem,
+            Err(problem) if complaint.as_ref() == Some(&problem) => {}
+            Err(problem) => {
+                log::error!("the keys in redis cannot be read, those known last stay: {problem}");
+                complaint = Some(problem);
+            }
         }
         sleep(KEY_CHECK).await;
+    }
+}
+
+/// The revision and the records, where the revision is not the one that is known.
+async fn look(
+    link: &Link,
+    key: &str,
+    known: Option<&String>,
+) -> Result<Option<(String, Vec<(String, String)>)>, Problem> {
+    let mut ask = redis::cmd("GET");
+    ask.arg(revision_key(key));
+    let revision = link.ask(ask).await?.word(0).to_owned();
+    if known == Some(&revision) {
+        return Ok(None);
+    }
+    // Read after the revision: what changes in between is read again.
+    let records = read(link, key).await?;
+    Ok(Some((revision, records)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::test_server::TestServer, *};
+
+    /// The store on a server that answers.
+    async fn store(server: &TestServer) -> KeyStore {
+        let store = KeyStore::new(&server.url().into(), None, "test").unwrap();
+        let answering = async {
+            while store.all().await.is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let answered = tokio::time::timeout(Duration::from_secs(20), answering).await;
+        answered.expect("the server did not answer within 20 s");
+        store
+    }
+
+    fn records(records: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(id, record): &(&str, &str)| ((*id).to_owned(), (*record).to_owned());
+        records.iter().map(owned).collect()
+    }
+
+    #[tokio::test]
+    async fn a_key_is_added_once_and_each_change_raises_the_revision() {
+        let server = TestServer::start();
+        let store = store(&server).await;
+        assert!(store.add("b", "1").await.unwrap() && store.add("a", "2").await.unwrap());
+        assert!(!store.add("b", "3").await.unwrap());
+        assert_eq!(store.all().await.unwrap(), records(&[("a", "2"), ("b", "1")]));
+        let revision = || server.cli(&["GET", "test:{_cluster}:keys:revision"]);
+        let before = revision();
+        assert!(store.remove("b").await.unwrap());
+        assert_ne!(revision(), before);
+        assert!(!store.remove("b").await.unwrap());
+        assert_eq!(store.all().await.unwrap(), records(&[("a", "2")]));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_refuses_is_one_line_and_changes_nothing() {
+        let mut server = TestServer::start();
+        let store = store(&server).await;
+        server.cli(&["SET", "test:{_cluster}:keys", "something else"]);
+        for error in [store.all().await.map(|_| ()), store.add("a", "1").await.map(|_| ())] {
+            let line = error.unwrap_err().to_string();
+            assert!(
+                line.contains("answers: WRONGTYPE") && line.lines().count() == 1,
+                "{line}"
+            );
+        }
+        server.kill();
+        let line = store.add("a", "1").await.unwrap_err().to_string();
+        assert!(
+            line.contains("cannot be reached") && line.lines().count() == 1,
+            "{line}"
+        );
     }
 }

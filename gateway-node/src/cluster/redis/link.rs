@@ -249,6 +249,11 @@ impl Link {
         }
     }
 
+    /// What it means that the server refuses a command.
+    pub(super) fn refusal(&self, error: &ServerError) -> Problem {
+        Problem::of_answer(&self.address, error)
+    }
+
     /// An answer that no version of a script gives.
     pub(super) fn nonsense(&self, what: &str) -> Problem {
         Problem::Answer {
@@ -302,6 +307,23 @@ impl Words {
     /// The words from this place on.
     pub(super) fn rest(&self, place: usize) -> impl Iterator<Item = &str> {
         self.0.iter().skip(place).filter_map(text)
+    }
+
+    /// Names and what each stands for. What is no UTF-8 is replaced, so that no pair is lost.
+    pub(super) fn pairs(self) -> impl Iterator<Item = (String, String)> {
+        let mut words = self.0.into_iter().map(|word| match word {
+            Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            word => text(&word).unwrap_or_default().to_owned(),
+        });
+        std::iter::from_fn(move || words.next().zip(words.next()))
+    }
+
+    /// The first error among the answers to a transaction.
+    pub(super) fn error(&self) -> Option<&ServerError> {
+        self.0.iter().find_map(|word| match word {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        })
     }
 
     /// The entries of a stream: each one's id and its one field's value.

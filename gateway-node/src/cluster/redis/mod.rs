@@ -294,11 +294,16 @@ impl Backplane for RedisBackplane {
         let is_leased = self.shared.lease.is_good(Instant::now());
         let condition = lock(&self.shared.condition);
         let is_in_grace = condition.well.is_some_and(|well| well.elapsed() < GRACE);
+        let waiting = match (available, is_leased) {
+            (false, _) => Some("redis has not answered yet"),
+            (true, false) => Some("waiting for a number for ids, until older leases in redis have ended"),
+            (true, true) => None,
+        };
         Status {
             kind: "redis",
             available,
             ready: (available && is_leased) || is_in_grace,
-            problem: condition.problem.clone(),
+            problem: condition.problem.clone().or_else(|| waiting.map(str::to_owned)),
             logs: self
                 .shared
                 .applications

@@ -1,0 +1,48 @@
+//! `GET /api/v1/cluster`: this node, what it shares with the others, and who they are.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::{Api, ApiError};
+use crate::{
+    cluster::{Peer, Status},
+    config::Permission,
+    registry::Headcount,
+};
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    node: ThisNode<'a>,
+    backplane: Status,
+    /// Empty where the node shares nothing, and null while nobody can be asked.
+    nodes: Option<Vec<Peer>>,
+}
+
+#[derive(Serialize)]
+struct ThisNode<'a> {
+    name: &'a str,
+    version: &'static str,
+    uptime_seconds: u64,
+    sessions: Headcount,
+    draining: bool,
+}
+
+/// The cluster as this node sees it, of all logs only that of the key's application. It is 200 in trouble too: then
+/// `nodes` is null, and `backplane.problem` says why.
+pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Read)?;
+    let nodes = api.backplane.peers().await.ok();
+    let mut backplane = api.backplane.status();
+    backplane.logs.retain(|log| log.application == *key.application());
+    Ok(HttpResponse::Ok().json(Cluster {
+        node: ThisNode {
+            name: &api.node,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: api.since.elapsed().as_secs(),
+            sessions: api.registry.census().headcount(),
+            draining: api.drain.is_draining(),
+        },
+        backplane,
+        nodes,
+    }))
+}
