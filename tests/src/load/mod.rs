@@ -10,7 +10,7 @@ pub mod slow;
 mod announcement;
 mod cores;
 mod fleet;
-mod frame;
+pub(crate) mod frame;
 mod gateway;
 mod http;
 mod latencies;
