@@ -25,7 +25,7 @@ use super::{
 /// How long a node may take to let a visitor in. One that is stopped takes for ever.
 pub(super) const LET_IN: Duration = Duration::from_secs(2);
 /// How long a node's lease lasts.
-const LEASE: Duration = Duration::from_millis(1500);
+const LEASE: Duration = Duration::from_secs(2);
 /// How long at most nothing goes wrong with the nodes, and how long with Redis: a new holder waits for a lease's time.
 const PEACE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 /// How long a node may tell no id while things go wrong, and after that.
