@@ -12,10 +12,12 @@
 
 pub mod checker;
 mod client;
+mod clock;
 mod command;
 mod deadline;
 pub mod faults;
 mod http;
+pub mod ids;
 pub mod load;
 mod node;
 mod proxy;
@@ -25,6 +27,7 @@ mod setup;
 
 pub use self::{
     client::{Client, Encoding, deflate, inflate},
+    clock::Clock,
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
     http::{Answer, get, metric, post, publish, request},

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    clock::Clock,
     command::{run, tool_on_path},
     deadline::{WAIT, eventually, within},
 };
@@ -45,6 +46,8 @@ pub struct RedisServer {
     child: Option<Child>,
     port: u16,
     directives: Vec<(String, String)>,
+    /// Its wall clock, where that is not everybody's.
+    clock: Option<Clock>,
     folder: TempDir,
     /// Its file was cut while it was away.
     is_cut: bool,
@@ -59,11 +62,21 @@ impl RedisServer {
     /// As [`Self::start`], with more directives of its configuration file, such as `requirepass`. With a
     /// `tls-cert-file` it speaks TLS only.
     pub async fn start_with(directives: &[(&str, &str)]) -> Self {
+        Self::start_by(directives, None).await
+    }
+
+    /// As [`Self::start_with`], with a wall clock of its own, which is right until [`Self::set_clock`].
+    pub async fn start_with_clock(directives: &[(&str, &str)]) -> Self {
+        Self::start_by(directives, Some(Clock::start().await)).await
+    }
+
+    async fn start_by(directives: &[(&str, &str)], clock: Option<Clock>) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut server = Self {
             child: None,
             port: free_port().await,
             directives: directives.iter().map(owned).collect(),
+            clock,
             folder: tempfile::tempdir().expect("a folder for the data"),
             is_cut: false,
         };
@@ -137,6 +150,12 @@ impl RedisServer {
         self.signal(Signal::SIGCONT);
     }
 
+    /// Sets its wall clock, whether or not it runs, so many milliseconds before (below 0) or after the real time.
+    pub fn set_clock(&self, ahead_ms: i64) {
+        let clock = self.clock.as_ref().expect("the server has a clock of its own");
+        clock.set(ahead_ms);
+    }
+
     /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may; it must not be running. How
     /// many were there to be cut.
     pub fn truncate_log(&mut self, bytes: u64) -> u64 {
@@ -184,6 +203,7 @@ impl RedisServer {
         fs::write(folder.join("redis.conf"), self.configuration()).expect("the configuration can be written");
         let child = Command::new(tool_on_path("UTILBOT_TEST_REDIS", "redis-server"))
             .arg("redis.conf")
+            .envs(self.clock.iter().flat_map(Clock::environment))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.expect("the log can be opened"))

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{
+    clock::Clock,
     command::{gateway, tool},
     node::Node,
 };
@@ -150,6 +151,13 @@ impl Setup {
             wall_clock: Some(time),
             ..self
         }
+    }
+
+    /// Gives the node this wall clock.
+    #[must_use]
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.settings.extend(clock.environment());
+        self
     }
 
     /// What the node is started by.

@@ -5,21 +5,21 @@ use anyhow::{Result, bail, ensure};
 
 /// What a frame from the gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text,
     Close,
 }
 
 /// Cuts a stream into frames. At rest it holds nothing.
 #[derive(Debug, Default)]
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     /// The beginning of a frame that has not arrived whole.
     rest: Vec<u8>,
 }
 
 impl FrameReader {
     /// Takes what has arrived and hands over every frame that is whole with it.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_all(bytes, &mut each)?;
             self.rest.extend_from_slice(&bytes[used..]);
@@ -73,17 +73,17 @@ fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
 }
 
 /// The code of a Close frame; 1005 stands for none (RFC 6455 section 7.1.5).
-pub(super) fn close_code(payload: &[u8]) -> u16 {
+pub(crate) fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
 /// A masked text frame.
-pub(super) fn text(payload: &str) -> Vec<u8> {
+pub(crate) fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
 }
 
 /// A masked Close frame.
-pub(super) fn close(code: u16) -> Vec<u8> {
+pub(crate) fn close(code: u16) -> Vec<u8> {
     masked(0x88, &code.to_be_bytes())
 }
 

@@ -11,7 +11,7 @@ pub mod slow;
 mod announcement;
 mod cores;
 mod fleet;
-mod frame;
+pub(crate) mod frame;
 mod gateway;
 mod http;
 mod latencies;

@@ -24,6 +24,7 @@ mod handshake;
 mod hello_and_heartbeat;
 mod http;
 mod identify;
+mod ids;
 mod ignored;
 mod keys;
 mod load;

@@ -233,11 +233,18 @@ pub(super) async fn peers(shared: &Shared, link: &Link) -> Result<Vec<Peer>, Pro
     nodes.arg(shared.cluster_key("nodes"));
     let mut workers = redis::cmd("HGETALL");
     workers.arg(shared.cluster_key("workers"));
-    let answers = link.run([redis::cmd("TIME"), workers, nodes]).await?;
-    let Ok([Ok(time), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
+    let mut clock = redis::cmd("GET");
+    clock.arg(shared.cluster_key("clock"));
+    let answers = link.run([clock, workers, nodes]).await?;
+    let Ok([Ok(clock), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
         return Err(link.nonsense("a list of nodes that is none"));
     };
-    let now = time.number(0) * 1000 + time.number(1) / 1000;
+    let now: u64 = clock
+        .word(0)
+        .split(' ')
+        .next()
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(0);
     let workers: Vec<_> = workers.rest(0).collect();
     let worker_of = |holder: &str| {
         let mut pairs = workers.chunks_exact(2);

@@ -1,8 +1,8 @@
 //! The node's number for ids, granted by the server for a window of the server's time.
 //!
-//! The generator's time is the server's at the grant plus what a monotonic clock has counted since the answer came. That
-//! is never ahead of the server's time, and the wall clock plays no part: after a clock step, or a stop of the process
-//! that outlasts the window, no id is made that could be another node's.
+//! The node's time is the server's at the grant plus what a monotonic clock has counted since the answer came; the wall
+//! clock plays no part. After a stop of the process that outlasts the window no id is made. The node tells its time when
+//! it renews, so that the time outlives a server whose clock went back or that has lost it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -51,6 +51,11 @@ impl Held {
         let elapsed = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
         granted_ms.saturating_add(elapsed)
     }
+
+    /// The time of an id at `now`: a window that begins later is used at once, since nobody else has it.
+    fn id_time(&self, now: Instant) -> u64 {
+        self.time(now).max(self.window.start_ms)
+    }
 }
 
 impl Lease {
@@ -67,12 +72,17 @@ impl Lease {
         self.lock().held.as_ref().map(|held| held.worker)
     }
 
+    /// The server's time at `now`, or a little before; 0 before the first grant.
+    pub(super) fn time(&self, now: Instant) -> u64 {
+        self.lock().held.as_ref().map_or(0, |held| held.time(now))
+    }
+
     /// Whether ids can be made at `now`.
     pub(super) fn is_good(&self, now: Instant) -> bool {
         let held = self.lock();
         held.held
             .as_ref()
-            .is_some_and(|held| held.window.contains(held.time(now)))
+            .is_some_and(|held| held.window.contains(held.id_time(now)))
     }
 
     /// Takes a grant whose answer came at `now`.
@@ -105,7 +115,7 @@ impl Lease {
         if let Some(id) = self.fixed {
             return Ok(id);
         }
-        match held.generator.next(held.time(now)) {
+        match held.generator.next(held.id_time(now)) {
             Ok(id) => Ok(id),
             // The lease has run out: nobody can tell now whose the id would be.
             Err(SnowflakeError::OutsideWindow { .. }) => Err(JoinError::Away),
@@ -149,6 +159,23 @@ mod tests {
         assert_eq!(lease.next(now + Duration::from_secs(1)), Err(JoinError::Away));
         lease.take(grant(3, 0, 5000), now + Duration::from_secs(2)).unwrap();
         assert!(lease.next(now + Duration::from_secs(2)).is_ok());
+    }
+
+    #[test]
+    fn a_window_that_begins_later_is_used_at_once() {
+        let lease = Lease::default();
+        let now = Instant::now();
+        assert_eq!(lease.time(now), 0);
+        let late = Grant {
+            now_ms: START,
+            ..grant(3, 1000, 2000)
+        };
+        lease.take(late, now).unwrap();
+        assert!(lease.is_good(now) && lease.next(now).is_ok());
+        let after = |ms| now + Duration::from_millis(ms);
+        assert_eq!(lease.time(after(300)), START + 300);
+        assert!(lease.next(after(1999)).is_ok());
+        assert_eq!(lease.next(after(2000)), Err(JoinError::Away));
     }
 
     #[test]

@@ -105,7 +105,6 @@ impl Server {
             life: facts.run.into(),
             version: facts.version.into(),
             since: Instant::now(),
-            uptime: facts.uptime,
         })
     }
 }
@@ -134,7 +133,6 @@ struct Facts {
     /// What it calls this life of its process.
     run: String,
     version: String,
-    uptime: Duration,
 }
 
 impl Facts {
@@ -161,12 +159,9 @@ impl Facts {
             address,
             cause: "INFO without run_id".to_owned(),
         })?;
-        let uptime = field("uptime_in_seconds").and_then(|seconds| seconds.parse().ok());
         Ok(Self {
             run,
             version: field("valkey_version").map_or(version, |version| format!("valkey {version}")),
-            // The server counts the seconds that have begun.
-            uptime: Duration::from_secs(uptime.unwrap_or(0_u64).saturating_sub(1)),
         })
     }
 }
@@ -183,7 +178,6 @@ pub(super) struct Link {
     /// The server's version.
     pub(super) version: Arc<str>,
     since: Instant,
-    uptime: Duration,
 }
 
 /// What one command was answered: its words, or an error of its own.
@@ -227,11 +221,6 @@ impl Link {
             Some(Err(error)) => Err(Problem::of_answer(&self.address, &error)),
             None => Err(self.nonsense("no answer")),
         }
-    }
-
-    /// How long the server has been up at least.
-    pub(super) fn uptime(&self) -> Duration {
-        self.uptime + self.since.elapsed()
     }
 
     /// When the connection was made.
@@ -353,7 +342,7 @@ fn text(value: &Value) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\nuptime_in_seconds:12\r\n# Memory\r\n\
+    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Memory\r\n\
         maxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\n";
 
     fn check(from: &str, to: &str) -> Result<Facts, String> {
@@ -363,7 +352,7 @@ mod tests {
     #[test]
     fn a_good_server_passes() {
         let facts = check("", "").unwrap();
-        assert_eq!((&*facts.run, facts.uptime), ("abc", Duration::from_secs(11)));
+        assert_eq!(facts.run, "abc");
         assert!(check("7.0.15", "6.2.0").is_ok());
     }
 

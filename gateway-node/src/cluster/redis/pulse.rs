@@ -57,7 +57,8 @@ impl Pulse<'_> {
         call.arg(format!("{:016x}", options.incarnation))
             .arg(lease.worker().map_or(-1, i32::from))
             .arg(millis(options.lease))
-            .arg(millis(self.link.uptime()))
+            .arg(&*self.link.life)
+            .arg(lease.time(Instant::now()))
             .arg(about.to_string());
         let words = self.link.ask(call).await?;
         match words.word(0) {
@@ -78,6 +79,10 @@ impl Pulse<'_> {
             "wait" => Ok(Some(Duration::from_millis(words.number(1)).min(options.lease))),
             "full" => {
                 log::error!("every number for ids is held by another node");
+                Ok(Some(LOOK))
+            }
+            "clock" => {
+                log::error!(unix_ms = words.number(1); "redis's clock is outside of the years that ids can tell");
                 Ok(Some(LOOK))
             }
             _ => Err(self.link.nonsense("a lease with another answer")),
