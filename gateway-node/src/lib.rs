@@ -1,5 +1,7 @@
 //! The node of Utilbot Gateway, as a library under a thin binary.
 
+#![forbid(unsafe_code)]
+
 pub mod admission;
 pub mod auth;
 pub mod cli;

@@ -3,7 +3,7 @@
 //!
 //! Nothing here knows an actor, a socket or a clock: time and randomness are passed in.
 
-// A test that cannot go on has failed.
+#![forbid(unsafe_code)]
 
 pub mod client_type;
 pub mod close;

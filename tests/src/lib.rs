@@ -3,6 +3,7 @@
 //! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
 //! without a deadline.
 
+#![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
