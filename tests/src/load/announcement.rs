@@ -12,10 +12,15 @@ pub(super) struct Announcement {
 impl Announcement {
     /// The event as HTTP takes it, with a `d` of so many bytes.
     pub(super) fn event(self, bytes: usize) -> String {
+        format!("{{\"t\":\"announce\",\"d\":{}}}", self.data(bytes))
+    }
+
+    /// Its data alone, of so many bytes.
+    pub(super) fn data(self, bytes: usize) -> String {
         let Self { number, sent_us } = self;
         let head = format!("{{\"n\":{number},\"us\":{sent_us},\"pad\":\"");
         let pad = "x".repeat(bytes.saturating_sub(head.len() + 2));
-        format!("{{\"t\":\"announce\",\"d\":{head}{pad}\"}}}}")
+        format!("{head}{pad}\"}}")
     }
 
     /// Reads it out of a payload, without looking at the padding.

@@ -1,23 +1,14 @@
 //! Many clients on one thread: one `epoll` loop, one read buffer.
 
-use std::{
-    io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result};
+use mio::{Events, Interest, Poll, Token};
+
+use super::{
+    peer::{Heard, Peer, Wire},
+    source,
 };
-
-use anyhow::{Context as _, Result, ensure};
-use mio::{Events, Interest, Poll, Token, net::TcpStream};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
-
-use super::peer::{Heard, Peer, Wire};
-
-/// How many clients share a source address: below what a node lets in from one, and below the ports there are.
-const PER_ADDRESS: usize = 500;
-
-/// Descriptors that are not clients.
-const OTHERS: u64 = 64;
 
 /// How a client reads once it has identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +37,7 @@ struct Seat {
 impl Fleet {
     /// No clients yet, and room for `count` at a time, of the node at `address`.
     pub(super) fn new(address: SocketAddr, key: &str, count: u32) -> Result<Self> {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        let needed = u64::from(count) + OTHERS;
-        ensure!(
-            needed <= hard,
-            "{count} clients need {needed} descriptors, and the hard limit is {hard}"
-        );
+        source::make_room(count)?;
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(4096),
@@ -66,23 +51,7 @@ impl Fleet {
     /// Opens one more client and returns its number. `receive_buffer` is `SO_RCVBUF` where it is not the system's.
     pub(super) fn open(&mut self, gait: Gait, receive_buffer: Option<usize>) -> Result<usize> {
         let number = self.seats.len();
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        if let Some(bytes) = receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        let host = u8::try_from(2 + number / PER_ADDRESS % 250)?;
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
-        socket
-            .bind(&source.into())
-            .with_context(|| format!("binding to {source}"))?;
-        match socket.connect(&self.address.into()) {
-            Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-                return Err(error).with_context(|| format!("connecting client {number}"));
-            }
-            _ => {}
-        }
-        let mut peer = Peer::new(TcpStream::from_std(socket.into()));
+        let mut peer = Peer::new(source::connect(number, self.address, receive_buffer)?);
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(peer.stream(), Token(number), interests)?;
         self.seats.push(Some(Seat { peer, gait }));

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
+    Binary,
     Close,
 }
 
@@ -53,8 +54,9 @@ fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
     };
     let kind = match first {
         0x81 => Kind::Text,
+        0x82 => Kind::Binary,
         0x88 => Kind::Close,
-        other => bail!("a frame that starts with {other:#04x}: neither whole text nor Close"),
+        other => bail!("a frame that starts with {other:#04x}: neither a whole message nor Close"),
     };
     ensure!(second & 0x80 == 0, "a masked frame from the server");
     let (length, head) = match second {
@@ -80,6 +82,11 @@ pub(crate) fn close_code(payload: &[u8]) -> u16 {
 /// A masked text frame.
 pub(crate) fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
+}
+
+/// A masked binary frame.
+pub(crate) fn binary(payload: &[u8]) -> Vec<u8> {
+    masked(0x82, payload)
 }
 
 /// A masked Close frame.
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_a_gateway_does_not_send_is_an_error() {
-        for stream in [&b"\x01\x00"[..], b"\x80\x00", b"\x82\x00", b"\xc1\x00", b"\x81\x80"] {
+        for stream in [&b"\x01\x00"[..], b"\x80\x00", b"\xc2\x00", b"\xc1\x00", b"\x81\x80"] {
             let mut reader = FrameReader::default();
             assert!(reader.feed(stream, |_, _| Ok(())).is_err(), "{stream:?}");
         }

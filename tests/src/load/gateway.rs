@@ -160,21 +160,23 @@ fn first_line(stdout: ChildStdout) -> Result<String> {
 
 /// The node's binary: the one that was named, or the one that was built beside this executable.
 pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
-    }
+    named.map_or_else(|| beside("gateway-node"), |path| Ok(path.to_owned()))
+}
+
+/// The program of this name that was built beside this executable.
+pub(super) fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     // A test's executable is one directory further down.
     let found = own
         .ancestors()
         .skip(1)
         .take(2)
-        .map(|directory| directory.join("gateway-node"))
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file());
     match found {
         Some(path) => Ok(path),
         None => bail!(
-            "there is no gateway-node beside {}; build it with `cargo build --release -p gateway-node`, or name one with --gateway",
+            "there is no {name} beside {}; build it with `cargo build --release --workspace`",
             own.display()
         ),
     }

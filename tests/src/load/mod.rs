@@ -4,11 +4,14 @@
 //! exits, so that a test can run the same tool at a tenth of its size. What the tools share is one noun a file. Nothing
 //! here judges speed: a report fails on what was lost, never on what was slow.
 
+pub mod bare_loop;
 pub mod cluster;
+pub mod fanout;
 pub mod heartbeat;
 pub mod slow;
 
 mod announcement;
+mod contest;
 mod cores;
 mod fleet;
 pub(crate) mod frame;
@@ -17,6 +20,7 @@ mod http;
 mod latencies;
 mod peer;
 mod publisher;
+mod source;
 mod tool;
 mod usage;
 

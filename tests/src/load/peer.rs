@@ -234,6 +234,7 @@ impl Peer {
                 closed = Some(frame::close_code(payload));
                 return Ok(());
             }
+            ensure!(kind == Kind::Text, "a binary frame without compression");
             match payload {
                 b"{\"op\":11}" => hear(Heard::Ack),
                 // A long event is not parsed: that would cost its reader more than the node paid for it.

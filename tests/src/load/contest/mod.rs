@@ -1,0 +1,18 @@
+//! The gateway beside others: the same work for each, in turns, in one run on one machine.
+//!
+//! A [`Contender`] is started as a process of its own on one core; a [`Crowd`] of clients on another core speaks its
+//! [`Dialect`]. What a contender has used is read from the kernel. Figures of one run alone are comparable: each
+//! [`Round`](rounds::Rounds) measures all contenders one after the other, and what is printed are medians over the rounds
+//! and of the ratios within each.
+
+mod contender;
+mod crowd;
+mod dialect;
+pub(super) mod rounds;
+pub(super) mod table;
+
+pub(super) use self::{
+    contender::{Contender, Server, Setting},
+    crowd::{Crowd, Tally},
+    dialect::Part,
+};

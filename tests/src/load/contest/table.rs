@@ -1,0 +1,105 @@
+//! A table for people, and the same for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::rounds::{Rounds, Spread};
+use super::Contender;
+
+/// A column: the name of a figure and of the references that it is divided by.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Figure {
+    /// Its name in samples and in JSON, with its unit.
+    pub(in super::super) name: &'static str,
+    /// Its name in the table.
+    pub(in super::super) title: &'static str,
+}
+
+/// What a run makes of its contenders.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    title: String,
+    rows: Vec<Row>,
+    #[serde(skip)]
+    figures: Vec<Figure>,
+    #[serde(skip)]
+    references: Vec<Contender>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    contender: String,
+    figures: std::collections::BTreeMap<&'static str, Spread>,
+    /// The first figure divided by that of others, by their names.
+    ratios: std::collections::BTreeMap<String, Spread>,
+}
+
+impl Table {
+    /// Of what the rounds have shown. The first figure is compared with that of each reference that took part.
+    pub(in super::super) fn new(title: String, rounds: &Rounds, figures: &[Figure], references: &[Contender]) -> Self {
+        let references: Vec<_> = references
+            .iter()
+            .copied()
+            .filter(|reference| rounds.contenders().any(|contender| contender == *reference))
+            .collect();
+        let rows = rounds.contenders().map(|contender| Row {
+            contender: contender.to_string(),
+            figures: figures
+                .iter()
+                .filter_map(|figure| Some((figure.name, rounds.spread(contender, figure.name)?)))
+                .collect(),
+            ratios: references
+                .iter()
+                .filter_map(|reference| {
+                    let ratio = rounds.ratio(contender, *reference, figures[0].name)?;
+                    Some((reference.to_string(), ratio))
+                })
+                .collect(),
+        });
+        Self {
+            title,
+            rows: rows.collect(),
+            figures: figures.to_vec(),
+            references,
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAME: usize = 14;
+        const CELL: usize = 21;
+        writeln!(f, "{}", self.title)?;
+        write!(f, "{:NAME$}", "")?;
+        for figure in &self.figures {
+            write!(f, "{:>CELL$}", figure.title)?;
+        }
+        for reference in &self.references {
+            write!(f, "{:>CELL$}", format!("x {reference}"))?;
+        }
+        for row in &self.rows {
+            write!(f, "\n{:NAME$}", row.contender)?;
+            for figure in &self.figures {
+                write!(f, "{:>CELL$}", cell(row.figures.get(figure.name)))?;
+            }
+            for reference in &self.references {
+                write!(f, "{:>CELL$}", cell(row.ratios.get(&reference.to_string())))?;
+            }
+        }
+        writeln!(f)
+    }
+}
+
+/// The median, and between which two all were.
+fn cell(spread: Option<&Spread>) -> String {
+    let digits = |value: f64| match value.abs() {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    spread.map_or_else(
+        || "-".to_owned(),
+        |Spread { min, median, max }| format!("{median:.*} ({min:.*}-{max:.*})", digits(*median), digits(*min), digits(*max)),
+    )
+}
