@@ -170,6 +170,14 @@ pub struct Position {
     pub epoch: Epoch,
 }
 
+impl Position {
+    /// Whether what stands here came after `other`. A later life of the log may count from lower offsets on; everything
+    /// in it comes after what was there in an earlier one.
+    pub fn is_after(self, other: Self) -> bool {
+        self.offset > other.offset || self.epoch != other.epoch
+    }
+}
+
 /// One life of a log: as long as its server neither restarts nor hands over. Written as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);

@@ -54,15 +54,13 @@ impl Entry {
         size_of::<Self>() + name.len() + d.len()
     }
 
-    /// Whether a session that joined at `since` is to receive it. A later life of the log may count from lower offsets
-    /// on; everything in it comes after what was joined in an earlier one.
+    /// Whether a session that joined at `since` is to receive it.
     pub fn admits(&self, id: SessionId, kind: ClientType, since: Position) -> bool {
         let addressed = match &self.audience {
             Audience::Types(kinds) => kinds.contains(kind),
             Audience::Sessions(ids) => ids.contains(&id),
             Audience::One { session, .. } => *session == id,
         };
-        let is_later = self.position.offset > since.offset || self.position.epoch != since.epoch;
-        addressed && is_later && self.author != Some(id)
+        addressed && self.position.is_after(since) && self.author != Some(id)
     }
 }

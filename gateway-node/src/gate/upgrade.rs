@@ -120,11 +120,16 @@ impl Closed {
 ///
 /// # Errors
 /// Never; the type is what the server asks for.
-pub async fn serve<T: Socket + 'static>(
+pub async fn serve<T, S>(
     request: Request,
     framed: Framed<T, Codec>,
+    socket: fn(T) -> S,
     gate: Gate,
-) -> Result<(), Infallible> {
+) -> Result<(), Infallible>
+where
+    S: Socket + 'static,
+{
+    let framed = framed.into_map_io(socket);
     let peer = request
         .peer_addr()
         .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));

@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    io,
+    convert, io,
     rc::Rc,
     sync::{
         Arc,
@@ -29,18 +29,18 @@ use crate::{
     problems::Problems,
     registry::{Registry, Shard},
     session::{Rules, Services},
-    transport::Limits,
+    transport::{Limits, Plain},
 };
 
 /// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
 /// the service's type differs between plain sockets and TLS and cannot be written down.
 macro_rules! web_service {
-    ($gate:expr, $app:expr) => {{
+    ($gate:expr, $app:expr, $socket:expr) => {{
         let gate = $gate;
         HttpService::build()
             .tcp_nodelay(true)
             .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, gate.clone())
+                gate::serve(request, framed, $socket, gate.clone())
             }))
             .finish(map_config($app, |()| AppConfig::default()))
     }};
@@ -77,7 +77,8 @@ impl Floor {
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
         web_service!(
             self.public_gate(),
-            App::new().configure(http::public(self.public.clone()))
+            App::new().configure(http::public(self.public.clone())),
+            Plain::from
         )
         .tcp()
     }
@@ -95,7 +96,8 @@ impl Floor {
     > + use<> {
         web_service!(
             self.public_gate(),
-            App::new().configure(http::public(self.public.clone()))
+            App::new().configure(http::public(self.public.clone())),
+            convert::identity
         )
         .rustls_0_23(config)
     }
@@ -121,7 +123,7 @@ impl Floor {
             attempts_per_minute: u32::MAX,
         });
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        web_service!(self.gate(Purpose::Echo, admission), app).tcp()
+        web_service!(self.gate(Purpose::Echo, admission), app, Plain::from).tcp()
     }
 
     fn public_gate(&self) -> Gate {

@@ -10,6 +10,7 @@ mod census;
 mod feed;
 mod listing;
 mod order;
+mod parcel;
 mod prepared;
 mod room;
 mod seat;

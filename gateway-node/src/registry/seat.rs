@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
 
-use super::{Shard, room::Member, shard::Identity};
+use super::{
+    Shard,
+    room::{Common, Member},
+    shard::Identity,
+};
 use crate::{auth::Key, cluster::Position, transport::Outbox};
 
 /// What a session registers with once it has identified.
@@ -48,13 +52,7 @@ impl Seat {
         let mut state = inner.state.borrow_mut();
         let application = Arc::clone(key.application());
         let room = state.rooms.entry(Arc::clone(&application)).or_default();
-        room.add(Member {
-            id,
-            kind,
-            encoding,
-            since,
-            outbox,
-        });
+        room.add(Common { kind, encoding }, Member { id, since, outbox });
         if let Some(Some(occupant)) = state.seats.get_mut(self.place) {
             occupant.identity = Some(Identity {
                 application: Arc::clone(&application),

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::{
     Farewell, Order, Registry, Seat,
     actor::ShardActor,
+    parcel::Parcel,
     prepared::Prepared,
-    room::{Member, Room},
+    room::{Room, Stage},
 };
 use crate::{
     auth::{Key, Keyring},
@@ -123,26 +124,25 @@ impl Shard {
     /// Walks over the sessions of one application once with several entries, so that they leave in one write each.
     async fn broadcast(&self, entries: &[Arc<Prepared>]) {
         let application = &entries[0].entry.application;
-        let Some(end) = self
-            .inner
-            .state
-            .borrow_mut()
-            .rooms
-            .get_mut(application)
-            .map(Room::begin_walk)
-        else {
+        let begin = |room: &mut Room| room.begin_walk();
+        let Some(walk) = self.inner.state.borrow_mut().rooms.get_mut(application).map(begin) else {
             return;
         };
-        for from in (0..end).step_by(STRETCH) {
-            let mut deliveries = 0;
-            if let Some(room) = self.inner.state.borrow().rooms.get(application) {
-                let now = Instant::now();
-                for member in room.stretch(from, end.min(from + STRETCH)) {
-                    deliveries += entries.iter().filter(|entry| give(entry, member, now)).count() as u64;
-                }
+        for Stage { group, common, end } in walk {
+            let parcel = Parcel::new(entries.iter().map(AsRef::as_ref), common);
+            if parcel.is_empty() {
+                continue;
             }
-            self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
-            tokio::task::yield_now().await;
+            for from in (0..end).step_by(STRETCH) {
+                let mut deliveries = 0;
+                if let Some(room) = self.inner.state.borrow().rooms.get(application) {
+                    let now = Instant::now();
+                    let members = room.stretch(group, from, end.min(from + STRETCH));
+                    deliveries = members.map(|member| parcel.give(member, now)).sum();
+                }
+                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
+                tokio::task::yield_now().await;
+            }
         }
         let mut state = self.inner.state.borrow_mut();
         if let Some(room) = state.rooms.get_mut(application) {
@@ -159,7 +159,7 @@ impl Shard {
         let state = self.inner.state.borrow();
         let give_to = |id: SessionId| {
             let member = state.rooms.get(&entry.application).and_then(|room| room.get(id));
-            member.is_some_and(|member| give(prepared, member, now))
+            member.is_some_and(|(common, member)| prepared.give(common, member, now))
         };
         match &entry.audience {
             Audience::Types(_) => {}
@@ -199,14 +199,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// Puts the entry into the member's outbox if it is for it.
-fn give(prepared: &Prepared, member: &Member, now: Instant) -> bool {
-    let admitted = prepared.entry.admits(member.id, member.kind, member.since);
-    if admitted {
-        // What does not fit evicts the session; its driver sees to that.
-        member.outbox.push(prepared.frame(member.encoding).clone(), now);
-    }
-    admitted
 }

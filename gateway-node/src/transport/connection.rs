@@ -89,7 +89,7 @@ where
     /// `make` builds the session around the outbox that it is to use.
     pub fn new(io: T, unread: &[u8], unsent: Bytes, limits: Limits, make: impl FnOnce(Outbox) -> A) -> Self {
         let inbox = Inbox::default();
-        let outbox = Outbox::new(limits.outbox_bytes);
+        let outbox = Outbox::over(io.direct(), limits.outbox_bytes);
         outbox.begin_with(unsent, Instant::now());
         let actor = make(outbox.clone());
         let mut context = Context::new();

@@ -7,6 +7,7 @@
 //! Read in this order: `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to messages)
 //! → `inbox` and `outbox` (the two queues of a connection) → `connection` (the driver).
 
+mod batch;
 mod connection;
 mod decoder;
 mod echo;
@@ -22,6 +23,7 @@ mod violation;
 use std::time::Duration;
 
 pub use self::{
+    batch::Batch,
     connection::Connection,
     decoder::Message,
     echo::Echo,
@@ -30,7 +32,7 @@ pub use self::{
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
-    socket::Socket,
+    socket::{Direct, Plain, Socket},
     tls::{Certificate, TlsError},
     violation::Violation,
 };

@@ -1,7 +1,9 @@
 //! What waits to be written to one connection: the only way out of a session.
 //!
-//! An outbox never leaves its worker. A push appends and wakes the driver; it never calls into the session, so that
-//! a registry shard can push to thousands of them in a row. What is queued when the driver writes leaves in one call.
+//! An outbox never leaves its worker and never calls into the session. What a session says itself is appended
+//! ([`Outbox::push`]) and leaves in one call when its driver writes. What a registry shard has for thousands
+//! ([`Outbox::deliver`]) goes to the socket at once while nothing waits before it: no driver is woken and nothing is
+//! allocated. Only what the socket does not take is queued for the driver.
 
 use std::{
     cell::RefCell,
@@ -16,7 +18,10 @@ use bytes::Bytes;
 use shared::close::Close;
 use tokio::{io::AsyncWrite, time::Instant};
 
-use super::frame::{catalogued_close, close_frame};
+use super::{
+    Batch, Direct,
+    frame::{catalogued_close, close_frame},
+};
 
 /// The most frames that one write joins; the kernel takes 1,024.
 const JOINED_FRAMES: usize = 64;
@@ -24,8 +29,8 @@ const JOINED_FRAMES: usize = 64;
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
-    /// It will be written.
-    Queued,
+    /// It is written, or will be.
+    Taken,
     /// It did not fit; the connection is about to be evicted and takes nothing more.
     Full,
     /// The connection is closing and takes nothing more.
@@ -46,6 +51,7 @@ struct State {
     limit: usize,
     stage: Stage,
     driver: Option<Waker>,
+    direct: Option<Direct>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,11 @@ struct Queued {
 impl Outbox {
     /// An empty outbox that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
+        Self::over(None, limit)
+    }
+
+    /// The same, which may write to a socket past its driver.
+    pub(super) fn over(direct: Option<Direct>, limit: usize) -> Self {
         Self(Rc::new(RefCell::new(State {
             queue: VecDeque::new(),
             bytes: 0,
@@ -73,6 +84,7 @@ impl Outbox {
             limit,
             stage: Stage::Open,
             driver: None,
+            direct,
         })))
     }
 
@@ -86,20 +98,35 @@ impl Outbox {
     /// Appends a frame; `now` is when it began to wait.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        match state.stage {
-            Stage::Closed => return Push::Closed,
-            Stage::Overflowed => return Push::Full,
-            Stage::Open => {}
-        }
-        let result = if frame.len() > state.limit - state.bytes.min(state.limit) {
-            state.stage = Stage::Overflowed;
-            Push::Full
-        } else {
-            state.append(frame, now);
-            Push::Queued
-        };
+        let result = state.push(frame, now);
         state.wake();
         result
+    }
+
+    /// Has the socket take frames at once where nothing waits before them, and appends what it does not take.
+    pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
+        let mut state = self.0.borrow_mut();
+        let written = match &state.direct {
+            Some(direct) if state.queue.is_empty() && state.stage == Stage::Open => direct.write(batch.bytes()),
+            _ => 0,
+        };
+        if written == batch.bytes().len() {
+            return Push::Taken;
+        }
+        let (started, mut frames) = batch.rest(written);
+        if started > 0
+            && let Some(begun) = frames.next()
+        {
+            // Whatever the limit says, since the peer has its beginning.
+            state.append(begun, now);
+            state.bytes -= started;
+            state.started = started;
+        }
+        let result = frames
+            .map(|frame| state.push(frame, now))
+            .find(|push| *push != Push::Taken);
+        state.wake();
+        result.unwrap_or(Push::Taken)
     }
 
     /// Appends the last words, whatever the limit says, and a close frame; nothing is taken after it.
@@ -198,6 +225,21 @@ impl Outbox {
 }
 
 impl State {
+    fn push(&mut self, frame: Bytes, now: Instant) -> Push {
+        match self.stage {
+            Stage::Closed => Push::Closed,
+            Stage::Overflowed => Push::Full,
+            Stage::Open if frame.len() > self.limit - self.bytes.min(self.limit) => {
+                self.stage = Stage::Overflowed;
+                Push::Full
+            }
+            Stage::Open => {
+                self.append(frame, now);
+                Push::Taken
+            }
+        }
+    }
+
     fn append(&mut self, frame: Bytes, since: Instant) {
         self.bytes += frame.len();
         self.queue.push_back(Queued { frame, since });
@@ -280,7 +322,7 @@ mod tests {
         for part in ["one", "two", "three"] {
             assert_eq!(
                 outbox.push(Bytes::from_static(part.as_bytes()), Instant::now()),
-                Push::Queued
+                Push::Taken
             );
         }
         let mut pipe = Pipe {
@@ -296,8 +338,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_eviction_finishes_the_started_frame_and_drops_the_others() {
         let outbox = Outbox::new(8);
-        assert_eq!(outbox.push(Bytes::from_static(b"first"), Instant::now()), Push::Queued);
-        assert_eq!(outbox.push(Bytes::from_static(b"2nd"), Instant::now()), Push::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"first"), Instant::now()), Push::Taken);
+        assert_eq!(outbox.push(Bytes::from_static(b"2nd"), Instant::now()), Push::Taken);
         let mut pipe = Pipe {
             taken: vec![],
             a_call: 2,

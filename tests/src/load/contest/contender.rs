@@ -134,7 +134,10 @@ impl Setting {
         let stdout = child.0.stdout.take().context("a child has no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim().parse().map_err(|_| anyhow!("{command:?} printed {line:?}"))?;
+        let address = line
+            .trim()
+            .parse()
+            .map_err(|_| anyhow!("{command:?} printed {line:?}"))?;
         Ok((child, address))
     }
 }

@@ -111,7 +111,11 @@ impl<'a> Crowd<'a> {
                 self.open(part)?;
             }
             self.turn(IDLE)?;
-            ensure!(Instant::now() < deadline, "only {} of {goal} clients came in", self.ready);
+            ensure!(
+                Instant::now() < deadline,
+                "only {} of {goal} clients came in",
+                self.ready
+            );
         }
         Ok(())
     }
@@ -135,7 +139,10 @@ impl<'a> Crowd<'a> {
 
     /// How many receivers there are.
     pub(in super::super) fn receivers(&self) -> u64 {
-        self.clients.iter().filter(|client| client.part == Part::Receiver).count() as u64
+        self.clients
+            .iter()
+            .filter(|client| client.part == Part::Receiver)
+            .count() as u64
     }
 
     /// Has the sender send the events of these numbers, of so many bytes each, in one write.
@@ -187,7 +194,13 @@ impl<'a> Crowd<'a> {
             let number = event.token().0;
             let client = &mut self.clients[number];
             let was_ready = client.stage == Stage::Ready;
-            let heard = client.turn(event, &mut self.scratch, &*self.server.dialect, self.server, &mut self.room);
+            let heard = client.turn(
+                event,
+                &mut self.scratch,
+                &*self.server.dialect,
+                self.server,
+                &mut self.room,
+            );
             heard.with_context(|| format!("client {number}"))?;
             self.ready += usize::from(!was_ready && client.stage == Stage::Ready);
         }
@@ -259,8 +272,13 @@ impl Client {
         let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
             return Ok(());
         };
-        let is_accepted = answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
-        ensure!(is_accepted, "the upgrade was answered: {}", String::from_utf8_lossy(answer));
+        let is_accepted =
+            answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
+        ensure!(
+            is_accepted,
+            "the upgrade was answered: {}",
+            String::from_utf8_lossy(answer)
+        );
         let frames = answer.split_off(end + 4);
         self.stage = Stage::Greeting;
         self.step(dialect.begin(self.part))?;

@@ -67,7 +67,8 @@ pub(super) struct Utilbot {
 impl Utilbot {
     /// For clients that show this key.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
-        let identify = |kind| frame::text(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }).to_string());
+        let identify =
+            |kind| frame::text(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }).to_string());
         Self {
             bot: identify("bot"),
             website: identify("website"),

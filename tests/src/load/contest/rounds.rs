@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    super::usage::Usage,
-    Contender, Server, Setting,
-};
+use super::{super::usage::Usage, Contender, Server, Setting};
 
 /// One contender in one round: each figure by its name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
@@ -61,7 +58,9 @@ impl Rounds {
                 order.reverse();
             }
             for (contender, samples) in order {
-                let mut server = setting.start(*contender).with_context(|| format!("starting {contender}"))?;
+                let mut server = setting
+                    .start(*contender)
+                    .with_context(|| format!("starting {contender}"))?;
                 let sample = measure(&server).with_context(|| format!("{contender}, round {}", round + 1));
                 server.check()?;
                 samples.push(sample?);
@@ -87,14 +86,20 @@ impl Rounds {
 
     /// How a figure of one compares with that of another, round by round.
     pub(in super::super) fn ratio(&self, contender: Contender, other: Contender, figure: &str) -> Option<Spread> {
-        let pairs = self.figures(contender, figure).into_iter().zip(self.figures(other, figure));
+        let pairs = self
+            .figures(contender, figure)
+            .into_iter()
+            .zip(self.figures(other, figure));
         Spread::of(pairs.map(|(one, other)| one / other).collect())
     }
 
     fn figures(&self, contender: Contender, figure: &str) -> Vec<f64> {
         let samples = self.samples.iter().find(|(other, _)| *other == contender);
         let samples = samples.map_or(&[][..], |(_, samples)| samples);
-        samples.iter().filter_map(|sample| sample.get(figure).copied()).collect()
+        samples
+            .iter()
+            .filter_map(|sample| sample.get(figure).copied())
+            .collect()
     }
 }
 

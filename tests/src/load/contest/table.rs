@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::rounds::{Rounds, Spread};
 use super::Contender;
+use super::rounds::{Rounds, Spread};
 
 /// A column: the name of a figure and of the references that it is divided by.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +100,13 @@ fn cell(spread: Option<&Spread>) -> String {
     };
     spread.map_or_else(
         || "-".to_owned(),
-        |Spread { min, median, max }| format!("{median:.*} ({min:.*}-{max:.*})", digits(*median), digits(*min), digits(*max)),
+        |Spread { min, median, max }| {
+            format!(
+                "{median:.*} ({min:.*}-{max:.*})",
+                digits(*median),
+                digits(*min),
+                digits(*max)
+            )
+        },
     )
 }

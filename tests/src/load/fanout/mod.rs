@@ -1,6 +1,10 @@
 //! What it costs to bring one event to many sockets, beside the yardstick and others.
 
-use std::{fmt, path::PathBuf, time::{Duration, Instant}};
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -60,7 +64,11 @@ pub struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Who is compared
-    #[arg(long, value_delimiter = ',', default_value = "gateway,gateway-again,loop,loop-joined")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "gateway,gateway-again,loop,loop-joined"
+    )]
     pub contenders: Vec<Contender>,
     /// Leaves it to the system which cores the contenders and their clients run on
     #[arg(long)]

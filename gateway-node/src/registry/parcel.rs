@@ -1,0 +1,91 @@
+//! What one walk brings to one group: the entries that are for it, framed, and joined where that saves writes.
+
+use bytes::Bytes;
+use shared::session_id::SessionId;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{
+    prepared::Prepared,
+    room::{Common, Member},
+};
+use crate::{
+    cluster::{Epoch, Position},
+    transport::Batch,
+};
+
+/// The most bytes that are copied side by side; a larger frame goes by itself.
+const JOINED_BYTES: usize = 64 * 1024;
+
+/// Entries for the members of one group, in order.
+pub(super) struct Parcel<'a> {
+    common: Common,
+    entries: SmallVec<[&'a Prepared; 8]>,
+    batches: SmallVec<[Batch; 2]>,
+    /// Who joined at this position or before gets all of them; none where the entries are of several epochs.
+    first: Option<Position>,
+    /// Who sent one of them.
+    authors: SmallVec<[SessionId; 4]>,
+}
+
+impl<'a> Parcel<'a> {
+    /// Of those among `entries` that are for all of the group's type.
+    pub(super) fn new(entries: impl Iterator<Item = &'a Prepared>, common: Common) -> Self {
+        let entries: SmallVec<[&Prepared; 8]> = entries.filter(|it| it.is_for_all(common.kind)).collect();
+        let mut authors = SmallVec::new();
+        for author in entries.iter().filter_map(|it| it.entry.author) {
+            if !authors.contains(&author) {
+                authors.push(author);
+            }
+        }
+        let first = entries.first().map(|it| it.entry.position);
+        let is_of = |epoch: Epoch| entries.iter().all(|it| it.entry.position.epoch == epoch);
+        Self {
+            first: first.filter(|first| is_of(first.epoch)),
+            batches: joined(entries.iter().map(|it| it.frame(common.encoding))),
+            common,
+            entries,
+            authors,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Gives a member of the group what is for it, and says how many entries that is.
+    pub(super) fn give(&self, member: &Member, now: Instant) -> u64 {
+        let gets_all = self
+            .first
+            .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));
+        if gets_all {
+            for batch in &self.batches {
+                // What does not fit evicts the session; its driver sees to that.
+                member.outbox.deliver(batch, now);
+            }
+            return self.entries.len() as u64;
+        }
+        let given = self.entries.iter().filter(|it| it.give(self.common, member, now));
+        given.count() as u64
+    }
+}
+
+/// Frames in batches of a size that is worth a copy.
+fn joined<'a>(frames: impl Iterator<Item = &'a Bytes>) -> SmallVec<[Batch; 2]> {
+    let mut batches = SmallVec::new();
+    let mut together: SmallVec<[Bytes; 8]> = SmallVec::new();
+    let mut bytes = 0;
+    for frame in frames {
+        if !together.is_empty() && bytes + frame.len() > JOINED_BYTES {
+            batches.push(Batch::of(&together));
+            together.clear();
+            bytes = 0;
+        }
+        bytes += frame.len();
+        together.push(frame.clone());
+    }
+    if !together.is_empty() {
+        batches.push(Batch::of(&together));
+    }
+    batches
+}
