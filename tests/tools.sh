@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Finds or installs every tool that the tests use and exports where it is. Quick when all is there.
 #
-# Sourced by run.sh and compose/run.sh. Everything but Debian packages lands under the target directory, so
-# `cargo clean` removes it.
+# Sourced by run.sh and by those of compose and peers. Everything but Debian packages lands under the target directory,
+# so `cargo clean` removes it.
 #
 #   UTILBOT_TEST_PYTHON        python with the packages of requirements.txt
 #   UTILBOT_TEST_NODE          Node.js, 20 or later
@@ -29,7 +29,8 @@ fail() {
 # them starts a service, now (unless an administrator's own policy lets it) or with the machine.
 install_packages() {
     local as_root=() options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
-    local policy=/usr/sbin/policy-rc.d
+    local policy=/usr/sbin/policy-rc.d units=/lib/systemd/system
+    local service services=()
     command -v apt-get >/dev/null || fail "no apt-get here; install the counterparts of: $*"
     if [ "$(id -u)" -ne 0 ]; then
         if ! sudo -n true 2>/dev/null; then
@@ -38,6 +39,10 @@ install_packages() {
         as_root=(sudo -n)
     fi
     say "installing $*"
+    # A service that is here already may be in use, so it is left as it is.
+    for service in redis-server nginx nats-server; do
+        if [ ! -e "$units/$service.service" ]; then services+=("$service"); fi
+    done
     (
         if [ ! -e "$policy" ]; then
             trap '"${as_root[@]}" rm -f "$policy"' EXIT
@@ -46,7 +51,11 @@ install_packages() {
         fi
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq "${options[@]}" "$@" </dev/null >&2
-        case " $* " in *" redis-server "*) "${as_root[@]}" update-rc.d redis-server disable >&2 ;; esac
+        for service in "${services[@]}"; do
+            if [ ! -e "$units/$service.service" ]; then continue; fi
+            if command -v systemctl >/dev/null; then "${as_root[@]}" systemctl --quiet disable "$service" >&2; fi
+            if [ -e "/etc/init.d/$service" ]; then "${as_root[@]}" update-rc.d "$service" disable >&2; fi
+        done
     )
 }
 
@@ -142,7 +151,8 @@ install_lock_file() {
     cp "$from/package-lock.json" "$to/installed.json"
 }
 
-node_tools() {
+# Sets `node` and `npm`.
+find_node() {
     if node_is_usable; then
         node=$(command -v node)
         npm=(npm)
@@ -153,6 +163,10 @@ node_tools() {
         node=$wheel/bin/node
         npm=("$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")
     fi
+}
+
+node_tools() {
+    find_node
     install_lock_file "$tools_dir/clients/node" "$target/node"
     export UTILBOT_TEST_NODE=$node UTILBOT_TEST_NODE_MODULES=$target/node/node_modules
 }
@@ -179,13 +193,13 @@ browser_tools() {
     export UTILBOT_TEST_BROWSER=$browser
 }
 
-# ---- all of them, or with `tools=python` set before this is sourced, Python alone --------------------------------
+# ---- all of them; with `tools=python` set before this is sourced, Python alone; with `tools=none`, nothing -------
 
 if [ "${tools:-all}" = all ]; then system_tools; fi
 target=$(cd "$tools_dir" && cargo metadata --no-deps --format-version 1 |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 mkdir -p "$target"
-python_tools
+if [ "${tools:-all}" != none ]; then python_tools; fi
 if [ "${tools:-all}" = all ]; then
     node_tools
     browser_tools
