@@ -11,5 +11,5 @@ use gateway_tests::load::{
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    conclude(&run(&options)?, options.json.as_deref())
+    conclude(&run(&options)?, options.contest.json.as_deref())
 }

@@ -225,13 +225,12 @@ fn unmasked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
 /// A text frame of a server.
 fn framed(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
-    match u8::try_from(payload.len()) {
-        Ok(length @ ..126) => frame.push(length),
-        _ => {
-            frame.push(126);
-            // A longer one cannot come: clients send lengths of 16 bits at most.
-            frame.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
-        }
+    if let Ok(length @ ..126) = u8::try_from(payload.len()) {
+        frame.push(length);
+    } else {
+        frame.push(126);
+        // A longer one cannot come: clients send lengths of 16 bits at most.
+        frame.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     }
     frame.extend(payload);
     frame

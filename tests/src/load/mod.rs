@@ -5,13 +5,17 @@
 //! here judges speed: a report fails on what was lost, never on what was slow.
 
 pub mod bare_loop;
+pub mod beat;
 pub mod cluster;
+pub mod compare;
+pub mod connect;
 pub mod fanout;
 pub mod heartbeat;
+pub mod idle;
 pub mod slow;
 
 mod announcement;
-mod contest;
+pub mod contest;
 mod cores;
 mod fleet;
 pub(crate) mod frame;
@@ -24,4 +28,4 @@ mod source;
 mod tool;
 mod usage;
 
-pub use self::tool::{Outcome, conclude};
+pub use self::tool::{Outcome, conclude, conclude_quietly};

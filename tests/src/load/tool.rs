@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// What a run found.
-pub trait Outcome: Display + Serialize {
+pub trait Outcome: Serialize {
     /// What went wrong, one sentence each; none when everything was as promised.
     fn failures(&self) -> Vec<String>;
 }
@@ -15,9 +15,18 @@ pub trait Outcome: Display + Serialize {
 ///
 /// # Errors
 /// When the file cannot be written.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool prints its result")]
-pub fn conclude(outcome: &impl Outcome, json: Option<&Path>) -> Result<ExitCode> {
+#[expect(clippy::print_stdout, reason = "a tool prints its result")]
+pub fn conclude(outcome: &(impl Outcome + Display), json: Option<&Path>) -> Result<ExitCode> {
     println!("{outcome}");
+    conclude_quietly(outcome, json)
+}
+
+/// The same for what has been printed already.
+///
+/// # Errors
+/// When the file cannot be written.
+#[expect(clippy::print_stderr, reason = "a tool says what failed")]
+pub fn conclude_quietly(outcome: &impl Outcome, json: Option<&Path>) -> Result<ExitCode> {
     if let Some(path) = json {
         let json = serde_json::to_string_pretty(outcome)?;
         fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;

@@ -2,12 +2,12 @@
 
 use std::{
     fmt,
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     str::FromStr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -18,8 +18,16 @@ use super::{
         gateway::{self, Gateway},
         usage::Usage,
     },
-    dialect::{Broadcast, Dialect, Utilbot},
+    dialect::{Dialect, Utilbot},
+    peers::{Broadcast, Centrifuge, Nats, Nchan, SocketIo},
 };
+
+/// How long a contender may take for anything before the run is given up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a peer is asked whether it listens.
+const ASKING: Duration = Duration::from_millis(20);
+/// What a peer's script ends with when the peer is not installed.
+const NOT_INSTALLED: i32 = 69;
 
 /// One of those that are compared. On the command line and in tables it has the name that is given here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,27 +38,65 @@ pub enum Contender {
     GatewayAgain,
     /// `gateway-zlib`: the same, with receivers that ask for `compression=zlib`.
     GatewayZlib,
+    /// `gateway-two`: the same with two workers.
+    GatewayTwo,
     /// `other`: another binary of the node, to compare two of them.
     Other,
     /// `loop`: one thread around `epoll`, one write for each event and socket.
     Loop,
     /// `loop-joined`: the same; what has come at once leaves in one write.
     LoopJoined,
+    /// A server that is not ours, by the name that `tests/peers` has for it.
+    Peer(Peer),
 }
 
-const NAMES: [(Contender, &str); 6] = [
-    (Contender::Gateway, "gateway"),
-    (Contender::GatewayAgain, "gateway-again"),
-    (Contender::GatewayZlib, "gateway-zlib"),
-    (Contender::Other, "other"),
-    (Contender::Loop, "loop"),
-    (Contender::LoopJoined, "loop-joined"),
-];
+/// A server that is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// Bun's own WebSocket server.
+    Bun,
+    /// The package `ws` on Node.js.
+    Ws,
+    /// Socket.IO on Node.js.
+    SocketIo,
+    /// The module Nchan of nginx.
+    Nchan,
+    /// NATS with its WebSocket listener.
+    Nats,
+    /// The library Centrifuge, in Go.
+    Centrifuge,
+}
+
+impl Contender {
+    /// Every one, with its name.
+    const NAMES: [(Self, &str); 13] = [
+        (Self::Gateway, "gateway"),
+        (Self::GatewayAgain, "gateway-again"),
+        (Self::GatewayZlib, "gateway-zlib"),
+        (Self::GatewayTwo, "gateway-two"),
+        (Self::Other, "other"),
+        (Self::Loop, "loop"),
+        (Self::LoopJoined, "loop-joined"),
+        (Self::BUN, "bun"),
+        (Self::Peer(Peer::Ws), "ws"),
+        (Self::Peer(Peer::SocketIo), "socketio"),
+        (Self::Peer(Peer::Nchan), "nchan"),
+        (Self::Peer(Peer::Nats), "nats"),
+        (Self::CENTRIFUGE, "centrifuge"),
+    ];
+
+    pub(in super::super) const BUN: Self = Self::Peer(Peer::Bun);
+    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(Peer::Centrifuge);
+
+    fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(contender, _)| *contender == self);
+        found.map_or("", |(_, name)| name)
+    }
+}
 
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(contender, _)| contender == self);
-        f.pad(name.map_or("?", |(_, name)| name))
+        f.pad(self.name())
     }
 }
 
@@ -58,13 +104,30 @@ impl FromStr for Contender {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = NAMES.iter().find(|(_, name)| *name == text);
+        let found = Self::NAMES.iter().find(|(_, name)| *name == text);
         found.map(|(contender, _)| *contender).ok_or_else(|| {
-            let names: Vec<_> = NAMES.iter().map(|(_, name)| *name).collect();
+            let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
             format!("one of {}", names.join(", "))
         })
     }
 }
+
+impl Peer {
+    fn dialect(self) -> Box<dyn Dialect> {
+        match self {
+            Self::Bun | Self::Ws => Box::new(Broadcast),
+            Self::SocketIo => Box::new(SocketIo),
+            Self::Nchan => Box::new(Nchan),
+            Self::Nats => Box::new(Nats),
+            Self::Centrifuge => Box::new(Centrifuge),
+        }
+    }
+}
+
+/// A peer is not on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotInstalled(String);
 
 /// What all contenders of a run have in common.
 #[derive(Debug)]
@@ -81,22 +144,25 @@ pub(in super::super) struct Setting {
 
 impl Setting {
     /// Starts a contender.
-    pub(in super::super) fn start(&self, contender: Contender) -> Result<Server> {
+    pub(super) fn start(&self, contender: Contender) -> Result<Server> {
         match contender {
-            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, false),
-            Contender::GatewayZlib => self.node(&self.gateway, true),
+            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, false, 1),
+            Contender::GatewayZlib => self.node(&self.gateway, true, 1),
+            Contender::GatewayTwo => self.node(&self.gateway, false, 2),
             Contender::Other => {
                 let binary = self.other.as_deref().context("`other` needs --other PATH")?;
-                self.node(binary, false)
+                self.node(binary, false, 1)
             }
             Contender::Loop => self.bare_loop("single"),
             Contender::LoopJoined => self.bare_loop("joined"),
+            Contender::Peer(peer) => self.peer(peer, contender.name()),
         }
     }
 
     /// A node with everything switched on; only what would stop the clients is wider.
-    fn node(&self, binary: &Path, is_zlib: bool) -> Result<Server> {
+    fn node(&self, binary: &Path, is_zlib: bool, workers: u32) -> Result<Server> {
         let settings = [
+            ("server.workers", workers.to_string()),
             ("limits.connections", (self.clients + 16).to_string()),
             ("limits.payloads_per_minute", 1_000_000_000.to_string()),
             // The clients do not beat by themselves.
@@ -112,33 +178,55 @@ impl Setting {
 
     fn bare_loop(&self, mode: &str) -> Result<Server> {
         let mut command = Command::new(gateway::beside("bare_loop")?);
-        command.arg(mode);
-        let (child, address) = self.spawn(&mut command)?;
+        let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
+        let stdout = child.0.stdout.take().context("a child has no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
         Ok(Server {
-            address,
+            address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
             dialect: Box::new(Broadcast),
             process: Process::Child(child),
         })
     }
 
-    /// Starts a program that prints its address on the first line, on its core.
-    fn spawn(&self, command: &mut Command) -> Result<(ChildGuard, SocketAddr)> {
+    fn peer(&self, peer: Peer, name: &str) -> Result<Server> {
+        // Free now, and nobody else looks for one.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
+        command.args([name, &address.port().to_string()]);
+        let mut child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = TcpStream::connect(address) {
+            if let Some(status) = child.0.try_wait()? {
+                let mut said = String::new();
+                if let Some(mut stderr) = child.0.stderr.take() {
+                    stderr.read_to_string(&mut said)?;
+                }
+                if status.code() == Some(NOT_INSTALLED) {
+                    return Err(NotInstalled(said.trim().to_owned()).into());
+                }
+                bail!("{name} ended: {status}\n{said}");
+            }
+            ensure!(Instant::now() < deadline, "{name} does not listen: {error}");
+            std::thread::park_timeout(ASKING);
+        }
+        Ok(Server {
+            address,
+            dialect: peer.dialect(),
+            process: Process::Child(child),
+        })
+    }
+
+    /// Starts a program on its core.
+    fn spawn(&self, command: &mut Command) -> Result<ChildGuard> {
         if let Some(cores) = self.cores {
             pin_thread(cores.node)?;
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let child = command.stdin(Stdio::null()).spawn();
         if let Some(cores) = self.cores {
             pin_thread(cores.clients)?;
         }
-        let mut child = ChildGuard(child.with_context(|| format!("starting {command:?}"))?);
-        let stdout = child.0.stdout.take().context("a child has no stdout")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let address = line
-            .trim()
-            .parse()
-            .map_err(|_| anyhow!("{command:?} printed {line:?}"))?;
-        Ok((child, address))
+        Ok(ChildGuard(child.with_context(|| format!("starting {command:?}"))?))
     }
 }
 
@@ -173,8 +261,8 @@ impl Server {
         }
     }
 
-    /// Whether it has ended, and if so with what.
-    pub(in super::super) fn check(&mut self) -> Result<()> {
+    /// An error if it has ended.
+    pub(super) fn check(&mut self) -> Result<()> {
         match &mut self.process {
             Process::Node(node) => {
                 if let Some(status) = node.exited()? {
@@ -189,6 +277,3 @@ impl Server {
         Ok(())
     }
 }
-
-/// How long a contender may take for anything before the run is given up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);

@@ -137,14 +137,6 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// How many receivers there are.
-    pub(in super::super) fn receivers(&self) -> u64 {
-        self.clients
-            .iter()
-            .filter(|client| client.part == Part::Receiver)
-            .count() as u64
-    }
-
     /// Has the sender send the events of these numbers, of so many bytes each, in one write.
     pub(in super::super) fn publish(&mut self, numbers: std::ops::Range<u32>, bytes: usize) -> Result<()> {
         let sent_us = u64::try_from(self.room.origin.elapsed().as_micros())?;
@@ -162,8 +154,8 @@ impl<'a> Crowd<'a> {
         self.clients[number].send(beat)
     }
 
-    /// The bytes of a beat.
-    pub(in super::super) fn beat_bytes(&self) -> Vec<u8> {
+    /// The bytes of a beat, where the contender has such a thing.
+    pub(in super::super) fn beat_bytes(&self) -> Option<Vec<u8>> {
         self.server.dialect.beat()
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Step {
 /// The protocol of a contender.
 pub(super) trait Dialect {
     /// The target of the request that becomes a WebSocket.
-    fn target(&self, part: Part) -> &str;
+    fn target(&self, part: Part) -> &'static str;
 
     /// The first step, right after the upgrade.
     fn begin(&self, part: Part) -> Step;
@@ -38,8 +38,8 @@ pub(super) trait Dialect {
     /// What a sender sends for an event with this data.
     fn publish(&self, data: &str) -> Vec<u8>;
 
-    /// What a client sends that is answered to it alone, and at once.
-    fn beat(&self) -> Vec<u8>;
+    /// What a client sends that is answered to it alone, and at once; none where that is no message.
+    fn beat(&self) -> Option<Vec<u8>>;
 
     /// Whether this answers a beat.
     fn is_answer(&self, payload: &[u8]) -> bool;
@@ -78,7 +78,7 @@ impl Utilbot {
 }
 
 impl Dialect for Utilbot {
-    fn target(&self, part: Part) -> &str {
+    fn target(&self, part: Part) -> &'static str {
         if self.is_zlib && part == Part::Receiver {
             "/?v=1&compression=zlib"
         } else {
@@ -115,8 +115,8 @@ impl Dialect for Utilbot {
         frame::text(&format!("{{\"op\":1,\"t\":\"announce\",\"d\":{data}}}"))
     }
 
-    fn beat(&self) -> Vec<u8> {
-        frame::text("{\"op\":10}")
+    fn beat(&self) -> Option<Vec<u8>> {
+        Some(frame::text("{\"op\":10}"))
     }
 
     fn is_answer(&self, payload: &[u8]) -> bool {
@@ -144,33 +144,4 @@ fn inflated(payload: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::ZlibDecoder::new(payload).read_to_end(&mut plain).ok()?;
     Some(plain)
-}
-
-/// Servers that send a text on to everybody else, and answer `ping` with `pong`.
-pub(super) struct Broadcast;
-
-impl Dialect for Broadcast {
-    fn target(&self, _: Part) -> &str {
-        "/"
-    }
-
-    fn begin(&self, _: Part) -> Step {
-        Step::Ready
-    }
-
-    fn hear(&self, _: Part, _: &[u8]) -> Step {
-        Step::Wait
-    }
-
-    fn publish(&self, data: &str) -> Vec<u8> {
-        frame::text(data)
-    }
-
-    fn beat(&self) -> Vec<u8> {
-        frame::text("ping")
-    }
-
-    fn is_answer(&self, payload: &[u8]) -> bool {
-        payload == b"pong"
-    }
 }

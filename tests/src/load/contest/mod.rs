@@ -8,11 +8,23 @@
 mod contender;
 mod crowd;
 mod dialect;
-pub(super) mod rounds;
-pub(super) mod table;
+mod options;
+mod peers;
+mod rounds;
+mod table;
+mod verdict;
 
+pub use self::{
+    contender::{Contender, Peer},
+    options::ContestOptions,
+    rounds::Spread,
+    table::Table,
+    verdict::Verdict,
+};
 pub(super) use self::{
-    contender::{Contender, Server, Setting},
-    crowd::{Crowd, Tally},
+    contender::{Server, Setting},
+    crowd::Crowd,
     dialect::Part,
+    rounds::{Rounds, Sample, cpu_us_each},
+    table::Figure,
 };

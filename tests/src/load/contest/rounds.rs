@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::{super::usage::Usage, Contender, Server, Setting};
+use super::{super::usage::Usage, Contender, Server, Setting, contender::NotInstalled};
 
 /// One contender in one round: each figure by its name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
@@ -14,6 +14,8 @@ pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
 pub(in super::super) struct Rounds {
     /// By contender, in the order in which they were named; a sample for each round.
     samples: Vec<(Contender, Vec<Sample>)>,
+    /// Why some did not take part.
+    absent: Vec<String>,
 }
 
 /// The smallest, the middle and the largest.
@@ -52,21 +54,35 @@ impl Rounds {
         mut measure: impl FnMut(&Server) -> Result<Sample>,
     ) -> Result<Self> {
         let mut samples: Vec<(Contender, Vec<Sample>)> = contenders.iter().map(|it| (*it, Vec::new())).collect();
+        let mut absent = Vec::new();
         for round in 0..rounds {
             let mut order: Vec<_> = samples.iter_mut().collect();
             if round % 2 == 1 {
                 order.reverse();
             }
             for (contender, samples) in order {
-                let mut server = setting
-                    .start(*contender)
-                    .with_context(|| format!("starting {contender}"))?;
+                let mut server = match setting.start(*contender) {
+                    Ok(server) => server,
+                    Err(error) if error.is::<NotInstalled>() => {
+                        if round == 0 {
+                            absent.push(error.to_string());
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error.context(format!("starting {contender}"))),
+                };
                 let sample = measure(&server).with_context(|| format!("{contender}, round {}", round + 1));
                 server.check()?;
                 samples.push(sample?);
             }
         }
-        Ok(Self { samples })
+        samples.retain(|(_, samples)| !samples.is_empty());
+        Ok(Self { samples, absent })
+    }
+
+    /// Why some did not take part, a line each.
+    pub(super) fn absent(&self) -> &[String] {
+        &self.absent
     }
 
     /// Who took part.
@@ -122,6 +138,7 @@ mod tests {
                 (Contender::Gateway, [1.0, 10.0, 3.0].map(sample).into()),
                 (Contender::Loop, [2.0, 20.0, 3.0].map(sample).into()),
             ],
+            absent: Vec::new(),
         };
         let ratio = rounds.ratio(Contender::Gateway, Contender::Loop, "us").unwrap();
         assert_eq!([ratio.min, ratio.median, ratio.max], [0.5, 0.5, 1.0]);

@@ -21,6 +21,7 @@ pub(in super::super) struct Figure {
 pub struct Table {
     title: String,
     rows: Vec<Row>,
+    absent: Vec<String>,
     #[serde(skip)]
     figures: Vec<Figure>,
     #[serde(skip)]
@@ -60,6 +61,7 @@ impl Table {
         Self {
             title,
             rows: rows.collect(),
+            absent: rounds.absent().to_vec(),
             figures: figures.to_vec(),
             references,
         }
@@ -86,6 +88,9 @@ impl fmt::Display for Table {
             for reference in &self.references {
                 write!(f, "{:>CELL$}", cell(row.ratios.get(&reference.to_string())))?;
             }
+        }
+        for absent in &self.absent {
+            write!(f, "\n{absent}")?;
         }
         writeln!(f)
     }

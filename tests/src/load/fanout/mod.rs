@@ -1,24 +1,12 @@
 //! What it costs to bring one event to many sockets, beside the yardstick and others.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use serde::Serialize;
 
 use super::{
-    Outcome,
-    contest::{
-        Contender, Crowd, Part, Server, Setting,
-        rounds::{Rounds, Sample, cpu_us_each},
-        table::{Figure, Table},
-    },
-    cores::Cores,
-    gateway::binary,
+    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict, cpu_us_each},
     latencies::Summary,
     tool::on_a_thread,
 };
@@ -60,28 +48,9 @@ pub struct Options {
     /// Bytes of an event's data
     #[arg(long, default_value_t = 200)]
     pub bytes: usize,
-    /// Rounds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
-    /// Who is compared
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "gateway,gateway-again,loop,loop-joined"
-    )]
-    pub contenders: Vec<Contender>,
-    /// Leaves it to the system which cores the contenders and their clients run on
-    #[arg(long)]
-    pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
-    #[arg(long, value_name = "PATH")]
-    pub gateway: Option<PathBuf>,
-    /// The binary of the contender `other`
-    #[arg(long, value_name = "PATH")]
-    pub other: Option<PathBuf>,
-    /// Writes the result to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// What all tools that compare take
+    #[command(flatten)]
+    pub contest: ContestOptions,
 }
 
 impl Options {
@@ -90,47 +59,30 @@ impl Options {
     }
 }
 
-/// The result of a run. Its `Display` is a table.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    table: Table,
-    failures: Vec<String>,
-}
-
 /// Measures every contender in turn.
 ///
 /// # Errors
 /// When a contender does not start, does not let its clients in, or closes a connection.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &Options) -> Result<Verdict> {
     on_a_thread(|| {
-        let setting = Setting {
-            cores: if options.no_pin { None } else { Cores::choose()? },
-            gateway: binary(options.gateway.as_deref())?,
-            other: options.other.clone(),
-            clients: options.sockets + 1,
-        };
-        let rounds = Rounds::run(&setting, &options.contenders, options.rounds, |server| {
-            measure(options, server)
-        })?;
-        let failures = ["missing", "disordered"].into_iter().flat_map(|figure| {
-            let rounds = &rounds;
-            rounds.contenders().filter_map(move |contender| {
-                let count = rounds.total(contender, figure);
-                (count > 0.0).then(|| format!("{contender}: {count} deliveries {figure}"))
-            })
-        });
+        let ContestOptions { contenders, rounds, .. } = &options.contest;
+        let setting = options.contest.setting(options.sockets + 1)?;
+        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
         let pace = options
             .rate
-            .map_or_else(String::new, |rate| format!(", {rate} bursts a second"));
+            .map_or_else(String::new, |rate| format!(", {rate} times a second"));
         let title = format!(
-            "fan-out of {} B to {} sockets, {} at once{pace}; median (least-most) of {} rounds",
-            options.bytes, options.sockets, options.burst, options.rounds
+            "fan-out of {} B to {} sockets, {} at once{pace}; median (least-most) of {rounds} rounds",
+            options.bytes, options.sockets, options.burst
         );
-        let references = [Contender::Loop, Contender::LoopJoined, Contender::Gateway];
-        Ok(Report {
-            failures: failures.collect(),
-            table: Table::new(title, &rounds, &FIGURES, &references),
-        })
+        let references = [
+            Contender::Gateway,
+            Contender::Loop,
+            Contender::BUN,
+            Contender::CENTRIFUGE,
+        ];
+        let never = ["missing", "disordered"];
+        Ok(Verdict::new(title, &measured, &FIGURES, &references, &never))
     })
 }
 
@@ -183,16 +135,4 @@ fn burst(options: &Options, crowd: &mut Crowd<'_>, next: &mut u32) -> Result<()>
 fn arrived(options: &Options, crowd: &mut Crowd<'_>, bursts: u32) -> Result<bool> {
     let expected = u64::from(bursts) * u64::from(options.burst) * u64::from(options.sockets);
     crowd.turn_until(|tally| tally.deliveries >= expected)
-}
-
-impl Outcome for Report {
-    fn failures(&self) -> Vec<String> {
-        self.failures.clone()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.table.fmt(f)
-    }
 }

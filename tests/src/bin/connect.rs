@@ -1,0 +1,15 @@
+//! Measures what it costs to let a client in, beside the yardstick and others.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::load::{
+    conclude,
+    connect::{Options, run},
+};
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.contest.json.as_deref())
+}

@@ -1,0 +1,84 @@
+//! What a heartbeat and its answer cost, one at a time, beside the shortest echo of others.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use super::{
+    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict, cpu_us_each},
+    latencies::Latencies,
+    tool::on_a_thread,
+};
+
+const FIGURES: [Figure; 3] = [
+    Figure {
+        name: "cpu_us_per_beat",
+        title: "CPU us / beat",
+    },
+    Figure {
+        name: "p50_ms",
+        title: "p50 ms",
+    },
+    Figure {
+        name: "p99_ms",
+        title: "p99 ms",
+    },
+];
+
+/// Has one client of each contender after the other beat and wait for the answer, and prints what that costs.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "beat")]
+pub struct Options {
+    /// Clients
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sockets: u32,
+    /// Beats in each round
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub beats: u32,
+    /// What all tools that compare take
+    #[command(flatten)]
+    pub contest: ContestOptions,
+}
+
+/// Measures every contender in turn.
+///
+/// # Errors
+/// When a contender does not start, does not let its clients in, or does not answer.
+pub fn run(options: &Options) -> Result<Verdict> {
+    on_a_thread(|| {
+        let ContestOptions { contenders, rounds, .. } = &options.contest;
+        let setting = options.contest.setting(options.sockets)?;
+        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
+        let title = format!(
+            "a heartbeat and its answer, {} clients, one at a time; median (least-most) of {rounds} rounds",
+            options.sockets
+        );
+        let references = [Contender::Gateway, Contender::Loop, Contender::BUN];
+        Ok(Verdict::new(title, &measured, &FIGURES, &references, &[]))
+    })
+}
+
+fn measure(options: &Options, server: &Server) -> Result<Sample> {
+    let mut crowd = Crowd::new(server, options.sockets)?;
+    crowd.join(options.sockets, Part::Receiver)?;
+    let Some(beat) = crowd.beat_bytes() else {
+        return Ok(Sample::default());
+    };
+    let mut latencies = Latencies::default();
+    let before = server.usage()?;
+    for number in 0..options.beats {
+        let sent = Instant::now();
+        crowd.beat((number % options.sockets) as usize, &beat)?;
+        let answered = crowd.turn_until(|tally| tally.answers > u64::from(number))?;
+        ensure!(answered, "beat {number} was not answered");
+        latencies.add(sent.elapsed());
+    }
+    let after = server.usage()?;
+    let summary = latencies.summary();
+    Ok(Sample::from([
+        ("cpu_us_per_beat", cpu_us_each(&before, &after, options.beats.into())),
+        ("p50_ms", summary.p50_ms),
+        ("p99_ms", summary.p99_ms),
+    ]))
+}

@@ -1,0 +1,97 @@
+//! What clients cost that do nothing: memory, before and after each of them had a large event, and CPU.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use super::{
+    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict},
+    tool::on_a_thread,
+};
+
+const FIGURES: [Figure; 3] = [
+    Figure {
+        name: "kib_per_client",
+        title: "KiB / client",
+    },
+    Figure {
+        name: "kib_per_client_later",
+        title: "after a large event",
+    },
+    Figure {
+        name: "cpu_ms_per_second",
+        title: "CPU ms / s",
+    },
+];
+
+/// Lets clients into each contender in turn, has them do nothing, and prints what that costs.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "idle")]
+pub struct Options {
+    /// Clients
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sockets: u32,
+    /// Bytes of the data of the large event
+    #[arg(long, default_value_t = 65_000)]
+    pub bytes: usize,
+    /// Seconds in which nothing happens, before and after it
+    #[arg(long, default_value_t = 3)]
+    pub seconds: u32,
+    /// What all tools that compare take
+    #[command(flatten)]
+    pub contest: ContestOptions,
+}
+
+/// Measures every contender in turn.
+///
+/// # Errors
+/// When a contender does not start, does not let its clients in, or closes a connection.
+pub fn run(options: &Options) -> Result<Verdict> {
+    on_a_thread(|| {
+        let ContestOptions { contenders, rounds, .. } = &options.contest;
+        let setting = options.contest.setting(options.sockets + 1)?;
+        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
+        let title = format!(
+            "{} clients that do nothing, and one event of {} B to each; median (least-most) of {rounds} rounds",
+            options.sockets, options.bytes
+        );
+        let references = [Contender::Gateway, Contender::BUN];
+        Ok(Verdict::new(title, &measured, &FIGURES, &references, &[]))
+    })
+}
+
+fn measure(options: &Options, server: &Server) -> Result<Sample> {
+    let clients = f64::from(options.sockets);
+    let mut crowd = Crowd::new(server, options.sockets + 1)?;
+    let before = server.usage()?;
+    crowd.join(options.sockets, Part::Receiver)?;
+    crowd.join(1, Part::Sender)?;
+    rest(options, &mut crowd)?;
+    let began = server.usage()?;
+    rest(options, &mut crowd)?;
+    let idle = server.usage()?;
+    crowd.publish(1..2, options.bytes)?;
+    let expected = u64::from(options.sockets);
+    let came = crowd.turn_until(|tally| tally.deliveries >= expected)?;
+    ensure!(came, "the event did not reach everybody");
+    rest(options, &mut crowd)?;
+    let later = server.usage()?;
+    Ok(Sample::from([
+        ("kib_per_client", idle.kib_since(&before) / clients),
+        ("kib_per_client_later", later.kib_since(&before) / clients),
+        (
+            "cpu_ms_per_second",
+            idle.cpu_us_since(&began) / 1000.0 / f64::from(options.seconds.max(1)),
+        ),
+    ]))
+}
+
+/// Lets time pass, and nothing else happen.
+fn rest(options: &Options, crowd: &mut Crowd<'_>) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(options.seconds.into());
+    while Instant::now() < until {
+        crowd.turn(until.saturating_duration_since(Instant::now()))?;
+    }
+    Ok(())
+}
