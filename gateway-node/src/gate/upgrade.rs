@@ -3,8 +3,10 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -202,11 +204,26 @@ impl Gate {
 }
 
 /// Drives a connection to its end and gives its place back then.
-fn spawn(connection: impl Future<Output = ()> + 'static, permit: Permit) {
-    actix_rt::spawn(async move {
-        connection.await;
-        drop(permit);
+fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permit: Permit) {
+    actix_rt::spawn(Admitted {
+        connection,
+        _permit: permit,
     });
+}
+
+/// A connection and its place. An `async` block would hold the connection twice: as what it was given, and as what it
+/// awaits.
+struct Admitted<F> {
+    connection: F,
+    _permit: Permit,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Admitted<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.connection).poll(cx)
+    }
 }
 
 /// The state machine that the URL asks for. A parameter that is there twice counts with its first value.

@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(server, options.sockets)?;
+    let mut crowd = Crowd::new(&server.target, options.sockets)?;
     crowd.join(options.sockets, Part::Receiver)?;
     let Some(beat) = crowd.beat_bytes() else {
         return Ok(Sample::default());

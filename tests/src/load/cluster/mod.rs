@@ -13,7 +13,7 @@ mod report;
 mod resp;
 mod sender;
 mod session;
-mod site;
+pub(super) mod site;
 mod yardstick;
 
 use std::{path::PathBuf, time::Duration};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Bots alone receive, so that who sends hears nothing.
-const EVENTS: &str = r#"
+pub(in super::super) const EVENTS: &str = r#"
 [[events]]
 name = "announce"
 from = ["website", "service"]

@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(server, options.sockets)?;
+    let mut crowd = Crowd::new(&server.target, options.sockets)?;
     let before = server.usage()?;
     crowd.join(options.sockets, Part::Receiver)?;
     let after = server.usage()?;

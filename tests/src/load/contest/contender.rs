@@ -170,8 +170,10 @@ impl Setting {
         ];
         let node = Gateway::start(binary, &settings, self.cores)?;
         Ok(Server {
-            address: node.address,
-            dialect: Box::new(Utilbot::new(&node.key, is_zlib)),
+            target: Target {
+                address: node.address,
+                dialect: Box::new(Utilbot::new(&node.key, is_zlib)),
+            },
             process: Process::Node(node),
         })
     }
@@ -183,8 +185,10 @@ impl Setting {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         Ok(Server {
-            address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
-            dialect: Box::new(Broadcast),
+            target: Target {
+                address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
+                dialect: Box::new(Broadcast),
+            },
             process: Process::Child(child),
         })
     }
@@ -211,8 +215,10 @@ impl Setting {
             std::thread::park_timeout(ASKING);
         }
         Ok(Server {
-            address,
-            dialect: peer.dialect(),
+            target: Target {
+                address,
+                dialect: peer.dialect(),
+            },
             process: Process::Child(child),
         })
     }
@@ -230,10 +236,25 @@ impl Setting {
     }
 }
 
-/// A contender that listens; it is killed when this is dropped.
-pub(in super::super) struct Server {
+/// Where a contender listens, and what it speaks.
+pub(in super::super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) dialect: Box<dyn Dialect>,
+}
+
+impl Target {
+    /// A node, for clients that show this key.
+    pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
+        Self {
+            address,
+            dialect: Box::new(Utilbot::new(key, false)),
+        }
+    }
+}
+
+/// A contender that listens; it is killed when this is dropped.
+pub(in super::super) struct Server {
+    pub(in super::super) target: Target,
     process: Process,
 }
 

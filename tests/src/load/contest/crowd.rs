@@ -18,15 +18,15 @@ use super::{
         latencies::Latencies,
         source,
     },
-    Server,
+    Target,
     contender::PATIENCE,
     dialect::{Dialect, Part, Step},
 };
 
 /// Clients that are connecting at the same time: fewer than any backlog holds.
 const IN_FLIGHT: usize = 128;
-/// How many clients of an opaque dialect read what they get.
-const READERS: usize = 16;
+/// One in so many clients of an opaque dialect reads what it gets.
+const READERS: usize = 64;
 /// How long the loop sleeps when nothing happens.
 const IDLE: Duration = Duration::from_millis(20);
 
@@ -49,7 +49,7 @@ pub(in super::super) struct Tally {
 
 /// The clients: receivers first, and one sender behind them.
 pub(in super::super) struct Crowd<'a> {
-    server: &'a Server,
+    target: &'a Target,
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
@@ -86,10 +86,10 @@ enum Stage {
 
 impl<'a> Crowd<'a> {
     /// Nobody yet.
-    pub(in super::super) fn new(server: &'a Server, clients: u32) -> Result<Self> {
+    pub(in super::super) fn new(target: &'a Target, clients: u32) -> Result<Self> {
         source::make_room(clients)?;
         Ok(Self {
-            server,
+            target,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             scratch: vec![0; 262_144],
@@ -122,7 +122,7 @@ impl<'a> Crowd<'a> {
 
     fn open(&mut self, part: Part) -> Result<()> {
         let number = self.clients.len();
-        let mut stream = source::connect(number, self.server.address, None)?;
+        let mut stream = source::connect(number, self.target.address, None)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(number), interests)?;
         self.clients.push(Client {
@@ -132,7 +132,7 @@ impl<'a> Crowd<'a> {
             frames: FrameReader::default(),
             unsent: Vec::new(),
             next: 1,
-            reads: part == Part::Receiver && (!self.server.dialect.is_opaque() || number < READERS),
+            reads: part == Part::Receiver && (!self.target.dialect.is_opaque() || number.is_multiple_of(READERS)),
         });
         Ok(())
     }
@@ -143,7 +143,7 @@ impl<'a> Crowd<'a> {
         let mut frames = Vec::new();
         for number in numbers {
             let data = Announcement { number, sent_us }.data(bytes);
-            frames.extend(self.server.dialect.publish(&data));
+            frames.extend(self.target.dialect.publish(&data));
         }
         let sender = self.clients.iter_mut().find(|client| client.part == Part::Sender);
         sender.context("there is no sender")?.send(&frames)
@@ -156,7 +156,7 @@ impl<'a> Crowd<'a> {
 
     /// The bytes of a beat, where the contender has such a thing.
     pub(in super::super) fn beat_bytes(&self) -> Option<Vec<u8>> {
-        self.server.dialect.beat()
+        self.target.dialect.beat()
     }
 
     /// Turns until `is_done`, and says whether that came in time.
@@ -189,8 +189,8 @@ impl<'a> Crowd<'a> {
             let heard = client.turn(
                 event,
                 &mut self.scratch,
-                &*self.server.dialect,
-                self.server,
+                &*self.target.dialect,
+                self.target,
                 &mut self.room,
             );
             heard.with_context(|| format!("client {number}"))?;
@@ -206,7 +206,7 @@ impl Client {
         event: &mio::event::Event,
         scratch: &mut [u8],
         dialect: &dyn Dialect,
-        server: &Server,
+        target: &Target,
         room: &mut Room,
     ) -> Result<()> {
         if event.is_writable() {
@@ -216,8 +216,8 @@ impl Client {
                 }
                 self.stream.set_nodelay(true)?;
                 self.stage = Stage::Upgrading(Vec::new());
-                let target = dialect.target(self.part);
-                self.send(format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{HANDSHAKE}", server.address).as_bytes())?;
+                let path = dialect.target(self.part);
+                self.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{HANDSHAKE}", target.address).as_bytes())?;
             } else if !self.unsent.is_empty() {
                 let unsent = std::mem::take(&mut self.unsent);
                 self.send(&unsent)?;

@@ -22,7 +22,7 @@ pub use self::{
     verdict::Verdict,
 };
 pub(super) use self::{
-    contender::{Server, Setting},
+    contender::{Server, Setting, Target},
     crowd::Crowd,
     dialect::Part,
     rounds::{Rounds, Sample, cpu_us_each},

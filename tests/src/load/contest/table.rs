@@ -66,6 +66,12 @@ impl Table {
             references,
         }
     }
+
+    /// A figure of a contender.
+    pub(super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
+        let row = self.rows.iter().find(|row| row.contender == contender.to_string())?;
+        row.figures.get(figure).copied()
+    }
 }
 
 impl fmt::Display for Table {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{super::Outcome, Contender, Rounds, Table, table::Figure};
+use super::{super::Outcome, Contender, Rounds, Spread, Table, table::Figure};
 
 /// The result of a tool that compares. Its `Display` is a table.
 #[derive(Debug, Serialize)]
@@ -36,6 +36,11 @@ impl Verdict {
             table: Table::new(title, rounds, figures, references),
             failures,
         }
+    }
+
+    /// A figure of a contender.
+    pub(in super::super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
+        self.table.spread(contender, figure)
     }
 }
 

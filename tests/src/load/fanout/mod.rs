@@ -87,7 +87,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(server, options.sockets + 1)?;
+    let mut crowd = Crowd::new(&server.target, options.sockets + 1)?;
     crowd.join(options.sockets, Part::Receiver)?;
     crowd.join(1, Part::Sender)?;
     let mut next = 1;

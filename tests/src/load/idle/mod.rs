@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {
     let clients = f64::from(options.sockets);
-    let mut crowd = Crowd::new(server, options.sockets + 1)?;
+    let mut crowd = Crowd::new(&server.target, options.sockets + 1)?;
     let before = server.usage()?;
     crowd.join(options.sockets, Part::Receiver)?;
     crowd.join(1, Part::Sender)?;
