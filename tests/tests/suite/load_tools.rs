@@ -1,7 +1,7 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{Outcome as _, cluster, heartbeat, slow};
+use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, scale, slow};
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
@@ -44,5 +44,45 @@ async fn load_cluster_of_three_nodes_loses_doubles_and_reorders_nothing() -> any
     let report = run(move || cluster::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     assert!(report.events > 1000 && report.log.is_empty(), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_the_comparison_loses_and_reorders_nothing() -> anyhow::Result<()> {
+    let arguments =
+        "compare --no-pin --rounds 1 --divide 20 --contenders gateway,gateway-zlib,gateway-two,loop,loop-joined";
+    let options = compare::Options::parse_from(arguments.split(' '));
+    let mut tables = Vec::new();
+    let report = run(move || compare::run(&options, |verdict| tables.push(verdict.to_string())).map(|it| (it, tables)));
+    let (report, tables) = report.await?;
+    assert_eq!(report.failures(), [""; 0]);
+    assert_eq!(tables.len(), 8);
+    for table in tables {
+        for contender in ["gateway ", "gateway-zlib ", "gateway-two ", "loop ", "loop-joined "] {
+            assert!(table.lines().any(|line| line.starts_with(contender)), "{table}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_a_picture_shows_one_process_and_three_nodes() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let svg = folder.path().join("scale.svg");
+    let arguments = "scale --no-pin --rounds 1 --sockets 50,200 --deliveries 2000 --cluster 300 --events 2 --svg";
+    let options = scale::Options::parse_from(arguments.split(' ').map(Into::into).chain([svg.as_os_str().to_owned()]));
+    let report = run(move || scale::run(&options.sizes)).await?;
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    let svg = std::fs::read_to_string(svg)?;
+    for text in [
+        ">50<",
+        ">200<",
+        ">300<",
+        ">gateway<",
+        ">bare loop<",
+        ">three nodes and a Redis<",
+    ] {
+        assert!(svg.contains(text), "{text} in {svg}");
+    }
     Ok(())
 }

@@ -130,6 +130,10 @@ pub(in super::super) fn cpu_us_each(before: &Usage, after: &Usage, count: u64) -
 mod tests {
     use super::*;
 
+    fn told(spread: Spread) -> [String; 3] {
+        [spread.min, spread.median, spread.max].map(|value| value.to_string())
+    }
+
     #[test]
     fn ratios_are_taken_within_a_round() {
         let sample = |value: f64| Sample::from([("us", value)]);
@@ -141,9 +145,9 @@ mod tests {
             absent: Vec::new(),
         };
         let ratio = rounds.ratio(Contender::Gateway, Contender::Loop, "us").unwrap();
-        assert_eq!([ratio.min, ratio.median, ratio.max], [0.5, 0.5, 1.0]);
+        assert_eq!(told(ratio), ["0.5", "0.5", "1"]);
         let spread = rounds.spread(Contender::Loop, "us").unwrap();
-        assert_eq!([spread.min, spread.median, spread.max], [2.0, 3.0, 20.0]);
+        assert_eq!(told(spread), ["2", "3", "20"]);
         assert!(rounds.spread(Contender::Other, "us").is_none());
     }
 }

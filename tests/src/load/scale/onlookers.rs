@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::super::contest::{Crowd, Part, Target};
+use super::super::{
+    contest::{Crowd, Part, Target},
+    gateway,
+};
 
 /// What these clients are told.
 #[derive(Debug, Clone, Args)]
@@ -71,7 +74,7 @@ pub(super) struct Onlookers {
 impl Onlookers {
     /// Starts it.
     pub(super) fn start(options: &OnlookerOptions) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new(gateway::beside("scale")?)
             .arg("onlookers")
             .args(["--address", &options.address.to_string()])
             .args(["--key", &options.key])
