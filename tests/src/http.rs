@@ -89,7 +89,9 @@ pub(crate) async fn ask(
         head: head.to_owned(),
         body: body.to_owned(),
     };
-    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    let length = answer
+        .header("content-length")
+        .and_then(|length| length.parse::<usize>().ok());
     let is_whole = length.is_none_or(|length| answer.body.len() >= length);
     if is_whole { Ok(answer) } else { Err(NoAnswer::Broken) }
 }

@@ -23,17 +23,21 @@ pub enum Message {
 
 /// What the bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub enum Decoded {
+    /// A whole message.
     Message(Message),
+    /// A ping and its payload, which the pong repeats.
     Ping(Bytes),
+    /// A pong, whatever its payload.
     Pong,
     /// The code of the peer's close frame, if it gave one.
     Close(Option<u16>),
 }
 
-/// The state between two reads.
+/// The state between two reads. In the node the driver alone has one; public for `tests`, which counts what a message
+/// costs.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     limit: usize,
     /// The start of a header that is not whole.
     head: [u8; MAX_HEADER_BYTES],
@@ -56,7 +60,7 @@ struct Frame {
 
 impl Decoder {
     /// A decoder for messages of up to `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
             limit,
             head: [0; MAX_HEADER_BYTES],
@@ -84,7 +88,7 @@ impl Decoder {
     ///
     /// # Errors
     /// After a violation the connection is at an unknown place and must not be decoded further.
-    pub(super) fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
         let decoded = self.advance(input);
         self.broken |= decoded.is_err();
         decoded

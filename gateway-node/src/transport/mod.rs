@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use self::{
     batch::Batch,
     connection::Connection,
-    decoder::Message,
+    decoder::{Decoded, Decoder, Message},
     echo::Echo,
     frame::{binary_frame, text_frame},
     handshake::{Refusal, accept_key, switching_protocols},

@@ -22,6 +22,7 @@ mod faults;
 mod ghosts;
 mod handshake;
 mod hello_and_heartbeat;
+mod hot;
 mod http;
 mod identify;
 mod ids;

@@ -1,0 +1,128 @@
+//! An event in the log: appended, framed, and compared with a session.
+
+use std::{hint::black_box, iter::repeat_n, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use gateway_node::{
+    cluster::{
+        Audience, Backplane, Entry, Epoch, Haste, IdSource, Joining, MemoryBackplane, MemoryLimits, Pending, Position,
+        Publication, PublishError, Publishing,
+    },
+    metrics::Metrics,
+    registry::Registry,
+    transport::{binary_frame, text_frame},
+};
+use shared::{client_type::ClientType, compression::deflate, routing::Delivery, session_id::SessionId, v1::payload};
+
+use super::{
+    data,
+    step::{CALLS, each, step},
+};
+
+/// A registry of one shard, and a backplane that hands its entries to it and gives everybody the id 1.
+pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
+    let registry = Registry::new(1, 1 << 20, Duration::from_secs(1), Arc::clone(metrics));
+    let limits = MemoryLimits {
+        count_interval: Duration::from_secs(1),
+        retention: Duration::from_secs(60),
+    };
+    let ids = IdSource::Fixed(SessionId::from_raw(1));
+    let (backplane, _) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
+    (registry, backplane)
+}
+
+/// An entry that stands right behind [`start`].
+pub(super) fn entry(audience: Audience) -> Entry {
+    Entry {
+        position: Position { offset: 1, ..start() },
+        application: "development".into(),
+        name: "announce".into(),
+        audience,
+        author: None,
+        d: data().into(),
+    }
+}
+
+/// Where a session joined.
+pub(super) const fn start() -> Position {
+    Position {
+        offset: 0,
+        epoch: Epoch::from_raw(1),
+    }
+}
+
+pub(super) fn publish_all() -> usize {
+    type Answer = Pending<Vec<Position>, PublishError>;
+    step!((backplane: &dyn Backplane, event: Publishing) -> Answer { backplane.publish(event) });
+    // Nobody reads the registry's feed, so all that is published stays in it.
+    let (_registry, backplane) = log(&Arc::default());
+    let (application, kind): (Arc<str>, _) = ("development".into(), ClientType::Bot);
+    let joining = Joining {
+        application: Arc::clone(&application),
+        kind,
+    };
+    let joined = backplane.join(joining).now_or_never().expect("an answer at once");
+    backplane.enter(&application, joined.expect("an id").id);
+    let (name, d): (Arc<str>, Arc<str>) = ("announce".into(), data().into());
+    let event = || Publishing {
+        application: Arc::clone(&application),
+        events: vec![Publication {
+            name: Arc::clone(&name),
+            receivers: kind.into(),
+            delivery: Delivery::All,
+            author: None,
+            d: Arc::clone(&d),
+        }],
+        haste: Haste::Patient,
+    };
+    let calls = each((0..CALLS).map(|_| event()), |event| step(&backplane, event), |_| true);
+    assert_eq!(backplane.status().logs[0].top, calls as u64);
+    calls
+}
+
+pub(super) fn frame_text() -> usize {
+    step!((name: &str, d: &str) -> Bytes { text_frame(payload::event(name, d).as_bytes()) });
+    let is_right = |frame: &Bytes| frame.starts_with(b"\x81\x7e\0\xc8{\"op\":0,\"t\":\"announce\"");
+    each(repeat_n(&*data(), CALLS), |d| step(black_box("announce"), d), is_right)
+}
+
+pub(super) fn frame_zlib() -> usize {
+    step!((name: &str, d: &str) -> Bytes { binary_frame(&deflate(payload::event(name, d).as_bytes())) });
+    // What a thread sets up once is no part of it.
+    deflate(b"");
+    let is_right = |frame: &Bytes| frame.starts_with(b"\x82") && frame.len() < 100;
+    each(
+        repeat_n(&*data(), CALLS / 10),
+        |d| step(black_box("announce"), d),
+        is_right,
+    )
+}
+
+pub(super) fn admit_types() -> usize {
+    step!((entry: &Entry, id: SessionId, kind: ClientType, since: Position) -> bool { entry.admits(id, kind, since) });
+    admit(Audience::Types(ClientType::Bot.into()), step)
+}
+
+pub(super) fn admit_sessions() -> usize {
+    step!((entry: &Entry, id: SessionId, kind: ClientType, since: Position) -> bool { entry.admits(id, kind, since) });
+    admit(
+        Audience::Sessions([1, 2].map(SessionId::from_raw).into_iter().collect()),
+        step,
+    )
+}
+
+pub(super) fn admit_one() -> usize {
+    step!((entry: &Entry, id: SessionId, kind: ClientType, since: Position) -> bool { entry.admits(id, kind, since) });
+    let (session, of) = (SessionId::from_raw(2), ClientType::Bot.into());
+    admit(Audience::One { session, of }, step)
+}
+
+/// A bot with the id 2 that everything here is for.
+fn admit(audience: Audience, step: fn(&Entry, SessionId, ClientType, Position) -> bool) -> usize {
+    let entry = entry(audience);
+    // A step that is always called with the same constants would be compiled for them alone.
+    let (id, kind, since) = black_box((SessionId::from_raw(2), ClientType::Bot, start()));
+    let admits = |entry| step(entry, id, kind, since);
+    each(repeat_n(&entry, CALLS), admits, |admitted| *admitted)
+}

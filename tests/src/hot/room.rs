@@ -1,0 +1,89 @@
+//! A worker's sessions: an event's way from the feed over all of them.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use actix::Actor;
+use gateway_node::{
+    auth::{Key, Keyring},
+    cluster::{Audience, Deliver as _, Entry},
+    config::{KeySettings, Secret},
+    metrics::Metrics,
+    registry::{Order, Registration, Registry, Seat, Shard},
+    transport::Outbox,
+};
+use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
+use tokio::task::LocalSet;
+
+use super::{
+    entry::{entry, log, start},
+    step::{each, step},
+};
+
+/// As many as a shard serves before it turns to its sockets.
+const SESSIONS: u64 = 256;
+/// Each of them is a room of sessions at rest.
+const WALKS: usize = 20;
+
+/// Hears the orders for all sessions; there are none.
+struct Ear;
+
+impl Actor for Ear {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Order> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, _: Order, _: &mut Self::Context) {}
+}
+
+/// Lets everything run that can. Nobody drives the clock, so no timer ever fires.
+fn settle(local: &mut LocalSet) {
+    let _ = Pin::new(local).poll(&mut Context::from_waker(Waker::noop()));
+}
+
+pub(super) fn walk_room() -> usize {
+    step!((local: &mut LocalSet, registry: &Registry, entry: Entry) {
+        registry.deliver(entry);
+        settle(local);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime");
+    let mut local = LocalSet::new();
+    let _inside = (runtime.enter(), local.enter());
+
+    let metrics = Arc::new(Metrics::default());
+    let (registry, backplane) = log(&metrics);
+    let shard = Shard::start(0, registry.clone(), Arc::new(backplane), Keyring::new(Vec::new()));
+    let settings = KeySettings::development(Secret::from("0".repeat(32)));
+    let key = Arc::new(Key::new(&settings).expect("a key"));
+    let ear = Ear.start();
+    settle(&mut local);
+
+    let seat = |id| {
+        let seat = shard.open(ear.clone().recipient());
+        seat.identify(Registration {
+            id: SessionId::from_raw(id),
+            kind: ClientType::Bot,
+            key: Arc::clone(&key),
+            encoding: Encoding::Text,
+            since: start(),
+            outbox: Outbox::new(1 << 20),
+        });
+        seat
+    };
+    let walk = |_| {
+        let seats: Vec<Seat> = (0..SESSIONS).map(seat).collect();
+        let mut entry = entry(Audience::Types(ClientType::Bot.into()));
+        entry.application = Arc::clone(key.application());
+        step(&mut local, &registry, entry);
+        seats
+    };
+    let calls = each(0..WALKS, walk, |_| true);
+    assert_eq!(metrics.deliveries.get(), SESSIONS * calls as u64);
+    calls
+}
