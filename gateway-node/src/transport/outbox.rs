@@ -429,12 +429,12 @@ mod tests {
         assert_eq!(bytes, waiting * FRAME - started);
         outbox.drop_unstarted();
         outbox.close(Some(Bytes::from_static(b"bye")), Close::TOO_SLOW, Instant::now());
-        let writing = async {
+        let to_the_end = async {
             poll_fn(|cx| outbox.poll_write(&mut server, cx)).await.unwrap();
             poll_fn(|cx| Pin::new(&mut server).poll_shutdown(cx)).await.unwrap();
         };
         let mut read = Vec::new();
-        let (_, result) = tokio::join!(writing, client.read_to_end(&mut read));
+        let ((), result) = tokio::join!(to_the_end, client.read_to_end(&mut read));
         result.unwrap();
         let whole = frames.len() - waiting + usize::from(started > 0);
         assert_eq!(read[..whole * FRAME], frames[..whole].concat());

@@ -43,7 +43,10 @@ pub fn error(code: ErrorCode, message: &str, problems: &[Problem]) -> String {
 
 /// An event for a client. `d` is JSON already and goes out as it is.
 pub fn event(name: &str, d: &str) -> String {
-    format!(r#"{{"op":0,"t":{},"d":{d}}}"#, quoted(name))
+    let name = quoted(name);
+    // Of its whole size at once: `d` can be large.
+    let parts = [r#"{"op":0,"t":"#, &name, r#","d":"#, d, "}"];
+    parts.concat()
 }
 
 /// The answer to an identify that succeeded: the session's id, the node's name, and the heartbeat interval in
