@@ -51,8 +51,8 @@ pub fn run(options: &Options, mut each: impl FnMut(&Verdict)) -> Result<Report> 
     };
     conclude(fan_out(1000, 1, 300_000, None)?);
     conclude(fan_out(10_000, 1, 300_000, None)?);
-    conclude(fan_out(1000, 8, 1_000_000, None)?);
-    conclude(fan_out(10_000, 8, 1_000_000, None)?);
+    conclude(fan_out(1000, 8, 400_000, None)?);
+    conclude(fan_out(10_000, 8, 400_000, None)?);
     conclude(fan_out(1000, 1, 100_000, Some(50))?);
     conclude(connect::run(&connect::Options {
         sockets: smaller(10_000),
