@@ -6,9 +6,8 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 
 use super::{
-    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict, cpu_us_each},
+    contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each},
     latencies::Latencies,
-    tool::on_a_thread,
 };
 
 const FIGURES: [Figure; 3] = [
@@ -46,17 +45,15 @@ pub struct Options {
 /// # Errors
 /// When a contender does not start, does not let its clients in, or does not answer.
 pub fn run(options: &Options) -> Result<Verdict> {
-    on_a_thread(|| {
-        let ContestOptions { contenders, rounds, .. } = &options.contest;
-        let setting = options.contest.setting(options.sockets)?;
-        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
-        let title = format!(
-            "a heartbeat and its answer, {} clients, one at a time; median (least-most) of {rounds} rounds",
-            options.sockets
-        );
-        let references = [Contender::Gateway, Contender::Loop, Contender::BUN];
-        Ok(Verdict::new(title, &measured, &FIGURES, &references, &[]))
-    })
+    let title = format!("a heartbeat and its answer, {} clients, one at a time", options.sockets);
+    let discipline = Discipline {
+        title,
+        clients: options.sockets,
+        figures: &FIGURES,
+        references: &[Contender::Gateway, Contender::Loop, Contender::BUN],
+        never: &[],
+    };
+    discipline.hold(&options.contest, |server| measure(options, server))
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {

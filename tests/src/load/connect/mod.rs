@@ -3,9 +3,8 @@
 use anyhow::Result;
 use clap::Parser;
 
-use super::{
-    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict, cpu_us_each},
-    tool::on_a_thread,
+use super::contest::{
+    Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each,
 };
 
 const FIGURES: [Figure; 2] = [
@@ -36,17 +35,15 @@ pub struct Options {
 /// # Errors
 /// When a contender does not start, or does not let its clients in.
 pub fn run(options: &Options) -> Result<Verdict> {
-    on_a_thread(|| {
-        let ContestOptions { contenders, rounds, .. } = &options.contest;
-        let setting = options.contest.setting(options.sockets)?;
-        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
-        let title = format!(
-            "letting {} clients in; median (least-most) of {rounds} rounds",
-            options.sockets
-        );
-        let references = [Contender::Gateway, Contender::Loop, Contender::BUN];
-        Ok(Verdict::new(title, &measured, &FIGURES, &references, &[]))
-    })
+    let title = format!("letting {} clients in", options.sockets);
+    let discipline = Discipline {
+        title,
+        clients: options.sockets,
+        figures: &FIGURES,
+        references: &[Contender::Gateway, Contender::Loop, Contender::BUN],
+        never: &[],
+    };
+    discipline.hold(&options.contest, |server| measure(options, server))
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {

@@ -131,15 +131,15 @@ pub(super) struct NotInstalled(String);
 
 /// What all contenders of a run have in common.
 #[derive(Debug)]
-pub(in super::super) struct Setting {
+pub(super) struct Setting {
     /// Where the contender and its clients run; anywhere without it.
-    pub(in super::super) cores: Option<Cores>,
+    pub(super) cores: Option<Cores>,
     /// The node's binary.
-    pub(in super::super) gateway: PathBuf,
+    pub(super) gateway: PathBuf,
     /// The other one.
-    pub(in super::super) other: Option<PathBuf>,
+    pub(super) other: Option<PathBuf>,
     /// Clients that there will be at a time.
-    pub(in super::super) clients: u32,
+    pub(super) clients: u32,
 }
 
 impl Setting {

@@ -22,9 +22,10 @@ pub use self::{
     verdict::Verdict,
 };
 pub(super) use self::{
-    contender::{Server, Setting, Target},
+    contender::{Server, Target},
     crowd::Crowd,
     dialect::Part,
-    rounds::{Rounds, Sample, cpu_us_each},
+    rounds::{Sample, cpu_us_each},
     table::Figure,
+    verdict::Discipline,
 };

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::{
     super::{cores::Cores, gateway::binary},
-    Contender, Setting,
+    Contender,
+    contender::Setting,
 };
 
 /// Who is compared, how often, and where.
@@ -40,7 +41,7 @@ pub struct ContestOptions {
 
 impl ContestOptions {
     /// What all contenders have in common, for so many clients at a time.
-    pub(in super::super) fn setting(&self, clients: u32) -> Result<Setting> {
+    pub(super) fn setting(&self, clients: u32) -> Result<Setting> {
         Ok(Setting {
             cores: if self.no_pin { None } else { Cores::choose()? },
             gateway: binary(self.gateway.as_deref())?,

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::{super::usage::Usage, Contender, Server, Setting, contender::NotInstalled};
+use super::{
+    super::usage::Usage,
+    Contender, Server,
+    contender::{NotInstalled, Setting},
+};
 
 /// One contender in one round: each figure by its name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
 
 /// What all rounds have shown.
 #[derive(Debug, Default)]
-pub(in super::super) struct Rounds {
+pub(super) struct Rounds {
     /// By contender, in the order in which they were named; a sample for each round.
     samples: Vec<(Contender, Vec<Sample>)>,
     /// Why some did not take part.
@@ -31,7 +35,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of these, unless there are none.
-    pub(in super::super) fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -47,7 +51,7 @@ impl Spread {
 impl Rounds {
     /// Has `measure` look at each contender once a round. Every other round goes through them backwards, so that no one
     /// always runs behind the same other.
-    pub(in super::super) fn run(
+    pub(super) fn run(
         setting: &Setting,
         contenders: &[Contender],
         rounds: u32,
@@ -86,22 +90,22 @@ impl Rounds {
     }
 
     /// Who took part.
-    pub(in super::super) fn contenders(&self) -> impl Iterator<Item = Contender> {
+    pub(super) fn contenders(&self) -> impl Iterator<Item = Contender> {
         self.samples.iter().map(|(contender, _)| *contender)
     }
 
     /// A figure of a contender over all rounds.
-    pub(in super::super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
+    pub(super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
         Spread::of(self.figures(contender, figure))
     }
 
     /// The sum of a figure over all rounds.
-    pub(in super::super) fn total(&self, contender: Contender, figure: &str) -> f64 {
+    pub(super) fn total(&self, contender: Contender, figure: &str) -> f64 {
         self.figures(contender, figure).iter().sum()
     }
 
     /// How a figure of one compares with that of another, round by round.
-    pub(in super::super) fn ratio(&self, contender: Contender, other: Contender, figure: &str) -> Option<Spread> {
+    pub(super) fn ratio(&self, contender: Contender, other: Contender, figure: &str) -> Option<Spread> {
         let pairs = self
             .figures(contender, figure)
             .into_iter()

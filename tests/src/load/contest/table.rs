@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Contender;
-use super::rounds::{Rounds, Spread};
+use super::{
+    Contender,
+    rounds::{Rounds, Spread},
+};
 
 /// A column: the name of a figure and of the references that it is divided by.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +40,7 @@ struct Row {
 
 impl Table {
     /// Of what the rounds have shown. The first figure is compared with that of each reference that took part.
-    pub(in super::super) fn new(title: String, rounds: &Rounds, figures: &[Figure], references: &[Contender]) -> Self {
+    pub(super) fn new(title: String, rounds: &Rounds, figures: &[Figure], references: &[Contender]) -> Self {
         let references: Vec<_> = references
             .iter()
             .copied()

@@ -2,9 +2,44 @@
 
 use std::fmt;
 
+use anyhow::Result;
 use serde::Serialize;
 
-use super::{super::Outcome, Contender, Rounds, Spread, Table, table::Figure};
+use super::{
+    super::{Outcome, tool::on_a_thread},
+    Contender, ContestOptions, Sample, Server, Spread, Table,
+    rounds::Rounds,
+    table::Figure,
+};
+
+/// What is measured, and what is made of it.
+pub(in super::super) struct Discipline {
+    /// What it is, in a few words; the table says how many rounds there were.
+    pub(in super::super) title: String,
+    /// Clients that there are at a time.
+    pub(in super::super) clients: u32,
+    /// The columns; the first is divided by that of the references too.
+    pub(in super::super) figures: &'static [Figure],
+    pub(in super::super) references: &'static [Contender],
+    /// Figures that have to be zero.
+    pub(in super::super) never: &'static [&'static str],
+}
+
+impl Discipline {
+    /// Has `measure` look at every contender in turn.
+    pub(in super::super) fn hold(
+        self,
+        options: &ContestOptions,
+        measure: impl Fn(&Server) -> Result<Sample> + Send,
+    ) -> Result<Verdict> {
+        on_a_thread(|| {
+            let ContestOptions { contenders, rounds, .. } = options;
+            let setting = options.setting(self.clients)?;
+            let measured = Rounds::run(&setting, contenders, *rounds, measure)?;
+            Ok(Verdict::new(&self, *rounds, &measured))
+        })
+    }
+}
 
 /// The result of a tool that compares. Its `Display` is a table.
 #[derive(Debug, Serialize)]
@@ -14,26 +49,19 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A table of these figures, the first of them divided by that of `references` too. It has failed where one of the
-    /// figures named `never` is not zero.
-    pub(in super::super) fn new(
-        title: String,
-        rounds: &Rounds,
-        figures: &[Figure],
-        references: &[Contender],
-        never: &[&str],
-    ) -> Self {
+    fn new(discipline: &Discipline, count: u32, rounds: &Rounds) -> Self {
         let mut failures = Vec::new();
         for contender in rounds.contenders() {
-            for figure in never {
+            for figure in discipline.never {
                 let count = rounds.total(contender, figure);
                 if count > 0.0 {
                     failures.push(format!("{contender}: {count} deliveries {figure}"));
                 }
             }
         }
+        let title = format!("{}; median (least-most) of {count} rounds", discipline.title);
         Self {
-            table: Table::new(title, rounds, figures, references),
+            table: Table::new(title, rounds, discipline.figures, discipline.references),
             failures,
         }
     }

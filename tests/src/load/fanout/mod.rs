@@ -6,9 +6,8 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 
 use super::{
-    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict, cpu_us_each},
+    contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each},
     latencies::Summary,
-    tool::on_a_thread,
 };
 
 /// Bursts before anything is measured.
@@ -64,26 +63,26 @@ impl Options {
 /// # Errors
 /// When a contender does not start, does not let its clients in, or closes a connection.
 pub fn run(options: &Options) -> Result<Verdict> {
-    on_a_thread(|| {
-        let ContestOptions { contenders, rounds, .. } = &options.contest;
-        let setting = options.contest.setting(options.sockets + 1)?;
-        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
-        let pace = options
-            .rate
-            .map_or_else(String::new, |rate| format!(", {rate} times a second"));
-        let title = format!(
-            "fan-out of {} B to {} sockets, {} at once{pace}; median (least-most) of {rounds} rounds",
-            options.bytes, options.sockets, options.burst
-        );
-        let references = [
+    let pace = options
+        .rate
+        .map_or_else(String::new, |rate| format!(", {rate} times a second"));
+    let title = format!(
+        "fan-out of {} B to {} sockets, {} at once{pace}",
+        options.bytes, options.sockets, options.burst
+    );
+    let discipline = Discipline {
+        title,
+        clients: options.sockets + 1,
+        figures: &FIGURES,
+        references: &[
             Contender::Gateway,
             Contender::Loop,
             Contender::BUN,
             Contender::CENTRIFUGE,
-        ];
-        let never = ["missing", "disordered"];
-        Ok(Verdict::new(title, &measured, &FIGURES, &references, &never))
-    })
+        ],
+        never: &["missing", "disordered"],
+    };
+    discipline.hold(&options.contest, |server| measure(options, server))
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-use super::{
-    contest::{Contender, ContestOptions, Crowd, Figure, Part, Rounds, Sample, Server, Verdict},
-    tool::on_a_thread,
-};
+use super::contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict};
 
 const FIGURES: [Figure; 3] = [
     Figure {
@@ -48,17 +45,18 @@ pub struct Options {
 /// # Errors
 /// When a contender does not start, does not let its clients in, or closes a connection.
 pub fn run(options: &Options) -> Result<Verdict> {
-    on_a_thread(|| {
-        let ContestOptions { contenders, rounds, .. } = &options.contest;
-        let setting = options.contest.setting(options.sockets + 1)?;
-        let measured = Rounds::run(&setting, contenders, *rounds, |server| measure(options, server))?;
-        let title = format!(
-            "{} clients that do nothing, and one event of {} B to each; median (least-most) of {rounds} rounds",
-            options.sockets, options.bytes
-        );
-        let references = [Contender::Gateway, Contender::BUN];
-        Ok(Verdict::new(title, &measured, &FIGURES, &references, &[]))
-    })
+    let title = format!(
+        "{} clients that do nothing, and one event of {} B to each",
+        options.sockets, options.bytes
+    );
+    let discipline = Discipline {
+        title,
+        clients: options.sockets + 1,
+        figures: &FIGURES,
+        references: &[Contender::Gateway, Contender::BUN],
+        never: &[],
+    };
+    discipline.hold(&options.contest, |server| measure(options, server))
 }
 
 fn measure(options: &Options, server: &Server) -> Result<Sample> {
