@@ -1,0 +1,185 @@
+//! The queue and its writes, over a pipe that takes as much as a test wants, and over TCP.
+
+use std::{future::poll_fn, task::Waker};
+
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::transport::{Plain, Socket};
+
+/// Takes so many bytes a call, then blocks.
+struct Pipe {
+    taken: Vec<u8>,
+    a_call: usize,
+    calls: usize,
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.calls == 0 {
+            return Poll::Pending;
+        }
+        self.calls -= 1;
+        let count = self.a_call.min(bytes.len());
+        self.taken.extend_from_slice(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.poll_write(cx, &joined)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn write(outbox: &Outbox, pipe: &mut Pipe) -> bool {
+    outbox
+        .poll_write(pipe, &mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+#[tokio::test(start_paused = true)]
+async fn queued_frames_leave_in_one_write() {
+    let outbox = Outbox::new(100);
+    for part in ["one", "two", "three"] {
+        assert_eq!(
+            outbox.push(Bytes::from_static(part.as_bytes()), Instant::now()),
+            Push::Taken
+        );
+    }
+    let mut pipe = Pipe {
+        taken: vec![],
+        a_call: 100,
+        calls: 1,
+    };
+    assert!(write(&outbox, &mut pipe));
+    assert_eq!(pipe.taken, b"onetwothree");
+    assert_eq!(outbox.0.borrow().queue.capacity(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_finishes_the_started_frame_and_drops_the_others() {
+    let outbox = Outbox::new(8);
+    assert_eq!(outbox.push(Bytes::from_static(b"first"), Instant::now()), Push::Taken);
+    assert_eq!(outbox.push(Bytes::from_static(b"2nd"), Instant::now()), Push::Taken);
+    let mut pipe = Pipe {
+        taken: vec![],
+        a_call: 2,
+        calls: 1,
+    };
+    assert!(!write(&outbox, &mut pipe));
+    assert_eq!(outbox.push(Bytes::from_static(b"3rd"), Instant::now()), Push::Full);
+    assert!(outbox.has_overflowed());
+    outbox.drop_unstarted();
+    outbox.close(Some(Bytes::from_static(b"bye")), Close::TOO_SLOW, Instant::now());
+    pipe.calls = 100;
+    assert!(write(&outbox, &mut pipe));
+    assert!(pipe.taken.starts_with(b"firstbye\x88"), "{:?}", pipe.taken);
+    assert_eq!(outbox.push(Bytes::new(), Instant::now()), Push::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_write_resumes_in_the_middle_of_a_frame() {
+    let outbox = Outbox::new(100);
+    for part in ["abc", "defg", "h"] {
+        outbox.push(Bytes::from_static(part.as_bytes()), Instant::now());
+    }
+    let mut pipe = Pipe {
+        taken: vec![],
+        a_call: 5,
+        calls: 1,
+    };
+    assert!(!write(&outbox, &mut pipe));
+    assert_eq!(outbox.0.borrow().bytes, 3);
+    pipe.calls = 1;
+    assert!(write(&outbox, &mut pipe));
+    assert_eq!(pipe.taken, b"abcdefgh");
+}
+
+/// Two ends of a TCP connection; the one that sends takes little, and as much every time.
+async fn tcp() -> (Plain, tokio::net::TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = tokio::net::TcpSocket::new_v4().unwrap();
+    client.set_recv_buffer_size(4096).unwrap();
+    let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    socket2::SockRef::from(&server).set_send_buffer_size(4096).unwrap();
+    server.writable().await.unwrap();
+    (server.into(), client)
+}
+
+#[tokio::test]
+async fn what_is_delivered_to_an_idle_socket_is_written_at_once() {
+    let (server, mut client) = tcp().await;
+    let outbox = Outbox::over(server.direct(), 100);
+    let batch = Batch::of(&["one", "two"].map(|frame| Bytes::from_static(frame.as_bytes())));
+    assert_eq!(outbox.deliver(&batch, Instant::now()), Push::Taken);
+    assert_eq!(outbox.waiting_since(), None);
+    let mut read = [0; 6];
+    client.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"onetwo");
+}
+
+#[tokio::test]
+async fn what_is_delivered_behind_something_waits_for_the_driver() {
+    let (mut server, mut client) = tcp().await;
+    let outbox = Outbox::over(server.direct(), 100);
+    outbox.push(Bytes::from_static(b"first "), Instant::now());
+    outbox.deliver(&Bytes::from_static(b"second").into(), Instant::now());
+    assert!(outbox.waiting_since().is_some());
+    poll_fn(|cx| outbox.poll_write(&mut server, cx)).await.unwrap();
+    let mut read = [0; 12];
+    client.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"first second");
+}
+
+#[tokio::test]
+async fn a_socket_that_takes_a_part_gets_the_rest_frame_by_frame_and_last_words_after_the_one_begun() {
+    const FRAME: usize = 1000;
+    let (mut server, mut client) = tcp().await;
+    let outbox = Outbox::over(server.direct(), usize::MAX);
+    let frames: Vec<Bytes> = (0..=u8::MAX).map(|byte| vec![byte; FRAME].into()).collect();
+    assert_eq!(outbox.deliver(&Batch::of(&frames), Instant::now()), Push::Taken);
+    let (waiting, bytes, started) = {
+        let state = outbox.0.borrow();
+        (state.queue.len(), state.bytes, state.started)
+    };
+    assert!((1..frames.len()).contains(&waiting), "{waiting} frames wait");
+    assert_eq!(bytes, waiting * FRAME - started);
+    outbox.drop_unstarted();
+    outbox.close(Some(Bytes::from_static(b"bye")), Close::TOO_SLOW, Instant::now());
+    let to_the_end = async {
+        poll_fn(|cx| outbox.poll_write(&mut server, cx)).await.unwrap();
+        poll_fn(|cx| Pin::new(&mut server).poll_shutdown(cx)).await.unwrap();
+    };
+    let mut read = Vec::new();
+    let ((), result) = tokio::join!(to_the_end, client.read_to_end(&mut read));
+    result.unwrap();
+    let whole = frames.len() - waiting + usize::from(started > 0);
+    assert_eq!(read[..whole * FRAME], frames[..whole].concat());
+    assert!(read[whole * FRAME..].starts_with(b"bye\x88"));
+}
+
+#[tokio::test]
+async fn an_outbox_outlives_its_socket_and_takes_nothing_more_of_it() {
+    let (server, mut client) = tcp().await;
+    let outbox = Outbox::over(server.direct(), 100);
+    drop(server);
+    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+    assert_eq!(
+        outbox.deliver(&Bytes::from_static(b"late").into(), Instant::now()),
+        Push::Taken
+    );
+    assert!(outbox.waiting_since().is_some());
+}
