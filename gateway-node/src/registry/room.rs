@@ -88,7 +88,8 @@ impl Room {
         self.by_id.is_empty()
     }
 
-    /// Begins a walk over everybody who is here now.
+    /// Begins a walk over everybody who is here now. Groups that everybody has left are no part of it: nothing is framed
+    /// for nobody.
     pub(super) fn begin_walk(&mut self) -> SmallVec<[Stage; 6]> {
         self.is_walked = true;
         let stage = |(group, it): (usize, &Group)| Stage {
@@ -96,7 +97,8 @@ impl Room {
             common: it.common,
             end: it.members.len(),
         };
-        self.groups.iter().enumerate().map(stage).collect()
+        let stages = self.groups.iter().enumerate().map(stage);
+        stages.filter(|stage| stage.end > 0).collect()
     }
 
     /// The members of one stretch of a walk.
@@ -205,5 +207,10 @@ mod tests {
         room.remove(SessionId::from_raw(1));
         assert_eq!(room.get(SessionId::from_raw(5)).unwrap().0, WEBSITES);
         assert_eq!(ids(&room, 1, 0, 2), [5, 3]);
+        for id in [3, 5] {
+            room.remove(SessionId::from_raw(id));
+        }
+        let left: Vec<_> = room.begin_walk().iter().map(|stage| stage.common).collect();
+        assert_eq!(left, [BOTS]);
     }
 }

@@ -124,8 +124,14 @@ impl Shard {
     /// Walks over the sessions of one application once with several entries, so that they leave in one write each.
     async fn broadcast(&self, entries: &[Arc<Prepared>]) {
         let application = &entries[0].entry.application;
-        let begin = |room: &mut Room| room.begin_walk();
-        let Some(walk) = self.inner.state.borrow_mut().rooms.get_mut(application).map(begin) else {
+        let walk = self
+            .inner
+            .state
+            .borrow_mut()
+            .rooms
+            .get_mut(application)
+            .map(Room::begin_walk);
+        let Some(walk) = walk else {
             return;
         };
         for Stage { group, common, end } in walk {
