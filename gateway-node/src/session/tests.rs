@@ -385,6 +385,7 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
                 receivers: ClientType::Bot.into(),
                 delivery: Delivery::Any,
                 author: None,
+                discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
             node.services
