@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     admission::{Admission, AdmissionLimits},
+    applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
         Backplane, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
@@ -42,6 +43,7 @@ use crate::{
     http::Api,
     metrics::Metrics,
     problems::Problems,
+    public_url::PublicUrl,
     registry::Registry,
     session::Rules,
     transport::{Limits, ListenError, TlsError},
@@ -122,6 +124,7 @@ impl Node {
         let [a, b, c, ..] = origin.random;
         let name: Arc<str> = settings.node.name_or([a, b, c]).into();
         let events = Events::new(settings.event_table()?);
+        let applications = Applications::new(&settings.applications);
         let configured = configured_keys(&settings, development.as_ref())?;
         let keyring = match settings.redis.url {
             Some(_) => Keyring::partial(configured.clone()),
@@ -134,8 +137,8 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
         let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
-        let applications = settings.applications.iter().map(|application| application.id.clone());
-        let keys = Keys::new(keyring.clone(), registry.clone(), applications.collect(), configured);
+        let ids = settings.applications.iter().map(|application| application.id.clone());
+        let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
         let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
         let drain_state = DrainState::default();
@@ -146,6 +149,10 @@ impl Node {
         };
         let admission = Admission::new(limits);
         let problems = Problems::default();
+        let certificate = certificate(&settings)?;
+        let listeners = Listeners::bind(&settings)?;
+        let address = listeners.public.local_addr()?;
+        let public_url = PublicUrl::new(&settings, address);
         let api = |metrics_public| {
             web::Data::new(Api {
                 node: Arc::clone(&name),
@@ -154,6 +161,8 @@ impl Node {
                 backplane: Arc::clone(&backplane),
                 keyring: keyring.clone(),
                 events: events.clone(),
+                applications: applications.clone(),
+                public_url: public_url.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
                 event_bytes: settings.cluster.event_bytes,
@@ -176,12 +185,10 @@ impl Node {
             admin: api(true),
             next_worker: Arc::default(),
         };
-        let certificate = certificate(&settings)?;
-        let listeners = Listeners::bind(&settings)?;
         // Logs, so after everything whose failure is to be the only line on stderr.
         descriptors::raise(settings.limits.connections);
         let banner = Banner {
-            address: listeners.public.local_addr()?,
+            address,
             echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_address: listeners.admin.as_ref().map(TcpListener::local_addr).transpose()?,
             node: name.to_string(),
@@ -206,6 +213,7 @@ impl Node {
                 development,
                 keys,
                 events,
+                applications,
                 certificate,
             },
             problems,
