@@ -16,6 +16,7 @@ mod config;
 mod deploy;
 mod drain;
 mod errors;
+mod etf;
 mod events;
 mod failover;
 mod faults;
