@@ -17,6 +17,7 @@ mod deploy;
 mod discord_bootstrap;
 mod drain;
 mod errors;
+mod etf;
 mod events;
 mod failover;
 mod faults;
