@@ -37,4 +37,5 @@ mod redis;
 mod redis_trouble;
 mod reports;
 mod slow_readers;
+mod streams;
 mod tls;
