@@ -18,13 +18,13 @@ use actix_web::{
 use tokio::time::Instant;
 
 pub use self::{
-    discord::{RestError, StartBudget},
+    discord::RestError,
     error::ApiError,
 };
 use crate::{
     applications::Applications,
     auth::{Key, Keyring, Refused},
-    cluster::Backplane,
+    cluster::{Backplane, DiscordSessions},
     config::Permission,
     drain::DrainState,
     events::Events,
@@ -49,6 +49,8 @@ pub struct Api {
     pub events: Events,
     /// The applications of the keys.
     pub applications: Applications,
+    /// The Discord sessions that can go on.
+    pub discord: Arc<DiscordSessions>,
     /// Where clients are told to connect to.
     pub public_url: PublicUrl,
     /// What is counted.
@@ -107,6 +109,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/api/v1/cluster", web::get().to(cluster::cluster))
             .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
+            .route("/api/v1/sessions/{id}/reconnect", web::post().to(sessions::reconnect))
             .service(web::scope("/api/v1").default_service(web::to(error::not_found)))
             .service(discord::scope())
             .default_service(web::to(error::not_found));

@@ -92,3 +92,20 @@ pub(super) async fn kick(
         Err(ApiError::NotFound)
     }
 }
+
+/// `POST /api/v1/sessions/{id}/reconnect`: asks the client of a Discord session to reconnect and resume (op 7), and closes the
+/// connection with 4000 if it does not. A session of version 1 is closed with 1012. 204, or 404 where there is none.
+pub(super) async fn reconnect(
+    request: HttpRequest,
+    id: web::Path<String>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Admin)?;
+    let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
+    if api.registry.dismiss(key.application(), id, Farewell::Reconnect).await {
+        log::info!(session:% = id, key = key.id(); "session asked to reconnect");
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::NotFound)
+    }
+}

@@ -35,7 +35,7 @@ use crate::{
     applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
-        Backplane, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
+        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
@@ -44,8 +44,8 @@ use crate::{
     metrics::Metrics,
     problems::Problems,
     public_url::PublicUrl,
-    registry::Registry,
-    session::Rules,
+    registry::{Registry, TailLimits},
+    session::{DiscordRules, Rules},
     transport::{Limits, ListenError, TlsError},
 };
 
@@ -136,11 +136,23 @@ impl Node {
         };
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
-        let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
+        let tail = TailLimits {
+            entries: settings.cluster.log_entries,
+            age: Duration::from_millis(settings.cluster.log_age_ms),
+            bytes: settings.cluster.log_bytes,
+        };
+        let registry = Registry::new(workers, settings.cluster.hold_bytes, tail, spread, Arc::clone(&metrics));
         let ids = settings.applications.iter().map(|application| application.id.clone());
         let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
         let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
+        let window = Duration::from_millis(settings.session.resume_window_ms);
+        let discord = DiscordSessions::new(Arc::clone(&backplane), Arc::new(registry.clone()), window);
+        let discord = Arc::new(discord);
+        let sweeping = Arc::clone(&discord).sweep();
+        let driving: Driving = Box::pin(async move {
+            futures_util::future::join(driving, sweeping).await;
+        });
         let drain_state = DrainState::default();
         let limits = AdmissionLimits {
             connections: settings.limits.connections,
@@ -162,6 +174,7 @@ impl Node {
                 keyring: keyring.clone(),
                 events: events.clone(),
                 applications: applications.clone(),
+                discord: Arc::clone(&discord),
                 public_url: public_url.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
@@ -172,6 +185,10 @@ impl Node {
         let floor = Floor {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
+            discord: Arc::clone(&discord),
+            applications: applications.clone(),
+            public_url: public_url.clone(),
+            discord_rules: Arc::new(DiscordRules::new(&settings, Arc::clone(&name))),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),
             problems: problems.clone(),

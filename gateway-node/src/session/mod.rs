@@ -15,5 +15,5 @@ pub use self::{
     actor::{Services, Session},
     discord::{Discord, Rules as DiscordRules},
     protocol::{Asked, Ending, Protocol, Sources, Step, Steps},
-    v1::{Rules, V1},
+    v1::{Join, Rules, Unwelcome, V1, Welcome},
 };

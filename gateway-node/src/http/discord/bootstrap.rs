@@ -45,9 +45,9 @@ pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -
         "url": &*api.public_url.gateway(request.head()),
         "shards": application.shards,
         "session_start_limit": {
-            "total": budget.total,
+            "total": application.session_starts_per_day,
             "remaining": budget.remaining,
-            "reset_after": budget.reset_after_ms,
+            "reset_after": budget.reset_after.as_millis(),
             "max_concurrency": application.max_concurrency,
         },
     })))

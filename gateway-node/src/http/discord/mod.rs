@@ -7,7 +7,7 @@ mod start_budget;
 
 use actix_web::{Resource, Route, Scope, web};
 
-pub use self::{error::RestError, start_budget::StartBudget};
+pub use self::error::RestError;
 
 /// Everything below `/api`; what is the gateway's own there has to be registered before.
 pub(super) fn scope() -> Scope {

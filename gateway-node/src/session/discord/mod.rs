@@ -5,6 +5,8 @@
 
 mod catching_up;
 mod live;
+#[cfg(test)]
+mod model_tests;
 mod question;
 mod rules;
 #[cfg(test)]

@@ -33,15 +33,15 @@ pub struct Join {
 #[derive(Debug, Clone)]
 pub struct Welcome {
     /// Its id.
-    pub(super) id: SessionId,
+    pub id: SessionId,
     /// What it is.
-    pub(super) kind: ClientType,
+    pub kind: ClientType,
     /// The key that it showed.
-    pub(super) key: Arc<Key>,
+    pub key: Arc<Key>,
     /// The end of the log when it joined.
-    pub(super) since: Position,
+    pub since: Position,
     /// The counts of its application.
-    pub(super) counts: GuildCount,
+    pub counts: GuildCount,
 }
 
 /// Why a session may not join.

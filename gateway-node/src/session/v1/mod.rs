@@ -24,10 +24,10 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-pub use self::rules::Rules;
-use self::{
-    joining::{Join, Unwelcome, Welcome, join},
-    words::frame,
+use self::{joining::join, words::frame};
+pub use self::{
+    joining::{Join, Unwelcome, Welcome},
+    rules::Rules,
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
