@@ -15,7 +15,7 @@ use shared::{
 
 use super::{
     Audience, Backplane, Deliver, Entry, Epoch, Haste, IdSource, Idempotency, JoinError, Joined, Joining,
-    MemoryBackplane, MemoryLimits, Publication, PublishError, Publishing, RedisBackplane, RedisOptions,
+    MemoryBackplane, MemoryLimits, Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions,
     redis::test_server::TestServer,
 };
 

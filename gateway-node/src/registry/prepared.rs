@@ -36,13 +36,13 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) const fn new(entry: Entry, number: u64, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(entry: Entry, number: u64, metrics: Arc<Metrics>) -> Self {
         Self {
             entry,
             number,
             text: OnceLock::new(),
             zlib: OnceLock::new(),
-            pieces: Mutex::new(SmallVec::new_const()),
+            pieces: Mutex::new(SmallVec::new()),
             metrics,
         }
     }

@@ -31,7 +31,7 @@ pub struct StartBudget {
 
 /// The starts of one application.
 #[derive(Debug, Default)]
-pub struct Starts {
+pub(super) struct Starts {
     /// Beginning and number of the latest window of each remainder.
     windows: FxHashMap<u32, (Instant, u32)>,
     day: Option<(Instant, u32)>,
@@ -39,7 +39,7 @@ pub struct Starts {
 
 impl Starts {
     /// Counts a start, if there may be one now.
-    pub fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
+    pub(super) fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
         let concurrency = limits.max_concurrency.max(1);
         // There are never more windows than remainders.
         self.windows.retain(|_, (begin, _)| now.duration_since(*begin) < WINDOW);
@@ -54,7 +54,7 @@ impl Starts {
     }
 
     /// What is left of the day.
-    pub fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
+    pub(super) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
         let (first, in_day) = self.today(now);
         StartBudget {
             remaining: limits.per_day.saturating_sub(in_day),

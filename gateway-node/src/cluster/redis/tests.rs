@@ -36,7 +36,7 @@ struct Seen {
 }
 
 impl Deliver for Seen {
-    fn superseded(&self, _: &Owner) {}
+    fn superseded(&self, _: &crate::cluster::Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
         true

@@ -21,10 +21,10 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) const fn new(attachment: Attachment) -> Self {
+    pub(super) fn new(attachment: Attachment) -> Self {
         Self {
             attachment,
-            points: SmallVec::new_const(),
+            points: SmallVec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
+use actix::AsyncContext;
 use serde_json::{Value, json};
 use shared::{
     client_type::ClientTypes,

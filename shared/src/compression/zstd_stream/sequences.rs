@@ -17,10 +17,10 @@ pub(super) struct Coded {
 /// One sequence. Of the two lengths it is enough to know how they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sequence {
-    literals: Coded,
+    pub(super) literals: Coded,
     /// An offset or a place among the latest ones (`repeats.rs`).
     pub(super) offset: u32,
-    length: Coded,
+    pub(super) length: Coded,
 }
 
 impl Sequence {
