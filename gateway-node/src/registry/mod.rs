@@ -50,6 +50,7 @@ pub use self::{
 };
 use crate::{
     cluster::{Deliver, Entry, Owner},
+    guilds::Guilds,
     metrics::Metrics,
 };
 
@@ -138,6 +139,11 @@ impl Registry {
             sessions.extend(shard.send(List { application, page }).await.unwrap_or_default());
         }
         page.cut(sessions.into_iter(), |session| session.id)
+    }
+
+    /// What `look` sees in the guilds of an application. It holds up the deliveries of this node meanwhile.
+    pub fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
+        self.inner.tails.guilds(application, look)
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {

@@ -12,14 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use shared::discord::{Content, Header};
+use shared::discord::{Content, Header, Target};
 use tokio::time::Instant;
 
 use super::{
     line::{Line, Place},
     prepared::Prepared,
 };
-use crate::cluster::{Entry, Position};
+use crate::{
+    cluster::{Entry, Position},
+    guilds::Guilds,
+};
 
 /// What bounds the tail of one log.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +99,8 @@ struct Tail {
     /// Behind this everything is kept that can be received.
     floor: Place,
     end: Place,
+    /// The guilds as they are at the end.
+    guilds: Guilds,
 }
 
 impl Tails {
@@ -126,7 +131,11 @@ impl Tails {
         let number = tail.end.number + 1;
         tail.end = Place { number, position };
         let prepared = prepare(entry, number);
-        if prepared.entry.discord.is_some() {
+        if let Some(header) = &prepared.entry.discord {
+            if header.target == Target::All {
+                let Entry { name, d, .. } = &prepared.entry;
+                tail.guilds.apply(name, header.guild, d);
+            }
             tail.bytes += prepared.entry.weight();
             tail.kept.push_back((now, Arc::clone(&prepared)));
             tail.trim(self.limits, now);
@@ -185,6 +194,17 @@ impl Tails {
     }
 }
 
+impl Tails {
+    /// What `look` sees in the guilds of an application, as they are at the end of its log.
+    pub(super) fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        match tails.get(application) {
+            Some(tail) => look(&tail.guilds),
+            None => look(&Guilds::default()),
+        }
+    }
+}
+
 impl Tail {
     fn begun_at(position: Position) -> Self {
         let place = Place { number: 0, position };
@@ -193,6 +213,7 @@ impl Tail {
             bytes: 0,
             floor: place,
             end: place,
+            guilds: Guilds::default(),
         }
     }
 
@@ -233,10 +254,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use shared::{
-        client_type::ClientTypes,
-        discord::{Header, Target},
-    };
+    use shared::client_type::ClientTypes;
 
     use super::*;
     use crate::{

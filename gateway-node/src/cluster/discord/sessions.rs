@@ -77,7 +77,6 @@ impl DiscordSessions {
                 attachment: Attachment::new(sessions, owner),
                 record,
                 since,
-                guilds: Vec::new(),
             })
         });
         opening.await.unwrap_or(Err(JoinError::Away))

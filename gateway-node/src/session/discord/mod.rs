@@ -347,6 +347,11 @@ impl Protocol for Discord {
                 Unwelcome::Close(close) => self.fail(close),
                 Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
             },
+            Answer::Seen(told) => match &mut self.stage {
+                Stage::CatchingUp(session) => session.greet(&told, &self.line),
+                Stage::Live(session) => session.answer(told, &self.line),
+                _ => Steps::new(),
+            },
             Answer::Read(reading) => {
                 let Stage::CatchingUp(session) = &mut self.stage else {
                     return Steps::new();
@@ -374,6 +379,7 @@ impl Protocol for Discord {
     fn drained(&mut self, _: Instant) -> Steps {
         match &mut self.stage {
             Stage::CatchingUp(session) => session.read_on(),
+            Stage::Live(session) => session.go_on(&self.line),
             _ => Steps::new(),
         }
     }

@@ -671,3 +671,52 @@ fn what_is_not_spoken_is_closed_at_once() {
         assert_eq!(close.code, code);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_greeted_with_its_guilds_and_told_of_them_again_when_it_resumes() {
+    on(Node::new, async |node| {
+        for id in 1..=20_u64 {
+            let d = json!({"id": (id << 22).to_string(), "name": format!("guild {id}"), "members": []});
+            node.publish("GUILD_CREATE", &d).await;
+        }
+        let mut client = node.connect().await;
+        let shard = json!({"token": TOKEN, "intents": 1, "shard": [1, 2]});
+        client.send(&json!({"op": 2, "d": shard})).await;
+        let ready = client.seen[1].clone();
+        assert_eq!(ready["d"]["guilds"].as_array().unwrap().len(), 10);
+        assert_eq!(ready["d"]["guilds"][0], json!({"id": (1_u64 << 22).to_string(), "unavailable": true}));
+        client.drained().await;
+        assert_eq!(client.dispatches().len(), 11);
+        node.publish("CHANNEL_CREATE", &json!({"guild_id": (1_u64 << 22).to_string(), "id": "5"})).await;
+        client.settle().await;
+        assert_eq!(client.dispatches().last(), Some(&(12, "CHANNEL_CREATE".to_owned())));
+        let id = ready["d"]["session_id"].as_str().unwrap().to_owned();
+        node.publish("GUILD_DELETE", &json!({"id": (3_u64 << 22).to_string()})).await;
+        client.cut().await;
+        // It has not even seen the second guild: what it is told of them now is newer, under the numbers of then.
+        let again = node.resumed(&id, 2).await;
+        let seen = again.dispatches();
+        let numbers: Vec<_> = seen.iter().map(|(s, _)| *s).collect();
+        assert_eq!(numbers, (3..=14).collect::<Vec<_>>());
+        assert_eq!(seen[0].1, "GUILD_DELETE");
+        assert_eq!(seen.last().unwrap().1, "RESUMED");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_guilds_than_a_session_may_have_need_shards() {
+    let few = || Node::with(|application| application.guilds_per_session = 2);
+    on(few, async |node| {
+        for id in 1..=3_u64 {
+            node.publish("GUILD_CREATE", &json!({"id": (id << 22).to_string()})).await;
+        }
+        let mut client = node.connect().await;
+        client.send(&identify(1)).await;
+        assert_eq!(client.close, Some(4011));
+        let mut client = node.connect().await;
+        client.send(&json!({"op": 2, "d": {"token": TOKEN, "intents": 1, "shard": [0, 2]}})).await;
+        assert_eq!(client.seen[1]["t"], "READY");
+    })
+    .await;
+}
