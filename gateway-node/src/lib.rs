@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod applications;
 pub mod auth;
 pub mod cli;
 pub mod cluster;
@@ -15,6 +16,7 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod problems;
+pub mod public_url;
 pub mod registry;
 pub mod session;
 pub mod transport;

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub encoded_text: Counter,
     /// Compressed frames made for entries; at most one an entry.
     pub encoded_zlib: Counter,
+    /// Bytes made for entries that Discord sessions share; at most once an entry, coding and content.
+    pub encoded_discord: Counter,
 }
 
 impl Metrics {
@@ -106,6 +108,7 @@ impl Metrics {
             deliveries,
             encoded_text,
             encoded_zlib,
+            encoded_discord,
         } = self;
         registry.register("sessions_opened", "WebSockets opened", sessions_opened.clone());
         registry.register(
@@ -142,6 +145,11 @@ impl Metrics {
             "encoded_zlib",
             "Compressed frames made for events",
             encoded_zlib.clone(),
+        );
+        registry.register(
+            "encoded_discord",
+            "Bytes made for events of Discord sessions",
+            encoded_discord.clone(),
         );
         moment.register(&mut registry);
         let mut text = String::new();

@@ -8,6 +8,7 @@
 pub mod client_type;
 pub mod close;
 pub mod compression;
+pub mod discord;
 pub mod etf;
 mod fields;
 pub mod guild;

@@ -106,6 +106,23 @@ impl Keyring {
         }
     }
 
+    /// The key of a bot that `token` opens: a key, with or without the word `Bot` that Discord's libraries put before it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the key is not for bots.
+    pub fn open_bot(&self, token: &str, now: SystemTime) -> Result<Arc<Key>, Refused> {
+        let presented = match token.split_once(' ') {
+            Some((word, presented)) if word.eq_ignore_ascii_case("bot") => presented.trim_start(),
+            _ => token,
+        };
+        let key = self.open(presented, now)?;
+        if key.is_for(ClientType::Bot) {
+            Ok(key)
+        } else {
+            Err(Refused::Wrong)
+        }
+    }
+
     /// Whether a key that was opened before is still what it was, for a client of this type.
     pub fn is_good(&self, key: &Arc<Key>, kind: ClientType, now: SystemTime) -> bool {
         let keys = self.keys();
@@ -172,6 +189,41 @@ mod tests {
             &format!("{SECRET}.a"),
         ] {
             assert_eq!(ring.open(wrong, now), Err(Refused::Wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bot_may_name_itself_before_its_key() {
+        let website = KeySettings {
+            types: KeyTypes(vec![ClientType::Website]),
+            ..settings("web")
+        };
+        let spaced = KeySettings {
+            secret: Some(Secret::from(SECRET.replace('0', " "))),
+            ..settings("bot")
+        };
+        let ring = Keyring::new(vec![
+            key("a"),
+            Key::new(&website).unwrap(),
+            Key::new(&spaced).unwrap(),
+        ]);
+        let now = SystemTime::now();
+        for token in [
+            &format!("a.{SECRET}"),
+            &format!("Bot a.{SECRET}"),
+            &format!("bot  a.{SECRET}"),
+            &format!("bot.{}", SECRET.replace('0', " ")),
+        ] {
+            assert!(ring.open_bot(token, now).is_ok(), "{token}");
+        }
+        for token in [
+            &format!("Bot web.{SECRET}"),
+            &format!("Bearer a.{SECRET}"),
+            &format!("Bota.{SECRET}"),
+            "Bot ",
+            "Bot",
+        ] {
+            assert_eq!(ring.open_bot(token, now), Err(Refused::Wrong), "{token}");
         }
     }
 

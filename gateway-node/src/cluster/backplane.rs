@@ -5,12 +5,13 @@ use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync:
 use serde::{Serialize, Serializer};
 use shared::{
     client_type::{ClientType, ClientTypes},
+    discord::Header,
     routing::Delivery,
     session_id::SessionId,
     v1::{Report, payload::GuildCount},
 };
 
-use super::Entry;
+use super::{Entry, Owner};
 
 /// An answer that may take a round trip.
 ///
@@ -72,6 +73,9 @@ pub trait Deliver: Send + Sync + 'static {
     /// Notes that entries of an application which were accepted cannot be delivered here any more: who is connected has
     /// missed them, and has to be told so.
     fn missed(&self, application: &Arc<str>);
+
+    /// Notes that a session has this owner now: whoever had it before is to let go of it.
+    fn superseded(&self, owner: &Owner);
 }
 
 /// A client that has shown a valid key.
@@ -157,6 +161,8 @@ pub struct Publication {
     pub delivery: Delivery,
     /// The session that sent it, if one did.
     pub author: Option<SessionId>,
+    /// Who of Discord's protocol receives it; none where nobody does.
+    pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.
     pub d: Arc<str>,
 }

@@ -15,7 +15,7 @@ use shared::{
 
 use super::{
     Audience, Backplane, Deliver, Entry, Epoch, Haste, IdSource, Idempotency, JoinError, Joined, Joining,
-    MemoryBackplane, MemoryLimits, Publication, PublishError, Publishing, RedisBackplane, RedisOptions,
+    MemoryBackplane, MemoryLimits, Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions,
     redis::test_server::TestServer,
 };
 
@@ -34,6 +34,8 @@ struct Log {
 }
 
 impl Deliver for Log {
+    fn superseded(&self, _: &Owner) {}
+
     fn has_room(&self, _: usize) -> bool {
         !*self.full.lock().unwrap()
     }
@@ -189,6 +191,7 @@ fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionId>) -> Publ
         receivers: to,
         delivery,
         author,
+        discord: None,
         d: r#"{"n":1}"#.into(),
     }
 }

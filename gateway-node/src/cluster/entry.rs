@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::{
     client_type::{ClientType, ClientTypes},
+    discord::Header,
     session_id::SessionId,
 };
 use smallvec::SmallVec;
@@ -23,6 +24,8 @@ pub struct Entry {
     pub audience: Audience,
     /// The session that sent it and never gets it back.
     pub author: Option<SessionId>,
+    /// Who of Discord's protocol receives it; none where nobody does.
+    pub discord: Option<Arc<Header>>,
     /// The event's data as its sender wrote it: one JSON object.
     pub d: Arc<str>,
 }

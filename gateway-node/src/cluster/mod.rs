@@ -8,6 +8,7 @@
 mod backplane;
 #[cfg(test)]
 mod conformance;
+mod discord;
 mod entry;
 mod memory;
 mod redis;
@@ -16,6 +17,10 @@ pub use self::{
     backplane::{
         Away, Backplane, Deliver, Epoch, Haste, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
         Position, Publication, PublishError, Publishing, Status,
+    },
+    discord::{
+        Attachment, Checkpoint, DiscordSessions, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming,
+        StartBudget, StartLimits, What,
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},

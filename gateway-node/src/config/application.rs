@@ -1,20 +1,93 @@
 //! The applications that share a cluster without seeing each other.
 
-use super::{setting::section, words::is_application_id};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    setting::{section, setting},
+    snowflake::Snowflake,
+    words::{is_application_id, is_discriminator, is_image_hash, is_username},
+};
 
 /// The application of a key that names none. It needs no entry.
 pub const DEFAULT_APPLICATION: &str = "utilbot";
 
+/// An intent of Discord's protocol that an application has to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivilegedIntent {
+    /// Members that join, change and leave, and lists of all of them.
+    GuildMembers,
+    /// Who is online.
+    GuildPresences,
+    /// What messages say.
+    MessageContent,
+}
+
+impl PrivilegedIntent {
+    /// Every privileged intent.
+    pub const ALL: [Self; 3] = [Self::GuildMembers, Self::GuildPresences, Self::MessageContent];
+
+    /// Its bit among the intents of an identify.
+    pub const fn bit(self) -> u64 {
+        match self {
+            Self::GuildMembers => 1 << 1,
+            Self::GuildPresences => 1 << 8,
+            Self::MessageContent => 1 << 15,
+        }
+    }
+
+    /// The flag of an application that tells libraries that it may use the intent: the one of an application that was
+    /// not verified, `GATEWAY_…_LIMITED`.
+    pub const fn application_flag(self) -> u64 {
+        match self {
+            Self::GuildMembers => 1 << 15,
+            Self::GuildPresences => 1 << 13,
+            Self::MessageContent => 1 << 19,
+        }
+    }
+}
+
+setting! { Vec<PrivilegedIntent>: List, "a list of guild_members, guild_presences, message_content"; }
+
 section! {
-    /// One `[[applications]]`: a log, its clients and its counts of its own.
+    /// One `[[applications]]`: a log, its clients and its counts of its own. Everything but the id is for Discord's
+    /// protocol.
     pub struct ApplicationSettings {
         /// The application's id.
         id: String, check is_application_id, expect "1 to 64 of a-z 0-9 _ -";
+        /// The application's id in Discord's protocol. Without one it is a number made of `id`, the same on every node.
+        client_id: Option<Snowflake> = None;
+        /// The id of the bot user, where it is not `client_id`.
+        bot_id: Option<Snowflake> = None;
+        /// The name of the bot user, where it is not `id`.
+        bot_username: Option<String> = None, check is_username,
+            expect "1 to 64 characters, none of them a control character";
+        /// The discriminator of the bot user: four digits, or `0`.
+        bot_discriminator: String = "0000".to_owned(), check is_discriminator, expect "four digits, or 0";
+        /// The hash of the bot user's avatar.
+        bot_avatar: Option<String> = None, check is_image_hash,
+            expect "32 lower-case hexadecimal digits, with a_ before them where the image moves";
+        /// Flags of the application, beside those that say which privileged intents it may use.
+        flags: u64 = 0, to 9_007_199_254_740_991;
+        /// The privileged intents that bots may ask for: `guild_members`, `guild_presences`, `message_content`. Another
+        /// one closes with 4014.
+        privileged_intents: Vec<PrivilegedIntent> = PrivilegedIntent::ALL.to_vec();
+        /// How many shards bots are advised to run.
+        shards: u32 = 1, from 1, to 65_535;
+        /// How many shards may identify within the same five seconds.
+        max_concurrency: u32 = 1, from 1, to 65_535;
+        /// How many sessions bots may start in a day.
+        session_starts_per_day: u32 = 1000, from 1;
+        /// How many guilds one session may have. More closes with 4011.
+        guilds_per_session: usize = 2500, from 1;
     }
 }
 
 impl From<&str> for ApplicationSettings {
     fn from(id: &str) -> Self {
-        Self { id: id.to_owned() }
+        Self {
+            id: id.to_owned(),
+            ..Self::default()
+        }
     }
 }

@@ -15,11 +15,12 @@ mod secret;
 mod sections;
 mod setting;
 mod settings;
+mod snowflake;
 mod sources;
 mod timestamp;
 mod words;
 
-pub use application::{ApplicationSettings, DEFAULT_APPLICATION};
+pub use application::{ApplicationSettings, DEFAULT_APPLICATION, PrivilegedIntent};
 pub use error::ConfigError;
 pub use event::{EventSettings, development_events};
 pub(crate) use key::is_key_id;
@@ -32,6 +33,7 @@ pub use sections::{
 };
 pub use setting::SettingDoc;
 pub use settings::{Settings, reference};
+pub use snowflake::Snowflake;
 pub use sources::Sources;
 pub use timestamp::{NotATimestamp, Timestamp};
 pub(crate) use words::is_application_id;

@@ -49,12 +49,13 @@ section! {
         bind: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         /// Worker threads; 0 is one for each core.
         workers: usize = 0, to 1024;
-        /// The URL under which clients reach the cluster (`ws://` or `wss://`), where it is not that of the listener.
+        /// The URL under which clients reach the cluster (`ws://` or `wss://`), where it is not that of the listener. Discord's
+        /// libraries are told it without a path.
         public_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
         /// Connections that the kernel holds until they are accepted.
         backlog: u32 = 4096, from 1, to 2_147_483_647;
-        /// Networks of the proxies that are believed when they name a client's address. They count against no limit of
-        /// an address.
+        /// Networks of the proxies that are believed when they name a client's address and whether it speaks TLS. They
+        /// count against no limit of an address.
         trusted_proxies: Vec<IpNet> = Vec::new();
         /// Values of `Origin` that may open a WebSocket; empty allows any.
         allowed_origins: Vec<String> = Vec::new();
@@ -111,6 +112,10 @@ section! {
         heartbeat_interval_ms: u64 = 41_250, from 1;
         /// Milliseconds between the upgrade and Hello; some client libraries miss a Hello that comes with the upgrade.
         hello_delay_ms: u64 = 15, from 0;
+        /// Bytes of one payload from a client. A larger one closes with 4002.
+        payload_bytes: usize = 4096, from 1;
+        /// Payloads that a connection may send in a minute. More closes with 4008.
+        payloads_per_minute: u32 = 120, from 1;
         /// The URL that READY gives for resuming, where it is not the public one.
         resume_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
     }

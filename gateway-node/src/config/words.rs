@@ -16,6 +16,26 @@ pub(crate) fn is_application_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// Whether `text` can be the name of a user: 1 to 64 characters that show; none given is fine too.
+pub(super) fn is_username<T: MaybeText + ?Sized>(text: &T) -> bool {
+    text.all(|text| (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control))
+}
+
+/// Whether `text` is four digits, or the `0` of a user that needs none.
+pub(super) fn is_discriminator(text: &str) -> bool {
+    text == "0" || text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether `text` is the hash of an image; none given is fine too.
+///
+/// Libraries keep one as 16 bytes, so that any other text would break them.
+pub(super) fn is_image_hash<T: MaybeText + ?Sized>(text: &T) -> bool {
+    text.all(|text| {
+        let digits = text.strip_prefix("a_").unwrap_or(text);
+        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// Whether `text` is a WebSocket URL with a host; none given is fine too.
 pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {

@@ -1,6 +1,7 @@
 //! One upgrade request.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
@@ -18,6 +19,7 @@ use actix_http::{
 };
 use bytes::Bytes;
 use ipnet::IpNet;
+use shared::{close::Close, discord::Query};
 use tokio::time::{Instant, timeout};
 
 use super::address::{client_address, is_proxy};
@@ -25,7 +27,8 @@ use crate::{
     admission::{Admission, Denied, Permit},
     drain::DrainState,
     problems::Problems,
-    session::{Rules, Services, Session, V1},
+    public_url::PublicUrl,
+    session::{Discord, DiscordRules, Rules, Services, Session, V1},
     transport::{Connection, Echo, Limits, Refusal, Socket, accept_key, switching_protocols},
 };
 
@@ -41,6 +44,10 @@ pub enum Purpose {
         services: Rc<Services>,
         /// The rules of version 1.
         v1: Arc<Rules>,
+        /// The rules of versions 6 to 10.
+        discord: Arc<DiscordRules>,
+        /// Where clients of those are to resume.
+        public_url: PublicUrl,
     },
     /// Sending back what comes, at any path.
     Echo,
@@ -169,11 +176,23 @@ impl Gate {
         let (io, unread) = (parts.io, parts.read_buf);
         match self.purpose {
             Purpose::Echo => spawn(Connection::new(io, &unread, unsent, self.limits, Echo::new), permit),
-            Purpose::Gateway { services, v1 } => {
-                let protocol = v1_of(head, v1);
-                let session = |outbox| Session::new(protocol, outbox, address, services);
-                spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
-            }
+            Purpose::Gateway {
+                services,
+                v1,
+                discord,
+                public_url,
+            } => match Spoken::by(head) {
+                Spoken::V1 { v, compression } => {
+                    let protocol = V1::new(v.as_deref(), compression.as_deref(), v1, Instant::now());
+                    let session = |outbox| Session::new(protocol, outbox, address, services);
+                    spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
+                }
+                Spoken::Discord(query) => {
+                    let protocol = Discord::new(query, public_url.resume(head), discord, Instant::now());
+                    let session = |outbox| Session::new(protocol, outbox, address, services);
+                    spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
+                }
+            },
         }
     }
 
@@ -226,18 +245,30 @@ impl<F: Future<Output = ()> + Unpin> Future for Admitted<F> {
     }
 }
 
-/// The state machine that the URL asks for. A parameter that is there twice counts with its first value.
-fn v1_of(head: &RequestHead, rules: Arc<Rules>) -> V1 {
-    let query = head.uri.query().unwrap_or_default().as_bytes();
-    let value = |name: &str| {
-        form_urlencoded::parse(query)
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-    };
-    V1::new(
-        value("v").as_deref(),
-        value("compression").as_deref(),
-        rules,
-        Instant::now(),
-    )
+/// The protocol that a URL asks for. A parameter that is there twice counts with its first value.
+enum Spoken<'a> {
+    V1 {
+        v: Option<Cow<'a, str>>,
+        compression: Option<Cow<'a, str>>,
+    },
+    Discord(Result<Query, Close>),
+}
+
+impl<'a> Spoken<'a> {
+    fn by(head: &'a RequestHead) -> Self {
+        let query = head.uri.query().unwrap_or_default().as_bytes();
+        let value = |name: &str| {
+            form_urlencoded::parse(query)
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value)
+        };
+        let v = value("v");
+        match Query::parse(v.as_deref(), value("encoding").as_deref(), value("compress").as_deref()) {
+            Some(query) => Self::Discord(query),
+            None => Self::V1 {
+                v,
+                compression: value("compression"),
+            },
+        }
+    }
 }

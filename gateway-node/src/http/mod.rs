@@ -1,6 +1,7 @@
 //! What the node serves over plain HTTP, beside the WebSockets on the same port.
 
 mod cluster;
+mod discord;
 mod error;
 mod landing;
 mod publish;
@@ -16,14 +17,19 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-pub use self::error::ApiError;
+pub use self::{
+    discord::RestError,
+    error::ApiError,
+};
 use crate::{
+    applications::Applications,
     auth::{Key, Keyring, Refused},
-    cluster::Backplane,
+    cluster::{Backplane, DiscordSessions},
     config::Permission,
     drain::DrainState,
     events::Events,
     metrics::Metrics,
+    public_url::PublicUrl,
     registry::Registry,
 };
 
@@ -41,6 +47,12 @@ pub struct Api {
     pub keyring: Keyring,
     /// The table of application events.
     pub events: Events,
+    /// The applications of the keys.
+    pub applications: Applications,
+    /// The Discord sessions that can go on.
+    pub discord: Arc<DiscordSessions>,
+    /// Where clients are told to connect to.
+    pub public_url: PublicUrl,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether the node is leaving.
@@ -57,15 +69,7 @@ impl Api {
     /// # Errors
     /// 401 without a good key, 403 with one that lacks the permission, 503 while nobody can tell.
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
-        let header = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let presented = header.and_then(|value| {
-            let (scheme, key) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
-        });
-        let presented = presented.ok_or(ApiError::Unauthorised)?;
+        let presented = presented(request, "bearer").ok_or(ApiError::Unauthorised)?;
         let key = self
             .keyring
             .open(presented, SystemTime::now())
@@ -79,6 +83,13 @@ impl Api {
             Err(ApiError::Forbidden(permission))
         }
     }
+}
+
+/// What a request presents under this scheme of `Authorization`.
+fn presented<'a>(request: &'a HttpRequest, scheme: &str) -> Option<&'a str> {
+    let header = request.headers().get(header::AUTHORIZATION)?;
+    let (named, presented) = header.to_str().ok()?.split_once(' ')?;
+    named.eq_ignore_ascii_case(scheme).then_some(presented.trim())
 }
 
 /// The routes of the public listener.
@@ -98,6 +109,9 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/api/v1/cluster", web::get().to(cluster::cluster))
             .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
+            .route("/api/v1/sessions/{id}/reconnect", web::post().to(sessions::reconnect))
+            .service(web::scope("/api/v1").default_service(web::to(error::not_found)))
+            .service(discord::scope())
             .default_service(web::to(error::not_found));
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use shared::{
-    client_type::ClientType,
+    client_type::{ClientType, ClientTypes},
+    discord::{Header, Target},
     problem::{Problem, ProblemKind},
-    routing::EventTable,
+    routing::{Delivery, EventTable},
 };
 
 use super::{Api, ApiError};
@@ -23,6 +24,9 @@ use crate::{
 const MAX_EVENTS: usize = 1000;
 /// The most characters that an `Idempotency-Key` may have.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
+
+/// The most characters that the name of an event for Discord sessions may have.
+const MAX_NAME: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
@@ -120,26 +124,66 @@ fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>
 impl Event<'_> {
     /// What is to be published, if the key may send it and it is right.
     fn publication(&self, key: &Key, table: &EventTable, event_bytes: usize) -> Result<Publication, ApiError> {
-        if self.to.is_some() {
-            return Err(ApiError::InvalidData(
-                "`to` is for events of Discord's protocol".to_owned(),
-            ));
-        }
         if self.d.is_some_and(|d| d.get().len() > event_bytes) {
             return Err(ApiError::TooLarge(format!("an event may have {event_bytes} bytes")));
         }
+        let Some(to) = self.to else {
+            return self.routed(key, table);
+        };
+        let header = Arc::new(self.header(to)?);
+        // What is in the table goes to sessions of version 1 as well.
+        let routed = table.has(&self.t).then(|| self.routed(key, table)).transpose()?;
+        let publication = routed.unwrap_or_else(|| Publication {
+            name: self.t.as_str().into(),
+            receivers: ClientTypes::NONE,
+            delivery: Delivery::All,
+            author: None,
+            discord: None,
+            d: self.d.map_or("{}", RawValue::get).into(),
+        });
+        Ok(Publication {
+            discord: Some(header),
+            ..publication
+        })
+    }
+
+    /// Who of Discord's protocol receives it.
+    fn header(&self, to: &RawValue) -> Result<Header, ApiError> {
+        let is_name = (1..=MAX_NAME).contains(&self.t.len()) && self.t.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name {
+            return Err(ApiError::InvalidData(format!(
+                "`t` must have 1 to {MAX_NAME} printable ASCII characters without a space"
+            )));
+        }
+        let invalid = |error: &dyn std::fmt::Display| ApiError::InvalidData(error.to_string());
+        let to: Value = serde_json::from_str(to.get()).map_err(|error| invalid(&error))?;
+        let (target, guild) = Target::parse(&to).map_err(|error| invalid(&error))?;
+        let d = self.d.map_or("{}", RawValue::get);
+        // Whoever gets it has to be able to read it, in any encoding.
+        let is_object = serde_json::from_str::<Value>(d).map_err(|error| invalid(&error))?.is_object();
+        if !is_object {
+            return Err(ApiError::InvalidData("`d` must be an object".to_owned()));
+        }
+        Ok(Header::of(&self.t, d, target, guild))
+    }
+
+    /// The same for an event of the table.
+    fn routed(&self, key: &Key, table: &EventTable) -> Result<Publication, ApiError> {
         // A key for several types sends as any of them; a service is what HTTP is for.
         let kinds = [ClientType::Service, ClientType::Website, ClientType::Bot];
         let mut refused = ApiError::NotAllowed("the key is for no client type".to_owned());
         for kind in kinds.into_iter().filter(|kind| key.is_for(*kind)) {
             match table.route(&self.t, kind, self.d) {
                 Ok(route) => {
+                    let d = self.d.map_or("{}", RawValue::get);
+                    let header = || Arc::new(Header::of(&self.t, d, Target::All, None));
                     return Ok(Publication {
                         name: Arc::clone(route.name),
                         receivers: route.receivers,
                         delivery: route.delivery,
                         author: None,
-                        d: self.d.map_or("{}", RawValue::get).into(),
+                        discord: route.to_discord.then(header),
+                        d: d.into(),
                     });
                 }
                 Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::NotAllowed) => {

@@ -2,12 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use shared::{client_type::ClientType, session_id::SessionId};
+use shared::session_id::SessionId;
 
 use super::{Api, ApiError};
 use crate::{
     config::Permission,
-    registry::{Listed, Page},
+    registry::{Farewell, Kind, Listed, Page},
 };
 
 /// How many sessions a page has where the request does not say.
@@ -34,7 +34,7 @@ struct Sessions<'a> {
 struct Session<'a> {
     id: String,
     #[serde(rename = "type")]
-    kind: ClientType,
+    kind: Kind,
     key: String,
     node: &'a str,
 }
@@ -85,8 +85,25 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
-    if api.registry.kick(key.application(), id).await {
+    if api.registry.dismiss(key.application(), id, Farewell::Kicked).await {
         log::info!(session:% = id, key = key.id(); "session kicked");
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::NotFound)
+    }
+}
+
+/// `POST /api/v1/sessions/{id}/reconnect`: asks the client of a Discord session to reconnect and resume (op 7), and closes the
+/// connection with 4000 if it does not. A session of version 1 is closed with 1012. 204, or 404 where there is none.
+pub(super) async fn reconnect(
+    request: HttpRequest,
+    id: web::Path<String>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Admin)?;
+    let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
+    if api.registry.dismiss(key.application(), id, Farewell::Reconnect).await {
+        log::info!(session:% = id, key = key.id(); "session asked to reconnect");
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)

@@ -32,9 +32,10 @@ use self::{
 };
 use crate::{
     admission::{Admission, AdmissionLimits},
+    applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
-        Backplane, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
+        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
@@ -42,8 +43,9 @@ use crate::{
     http::Api,
     metrics::Metrics,
     problems::Problems,
-    registry::Registry,
-    session::Rules,
+    public_url::PublicUrl,
+    registry::{Registry, TailLimits},
+    session::{DiscordRules, Rules},
     transport::{Limits, ListenError, TlsError},
 };
 
@@ -122,6 +124,7 @@ impl Node {
         let [a, b, c, ..] = origin.random;
         let name: Arc<str> = settings.node.name_or([a, b, c]).into();
         let events = Events::new(settings.event_table()?);
+        let applications = Applications::new(&settings.applications);
         let configured = configured_keys(&settings, development.as_ref())?;
         let keyring = match settings.redis.url {
             Some(_) => Keyring::partial(configured.clone()),
@@ -133,11 +136,23 @@ impl Node {
         };
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
-        let registry = Registry::new(workers, settings.cluster.hold_bytes, spread, Arc::clone(&metrics));
-        let applications = settings.applications.iter().map(|application| application.id.clone());
-        let keys = Keys::new(keyring.clone(), registry.clone(), applications.collect(), configured);
+        let tail = TailLimits {
+            entries: settings.cluster.log_entries,
+            age: Duration::from_millis(settings.cluster.log_age_ms),
+            bytes: settings.cluster.log_bytes,
+        };
+        let registry = Registry::new(workers, settings.cluster.hold_bytes, tail, spread, Arc::clone(&metrics));
+        let ids = settings.applications.iter().map(|application| application.id.clone());
+        let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
         let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
+        let window = Duration::from_millis(settings.session.resume_window_ms);
+        let discord = DiscordSessions::new(Arc::clone(&backplane), Arc::new(registry.clone()), window);
+        let discord = Arc::new(discord);
+        let sweeping = Arc::clone(&discord).sweep();
+        let driving: Driving = Box::pin(async move {
+            futures_util::future::join(driving, sweeping).await;
+        });
         let drain_state = DrainState::default();
         let limits = AdmissionLimits {
             connections: settings.limits.connections,
@@ -146,6 +161,10 @@ impl Node {
         };
         let admission = Admission::new(limits);
         let problems = Problems::default();
+        let certificate = certificate(&settings)?;
+        let listeners = Listeners::bind(&settings)?;
+        let address = listeners.public.local_addr()?;
+        let public_url = PublicUrl::new(&settings, address);
         let api = |metrics_public| {
             web::Data::new(Api {
                 node: Arc::clone(&name),
@@ -154,6 +173,9 @@ impl Node {
                 backplane: Arc::clone(&backplane),
                 keyring: keyring.clone(),
                 events: events.clone(),
+                applications: applications.clone(),
+                discord: Arc::clone(&discord),
+                public_url: public_url.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
                 event_bytes: settings.cluster.event_bytes,
@@ -163,6 +185,10 @@ impl Node {
         let floor = Floor {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
+            discord: Arc::clone(&discord),
+            applications: applications.clone(),
+            public_url: public_url.clone(),
+            discord_rules: Arc::new(DiscordRules::new(&settings, Arc::clone(&name))),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),
             problems: problems.clone(),
@@ -176,12 +202,10 @@ impl Node {
             admin: api(true),
             next_worker: Arc::default(),
         };
-        let certificate = certificate(&settings)?;
-        let listeners = Listeners::bind(&settings)?;
         // Logs, so after everything whose failure is to be the only line on stderr.
         descriptors::raise(settings.limits.connections);
         let banner = Banner {
-            address: listeners.public.local_addr()?,
+            address,
             echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_address: listeners.admin.as_ref().map(TcpListener::local_addr).transpose()?,
             node: name.to_string(),
@@ -206,6 +230,7 @@ impl Node {
                 development,
                 keys,
                 events,
+                applications,
                 certificate,
             },
             problems,

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{NodeError, keys::Keys};
 use crate::{
+    applications::Applications,
     auth::{Key, KeyError},
     config::{KeySettings, Settings},
     events::Events,
@@ -16,11 +17,12 @@ pub(super) struct Reload {
     pub(super) development: Option<KeySettings>,
     pub(super) keys: Arc<Keys>,
     pub(super) events: Events,
+    pub(super) applications: Applications,
     pub(super) certificate: Option<Certificate>,
 }
 
 impl Reload {
-    /// Reads keys, events and certificate again. What is wrong is logged, and what was in force stays.
+    /// Reads keys, events, applications and certificate again. What is wrong is logged, and what was in force stays.
     pub(super) fn run(&self) {
         let reload = || {
             let settings = self.settings.reload()?;
@@ -31,12 +33,13 @@ impl Reload {
             if let (Some(certificate), Some((chain, key))) = (&self.certificate, tls_files(&settings)) {
                 certificate.reread(chain, key)?;
             }
-            Ok::<_, NodeError>((keys, events))
+            Ok::<_, NodeError>((keys, events, settings.applications))
         };
         match reload() {
-            Ok((keys, events)) => {
+            Ok((keys, events, applications)) => {
                 let (key_count, event_count) = (keys.len(), events.len());
                 self.events.replace(events);
+                self.applications.replace(&applications);
                 self.keys.configure(keys);
                 // Last, so that who reads it can rely on it.
                 log::info!(keys = key_count, events = event_count; "configuration read again");

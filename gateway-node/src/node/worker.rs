@@ -20,15 +20,17 @@ use tokio::net::TcpStream;
 
 use crate::{
     admission::{Admission, AdmissionLimits},
+    applications::Applications,
     auth::Keyring,
-    cluster::Backplane,
+    cluster::{Backplane, DiscordSessions},
     drain::DrainState,
     gate::{self, Gate, Purpose},
     http::{self, Api},
     metrics::Metrics,
     problems::Problems,
+    public_url::PublicUrl,
     registry::{Registry, Shard},
-    session::{Rules, Services},
+    session::{DiscordRules, Rules, Services},
     transport::{Limits, Plain},
 };
 
@@ -56,6 +58,10 @@ thread_local! {
 pub(super) struct Floor {
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
+    pub(super) discord: Arc<DiscordSessions>,
+    pub(super) applications: Applications,
+    pub(super) public_url: PublicUrl,
+    pub(super) discord_rules: Arc<DiscordRules>,
     pub(super) keyring: Keyring,
     pub(super) metrics: Arc<Metrics>,
     pub(super) problems: Problems,
@@ -130,6 +136,8 @@ impl Floor {
         let purpose = Purpose::Gateway {
             services: self.services(),
             v1: Arc::clone(&self.rules),
+            discord: Arc::clone(&self.discord_rules),
+            public_url: self.public_url.clone(),
         };
         self.gate(purpose, self.admission.clone())
     }
@@ -154,8 +162,11 @@ impl Floor {
                 let index = self.next_worker.fetch_add(1, Relaxed);
                 let (registry, backplane) = (self.registry.clone(), Arc::clone(&self.backplane));
                 Rc::new(Services {
-                    shard: Shard::start(index, registry, Arc::clone(&backplane), self.keyring.clone()),
+                    shard: Shard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
+                    registry,
                     backplane,
+                    discord: Arc::clone(&self.discord),
+                    applications: self.applications.clone(),
                     keyring: self.keyring.clone(),
                     metrics: Arc::clone(&self.metrics),
                     problems: self.problems.clone(),

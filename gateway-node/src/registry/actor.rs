@@ -8,12 +8,15 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Farewell, Order, Shard,
     listing::{List, Listed},
-    order::{Kick, ShardOrder},
+    order::{Dismiss, ShardOrder},
     shard::Occupant,
 };
 
 /// How often a shard looks whether keys have expired. A session has to hear of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(400);
+
+/// How many orders may wait.
+const ORDERS: usize = 1024;
 
 /// One a worker; it lives as long as its worker.
 pub(super) struct ShardActor {
@@ -65,6 +68,7 @@ impl Actor for ShardActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(ORDERS);
         let shard = self.shard.clone();
         let loop_guard = Vital;
         let delivering = async move {
@@ -107,14 +111,30 @@ impl Handler<ShardOrder> for ShardActor {
                 };
                 self.tell(Farewell::Missed, spread, is_theirs, context);
             }
+            ShardOrder::Superseded(owner) => {
+                let is_earlier = |occupant: &Occupant| {
+                    let identity = occupant.identity.as_ref();
+                    identity.is_some_and(|identity| {
+                        identity.application == owner.application
+                            && identity.id == owner.id
+                            && identity.generation < owner.generation
+                    })
+                };
+                self.tell(Farewell::Superseded, Duration::ZERO, is_earlier, context);
+            }
         }
     }
 }
 
-impl Handler<Kick> for ShardActor {
+impl Handler<Dismiss> for ShardActor {
     type Result = bool;
 
-    fn handle(&mut self, Kick { application, id }: Kick, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, dismiss: Dismiss, _: &mut Self::Context) -> bool {
+        let Dismiss {
+            application,
+            id,
+            farewell,
+        } = dismiss;
         let state = self.shard.inner.state.borrow();
         let mut identified = state
             .seats
@@ -124,7 +144,7 @@ impl Handler<Kick> for ShardActor {
         let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
         // A full mailbox holds an order to leave already.
         found.is_some_and(|(occupant, _)| {
-            let _ = occupant.orders.try_send(Order::Leave(Farewell::Kicked));
+            let _ = occupant.orders.try_send(Order::Leave(farewell));
             true
         })
     }

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use serde::Serialize;
 use shared::client_type::ClientType;
 
+use super::Kind;
+
 /// Counters that the shards keep.
 #[derive(Debug, Default)]
 pub struct Census {
     open: AtomicUsize,
     identified: [AtomicUsize; ClientType::ALL.len()],
+    discord: AtomicUsize,
 }
 
 /// The counts at one moment.
@@ -21,17 +24,20 @@ pub struct Headcount {
     pub website: usize,
     /// As a service.
     pub service: usize,
+    /// Discord sessions.
+    pub discord: usize,
     /// Sessions that have not identified.
     pub unidentified: usize,
 }
 
 impl Headcount {
     /// The counts under the names of the metrics.
-    pub const fn by_kind(self) -> [(&'static str, usize); 4] {
+    pub const fn by_kind(self) -> [(&'static str, usize); 5] {
         [
             ("bot", self.bot),
             ("website", self.website),
             ("service", self.service),
+            ("discord", self.discord),
             ("none", self.unidentified),
         ]
     }
@@ -42,13 +48,15 @@ impl Census {
     pub fn headcount(&self) -> Headcount {
         let of = |kind: ClientType| self.identified[kind as usize].load(Relaxed);
         let (bot, website, service) = (of(ClientType::Bot), of(ClientType::Website), of(ClientType::Service));
+        let discord = self.discord.load(Relaxed);
         // Read last, and after a session that has just gone: it may be below the others for a moment.
         let open = self.open.load(Relaxed);
         Headcount {
             bot,
             website,
             service,
-            unidentified: open.saturating_sub(bot + website + service),
+            discord,
+            unidentified: open.saturating_sub(bot + website + service + discord),
         }
     }
 
@@ -61,14 +69,21 @@ impl Census {
         self.open.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn identified(&self, kind: ClientType) {
-        self.identified[kind as usize].fetch_add(1, Relaxed);
+    pub(super) fn identified(&self, kind: Kind) {
+        self.of(kind).fetch_add(1, Relaxed);
     }
 
-    pub(super) fn closed(&self, kind: Option<ClientType>) {
+    pub(super) fn closed(&self, kind: Option<Kind>) {
         if let Some(kind) = kind {
-            self.identified[kind as usize].fetch_sub(1, Relaxed);
+            self.of(kind).fetch_sub(1, Relaxed);
         }
         self.open.fetch_sub(1, Relaxed);
+    }
+
+    const fn of(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::V1(kind) => &self.identified[kind as usize],
+            Kind::Discord => &self.discord,
+        }
     }
 }

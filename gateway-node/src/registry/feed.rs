@@ -129,9 +129,10 @@ mod tests {
             name: "n".into(),
             audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
             author: None,
+            discord: None,
             d: "{}".into(),
         };
-        Arc::new(Prepared::new(entry, Arc::new(Metrics::default())))
+        Arc::new(Prepared::new(entry, offset, Arc::new(Metrics::default())))
     }
 
     fn read(feed: &Feed, reader: usize) -> Vec<u64> {

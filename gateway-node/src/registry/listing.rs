@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use actix::Message;
-use shared::{client_type::ClientType, session_id::SessionId};
+use shared::session_id::SessionId;
+
+use super::Kind;
 
 /// One session, as those see it who may read their application's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub struct Listed {
     /// Its id.
     pub id: SessionId,
     /// What it is.
-    pub kind: ClientType,
+    pub kind: Kind,
     /// The id of the key that it showed.
     pub key: String,
 }

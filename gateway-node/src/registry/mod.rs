@@ -6,15 +6,21 @@
 //! who may do what.
 
 mod actor;
+mod bundle;
 mod census;
 mod feed;
+mod kind;
+mod line;
 mod listing;
+mod member;
 mod order;
 mod parcel;
+mod pieces;
 mod prepared;
 mod room;
 mod seat;
 mod shard;
+mod tail;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -28,18 +34,22 @@ use self::{
     actor::ShardActor,
     feed::Feed,
     listing::List,
-    order::{Kick, ShardOrder},
+    order::{Dismiss, ShardOrder},
     prepared::Prepared,
+    tail::Tails,
 };
 pub use self::{
     census::{Census, Headcount},
+    kind::Kind,
+    line::{Coding, Line, Place},
     listing::{Listed, Page},
     order::{Farewell, Order},
-    seat::{Registration, Seat},
+    seat::{Registration, Seat, Subscription},
     shard::Shard,
+    tail::{From, Reading, Severed, TailLimits},
 };
 use crate::{
-    cluster::{Deliver, Entry},
+    cluster::{Deliver, Entry, Owner},
     metrics::Metrics,
 };
 
@@ -51,6 +61,7 @@ pub struct Registry {
 
 struct Inner {
     feed: Feed,
+    tails: Tails,
     census: Census,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
@@ -59,12 +70,19 @@ struct Inner {
 }
 
 impl Registry {
-    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. Who misses an event is
-    /// told so within `spread`.
-    pub fn new(workers: usize, feed_bytes: usize, spread: Duration, metrics: Arc<Metrics>) -> Self {
+    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
+    /// for sessions that catch up. Who misses an event is told so within `spread`.
+    pub fn new(
+        workers: usize,
+        feed_bytes: usize,
+        tail: TailLimits,
+        spread: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 feed: Feed::new(workers, feed_bytes),
+                tails: Tails::new(tail),
                 census: Census::default(),
                 metrics,
                 shards: Mutex::new(Vec::new()),
@@ -88,19 +106,28 @@ impl Registry {
         self.order(|| ShardOrder::RecheckKeys);
     }
 
-    /// Ends the session of an application with this id, as an administrator wishes. False where there is none.
-    pub async fn kick(&self, application: &Arc<str>, id: SessionId) -> bool {
+    /// Tells the session of an application with this id to leave. False where there is none.
+    pub async fn dismiss(&self, application: &Arc<str>, id: SessionId, farewell: Farewell) -> bool {
         let shards = self.shards();
         for shard in &shards {
-            let kick = Kick {
+            let dismiss = Dismiss {
                 application: Arc::clone(application),
                 id,
+                farewell,
             };
-            if shard.send(kick).await.unwrap_or(false) {
+            if shard.send(dismiss).await.unwrap_or(false) {
                 return true;
             }
         }
         false
+    }
+
+    /// The entries of a log from there on that Discord sessions may receive, at most `most` of them.
+    ///
+    /// # Errors
+    /// When not all of them are kept here.
+    pub fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Severed> {
+        self.inner.tails.read(application, from, most)
     }
 
     /// The sessions of an application on this page.
@@ -134,9 +161,11 @@ impl Deliver for Registry {
 
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
-        self.inner
-            .feed
-            .push(Arc::new(Prepared::new(entry, Arc::clone(&self.inner.metrics))));
+        // First where those read who catch up: what a shard has delivered, they find there.
+        let prepared = self.inner.tails.push(entry, |entry, number| {
+            Arc::new(Prepared::new(entry, number, Arc::clone(&self.inner.metrics)))
+        });
+        self.inner.feed.push(prepared);
     }
 
     fn unheard(&self, _: &str, _: &str) {
@@ -152,5 +181,9 @@ impl Deliver for Registry {
             application: Arc::clone(application),
             spread: self.inner.spread,
         });
+    }
+
+    fn superseded(&self, owner: &Owner) {
+        self.order(|| ShardOrder::Superseded(owner.clone()));
     }
 }

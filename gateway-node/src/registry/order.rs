@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 use shared::session_id::SessionId;
 
+use crate::cluster::Owner;
+
 /// What a session is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
@@ -24,6 +26,10 @@ pub enum Farewell {
     Kicked,
     /// The node cannot deliver an event that it should have had.
     Missed,
+    /// The session goes on over another connection.
+    Superseded,
+    /// The client should reconnect and resume.
+    Reconnect,
 }
 
 /// What a shard is told to do.
@@ -36,12 +42,15 @@ pub(super) enum ShardOrder {
     RecheckKeys,
     /// Tell those to leave who miss events of this application, each at a random moment within `spread`.
     Missed { application: Arc<str>, spread: Duration },
+    /// Tell earlier owners of this session to let go of it.
+    Superseded(Owner),
 }
 
-/// End one session, if it is here. Answers whether it is.
+/// Tell one session to leave, if it is here. Answers whether it is.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
-pub(super) struct Kick {
+pub(super) struct Dismiss {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
+    pub(super) farewell: Farewell,
 }

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
+    member::{Common, Guest},
     prepared::Prepared,
-    room::{Common, Member},
 };
 use crate::{
     cluster::{Epoch, Position},
@@ -54,7 +54,7 @@ impl<'a> Parcel<'a> {
     }
 
     /// Gives a member of the group what is for it, and says how many entries that is.
-    pub(super) fn give(&self, member: &Member, now: Instant) -> u64 {
+    pub(super) fn give(&self, member: &Guest, now: Instant) -> u64 {
         let gets_all = self
             .first
             .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));

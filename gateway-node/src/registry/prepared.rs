@@ -1,16 +1,22 @@
 //! An entry and its frames, each made at most once however many sessions get it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use shared::{
     client_type::ClientType,
     compression::deflate,
+    discord::{Content, without_content},
     v1::{Encoding, payload},
 };
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::room::{Common, Member};
+use super::{
+    line::{Coding, Place},
+    member::{Common, Guest},
+    pieces::Pieces,
+};
 
 use crate::{
     cluster::{Audience, Entry},
@@ -21,19 +27,50 @@ use crate::{
 /// What the shards share of one event.
 pub(super) struct Prepared {
     pub(super) entry: Entry,
+    /// Its number among the entries of its log that this node has seen.
+    pub(super) number: u64,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
+    pieces: Mutex<SmallVec<[(Coding, Content, Option<Arc<Pieces>>); 1]>>,
     metrics: Arc<Metrics>,
 }
 
 impl Prepared {
-    pub(super) const fn new(entry: Entry, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(entry: Entry, number: u64, metrics: Arc<Metrics>) -> Self {
         Self {
             entry,
+            number,
             text: OnceLock::new(),
             zlib: OnceLock::new(),
+            pieces: Mutex::new(SmallVec::new()),
             metrics,
         }
+    }
+
+    /// Where it stands.
+    pub(super) const fn place(&self) -> Place {
+        Place {
+            number: self.number,
+            position: self.entry.position,
+        }
+    }
+
+    /// What Discord sessions of this coding share of it; none where it cannot be said.
+    pub(super) fn pieces(&self, coding: Coding, content: Content) -> Option<Arc<Pieces>> {
+        let mut made = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made.iter().find(|(of, how, _)| *of == coding && *how == content);
+        if let Some((_, _, pieces)) = known {
+            return pieces.clone();
+        }
+        self.metrics.encoded_discord.inc();
+        let (name, d) = (&self.entry.name, &self.entry.d);
+        let pieces = match content {
+            Content::Whole => Pieces::new(coding, name, d),
+            Content::Withheld => without_content(d).ok().and_then(|d| Pieces::new(coding, name, &d)),
+        };
+        let pieces = pieces.map(Arc::new);
+        made.push((coding, content, pieces.clone()));
+        pieces
     }
 
     /// Whether one walk can deliver both: they are for all of some types, and of the same application.
@@ -48,7 +85,7 @@ impl Prepared {
     }
 
     /// Gives it to one session, if it is for it.
-    pub(super) fn give(&self, common: Common, member: &Member, now: Instant) -> bool {
+    pub(super) fn give(&self, common: Common, member: &Guest, now: Instant) -> bool {
         let admitted = self.entry.admits(member.id, common.kind, member.since);
         if admitted {
             // What does not fit evicts the session; its driver sees to that.

@@ -1,41 +1,33 @@
-//! The sessions of one application on one worker, in the shape that delivering needs.
+//! The sessions of one application and one protocol on one worker, in the shape that delivering needs.
+
+use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
-use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
+use shared::session_id::SessionId;
 use smallvec::SmallVec;
 
-use crate::{cluster::Position, transport::Outbox};
-
-/// What the way from an entry to a socket needs of a session.
-pub(super) struct Member {
-    pub(super) id: SessionId,
-    /// It receives the entries after this position.
-    pub(super) since: Position,
-    pub(super) outbox: Outbox,
+/// Somebody who is found by an id.
+pub(super) trait Member {
+    fn id(&self) -> SessionId;
 }
 
-/// What the members of a group have in common: who they are decides what they get, and the encoding in which frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Common {
-    pub(super) kind: ClientType,
-    pub(super) encoding: Encoding,
-}
-
-/// Members side by side in groups, each found by its id. An event for one type is a walk over the groups of that type and
-/// touches nobody else.
+/// Members side by side in groups, each found by its id. What the members of a group have in common (`C`) decides what they
+/// get and in which frame, so an event is a walk over the groups that get it and touches nobody else.
 ///
 /// While a walk is under way a leaving member leaves a hole behind, so that nobody is moved to where the walk has
 /// already been; otherwise the last one of its group takes its place.
-#[derive(Default)]
-pub(super) struct Room {
-    groups: Vec<Group>,
+pub(super) struct Room<C, M> {
+    groups: Vec<Group<C, M>>,
+    by_common: FxHashMap<C, u32>,
+    /// Groups that everybody has left, for others.
+    free: Vec<u32>,
     by_id: FxHashMap<SessionId, Place>,
     is_walked: bool,
 }
 
-struct Group {
-    common: Common,
-    members: Vec<Option<Member>>,
+struct Group<C, M> {
+    common: C,
+    members: Vec<Option<M>>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,53 +38,72 @@ struct Place {
 
 /// One group's part of a walk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stage {
+pub(super) struct Stage<C> {
     pub(super) group: usize,
-    pub(super) common: Common,
+    pub(super) common: C,
     /// How many places there were when the walk began: who comes later joined after what the walk brings.
     pub(super) end: usize,
 }
 
-impl Room {
-    pub(super) fn add(&mut self, common: Common, member: Member) {
-        let known = self.groups.iter().position(|group| group.common == common);
-        let group = known.unwrap_or_else(|| {
-            let members = Vec::new();
-            self.groups.push(Group { common, members });
-            self.groups.len() - 1
-        });
+impl<C, M> Default for Room<C, M> {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            by_common: FxHashMap::default(),
+            free: Vec::new(),
+            by_id: FxHashMap::default(),
+            is_walked: false,
+        }
+    }
+}
+
+impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
+    pub(super) fn add(&mut self, common: C, member: M) {
+        let group = self.group_of(common);
         let members = &mut self.groups[group].members;
-        self.by_id.insert(member.id, place(group, members.len()));
+        self.by_id.insert(member.id(), place(group, members.len()));
         members.push(Some(member));
     }
 
-    pub(super) fn remove(&mut self, id: SessionId) {
-        let Some(Place { group, index }) = self.by_id.remove(&id) else {
-            return;
+    fn group_of(&mut self, common: C) -> usize {
+        if let Some(known) = self.by_common.get(&common) {
+            return *known as usize;
+        }
+        let members = Vec::new();
+        let group = if let Some(free) = self.free.pop() {
+            self.groups[free as usize] = Group { common, members };
+            free as usize
+        } else {
+            self.groups.push(Group { common, members });
+            self.groups.len() - 1
         };
+        self.by_common.insert(common, narrow(group));
+        group
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<M> {
+        let Place { group, index } = self.by_id.remove(&id)?;
         let (group, index) = (group as usize, index as usize);
         if self.is_walked {
-            self.groups[group].members[index] = None;
+            self.groups[group].members[index].take()
         } else {
-            self.fill(group, index);
+            let gone = self.fill(group, index);
+            self.retire(group);
+            gone
         }
     }
 
-    pub(super) fn get(&self, id: SessionId) -> Option<(Common, &Member)> {
+    pub(super) fn get(&self, id: SessionId) -> Option<(C, &M)> {
         let Place { group, index } = *self.by_id.get(&id)?;
         let group = &self.groups[group as usize];
         Some((group.common, group.members[index as usize].as_ref()?))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     /// Begins a walk over everybody who is here now. Groups that everybody has left are no part of it: nothing is framed
     /// for nobody.
-    pub(super) fn begin_walk(&mut self) -> SmallVec<[Stage; 6]> {
+    pub(super) fn begin_walk(&mut self) -> SmallVec<[Stage<C>; 6]> {
         self.is_walked = true;
-        let stage = |(group, it): (usize, &Group)| Stage {
+        let stage = |(group, it): (usize, &Group<C, M>)| Stage {
             group,
             common: it.common,
             end: it.members.len(),
@@ -102,7 +113,7 @@ impl Room {
     }
 
     /// The members of one stretch of a walk.
-    pub(super) fn stretch(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &Member> {
+    pub(super) fn stretch(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
         let members = &self.groups[group].members;
         members.get(from..to).unwrap_or_default().iter().flatten()
     }
@@ -112,6 +123,7 @@ impl Room {
         self.is_walked = false;
         for group in 0..self.groups.len() {
             let mut index = 0;
+            let had_any = !self.groups[group].members.is_empty();
             while let Some(member) = self.groups[group].members.get(index) {
                 if member.is_none() {
                     self.fill(group, index);
@@ -119,83 +131,93 @@ impl Room {
                     index += 1;
                 }
             }
+            if had_any {
+                self.retire(group);
+            }
         }
     }
 
-    /// Puts the last member of a group into this place.
-    fn fill(&mut self, group: usize, index: usize) {
+    /// Puts the last member of a group into this place, whose member is returned.
+    fn fill(&mut self, group: usize, index: usize) -> Option<M> {
         let members = &mut self.groups[group].members;
-        members.swap_remove(index);
+        let gone = members.swap_remove(index);
         if let Some(Some(moved)) = members.get(index) {
-            self.by_id.insert(moved.id, place(group, index));
+            self.by_id.insert(moved.id(), place(group, index));
+        }
+        gone
+    }
+
+    /// Lets others have a group that everybody has left.
+    fn retire(&mut self, group: usize) {
+        let Group { common, members } = &mut self.groups[group];
+        if members.is_empty() {
+            *members = Vec::new();
+            self.by_common.remove(common);
+            self.free.push(narrow(group));
         }
     }
 }
 
 fn place(group: usize, index: usize) -> Place {
-    // A worker has no more sessions than descriptors, which are counted in 31 bits.
-    let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
     Place {
         group: narrow(group),
         index: narrow(index),
     }
 }
 
+/// A worker has no more sessions than descriptors, which are counted in 31 bits.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Epoch;
 
-    const BOTS: Common = Common {
-        kind: ClientType::Bot,
-        encoding: Encoding::Text,
-    };
-    const WEBSITES: Common = Common {
-        kind: ClientType::Website,
-        encoding: Encoding::Zlib,
-    };
+    const BOTS: &str = "bots";
+    const WEBSITES: &str = "websites";
 
-    fn member(id: u64) -> Member {
-        Member {
-            id: SessionId::from_raw(id),
-            since: Position {
-                offset: 0,
-                epoch: Epoch::from_raw(1),
-            },
-            outbox: Outbox::new(1),
+    struct Guest(u64);
+
+    impl Member for Guest {
+        fn id(&self) -> SessionId {
+            SessionId::from_raw(self.0)
         }
     }
 
-    fn ids(room: &Room, group: usize, from: usize, to: usize) -> Vec<u64> {
-        room.stretch(group, from, to).map(|member| member.id.get()).collect()
+    fn ids(room: &Room<&str, Guest>, group: usize, from: usize, to: usize) -> Vec<u64> {
+        room.stretch(group, from, to).map(|guest| guest.0).collect()
     }
 
     #[test]
     fn a_walk_meets_everybody_who_stays_exactly_once() {
         let mut room = Room::default();
         for id in 0..6 {
-            room.add(BOTS, member(id));
+            room.add(BOTS, Guest(id));
         }
         let end = room.begin_walk()[0].end;
         assert_eq!(ids(&room, 0, 0, 3), [0, 1, 2]);
         // One that was met and one that was not leave, and one arrives: nobody is met twice and nobody is missed.
         room.remove(SessionId::from_raw(1));
         room.remove(SessionId::from_raw(4));
-        room.add(BOTS, member(6));
+        room.add(BOTS, Guest(6));
         assert_eq!(ids(&room, 0, 3, end), [3, 5]);
         room.end_walk();
         for id in [0, 2, 3, 5, 6] {
-            assert_eq!(room.get(SessionId::from_raw(id)).unwrap().1.id.get(), id);
+            assert_eq!(room.get(SessionId::from_raw(id)).unwrap().1.0, id);
             room.remove(SessionId::from_raw(id));
         }
-        assert!(room.is_empty() && room.groups[0].members.is_empty());
+        assert!(room.by_id.is_empty() && room.groups[0].members.is_empty());
+        assert_eq!((room.free.len(), room.by_common.len()), (1, 0));
+        room.add(WEBSITES, Guest(1));
+        assert_eq!((room.groups.len(), room.begin_walk()[0].common), (1, WEBSITES));
     }
 
     #[test]
     fn a_group_holds_those_alone_who_have_everything_in_common() {
         let mut room = Room::default();
         for id in 0..6 {
-            room.add(if id % 2 == 0 { BOTS } else { WEBSITES }, member(id));
+            room.add(if id % 2 == 0 { BOTS } else { WEBSITES }, Guest(id));
         }
         let stages = room.begin_walk();
         let found: Vec<_> = stages

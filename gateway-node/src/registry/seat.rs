@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
+use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
 use super::{
-    Shard,
-    room::{Common, Member},
+    Kind, Shard,
+    line::{Line, Place},
+    member::{Common, Guest, Profile, Rooms, Subscriber},
     shard::Identity,
 };
-use crate::{auth::Key, cluster::Position, transport::Outbox};
+use crate::{
+    auth::Key,
+    cluster::{Owner, Position},
+    transport::Outbox,
+};
 
-/// What a session registers with once it has identified.
+/// What a session of version 1 registers with once it has identified.
+#[derive(Debug)]
 pub struct Registration {
     /// Its id.
     pub id: SessionId,
@@ -23,8 +29,17 @@ pub struct Registration {
     pub encoding: Encoding,
     /// The end of the log when it joined.
     pub since: Position,
-    /// Where its events go.
-    pub outbox: Outbox,
+}
+
+/// What a Discord session has its shard deliver.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Which events it receives.
+    pub filter: Filter,
+    /// The number of the last entry that it has got or did not want.
+    pub since: Place,
+    /// What its dispatches are written through.
+    pub line: Line,
 }
 
 /// A session's place in the shard, given up when it is dropped: the one way in which a session ends.
@@ -38,31 +53,99 @@ impl Seat {
         Self { shard, place }
     }
 
-    /// Makes the session a receiver.
-    pub fn identify(&self, registration: Registration) {
+    /// Makes a session of version 1 a receiver.
+    pub fn identify(&self, registration: Registration, outbox: Outbox) {
         let Registration {
             id,
             kind,
             key,
             encoding,
             since,
-            outbox,
         } = registration;
         let inner = &self.shard.inner;
-        let mut state = inner.state.borrow_mut();
         let application = Arc::clone(key.application());
-        let room = state.rooms.entry(Arc::clone(&application)).or_default();
-        room.add(Common { kind, encoding }, Member { id, since, outbox });
-        if let Some(Some(occupant)) = state.seats.get_mut(self.place) {
-            occupant.identity = Some(Identity {
-                application: Arc::clone(&application),
-                id,
-                kind,
-                key,
-            });
-        }
-        inner.registry.census().identified(kind);
+        let rooms = &mut inner.state.borrow_mut().rooms;
+        let v1 = &mut rooms.entry(Arc::clone(&application)).or_default().v1;
+        v1.add(Common { kind, encoding }, Guest { id, since, outbox });
         inner.backplane.enter(&application, id);
+        self.sit(Identity {
+            application,
+            id,
+            kind: Kind::V1(kind),
+            generation: 0,
+            key,
+        });
+    }
+
+    /// Says which Discord session this is; it receives nothing yet.
+    pub fn attach(&self, owner: &Owner, key: Arc<Key>) {
+        self.sit(Identity {
+            application: Arc::clone(&owner.application),
+            id: owner.id,
+            kind: Kind::Discord,
+            generation: owner.generation,
+            key,
+        });
+    }
+
+    /// Makes a Discord session a receiver. False where its shard has come further than the session by now: then it has to
+    /// read on first.
+    pub fn subscribe(&self, subscription: Subscription, outbox: Outbox) -> bool {
+        let Subscription { filter, since, line } = subscription;
+        self.with_identity(|rooms, id, generation| {
+            if rooms.begun > since.number {
+                return false;
+            }
+            // An earlier owner that has not heard of this one yet.
+            rooms.discord.remove(id);
+            line.go_on(line.s(), Some(since));
+            let profile = Profile {
+                filter,
+                coding: line.coding(),
+            };
+            let subscriber = Subscriber {
+                id,
+                generation,
+                since: since.number,
+                line,
+                outbox,
+            };
+            rooms.discord.add(profile, subscriber);
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    /// Stops the deliveries to a Discord session.
+    pub fn unsubscribe(&self) {
+        self.with_identity(Rooms::unsubscribe);
+    }
+
+    /// Where a Discord session is that receives: every entry up to there it has got or did not want.
+    pub fn place(&self) -> Option<Place> {
+        self.with_identity(|rooms, id, generation| {
+            let own = rooms.subscriber(id, generation).and_then(|it| it.line.place());
+            [own, rooms.done].into_iter().flatten().max_by_key(|place| place.number)
+        })
+        .flatten()
+    }
+
+    fn sit(&self, identity: Identity) {
+        let inner = &self.shard.inner;
+        let (census, kind) = (inner.registry.census(), identity.kind);
+        if let Some(Some(occupant)) = inner.state.borrow_mut().seats.get_mut(self.place)
+            && occupant.identity.replace(identity).is_none()
+        {
+            // A connection that goes from one session to another stays what it is.
+            census.identified(kind);
+        }
+    }
+
+    fn with_identity<T>(&self, act: impl FnOnce(&mut Rooms, SessionId, u64) -> T) -> Option<T> {
+        let state = &mut *self.shard.inner.state.borrow_mut();
+        let identity = state.seats.get(self.place)?.as_ref()?.identity.as_ref()?;
+        let rooms = state.rooms.entry(Arc::clone(&identity.application)).or_default();
+        Some(act(rooms, identity.id, identity.generation))
     }
 }
 
@@ -79,13 +162,21 @@ impl Drop for Seat {
             .registry
             .census()
             .closed(identity.as_ref().map(|identity| identity.kind));
-        let Some(Identity { application, id, .. }) = identity else {
+        let Some(Identity {
+            application,
+            id,
+            kind,
+            generation,
+            ..
+        }) = identity
+        else {
             return;
         };
-        {
-            let mut state = inner.state.borrow_mut();
-            if let Some(room) = state.rooms.get_mut(&application) {
-                room.remove(id);
+        if let Some(rooms) = inner.state.borrow_mut().rooms.get_mut(&application) {
+            match kind {
+                Kind::V1(_) => drop(rooms.v1.remove(id)),
+                // Whether it can be resumed is not decided here.
+                Kind::Discord => return rooms.unsubscribe(id, generation),
             }
         }
         inner.backplane.leave(&application, id);

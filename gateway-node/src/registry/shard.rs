@@ -4,15 +4,18 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime}
 
 use actix::{Actor, Recipient};
 use rustc_hash::FxHashMap;
-use shared::{client_type::ClientType, session_id::SessionId};
+use shared::session_id::SessionId;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    Farewell, Order, Registry, Seat,
+    Farewell, Kind, Order, Registry, Seat,
     actor::ShardActor,
+    bundle::Bundle,
+    member::{Profile, Rooms},
     parcel::Parcel,
     prepared::Prepared,
-    room::{Room, Stage},
+    room::Stage,
 };
 use crate::{
     auth::{Key, Keyring},
@@ -41,7 +44,7 @@ pub(super) struct State {
     /// Every session on this worker, identified or not.
     pub(super) seats: Vec<Option<Occupant>>,
     pub(super) free: Vec<usize>,
-    pub(super) rooms: FxHashMap<Arc<str>, Room>,
+    pub(super) rooms: FxHashMap<Arc<str>, Rooms>,
     /// Sessions that ended, and the end of the feed at that time: an entry for one of them alone that stands before it
     /// needs another receiver.
     pub(super) departed: Vec<(SessionId, u64)>,
@@ -59,7 +62,9 @@ pub(super) struct Occupant {
 pub(super) struct Identity {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
-    pub(super) kind: ClientType,
+    pub(super) kind: Kind,
+    /// Which owner of a session this is; 0 where it can have one alone.
+    pub(super) generation: u64,
     pub(super) key: Arc<Key>,
 }
 
@@ -110,53 +115,101 @@ impl Shard {
     pub(super) async fn deliver(&self, batch: &[Arc<Prepared>]) {
         let mut rest = batch;
         while let Some(first) = rest.first() {
-            let count = rest.iter().take_while(|entry| entry.is_broadcast_with(first)).count();
-            if count == 0 {
+            let together = rest.iter().take_while(|entry| entry.is_broadcast_with(first)).count();
+            let (now, later) = rest.split_at(together.max(1));
+            self.begin(now);
+            if together == 0 {
                 self.deliver_to_few(first);
-                rest = &rest[1..];
             } else {
-                self.broadcast(&rest[..count]).await;
-                rest = &rest[count..];
+                self.broadcast(now).await;
             }
+            self.dispatch(now).await;
+            self.finish(now);
+            rest = later;
         }
     }
 
-    /// Walks over the sessions of one application once with several entries, so that they leave in one write each.
+    /// Walks over the sessions of version 1 of one application once with several entries, so that they leave in one
+    /// write each.
     async fn broadcast(&self, entries: &[Arc<Prepared>]) {
-        let application = &entries[0].entry.application;
-        let walk = self
-            .inner
-            .state
-            .borrow_mut()
-            .rooms
-            .get_mut(application)
-            .map(Room::begin_walk);
-        let Some(walk) = walk else {
-            return;
-        };
+        let walk = self.rooms_of(&entries[0], |rooms| rooms.v1.begin_walk());
         for Stage { group, common, end } in walk {
             let parcel = Parcel::new(entries.iter().map(AsRef::as_ref), common);
             if parcel.is_empty() {
                 continue;
             }
             for from in (0..end).step_by(STRETCH) {
-                let mut deliveries = 0;
-                if let Some(room) = self.inner.state.borrow().rooms.get(application) {
+                let deliveries = self.rooms_of(&entries[0], |rooms| {
                     let now = Instant::now();
-                    let members = room.stretch(group, from, end.min(from + STRETCH));
-                    deliveries = members.map(|member| parcel.give(member, now)).sum();
-                }
+                    let members = rooms.v1.stretch(group, from, end.min(from + STRETCH));
+                    members.map(|member| parcel.give(member, now)).sum()
+                });
                 self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 tokio::task::yield_now().await;
             }
         }
-        let mut state = self.inner.state.borrow_mut();
-        if let Some(room) = state.rooms.get_mut(application) {
-            room.end_walk();
-            if room.is_empty() {
-                state.rooms.remove(application);
+        self.rooms_of(&entries[0], |rooms| rooms.v1.end_walk());
+    }
+
+    /// The same over the Discord sessions.
+    async fn dispatch(&self, entries: &[Arc<Prepared>]) {
+        if entries.iter().all(|entry| entry.entry.discord.is_none()) {
+            return;
+        }
+        let walk: SmallVec<[Stage<Profile>; 6]> = self.rooms_of(&entries[0], |rooms| rooms.discord.begin_walk());
+        for Stage { group, common, end } in walk {
+            let bundle = self.rooms_of(&entries[0], |rooms| {
+                let is_here = |id| rooms.discord.get(id).is_some_and(|(of, _)| of == common);
+                Bundle::new(entries, common, is_here)
+            });
+            let Some(bundle) = bundle else { continue };
+            if let Some(only) = bundle.only() {
+                let deliveries = self.rooms_of(&entries[0], |rooms| {
+                    let mut whom = only.clone();
+                    whom.sort_unstable();
+                    whom.dedup();
+                    let members = whom.iter().filter_map(|id| rooms.discord.get(*id));
+                    members.map(|(_, member)| bundle.give(member, Instant::now())).sum()
+                });
+                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
+                continue;
+            }
+            for from in (0..end).step_by(STRETCH) {
+                let deliveries = self.rooms_of(&entries[0], |rooms| {
+                    let now = Instant::now();
+                    let members = rooms.discord.stretch(group, from, end.min(from + STRETCH));
+                    members.map(|member| bundle.give(member, now)).sum()
+                });
+                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
+                tokio::task::yield_now().await;
             }
         }
+        self.rooms_of(&entries[0], |rooms| rooms.discord.end_walk());
+    }
+
+    /// Notes that some of its sessions may have got these entries from now on; also where there is no session, since
+    /// whoever comes has to know.
+    fn begin(&self, entries: &[Arc<Prepared>]) {
+        let Some(last) = entries.last() else { return };
+        let mut state = self.inner.state.borrow_mut();
+        let application = &last.entry.application;
+        match state.rooms.get_mut(application) {
+            Some(rooms) => rooms.begun = last.number,
+            None => state.rooms.entry(Arc::clone(application)).or_default().begun = last.number,
+        }
+    }
+
+    /// Notes that all of its sessions have got these entries.
+    fn finish(&self, entries: &[Arc<Prepared>]) {
+        if let Some(last) = entries.last() {
+            self.rooms_of(last, |rooms| rooms.done = Some(last.place()));
+        }
+    }
+
+    /// What becomes of the rooms of an entry's application; nothing where it has no session here.
+    fn rooms_of<T: Default>(&self, entry: &Prepared, act: impl FnOnce(&mut Rooms) -> T) -> T {
+        let mut state = self.inner.state.borrow_mut();
+        state.rooms.get_mut(&entry.entry.application).map(act).unwrap_or_default()
     }
 
     fn deliver_to_few(&self, prepared: &Prepared) {
@@ -164,7 +217,7 @@ impl Shard {
         let entry = &prepared.entry;
         let state = self.inner.state.borrow();
         let give_to = |id: SessionId| {
-            let member = state.rooms.get(&entry.application).and_then(|room| room.get(id));
+            let member = state.rooms.get(&entry.application).and_then(|rooms| rooms.v1.get(id));
             member.is_some_and(|(common, member)| prepared.give(common, member, now))
         };
         match &entry.audience {
@@ -198,7 +251,7 @@ impl Shard {
             let revoked = occupant
                 .identity
                 .as_ref()
-                .is_some_and(|identity| !self.inner.keyring.is_good(&identity.key, identity.kind, now));
+                .is_some_and(|identity| !self.inner.keyring.is_good(&identity.key, identity.kind.of_key(), now));
             if revoked {
                 // A full mailbox holds an order to leave already.
                 let _ = occupant.orders.try_send(Order::Leave(Farewell::KeyRevoked));

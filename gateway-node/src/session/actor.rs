@@ -1,18 +1,19 @@
 //! The actor of one session.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHandle, StreamHandler, WrapFuture};
-use shared::{client_type::ClientType, session_id::SessionId, v1::PresentedSecret};
+use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome, joining::JoinAnswer};
+use super::{Ending, Protocol, Sources, Step, Steps};
 use crate::{
-    auth::{Key, Keyring, Refused},
-    cluster::{Backplane, Haste, JoinError, Joined, Joining, Publication, PublishError, Publishing},
+    applications::Applications,
+    auth::{Key, Keyring},
+    cluster::{Backplane, DiscordSessions, Haste, Publication, PublishError, Publishing},
     metrics::Metrics,
     problems::Problems,
-    registry::{Order, Registration, Seat, Shard},
+    registry::{Order, Registration, Registry, Seat, Shard},
     transport::{Context, Inbound, Outbox},
 };
 
@@ -20,8 +21,14 @@ use crate::{
 pub struct Services {
     /// This worker's part of the registry.
     pub shard: Shard,
+    /// The whole of it.
+    pub registry: Registry,
     /// The way to the other nodes.
     pub backplane: Arc<dyn Backplane>,
+    /// The Discord sessions that can go on.
+    pub discord: Arc<DiscordSessions>,
+    /// What the applications are to Discord's protocol.
+    pub applications: Applications,
     /// Which keys are good.
     pub keyring: Keyring,
     /// What is counted.
@@ -60,12 +67,37 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn carry_out(&mut self, steps: Steps, context: &mut Context<Self>) {
+    fn carry_out(&mut self, steps: Steps<P::Question>, context: &mut Context<Self>) {
         for step in steps {
             match step {
                 // What does not fit evicts the session; the driver sees to that.
                 Step::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
-                Step::Join { kind, key } => self.join(&kind, &key, context),
+                Step::Ask(question) => self.ask(question, context),
+                Step::Register(registration) => self.register(*registration),
+                Step::Attach(owner, key) => {
+                    self.id = Some(owner.id);
+                    self.key = Some(Arc::clone(&key));
+                    if let Some(seat) = &self.seat {
+                        seat.attach(&owner, key);
+                    }
+                }
+                Step::Subscribe(subscription) => {
+                    let seat = self.seat.as_ref();
+                    let is_receiver = seat.is_some_and(|seat| seat.subscribe(*subscription, self.outbox.clone()));
+                    let steps = self.protocol.subscribed(is_receiver, Instant::now());
+                    self.carry_out(steps, context);
+                }
+                Step::Unsubscribe => {
+                    if let Some(seat) = &self.seat {
+                        seat.unsubscribe();
+                    }
+                }
+                Step::Locate => {
+                    let place = self.seat.as_ref().and_then(Seat::place);
+                    let steps = self.protocol.located(place, Instant::now());
+                    self.carry_out(steps, context);
+                }
+                Step::Drain => self.outbox.tell_when_drained(),
                 Step::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
                         self.services.backplane.report(key.application(), id, report);
@@ -90,7 +122,9 @@ impl<P: Protocol> Session<P> {
                 Step::Count => drop(self.services.metrics.payloads_received.inc()),
             }
         }
-        self.set_timer(context);
+        if !self.has_ended {
+            self.set_timer(context);
+        }
     }
 
     /// Makes sure that a timer fires no later than the protocol's deadline. A deadline that moves on, as each heartbeat
@@ -114,83 +148,30 @@ impl<P: Protocol> Session<P> {
         self.timer = Some((timer, deadline));
     }
 
-    fn join(&mut self, kind: &str, key: &PresentedSecret, context: &mut Context<Self>) {
-        let opened = self.services.keyring.open(key.expose(), SystemTime::now());
-        let (key, kind) = match (opened, kind.parse()) {
-            (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
-            // The other keys are where the ids are: they come together.
-            (Err(Refused::NotYet), _) => return self.joined_not(JoinError::Away, context),
-            _ => {
-                let steps = self.protocol.joined(Err(Unwelcome::Key), Instant::now());
-                return self.carry_out(steps, context);
-            }
+    fn ask(&self, question: P::Question, context: &mut Context<Self>) {
+        let sources = Sources {
+            services: Rc::clone(&self.services),
+            address: self.address,
         };
-        let joining = Joining {
-            application: Arc::clone(key.application()),
-            kind,
-        };
-        let answer = JoinAnswer::of(&self.services.backplane, joining);
+        let answer = P::ask(question, sources);
         // What the client sends meanwhile waits in the inbox, and the driver reads no more.
-        context.wait(answer.into_actor(self).map(move |answer, session, context| {
-            session.joined(answer, key, kind, context);
+        context.wait(answer.into_actor(self).map(|answer, session, context| {
+            if !session.has_ended {
+                let steps = session.protocol.answered(answer, Instant::now());
+                session.carry_out(steps, context);
+            }
         }));
     }
 
-    fn joined(
-        &mut self,
-        answer: Result<Joined, JoinError>,
-        key: Arc<Key>,
-        kind: ClientType,
-        context: &mut Context<Self>,
-    ) {
-        if let Ok(Joined { id, .. }) = &answer
-            && !self.services.keyring.is_good(&key, kind, SystemTime::now())
-        {
-            // Revoked while the answer was under way: the shard did not know the session when it told the others.
-            self.services.backplane.leave(key.application(), *id);
-            let steps = self.protocol.joined(Err(Unwelcome::Key), Instant::now());
-            return self.carry_out(steps, context);
-        }
-        let answer = answer.map(|Joined { id, since, counts }| {
-            log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = self.address; "session identified");
-            self.id = Some(id);
-            self.key = Some(Arc::clone(&key));
-            (Welcome { id, kind, counts }, since)
-        });
-        let now = Instant::now();
-        match answer {
-            Ok((welcome, since)) => {
-                let id = welcome.id;
-                let steps = self.protocol.joined(Ok(welcome), now);
-                self.carry_out(steps, context);
-                // After its welcome and in the same turn, so that no event overtakes it.
-                if let Some(seat) = &self.seat {
-                    let (encoding, outbox) = (self.protocol.encoding(), self.outbox.clone());
-                    seat.identify(Registration {
-                        id,
-                        kind,
-                        key,
-                        encoding,
-                        since,
-                        outbox,
-                    });
-                }
-            }
-            Err(error) => self.joined_not(error, context),
+    fn register(&mut self, registration: Registration) {
+        self.id = Some(registration.id);
+        self.key = Some(Arc::clone(&registration.key));
+        if let Some(seat) = &self.seat {
+            seat.identify(registration, self.outbox.clone());
         }
     }
 
-    fn joined_not(&mut self, error: JoinError, context: &mut Context<Self>) {
-        let now = Instant::now();
-        // That the server is away, the backplane says itself, and once.
-        if error != JoinError::Away {
-            self.services.problems.fault(self.address, &error, now);
-        }
-        let steps = self.protocol.joined(Err(error.into()), now);
-        self.carry_out(steps, context);
-    }
-
-    fn publish(&mut self, publication: Publication, context: &mut Context<Self>) {
+    fn publish(&self, publication: Publication, context: &mut Context<Self>) {
         let Some(key) = &self.key else { return };
         let name = Arc::clone(&publication.name);
         let publication = Publication {
@@ -219,7 +200,7 @@ impl<P: Protocol> Session<P> {
 
     fn end(&mut self, ending: Ending, context: &mut Context<Self>) {
         if !self.has_ended {
-            let steps = self.protocol.end(ending);
+            let steps = self.protocol.end(ending, Instant::now());
             self.carry_out(steps, context);
         }
     }
@@ -255,7 +236,14 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
             }
             Inbound::Violation(violation) => self.end(Ending::Violation(violation), context),
             Inbound::TooSlow => self.end(Ending::TooSlow, context),
-            Inbound::Gone(_) => context.stop(),
+            Inbound::Drained => {
+                let steps = self.protocol.drained(Instant::now());
+                self.carry_out(steps, context);
+            }
+            Inbound::Gone(code) => {
+                self.protocol.gone(code);
+                context.stop();
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! One client's session: an actor that carries out what a protocol's state machine decides.
 //!
-//! A protocol (`v1`) is told what happened and answers with [`Step`]s; it knows no socket, no actor and no lock, so it
+//! A protocol (`v1`, `discord`) is told what happened and answers with [`Step`]s; it knows no socket, no actor and no lock, so it
 //! is tested as plain code. The [`Session`] actor owns the timer, asks the keyring, the registry and the backplane,
 //! and puts frames into its outbox. A protocol is added by implementing [`Protocol`].
 
 mod actor;
-mod joining;
+mod discord;
 mod protocol;
 #[cfg(test)]
 mod tests;
@@ -13,6 +13,7 @@ mod v1;
 
 pub use self::{
     actor::{Services, Session},
-    protocol::{Ending, Protocol, Step, Steps, Unwelcome, Welcome},
-    v1::{Rules, V1},
+    discord::{Discord, Rules as DiscordRules},
+    protocol::{Asked, Ending, Protocol, Sources, Step, Steps},
+    v1::{Join, Rules, Unwelcome, V1, Welcome},
 };

@@ -1,38 +1,42 @@
 //! The seam between what a protocol decides and what a session does.
 
-use std::sync::Arc;
+use std::{net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use shared::{
-    client_type::ClientType,
-    close::Close,
-    session_id::SessionId,
-    v1::{Encoding, PresentedSecret, Report, payload::GuildCount},
-};
+use shared::{close::Close, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::Services;
 use crate::{
-    cluster::{JoinError, Publication, PublishError},
-    registry::Farewell,
+    auth::Key,
+    cluster::{Owner, Publication, PublishError},
+    registry::{Farewell, Place, Registration, Subscription},
     transport::{Message, Violation},
 };
 
-/// What is to be done, in order.
-pub type Steps = SmallVec<[Step; 2]>;
+/// What is to be done, in order. `Q` is what the protocol asks.
+pub type Steps<Q> = SmallVec<[Step<Q>; 2]>;
 
 /// One thing that a protocol wants done.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<Q> {
     /// Send this frame.
     Send(Bytes),
-    /// Find out whether the key is good for this type, and join. Answered by [`Protocol::joined`].
-    Join {
-        /// The client's type, as sent.
-        kind: String,
-        /// The client's key, as sent.
-        key: PresentedSecret,
-    },
+    /// Find something out. Answered by [`Protocol::answered`]; until then what the client sends waits.
+    Ask(Q),
+    /// Make the session a receiver of version 1.
+    Register(Box<Registration>),
+    /// Say which Discord session this is.
+    Attach(Owner, Arc<Key>),
+    /// Make a Discord session a receiver. Answered by [`Protocol::subscribed`] at once.
+    Subscribe(Box<Subscription>),
+    /// Have nothing more delivered to a Discord session.
+    Unsubscribe,
+    /// Say how far its shard has brought a Discord session. Answered by [`Protocol::located`] at once.
+    Locate,
+    /// Say when nothing waits for the client any more. Answered by [`Protocol::drained`].
+    Drain,
     /// Replace what this bot manages.
     Report(Report),
     /// Publish an event. Answered by [`Protocol::published`].
@@ -63,53 +67,71 @@ pub enum Ending {
     Farewell(Farewell),
 }
 
-/// A session that has joined.
-#[derive(Debug, Clone)]
-pub struct Welcome {
-    /// Its id.
-    pub id: SessionId,
-    /// What it is.
-    pub kind: ClientType,
-    /// The counts of its application.
-    pub counts: GuildCount,
+/// What the answer to a question is asked of.
+#[derive(Clone)]
+pub struct Sources {
+    /// What the sessions of the worker ask others for.
+    pub services: Rc<Services>,
+    /// Where the client is.
+    pub address: IpAddr,
 }
 
-/// Why a session may not join.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unwelcome {
-    /// The key is not good, or not for this type.
-    #[error("the key is not good for this type")]
-    Key,
-    /// The cluster cannot take it.
-    #[error(transparent)]
-    Cluster(#[from] JoinError),
-}
+/// An answer that may take a while, on this worker.
+pub type Asked<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// A state machine that turns what happens into [`Step`]s.
 ///
 /// After [`Step::Close`] it is told nothing more.
 pub trait Protocol: Unpin + 'static {
+    /// What it has others find out.
+    type Question: 'static;
+    /// What they say.
+    type Answer: 'static;
+
+    /// Finds an answer.
+    fn ask(question: Self::Question, sources: Sources) -> Asked<Self::Answer>;
+
     /// The socket is open.
-    fn open(&mut self, now: Instant) -> Steps;
+    fn open(&mut self, now: Instant) -> Steps<Self::Question>;
 
     /// A message has arrived.
-    fn receive(&mut self, message: Message, now: Instant) -> Steps;
+    fn receive(&mut self, message: Message, now: Instant) -> Steps<Self::Question>;
 
     /// The [`deadline`](Self::deadline) may have come. Called late after a stall, but never twice for one.
-    fn tick(&mut self, now: Instant) -> Steps;
+    fn tick(&mut self, now: Instant) -> Steps<Self::Question>;
 
     /// When it has to be told the time next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The answer to [`Step::Join`].
-    fn joined(&mut self, answer: Result<Welcome, Unwelcome>, now: Instant) -> Steps;
+    /// The answer to [`Step::Ask`].
+    fn answered(&mut self, answer: Self::Answer, now: Instant) -> Steps<Self::Question>;
 
     /// The answer to [`Step::Publish`] of the event `name`.
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps;
+    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps<Self::Question>;
 
     /// The session has to end: what is there to say?
-    fn end(&mut self, ending: Ending) -> Steps;
+    fn end(&mut self, ending: Ending, now: Instant) -> Steps<Self::Question>;
 
-    /// How its events are encoded.
-    fn encoding(&self) -> Encoding;
+    /// The answer to [`Step::Subscribe`]: false where the shard has come further than the session.
+    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps<Self::Question> {
+        let _ = (is_receiver, now);
+        Steps::new()
+    }
+
+    /// The answer to [`Step::Drain`].
+    fn drained(&mut self, now: Instant) -> Steps<Self::Question> {
+        let _ = now;
+        Steps::new()
+    }
+
+    /// The answer to [`Step::Locate`]: every entry up to there it has got or did not want.
+    fn located(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
+        let _ = (place, now);
+        Steps::new()
+    }
+
+    /// The client has gone, with the code of its Close if it has sent one.
+    fn gone(&mut self, code: Option<u16>) {
+        let _ = code;
+    }
 }

@@ -13,16 +13,17 @@ use tokio::{
 
 use super::*;
 use crate::{
+    applications::Applications,
     auth::{Key, Keyring},
     cluster::{
-        Away, Backplane, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits,
+        Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits,
         Peer, Pending, Position, Publication, PublishError, Publishing, Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
     problems::Problems,
-    registry::{Farewell, Registry, Shard},
+    registry::{Farewell, Registry, Shard, TailLimits},
     transport::{Inbound, Message, Outbox},
 };
 
@@ -114,7 +115,12 @@ impl Node {
     fn with(ids: IdSource, keyring: Keyring, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let settings = Settings::default();
         let metrics = Arc::new(Metrics::default());
-        let registry = Registry::new(1, 1 << 20, Duration::from_secs(1), Arc::clone(&metrics));
+        let tail = TailLimits {
+            entries: 1000,
+            age: Duration::from_secs(600),
+            bytes: 1 << 20,
+        };
+        let registry = Registry::new(1, 1 << 20, tail, Duration::from_secs(1), Arc::clone(&metrics));
         let limits = MemoryLimits {
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),
@@ -125,9 +131,14 @@ impl Node {
         let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
         let events = Events::new(settings.event_table().unwrap());
         let rules = Arc::new(Rules::new(&settings, "node".into(), events));
+        let deliver = Arc::new(registry.clone());
+        let discord = DiscordSessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
         let services = Rc::new(Services {
             shard,
+            registry: registry.clone(),
             backplane,
+            discord: Arc::new(discord),
+            applications: Applications::new(&settings.applications),
             keyring: keyring.clone(),
             metrics,
             problems: Problems::default(),
@@ -385,6 +396,7 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
                 receivers: ClientType::Bot.into(),
                 delivery: Delivery::Any,
                 author: None,
+                discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
             node.services

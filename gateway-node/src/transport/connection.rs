@@ -136,6 +136,10 @@ where
             }
             blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
         }
+        if self.outbox.take_drained() {
+            self.inbox.push(Inbound::Drained);
+            cx.waker().wake_by_ref();
+        }
         if self.outbox.is_closed() {
             self.stage = Stage::Closing {
                 until: Instant::now() + self.limits.linger,

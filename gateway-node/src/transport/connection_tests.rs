@@ -79,6 +79,7 @@ impl StreamHandler<Inbound> for Session {
             Inbound::Message(Message::Binary(_)) => {}
             Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
             Inbound::TooSlow => self.outbox.close(Some(text_frame(b"bye")), Close::TOO_SLOW, now),
+            Inbound::Drained => {}
             Inbound::Gone(_) => context.stop(),
         }
     }

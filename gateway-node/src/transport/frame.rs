@@ -126,22 +126,31 @@ pub(super) fn catalogued_close(close: Close) -> Bytes {
     close_frame(Some((close.code, close.reason)))
 }
 
+/// Writes the header of a whole message of this length, text or binary.
+pub fn message_head(is_text: bool, length: usize, out: &mut impl BufMut) {
+    head(if is_text { OpCode::Text } else { OpCode::Binary }, length, out);
+}
+
 fn encode(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(payload.len() + 10);
-    frame.put_u8(0x80 | u8::from(opcode));
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(length @ ..=125), _) => frame.put_u8(length),
-        (_, Ok(length)) => {
-            frame.put_u8(126);
-            frame.put_u16(length);
-        }
-        _ => {
-            frame.put_u8(127);
-            frame.put_u64(payload.len() as u64);
-        }
-    }
+    head(opcode, payload.len(), &mut frame);
     frame.put_slice(payload);
     frame.freeze()
+}
+
+fn head(opcode: OpCode, length: usize, out: &mut impl BufMut) {
+    out.put_u8(0x80 | u8::from(opcode));
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..=125), _) => out.put_u8(length),
+        (_, Ok(length)) => {
+            out.put_u8(126);
+            out.put_u16(length);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(length as u64);
+        }
+    }
 }
 
 #[cfg(test)]

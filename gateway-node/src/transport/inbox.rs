@@ -21,6 +21,8 @@ pub enum Inbound {
     Violation(Violation),
     /// The peer reads too slowly. The session says its last words and closes.
     TooSlow,
+    /// Nothing waits for the peer any more; told once, when the session has asked for it.
+    Drained,
     /// The peer closed, with the code of its close frame, or `None` where it sent none or just went away.
     Gone(Option<u16>),
 }

@@ -27,7 +27,7 @@ pub use self::{
     connection::Connection,
     decoder::{Decoded, Decoder, Message},
     echo::Echo,
-    frame::{binary_frame, text_frame},
+    frame::{binary_frame, message_head, text_frame},
     handshake::{Refusal, accept_key, switching_protocols},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},

@@ -52,6 +52,8 @@ struct State {
     stage: Stage,
     driver: Option<Waker>,
     direct: Option<Direct>,
+    /// Whether the session waits to hear that nothing waits any more.
+    tells_drained: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,7 @@ impl Outbox {
             stage: Stage::Open,
             driver: None,
             direct,
+            tells_drained: false,
         })))
     }
 
@@ -106,27 +109,40 @@ impl Outbox {
     /// Has the socket take frames at once where nothing waits before them, and appends what it does not take.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        let written = match &state.direct {
-            Some(direct) if state.queue.is_empty() && state.stage == Stage::Open => direct.write(batch.bytes()),
-            _ => 0,
-        };
+        let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
         }
-        let (started, mut frames) = batch.rest(written);
-        if started > 0
-            && let Some(begun) = frames.next()
-        {
-            // Whatever the limit says, since the peer has its beginning.
-            state.append(begun, now);
-            state.bytes -= started;
-            state.started = started;
+        state.append_rest(batch, written, now)
+    }
+
+    /// The same for frames that are this peer's alone, side by side in `bytes`, each ending where `ends` says. Only what
+    /// the socket does not take is copied.
+    pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
+        let mut state = self.0.borrow_mut();
+        let written = state.write_past(bytes);
+        if written == bytes.len() {
+            return Push::Taken;
         }
-        let result = frames
-            .map(|frame| state.push(frame, now))
-            .find(|push| *push != Push::Taken);
+        state.append_rest(&Batch::new(Bytes::copy_from_slice(bytes), ends), written, now)
+    }
+
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.0.borrow().bytes
+    }
+
+    /// Has the session told once when nothing waits any more.
+    pub fn tell_when_drained(&self) {
+        let mut state = self.0.borrow_mut();
+        state.tells_drained = true;
         state.wake();
-        result.unwrap_or(Push::Taken)
+    }
+
+    /// Whether the session is to be told now that nothing waits.
+    pub(super) fn take_drained(&self) -> bool {
+        let mut state = self.0.borrow_mut();
+        state.queue.is_empty() && std::mem::take(&mut state.tells_drained)
     }
 
     /// Appends the last words, whatever the limit says, and a close frame; nothing is taken after it.
@@ -225,6 +241,32 @@ impl Outbox {
 }
 
 impl State {
+    /// Writes past the driver where nothing waits, and says how many bytes the socket took.
+    fn write_past(&self, bytes: &[u8]) -> usize {
+        match &self.direct {
+            Some(direct) if self.queue.is_empty() && self.stage == Stage::Open => direct.write(bytes),
+            _ => 0,
+        }
+    }
+
+    /// Queues what is left of frames of which so many bytes are written.
+    fn append_rest(&mut self, batch: &Batch, written: usize, now: Instant) -> Push {
+        let (started, mut frames) = batch.rest(written);
+        if started > 0
+            && let Some(begun) = frames.next()
+        {
+            // Whatever the limit says, since the peer has its beginning.
+            self.append(begun, now);
+            self.bytes -= started;
+            self.started = started;
+        }
+        let result = frames
+            .map(|frame| self.push(frame, now))
+            .find(|push| *push != Push::Taken);
+        self.wake();
+        result.unwrap_or(Push::Taken)
+    }
+
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
         match self.stage {
             Stage::Closed => Push::Closed,

@@ -90,6 +90,11 @@ impl EventTable {
         }
     }
 
+    /// Whether there is an event of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.rules.contains_key(name)
+    }
+
     /// The names of the events, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.keys()

@@ -10,7 +10,7 @@ use gateway_node::{
         Publication, PublishError, Publishing,
     },
     metrics::Metrics,
-    registry::Registry,
+    registry::{Registry, TailLimits},
     transport::{binary_frame, text_frame},
 };
 use shared::{client_type::ClientType, compression::deflate, routing::Delivery, session_id::SessionId, v1::payload};
@@ -22,7 +22,12 @@ use super::{
 
 /// A registry of one shard, and a backplane that hands its entries to it and gives everybody the id 1.
 pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
-    let registry = Registry::new(1, 1 << 20, Duration::from_secs(1), Arc::clone(metrics));
+    let tail = TailLimits {
+        entries: 1000,
+        age: Duration::from_secs(60),
+        bytes: 1 << 20,
+    };
+    let registry = Registry::new(1, 1 << 20, tail, Duration::from_secs(1), Arc::clone(metrics));
     let limits = MemoryLimits {
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
@@ -40,6 +45,7 @@ pub(super) fn entry(audience: Audience) -> Entry {
         name: "announce".into(),
         audience,
         author: None,
+        discord: None,
         d: data().into(),
     }
 }
@@ -72,6 +78,7 @@ pub(super) fn publish_all() -> usize {
             receivers: kind.into(),
             delivery: Delivery::All,
             author: None,
+            discord: None,
             d: Arc::clone(&d),
         }],
         haste: Haste::Patient,

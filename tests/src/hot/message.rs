@@ -3,9 +3,10 @@
 use std::{iter::repeat_n, sync::Arc};
 
 use gateway_node::{
-    config::Settings,
+    auth::Key,
+    config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Protocol, Rules, Steps, V1, Welcome},
+    session::{Join, Protocol, Rules, V1, Welcome},
     transport::{Decoded, Decoder, Message, Violation},
 };
 use shared::{
@@ -18,10 +19,12 @@ use tokio::time::Instant;
 
 use super::{
     data,
+    entry::start,
     step::{CALLS, each, step},
 };
 use crate::frame;
 
+type Steps = gateway_node::session::Steps<Join>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -77,9 +80,11 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> St
     let welcome = Welcome {
         id: SessionId::from_raw(1),
         kind: ClientType::Bot,
+        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a key")),
+        since: start(),
         counts: GuildCount::default(),
     };
-    assert_eq!(v1.joined(Ok(welcome), now).len(), 2);
+    assert_eq!(v1.answered(Ok(welcome), now).len(), 3);
     each(
         (0..CALLS).map(|_| Message::Text(text.into())),
         |message| step(&mut v1, message, now),

@@ -66,14 +66,14 @@ pub(super) fn walk_room() -> usize {
 
     let seat = |id| {
         let seat = shard.open(ear.clone().recipient());
-        seat.identify(Registration {
+        let registration = Registration {
             id: SessionId::from_raw(id),
             kind: ClientType::Bot,
             key: Arc::clone(&key),
             encoding: Encoding::Text,
             since: start(),
-            outbox: Outbox::new(1 << 20),
-        });
+        };
+        seat.identify(registration, Outbox::new(1 << 20));
         seat
     };
     let walk = |_| {

@@ -1,13 +1,18 @@
 //! The same gateway over `wss://`.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key};
+use gateway_tests::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, within};
 use nix::sys::signal::Signal;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio_rustls::rustls::RootCertStore;
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
 
 /// Writes a new certificate for `localhost`, and returns who trusts it.
 fn renew(folder: &Path) -> RootCertStore {
@@ -25,10 +30,23 @@ fn secured(folder: &Path) -> Setup {
         .set("server.tls.key", folder.join("key.pem").display())
 }
 
-async fn secured_node() -> (Node, TempDir, RootCertStore) {
+pub(crate) async fn secured_node() -> (Node, TempDir, RootCertStore) {
     let folder = tempfile::tempdir().unwrap();
     let trusted = renew(folder.path());
     (secured(folder.path()).start().await, folder, trusted)
+}
+
+/// A connection on which the node is trusted by one of these certificates.
+pub(crate) async fn stream(node: &Node, trusted: RootCertStore) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let socket = within("connecting", TcpStream::connect(node.address())).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let secured = TlsConnector::from(Arc::new(config)).connect(name, socket);
+    within("the handshake of TLS", secured).await.unwrap()
 }
 
 async fn session(node: &Node, trusted: &RootCertStore, kind: &str, encoding: Encoding) -> Client {

@@ -163,6 +163,7 @@ impl Application {
             receivers: ClientType::Bot.into(),
             delivery: Delivery::All,
             author: None,
+            discord: None,
             d: counts.d().into(),
         };
         Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), epoch))
@@ -216,7 +217,7 @@ impl Application {
 
     /// Whether nobody is there to receive an entry.
     pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
-        matches!(entry.audience, Audience::Types(kinds) if self.rotation.count(kinds) == 0)
+        entry.discord.is_none() && matches!(entry.audience, Audience::Types(kinds) if self.rotation.count(kinds) == 0)
     }
 
     fn is_any_of(&self, id: SessionId, kinds: ClientTypes) -> bool {
@@ -234,6 +235,7 @@ impl Application {
             name: event.name,
             audience,
             author: event.author,
+            discord: event.discord,
             d: event.d,
         }
     }

@@ -196,6 +196,8 @@ impl Backplane for MemoryBackplane {
             receivers: of,
             delivery: Delivery::Any,
             author: entry.author,
+            // Those have it already.
+            discord: None,
             d: Arc::clone(&entry.d),
         };
         let publishing = Publishing {

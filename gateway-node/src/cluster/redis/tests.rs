@@ -36,6 +36,8 @@ struct Seen {
 }
 
 impl Deliver for Seen {
+    fn superseded(&self, _: &crate::cluster::Owner) {}
+
     fn has_room(&self, _: usize) -> bool {
         true
     }
@@ -176,6 +178,7 @@ impl Node {
             receivers: ClientType::Bot.into(),
             delivery,
             author: None,
+            discord: None,
             d: format!(r#"{{"n":{number}}}"#).into(),
         };
         let publishing = Publishing {

@@ -1,8 +1,11 @@
 //! Entries as they stand in Redis: a head line, the event's name, its data.
 //!
 //! ```text
-//! <audience> <types> <author> <receivers> <origin> <length of the name>\n<name><data>
+//! <audience> <types> <author> <receivers> <label> <length of the name>\n<name><data>
 //! ```
+//!
+//! The label is what no script looks into: the event's origin, and behind a slash its [`Header`] where Discord sessions
+//! receive it.
 //!
 //! The audience is `a` (all), `s` (sessions), `o` (one) or `c` (counts); types are a number with a bit for each. On the
 //! channel an entry comes after a line with its epoch and offset.
@@ -10,7 +13,12 @@
 use std::sync::Arc;
 
 use redis::Cmd;
-use shared::{client_type::ClientTypes, routing::Delivery, session_id::SessionId, v1::payload::GuildCount};
+use shared::{
+    client_type::ClientTypes,
+    discord::{Header, Shard, Target},
+    routing::Delivery, session_id::SessionId,
+    v1::payload::GuildCount,
+};
 
 use super::super::{Audience, Entry, Epoch, Position, Publication};
 
@@ -46,7 +54,53 @@ pub(super) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
         Some(author) => call.arg(author.get()),
         None => call.arg(NONE),
     };
-    call.arg(format!("{origin:x}")).arg(&*event.name).arg(&*event.d);
+    call.arg(label(origin, event.discord.as_deref()));
+    call.arg(&*event.name).arg(&*event.d);
+}
+
+/// The origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…` with nothing where
+/// there is none. A target is `a`, `u<user>`, `s<session>` or `h<id>of<count>`.
+fn label(origin: Origin, header: Option<&Header>) -> String {
+    let mut label = format!("{origin:x}");
+    let Some(header) = header else {
+        return label;
+    };
+    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let target = match header.target {
+        Target::All => "a".to_owned(),
+        Target::User(user) => format!("u{user}"),
+        Target::Session(session) => format!("s{session}"),
+        Target::Shard(Shard { id, count }) => format!("h{id}of{count}"),
+    };
+    label.push('/');
+    label.push_str(&[number(header.guild), number(header.subject), target].join(","));
+    for mention in &header.mentions {
+        label.push(',');
+        label.push_str(&mention.to_string());
+    }
+    label
+}
+
+fn read_header(name: &str, text: &str) -> Option<Header> {
+    let mut parts = text.split(',');
+    let number = |text: &str| match text {
+        "" => Some(None),
+        digits => digits.parse().ok().map(Some),
+    };
+    let (guild, subject) = (number(parts.next()?)?, number(parts.next()?)?);
+    let target = match parts.next()?.split_at_checked(1)? {
+        ("a", "") => Target::All,
+        ("u", user) => Target::User(user.parse().ok()?),
+        ("s", session) => Target::Session(session.parse().ok()?),
+        ("h", shard) => {
+            let (id, count) = shard.split_once("of")?;
+            let (id, count) = (id.parse().ok()?, count.parse().ok()?);
+            Target::Shard(Shard { id, count })
+        }
+        _ => return None,
+    };
+    let mentions = parts.map(|mention| mention.parse().ok()).collect::<Option<_>>()?;
+    Some(Header::from_parts(name, guild, subject, mentions, target))
 }
 
 /// The position of a message of the channel, and its entry.
@@ -71,7 +125,7 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
     let (head, rest) = split_line(body)?;
     let mut words = head.split(' ');
     let mut word = || words.next().ok_or(NoEntry);
-    let (audience, types, author, receivers, origin, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
+    let (audience, types, author, receivers, label, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
     let length: usize = length.parse().map_err(|_| NoEntry)?;
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
@@ -96,18 +150,28 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
         _ => return Err(NoEntry),
     };
     let author = if author == NONE { None } else { Some(session(author)?) };
+    let (origin, header) = match label.split_once('/') {
+        Some((origin, header)) => (origin, Some(header)),
+        None => (label, None),
+    };
     let origin = if origin == NONE {
         Ok(0)
     } else {
         u64::from_str_radix(origin, 16)
     };
+    let name = text(name)?;
+    let discord = match header {
+        Some(header) => Some(Arc::new(read_header(name, header).ok_or(NoEntry)?)),
+        None => None,
+    };
     Ok(Stored {
         entry: Entry {
             position,
             application: Arc::clone(application),
-            name: text(name)?.into(),
+            name: name.into(),
             audience,
             author,
+            discord,
             d,
         },
         owner,
@@ -183,6 +247,26 @@ mod tests {
             &*told.entry.d,
             r#"{"guilds":3,"guildMembers":67108864,"cachedGuildMembers":1}"#
         );
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        for target in [
+            Target::All,
+            Target::User(7),
+            Target::Session(u64::MAX),
+            Target::Shard(Shard { id: 3, count: 16 }),
+        ] {
+            for (guild, subject, mentions) in [(None, None, vec![]), (Some(5), Some(6), vec![1, 2])] {
+                let header = Header::from_parts("MESSAGE_CREATE", guild, subject, mentions.into(), target);
+                let label = label(255, Some(&header));
+                let stored = read(&format!("a 0 - - {label} 14\nMESSAGE_CREATE{{}}")).unwrap();
+                assert_eq!((stored.origin, stored.entry.discord.as_deref()), (255, Some(&header)));
+            }
+        }
+        for wrong in ["", "x", ",", ",,", ",,z", ",,a,", ",,h1", "x,,a", ",,u"] {
+            assert!(read(&format!("a 0 - - 1/{wrong} 1\nX{{}}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

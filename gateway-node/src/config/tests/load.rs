@@ -9,7 +9,9 @@ use shared::{
 };
 
 use super::{
-    super::{KeySettings, LogFormat, Permission, Secret, Settings, Sources, ZlibStream, reference},
+    super::{
+        KeySettings, LogFormat, Permission, PrivilegedIntent, Secret, Settings, Snowflake, Sources, ZlibStream, reference,
+    },
     Given, file, variable,
 };
 
@@ -207,6 +209,25 @@ fn keys_are_read_with_their_types_permissions_and_expiry() {
         2,
         "a key without an application uses the default one"
     );
+}
+
+#[test]
+fn an_application_needs_no_more_than_an_id() {
+    let settings = file("[[applications]]\nid = 'shop'\nclient_id = 7\nbot_id = '8'").unwrap();
+    let shop = &settings.applications[0];
+    assert_eq!(
+        (shop.client_id.map(Snowflake::get), shop.bot_id.map(Snowflake::get)),
+        (Some(7), Some(8))
+    );
+    let default = &settings.applications[1];
+    assert_eq!(default.id, "utilbot", "without keys, development mode uses the default one");
+    assert!(default.client_id.is_none() && default.bot_id.is_none() && default.bot_username.is_none());
+    assert_eq!(default.privileged_intents, PrivilegedIntent::ALL);
+    assert_eq!(
+        (default.shards, default.max_concurrency, default.session_starts_per_day),
+        (1, 1, 1000)
+    );
+    assert_eq!((default.flags, default.guilds_per_session), (0, 2500));
 }
 
 #[test]

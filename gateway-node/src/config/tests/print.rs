@@ -15,6 +15,17 @@ log = { format = "json", level = "debug" }
 
 [[applications]]
 id = "shop"
+client_id = 80351110224678912
+bot_id = "80351110224678913"
+bot_username = "Shop \"é\""
+bot_discriminator = "0"
+bot_avatar = "a_0123456789abcdef0123456789abcdef"
+flags = 8388608
+privileged_intents = ["message_content"]
+shards = 2
+max_concurrency = 16
+session_starts_per_day = 2000
+guilds_per_session = 5000
 
 [[keys]]
 id = "web"

@@ -31,7 +31,8 @@ fn an_unknown_key_is_named_with_those_that_exist() {
     );
     refuses(
         "[[applications]]\nname = 'x'",
-        "applications[0].name in u.toml: expected one of the keys id",
+        "applications[0].name in u.toml: expected one of the keys id, client_id, bot_id, bot_username, bot_discriminator, \
+         bot_avatar, flags, privileged_intents, shards, max_concurrency, session_starts_per_day, guilds_per_session",
     );
     refuses(
         "[[events]]\nschemas = 'x'",
@@ -155,6 +156,43 @@ fn a_wrong_value_is_named_with_its_unit_and_range() {
     refuses(
         "[[applications]]\nid = 'Web'",
         "applications[0].id = \"Web\" in u.toml: expected 1 to 64 of a-z 0-9 _ -",
+    );
+}
+
+#[test]
+fn what_libraries_could_not_read_of_an_application_is_refused() {
+    let refuses = |setting: &str, line: &str| refuses(&format!("[[applications]]\nid = 'a'\n{setting}"), line);
+    for id in ["'x'", "0", "'9223372036854775808'"] {
+        refuses(
+            &format!("client_id = {id}"),
+            &format!(
+                "applications[0].client_id = {} in u.toml: expected an id from 1 to 9223372036854775807, as a number or \
+                 as digits in a text",
+                id.replace('\'', "\"")
+            ),
+        );
+    }
+    refuses(
+        "bot_username = ''",
+        "applications[0].bot_username = \"\" in u.toml: expected 1 to 64 characters, none of them a control character",
+    );
+    refuses(
+        "bot_discriminator = '07'",
+        "applications[0].bot_discriminator = \"07\" in u.toml: expected four digits, or 0",
+    );
+    refuses(
+        "bot_avatar = 'me.png'",
+        "applications[0].bot_avatar = \"me.png\" in u.toml: expected 32 lower-case hexadecimal digits, with a_ before them \
+         where the image moves",
+    );
+    refuses(
+        "privileged_intents = ['guilds']",
+        "applications[0].privileged_intents = [\"guilds\"] in u.toml: expected a list of guild_members, guild_presences, \
+         message_content",
+    );
+    refuses(
+        "shards = 0",
+        "applications[0].shards = 0 in u.toml: expected a whole number from 1 to 65535",
     );
 }
 

@@ -1,5 +1,6 @@
 //! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
 
+mod joining;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use shared::{
     client_type::ClientType,
     close::Close,
     compression::{InflateError, inflate},
+    discord::{Header, Target},
     problem::Problem,
     routing::Route,
     token_bucket::TokenBucket,
@@ -22,14 +24,19 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-pub use self::rules::Rules;
-use self::words::frame;
-use super::{Ending, Protocol, Step, Steps, Unwelcome, Welcome};
+use self::{joining::join, words::frame};
+pub use self::{
+    joining::{Join, Unwelcome, Welcome},
+    rules::Rules,
+};
+use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     cluster::{JoinError, Publication, PublishError},
-    registry::Farewell,
+    registry::{Farewell, Registration},
     transport::{Message, Violation},
 };
+
+type Steps = super::Steps<Join>;
 
 /// One connection that speaks version 1.
 pub struct V1 {
@@ -113,7 +120,7 @@ impl V1 {
         }]
     }
 
-    fn send(&self, words: &str) -> Step {
+    fn send(&self, words: &str) -> Step<Join> {
         Step::Send(frame(self.encoding, words))
     }
 
@@ -144,10 +151,10 @@ impl V1 {
                     self.stage = Stage::Joining;
                     smallvec![
                         Step::Count,
-                        Step::Join {
+                        Step::Ask(Join {
                             kind: identify.kind,
                             key: identify.key
-                        }
+                        })
                     ]
                 }
             },
@@ -177,16 +184,25 @@ impl V1 {
 }
 
 fn publication(route: &Route<'_>, d: &str) -> Publication {
+    let header = || Arc::new(Header::of(route.name, d, Target::All, None));
     Publication {
         name: Arc::clone(route.name),
         receivers: route.receivers,
         delivery: route.delivery,
         author: None,
+        discord: route.to_discord.then(header),
         d: d.into(),
     }
 }
 
 impl Protocol for V1 {
+    type Question = Join;
+    type Answer = Result<Welcome, Unwelcome>;
+
+    fn ask(question: Join, sources: Sources) -> Asked<Self::Answer> {
+        Box::pin(join(question, sources))
+    }
+
     fn open(&mut self, _: Instant) -> Steps {
         if let Stage::Refused(rejection) = &self.stage {
             let rejection = rejection.clone();
@@ -230,15 +246,30 @@ impl Protocol for V1 {
         }
     }
 
-    fn joined(&mut self, answer: Result<Welcome, Unwelcome>, _: Instant) -> Steps {
+    fn answered(&mut self, answer: Self::Answer, _: Instant) -> Steps {
         match answer {
-            Ok(Welcome { id, kind, counts }) => {
+            Ok(welcome) => {
+                let Welcome {
+                    id,
+                    kind,
+                    key,
+                    since,
+                    counts,
+                } = welcome;
                 self.stage = Stage::Identified(kind);
                 let interval = self.rules.heartbeat_ms();
                 let mut steps = smallvec![self.send(&payload::connect_success(kind, id, &self.rules.node, interval))];
                 if kind == ClientType::Bot {
                     steps.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
                 }
+                // After its welcome and in the same turn, so that no event overtakes it.
+                steps.push(Step::Register(Box::new(Registration {
+                    id,
+                    kind,
+                    key,
+                    encoding: self.encoding,
+                    since,
+                })));
                 steps
             }
             Err(Unwelcome::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
@@ -256,7 +287,7 @@ impl Protocol for V1 {
         }
     }
 
-    fn end(&mut self, ending: Ending) -> Steps {
+    fn end(&mut self, ending: Ending, _: Instant) -> Steps {
         match ending {
             Ending::Violation(Violation::TooBig) => self.too_big(),
             Ending::Violation(violation) => {
@@ -270,13 +301,10 @@ impl Protocol for V1 {
                 }]
             }
             Ending::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
-            Ending::Farewell(Farewell::Restarting | Farewell::Missed) => self.fail_plainly(Close::RESTARTING, None),
+            Ending::Farewell(Farewell::Restarting | Farewell::Missed | Farewell::Reconnect) =>
+                self.fail_plainly(Close::RESTARTING, None),
             Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            Ending::Farewell(Farewell::Kicked) => self.fail_plainly(Close::KICKED, None),
+            Ending::Farewell(Farewell::Kicked | Farewell::Superseded) => self.fail_plainly(Close::KICKED, None),
         }
-    }
-
-    fn encoding(&self) -> Encoding {
-        self.encoding
     }
 }

@@ -64,14 +64,14 @@ fn each_ending_has_its_words_and_its_close_code() {
         ),
     ];
     for (why, words, code) in cases {
-        assert_eq!(ending(connection().end(why)), (words, code), "{why:?}");
+        assert_eq!(ending(connection().end(why, Instant::now())), (words, code), "{why:?}");
     }
 }
 
 #[test]
 fn an_internal_fault_is_1000_and_never_tells_its_cause() {
     let fault = JoinError::NoId(SnowflakeError::Exhausted);
-    let steps = connection().joined(Err(Unwelcome::Cluster(fault)), Instant::now());
+    let steps = connection().answered(Err(Unwelcome::Cluster(fault)), Instant::now());
     assert_eq!(ending(steps), (error(1000, "Unknown error."), 1011));
 }
 
@@ -84,7 +84,7 @@ fn an_overloaded_node_says_so() {
 #[test]
 fn nothing_is_said_after_the_end() {
     let mut connection = connection();
-    connection.end(Ending::TooSlow);
+    connection.end(Ending::TooSlow, Instant::now());
     let later = Instant::now() + Duration::from_secs(1_000_000);
     assert!(connection.tick(later).is_empty());
     assert!(

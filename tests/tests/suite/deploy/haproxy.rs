@@ -66,8 +66,10 @@ fn it_goes_to_another_node_when_one_does_not_answer() {
 }
 
 #[test]
-fn it_says_who_the_client_is() {
+fn it_says_who_the_client_is_and_what_it_speaks() {
     rest("option forwardfor");
+    let secured = rest("http-request set-header X-Forwarded-Proto");
+    assert_eq!(secured.join(" "), "https if { ssl_fc }");
 }
 
 #[tokio::test]

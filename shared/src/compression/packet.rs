@@ -1,4 +1,4 @@
-//! zlib streams (RFC 1950): one complete stream for each packet.
+//! A packet as one complete zlib stream (RFC 1950).
 
 use std::cell::RefCell;
 

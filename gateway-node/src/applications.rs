@@ -1,0 +1,245 @@
+//! The applications that are in force, as Discord's protocol has them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::config::{ApplicationSettings, PrivilegedIntent, Snowflake};
+
+/// One application. What the settings leave open is filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// The id in the configuration, as keys and the log name the application.
+    pub id: Arc<str>,
+    /// The id in Discord's protocol.
+    pub client_id: u64,
+    /// The id of its bot user.
+    pub bot_id: u64,
+    /// Its flags, those of the privileged intents among them.
+    pub flags: u64,
+    /// The bits of the privileged intents that it may use.
+    pub privileged_intents: u64,
+    /// How many shards its bots are advised to run.
+    pub shards: u32,
+    /// How many of its shards may identify within the same five seconds.
+    pub max_concurrency: u32,
+    /// How many sessions its bots may start in a day.
+    pub session_starts_per_day: u32,
+    /// How many guilds one session may have.
+    pub guilds_per_session: usize,
+    /// The bot user, as libraries expect it of themselves.
+    pub user: Value,
+    /// The application with its owner and its bot, as its own bots are told.
+    pub about: Value,
+    /// Its id and flags alone, as READY has it.
+    pub brief: Value,
+}
+
+/// The applications by id, replaced as a whole. Clones are the same.
+#[derive(Clone)]
+pub struct Applications(Arc<RwLock<HashMap<Arc<str>, Arc<Application>>>>);
+
+impl Applications {
+    /// Begins with these.
+    pub fn new(settings: &[ApplicationSettings]) -> Self {
+        Self(Arc::new(RwLock::new(by_id(settings))))
+    }
+
+    /// The application with this id. What holds it keeps it as it is now.
+    pub fn get(&self, id: &str) -> Option<Arc<Application>> {
+        let applications = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        applications.get(id).map(Arc::clone)
+    }
+
+    /// Puts others in force.
+    pub fn replace(&self, settings: &[ApplicationSettings]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = by_id(settings);
+    }
+}
+
+fn by_id(settings: &[ApplicationSettings]) -> HashMap<Arc<str>, Arc<Application>> {
+    let applications = settings.iter().map(|settings| Arc::new(Application::new(settings)));
+    applications
+        .map(|application| (Arc::clone(&application.id), application))
+        .collect()
+}
+
+impl Application {
+    /// The application that the settings describe.
+    pub fn new(settings: &ApplicationSettings) -> Self {
+        let client_id = settings.client_id.map_or_else(|| derived(&settings.id), Snowflake::get);
+        let bot_id = settings.bot_id.map_or(client_id, Snowflake::get);
+        let intents = || settings.privileged_intents.iter().copied();
+        let privileged_intents = intents().map(PrivilegedIntent::bit).fold(0, |all, bit| all | bit);
+        let flags = intents()
+            .map(PrivilegedIntent::application_flag)
+            .fold(settings.flags, |all, flag| all | flag);
+        let user = user(settings, bot_id);
+        Self {
+            id: settings.id.as_str().into(),
+            client_id,
+            bot_id,
+            flags,
+            privileged_intents,
+            shards: settings.shards,
+            max_concurrency: settings.max_concurrency,
+            session_starts_per_day: settings.session_starts_per_day,
+            guilds_per_session: settings.guilds_per_session,
+            about: about(settings, client_id, flags, &user),
+            brief: json!({ "id": client_id.to_string(), "flags": flags }),
+            user,
+        }
+    }
+}
+
+/// The bot user. Every field is there that a library reads of itself without asking whether it is.
+fn user(settings: &ApplicationSettings, bot_id: u64) -> Value {
+    json!({
+        "id": bot_id.to_string(),
+        "username": settings.bot_username.as_ref().unwrap_or(&settings.id),
+        "discriminator": settings.bot_discriminator,
+        "global_name": null,
+        "avatar": settings.bot_avatar,
+        "bot": true,
+        "system": false,
+        "mfa_enabled": false,
+        "banner": null,
+        "accent_color": null,
+        "locale": "en-US",
+        "verified": true,
+        "email": null,
+        "flags": 0,
+        "public_flags": 0,
+    })
+}
+
+/// The application. What Discord leaves out where there is none is left out here too, since libraries ask whether a field
+/// is there and then use it; `summary` is only for those that are older than v10.
+fn about(settings: &ApplicationSettings, client_id: u64, flags: u64, user: &Value) -> Value {
+    json!({
+        "id": client_id.to_string(),
+        "name": settings.id,
+        "icon": null,
+        "description": "",
+        "summary": "",
+        "rpc_origins": [],
+        "bot_public": false,
+        "bot_require_code_grant": false,
+        "owner": user,
+        "bot": user,
+        "verify_key": "",
+        "team": null,
+        "flags": flags,
+        "approximate_guild_count": 0,
+        "approximate_user_install_count": 0,
+        "interactions_endpoint_url": null,
+    })
+}
+
+/// A number for an application that was given none: bits of the SHA-256 of its id in the shape of a snowflake, whose time
+/// lies between May 2019 and September 2023. It is part of what libraries store, so that it must never come out otherwise.
+fn derived(id: &str) -> u64 {
+    const TIME: u64 = 1 << 59;
+    let digest = Sha256::digest(id);
+    let bits = digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+    TIME | bits % TIME
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(id: &str) -> ApplicationSettings {
+        ApplicationSettings::from(id)
+    }
+
+    fn snowflake(id: u64) -> Option<Snowflake> {
+        serde_json::from_value(json!(id)).ok()
+    }
+
+    #[test]
+    fn an_application_that_is_given_nothing_has_an_identity_that_never_changes() {
+        let application = Application::new(&settings("utilbot"));
+        assert_eq!(application.client_id, 1_070_123_524_246_601_678);
+        assert_eq!(application.bot_id, application.client_id);
+        assert_eq!(application.user["id"], application.client_id.to_string());
+        assert_eq!(application.user["username"], "utilbot");
+        assert_eq!(application.user["discriminator"], "0000");
+        assert_eq!(application.user["avatar"], Value::Null);
+        assert_eq!(application, Application::new(&settings("utilbot")));
+    }
+
+    #[test]
+    fn a_number_that_was_made_looks_like_one_of_discord() {
+        let mut ids: Vec<_> = (0..1000).map(|index| derived(&index.to_string())).collect();
+        for id in &ids {
+            // Milliseconds since 2015 are above the lowest 22 bits.
+            let days = (id >> 22) / 86_400_000;
+            assert!((1590..3190).contains(&days), "{id}: {days}");
+            assert!([18, 19].contains(&id.to_string().len()), "{id}");
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 1000);
+    }
+
+    #[test]
+    fn what_is_configured_is_what_libraries_are_told() {
+        let application = Application::new(&ApplicationSettings {
+            client_id: snowflake(80_351_110_224_678_912),
+            bot_id: snowflake(7),
+            bot_username: Some("Shop".to_owned()),
+            bot_discriminator: "0007".to_owned(),
+            bot_avatar: Some("a_0123456789abcdef0123456789abcdef".to_owned()),
+            flags: 1 << 23,
+            privileged_intents: vec![PrivilegedIntent::MessageContent],
+            ..settings("shop")
+        });
+        let flags = 1 << 23 | 1 << 19;
+        assert_eq!((application.flags, application.privileged_intents), (flags, 1 << 15));
+        assert_eq!(application.brief, json!({ "id": "80351110224678912", "flags": flags }));
+        for (field, expected) in [
+            ("/id", json!("80351110224678912")),
+            ("/name", json!("shop")),
+            ("/flags", json!(flags)),
+            ("/bot/id", json!("7")),
+            ("/bot/username", json!("Shop")),
+            ("/bot/discriminator", json!("0007")),
+            ("/bot/avatar", json!("a_0123456789abcdef0123456789abcdef")),
+        ] {
+            assert_eq!(application.about.pointer(field), Some(&expected), "{field}");
+        }
+        assert_eq!(application.about["owner"], application.user);
+        assert_eq!(application.about["bot"], application.user);
+    }
+
+    #[test]
+    fn every_privileged_intent_has_its_bit_and_its_flag() {
+        let application = Application::new(&settings("a"));
+        assert_eq!(application.privileged_intents, 1 << 1 | 1 << 8 | 1 << 15);
+        assert_eq!(application.flags, 1 << 13 | 1 << 15 | 1 << 19);
+        let none = Application::new(&ApplicationSettings {
+            privileged_intents: Vec::new(),
+            ..settings("a")
+        });
+        assert_eq!((none.privileged_intents, none.flags), (0, 0));
+    }
+
+    #[test]
+    fn a_replacement_is_there_for_all_and_who_holds_an_application_keeps_it() {
+        let applications = Applications::new(&[settings("a"), settings("b")]);
+        let clone = applications.clone();
+        let held = applications.get("a").unwrap();
+        clone.replace(&[ApplicationSettings {
+            shards: 4,
+            ..settings("a")
+        }]);
+        assert_eq!(held.shards, 1);
+        assert_eq!(applications.get("a").unwrap().shards, 4);
+        assert!(applications.get("b").is_none() && applications.get("c").is_none());
+    }
+}

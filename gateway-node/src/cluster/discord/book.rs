@@ -1,0 +1,326 @@
+//! The sessions that can be resumed, in memory.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use shared::{discord::Filter, session_id::SessionId};
+use tokio::time::Instant;
+
+use super::{Checkpoint, Private, Record, ResumeError, Resuming, What, super::Position};
+
+/// The most bytes of dispatches for one session alone that are kept for it.
+const PRIVATE_BYTES: usize = 1 << 20;
+/// How often a session may be cut for reading slowly within one window, before it cannot be resumed any more: one that
+/// cannot keep up would be replayed to for ever.
+const SLOW_CUTS: usize = 3;
+
+/// Every session of one application, connected or resumable.
+pub(super) struct Book {
+    sessions: FxHashMap<SessionId, Session>,
+    /// How long a session that is not connected stays.
+    window: Duration,
+    /// Sessions that are not connected, in the order in which their time is up.
+    leaving: VecDeque<(Instant, SessionId, u64)>,
+}
+
+/// What a resumed session goes on with.
+#[derive(Debug, Clone)]
+pub(super) struct Continued {
+    pub(super) record: Arc<Record>,
+    pub(super) generation: u64,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) privates: BTreeMap<u64, What>,
+}
+
+struct Session {
+    record: Arc<Record>,
+    /// Grows with every owner; what an earlier one says is not heard.
+    generation: u64,
+    is_connected: bool,
+    checkpoint: Checkpoint,
+    privates: BTreeMap<u64, What>,
+    private_bytes: usize,
+    /// Dispatches up to this one were for it alone and are not kept any more.
+    forgotten: u64,
+    slow_cuts: VecDeque<Instant>,
+}
+
+impl Book {
+    /// An empty book, in which a session stays for `window` after its connection.
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            sessions: FxHashMap::default(),
+            window,
+            leaving: VecDeque::new(),
+        }
+    }
+
+    /// Whether there is a session of this id.
+    pub(super) fn has(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// Writes down a new session, which has got nothing of the log up to `since`. Answers its generation.
+    pub(super) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
+        let session = Session {
+            record,
+            generation: 1,
+            is_connected: true,
+            checkpoint: Checkpoint { s: 0, position: since },
+            privates: BTreeMap::new(),
+            private_bytes: 0,
+            forgotten: 0,
+            slow_cuts: VecDeque::new(),
+        };
+        self.sessions.insert(id, session);
+        1
+    }
+
+    /// Gives a session to another owner.
+    ///
+    /// # Errors
+    /// When it cannot go on from the dispatch that the client has.
+    pub(super) fn resume(&mut self, resuming: &Resuming, now: Instant) -> Result<Continued, ResumeError> {
+        let session = self.sessions.get_mut(&resuming.id).ok_or(ResumeError::Gone)?;
+        let is_theirs = *session.record.application == *resuming.application && session.record.key == resuming.key;
+        if !is_theirs || session.record.filter_version != Filter::VERSION {
+            return Err(ResumeError::Gone);
+        }
+        session.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
+        // Whoever resumes has seen the first dispatch, even if it does not count it.
+        let seq = resuming.seq.max(1);
+        if seq < session.checkpoint.s || seq < session.forgotten || session.slow_cuts.len() >= SLOW_CUTS {
+            self.sessions.remove(&resuming.id);
+            return Err(ResumeError::Gone);
+        }
+        session.generation += 1;
+        session.is_connected = true;
+        Ok(Continued {
+            record: Arc::clone(&session.record),
+            generation: session.generation,
+            checkpoint: session.checkpoint,
+            privates: session.privates.clone(),
+        })
+    }
+
+    /// Keeps what is about to be sent to one session alone. False where its owner is another one by now.
+    pub(super) fn keep(&mut self, id: SessionId, generation: u64, privates: Vec<Private>) -> bool {
+        let Some(session) = self.owned(id, generation) else {
+            return false;
+        };
+        for private in privates {
+            session.private_bytes += private.weight();
+            session.privates.insert(private.s, private.what);
+        }
+        while session.private_bytes > PRIVATE_BYTES {
+            let Some((s, what)) = session.privates.pop_first() else { break };
+            session.private_bytes -= Private { s, what }.weight();
+            session.forgotten = s;
+        }
+        true
+    }
+
+    /// Notes what a client has. Everything before is not needed any more.
+    pub(super) fn checkpoint(&mut self, id: SessionId, generation: u64, checkpoint: Checkpoint) {
+        let Some(session) = self.owned(id, generation) else {
+            return;
+        };
+        if checkpoint.s < session.checkpoint.s {
+            return;
+        }
+        session.checkpoint = checkpoint;
+        while let Some(first) = session.privates.first_entry()
+            && *first.key() <= checkpoint.s
+        {
+            let (s, what) = first.remove_entry();
+            session.private_bytes -= Private { s, what }.weight();
+        }
+    }
+
+    /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
+    pub(super) fn detach(&mut self, id: SessionId, generation: u64, is_slow: bool, now: Instant) {
+        let until = now + self.window;
+        let Some(session) = self.owned(id, generation) else {
+            return;
+        };
+        session.is_connected = false;
+        if is_slow {
+            session.slow_cuts.push_back(now);
+        }
+        self.leaving.push_back((until, id, generation));
+    }
+
+    /// Ends a session. False where its owner is another one by now.
+    pub(super) fn end(&mut self, id: SessionId, generation: u64) -> bool {
+        self.owned(id, generation).is_some() && self.sessions.remove(&id).is_some()
+    }
+
+    /// Forgets a session whoever has it. False where there is none.
+    pub(super) fn forget(&mut self, id: SessionId) -> bool {
+        self.sessions.remove(&id).is_some()
+    }
+
+    /// Forgets sessions whose time is up, and says which.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
+        let mut gone = Vec::new();
+        while let Some((until, id, generation)) = self.leaving.front().copied() {
+            if until > now {
+                break;
+            }
+            self.leaving.pop_front();
+            if self.owned(id, generation).is_some_and(|session| !session.is_connected) {
+                self.sessions.remove(&id);
+                gone.push(id);
+            }
+        }
+        gone
+    }
+
+    fn owned(&mut self, id: SessionId, generation: u64) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(&id)?;
+        (session.generation == generation).then_some(session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::discord::{Intents, Shard, Version};
+
+    use super::*;
+    use crate::cluster::Epoch;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+    const ID: SessionId = SessionId::from_raw(7);
+
+    fn at(offset: u64) -> Position {
+        Position {
+            offset,
+            epoch: Epoch::from_raw(1),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            application: "a".into(),
+            key: "k".to_owned(),
+            filter: Filter {
+                intents: Intents::ALL,
+                shard: Shard::WHOLE,
+                user: 1,
+                withholds_content: false,
+            },
+            filter_version: Filter::VERSION,
+            version: Version::V10,
+            large_threshold: 50,
+        }
+    }
+
+    fn book() -> Book {
+        let mut book = Book::new(WINDOW);
+        book.open(ID, Arc::new(record()), at(10));
+        book
+    }
+
+    fn resuming(seq: u64) -> Resuming {
+        Resuming {
+            application: "a".into(),
+            key: "k".to_owned(),
+            id: ID,
+            seq,
+        }
+    }
+
+    fn private(s: u64, bytes: usize) -> Private {
+        Private {
+            s,
+            what: What::Event {
+                name: "X".into(),
+                d: "x".repeat(bytes).into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_session_goes_on_from_what_its_client_has() {
+        let (mut book, now) = (book(), Instant::now());
+        let checkpoint = Checkpoint { s: 5, position: at(20) };
+        book.checkpoint(ID, 1, checkpoint);
+        let resumed = book.resume(&resuming(9), now).unwrap();
+        assert_eq!((resumed.generation, resumed.checkpoint), (2, checkpoint));
+        // What the earlier owner still says is not heard.
+        book.checkpoint(ID, 1, Checkpoint { s: 9, position: at(30) });
+        assert!(!book.keep(ID, 1, vec![private(10, 1)]) && !book.end(ID, 1));
+        book.detach(ID, 1, false, now);
+        assert_eq!(book.resume(&resuming(5), now + 2 * WINDOW).unwrap().checkpoint, checkpoint);
+        assert_eq!(book.resume(&resuming(4), now).unwrap_err(), ResumeError::Gone);
+        assert!(!book.has(ID), "one that cannot be made whole is forgotten");
+    }
+
+    #[test]
+    fn nobody_else_resumes_it() {
+        let (mut book, now) = (book(), Instant::now());
+        for other in [
+            Resuming {
+                application: "b".into(),
+                ..resuming(1)
+            },
+            Resuming {
+                key: "other".to_owned(),
+                ..resuming(1)
+            },
+            Resuming {
+                id: SessionId::from_raw(8),
+                ..resuming(1)
+            },
+        ] {
+            assert_eq!(book.resume(&other, now).unwrap_err(), ResumeError::Gone);
+        }
+        assert!(book.resume(&resuming(0), now).is_ok());
+    }
+
+    #[test]
+    fn a_session_stays_for_its_window() {
+        let (mut book, now) = (book(), Instant::now());
+        book.detach(ID, 1, false, now);
+        assert_eq!(book.expire(now + WINDOW - Duration::from_millis(1)), []);
+        assert!(book.resume(&resuming(1), now).is_ok());
+        assert_eq!(book.expire(now + WINDOW), [], "it is connected again");
+        book.detach(ID, 2, false, now);
+        assert_eq!(book.expire(now + WINDOW), [ID]);
+        assert!(book.resume(&resuming(1), now).is_err());
+        let mut ended = self::book();
+        assert!(ended.end(ID, 1));
+        assert!(ended.resume(&resuming(1), now).is_err());
+    }
+
+    #[test]
+    fn what_was_for_it_alone_is_kept_until_the_client_has_it() {
+        let (mut book, now) = (book(), Instant::now());
+        assert!(book.keep(ID, 1, vec![private(1, 10), private(2, 10), private(5, 10)]));
+        book.checkpoint(ID, 1, Checkpoint { s: 2, position: at(11) });
+        let resumed = book.resume(&resuming(2), now).unwrap();
+        assert_eq!(resumed.privates.keys().copied().collect::<Vec<_>>(), [5]);
+        // Too much of it makes the points before it useless.
+        assert!(book.keep(ID, 2, vec![private(6, PRIVATE_BYTES), private(7, 10)]));
+        assert_eq!(book.resume(&resuming(5), now).unwrap_err(), ResumeError::Gone);
+    }
+
+    #[test]
+    fn who_is_cut_for_reading_slowly_again_and_again_is_not_resumed() {
+        let (mut book, now) = (book(), Instant::now());
+        for cut in 0..3 {
+            book.detach(ID, 1 + cut, true, now);
+            assert_eq!(book.resume(&resuming(1), now).is_ok(), cut < 2, "{cut}");
+        }
+        let mut book = self::book();
+        for cut in 0..10 {
+            let then = now + WINDOW / 2 * u32::try_from(cut).unwrap();
+            book.detach(ID, 1 + cut, true, then);
+            assert!(book.resume(&resuming(1), then).is_ok(), "{cut}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is known of one session.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use shared::{
+    discord::{Filter, Version},
+    session_id::SessionId,
+};
+
+use super::{super::Position, Attachment};
+
+/// What a session identified with. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The application that it belongs to.
+    pub application: Arc<str>,
+    /// The id of the key that it showed.
+    pub key: String,
+    /// Which events it receives.
+    pub filter: Filter,
+    /// The number of the rules that the filter follows.
+    pub filter_version: u8,
+    /// The version of the protocol that it identified with.
+    pub version: Version,
+    /// The number of members from which guilds come without those that are offline.
+    pub large_threshold: u16,
+}
+
+/// Who has a session now. What is said under an owner that is no longer the latest one is not heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The application of the session.
+    pub application: Arc<str>,
+    /// The session.
+    pub id: SessionId,
+    /// Which of its owners this is.
+    pub generation: u64,
+}
+
+/// A point that a session's numbers can be counted on from: dispatch `s` is the last one that the log up to `position`
+/// yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The number of a dispatch.
+    pub s: u64,
+    /// The end of the log at that number.
+    pub position: Position,
+}
+
+/// A dispatch for one session alone, which stands in no log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Private {
+    /// Its number.
+    pub s: u64,
+    /// What it says.
+    pub what: What,
+}
+
+/// What a dispatch for one session alone says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// An event, as it was sent.
+    Event {
+        /// Its name.
+        name: Arc<str>,
+        /// Its data: JSON.
+        d: Arc<str>,
+    },
+}
+
+impl Private {
+    /// What it weighs while it is kept, in bytes.
+    pub fn weight(&self) -> usize {
+        let What::Event { name, d } = &self.what;
+        size_of::<Self>() + name.len() + d.len()
+    }
+}
+
+/// A session that was opened. It has had no dispatch yet.
+#[derive(Debug)]
+pub struct Opened {
+    /// The hold on it.
+    pub attachment: Attachment,
+    /// What it identified with.
+    pub record: Arc<Record>,
+    /// The end of the log at that moment: it receives what stands after it.
+    pub since: Position,
+    /// The guilds of its shard.
+    pub guilds: Vec<u64>,
+}
+
+/// A client that wants to go on with a session.
+#[derive(Debug, Clone)]
+pub struct Resuming {
+    /// The application of the key that it shows.
+    pub application: Arc<str>,
+    /// The id of that key.
+    pub key: String,
+    /// The session.
+    pub id: SessionId,
+    /// The last dispatch that it has.
+    pub seq: u64,
+}
+
+/// A session that goes on here, and nowhere else any more.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The hold on it.
+    pub attachment: Attachment,
+    /// What it identified with.
+    pub record: Arc<Record>,
+    /// From where to count on.
+    pub checkpoint: Checkpoint,
+    /// What it got alone after that, by number.
+    pub privates: BTreeMap<u64, What>,
+}
+
+/// Why a session does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// There is none, or not from that dispatch on.
+    #[error("the session cannot be resumed")]
+    Gone,
+    /// The cluster cannot answer now.
+    #[error("the backplane is away")]
+    Away,
+}

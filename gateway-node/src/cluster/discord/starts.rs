@@ -1,0 +1,113 @@
+//! How many sessions an application starts.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use shared::discord::Shard;
+use tokio::time::Instant;
+
+/// The time in which so many may identify at once.
+const WINDOW: Duration = Duration::from_secs(5);
+/// The time after which the daily count begins anew.
+const DAY: Duration = Duration::from_hours(24);
+
+/// How often an application may start sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartLimits {
+    /// In five seconds, for the shards that have the same remainder by this number.
+    pub max_concurrency: u32,
+    /// In a day.
+    pub per_day: u32,
+}
+
+/// What is left of a day's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartBudget {
+    /// How many more may be started.
+    pub remaining: u32,
+    /// When all of them may be again.
+    pub reset_after: Duration,
+}
+
+/// The starts of one application.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// Beginning and number of the latest window of each remainder.
+    windows: FxHashMap<u32, (Instant, u32)>,
+    day: Option<(Instant, u32)>,
+}
+
+impl Starts {
+    /// Counts a start, if there may be one now.
+    pub(super) fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
+        let concurrency = limits.max_concurrency.max(1);
+        // There are never more windows than remainders.
+        self.windows.retain(|_, (begin, _)| now.duration_since(*begin) < WINDOW);
+        let (begin, in_window) = *self.windows.get(&(shard.id % concurrency)).unwrap_or(&(now, 0));
+        let (first, in_day) = self.today(now);
+        if in_window >= concurrency || in_day >= limits.per_day {
+            return false;
+        }
+        self.windows.insert(shard.id % concurrency, (begin, in_window + 1));
+        self.day = Some((first, in_day + 1));
+        true
+    }
+
+    /// What is left of the day.
+    pub(super) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
+        let (first, in_day) = self.today(now);
+        StartBudget {
+            remaining: limits.per_day.saturating_sub(in_day),
+            reset_after: if in_day == 0 {
+                Duration::ZERO
+            } else {
+                (first + DAY).saturating_duration_since(now)
+            },
+        }
+    }
+
+    fn today(&self, now: Instant) -> (Instant, u32) {
+        self.day
+            .filter(|(first, _)| now.duration_since(*first) < DAY)
+            .unwrap_or((now, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: StartLimits = StartLimits {
+        max_concurrency: 2,
+        per_day: 5,
+    };
+
+    fn shard(id: u32) -> Shard {
+        Shard { id, count: 100 }
+    }
+
+    #[test]
+    fn shards_of_one_remainder_share_a_window() {
+        let (mut starts, now) = (Starts::default(), Instant::now());
+        assert!(starts.take(shard(0), LIMITS, now) && starts.take(shard(2), LIMITS, now));
+        assert!(!starts.take(shard(4), LIMITS, now));
+        assert!(starts.take(shard(1), LIMITS, now));
+        assert!(!starts.take(shard(0), LIMITS, now + WINDOW - Duration::from_millis(1)));
+        assert!(starts.take(shard(0), LIMITS, now + WINDOW));
+    }
+
+    #[test]
+    fn a_day_has_so_many_and_the_next_one_as_many() {
+        let (mut starts, now) = (Starts::default(), Instant::now());
+        assert_eq!(starts.budget(LIMITS, now).remaining, 5);
+        for n in 0..5 {
+            assert!(starts.take(shard(0), LIMITS, now + WINDOW * n));
+        }
+        let later = now + WINDOW * 5;
+        assert!(!starts.take(shard(0), LIMITS, later));
+        let budget = starts.budget(LIMITS, later);
+        assert_eq!((budget.remaining, budget.reset_after), (0, DAY - WINDOW * 5));
+        assert!(starts.take(shard(0), LIMITS, now + DAY));
+        assert_eq!(starts.budget(LIMITS, now + DAY).remaining, 4);
+    }
+}

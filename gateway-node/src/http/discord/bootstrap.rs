@@ -1,0 +1,64 @@
+//! The endpoints themselves: where the gateway is, and who asks.
+
+use std::{sync::Arc, time::SystemTime};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::RestError;
+use crate::{
+    applications::Application,
+    auth::Refused,
+    http::{Api, presented},
+};
+
+impl Api {
+    /// The application of the bot that sent a request.
+    ///
+    /// # Errors
+    /// 401 without a good key of a bot, 503 while nobody can tell.
+    fn bot(&self, request: &HttpRequest) -> Result<Arc<Application>, RestError> {
+        let presented = presented(request, "bot").ok_or(RestError::Unauthorised)?;
+        let key = self
+            .keyring
+            .open_bot(presented, SystemTime::now())
+            .map_err(|refused| match refused {
+                Refused::NotYet => RestError::KeysAway,
+                Refused::Wrong => RestError::Unauthorised,
+            })?;
+        self.applications
+            .get(key.application())
+            .ok_or(RestError::Unauthorised)
+    }
+}
+
+/// `GET /gateway`: where to connect to.
+pub(super) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(request.head()) }))
+}
+
+/// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
+pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+    let application = api.bot(&request)?;
+    let budget = api.start_budget(&application);
+    Ok(HttpResponse::Ok().json(json!({
+        "url": &*api.public_url.gateway(request.head()),
+        "shards": application.shards,
+        "session_start_limit": {
+            "total": application.session_starts_per_day,
+            "remaining": budget.remaining,
+            "reset_after": budget.reset_after.as_millis(),
+            "max_concurrency": application.max_concurrency,
+        },
+    })))
+}
+
+/// `GET /users/@me`: the bot user.
+pub(super) async fn user(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+    Ok(HttpResponse::Ok().json(&api.bot(&request)?.user))
+}
+
+/// `GET /applications/@me`, and where libraries asked for it before: the application.
+pub(super) async fn application(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+    Ok(HttpResponse::Ok().json(&api.bot(&request)?.about))
+}

@@ -1,0 +1,56 @@
+//! Errors in Discord's shape: `{"message":"404: Not Found","code":0}`.
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+
+use crate::http::error::RETRY_AFTER;
+
+/// Why a library is refused. The text is what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestError {
+    /// No key of a bot, or none that is good.
+    #[error("401: Unauthorized")]
+    Unauthorised,
+    /// There is nothing at this path.
+    #[error("404: Not Found")]
+    NotFound,
+    /// There is something at this path, for another method.
+    #[error("405: Method Not Allowed")]
+    MethodNotAllowed,
+    /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
+    #[error("503: Service Unavailable")]
+    KeysAway,
+}
+
+impl ResponseError for RestError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Unauthorised => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::KeysAway => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        let explained = match self {
+            Self::Unauthorised => Some(("www-authenticate", "Bot")),
+            Self::MethodNotAllowed => Some(("allow", "GET")),
+            Self::KeysAway => Some(RETRY_AFTER),
+            Self::NotFound => None,
+        };
+        if let Some(header) = explained {
+            response.insert_header(header);
+        }
+        response.json(serde_json::json!({ "message": self.to_string(), "code": 0 }))
+    }
+}
+
+pub(super) async fn not_found() -> Result<HttpResponse, RestError> {
+    Err(RestError::NotFound)
+}
+
+pub(super) async fn method_not_allowed() -> Result<HttpResponse, RestError> {
+    Err(RestError::MethodNotAllowed)
+}

@@ -1,0 +1,96 @@
+//! What one walk brings to one group of Discord sessions. What they share is made once for the group; each session's frames are
+//! put together around its own numbers, side by side, so that what has waited leaves in one write.
+
+use std::{cell::RefCell, sync::Arc};
+
+use shared::session_id::SessionId;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{
+    line::Place,
+    member::{Profile, Subscriber},
+    pieces::Pieces,
+    prepared::Prepared,
+};
+
+/// From how many bytes on frames that stand side by side are written before more are added.
+const JOINED_BYTES: usize = 64 * 1024;
+
+/// Entries for the members of one group, in order.
+pub(super) struct Bundle {
+    items: SmallVec<[Item; 8]>,
+    /// Where a member is that has got all of them.
+    end: Place,
+}
+
+struct Item {
+    place: Place,
+    pieces: Arc<Pieces>,
+    /// Whom it is for, if it is for one of the group alone.
+    only: Option<SessionId>,
+}
+
+thread_local! {
+    /// Lent to one member at a time.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Bundle {
+    /// Of those among `entries` that members with this profile receive; `is_here` says whether a session is one of them.
+    /// None where it is none of them.
+    pub(super) fn new(entries: &[Arc<Prepared>], profile: Profile, is_here: impl Fn(SessionId) -> bool) -> Option<Self> {
+        let items: SmallVec<[Item; 8]> = entries.iter().filter_map(|entry| item(entry, profile, &is_here)).collect();
+        let end = entries.last()?.place();
+        (!items.is_empty()).then_some(Self { items, end })
+    }
+
+    /// Those that get something, where it is nothing for everybody.
+    pub(super) fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
+        self.items.iter().map(|item| item.only).collect()
+    }
+
+    /// Gives a member what is for it, and says how many entries that is.
+    pub(super) fn give(&self, member: &Subscriber, now: Instant) -> u64 {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (mut given, mut ends) = (0, SmallVec::<[usize; 8]>::new());
+            scratch.clear();
+            for item in &self.items {
+                if item.place.number <= member.since || item.only.is_some_and(|only| only != member.id) {
+                    continue;
+                }
+                member.line.write(&item.pieces, scratch);
+                ends.push(scratch.len());
+                given += 1;
+                if scratch.len() >= JOINED_BYTES {
+                    // What does not fit evicts the session; its driver sees to that.
+                    member.outbox.deliver_own(scratch, &ends, now);
+                    scratch.clear();
+                    ends.clear();
+                }
+            }
+            if !ends.is_empty() {
+                member.outbox.deliver_own(scratch, &ends, now);
+            }
+            if self.end.number > member.since {
+                member.line.reach(self.end);
+            }
+            given
+        })
+    }
+}
+
+fn item(entry: &Prepared, profile: Profile, is_here: impl Fn(SessionId) -> bool) -> Option<Item> {
+    let header = entry.entry.discord.as_deref()?;
+    let only = header.session().map(SessionId::from_raw);
+    let content = match only {
+        Some(only) if is_here(only) => profile.filter.admits(header, only.get())?,
+        Some(_) => return None,
+        None => profile.filter.admits_any(header)?,
+    };
+    Some(Item {
+        place: entry.place(),
+        pieces: entry.pieces(profile.coding, content)?,
+        only,
+    })
+}

@@ -1,0 +1,59 @@
+//! What all sessions of one coding share of a dispatch: everything but its number.
+
+use bytes::Bytes;
+use shared::{
+    compression::{Method, Segment},
+    discord::Dispatch,
+};
+
+use super::line::Coding;
+
+/// From how many bytes on a payload is compressed for a client that wants large ones compressed one by one.
+const PACKED_BYTES: usize = 1024;
+
+/// The bytes before and after the number of a dispatch.
+#[derive(Debug)]
+pub(super) enum Pieces {
+    /// As they are.
+    Plain { before: Bytes, after: Bytes },
+    /// Compressed once for every stream. What has no number has nothing before it.
+    Compressed { before: Option<Segment>, after: Segment },
+}
+
+impl Pieces {
+    /// The event `name` with the data `d`; none where the data cannot be said in the encoding.
+    pub(super) fn new(coding: Coding, name: &str, d: &str) -> Option<Self> {
+        let Dispatch { before, after } = Dispatch::new(coding.encoding, name, d)
+            .inspect_err(|error| log::warn!(event = name, cause:% = error; "an event cannot be encoded"))
+            .ok()?;
+        Some(match method_for(coding, before.len() + after.len()) {
+            Some(method) => Self::Compressed {
+                before: Some(method.format().segment(&before)),
+                after: method.format().segment(&after),
+            },
+            None => Self::Plain {
+                before: before.into(),
+                after: after.into(),
+            },
+        })
+    }
+
+    /// A payload without a number.
+    pub(super) fn of_one(coding: Coding, payload: &[u8]) -> Self {
+        match method_for(coding, payload.len()) {
+            Some(method) => Self::Compressed {
+                before: None,
+                after: method.format().segment(payload),
+            },
+            None => Self::Plain {
+                before: Bytes::new(),
+                after: Bytes::copy_from_slice(payload),
+            },
+        }
+    }
+}
+
+fn method_for(coding: Coding, length: usize) -> Option<Method> {
+    let is_wanted = |method: &Method| *method != Method::ZlibPacket || length >= PACKED_BYTES;
+    coding.method.filter(is_wanted)
+}

@@ -1,0 +1,428 @@
+//! Versions 6 to 10 as a state machine: the rules of the protocol page and nothing else.
+//!
+//! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
+//! are the same from there on: a session that begins catches up with what came while it was greeted.
+
+mod catching_up;
+mod live;
+#[cfg(test)]
+mod model_tests;
+mod question;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use shared::{
+    close::Close,
+    discord::{Command, Encoding, Opcode, Query, close, opcode_of, payload},
+    etf,
+    token_bucket::TokenBucket,
+};
+use smallvec::smallvec;
+use tokio::time::Instant;
+
+pub use self::rules::Rules;
+use self::{
+    catching_up::CatchingUp,
+    live::Live,
+    question::{Answer, Question, Unwelcome},
+};
+use super::{Asked, Ending, Protocol, Sources, Step};
+use crate::{
+    cluster::PublishError,
+    registry::{Farewell, Line, Place},
+    transport::{Message, Violation},
+};
+
+/// How long the answer to a session that may not begin takes at least, and how much longer at most: some libraries come
+/// again at once.
+const INVALID_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// How long a connection without a session is kept for another try after op 9.
+const SECOND_TRY: Duration = Duration::from_secs(8);
+
+type Steps = super::Steps<Question>;
+
+/// One connection that speaks version 6 to 10.
+pub struct Discord {
+    rules: Arc<Rules>,
+    line: Line,
+    /// What the URL asked for.
+    query: Query,
+    stage: Stage,
+    /// When Hello is due; none once it is sent.
+    hello_at: Option<Instant>,
+    /// When the next heartbeat must have come; none until there is a session.
+    heartbeat_by: Option<Instant>,
+    /// When the connection ends, after the client was asked to reconnect.
+    leaves_at: Option<Instant>,
+    /// The last dispatch that the client says it has.
+    acknowledged: u64,
+    payloads: TokenBucket,
+    /// Heartbeats have an allowance of their own: a client that is busy must not die of it.
+    heartbeats: TokenBucket,
+    /// Where the client is to resume; needed once.
+    resume_url: Option<Arc<str>>,
+}
+
+enum Stage {
+    /// The URL asked for what is not spoken.
+    Refused(Close),
+    /// There is no session yet.
+    Waiting { until: Instant },
+    /// Whether there is one is being found out.
+    Asking,
+    /// There is none, and the client is told so at this time.
+    Invalid { at: Instant },
+    /// It has a session that has still to get what it missed.
+    CatchingUp(Box<CatchingUp>),
+    /// It gets what comes.
+    Live(Box<Live>),
+    Over,
+}
+
+impl Discord {
+    /// A connection whose URL asked for this, and that is to resume at `resume_url`.
+    pub fn new(query: Result<Query, Close>, resume_url: Arc<str>, rules: Arc<Rules>, now: Instant) -> Self {
+        let (query, stage) = match query {
+            Ok(query) => {
+                let until = now + rules.identify_timeout;
+                (query, Stage::Waiting { until })
+            }
+            Err(close) => {
+                let query = Query {
+                    version: shared::discord::Version::V10,
+                    encoding: Encoding::Json,
+                    transport: None,
+                };
+                (query, Stage::Refused(close))
+            }
+        };
+        Self {
+            line: Line::new(query.encoding, query.transport),
+            hello_at: Some(now + rules.hello_delay),
+            payloads: TokenBucket::per_minute(rules.payloads_per_minute),
+            heartbeats: TokenBucket::per_minute(rules.payloads_per_minute),
+            query,
+            stage,
+            heartbeat_by: None,
+            leaves_at: None,
+            acknowledged: 0,
+            resume_url: Some(resume_url),
+            rules,
+        }
+    }
+
+    fn send(&self, payload: &str) -> Step<Question> {
+        Step::Send(self.line.frame(payload))
+    }
+
+    /// Ends the connection. A session that it has can be resumed.
+    fn close(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
+        self.stage = Stage::Over;
+        smallvec![Step::Close {
+            last_words: None,
+            close,
+            problem,
+        }]
+    }
+
+    /// The same for what the client has done wrong.
+    fn fail(&mut self, close: Close) -> Steps {
+        self.close(close, Some(close.reason))
+    }
+
+    /// Ends the session and then the connection.
+    fn end_session(&mut self, close: Close) -> Steps {
+        if let Some(attachment) = self.attachment() {
+            attachment.end();
+        }
+        self.close(close, None)
+    }
+
+    fn attachment(&self) -> Option<&crate::cluster::Attachment> {
+        match &self.stage {
+            Stage::CatchingUp(session) => Some(&session.attachment),
+            Stage::Live(session) => Some(&session.attachment),
+            _ => None,
+        }
+    }
+
+    /// Tells the client that there is no session, and lets it try again on the same connection.
+    fn invalid(&mut self, now: Instant) -> Steps {
+        self.stage = Stage::Waiting {
+            until: now + SECOND_TRY,
+        };
+        smallvec![self.send(&payload::invalid_session(false))]
+    }
+
+    /// The same, after a while.
+    fn invalid_later(&mut self, now: Instant) -> Steps {
+        let (least, more) = INVALID_DELAY;
+        self.stage = Stage::Invalid {
+            at: now + least + more.mul_f64(fastrand::f64()),
+        };
+        Steps::new()
+    }
+
+    fn decode(&self, message: &Message) -> Result<Value, Close> {
+        let bytes = match message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        };
+        if bytes.len() > self.rules.payload_bytes {
+            return Err(close::TOO_LARGE);
+        }
+        // JSON comes in binary messages as well.
+        match (self.query.encoding, message) {
+            (Encoding::Json, _) => serde_json::from_slice(bytes).map_err(|_| close::DECODE),
+            (Encoding::Etf, Message::Binary(_)) => etf::decode(bytes).map_err(|_| close::DECODE),
+            (Encoding::Etf, Message::Text(_)) => Err(close::DECODE),
+        }
+    }
+
+    fn understand(&mut self, message: &Message, now: Instant) -> Result<Steps, Close> {
+        let payload = self.decode(message)?;
+        let opcode = opcode_of(&payload)?;
+        let bucket = if opcode == Opcode::Heartbeat {
+            &mut self.heartbeats
+        } else {
+            &mut self.payloads
+        };
+        if !bucket.take(now.saturating_duration_since(self.rules.origin)) {
+            return Err(close::RATE_LIMITED);
+        }
+        let has_session = matches!(self.stage, Stage::CatchingUp(_) | Stage::Live(_));
+        if !has_session && !opcode.needs_no_session() {
+            return Err(close::NOT_AUTHENTICATED);
+        }
+        if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
+            return Err(close::ALREADY_AUTHENTICATED);
+        }
+        let mut steps: Steps = smallvec![Step::Count];
+        match Command::parse(opcode, &payload, self.query.version)? {
+            Command::Heartbeat { seq } => steps.extend(self.heartbeat(seq, now)),
+            // Whoever is about to hear that there is no session waits for that.
+            _ if matches!(self.stage, Stage::Invalid { .. }) => {}
+            Command::Identify(identify) => {
+                if identify.compress {
+                    self.line.pack();
+                }
+                self.stage = Stage::Asking;
+                steps.push(Step::Ask(Question::Open(identify, self.query.version)));
+            }
+            Command::Resume(resume) => {
+                self.acknowledged = resume.seq;
+                self.stage = Stage::Asking;
+                steps.push(Step::Ask(Question::Resume(resume)));
+            }
+            command => match &mut self.stage {
+                Stage::CatchingUp(session) => session.keep(command),
+                Stage::Live(session) => steps.extend(session.carry_out(command, &self.line)),
+                _ => {}
+            },
+        }
+        Ok(steps)
+    }
+
+    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Steps {
+        let mut steps = Steps::new();
+        if self.heartbeat_by.is_some() {
+            self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
+        }
+        if let (Some(seq), Stage::Live(_)) = (seq, &self.stage) {
+            self.acknowledged = self.acknowledged.max(seq);
+            steps.push(Step::Locate);
+        }
+        steps.push(self.send(&self.rules.heartbeat_ack));
+        steps
+    }
+
+    /// Goes on with a session that has caught up.
+    fn live(&mut self, now: Instant) -> Steps {
+        let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Steps::new();
+        };
+        self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
+        let (mut live, waiting, was_resumed) = caught_up.finish();
+        let mut steps = Steps::new();
+        if was_resumed {
+            steps.extend(live.tell(&self.line, "RESUMED", "{}"));
+        }
+        for command in waiting {
+            steps.extend(live.carry_out(command, &self.line));
+        }
+        self.stage = Stage::Live(Box::new(live));
+        steps
+    }
+
+    /// Asks the client to reconnect, and ends the connection if it does not.
+    fn reconnect(&mut self, now: Instant) -> Steps {
+        if self.attachment().is_none() {
+            return self.close(close::RESTARTING, None);
+        }
+        if self.leaves_at.is_some() {
+            return Steps::new();
+        }
+        self.leaves_at = Some(now + self.rules.grace);
+        smallvec![self.send(&payload::reconnect())]
+    }
+}
+
+impl Protocol for Discord {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn ask(question: Question, sources: Sources) -> Asked<Answer> {
+        Box::pin(question::answer(question, sources))
+    }
+
+    fn open(&mut self, now: Instant) -> Steps {
+        if let Stage::Refused(close) = self.stage {
+            return self.fail(close);
+        }
+        self.tick(now)
+    }
+
+    fn receive(&mut self, message: Message, now: Instant) -> Steps {
+        match self.understand(&message, now) {
+            Ok(steps) => steps,
+            Err(close) => self.fail(close),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Steps {
+        if matches!(self.stage, Stage::Over) {
+            return Steps::new();
+        }
+        let mut steps = Steps::new();
+        if self.hello_at.is_some_and(|at| at <= now) {
+            self.hello_at = None;
+            steps.push(self.send(&self.rules.hello));
+        }
+        if self.leaves_at.is_some_and(|at| at <= now) {
+            steps.extend(self.close(close::RECONNECT, None));
+        } else if self.heartbeat_by.is_some_and(|by| by <= now) {
+            steps.extend(self.fail(close::SESSION_TIMED_OUT));
+        } else {
+            match self.stage {
+                Stage::Waiting { until } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
+                Stage::Invalid { at } if at <= now => steps.extend(self.invalid(now)),
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let of_stage = match self.stage {
+            Stage::Over | Stage::Refused(_) => return None,
+            Stage::Waiting { until } => Some(until),
+            Stage::Invalid { at } => Some(at),
+            Stage::Asking | Stage::CatchingUp(_) | Stage::Live(_) => None,
+        };
+        let deadlines = [of_stage, self.hello_at, self.heartbeat_by, self.leaves_at];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn answered(&mut self, answer: Answer, now: Instant) -> Steps {
+        match answer {
+            Answer::Opened(Ok(known)) => {
+                let url = self.resume_url.take().unwrap_or_default();
+                let (session, steps) =
+                    CatchingUp::begin(*known, self.query.version, &url, &self.rules.node, &self.line);
+                self.stage = Stage::CatchingUp(Box::new(session));
+                steps
+            }
+            Answer::Resumed(Ok(known)) => {
+                let (session, steps) = CatchingUp::go_on(*known, self.acknowledged, &self.line);
+                self.stage = Stage::CatchingUp(Box::new(session));
+                steps
+            }
+            Answer::Opened(Err(unwelcome)) | Answer::Resumed(Err(unwelcome)) => match unwelcome {
+                Unwelcome::Close(close) if close == close::AWAY => self.close(close, None),
+                Unwelcome::Close(close) => self.fail(close),
+                Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
+            },
+            Answer::Read(reading) => {
+                let Stage::CatchingUp(session) = &mut self.stage else {
+                    return Steps::new();
+                };
+                match reading.map(|reading| session.read(&reading, &self.line)) {
+                    Ok(Ok(steps)) => steps,
+                    // It cannot be made whole.
+                    _ => {
+                        session.attachment.end();
+                        self.invalid_later(now)
+                    }
+                }
+            }
+        }
+    }
+
+    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps {
+        match &mut self.stage {
+            Stage::CatchingUp(_) if is_receiver => self.live(now),
+            Stage::CatchingUp(session) => session.read_on(),
+            _ => Steps::new(),
+        }
+    }
+
+    fn drained(&mut self, _: Instant) -> Steps {
+        match &mut self.stage {
+            Stage::CatchingUp(session) => session.read_on(),
+            _ => Steps::new(),
+        }
+    }
+
+    fn located(&mut self, place: Option<Place>, _: Instant) -> Steps {
+        if let Stage::Live(session) = &mut self.stage {
+            session.acknowledge(self.acknowledged, self.line.s(), place);
+        }
+        Steps::new()
+    }
+
+    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Steps {
+        Steps::new()
+    }
+
+    fn end(&mut self, ending: Ending, now: Instant) -> Steps {
+        match ending {
+            Ending::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
+            Ending::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
+            Ending::Violation(violation) => self.close(violation.close(), Some("protocol violation")),
+            Ending::TooSlow => {
+                match &mut self.stage {
+                    Stage::CatchingUp(session) => session.attachment.is_cut(),
+                    Stage::Live(session) => session.attachment.is_cut(),
+                    _ => {}
+                }
+                self.close(close::TOO_SLOW, Some("reads too slowly"))
+            }
+            Ending::Farewell(Farewell::Restarting | Farewell::Reconnect) => self.reconnect(now),
+            Ending::Farewell(Farewell::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
+            Ending::Farewell(Farewell::Kicked) => self.end_session(close::KICKED),
+            Ending::Farewell(Farewell::Superseded) => self.close(close::SUPERSEDED, None),
+            Ending::Farewell(Farewell::Missed) => {
+                let Some(attachment) = self.attachment() else {
+                    return Steps::new();
+                };
+                attachment.end();
+                self.heartbeat_by = None;
+                let mut steps: Steps = smallvec![Step::Unsubscribe];
+                steps.extend(self.invalid(now));
+                steps
+            }
+        }
+    }
+
+    fn gone(&mut self, code: Option<u16>) {
+        // Any other end leaves the session to whoever resumes it.
+        if let (Some(1000 | 1001), Some(attachment)) = (code, self.attachment()) {
+            attachment.end();
+        }
+    }
+}

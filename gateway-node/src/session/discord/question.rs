@@ -1,0 +1,190 @@
+//! What a Discord session has others find out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use shared::{
+    client_type::ClientType,
+    close::Close,
+    discord::{Filter, Identify, Intents, Resume, Shard, Version, close},
+    session_id::SessionId,
+    v1::PresentedSecret,
+};
+use tokio::time::{Instant, sleep};
+
+use super::super::Sources;
+use crate::{
+    applications::Application,
+    auth::{Key, Refused},
+    cluster::{JoinError, Opened, Record, ResumeError, Resumed, Resuming, StartLimits},
+    registry::{From, Reading, Severed},
+};
+
+/// How long a client waits for a cluster that is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked again meanwhile.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How many entries a session reads at once.
+const PAGE: usize = 64;
+
+/// A question.
+#[derive(Debug)]
+pub enum Question {
+    /// Whether there is a new session for this client, who speaks this version.
+    Open(Box<Identify>, Version),
+    /// Whether a session goes on.
+    Resume(Resume),
+    /// What the log of this application has from there on.
+    Read(Arc<str>, From),
+}
+
+/// An answer.
+pub enum Answer {
+    /// To [`Question::Open`].
+    Opened(Result<Box<Known<Opened>>, Unwelcome>),
+    /// To [`Question::Resume`].
+    Resumed(Result<Box<Known<Resumed>>, Unwelcome>),
+    /// To [`Question::Read`].
+    Read(Result<Reading, Severed>),
+}
+
+/// A session, and whose it is.
+pub struct Known<T> {
+    pub(super) session: T,
+    pub(super) key: Arc<Key>,
+    pub(super) application: Arc<Application>,
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwelcome {
+    /// The connection ends.
+    Close(Close),
+    /// Not now: op 9.
+    Throttled,
+    /// There is none to go on with: op 9.
+    Gone,
+}
+
+/// Finds an answer.
+pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
+    match question {
+        Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
+        Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
+        Question::Read(application, from) => {
+            Answer::Read(sources.services.registry.read(&application, from, PAGE))
+        }
+    }
+}
+
+async fn open(identify: Identify, version: Version, sources: &Sources) -> Result<Known<Opened>, Unwelcome> {
+    let services = &sources.services;
+    let (key, application) = known(&identify.token, sources).await?;
+    let allowed = Intents::from_bits(application.privileged_intents).unwrap_or(Intents::NONE);
+    let denied = Intents::PRIVILEGED.without(allowed);
+    let intents = identify.intents.unwrap_or_else(|| Intents::ALL.without(denied));
+    if intents.meets(denied) {
+        return Err(Unwelcome::Close(close::DISALLOWED_INTENTS));
+    }
+    let shard = identify.shard.unwrap_or(Shard::WHOLE);
+    let limits = StartLimits {
+        max_concurrency: application.max_concurrency,
+        per_day: application.session_starts_per_day,
+    };
+    if !services.discord.start(key.application(), shard, limits) {
+        return Err(Unwelcome::Throttled);
+    }
+    let record = Record {
+        application: Arc::clone(key.application()),
+        key: key.id().to_owned(),
+        filter: Filter {
+            intents,
+            shard,
+            user: application.bot_id,
+            withholds_content: version.withholds_content(),
+        },
+        filter_version: Filter::VERSION,
+        version,
+        large_threshold: identify.large_threshold,
+    };
+    let until = Instant::now() + PATIENCE;
+    let session = loop {
+        match services.discord.open(record.clone()).await {
+            Ok(session) => break session,
+            Err(JoinError::Away) if Instant::now() < until => sleep(PAUSE).await,
+            Err(JoinError::Away) => return Err(away().await),
+            Err(error) => {
+                services.problems.fault(sources.address, &error, Instant::now());
+                return Err(Unwelcome::Close(close::UNKNOWN));
+            }
+        }
+    };
+    if session.guilds.len() > application.guilds_per_session {
+        session.attachment.end();
+        return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
+    }
+    if !services.keyring.is_good(&key, ClientType::Bot, SystemTime::now()) {
+        // Revoked while the answer was under way: the shard did not know the session when it told the others.
+        session.attachment.end();
+        return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED));
+    }
+    log::debug!(
+        session:% = session.attachment.owner().id, client = "discord", key = key.id(), address:% = sources.address;
+        "session identified"
+    );
+    Ok(Known {
+        session,
+        key,
+        application,
+    })
+}
+
+async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unwelcome> {
+    let services = &sources.services;
+    let (key, application) = known(&resume.token, sources).await?;
+    let resuming = Resuming {
+        application: Arc::clone(key.application()),
+        key: key.id().to_owned(),
+        id: SessionId::from_raw(resume.session_id.parse().map_err(|_| Unwelcome::Gone)?),
+        seq: resume.seq,
+    };
+    match services.discord.resume(&resuming) {
+        Ok(session) => {
+            log::debug!(session:% = resuming.id, key = key.id(), address:% = sources.address; "session resumed");
+            Ok(Known {
+                session,
+                key,
+                application,
+            })
+        }
+        Err(ResumeError::Away) => Err(away().await),
+        Err(_) => Err(Unwelcome::Gone),
+    }
+}
+
+/// The key that a token is, and its application.
+async fn known(token: &PresentedSecret, sources: &Sources) -> Result<(Arc<Key>, Arc<Application>), Unwelcome> {
+    let services = &sources.services;
+    let until = Instant::now() + PATIENCE;
+    let key = loop {
+        match services.keyring.open(token.expose(), SystemTime::now()) {
+            Ok(key) => break key,
+            Err(Refused::NotYet) if Instant::now() < until => sleep(PAUSE).await,
+            Err(Refused::NotYet) => return Err(away().await),
+            Err(Refused::Wrong) => return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
+        }
+    };
+    let application = services.applications.get(key.application());
+    match application {
+        Some(application) if key.is_for(ClientType::Bot) => Ok((key, application)),
+        _ => Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
+    }
+}
+
+/// Not everybody at the same time: they will all come back.
+async fn away() -> Unwelcome {
+    sleep(Duration::from_secs(1).mul_f64(fastrand::f64())).await;
+    Unwelcome::Close(close::AWAY)
+}

@@ -1,0 +1,51 @@
+//! What all connections of Discord's protocol have in common.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::discord::payload;
+use tokio::time::Instant;
+
+use crate::config::Settings;
+
+/// The longest that a client has to reconnect after it was asked to.
+const MOST_GRACE: Duration = Duration::from_secs(5);
+
+/// The settings of Discord's protocol, and what is the same for everybody.
+pub struct Rules {
+    pub(super) node: Arc<str>,
+    pub(super) identify_timeout: Duration,
+    pub(super) hello_delay: Duration,
+    /// How long a client may be without a heartbeat: as long as two of them.
+    pub(super) heartbeat_limit: Duration,
+    pub(super) payload_bytes: usize,
+    pub(super) payloads_per_minute: u32,
+    /// How long a client has to reconnect after it was asked to.
+    pub(super) grace: Duration,
+    /// What the allowances of payloads count time from.
+    pub(super) origin: Instant,
+    pub(super) hello: String,
+    pub(super) heartbeat_ack: String,
+}
+
+impl Rules {
+    /// The rules of the node named `node`.
+    pub fn new(settings: &Settings, node: Arc<str>) -> Self {
+        let ms = Duration::from_millis;
+        let discord = &settings.discord;
+        // Half of what is left of a drain when everybody has been asked and the last one has to be read out.
+        let busy = ms(settings.drain.balancer_wait_ms + settings.drain.spread_ms + settings.limits.evict_linger_ms);
+        let left = ms(settings.drain.deadline_ms).saturating_sub(busy);
+        Self {
+            identify_timeout: ms(settings.session.identify_timeout_ms),
+            hello_delay: ms(discord.hello_delay_ms),
+            heartbeat_limit: 2 * ms(discord.heartbeat_interval_ms),
+            payload_bytes: discord.payload_bytes,
+            payloads_per_minute: discord.payloads_per_minute,
+            grace: (left / 2).min(MOST_GRACE),
+            origin: Instant::now(),
+            hello: payload::hello(discord.heartbeat_interval_ms, &node),
+            heartbeat_ack: payload::heartbeat_ack(),
+            node,
+        }
+    }
+}

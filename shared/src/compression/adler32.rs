@@ -1,0 +1,134 @@
+//! The checksum of a zlib stream (RFC 1950, section 8), which for joined parts follows from those of the parts.
+
+/// The largest prime below 2^16.
+const BASE: u32 = 65_521;
+/// The most bytes that can be added up before 32 bits are too few for the sums.
+const RUN: usize = 5552;
+/// How many bytes are added up side by side.
+const LANES: usize = 16;
+
+/// The Adler-32 of some bytes, with what it takes to join it to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Adler32 {
+    /// One more than the sum of the bytes.
+    low: u32,
+    /// The sum of `low` after every byte.
+    high: u32,
+    /// The number of bytes. Like the sums, it counts modulo [`BASE`] only.
+    len: u32,
+}
+
+impl Adler32 {
+    /// That of no bytes.
+    pub(super) const EMPTY: Self = Self {
+        low: 1,
+        high: 0,
+        len: 0,
+    };
+
+    /// That of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let (mut low, mut high, mut len) = (1_u32, 0_u32, 0_u32);
+        for run in bytes.chunks(RUN) {
+            let (blocks, rest) = run.as_chunks::<LANES>();
+            for block in blocks {
+                // The first byte of a block is in `high` as often as the block has bytes, the last one once.
+                let mut sum = 0;
+                let mut weighed = 0;
+                for (weight, byte) in (1..=16).rev().zip(block) {
+                    sum += u32::from(*byte);
+                    weighed += weight * u32::from(*byte);
+                }
+                high += 16 * low + weighed;
+                low += sum;
+            }
+            for byte in rest {
+                low += u32::from(*byte);
+                high += low;
+            }
+            low %= BASE;
+            high %= BASE;
+            // A run is shorter than the base.
+            len = (len + u32::try_from(run.len()).unwrap_or_default()) % BASE;
+        }
+        Self { low, high, len }
+    }
+
+    /// That of these bytes with those of `next` behind them.
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        // Every byte of `next` finds `low` higher than it would alone, by what these bytes have added to it.
+        let added = u64::from(self.low + BASE - 1) * u64::from(next.len) % u64::from(BASE);
+        Self {
+            low: (self.low + next.low + BASE - 1) % BASE,
+            high: (self.high + next.high + u32::try_from(added).unwrap_or_default()) % BASE,
+            len: (self.len + next.len) % BASE,
+        }
+    }
+
+    /// The four bytes that end a zlib stream.
+    pub(super) fn to_be_bytes(self) -> [u8; 4] {
+        (self.high << 16 | self.low).to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::compression::deflate;
+
+    fn value(bytes: &[u8]) -> u32 {
+        u32::from_be_bytes(Adler32::of(bytes).to_be_bytes())
+    }
+
+    #[test]
+    fn known_bytes_have_the_known_checksum() {
+        assert_eq!(value(b""), 1);
+        assert_eq!(value(b"a"), 0x0062_0062);
+        assert_eq!(value(b"abc"), 0x024d_0127);
+        assert_eq!(value(b"Wikipedia"), 0x11e6_0398);
+        assert_eq!(value(b"message digest"), 0x2975_0586);
+    }
+
+    #[test]
+    fn no_sum_overflows() {
+        // The checksum that flate2 writes at the end of a stream.
+        for len in [RUN - 1, RUN, RUN + 1, 3 * RUN + 7, 1 << 20] {
+            let bytes = vec![0xff; len];
+            assert!(deflate(&bytes).ends_with(&Adler32::of(&bytes).to_be_bytes()), "{len}");
+        }
+    }
+
+    #[test]
+    fn joined_parts_are_as_one_however_long_they_are() {
+        let bytes: Vec<u8> = (0..300_000_u32)
+            .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+            .collect();
+        for middle in [0, 1, 65_520, 65_521, 65_522, 131_042, 299_999, 300_000] {
+            let (left, right) = bytes.split_at(middle);
+            assert_eq!(
+                Adler32::of(left).followed_by(Adler32::of(right)),
+                Adler32::of(&bytes),
+                "{middle}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_one_of_flate2(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
+            prop_assert!(deflate(&bytes).ends_with(&Adler32::of(&bytes).to_be_bytes()));
+        }
+
+        #[test]
+        fn parts_join_in_any_grouping(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..8)) {
+            let whole = Adler32::of(&parts.concat());
+            let sums: Vec<_> = parts.iter().map(|part| Adler32::of(part)).collect();
+            let left = sums.iter().fold(Adler32::EMPTY, |all, part| all.followed_by(*part));
+            let right = sums.iter().rev().fold(Adler32::EMPTY, |all, part| part.followed_by(all));
+            prop_assert_eq!(left, whole);
+            prop_assert_eq!(right, whole);
+        }
+    }
+}

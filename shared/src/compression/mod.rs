@@ -1,0 +1,24 @@
+//! Compression: a packet that is a stream of its own, and streams that live as long as their connection.
+//!
+//! A stream of a connection looks as if every connection needed a compressor, and every message for a thousand of them a
+//! thousand compressions. It needs neither. What many connections are sent is compressed once, without history, into a
+//! [`Segment`] that can stand anywhere in any stream of its [`Format`]; what differs from one connection to the next
+//! goes between segments as it is. [`Stream`] puts the two together.
+//!
+//! Nothing here knows what the messages say or who gets them.
+
+mod adler32;
+mod packet;
+mod segment;
+mod stream;
+mod zlib_stream;
+mod zstd_stream;
+
+pub use self::{
+    packet::{InflateError, deflate, inflate},
+    segment::{Format, Segment},
+    stream::{Message, Method, Stream},
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Bits in the two orders of zstd: from the first bit on, and from the last one back.
+
+/// `count` bits from the bit `at` on, the first one the lowest. At most 32, and there have to be that many.
+fn bits(bytes: &[u8], at: usize, count: u8) -> u32 {
+    let from = bytes.get(at / 8..).unwrap_or_default();
+    let mut window = [0; 8];
+    let len = from.len().min(window.len());
+    window[..len].copy_from_slice(&from[..len]);
+    let word = u64::from_le_bytes(window) >> (at % 8) & ((1 << count) - 1);
+    u32::try_from(word).unwrap_or_default()
+}
+
+/// Reads bits from the first one on.
+pub(super) struct Forward<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Forward<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The next `count` bits, at most 32; none if there are fewer.
+    pub(super) fn read(&mut self, count: u8) -> Option<u32> {
+        let end = self.at + usize::from(count);
+        if end > self.bytes.len() * 8 {
+            return None;
+        }
+        let value = bits(self.bytes, self.at, count);
+        self.at = end;
+        Some(value)
+    }
+
+    /// How many bytes were begun.
+    pub(super) const fn bytes_read(&self) -> usize {
+        self.at.div_ceil(8)
+    }
+}
+
+/// Reads bits from the last one back. The highest bit that is set in the last byte marks the end.
+pub(super) struct Backward<'a> {
+    bytes: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Backward<'a> {
+    /// None if the end is not marked.
+    pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mark = bytes.last()?.checked_ilog2()?;
+        let left = (bytes.len() - 1) * 8 + usize::try_from(mark).ok()?;
+        Some(Self { bytes, left })
+    }
+
+    /// The next `count` bits, at most 32; none if there are fewer.
+    pub(super) fn read(&mut self, count: u8) -> Option<u32> {
+        self.left = self.left.checked_sub(count.into())?;
+        Some(bits(self.bytes, self.left, count))
+    }
+
+    /// Whether all were read.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Writes bits so that [`Backward`] reads the last written first.
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// What does not fill a byte yet.
+    pending: u64,
+    count: u8,
+}
+
+impl<'a> Writer<'a> {
+    /// Appends to `out`.
+    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            pending: 0,
+            count: 0,
+        }
+    }
+
+    /// Writes the lowest `count` bits of `value`, at most 32; the others have to be 0.
+    pub(super) fn write(&mut self, value: u32, count: u8) {
+        self.pending |= u64::from(value) << self.count;
+        self.count += count;
+        while self.count >= 8 {
+            self.out.push(self.pending.to_le_bytes()[0]);
+            self.pending >>= 8;
+            self.count -= 8;
+        }
+    }
+
+    /// Marks the end.
+    pub(super) fn finish(mut self) {
+        self.write(1, 1);
+        if self.count > 0 {
+            self.write(0, 8 - self.count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bits_come_from_the_lowest_on() {
+        let mut forward = Forward::new(&[0b1010_0110, 0b0000_0001]);
+        assert_eq!(forward.read(3), Some(0b110));
+        assert_eq!(forward.bytes_read(), 1);
+        assert_eq!(forward.read(6), Some(0b11_0100));
+        assert_eq!(forward.bytes_read(), 2);
+        assert_eq!(forward.read(8), None);
+        assert_eq!(forward.read(7), Some(0));
+        assert_eq!(forward.read(0), Some(0));
+        assert_eq!(forward.read(1), None);
+    }
+
+    #[test]
+    fn an_end_has_to_be_marked() {
+        assert!(Backward::new(&[]).is_none());
+        assert!(Backward::new(&[0xff, 0]).is_none());
+        assert!(Backward::new(&[1]).unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_last_is_read_first(
+            values in prop::collection::vec((any::<u32>(), 0_u8..=32), 0..200),
+        ) {
+            let values: Vec<_> = values
+                .into_iter()
+                .map(|(value, count)| (u32::try_from(u64::from(value) & ((1 << count) - 1)).unwrap(), count))
+                .collect();
+            let mut bytes = Vec::new();
+            let mut writer = Writer::new(&mut bytes);
+            for &(value, count) in &values {
+                writer.write(value, count);
+            }
+            writer.finish();
+            let mut reader = Backward::new(&bytes).unwrap();
+            for &(value, count) in values.iter().rev() {
+                prop_assert_eq!(reader.read(count), Some(value));
+            }
+            prop_assert!(reader.is_empty());
+            prop_assert_eq!(reader.read(1), None);
+        }
+    }
+}

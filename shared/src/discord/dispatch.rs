@@ -1,0 +1,146 @@
+//! A dispatch in two parts that everybody shares; what stands between them is the session's own number.
+
+use std::ops::Deref;
+
+use super::Encoding;
+use crate::etf;
+
+/// The bytes before and after `s` of one event in one encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// What comes before the number.
+    pub before: Vec<u8>,
+    /// What comes after it.
+    pub after: Vec<u8>,
+}
+
+/// A number as it is written; it needs no more room than this, whatever it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Number {
+    bytes: [u8; 20],
+    length: usize,
+}
+
+impl Number {
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+}
+
+impl Deref for Number {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Dispatch {
+    /// The event `name` with the data `d`, which is JSON.
+    ///
+    /// # Errors
+    /// When `d` cannot be read, which only another encoding needs.
+    pub fn new(encoding: Encoding, name: &str, d: &str) -> Result<Self, serde_json::Error> {
+        match encoding {
+            Encoding::Json => {
+                let name = serde_json::Value::from(name).to_string();
+                Ok(Self {
+                    before: [r#"{"t":"#, &name, r#","s":"#].concat().into(),
+                    after: [r#","op":0,"d":"#, d, "}"].concat().into(),
+                })
+            }
+            Encoding::Etf => {
+                let mut before = vec![etf::VERSION];
+                etf::map_head(4, &mut before);
+                etf::key("t", &mut before);
+                etf::binary(name.as_bytes(), &mut before);
+                etf::key("s", &mut before);
+                let mut after = Vec::with_capacity(d.len() + 16);
+                etf::key("op", &mut after);
+                etf::integer(0, &mut after);
+                etf::key("d", &mut after);
+                etf::transcode(d, &mut after)?;
+                Ok(Self { before, after })
+            }
+        }
+    }
+
+    /// A session's number.
+    pub fn number(encoding: Encoding, s: u64) -> Number {
+        let mut number = Number::default();
+        match encoding {
+            Encoding::Json => {
+                let mut power = 10_u64.checked_pow(s.checked_ilog10().unwrap_or(0)).unwrap_or(1);
+                while power > 0 {
+                    // A remainder of ten.
+                    number.push(b'0' + u8::try_from(s / power % 10).unwrap_or(0));
+                    power /= 10;
+                }
+            }
+            Encoding::Etf => {
+                let mut term = Vec::with_capacity(16);
+                etf::integer(s, &mut term);
+                term.iter().for_each(|byte| number.push(*byte));
+            }
+        }
+        number
+    }
+
+    /// A whole payload, written as JSON, in an encoding.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn encode(encoding: Encoding, payload: &str) -> Result<Vec<u8>, serde_json::Error> {
+        match encoding {
+            Encoding::Json => Ok(payload.as_bytes().to_vec()),
+            Encoding::Etf => {
+                let mut out = vec![etf::VERSION];
+                etf::transcode(payload, &mut out)?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn whole(encoding: Encoding, s: u64, name: &str, d: &str) -> Vec<u8> {
+        let Dispatch { mut before, after } = Dispatch::new(encoding, name, d).unwrap();
+        before.extend_from_slice(&Dispatch::number(encoding, s));
+        before.extend(after);
+        before
+    }
+
+    #[test]
+    fn a_dispatch_has_its_keys_in_order() {
+        let text = String::from_utf8(whole(Encoding::Json, 42, "X", "{\"a\": 1}")).unwrap();
+        assert_eq!(text, r#"{"t":"X","s":42,"op":0,"d":{"a": 1}}"#);
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for s in [0, 1, 9, 10, 42, 99, 100, 1_000_000, u64::MAX - 1, u64::MAX] {
+            assert_eq!(&*Dispatch::number(Encoding::Json, s), s.to_string().as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_encodings_say_the_same(s: u64, name: String, text: String, number: i64) {
+            let d = json!({"text": text, "number": number, "list": [null, true, 1.5]});
+            let expected = json!({"t": name, "s": s, "op": 0, "d": d});
+            let text = whole(Encoding::Json, s, &name, &d.to_string());
+            prop_assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), expected.clone());
+            let term = whole(Encoding::Etf, s, &name, &d.to_string());
+            prop_assert_eq!(etf::decode(&term).unwrap(), expected);
+        }
+    }
+}

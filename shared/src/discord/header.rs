@@ -1,0 +1,228 @@
+//! What decides who receives an event: read once, when it is published, and kept beside it in the log.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de::{IgnoredAny, MapAccess, SeqAccess, Visitor}};
+use serde_json::{Value, value::RawValue};
+
+use super::{Intents, Shard, gate::intents_of, snowflake};
+use crate::fields::fields;
+
+/// Who receives an event, as far as the event itself says. A session receives it or not by this and by what it
+/// identified with, and by nothing else, so that whoever walks over the log again comes to the same answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The intents of which a session needs one; none where it needs none.
+    pub(super) intents: Intents,
+    /// The guild that it belongs to.
+    pub guild: Option<u64>,
+    /// The user that it is about: who wrote the message, or whose membership changed.
+    pub subject: Option<u64>,
+    /// The users that a message mentions.
+    pub mentions: Box<[u64]>,
+    /// Which sessions it is for.
+    pub target: Target,
+    /// Whether what it says is only for those who have the intent for it.
+    pub(super) has_content: bool,
+}
+
+/// Which sessions an event is for, beyond what intents and shards say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Target {
+    /// All of the application.
+    #[default]
+    All,
+    /// Those of this bot user.
+    User(u64),
+    /// This one.
+    Session(u64),
+    /// Those with this very shard.
+    Shard(Shard),
+}
+
+/// `to` of an event names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}"
+)]
+pub struct TargetError;
+
+impl Target {
+    /// Reads `to` of an event: whom it is for, and the guild that it names.
+    ///
+    /// # Errors
+    /// When it is nothing of what it may be.
+    pub fn parse(to: &Value) -> Result<(Self, Option<u64>), TargetError> {
+        if to.as_str() == Some("all") {
+            return Ok((Self::All, None));
+        }
+        let mut fields = to.as_object().ok_or(TargetError)?.iter();
+        let (Some((name, value)), None) = (fields.next(), fields.next()) else {
+            return Err(TargetError);
+        };
+        let target = match name.as_str() {
+            "guild" => return Ok((Self::All, Some(snowflake(value).ok_or(TargetError)?))),
+            "user" => snowflake(value).map(Self::User),
+            "session" => snowflake(value).map(Self::Session),
+            "shard" => Shard::from_json(value).map(Self::Shard),
+            _ => None,
+        };
+        Ok((target.ok_or(TargetError)?, None))
+    }
+}
+
+impl Header {
+    /// The header of the event `name` with this data, for these sessions. `guild` is what its publisher says; otherwise
+    /// the data does.
+    pub fn of(name: &str, d: &str, target: Target, guild: Option<u64>) -> Self {
+        let names = ["guild_id", "id", "author", "mentions", "user"];
+        let [guild_id, id, author, mentions, user] = fields(d, names).unwrap_or_default();
+        let is_guild = matches!(name, "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE");
+        let named = if is_guild { id.or(guild_id) } else { guild_id };
+        let guild = guild.or_else(|| named.and_then(raw_snowflake));
+        let subject = match name {
+            "MESSAGE_CREATE" | "MESSAGE_UPDATE" => author.and_then(id_of),
+            "GUILD_MEMBER_UPDATE" => user.and_then(id_of),
+            _ => None,
+        };
+        let mentions = match (name, mentions) {
+            ("MESSAGE_CREATE" | "MESSAGE_UPDATE", Some(mentions)) => {
+                serde_json::from_str(mentions.get()).map_or_else(|_| Box::default(), |Ids(ids)| ids.into())
+            }
+            _ => Box::default(),
+        };
+        Self::from_parts(name, guild, subject, mentions, target)
+    }
+
+    /// The session that it is for, if it is for one alone.
+    pub const fn session(&self) -> Option<u64> {
+        match self.target {
+            Target::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The header of the event `name` that was written down in these parts.
+    pub fn from_parts(
+        name: &str,
+        guild: Option<u64>,
+        subject: Option<u64>,
+        mentions: Box<[u64]>,
+        target: Target,
+    ) -> Self {
+        Self {
+            intents: intents_of(name, guild.is_some()),
+            has_content: guild.is_some() && matches!(name, "MESSAGE_CREATE" | "MESSAGE_UPDATE"),
+            guild,
+            subject,
+            mentions,
+            target,
+        }
+    }
+}
+
+fn raw_snowflake(value: &RawValue) -> Option<u64> {
+    snowflake(&serde_json::from_str(value.get()).ok()?)
+}
+
+fn id_of(user: &RawValue) -> Option<u64> {
+    let [id] = fields(user.get(), ["id"])?;
+    id.and_then(raw_snowflake)
+}
+
+/// The ids of a list of users.
+struct Ids(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Ids;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of users")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ids, A::Error> {
+                let mut ids = Vec::new();
+                while let Some(user) = list.next_element::<&RawValue>()? {
+                    ids.extend(id_of(user));
+                }
+                Ok(Ids(ids))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Ids(Vec::new()))
+            }
+        }
+
+        deserializer.deserialize_any(List)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn header(name: &str, d: &Value) -> Header {
+        Header::of(name, &d.to_string(), Target::All, None)
+    }
+
+    #[test]
+    fn a_message_says_where_by_whom_and_to_whom() {
+        let d = json!({
+            "guild_id": "7", "author": {"id": "1", "username": "a"}, "mentions": [{"id": 2}, {"id": "3"}, {"x": 1}],
+            "content": "x",
+        });
+        let message = header("MESSAGE_CREATE", &d);
+        assert_eq!((message.guild, message.subject), (Some(7), Some(1)));
+        assert_eq!(&*message.mentions, [2, 3]);
+        assert_eq!(message.intents, Intents::GUILD_MESSAGES);
+        let direct = header("MESSAGE_CREATE", &json!({"author": {"id": 1}, "mentions": 1}));
+        assert_eq!((direct.guild, &*direct.mentions), (None, &[][..]));
+        assert_eq!(direct.intents, Intents::DIRECT_MESSAGES);
+        assert!(message.has_content && !direct.has_content);
+    }
+
+    #[test]
+    fn a_guild_is_its_own_guild() {
+        assert_eq!(header("GUILD_CREATE", &json!({"id": "9"})).guild, Some(9));
+        assert_eq!(header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild, Some(8));
+        let named = Header::of("ANYTHING", "{\"guild_id\":\"8\"}", Target::All, Some(5));
+        assert_eq!(named.guild, Some(5));
+    }
+
+    #[test]
+    fn data_that_is_strange_belongs_to_nobody() {
+        for d in ["{}", "[]", "1", "{\"guild_id\":[]}", "{\"mentions\":{\"a\":1},\"author\":7}"] {
+            let strange = Header::of("MESSAGE_CREATE", d, Target::All, None);
+            assert_eq!((strange.guild, strange.subject, strange.mentions.len()), (None, None, 0), "{d}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_one_of_five() {
+        let parse = |to: Value| Target::parse(&to);
+        assert_eq!(parse(json!("all")), Ok((Target::All, None)));
+        assert_eq!(parse(json!({"guild": "5"})), Ok((Target::All, Some(5))));
+        assert_eq!(parse(json!({"user": 5})), Ok((Target::User(5), None)));
+        assert_eq!(parse(json!({"session": "5"})), Ok((Target::Session(5), None)));
+        let shard = Shard { id: 1, count: 2 };
+        assert_eq!(parse(json!({"shard": [1, 2]})), Ok((Target::Shard(shard), None)));
+        for wrong in [
+            json!("some"),
+            json!({}),
+            json!({"guild": "x"}),
+            json!({"guild": 1, "user": 1}),
+            json!({"shard": [2, 2]}),
+            json!(["all"]),
+            json!({"planet": 1}),
+        ] {
+            assert_eq!(parse(wrong.clone()), Err(TargetError), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The Discord-shaped protocol, versions 6 to 10: what goes over the wire, and who receives what.
+//!
+//! Read in this order: `query` (the URL) → `opcode`, `command` (what clients send) → `intents`, `gate`, `header`,
+//! `filter` (who receives an event) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
+//! `close` (how it ends).
+
+pub mod close;
+mod command;
+mod content;
+mod dispatch;
+mod filter;
+mod gate;
+mod header;
+mod identify;
+mod intents;
+mod opcode;
+pub mod payload;
+mod presence;
+mod query;
+mod request;
+mod shard;
+mod version;
+
+pub use self::{
+    command::{Command, opcode_of},
+    content::without_content,
+    dispatch::{Dispatch, Number},
+    filter::{Content, Filter},
+    header::{Header, Target, TargetError},
+    identify::{Identify, Resume},
+    intents::Intents,
+    opcode::Opcode,
+    presence::{Presence, Status},
+    query::{Encoding, Query, Transport},
+    request::{RequestMembers, VoiceState},
+    shard::Shard,
+    version::Version,
+};
+
+use serde_json::Value;
+
+/// The snowflake that a value writes: a string of digits, or an integer.
+pub(crate) fn snowflake(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(digits) => crate::guild::GuildId::from_digits(digits).map(crate::guild::GuildId::get),
+        Value::Number(number) => number.as_u64(),
+        _ => None,
+    }
+}
