@@ -38,7 +38,10 @@ fn message(json: &str) -> Vec<u8> {
 #[tokio::test]
 async fn terms_are_those_of_a_foreign_codec() {
     let node = tool("UTILBOT_TEST_NODE", "Node.js, 20 or later");
-    let modules = tool("UTILBOT_TEST_NODE_MODULES", "the node_modules folder that holds `erlang_js`");
+    let modules = tool(
+        "UTILBOT_TEST_NODE_MODULES",
+        "the node_modules folder that holds `erlang_js`",
+    );
     let folder = TempDir::new().unwrap();
     let terms = folder.path().join("terms.jsonl");
     let texts = BOTH_WAYS.into_iter().chain([ONE_WAY]);
