@@ -35,10 +35,7 @@ pub(super) fn anew(content: &[u8]) -> Option<Vec<u8>> {
         let sequence = sequence?;
         let has_literals = sequence.has_literals();
         let distance = read.resolve(sequence.offset, has_literals)?.distance;
-        Some(Sequence {
-            offset: written.name(distance, has_literals),
-            ..sequence
-        })
+        Some(sequence.with_offset(written.name(distance, has_literals)))
     };
     let sequences: Vec<_> = Sequences::new(section)?.map(named_anew).collect::<Option<_>>()?;
     let mut content = literals.to_vec();

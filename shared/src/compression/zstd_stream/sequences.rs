@@ -17,16 +17,21 @@ pub(super) struct Coded {
 /// One sequence. Of the two lengths it is enough to know how they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sequence {
-    pub(super) literals: Coded,
+    literals: Coded,
     /// An offset or a place among the latest ones (`repeats.rs`).
     pub(super) offset: u32,
-    pub(super) length: Coded,
+    length: Coded,
 }
 
 impl Sequence {
     /// Whether there are literals before what it copies.
     pub(super) const fn has_literals(&self) -> bool {
         self.literals.symbol > 0
+    }
+
+    /// The same with another offset.
+    pub(super) const fn with_offset(self, offset: u32) -> Self {
+        Self { offset, ..self }
     }
 }
 

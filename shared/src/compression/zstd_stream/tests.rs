@@ -63,7 +63,7 @@ fn what_does_not_become_shorter_is_raw() {
     assert_eq!(blocks[..], [&[0x48, 0, 0][..], short].concat());
     assert_eq!(decoded(&blocks), short);
     let noise: Vec<u8> = (0..200_000_u64)
-        .map(|i| (i * i * 0x9e37_79b9_7f4a_7c15 >> 40).to_le_bytes()[0])
+        .map(|i| (i.wrapping_mul(i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).to_le_bytes()[0])
         .collect();
     let blocks = segment(&noise);
     assert!(blocks.len() <= noise.len() + 4 * BLOCK_HEAD);
