@@ -64,9 +64,11 @@ impl Seat {
         } = registration;
         let inner = &self.shard.inner;
         let application = Arc::clone(key.application());
-        let rooms = &mut inner.state.borrow_mut().rooms;
-        let v1 = &mut rooms.entry(Arc::clone(&application)).or_default().v1;
-        v1.add(Common { kind, encoding }, Guest { id, since, outbox });
+        {
+            let mut state = inner.state.borrow_mut();
+            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
+            rooms.v1.add(Common { kind, encoding }, Guest { id, since, outbox });
+        }
         inner.backplane.enter(&application, id);
         self.sit(Identity {
             application,
@@ -172,7 +174,9 @@ impl Drop for Seat {
         else {
             return;
         };
-        if let Some(rooms) = inner.state.borrow_mut().rooms.get_mut(&application) {
+        {
+            let mut state = inner.state.borrow_mut();
+            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
             match kind {
                 Kind::V1(_) => drop(rooms.v1.remove(id)),
                 // Whether it can be resumed is not decided here.
