@@ -15,6 +15,7 @@ mod cluster_faults;
 mod config;
 mod deploy;
 mod discord_bootstrap;
+mod discord_libraries;
 mod drain;
 mod errors;
 mod etf;

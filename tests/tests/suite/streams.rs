@@ -38,7 +38,7 @@ fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
                 .take(random.usize(0..3000))
                 .collect();
         }
-        18 => [&[131, 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, b'd', 98, 0, 0, 0, 0, 0, 0, 0, 0][..]; 9].concat(),
+        18 => return [131, 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, b'd', 98, 0, 0, 0, 0, 0, 0, 0, 0].repeat(9),
         _ => String::new(),
     };
     format!(
