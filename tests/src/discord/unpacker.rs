@@ -30,7 +30,8 @@ impl Unpacker {
         match compress {
             None => Self::Packets { allowed: false },
             Some("zlib-stream") => Self::Stream(Decompress::new(true)),
-            Some(other) => panic!("this client does not speak {other}"),
+            // What is not spoken is closed, and what this client does not speak it finds out at the first message.
+            Some(_) => Self::Packets { allowed: false },
         }
     }
 

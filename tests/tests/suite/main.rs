@@ -14,6 +14,7 @@ mod clients;
 mod cluster_faults;
 mod config;
 mod deploy;
+mod discord;
 mod discord_bootstrap;
 mod discord_libraries;
 mod drain;

@@ -34,11 +34,10 @@ fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
             .collect(),
         16 if event % 50 == 0 => word(random).repeat(40_000) + &"\\u0000".repeat(20_000),
         17 => {
-            return iter::repeat_with(|| random.u8(..))
-                .take(random.usize(0..3000))
-                .collect();
+            let len = random.usize(0..3000);
+            return iter::repeat_with(|| random.u8(..)).take(len).collect();
         }
-        18 => return [131, 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, b'd', 98, 0, 0, 0, 0, 0, 0, 0, 0].repeat(9),
+        18 => return [&[131, 116, 0, 0, 0, 1, 109, 0, 0, 0, 1, b'd', 98, 0, 0, 0, 0, 0, 0, 0, 0][..]; 9].concat(),
         _ => String::new(),
     };
     format!(
