@@ -24,6 +24,9 @@ use crate::{
     guilds::Guilds,
 };
 
+/// How many bytes of data one reading has; an entry that is larger comes by itself.
+const AT_ONCE: usize = 32 * 1024;
+
 /// What bounds the tail of one log.
 #[derive(Debug, Clone, Copy)]
 pub struct TailLimits {
@@ -180,7 +183,14 @@ impl Tails {
                 tail.kept.partition_point(|(_, kept)| kept.number <= number)
             }
         };
-        let entries: Vec<_> = tail.kept.range(first..).take(most).map(|(_, kept)| Arc::clone(kept)).collect();
+        let mut bytes = 0;
+        let fits = |(_, kept): &&(Instant, Arc<Prepared>)| {
+            let before = bytes;
+            bytes += kept.entry.d.len();
+            before == 0 || bytes <= AT_ONCE
+        };
+        let kept = tail.kept.range(first..).take(most).take_while(fits);
+        let entries: Vec<_> = kept.map(|(_, kept)| Arc::clone(kept)).collect();
         let is_end = first + entries.len() == tail.kept.len();
         let through = match entries.last() {
             Some(last) if !is_end => last.place(),

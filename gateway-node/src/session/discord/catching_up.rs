@@ -11,7 +11,7 @@ use smallvec::smallvec;
 use super::{
     super::Step,
     Steps,
-    live::Live,
+    live::{AT_ONCE, Live},
     question::{Known, Look, Question, Told},
     walk::Walk,
 };
@@ -153,8 +153,12 @@ impl CatchingUp {
 
     /// Tells a new session of guilds, and goes on when the client has taken that.
     pub(super) fn greet(&mut self, told: &[Told], line: &Line) -> Steps {
-        let mut steps = Steps::new();
+        let (mut steps, mut bytes) = (Steps::new(), 0);
         for (name, d) in told {
+            if bytes > 0 && bytes + d.len() > AT_ONCE {
+                break;
+            }
+            bytes += d.len();
             self.unknown.pop_front();
             steps.extend(line.dispatch(name, d).map(Step::Send));
         }

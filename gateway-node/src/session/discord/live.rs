@@ -19,8 +19,8 @@ use crate::{
 /// How many points of a session are remembered that its client may acknowledge.
 const POINTS: usize = 2;
 
-/// How many bytes of what was found for a client are sent at once.
-const TOLD_BYTES: usize = 256 * 1024;
+/// How many bytes are sent at once of what can wait until the client has taken them. What is larger goes by itself.
+pub(super) const AT_ONCE: usize = 32 * 1024;
 
 /// A session that its shard delivers to.
 pub(super) struct Live {
@@ -107,7 +107,8 @@ impl Live {
     /// Sends more of what was found.
     pub(super) fn go_on(&mut self, line: &Line) -> Steps {
         let (mut steps, mut bytes) = (Steps::new(), 0);
-        while bytes < TOLD_BYTES
+        while let Some((_, d)) = self.untold.front()
+            && (bytes == 0 || bytes + d.len() <= AT_ONCE)
             && let Some((name, d)) = self.untold.pop_front()
         {
             bytes += d.len();

@@ -120,6 +120,11 @@ impl Discord {
         Step::Send(self.line.frame(payload))
     }
 
+    /// Hello, if it has not been sent.
+    fn hello(&mut self) -> Option<Step<Question>> {
+        self.hello_at.take().map(|_| self.send(&self.rules.hello))
+    }
+
     /// Ends the connection. A session that it has can be resumed.
     fn close(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
         self.stage = Stage::Over;
@@ -288,10 +293,13 @@ impl Protocol for Discord {
     }
 
     fn receive(&mut self, message: Message, now: Instant) -> Steps {
+        // Whoever speaks has taken the upgrade, and Hello comes before everything else.
+        let mut steps: Steps = self.hello().into_iter().collect();
         match self.understand(&message, now) {
-            Ok(steps) => steps,
-            Err(close) => self.fail(close),
+            Ok(more) => steps.extend(more),
+            Err(close) => steps.extend(self.fail(close)),
         }
+        steps
     }
 
     fn tick(&mut self, now: Instant) -> Steps {
@@ -300,8 +308,7 @@ impl Protocol for Discord {
         }
         let mut steps = Steps::new();
         if self.hello_at.is_some_and(|at| at <= now) {
-            self.hello_at = None;
-            steps.push(self.send(&self.rules.hello));
+            steps.extend(self.hello());
         }
         if self.leaves_at.is_some_and(|at| at <= now) {
             steps.extend(self.close(close::RECONNECT, None));
