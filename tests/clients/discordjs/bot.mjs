@@ -14,7 +14,8 @@
 //   hello, identify, resume    what was heard and said on a new connection
 //   ready                      READY; `session`, `user`, `application`, `guilds`, `resume_url`
 //   dispatch                   every dispatch as it came: `t`, `s`, `d`
-//   heartbeat_ack, resumed     also `op` with `op` 7 or 9, and `d` of 9
+//   heartbeat_ack, resumed     the latter may come before the last of the missed dispatches
+//   op                         `op` is 7 or 9, and then `d` is what it said
 //   close                      a connection has ended; `code`
 //   client_ready               the library calls itself ready; `guilds` as it has understood them
 //   message                    a message as the library has understood it

@@ -183,8 +183,9 @@ async def run() -> None:
     except (discord.DiscordException, OSError) as problem:
         say("login_failed", code=type(problem).__name__, message=str(problem))
     finally:
-        orders.cancel()
+        # Whoever waits for the end of `close` would cancel it.
         await bot.close()
+        orders.cancel()
 
 
 def main() -> None:

@@ -116,6 +116,7 @@ impl Guild {
         let mut message = private_message(number, content);
         message["guild_id"] = json!(self.id);
         message["channel_id"] = json!(self.channel);
+        message["channel_type"] = json!(0);
         message["author"] = self.user(0);
         let mut member = self.member(0);
         member.as_object_mut().expect("a member is an object").remove("user");

@@ -30,9 +30,9 @@ fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
         10..=13 => "-".repeat(random.usize(0..300)),
         14 => word(random).repeat(random.usize(1..400)),
         15 => (0..random.usize(0..12))
-            .map(|_| format!("<@{}> ", random.u64(id..id + 9999)))
+            .map(|_| "<@".to_owned() + &random.u64(id..id + 9999).to_string() + "> ")
             .collect(),
-        16 if event % 50 == 0 => word(random).repeat(40_000) + &"\\u0000".repeat(20_000),
+        16 if event.is_multiple_of(50) => word(random).repeat(40_000) + &"\\u0000".repeat(20_000),
         17 => {
             let len = random.usize(0..3000);
             return iter::repeat_with(|| random.u8(..)).take(len).collect();
