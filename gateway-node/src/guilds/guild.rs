@@ -89,7 +89,9 @@ impl Guild {
             }
             "VOICE_STATE_UPDATE" => {
                 d.remove("member");
-                put(&mut self.voice_states, Value::Object(d), |it| snowflake(it.get("user_id")?));
+                put(&mut self.voice_states, Value::Object(d), |it| {
+                    snowflake(it.get("user_id")?)
+                });
             }
             _ => {}
         }
@@ -134,7 +136,14 @@ impl Guild {
         ] {
             d.insert(name.to_owned(), value);
         }
-        for name in ["emojis", "stickers", "features", "stage_instances", "guild_scheduled_events", "soundboard_sounds"] {
+        for name in [
+            "emojis",
+            "stickers",
+            "features",
+            "stage_instances",
+            "guild_scheduled_events",
+            "soundboard_sounds",
+        ] {
             d.entry(name).or_insert_with(|| json!([]));
         }
         Value::Object(d)

@@ -182,11 +182,31 @@ mod tests {
         let mut guilds = guilds();
         apply(&mut guilds, "GUILD_UPDATE", &json!({"id": "7", "name": "H"}));
         apply(&mut guilds, "CHANNEL_CREATE", &json!({"id": "71", "guild_id": "7"}));
-        apply(&mut guilds, "CHANNEL_UPDATE", &json!({"id": "70", "guild_id": "7", "name": "b"}));
-        apply(&mut guilds, "GUILD_ROLE_CREATE", &json!({"guild_id": "7", "role": {"id": "72"}}));
-        apply(&mut guilds, "GUILD_MEMBER_ADD", &json!({"guild_id": "7", "user": {"id": "4"}}));
-        apply(&mut guilds, "GUILD_MEMBER_REMOVE", &json!({"guild_id": "7", "user": {"id": "3"}}));
-        apply(&mut guilds, "VOICE_STATE_UPDATE", &json!({"guild_id": "7", "user_id": "4", "channel_id": "70"}));
+        apply(
+            &mut guilds,
+            "CHANNEL_UPDATE",
+            &json!({"id": "70", "guild_id": "7", "name": "b"}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_ROLE_CREATE",
+            &json!({"guild_id": "7", "role": {"id": "72"}}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_MEMBER_ADD",
+            &json!({"guild_id": "7", "user": {"id": "4"}}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_MEMBER_REMOVE",
+            &json!({"guild_id": "7", "user": {"id": "3"}}),
+        );
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"guild_id": "7", "user_id": "4", "channel_id": "70"}),
+        );
         let seen = picture(&guilds, Intents::ALL);
         assert_eq!((&seen["name"], &seen["member_count"]), (&json!("H"), &json!(3)));
         assert_eq!(ids(&seen["channels"]), ["70", "71"]);
@@ -196,7 +216,11 @@ mod tests {
         assert_eq!(seen["voice_states"][0]["user_id"], "4");
         apply(&mut guilds, "CHANNEL_DELETE", &json!({"id": "71"}));
         apply(&mut guilds, "GUILD_ROLE_DELETE", &json!({"role_id": "72"}));
-        apply(&mut guilds, "VOICE_STATE_UPDATE", &json!({"user_id": "4", "channel_id": null}));
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"user_id": "4", "channel_id": null}),
+        );
         let seen = picture(&guilds, Intents::ALL);
         assert_eq!((ids(&seen["channels"]), ids(&seen["roles"])), (vec!["70"], vec!["7"]));
         assert_eq!(seen["voice_states"], json!([]));
@@ -205,9 +229,16 @@ mod tests {
     #[test]
     fn presences_are_for_those_who_have_the_intent() {
         let mut guilds = guilds();
-        apply(&mut guilds, "VOICE_STATE_UPDATE", &json!({"user_id": "3", "channel_id": "70"}));
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"user_id": "3", "channel_id": "70"}),
+        );
         let seen = picture(&guilds, Intents::ALL);
-        assert_eq!((ids(&seen["members"]).len(), seen["presences"].as_array().unwrap().len()), (3, 1));
+        assert_eq!(
+            (ids(&seen["members"]).len(), seen["presences"].as_array().unwrap().len()),
+            (3, 1)
+        );
         let seen = picture(&guilds, Intents::GUILDS);
         // The bot itself, and who is in a voice channel.
         assert_eq!(ids(&seen["members"]), ["1", "3"]);
@@ -217,9 +248,17 @@ mod tests {
             ..viewer(Intents::ALL)
         };
         let (_, seen) = guilds.greeting(7, large);
-        assert_eq!(ids(&seen["members"]), ["1", "2", "3"], "the bot, who is online, who talks");
+        assert_eq!(
+            ids(&seen["members"]),
+            ["1", "2", "3"],
+            "the bot, who is online, who talks"
+        );
         assert_eq!(seen["large"], true);
-        apply(&mut guilds, "PRESENCE_UPDATE", &json!({"user": {"id": "2"}, "status": "offline"}));
+        apply(
+            &mut guilds,
+            "PRESENCE_UPDATE",
+            &json!({"user": {"id": "2"}, "status": "offline"}),
+        );
         assert_eq!(ids(&guilds.greeting(7, large).1["members"]), ["1", "3"]);
     }
 
@@ -282,7 +321,10 @@ mod tests {
         let two = all(&request(Some("user"), 2, None), Intents::GUILDS);
         assert_eq!(ids(&two[0]["members"]).len(), 2);
         let found = all(&request(None, 0, Some(vec![3, 9])), Intents::GUILDS);
-        assert_eq!((ids(&found[0]["members"]), &found[0]["not_found"]), (vec!["3"], &json!(["9"])));
+        assert_eq!(
+            (ids(&found[0]["members"]), &found[0]["not_found"]),
+            (vec!["3"], &json!(["9"]))
+        );
         let mut other = request(Some("a"), 1, None);
         other.guilds = vec![8];
         assert_eq!(all(&other, Intents::ALL)[0]["members"], json!([]));
@@ -292,12 +334,25 @@ mod tests {
     fn a_chunk_has_a_thousand_members() {
         let mut guilds = Guilds::default();
         let members: Vec<_> = (1..=2001).map(|id| member(id, "x")).collect();
-        guilds.apply("GUILD_CREATE", Some(7), &json!({"id": "7", "members": members}).to_string());
+        guilds.apply(
+            "GUILD_CREATE",
+            Some(7),
+            &json!({"id": "7", "members": members}).to_string(),
+        );
         let chunks = guilds.chunks(&request(Some(""), 0, None), Intents::ALL);
-        let sizes: Vec<_> = chunks.iter().map(|it| it["members"].as_array().unwrap().len()).collect();
+        let sizes: Vec<_> = chunks
+            .iter()
+            .map(|it| it["members"].as_array().unwrap().len())
+            .collect();
         assert_eq!(sizes, [1000, 1000, 1]);
-        let places: Vec<_> = chunks.iter().map(|it| (it["chunk_index"].clone(), it["chunk_count"].clone())).collect();
-        assert_eq!(places, [(json!(0), json!(3)), (json!(1), json!(3)), (json!(2), json!(3))]);
+        let places: Vec<_> = chunks
+            .iter()
+            .map(|it| (it["chunk_index"].clone(), it["chunk_count"].clone()))
+            .collect();
+        assert_eq!(
+            places,
+            [(json!(0), json!(3)), (json!(1), json!(3)), (json!(2), json!(3))]
+        );
         let some = guilds.chunks(&request(Some("x"), 5000, None), Intents::ALL);
         assert_eq!(some[0]["members"].as_array().unwrap().len(), 100);
     }

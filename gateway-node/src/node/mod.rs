@@ -35,7 +35,8 @@ use crate::{
     applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
-        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
+        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
+        RedisSetupError,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},

@@ -327,7 +327,10 @@ mod tests {
         for offset in 1..=6 {
             push(&tails, at(offset, 1), true);
         }
-        assert_eq!(read(&tails, From::Position(at(2, 1)), 9), Ok((vec![3, 4, 5, 6], 6, true)));
+        assert_eq!(
+            read(&tails, From::Position(at(2, 1)), 9),
+            Ok((vec![3, 4, 5, 6], 6, true))
+        );
         for severed in [
             From::Position(at(1, 1)),
             From::Position(at(7, 1)),

@@ -67,7 +67,10 @@ fn event(number: u64) -> (String, String) {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id = 1_100_000_000_000_000_000 + (mixed >> 8);
     let (name, data) = match mixed >> 62 {
-        0 => ("TYPING_START", format!(r#""timestamp":{}"#, 1_750_000_000 + number % 1_000_000)),
+        0 => (
+            "TYPING_START",
+            format!(r#""timestamp":{}"#, 1_750_000_000 + number % 1_000_000),
+        ),
         1 => (
             "MESSAGE_CREATE",
             format!(r#""content":"{}""#, "-".repeat(usize::try_from(mixed % 90).unwrap())),

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, de::{IgnoredAny, MapAccess, SeqAccess, Visitor}};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 use super::{Intents, Shard, gate::intents_of, snowflake};
@@ -42,9 +45,7 @@ pub enum Target {
 
 /// `to` of an event names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}"
-)]
+#[error("`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}")]
 pub struct TargetError;
 
 impl Target {
@@ -191,16 +192,29 @@ mod tests {
     #[test]
     fn a_guild_is_its_own_guild() {
         assert_eq!(header("GUILD_CREATE", &json!({"id": "9"})).guild, Some(9));
-        assert_eq!(header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild, Some(8));
+        assert_eq!(
+            header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild,
+            Some(8)
+        );
         let named = Header::of("ANYTHING", "{\"guild_id\":\"8\"}", Target::All, Some(5));
         assert_eq!(named.guild, Some(5));
     }
 
     #[test]
     fn data_that_is_strange_belongs_to_nobody() {
-        for d in ["{}", "[]", "1", "{\"guild_id\":[]}", "{\"mentions\":{\"a\":1},\"author\":7}"] {
+        for d in [
+            "{}",
+            "[]",
+            "1",
+            "{\"guild_id\":[]}",
+            "{\"mentions\":{\"a\":1},\"author\":7}",
+        ] {
             let strange = Header::of("MESSAGE_CREATE", d, Target::All, None);
-            assert_eq!((strange.guild, strange.subject, strange.mentions.len()), (None, None, 0), "{d}");
+            assert_eq!(
+                (strange.guild, strange.subject, strange.mentions.len()),
+                (None, None, 0),
+                "{d}"
+            );
         }
     }
 

@@ -69,7 +69,11 @@ impl Resume {
         Ok(Self {
             token: token(d)?,
             // One that is no string is the id of no session.
-            session_id: d.get("session_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            session_id: d
+                .get("session_id")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             seq: match d.get("seq") {
                 None | Some(Value::Null) => 0,
                 Some(seq) => seq.as_u64().ok_or(close::INVALID_PAYLOAD)?,
@@ -81,7 +85,9 @@ impl Resume {
 fn token(d: &Map<String, Value>) -> Result<PresentedSecret, Close> {
     let token = d.get("token").and_then(Value::as_str);
     let token = token.ok_or(close::AUTHENTICATION_FAILED)?;
-    Ok(PresentedSecret::from(token.strip_prefix("Bot ").unwrap_or(token).to_owned()))
+    Ok(PresentedSecret::from(
+        token.strip_prefix("Bot ").unwrap_or(token).to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -119,7 +125,10 @@ mod tests {
             (json!({"token": "t", "intents": 1 << 17}), close::INVALID_INTENTS),
             (json!({"token": "t", "intents": -1}), close::INVALID_INTENTS),
             (json!({"token": "t", "intents": "1"}), close::INVALID_INTENTS),
-            (json!({"token": "t", "intents": 1, "shard": [1, 1]}), close::INVALID_SHARD),
+            (
+                json!({"token": "t", "intents": 1, "shard": [1, 1]}),
+                close::INVALID_SHARD,
+            ),
             (json!({"token": "t", "intents": 1, "shard": 0}), close::INVALID_SHARD),
             (
                 json!({"token": "t", "intents": 1, "presence": {"status": "gone"}}),

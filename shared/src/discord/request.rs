@@ -120,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_nonce_that_is_too_long_is_ignored() {
-        let nonce = |nonce: String| members(json!({"guild_id": 1, "query": "", "nonce": nonce})).unwrap().nonce;
+        let nonce = |nonce: String| {
+            members(json!({"guild_id": 1, "query": "", "nonce": nonce}))
+                .unwrap()
+                .nonce
+        };
         assert_eq!(nonce("n".repeat(32)), Some("n".repeat(32)));
         assert_eq!(nonce("n".repeat(33)), None);
     }
@@ -130,7 +134,10 @@ mod tests {
         let state = |d: Value| VoiceState::parse(d.as_object().unwrap());
         let left = state(json!({"guild_id": 1, "channel_id": null, "self_mute": true})).unwrap();
         assert_eq!((left.guild, left.channel, left.self_mute), (1, None, true));
-        assert_eq!(state(json!({"guild_id": 1, "channel_id": "2"})).unwrap().channel, Some(2));
+        assert_eq!(
+            state(json!({"guild_id": 1, "channel_id": "2"})).unwrap().channel,
+            Some(2)
+        );
         assert!(state(json!({"channel_id": "2"})).is_err());
     }
 }

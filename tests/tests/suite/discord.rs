@@ -54,10 +54,21 @@ async fn a_session_goes_from_hello_over_ready_and_a_cut_to_resumed() {
     for query in [V10, "v=6&encoding=json", "v=8&compress=zlib-stream&encoding=json"] {
         let (mut client, ready) = DiscordClient::session(&node, query, &token(), ALL_INTENTS).await;
         let user = &ready["user"];
-        for field in ["id", "username", "discriminator", "avatar", "bot", "mfa_enabled", "flags"] {
+        for field in [
+            "id",
+            "username",
+            "discriminator",
+            "avatar",
+            "bot",
+            "mfa_enabled",
+            "flags",
+        ] {
             assert!(user.get(field).is_some(), "{field}: {user}");
         }
-        assert_eq!((&ready["private_channels"], &ready["shard"]), (&json!([]), &json!([0, 1])));
+        assert_eq!(
+            (&ready["private_channels"], &ready["shard"]),
+            (&json!([]), &json!([0, 1]))
+        );
         assert!(ready["application"]["flags"].is_u64(), "{ready}");
         assert_eq!(ready["resume_gateway_url"], format!("ws://{}", node.address()));
         client.heartbeat().await;
@@ -169,7 +180,10 @@ async fn an_administrator_asks_to_reconnect_and_an_answer_of_1000_ends_nothing()
     again.expect_dispatch("RESUMED").await;
     assert_eq!(administer(&node, "POST", "/api/v1/sessions/5/reconnect").await, 404);
     // Ending it is another matter.
-    assert_eq!(administer(&node, "DELETE", &format!("/api/v1/sessions/{id}")).await, 204);
+    assert_eq!(
+        administer(&node, "DELETE", &format!("/api/v1/sessions/{id}")).await,
+        204
+    );
     again.expect_close(4000).await;
     let mut gone = DiscordClient::greeted(&node, V10).await;
     gone.resume(&token(), &id, 2).await;
@@ -180,7 +194,12 @@ async fn an_administrator_asks_to_reconnect_and_an_answer_of_1000_ends_nothing()
 #[tokio::test]
 async fn every_form_of_the_url_is_served() {
     let node = node().await;
-    for target in ["/?v=10", "//?v=10&encoding=json", "/?encoding=json&v=9", "/?compress=zlib-stream&v=8"] {
+    for target in [
+        "/?v=10",
+        "//?v=10&encoding=json",
+        "/?encoding=json&v=9",
+        "/?compress=zlib-stream&v=8",
+    ] {
         let mut client = DiscordClient::open(node.address(), target).await.expect(target);
         client.hello().await;
     }
@@ -198,10 +217,17 @@ async fn tokens_ids_and_presences_are_taken_in_every_form() {
     client.identify(&identify).await;
     client.expect_dispatch("READY").await;
     client.send(3, &presence).await;
-    client.send(4, &json!({"guild_id": 5, "channel_id": null, "self_mute": false, "self_deaf": false})).await;
+    client
+        .send(
+            4,
+            &json!({"guild_id": 5, "channel_id": null, "self_mute": false, "self_deaf": false}),
+        )
+        .await;
     client.send(5, &Value::Null).await;
     for guild in [json!("5"), json!(5), json!(["5"]), json!([5])] {
-        client.send(8, &json!({"guild_id": guild, "user_ids": "7", "limit": 0})).await;
+        client
+            .send(8, &json!({"guild_id": guild, "user_ids": "7", "limit": 0}))
+            .await;
         let chunk = client.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
         assert_eq!((&chunk["guild_id"], &chunk["not_found"]), (&json!("5"), &json!(["7"])));
     }
@@ -251,7 +277,8 @@ async fn a_close_is_answered_with_its_own_code() {
 async fn data_goes_out_as_it_was_published() {
     let node = node().await;
     let (mut client, _) = session(&node, V10).await;
-    let d = json!({"permissions": 8, "allow": "8", "nested": {"list": [1.0, 1, null, "ä\u{2028}"]}, "z": 0, "a": 1e300});
+    let d =
+        json!({"permissions": 8, "allow": "8", "nested": {"list": [1.0, 1, null, "ä\u{2028}"]}, "z": 0, "a": 1e300});
     dispatch(&node, "X", &d).await;
     assert_eq!(client.expect_dispatch("X").await, d);
 }
@@ -267,7 +294,9 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
         .await;
     let identify = |change: Value| {
         let mut d = json!({"token": token(), "intents": 1, "properties": {}});
-        d.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        d.as_object_mut()
+            .expect("an object")
+            .extend(change.as_object().expect("an object").clone());
         json!({"op": 2, "d": d})
     };
     let cases = [
@@ -293,10 +322,18 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
     twice.expect_close(4005).await;
     let mut busy = DiscordClient::session(&node, V10, &token(), 1).await.0;
     for _ in 0..120 {
-        busy.send(3, &json!({"status": "online", "activities": [], "since": null, "afk": false})).await;
+        busy.send(
+            3,
+            &json!({"status": "online", "activities": [], "since": null, "afk": false}),
+        )
+        .await;
     }
     busy.expect_close(4008).await;
-    for (query, code) in [("v=5&encoding=json", 4012), ("v=10&encoding=xml", 4002), ("v=10&compress=lzma", 4002)] {
+    for (query, code) in [
+        ("v=5&encoding=json", 4012),
+        ("v=10&encoding=xml", 4002),
+        ("v=10&compress=lzma", 4002),
+    ] {
         DiscordClient::connect(&node, query).await.expect_close(code).await;
     }
     DiscordClient::greeted(&node, V10).await.expect_close(4000).await;
@@ -314,7 +351,8 @@ async fn intents_shards_and_targets_choose_who_hears() {
     let guild = Guild::new(1, 3);
     publish(&node, &key("root"), &guild.create()).await;
     let mut first = DiscordClient::greeted(&node, V10).await;
-    let shard = |id: u32, intents: u64| json!({"token": token(), "intents": intents, "properties": {}, "shard": [id, 2]});
+    let shard =
+        |id: u32, intents: u64| json!({"token": token(), "intents": intents, "properties": {}, "shard": [id, 2]});
     first.identify(&shard(0, ALL_INTENTS)).await;
     assert_eq!(first.expect_dispatch("READY").await["guilds"], json!([]));
     let mut second = DiscordClient::greeted(&node, V10).await;

@@ -83,7 +83,13 @@ impl CatchingUp {
         let unknown: VecDeque<_> = guilds.into_iter().filter(|_| is_told).collect();
         // Kept before the first of them is sent.
         let told = (line.s() + 1..).zip(&unknown);
-        attachment.keep(told.map(|(s, id)| Private { s, what: What::Guild(*id) }).collect());
+        attachment.keep(
+            told.map(|(s, id)| Private {
+                s,
+                what: What::Guild(*id),
+            })
+            .collect(),
+        );
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
             viewer: Viewer::of(&record, &application),

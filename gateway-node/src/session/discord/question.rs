@@ -95,9 +95,7 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
     match question {
         Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
         Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
-        Question::Read(application, from) => {
-            Answer::Read(sources.services.registry.read(&application, from, PAGE))
-        }
+        Question::Read(application, from) => Answer::Read(sources.services.registry.read(&application, from, PAGE)),
         Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources)),
     }
 }
@@ -115,7 +113,9 @@ fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
         }
         Look::Sounds(ids) => {
             let sounds = |id: &u64| json!({"guild_id": id.to_string(), "soundboard_sounds": guilds.sounds(*id)});
-            ids.iter().map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string())).collect()
+            ids.iter()
+                .map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string()))
+                .collect()
         }
     })
 }
@@ -162,7 +162,9 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
             }
         }
     };
-    let guilds = services.registry.guilds(key.application(), |guilds| guilds.of_shard(shard));
+    let guilds = services
+        .registry
+        .guilds(key.application(), |guilds| guilds.of_shard(shard));
     if guilds.len() > application.guilds_per_session {
         session.attachment.end();
         return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
