@@ -53,7 +53,7 @@ impl Guild {
                         ("roles", Value::Array(roles)) => {
                             self.roles = roles.into_iter().filter_map(|it| Some((own_id(&it)?, it))).collect();
                         }
-                        ("emojis" | "stickers" | "soundboard_sounds", value) | (_, value) => {
+                        (_, value) => {
                             self.base.insert(name, value);
                         }
                     }

@@ -79,8 +79,8 @@ impl Header {
         let names = ["guild_id", "id", "author", "mentions", "user"];
         let [guild_id, id, author, mentions, user] = fields(d, names).unwrap_or_default();
         let is_guild = matches!(name, "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE");
-        let named = if is_guild { id.or(guild_id) } else { guild_id };
-        let guild = guild.or_else(|| named.and_then(raw_snowflake));
+        let own = if is_guild { id.or(guild_id) } else { guild_id };
+        let guild = guild.or_else(|| own.and_then(raw_snowflake));
         let subject = match name {
             "MESSAGE_CREATE" | "MESSAGE_UPDATE" => author.and_then(id_of),
             "GUILD_MEMBER_UPDATE" => user.and_then(id_of),

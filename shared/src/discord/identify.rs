@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn identify(d: Value, version: Version) -> Result<Identify, Close> {
+    fn identify(d: &Value, version: Version) -> Result<Identify, Close> {
         Identify::parse(d.as_object().unwrap(), version)
     }
 
@@ -106,7 +106,7 @@ mod tests {
             "token": "Bot a.b", "properties": {"os": "linux"}, "compress": true, "large_threshold": 1000,
             "shard": [1, 2], "intents": 513, "presence": {"status": "idle", "activities": []},
         });
-        let identify = identify(d, Version::V10).unwrap();
+        let identify = identify(&d, Version::V10).unwrap();
         assert_eq!(identify.token.expose(), "a.b");
         assert!(identify.compress);
         assert_eq!(identify.large_threshold, 250);
@@ -135,9 +135,9 @@ mod tests {
                 close::INVALID_PAYLOAD,
             ),
         ] {
-            assert_eq!(identify(d.clone(), Version::V8).unwrap_err(), close, "{d}");
+            assert_eq!(identify(&d, Version::V8).unwrap_err(), close, "{d}");
         }
-        let old = identify(json!({"token": "t"}), Version::V7).unwrap();
+        let old = identify(&json!({"token": "t"}), Version::V7).unwrap();
         assert_eq!((old.intents, old.large_threshold), (None, 50));
     }
 

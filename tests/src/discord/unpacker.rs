@@ -28,10 +28,9 @@ impl Unpacker {
     pub(super) fn new(query: &str) -> Self {
         let compress = query.split('&').find_map(|field| field.strip_prefix("compress="));
         match compress {
-            None => Self::Packets { allowed: false },
             Some("zlib-stream") => Self::Stream(Decompress::new(true)),
             // What is not spoken is closed, and what this client does not speak it finds out at the first message.
-            Some(_) => Self::Packets { allowed: false },
+            _ => Self::Packets { allowed: false },
         }
     }
 

@@ -184,11 +184,11 @@ impl CatchingUp {
             while let Some(what) = self.walk.private() {
                 self.send_private(&what, line, &mut steps);
             }
-            if let Some(content) = entry.header().and_then(|header| self.walk.entry(header)) {
-                if self.walk.s() > self.seq {
-                    line.go_on(self.walk.s() - 1, None);
-                    steps.extend(entry.dispatch(line, content).map(Step::Send));
-                }
+            if let Some(content) = entry.header().and_then(|header| self.walk.entry(header))
+                && self.walk.s() > self.seq
+            {
+                line.go_on(self.walk.s() - 1, None);
+                steps.extend(entry.dispatch(line, content).map(Step::Send));
             }
         }
         self.from = From::Number(reading.through.number);

@@ -367,13 +367,12 @@ impl Protocol for Discord {
                 let Stage::CatchingUp(session) = &mut self.stage else {
                     return Steps::new();
                 };
-                match reading.map(|reading| session.read(&reading, &self.line)) {
-                    Ok(Ok(steps)) => steps,
+                if let Ok(Ok(steps)) = reading.map(|reading| session.read(&reading, &self.line)) {
+                    steps
+                } else {
                     // It cannot be made whole.
-                    _ => {
-                        session.attachment.end();
-                        self.invalid_later(now)
-                    }
+                    session.attachment.end();
+                    self.invalid_later(now)
                 }
             }
         }
