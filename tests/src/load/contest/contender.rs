@@ -31,7 +31,7 @@ const ASKING: Duration = Duration::from_millis(20);
 const EVENTS: &str = r#"
 [[applications]]
 id = "utilbot"
-max_concurrency = 1000000
+max_concurrency = 65535
 session_starts_per_day = 1000000
 
 [[events]]
