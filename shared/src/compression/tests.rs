@@ -67,7 +67,10 @@ fn event(number: u64) -> (String, String) {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id = 1_100_000_000_000_000_000 + (mixed >> 8);
     let (name, data) = match mixed >> 62 {
-        0 => ("TYPING_START", format!(r#""timestamp":{}"#, 1_750_000_000 + number % 1_000_000)),
+        0 => (
+            "TYPING_START",
+            format!(r#""timestamp":{}"#, 1_750_000_000 + number % 1_000_000),
+        ),
         1 => (
             "MESSAGE_CREATE",
             format!(r#""content":"{}""#, "-".repeat(usize::try_from(mixed % 90).unwrap())),
@@ -153,7 +156,7 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
 #[test]
 fn segments_are_much_shorter_than_what_they_say() {
     for format in [Format::Deflate, Format::Zstd] {
-        let (_, rest) = (0..).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
+        let (_, rest) = (0..100).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
         let segment = format.segment(rest.as_bytes());
         assert!(
             segment.bytes().len() * 3 < rest.len(),

@@ -65,7 +65,7 @@ fn append(kind: u32, content: &[u8], out: &mut Vec<u8>) {
     let Ok(len) = u32::try_from(content.len()) else {
         unreachable!("a block of {} bytes", content.len())
     };
-    let head = len << 3 | kind << 1;
+    let head = (len << 3) | (kind << 1);
     out.reserve(BLOCK_HEAD + content.len());
     out.extend_from_slice(&head.to_le_bytes()[..BLOCK_HEAD]);
     out.extend_from_slice(content);
@@ -117,7 +117,7 @@ impl Compress {
             return None;
         };
         let (head, content) = blocks.split_at_checked(BLOCK_HEAD)?;
-        let expected = u32::try_from(content.len()).ok()? << 3 | COMPRESSED << 1 | LAST;
+        let expected = (u32::try_from(content.len()).ok()? << 3) | (COMPRESSED << 1) | LAST;
         (*head == expected.to_le_bytes()[..BLOCK_HEAD]).then_some(content)
     }
 }
