@@ -4,13 +4,14 @@
 # Sourced by run.sh and by those of compose and peers. Everything but Debian packages lands under the target directory,
 # so `cargo clean` removes it.
 #
-#   UTILBOT_TEST_PYTHON        python with the packages of requirements.txt
-#   UTILBOT_TEST_NODE          Node.js, 20 or later
-#   UTILBOT_TEST_NODE_MODULES  the node_modules folder that holds `ws`
-#   UTILBOT_TEST_BROWSER       a Chromium that runs headless
-#   UTILBOT_TEST_FAKETIME      faketime, which starts a program with another wall clock
-#   UTILBOT_TEST_REDIS         redis-server, which tests start on ports of their own
-#   UTILBOT_TEST_REDIS_CLI     redis-cli of the same version
+#   UTILBOT_TEST_PYTHON             python with the packages of requirements.txt
+#   UTILBOT_TEST_NODE               Node.js, 20 or later
+#   UTILBOT_TEST_NODE_MODULES       the node_modules folder that holds `ws`
+#   UTILBOT_TEST_DISCORDJS_MODULES  the one that holds `discord.js`
+#   UTILBOT_TEST_BROWSER            a Chromium that runs headless
+#   UTILBOT_TEST_FAKETIME           faketime, which starts a program with another wall clock
+#   UTILBOT_TEST_REDIS              redis-server, which tests start on ports of their own
+#   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
 #
 # A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
 
@@ -168,7 +169,9 @@ find_node() {
 node_tools() {
     find_node
     install_lock_file "$tools_dir/clients/node" "$target/node"
+    install_lock_file "$tools_dir/clients/discordjs" "$target/discordjs"
     export UTILBOT_TEST_NODE=$node UTILBOT_TEST_NODE_MODULES=$target/node/node_modules
+    export UTILBOT_TEST_DISCORDJS_MODULES=$target/discordjs/node_modules
 }
 
 # ---- Browser ---------------------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ fn derived(id: &str) -> u64 {
     const TIME: u64 = 1 << 59;
     let digest = Sha256::digest(id);
     let bits = digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-    TIME | bits % TIME
+    TIME | (bits % TIME)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod config;
 pub mod drain;
 pub mod events;
 pub mod gate;
+mod guilds;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -160,7 +160,7 @@ mod tests {
     fn a_url_in_the_first_line_goes_before_the_header() {
         let mut request = request("192.0.2.1:5", &[("host", "other.example")]);
         request.head_mut().uri = "http://gateway.example:81/api/gateway".parse().unwrap();
-        let url = PublicUrl::new(&settings(), "127.0.0.1:8080".parse().unwrap()).gateway(request.head());
+        let url = urls(&settings()).gateway(request.head());
         assert_eq!(&*url, "ws://gateway.example:81");
     }
 

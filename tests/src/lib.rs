@@ -17,6 +17,7 @@ mod client;
 mod clock;
 mod command;
 mod deadline;
+pub mod discord;
 pub mod faults;
 pub mod hot;
 mod http;

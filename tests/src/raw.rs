@@ -173,6 +173,11 @@ impl Raw {
         }
     }
 
+    /// How many bytes were read beyond what was asked for.
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
     /// The head of the answer to the handshake.
     pub fn head(&self) -> &str {
         &self.head

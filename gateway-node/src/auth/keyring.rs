@@ -202,11 +202,7 @@ mod tests {
             secret: Some(Secret::from(SECRET.replace('0', " "))),
             ..settings("bot")
         };
-        let ring = Keyring::new(vec![
-            key("a"),
-            Key::new(&website).unwrap(),
-            Key::new(&spaced).unwrap(),
-        ]);
+        let ring = Keyring::new(vec![key("a"), Key::new(&website).unwrap(), Key::new(&spaced).unwrap()]);
         let now = SystemTime::now();
         for token in [
             &format!("a.{SECRET}"),

@@ -160,7 +160,9 @@ impl Event<'_> {
         let (target, guild) = Target::parse(&to).map_err(|error| invalid(&error))?;
         let d = self.d.map_or("{}", RawValue::get);
         // Whoever gets it has to be able to read it, in any encoding.
-        let is_object = serde_json::from_str::<Value>(d).map_err(|error| invalid(&error))?.is_object();
+        let is_object = serde_json::from_str::<Value>(d)
+            .map_err(|error| invalid(&error))?
+            .is_object();
         if !is_object {
             return Err(ApiError::InvalidData("`d` must be an object".to_owned()));
         }

@@ -35,7 +35,8 @@ use crate::{
     applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
-        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSetupError,
+        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
+        RedisSetupError,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
@@ -136,30 +137,20 @@ impl Node {
         };
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
-        let tail = TailLimits {
-            entries: settings.cluster.log_entries,
-            age: Duration::from_millis(settings.cluster.log_age_ms),
-            bytes: settings.cluster.log_bytes,
-        };
-        let registry = Registry::new(workers, settings.cluster.hold_bytes, tail, spread, Arc::clone(&metrics));
+        let registry = Registry::new(
+            workers,
+            settings.cluster.hold_bytes,
+            tail_limits(&settings),
+            spread,
+            Arc::clone(&metrics),
+        );
         let ids = settings.applications.iter().map(|application| application.id.clone());
         let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
         let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
-        let window = Duration::from_millis(settings.session.resume_window_ms);
-        let discord = DiscordSessions::new(Arc::clone(&backplane), Arc::new(registry.clone()), window);
-        let discord = Arc::new(discord);
-        let sweeping = Arc::clone(&discord).sweep();
-        let driving: Driving = Box::pin(async move {
-            futures_util::future::join(driving, sweeping).await;
-        });
+        let (discord, driving) = discord(&settings, &backplane, &registry, driving);
         let drain_state = DrainState::default();
-        let limits = AdmissionLimits {
-            connections: settings.limits.connections,
-            per_address: settings.limits.connections_per_address,
-            attempts_per_minute: settings.limits.connection_attempts_per_minute,
-        };
-        let admission = Admission::new(limits);
+        let admission = Admission::new(admission_limits(&settings));
         let problems = Problems::default();
         let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
@@ -284,6 +275,39 @@ impl Node {
         server.await.map_err(io::Error::other)??;
         Ok(())
     }
+}
+
+fn admission_limits(settings: &Settings) -> AdmissionLimits {
+    AdmissionLimits {
+        connections: settings.limits.connections,
+        per_address: settings.limits.connections_per_address,
+        attempts_per_minute: settings.limits.connection_attempts_per_minute,
+    }
+}
+
+fn tail_limits(settings: &Settings) -> TailLimits {
+    TailLimits {
+        entries: settings.cluster.log_entries,
+        age: Duration::from_millis(settings.cluster.log_age_ms),
+        bytes: settings.cluster.log_bytes,
+    }
+}
+
+/// The Discord sessions, and what they do by themselves beside what the backplane does.
+fn discord(
+    settings: &Settings,
+    backplane: &Arc<dyn Backplane>,
+    registry: &Registry,
+    driving: Driving,
+) -> (Arc<DiscordSessions>, Driving) {
+    let window = Duration::from_millis(settings.session.resume_window_ms);
+    let discord = DiscordSessions::new(Arc::clone(backplane), Arc::new(registry.clone()), window);
+    let discord = Arc::new(discord);
+    let sweeping = Arc::clone(&discord).sweep();
+    let driving = async move {
+        futures_util::future::join(driving, sweeping).await;
+    };
+    (discord, Box::pin(driving))
 }
 
 fn transport_limits(settings: &Settings) -> Limits {

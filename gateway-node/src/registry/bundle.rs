@@ -39,8 +39,15 @@ thread_local! {
 impl Bundle {
     /// Of those among `entries` that members with this profile receive; `is_here` says whether a session is one of them.
     /// None where it is none of them.
-    pub(super) fn new(entries: &[Arc<Prepared>], profile: Profile, is_here: impl Fn(SessionId) -> bool) -> Option<Self> {
-        let items: SmallVec<[Item; 8]> = entries.iter().filter_map(|entry| item(entry, profile, &is_here)).collect();
+    pub(super) fn new(
+        entries: &[Arc<Prepared>],
+        profile: Profile,
+        is_here: impl Fn(SessionId) -> bool,
+    ) -> Option<Self> {
+        let items: SmallVec<[Item; 8]> = entries
+            .iter()
+            .filter_map(|entry| item(entry, profile, &is_here))
+            .collect();
         let end = entries.last()?.place();
         (!items.is_empty()).then_some(Self { items, end })
     }

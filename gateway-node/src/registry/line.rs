@@ -186,7 +186,10 @@ mod tests {
         assert_eq!(frames[0][2..4], [0x78, 0x9c]);
         assert_ne!(frames[1][2..4], [0x78, 0x9c]);
         let mut inflate = flate2::Decompress::new(true);
-        for (frame, expected) in frames.iter().zip(["{\"op\":10}", "{\"t\":\"X\",\"s\":1,\"op\":0,\"d\":{}}"]) {
+        for (frame, expected) in frames
+            .iter()
+            .zip(["{\"op\":10}", "{\"t\":\"X\",\"s\":1,\"op\":0,\"d\":{}}"])
+        {
             let mut out = Vec::with_capacity(1000);
             inflate
                 .decompress_vec(&frame[2..], &mut out, flate2::FlushDecompress::Sync)

@@ -27,6 +27,8 @@ pub(super) struct Common {
 /// The same of a Discord session.
 pub(super) struct Subscriber {
     pub(super) id: SessionId,
+    /// Which owner of the session it is: for a while two of them can be on one worker.
+    pub(super) generation: u64,
     /// It receives the entries after the one of this number.
     pub(super) since: u64,
     pub(super) line: Line,
@@ -49,6 +51,21 @@ pub(super) struct Rooms {
     pub(super) begun: u64,
     /// The last entry that all of them have got or did not want.
     pub(super) done: Option<super::line::Place>,
+}
+
+impl Rooms {
+    /// The subscriber of this session, if it is still this owner of it.
+    pub(super) fn subscriber(&self, id: SessionId, generation: u64) -> Option<&Subscriber> {
+        let (_, subscriber) = self.discord.get(id)?;
+        (subscriber.generation == generation).then_some(subscriber)
+    }
+
+    /// Stops deliveries to this owner of a session.
+    pub(super) fn unsubscribe(&mut self, id: SessionId, generation: u64) {
+        if self.subscriber(id, generation).is_some() {
+            self.discord.remove(id);
+        }
+    }
 }
 
 impl Member for Guest {

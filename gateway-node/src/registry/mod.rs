@@ -50,6 +50,7 @@ pub use self::{
 };
 use crate::{
     cluster::{Deliver, Entry, Owner},
+    guilds::Guilds,
     metrics::Metrics,
 };
 
@@ -72,13 +73,7 @@ struct Inner {
 impl Registry {
     /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
     /// for sessions that catch up. Who misses an event is told so within `spread`.
-    pub fn new(
-        workers: usize,
-        feed_bytes: usize,
-        tail: TailLimits,
-        spread: Duration,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(workers: usize, feed_bytes: usize, tail: TailLimits, spread: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 feed: Feed::new(workers, feed_bytes),
@@ -138,6 +133,11 @@ impl Registry {
             sessions.extend(shard.send(List { application, page }).await.unwrap_or_default());
         }
         page.cut(sessions.into_iter(), |session| session.id)
+    }
+
+    /// What `look` sees in the guilds of an application. It holds up the deliveries of this node meanwhile.
+    pub fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
+        self.inner.tails.guilds(application, look)
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {

@@ -24,6 +24,9 @@ use crate::{
     transport::{Batch, binary_frame, text_frame},
 };
 
+/// What was made for a coding and a content; nothing where it cannot be said.
+type Made = (Coding, Content, Option<Arc<Pieces>>);
+
 /// What the shards share of one event.
 pub(super) struct Prepared {
     pub(super) entry: Entry,
@@ -31,7 +34,7 @@ pub(super) struct Prepared {
     pub(super) number: u64,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
-    pieces: Mutex<SmallVec<[(Coding, Content, Option<Arc<Pieces>>); 1]>>,
+    pieces: Mutex<SmallVec<[Made; 1]>>,
     metrics: Arc<Metrics>,
 }
 

@@ -7,7 +7,7 @@ use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1
 use super::{
     Kind, Shard,
     line::{Line, Place},
-    member::{Common, Guest, Profile, Subscriber},
+    member::{Common, Guest, Profile, Rooms, Subscriber},
     shard::Identity,
 };
 use crate::{
@@ -64,9 +64,11 @@ impl Seat {
         } = registration;
         let inner = &self.shard.inner;
         let application = Arc::clone(key.application());
-        let rooms = &mut inner.state.borrow_mut().rooms;
-        let v1 = &mut rooms.entry(Arc::clone(&application)).or_default().v1;
-        v1.add(Common { kind, encoding }, Guest { id, since, outbox });
+        {
+            let mut state = inner.state.borrow_mut();
+            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
+            rooms.v1.add(Common { kind, encoding }, Guest { id, since, outbox });
+        }
         inner.backplane.enter(&application, id);
         self.sit(Identity {
             application,
@@ -92,10 +94,12 @@ impl Seat {
     /// read on first.
     pub fn subscribe(&self, subscription: Subscription, outbox: Outbox) -> bool {
         let Subscription { filter, since, line } = subscription;
-        self.with_identity(|rooms, id| {
+        self.with_identity(|rooms, id, generation| {
             if rooms.begun > since.number {
                 return false;
             }
+            // An earlier owner that has not heard of this one yet.
+            rooms.discord.remove(id);
             line.go_on(line.s(), Some(since));
             let profile = Profile {
                 filter,
@@ -103,6 +107,7 @@ impl Seat {
             };
             let subscriber = Subscriber {
                 id,
+                generation,
                 since: since.number,
                 line,
                 outbox,
@@ -115,13 +120,13 @@ impl Seat {
 
     /// Stops the deliveries to a Discord session.
     pub fn unsubscribe(&self) {
-        self.with_identity(|rooms, id| drop(rooms.discord.remove(id)));
+        self.with_identity(Rooms::unsubscribe);
     }
 
     /// Where a Discord session is that receives: every entry up to there it has got or did not want.
     pub fn place(&self) -> Option<Place> {
-        self.with_identity(|rooms, id| {
-            let own = rooms.discord.get(id).and_then(|(_, subscriber)| subscriber.line.place());
+        self.with_identity(|rooms, id, generation| {
+            let own = rooms.subscriber(id, generation).and_then(|it| it.line.place());
             [own, rooms.done].into_iter().flatten().max_by_key(|place| place.number)
         })
         .flatten()
@@ -138,11 +143,11 @@ impl Seat {
         }
     }
 
-    fn with_identity<T>(&self, act: impl FnOnce(&mut super::member::Rooms, SessionId) -> T) -> Option<T> {
+    fn with_identity<T>(&self, act: impl FnOnce(&mut Rooms, SessionId, u64) -> T) -> Option<T> {
         let state = &mut *self.shard.inner.state.borrow_mut();
         let identity = state.seats.get(self.place)?.as_ref()?.identity.as_ref()?;
         let rooms = state.rooms.entry(Arc::clone(&identity.application)).or_default();
-        Some(act(rooms, identity.id))
+        Some(act(rooms, identity.id, identity.generation))
     }
 }
 
@@ -160,16 +165,22 @@ impl Drop for Seat {
             .census()
             .closed(identity.as_ref().map(|identity| identity.kind));
         let Some(Identity {
-            application, id, kind, ..
+            application,
+            id,
+            kind,
+            generation,
+            ..
         }) = identity
         else {
             return;
         };
-        if let Some(rooms) = inner.state.borrow_mut().rooms.get_mut(&application) {
+        {
+            let mut state = inner.state.borrow_mut();
+            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
             match kind {
                 Kind::V1(_) => drop(rooms.v1.remove(id)),
                 // Whether it can be resumed is not decided here.
-                Kind::Discord => return drop(rooms.discord.remove(id)),
+                Kind::Discord => return rooms.unsubscribe(id, generation),
             }
         }
         inner.backplane.leave(&application, id);

@@ -209,7 +209,11 @@ impl Shard {
     /// What becomes of the rooms of an entry's application; nothing where it has no session here.
     fn rooms_of<T: Default>(&self, entry: &Prepared, act: impl FnOnce(&mut Rooms) -> T) -> T {
         let mut state = self.inner.state.borrow_mut();
-        state.rooms.get_mut(&entry.entry.application).map(act).unwrap_or_default()
+        state
+            .rooms
+            .get_mut(&entry.entry.application)
+            .map(act)
+            .unwrap_or_default()
     }
 
     fn deliver_to_few(&self, prepared: &Prepared) {

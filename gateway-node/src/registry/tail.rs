@@ -12,14 +12,20 @@ use std::{
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use shared::discord::{Content, Header};
+use shared::discord::{Content, Header, Target};
 use tokio::time::Instant;
 
 use super::{
     line::{Line, Place},
     prepared::Prepared,
 };
-use crate::cluster::{Entry, Position};
+use crate::{
+    cluster::{Entry, Position},
+    guilds::Guilds,
+};
+
+/// How many bytes of data one reading has; an entry that is larger comes by itself.
+const AT_ONCE: usize = 32 * 1024;
 
 /// What bounds the tail of one log.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +102,8 @@ struct Tail {
     /// Behind this everything is kept that can be received.
     floor: Place,
     end: Place,
+    /// The guilds as they are at the end.
+    guilds: Guilds,
 }
 
 impl Tails {
@@ -126,7 +134,11 @@ impl Tails {
         let number = tail.end.number + 1;
         tail.end = Place { number, position };
         let prepared = prepare(entry, number);
-        if prepared.entry.discord.is_some() {
+        if let Some(header) = &prepared.entry.discord {
+            if header.target == Target::All {
+                let Entry { name, d, .. } = &prepared.entry;
+                tail.guilds.apply(name, header.guild, d);
+            }
             tail.bytes += prepared.entry.weight();
             tail.kept.push_back((now, Arc::clone(&prepared)));
             tail.trim(self.limits, now);
@@ -171,7 +183,14 @@ impl Tails {
                 tail.kept.partition_point(|(_, kept)| kept.number <= number)
             }
         };
-        let entries: Vec<_> = tail.kept.range(first..).take(most).map(|(_, kept)| Arc::clone(kept)).collect();
+        let mut bytes = 0;
+        let fits = |(_, kept): &&(Instant, Arc<Prepared>)| {
+            let before = bytes;
+            bytes += kept.entry.d.len();
+            before == 0 || bytes <= AT_ONCE
+        };
+        let kept = tail.kept.range(first..).take(most).take_while(fits);
+        let entries: Vec<_> = kept.map(|(_, kept)| Arc::clone(kept)).collect();
         let is_end = first + entries.len() == tail.kept.len();
         let through = match entries.last() {
             Some(last) if !is_end => last.place(),
@@ -185,6 +204,17 @@ impl Tails {
     }
 }
 
+impl Tails {
+    /// What `look` sees in the guilds of an application, as they are at the end of its log.
+    pub(super) fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        match tails.get(application) {
+            Some(tail) => look(&tail.guilds),
+            None => look(&Guilds::default()),
+        }
+    }
+}
+
 impl Tail {
     fn begun_at(position: Position) -> Self {
         let place = Place { number: 0, position };
@@ -193,6 +223,7 @@ impl Tail {
             bytes: 0,
             floor: place,
             end: place,
+            guilds: Guilds::default(),
         }
     }
 
@@ -233,10 +264,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use shared::{
-        client_type::ClientTypes,
-        discord::{Header, Target},
-    };
+    use shared::client_type::ClientTypes;
 
     use super::*;
     use crate::{
@@ -299,7 +327,10 @@ mod tests {
         for offset in 1..=6 {
             push(&tails, at(offset, 1), true);
         }
-        assert_eq!(read(&tails, From::Position(at(2, 1)), 9), Ok((vec![3, 4, 5, 6], 6, true)));
+        assert_eq!(
+            read(&tails, From::Position(at(2, 1)), 9),
+            Ok((vec![3, 4, 5, 6], 6, true))
+        );
         for severed in [
             From::Position(at(1, 1)),
             From::Position(at(7, 1)),

@@ -76,10 +76,9 @@ impl StreamHandler<Inbound> for Session {
                 let bytes: usize = text.parse().unwrap();
                 self.outbox.push(text_frame(&vec![b'x'; bytes]), now);
             }
-            Inbound::Message(Message::Binary(_)) => {}
+            Inbound::Message(Message::Binary(_)) | Inbound::Drained => {}
             Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
             Inbound::TooSlow => self.outbox.close(Some(text_frame(b"bye")), Close::TOO_SLOW, now),
-            Inbound::Drained => {}
             Inbound::Gone(_) => context.stop(),
         }
     }

@@ -75,7 +75,9 @@ mod tests {
             INVALID_INTENTS,
             DISALLOWED_INTENTS,
         ];
-        let codes = [4000, 4001, 4002, 4003, 4004, 4005, 4008, 4009, 4010, 4011, 4012, 4013, 4014];
+        let codes = [
+            4000, 4001, 4002, 4003, 4004, 4005, 4008, 4009, 4010, 4011, 4012, 4013, 4014,
+        ];
         assert_eq!(catalogue.map(|close| close.code), codes);
         for resume in [RESTARTING, TOO_SLOW, RECONNECT, SUPERSEDED, KICKED, AWAY, NO_IDENTIFY] {
             assert_eq!(resume.code, 4000, "{}", resume.reason);

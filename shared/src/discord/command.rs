@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Identify, Opcode, Presence, RequestMembers, Resume, Version, VoiceState, close, request::snowflakes, snowflake};
+use super::{
+    Identify, Opcode, Presence, RequestMembers, Resume, Version, VoiceState, close, request::snowflakes, snowflake,
+};
 use crate::close::Close;
 
 /// A client's payload, understood.
@@ -69,11 +71,9 @@ impl Command {
                 let guild = object(d)?.get("guild_id").and_then(snowflake);
                 Self::ChannelInfo(guild.ok_or(close::INVALID_PAYLOAD)?)
             }
-            Opcode::Dispatch
-            | Opcode::Reconnect
-            | Opcode::InvalidSession
-            | Opcode::Hello
-            | Opcode::HeartbeatAck => return Err(close::UNKNOWN_OPCODE),
+            Opcode::Dispatch | Opcode::Reconnect | Opcode::InvalidSession | Opcode::Hello | Opcode::HeartbeatAck => {
+                return Err(close::UNKNOWN_OPCODE);
+            }
         })
     }
 }
@@ -126,7 +126,17 @@ mod tests {
         for payload in [json!([]), json!(null), json!("op")] {
             assert_eq!(read(&payload), Err(close::DECODE), "{payload}");
         }
-        for op in [json!(0), json!(7), json!(9), json!(10), json!(11), json!(12), json!("1"), json!(-1), json!(1.5)] {
+        for op in [
+            json!(0),
+            json!(7),
+            json!(9),
+            json!(10),
+            json!(11),
+            json!(12),
+            json!("1"),
+            json!(-1),
+            json!(1.5),
+        ] {
             assert_eq!(read(&json!({"op": op, "d": null})), Err(close::UNKNOWN_OPCODE), "{op}");
         }
         assert_eq!(read(&json!({"d": null})), Err(close::UNKNOWN_OPCODE));

@@ -83,7 +83,9 @@ impl Dispatch {
             Encoding::Etf => {
                 let mut term = Vec::with_capacity(16);
                 etf::integer(s, &mut term);
-                term.iter().for_each(|byte| number.push(*byte));
+                for byte in term {
+                    number.push(byte);
+                }
             }
         }
         number

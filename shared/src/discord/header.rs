@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, de::{IgnoredAny, MapAccess, SeqAccess, Visitor}};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 use super::{Intents, Shard, gate::intents_of, snowflake};
@@ -42,9 +45,7 @@ pub enum Target {
 
 /// `to` of an event names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}"
-)]
+#[error("`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}")]
 pub struct TargetError;
 
 impl Target {
@@ -78,8 +79,8 @@ impl Header {
         let names = ["guild_id", "id", "author", "mentions", "user"];
         let [guild_id, id, author, mentions, user] = fields(d, names).unwrap_or_default();
         let is_guild = matches!(name, "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE");
-        let named = if is_guild { id.or(guild_id) } else { guild_id };
-        let guild = guild.or_else(|| named.and_then(raw_snowflake));
+        let own = if is_guild { id.or(guild_id) } else { guild_id };
+        let guild = guild.or_else(|| own.and_then(raw_snowflake));
         let subject = match name {
             "MESSAGE_CREATE" | "MESSAGE_UPDATE" => author.and_then(id_of),
             "GUILD_MEMBER_UPDATE" => user.and_then(id_of),
@@ -191,16 +192,29 @@ mod tests {
     #[test]
     fn a_guild_is_its_own_guild() {
         assert_eq!(header("GUILD_CREATE", &json!({"id": "9"})).guild, Some(9));
-        assert_eq!(header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild, Some(8));
+        assert_eq!(
+            header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild,
+            Some(8)
+        );
         let named = Header::of("ANYTHING", "{\"guild_id\":\"8\"}", Target::All, Some(5));
         assert_eq!(named.guild, Some(5));
     }
 
     #[test]
     fn data_that_is_strange_belongs_to_nobody() {
-        for d in ["{}", "[]", "1", "{\"guild_id\":[]}", "{\"mentions\":{\"a\":1},\"author\":7}"] {
+        for d in [
+            "{}",
+            "[]",
+            "1",
+            "{\"guild_id\":[]}",
+            "{\"mentions\":{\"a\":1},\"author\":7}",
+        ] {
             let strange = Header::of("MESSAGE_CREATE", d, Target::All, None);
-            assert_eq!((strange.guild, strange.subject, strange.mentions.len()), (None, None, 0), "{d}");
+            assert_eq!(
+                (strange.guild, strange.subject, strange.mentions.len()),
+                (None, None, 0),
+                "{d}"
+            );
         }
     }
 

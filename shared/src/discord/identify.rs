@@ -69,7 +69,11 @@ impl Resume {
         Ok(Self {
             token: token(d)?,
             // One that is no string is the id of no session.
-            session_id: d.get("session_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            session_id: d
+                .get("session_id")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             seq: match d.get("seq") {
                 None | Some(Value::Null) => 0,
                 Some(seq) => seq.as_u64().ok_or(close::INVALID_PAYLOAD)?,
@@ -81,7 +85,9 @@ impl Resume {
 fn token(d: &Map<String, Value>) -> Result<PresentedSecret, Close> {
     let token = d.get("token").and_then(Value::as_str);
     let token = token.ok_or(close::AUTHENTICATION_FAILED)?;
-    Ok(PresentedSecret::from(token.strip_prefix("Bot ").unwrap_or(token).to_owned()))
+    Ok(PresentedSecret::from(
+        token.strip_prefix("Bot ").unwrap_or(token).to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -90,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn identify(d: Value, version: Version) -> Result<Identify, Close> {
+    fn identify(d: &Value, version: Version) -> Result<Identify, Close> {
         Identify::parse(d.as_object().unwrap(), version)
     }
 
@@ -100,7 +106,7 @@ mod tests {
             "token": "Bot a.b", "properties": {"os": "linux"}, "compress": true, "large_threshold": 1000,
             "shard": [1, 2], "intents": 513, "presence": {"status": "idle", "activities": []},
         });
-        let identify = identify(d, Version::V10).unwrap();
+        let identify = identify(&d, Version::V10).unwrap();
         assert_eq!(identify.token.expose(), "a.b");
         assert!(identify.compress);
         assert_eq!(identify.large_threshold, 250);
@@ -119,16 +125,19 @@ mod tests {
             (json!({"token": "t", "intents": 1 << 17}), close::INVALID_INTENTS),
             (json!({"token": "t", "intents": -1}), close::INVALID_INTENTS),
             (json!({"token": "t", "intents": "1"}), close::INVALID_INTENTS),
-            (json!({"token": "t", "intents": 1, "shard": [1, 1]}), close::INVALID_SHARD),
+            (
+                json!({"token": "t", "intents": 1, "shard": [1, 1]}),
+                close::INVALID_SHARD,
+            ),
             (json!({"token": "t", "intents": 1, "shard": 0}), close::INVALID_SHARD),
             (
                 json!({"token": "t", "intents": 1, "presence": {"status": "gone"}}),
                 close::INVALID_PAYLOAD,
             ),
         ] {
-            assert_eq!(identify(d.clone(), Version::V8).unwrap_err(), close, "{d}");
+            assert_eq!(identify(&d, Version::V8).unwrap_err(), close, "{d}");
         }
-        let old = identify(json!({"token": "t"}), Version::V7).unwrap();
+        let old = identify(&json!({"token": "t"}), Version::V7).unwrap();
         assert_eq!((old.intents, old.large_threshold), (None, 50));
     }
 

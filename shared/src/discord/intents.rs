@@ -53,8 +53,7 @@ impl Intents {
     pub const DIRECT_MESSAGE_POLLS: Self = Self(1 << 25);
 
     /// Those that an application has to be allowed to use.
-    pub const PRIVILEGED: Self =
-        Self(Self::GUILD_MEMBERS.0 | Self::GUILD_PRESENCES.0 | Self::MESSAGE_CONTENT.0);
+    pub const PRIVILEGED: Self = Self(Self::GUILD_MEMBERS.0 | Self::GUILD_PRESENCES.0 | Self::MESSAGE_CONTENT.0);
     /// Every intent there is.
     pub const ALL: Self = Self(0b11_0011_0001_1111_1111_1111_1111);
 

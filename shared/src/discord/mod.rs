@@ -40,7 +40,7 @@ pub use self::{
 use serde_json::Value;
 
 /// The snowflake that a value writes: a string of digits, or an integer.
-pub(crate) fn snowflake(value: &Value) -> Option<u64> {
+pub fn snowflake(value: &Value) -> Option<u64> {
     match value {
         Value::String(digits) => crate::guild::GuildId::from_digits(digits).map(crate::guild::GuildId::get),
         Value::Number(number) => number.as_u64(),

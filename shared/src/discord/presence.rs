@@ -76,7 +76,11 @@ impl Presence {
             status,
             activities,
             // Some libraries send a fraction, and some a number below nothing where there is none.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a time in milliseconds")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "of a time in milliseconds"
+            )]
             since: since.filter(|since| *since >= 0.0).map(|since| since as u64),
             afk: fields.get("afk").and_then(Value::as_bool).unwrap_or(false),
         })

@@ -95,15 +95,15 @@ mod tests {
 
     use super::*;
 
-    fn members(d: Value) -> Result<RequestMembers, Close> {
+    fn members(d: &Value) -> Result<RequestMembers, Close> {
         RequestMembers::parse(d.as_object().unwrap())
     }
 
     #[test]
     fn ids_are_strings_or_integers_one_or_many() {
-        let one = members(json!({"guild_id": "1", "query": "", "limit": 0})).unwrap();
+        let one = members(&json!({"guild_id": "1", "query": "", "limit": 0})).unwrap();
         assert_eq!((&*one.guilds, one.limit), (&[1][..], 0));
-        let many = members(json!({"guild_id": [1, "2"], "user_ids": 3, "presences": true})).unwrap();
+        let many = members(&json!({"guild_id": [1, "2"], "user_ids": 3, "presences": true})).unwrap();
         assert_eq!((&*many.guilds, many.users), (&[1, 2][..], Some(vec![3])));
         assert!(many.presences);
         for wrong in [
@@ -114,13 +114,17 @@ mod tests {
             json!({"guild_id": "1", "query": 1}),
             json!({"guild_id": "1", "user_ids": ["x"]}),
         ] {
-            assert_eq!(members(wrong.clone()), Err(close::INVALID_PAYLOAD), "{wrong}");
+            assert_eq!(members(&wrong), Err(close::INVALID_PAYLOAD), "{wrong}");
         }
     }
 
     #[test]
     fn a_nonce_that_is_too_long_is_ignored() {
-        let nonce = |nonce: String| members(json!({"guild_id": 1, "query": "", "nonce": nonce})).unwrap().nonce;
+        let nonce = |nonce: String| {
+            members(&json!({"guild_id": 1, "query": "", "nonce": nonce}))
+                .unwrap()
+                .nonce
+        };
         assert_eq!(nonce("n".repeat(32)), Some("n".repeat(32)));
         assert_eq!(nonce("n".repeat(33)), None);
     }
@@ -130,7 +134,10 @@ mod tests {
         let state = |d: Value| VoiceState::parse(d.as_object().unwrap());
         let left = state(json!({"guild_id": 1, "channel_id": null, "self_mute": true})).unwrap();
         assert_eq!((left.guild, left.channel, left.self_mute), (1, None, true));
-        assert_eq!(state(json!({"guild_id": 1, "channel_id": "2"})).unwrap().channel, Some(2));
+        assert_eq!(
+            state(json!({"guild_id": 1, "channel_id": "2"})).unwrap().channel,
+            Some(2)
+        );
         assert!(state(json!({"channel_id": "2"})).is_err());
     }
 }

@@ -68,7 +68,10 @@ mod tests {
     fn a_guild_is_of_the_shard_that_its_time_says() {
         let guild = Some(197_038_439_483_310_086);
         let shards: Vec<_> = (0..16).filter(|id| Shard { id: *id, count: 16 }.has(guild)).collect();
-        assert_eq!(shards, [u32::try_from((197_038_439_483_310_086_u64 >> 22) % 16).unwrap()]);
+        assert_eq!(
+            shards,
+            [u32::try_from((197_038_439_483_310_086_u64 >> 22) % 16).unwrap()]
+        );
         assert!(Shard::WHOLE.has(guild) && Shard::WHOLE.has(None));
         assert!(Shard { id: 0, count: 2 }.has(None) && !Shard { id: 1, count: 2 }.has(None));
     }

@@ -21,7 +21,9 @@ impl Version {
 
     /// The version that `text` names, without a leading zero or sign.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.number().to_string() == text)
+        Self::ALL
+            .into_iter()
+            .find(|version| version.number().to_string() == text)
     }
 
     /// The number.

@@ -18,6 +18,8 @@ pub use error::EtfError;
 pub const VERSION: u8 = 131;
 
 #[cfg(test)]
+mod recorded_tests;
+#[cfg(test)]
 mod round_trip_tests;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,10 @@ fn with_integers(value: Value) -> Value {
             exact.map_or(Value::Number(number), Value::from)
         }
         Value::Array(elements) => elements.into_iter().map(with_integers).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, value)| (key, with_integers(value))).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, with_integers(value)))
+            .collect(),
         other => other,
     }
 }
@@ -57,7 +60,10 @@ fn held(value: &Value) -> usize {
         Value::Array(elements) => elements.capacity() * size_of::<Value>() + elements.iter().map(held).sum::<usize>(),
         Value::Object(map) => {
             let room = map.len().next_multiple_of(11) * (size_of::<String>() + size_of::<Value>());
-            room + map.iter().map(|(key, value)| key.capacity() + held(value)).sum::<usize>()
+            room + map
+                .iter()
+                .map(|(key, value)| key.capacity() + held(value))
+                .sum::<usize>()
         }
         _ => 0,
     }
@@ -98,7 +104,7 @@ proptest! {
     ) {
         decodes_within_bounds(&garbage)?;
         // With a version and tags that are read the decoder gets further.
-        garbage.splice(0..0, [&[VERSION], &*head].concat());
+        garbage.splice(0..0, [&[VERSION][..], &head].concat());
         decodes_within_bounds(&garbage)?;
     }
 

@@ -50,14 +50,20 @@ struct Listening {
 }
 
 impl Gateway {
-    /// Starts `binary` in development mode with these settings (`section.key`) on a free port and one worker. With
+    /// Starts `binary` in development mode with these settings (`section.key`), and a file that has what they cannot say,
+    /// on a free port and one worker. With
     /// `cores`, the node and the calling thread are tied to theirs.
-    pub(super) fn start(binary: &Path, settings: &[(&str, String)], cores: Option<Cores>) -> Result<Self> {
+    pub(super) fn start(
+        binary: &Path,
+        settings: &[(&str, String)],
+        file: Option<&str>,
+        cores: Option<Cores>,
+    ) -> Result<Self> {
         if let Some(cores) = cores {
             // The child inherits it with all its threads; there is no moment at which it runs elsewhere.
             pin_thread(cores.node)?;
         }
-        let started = Self::spawn(binary, settings, None);
+        let started = Self::spawn(binary, settings, file);
         if let Some(cores) = cores {
             pin_thread(cores.clients)?;
         }

@@ -82,7 +82,9 @@ async fn url_of(node: &Node, request: &str) -> String {
 }
 
 fn url_in(answer: &str) -> String {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {answer}"));
     assert!(head.contains(" 200 "), "{answer}");
     let body: Value = serde_json::from_str(body).unwrap();
     body["url"].as_str().unwrap().to_owned()
@@ -207,7 +209,11 @@ async fn only_a_good_key_of_a_bot_opens_what_is_a_bots() {
                 let what = format!("{target} with `{stranger}`");
                 refused(&what, &ask(&node, &target, stranger).await, 401, "401: Unauthorized");
             }
-            for presented in [format!("Bot {good}"), format!("bot  {good}"), format!("Bot {}", key("root"))] {
+            for presented in [
+                format!("Bot {good}"),
+                format!("bot  {good}"),
+                format!("Bot {}", key("root")),
+            ] {
                 assert_eq!(ask(&node, &target, &presented).await.status, 200, "{target}");
             }
         }
@@ -296,10 +302,7 @@ async fn a_request_without_a_host_is_told_the_listener() {
 
 #[tokio::test]
 async fn a_trusted_proxy_says_what_its_client_speaks() {
-    let node = full_setup()
-        .set("server.trusted_proxies", "127.0.0.0/8")
-        .start()
-        .await;
+    let node = full_setup().set("server.trusted_proxies", "127.0.0.0/8").start().await;
     for (header, expected) in [
         ("x-forwarded-proto: https", "wss://h"),
         ("x-forwarded-proto: http", "ws://h"),
@@ -353,7 +356,10 @@ async fn sighup_takes_over_what_an_application_is() {
     let bot = told(&node, "/api/v10/gateway/bot", &key("seller")).await;
     assert_eq!(bot["shards"], 5);
     let user = told(&node, "/api/v10/users/@me", &key("seller")).await;
-    assert_eq!((&user["username"], &user["id"]), (&json!("Mall"), &json!("80351110224678913")));
+    assert_eq!(
+        (&user["username"], &user["id"]),
+        (&json!("Mall"), &json!("80351110224678913"))
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const BOTH_WAYS: [&str; 9] = [
     r#"[true,false,null,[],{},""]"#,
     "[0,1,255,256,-1,-256,65535,2147483647,-2147483648]",
     "[2147483648,4294967295,-2147483649]",
-    "[0.5,-1.25,1e300,5e-324,3.141592653589793,1e-7]",
+    "[0.5,-1.25,5e-324,3.141592653589793,1e-7]",
     r#"{"é":"ü","😀":"\u0000\u001f\"\\","":{"a":{"b":[[[[1]]],2]}}}"#,
     r#"{"op":1,"d":251}"#,
     r#"{"op":2,"d":{"token":"t","properties":{"os":"linux","browser":"b","device":"b"},"compress":false,
@@ -26,8 +26,9 @@ const BOTH_WAYS: [&str; 9] = [
         "member":{"roles":["1","2"],"joined_at":"2020-01-01T00:00:00.000000+00:00","deaf":false},"tts":false}}"#,
 ];
 
-/// Read by both; the other one writes no integers of more than 32 bits, and JavaScript has no more than 53.
-const ONE_WAY: &str = "[4294967296,-4294967297,1507665886000,9007199254740991,-9007199254740991,9223372036854775808]";
+/// Read by both; the other one writes no whole numbers of more than 32 bits, and JavaScript has no more than 53.
+const ONE_WAY: &str =
+    "[4294967296,-4294967297,1507665886000,9007199254740991,-9007199254740991,9223372036854775808,1e300]";
 
 fn message(json: &str) -> Vec<u8> {
     let mut message = vec![etf::VERSION];
@@ -38,7 +39,10 @@ fn message(json: &str) -> Vec<u8> {
 #[tokio::test]
 async fn terms_are_those_of_a_foreign_codec() {
     let node = tool("UTILBOT_TEST_NODE", "Node.js, 20 or later");
-    let modules = tool("UTILBOT_TEST_NODE_MODULES", "the node_modules folder that holds `erlang_js`");
+    let modules = tool(
+        "UTILBOT_TEST_NODE_MODULES",
+        "the node_modules folder that holds `erlang_js`",
+    );
     let folder = TempDir::new().unwrap();
     let terms = folder.path().join("terms.jsonl");
     let texts = BOTH_WAYS.into_iter().chain([ONE_WAY]);

@@ -9,10 +9,10 @@ mod record;
 mod sessions;
 mod starts;
 
-use self::{book::Book, starts::Starts};
 pub use self::{
     attachment::Attachment,
     record::{Checkpoint, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
 };
+use self::{book::Book, starts::Starts};

@@ -66,13 +66,18 @@ pub enum What {
         /// Its data: JSON.
         d: Arc<str>,
     },
+    /// What the session is told of a guild when it begins. It is made anew when it is needed again, and may then be newer.
+    Guild(u64),
 }
 
 impl Private {
     /// What it weighs while it is kept, in bytes.
     pub fn weight(&self) -> usize {
-        let What::Event { name, d } = &self.what;
-        size_of::<Self>() + name.len() + d.len()
+        let text = match &self.what {
+            What::Event { name, d } => name.len() + d.len(),
+            What::Guild(_) => 0,
+        };
+        size_of::<Self>() + text
     }
 }
 
@@ -85,8 +90,6 @@ pub struct Opened {
     pub record: Arc<Record>,
     /// The end of the log at that moment: it receives what stands after it.
     pub since: Position,
-    /// The guilds of its shard.
-    pub guilds: Vec<u64>,
 }
 
 /// A client that wants to go on with a session.

@@ -77,7 +77,6 @@ impl DiscordSessions {
                 attachment: Attachment::new(sessions, owner),
                 record,
                 since,
-                guilds: Vec::new(),
             })
         });
         opening.await.unwrap_or(Err(JoinError::Away))
@@ -133,7 +132,9 @@ impl DiscordSessions {
     /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
     pub fn detach(&self, owner: &Owner, is_slow: bool) {
         self.with(&owner.application, |application| {
-            application.book.detach(owner.id, owner.generation, is_slow, Instant::now());
+            application
+                .book
+                .detach(owner.id, owner.generation, is_slow, Instant::now());
         });
     }
 
@@ -158,7 +159,9 @@ impl DiscordSessions {
 
     /// What is left of the sessions that an application may start today.
     pub fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> StartBudget {
-        self.with(application, |application| application.starts.budget(limits, Instant::now()))
+        self.with(application, |application| {
+            application.starts.budget(limits, Instant::now())
+        })
     }
 
     /// Forgets sessions whose time is up, for as long as it is polled.

@@ -16,7 +16,8 @@ use redis::Cmd;
 use shared::{
     client_type::ClientTypes,
     discord::{Header, Shard, Target},
-    routing::Delivery, session_id::SessionId,
+    routing::Delivery,
+    session_id::SessionId,
     v1::payload::GuildCount,
 };
 

@@ -10,7 +10,8 @@ use shared::{
 
 use super::{
     super::{
-        KeySettings, LogFormat, Permission, PrivilegedIntent, Secret, Settings, Snowflake, Sources, ZlibStream, reference,
+        KeySettings, LogFormat, Permission, PrivilegedIntent, Secret, Settings, Snowflake, Sources, ZlibStream,
+        reference,
     },
     Given, file, variable,
 };
@@ -220,7 +221,10 @@ fn an_application_needs_no_more_than_an_id() {
         (Some(7), Some(8))
     );
     let default = &settings.applications[1];
-    assert_eq!(default.id, "utilbot", "without keys, development mode uses the default one");
+    assert_eq!(
+        default.id, "utilbot",
+        "without keys, development mode uses the default one"
+    );
     assert!(default.client_id.is_none() && default.bot_id.is_none() && default.bot_username.is_none());
     assert_eq!(default.privileged_intents, PrivilegedIntent::ALL);
     assert_eq!(

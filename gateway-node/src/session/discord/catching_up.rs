@@ -1,22 +1,29 @@
 //! A session on its way to the end of the log.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use shared::discord::{Command, Version, payload::Ready};
+use shared::discord::{Command, Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
     super::Step,
     Steps,
-    live::Live,
-    question::{Known, Question},
+    live::{AT_ONCE, Live},
+    question::{Known, Look, Question, Told},
     walk::Walk,
 };
 use crate::{
     auth::Key,
-    cluster::{Attachment, Checkpoint, Opened, Record, Resumed, What},
+    cluster::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
+    guilds::Viewer,
     registry::{From, Line, Reading, Subscription},
 };
+
+/// How many guilds a new session is told of before it has to have taken them.
+const GUILDS: usize = 16;
 
 /// A session that has still to get what came before it could receive.
 pub(super) struct CatchingUp {
@@ -28,6 +35,9 @@ pub(super) struct CatchingUp {
     /// What the client has: nothing up to there is sent.
     seq: u64,
     was_resumed: bool,
+    /// The guilds that a new session has still to be told of.
+    unknown: VecDeque<u64>,
+    viewer: Viewer,
     /// What the client has asked for meanwhile. The rate of its payloads bounds it.
     waiting: Vec<Command>,
 }
@@ -49,12 +59,12 @@ impl CatchingUp {
             session,
             key,
             application,
+            guilds,
         } = known;
         let Opened {
             attachment,
             record,
             since,
-            guilds,
         } = session;
         let shard = record.filter.shard;
         let ready = Ready {
@@ -69,25 +79,42 @@ impl CatchingUp {
         };
         line.go_on(0, None);
         let greeting = line.dispatch(Ready::NAME, &ready.d());
+        let is_told = record.filter.intents.contains(Intents::GUILDS);
+        let unknown: VecDeque<_> = guilds.into_iter().filter(|_| is_told).collect();
+        // Kept before the first of them is sent.
+        let told = (line.s() + 1..).zip(&unknown);
+        attachment.keep(
+            told.map(|(s, id)| Private {
+                s,
+                what: What::Guild(*id),
+            })
+            .collect(),
+        );
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
+            viewer: Viewer::of(&record, &application),
             attachment,
             record,
             from: From::Opening(since),
             seq: line.s(),
             was_resumed: false,
+            unknown,
             waiting: Vec::new(),
         };
         let mut steps = session.attach(key);
         steps.extend(greeting.map(Step::Send));
-        let mut session = session;
         steps.extend(session.read_on());
         (session, steps)
     }
 
     /// A session that its client knows up to dispatch `seq`.
     pub(super) fn go_on(known: Known<Resumed>, seq: u64, line: &Line) -> (Self, Steps) {
-        let Known { session, key, .. } = known;
+        let Known {
+            session,
+            key,
+            application,
+            ..
+        } = known;
         let Resumed {
             attachment,
             record,
@@ -97,13 +124,15 @@ impl CatchingUp {
         // The first dispatch is Ready, which nobody gets twice: some libraries do not count it.
         let (s, seq) = (s.max(1), seq.max(1));
         line.go_on(s, None);
-        let mut session = Self {
+        let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, s, privates),
+            viewer: Viewer::of(&record, &application),
             attachment,
             record,
             from: From::Position(position),
             seq,
             was_resumed: true,
+            unknown: VecDeque::new(),
             waiting: Vec::new(),
         };
         let mut steps = session.attach(key);
@@ -115,10 +144,34 @@ impl CatchingUp {
         smallvec![Step::Attach(self.attachment.owner().clone(), key)]
     }
 
-    /// Reads what comes next.
-    pub(super) fn read_on(&mut self) -> Steps {
+    /// Asks for what comes next: guilds that the session has not been told of, then the log.
+    pub(super) fn read_on(&self) -> Steps {
         let application = Arc::clone(&self.attachment.owner().application);
-        smallvec![Step::Ask(Question::Read(application, self.from))]
+        if self.unknown.is_empty() {
+            return smallvec![Step::Ask(Question::Read(application, self.from))];
+        }
+        let next = self.unknown.iter().take(GUILDS).copied().collect();
+        smallvec![Step::Ask(Question::Look(
+            application,
+            Look::Greeting(next, self.viewer)
+        ))]
+    }
+
+    /// Tells a new session of guilds, and goes on when the client has taken that.
+    pub(super) fn greet(&mut self, told: &[Told], line: &Line) -> Steps {
+        let (mut steps, mut bytes) = (Steps::new(), 0);
+        for (name, d) in told {
+            if bytes > 0 && bytes + d.len() > AT_ONCE {
+                break;
+            }
+            bytes += d.len();
+            self.unknown.pop_front();
+            steps.extend(line.dispatch(name, d).map(Step::Send));
+        }
+        self.walk.begin_at(line.s());
+        self.seq = line.s();
+        steps.push(Step::Drain);
+        steps
     }
 
     /// Sends what was read, and then either reads on, when the client has taken it, or receives.
@@ -131,11 +184,11 @@ impl CatchingUp {
             while let Some(what) = self.walk.private() {
                 self.send_private(&what, line, &mut steps);
             }
-            if let Some(content) = entry.header().and_then(|header| self.walk.entry(header)) {
-                if self.walk.s() > self.seq {
-                    line.go_on(self.walk.s() - 1, None);
-                    steps.extend(entry.dispatch(line, content).map(Step::Send));
-                }
+            if let Some(content) = entry.header().and_then(|header| self.walk.entry(header))
+                && self.walk.s() > self.seq
+            {
+                line.go_on(self.walk.s() - 1, None);
+                steps.extend(entry.dispatch(line, content).map(Step::Send));
             }
         }
         self.from = From::Number(reading.through.number);
@@ -160,9 +213,11 @@ impl CatchingUp {
 
     fn send_private(&self, what: &What, line: &Line, steps: &mut Steps) {
         if self.walk.s() > self.seq {
-            let What::Event { name, d } = what;
             line.go_on(self.walk.s() - 1, None);
-            steps.extend(line.dispatch(name, d).map(Step::Send));
+            // What is kept as the id of a guild was made into an event when the session was resumed.
+            if let What::Event { name, d } = what {
+                steps.extend(line.dispatch(name, d).map(Step::Send));
+            }
         }
     }
 
@@ -173,6 +228,7 @@ impl CatchingUp {
 
     /// The session that receives now, what its client has asked for meanwhile, and whether it went on from before.
     pub(super) fn finish(self) -> (Live, Vec<Command>, bool) {
-        (Live::new(self.attachment), self.waiting, self.was_resumed)
+        let live = Live::new(self.attachment, self.record.filter.intents);
+        (live, self.waiting, self.was_resumed)
     }
 }

@@ -1,10 +1,16 @@
 //! A session that receives what comes.
 
-use serde_json::json;
-use shared::discord::{Command, RequestMembers};
-use smallvec::SmallVec;
+use std::{collections::VecDeque, sync::Arc};
 
-use super::{super::Step, Steps};
+use serde_json::json;
+use shared::discord::{Command, Intents};
+use smallvec::{SmallVec, smallvec};
+
+use super::{
+    super::Step,
+    Steps,
+    question::{Look, Question, Told},
+};
 use crate::{
     cluster::{Attachment, Checkpoint, Private, What},
     registry::{Line, Place},
@@ -13,18 +19,26 @@ use crate::{
 /// How many points of a session are remembered that its client may acknowledge.
 const POINTS: usize = 2;
 
+/// How many bytes are sent at once of what can wait until the client has taken them. What is larger goes by itself.
+pub(super) const AT_ONCE: usize = 32 * 1024;
+
 /// A session that its shard delivers to.
 pub(super) struct Live {
     pub(super) attachment: Attachment,
     /// Where it was at its last heartbeats: the number of its last dispatch, and the log's end at that number.
     points: SmallVec<[Checkpoint; POINTS]>,
+    intents: Intents,
+    /// What was found for the client and is not sent yet. The rate of its payloads bounds what it asks for.
+    untold: VecDeque<Told>,
 }
 
 impl Live {
-    pub(super) fn new(attachment: Attachment) -> Self {
+    pub(super) fn new(attachment: Attachment, intents: Intents) -> Self {
         Self {
             attachment,
             points: SmallVec::new(),
+            intents,
+            untold: VecDeque::new(),
         }
     }
 
@@ -66,46 +80,43 @@ impl Live {
 
     /// Does what the client asks for.
     pub(super) fn carry_out(&mut self, command: Command, line: &Line) -> Steps {
-        match command {
-            Command::Members(request) => self.members(&request, line),
-            Command::Soundboard(guilds) => guilds
-                .iter()
-                .flat_map(|guild| {
-                    let d = json!({"guild_id": guild.to_string(), "soundboard_sounds": []});
-                    self.tell(line, "SOUNDBOARD_SOUNDS", &d.to_string())
-                })
-                .collect(),
+        let look = match command {
+            Command::Members(request) => Look::Members(request, self.intents),
+            Command::Soundboard(guilds) => Look::Sounds(guilds),
             Command::ChannelInfo(guild) => {
                 let d = json!({"guild_id": guild.to_string(), "channels": []});
-                self.tell(line, "CHANNEL_INFO", &d.to_string())
+                return self.tell(line, "CHANNEL_INFO", &d.to_string());
             }
             Command::Presence(_)
             | Command::Voice(_)
             | Command::VoicePing
             | Command::Heartbeat { .. }
             | Command::Identify(_)
-            | Command::Resume(_) => Steps::new(),
-        }
+            | Command::Resume(_) => return Steps::new(),
+        };
+        let application = Arc::clone(&self.attachment.owner().application);
+        smallvec![Step::Ask(Question::Look(application, look))]
     }
 
-    fn members(&mut self, request: &RequestMembers, line: &Line) -> Steps {
-        let not_found: Vec<_> = request.users.iter().flatten().map(u64::to_string).collect();
-        let chunk = |guild: &u64| {
-            let mut d = json!({
-                "guild_id": guild.to_string(),
-                "members": [],
-                "chunk_index": 0,
-                "chunk_count": 1,
-                "not_found": not_found,
-            });
-            if request.presences {
-                d["presences"] = json!([]);
-            }
-            if let Some(nonce) = &request.nonce {
-                d["nonce"] = json!(nonce);
-            }
-            self.tell(line, "GUILD_MEMBERS_CHUNK", &d.to_string())
-        };
-        request.guilds.iter().flat_map(chunk).collect()
+    /// Sends what was found for the client, and no more at once than a client takes that reads.
+    pub(super) fn answer(&mut self, told: Vec<Told>, line: &Line) -> Steps {
+        self.untold.extend(told);
+        self.go_on(line)
+    }
+
+    /// Sends more of what was found.
+    pub(super) fn go_on(&mut self, line: &Line) -> Steps {
+        let (mut steps, mut bytes) = (Steps::new(), 0);
+        while let Some((_, d)) = self.untold.front()
+            && (bytes == 0 || bytes + d.len() <= AT_ONCE)
+            && let Some((name, d)) = self.untold.pop_front()
+        {
+            bytes += d.len();
+            steps.extend(self.tell(line, name, &d));
+        }
+        if !self.untold.is_empty() {
+            steps.push(Step::Drain);
+        }
+        steps
     }
 }

@@ -72,11 +72,15 @@ enum Stage {
     /// The URL asked for what is not spoken.
     Refused(Close),
     /// There is no session yet.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     /// Whether there is one is being found out.
     Asking,
     /// There is none, and the client is told so at this time.
-    Invalid { at: Instant },
+    Invalid {
+        at: Instant,
+    },
     /// It has a session that has still to get what it missed.
     CatchingUp(Box<CatchingUp>),
     /// It gets what comes.
@@ -118,6 +122,11 @@ impl Discord {
 
     fn send(&self, payload: &str) -> Step<Question> {
         Step::Send(self.line.frame(payload))
+    }
+
+    /// Hello, if it has not been sent.
+    fn hello(&mut self) -> Option<Step<Question>> {
+        self.hello_at.take().map(|_| self.send(&self.rules.hello))
     }
 
     /// Ends the connection. A session that it has can be resumed.
@@ -288,10 +297,13 @@ impl Protocol for Discord {
     }
 
     fn receive(&mut self, message: Message, now: Instant) -> Steps {
+        // Whoever speaks has taken the upgrade, and Hello comes before everything else.
+        let mut steps: Steps = self.hello().into_iter().collect();
         match self.understand(&message, now) {
-            Ok(steps) => steps,
-            Err(close) => self.fail(close),
+            Ok(more) => steps.extend(more),
+            Err(close) => steps.extend(self.fail(close)),
         }
+        steps
     }
 
     fn tick(&mut self, now: Instant) -> Steps {
@@ -300,8 +312,7 @@ impl Protocol for Discord {
         }
         let mut steps = Steps::new();
         if self.hello_at.is_some_and(|at| at <= now) {
-            self.hello_at = None;
-            steps.push(self.send(&self.rules.hello));
+            steps.extend(self.hello());
         }
         if self.leaves_at.is_some_and(|at| at <= now) {
             steps.extend(self.close(close::RECONNECT, None));
@@ -347,17 +358,21 @@ impl Protocol for Discord {
                 Unwelcome::Close(close) => self.fail(close),
                 Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
             },
+            Answer::Seen(told) => match &mut self.stage {
+                Stage::CatchingUp(session) => session.greet(&told, &self.line),
+                Stage::Live(session) => session.answer(told, &self.line),
+                _ => Steps::new(),
+            },
             Answer::Read(reading) => {
                 let Stage::CatchingUp(session) = &mut self.stage else {
                     return Steps::new();
                 };
-                match reading.map(|reading| session.read(&reading, &self.line)) {
-                    Ok(Ok(steps)) => steps,
+                if let Ok(Ok(steps)) = reading.map(|reading| session.read(&reading, &self.line)) {
+                    steps
+                } else {
                     // It cannot be made whole.
-                    _ => {
-                        session.attachment.end();
-                        self.invalid_later(now)
-                    }
+                    session.attachment.end();
+                    self.invalid_later(now)
                 }
             }
         }
@@ -374,6 +389,7 @@ impl Protocol for Discord {
     fn drained(&mut self, _: Instant) -> Steps {
         match &mut self.stage {
             Stage::CatchingUp(session) => session.read_on(),
+            Stage::Live(session) => session.go_on(&self.line),
             _ => Steps::new(),
         }
     }

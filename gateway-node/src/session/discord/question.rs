@@ -5,10 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::{Value, json};
 use shared::{
     client_type::ClientType,
     close::Close,
-    discord::{Filter, Identify, Intents, Resume, Shard, Version, close},
+    discord::{Filter, Identify, Intents, RequestMembers, Resume, Shard, Version, close},
     session_id::SessionId,
     v1::PresentedSecret,
 };
@@ -18,7 +19,8 @@ use super::super::Sources;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    cluster::{JoinError, Opened, Record, ResumeError, Resumed, Resuming, StartLimits},
+    cluster::{JoinError, Opened, Record, ResumeError, Resumed, Resuming, StartLimits, What},
+    guilds::Viewer,
     registry::{From, Reading, Severed},
 };
 
@@ -38,7 +40,23 @@ pub enum Question {
     Resume(Resume),
     /// What the log of this application has from there on.
     Read(Arc<str>, From),
+    /// What the guilds of this application look like.
+    Look(Arc<str>, Look),
 }
+
+/// What is to be seen of guilds.
+#[derive(Debug)]
+pub enum Look {
+    /// These, as a session is told of them that begins.
+    Greeting(Vec<u64>, Viewer),
+    /// Members, for who has these intents.
+    Members(RequestMembers, Intents),
+    /// The soundboard sounds of these.
+    Sounds(Vec<u64>),
+}
+
+/// An event for one session alone: its name and its data.
+pub(super) type Told = (&'static str, String);
 
 /// An answer.
 pub enum Answer {
@@ -48,6 +66,8 @@ pub enum Answer {
     Resumed(Result<Box<Known<Resumed>>, Unwelcome>),
     /// To [`Question::Read`].
     Read(Result<Reading, Severed>),
+    /// To [`Question::Look`].
+    Seen(Vec<Told>),
 }
 
 /// A session, and whose it is.
@@ -55,6 +75,8 @@ pub struct Known<T> {
     pub(super) session: T,
     pub(super) key: Arc<Key>,
     pub(super) application: Arc<Application>,
+    /// The guilds that a new session is told of.
+    pub(super) guilds: Vec<u64>,
 }
 
 /// Why there is no session.
@@ -73,10 +95,29 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
     match question {
         Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
         Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
-        Question::Read(application, from) => {
-            Answer::Read(sources.services.registry.read(&application, from, PAGE))
-        }
+        Question::Read(application, from) => Answer::Read(sources.services.registry.read(&application, from, PAGE)),
+        Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources)),
     }
+}
+
+fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
+    sources.services.registry.guilds(application, |guilds| match look {
+        Look::Greeting(ids, viewer) => {
+            let greeting = |id: &u64| guilds.greeting(*id, *viewer);
+            let told = |(name, d): (_, Value)| (name, d.to_string());
+            ids.iter().map(greeting).map(told).collect()
+        }
+        Look::Members(request, intents) => {
+            let chunks = guilds.chunks(request, *intents).into_iter();
+            chunks.map(|d| ("GUILD_MEMBERS_CHUNK", d.to_string())).collect()
+        }
+        Look::Sounds(ids) => {
+            let sounds = |id: &u64| json!({"guild_id": id.to_string(), "soundboard_sounds": guilds.sounds(*id)});
+            ids.iter()
+                .map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string()))
+                .collect()
+        }
+    })
 }
 
 async fn open(identify: Identify, version: Version, sources: &Sources) -> Result<Known<Opened>, Unwelcome> {
@@ -121,7 +162,10 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
             }
         }
     };
-    if session.guilds.len() > application.guilds_per_session {
+    let guilds = services
+        .registry
+        .guilds(key.application(), |guilds| guilds.of_shard(shard));
+    if guilds.len() > application.guilds_per_session {
         session.attachment.end();
         return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
     }
@@ -138,6 +182,7 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
         session,
         key,
         application,
+        guilds,
     })
 }
 
@@ -151,16 +196,34 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
         seq: resume.seq,
     };
     match services.discord.resume(&resuming) {
-        Ok(session) => {
+        Ok(mut session) => {
+            tell_again(&mut session, &application, sources);
             log::debug!(session:% = resuming.id, key = key.id(), address:% = sources.address; "session resumed");
             Ok(Known {
                 session,
                 key,
                 application,
+                guilds: Vec::new(),
             })
         }
         Err(ResumeError::Away) => Err(away().await),
         Err(_) => Err(Unwelcome::Gone),
+    }
+}
+
+/// Makes what a session was told of guilds when it began, which is kept as their ids alone.
+fn tell_again(session: &mut Resumed, application: &Application, sources: &Sources) {
+    let viewer = Viewer::of(&session.record, application);
+    for what in session.privates.values_mut() {
+        if let What::Guild(id) = what {
+            let look = Look::Greeting(vec![*id], viewer);
+            if let Some((name, d)) = see(&application.id, &look, sources).pop() {
+                *what = What::Event {
+                    name: name.into(),
+                    d: d.into(),
+                };
+            }
+        }
     }
 }
 

@@ -33,6 +33,11 @@ impl Walk {
         }
     }
 
+    /// Goes on behind this dispatch.
+    pub(super) const fn begin_at(&mut self, s: u64) {
+        self.s = s;
+    }
+
     /// The number of the last dispatch that was met.
     pub(super) const fn s(&self) -> u64 {
         self.s

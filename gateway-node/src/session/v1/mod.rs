@@ -301,8 +301,9 @@ impl Protocol for V1 {
                 }]
             }
             Ending::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
-            Ending::Farewell(Farewell::Restarting | Farewell::Missed | Farewell::Reconnect) =>
-                self.fail_plainly(Close::RESTARTING, None),
+            Ending::Farewell(Farewell::Restarting | Farewell::Missed | Farewell::Reconnect) => {
+                self.fail_plainly(Close::RESTARTING, None)
+            }
             Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
             Ending::Farewell(Farewell::Kicked | Farewell::Superseded) => self.fail_plainly(Close::KICKED, None),
         }

@@ -19,6 +19,7 @@ use super::{
         usage::Usage,
     },
     dialect::{Dialect, Utilbot},
+    discord::Discord,
     peers::{Broadcast, Centrifuge, Nats, Nchan, SocketIo},
 };
 
@@ -26,6 +27,18 @@ use super::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a peer is asked whether it listens.
 const ASKING: Duration = Duration::from_millis(20);
+/// The event that is measured, to receivers of both protocols, who may all begin at once.
+const EVENTS: &str = r#"
+[[applications]]
+id = "utilbot"
+max_concurrency = 1000000
+session_starts_per_day = 1000000
+
+[[events]]
+name = "announce"
+from = ["bot", "website", "service"]
+to = ["bot", "website", "discord"]
+"#;
 /// What a peer's script ends with when the peer is not installed.
 const NOT_INSTALLED: i32 = 69;
 
@@ -38,6 +51,10 @@ pub enum Contender {
     GatewayAgain,
     /// `gateway-zlib`: the same, with receivers that ask for `compression=zlib`.
     GatewayZlib,
+    /// `discord`: the same, with receivers that speak version 10 of Discord's protocol.
+    Discord,
+    /// `discord-zlib`: the same with `compress=zlib-stream`.
+    DiscordZlib,
     /// `gateway-two`: the same with two workers.
     GatewayTwo,
     /// `other`: another binary of the node, to compare two of them.
@@ -69,10 +86,12 @@ pub enum Peer {
 
 impl Contender {
     /// Every one, with its name.
-    const NAMES: [(Self, &str); 13] = [
+    const NAMES: [(Self, &str); 15] = [
         (Self::Gateway, "gateway"),
         (Self::GatewayAgain, "gateway-again"),
         (Self::GatewayZlib, "gateway-zlib"),
+        (Self::Discord, "discord"),
+        (Self::DiscordZlib, "discord-zlib"),
         (Self::GatewayTwo, "gateway-two"),
         (Self::Other, "other"),
         (Self::Loop, "loop"),
@@ -124,6 +143,26 @@ impl Peer {
     }
 }
 
+/// What the receivers of a node speak.
+#[derive(Debug, Clone, Copy)]
+enum Spoken {
+    V1,
+    V1Zlib,
+    Discord,
+    DiscordZlib,
+}
+
+impl Spoken {
+    fn dialect(self, key: &str) -> Box<dyn Dialect> {
+        match self {
+            Self::V1 => Box::new(Utilbot::new(key, false)),
+            Self::V1Zlib => Box::new(Utilbot::new(key, true)),
+            Self::Discord => Box::new(Discord::new(key, false)),
+            Self::DiscordZlib => Box::new(Discord::new(key, true)),
+        }
+    }
+}
+
 /// A peer is not on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -146,12 +185,14 @@ impl Setting {
     /// Starts a contender.
     pub(super) fn start(&self, contender: Contender) -> Result<Server> {
         match contender {
-            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, false, 1),
-            Contender::GatewayZlib => self.node(&self.gateway, true, 1),
-            Contender::GatewayTwo => self.node(&self.gateway, false, 2),
+            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, Spoken::V1, 1),
+            Contender::GatewayZlib => self.node(&self.gateway, Spoken::V1Zlib, 1),
+            Contender::Discord => self.node(&self.gateway, Spoken::Discord, 1),
+            Contender::DiscordZlib => self.node(&self.gateway, Spoken::DiscordZlib, 1),
+            Contender::GatewayTwo => self.node(&self.gateway, Spoken::V1, 2),
             Contender::Other => {
                 let binary = self.other.as_deref().context("`other` needs --other PATH")?;
-                self.node(binary, false, 1)
+                self.node(binary, Spoken::V1, 1)
             }
             Contender::Loop => self.bare_loop("single"),
             Contender::LoopJoined => self.bare_loop("joined"),
@@ -160,19 +201,22 @@ impl Setting {
     }
 
     /// A node with everything switched on; only what would stop the clients is wider.
-    fn node(&self, binary: &Path, is_zlib: bool, workers: u32) -> Result<Server> {
+    fn node(&self, binary: &Path, spoken: Spoken, workers: u32) -> Result<Server> {
         let settings = [
             ("server.workers", workers.to_string()),
             ("limits.connections", (self.clients + 16).to_string()),
             ("limits.payloads_per_minute", 1_000_000_000.to_string()),
             // The clients do not beat by themselves.
             ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
+            ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
+            ("discord.payloads_per_minute", 1_000_000_000.to_string()),
+            ("discord.hello_delay_ms", 0.to_string()),
         ];
-        let node = Gateway::start(binary, &settings, self.cores)?;
+        let node = Gateway::start(binary, &settings, Some(EVENTS), self.cores)?;
         Ok(Server {
             target: Target {
                 address: node.address,
-                dialect: Box::new(Utilbot::new(&node.key, is_zlib)),
+                dialect: spoken.dialect(&node.key),
             },
             process: Process::Node(node),
         })

@@ -8,6 +8,7 @@
 mod contender;
 mod crowd;
 mod dialect;
+mod discord;
 mod options;
 mod peers;
 mod rounds;

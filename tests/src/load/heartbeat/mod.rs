@@ -99,7 +99,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(options: &'a Options) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
-        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), cores)?;
+        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
         let fleet = Fleet::new(gateway.address, &gateway.key, options.sessions)?;
         let clients = Clients::new(options.sessions, Duration::from_millis(options.ack_deadline_ms.into()));
         Ok(Self {

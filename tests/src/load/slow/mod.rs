@@ -127,7 +127,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(options: &'a Options) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
-        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), cores)?;
+        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
         let fleet = Fleet::new(gateway.address, &gateway.key, options.clients())?;
         let origin = Instant::now();
         Ok(Self {

@@ -1,0 +1,359 @@
+//! The guilds of an application, as the events that its operator publishes make them.
+//!
+//! Pure state: an event in, a picture of a guild out. It is kept beside the log (`registry/tail.rs`), so that the guilds
+//! that a session is greeted with and the entries that it gets after them leave no gap.
+
+mod guild;
+mod request;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shared::discord::{Intents, RequestMembers, Shard};
+
+use self::guild::Guild;
+use crate::{applications::Application, cluster::Record};
+
+/// The names of events that change a guild.
+const CHANGES: [&str; 20] = [
+    "GUILD_CREATE",
+    "GUILD_UPDATE",
+    "GUILD_DELETE",
+    "GUILD_MEMBER_ADD",
+    "GUILD_MEMBER_UPDATE",
+    "GUILD_MEMBER_REMOVE",
+    "CHANNEL_CREATE",
+    "CHANNEL_UPDATE",
+    "CHANNEL_DELETE",
+    "THREAD_CREATE",
+    "THREAD_UPDATE",
+    "THREAD_DELETE",
+    "GUILD_ROLE_CREATE",
+    "GUILD_ROLE_UPDATE",
+    "GUILD_ROLE_DELETE",
+    "GUILD_EMOJIS_UPDATE",
+    "GUILD_STICKERS_UPDATE",
+    "GUILD_SOUNDBOARD_SOUNDS_UPDATE",
+    "PRESENCE_UPDATE",
+    "VOICE_STATE_UPDATE",
+];
+
+/// Whose picture of a guild it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Viewer {
+    /// What it wants to know.
+    pub intents: Intents,
+    /// The bot user that it is.
+    pub user: u64,
+    /// The number of members from which those that are offline are left out.
+    pub large_threshold: u16,
+}
+
+impl Viewer {
+    /// A session that has identified with this.
+    pub fn of(record: &Record, application: &Application) -> Self {
+        Self {
+            intents: record.filter.intents,
+            user: application.bot_id,
+            large_threshold: record.large_threshold,
+        }
+    }
+}
+
+/// All guilds of one application.
+#[derive(Debug, Default)]
+pub struct Guilds {
+    guilds: BTreeMap<u64, Guild>,
+}
+
+impl Guilds {
+    /// Applies an event of a guild. What does not concern one, or one that is not known, changes nothing.
+    pub fn apply(&mut self, name: &str, guild: Option<u64>, d: &str) {
+        let Some(id) = guild.filter(|_| CHANGES.contains(&name)) else {
+            return;
+        };
+        let Ok(Value::Object(d)) = serde_json::from_str(d) else {
+            return;
+        };
+        match name {
+            "GUILD_CREATE" => {
+                self.guilds.insert(id, Guild::new(d));
+            }
+            "GUILD_DELETE" if d.get("unavailable") == Some(&Value::Bool(true)) => {
+                if let Some(guild) = self.guilds.get_mut(&id) {
+                    guild.is_unavailable = true;
+                }
+            }
+            "GUILD_DELETE" => {
+                self.guilds.remove(&id);
+            }
+            change => {
+                if let Some(guild) = self.guilds.get_mut(&id) {
+                    guild.apply(change, d);
+                }
+            }
+        }
+    }
+
+    /// The guilds of a shard.
+    pub fn of_shard(&self, shard: Shard) -> Vec<u64> {
+        let ids = self.guilds.keys().copied();
+        ids.filter(|id| shard.has(Some(*id))).collect()
+    }
+
+    /// A guild as its viewer is told of it when it begins: the name of the event and its data. One that is not there (any
+    /// more), or not now, is a deleted one.
+    pub fn greeting(&self, id: u64, viewer: Viewer) -> (&'static str, Value) {
+        let deleted = |is_unavailable: bool| {
+            let d = serde_json::json!({ "id": id.to_string(), "unavailable": is_unavailable });
+            ("GUILD_DELETE", d)
+        };
+        match self.guilds.get(&id) {
+            Some(guild) if guild.is_unavailable => deleted(true),
+            Some(guild) => ("GUILD_CREATE", guild.picture(viewer)),
+            None => deleted(false),
+        }
+    }
+
+    /// The answers to a request for members: the data of each `GUILD_MEMBERS_CHUNK`.
+    pub fn chunks(&self, request: &RequestMembers, intents: Intents) -> Vec<Value> {
+        let of = |id: &u64| request::chunks(*id, self.guilds.get(id), request, intents);
+        request.guilds.iter().flat_map(of).collect()
+    }
+
+    /// The soundboard sounds of a guild.
+    pub fn sounds(&self, id: u64) -> Value {
+        let sounds = self.guilds.get(&id).and_then(|guild| guild.field("soundboard_sounds"));
+        sounds.cloned().unwrap_or_else(|| Value::Array(Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn member(id: u64, name: &str) -> Value {
+        json!({"user": {"id": id.to_string(), "username": name}, "nick": null, "roles": []})
+    }
+
+    fn guilds() -> Guilds {
+        let mut guilds = Guilds::default();
+        let members: Vec<_> = (1..=3).map(|id| member(id, &format!("user-{id}"))).collect();
+        let d = json!({
+            "id": "7", "name": "G", "member_count": 3, "members": members,
+            "channels": [{"id": "70", "name": "a"}], "roles": [{"id": "7", "name": "@everyone"}],
+            "presences": [{"user": {"id": "2"}, "status": "online"}], "voice_states": [],
+        });
+        guilds.apply("GUILD_CREATE", Some(7), &d.to_string());
+        guilds
+    }
+
+    fn apply(guilds: &mut Guilds, name: &str, d: &Value) {
+        guilds.apply(name, Some(7), &d.to_string());
+    }
+
+    fn viewer(intents: Intents) -> Viewer {
+        Viewer {
+            intents,
+            user: 1,
+            large_threshold: 50,
+        }
+    }
+
+    fn picture(guilds: &Guilds, intents: Intents) -> Value {
+        let (name, d) = guilds.greeting(7, viewer(intents));
+        assert_eq!(name, "GUILD_CREATE");
+        d
+    }
+
+    fn ids(list: &Value) -> Vec<&str> {
+        let items = list.as_array().unwrap().iter();
+        let id = |item: &'_ Value| item.pointer("/user/id").is_some();
+        items
+            .map(|item| if id(item) { &item["user"]["id"] } else { &item["id"] })
+            .map(|id| id.as_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn events_change_the_picture() {
+        let mut guilds = guilds();
+        apply(&mut guilds, "GUILD_UPDATE", &json!({"id": "7", "name": "H"}));
+        apply(&mut guilds, "CHANNEL_CREATE", &json!({"id": "71", "guild_id": "7"}));
+        apply(
+            &mut guilds,
+            "CHANNEL_UPDATE",
+            &json!({"id": "70", "guild_id": "7", "name": "b"}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_ROLE_CREATE",
+            &json!({"guild_id": "7", "role": {"id": "72"}}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_MEMBER_ADD",
+            &json!({"guild_id": "7", "user": {"id": "4"}}),
+        );
+        apply(
+            &mut guilds,
+            "GUILD_MEMBER_REMOVE",
+            &json!({"guild_id": "7", "user": {"id": "3"}}),
+        );
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"guild_id": "7", "user_id": "4", "channel_id": "70"}),
+        );
+        let seen = picture(&guilds, Intents::ALL);
+        assert_eq!((&seen["name"], &seen["member_count"]), (&json!("H"), &json!(3)));
+        assert_eq!(ids(&seen["channels"]), ["70", "71"]);
+        assert_eq!(seen["channels"][0]["name"], "b");
+        assert_eq!(ids(&seen["roles"]), ["7", "72"]);
+        assert_eq!(ids(&seen["members"]), ["1", "2", "4"]);
+        assert_eq!(seen["voice_states"][0]["user_id"], "4");
+        apply(&mut guilds, "CHANNEL_DELETE", &json!({"id": "71"}));
+        apply(&mut guilds, "GUILD_ROLE_DELETE", &json!({"role_id": "72"}));
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"user_id": "4", "channel_id": null}),
+        );
+        let seen = picture(&guilds, Intents::ALL);
+        assert_eq!((ids(&seen["channels"]), ids(&seen["roles"])), (vec!["70"], vec!["7"]));
+        assert_eq!(seen["voice_states"], json!([]));
+    }
+
+    #[test]
+    fn presences_are_for_those_who_have_the_intent() {
+        let mut guilds = guilds();
+        apply(
+            &mut guilds,
+            "VOICE_STATE_UPDATE",
+            &json!({"user_id": "3", "channel_id": "70"}),
+        );
+        let seen = picture(&guilds, Intents::ALL);
+        assert_eq!(
+            (ids(&seen["members"]).len(), seen["presences"].as_array().unwrap().len()),
+            (3, 1)
+        );
+        let seen = picture(&guilds, Intents::GUILDS);
+        // The bot itself, and who is in a voice channel.
+        assert_eq!(ids(&seen["members"]), ["1", "3"]);
+        assert_eq!((&seen["presences"], &seen["large"]), (&json!([]), &json!(false)));
+        let large = Viewer {
+            large_threshold: 2,
+            ..viewer(Intents::ALL)
+        };
+        let (_, seen) = guilds.greeting(7, large);
+        assert_eq!(
+            ids(&seen["members"]),
+            ["1", "2", "3"],
+            "the bot, who is online, who talks"
+        );
+        assert_eq!(seen["large"], true);
+        apply(
+            &mut guilds,
+            "PRESENCE_UPDATE",
+            &json!({"user": {"id": "2"}, "status": "offline"}),
+        );
+        assert_eq!(ids(&guilds.greeting(7, large).1["members"]), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_guild_that_is_gone_is_a_deleted_one() {
+        let mut guilds = guilds();
+        assert_eq!(guilds.of_shard(Shard::WHOLE), [7]);
+        assert_eq!(guilds.of_shard(Shard { id: 1, count: 2 }), [0; 0]);
+        apply(&mut guilds, "GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
+        assert_eq!(guilds.greeting(7, viewer(Intents::ALL)).1["unavailable"], true);
+        apply(&mut guilds, "GUILD_DELETE", &json!({"id": "7"}));
+        let (name, d) = guilds.greeting(7, viewer(Intents::ALL));
+        assert_eq!((name, d), ("GUILD_DELETE", json!({"id": "7", "unavailable": false})));
+        assert_eq!(guilds.of_shard(Shard::WHOLE), [0; 0]);
+    }
+
+    #[test]
+    fn strange_events_change_nothing() {
+        let mut guilds = guilds();
+        let before = picture(&guilds, Intents::ALL);
+        for (name, d) in [
+            ("GUILD_MEMBER_ADD", "{}"),
+            ("GUILD_MEMBER_ADD", "[]"),
+            ("CHANNEL_CREATE", "{\"id\":[]}"),
+            ("GUILD_ROLE_CREATE", "{\"role\":7}"),
+            ("MESSAGE_CREATE", "{\"id\":\"1\"}"),
+            ("PRESENCE_UPDATE", "{\"user\":{}}"),
+        ] {
+            guilds.apply(name, Some(7), d);
+            guilds.apply(name, Some(8), d);
+            guilds.apply(name, None, d);
+        }
+        assert_eq!(picture(&guilds, Intents::ALL), before);
+    }
+
+    fn request(query: Option<&str>, limit: u64, users: Option<Vec<u64>>) -> RequestMembers {
+        RequestMembers {
+            guilds: vec![7],
+            query: query.map(str::to_owned),
+            limit,
+            users,
+            presences: true,
+            nonce: Some("n".to_owned()),
+        }
+    }
+
+    #[test]
+    fn members_are_found_by_name_by_id_or_all_of_them() {
+        let guilds = guilds();
+        let all = |request: &RequestMembers, intents| guilds.chunks(request, intents);
+        let whole = all(&request(Some(""), 0, None), Intents::ALL);
+        assert_eq!((whole.len(), ids(&whole[0]["members"])), (1, vec!["1", "2", "3"]));
+        assert_eq!((&whole[0]["nonce"], &whole[0]["chunk_count"]), (&json!("n"), &json!(1)));
+        assert_eq!(whole[0]["presences"].as_array().unwrap().len(), 1);
+        // Without the intents there is no whole list and there are no presences.
+        let none = all(&request(Some(""), 0, None), Intents::GUILDS);
+        assert_eq!((&none[0]["members"], none[0].get("presences")), (&json!([]), None));
+        let named = all(&request(Some("USER-2"), 10, None), Intents::GUILDS);
+        assert_eq!(ids(&named[0]["members"]), ["2"]);
+        let two = all(&request(Some("user"), 2, None), Intents::GUILDS);
+        assert_eq!(ids(&two[0]["members"]).len(), 2);
+        let found = all(&request(None, 0, Some(vec![3, 9])), Intents::GUILDS);
+        assert_eq!(
+            (ids(&found[0]["members"]), &found[0]["not_found"]),
+            (vec!["3"], &json!(["9"]))
+        );
+        let mut other = request(Some("a"), 1, None);
+        other.guilds = vec![8];
+        assert_eq!(all(&other, Intents::ALL)[0]["members"], json!([]));
+    }
+
+    #[test]
+    fn a_chunk_has_a_thousand_members() {
+        let mut guilds = Guilds::default();
+        let members: Vec<_> = (1..=2001).map(|id| member(id, "x")).collect();
+        guilds.apply(
+            "GUILD_CREATE",
+            Some(7),
+            &json!({"id": "7", "members": members}).to_string(),
+        );
+        let chunks = guilds.chunks(&request(Some(""), 0, None), Intents::ALL);
+        let sizes: Vec<_> = chunks
+            .iter()
+            .map(|it| it["members"].as_array().unwrap().len())
+            .collect();
+        assert_eq!(sizes, [1000, 1000, 1]);
+        let places: Vec<_> = chunks
+            .iter()
+            .map(|it| (it["chunk_index"].clone(), it["chunk_count"].clone()))
+            .collect();
+        assert_eq!(
+            places,
+            [(json!(0), json!(3)), (json!(1), json!(3)), (json!(2), json!(3))]
+        );
+        let some = guilds.chunks(&request(Some("x"), 5000, None), Intents::ALL);
+        assert_eq!(some[0]["members"].as_array().unwrap().len(), 100);
+    }
+}

@@ -1,0 +1,114 @@
+//! How the messages of a connection become text.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::inflate;
+
+/// What ends every message of a `zlib-stream`: an empty stored block.
+const SYNC_FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// Spare room for what comes out of the stream at a time.
+const ROOM: usize = 16_384;
+
+/// The compression of what the gateway sends. Text where nothing is compressed and binary where it is, never otherwise.
+#[derive(Debug)]
+pub(super) enum Unpacker {
+    /// None; after an Identify with `compress`, large payloads as one zlib stream each.
+    Packets {
+        /// Whether there was such an Identify.
+        allowed: bool,
+    },
+    /// One zlib stream for the life of the connection.
+    Stream(Decompress),
+}
+
+impl Unpacker {
+    /// For the query that a connection is opened with.
+    pub(super) fn new(query: &str) -> Self {
+        let compress = query.split('&').find_map(|field| field.strip_prefix("compress="));
+        match compress {
+            Some("zlib-stream") => Self::Stream(Decompress::new(true)),
+            // What is not spoken is closed, and what this client does not speak it finds out at the first message.
+            _ => Self::Packets { allowed: false },
+        }
+    }
+
+    /// Identify asked for compressed packets, which means nothing beside a compression of the connection.
+    pub(super) fn allow_packets(&mut self) {
+        if let Self::Packets { allowed } = self {
+            *allowed = true;
+        }
+    }
+
+    /// The text of one message.
+    pub(super) fn unpack(&mut self, message: Message) -> String {
+        match (self, message) {
+            (Self::Packets { .. }, Message::Text(text)) => text.as_str().to_owned(),
+            (Self::Packets { allowed: true }, Message::Binary(packet)) => inflate(&packet),
+            (Self::Stream(stream), Message::Binary(part)) => next_of(stream, &part),
+            (unpacker, message) => panic!("{message:?} is no message for {unpacker:?}"),
+        }
+    }
+}
+
+/// The text in this part of the stream, all of which has to come out at once.
+fn next_of(stream: &mut Decompress, part: &[u8]) -> String {
+    assert!(part.ends_with(&SYNC_FLUSH), "no flush ends {part:?}");
+    let begin = stream.total_in();
+    let mut bytes = Vec::new();
+    loop {
+        let taken = usize::try_from(stream.total_in() - begin).expect("no more than the part");
+        let spare = bytes.capacity() - bytes.len();
+        if taken == part.len() && spare > 0 {
+            break;
+        }
+        bytes.reserve(ROOM);
+        let status = stream
+            .decompress_vec(&part[taken..], &mut bytes, FlushDecompress::Sync)
+            .unwrap_or_else(|error| panic!("{error} in {part:?}"));
+        assert_ne!(status, Status::StreamEnd, "the stream ends with {part:?}");
+    }
+    String::from_utf8(bytes).expect("a payload is text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::ZlibEncoder};
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::Unpacker;
+    use crate::deflate;
+
+    #[test]
+    fn reads_one_stream_message_by_message() {
+        let mut unpacker = Unpacker::new("v=10&compress=zlib-stream&encoding=json");
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        for text in ["first", "", "äöü", &"long ".repeat(100_000)] {
+            encoder.write_all(text.as_bytes()).unwrap();
+            encoder.flush().unwrap();
+            let part = std::mem::take(encoder.get_mut());
+            // zlib does not flush twice in a row.
+            if !part.is_empty() {
+                assert_eq!(unpacker.unpack(Message::binary(part)), *text);
+            }
+        }
+    }
+
+    #[test]
+    fn reads_packets_where_identify_asked_for_them() {
+        let mut unpacker = Unpacker::new("v=10&encoding=json");
+        assert_eq!(unpacker.unpack(Message::text("plain")), "plain");
+        unpacker.allow_packets();
+        assert_eq!(unpacker.unpack(Message::binary(deflate(b"packed"))), "packed");
+        assert_eq!(unpacker.unpack(Message::text("plain")), "plain");
+    }
+
+    #[test]
+    #[should_panic(expected = "is no message for")]
+    fn takes_no_binary_message_unasked() {
+        Unpacker::new("v=10").unpack(Message::binary(deflate(b"packed")));
+    }
+}
