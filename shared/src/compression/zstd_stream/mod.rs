@@ -43,7 +43,7 @@ const COMPRESSED: u32 = 2;
 /// zstd's own default.
 const LEVEL: i32 = 3;
 
-// About 600 KiB, reset before use: one a thread instead of one a session.
+// About 700 KiB, reset before use: one a thread instead of one a session.
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(LEVEL));
 }
