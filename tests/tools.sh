@@ -6,7 +6,7 @@
 #
 #   UTILBOT_TEST_PYTHON             python with the packages of requirements.txt
 #   UTILBOT_TEST_NODE               Node.js, 20 or later
-#   UTILBOT_TEST_NODE_MODULES       the node_modules folder that holds `ws`
+#   UTILBOT_TEST_NODE_MODULES       the node_modules folder of clients/node
 #   UTILBOT_TEST_DISCORDJS_MODULES  the one that holds `discord.js`
 #   UTILBOT_TEST_BROWSER            a Chromium that runs headless
 #   UTILBOT_TEST_FAKETIME           faketime, which starts a program with another wall clock

@@ -67,7 +67,7 @@ impl Adler32 {
 
     /// The four bytes that end a zlib stream.
     pub(super) fn to_be_bytes(self) -> [u8; 4] {
-        (self.high << 16 | self.low).to_be_bytes()
+        ((self.high << 16) | self.low).to_be_bytes()
     }
 }
 

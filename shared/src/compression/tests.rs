@@ -156,7 +156,7 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
 #[test]
 fn segments_are_much_shorter_than_what_they_say() {
     for format in [Format::Deflate, Format::Zstd] {
-        let (_, rest) = (0..1_000_000).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
+        let (_, rest) = (0..100).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
         let segment = format.segment(rest.as_bytes());
         assert!(
             segment.bytes().len() * 3 < rest.len(),

@@ -6,7 +6,7 @@ fn bits(bytes: &[u8], at: usize, count: u8) -> u32 {
     let mut window = [0; 8];
     let len = from.len().min(window.len());
     window[..len].copy_from_slice(&from[..len]);
-    let word = u64::from_le_bytes(window) >> (at % 8) & ((1 << count) - 1);
+    let word = (u64::from_le_bytes(window) >> (at % 8)) & ((1 << count) - 1);
     u32::try_from(word).unwrap_or_default()
 }
 

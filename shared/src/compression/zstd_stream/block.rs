@@ -56,7 +56,7 @@ fn literals_len(content: &[u8]) -> Option<usize> {
     head[..len].copy_from_slice(&content[..len]);
     let head = usize::try_from(u64::from_le_bytes(head)).ok()?;
     let kind = head & 0b11;
-    let size_format = head >> 2 & 0b11;
+    let size_format = (head >> 2) & 0b11;
     // The length of the head, then the bits of each of its sizes.
     let (head_len, bits) = match (kind, size_format) {
         (0 | 1, 0 | 2) => (1, 5),
@@ -70,11 +70,11 @@ fn literals_len(content: &[u8]) -> Option<usize> {
     let mask = (1 << bits) - 1;
     let body_len = match kind {
         // As many as there are literals, or one that is all of them. The short head has one bit for its format.
-        0 if bits == 5 => head >> 3 & mask,
-        0 => head >> 4 & mask,
+        0 if bits == 5 => (head >> 3) & mask,
+        0 => (head >> 4) & mask,
         1 => 1,
         // The first size is that of the literals.
-        _ => head >> (4 + bits) & mask,
+        _ => (head >> (4 + bits)) & mask,
     };
     Some(head_len + body_len)
 }

@@ -173,10 +173,7 @@ fn read_count(bits: &mut Forward<'_>, left: u32) -> Option<i16> {
     let width = u8::try_from(most.ilog2()).ok()?;
     let spared = (2 << width) - 1 - most;
     let low = bits.read(width)?;
-    let value = if low < spared || bits.read(1)? == 0 {
-        low
-    } else {
-        low + (1 << width) - spared
-    };
+    let has_more = low >= spared && bits.read(1)? == 1;
+    let value = if has_more { low + (1 << width) - spared } else { low };
     Some(i16::try_from(value).ok()? - 1)
 }

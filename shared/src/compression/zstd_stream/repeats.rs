@@ -76,9 +76,8 @@ impl Repeats {
 /// The place that a value names: from 0 on, and from 1 on in a sequence without literals, which could as well have gone
 /// on with the latest offset.
 fn place(value: u32, has_literals: bool) -> Option<usize> {
-    let first = u32::from(has_literals);
-    let named = (1..=PLACES).contains(&value);
-    named.then(|| usize::try_from(value - first).ok()).flatten()
+    let named = (1..=PLACES).contains(&value).then(|| value - u32::from(has_literals));
+    named.and_then(|place| usize::try_from(place).ok())
 }
 
 #[cfg(test)]

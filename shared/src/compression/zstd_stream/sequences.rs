@@ -199,7 +199,7 @@ fn read_count(section: &[u8]) -> Option<(usize, &[u8])> {
     Some(match *section {
         [few @ 0..=127, ref rest @ ..] => (few.into(), rest),
         [255, low, high, ref rest @ ..] => (usize::from(u16::from_le_bytes([low, high])) + 0x7f00, rest),
-        [high @ 128..=254, low, ref rest @ ..] => (usize::from(high - 128) << 8 | usize::from(low), rest),
+        [high @ 128..=254, low, ref rest @ ..] => ((usize::from(high - 128) << 8) | usize::from(low), rest),
         _ => return None,
     })
 }
