@@ -7,9 +7,9 @@ use shared::discord::Shard;
 use tokio::time::Instant;
 
 /// The time in which so many may identify at once.
-const WINDOW: Duration = Duration::from_secs(5);
+pub(in crate::cluster) const WINDOW: Duration = Duration::from_secs(5);
 /// The time after which the daily count begins anew.
-const DAY: Duration = Duration::from_hours(24);
+pub(in crate::cluster) const DAY: Duration = Duration::from_hours(24);
 
 /// How often an application may start sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

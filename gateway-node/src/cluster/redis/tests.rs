@@ -104,6 +104,8 @@ impl Node {
             hold_bytes: 1 << 24,
             hold: Duration::from_secs(30),
             count_interval: Duration::from_millis(50),
+            resume_window: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(40),
             fixed_id: None,
         };
         let seen = Arc::new(Seen::default());

@@ -8,14 +8,15 @@ use smallvec::smallvec;
 use super::{
     super::Step,
     Steps,
-    live::Live,
+    answers::{self, Tell},
+    live::{Live, Points},
     question::{Known, Question},
     walk::Walk,
 };
 use crate::{
     auth::Key,
-    cluster::{Attachment, Checkpoint, Opened, Record, Resumed, What},
-    registry::{From, Line, Reading, Subscription},
+    cluster::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
+    registry::{From, Line, Place, Reading, Subscription},
 };
 
 /// A session that has still to get what came before it could receive.
@@ -27,9 +28,11 @@ pub(super) struct CatchingUp {
     from: From,
     /// What the client has: nothing up to there is sent.
     seq: u64,
-    was_resumed: bool,
-    /// What the client has asked for meanwhile. The rate of its payloads bounds it.
-    waiting: Vec<Command>,
+    /// Entries behind this offset may be others than those that the client has seen there.
+    cut: Option<u64>,
+    /// What the client is to be told before the session receives. The rate of its payloads bounds it.
+    tells: Vec<Tell>,
+    points: Points,
 }
 
 /// What the log yields is not what the client has seen.
@@ -73,10 +76,11 @@ impl CatchingUp {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
             attachment,
             record,
-            from: From::Opening(since),
+            from: From::Position(since),
             seq: line.s(),
-            was_resumed: false,
-            waiting: Vec::new(),
+            cut: None,
+            tells: Vec::new(),
+            points: Points::default(),
         };
         let mut steps = session.attach(key);
         steps.extend(greeting.map(Step::Send));
@@ -103,11 +107,37 @@ impl CatchingUp {
             record,
             from: From::Position(position),
             seq,
-            was_resumed: true,
-            waiting: Vec::new(),
+            cut: None,
+            tells: vec![Tell {
+                name: "RESUMED",
+                d: "{}".to_owned(),
+            }],
+            points: Points::default(),
         };
         let mut steps = session.attach(key);
         steps.extend(session.read_on());
+        (session, steps)
+    }
+
+    /// A session that received up to dispatch `s` and this place, and gets nothing more now.
+    pub(super) fn pause(live: Live, s: u64, place: Place) -> (Self, Steps) {
+        let Live {
+            attachment,
+            record,
+            points,
+            tells,
+        } = live;
+        let mut session = Self {
+            walk: Walk::new(record.filter, attachment.owner().id, s, BTreeMap::new()),
+            attachment,
+            record,
+            from: From::Place(place),
+            seq: s,
+            cut: None,
+            tells,
+            points,
+        };
+        let steps = smallvec![session.keep_tells()];
         (session, steps)
     }
 
@@ -127,9 +157,17 @@ impl CatchingUp {
     /// When the client has seen what the log does not yield.
     pub(super) fn read(&mut self, reading: &Reading, line: &Line) -> Result<Steps, Differs> {
         let mut steps = Steps::new();
+        self.cut = [self.cut, reading.cut].into_iter().flatten().min();
         for entry in reading.entries() {
             while let Some(what) = self.walk.private() {
                 self.send_private(&what, line, &mut steps);
+            }
+            if self.cut.is_some_and(|cut| entry.offset() > cut) {
+                // What the client has seen beyond may have been other entries, which are lost.
+                if self.walk.s() < self.seq {
+                    return Err(Differs);
+                }
+                self.cut = None;
             }
             if let Some(content) = entry.header().and_then(|header| self.walk.entry(header)) {
                 if self.walk.s() > self.seq {
@@ -138,11 +176,14 @@ impl CatchingUp {
                 }
             }
         }
-        self.from = From::Number(reading.through.number);
-        if !reading.is_end {
+        self.from = reading.next;
+        let Some(end) = reading.end else {
+            if steps.is_empty() {
+                return Ok(self.read_on());
+            }
             steps.push(Step::Drain);
             return Ok(steps);
-        }
+        };
         while let Some(what) = self.walk.private() {
             self.send_private(&what, line, &mut steps);
         }
@@ -150,11 +191,15 @@ impl CatchingUp {
             return Err(Differs);
         }
         line.go_on(self.walk.s(), None);
-        steps.push(Step::Subscribe(Box::new(Subscription {
-            filter: self.record.filter,
-            since: reading.through,
-            line: line.clone(),
-        })));
+        if self.tells.is_empty() {
+            steps.push(Step::Subscribe(Box::new(Subscription {
+                filter: self.record.filter,
+                since: end,
+                line: line.clone(),
+            })));
+        } else {
+            steps.push(self.keep_tells());
+        }
         Ok(steps)
     }
 
@@ -166,13 +211,46 @@ impl CatchingUp {
         }
     }
 
-    /// Keeps what the client asks for until the session receives.
-    pub(super) fn keep(&mut self, command: Command) {
-        self.waiting.push(command);
+    /// Has what the client is to be told kept before it is sent: what it has seen can always be found again.
+    fn keep_tells(&mut self) -> Step<Question> {
+        let private = |(s, Tell { name, d }): (u64, Tell)| Private {
+            s,
+            what: What::Event {
+                name: name.into(),
+                d: d.into(),
+            },
+        };
+        let privates = (self.walk.s() + 1..).zip(self.tells.drain(..)).map(private).collect();
+        Step::Ask(Question::Keep(self.attachment.keeping(privates)))
     }
 
-    /// The session that receives now, what its client has asked for meanwhile, and whether it went on from before.
-    pub(super) fn finish(self) -> (Live, Vec<Command>, bool) {
-        (Live::new(self.attachment), self.waiting, self.was_resumed)
+    /// Tells the client what is kept now, and goes on to receive.
+    pub(super) fn tell(&mut self, kept: &[Private], line: &Line) -> Steps {
+        let mut steps = Steps::new();
+        for Private { s, what } in kept {
+            let What::Event { name, d } = what;
+            line.go_on(s - 1, None);
+            steps.extend(line.dispatch(name, d).map(Step::Send));
+        }
+        self.walk.count(kept.len() as u64);
+        self.seq = self.walk.s();
+        line.go_on(self.walk.s(), None);
+        steps.extend(self.read_on());
+        steps
+    }
+
+    /// Tells the client what it asks for before the session receives.
+    pub(super) fn keep(&mut self, command: &Command) {
+        self.tells.extend(answers::to(command));
+    }
+
+    /// The session that receives now.
+    pub(super) fn finish(self) -> Live {
+        Live {
+            attachment: self.attachment,
+            record: self.record,
+            points: self.points,
+            tells: Vec::new(),
+        }
     }
 }

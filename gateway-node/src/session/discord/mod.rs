@@ -3,6 +3,7 @@
 //! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
 //! are the same from there on: a session that begins catches up with what came while it was greeted.
 
+mod answers;
 mod catching_up;
 mod live;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use self::{
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
-    cluster::PublishError,
+    cluster::{PublishError, ReadError},
     registry::{Farewell, Line, Place},
     transport::{Message, Violation},
 };
@@ -220,8 +221,13 @@ impl Discord {
                 steps.push(Step::Ask(Question::Resume(resume)));
             }
             command => match &mut self.stage {
-                Stage::CatchingUp(session) => session.keep(command),
-                Stage::Live(session) => steps.extend(session.carry_out(command, &self.line)),
+                Stage::CatchingUp(session) => session.keep(&command),
+                Stage::Live(session) => {
+                    session.tells.extend(answers::to(&command));
+                    if !session.tells.is_empty() {
+                        steps.push(Step::Pause);
+                    }
+                }
                 _ => {}
             },
         }
@@ -233,9 +239,16 @@ impl Discord {
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
         }
-        if let (Some(seq), Stage::Live(_)) = (seq, &self.stage) {
-            self.acknowledged = self.acknowledged.max(seq);
-            steps.push(Step::Locate);
+        match (seq, &self.stage) {
+            (Some(seq), Stage::Live(_)) => {
+                self.acknowledged = self.acknowledged.max(seq);
+                steps.push(Step::Locate);
+            }
+            _ => {
+                if let Some(attachment) = self.attachment() {
+                    attachment.checkpoint(None);
+                }
+            }
         }
         steps.push(self.send(&self.rules.heartbeat_ack));
         steps
@@ -246,17 +259,14 @@ impl Discord {
         let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Steps::new();
         };
-        self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
-        let (mut live, waiting, was_resumed) = caught_up.finish();
-        let mut steps = Steps::new();
-        if was_resumed {
-            steps.extend(live.tell(&self.line, "RESUMED", "{}"));
-        }
-        for command in waiting {
-            steps.extend(live.carry_out(command, &self.line));
-        }
-        self.stage = Stage::Live(Box::new(live));
-        steps
+        self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
+        self.stage = Stage::Live(Box::new(caught_up.finish()));
+        Steps::new()
+    }
+
+    /// The connection is given up, and the session may be resumed.
+    fn away(&mut self) -> Steps {
+        self.close(close::AWAY, None)
     }
 
     /// Asks the client to reconnect, and ends the connection if it does not.
@@ -353,11 +363,23 @@ impl Protocol for Discord {
                 };
                 match reading.map(|reading| session.read(&reading, &self.line)) {
                     Ok(Ok(steps)) => steps,
+                    Err(ReadError::Away) => self.away(),
                     // It cannot be made whole.
                     _ => {
                         session.attachment.end();
                         self.invalid_later(now)
                     }
+                }
+            }
+            Answer::Kept(keeping, kept) => {
+                let Stage::CatchingUp(session) = &mut self.stage else {
+                    return Steps::new();
+                };
+                match kept {
+                    Ok(true) => session.tell(keeping.privates(), &self.line),
+                    Ok(false) => self.close(close::SUPERSEDED, None),
+                    // It may be kept, so nothing else may have its numbers.
+                    Err(_) => self.away(),
                 }
             }
         }
@@ -383,6 +405,19 @@ impl Protocol for Discord {
             session.acknowledge(self.acknowledged, self.line.s(), place);
         }
         Steps::new()
+    }
+
+    fn paused(&mut self, place: Option<Place>, _: Instant) -> Steps {
+        let Stage::Live(live) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Steps::new();
+        };
+        let Some(place) = place else {
+            // Whoever receives is somewhere.
+            return self.close(close::UNKNOWN, None);
+        };
+        let (session, steps) = CatchingUp::pause(*live, self.line.s(), place);
+        self.stage = Stage::CatchingUp(Box::new(session));
+        steps
     }
 
     fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Steps {

@@ -52,6 +52,11 @@ impl Walk {
         Some(content)
     }
 
+    /// Counts so many dispatches that are for the session alone and come now.
+    pub(super) const fn count(&mut self, dispatches: u64) {
+        self.s += dispatches;
+    }
+
     /// Whether everything that was for the session alone has been met.
     pub(super) fn is_complete(&self) -> bool {
         self.privates.is_empty()
