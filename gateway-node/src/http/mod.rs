@@ -17,10 +17,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-pub use self::{
-    discord::RestError,
-    error::ApiError,
-};
+pub use self::{discord::RestError, error::ApiError};
 use crate::{
     applications::Applications,
     auth::{Key, Keyring, Refused},

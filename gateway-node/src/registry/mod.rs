@@ -73,13 +73,7 @@ struct Inner {
 impl Registry {
     /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
     /// for sessions that catch up. Who misses an event is told so within `spread`.
-    pub fn new(
-        workers: usize,
-        feed_bytes: usize,
-        tail: TailLimits,
-        spread: Duration,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(workers: usize, feed_bytes: usize, tail: TailLimits, spread: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 feed: Feed::new(workers, feed_bytes),

@@ -221,7 +221,12 @@ impl Tails {
                 tail.kept.partition_point(|(_, kept)| kept.number <= number)
             }
         };
-        let entries: Vec<_> = tail.kept.range(first..).take(most).map(|(_, kept)| Arc::clone(kept)).collect();
+        let entries: Vec<_> = tail
+            .kept
+            .range(first..)
+            .take(most)
+            .map(|(_, kept)| Arc::clone(kept))
+            .collect();
         let is_end = first + entries.len() == tail.kept.len();
         let through = match entries.last() {
             Some(last) if !is_end => last.place(),
@@ -360,7 +365,10 @@ mod tests {
         for offset in 1..=6 {
             push(&tails, at(offset, 1), true);
         }
-        assert_eq!(read(&tails, From::Position(at(2, 1)), 9), Ok((vec![3, 4, 5, 6], 6, true)));
+        assert_eq!(
+            read(&tails, From::Position(at(2, 1)), 9),
+            Ok((vec![3, 4, 5, 6], 6, true))
+        );
         for severed in [From::Position(at(1, 1)), From::Position(at(3, 2)), number(1)] {
             assert_eq!(read(&tails, severed, 9), Err(Unread::Severed), "{severed:?}");
         }

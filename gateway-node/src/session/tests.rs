@@ -16,9 +16,8 @@ use crate::{
     applications::Applications,
     auth::{Key, Keyring},
     cluster::{
-        Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane, MemoryLimits,
-        MemorySessions,
-        Peer, Pending, Position, Publication, PublishError, Publishing, Status,
+        Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
+        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,

@@ -93,6 +93,9 @@ impl fmt::Debug for Attachment {
 
 impl fmt::Debug for Keeping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Keeping").field(&self.owner).field(&self.privates).finish()
+        f.debug_tuple("Keeping")
+            .field(&self.owner)
+            .field(&self.privates)
+            .finish()
     }
 }

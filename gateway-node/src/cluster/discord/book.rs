@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use shared::{discord::Filter, session_id::SessionId};
 use tokio::time::Instant;
 
-use super::{Checkpoint, Private, Record, ResumeError, Resuming, What, super::Position};
+use super::{super::Position, Checkpoint, Private, Record, ResumeError, Resuming, What};
 
 /// The most bytes of dispatches for one session alone that are kept for it.
 pub(in crate::cluster) const PRIVATE_BYTES: usize = 1 << 20;
@@ -117,7 +117,9 @@ impl Book {
             session.privates.insert(private.s, private.what);
         }
         while session.private_bytes > PRIVATE_BYTES {
-            let Some((s, what)) = session.privates.pop_first() else { break };
+            let Some((s, what)) = session.privates.pop_first() else {
+                break;
+            };
             session.private_bytes -= Private { s, what }.weight();
             session.forgotten = s;
         }
@@ -250,7 +252,10 @@ mod tests {
         book.checkpoint(ID, 1, Checkpoint { s: 9, position: at(30) });
         assert!(!book.keep(ID, 1, vec![private(10, 1)]) && !book.end(ID, 1));
         book.detach(ID, 1, false, now);
-        assert_eq!(book.resume(&resuming(5), now + 2 * WINDOW).unwrap().checkpoint, checkpoint);
+        assert_eq!(
+            book.resume(&resuming(5), now + 2 * WINDOW).unwrap().checkpoint,
+            checkpoint
+        );
         assert_eq!(book.resume(&resuming(4), now).unwrap_err(), ResumeError::Gone);
         assert!(!book.has(ID), "one that cannot be made whole is forgotten");
     }

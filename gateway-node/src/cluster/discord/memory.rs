@@ -134,9 +134,9 @@ impl Store for MemorySessions {
     }
 
     fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away> {
-        let budget = self
-            .shared
-            .with(application, |application| application.starts.budget(limits, Instant::now()));
+        let budget = self.shared.with(application, |application| {
+            application.starts.budget(limits, Instant::now())
+        });
         Box::pin(ready(Ok(budget)))
     }
 
@@ -165,7 +165,9 @@ impl Store for MemorySessions {
 
     fn detach(&self, owner: &Owner, is_slow: bool) {
         self.shared.with(&owner.application, |application| {
-            application.book.detach(owner.id, owner.generation, is_slow, Instant::now());
+            application
+                .book
+                .detach(owner.id, owner.generation, is_slow, Instant::now());
         });
     }
 

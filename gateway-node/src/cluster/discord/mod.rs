@@ -11,11 +11,6 @@ mod sessions;
 mod starts;
 mod store;
 
-use self::{book::Book, starts::Starts};
-pub(in crate::cluster) use self::{
-    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
-    starts::{DAY, WINDOW},
-};
 pub use self::{
     attachment::{Attachment, Keeping},
     memory::MemorySessions,
@@ -23,4 +18,9 @@ pub use self::{
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},
+};
+use self::{book::Book, starts::Starts};
+pub(in crate::cluster) use self::{
+    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
+    starts::{DAY, WINDOW},
 };

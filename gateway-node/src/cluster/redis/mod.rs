@@ -13,6 +13,8 @@ mod application;
 mod backoff;
 mod dead;
 mod discord;
+#[cfg(test)]
+mod discord_tests;
 mod driver;
 mod follower;
 mod keys;

@@ -57,26 +57,35 @@ impl Note {
 impl Notes {
     /// Notes what a client has, if that is known, and that it is there.
     pub(super) fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
-        self.note(owner, Note {
-            checkpoint,
-            ..Note::default()
-        });
+        self.note(
+            owner,
+            Note {
+                checkpoint,
+                ..Note::default()
+            },
+        );
     }
 
     /// Notes that a session has lost its connection.
     pub(super) fn detach(&self, owner: &Owner, is_slow: bool) {
-        self.note(owner, Note {
-            detached: Some(is_slow),
-            ..Note::default()
-        });
+        self.note(
+            owner,
+            Note {
+                detached: Some(is_slow),
+                ..Note::default()
+            },
+        );
     }
 
     /// Notes that a session has ended.
     pub(super) fn end(&self, owner: &Owner) {
-        self.note(owner, Note {
-            has_ended: true,
-            ..Note::default()
-        });
+        self.note(
+            owner,
+            Note {
+                has_ended: true,
+                ..Note::default()
+            },
+        );
     }
 
     /// Whether the server has everything.

@@ -26,9 +26,7 @@ impl Api {
                 Refused::NotYet => RestError::KeysAway,
                 Refused::Wrong => RestError::Unauthorised,
             })?;
-        self.applications
-            .get(key.application())
-            .ok_or(RestError::Unauthorised)
+        self.applications.get(key.application()).ok_or(RestError::Unauthorised)
     }
 }
 

@@ -73,11 +73,15 @@ enum Stage {
     /// The URL asked for what is not spoken.
     Refused(Close),
     /// There is no session yet.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     /// Whether there is one is being found out.
     Asking,
     /// There is none, and the client is told so at this time.
-    Invalid { at: Instant },
+    Invalid {
+        at: Instant,
+    },
     /// It has a session that has still to get what it missed.
     CatchingUp(Box<CatchingUp>),
     /// It gets what comes.

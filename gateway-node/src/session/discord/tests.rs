@@ -20,7 +20,8 @@ use crate::{
     applications::Applications,
     auth::{Key, Keyring},
     cluster::{
-        Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication, Publishing,
+        Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
+        Publishing,
     },
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     metrics::Metrics,
@@ -138,7 +139,12 @@ impl Node {
         let mut client = self.connect().await;
         client.send(&identify(intents)).await;
         let ready = client.seen.last().unwrap();
-        assert_eq!((&ready["t"], &ready["s"]), (&json!("READY"), &json!(1)), "{:?}", client.seen);
+        assert_eq!(
+            (&ready["t"], &ready["s"]),
+            (&json!("READY"), &json!(1)),
+            "{:?}",
+            client.seen
+        );
         let id = ready["d"]["session_id"].as_str().unwrap().to_owned();
         (client, id)
     }
@@ -274,7 +280,10 @@ async fn each_wrong_payload_has_its_close_code() {
             (json!({"op": 2, "d": {"token": "nobody.x", "intents": 0}}), 4004),
             (json!({"op": 2, "d": {"token": 5, "intents": 0}}), 4004),
             (json!({"op": 6, "d": {"token": "x", "session_id": "1", "seq": 1}}), 4004),
-            (json!({"op": 2, "d": {"token": TOKEN, "intents": 0, "shard": [2, 2]}}), 4010),
+            (
+                json!({"op": 2, "d": {"token": TOKEN, "intents": 0, "shard": [2, 2]}}),
+                4010,
+            ),
             (json!({"op": 2, "d": {"token": TOKEN}}), 4013),
             (json!({"op": 2, "d": {"token": TOKEN, "intents": 1 << 30}}), 4013),
         ];
@@ -296,10 +305,7 @@ async fn each_wrong_payload_has_its_close_code() {
             assert_eq!(client.close, Some(code), "{payload}");
         }
         let mut client = node.connect().await;
-        client
-            .inbox
-            .send(Inbound::Message(Message::Text("{".into())))
-            .unwrap();
+        client.inbox.send(Inbound::Message(Message::Text("{".into()))).unwrap();
         client.settle().await;
         assert_eq!(client.close, Some(4002));
     })
@@ -332,14 +338,19 @@ async fn dispatches_are_numbered_for_each_session_by_what_it_wants() {
         let (mut messages, _) = node.identified(1 << 9 | 1 << 12).await;
         for n in 0..6 {
             let name = if n % 3 == 0 { "CHANNEL_CREATE" } else { "MESSAGE_CREATE" };
-            node.publish(name, &json!({"guild_id": "1", "n": n, "content": "secret"})).await;
+            node.publish(name, &json!({"guild_id": "1", "n": n, "content": "secret"}))
+                .await;
         }
         guilds.settle().await;
         messages.settle().await;
         assert_eq!(guilds.dispatches(), numbered(&[(1, "READY"), (2, "0"), (3, "3")]));
         let expected = numbered(&[(1, "READY"), (2, "1"), (3, "2"), (4, "4"), (5, "5")]);
         assert_eq!(messages.dispatches(), expected);
-        assert_eq!(messages.seen.last().unwrap()["d"]["content"], "", "it has not asked for the content");
+        assert_eq!(
+            messages.seen.last().unwrap()["d"]["content"],
+            "",
+            "it has not asked for the content"
+        );
     })
     .await;
 }
@@ -349,7 +360,8 @@ async fn an_event_for_one_session_reaches_that_one() {
     on(Node::new, async |node| {
         let (mut first, id) = node.identified(0).await;
         let (mut second, _) = node.identified(0).await;
-        node.publish_to("X", &json!({"n": 1}), Target::Session(id.parse().unwrap())).await;
+        node.publish_to("X", &json!({"n": 1}), Target::Session(id.parse().unwrap()))
+            .await;
         node.publish("X", &json!({"n": 2})).await;
         first.settle().await;
         second.settle().await;
@@ -383,7 +395,10 @@ async fn a_session_goes_on_where_its_client_is() {
         // Once more, from before RESUMED: it is replayed at its place.
         again.cut().await;
         let third = node.resumed(&id, 6).await;
-        assert_eq!(third.dispatches(), numbered(&[(7, "RESUMED"), (8, "5"), (9, "RESUMED")]));
+        assert_eq!(
+            third.dispatches(),
+            numbered(&[(7, "RESUMED"), (8, "5"), (9, "RESUMED")])
+        );
     })
     .await;
 }
@@ -429,7 +444,12 @@ async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
     on(Node::new, async |node| {
-        for (code, goes_on) in [(Some(1000), false), (Some(1001), false), (Some(4000), true), (None, true)] {
+        for (code, goes_on) in [
+            (Some(1000), false),
+            (Some(1001), false),
+            (Some(4000), true),
+            (None, true),
+        ] {
             let (mut client, id) = node.identified(0).await;
             client.inbox.send(Inbound::Gone(code)).unwrap();
             client.settle().await;
