@@ -74,6 +74,23 @@ pub trait Deliver: Send + Sync + 'static {
     /// missed them, and has to be told so.
     fn missed(&self, application: &Arc<str>);
 
+    /// Takes the next entry, which no session of version 1 here receives. Called in offset order among the deliveries.
+    fn pass(&self, entry: Entry) {
+        drop(entry);
+    }
+
+    /// Notes that what is delivered next stands behind this position, wherever the last delivery stood, or that nothing
+    /// is until the log is followed again.
+    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
+        let _ = (application, from);
+    }
+
+    /// Notes that the log has lost entries which were delivered here: what has been counted by them cannot be counted
+    /// again.
+    fn rewound(&self, application: &Arc<str>) {
+        let _ = application;
+    }
+
     /// Notes that a session has this owner now: whoever had it before is to let go of it.
     fn superseded(&self, owner: &Owner);
 }

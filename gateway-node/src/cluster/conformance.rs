@@ -241,6 +241,8 @@ fn redis_options(url: &str, incarnation: u64) -> RedisOptions {
         hold_bytes: 1 << 24,
         hold: Duration::from_secs(30),
         count_interval: COUNT_INTERVAL,
+        resume_window: Duration::from_secs(60),
+        heartbeat: Duration::from_secs(40),
         fixed_id: None,
     }
 }

@@ -19,10 +19,10 @@ pub use self::{
         Position, Publication, PublishError, Publishing, Status,
     },
     discord::{
-        Attachment, Checkpoint, DiscordSessions, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming,
-        StartBudget, StartLimits, What,
+        Attachment, Begun, Checkpoint, DiscordSessions, Keeping, LogPage, MemorySessions, Opened, Owner, Presence,
+        Private, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits, Store, Taken, What,
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},
-    redis::{KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSetupError},
+    redis::{KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSessions, RedisSetupError},
 };

@@ -47,7 +47,7 @@ pub struct Api {
     /// The applications of the keys.
     pub applications: Applications,
     /// The Discord sessions that can go on.
-    pub discord: Arc<DiscordSessions>,
+    pub discord: DiscordSessions,
     /// Where clients are told to connect to.
     pub public_url: PublicUrl,
     /// What is counted.

@@ -35,8 +35,8 @@ use crate::{
     applications::Applications,
     auth::{KeyError, Keyring},
     cluster::{
-        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
-        RedisSetupError,
+        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
+        RedisOptions, RedisSessions, RedisSetupError,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
@@ -147,8 +147,11 @@ impl Node {
         let ids = settings.applications.iter().map(|application| application.id.clone());
         let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
-        let (backplane, driving) = backplane(&settings, &name, origin, registry.clone(), &keys)?;
-        let (discord, driving) = discord(&settings, &backplane, &registry, driving);
+        let Shared {
+            backplane,
+            discord,
+            driving,
+        } = shared(&settings, &name, origin, registry.clone(), &keys)?;
         let drain_state = DrainState::default();
         let admission = Admission::new(admission_limits(&settings));
         let problems = Problems::default();
@@ -165,7 +168,7 @@ impl Node {
                 keyring: keyring.clone(),
                 events: events.clone(),
                 applications: applications.clone(),
-                discord: Arc::clone(&discord),
+                discord: discord.clone(),
                 public_url: public_url.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
@@ -176,7 +179,7 @@ impl Node {
         let floor = Floor {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
-            discord: Arc::clone(&discord),
+            discord: discord.clone(),
             applications: applications.clone(),
             public_url: public_url.clone(),
             discord_rules: Arc::new(DiscordRules::new(&settings, Arc::clone(&name))),
@@ -293,23 +296,6 @@ fn tail_limits(settings: &Settings) -> TailLimits {
     }
 }
 
-/// The Discord sessions, and what they do by themselves beside what the backplane does.
-fn discord(
-    settings: &Settings,
-    backplane: &Arc<dyn Backplane>,
-    registry: &Registry,
-    driving: Driving,
-) -> (Arc<DiscordSessions>, Driving) {
-    let window = Duration::from_millis(settings.session.resume_window_ms);
-    let discord = DiscordSessions::new(Arc::clone(backplane), Arc::new(registry.clone()), window);
-    let discord = Arc::new(discord);
-    let sweeping = Arc::clone(&discord).sweep();
-    let driving = async move {
-        futures_util::future::join(driving, sweeping).await;
-    };
-    (discord, Box::pin(driving))
-}
-
 fn transport_limits(settings: &Settings) -> Limits {
     Limits {
         message_bytes: settings.limits.message_bytes,
@@ -331,13 +317,20 @@ async fn settle(backplane: &dyn Backplane) {
     }
 }
 
-fn backplane(
+/// What a node shares with others, if there are others.
+struct Shared {
+    backplane: Arc<dyn Backplane>,
+    discord: DiscordSessions,
+    driving: Driving,
+}
+
+fn shared(
     settings: &Settings,
     name: &Arc<str>,
     origin: Origin,
     registry: Registry,
     keys: &Arc<Keys>,
-) -> Result<(Arc<dyn Backplane>, Driving), NodeError> {
+) -> Result<Shared, NodeError> {
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
@@ -345,7 +338,11 @@ fn backplane(
         let driving = async move {
             futures_util::future::join(driving, keys.follow(records)).await;
         };
-        return Ok((Arc::new(backplane), Box::pin(driving)));
+        return Ok(Shared {
+            discord: DiscordSessions::new(RedisSessions::new(&backplane)),
+            backplane: Arc::new(backplane),
+            driving: Box::pin(driving),
+        });
     }
     let ids = if let Some(id) = settings.test.bot_id {
         IdSource::Fixed(SessionId::from_raw(id))
@@ -358,8 +355,19 @@ fn backplane(
         retention: Duration::from_millis(settings.cluster.log_age_ms),
     };
     let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
-    let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, Arc::new(registry));
-    Ok((Arc::new(backplane), Box::pin(broadcast)))
+    let deliver = Arc::new(registry);
+    let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, deliver.clone());
+    let backplane: Arc<dyn Backplane> = Arc::new(backplane);
+    let window = Duration::from_millis(settings.session.resume_window_ms);
+    let (sessions, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, window);
+    let driving = async move {
+        futures_util::future::join(broadcast, sweeping).await;
+    };
+    Ok(Shared {
+        discord: DiscordSessions::new(sessions),
+        backplane,
+        driving: Box::pin(driving),
+    })
 }
 
 /// What a backplane on this server is made with.
@@ -383,6 +391,8 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Ori
         hold_bytes: cluster.hold_bytes,
         hold: Duration::from_millis(cluster.hold_ms),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+        resume_window: Duration::from_millis(settings.session.resume_window_ms),
+        heartbeat: Duration::from_millis(settings.discord.heartbeat_interval_ms),
         fixed_id: settings.test.bot_id.map(SessionId::from_raw),
     }
 }

@@ -58,7 +58,7 @@ thread_local! {
 pub(super) struct Floor {
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
-    pub(super) discord: Arc<DiscordSessions>,
+    pub(super) discord: DiscordSessions,
     pub(super) applications: Applications,
     pub(super) public_url: PublicUrl,
     pub(super) discord_rules: Arc<DiscordRules>,
@@ -165,7 +165,7 @@ impl Floor {
                     shard: Shard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
                     registry,
                     backplane,
-                    discord: Arc::clone(&self.discord),
+                    discord: self.discord.clone(),
                     applications: self.applications.clone(),
                     keyring: self.keyring.clone(),
                     metrics: Arc::clone(&self.metrics),

@@ -6,7 +6,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Farewell, Order, Shard,
+    Farewell, Kind, Order, Shard,
     listing::{List, Listed},
     order::{Dismiss, ShardOrder},
     shard::Occupant,
@@ -104,10 +104,16 @@ impl Handler<ShardOrder> for ShardActor {
                 self.shard.inner.state.borrow_mut().farewell = Some(farewell);
                 self.tell(farewell, spread, |_| true, context);
             }
-            ShardOrder::Missed { application, spread } => {
+            ShardOrder::Missed {
+                application,
+                spread,
+                is_for_all,
+            } => {
                 let is_theirs = |occupant: &Occupant| {
                     let identity = occupant.identity.as_ref();
-                    identity.is_some_and(|identity| identity.application == application)
+                    identity.is_some_and(|identity| {
+                        identity.application == application && (is_for_all || identity.kind == Kind::Discord)
+                    })
                 };
                 self.tell(Farewell::Missed, spread, is_theirs, context);
             }

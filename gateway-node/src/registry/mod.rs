@@ -29,6 +29,7 @@ use std::{
 
 use actix::Addr;
 use shared::session_id::SessionId;
+use smallvec::SmallVec;
 
 use self::{
     actor::ShardActor,
@@ -46,10 +47,10 @@ pub use self::{
     order::{Farewell, Order},
     seat::{Registration, Seat, Subscription},
     shard::Shard,
-    tail::{From, Reading, Severed, TailLimits},
+    tail::{From, Reading, TailLimits, Unread},
 };
 use crate::{
-    cluster::{Deliver, Entry, Owner},
+    cluster::{Audience, Deliver, Entry, LogPage, Owner, Position},
     guilds::Guilds,
     metrics::Metrics,
 };
@@ -121,8 +122,19 @@ impl Registry {
     ///
     /// # Errors
     /// When not all of them are kept here.
-    pub fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Severed> {
+    pub fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
         self.inner.tails.read(application, from, most)
+    }
+
+    /// What was read from the log itself, as if it had been read here.
+    pub fn reading(&self, page: LogPage) -> Reading {
+        let prepare = |entry| Arc::new(Prepared::new(entry, 0, Arc::clone(&self.inner.metrics)));
+        Reading {
+            entries: page.entries.into_iter().map(prepare).collect(),
+            next: From::Position(page.through),
+            end: None,
+            cut: page.cut,
+        }
     }
 
     /// The sessions of an application on this page.
@@ -168,6 +180,22 @@ impl Deliver for Registry {
         self.inner.feed.push(prepared);
     }
 
+    fn pass(&self, mut entry: Entry) {
+        if entry.discord.is_some() {
+            entry.audience = Audience::Sessions(SmallVec::new());
+            self.deliver(entry);
+        } else {
+            // Nobody receives it, but what comes next stands behind it.
+            self.inner.tails.push(entry, |entry, number| {
+                Arc::new(Prepared::new(entry, number, Arc::clone(&self.inner.metrics)))
+            });
+        }
+    }
+
+    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
+        self.inner.tails.follow(application, from);
+    }
+
     fn unheard(&self, _: &str, _: &str) {
         self.inner.metrics.entries_without_receiver.inc();
     }
@@ -180,6 +208,15 @@ impl Deliver for Registry {
         self.order(|| ShardOrder::Missed {
             application: Arc::clone(application),
             spread: self.inner.spread,
+            is_for_all: true,
+        });
+    }
+
+    fn rewound(&self, application: &Arc<str>) {
+        self.order(|| ShardOrder::Missed {
+            application: Arc::clone(application),
+            spread: Duration::ZERO,
+            is_for_all: false,
         });
     }
 

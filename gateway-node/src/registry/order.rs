@@ -41,7 +41,12 @@ pub(super) enum ShardOrder {
     /// Tell those to leave whose key is no longer good.
     RecheckKeys,
     /// Tell those to leave who miss events of this application, each at a random moment within `spread`.
-    Missed { application: Arc<str>, spread: Duration },
+    Missed {
+        application: Arc<str>,
+        spread: Duration,
+        /// Or for Discord sessions alone.
+        is_for_all: bool,
+    },
     /// Tell earlier owners of this session to let go of it.
     Superseded(Owner),
 }

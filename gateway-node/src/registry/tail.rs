@@ -20,7 +20,7 @@ use super::{
     prepared::Prepared,
 };
 use crate::{
-    cluster::{Entry, Position},
+    cluster::{Entry, Epoch, Position},
     guilds::Guilds,
 };
 
@@ -41,24 +41,41 @@ pub struct TailLimits {
 /// From where a session reads on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// Behind this position of the log, or where the node is, if it has not come that far: a session that begins.
-    Opening(Position),
     /// Behind this position of the log.
     Position(Position),
-    /// Behind the entry of this number.
-    Number(u64),
+    /// Behind this place, which an earlier reading or the shard has named.
+    Place(Place),
+}
+
+impl From {
+    /// Where that is in the log.
+    pub const fn position(self) -> Position {
+        match self {
+            Self::Position(position) => position,
+            Self::Place(place) => place.position,
+        }
+    }
 }
 
 /// Some entries of a log, in order.
 pub struct Reading {
     pub(super) entries: Vec<Arc<Prepared>>,
     /// Where the next reading begins.
-    pub through: Place,
-    /// Whether this was all there is now.
-    pub is_end: bool,
+    pub next: From,
+    /// Where a session is that has got all there is now; none where there is more.
+    pub end: Option<Place>,
+    /// The last offset that is the same in the life of the log in which the reading began and in the present one, if
+    /// those are not the same.
+    pub cut: Option<u64>,
 }
 
 impl Reading {
+    /// The same, begun in a life of the log that has no more than this in common with the present one.
+    pub(crate) const fn cut_at(mut self, cut: Option<u64>) -> Self {
+        self.cut = cut;
+        self
+    }
+
     /// What was read, in order.
     pub fn entries(&self) -> impl Iterator<Item = Replay<'_>> {
         self.entries.iter().map(|entry| Replay(entry))
@@ -70,6 +87,11 @@ impl Reading {
 pub struct Replay<'a>(&'a Prepared);
 
 impl<'a> Replay<'a> {
+    /// Where it stands in the log.
+    pub const fn offset(self) -> u64 {
+        self.0.entry.position.offset
+    }
+
     /// Who receives it.
     pub fn header(self) -> Option<&'a Header> {
         self.0.entry.discord.as_deref()
@@ -84,10 +106,16 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The tail does not go back that far, or not that way.
+/// Why nothing is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the log does not lead on from there")]
-pub struct Severed;
+pub enum Unread {
+    /// The tail does not go back that far, or not that way.
+    #[error("the log does not lead on from there")]
+    Severed,
+    /// The node has still to come that far.
+    #[error("the node has not come that far")]
+    Ahead,
+}
 
 /// The tails of all logs.
 pub(super) struct Tails {
@@ -104,6 +132,8 @@ struct Tail {
     end: Place,
     /// The guilds as they are at the end.
     guilds: Guilds,
+    /// Whether it grows with the log. One that does not says nothing about what came behind its end.
+    is_followed: bool,
 }
 
 impl Tails {
@@ -111,6 +141,24 @@ impl Tails {
         Self {
             limits,
             tails: Mutex::default(),
+        }
+    }
+
+    /// Notes that what comes next stands behind this position, or that nothing comes until the log is followed again.
+    pub(super) fn follow(&self, application: &Arc<str>, from: Option<Position>) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let nowhere = Position {
+            offset: 0,
+            epoch: Epoch::from_raw(0),
+        };
+        let tail = tails
+            .entry(Arc::clone(application))
+            .or_insert_with(|| Tail::begun_at(from.unwrap_or(nowhere)));
+        tail.is_followed = from.is_some();
+        if let Some(from) = from
+            && tail.end.position != from
+        {
+            tail.cut_to(from);
         }
     }
 
@@ -129,7 +177,10 @@ impl Tails {
             }),
         };
         if !tail.leads_to(position) {
-            tail.cut_before(position);
+            tail.cut_to(Position {
+                offset: position.offset.saturating_sub(1),
+                ..position
+            });
         }
         let number = tail.end.number + 1;
         tail.end = Place { number, position };
@@ -150,35 +201,34 @@ impl Tails {
     ///
     /// # Errors
     /// When not all of them are here.
-    pub(super) fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Severed> {
+    pub(super) fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = match (tails.get_mut(application), from) {
             (Some(tail), _) => tail,
             // Nothing has come since anybody was here to hear it.
-            (None, From::Opening(position) | From::Position(position)) => tails
+            (None, From::Position(position)) => tails
                 .entry(Arc::clone(application))
                 .or_insert_with(|| Tail::begun_at(position)),
-            (None, From::Number(_)) => return Err(Severed),
+            (None, From::Place(_)) => return Err(Unread::Severed),
         };
+        if !tail.is_followed {
+            return Err(Unread::Severed);
+        }
         let (floor, end) = (tail.floor.position, tail.end.position);
-        let from = match from {
-            From::Opening(position) if position.epoch == end.epoch && position.offset > end.offset => {
-                From::Number(tail.end.number)
-            }
-            From::Opening(position) => From::Position(position),
-            other => other,
-        };
         let first = match from {
-            From::Opening(position) | From::Position(position) => {
-                if position.epoch != end.epoch || !(floor.offset..=end.offset).contains(&position.offset) {
-                    return Err(Severed);
+            From::Position(position) => {
+                if position.epoch != end.epoch || position.offset < floor.offset {
+                    return Err(Unread::Severed);
+                }
+                if position.offset > end.offset {
+                    return Err(Unread::Ahead);
                 }
                 tail.kept
                     .partition_point(|(_, kept)| kept.entry.position.offset <= position.offset)
             }
-            From::Number(number) => {
+            From::Place(Place { number, .. }) => {
                 if number < tail.floor.number {
-                    return Err(Severed);
+                    return Err(Unread::Severed);
                 }
                 tail.kept.partition_point(|(_, kept)| kept.number <= number)
             }
@@ -198,8 +248,9 @@ impl Tails {
         };
         Ok(Reading {
             entries,
-            through,
-            is_end,
+            next: From::Place(through),
+            end: is_end.then_some(through),
+            cut: None,
         })
     }
 }
@@ -224,6 +275,7 @@ impl Tail {
             floor: place,
             end: place,
             guilds: Guilds::default(),
+            is_followed: true,
         }
     }
 
@@ -233,16 +285,14 @@ impl Tail {
         end.epoch == position.epoch && end.offset + 1 == position.offset
     }
 
-    /// Forgets everything: it does not lead to this position, and nobody who is there can go on here.
-    fn cut_before(&mut self, position: Position) {
+    /// Forgets everything and begins anew behind this position, to which it does not lead: nobody who is elsewhere can go
+    /// on here.
+    fn cut_to(&mut self, position: Position) {
         self.kept.clear();
         self.bytes = 0;
         self.floor = Place {
             number: self.end.number + 1,
-            position: Position {
-                offset: position.offset.saturating_sub(1),
-                ..position
-            },
+            position,
         };
         self.end = self.floor;
     }
@@ -301,10 +351,21 @@ mod tests {
         });
     }
 
-    fn read(tails: &Tails, from: From, most: usize) -> Result<(Vec<u64>, u64, bool), Severed> {
+    fn read(tails: &Tails, from: From, most: usize) -> Result<(Vec<u64>, u64, bool), Unread> {
         let reading = tails.read(&"a".into(), from, most)?;
         let offsets = reading.entries.iter().map(|entry| entry.entry.position.offset);
-        Ok((offsets.collect(), reading.through.number, reading.is_end))
+        let From::Place(next) = reading.next else {
+            panic!("a tail names places");
+        };
+        Ok((offsets.collect(), next.number, reading.end.is_some()))
+    }
+
+    /// Behind the entry of this number; where it stands says nothing to a tail that has it.
+    fn number(number: u64) -> From {
+        From::Place(Place {
+            number,
+            position: at(0, 0),
+        })
     }
 
     #[test]
@@ -315,9 +376,9 @@ mod tests {
             push(&tails, at(offset, 1), offset != 7);
         }
         assert_eq!(read(&tails, From::Position(at(5, 1)), 2), Ok((vec![6, 8], 3, false)));
-        assert_eq!(read(&tails, From::Number(3), 2), Ok((vec![9], 4, true)));
+        assert_eq!(read(&tails, number(3), 2), Ok((vec![9], 4, true)));
         push(&tails, at(10, 1), false);
-        assert_eq!(read(&tails, From::Number(4), 2), Ok((vec![], 5, true)));
+        assert_eq!(read(&tails, number(4), 2), Ok((vec![], 5, true)));
         assert_eq!(read(&tails, From::Position(at(10, 1)), 2), Ok((vec![], 5, true)));
     }
 
@@ -331,30 +392,35 @@ mod tests {
             read(&tails, From::Position(at(2, 1)), 9),
             Ok((vec![3, 4, 5, 6], 6, true))
         );
-        for severed in [
-            From::Position(at(1, 1)),
-            From::Position(at(7, 1)),
-            From::Position(at(3, 2)),
-            From::Number(1),
-        ] {
-            assert_eq!(read(&tails, severed, 9), Err(Severed), "{severed:?}");
+        for severed in [From::Position(at(1, 1)), From::Position(at(3, 2)), number(1)] {
+            assert_eq!(read(&tails, severed, 9), Err(Unread::Severed), "{severed:?}");
         }
+        assert_eq!(read(&tails, From::Position(at(7, 1)), 9), Err(Unread::Ahead));
         push(&tails, at(4, 2), true);
         assert_eq!(read(&tails, From::Position(at(3, 2)), 9), Ok((vec![4], 8, true)));
-        for severed in [From::Number(6), From::Position(at(2, 2)), From::Opening(at(2, 2))] {
-            assert_eq!(read(&tails, severed, 9), Err(Severed), "{severed:?}");
+        for severed in [number(6), From::Position(at(2, 2))] {
+            assert_eq!(read(&tails, severed, 9), Err(Unread::Severed), "{severed:?}");
         }
         // An entry that does not follow the last one cuts it as well.
         push(&tails, at(6, 2), true);
-        assert_eq!(read(&tails, From::Position(at(4, 2)), 9), Err(Severed));
+        assert_eq!(read(&tails, From::Position(at(4, 2)), 9), Err(Unread::Severed));
     }
 
     #[test]
-    fn a_session_that_begins_ahead_of_its_node_begins_where_the_node_is() {
-        let tails = Tails::new(LIMITS);
-        push(&tails, at(1, 1), true);
-        assert_eq!(read(&tails, From::Opening(at(3, 1)), 9), Ok((vec![], 1, true)));
-        assert_eq!(read(&tails, From::Opening(at(0, 1)), 9), Ok((vec![1], 1, true)));
-        assert_eq!(read(&tails, From::Opening(at(0, 2)), 9), Err(Severed));
+    fn a_tail_says_nothing_while_its_log_is_not_followed() {
+        let (tails, name) = (Tails::new(LIMITS), "a".into());
+        tails.follow(&name, None);
+        assert_eq!(read(&tails, From::Position(at(0, 1)), 9), Err(Unread::Severed));
+        tails.follow(&name, Some(at(5, 1)));
+        push(&tails, at(6, 1), true);
+        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
+        tails.follow(&name, None);
+        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Err(Unread::Severed));
+        // Nothing came meanwhile: what it has still leads on.
+        tails.follow(&name, Some(at(6, 1)));
+        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
+        tails.follow(&name, Some(at(8, 1)));
+        assert_eq!(read(&tails, From::Position(at(6, 1)), 9), Err(Unread::Severed));
+        assert_eq!(read(&tails, From::Position(at(8, 1)), 9), Ok((vec![], 3, true)));
     }
 }

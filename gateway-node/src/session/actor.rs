@@ -26,7 +26,7 @@ pub struct Services {
     /// The way to the other nodes.
     pub backplane: Arc<dyn Backplane>,
     /// The Discord sessions that can go on.
-    pub discord: Arc<DiscordSessions>,
+    pub discord: DiscordSessions,
     /// What the applications are to Discord's protocol.
     pub applications: Applications,
     /// Which keys are good.
@@ -91,6 +91,14 @@ impl<P: Protocol> Session<P> {
                     if let Some(seat) = &self.seat {
                         seat.unsubscribe();
                     }
+                }
+                Step::Pause => {
+                    let place = self.seat.as_ref().and_then(Seat::place);
+                    if let Some(seat) = &self.seat {
+                        seat.unsubscribe();
+                    }
+                    let steps = self.protocol.paused(place, Instant::now());
+                    self.carry_out(steps, context);
                 }
                 Step::Locate => {
                     let place = self.seat.as_ref().and_then(Seat::place);

@@ -33,6 +33,8 @@ pub enum Step<Q> {
     Subscribe(Box<Subscription>),
     /// Have nothing more delivered to a Discord session.
     Unsubscribe,
+    /// The same, and say how far its shard has brought it. Answered by [`Protocol::paused`] at once.
+    Pause,
     /// Say how far its shard has brought a Discord session. Answered by [`Protocol::located`] at once.
     Locate,
     /// Say when nothing waits for the client any more. Answered by [`Protocol::drained`].
@@ -126,6 +128,12 @@ pub trait Protocol: Unpin + 'static {
 
     /// The answer to [`Step::Locate`]: every entry up to there it has got or did not want.
     fn located(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
+        let _ = (place, now);
+        Steps::new()
+    }
+
+    /// The answer to [`Step::Pause`]: every entry up to there the session has got or did not want, and it gets no more.
+    fn paused(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
         let _ = (place, now);
         Steps::new()
     }

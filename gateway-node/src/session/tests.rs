@@ -17,7 +17,7 @@ use crate::{
     auth::{Key, Keyring},
     cluster::{
         Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
-        MemoryLimits, Peer, Pending, Position, Publication, PublishError, Publishing, Status,
+        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -132,12 +132,12 @@ impl Node {
         let events = Events::new(settings.event_table().unwrap());
         let rules = Arc::new(Rules::new(&settings, "node".into(), events));
         let deliver = Arc::new(registry.clone());
-        let discord = DiscordSessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
+        let (discord, _) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
         let services = Rc::new(Services {
             shard,
             registry: registry.clone(),
             backplane,
-            discord: Arc::new(discord),
+            discord: DiscordSessions::new(discord),
             applications: Applications::new(&settings.applications),
             keyring: keyring.clone(),
             metrics,

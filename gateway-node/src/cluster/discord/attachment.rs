@@ -2,21 +2,34 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Checkpoint, DiscordSessions, Owner, Private};
+use super::{
+    super::{Away, Pending},
+    Checkpoint, Owner, Presence, Private, Store,
+};
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
 pub struct Attachment {
-    sessions: Arc<DiscordSessions>,
+    store: Arc<dyn Store>,
     owner: Owner,
     is_slow: bool,
+    _presence: Presence,
+}
+
+/// What is to be kept for one session alone, and where.
+#[derive(Clone)]
+pub struct Keeping {
+    store: Arc<dyn Store>,
+    owner: Owner,
+    privates: Vec<Private>,
 }
 
 impl Attachment {
-    pub(super) const fn new(sessions: Arc<DiscordSessions>, owner: Owner) -> Self {
+    pub(super) const fn new(store: Arc<dyn Store>, owner: Owner, presence: Presence) -> Self {
         Self {
-            sessions,
+            store,
             owner,
             is_slow: false,
+            _presence: presence,
         }
     }
 
@@ -25,14 +38,18 @@ impl Attachment {
         &self.owner
     }
 
-    /// Keeps what is about to be sent to this session alone. False where it has another owner by now.
-    pub fn keep(&self, privates: Vec<Private>) -> bool {
-        self.sessions.keep(&self.owner, privates)
+    /// What is about to be sent to this session alone, to be kept before it is.
+    pub fn keeping(&self, privates: Vec<Private>) -> Keeping {
+        Keeping {
+            store: Arc::clone(&self.store),
+            owner: self.owner.clone(),
+            privates,
+        }
     }
 
-    /// Notes what the client has.
-    pub fn checkpoint(&self, checkpoint: Checkpoint) {
-        self.sessions.checkpoint(&self.owner, checkpoint);
+    /// Notes what the client has, if that is known, and that it is there.
+    pub fn checkpoint(&self, checkpoint: Option<Checkpoint>) {
+        self.store.checkpoint(&self.owner, checkpoint);
     }
 
     /// Notes that the connection ends because its client reads slowly.
@@ -42,18 +59,43 @@ impl Attachment {
 
     /// Ends the session: nobody can resume it.
     pub fn end(&self) {
-        self.sessions.end(&self.owner);
+        self.store.end(&self.owner);
+    }
+}
+
+impl Keeping {
+    /// Has it kept. False where the session has another owner by now. Without an answer it may be tried again, and nothing
+    /// else may be said under these numbers.
+    ///
+    /// # Errors
+    /// When it is not known whether it is kept.
+    pub fn attempt(&self) -> Pending<bool, Away> {
+        self.store.keep(&self.owner, self.privates.clone())
+    }
+
+    /// What is to be kept.
+    pub fn privates(&self) -> &[Private] {
+        &self.privates
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.sessions.detach(&self.owner, self.is_slow);
+        self.store.detach(&self.owner, self.is_slow);
     }
 }
 
 impl fmt::Debug for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Attachment").field(&self.owner).finish()
+    }
+}
+
+impl fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keeping")
+            .field(&self.owner)
+            .field(&self.privates)
+            .finish()
     }
 }

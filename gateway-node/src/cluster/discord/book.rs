@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::{super::Position, Checkpoint, Private, Record, ResumeError, Resuming, What};
 
 /// The most bytes of dispatches for one session alone that are kept for it.
-const PRIVATE_BYTES: usize = 1 << 20;
+pub(in crate::cluster) const PRIVATE_BYTES: usize = 1 << 20;
 /// How often a session may be cut for reading slowly within one window, before it cannot be resumed any more: one that
 /// cannot keep up would be replayed to for ever.
-const SLOW_CUTS: usize = 3;
+pub(in crate::cluster) const SLOW_CUTS: usize = 3;
 
 /// Every session of one application, connected or resumable.
 pub(super) struct Book {
@@ -29,11 +29,11 @@ pub(super) struct Book {
 
 /// What a resumed session goes on with.
 #[derive(Debug, Clone)]
-pub(super) struct Continued {
-    pub(super) record: Arc<Record>,
-    pub(super) generation: u64,
-    pub(super) checkpoint: Checkpoint,
-    pub(super) privates: BTreeMap<u64, What>,
+pub(in crate::cluster) struct Continued {
+    pub(in crate::cluster) record: Arc<Record>,
+    pub(in crate::cluster) generation: u64,
+    pub(in crate::cluster) checkpoint: Checkpoint,
+    pub(in crate::cluster) privates: BTreeMap<u64, What>,
 }
 
 struct Session {
@@ -159,11 +159,6 @@ impl Book {
     /// Ends a session. False where its owner is another one by now.
     pub(super) fn end(&mut self, id: SessionId, generation: u64) -> bool {
         self.owned(id, generation).is_some() && self.sessions.remove(&id).is_some()
-    }
-
-    /// Forgets a session whoever has it. False where there is none.
-    pub(super) fn forget(&mut self, id: SessionId) -> bool {
-        self.sessions.remove(&id).is_some()
     }
 
     /// Forgets sessions whose time is up, and says which.

@@ -5,14 +5,22 @@
 
 mod attachment;
 mod book;
+mod memory;
 mod record;
 mod sessions;
 mod starts;
+mod store;
 
 pub use self::{
-    attachment::Attachment,
+    attachment::{Attachment, Keeping},
+    memory::MemorySessions,
     record::{Checkpoint, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
+    store::{Begun, LogPage, Presence, ReadError, Store, Taken},
 };
 use self::{book::Book, starts::Starts};
+pub(in crate::cluster) use self::{
+    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
+    starts::{DAY, WINDOW},
+};

@@ -27,7 +27,7 @@ pub struct Record {
 }
 
 /// Who has a session now. What is said under an owner that is no longer the latest one is not heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The application of the session.
     pub application: Arc<str>,

@@ -7,9 +7,9 @@ use shared::discord::Shard;
 use tokio::time::Instant;
 
 /// The time in which so many may identify at once.
-const WINDOW: Duration = Duration::from_secs(5);
+pub(in crate::cluster) const WINDOW: Duration = Duration::from_secs(5);
 /// The time after which the daily count begins anew.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::cluster) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often an application may start sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +106,7 @@ mod tests {
         let later = now + WINDOW * 5;
         assert!(!starts.take(shard(0), LIMITS, later));
         let budget = starts.budget(LIMITS, later);
-        assert_eq!(
-            (budget.remaining, budget.reset_after),
-            (0, DAY.saturating_sub(WINDOW * 5))
-        );
+        assert_eq!((budget.remaining, budget.reset_after), (0, DAY.saturating_sub(WINDOW * 5)));
         assert!(starts.take(shard(0), LIMITS, now + DAY));
         assert_eq!(starts.budget(LIMITS, now + DAY).remaining, 4);
     }

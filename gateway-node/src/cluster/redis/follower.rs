@@ -135,6 +135,7 @@ impl Follower {
                     if self.subscribed.borrow_and_update().is_none() && self.application.members.end_following() {
                         // Nobody is there to receive.
                         self.application.reached().cursor = None;
+                        self.deliver.follows(&self.application.name, None);
                         self.origins.clear();
                     }
                 }
@@ -185,6 +186,7 @@ impl Follower {
             // What is appended after this look comes as a message, so nothing is missed in between.
             None if subscribed.is_some_and(|subscribed| sight.asked > subscribed) => {
                 application.reached().begin(top);
+                self.deliver.follows(&application.name, Some(top));
                 application.members.begin_following();
             }
             Some(cursor) if cursor.epoch == sight.epoch && cursor.offset < sight.top => self.repair(sight.top).await,
@@ -193,9 +195,16 @@ impl Follower {
     }
 
     fn change_epoch(&mut self, sight: &Sight) {
+        let before = self.cursor();
         let cut = self.application.reached().cut(sight, Instant::now());
         let Some(cut) = cut else { return };
         let name = &self.application.name;
+        if let Some(before) = before {
+            if before.offset > cut.kept {
+                self.deliver.rewound(name);
+            }
+            self.deliver.follows(name, self.cursor());
+        }
         log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
         let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
@@ -253,6 +262,7 @@ impl Follower {
             skipped
         };
         if skipped > 0 {
+            self.deliver.follows(&self.application.name, self.cursor());
             self.deliver.lost(&self.application.name, skipped);
             self.missed("entries were trimmed before they were delivered here");
         }
@@ -268,11 +278,14 @@ impl Follower {
         match wire::decode(&self.application.name, position, body) {
             Ok(stored) => {
                 let origin = stored.origin;
-                if self.is_for_us(&stored).await {
-                    while !self.deliver.has_room(stored.entry.weight()) {
-                        tokio::time::sleep(NO_ROOM).await;
-                    }
+                let is_for_us = self.is_for_us(&stored).await;
+                while !self.deliver.has_room(stored.entry.weight()) {
+                    tokio::time::sleep(NO_ROOM).await;
+                }
+                if is_for_us {
                     self.deliver.deliver(stored.entry);
+                } else {
+                    self.deliver.pass(stored.entry);
                 }
                 if origin != 0 {
                     if self.origins.len() == ORIGINS {

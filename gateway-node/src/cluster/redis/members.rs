@@ -63,6 +63,8 @@ struct State {
     under_way: Vec<Step>,
     /// Whether the log is followed, so that a session can be told from where on it receives.
     is_followed: bool,
+    /// How many sessions are here that are no members: the server knows them by themselves.
+    guests: usize,
 }
 
 /// A session that is there, or was.
@@ -192,7 +194,23 @@ impl Members {
 
     /// How many sessions there are.
     pub(super) fn count(&self) -> usize {
-        lock(&self.state).sessions.len()
+        let state = lock(&self.state);
+        state.sessions.len() + state.guests
+    }
+
+    /// Notes that there is a session that is no member.
+    pub(super) fn add_guest(&self) {
+        lock(&self.state).guests += 1;
+    }
+
+    /// Notes that it has gone.
+    pub(super) fn remove_guest(&self) {
+        lock(&self.state).guests -= 1;
+    }
+
+    /// Whether the log is followed.
+    pub(super) fn is_followed(&self) -> bool {
+        lock(&self.state).is_followed
     }
 
     /// Whether Redis has everything that it should have.
@@ -578,7 +596,7 @@ enum Settled {
 
 impl State {
     fn are_there(&self) -> bool {
-        !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
+        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
     }
 
     /// Notes a step that is done, and looks whether there is another.

@@ -12,6 +12,9 @@
 mod application;
 mod backoff;
 mod dead;
+mod discord;
+#[cfg(test)]
+mod discord_tests;
 mod driver;
 mod follower;
 mod keys;
@@ -19,6 +22,7 @@ mod lease;
 mod link;
 mod log_sight;
 mod members;
+mod notes;
 mod options;
 mod problem;
 mod publisher;
@@ -55,10 +59,12 @@ use self::{
     lease::Lease,
     link::{Link, Server},
     members::Members,
+    notes::Notes,
     publisher::Queue,
     subscriber::Subscriber,
 };
 pub use self::{
+    discord::RedisSessions,
     keys::{KeyRecords, KeyStore, KeyStoreError},
     options::RedisOptions,
 };
@@ -100,6 +106,7 @@ struct Shared {
     lease: Lease,
     link: watch::Sender<Option<Link>>,
     dead: Dead,
+    notes: Notes,
     /// The keys that are kept on the server; none before they were read.
     keys: watch::Sender<Option<KeyRecords>>,
     /// Asks for a look at the logs now.
@@ -156,7 +163,11 @@ impl RedisBackplane {
             outlets.push((Arc::clone(&application), outlet));
             (Arc::clone(name), application)
         });
-        let applications = applications.collect();
+        let applications: FxHashMap<_, _> = applications.collect();
+        for name in applications.keys() {
+            // Nothing is delivered before it is known from where on.
+            deliver.follows(name, None);
+        }
         // Not the incarnation itself: origins count on from it.
         let origin = options.incarnation.rotate_left(32);
         let shared = Arc::new(Shared {
@@ -167,6 +178,7 @@ impl RedisBackplane {
             lease: Lease::new(options.fixed_id),
             link: watch::Sender::new(None),
             dead: Dead::default(),
+            notes: Notes::default(),
             keys: watch::Sender::new(None),
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
@@ -286,7 +298,7 @@ impl Backplane for RedisBackplane {
             .applications
             .values()
             .map(|application| &application.members);
-        self.shared.queue.is_empty() && members.all(Members::are_settled)
+        self.shared.queue.is_empty() && self.shared.notes.are_settled() && members.all(Members::are_settled)
     }
 
     fn status(&self) -> Status {

@@ -34,6 +34,18 @@ pub struct RedisOptions {
     pub hold: Duration,
     /// The least time between two broadcasts of an application's counts.
     pub count_interval: Duration,
+    /// How long a Discord session can be resumed after its connection.
+    pub resume_window: Duration,
+    /// How often the client of one says that it is there.
+    pub heartbeat: Duration,
     /// The id that every session gets, for the test that reads a collision off the wire.
     pub fixed_id: Option<SessionId>,
+}
+
+impl RedisOptions {
+    /// How long a Discord session is kept after its owner has said last that it is there: as long as the client may be
+    /// silent, and then resume.
+    pub(super) fn presence(&self) -> Duration {
+        self.resume_window + 2 * self.heartbeat
+    }
 }

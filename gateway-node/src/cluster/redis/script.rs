@@ -16,13 +16,21 @@ pub(super) enum Script {
     Redirect,
     Reap,
     Lease,
+    Read,
+    DiscordStart,
+    DiscordOpen,
+    DiscordResume,
+    DiscordKeep,
+    DiscordCheckpoint,
+    DiscordDetach,
+    DiscordEnd,
 }
 
 /// What the scripts of an application share.
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -34,6 +42,14 @@ impl Script {
         Self::Redirect,
         Self::Reap,
         Self::Lease,
+        Self::Read,
+        Self::DiscordStart,
+        Self::DiscordOpen,
+        Self::DiscordResume,
+        Self::DiscordKeep,
+        Self::DiscordCheckpoint,
+        Self::DiscordDetach,
+        Self::DiscordEnd,
     ];
 
     fn text(self) -> String {
@@ -48,6 +64,14 @@ impl Script {
             Self::Counts => include_str!("scripts/counts.lua"),
             Self::Redirect => include_str!("scripts/redirect.lua"),
             Self::Reap => include_str!("scripts/reap.lua"),
+            Self::Read => include_str!("scripts/read.lua"),
+            Self::DiscordStart => include_str!("scripts/discord_start.lua"),
+            Self::DiscordOpen => include_str!("scripts/discord_open.lua"),
+            Self::DiscordResume => include_str!("scripts/discord_resume.lua"),
+            Self::DiscordKeep => include_str!("scripts/discord_keep.lua"),
+            Self::DiscordCheckpoint => include_str!("scripts/discord_checkpoint.lua"),
+            Self::DiscordDetach => include_str!("scripts/discord_detach.lua"),
+            Self::DiscordEnd => include_str!("scripts/discord_end.lua"),
             Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")

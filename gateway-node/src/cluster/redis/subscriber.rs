@@ -6,7 +6,7 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{sync::watch, time::Instant};
 
-use super::{Shared, application::Application, backoff::Backoff, problem::Problem};
+use super::{super::Owner, Shared, application::Application, backoff::Backoff, discord, problem::Problem};
 
 /// How often the connection is asked whether it is alive.
 const PING: Duration = Duration::from_secs(1);
@@ -59,17 +59,28 @@ impl Subscriber {
             .shared
             .applications
             .values()
-            .map(|application| (application.channel().into_bytes(), application.inlet.clone()))
+            .map(|application| {
+                let (name, inlet) = (Arc::clone(&application.name), application.inlet.clone());
+                (application.channel().into_bytes(), (name, inlet))
+            })
             .collect();
+        let deliver = Arc::clone(&self.shared.deliver);
         let on_push = move |push: PushInfo| {
             if push.kind != PushKind::Message {
                 return;
             }
             let mut data = push.data.into_iter();
             if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
-                && let Some(inlet) = inlets.get(&channel)
+                && let Some((application, inlet)) = inlets.get(&channel)
             {
-                inlet.push(message);
+                match discord::owner_in(&message) {
+                    Some((id, generation)) => deliver.superseded(&Owner {
+                        application: Arc::clone(application),
+                        id,
+                        generation,
+                    }),
+                    None => inlet.push(message),
+                }
             }
         };
         let (mut connection, mut is_cut) = match self.shared.server.connect(on_push).await {

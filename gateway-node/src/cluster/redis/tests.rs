@@ -23,13 +23,13 @@ use crate::cluster::{
     PublishError, Publishing,
 };
 
-const APPLICATION: &str = "utilbot";
+pub(super) const APPLICATION: &str = "utilbot";
 const LEASE: Duration = Duration::from_secs(1);
 /// How long anything may take that is bound to happen.
 const WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     entries: Mutex<Vec<Entry>>,
     lost: Mutex<u64>,
     missed: Mutex<usize>,
@@ -75,15 +75,15 @@ impl Seen {
 }
 
 /// A node without clients.
-struct Node {
-    backplane: RedisBackplane,
+pub(super) struct Node {
+    pub(super) backplane: RedisBackplane,
     seen: Arc<Seen>,
     driving: JoinHandle<()>,
 }
 
 impl Node {
     /// A node that is ready.
-    async fn start(server: &TestServer, incarnation: u64) -> Self {
+    pub(super) async fn start(server: &TestServer, incarnation: u64) -> Self {
         let node = Self::start_unready(server, incarnation);
         node.ready().await;
         node
@@ -104,6 +104,8 @@ impl Node {
             hold_bytes: 1 << 24,
             hold: Duration::from_secs(30),
             count_interval: Duration::from_millis(50),
+            resume_window: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(40),
             fixed_id: None,
         };
         let seen = Arc::new(Seen::default());
@@ -115,7 +117,7 @@ impl Node {
         }
     }
 
-    async fn ready(&self) {
+    pub(super) async fn ready(&self) {
         eventually("a node that is ready", || {
             let status = self.backplane.status();
             status.ready && status.available
@@ -123,12 +125,12 @@ impl Node {
         .await;
     }
 
-    async fn away(&self) {
+    pub(super) async fn away(&self) {
         eventually("a node without its server", || !self.backplane.status().available).await;
     }
 
     /// Ends the node as a kill does: nothing is said.
-    fn kill(self) -> Arc<Seen> {
+    pub(super) fn kill(self) -> Arc<Seen> {
         self.driving.abort();
         self.seen
     }
@@ -168,7 +170,7 @@ impl Node {
     }
 
     /// Publishes the event with this number.
-    async fn publish(&self, number: u64, haste: Haste) -> Result<Position, PublishError> {
+    pub(super) async fn publish(&self, number: u64, haste: Haste) -> Result<Position, PublishError> {
         self.publish_to(number, Delivery::All, haste).await
     }
 
@@ -199,9 +201,9 @@ impl Node {
     }
 }
 
-const PROMPT: Haste = Haste::Prompt { idempotency: None };
+pub(super) const PROMPT: Haste = Haste::Prompt { idempotency: None };
 
-async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let seeing = async {
         while !is_true() {
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -38,7 +38,7 @@ pub(super) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpRe
 /// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
 pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
     let application = api.bot(&request)?;
-    let budget = api.start_budget(&application);
+    let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
         "url": &*api.public_url.gateway(request.head()),
         "shards": application.shards,

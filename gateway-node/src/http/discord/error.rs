@@ -17,7 +17,7 @@ pub enum RestError {
     /// There is something at this path, for another method.
     #[error("405: Method Not Allowed")]
     MethodNotAllowed,
-    /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
+    /// What the nodes share cannot be reached, or its keys have not been read yet, so nobody can tell.
     #[error("503: Service Unavailable")]
     KeysAway,
 }

@@ -1,5 +1,6 @@
 //! How many sessions the bots of an application may still start.
 
+use super::RestError;
 use crate::{
     applications::Application,
     cluster::{StartBudget, StartLimits},
@@ -8,11 +9,15 @@ use crate::{
 
 impl Api {
     /// What is left of an application's sessions of today.
-    pub(super) fn start_budget(&self, application: &Application) -> StartBudget {
+    ///
+    /// # Errors
+    /// When nobody can tell now.
+    pub(super) async fn start_budget(&self, application: &Application) -> Result<StartBudget, RestError> {
         let limits = StartLimits {
             max_concurrency: application.max_concurrency,
             per_day: application.session_starts_per_day,
         };
-        self.discord.start_budget(&application.id, limits)
+        let budget = self.discord.start_budget(&application.id, limits).await;
+        budget.map_err(|_| RestError::KeysAway)
     }
 }

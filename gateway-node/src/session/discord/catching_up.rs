@@ -11,7 +11,7 @@ use smallvec::smallvec;
 use super::{
     super::Step,
     Steps,
-    live::{AT_ONCE, Live},
+    live::{Live, Points},
     question::{Known, Look, Question, Told},
     walk::Walk,
 };
@@ -19,11 +19,13 @@ use crate::{
     auth::Key,
     cluster::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
     guilds::Viewer,
-    registry::{From, Line, Reading, Subscription},
+    registry::{From, Line, Place, Reading, Subscription},
 };
 
 /// How many guilds a new session is told of before it has to have taken them.
 const GUILDS: usize = 16;
+/// How many bytes are sent at once of what can wait until the client has taken them. What is larger goes by itself.
+const AT_ONCE: usize = 32 * 1024;
 
 /// A session that has still to get what came before it could receive.
 pub(super) struct CatchingUp {
@@ -34,12 +36,17 @@ pub(super) struct CatchingUp {
     from: From,
     /// What the client has: nothing up to there is sent.
     seq: u64,
-    was_resumed: bool,
+    /// Entries behind this offset may be others than those that the client has seen there.
+    cut: Option<u64>,
     /// The guilds that a new session has still to be told of.
     unknown: VecDeque<u64>,
-    viewer: Viewer,
+    /// How the session sees guilds; only a new one has to know.
+    viewer: Option<Viewer>,
+    /// What the client is to be told before the session receives. The rate of its payloads bounds it.
+    tells: VecDeque<Told>,
     /// What the client has asked for meanwhile. The rate of its payloads bounds it.
     waiting: Vec<Command>,
+    points: Points,
 }
 
 /// What the log yields is not what the client has seen.
@@ -80,41 +87,35 @@ impl CatchingUp {
         line.go_on(0, None);
         let greeting = line.dispatch(Ready::NAME, &ready.d());
         let is_told = record.filter.intents.contains(Intents::GUILDS);
-        let unknown: VecDeque<_> = guilds.into_iter().filter(|_| is_told).collect();
-        // Kept before the first of them is sent.
-        let told = (line.s() + 1..).zip(&unknown);
-        attachment.keep(
-            told.map(|(s, id)| Private {
-                s,
-                what: What::Guild(*id),
-            })
-            .collect(),
-        );
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
-            viewer: Viewer::of(&record, &application),
+            viewer: Some(Viewer::of(&record, &application)),
             attachment,
             record,
-            from: From::Opening(since),
+            from: From::Position(since),
             seq: line.s(),
-            was_resumed: false,
-            unknown,
+            cut: None,
+            unknown: guilds.into_iter().filter(|_| is_told).collect(),
+            tells: VecDeque::new(),
             waiting: Vec::new(),
+            points: Points::default(),
         };
         let mut steps = session.attach(key);
         steps.extend(greeting.map(Step::Send));
-        steps.extend(session.read_on());
+        if session.unknown.is_empty() {
+            steps.extend(session.read_on());
+        } else {
+            // Kept before the first of them is sent.
+            let told = (session.walk.s() + 1..).zip(&session.unknown);
+            let privates = told.map(|(s, id)| Private { s, what: What::Guild(*id) }).collect();
+            steps.push(Step::Ask(Question::Keep(session.attachment.keeping(privates))));
+        }
         (session, steps)
     }
 
     /// A session that its client knows up to dispatch `seq`.
     pub(super) fn go_on(known: Known<Resumed>, seq: u64, line: &Line) -> (Self, Steps) {
-        let Known {
-            session,
-            key,
-            application,
-            ..
-        } = known;
+        let Known { session, key, .. } = known;
         let Resumed {
             attachment,
             record,
@@ -126,17 +127,44 @@ impl CatchingUp {
         line.go_on(s, None);
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, s, privates),
-            viewer: Viewer::of(&record, &application),
             attachment,
             record,
             from: From::Position(position),
             seq,
-            was_resumed: true,
+            cut: None,
             unknown: VecDeque::new(),
+            viewer: None,
+            tells: VecDeque::from([("RESUMED", "{}".to_owned())]),
             waiting: Vec::new(),
+            points: Points::default(),
         };
         let mut steps = session.attach(key);
         steps.extend(session.read_on());
+        (session, steps)
+    }
+
+    /// A session that received up to dispatch `s` and this place, and gets nothing more now.
+    pub(super) fn pause(live: Live, s: u64, place: Place) -> (Self, Steps) {
+        let Live {
+            attachment,
+            record,
+            points,
+            tells,
+        } = live;
+        let mut session = Self {
+            walk: Walk::new(record.filter, attachment.owner().id, s, BTreeMap::new()),
+            attachment,
+            record,
+            from: From::Place(place),
+            seq: s,
+            cut: None,
+            unknown: VecDeque::new(),
+            viewer: None,
+            tells,
+            waiting: Vec::new(),
+            points,
+        };
+        let steps = smallvec![session.keep_tells()];
         (session, steps)
     }
 
@@ -144,21 +172,22 @@ impl CatchingUp {
         smallvec![Step::Attach(self.attachment.owner().clone(), key)]
     }
 
-    /// Asks for what comes next: guilds that the session has not been told of, then the log.
+    /// Asks for what comes next: guilds that a new session has not been told of, then the log.
     pub(super) fn read_on(&self) -> Steps {
         let application = Arc::clone(&self.attachment.owner().application);
-        if self.unknown.is_empty() {
-            return smallvec![Step::Ask(Question::Read(application, self.from))];
-        }
-        let next = self.unknown.iter().take(GUILDS).copied().collect();
-        smallvec![Step::Ask(Question::Look(
-            application,
-            Look::Greeting(next, self.viewer)
-        ))]
+        let next: Vec<_> = self.unknown.iter().take(GUILDS).copied().collect();
+        smallvec![Step::Ask(match self.viewer {
+            Some(viewer) if !next.is_empty() => Question::Look(application, Look::Greeting(next, viewer)),
+            _ => Question::Read(application, self.from),
+        })]
     }
 
-    /// Tells a new session of guilds, and goes on when the client has taken that.
-    pub(super) fn greet(&mut self, told: &[Told], line: &Line) -> Steps {
+    /// Takes in what was looked for: guilds that a new session is told of, or what its client has asked for.
+    pub(super) fn seen(&mut self, told: Vec<Told>, line: &Line) -> Steps {
+        if self.unknown.is_empty() {
+            self.tells.extend(told);
+            return Steps::new();
+        }
         let (mut steps, mut bytes) = (Steps::new(), 0);
         for (name, d) in told {
             if bytes > 0 && bytes + d.len() > AT_ONCE {
@@ -166,10 +195,11 @@ impl CatchingUp {
             }
             bytes += d.len();
             self.unknown.pop_front();
-            steps.extend(line.dispatch(name, d).map(Step::Send));
+            line.go_on(self.walk.s(), None);
+            self.walk.count(1);
+            steps.extend(line.dispatch(name, &d).map(Step::Send));
         }
-        self.walk.begin_at(line.s());
-        self.seq = line.s();
+        self.seq = self.walk.s();
         steps.push(Step::Drain);
         steps
     }
@@ -180,9 +210,17 @@ impl CatchingUp {
     /// When the client has seen what the log does not yield.
     pub(super) fn read(&mut self, reading: &Reading, line: &Line) -> Result<Steps, Differs> {
         let mut steps = Steps::new();
+        self.cut = [self.cut, reading.cut].into_iter().flatten().min();
         for entry in reading.entries() {
             while let Some(what) = self.walk.private() {
                 self.send_private(&what, line, &mut steps);
+            }
+            if self.cut.is_some_and(|cut| entry.offset() > cut) {
+                // What the client has seen beyond may have been other entries, which are lost.
+                if self.walk.s() < self.seq {
+                    return Err(Differs);
+                }
+                self.cut = None;
             }
             if let Some(content) = entry.header().and_then(|header| self.walk.entry(header))
                 && self.walk.s() > self.seq
@@ -191,11 +229,14 @@ impl CatchingUp {
                 steps.extend(entry.dispatch(line, content).map(Step::Send));
             }
         }
-        self.from = From::Number(reading.through.number);
-        if !reading.is_end {
+        self.from = reading.next;
+        let Some(end) = reading.end else {
+            if steps.is_empty() {
+                return Ok(self.read_on());
+            }
             steps.push(Step::Drain);
             return Ok(steps);
-        }
+        };
         while let Some(what) = self.walk.private() {
             self.send_private(&what, line, &mut steps);
         }
@@ -203,22 +244,66 @@ impl CatchingUp {
             return Err(Differs);
         }
         line.go_on(self.walk.s(), None);
-        steps.push(Step::Subscribe(Box::new(Subscription {
-            filter: self.record.filter,
-            since: reading.through,
-            line: line.clone(),
-        })));
+        if self.tells.is_empty() {
+            steps.push(Step::Subscribe(Box::new(Subscription {
+                filter: self.record.filter,
+                since: end,
+                line: line.clone(),
+            })));
+        } else {
+            steps.push(self.keep_tells());
+        }
         Ok(steps)
     }
 
     fn send_private(&self, what: &What, line: &Line, steps: &mut Steps) {
-        if self.walk.s() > self.seq {
+        // What is kept as the id of a guild was made into an event when the session was resumed.
+        if let What::Event { name, d } = what
+            && self.walk.s() > self.seq
+        {
             line.go_on(self.walk.s() - 1, None);
-            // What is kept as the id of a guild was made into an event when the session was resumed.
+            steps.extend(line.dispatch(name, d).map(Step::Send));
+        }
+    }
+
+    /// Has what the client is to be told kept before it is sent: what it has seen can always be found again. No more at
+    /// once than a client takes that reads.
+    fn keep_tells(&mut self) -> Step<Question> {
+        let (mut privates, mut bytes) = (Vec::new(), 0);
+        while let Some((_, d)) = self.tells.front()
+            && (bytes == 0 || bytes + d.len() <= AT_ONCE)
+            && let Some((name, d)) = self.tells.pop_front()
+        {
+            bytes += d.len();
+            privates.push(Private {
+                s: self.walk.s() + 1 + privates.len() as u64,
+                what: What::Event {
+                    name: name.into(),
+                    d: d.into(),
+                },
+            });
+        }
+        Step::Ask(Question::Keep(self.attachment.keeping(privates)))
+    }
+
+    /// Tells the client what is kept now, and goes on when it has taken that. Guilds are told of one by one.
+    pub(super) fn kept(&mut self, kept: &[Private], line: &Line) -> Steps {
+        let mut steps = Steps::new();
+        for Private { s, what } in kept {
             if let What::Event { name, d } = what {
+                line.go_on(s - 1, None);
+                self.walk.count(1);
                 steps.extend(line.dispatch(name, d).map(Step::Send));
             }
         }
+        self.seq = self.walk.s();
+        line.go_on(self.walk.s(), None);
+        if self.tells.is_empty() {
+            steps.extend(self.read_on());
+        } else {
+            steps.push(Step::Drain);
+        }
+        steps
     }
 
     /// Keeps what the client asks for until the session receives.
@@ -226,9 +311,14 @@ impl CatchingUp {
         self.waiting.push(command);
     }
 
-    /// The session that receives now, what its client has asked for meanwhile, and whether it went on from before.
-    pub(super) fn finish(self) -> (Live, Vec<Command>, bool) {
-        let live = Live::new(self.attachment, self.record.filter.intents);
-        (live, self.waiting, self.was_resumed)
+    /// The session that receives now, and what its client has asked for meanwhile.
+    pub(super) fn finish(self) -> (Live, Vec<Command>) {
+        let live = Live {
+            attachment: self.attachment,
+            record: self.record,
+            points: self.points,
+            tells: VecDeque::new(),
+        };
+        (live, self.waiting)
     }
 }

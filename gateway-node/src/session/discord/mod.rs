@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
-    cluster::PublishError,
+    cluster::{PublishError, ReadError},
     registry::{Farewell, Line, Place},
     transport::{Message, Violation},
 };
@@ -230,7 +230,7 @@ impl Discord {
             }
             command => match &mut self.stage {
                 Stage::CatchingUp(session) => session.keep(command),
-                Stage::Live(session) => steps.extend(session.carry_out(command, &self.line)),
+                Stage::Live(session) => steps.extend(session.look(command)),
                 _ => {}
             },
         }
@@ -242,9 +242,16 @@ impl Discord {
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
         }
-        if let (Some(seq), Stage::Live(_)) = (seq, &self.stage) {
-            self.acknowledged = self.acknowledged.max(seq);
-            steps.push(Step::Locate);
+        match (seq, &self.stage) {
+            (Some(seq), Stage::Live(_)) => {
+                self.acknowledged = self.acknowledged.max(seq);
+                steps.push(Step::Locate);
+            }
+            _ => {
+                if let Some(attachment) = self.attachment() {
+                    attachment.checkpoint(None);
+                }
+            }
         }
         steps.push(self.send(&self.rules.heartbeat_ack));
         steps
@@ -255,17 +262,16 @@ impl Discord {
         let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Steps::new();
         };
-        self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
-        let (mut live, waiting, was_resumed) = caught_up.finish();
-        let mut steps = Steps::new();
-        if was_resumed {
-            steps.extend(live.tell(&self.line, "RESUMED", "{}"));
-        }
-        for command in waiting {
-            steps.extend(live.carry_out(command, &self.line));
-        }
+        self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
+        let (live, waiting) = caught_up.finish();
+        let steps = waiting.into_iter().filter_map(|command| live.look(command)).collect();
         self.stage = Stage::Live(Box::new(live));
         steps
+    }
+
+    /// The connection is given up, and the session may be resumed.
+    fn away(&mut self) -> Steps {
+        self.close(close::AWAY, None)
     }
 
     /// Asks the client to reconnect, and ends the connection if it does not.
@@ -359,20 +365,36 @@ impl Protocol for Discord {
                 Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
             },
             Answer::Seen(told) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.greet(&told, &self.line),
-                Stage::Live(session) => session.answer(told, &self.line),
+                Stage::CatchingUp(session) => session.seen(told, &self.line),
+                Stage::Live(session) => {
+                    session.tells.extend(told);
+                    smallvec![Step::Pause]
+                }
                 _ => Steps::new(),
             },
             Answer::Read(reading) => {
                 let Stage::CatchingUp(session) = &mut self.stage else {
                     return Steps::new();
                 };
-                if let Ok(Ok(steps)) = reading.map(|reading| session.read(&reading, &self.line)) {
-                    steps
-                } else {
+                match reading.map(|reading| session.read(&reading, &self.line)) {
+                    Ok(Ok(steps)) => steps,
+                    Err(ReadError::Away) => self.away(),
                     // It cannot be made whole.
-                    session.attachment.end();
-                    self.invalid_later(now)
+                    _ => {
+                        session.attachment.end();
+                        self.invalid_later(now)
+                    }
+                }
+            }
+            Answer::Kept(keeping, kept) => {
+                let Stage::CatchingUp(session) = &mut self.stage else {
+                    return Steps::new();
+                };
+                match kept {
+                    Ok(true) => session.kept(keeping.privates(), &self.line),
+                    Ok(false) => self.close(close::SUPERSEDED, None),
+                    // It may be kept, so nothing else may have its numbers.
+                    Err(_) => self.away(),
                 }
             }
         }
@@ -389,7 +411,6 @@ impl Protocol for Discord {
     fn drained(&mut self, _: Instant) -> Steps {
         match &mut self.stage {
             Stage::CatchingUp(session) => session.read_on(),
-            Stage::Live(session) => session.go_on(&self.line),
             _ => Steps::new(),
         }
     }
@@ -399,6 +420,19 @@ impl Protocol for Discord {
             session.acknowledge(self.acknowledged, self.line.s(), place);
         }
         Steps::new()
+    }
+
+    fn paused(&mut self, place: Option<Place>, _: Instant) -> Steps {
+        let Stage::Live(live) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Steps::new();
+        };
+        let Some(place) = place else {
+            // Whoever receives is somewhere.
+            return self.close(close::UNKNOWN, None);
+        };
+        let (session, steps) = CatchingUp::pause(*live, self.line.s(), place);
+        self.stage = Stage::CatchingUp(Box::new(session));
+        steps
     }
 
     fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Steps {

@@ -19,17 +19,21 @@ use super::super::Sources;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    cluster::{JoinError, Opened, Record, ResumeError, Resumed, Resuming, StartLimits, What},
+    cluster::{Away, JoinError, Keeping, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits, What},
     guilds::Viewer,
-    registry::{From, Reading, Severed},
+    registry::{From, Reading, Unread},
 };
 
 /// How long a client waits for a cluster that is away.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked again meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often a session that is ahead of its node looks whether the node has come that far.
+const GLANCE: Duration = Duration::from_millis(10);
 /// How many entries a session reads at once.
 const PAGE: usize = 64;
+/// And how many bytes of data of them.
+const PAGE_BYTES: usize = 32 * 1024;
 
 /// A question.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub enum Question {
     Resume(Resume),
     /// What the log of this application has from there on.
     Read(Arc<str>, From),
+    /// Whether this is kept.
+    Keep(Keeping),
     /// What the guilds of this application look like.
     Look(Arc<str>, Look),
 }
@@ -53,6 +59,8 @@ pub enum Look {
     Members(RequestMembers, Intents),
     /// The soundboard sounds of these.
     Sounds(Vec<u64>),
+    /// What the channels of this one are doing.
+    Channels(u64),
 }
 
 /// An event for one session alone: its name and its data.
@@ -65,7 +73,9 @@ pub enum Answer {
     /// To [`Question::Resume`].
     Resumed(Result<Box<Known<Resumed>>, Unwelcome>),
     /// To [`Question::Read`].
-    Read(Result<Reading, Severed>),
+    Read(Result<Reading, ReadError>),
+    /// To [`Question::Keep`]: what was to be kept, and whether the session is still its owner's.
+    Kept(Keeping, Result<bool, Away>),
     /// To [`Question::Look`].
     Seen(Vec<Told>),
 }
@@ -95,7 +105,11 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
     match question {
         Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
         Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
-        Question::Read(application, from) => Answer::Read(sources.services.registry.read(&application, from, PAGE)),
+        Question::Read(application, from) => Answer::Read(read(&application, from, &sources).await),
+        Question::Keep(keeping) => {
+            let kept = keep(&keeping).await;
+            Answer::Kept(keeping, kept)
+        }
         Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources)),
     }
 }
@@ -113,11 +127,53 @@ fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
         }
         Look::Sounds(ids) => {
             let sounds = |id: &u64| json!({"guild_id": id.to_string(), "soundboard_sounds": guilds.sounds(*id)});
-            ids.iter()
-                .map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string()))
-                .collect()
+            ids.iter().map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string())).collect()
+        }
+        Look::Channels(id) => {
+            let d = json!({"guild_id": id.to_string(), "channels": []});
+            vec![("CHANNEL_INFO", d.to_string())]
         }
     })
+}
+
+/// Reads what the node remembers, or else what the log has. Only who has come to the end of the former can receive.
+async fn read(application: &Arc<str>, mut from: From, sources: &Sources) -> Result<Reading, ReadError> {
+    let services = &sources.services;
+    let until = Instant::now() + PATIENCE;
+    let mut cut = None;
+    loop {
+        match services.registry.read(application, from, PAGE) {
+            Ok(reading) => return Ok(reading.cut_at(cut)),
+            Err(Unread::Ahead) => {}
+            Err(Unread::Severed) => match services.discord.read(application, from.position(), PAGE).await {
+                Ok(page) => {
+                    let page = page.of_bytes(PAGE_BYTES);
+                    cut = [cut, page.cut].into_iter().flatten().min();
+                    if !page.entries.is_empty() {
+                        return Ok(services.registry.reading(page).cut_at(cut));
+                    }
+                    from = From::Position(page.through);
+                }
+                Err(ReadError::Severed) => return Err(ReadError::Severed),
+                Err(ReadError::Away) => {}
+            },
+        }
+        if Instant::now() >= until {
+            return Err(ReadError::Away);
+        }
+        sleep(GLANCE).await;
+    }
+}
+
+async fn keep(keeping: &Keeping) -> Result<bool, Away> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match keeping.attempt().await {
+            Ok(is_theirs) => return Ok(is_theirs),
+            Err(Away) if Instant::now() < until => sleep(PAUSE).await,
+            Err(Away) => return Err(Away),
+        }
+    }
 }
 
 async fn open(identify: Identify, version: Version, sources: &Sources) -> Result<Known<Opened>, Unwelcome> {
@@ -134,8 +190,14 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
         max_concurrency: application.max_concurrency,
         per_day: application.session_starts_per_day,
     };
-    if !services.discord.start(key.application(), shard, limits) {
-        return Err(Unwelcome::Throttled);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match services.discord.start(key.application(), shard, limits).await {
+            Ok(true) => break,
+            Ok(false) => return Err(Unwelcome::Throttled),
+            Err(Away) if Instant::now() < until => sleep(PAUSE).await,
+            Err(Away) => return Err(away().await),
+        }
     }
     let record = Record {
         application: Arc::clone(key.application()),
@@ -150,7 +212,6 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
         version,
         large_threshold: identify.large_threshold,
     };
-    let until = Instant::now() + PATIENCE;
     let session = loop {
         match services.discord.open(record.clone()).await {
             Ok(session) => break session,
@@ -162,9 +223,7 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
             }
         }
     };
-    let guilds = services
-        .registry
-        .guilds(key.application(), |guilds| guilds.of_shard(shard));
+    let guilds = services.registry.guilds(key.application(), |guilds| guilds.of_shard(shard));
     if guilds.len() > application.guilds_per_session {
         session.attachment.end();
         return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
@@ -195,10 +254,18 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
         id: SessionId::from_raw(resume.session_id.parse().map_err(|_| Unwelcome::Gone)?),
         seq: resume.seq,
     };
-    match services.discord.resume(&resuming) {
+    let id = resuming.id;
+    let until = Instant::now() + PATIENCE;
+    let session = loop {
+        match services.discord.resume(resuming.clone()).await {
+            Err(ResumeError::Away) if Instant::now() < until => sleep(PAUSE).await,
+            answer => break answer,
+        }
+    };
+    match session {
         Ok(mut session) => {
             tell_again(&mut session, &application, sources);
-            log::debug!(session:% = resuming.id, key = key.id(), address:% = sources.address; "session resumed");
+            log::debug!(session:% = id, key = key.id(), address:% = sources.address; "session resumed");
             Ok(Known {
                 session,
                 key,

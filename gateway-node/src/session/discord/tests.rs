@@ -20,7 +20,8 @@ use crate::{
     applications::Applications,
     auth::{Key, Keyring},
     cluster::{
-        Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, Publication, Publishing,
+        Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
+        Publishing,
     },
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     metrics::Metrics,
@@ -82,9 +83,9 @@ impl Node {
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, deliver.clone());
         tokio::task::spawn_local(broadcast);
         let backplane: Arc<dyn Backplane> = Arc::new(backplane);
-        let discord = DiscordSessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
-        let discord = Arc::new(discord);
-        tokio::task::spawn_local(Arc::clone(&discord).sweep());
+        let (discord, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
+        let discord = DiscordSessions::new(discord);
+        tokio::task::spawn_local(sweeping);
         let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
             shard,

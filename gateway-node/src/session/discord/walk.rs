@@ -33,11 +33,6 @@ impl Walk {
         }
     }
 
-    /// Goes on behind this dispatch.
-    pub(super) const fn begin_at(&mut self, s: u64) {
-        self.s = s;
-    }
-
     /// The number of the last dispatch that was met.
     pub(super) const fn s(&self) -> u64 {
         self.s
@@ -55,6 +50,11 @@ impl Walk {
         let content = self.filter.admits(header, self.session.get())?;
         self.s += 1;
         Some(content)
+    }
+
+    /// Counts so many dispatches that are for the session alone and come now.
+    pub(super) const fn count(&mut self, dispatches: u64) {
+        self.s += dispatches;
     }
 
     /// Whether everything that was for the session alone has been met.

@@ -22,6 +22,14 @@
 -- staging              sorted set: sessions whose report is half in or half out, by the ms until which that is believed
 -- producer:<owner>:<fence>  hash: what became of the latest publications
 -- request:<key>        string: what became of a request that may come again
+-- discord:<session>    hash: what a Discord session identified with (record, key, version), which of its owners it has
+--                      (generation), what its client has (s, epoch, offset), the ms at which it was cut for reading slowly
+--                      (cuts), and of what was for it alone the bytes that are kept, the last number (last), and the last
+--                      one that is not kept any more (forgotten); once it has ended, generation and ended. It expires
+--                      unless its owner says again and again that it is there
+-- discord:<session>:private  list: `<s> <name>\n<data>` of what was for it alone, behind what its client has
+-- discord:starts:<n>   string: how many sessions of shards with this remainder were started in the present window
+-- discord:starts       string: the same of a day
 
 local base = KEYS[1]
 
@@ -213,6 +221,34 @@ local function append_again(log, offset, now)
   local name, d = string.sub(rest, 1, tonumber(size)), string.sub(rest, tonumber(size) + 1)
   -- It is another entry than the one that is given up, and not a repetition of it.
   return append_for_one(log, tonumber(mask), author, gone, '-', name, d, now)
+end
+
+-- ---- Discord sessions --------------------------------------------------------------------------------------------
+
+-- Keeps a session for so many ms.
+local function keep_session(name, ms)
+  redis.call('PEXPIRE', name, ms)
+  redis.call('PEXPIRE', name .. ':private', ms)
+end
+
+-- Whether this is the owner of a session; otherwise what there is to say to it.
+local function has_session(name, generation)
+  local known = redis.call('HMGET', name, 'generation', 'ended')
+  if not known[1] then return false, { 'gone' } end
+  if known[2] or known[1] ~= generation then return false, { 'superseded', known[1] } end
+  return true
+end
+
+-- Ends a session. That it has ended is remembered for an owner who has not heard of a later one.
+local function end_session(name, generation, ms)
+  redis.call('DEL', name, name .. ':private')
+  redis.call('HSET', name, 'generation', generation, 'ended', 1)
+  redis.call('PEXPIRE', name, ms)
+end
+
+-- What a dispatch weighs while it is kept.
+local function private_weight(text)
+  return #text + 64
 end
 
 -- ---- what bots reported ------------------------------------------------------------------------------------------

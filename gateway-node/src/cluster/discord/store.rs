@@ -1,0 +1,105 @@
+//! Where Discord sessions are kept.
+
+use std::{any::Any, sync::Arc};
+
+use shared::{discord::Shard, session_id::SessionId};
+
+use super::{
+    super::{Away, Entry, JoinError, Pending, Position},
+    Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits,
+    book::Continued,
+};
+
+/// The sessions of every application, connected or resumable. What is said under an owner that is no longer the latest
+/// one changes nothing.
+pub trait Store: Send + Sync + 'static {
+    /// Counts the start of a session. False where its application may not start one now.
+    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away>;
+
+    /// What is left of the sessions that an application may start today.
+    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away>;
+
+    /// Writes down a new session.
+    fn open(&self, record: Arc<Record>) -> Pending<Begun, JoinError>;
+
+    /// Gives a session to another owner. Earlier ones hear of it.
+    fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError>;
+
+    /// Keeps what is about to be sent to one session alone. False where it has another owner by now. What was asked
+    /// before and had no answer may be asked again.
+    fn keep(&self, owner: &Owner, privates: Vec<Private>) -> Pending<bool, Away>;
+
+    /// Notes what a client has, if that is known, and that it is there.
+    fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>);
+
+    /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
+    fn detach(&self, owner: &Owner, is_slow: bool);
+
+    /// Ends a session: nobody can resume it.
+    fn end(&self, owner: &Owner);
+
+    /// What the log of an application has behind this position, at most `most` entries.
+    fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError>;
+}
+
+/// Keeps a node listening for a session that is connected to it, until it is dropped.
+pub type Presence = Box<dyn Any + Send>;
+
+/// A session that was written down.
+pub struct Begun {
+    pub(in crate::cluster) id: SessionId,
+    pub(in crate::cluster) generation: u64,
+    /// The end of the log at that moment.
+    pub(in crate::cluster) since: Position,
+    pub(in crate::cluster) presence: Presence,
+}
+
+/// A session that has another owner now.
+pub struct Taken {
+    pub(in crate::cluster) continued: Continued,
+    pub(in crate::cluster) presence: Presence,
+}
+
+/// Some entries of a log, in order.
+#[derive(Debug)]
+pub struct LogPage {
+    /// The entries, whoever receives them.
+    pub entries: Vec<Entry>,
+    /// The last position that was read, in the present life of the log.
+    pub through: Position,
+    /// The last offset that the life of the log in which the reading began has in common with the present one, if those
+    /// are not the same.
+    pub cut: Option<u64>,
+}
+
+impl LogPage {
+    /// As much from its beginning as has no more than so many bytes of data; an entry that is larger comes by itself.
+    #[must_use]
+    pub fn of_bytes(mut self, most: usize) -> Self {
+        let mut bytes = 0;
+        let fits = self.entries.iter().take_while(|entry| {
+            let before = bytes;
+            bytes += entry.d.len();
+            before == 0 || bytes <= most
+        });
+        let count = fits.count();
+        if count < self.entries.len() {
+            self.entries.truncate(count);
+            if let Some(last) = self.entries.last() {
+                self.through = last.position;
+            }
+        }
+        self
+    }
+}
+
+/// Why a log is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// It does not lead on from there.
+    #[error("the log does not lead on from there")]
+    Severed,
+    /// It cannot be reached now.
+    #[error("the log is away")]
+    Away,
+}

@@ -1,0 +1,12 @@
+-- Ends a Discord session: nobody can resume it.
+--
+-- ARGV  session, generation, ms for which that is remembered
+--
+-- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
+
+local name = key('discord:' .. ARGV[1])
+
+local is_theirs, answer = has_session(name, ARGV[2])
+if not is_theirs then return answer end
+end_session(name, ARGV[2], ARGV[3])
+return { 'ok' }

@@ -1,0 +1,31 @@
+-- Gives a Discord session to another owner, and tells the nodes of it.
+--
+-- ARGV  session, key, version of the filter, the last dispatch that the client has, how often it may have been cut for
+--       reading slowly, ms in which such cuts count, ms for which the session is kept
+--
+-- Answers { 'ok', generation, s, epoch, offset, record, private, ... } or { 'gone' }.
+
+local session, seq = ARGV[1], tonumber(ARGV[4])
+local name = key('discord:' .. session)
+
+local known = redis.call('HMGET', name, 'generation', 'ended', 'key', 'version', 's', 'epoch', 'offset', 'record',
+  'forgotten', 'cuts')
+local generation = known[1]
+if not generation or known[2] or known[3] ~= ARGV[2] or known[4] ~= ARGV[3] then return { 'gone' } end
+local now, cuts = now_ms(), 0
+for cut in string.gmatch(known[10] or '', '%d+') do
+  if now - tonumber(cut) < tonumber(ARGV[6]) then cuts = cuts + 1 end
+end
+if seq < tonumber(known[5]) or seq < tonumber(known[9] or 0) or cuts >= tonumber(ARGV[5]) then
+  end_session(name, generation, ARGV[7])
+  return { 'gone' }
+end
+generation = int(tonumber(generation) + 1)
+redis.call('HSET', name, 'generation', generation)
+keep_session(name, ARGV[7])
+redis.call('PUBLISH', key('events'), 'owner ' .. session .. ' ' .. generation)
+local answer = { 'ok', generation, known[5], known[6], known[7], known[8] }
+for _, private in ipairs(redis.call('LRANGE', name .. ':private', 0, -1)) do
+  answer[#answer + 1] = private
+end
+return answer
