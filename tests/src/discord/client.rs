@@ -20,6 +20,7 @@ pub struct DiscordClient {
     socket: WebSocketStream<TcpStream>,
     unpacker: Unpacker,
     sequence: u64,
+    binary: usize,
 }
 
 impl DiscordClient {
@@ -36,6 +37,7 @@ impl DiscordClient {
             socket,
             unpacker: Unpacker::new(query),
             sequence: 0,
+            binary: 0,
         })
     }
 
@@ -120,6 +122,11 @@ impl DiscordClient {
         self.sequence
     }
 
+    /// How many binary messages have come, which are those that are compressed.
+    pub fn binary_messages(&self) -> usize {
+        self.binary
+    }
+
     /// The next payload.
     ///
     /// # Errors
@@ -131,6 +138,7 @@ impl DiscordClient {
             // Some libraries read every frame that is no Close as a payload, so there are no pings.
             Some(Ok(message)) => message,
         };
+        self.binary += usize::from(message.is_binary());
         let payload = Payload::read(&self.unpacker.unpack(message));
         if let Some(s) = payload.s {
             assert_eq!(s, self.sequence + 1, "a gap before {payload:?}");

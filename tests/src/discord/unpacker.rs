@@ -1,7 +1,10 @@
 //! How the messages of a connection become text.
 
+use std::fmt;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use tokio_tungstenite::tungstenite::Message;
+use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use crate::client::inflate;
 
@@ -20,15 +23,21 @@ pub(super) enum Unpacker {
         allowed: bool,
     },
     /// One zlib stream for the life of the connection.
-    Stream(Decompress),
+    Zlib(Decompress),
+    /// One zstd frame for the life of the connection.
+    Zstd(ZstdFrame),
 }
+
+/// A zstd frame that is read as it comes.
+pub(super) struct ZstdFrame(DCtx<'static>);
 
 impl Unpacker {
     /// For the query that a connection is opened with.
     pub(super) fn new(query: &str) -> Self {
         let compress = query.split('&').find_map(|field| field.strip_prefix("compress="));
         match compress {
-            Some("zlib-stream") => Self::Stream(Decompress::new(true)),
+            Some("zlib-stream") => Self::Zlib(Decompress::new(true)),
+            Some("zstd-stream") => Self::Zstd(ZstdFrame(DCtx::create())),
             // What is not spoken is closed, and what this client does not speak it finds out at the first message.
             _ => Self::Packets { allowed: false },
         }
@@ -46,7 +55,8 @@ impl Unpacker {
         match (self, message) {
             (Self::Packets { .. }, Message::Text(text)) => text.as_str().to_owned(),
             (Self::Packets { allowed: true }, Message::Binary(packet)) => inflate(&packet),
-            (Self::Stream(stream), Message::Binary(part)) => next_of(stream, &part),
+            (Self::Zlib(stream), Message::Binary(part)) => next_of(stream, &part),
+            (Self::Zstd(frame), Message::Binary(part)) => frame.next(&part),
             (unpacker, message) => panic!("{message:?} is no message for {unpacker:?}"),
         }
     }
@@ -72,12 +82,39 @@ fn next_of(stream: &mut Decompress, part: &[u8]) -> String {
     String::from_utf8(bytes).expect("a payload is text")
 }
 
+impl ZstdFrame {
+    /// The text in this part of the frame, all of which has to come out at once.
+    fn next(&mut self, part: &[u8]) -> String {
+        let mut text = Vec::new();
+        let mut input = InBuffer::around(part);
+        loop {
+            let mut room = [0; ROOM];
+            let mut output = OutBuffer::around(&mut room[..]);
+            let missing = self.0.decompress_stream(&mut output, &mut input);
+            let missing = missing.unwrap_or_else(|code| panic!("{} in {part:?}", zstd_safe::get_error_name(code)));
+            assert_ne!(missing, 0, "the frame ends with {part:?}");
+            let was_full = output.pos() == ROOM;
+            text.extend_from_slice(output.as_slice());
+            if input.pos() == part.len() && !was_full {
+                return String::from_utf8(text).expect("a payload is text");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ZstdFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ZstdFrame")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::ZlibEncoder};
     use tokio_tungstenite::tungstenite::Message;
+    use zstd_safe::{CCtx, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
     use super::Unpacker;
     use crate::deflate;
@@ -94,6 +131,28 @@ mod tests {
             if !part.is_empty() {
                 assert_eq!(unpacker.unpack(Message::binary(part)), *text);
             }
+        }
+    }
+
+    #[test]
+    fn reads_one_frame_message_by_message() {
+        let mut unpacker = Unpacker::new("v=10&encoding=json&compress=zstd-stream");
+        let mut encoder = CCtx::create();
+        for text in [
+            "first",
+            "äöü",
+            &"long ".repeat(100_000),
+            &"x".repeat(super::ROOM),
+            "last",
+        ] {
+            let mut part = vec![0; 2 * text.len() + 100];
+            let mut output = OutBuffer::around(&mut part[..]);
+            let mut input = InBuffer::around(text.as_bytes());
+            let flush = ZSTD_EndDirective::ZSTD_e_flush;
+            let left = encoder.compress_stream2(&mut output, &mut input, flush);
+            assert_eq!(left.ok(), Some(0));
+            let part = output.as_slice().to_vec();
+            assert_eq!(unpacker.unpack(Message::binary(part)), *text);
         }
     }
 
