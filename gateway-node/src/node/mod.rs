@@ -33,7 +33,7 @@ use self::{
 use crate::{
     admission::{Admission, AdmissionLimits},
     applications::Applications,
-    auth::{KeyError, Keyring},
+    auth::{Key, KeyError, Keyring},
     cluster::{
         Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
         RedisOptions, RedisSessions, RedisSetupError,
@@ -116,6 +116,16 @@ struct Signals {
     hangup: Signal,
 }
 
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Node {
     /// Binds the listeners and starts the workers. `development` is the key that a node without configured keys makes.
     ///
@@ -127,14 +137,8 @@ impl Node {
         let events = Events::new(settings.event_table()?);
         let applications = Applications::new(&settings.applications);
         let configured = configured_keys(&settings, development.as_ref())?;
-        let keyring = match settings.redis.url {
-            Some(_) => Keyring::partial(configured.clone()),
-            None => Keyring::new(configured.clone()),
-        };
-        let workers = match settings.server.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
+        let keyring = keyring(&settings, configured.clone());
+        let workers = workers(&settings);
         let metrics = Arc::new(Metrics::default());
         let spread = Duration::from_millis(settings.drain.spread_ms);
         let registry = Registry::new(
@@ -214,11 +218,7 @@ impl Node {
             server,
             drain,
             over,
-            signals: Signals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                hangup: signal(SignalKind::hangup())?,
-            },
+            signals: Signals::new()?,
             reload: Reload {
                 settings,
                 development,
@@ -277,6 +277,21 @@ impl Node {
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
         Ok(())
+    }
+}
+
+fn workers(settings: &Settings) -> usize {
+    match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+/// The configured keys; with a Redis there are others that have still to be read.
+fn keyring(settings: &Settings, configured: Vec<Key>) -> Keyring {
+    match settings.redis.url {
+        Some(_) => Keyring::partial(configured),
+        None => Keyring::new(configured),
     }
 }
 

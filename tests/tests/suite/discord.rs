@@ -290,6 +290,7 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
             "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\nprivileged_intents = []\nguilds_per_session = 1\n{KEYS}"
         ))
         .set("session.identify_timeout_ms", 700)
+        .set("discord.heartbeat_interval_ms", 2000)
         .start()
         .await;
     let identify = |change: Value| {

@@ -107,7 +107,12 @@ impl CatchingUp {
         } else {
             // Kept before the first of them is sent.
             let told = (session.walk.s() + 1..).zip(&session.unknown);
-            let privates = told.map(|(s, id)| Private { s, what: What::Guild(*id) }).collect();
+            let privates = told
+                .map(|(s, id)| Private {
+                    s,
+                    what: What::Guild(*id),
+                })
+                .collect();
             steps.push(Step::Ask(Question::Keep(session.attachment.keeping(privates))));
         }
         (session, steps)

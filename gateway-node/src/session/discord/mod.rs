@@ -41,6 +41,9 @@ use crate::{
 /// How long the answer to a session that may not begin takes at least, and how much longer at most: some libraries come
 /// again at once.
 const INVALID_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// How long a connection that beats may be without a session: libraries connect all their shards at once, and let each
+/// wait for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long a connection without a session is kept for another try after op 9.
 const SECOND_TRY: Duration = Duration::from_secs(8);
 
@@ -74,6 +77,8 @@ enum Stage {
     /// There is no session yet.
     Waiting {
         until: Instant,
+        /// Until when heartbeats can put that off.
+        longest: Instant,
     },
     /// Whether there is one is being found out.
     Asking,
@@ -93,8 +98,10 @@ impl Discord {
     pub fn new(query: Result<Query, Close>, resume_url: Arc<str>, rules: Arc<Rules>, now: Instant) -> Self {
         let (query, stage) = match query {
             Ok(query) => {
-                let until = now + rules.identify_timeout;
-                (query, Stage::Waiting { until })
+                // No heartbeat need come any sooner.
+                let until = now + rules.identify_timeout.max(rules.heartbeat_limit);
+                let longest = now + LONGEST_WAIT;
+                (query, Stage::Waiting { until, longest })
             }
             Err(close) => {
                 let query = Query {
@@ -162,9 +169,8 @@ impl Discord {
 
     /// Tells the client that there is no session, and lets it try again on the same connection.
     fn invalid(&mut self, now: Instant) -> Steps {
-        self.stage = Stage::Waiting {
-            until: now + SECOND_TRY,
-        };
+        let until = now + SECOND_TRY;
+        self.stage = Stage::Waiting { until, longest: until };
         smallvec![self.send(&payload::invalid_session(false))]
     }
 
@@ -241,6 +247,9 @@ impl Discord {
         let mut steps = Steps::new();
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
+        }
+        if let Stage::Waiting { until, longest } = &mut self.stage {
+            *until = (*until).max((now + self.rules.heartbeat_limit).min(*longest));
         }
         match (seq, &self.stage) {
             (Some(seq), Stage::Live(_)) => {
@@ -326,7 +335,7 @@ impl Protocol for Discord {
             steps.extend(self.fail(close::SESSION_TIMED_OUT));
         } else {
             match self.stage {
-                Stage::Waiting { until } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
+                Stage::Waiting { until, .. } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
                 Stage::Invalid { at } if at <= now => steps.extend(self.invalid(now)),
                 _ => {}
             }
@@ -337,7 +346,7 @@ impl Protocol for Discord {
     fn deadline(&self) -> Option<Instant> {
         let of_stage = match self.stage {
             Stage::Over | Stage::Refused(_) => return None,
-            Stage::Waiting { until } => Some(until),
+            Stage::Waiting { until, .. } => Some(until),
             Stage::Invalid { at } => Some(at),
             Stage::Asking | Stage::CatchingUp(_) | Stage::Live(_) => None,
         };

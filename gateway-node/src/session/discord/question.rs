@@ -127,7 +127,9 @@ fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
         }
         Look::Sounds(ids) => {
             let sounds = |id: &u64| json!({"guild_id": id.to_string(), "soundboard_sounds": guilds.sounds(*id)});
-            ids.iter().map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string())).collect()
+            ids.iter()
+                .map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string()))
+                .collect()
         }
         Look::Channels(id) => {
             let d = json!({"guild_id": id.to_string(), "channels": []});
@@ -223,7 +225,9 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
             }
         }
     };
-    let guilds = services.registry.guilds(key.application(), |guilds| guilds.of_shard(shard));
+    let guilds = services
+        .registry
+        .guilds(key.application(), |guilds| guilds.of_shard(shard));
     if guilds.len() > application.guilds_per_session {
         session.attachment.end();
         return Err(Unwelcome::Close(close::SHARDING_REQUIRED));

@@ -190,7 +190,8 @@ fn resume(id: &str, seq: u64) -> Value {
 impl Client {
     pub(super) async fn send(&mut self, payload: &Value) {
         let message = Message::Text(payload.to_string().into());
-        self.inbox.send(Inbound::Message(message)).unwrap();
+        // One that is closed hears nothing more.
+        let _ = self.inbox.send(Inbound::Message(message));
         self.settle().await;
     }
 
@@ -538,8 +539,20 @@ async fn a_session_without_heartbeats_times_out_and_can_be_resumed() {
 async fn who_neither_identifies_nor_resumes_is_closed_with_4000() {
     on(Node::new, async |node| {
         let mut client = node.connect().await;
-        client.after(node.rules.identify_timeout).await;
+        let mut beating = node.connect().await;
+        let half = node.rules.heartbeat_limit / 2;
+        client.after(half).await;
+        beating.send(&json!({"op": 1, "d": null})).await;
+        client.after(half).await;
         assert_eq!(client.close, Some(4000));
+        // A shard that waits for its turn beats meanwhile, but not for ever.
+        beating.settle().await;
+        assert_eq!(beating.close, None);
+        for _ in 0..100 {
+            beating.send(&json!({"op": 1, "d": null})).await;
+            beating.after(half).await;
+        }
+        assert_eq!(beating.close, Some(4000));
     })
     .await;
 }
