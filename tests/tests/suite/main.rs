@@ -16,6 +16,7 @@ mod config;
 mod deploy;
 mod discord;
 mod discord_bootstrap;
+mod discord_cluster;
 mod discord_compression;
 mod discord_libraries;
 mod drain;
