@@ -251,7 +251,7 @@ section! {
 section! {
     /// Faults on purpose, for tests; nothing for production.
     pub struct ChaosSettings {
-        /// Whether faults can be ordered over the administration listener.
+        /// Whether a key with `admin` may order faults for the sessions of its application.
         enabled: bool = false;
     }
 }

@@ -56,6 +56,8 @@ pub struct Api {
     pub drain: DrainState,
     /// The most bytes that an event's `d` may have.
     pub event_bytes: usize,
+    /// Whether faults can be ordered.
+    pub is_chaotic: bool,
     /// Whether anybody may read the metrics at this listener.
     pub metrics_public: bool,
 }
@@ -106,7 +108,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/api/v1/cluster", web::get().to(cluster::cluster))
             .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
-            .route("/api/v1/sessions/{id}/reconnect", web::post().to(sessions::reconnect))
+            .route("/api/v1/sessions/{id}/{order}", web::post().to(sessions::order))
             .service(web::scope("/api/v1").default_service(web::to(error::not_found)))
             .service(discord::scope())
             .default_service(web::to(error::not_found));

@@ -1,5 +1,7 @@
 //! `/api/v1/sessions`: who is connected to this node, and what an administrator can do about one session.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use shared::session_id::SessionId;
@@ -7,7 +9,7 @@ use shared::session_id::SessionId;
 use super::{Api, ApiError};
 use crate::{
     config::Permission,
-    registry::{Farewell, Kind, Listed, Page},
+    registry::{Disturbance, Farewell, Kind, Listed, Order, Page},
 };
 
 /// How many sessions a page has where the request does not say.
@@ -85,7 +87,11 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
-    if api.registry.dismiss(key.application(), id, Farewell::Kicked).await {
+    if api
+        .registry
+        .tell(key.application(), id, Order::Leave(Farewell::Kicked))
+        .await
+    {
         log::info!(session:% = id, key = key.id(); "session kicked");
         Ok(HttpResponse::NoContent().finish())
     } else {
@@ -93,19 +99,61 @@ pub(super) async fn kick(
     }
 }
 
-/// `POST /api/v1/sessions/{id}/reconnect`: asks the client of a Discord session to reconnect and resume (op 7), and closes the
-/// connection with 4000 if it does not. A session of version 1 is closed with 1012. 204, or 404 where there is none.
-pub(super) async fn reconnect(
+/// What an administrator orders, where it needs saying more precisely.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct How {
+    code: Option<u16>,
+    resumable: Option<bool>,
+    ms: Option<u64>,
+}
+
+/// `POST /api/v1/sessions/{id}/{order}`: has a session's client reconnect (`reconnect`: op 7, and close 4000 if it does not; 1012
+/// in version 1) or closes its connection (`close?code=N`). With `chaos.enabled` as well: `invalidate?resumable=BOOL` (op
+/// 9), `cut` (no close frame), `forget` (it cannot be resumed), `deafen?ms=N` (no answer to heartbeats). 204, or 404
+/// where there is no such session.
+pub(super) async fn order(
     request: HttpRequest,
-    id: web::Path<String>,
+    path: web::Path<(String, String)>,
+    how: Result<web::Query<How>, actix_web::Error>,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
+    let (id, name) = path.into_inner();
     let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
-    if api.registry.dismiss(key.application(), id, Farewell::Reconnect).await {
-        log::info!(session:% = id, key = key.id(); "session asked to reconnect");
+    let malformed = || ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned());
+    let how = how.map_err(|_| malformed())?;
+    let disturbance = match &*name {
+        "reconnect" => None,
+        "close" => Some(Disturbance::Close(
+            how.code.filter(|code| is_close_code(*code)).ok_or_else(|| {
+                ApiError::Malformed("expected ?code=N, a close code from 1000 to 4999 that may be sent".to_owned())
+            })?,
+        )),
+        "invalidate" => Some(Disturbance::Invalidate {
+            is_resumable: how.resumable.unwrap_or(false),
+        }),
+        "cut" => Some(Disturbance::Cut),
+        "forget" => Some(Disturbance::Forget),
+        "deafen" => Some(Disturbance::Deafen(Duration::from_millis(
+            how.ms.ok_or_else(malformed)?,
+        ))),
+        _ => return Err(ApiError::NotFound),
+    };
+    let is_ordinary = matches!(disturbance, None | Some(Disturbance::Close(_)));
+    if !is_ordinary && !api.is_chaotic {
+        return Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()));
+    }
+    let order = disturbance.map_or(Order::Leave(Farewell::Reconnect), Order::Disturb);
+    if api.registry.tell(key.application(), id, order).await {
+        log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
     }
+}
+
+/// Whether a close frame may have this code (RFC 6455, section 7.4).
+const fn is_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

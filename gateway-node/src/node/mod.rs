@@ -177,6 +177,7 @@ impl Node {
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
                 event_bytes: settings.cluster.event_bytes,
+                is_chaotic: settings.chaos.enabled,
                 metrics_public,
             })
         };

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Farewell, Kind, Order, Shard,
     listing::{List, Listed},
-    order::{Dismiss, ShardOrder},
+    order::{ShardOrder, Tell},
     shard::Occupant,
 };
 
@@ -132,15 +132,11 @@ impl Handler<ShardOrder> for ShardActor {
     }
 }
 
-impl Handler<Dismiss> for ShardActor {
+impl Handler<Tell> for ShardActor {
     type Result = bool;
 
-    fn handle(&mut self, dismiss: Dismiss, _: &mut Self::Context) -> bool {
-        let Dismiss {
-            application,
-            id,
-            farewell,
-        } = dismiss;
+    fn handle(&mut self, tell: Tell, _: &mut Self::Context) -> bool {
+        let Tell { application, id, order } = tell;
         let state = self.shard.inner.state.borrow();
         let mut identified = state
             .seats
@@ -148,9 +144,9 @@ impl Handler<Dismiss> for ShardActor {
             .flatten()
             .filter_map(|occupant| Some((occupant, occupant.identity.as_ref()?)));
         let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
-        // A full mailbox holds an order to leave already.
+        // A full mailbox holds orders enough.
         found.is_some_and(|(occupant, _)| {
-            let _ = occupant.orders.try_send(Order::Leave(farewell));
+            let _ = occupant.orders.try_send(order);
             true
         })
     }

@@ -35,7 +35,7 @@ use self::{
     actor::ShardActor,
     feed::Feed,
     listing::List,
-    order::{Dismiss, ShardOrder},
+    order::{ShardOrder, Tell},
     prepared::Prepared,
     tail::Tails,
 };
@@ -44,7 +44,7 @@ pub use self::{
     kind::Kind,
     line::{Coding, Line, Place},
     listing::{Listed, Page},
-    order::{Farewell, Order},
+    order::{Disturbance, Farewell, Order},
     seat::{Registration, Seat, Subscription},
     shard::Shard,
     tail::{From, Reading, TailLimits, Unread},
@@ -102,16 +102,16 @@ impl Registry {
         self.order(|| ShardOrder::RecheckKeys);
     }
 
-    /// Tells the session of an application with this id to leave. False where there is none.
-    pub async fn dismiss(&self, application: &Arc<str>, id: SessionId, farewell: Farewell) -> bool {
+    /// Gives the session of an application with this id an order. False where there is none.
+    pub async fn tell(&self, application: &Arc<str>, id: SessionId, order: Order) -> bool {
         let shards = self.shards();
         for shard in &shards {
-            let dismiss = Dismiss {
+            let tell = Tell {
                 application: Arc::clone(application),
                 id,
-                farewell,
+                order,
             };
-            if shard.send(dismiss).await.unwrap_or(false) {
+            if shard.send(tell).await.unwrap_or(false) {
                 return true;
             }
         }

@@ -13,6 +13,26 @@ use crate::cluster::Owner;
 pub enum Order {
     /// Say why and close.
     Leave(Farewell),
+    /// Do what an administrator wants to see a client cope with.
+    Disturb(Disturbance),
+}
+
+/// What an administrator can do to one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Close it with this code.
+    Close(u16),
+    /// Cut it without a word.
+    Cut,
+    /// Say that the session is invalid (op 9), and whether it may be resumed. Discord sessions alone know that.
+    Invalidate {
+        /// Whether it may be resumed.
+        is_resumable: bool,
+    },
+    /// Forget the session: its connection lives on, and when that has ended it cannot be resumed.
+    Forget,
+    /// Answer no heartbeat for so long.
+    Deafen(Duration),
 }
 
 /// Why the node ends a session.
@@ -51,11 +71,11 @@ pub(super) enum ShardOrder {
     Superseded(Owner),
 }
 
-/// Tell one session to leave, if it is here. Answers whether it is.
+/// Give one session an order, if it is here. Answers whether it is.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
-pub(super) struct Dismiss {
+pub(super) struct Tell {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
-    pub(super) farewell: Farewell,
+    pub(super) order: Order,
 }

@@ -126,6 +126,13 @@ impl<P: Protocol> Session<P> {
                     context.stop();
                     return;
                 }
+                Step::Cut => {
+                    self.outbox.abort();
+                    self.services.metrics.session_ended(0);
+                    self.has_ended = true;
+                    context.stop();
+                    return;
+                }
                 Step::Drop(reason) => self.services.metrics.dropped(reason),
                 Step::Count => drop(self.services.metrics.payloads_received.inc()),
             }
@@ -260,7 +267,13 @@ impl<P: Protocol> Handler<Order> for Session<P> {
     type Result = ();
 
     fn handle(&mut self, order: Order, context: &mut Self::Context) {
-        let Order::Leave(farewell) = order;
-        self.end(Ending::Farewell(farewell), context);
+        match order {
+            Order::Leave(farewell) => self.end(Ending::Farewell(farewell), context),
+            Order::Disturb(disturbance) if !self.has_ended => {
+                let steps = self.protocol.disturb(disturbance, Instant::now());
+                self.carry_out(steps, context);
+            }
+            Order::Disturb(_) => {}
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::Services;
 use crate::{
     auth::Key,
     cluster::{Owner, Publication, PublishError},
-    registry::{Farewell, Place, Registration, Subscription},
+    registry::{Disturbance, Farewell, Place, Registration, Subscription},
     transport::{Message, Violation},
 };
 
@@ -52,6 +52,8 @@ pub enum Step<Q> {
         /// What the log calls it, where the client is to blame.
         problem: Option<&'static str>,
     },
+    /// Cut the connection without a word. Nothing follows.
+    Cut,
     /// Count a packet that was dropped silently.
     Drop(&'static str),
     /// Count a payload that was understood.
@@ -113,6 +115,9 @@ pub trait Protocol: Unpin + 'static {
 
     /// The session has to end: what is there to say?
     fn end(&mut self, ending: Ending, now: Instant) -> Steps<Self::Question>;
+
+    /// An administrator wants to see how the client copes.
+    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps<Self::Question>;
 
     /// The answer to [`Step::Subscribe`]: false where the shard has come further than the session.
     fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps<Self::Question> {

@@ -123,6 +123,10 @@ where
         if self.hung_up {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if self.outbox.is_aborted() {
+            self.io.abort();
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         if inbox_was_full && self.inbox.is_empty() {
             cx.waker().wake_by_ref();
         }

@@ -63,6 +63,8 @@ enum Stage {
     Overflowed,
     /// A close frame is the last in the queue.
     Closed,
+    /// The connection is to be cut.
+    Aborted,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Outbox {
 
     fn finish(&self, last_words: Option<Bytes>, close: Bytes, now: Instant) {
         let mut state = self.0.borrow_mut();
-        if state.stage == Stage::Closed {
+        if matches!(state.stage, Stage::Closed | Stage::Aborted) {
             return;
         }
         for frame in last_words.into_iter().chain([close]) {
@@ -170,6 +172,18 @@ impl Outbox {
         }
         state.stage = Stage::Closed;
         state.wake();
+    }
+
+    /// Has the connection cut without another byte.
+    pub fn abort(&self) {
+        let mut state = self.0.borrow_mut();
+        state.stage = Stage::Aborted;
+        state.wake();
+    }
+
+    /// Whether the connection is to be cut.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.0.borrow().stage == Stage::Aborted
     }
 
     /// Whether a close frame is queued or written.
@@ -274,7 +288,7 @@ impl State {
 
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
         match self.stage {
-            Stage::Closed => Push::Closed,
+            Stage::Closed | Stage::Aborted => Push::Closed,
             Stage::Overflowed => Push::Full,
             Stage::Open if frame.len() > self.limit - self.bytes.min(self.limit) => {
                 self.stage = Stage::Overflowed;

@@ -10,6 +10,7 @@
 )]
 
 mod abuse;
+mod chaos;
 mod clients;
 mod cluster_faults;
 mod config;

@@ -34,7 +34,7 @@ use self::{
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     cluster::{PublishError, ReadError},
-    registry::{Farewell, Line, Place},
+    registry::{Disturbance, Farewell, Line, Place},
     transport::{Message, Violation},
 };
 
@@ -60,6 +60,8 @@ pub struct Discord {
     hello_at: Option<Instant>,
     /// When the next heartbeat must have come; none until there is a session.
     heartbeat_by: Option<Instant>,
+    /// Until when heartbeats get no answer, as an administrator wishes.
+    deaf_until: Option<Instant>,
     /// When the connection ends, after the client was asked to reconnect.
     leaves_at: Option<Instant>,
     /// The last dispatch that the client says it has.
@@ -121,6 +123,7 @@ impl Discord {
             stage,
             heartbeat_by: None,
             leaves_at: None,
+            deaf_until: None,
             acknowledged: 0,
             resume_url: Some(resume_url),
             rules,
@@ -168,10 +171,10 @@ impl Discord {
     }
 
     /// Tells the client that there is no session, and lets it try again on the same connection.
-    fn invalid(&mut self, now: Instant) -> Steps {
+    fn invalid(&mut self, is_resumable: bool, now: Instant) -> Steps {
         let until = now + SECOND_TRY;
         self.stage = Stage::Waiting { until, longest: until };
-        smallvec![self.send(&payload::invalid_session(false))]
+        smallvec![self.send(&payload::invalid_session(is_resumable))]
     }
 
     /// The same, after a while.
@@ -262,7 +265,9 @@ impl Discord {
                 }
             }
         }
-        steps.push(self.send(&self.rules.heartbeat_ack));
+        if self.deaf_until.is_none_or(|until| until <= now) {
+            steps.push(self.send(&self.rules.heartbeat_ack));
+        }
         steps
     }
 
@@ -336,7 +341,7 @@ impl Protocol for Discord {
         } else {
             match self.stage {
                 Stage::Waiting { until, .. } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
-                Stage::Invalid { at } if at <= now => steps.extend(self.invalid(now)),
+                Stage::Invalid { at } if at <= now => steps.extend(self.invalid(false, now)),
                 _ => {}
             }
         }
@@ -472,7 +477,42 @@ impl Protocol for Discord {
                 attachment.end();
                 self.heartbeat_by = None;
                 let mut steps: Steps = smallvec![Step::Unsubscribe];
-                steps.extend(self.invalid(now));
+                steps.extend(self.invalid(false, now));
+                steps
+            }
+        }
+    }
+
+    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
+        match disturbance {
+            Disturbance::Close(code) => {
+                let reason = close::KICKED.reason;
+                self.close(Close { code, reason }, None)
+            }
+            Disturbance::Cut => {
+                self.stage = Stage::Over;
+                smallvec![Step::Cut]
+            }
+            Disturbance::Deafen(time) => {
+                self.deaf_until = Some(now + time);
+                Steps::new()
+            }
+            Disturbance::Forget => {
+                if let Some(attachment) = self.attachment() {
+                    attachment.end();
+                }
+                Steps::new()
+            }
+            Disturbance::Invalidate { is_resumable } => {
+                let Some(attachment) = self.attachment() else {
+                    return Steps::new();
+                };
+                if !is_resumable {
+                    attachment.end();
+                }
+                self.heartbeat_by = None;
+                let mut steps: Steps = smallvec![Step::Unsubscribe];
+                steps.extend(self.invalid(is_resumable, now));
                 steps
             }
         }

@@ -32,7 +32,7 @@ pub use self::{
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     cluster::{JoinError, Publication, PublishError},
-    registry::{Farewell, Registration},
+    registry::{Disturbance, Farewell, Registration},
     transport::{Message, Violation},
 };
 
@@ -45,6 +45,8 @@ pub struct V1 {
     stage: Stage,
     /// When the next heartbeat must have come.
     heartbeat_by: Instant,
+    /// Until when heartbeats get no answer, as an administrator wishes.
+    deaf_until: Option<Instant>,
     payloads: TokenBucket,
 }
 
@@ -80,6 +82,7 @@ impl V1 {
         let payloads = TokenBucket::per_minute(rules.payloads_per_minute);
         Self {
             heartbeat_by: now + rules.heartbeat_limit(),
+            deaf_until: None,
             rules,
             encoding,
             stage,
@@ -179,6 +182,9 @@ impl V1 {
 
     fn heartbeat(&mut self, now: Instant) -> Steps {
         self.heartbeat_by = now + self.rules.heartbeat_limit();
+        if self.deaf_until.is_some_and(|until| now < until) {
+            return smallvec![Step::Count];
+        }
         smallvec![Step::Count, Step::Send(self.rules.heartbeat_ack(self.encoding))]
     }
 }
@@ -284,6 +290,25 @@ impl Protocol for V1 {
             Ok(()) => Steps::new(),
             Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
             Err(_) => self.fail_plainly(Close::OVERLOADED, None),
+        }
+    }
+
+    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
+        match disturbance {
+            Disturbance::Close(code) => {
+                let reason = Close::KICKED.reason;
+                self.fail_plainly(Close { code, reason }, None)
+            }
+            Disturbance::Cut => {
+                self.stage = Stage::Over;
+                smallvec![Step::Cut]
+            }
+            Disturbance::Deafen(time) => {
+                self.deaf_until = Some(now + time);
+                Steps::new()
+            }
+            // There is nothing to resume.
+            Disturbance::Invalidate { .. } | Disturbance::Forget => Steps::new(),
         }
     }
 

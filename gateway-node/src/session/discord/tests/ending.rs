@@ -1,0 +1,100 @@
+//! How a connection ends, and what becomes of its session.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
+    on(Node::new, async |node| {
+        for (code, goes_on) in [
+            (Some(1000), false),
+            (Some(1001), false),
+            (Some(4000), true),
+            (None, true),
+        ] {
+            let (mut client, id) = node.identified(0).await;
+            client.inbox.send(Inbound::Gone(code)).unwrap();
+            client.settle().await;
+            let again = node.resumed(&id, 1).await;
+            let resumed = again.dispatches() == numbered(&[(2, "RESUMED")]);
+            assert_eq!(resumed, goes_on, "{code:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_heartbeats_times_out_and_can_be_resumed() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(0).await;
+        client.after(node.rules.heartbeat_limit.saturating_sub(2 * MS)).await;
+        assert_eq!(client.close, None);
+        client.after(3 * MS).await;
+        assert_eq!(client.close, Some(4009));
+        client.task.abort();
+        let again = node.resumed(&id, 1).await;
+        assert_eq!(again.dispatches(), numbered(&[(2, "RESUMED")]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_asks_to_reconnect_and_closes_with_4000_later() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(0).await;
+        node.registry.farewell(Farewell::Restarting, Duration::ZERO);
+        client.after(MS).await;
+        assert_eq!(client.seen.last().unwrap()["op"], 7);
+        node.publish("X", &json!({"n": 1})).await;
+        client.settle().await;
+        assert_eq!(client.dispatches().last(), Some(&(2, "1".to_owned())));
+        client.after(node.rules.grace).await;
+        assert_eq!(client.close, Some(4000));
+        assert!(!id.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_ends_its_sessions() {
+    on(Node::new, async |node| {
+        let (mut client, _) = node.identified(0).await;
+        node.keyring.replace(Vec::new());
+        client.after(Duration::from_secs(1)).await;
+        assert_eq!(client.close, Some(4004));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_cannot_be_repaired_is_told() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(0).await;
+        crate::cluster::Deliver::missed(&node.registry, &"utilbot".into());
+        client.after(MS).await;
+        let last = client.seen.last().unwrap();
+        assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)));
+        node.publish("X", &json!({"n": 1})).await;
+        client.settle().await;
+        assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
+        client.send(&identify(0)).await;
+        let ready = client.seen.last().unwrap();
+        assert_eq!((&ready["t"], &ready["s"]), (&json!("READY"), &json!(1)));
+        assert_ne!(ready["d"]["session_id"].as_str(), Some(&*id));
+        assert_eq!(node.registry.census().headcount().discord, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_closed_with_4000_and_resumes() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(0).await;
+        client.inbox.send(Inbound::TooSlow).unwrap();
+        client.settle().await;
+        assert_eq!(client.close, Some(4000));
+        client.task.abort();
+        let again = node.resumed(&id, 1).await;
+        assert_eq!(again.dispatches(), numbered(&[(2, "RESUMED")]));
+    })
+    .await;
+}

@@ -1,0 +1,259 @@
+//! Versions 6 to 10 as plain code, and as sessions without a socket.
+
+mod ending;
+mod payloads;
+mod receiving;
+mod resuming;
+
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+
+use actix::AsyncContext;
+use serde_json::{Value, json};
+use shared::{
+    client_type::ClientTypes,
+    discord::{Header, Target},
+    routing::Delivery,
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, LocalSet, yield_now},
+    time::advance,
+};
+
+use super::*;
+use crate::{
+    applications::Applications,
+    auth::{Key, Keyring},
+    cluster::{
+        Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
+        Publishing,
+    },
+    config::{ApplicationSettings, KeySettings, Secret, Settings},
+    metrics::Metrics,
+    problems::Problems,
+    registry::{Registry, Shard, TailLimits},
+    session::{Services, Session},
+    transport::{Inbound, Outbox},
+};
+
+const TOKEN: &str = "development.0123456789abcdef0123456789abcdef";
+const MS: Duration = Duration::from_millis(1);
+const ALL_INTENTS: u64 = 0b11_0011_0001_1111_1111_1111_1111;
+
+/// A node without sockets.
+pub(super) struct Node {
+    services: Rc<Services>,
+    rules: Arc<Rules>,
+    registry: Registry,
+    keyring: Keyring,
+}
+
+/// The far end of a session.
+pub(super) struct Client {
+    inbox: mpsc::UnboundedSender<Inbound>,
+    outbox: Outbox,
+    /// The session; aborting it is what its driver does when the socket is gone.
+    task: JoinHandle<()>,
+    seen: Vec<Value>,
+    close: Option<u16>,
+}
+
+impl Node {
+    pub(in super::super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut ApplicationSettings)) -> Self {
+        let key = KeySettings::development(Secret::from(TOKEN.split('.').next_back().unwrap().to_owned()));
+        let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
+        let settings = Settings::default();
+        let mut application = ApplicationSettings {
+            max_concurrency: 100,
+            ..ApplicationSettings::from("utilbot")
+        };
+        change(&mut application);
+        let metrics = Arc::new(Metrics::default());
+        let tail = TailLimits {
+            entries: 100,
+            age: Duration::from_secs(600),
+            bytes: 1 << 20,
+        };
+        let registry = Registry::new(1, 1 << 20, tail, Duration::ZERO, Arc::clone(&metrics));
+        let limits = MemoryLimits {
+            count_interval: Duration::from_secs(1),
+            retention: Duration::from_secs(60),
+        };
+        let deliver = Arc::new(registry.clone());
+        let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
+        let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, deliver.clone());
+        tokio::task::spawn_local(broadcast);
+        let backplane: Arc<dyn Backplane> = Arc::new(backplane);
+        let (discord, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
+        let discord = DiscordSessions::new(discord);
+        tokio::task::spawn_local(sweeping);
+        let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
+        let services = Services {
+            shard,
+            registry: registry.clone(),
+            backplane,
+            discord,
+            applications: Applications::new(&[application]),
+            keyring: keyring.clone(),
+            metrics,
+            problems: Problems::default(),
+        };
+        Self {
+            services: Rc::new(services),
+            rules: Arc::new(Rules::new(&settings, "node".into())),
+            registry,
+            keyring,
+        }
+    }
+
+    async fn connect(&self) -> Client {
+        self.connect_with("10").await
+    }
+
+    async fn connect_with(&self, v: &str) -> Client {
+        let outbox = Outbox::new(1 << 16);
+        let (inbox, received) = mpsc::unbounded_channel();
+        let query = Query::parse(Some(v), Some("json"), None).unwrap();
+        let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
+        let received = futures_util::stream::unfold(received, |mut received| async move {
+            let inbound = received.recv().await?;
+            Some((inbound, received))
+        });
+        let mut context = actix::Context::new();
+        context.add_stream(received);
+        let task = tokio::task::spawn_local(context.into_future(session));
+        let mut client = Client {
+            inbox,
+            outbox,
+            task,
+            seen: Vec::new(),
+            close: None,
+        };
+        client.after(self.rules.hello_delay + MS).await;
+        client
+    }
+
+    /// A client that has its session, and the session's id.
+    pub(in super::super) async fn identified(&self, intents: u64) -> (Client, String) {
+        let mut client = self.connect().await;
+        client.send(&identify(intents)).await;
+        let ready = client.seen.last().unwrap();
+        assert_eq!(
+            (&ready["t"], &ready["s"]),
+            (&json!("READY"), &json!(1)),
+            "{:?}",
+            client.seen
+        );
+        let id = ready["d"]["session_id"].as_str().unwrap().to_owned();
+        (client, id)
+    }
+
+    /// A client that has asked to go on with a session.
+    pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> Client {
+        let mut client = self.connect().await;
+        client.send(&resume(id, seq)).await;
+        client
+    }
+
+    pub(in super::super) async fn publish(&self, name: &str, d: &Value) {
+        self.publish_to(name, d, Target::All).await;
+    }
+
+    async fn publish_to(&self, name: &str, d: &Value, target: Target) {
+        let d = d.to_string();
+        let event = Publication {
+            name: name.into(),
+            receivers: ClientTypes::NONE,
+            delivery: Delivery::All,
+            author: None,
+            discord: Some(Arc::new(Header::of(name, &d, target, None))),
+            d: d.into(),
+        };
+        let publishing = Publishing {
+            application: "utilbot".into(),
+            events: vec![event],
+            haste: Haste::Patient,
+        };
+        self.services.backplane.publish(publishing).await.unwrap();
+    }
+}
+
+fn identify(intents: u64) -> Value {
+    json!({"op": 2, "d": {"token": format!("Bot {TOKEN}"), "properties": {}, "intents": intents}})
+}
+
+fn resume(id: &str, seq: u64) -> Value {
+    json!({"op": 6, "d": {"token": TOKEN, "session_id": id, "seq": seq}})
+}
+
+impl Client {
+    pub(in super::super) async fn send(&mut self, payload: &Value) {
+        let message = Message::Text(payload.to_string().into());
+        // One that is closed hears nothing more.
+        let _ = self.inbox.send(Inbound::Message(message));
+        self.settle().await;
+    }
+
+    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    pub(in super::super) async fn settle(&mut self) {
+        for _ in 0..40 {
+            yield_now().await;
+        }
+        for frame in self.outbox.take_frames() {
+            let head = match frame[1] {
+                126 => 4,
+                _ => 2,
+            };
+            match frame[0] {
+                0x81 => self.seen.push(serde_json::from_slice(&frame[head..]).unwrap()),
+                0x88 => self.close = Some(u16::from_be_bytes([frame[2], frame[3]])),
+                opcode => panic!("unexpected frame {opcode:#x}"),
+            }
+        }
+    }
+
+    async fn after(&mut self, time: Duration) {
+        self.settle().await;
+        advance(time).await;
+        self.settle().await;
+    }
+
+    /// The socket is gone without a word.
+    pub(in super::super) async fn cut(mut self) {
+        self.inbox.send(Inbound::Gone(None)).unwrap();
+        self.settle().await;
+        self.task.abort();
+    }
+
+    /// The driver has written everything.
+    async fn drained(&mut self) {
+        self.inbox.send(Inbound::Drained).unwrap();
+        self.settle().await;
+    }
+
+    /// The dispatches that it has seen: number and name, or the value of `n` in the data.
+    pub(in super::super) fn dispatches(&self) -> Vec<(u64, String)> {
+        let dispatches = self.seen.iter().filter(|payload| payload["op"] == 0);
+        dispatches
+            .map(|it| {
+                let name = it["t"].as_str().unwrap().to_owned();
+                let n = it["d"]["n"].as_u64().map(|n| n.to_string());
+                (it["s"].as_u64().unwrap(), n.unwrap_or(name))
+            })
+            .collect()
+    }
+}
+
+fn numbered(list: &[(u64, &str)]) -> Vec<(u64, String)> {
+    list.iter().map(|(s, what)| (*s, (*what).to_owned())).collect()
+}
+
+async fn on<T>(node: impl FnOnce() -> Node, test: impl AsyncFnOnce(Node) -> T) -> T {
+    LocalSet::new().run_until(async { test(node()).await }).await
+}

@@ -1,0 +1,131 @@
+//! Going on with a session.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_session_goes_on_where_its_client_is() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(ALL_INTENTS).await;
+        for n in 0..3 {
+            node.publish("X", &json!({"n": n})).await;
+        }
+        client.settle().await;
+        client.send(&json!({"op": 1, "d": 3})).await;
+        client.cut().await;
+        for n in 3..5 {
+            node.publish("X", &json!({"n": n})).await;
+        }
+        // It has seen up to 3: what was written after it may not have arrived.
+        let mut again = node.resumed(&id, 3).await;
+        let expected = numbered(&[(4, "2"), (5, "3"), (6, "4"), (7, "RESUMED")]);
+        assert_eq!(again.dispatches(), expected);
+        assert_eq!(again.seen.last().unwrap()["d"], json!({}));
+        node.publish("X", &json!({"n": 5})).await;
+        again.settle().await;
+        assert_eq!(again.dispatches().last(), Some(&(8, "5".to_owned())));
+        // Once more, from before RESUMED: it is replayed at its place.
+        again.cut().await;
+        let third = node.resumed(&id, 6).await;
+        assert_eq!(
+            third.dispatches(),
+            numbered(&[(7, "RESUMED"), (8, "5"), (9, "RESUMED")])
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_counts_nothing_resumes_and_never_gets_ready_twice() {
+    on(Node::new, async |node| {
+        let (client, id) = node.identified(0).await;
+        node.publish("X", &json!({"n": 1})).await;
+        client.cut().await;
+        let again = node.resumed(&id, 0).await;
+        assert_eq!(again.dispatches(), numbered(&[(2, "1"), (3, "RESUMED")]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
+    on(Node::new, async |node| {
+        let (client, id) = node.identified(0).await;
+        client.cut().await;
+        for (id, seq) in [("1", 1), ("nonsense", 1), (&*id, 50)] {
+            let mut again = node.resumed(id, seq).await;
+            assert_eq!(again.seen.len(), 1, "{id}");
+            again.after(Duration::from_millis(999)).await;
+            assert_eq!(again.seen.len(), 1, "{id}");
+            again.after(Duration::from_secs(4)).await;
+            let last = again.seen.last().unwrap();
+            assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)), "{id}");
+            // The same connection takes another try.
+            again.send(&identify(0)).await;
+            assert_eq!(again.seen.last().unwrap()["t"], "READY", "{id}");
+        }
+        let mut idle = node.resumed("1", 1).await;
+        idle.after(Duration::from_secs(5)).await;
+        assert_eq!(idle.close, None);
+        idle.after(SECOND_TRY).await;
+        assert_eq!(idle.close, Some(4000));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_has_one_connection() {
+    on(Node::new, async |node| {
+        let (mut first, id) = node.identified(0).await;
+        let mut second = node.resumed(&id, 1).await;
+        first.settle().await;
+        assert_eq!(first.close, Some(4000));
+        node.publish("X", &json!({"n": 1})).await;
+        first.settle().await;
+        second.settle().await;
+        assert_eq!(first.dispatches(), numbered(&[(1, "READY")]));
+        assert_eq!(second.dispatches(), numbered(&[(2, "RESUMED"), (3, "1")]));
+        // The late farewell of the first one ends nothing.
+        first.task.abort();
+        let third = node.resumed(&id, 3).await;
+        assert_eq!(third.dispatches(), numbered(&[(4, "RESUMED")]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_replay_waits_for_its_reader() {
+    on(Node::new, async |node| {
+        let (client, id) = node.identified(0).await;
+        client.cut().await;
+        for n in 0..100 {
+            node.publish("X", &json!({"n": n})).await;
+        }
+        let mut again = node.resumed(&id, 1).await;
+        assert_eq!(again.dispatches().len(), 64);
+        node.publish("X", &json!({"n": 100})).await;
+        again.settle().await;
+        assert_eq!(again.dispatches().len(), 64);
+        again.drained().await;
+        let seen = again.dispatches();
+        let numbers: Vec<_> = seen.iter().map(|(s, _)| *s).collect();
+        assert_eq!(numbers, (2..=103).collect::<Vec<_>>());
+        assert_eq!(seen.last().unwrap().1, "RESUMED");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_no_longer_has_is_no_silent_gap() {
+    on(Node::new, async |node| {
+        let (client, id) = node.identified(0).await;
+        client.cut().await;
+        for n in 0..101 {
+            node.publish("X", &json!({"n": n})).await;
+        }
+        let mut again = node.resumed(&id, 1).await;
+        again.after(Duration::from_secs(5)).await;
+        assert_eq!(again.dispatches(), []);
+        assert_eq!(again.seen.last().unwrap()["op"], 9);
+    })
+    .await;
+}
