@@ -27,6 +27,7 @@ mod node;
 mod proxy;
 mod raw;
 mod redis;
+pub mod rolling;
 mod setup;
 
 pub use self::{

@@ -181,3 +181,18 @@ async fn a_redis_that_restarts_with_its_data_loses_no_session() {
     expect_numbers(&mut again, 8..10).await;
     again.expect_dispatch("RESUMED").await;
 }
+
+/// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
+#[tokio::test]
+async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
+    let options = gateway_tests::rolling::Options {
+        sessions: 60,
+        shards: 6,
+        rate: 60,
+        rounds: 1,
+        json: None,
+    };
+    let report = gateway_tests::rolling::run(&options).await.expect("a run to its end");
+    println!("{report}");
+    assert_eq!(gateway_tests::load::Outcome::failures(&report), Vec::<String>::new());
+}

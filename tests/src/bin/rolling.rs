@@ -1,0 +1,16 @@
+//! Deploys a cluster anew while bots use it, and prints what they saw.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::{
+    load::conclude,
+    rolling::{Options, run},
+};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options).await?, options.json.as_deref())
+}
