@@ -69,8 +69,8 @@ pub struct Discord {
     payloads: TokenBucket,
     /// Heartbeats have an allowance of their own: a client that is busy must not die of it.
     heartbeats: TokenBucket,
-    /// Where the client is to resume; needed once.
-    resume_url: Option<Arc<str>>,
+    /// Where the client is to resume.
+    resume_url: Arc<str>,
 }
 
 enum Stage {
@@ -125,7 +125,7 @@ impl Discord {
             leaves_at: None,
             deaf_until: None,
             acknowledged: 0,
-            resume_url: Some(resume_url),
+            resume_url,
             rules,
         }
     }
@@ -179,6 +179,7 @@ impl Discord {
 
     /// The same, after a while.
     fn invalid_later(&mut self, now: Instant) -> Steps {
+        self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
         self.stage = Stage::Invalid {
             at: now + least + more.mul_f64(fastrand::f64()),
@@ -229,6 +230,8 @@ impl Discord {
                 if identify.compress {
                     self.line.pack();
                 }
+                // Of this session it has nothing yet, whatever it had of another one.
+                self.acknowledged = 0;
                 self.stage = Stage::Asking;
                 steps.push(Step::Ask(Question::Open(identify, self.query.version)));
             }
@@ -362,9 +365,13 @@ impl Protocol for Discord {
     fn answered(&mut self, answer: Answer, now: Instant) -> Steps {
         match answer {
             Answer::Opened(Ok(known)) => {
-                let url = self.resume_url.take().unwrap_or_default();
-                let (session, steps) =
-                    CatchingUp::begin(*known, self.query.version, &url, &self.rules.node, &self.line);
+                let (session, steps) = CatchingUp::begin(
+                    *known,
+                    self.query.version,
+                    &self.resume_url,
+                    &self.rules.node,
+                    &self.line,
+                );
                 self.stage = Stage::CatchingUp(Box::new(session));
                 steps
             }

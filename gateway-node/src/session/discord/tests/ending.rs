@@ -80,6 +80,7 @@ async fn a_gap_that_cannot_be_repaired_is_told() {
         let ready = client.seen.last().unwrap();
         assert_eq!((&ready["t"], &ready["s"]), (&json!("READY"), &json!(1)));
         assert_ne!(ready["d"]["session_id"].as_str(), Some(&*id));
+        assert_eq!(ready["d"]["resume_gateway_url"], "ws://localhost");
         assert_eq!(node.registry.census().headcount().discord, 1);
     })
     .await;

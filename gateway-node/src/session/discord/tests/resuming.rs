@@ -129,3 +129,23 @@ async fn what_the_log_no_longer_has_is_no_silent_gap() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_had_of_another_session_says_nothing_of_a_new_one() {
+    on(Node::new, async |node| {
+        let mut client = node.resumed("1", 500).await;
+        client.after(Duration::from_secs(5)).await;
+        client.send(&identify(0)).await;
+        let id = client.seen.last().unwrap()["d"]["session_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        node.publish("X", &json!({"n": 1})).await;
+        client.settle().await;
+        client.send(&json!({"op": 1, "d": 1})).await;
+        client.cut().await;
+        let again = node.resumed(&id, 1).await;
+        assert_eq!(again.dispatches(), numbered(&[(2, "1"), (3, "RESUMED")]));
+    })
+    .await;
+}
