@@ -30,6 +30,14 @@ impl Number {
     }
 }
 
+impl Extend<u8> for Number {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        for byte in bytes {
+            self.push(byte);
+        }
+    }
+}
+
 impl Deref for Number {
     type Target = [u8];
 
@@ -80,13 +88,7 @@ impl Dispatch {
                     power /= 10;
                 }
             }
-            Encoding::Etf => {
-                let mut term = Vec::with_capacity(16);
-                etf::integer(s, &mut term);
-                for byte in term {
-                    number.push(byte);
-                }
-            }
+            Encoding::Etf => etf::integer(s, &mut number),
         }
         number
     }

@@ -42,7 +42,7 @@ pub fn transcode(json: &str, out: &mut Vec<u8>) -> Result<(), serde_json::Error>
 }
 
 /// Appends an integer.
-pub fn integer(value: u64, out: &mut Vec<u8>) {
+pub fn integer(value: u64, out: &mut impl Extend<u8>) {
     if let Ok(value) = u8::try_from(value) {
         out.extend([tag::SMALL_INTEGER, value]);
     } else if let Ok(value) = i32::try_from(value) {
@@ -78,12 +78,12 @@ fn negative(value: i64, out: &mut Vec<u8>) {
     }
 }
 
-fn integer_32(value: i32, out: &mut Vec<u8>) {
-    out.push(tag::INTEGER);
+fn integer_32(value: i32, out: &mut impl Extend<u8>) {
+    out.extend([tag::INTEGER]);
     out.extend(value.to_be_bytes());
 }
 
-fn big(negative: bool, magnitude: u64, out: &mut Vec<u8>) {
+fn big(negative: bool, magnitude: u64, out: &mut impl Extend<u8>) {
     let digits = magnitude.to_le_bytes().into_iter();
     let used = 8 - magnitude.leading_zeros() / 8;
     #[expect(clippy::cast_possible_truncation, reason = "at most eight")]
