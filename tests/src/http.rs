@@ -8,7 +8,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Node, deadline::within};
+use super::{
+    Node,
+    deadline::{eventually, within},
+};
 
 /// An answer.
 #[derive(Debug)]
@@ -113,6 +116,14 @@ pub async fn publish(node: &Node, key: &str, event: &Value) -> Value {
     let answer = post(node, key, &event.to_string()).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()
+}
+
+/// Waits until the node is ready.
+pub async fn ready(node: &Node) {
+    eventually("a ready node", async || {
+        (get(node, "/readyz").await.status == 200).then_some(())
+    })
+    .await;
 }
 
 /// The value of a metric of `/metrics`, named with its labels; 0 where it is not there yet.

@@ -35,7 +35,7 @@ pub use self::{
     clock::Clock,
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
-    http::{Answer, get, metric, post, publish, request},
+    http::{Answer, get, metric, post, publish, ready, request},
     node::Node,
     proxy::Proxy,
     raw::{Frame, Raw, frame, header, read_frames},

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 pub use self::report::Report;
 use self::{bot::Bot, publisher::Publisher};
 use crate::{
-    deadline::{eventually, within_time},
-    http::get,
+    deadline::within_time,
+    http::ready,
     node::Node,
     redis::RedisServer,
     setup::{KEYS, Setup},
@@ -109,10 +109,7 @@ async fn start(redis: &RedisServer) -> Node {
         .set("limits.connection_attempts_per_minute", 1_000_000)
         .start()
         .await;
-    eventually("a ready node", async || {
-        (get(&node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    ready(&node).await;
     node
 }
 

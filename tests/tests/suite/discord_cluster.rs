@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_tests::{
     KEYS, Node, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient},
-    eventually, get, key, publish,
+    eventually, key, publish, ready,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -26,10 +26,7 @@ async fn node(redis: &RedisServer) -> Node {
         .set("cluster.lease_ms", 2000)
         .start()
         .await;
-    eventually("a ready node", async || {
-        (get(&node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    ready(&node).await;
     node
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Client, Node, Proxy, RedisServer, eventually, full_setup, get, key, metric, publish};
+use gateway_tests::{Client, Node, Proxy, RedisServer, eventually, full_setup, key, metric, publish, ready};
 use serde_json::{Value, json};
 
 async fn node(proxy: &Proxy) -> Node {
@@ -13,10 +13,7 @@ async fn node(proxy: &Proxy) -> Node {
         .set("drain.spread_ms", 100)
         .start()
         .await;
-    eventually("a ready node", async || {
-        (get(&node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    ready(&node).await;
     node
 }
 

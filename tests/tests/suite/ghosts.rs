@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{Client, Node, RedisServer, eventually, full_setup, get, key, within_time};
+use gateway_tests::{Client, Node, RedisServer, full_setup, key, ready, within_time};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,13 +21,6 @@ async fn node(redis: &RedisServer) -> Node {
         .await;
     ready(&node).await;
     node
-}
-
-async fn ready(node: &Node) {
-    eventually("a ready node", async || {
-        (get(node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
 }
 
 /// A bot that has reported these guilds.

@@ -3,7 +3,7 @@
 
 use std::{fs, net::SocketAddr};
 
-use gateway_tests::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, within};
+use gateway_tests::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, ready, within};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tokio::{
@@ -45,10 +45,7 @@ async fn troubled(node: &Node, problem: &str) {
 
 /// Waits until the node is ready, and shows that it works.
 async fn recovered(node: &Node) {
-    eventually("a ready node", async || {
-        (get(node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    ready(node).await;
     let mut bot = Client::session(node, "bot", &key("bot")).await;
     let published = post(node, &key("service"), r#"{"t":"announce","d":{"n":1}}"#).await;
     assert_eq!(published.status, 202, "{published:?}");
@@ -236,10 +233,7 @@ fn age(bytes: &mut [u8]) {
 async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
     let mut server = RedisServer::start().await;
     let node = on(&server.url()).set("v1.heartbeat_interval_ms", 500).start().await;
-    eventually("a ready node", async || {
-        (get(&node, "/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    ready(&node).await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     let mut website = Client::session(&node, "website", &key("website")).await;
     server.kill().await;
