@@ -115,12 +115,16 @@ impl Keyring {
             Some((word, presented)) if word.eq_ignore_ascii_case("bot") => presented.trim_start(),
             _ => token,
         };
+        self.open_for(presented, ClientType::Bot, now)
+    }
+
+    /// The key that `presented` opens, if it is one for clients of this type.
+    ///
+    /// # Errors
+    /// When it opens none that is good at `now`, or one for others.
+    pub fn open_for(&self, presented: &str, kind: ClientType, now: SystemTime) -> Result<Arc<Key>, Refused> {
         let key = self.open(presented, now)?;
-        if key.is_for(ClientType::Bot) {
-            Ok(key)
-        } else {
-            Err(Refused::Wrong)
-        }
+        if key.is_for(kind) { Ok(key) } else { Err(Refused::Wrong) }
     }
 
     /// Whether a key that was opened before is still what it was, for a client of this type.

@@ -82,7 +82,8 @@ pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
     }
 }
 
-fn is_event_name(name: &str) -> bool {
+/// Whether an event may have this name.
+pub(crate) fn is_event_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -22,6 +22,7 @@ mod words;
 
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION, PrivilegedIntent};
 pub use error::ConfigError;
+pub(crate) use event::is_event_name;
 pub use event::{EventSettings, development_events};
 pub(crate) use key::is_key_id;
 pub use key::{HashText, KeySettings, KeyTypes, Permission};

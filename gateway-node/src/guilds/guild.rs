@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use shared::discord::Intents;
+use shared::discord::{Intents, snowflake};
 
 use super::Viewer;
 
@@ -35,7 +35,7 @@ impl Guild {
         Self {
             members: list("members", user_of),
             presences: list("presences", user_of),
-            voice_states: list("voice_states", |it| snowflake(it.get("user_id")?)),
+            voice_states: list("voice_states", speaker),
             channels: list("channels", own_id),
             threads: list("threads", own_id),
             roles: list("roles", own_id),
@@ -89,9 +89,7 @@ impl Guild {
             }
             "VOICE_STATE_UPDATE" => {
                 d.remove("member");
-                put(&mut self.voice_states, Value::Object(d), |it| {
-                    snowflake(it.get("user_id")?)
-                });
+                put(&mut self.voice_states, Value::Object(d), speaker);
             }
             _ => {}
         }
@@ -213,6 +211,6 @@ fn user_of(item: &Value) -> Option<u64> {
     snowflake(item.pointer("/user/id")?)
 }
 
-fn snowflake(value: &Value) -> Option<u64> {
-    shared::discord::snowflake(value)
+fn speaker(state: &Value) -> Option<u64> {
+    snowflake(state.get("user_id")?)
 }

@@ -17,16 +17,13 @@ use super::{Api, ApiError};
 use crate::{
     auth::Key,
     cluster::{Haste, Idempotency, Publication, PublishError, Publishing},
-    config::Permission,
+    config::{Permission, is_event_name},
 };
 
 /// The most events that one request may hold.
 const MAX_EVENTS: usize = 1000;
 /// The most characters that an `Idempotency-Key` may have.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
-
-/// The most characters that the name of an event for Discord sessions may have.
-const MAX_NAME: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
@@ -149,11 +146,10 @@ impl Event<'_> {
 
     /// Who of Discord's protocol receives it.
     fn header(&self, to: &RawValue) -> Result<Header, ApiError> {
-        let is_name = (1..=MAX_NAME).contains(&self.t.len()) && self.t.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_name {
-            return Err(ApiError::InvalidData(format!(
-                "`t` must have 1 to {MAX_NAME} printable ASCII characters without a space"
-            )));
+        if !is_event_name(&self.t) {
+            return Err(ApiError::InvalidData(
+                "`t` must have 1 to 128 printable ASCII characters without a space".to_owned(),
+            ));
         }
         let invalid = |error: &dyn std::fmt::Display| ApiError::InvalidData(error.to_string());
         let to: Value = serde_json::from_str(to.get()).map_err(|error| invalid(&error))?;

@@ -8,6 +8,7 @@ use shared::session_id::SessionId;
 
 use super::{Api, ApiError};
 use crate::{
+    auth::Key,
     config::Permission,
     registry::{Disturbance, Farewell, Kind, Listed, Order, Page},
 };
@@ -86,13 +87,20 @@ pub(super) async fn kick(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
-    let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
-    if api
-        .registry
-        .tell(key.application(), id, Order::Leave(Farewell::Kicked))
-        .await
-    {
-        log::info!(session:% = id, key = key.id(); "session kicked");
+    let id = session_id(&id)?;
+    let answer = tell(&api, &key, id, Order::Leave(Farewell::Kicked)).await?;
+    log::info!(session:% = id, key = key.id(); "session kicked");
+    Ok(answer)
+}
+
+/// The session that a path names.
+fn session_id(text: &str) -> Result<SessionId, ApiError> {
+    text.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)
+}
+
+/// Gives a session of the key's application an order. 204, or 404 where there is none.
+async fn tell(api: &Api, key: &Key, id: SessionId, order: Order) -> Result<HttpResponse, ApiError> {
+    if api.registry.tell(key.application(), id, order).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
@@ -120,7 +128,7 @@ pub(super) async fn order(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let (id, name) = path.into_inner();
-    let id = id.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)?;
+    let id = session_id(&id)?;
     let malformed = || ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned());
     let how = how.map_err(|_| malformed())?;
     let disturbance = match &*name {
@@ -145,12 +153,9 @@ pub(super) async fn order(
         return Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()));
     }
     let order = disturbance.map_or(Order::Leave(Farewell::Reconnect), Order::Disturb);
-    if api.registry.tell(key.application(), id, order).await {
-        log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(ApiError::NotFound)
-    }
+    let answer = tell(&api, &key, id, order).await?;
+    log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
+    Ok(answer)
 }
 
 /// Whether a close frame may have this code (RFC 6455, section 7.4).

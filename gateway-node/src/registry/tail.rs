@@ -253,9 +253,7 @@ impl Tails {
             cut: None,
         })
     }
-}
 
-impl Tails {
     /// What `look` sees in the guilds of an application, as they are at the end of its log.
     pub(super) fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
         let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);

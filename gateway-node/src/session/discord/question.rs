@@ -303,17 +303,19 @@ async fn known(token: &PresentedSecret, sources: &Sources) -> Result<(Arc<Key>, 
     let services = &sources.services;
     let until = Instant::now() + PATIENCE;
     let key = loop {
-        match services.keyring.open(token.expose(), SystemTime::now()) {
+        match services
+            .keyring
+            .open_for(token.expose(), ClientType::Bot, SystemTime::now())
+        {
             Ok(key) => break key,
             Err(Refused::NotYet) if Instant::now() < until => sleep(PAUSE).await,
             Err(Refused::NotYet) => return Err(away().await),
             Err(Refused::Wrong) => return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
         }
     };
-    let application = services.applications.get(key.application());
-    match application {
-        Some(application) if key.is_for(ClientType::Bot) => Ok((key, application)),
-        _ => Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
+    match services.applications.get(key.application()) {
+        Some(application) => Ok((key, application)),
+        None => Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
     }
 }
 
