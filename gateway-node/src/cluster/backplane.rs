@@ -12,6 +12,7 @@ use shared::{
 };
 
 use super::{Entry, Owner};
+use crate::guilds::Guilds;
 
 /// An answer that may take a round trip.
 ///
@@ -83,6 +84,12 @@ pub trait Deliver: Send + Sync + 'static {
     /// is until the log is followed again.
     fn follows(&self, application: &Arc<str>, from: Option<Position>) {
         let _ = (application, from);
+    }
+
+    /// Notes what the guilds of an application are, or that nobody knows now. Each says how far it has come in the log;
+    /// the deliveries may be behind that, and lead up to it.
+    fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+        let _ = (application, guilds);
     }
 
     /// Notes that the log has lost entries which were delivered here: what has been counted by them cannot be counted

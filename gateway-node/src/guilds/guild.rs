@@ -3,14 +3,27 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use shared::discord::{Intents, snowflake};
+use shared::discord::{GuildChange, Intents, snowflake};
 
 use super::Viewer;
 
 type Object = Map<String, Value>;
 
+/// What an item of a list goes by.
+type Id = fn(&Value) -> Option<u64>;
+
+/// The lists of a guild.
+pub(super) const LISTS: [(&str, Id); 6] = [
+    ("members", user_of),
+    ("presences", user_of),
+    ("voice_states", speaker),
+    ("channels", own_id),
+    ("threads", own_id),
+    ("roles", own_id),
+];
+
 /// A guild, its lists apart, each item under its id.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Guild {
     base: Object,
     pub(super) is_unavailable: bool,
@@ -25,74 +38,95 @@ pub(super) struct Guild {
 impl Guild {
     /// The guild that `d` of a `GUILD_CREATE` describes.
     pub(super) fn new(mut d: Object) -> Self {
-        let mut list = |name: &str, id: fn(&Value) -> Option<u64>| {
+        let [members, presences, voice_states, channels, threads, roles] = LISTS.map(|(name, id)| {
             let items = match d.remove(name) {
                 Some(Value::Array(items)) => items,
                 _ => Vec::new(),
             };
             items.into_iter().filter_map(|item| Some((id(&item)?, item))).collect()
-        };
+        });
         Self {
-            members: list("members", user_of),
-            presences: list("presences", user_of),
-            voice_states: list("voice_states", speaker),
-            channels: list("channels", own_id),
-            threads: list("threads", own_id),
-            roles: list("roles", own_id),
+            members,
+            presences,
+            voice_states,
+            channels,
+            threads,
+            roles,
             is_unavailable: d.get("unavailable") == Some(&Value::Bool(true)),
             base: d,
         }
     }
 
-    /// Applies an event of this guild.
-    pub(super) fn apply(&mut self, name: &str, mut d: Object) {
-        match name {
-            "GUILD_UPDATE" => {
-                for (name, value) in d {
-                    match (&*name, value) {
-                        ("roles", Value::Array(roles)) => {
-                            self.roles = roles.into_iter().filter_map(|it| Some((own_id(&it)?, it))).collect();
-                        }
-                        (_, value) => {
-                            self.base.insert(name, value);
-                        }
+    /// Applies an event of this guild, which it outlives.
+    pub(super) fn apply(&mut self, change: GuildChange, mut d: Object) {
+        match change {
+            GuildChange::Create => *self = Self::new(d),
+            GuildChange::Delete => self.is_unavailable = true,
+            GuildChange::Update => self.update(d),
+            GuildChange::MembersPut => {
+                if let Some(Value::Array(members)) = d.remove("members") {
+                    for member in members {
+                        put(&mut self.members, member, user_of);
                     }
                 }
             }
-            "GUILD_MEMBER_ADD" => self.member_joins(d),
-            "GUILD_MEMBER_UPDATE" => {
+            GuildChange::MemberAdd => self.member_joins(d),
+            GuildChange::MemberUpdate => {
                 let member = Value::Object(d);
                 if let Some(known) = user_of(&member).and_then(|user| self.members.get_mut(&user)) {
                     merge(known, member);
                 }
             }
-            "GUILD_MEMBER_REMOVE" => self.member_leaves(&Value::Object(d)),
-            "CHANNEL_CREATE" | "CHANNEL_UPDATE" => put(&mut self.channels, Value::Object(d), own_id),
-            "THREAD_CREATE" | "THREAD_UPDATE" => put(&mut self.threads, Value::Object(d), own_id),
-            "CHANNEL_DELETE" => take(&mut self.channels, d.get("id")),
-            "THREAD_DELETE" => take(&mut self.threads, d.get("id")),
-            "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" => {
+            GuildChange::MemberRemove => self.member_leaves(&Value::Object(d)),
+            GuildChange::ChannelPut => put(&mut self.channels, Value::Object(d), own_id),
+            GuildChange::ChannelDelete => take(&mut self.channels, d.get("id")),
+            GuildChange::ThreadPut => put(&mut self.threads, Value::Object(d), own_id),
+            GuildChange::ThreadDelete => take(&mut self.threads, d.get("id")),
+            GuildChange::RolePut => {
                 if let Some(role) = d.remove("role") {
                     put(&mut self.roles, role, own_id);
                 }
             }
-            "GUILD_ROLE_DELETE" => take(&mut self.roles, d.get("role_id")),
-            "GUILD_EMOJIS_UPDATE" => self.replace("emojis", d),
-            "GUILD_STICKERS_UPDATE" => self.replace("stickers", d),
-            "GUILD_SOUNDBOARD_SOUNDS_UPDATE" => self.replace("soundboard_sounds", d),
-            "PRESENCE_UPDATE" => {
+            GuildChange::RoleDelete => take(&mut self.roles, d.get("role_id")),
+            GuildChange::Replace(name) => {
+                if let Some(value) = d.remove(name) {
+                    self.base.insert(name.to_owned(), value);
+                }
+            }
+            GuildChange::Presence => {
                 d.remove("guild_id");
                 put(&mut self.presences, Value::Object(d), user_of);
             }
-            "VOICE_STATE_UPDATE" if d.get("channel_id").is_none_or(Value::is_null) => {
+            GuildChange::VoiceState if d.get("channel_id").is_none_or(Value::is_null) => {
                 take(&mut self.voice_states, d.get("user_id"));
             }
-            "VOICE_STATE_UPDATE" => {
+            GuildChange::VoiceState => {
                 d.remove("member");
                 put(&mut self.voice_states, Value::Object(d), speaker);
             }
-            _ => {}
         }
+    }
+
+    /// All that is known of it, in the shape of the `d` that makes it again.
+    pub(super) fn whole(&self) -> Object {
+        let mut d = self.base.clone();
+        for ((name, _), items) in LISTS.iter().zip(self.lists()) {
+            d.insert((*name).to_owned(), items.values().cloned().collect());
+        }
+        d.insert("unavailable".to_owned(), json!(self.is_unavailable));
+        d
+    }
+
+    /// The lists in the order of their names.
+    const fn lists(&self) -> [&BTreeMap<u64, Value>; LISTS.len()] {
+        [
+            &self.members,
+            &self.presences,
+            &self.voice_states,
+            &self.channels,
+            &self.threads,
+            &self.roles,
+        ]
     }
 
     /// A field that is no list of its own.
@@ -178,14 +212,21 @@ impl Guild {
         }
     }
 
-    fn replace(&mut self, name: &str, mut d: Object) {
-        if let Some(value) = d.remove(name) {
-            self.base.insert(name.to_owned(), value);
+    fn update(&mut self, d: Object) {
+        for (name, value) in d {
+            match (&*name, value) {
+                ("roles", Value::Array(roles)) => {
+                    self.roles = roles.into_iter().filter_map(|it| Some((own_id(&it)?, it))).collect();
+                }
+                (_, value) => {
+                    self.base.insert(name, value);
+                }
+            }
         }
     }
 }
 
-fn put(list: &mut BTreeMap<u64, Value>, item: Value, id: fn(&Value) -> Option<u64>) {
+fn put(list: &mut BTreeMap<u64, Value>, item: Value, id: Id) {
     if let Some(id) = id(&item) {
         list.insert(id, item);
     }

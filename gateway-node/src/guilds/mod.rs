@@ -4,39 +4,20 @@
 //! that a session is greeted with and the entries that it gets after them leave no gap.
 
 mod guild;
+mod journal;
+mod problem;
 mod request;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
-use shared::discord::{Intents, RequestMembers, Shard};
+use serde_json::{Map, Value};
+use shared::discord::{GuildChange, Intents, RequestMembers, Shard};
 
 use self::guild::Guild;
-use crate::{applications::Application, cluster::Record};
-
-/// The names of events that change a guild.
-const CHANGES: [&str; 20] = [
-    "GUILD_CREATE",
-    "GUILD_UPDATE",
-    "GUILD_DELETE",
-    "GUILD_MEMBER_ADD",
-    "GUILD_MEMBER_UPDATE",
-    "GUILD_MEMBER_REMOVE",
-    "CHANNEL_CREATE",
-    "CHANNEL_UPDATE",
-    "CHANNEL_DELETE",
-    "THREAD_CREATE",
-    "THREAD_UPDATE",
-    "THREAD_DELETE",
-    "GUILD_ROLE_CREATE",
-    "GUILD_ROLE_UPDATE",
-    "GUILD_ROLE_DELETE",
-    "GUILD_EMOJIS_UPDATE",
-    "GUILD_STICKERS_UPDATE",
-    "GUILD_SOUNDBOARD_SOUNDS_UPDATE",
-    "PRESENCE_UPDATE",
-    "VOICE_STATE_UPDATE",
-];
+pub(crate) use self::{
+    journal::Journal,
+    problem::{GuildProblem, check, check_members},
+};
 
 /// Whose picture of a guild it is.
 #[derive(Debug, Clone, Copy)]
@@ -49,50 +30,93 @@ pub struct Viewer {
     pub large_threshold: u16,
 }
 
-impl Viewer {
-    /// A session that has identified with this.
-    pub fn of(record: &Record, application: &Application) -> Self {
-        Self {
-            intents: record.filter.intents,
-            user: application.bot_id,
-            large_threshold: record.large_threshold,
-        }
-    }
+/// Guilds of one application: all of them, or some. Clones share what none of them changes.
+#[derive(Debug, Clone, Default)]
+pub struct Guilds {
+    guilds: BTreeMap<u64, Known>,
 }
 
-/// All guilds of one application.
-#[derive(Debug, Default)]
-pub struct Guilds {
-    guilds: BTreeMap<u64, Guild>,
+#[derive(Debug, Clone)]
+struct Known {
+    guild: Arc<Guild>,
+    /// Up to this offset of the log, what changed the guild is in it.
+    through: u64,
 }
 
 impl Guilds {
-    /// Applies an event of a guild. What does not concern one, or one that is not known, changes nothing.
-    pub fn apply(&mut self, name: &str, guild: Option<u64>, d: &str) {
-        let Some(id) = guild.filter(|_| CHANGES.contains(&name)) else {
+    /// Applies an event that stands at this offset of the log. One of a guild that is not known, or that it holds
+    /// already, changes nothing.
+    pub fn apply(&mut self, offset: u64, change: GuildChange, id: u64, d: &str) {
+        let known = self.guilds.get_mut(&id);
+        if known.as_ref().is_some_and(|known| offset <= known.through) {
             return;
-        };
+        }
+        if known.is_none() && change != GuildChange::Create {
+            return;
+        }
         let Ok(Value::Object(d)) = serde_json::from_str(d) else {
             return;
         };
-        match name {
-            "GUILD_CREATE" => {
-                self.guilds.insert(id, Guild::new(d));
-            }
-            "GUILD_DELETE" if d.get("unavailable") == Some(&Value::Bool(true)) => {
-                if let Some(guild) = self.guilds.get_mut(&id) {
-                    guild.is_unavailable = true;
-                }
-            }
-            "GUILD_DELETE" => {
+        match known {
+            Some(_) if is_removal(change, &d) => {
                 self.guilds.remove(&id);
             }
-            change => {
-                if let Some(guild) = self.guilds.get_mut(&id) {
-                    guild.apply(change, d);
-                }
+            Some(known) => {
+                Arc::make_mut(&mut known.guild).apply(change, d);
+                known.through = offset;
             }
+            None => self.insert(id, Guild::new(d), offset),
         }
+    }
+
+    /// Takes in a guild that was written down, with everything in it up to this offset of the log. False where what was
+    /// written down is none.
+    pub fn read(&mut self, id: u64, journal: &Journal, through: u64) -> bool {
+        let guild = journal.guild();
+        let is_one = guild.is_some();
+        if let Some(guild) = guild {
+            self.insert(id, guild, through);
+        }
+        is_one
+    }
+
+    fn insert(&mut self, id: u64, guild: Guild, through: u64) {
+        let guild = Arc::new(guild);
+        self.guilds.insert(id, Known { guild, through });
+    }
+
+    fn get(&self, id: u64) -> Option<&Guild> {
+        self.guilds.get(&id).map(|known| &*known.guild)
+    }
+
+    /// These alone, as they are now.
+    #[must_use]
+    pub fn only(&self, ids: impl IntoIterator<Item = u64>) -> Self {
+        let known = |id: u64| Some((id, self.guilds.get(&id)?.clone()));
+        Self {
+            guilds: ids.into_iter().filter_map(known).collect(),
+        }
+    }
+
+    /// The ids of all, behind this one.
+    pub fn ids(&self, after: Option<u64>) -> impl Iterator<Item = u64> {
+        let ids = self.guilds.keys().copied();
+        ids.filter(move |id| after.is_none_or(|after| *id > after))
+    }
+
+    /// All that is known of a guild but of its members: they and their presences can be many.
+    pub fn about(&self, id: u64) -> Option<Map<String, Value>> {
+        let mut d = self.get(id)?.whole();
+        d.remove("members");
+        d.remove("presences");
+        Some(d)
+    }
+
+    /// Members of a guild by their ids, behind this one; none where there is no such guild.
+    pub fn members(&self, id: u64, after: Option<u64>, most: usize) -> Option<Vec<(u64, &Value)>> {
+        let members = self.get(id)?.members.iter();
+        let behind = members.filter(|(user, _)| after.is_none_or(|after| **user > after));
+        Some(behind.map(|(user, member)| (*user, member)).take(most).collect())
     }
 
     /// The guilds of a shard.
@@ -108,7 +132,7 @@ impl Guilds {
             let d = serde_json::json!({ "id": id.to_string(), "unavailable": is_unavailable });
             ("GUILD_DELETE", d)
         };
-        match self.guilds.get(&id) {
+        match self.get(id) {
             Some(guild) if guild.is_unavailable => deleted(true),
             Some(guild) => ("GUILD_CREATE", guild.picture(viewer)),
             None => deleted(false),
@@ -117,15 +141,20 @@ impl Guilds {
 
     /// The answers to a request for members: the data of each `GUILD_MEMBERS_CHUNK`.
     pub fn chunks(&self, request: &RequestMembers, intents: Intents) -> Vec<Value> {
-        let of = |id: &u64| request::chunks(*id, self.guilds.get(id), request, intents);
+        let of = |id: &u64| request::chunks(*id, self.get(*id), request, intents);
         request.guilds.iter().flat_map(of).collect()
     }
 
     /// The soundboard sounds of a guild.
     pub fn sounds(&self, id: u64) -> Value {
-        let sounds = self.guilds.get(&id).and_then(|guild| guild.field("soundboard_sounds"));
+        let sounds = self.get(id).and_then(|guild| guild.field("soundboard_sounds"));
         sounds.cloned().unwrap_or_else(|| Value::Array(Vec::new()))
     }
+}
+
+/// Whether a guild is gone with this event, and not only away.
+fn is_removal(change: GuildChange, d: &Map<String, Value>) -> bool {
+    change == GuildChange::Delete && d.get("unavailable") != Some(&Value::Bool(true))
 }
 
 #[cfg(test)]
@@ -146,12 +175,16 @@ mod tests {
             "channels": [{"id": "70", "name": "a"}], "roles": [{"id": "7", "name": "@everyone"}],
             "presences": [{"user": {"id": "2"}, "status": "online"}], "voice_states": [],
         });
-        guilds.apply("GUILD_CREATE", Some(7), &d.to_string());
+        apply(&mut guilds, "GUILD_CREATE", &d);
         guilds
     }
 
+    /// Applies the event, at the next offset.
     fn apply(guilds: &mut Guilds, name: &str, d: &Value) {
-        guilds.apply(name, Some(7), &d.to_string());
+        let offset = guilds.guilds.get(&7).map_or(1, |known| known.through + 1);
+        if let Some(change) = GuildChange::of(name) {
+            guilds.apply(offset, change, 7, &d.to_string());
+        }
     }
 
     fn viewer(intents: Intents) -> Viewer {
@@ -287,11 +320,51 @@ mod tests {
             ("MESSAGE_CREATE", "{\"id\":\"1\"}"),
             ("PRESENCE_UPDATE", "{\"user\":{}}"),
         ] {
-            guilds.apply(name, Some(7), d);
-            guilds.apply(name, Some(8), d);
-            guilds.apply(name, None, d);
+            if let Some(change) = GuildChange::of(name) {
+                guilds.apply(9, change, 7, d);
+                guilds.apply(9, change, 8, d);
+            }
         }
         assert_eq!(picture(&guilds, Intents::ALL), before);
+    }
+
+    #[test]
+    fn what_a_guild_holds_already_does_not_change_it_again() {
+        let mut guilds = guilds();
+        let add = |guilds: &mut Guilds, offset: u64, user: u64| {
+            guilds.apply(offset, GuildChange::MemberAdd, 7, &member(user, "x").to_string());
+        };
+        add(&mut guilds, 5, 10);
+        let mut later = guilds.only([7, 8]);
+        add(&mut guilds, 5, 11);
+        add(&mut guilds, 4, 12);
+        add(&mut guilds, 6, 13);
+        let of = |guilds: &Guilds| -> Vec<u64> {
+            let members = guilds.members(7, Some(3), 100).unwrap();
+            members.into_iter().map(|(user, _)| user).collect()
+        };
+        assert_eq!((of(&guilds), of(&later)), (vec![10, 13], vec![10]));
+        later.apply(5, GuildChange::Delete, 7, "{}");
+        assert_eq!(later.ids(None).collect::<Vec<_>>(), [7]);
+        later.apply(6, GuildChange::Delete, 7, "{}");
+        assert_eq!((later.ids(None).count(), guilds.ids(None).count()), (0, 1));
+        assert_eq!(guilds.ids(Some(7)).count(), 0);
+    }
+
+    #[test]
+    fn members_are_put_without_counting_them() {
+        let mut guilds = guilds();
+        apply(
+            &mut guilds,
+            "GUILD_MEMBERS_PUT",
+            &json!({"members": [member(3, "other"), member(9, "new"), 7]}),
+        );
+        let seen = picture(&guilds, Intents::ALL);
+        assert_eq!(ids(&seen["members"]), ["1", "2", "3", "9"]);
+        assert_eq!(
+            (&seen["members"][2]["user"]["username"], &seen["member_count"]),
+            (&json!("other"), &json!(4))
+        );
     }
 
     fn request(query: Option<&str>, limit: u64, users: Option<Vec<u64>>) -> RequestMembers {
@@ -334,11 +407,7 @@ mod tests {
     fn a_chunk_has_a_thousand_members() {
         let mut guilds = Guilds::default();
         let members: Vec<_> = (1..=2001).map(|id| member(id, "x")).collect();
-        guilds.apply(
-            "GUILD_CREATE",
-            Some(7),
-            &json!({"id": "7", "members": members}).to_string(),
-        );
+        apply(&mut guilds, "GUILD_CREATE", &json!({"id": "7", "members": members}));
         let chunks = guilds.chunks(&request(Some(""), 0, None), Intents::ALL);
         let sizes: Vec<_> = chunks
             .iter()

@@ -47,6 +47,9 @@ pub enum ApiError {
     /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
     #[error("not every key is known to this node yet")]
     KeysAway,
+    /// What the guilds are is not known to this node now.
+    #[error("the guilds are away")]
+    GuildsAway,
     /// What the nodes share went away before it answered.
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
@@ -71,7 +74,7 @@ impl ApiError {
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
             Self::Overloaded => "overloaded",
-            Self::Away | Self::KeysAway => "unavailable",
+            Self::Away | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
@@ -88,7 +91,7 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Overloaded | Self::Away | Self::KeysAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Away | Self::KeysAway | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,7 +3,9 @@
 mod cluster;
 mod discord;
 mod error;
+mod guilds;
 mod landing;
+mod page;
 mod publish;
 mod sessions;
 mod status;
@@ -109,6 +111,16 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
             .route("/api/v1/sessions/{id}/{order}", web::post().to(sessions::order))
+            .service(
+                web::scope("/api/v1/applications/{application}/guilds")
+                    .route("", web::get().to(guilds::list))
+                    .route("/{guild}", web::get().to(guilds::get))
+                    .route("/{guild}", web::put().to(guilds::put))
+                    .route("/{guild}", web::delete().to(guilds::delete))
+                    .route("/{guild}/members", web::get().to(guilds::members))
+                    .route("/{guild}/members", web::put().to(guilds::put_members))
+                    .default_service(web::to(error::not_found)),
+            )
             .service(web::scope("/api/v1").default_service(web::to(error::not_found)))
             .service(discord::scope())
             .default_service(web::to(error::not_found));

@@ -40,6 +40,14 @@ pub(super) fn body_bytes(event_bytes: usize) -> usize {
     event_bytes.saturating_mul(16).max(1 << 20)
 }
 
+/// The body of a request, if all of it has come.
+pub(super) fn whole(body: Result<web::Bytes, actix_web::Error>, api: &Api) -> Result<web::Bytes, ApiError> {
+    body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::TooLarge(format!("a request may have {} bytes", body_bytes(api.event_bytes))),
+        _ => ApiError::Malformed("the body did not arrive whole".to_owned()),
+    })
+}
+
 /// Publishes what the body holds. 202 says where it stands in the log, in the shape of the request: one for one, a list
 /// for a list.
 pub(super) async fn publish(
@@ -48,10 +56,7 @@ pub(super) async fn publish(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Publish)?;
-    let body = body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::TooLarge(format!("a request may have {} bytes", body_bytes(api.event_bytes))),
-        _ => ApiError::Malformed("the body did not arrive whole".to_owned()),
-    })?;
+    let body = whole(body, &api)?;
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
@@ -81,19 +86,25 @@ pub(super) async fn publish(
         events: publications,
         haste: Haste::Prompt { idempotency },
     });
-    let answer = answer.await;
-    let answer = answer.inspect_err(|error| api.metrics.event_refused(error.word()));
-    match answer {
+    match answer.await {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
         Ok(positions) => Ok(HttpResponse::Accepted().json(positions.first())),
-        Err(PublishError::NoReceiver { index }) => {
-            let error = ApiError::NoReceiver("No receiver.".to_owned());
-            Err(if is_list { at(error, index) } else { error })
-        }
-        Err(PublishError::Overloaded) => Err(ApiError::Overloaded),
-        Err(PublishError::Away | PublishError::Expired) => Err(ApiError::Away),
-        Err(PublishError::Unknown) => Err(ApiError::Unknown),
-        Err(PublishError::KeyReused) => Err(ApiError::KeyReused),
+        Err(error) => Err(match error {
+            PublishError::NoReceiver { index } if is_list => at(refusal(&api, &error), index),
+            _ => refusal(&api, &error),
+        }),
+    }
+}
+
+/// What it means to a request that nothing was published. It is counted.
+pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
+    api.metrics.event_refused(error.word());
+    match error {
+        PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
+        PublishError::Overloaded => ApiError::Overloaded,
+        PublishError::Away | PublishError::Expired => ApiError::Away,
+        PublishError::Unknown => ApiError::Unknown,
+        PublishError::KeyReused => ApiError::KeyReused,
     }
 }
 

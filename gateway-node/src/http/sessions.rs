@@ -6,25 +6,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use shared::session_id::SessionId;
 
-use super::{Api, ApiError};
+use super::{
+    Api, ApiError,
+    page::{Page, PageQuery},
+};
 use crate::{
     auth::Key,
     config::Permission,
-    registry::{Disturbance, Farewell, Kind, Listed, Order, Page},
+    registry::{self, Disturbance, Farewell, Kind, Listed, Order},
 };
-
-/// How many sessions a page has where the request does not say.
-const PAGE: usize = 100;
-/// How many it may have.
-const LARGEST_PAGE: usize = 1000;
-
-/// Which sessions are asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    after: Option<u64>,
-    limit: Option<usize>,
-}
 
 #[derive(Serialize)]
 struct Sessions<'a> {
@@ -45,29 +35,17 @@ struct Session<'a> {
 /// `GET /api/v1/sessions?after=ID&limit=N`: the sessions on this node of the key's application, by id.
 pub(super) async fn list(
     request: HttpRequest,
-    query: Result<web::Query<Query>, actix_web::Error>,
+    query: Result<web::Query<PageQuery>, actix_web::Error>,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
-    let limit = match &query {
-        Ok(query) => query.limit.unwrap_or(PAGE),
-        Err(_) => 0,
+    let page = Page::of(query)?;
+    let asked = registry::Page {
+        after: page.after.map(SessionId::from_raw),
+        limit: page.wanted(),
     };
-    let (Ok(query), 1..=LARGEST_PAGE) = (query, limit) else {
-        return Err(ApiError::Malformed(format!(
-            "expected ?after=ID&limit=N, both optional: the id of a session, and 1 to {LARGEST_PAGE}"
-        )));
-    };
-    let after = query.after.map(SessionId::from_raw);
-    // One more than asked for, which tells whether there is a next page.
-    let page = Page {
-        after,
-        limit: limit + 1,
-    };
-    let mut listed = api.registry.sessions(key.application(), page).await;
-    let is_last = listed.len() <= limit;
-    listed.truncate(limit);
-    let next = listed.last().filter(|_| !is_last).map(|session| session.id.to_string());
+    let mut listed = api.registry.sessions(key.application(), asked).await;
+    let next = page.cut(&mut listed, |session| session.id.get());
     let sessions = listed.into_iter().map(|Listed { id, kind, key }| Session {
         id: id.to_string(),
         kind,

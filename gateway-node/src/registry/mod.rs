@@ -147,9 +147,10 @@ impl Registry {
         page.cut(sessions.into_iter(), |session| session.id)
     }
 
-    /// What `look` sees in the guilds of an application. It holds up the deliveries of this node meanwhile.
-    pub fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
-        self.inner.tails.guilds(application, look)
+    /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
+    /// none when that cannot be told now. It holds up the deliveries of this node meanwhile.
+    pub fn guilds<T>(&self, application: &str, since: Option<Position>, look: impl FnOnce(&Guilds) -> T) -> Option<T> {
+        self.inner.tails.guilds(application, since, look)
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
@@ -194,6 +195,10 @@ impl Deliver for Registry {
 
     fn follows(&self, application: &Arc<str>, from: Option<Position>) {
         self.inner.tails.follow(application, from);
+    }
+
+    fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+        self.inner.tails.know(application, guilds);
     }
 
     fn unheard(&self, _: &str, _: &str) {

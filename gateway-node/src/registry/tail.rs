@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use shared::discord::{Content, Header, Target};
+use shared::discord::{Content, Header};
 use tokio::time::Instant;
 
 use super::{
@@ -130,8 +130,8 @@ struct Tail {
     /// Behind this everything is kept that can be received.
     floor: Place,
     end: Place,
-    /// The guilds as they are at the end.
-    guilds: Guilds,
+    /// The guilds as they are at the end; none while nobody here knows.
+    guilds: Option<Guilds>,
     /// Whether it grows with the log. One that does not says nothing about what came behind its end.
     is_followed: bool,
 }
@@ -155,6 +155,9 @@ impl Tails {
             .entry(Arc::clone(application))
             .or_insert_with(|| Tail::begun_at(from.unwrap_or(nowhere)));
         tail.is_followed = from.is_some();
+        if !tail.is_followed {
+            tail.guilds = None;
+        }
         if let Some(from) = from
             && tail.end.position != from
         {
@@ -186,9 +189,9 @@ impl Tails {
         tail.end = Place { number, position };
         let prepared = prepare(entry, number);
         if let Some(header) = &prepared.entry.discord {
-            if header.target == Target::All {
-                let Entry { name, d, .. } = &prepared.entry;
-                tail.guilds.apply(name, header.guild, d);
+            let Entry { name, d, .. } = &prepared.entry;
+            if let (Some(guilds), Some((change, guild))) = (&mut tail.guilds, header.change(name)) {
+                guilds.apply(position.offset, change, guild, d);
             }
             tail.bytes += prepared.entry.weight();
             tail.kept.push_back((now, Arc::clone(&prepared)));
@@ -254,13 +257,32 @@ impl Tails {
         })
     }
 
-    /// What `look` sees in the guilds of an application, as they are at the end of its log.
-    pub(super) fn guilds<T>(&self, application: &str, look: impl FnOnce(&Guilds) -> T) -> T {
-        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        match tails.get(application) {
-            Some(tail) => look(&tail.guilds),
-            None => look(&Guilds::default()),
+    /// Replaces what is known of the guilds of an application. Each of them says how far it has come in the log; what is
+    /// delivered next may be behind that, but leads up to it.
+    pub(super) fn know(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get_mut(application) {
+            tail.guilds = guilds;
         }
+    }
+
+    /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
+    /// none when that cannot be told now.
+    pub(super) fn guilds<T>(
+        &self,
+        application: &str,
+        since: Option<Position>,
+        look: impl FnOnce(&Guilds) -> T,
+    ) -> Option<T> {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tail) = tails.get(application) else {
+            // Nothing has come since the log began.
+            return Some(look(&Guilds::default()));
+        };
+        let end = tail.end.position;
+        let is_there = |since: Position| end.epoch == since.epoch && end.offset >= since.offset;
+        let guilds = tail.guilds.as_ref()?;
+        since.is_none_or(is_there).then(|| look(guilds))
     }
 }
 
@@ -272,7 +294,7 @@ impl Tail {
             bytes: 0,
             floor: place,
             end: place,
-            guilds: Guilds::default(),
+            guilds: Some(Guilds::default()),
             is_followed: true,
         }
     }
@@ -312,7 +334,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use shared::client_type::ClientTypes;
+    use shared::{client_type::ClientTypes, discord::Target};
 
     use super::*;
     use crate::{
@@ -402,6 +424,42 @@ mod tests {
         // An entry that does not follow the last one cuts it as well.
         push(&tails, at(6, 2), true);
         assert_eq!(read(&tails, From::Position(at(4, 2)), 9), Err(Unread::Severed));
+    }
+
+    #[test]
+    fn guilds_are_seen_no_earlier_than_asked_and_not_before_they_are_known() {
+        let (tails, name): (_, Arc<str>) = (Tails::new(LIMITS), "a".into());
+        let see = |since| tails.guilds("a", since, |guilds| guilds.ids(None).count());
+        let create = |offset: u64, id: u64| {
+            let d = format!("{{\"id\":\"{id}\"}}");
+            let entry = Entry {
+                position: at(offset, 1),
+                application: Arc::clone(&name),
+                name: "GUILD_CREATE".into(),
+                audience: Audience::Types(ClientTypes::NONE),
+                author: None,
+                discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
+                d: d.into(),
+            };
+            tails.push(entry, |entry, number| {
+                Arc::new(Prepared::new(entry, number, Arc::new(Metrics::default())))
+            });
+        };
+        tails.follow(&name, None);
+        assert_eq!(see(None), None);
+        tails.know(&name, Some(Guilds::default()));
+        tails.follow(&name, Some(at(5, 1)));
+        assert_eq!(
+            (see(None), see(Some(at(5, 1))), see(Some(at(6, 1)))),
+            (Some(0), Some(0), None)
+        );
+        create(6, 7);
+        assert_eq!((see(Some(at(6, 1))), see(Some(at(6, 2)))), (Some(1), None));
+        tails.know(&name, None);
+        create(7, 8);
+        assert_eq!(see(None), None);
+        tails.know(&name, Some(Guilds::default()));
+        assert_eq!(see(Some(at(7, 1))), Some(0));
     }
 
     #[test]

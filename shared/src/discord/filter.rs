@@ -40,7 +40,7 @@ impl Filter {
     /// The same for every session with this filter, of an event that is not for one session alone.
     pub fn admits_any(&self, header: &Header) -> Option<Content> {
         let is_for_shard = match header.target {
-            Target::Session(_) => return None,
+            Target::Session(_) | Target::Nobody => return None,
             Target::Shard(shard) => shard == self.shard,
             Target::User(user) => user == self.user && self.shard.has(header.guild),
             Target::All => self.shard.has(header.guild),
@@ -177,6 +177,7 @@ mod tests {
         let shard = event(Target::Shard(Shard { id: 1, count: 2 }), None);
         assert!(of(1, 2).admits_any(&shard).is_some());
         assert!(of(0, 2).admits_any(&shard).is_none() && of(1, 4).admits_any(&shard).is_none());
+        assert!(of(0, 1).admits(&event(Target::Nobody, Some(1 << 22)), 7).is_none());
         let user = |user| event(Target::User(user), None);
         assert!(of(0, 1).admits_any(&user(ME)).is_some() && of(0, 1).admits_any(&user(1)).is_none());
     }

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{Intents, Shard, gate::intents_of, snowflake};
+use super::{GuildChange, Intents, Shard, gate::intents_of, snowflake};
 use crate::fields::fields;
 
 /// Who receives an event, as far as the event itself says. A session receives it or not by this and by what it
@@ -41,6 +41,8 @@ pub enum Target {
     Session(u64),
     /// Those with this very shard.
     Shard(Shard),
+    /// None: it only changes a guild.
+    Nobody,
 }
 
 /// `to` of an event names nobody.
@@ -100,6 +102,14 @@ impl Header {
         match self.target {
             Target::Session(session) => Some(session),
             _ => None,
+        }
+    }
+
+    /// The guild that the event `name` changes, and how. What is not for everybody changes none.
+    pub fn change(&self, name: &str) -> Option<(GuildChange, u64)> {
+        match self.target {
+            Target::All | Target::Nobody => Some((GuildChange::of(name)?, self.guild?)),
+            Target::User(_) | Target::Session(_) | Target::Shard(_) => None,
         }
     }
 

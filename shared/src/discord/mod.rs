@@ -1,7 +1,8 @@
 //! The Discord-shaped protocol, versions 6 to 10: what goes over the wire, and who receives what.
 //!
 //! Read in this order: `query` (the URL) → `opcode`, `command` (what clients send) → `intents`, `gate`, `header`,
-//! `filter` (who receives an event) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
+//! `filter` (who receives an event), `guild_change` (what it
+//! changes) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
 //! `close` (how it ends).
 
 pub mod close;
@@ -10,6 +11,7 @@ mod content;
 mod dispatch;
 mod filter;
 mod gate;
+mod guild_change;
 mod header;
 mod identify;
 mod intents;
@@ -26,6 +28,7 @@ pub use self::{
     content::without_content,
     dispatch::{Dispatch, Number},
     filter::{Content, Filter},
+    guild_change::GuildChange,
     header::{Header, Target, TargetError},
     identify::{Identify, Resume},
     intents::Intents,

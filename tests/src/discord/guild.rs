@@ -38,7 +38,8 @@ impl Guild {
         json!({ "t": "GUILD_CREATE", "to": { "guild": self.id }, "d": self.whole() })
     }
 
-    fn whole(&self) -> Value {
+    /// The guild with everything in it.
+    pub fn whole(&self) -> Value {
         let members: Vec<Value> = (0..self.members).map(|number| self.member(number)).collect();
         json!({
             "id": self.id,

@@ -27,6 +27,7 @@ mod events;
 mod failover;
 mod faults;
 mod ghosts;
+mod guilds;
 mod handshake;
 mod hello_and_heartbeat;
 mod hot;

@@ -15,6 +15,7 @@ use super::{
     Begun, Book, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
     StartLimits, Starts, Store, Taken,
 };
+use crate::guilds::Guilds;
 
 /// How often sessions are forgotten whose time is up.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -183,5 +184,13 @@ impl Store for MemorySessions {
     fn read(&self, _: &Arc<str>, _: Position, _: usize) -> Pending<LogPage, ReadError> {
         // There is nothing but what the node remembers.
         Box::pin(ready(Err(ReadError::Severed)))
+    }
+
+    fn guild(&self, _: &Arc<str>, _: u64) -> Pending<Option<Guilds>, Away> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn guild_ids(&self, _: &Arc<str>, _: Option<u64>, _: usize) -> Pending<Option<Vec<u64>>, Away> {
+        Box::pin(ready(Ok(None)))
     }
 }

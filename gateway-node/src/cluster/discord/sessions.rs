@@ -10,6 +10,7 @@ use super::{
     StartLimits, Store, Taken,
     book::Continued,
 };
+use crate::guilds::Guilds;
 
 /// The sessions that can be opened and resumed here. Clones are the same.
 #[derive(Clone)]
@@ -106,5 +107,27 @@ impl DiscordSessions {
     /// When it does not lead on from there, or cannot be reached.
     pub fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError> {
         self.store.read(application, after, most)
+    }
+
+    /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
+        self.store.guild(application, id)
+    }
+
+    /// The ids of an application's guilds in their order behind this one, at most `most`. `None` where what was delivered
+    /// here is all that is known of guilds.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub fn guild_ids(
+        &self,
+        application: &Arc<str>,
+        after: Option<u64>,
+        most: usize,
+    ) -> Pending<Option<Vec<u64>>, Away> {
+        self.store.guild_ids(application, after, most)
     }
 }

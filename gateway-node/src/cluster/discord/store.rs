@@ -1,4 +1,4 @@
-//! Where Discord sessions are kept.
+//! Where Discord sessions are kept, and the guilds that they are told of.
 
 use std::{any::Any, sync::Arc};
 
@@ -9,8 +9,9 @@ use super::{
     Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits,
     book::Continued,
 };
+use crate::guilds::Guilds;
 
-/// The sessions of every application, connected or resumable. What is said under an owner that is no longer the latest
+/// The sessions and the guilds of every application, connected or resumable. What is said under an owner that is no longer the latest
 /// one changes nothing.
 pub trait Store: Send + Sync + 'static {
     /// Counts the start of a session. False where its application may not start one now.
@@ -40,6 +41,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the log of an application has behind this position, at most `most` entries.
     fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError>;
+
+    /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
+    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away>;
+
+    /// The ids of an application's guilds in their order behind this one, at most `most`. `None` as above.
+    fn guild_ids(&self, application: &Arc<str>, after: Option<u64>, most: usize) -> Pending<Option<Vec<u64>>, Away>;
 }
 
 /// Keeps a node listening for a session that is connected to it, until it is dropped.

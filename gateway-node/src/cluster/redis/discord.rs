@@ -20,12 +20,13 @@ use super::{
         ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What,
         discord::{Continued, DAY, PRIVATE_BYTES, SLOW_CUTS, WINDOW},
     },
-    Application, RedisBackplane, Shared,
+    Application, RedisBackplane, Shared, guilds,
     link::{Link, Words},
     pulse::millis,
     script::Script,
     wire,
 };
+use crate::guilds::Guilds;
 
 /// How often another id is tried when the generated one is taken.
 const ID_ATTEMPTS: usize = 3;
@@ -219,6 +220,22 @@ impl Store for RedisSessions {
 
     fn end(&self, owner: &Owner) {
         self.shared.notes.end(owner);
+    }
+
+    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
+        let reach = self.reach(application);
+        Box::pin(async move {
+            let (_, application, link) = reach.ok_or(Away)?;
+            guilds::one(&application, &link, id).await.map(Some)
+        })
+    }
+
+    fn guild_ids(&self, application: &Arc<str>, after: Option<u64>, most: usize) -> Pending<Option<Vec<u64>>, Away> {
+        let reach = self.reach(application);
+        Box::pin(async move {
+            let (_, application, link) = reach.ok_or(Away)?;
+            guilds::ids(&application, &link, after, most).await.map(Some)
+        })
     }
 
     fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError> {

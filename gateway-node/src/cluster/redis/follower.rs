@@ -20,8 +20,9 @@ use tokio::{
 };
 
 use super::{
-    super::{Audience, Deliver, Position},
+    super::{Audience, Away, Deliver, Position},
     application::Application,
+    guilds,
     link::Link,
     log_sight::Sight,
     wire::{self, Origin, Stored},
@@ -88,6 +89,8 @@ pub(super) struct Follower {
     /// Origins of entries that were delivered and that the server has lost since: whoever sends one again sends it to
     /// those who do not have it.
     delivered_before: FxHashSet<Origin>,
+    /// Whether what has been delivered may not lead to what the guilds are.
+    guilds_are_stale: bool,
 }
 
 impl Follower {
@@ -107,6 +110,7 @@ impl Follower {
             link,
             origins: VecDeque::new(),
             delivered_before: FxHashSet::default(),
+            guilds_are_stale: false,
         }
     }
 
@@ -185,6 +189,10 @@ impl Follower {
         match cursor {
             // What is appended after this look comes as a message, so nothing is missed in between.
             None if subscribed.is_some_and(|subscribed| sight.asked > subscribed) => {
+                // They may have come further than the top, where the log goes on to them.
+                if !self.know_guilds().await {
+                    return;
+                }
                 application.reached().begin(top);
                 self.deliver.follows(&application.name, Some(top));
                 application.members.begin_following();
@@ -192,6 +200,30 @@ impl Follower {
             Some(cursor) if cursor.epoch == sight.epoch && cursor.offset < sight.top => self.repair(sight.top).await,
             _ => {}
         }
+        if self.guilds_are_stale && self.cursor().is_some() {
+            self.know_guilds().await;
+        }
+    }
+
+    /// Finds out what the guilds are. Without a link the next look comes back to it.
+    async fn know_guilds(&mut self) -> bool {
+        let Some(link) = self.link.borrow().clone() else {
+            return false;
+        };
+        match guilds::all(&self.application, &link).await {
+            Ok(guilds) => {
+                self.deliver.guilds(&self.application.name, Some(guilds));
+                self.guilds_are_stale = false;
+                true
+            }
+            Err(Away) => false,
+        }
+    }
+
+    /// What is known of the guilds is not to be trusted any more.
+    fn doubt_guilds(&mut self) {
+        self.guilds_are_stale = true;
+        self.deliver.guilds(&self.application.name, None);
     }
 
     fn change_epoch(&mut self, sight: &Sight) {
@@ -204,6 +236,8 @@ impl Follower {
                 self.deliver.rewound(name);
             }
             self.deliver.follows(name, self.cursor());
+            self.guilds_are_stale = true;
+            self.deliver.guilds(name, None);
         }
         log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
@@ -268,7 +302,8 @@ impl Follower {
         }
     }
 
-    fn missed(&self, why: &str) {
+    fn missed(&mut self, why: &str) {
+        self.doubt_guilds();
         log::error!(application = self.application.name; "sessions have to connect again: {why}");
         self.deliver.missed(&self.application.name);
     }

@@ -17,6 +17,7 @@ mod discord;
 mod discord_tests;
 mod driver;
 mod follower;
+mod guilds;
 mod keys;
 mod lease;
 mod link;

@@ -17,6 +17,8 @@ pub(super) enum Script {
     Reap,
     Lease,
     Read,
+    Guilds,
+    GuildFold,
     DiscordStart,
     DiscordOpen,
     DiscordResume,
@@ -30,7 +32,7 @@ pub(super) enum Script {
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -43,6 +45,8 @@ impl Script {
         Self::Reap,
         Self::Lease,
         Self::Read,
+        Self::Guilds,
+        Self::GuildFold,
         Self::DiscordStart,
         Self::DiscordOpen,
         Self::DiscordResume,
@@ -65,6 +69,8 @@ impl Script {
             Self::Redirect => include_str!("scripts/redirect.lua"),
             Self::Reap => include_str!("scripts/reap.lua"),
             Self::Read => include_str!("scripts/read.lua"),
+            Self::Guilds => include_str!("scripts/guilds.lua"),
+            Self::GuildFold => include_str!("scripts/guild_fold.lua"),
             Self::DiscordStart => include_str!("scripts/discord_start.lua"),
             Self::DiscordOpen => include_str!("scripts/discord_open.lua"),
             Self::DiscordResume => include_str!("scripts/discord_resume.lua"),

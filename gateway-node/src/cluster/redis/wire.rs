@@ -15,7 +15,7 @@ use std::sync::Arc;
 use redis::Cmd;
 use shared::{
     client_type::ClientTypes,
-    discord::{Header, Shard, Target},
+    discord::{GuildChange, Header, Shard, Target},
     routing::Delivery,
     session_id::SessionId,
     v1::payload::GuildCount,
@@ -56,11 +56,31 @@ pub(super) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
         None => call.arg(NONE),
     };
     call.arg(label(origin, event.discord.as_deref()));
+    call.arg(guild_change(event));
     call.arg(&*event.name).arg(&*event.d);
 }
 
+/// The guild that an event changes, behind a `c` where it is another one from then on, a `d` where it is gone, and a `u`
+/// where something is noted of it.
+fn guild_change(event: &Publication) -> String {
+    #[derive(serde::Deserialize)]
+    struct Outage {
+        #[serde(default)]
+        unavailable: bool,
+    }
+    let Some((change, guild)) = event.discord.as_ref().and_then(|header| header.change(&event.name)) else {
+        return NONE.to_owned();
+    };
+    let is_outage = || serde_json::from_str(&event.d).is_ok_and(|Outage { unavailable }| unavailable);
+    match change {
+        GuildChange::Create => format!("c{guild}"),
+        GuildChange::Delete if !is_outage() => format!("d{guild}"),
+        _ => format!("u{guild}"),
+    }
+}
+
 /// The origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…` with nothing where
-/// there is none. A target is `a`, `u<user>`, `s<session>` or `h<id>of<count>`.
+/// there is none. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
 fn label(origin: Origin, header: Option<&Header>) -> String {
     let mut label = format!("{origin:x}");
     let Some(header) = header else {
@@ -69,6 +89,7 @@ fn label(origin: Origin, header: Option<&Header>) -> String {
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
     let target = match header.target {
         Target::All => "a".to_owned(),
+        Target::Nobody => "n".to_owned(),
         Target::User(user) => format!("u{user}"),
         Target::Session(session) => format!("s{session}"),
         Target::Shard(Shard { id, count }) => format!("h{id}of{count}"),
@@ -91,6 +112,7 @@ fn read_header(name: &str, text: &str) -> Option<Header> {
     let (guild, subject) = (number(parts.next()?)?, number(parts.next()?)?);
     let target = match parts.next()?.split_at_checked(1)? {
         ("a", "") => Target::All,
+        ("n", "") => Target::Nobody,
         ("u", user) => Target::User(user.parse().ok()?),
         ("s", session) => Target::Session(session.parse().ok()?),
         ("h", shard) => {
@@ -254,6 +276,7 @@ mod tests {
     fn a_header_is_read_as_it_was_written() {
         for target in [
             Target::All,
+            Target::Nobody,
             Target::User(7),
             Target::Session(u64::MAX),
             Target::Shard(Shard { id: 3, count: 16 }),
@@ -265,9 +288,38 @@ mod tests {
                 assert_eq!((stored.origin, stored.entry.discord.as_deref()), (255, Some(&header)));
             }
         }
-        for wrong in ["", "x", ",", ",,", ",,z", ",,a,", ",,h1", "x,,a", ",,u"] {
+        for wrong in ["", "x", ",", ",,", ",,z", ",,nn", ",,a,", ",,h1", "x,,a", ",,u"] {
             assert!(read(&format!("a 0 - - 1/{wrong} 1\nX{{}}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_change_of_a_guild_names_it() {
+        let change = |name: &str, d: &str, target| {
+            guild_change(&Publication {
+                name: name.into(),
+                receivers: ClientTypes::NONE,
+                delivery: Delivery::All,
+                author: None,
+                discord: Some(Arc::new(Header::of(name, d, target, None))),
+                d: d.into(),
+            })
+        };
+        let guild = r#"{"id":"7","guild_id":"7","unavailable":false}"#;
+        for (name, expected) in [
+            ("GUILD_CREATE", "c7"),
+            ("GUILD_DELETE", "d7"),
+            ("CHANNEL_CREATE", "u7"),
+            ("MESSAGE_CREATE", "-"),
+        ] {
+            assert_eq!(change(name, guild, Target::All), expected);
+        }
+        assert_eq!(
+            change("GUILD_DELETE", r#"{"id":"7","unavailable":true}"#, Target::All),
+            "u7"
+        );
+        assert_eq!(change("GUILD_MEMBERS_PUT", guild, Target::Nobody), "u7");
+        assert_eq!(change("GUILD_CREATE", guild, Target::User(1)), "-");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     super::Step,
     Steps,
     live::{Live, Points},
-    question::{Known, Look, Question, Told},
+    question::{Known, Look, Question, Told, viewer},
     walk::Walk,
 };
 use crate::{
@@ -89,7 +89,7 @@ impl CatchingUp {
         let is_told = record.filter.intents.contains(Intents::GUILDS);
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
-            viewer: Some(Viewer::of(&record, &application)),
+            viewer: Some(viewer(&record, &application)),
             attachment,
             record,
             from: From::Position(since),

@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
-    cluster::{PublishError, ReadError},
+    cluster::{Away, PublishError, ReadError},
     registry::{Disturbance, Farewell, Line, Place},
     transport::{Message, Violation},
 };
@@ -385,7 +385,8 @@ impl Protocol for Discord {
                 Unwelcome::Close(close) => self.fail(close),
                 Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
             },
-            Answer::Seen(told) => match &mut self.stage {
+            Answer::Seen(Err(Away)) => self.away(),
+            Answer::Seen(Ok(told)) => match &mut self.stage {
                 Stage::CatchingUp(session) => session.seen(told, &self.line),
                 Stage::Live(session) => {
                     session.tells.extend(told);

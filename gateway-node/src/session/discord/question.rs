@@ -19,8 +19,11 @@ use super::super::Sources;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    cluster::{Away, JoinError, Keeping, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits, What},
-    guilds::Viewer,
+    cluster::{
+        Away, JoinError, Keeping, Opened, Position, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits,
+        What,
+    },
+    guilds::{Guilds, Viewer},
     registry::{From, Reading, Unread},
 };
 
@@ -77,7 +80,7 @@ pub enum Answer {
     /// To [`Question::Keep`]: what was to be kept, and whether the session is still its owner's.
     Kept(Keeping, Result<bool, Away>),
     /// To [`Question::Look`].
-    Seen(Vec<Told>),
+    Seen(Result<Vec<Told>, Away>),
 }
 
 /// A session, and whose it is.
@@ -110,12 +113,28 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
             let kept = keep(&keeping).await;
             Answer::Kept(keeping, kept)
         }
-        Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources)),
+        Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources).await),
     }
 }
 
-fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
-    sources.services.registry.guilds(application, |guilds| match look {
+/// How a session sees guilds that has identified with this.
+pub(super) fn viewer(record: &Record, application: &Application) -> Viewer {
+    Viewer {
+        intents: record.filter.intents,
+        user: application.bot_id,
+        large_threshold: record.large_threshold,
+    }
+}
+
+async fn see(application: &str, look: &Look, sources: &Sources) -> Result<Vec<Told>, Away> {
+    let ids: &[u64] = match look {
+        Look::Greeting(ids, _) | Look::Sounds(ids) => ids,
+        Look::Members(request, _) => &request.guilds,
+        Look::Channels(_) => &[],
+    };
+    // Nothing is delivered while they are looked at, so they are only taken out.
+    let guilds = guilds(application, None, sources, |guilds| guilds.only(ids.iter().copied())).await?;
+    Ok(match look {
         Look::Greeting(ids, viewer) => {
             let greeting = |id: &u64| guilds.greeting(*id, *viewer);
             let told = |(name, d): (_, Value)| (name, d.to_string());
@@ -136,6 +155,23 @@ fn see(application: &str, look: &Look, sources: &Sources) -> Vec<Told> {
             vec![("CHANNEL_INFO", d.to_string())]
         }
     })
+}
+
+/// What is to be seen of guilds when the node has come as far as `since`, and knows them.
+async fn guilds<T>(
+    application: &str,
+    since: Option<Position>,
+    sources: &Sources,
+    look: impl Fn(&Guilds) -> T,
+) -> Result<T, Away> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match sources.services.registry.guilds(application, since, &look) {
+            Some(seen) => return Ok(seen),
+            None if Instant::now() < until => sleep(GLANCE).await,
+            None => return Err(Away),
+        }
+    }
 }
 
 /// Reads what the node remembers, or else what the log has. Only who has come to the end of the former can receive.
@@ -225,9 +261,15 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
             }
         }
     };
-    let guilds = services
-        .registry
-        .guilds(key.application(), |guilds| guilds.of_shard(shard));
+    // What comes to the session is behind the place where it began, so the guilds must not be those of an earlier one.
+    let seen = guilds(key.application(), Some(session.since), sources, |guilds| {
+        guilds.of_shard(shard)
+    })
+    .await;
+    let Ok(guilds) = seen else {
+        session.attachment.end();
+        return Err(away().await);
+    };
     if guilds.len() > application.guilds_per_session {
         session.attachment.end();
         return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
@@ -268,7 +310,9 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
     };
     match session {
         Ok(mut session) => {
-            tell_again(&mut session, &application, sources);
+            if tell_again(&mut session, &application, sources).await.is_err() {
+                return Err(away().await);
+            }
             log::debug!(session:% = id, key = key.id(), address:% = sources.address; "session resumed");
             Ok(Known {
                 session,
@@ -283,12 +327,12 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
 }
 
 /// Makes what a session was told of guilds when it began, which is kept as their ids alone.
-fn tell_again(session: &mut Resumed, application: &Application, sources: &Sources) {
-    let viewer = Viewer::of(&session.record, application);
+async fn tell_again(session: &mut Resumed, application: &Application, sources: &Sources) -> Result<(), Away> {
+    let viewer = viewer(&session.record, application);
     for what in session.privates.values_mut() {
         if let What::Guild(id) = what {
             let look = Look::Greeting(vec![*id], viewer);
-            if let Some((name, d)) = see(&application.id, &look, sources).pop() {
+            if let Some((name, d)) = see(&application.id, &look, sources).await?.pop() {
                 *what = What::Event {
                     name: name.into(),
                     d: d.into(),
@@ -296,6 +340,7 @@ fn tell_again(session: &mut Resumed, application: &Application, sources: &Source
             }
         }
     }
+    Ok(())
 }
 
 /// The key that a token is, and its application.

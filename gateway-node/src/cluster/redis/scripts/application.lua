@@ -28,6 +28,11 @@
 --                      one that is not kept any more (forgotten); once it has ended, generation and ended. It expires
 --                      unless its owner says again and again that it is there
 -- discord:<session>:private  list: `<s> <name>\n<data>` of what was for it alone, behind what its client has
+-- guild:<id>           list: what a guild of Discord's protocol was, then `<name>\n<data>` of each event that has changed it
+-- guild:state          hash: `<generation> <bytes of what it was> <bytes of the events since>` by guild; a generation is
+--                      what folding the events into it begins
+-- guild:order          sorted set: the guilds, as 20 digits each
+-- guild:long           set: guilds whose events are to be folded
 -- discord:starts:<n>   string: how many sessions of shards with this remainder were started in the present window
 -- discord:starts       string: the same of a day
 
@@ -221,6 +226,44 @@ local function append_again(log, offset, now)
   local name, d = string.sub(rest, 1, tonumber(size)), string.sub(rest, tonumber(size) + 1)
   -- It is another entry than the one that is given up, and not a repetition of it.
   return append_for_one(log, tonumber(mask), author, gone, '-', name, d, now)
+end
+
+-- ---- guilds ------------------------------------------------------------------------------------------------------
+
+-- How many bytes of events a guild has before they are folded into it, at least; and then as many as it has itself.
+local UNFOLDED = 65536
+
+local function write_guild_state(guild, whole, since)
+  local generation = redis.call('HINCRBY', key('log:head'), 'guilds', 1)
+  redis.call('HSET', key('guild:state'), guild, int(generation) .. ' ' .. int(whole) .. ' ' .. int(since))
+end
+
+-- Notes what an event changes of a guild: `c<guild>` makes it what the event says, `d<guild>` deletes it, `u<guild>` is kept
+-- beside it, and `-` is none.
+local function change_guild(change, name, d)
+  if change == '-' then return end
+  local how, guild = string.sub(change, 1, 1), string.sub(change, 2)
+  local list = key('guild:' .. guild)
+  local place = string.rep('0', 20 - #guild) .. guild
+  if how == 'c' then
+    redis.call('DEL', list)
+    redis.call('RPUSH', list, d)
+    write_guild_state(guild, #d, 0)
+    redis.call('ZADD', key('guild:order'), 0, place)
+  elseif how == 'd' then
+    redis.call('ZREM', key('guild:order'), place)
+    redis.call('HDEL', key('guild:state'), guild)
+    redis.call('SREM', key('guild:long'), guild)
+    redis.call('DEL', list)
+  else
+    local state = redis.call('HGET', key('guild:state'), guild)
+    if not state then return end
+    local generation, whole, since = string.match(state, '^(%d+) (%d+) (%d+)$')
+    since = tonumber(since) + #name + #d + 1
+    redis.call('RPUSH', list, name .. '\n' .. d)
+    redis.call('HSET', key('guild:state'), guild, generation .. ' ' .. whole .. ' ' .. int(since))
+    if since > math.max(UNFOLDED, tonumber(whole)) then redis.call('SADD', key('guild:long'), guild) end
+  end
 end
 
 -- ---- Discord sessions --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 -- Appends events, all or none, and tells the nodes of them.
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest,
---       then for each event: delivery (`all`, `any` or a guild), mask, author, origin, name, d
+--       then for each event: delivery (`all`, `any` or a guild), mask, author, origin, change of a guild, name, d
 --       request and author are `-` where there is none; n counts the publications under this fence from 1
 --
 -- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' }: the publication is
@@ -40,14 +40,15 @@ local now = now_ms()
 
 -- All receivers first, so that nothing is appended when one event has none.
 local events = {}
-for place = 11, #ARGV, 6 do
+for place = 11, #ARGV, 7 do
   local event = {
     delivery = ARGV[place],
     mask = tonumber(ARGV[place + 1]),
     author = ARGV[place + 2],
     origin = ARGV[place + 3],
-    name = ARGV[place + 4],
-    d = ARGV[place + 5],
+    change = ARGV[place + 4],
+    name = ARGV[place + 5],
+    d = ARGV[place + 6],
   }
   if event.delivery == 'any' then
     event.receiver, event.owner = choose(event.mask, event.author, '-', now)
@@ -72,6 +73,8 @@ local first = int(log.top + 1)
 local unheard = 0
 for _, event in ipairs(events) do
   local to = event.mask .. ' ' .. event.author .. ' '
+  -- First, so that nothing is in the log that the guild has not.
+  change_guild(event.change, event.name, event.d)
   if event.receiver then
     append(log, 'o ' .. to .. event.receiver .. '@' .. event.owner .. ' ' .. event.origin, event.name, event.d, now)
     redis.call('ZADD', key('pending:' .. event.owner), int(log.top), int(log.top))

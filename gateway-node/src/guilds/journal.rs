@@ -1,0 +1,93 @@
+//! A guild as it is written down.
+
+use serde_json::Value;
+use shared::discord::GuildChange;
+
+use super::guild::Guild;
+
+/// What a guild was at some time, and what has changed it since, in order: nobody who notes a change has to know the
+/// guild. From time to time the changes are folded into it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// The `d` of a `GUILD_CREATE`: what it was.
+    pub picture: String,
+    /// The name and the `d` of each event since.
+    pub changes: Vec<(String, String)>,
+}
+
+impl Journal {
+    /// The guild as it is now; none where what it was is no guild.
+    pub(super) fn guild(&self) -> Option<Guild> {
+        let Ok(Value::Object(picture)) = serde_json::from_str(&self.picture) else {
+            return None;
+        };
+        let mut guild = Guild::new(picture);
+        for (name, d) in &self.changes {
+            if let (Some(change), Ok(Value::Object(d))) = (GuildChange::of(name), serde_json::from_str(d)) {
+                guild.apply(change, d);
+            }
+        }
+        Some(guild)
+    }
+
+    /// The same without changes: the `d` that makes the guild as it is now.
+    pub fn fold(&self) -> Option<String> {
+        Some(Value::Object(self.guild()?.whole()).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn folding_changes_nothing() {
+        let picture = json!({
+            "id": "7", "name": "G", "member_count": 5, "features": ["A"], "nsfw": false,
+            "members": [{"user": {"id": "1"}, "nick": "n"}, {"user": {"id": "2"}}],
+            "channels": [{"id": "70"}], "threads": [{"id": "71"}], "roles": [{"id": "7"}],
+            "presences": [{"user": {"id": "2"}, "status": "idle"}],
+            "voice_states": [{"user_id": "2", "channel_id": "70"}],
+        });
+        let change = |name: &str, d: Value| (name.to_owned(), d.to_string());
+        let journal = Journal {
+            picture: picture.to_string(),
+            changes: vec![
+                change(
+                    "GUILD_MEMBER_UPDATE",
+                    json!({"guild_id": "7", "user": {"id": "1"}, "nick": "m"}),
+                ),
+                change("CHANNEL_CREATE", json!({"id": "72"})),
+                change("MESSAGE_CREATE", json!({"id": "73"})),
+                change("GUILD_DELETE", json!({"id": "7", "unavailable": true})),
+            ],
+        };
+        let folded = Journal {
+            picture: journal.fold().unwrap(),
+            changes: Vec::new(),
+        };
+        assert_eq!(folded.fold().unwrap(), folded.picture);
+        let whole: Value = serde_json::from_str(&folded.picture).unwrap();
+        assert_eq!(
+            (&whole["members"][0]["nick"], &whole["unavailable"]),
+            (&json!("m"), &json!(true))
+        );
+        for (name, value) in picture.as_object().unwrap() {
+            if !matches!(&**name, "members" | "channels") {
+                assert_eq!(whole[name], *value, "{name}");
+            }
+        }
+        assert_eq!(whole["channels"], json!([{"id": "70"}, {"id": "72"}]));
+    }
+
+    #[test]
+    fn what_is_no_guild_is_none() {
+        let journal = Journal {
+            picture: "[]".to_owned(),
+            changes: Vec::new(),
+        };
+        assert_eq!(journal.fold(), None);
+    }
+}
