@@ -12,6 +12,7 @@
 #   UTILBOT_TEST_FAKETIME           faketime, which starts a program with another wall clock
 #   UTILBOT_TEST_REDIS              redis-server, which tests start on ports of their own
 #   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
+#   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
 #
 # A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
 
@@ -41,7 +42,7 @@ install_packages() {
     fi
     say "installing $*"
     # A service that is here already may be in use, so it is left as it is.
-    for service in redis-server nginx nats-server; do
+    for service in redis-server haproxy nginx nats-server; do
         if [ ! -e "$units/$service.service" ]; then services+=("$service"); fi
     done
     (
@@ -89,6 +90,11 @@ has_redis() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null
 }
 
+# Debian keeps it where only root looks.
+haproxy_on_path() {
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v haproxy
+}
+
 system_tools() {
     local missing=()
     command -v cc >/dev/null || missing+=(build-essential)
@@ -96,6 +102,7 @@ system_tools() {
     if ! browser_on_path >/dev/null && has_chromium_package; then missing+=(chromium); fi
     command -v faketime >/dev/null || missing+=(faketime)
     has_redis || missing+=(redis-server)
+    haproxy_on_path >/dev/null || missing+=(haproxy)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -107,6 +114,8 @@ system_tools() {
     UTILBOT_TEST_REDIS=$(command -v redis-server)
     UTILBOT_TEST_REDIS_CLI=$(command -v redis-cli)
     export UTILBOT_TEST_REDIS UTILBOT_TEST_REDIS_CLI
+    UTILBOT_TEST_HAPROXY=$(haproxy_on_path) || fail "no haproxy; run: sudo apt-get install haproxy"
+    export UTILBOT_TEST_HAPROXY
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

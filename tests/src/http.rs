@@ -41,7 +41,7 @@ impl Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// Nobody listens, so the request was not even sent.
     NotSent,
     /// The connection ended, or time ran out, before the answer was there. What became of the request is not known.
@@ -56,7 +56,10 @@ pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &
 }
 
 /// As [`request`], to a node that may go away meanwhile, and for as long as it takes.
-pub(crate) async fn ask(
+///
+/// # Errors
+/// Where there is no whole answer.
+pub async fn ask(
     address: SocketAddr,
     method: &str,
     target: &str,

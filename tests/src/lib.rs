@@ -12,6 +12,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod balancer;
 pub mod checker;
 mod client;
 mod clock;
@@ -24,6 +25,7 @@ mod http;
 pub mod ids;
 pub mod load;
 mod node;
+mod port;
 mod proxy;
 mod raw;
 mod redis;
@@ -31,11 +33,12 @@ pub mod rolling;
 mod setup;
 
 pub use self::{
+    balancer::Balancer,
     client::{Client, Encoding, deflate, inflate},
     clock::Clock,
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
-    http::{Answer, get, metric, post, publish, ready, request},
+    http::{Answer, NoAnswer, ask, get, metric, post, publish, ready, request},
     node::Node,
     proxy::Proxy,
     raw::{Frame, Raw, frame, header, read_frames},

@@ -12,20 +12,14 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use tokio::{
-    net::TcpListener,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
 use super::{
     clock::Clock,
     command::{run, tool_on_path},
     deadline::{WAIT, eventually, within},
+    port::free_port,
 };
-
-/// Ports that no connection and no listener on port 0 is given by Linux, so that a server finds its own again after it
-/// was away.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// What every server is told. A test's own directives come after these and win.
 const DIRECTIVES: [(&str, &str); 8] = [
@@ -156,14 +150,20 @@ impl RedisServer {
         clock.set(ahead_ms);
     }
 
+    /// How many bytes the newest append-only file has. All that was answered is in it, and the end of this is the end of a
+    /// command or of a script.
+    pub fn log_bytes(&self) -> u64 {
+        let metadata = fs::metadata(self.newest_log());
+        metadata.expect("the manifest names a file").len()
+    }
+
     /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may; it must not be running. How
     /// many were there to be cut.
     pub fn truncate_log(&mut self, bytes: u64) -> u64 {
         assert!(self.child.is_none(), "the server runs");
-        let path = self.newest_log();
-        let length = fs::metadata(&path).expect("the manifest names a file").len();
+        let length = self.log_bytes();
         let cut = bytes.min(length);
-        let file = File::options().write(true).open(&path);
+        let file = File::options().write(true).open(self.newest_log());
         file.and_then(|file| file.set_len(length - cut))
             .expect("the file can be cut");
         self.is_cut = true;
@@ -262,13 +262,4 @@ impl RedisServer {
         let name = line.and_then(|line| line.strip_prefix("file ")?.split(' ').next());
         folder.join(name.expect("the manifest names an incremental file"))
     }
-}
-
-/// A port that nobody listens on.
-async fn free_port() -> u16 {
-    eventually("a free port", async || {
-        let port = fastrand::u16(PORTS);
-        TcpListener::bind(("127.0.0.1", port)).await.ok().map(|_| port)
-    })
-    .await
 }

@@ -1,7 +1,7 @@
 //! A bot in a process of its own, written with a library that nobody changed. It is told what to do by lines, and judged
 //! by the lines that it prints; both are described at the head of `tests/clients/discordjs/bot.mjs`.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -118,8 +118,13 @@ impl Bot {
     }
 
     /// Reads on to the first line that is the one looked for. A line with `error` before it is a failure.
-    pub async fn until(&mut self, what: &str, mut is_it: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + WAIT;
+    pub async fn until(&mut self, what: &str, is_it: impl FnMut(&Value) -> bool) -> Value {
+        self.until_within(what, WAIT, is_it).await
+    }
+
+    /// As [`Self::until`], with another deadline.
+    pub async fn until_within(&mut self, what: &str, wait: Duration, mut is_it: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + wait;
         loop {
             let line = self.lines.borrow_and_update().get(self.seen).cloned();
             if let Some(line) = line {
@@ -133,7 +138,7 @@ impl Bot {
             match timeout_at(deadline, self.lines.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => panic!("{what}: the bot has ended\n{}", self.story()),
-                Err(late) => panic!("{what}: {late} after {} ms\n{}", WAIT.as_millis(), self.story()),
+                Err(late) => panic!("{what}: {late} after {} ms\n{}", wait.as_millis(), self.story()),
             }
         }
     }

@@ -61,6 +61,9 @@ fn it_goes_to_another_node_when_one_does_not_answer() {
     assert!(["leastconn", "roundrobin"].contains(&rest("balance")[0].as_str()));
     assert_eq!(rest("option redispatch"), ["1"]);
     assert!(rest("retry-on").contains(&"503".to_owned()));
+    // A dead one is out before the checks have failed, even where two have died and a client would be led from one to the other.
+    let gives_up = rest("default-server observe").join(" ");
+    assert_eq!(gives_up, "layer4 error-limit 2 on-error mark-down");
     // A publish that may have been done is not repeated.
     assert_eq!(rest("http-request disable-l7-retry"), ["unless", "METH_GET"]);
 }

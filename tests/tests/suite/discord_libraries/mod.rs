@@ -4,6 +4,7 @@
 //! Every event of a test is published once and heard once, in its order: a bot that heard the later one first would
 //! have failed.
 
+mod cluster;
 mod ends;
 mod guilds;
 mod lives;
