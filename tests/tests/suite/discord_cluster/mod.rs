@@ -3,12 +3,14 @@
 //!
 //! The client counts the dispatches itself, and a gap in their numbers fails wherever it comes.
 
+mod losses;
+
 use std::time::Duration;
 
 use gateway_tests::{
     KEYS, Node, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient},
-    eventually, key, publish, ready,
+    eventually, key, post, publish, ready,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -18,16 +20,22 @@ const ZLIB: &str = "v=10&encoding=json&compress=zlib-stream";
 /// What a busy machine may take for a node to end.
 const SLACK: Duration = Duration::from_secs(10);
 
-async fn node(redis: &RedisServer) -> Node {
+fn setup(redis: &RedisServer) -> Setup {
     let applications = "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\n";
-    let node = Setup::new()
+    Setup::new()
         .file(&format!("{applications}{KEYS}"))
         .redis(&redis.url())
         .set("cluster.lease_ms", 2000)
-        .start()
-        .await;
+}
+
+async fn start(setup: Setup) -> Node {
+    let node = setup.start().await;
     ready(&node).await;
     node
+}
+
+async fn node(redis: &RedisServer) -> Node {
+    start(setup(redis)).await
 }
 
 fn token() -> String {
@@ -57,6 +65,15 @@ async fn expect_numbers(client: &mut DiscordClient, numbers: impl IntoIterator<I
     for n in numbers {
         assert_eq!(client.expect_dispatch("X").await["n"], n);
     }
+}
+
+/// Waits until the node takes events again after Redis was away, which it shows by a `Y`.
+async fn accepts_again(node: &Node) {
+    eventually("a log that takes events again", async || {
+        let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
+        (post(node, &key("root"), &event).await.status == 202).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -158,14 +175,7 @@ async fn a_redis_that_restarts_with_its_data_loses_no_session() {
     client.heartbeat().await;
     redis.kill().await;
     redis.restart().await;
-    eventually("a log that takes events again", async || {
-        let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
-        let bearer = format!("Bearer {}", key("root"));
-        let headers = [("authorization", &*bearer)];
-        let answer = gateway_tests::request(two.address(), "POST", "/api/v1/events", &headers, &event).await;
-        (answer.status == 202).then_some(())
-    })
-    .await;
+    accepts_again(&two).await;
     while client.next().await.t.as_deref() != Some("Y") {}
     publish_numbers(&two, 5..8).await;
     expect_numbers(&mut client, 5..8).await;
