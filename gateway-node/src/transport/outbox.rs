@@ -139,7 +139,8 @@ impl Outbox {
         self.0.borrow().bytes
     }
 
-    /// Has the session told once when nothing waits any more.
+    /// Has the session told once when nothing waits any more. Until then nothing gets too old that the peer goes on
+    /// reading: the session sends no more than waits now.
     pub fn tell_when_drained(&self) {
         let mut state = self.0.borrow_mut();
         state.tells_drained = true;
@@ -196,7 +197,7 @@ impl Outbox {
         self.0.borrow().stage == Stage::Overflowed
     }
 
-    /// Since when the first byte has been waiting.
+    /// Since when the first byte has been waiting; while the session waits too, since when the peer has read nothing.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         self.0.borrow().queue.front().map(|queued| queued.since)
     }
@@ -316,9 +317,11 @@ impl State {
             self.started -= first.frame.len();
             self.queue.pop_front();
         }
-        if self.queue.is_empty() {
+        match self.queue.front_mut() {
+            Some(first) if self.tells_drained => first.since = Instant::now(),
+            Some(_) => {}
             // A session at rest holds no buffer.
-            self.queue = VecDeque::new();
+            None => self.queue = VecDeque::new(),
         }
     }
 

@@ -183,3 +183,29 @@ async fn an_outbox_outlives_its_socket_and_takes_nothing_more_of_it() {
     );
     assert!(outbox.waiting_since().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_waits_for_does_not_age_while_the_peer_reads() {
+    let outbox = Outbox::new(100);
+    outbox.push(Bytes::from_static(b"0123456789"), Instant::now());
+    let mut pipe = Pipe {
+        taken: Vec::new(),
+        a_call: 1,
+        calls: 0,
+    };
+    let mut read_one = || {
+        pipe.calls = 1;
+        write(&outbox, &mut pipe);
+    };
+    let age = || outbox.waiting_since().unwrap().elapsed();
+    let second = std::time::Duration::from_secs(1);
+    tokio::time::advance(second).await;
+    read_one();
+    assert_eq!(age(), second);
+    outbox.tell_when_drained();
+    assert_eq!(age(), second);
+    read_one();
+    assert_eq!(age(), std::time::Duration::ZERO);
+    tokio::time::advance(second).await;
+    assert_eq!(age(), second);
+}
