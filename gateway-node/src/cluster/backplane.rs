@@ -192,7 +192,7 @@ pub struct Publication {
 }
 
 /// Where an entry stands in the log of its application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Position {
     /// Its offset, gapless from 1.
     pub offset: u64,

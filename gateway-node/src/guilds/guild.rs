@@ -80,6 +80,12 @@ impl Guild {
             GuildChange::MemberRemove => self.member_leaves(&Value::Object(d)),
             GuildChange::ChannelPut => put(&mut self.channels, Value::Object(d), own_id),
             GuildChange::ChannelDelete => take(&mut self.channels, d.get("id")),
+            GuildChange::ChannelUpdate => {
+                let channel = Value::Object(d);
+                if let Some(known) = own_id(&channel).and_then(|id| self.channels.get_mut(&id)) {
+                    merge(known, channel);
+                }
+            }
             GuildChange::ThreadPut => put(&mut self.threads, Value::Object(d), own_id),
             GuildChange::ThreadDelete => take(&mut self.threads, d.get("id")),
             GuildChange::RolePut => {
@@ -132,6 +138,23 @@ impl Guild {
     /// A field that is no list of its own.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.base.get(name)
+    }
+
+    /// What goes on in its channels: each of which one of these fields says something, with those fields.
+    pub(super) fn channels(&self, fields: &[&str]) -> Vec<Value> {
+        let of = |(id, channel): (&u64, &Value)| {
+            let said = fields.iter().filter_map(|field| Some((*field, channel.get(field)?)));
+            let mut info: Object = said
+                .filter(|(_, value)| !value.is_null())
+                .map(|(field, value)| (field.to_owned(), value.clone()))
+                .collect();
+            if info.is_empty() {
+                return None;
+            }
+            info.insert("id".to_owned(), json!(id.to_string()));
+            Some(Value::Object(info))
+        };
+        self.channels.iter().filter_map(of).collect()
     }
 
     /// The presence of a member that is not offline.

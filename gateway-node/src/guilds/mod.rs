@@ -145,12 +145,21 @@ impl Guilds {
         request.guilds.iter().flat_map(of).collect()
     }
 
+    /// What goes on in the channels of a guild.
+    pub fn channels(&self, id: u64) -> Vec<Value> {
+        self.get(id)
+            .map_or_else(Vec::new, |guild| guild.channels(&CHANNEL_INFO))
+    }
+
     /// The soundboard sounds of a guild.
     pub fn sounds(&self, id: u64) -> Value {
         let sounds = self.get(id).and_then(|guild| guild.field("soundboard_sounds"));
         sounds.cloned().unwrap_or_else(|| Value::Array(Vec::new()))
     }
 }
+
+/// What `CHANNEL_INFO` says of a channel.
+const CHANNEL_INFO: [&str; 2] = ["status", "voice_start_time"];
 
 /// Whether a guild is gone with this event, and not only away.
 fn is_removal(change: GuildChange, d: &Map<String, Value>) -> bool {
@@ -349,6 +358,33 @@ mod tests {
         later.apply(6, GuildChange::Delete, 7, "{}");
         assert_eq!((later.ids(None).count(), guilds.ids(None).count()), (0, 1));
         assert_eq!(guilds.ids(Some(7)).count(), 0);
+    }
+
+    #[test]
+    fn what_goes_on_in_channels_is_told() {
+        let mut guilds = guilds();
+        assert_eq!(guilds.channels(7), [Value::Null; 0]);
+        let status = |guilds: &mut Guilds, id: &str, status: Value| {
+            let d = json!({"guild_id": "7", "id": id, "status": status});
+            apply(guilds, "VOICE_CHANNEL_STATUS_UPDATE", &d);
+        };
+        status(&mut guilds, "70", json!("talking"));
+        status(&mut guilds, "71", json!("nowhere"));
+        let d = json!({"guild_id": "7", "id": "70", "voice_start_time": 5});
+        apply(&mut guilds, "VOICE_CHANNEL_START_TIME_UPDATE", &d);
+        assert_eq!(
+            guilds.channels(7),
+            [json!({"id": "70", "status": "talking", "voice_start_time": 5})]
+        );
+        status(&mut guilds, "70", Value::Null);
+        assert_eq!(guilds.channels(7), [json!({"id": "70", "voice_start_time": 5})]);
+        assert_eq!(
+            (
+                picture(&guilds, Intents::ALL)["channels"][0]["name"].clone(),
+                guilds.channels(8).len()
+            ),
+            (json!("a"), 0)
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum GuildChange {
     ChannelPut,
     /// A channel less.
     ChannelDelete,
+    /// Some fields of a channel are others.
+    ChannelUpdate,
     /// A thread is there, and is what the event says.
     ThreadPut,
     /// A thread less.
@@ -53,6 +55,7 @@ impl GuildChange {
             "GUILD_MEMBER_REMOVE" => Self::MemberRemove,
             "CHANNEL_CREATE" | "CHANNEL_UPDATE" => Self::ChannelPut,
             "CHANNEL_DELETE" => Self::ChannelDelete,
+            "VOICE_CHANNEL_STATUS_UPDATE" | "VOICE_CHANNEL_START_TIME_UPDATE" => Self::ChannelUpdate,
             "THREAD_CREATE" | "THREAD_UPDATE" => Self::ThreadPut,
             "THREAD_DELETE" => Self::ThreadDelete,
             "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" => Self::RolePut,

@@ -181,7 +181,7 @@ impl Store for MemorySessions {
         }
     }
 
-    fn read(&self, _: &Arc<str>, _: Position, _: usize) -> Pending<LogPage, ReadError> {
+    fn read(&self, _: &Arc<str>, _: Position) -> Pending<LogPage, ReadError> {
         // There is nothing but what the node remembers.
         Box::pin(ready(Err(ReadError::Severed)))
     }

@@ -101,12 +101,12 @@ impl DiscordSessions {
         resuming.await.unwrap_or(Err(ResumeError::Away))
     }
 
-    /// What the log of an application has behind this position, at most `most` entries.
+    /// What the log of an application has behind this position, up to a page.
     ///
     /// # Errors
     /// When it does not lead on from there, or cannot be reached.
-    pub fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError> {
-        self.store.read(application, after, most)
+    pub fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError> {
+        self.store.read(application, after)
     }
 
     /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.

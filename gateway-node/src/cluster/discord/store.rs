@@ -39,8 +39,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends a session: nobody can resume it.
     fn end(&self, owner: &Owner);
 
-    /// What the log of an application has behind this position, at most `most` entries.
-    fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError>;
+    /// What the log of an application has behind this position, up to a page.
+    fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError>;
 
     /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
     fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away>;
@@ -80,6 +80,21 @@ pub struct LogPage {
 }
 
 impl LogPage {
+    /// Whether a position in the life of the log in which the reading began is one of those that were read, so that what
+    /// is behind it is all that there is.
+    pub(in crate::cluster) fn leads_to(&self, position: Position) -> bool {
+        position.offset <= self.cut.unwrap_or(self.through.offset) && position.offset <= self.through.offset
+    }
+
+    /// What stands behind this offset.
+    pub(in crate::cluster) fn behind(&self, offset: u64) -> Self {
+        let entries = self.entries.iter().filter(|entry| entry.position.offset > offset);
+        Self {
+            entries: entries.cloned().collect(),
+            ..*self
+        }
+    }
+
     /// As much from its beginning as has no more than so many bytes of data; an entry that is larger comes by itself.
     #[must_use]
     pub fn of_bytes(mut self, most: usize) -> Self {

@@ -9,10 +9,7 @@ use shared::{
     discord::{Filter, Intents, Shard, Version},
     session_id::SessionId,
 };
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
@@ -22,6 +19,7 @@ use super::{
     },
     Application, RedisBackplane, Shared, guilds,
     link::{Link, Words},
+    pages::Pages,
     pulse::millis,
     script::Script,
     wire,
@@ -34,15 +32,10 @@ const ID_ATTEMPTS: usize = 3;
 const FOLLOWING: Duration = Duration::from_secs(5);
 /// How often it looks.
 const GLANCE: Duration = Duration::from_millis(5);
-/// How many pages are read at once. Others wait.
-const READERS: usize = 4;
-/// How long they do.
-const TURN: Duration = Duration::from_secs(2);
-
 /// The Discord sessions on a server.
 pub struct RedisSessions {
     shared: Arc<Shared>,
-    readers: Arc<Semaphore>,
+    pages: Arc<Pages>,
 }
 
 /// A record as it is kept.
@@ -85,7 +78,7 @@ impl RedisSessions {
     pub fn new(backplane: &RedisBackplane) -> Self {
         Self {
             shared: Arc::clone(&backplane.shared),
-            readers: Arc::new(Semaphore::new(READERS)),
+            pages: Arc::new(Pages::new()),
         }
     }
 
@@ -238,24 +231,12 @@ impl Store for RedisSessions {
         })
     }
 
-    fn read(&self, application: &Arc<str>, after: Position, most: usize) -> Pending<LogPage, ReadError> {
+    fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError> {
         let reach = self.reach(application);
-        let readers = Arc::clone(&self.readers);
+        let pages = Arc::clone(&self.pages);
         Box::pin(async move {
             let (_, application, link) = reach.ok_or(ReadError::Away)?;
-            let turn = timeout(TURN, readers.acquire_owned()).await;
-            let Ok(Ok(_turn)) = turn else {
-                return Err(ReadError::Away);
-            };
-            let mut call = application.call_log(&link, Script::Read);
-            call.arg(after.epoch.to_string()).arg(after.offset).arg(most);
-            let words = link.ask(call).await.map_err(|_| ReadError::Away)?;
-            match words.word(0) {
-                "ok" => page(&application.name, after, words).ok_or(ReadError::Severed),
-                "severed" => Err(ReadError::Severed),
-                // It is registered anew.
-                _ => Err(ReadError::Away),
-            }
+            pages.read(application, link, after).await
         })
     }
 }
@@ -326,28 +307,6 @@ fn continued(resuming: &Resuming, words: &Words) -> Option<Continued> {
         },
         privates: words.rest(6).map(private).collect::<Option<BTreeMap<_, _>>>()?,
     })
-}
-
-/// The entries of an answer. None where they do not stand right behind the position and each other.
-fn page(application: &Arc<str>, after: Position, words: Words) -> Option<LogPage> {
-    let epoch = wire::epoch(words.word(1)).ok()?;
-    let cut = words.word(2).parse().ok();
-    let top = words.number(3);
-    let mut through = Position {
-        epoch,
-        offset: after.offset,
-    };
-    let mut entries = Vec::new();
-    for (id, body) in words.pairs().skip(2) {
-        let offset = wire::offset_of(&id).ok()?;
-        if offset != through.offset + 1 {
-            return None;
-        }
-        through.offset = offset;
-        entries.push(wire::decode(application, through, body.as_bytes()).ok()?.entry);
-    }
-    // The end of the log is a place where entries are, or would be.
-    (!entries.is_empty() || through.offset == top).then_some(LogPage { entries, through, cut })
 }
 
 impl Kept {

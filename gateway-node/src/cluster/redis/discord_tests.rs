@@ -153,24 +153,67 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
     }
     let name = APPLICATION.into();
     let offsets = |page: super::super::LogPage| page.entries.iter().map(|it| it.position.offset).collect::<Vec<_>>();
-    let page = sessions.read(&name, begun.since, 4).await.unwrap();
-    assert_eq!((page.through.offset, page.cut), (begun.since.offset + 4, None));
-    let rest = sessions.read(&name, page.through, 100).await.unwrap();
-    let end = rest.through;
-    assert_eq!(offsets(rest).len(), 6);
+    let page = sessions.read(&name, begun.since).await.unwrap();
+    let end = page.through;
+    assert_eq!((end.offset, page.cut), (begun.since.offset + 10, None));
+    assert_eq!(offsets(page).len(), 10);
+    let fourth = Position {
+        offset: begun.since.offset + 4,
+        ..end
+    };
+    assert_eq!(offsets(sessions.read(&name, fourth).await.unwrap()).len(), 6);
+    assert_eq!(offsets(sessions.read(&name, end).await.unwrap()), [0; 0]);
     let beyond = Position {
         offset: end.offset + 1,
         ..end
     };
-    assert_eq!(sessions.read(&name, beyond, 9).await.unwrap_err(), ReadError::Severed);
+    assert_eq!(sessions.read(&name, beyond).await.unwrap_err(), ReadError::Severed);
     // The server comes back with everything, in another life.
     server.kill();
     node.away().await;
     server.start_again();
     node.ready().await;
-    let page = sessions.read(&name, begun.since, 100).await.unwrap();
+    let page = sessions.read(&name, begun.since).await.unwrap();
     assert_eq!((page.cut, page.through.offset), (Some(end.offset), end.offset));
     assert_ne!(page.through.epoch, end.epoch);
-    assert!(sessions.read(&name, beyond, 9).await.is_err());
+    assert!(sessions.read(&name, beyond).await.is_err());
     assert!(resume(&sessions, &begun, 1).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_page_is_read_once_for_all_who_wait_for_it() {
+    const ENTRIES: u64 = 300;
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    let sessions = RedisSessions::new(&node.backplane);
+    let begun = sessions.open(record()).await.unwrap();
+    for number in 0..ENTRIES {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    let name = APPLICATION.into();
+    let read = |offset| {
+        let after = Position { offset, ..begun.since };
+        sessions.read(&name, after)
+    };
+    let first = begun.since.offset;
+    let places: Vec<_> = (first..first + ENTRIES).collect();
+    let calls = || {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
+            .unwrap();
+        line.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = calls();
+    let pages = futures_util::future::join_all(places.iter().map(|place| read(*place))).await;
+    let after = calls();
+    for (place, page) in places.iter().zip(pages) {
+        let page = page.unwrap();
+        let offsets: Vec<_> = page.entries.iter().map(|it| it.position.offset).collect();
+        assert_eq!(offsets, (place + 1..=page.through.offset).collect::<Vec<_>>());
+        assert!(page.through.offset > *place, "{place}");
+    }
+    // Six pages, and what the node asks by itself meanwhile.
+    assert!(after - before < 60, "{} calls", after - before);
 }

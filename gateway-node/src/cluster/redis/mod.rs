@@ -25,6 +25,7 @@ mod log_sight;
 mod members;
 mod notes;
 mod options;
+mod pages;
 mod problem;
 mod publisher;
 mod pulse;

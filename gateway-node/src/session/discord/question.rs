@@ -130,7 +130,7 @@ async fn see(application: &str, look: &Look, sources: &Sources) -> Result<Vec<To
     let ids: &[u64] = match look {
         Look::Greeting(ids, _) | Look::Sounds(ids) => ids,
         Look::Members(request, _) => &request.guilds,
-        Look::Channels(_) => &[],
+        Look::Channels(id) => std::slice::from_ref(id),
     };
     // Nothing is delivered while they are looked at, so they are only taken out.
     let guilds = guilds(application, None, sources, |guilds| guilds.only(ids.iter().copied())).await?;
@@ -151,7 +151,7 @@ async fn see(application: &str, look: &Look, sources: &Sources) -> Result<Vec<To
                 .collect()
         }
         Look::Channels(id) => {
-            let d = json!({"guild_id": id.to_string(), "channels": []});
+            let d = json!({"guild_id": id.to_string(), "channels": guilds.channels(*id)});
             vec![("CHANNEL_INFO", d.to_string())]
         }
     })
@@ -183,7 +183,7 @@ async fn read(application: &Arc<str>, mut from: From, sources: &Sources) -> Resu
         match services.registry.read(application, from, PAGE) {
             Ok(reading) => return Ok(reading.cut_at(cut)),
             Err(Unread::Ahead) => {}
-            Err(Unread::Severed) => match services.discord.read(application, from.position(), PAGE).await {
+            Err(Unread::Severed) => match services.discord.read(application, from.position()).await {
                 Ok(page) => {
                     let page = page.of_bytes(PAGE_BYTES);
                     cut = [cut, page.cut].into_iter().flatten().min();
