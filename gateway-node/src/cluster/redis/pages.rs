@@ -31,10 +31,11 @@ const READERS: usize = 4;
 const TURN: Duration = Duration::from_secs(2);
 
 type Answer = Result<Arc<LogPage>, ReadError>;
+type Reading = BoxFuture<'static, Answer>;
 
 /// The pages that are being read.
 pub(super) struct Pages {
-    reading: Mutex<FxHashMap<(Arc<str>, Position), WeakShared<BoxFuture<'static, Answer>>>>,
+    reading: Mutex<FxHashMap<(Arc<str>, Position), WeakShared<Reading>>>,
     readers: Arc<Semaphore>,
 }
 
@@ -74,7 +75,7 @@ impl Pages {
     }
 
     /// The page that begins behind this position, which somebody may be reading already.
-    fn page(&self, application: &Arc<Application>, link: &Link, after: Position) -> Shared<BoxFuture<'static, Answer>> {
+    fn page(&self, application: &Arc<Application>, link: &Link, after: Position) -> Shared<Reading> {
         let mut reading = lock(&self.reading);
         let place = (Arc::clone(&application.name), after);
         if let Some(page) = reading.get(&place).and_then(WeakShared::upgrade) {
