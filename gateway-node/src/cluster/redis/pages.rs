@@ -32,10 +32,12 @@ const TURN: Duration = Duration::from_secs(2);
 
 type Answer = Result<Arc<LogPage>, ReadError>;
 type Reading = BoxFuture<'static, Answer>;
+/// A log and a place in it.
+type Beginning = (Arc<str>, Position);
 
 /// The pages that are being read.
 pub(super) struct Pages {
-    reading: Mutex<FxHashMap<(Arc<str>, Position), WeakShared<Reading>>>,
+    reading: Mutex<FxHashMap<Beginning, WeakShared<Reading>>>,
     readers: Arc<Semaphore>,
 }
 
