@@ -93,7 +93,11 @@ impl Book {
         session.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
         // Whoever resumes has seen the first dispatch, even if it does not count it.
         let seq = resuming.seq.max(1);
-        if seq < session.checkpoint.s || seq < session.forgotten || session.slow_cuts.len() >= SLOW_CUTS {
+        if seq < session.checkpoint.s || seq < session.forgotten {
+            // Asked on a connection that its client has given up since, perhaps: the session is not over for that.
+            return Err(ResumeError::Gone);
+        }
+        if session.slow_cuts.len() >= SLOW_CUTS {
             self.sessions.remove(&resuming.id);
             return Err(ResumeError::Gone);
         }
@@ -257,7 +261,7 @@ mod tests {
             checkpoint
         );
         assert_eq!(book.resume(&resuming(4), now).unwrap_err(), ResumeError::Gone);
-        assert!(!book.has(ID), "one that cannot be made whole is forgotten");
+        assert!(book.resume(&resuming(5), now).is_ok(), "what came late ends nothing");
     }
 
     #[test]

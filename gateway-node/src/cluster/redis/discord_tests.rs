@@ -102,6 +102,11 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
         resume(&second, &begun, 1).await.is_err(),
         "that is before what its client said it has"
     );
+    // Such a call may have been held up on its way, and the client gone on elsewhere meanwhile.
+    let third = resume(&first, &begun, 9).await.unwrap().continued;
+    assert_eq!(third.generation, 4);
+    first.end(&owner(&begun, 4));
+    settled(&nodes[0]).await;
     assert!(resume(&second, &begun, 9).await.is_err(), "it has ended");
 }
 
