@@ -117,15 +117,19 @@ impl Publisher {
             let mut pace = interval(PACE);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut number = 0;
-            while !*stopped.borrow() {
+            loop {
                 pace.tick().await;
+                // One more than anybody can have heard before.
+                let is_last = *stopped.borrow();
                 number += 1;
                 let d = guild.message(number, &content(number));
                 let event = json!({ "t": "MESSAGE_CREATE", "to": { "guild": guild.id }, "d": d });
                 publish(balancer, &format!("message-{number}"), &event).await;
                 count.send_replace(number);
+                if is_last {
+                    return number;
+                }
             }
-            number
         });
         Self { published, stop, task }
     }
