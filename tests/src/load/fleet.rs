@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use mio::{Events, Interest, Poll, Token};
 
 use super::{
-    peer::{Heard, Peer, Wire},
+    frame,
+    peer::{Heard, Left, Peer, Protocol, Wire},
     source,
 };
 
@@ -36,7 +37,7 @@ struct Seat {
 
 impl Fleet {
     /// No clients yet, and room for `count` at a time, of the node at `address`.
-    pub(super) fn new(address: SocketAddr, key: &str, count: u32) -> Result<Self> {
+    pub(super) fn new(address: SocketAddr, protocol: Protocol, key: &str, count: u32) -> Result<Self> {
         source::make_room(count)?;
         Ok(Self {
             poll: Poll::new()?,
@@ -44,14 +45,24 @@ impl Fleet {
             scratch: vec![0; 262_144],
             seats: Vec::new(),
             address,
-            wire: Wire::new(address, "bot", key),
+            wire: Wire::of(protocol, address, key),
         })
     }
 
     /// Opens one more client and returns its number. `receive_buffer` is `SO_RCVBUF` where it is not the system's.
     pub(super) fn open(&mut self, gait: Gait, receive_buffer: Option<usize>) -> Result<usize> {
+        let stream = source::connect(self.seats.len(), self.address, receive_buffer)?;
+        self.seat(Peer::new(stream), gait)
+    }
+
+    /// Opens one that goes on with a session and reads everything.
+    pub(super) fn resume(&mut self, left: Left) -> Result<usize> {
+        let stream = source::connect(self.seats.len(), self.address, None)?;
+        self.seat(Peer::resuming(stream, left), Gait::Eager)
+    }
+
+    fn seat(&mut self, mut peer: Peer, gait: Gait) -> Result<usize> {
         let number = self.seats.len();
-        let mut peer = Peer::new(source::connect(number, self.address, receive_buffer)?);
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(peer.stream(), Token(number), interests)?;
         self.seats.push(Some(Seat { peer, gait }));
@@ -93,6 +104,11 @@ impl Fleet {
         }
         // What is there already makes no event any more.
         self.read(number, usize::MAX, hear)
+    }
+
+    /// Lets a client say that it goes for good.
+    pub(super) fn close(&mut self, number: usize) {
+        self.send(number, &frame::close(1000));
     }
 
     /// Sends bytes to the node; whether the client is still there.

@@ -39,6 +39,17 @@ async fn load_slow_clients_are_evicted_by_age() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn load_slow_clients_of_discord_are_cut_and_resume_with_nothing_missing() -> anyhow::Result<()> {
+    let arguments = "slow --no-pin --protocol discord --stopped 20 --resuming 10 --drip 5 --healthy 10 --seconds 2 \
+                     --settle-seconds 2 --outbox-bytes 131072 --rate 50";
+    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let report = run(move || slow::run(&options)).await?;
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    assert!(report.phases[1..].iter().all(|wave| wave.resumed == 10), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn load_cluster_of_three_nodes_loses_doubles_and_reorders_nothing() -> anyhow::Result<()> {
     let options = cluster::Options::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
     let report = run(move || cluster::run(&options)).await?;

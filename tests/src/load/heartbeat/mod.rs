@@ -19,6 +19,7 @@ use super::{
     fleet::{Fleet, Gait},
     gateway::{Gateway, binary},
     http::Http,
+    peer::Protocol,
     tool::on_a_thread,
 };
 
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
     fn start(options: &'a Options) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
         let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
-        let fleet = Fleet::new(gateway.address, &gateway.key, options.sessions)?;
+        let fleet = Fleet::new(gateway.address, Protocol::V1, &gateway.key, options.sessions)?;
         let clients = Clients::new(options.sessions, Duration::from_millis(options.ack_deadline_ms.into()));
         Ok(Self {
             options,

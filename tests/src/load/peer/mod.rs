@@ -1,4 +1,9 @@
-//! One client of protocol version 1 on a nonblocking socket, without a task or a buffer of its own.
+//! One client on a nonblocking socket, without a task or a buffer of its own.
+//!
+//! Here are the socket and the handshake; what the payloads of a protocol mean is in its own file.
+
+mod discord;
+mod v1;
 
 use std::{
     fmt,
@@ -6,37 +11,69 @@ use std::{
     net::SocketAddr,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
 use mio::net::TcpStream;
-use serde::Deserialize;
+use serde::Serialize;
 
+pub(super) use self::discord::Left;
 use super::frame::{self, FrameReader, Kind};
 
 /// The key of every handshake and its answer, both of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// What clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Version 1.
+    V1,
+    /// Version 10, which is Discord's.
+    Discord,
+}
+
 /// What is the same on every connection to one node.
 pub(super) struct Wire {
+    protocol: Protocol,
     /// The request that becomes a WebSocket.
     pub(super) upgrade: Vec<u8>,
     /// The frame that answers Hello.
     pub(super) identify: Vec<u8>,
+    key: String,
 }
 
 impl Wire {
-    /// For clients of this type that show `key` to the node at `address`.
+    /// For clients of version 1 and of this type that show `key` to the node at `address`.
     pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
-        let upgrade = format!(
-            "GET /?v=1 HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        );
-        let identify = serde_json::json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } });
         Self {
-            upgrade: upgrade.into_bytes(),
-            identify: frame::text(&identify.to_string()),
+            protocol: Protocol::V1,
+            upgrade: upgrade(address, "/?v=1"),
+            identify: frame::text(&v1::identify(kind, key)),
+            key: key.to_owned(),
         }
     }
+
+    /// For bots that speak this protocol.
+    pub(super) fn of(protocol: Protocol, address: SocketAddr, key: &str) -> Self {
+        match protocol {
+            Protocol::V1 => Self::new(address, "bot", key),
+            Protocol::Discord => Self {
+                protocol,
+                upgrade: upgrade(address, "/?v=10&encoding=json"),
+                identify: frame::text(&discord::identify(key)),
+                key: key.to_owned(),
+            },
+        }
+    }
+}
+
+fn upgrade(address: SocketAddr, target: &str) -> Vec<u8> {
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    );
+    request.into_bytes()
 }
 
 /// What a client was told.
@@ -61,6 +98,8 @@ pub(super) struct Ended {
     pub(super) error: Option<(i64, String)>,
     /// What the socket said where there was no Close.
     broken: Option<ErrorKind>,
+    /// What its session can be resumed with, where there can be one.
+    pub(super) left: Option<Left>,
 }
 
 impl fmt::Display for Ended {
@@ -85,6 +124,8 @@ pub(super) struct Peer {
     stage: Stage,
     /// The Error that came last.
     error: Option<Box<(i64, String)>>,
+    /// The Discord session: before Hello, the one to go on with.
+    session: Option<Box<Left>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,17 +141,6 @@ enum Stage {
     Live,
 }
 
-#[derive(Deserialize)]
-struct Payload<'a> {
-    op: i64,
-    #[serde(default)]
-    e: i64,
-    #[serde(borrow, default)]
-    t: Option<&'a str>,
-    #[serde(default)]
-    m: Option<String>,
-}
-
 impl Peer {
     /// A client whose socket is being connected.
     pub(super) fn new(stream: TcpStream) -> Self {
@@ -120,6 +150,15 @@ impl Peer {
             unsent: Vec::new(),
             stage: Stage::Connecting,
             error: None,
+            session: None,
+        }
+    }
+
+    /// The same for one that goes on with a session.
+    pub(super) fn resuming(stream: TcpStream, left: Left) -> Self {
+        Self {
+            session: Some(Box::new(left)),
+            ..Self::new(stream)
         }
     }
 
@@ -198,6 +237,7 @@ impl Peer {
             code,
             error: self.error.take().map(|error| *error),
             broken,
+            left: self.session.take().map(|left| *left),
         }
     }
 
@@ -224,10 +264,14 @@ impl Peer {
 
     fn take_frames(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
         let Self {
-            frames, stage, error, ..
+            frames,
+            stage,
+            error,
+            session,
+            ..
         } = self;
         let mut closed = None;
-        let mut identifies = false;
+        let mut is_greeted = false;
         frames.feed(bytes, |kind, payload| {
             ensure!(closed.is_none(), "a frame after Close");
             if kind == Kind::Close {
@@ -235,37 +279,17 @@ impl Peer {
                 return Ok(());
             }
             ensure!(kind == Kind::Text, "a binary frame without compression");
-            match payload {
-                b"{\"op\":11}" => hear(Heard::Ack),
-                // A long event is not parsed: that would cost its reader more than the node paid for it.
-                long if long.len() > 1024 && long.starts_with(b"{\"op\":0,\"t\":\"announce\",") => {
-                    hear(Heard::Announce(long));
-                }
-                short => {
-                    let Payload { op, e, t, m } = serde_json::from_slice(short)
-                        .with_context(|| format!("not a payload: {}", String::from_utf8_lossy(short)))?;
-                    match (op, t, &stage) {
-                        (-1, _, _) => *error = Some(Box::new((e, m.unwrap_or_default()))),
-                        (5, _, Stage::Upgraded) => {
-                            *stage = Stage::Identifying;
-                            identifies = true;
-                        }
-                        (0, Some("bot_connect_success"), Stage::Identifying) => *stage = Stage::Welcomed,
-                        (0, Some("GLOBAL_GUILD_COUNT"), Stage::Welcomed) => {
-                            *stage = Stage::Live;
-                            hear(Heard::Live);
-                        }
-                        (0, Some("GLOBAL_GUILD_COUNT"), Stage::Live) => {}
-                        (0, Some("announce"), _) => hear(Heard::Announce(short)),
-                        (11, _, _) => hear(Heard::Ack),
-                        _ => bail!("unexpected while {stage:?}: {}", String::from_utf8_lossy(short)),
-                    }
-                }
-            }
+            is_greeted |= match wire.protocol {
+                Protocol::V1 => v1::take(payload, stage, error, hear)?,
+                Protocol::Discord => discord::take(payload, stage, error, session, hear)?,
+            };
             Ok(())
         })?;
-        if identifies {
-            self.send(&wire.identify);
+        if is_greeted {
+            match &self.session {
+                Some(left) => self.send(&frame::text(&discord::resume(&wire.key, left))),
+                None => self.send(&wire.identify),
+            }
         }
         Ok(closed)
     }

@@ -8,8 +8,11 @@ use std::{
 use super::super::{
     announcement::Announcement,
     latencies::{Latencies, Summary},
-    peer::Heard,
+    peer::{Heard, Left},
 };
+
+/// The code of a close that the client has begun.
+const LEAVING: u16 = 1000;
 
 /// What a client is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,10 +21,19 @@ pub(super) enum Part {
     Healthy,
     /// Reads nothing, until it is too late.
     Stopped,
-    /// Reads nothing until it is evicted, then everything.
+    /// Reads nothing until it is evicted, then everything that it was sent before.
     Resuming,
+    /// Goes on with the session of such a one, and reads everything.
+    Resumed,
     /// Reads a little now and then.
     Drip,
+}
+
+impl Part {
+    /// Whether it has to hear everything.
+    const fn hears_all(self) -> bool {
+        matches!(self, Self::Healthy | Self::Resumed)
+    }
 }
 
 /// All clients that there have been.
@@ -41,9 +53,11 @@ struct Client {
     next: u32,
     /// How its connection ended.
     ending: Option<String>,
+    /// What its session can be resumed with.
+    left: Option<Left>,
 }
 
-/// What healthy clients did not hear as they should.
+/// What clients did not hear as they should, who read everything.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Faults {
     pub(super) missed: u32,
@@ -62,14 +76,30 @@ impl Audience {
         }
     }
 
-    /// One more client. If it is healthy, it has to hear everything from the announcement `next` on.
+    /// One more client. What it hears has to begin with the announcement `next`.
     pub(super) fn admit(&mut self, part: Part, next: u32) {
         self.clients.push(Client {
             part,
             is_live: false,
             next,
             ending: None,
+            left: None,
         });
+    }
+
+    /// The sessions of evicted clients that read again, each once, with the announcement that they go on with.
+    pub(super) fn take_left(&mut self) -> Vec<(Left, u32)> {
+        let again = self.clients.iter_mut().filter(|client| client.part == Part::Resuming);
+        again
+            .filter_map(|client| Some((client.left.take()?, client.next)))
+            .collect()
+    }
+
+    /// How many clients with these numbers have gone on with their session and heard everything before the announcement
+    /// `next`.
+    pub(super) fn resumed(&self, numbers: std::ops::Range<usize>, next: u32) -> usize {
+        let is_whole = |client: &&Client| client.part == Part::Resumed && client.is_live && client.next == next;
+        self.clients[numbers].iter().filter(is_whole).count()
     }
 
     /// Whether everybody has identified, or is gone again.
@@ -89,23 +119,23 @@ impl Audience {
             .collect()
     }
 
-    /// Whether every healthy client that is there has heard everything before the announcement `next`.
+    /// Whether everybody who is there and has to hear it has heard everything before the announcement `next`.
     pub(super) fn has_heard(&self, next: u32) -> bool {
-        let behind = |client: &Client| client.part == Part::Healthy && client.ending.is_none() && client.next < next;
+        let behind = |client: &Client| client.part.hears_all() && client.ending.is_none() && client.next < next;
         !self.clients.iter().any(behind)
     }
 
-    /// Counts what healthy clients have not heard of everything before the announcement `next`.
+    /// Counts what these have not heard of everything before the announcement `next`.
     pub(super) fn settle(&mut self, next: u32) {
         for client in &mut self.clients {
-            if client.part == Part::Healthy && client.ending.is_none() {
+            if client.part.hears_all() && client.ending.is_none() {
                 self.faults.missed += next.saturating_sub(client.next);
                 client.next = client.next.max(next);
             }
         }
     }
 
-    /// Latencies and faults of healthy clients since the last call.
+    /// Latencies of healthy clients, and faults, since the last call.
     pub(super) fn take(&mut self) -> (Summary, Faults) {
         let latencies = std::mem::take(&mut self.latencies);
         (latencies.summary(), std::mem::take(&mut self.faults))
@@ -120,6 +150,7 @@ impl Audience {
                 Part::Healthy => "healthy",
                 Part::Stopped => "stopped",
                 Part::Resuming => "reads again",
+                Part::Resumed => "resumed",
                 Part::Drip => "drip",
             };
             *endings.entry(format!("{part}: {ending}")).or_default() += 1;
@@ -147,11 +178,13 @@ impl Audience {
                 let Some(Announcement { number, sent_us }) = Announcement::read(payload) else {
                     return;
                 };
-                if client.part != Part::Healthy {
+                if matches!(client.part, Part::Stopped | Part::Drip) {
                     return;
                 }
-                let sent = Duration::from_micros(sent_us);
-                self.latencies.add(self.origin.elapsed().saturating_sub(sent));
+                if client.part == Part::Healthy {
+                    let sent = Duration::from_micros(sent_us);
+                    self.latencies.add(self.origin.elapsed().saturating_sub(sent));
+                }
                 if number < client.next {
                     self.faults.repeated += 1;
                 } else {
@@ -160,10 +193,11 @@ impl Audience {
                 }
             }
             Heard::Ended(ended) => {
-                if client.part == Part::Healthy && !self.is_over {
+                if client.part.hears_all() && !self.is_over && ended.code != Some(LEAVING) {
                     self.faults.lost += 1;
                 }
                 client.ending = Some(ended.to_string());
+                client.left = ended.left;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What clients that read too slowly cost the node and everybody else: nothing that stays.
+//! What clients that read too slowly cost the node and everybody else: nothing that stays. Where they speak Discord's protocol,
+//! some go on with their sessions afterwards, and miss nothing.
 
 mod audience;
 mod phase;
@@ -18,6 +19,7 @@ use super::{
     cores::Cores,
     fleet::Fleet,
     gateway::{Gateway, binary},
+    peer::Protocol,
     publisher::Pace,
     tool::on_a_thread,
 };
@@ -27,10 +29,28 @@ const LEAVE: Duration = Duration::from_secs(30);
 /// How long the loop sleeps when nothing is due.
 const IDLE: Duration = Duration::from_millis(10);
 
+/// What a node of Discord's sessions keeps of its log, which they go on from.
+const LOG_BYTES: u32 = 32 * 1024 * 1024;
+/// The event, to Discord sessions, which may all begin at once. To bots of version 1 it goes without a file.
+const EVENTS: &str = r#"
+[[applications]]
+id = "utilbot"
+max_concurrency = 65535
+session_starts_per_day = 1000000
+
+[[events]]
+name = "announce"
+from = ["service"]
+to = ["discord"]
+"#;
+
 /// Publishes large events to healthy clients, first alone, then beside waves of clients that read nothing or too slowly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "slow")]
 pub struct Options {
+    /// What all clients speak. Of Discord's, those that read again go on with their sessions
+    #[arg(long, value_enum, default_value = "v1")]
+    pub protocol: Protocol,
     /// Clients of each wave that stop reading once they have identified
     #[arg(long, default_value_t = 200)]
     pub stopped: u32,
@@ -89,17 +109,36 @@ impl Options {
 
     /// Clients that there are at the same time, at most: those of a wave are gone before the next.
     fn clients(&self) -> u32 {
-        self.healthy + self.stopped + self.drip
+        let resumed = match self.protocol {
+            Protocol::V1 => 0,
+            Protocol::Discord => self.resuming,
+        };
+        self.healthy + self.stopped + self.drip + resumed
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut settings = vec![
             ("limits.outbox_bytes", self.outbox_bytes.to_string()),
             ("limits.outbox_age_ms", self.outbox_age_ms.to_string()),
             ("limits.connections", (self.clients() + 16).to_string()),
+        ];
+        match self.protocol {
             // The clients do not beat: this tool is about reading.
-            ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
-        ]
+            Protocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
+            Protocol::Discord => settings.extend([
+                ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
+                ("discord.hello_delay_ms", 0.to_string()),
+                ("cluster.log_bytes", LOG_BYTES.to_string()),
+            ]),
+        }
+        settings
+    }
+
+    fn file(&self) -> Option<&'static str> {
+        match self.protocol {
+            Protocol::V1 => None,
+            Protocol::Discord => Some(EVENTS),
+        }
     }
 }
 
@@ -127,8 +166,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(options: &'a Options) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
-        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
-        let fleet = Fleet::new(gateway.address, &gateway.key, options.clients())?;
+        let binary = binary(options.gateway.as_deref())?;
+        let gateway = Gateway::start(&binary, &options.settings(), options.file(), cores)?;
+        let fleet = Fleet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
         let origin = Instant::now();
         Ok(Self {
             options,
@@ -150,10 +190,15 @@ impl<'a> Run<'a> {
         }
         let clean_exit = self.leave()?;
         Ok(Report {
+            protocol: self.options.protocol,
             healthy: self.options.healthy,
             outbox_bytes: self.options.outbox_bytes,
             outbox_age_ms: self.options.outbox_age_ms,
             growth_percent: self.options.growth_percent,
+            log_kib: match self.options.protocol {
+                Protocol::V1 => 0,
+                Protocol::Discord => LOG_BYTES / 1024,
+            },
             empty_kib,
             phases,
             clean_exit,

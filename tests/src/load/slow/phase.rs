@@ -8,14 +8,13 @@ use super::{
     super::{
         fleet::Gait,
         http::Http,
+        peer::Protocol,
         publisher::{Sighting, publish, watch},
     },
     IDLE, PhaseReport, Run,
     audience::Part,
 };
 
-/// The close code of an eviction.
-const TOO_SLOW: u16 = 1013;
 /// How often the node is asked how many it has evicted: more often than `limits.evict_linger_ms` passes.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often drip readers read, and how much.
@@ -36,6 +35,8 @@ pub(super) struct Phase<'r, 'a> {
     evicted: u32,
     /// Evictions before this phase.
     before: u32,
+    /// Those that were evicted without knowing it read again.
+    are_back: bool,
 }
 
 impl Run<'_> {
@@ -47,7 +48,7 @@ impl Run<'_> {
 
     fn admit(&mut self, part: Part, count: u32) -> Result<()> {
         let gait = match part {
-            Part::Healthy => Gait::Eager,
+            Part::Healthy | Part::Resumed => Gait::Eager,
             Part::Stopped | Part::Resuming | Part::Drip => Gait::OnDemand,
         };
         for _ in 0..count {
@@ -93,11 +94,14 @@ impl<'r, 'a> Phase<'r, 'a> {
             last: None,
             evicted: 0,
             before: 0,
+            are_back: false,
             run,
         };
         phase.publish(stopped, drip)?;
         phase.settle()?;
         let usage = phase.run.gateway.usage()?;
+        let (next, clients) = (phase.run.next, from..phase.run.audience.count());
+        let resumed = u32::try_from(phase.run.audience.resumed(clients, next))?;
         phase.see_off()?;
         let Self {
             run,
@@ -114,6 +118,7 @@ impl<'r, 'a> Phase<'r, 'a> {
             events: run.next - first,
             slow: stopped + drip,
             resuming,
+            resumed,
             evicted,
             first_evicted_s: seconds(first_evicted),
             last_evicted_s: seconds(last_evicted),
@@ -133,7 +138,7 @@ impl<'r, 'a> Phase<'r, 'a> {
         let options = self.run.options;
         let least = self.began + Duration::from_secs(options.seconds.into());
         let most = self.began + Duration::from_secs(options.deadline_seconds.max(options.seconds).into());
-        let (watcher, sightings) = watch(self.run.http()?, TOO_SLOW, LOOK);
+        let (watcher, sightings) = watch(self.run.http()?, too_slow(options.protocol), LOOK);
         let baseline = sightings.recv_timeout(PATIENCE)?;
         self.before = baseline.ended;
         let publisher = publish(self.run.http()?, self.run.next, options.pace(), self.run.origin);
@@ -142,9 +147,7 @@ impl<'r, 'a> Phase<'r, 'a> {
             for sighting in sightings.try_iter() {
                 self.see(sighting);
             }
-            if stopped > 0 && self.evicted >= stopped {
-                self.resume()?;
-            }
+            self.are_back |= stopped > 0 && self.evicted >= stopped;
             if publisher.has_ended() || watcher.has_ended() {
                 break;
             }
@@ -153,12 +156,12 @@ impl<'r, 'a> Phase<'r, 'a> {
         watcher.stop()
     }
 
-    /// Waits until healthy clients have heard everything, and then for as long as was asked for.
+    /// Waits until those who have to have heard everything, and then for as long as was asked for.
     fn settle(&mut self) -> Result<()> {
         let next = self.run.next;
         let quiet = Instant::now() + Duration::from_secs(self.run.options.settle_seconds.into());
         let patience = Instant::now() + PATIENCE;
-        while !self.run.audience.has_heard(next) && Instant::now() < patience {
+        while !(self.run.audience.has_heard(next) && self.all_have_resumed()) && Instant::now() < patience {
             self.turn()?;
         }
         self.run.audience.settle(next);
@@ -172,8 +175,11 @@ impl<'r, 'a> Phase<'r, 'a> {
     fn see_off(&mut self) -> Result<()> {
         let run = &mut *self.run;
         let deadline = Instant::now() + PATIENCE;
-        for part in [Part::Resuming, Part::Stopped, Part::Drip] {
+        for part in [Part::Resuming, Part::Resumed, Part::Stopped, Part::Drip] {
             for number in run.audience.still(part) {
+                if part == Part::Resumed {
+                    run.fleet.close(number);
+                }
                 run.fleet
                     .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
             }
@@ -184,9 +190,12 @@ impl<'r, 'a> Phase<'r, 'a> {
         Ok(())
     }
 
-    /// A stretch of waiting, in which drip readers read when it is time.
+    /// A stretch of waiting, in which drip readers read when it is time, and those that are back.
     fn turn(&mut self) -> Result<()> {
         self.run.turn(IDLE)?;
+        if self.are_back {
+            self.resume()?;
+        }
         let now = Instant::now();
         if now >= self.drip_due {
             self.drip_due = now + DRIP;
@@ -210,13 +219,31 @@ impl<'r, 'a> Phase<'r, 'a> {
         }
     }
 
-    /// Those that were evicted without knowing it read again.
+    /// Those that were evicted without knowing it read again, and go on with their sessions where there are any.
     fn resume(&mut self) -> Result<()> {
         let run = &mut *self.run;
         for number in run.audience.still(Part::Resuming) {
             run.fleet
                 .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
         }
+        for (left, next) in run.audience.take_left() {
+            run.fleet.resume(left)?;
+            run.audience.admit(Part::Resumed, next);
+        }
         Ok(())
+    }
+
+    /// Whether all who can go on with their sessions have begun to.
+    fn all_have_resumed(&self) -> bool {
+        let is_possible = self.run.options.protocol == Protocol::Discord && self.are_back;
+        !is_possible || self.run.audience.still(Part::Resuming).is_empty()
+    }
+}
+
+/// The close code of an eviction.
+const fn too_slow(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::V1 => 1013,
+        Protocol::Discord => 4000,
     }
 }

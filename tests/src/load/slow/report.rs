@@ -4,10 +4,15 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::super::{Outcome, latencies::Summary};
+use super::super::{Outcome, latencies::Summary, peer::Protocol};
 
 /// How an evicted client has to be told.
-const EVICTION: &str = "Error 1000 \"The client reads too slowly.\", close 1013";
+const fn eviction(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
+        Protocol::Discord => "close 4000",
+    }
+}
 
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
@@ -20,7 +25,9 @@ pub struct PhaseReport {
     pub slow: u32,
     /// Of these, the stopped ones that read again once they had been evicted.
     pub resuming: u32,
-    /// Sessions that the node closed with 1013.
+    /// Of these, those that went on with their session and missed nothing.
+    pub resumed: u32,
+    /// Sessions that the node closed because of it.
     pub evicted: u32,
     /// Seconds from the first event to the first of them.
     pub first_evicted_s: Option<f64>,
@@ -34,11 +41,11 @@ pub struct PhaseReport {
     pub cpu_ms: f64,
     /// Of healthy clients, from before the event is sent over HTTP until it is read.
     pub latency: Summary,
-    /// Events that healthy clients did not receive, or not in order.
+    /// Events that clients did not receive that read everything, or not in order.
     pub missed: u32,
-    /// Events that healthy clients received again.
+    /// Events that these received again.
     pub repeated: u32,
-    /// Healthy clients whose connection ended.
+    /// Those of them whose connection ended.
     pub lost: u32,
     /// How the slow clients saw their connections end.
     pub endings: BTreeMap<String, u32>,
@@ -47,6 +54,8 @@ pub struct PhaseReport {
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// What the clients spoke.
+    pub protocol: Protocol,
     /// Healthy clients.
     pub healthy: u32,
     /// The node's limit of waiting bytes.
@@ -55,6 +64,8 @@ pub struct Report {
     pub outbox_age_ms: u32,
     /// Per cent by which memory may grow from the first wave to a later one.
     pub growth_percent: u32,
+    /// By how many KiB it may grow beside that: what the node keeps of its log.
+    pub log_kib: u32,
     /// Resident KiB before anybody connected.
     pub empty_kib: u32,
     /// The phase without slow clients, then the waves.
@@ -65,15 +76,22 @@ pub struct Report {
     pub log: String,
 }
 
-impl Report {}
-
 impl PhaseReport {
-    fn failures(&self) -> Vec<String> {
-        let told = |part: &str| self.endings.get(&format!("{part}: {EVICTION}")).copied().unwrap_or(0);
+    fn failures(&self, protocol: Protocol) -> Vec<String> {
+        let eviction = eviction(protocol);
+        let told = |part: &str| self.endings.get(&format!("{part}: {eviction}")).copied().unwrap_or(0);
+        let resumable = match protocol {
+            Protocol::V1 => 0,
+            Protocol::Discord => self.resuming,
+        };
         let faults = [
-            (self.missed, "events missed by healthy clients"),
-            (self.repeated, "events repeated to healthy clients"),
-            (self.lost, "healthy clients cut off"),
+            (self.missed, "events missed by clients that read everything"),
+            (self.repeated, "events repeated to them"),
+            (self.lost, "of them cut off"),
+            (
+                resumable - self.resumed.min(resumable),
+                "evicted clients that did not go on with everything",
+            ),
             (self.slow - self.evicted.min(self.slow), "slow clients not evicted"),
             (self.evicted.saturating_sub(self.slow), "evictions too many"),
             (
@@ -91,10 +109,12 @@ impl PhaseReport {
 
 impl Outcome for Report {
     fn failures(&self) -> Vec<String> {
-        let mut failures: Vec<_> = self.phases.iter().flat_map(PhaseReport::failures).collect();
+        let phases = self.phases.iter();
+        let mut failures: Vec<_> = phases.flat_map(|phase| phase.failures(self.protocol)).collect();
         let mut waves = self.phases.iter().skip(1);
         if let Some(first) = waves.next() {
-            let bound = u64::from(first.after_kib) * u64::from(100 + self.growth_percent) / 100;
+            let bound =
+                u64::from(first.after_kib) * u64::from(100 + self.growth_percent) / 100 + u64::from(self.log_kib);
             for wave in waves.filter(|wave| u64::from(wave.after_kib) > bound) {
                 failures.push(format!(
                     "{}: {} KiB resident after it, over {bound}",
@@ -118,11 +138,12 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
+            "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
             "phase",
             "events",
             "slow",
             "evicted",
+            "resumed",
             "first s",
             "last s",
             "peak KiB",
@@ -138,11 +159,12 @@ impl fmt::Display for Report {
             let Summary { p50_ms, p99_ms, max_ms } = phase.latency;
             writeln!(
                 f,
-                "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>8}",
+                "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>8}",
                 phase.name,
                 phase.events,
                 phase.slow,
                 phase.evicted,
+                phase.resumed,
                 seconds(phase.first_evicted_s),
                 seconds(phase.last_evicted_s),
                 phase.peak_kib,
