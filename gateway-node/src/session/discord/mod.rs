@@ -64,6 +64,8 @@ pub struct Discord {
     deaf_until: Option<Instant>,
     /// When the connection ends, after the client was asked to reconnect.
     leaves_at: Option<Instant>,
+    /// Whether there has been a session. What its client still says to it may come after its end.
+    had_session: bool,
     /// The last dispatch that the client says it has.
     acknowledged: u64,
     payloads: TokenBucket,
@@ -124,6 +126,7 @@ impl Discord {
             heartbeat_by: None,
             leaves_at: None,
             deaf_until: None,
+            had_session: false,
             acknowledged: 0,
             resume_url,
             rules,
@@ -216,7 +219,11 @@ impl Discord {
         }
         let has_session = matches!(self.stage, Stage::CatchingUp(_) | Stage::Live(_));
         if !has_session && !opcode.needs_no_session() {
-            return Err(close::NOT_AUTHENTICATED);
+            return if self.had_session {
+                Ok(smallvec![Step::Count])
+            } else {
+                Err(close::NOT_AUTHENTICATED)
+            };
         }
         if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
             return Err(close::ALREADY_AUTHENTICATED);
@@ -373,11 +380,13 @@ impl Protocol for Discord {
                     &self.line,
                 );
                 self.stage = Stage::CatchingUp(Box::new(session));
+                self.had_session = true;
                 steps
             }
             Answer::Resumed(Ok(known)) => {
                 let (session, steps) = CatchingUp::go_on(*known, self.acknowledged, &self.line);
                 self.stage = Stage::CatchingUp(Box::new(session));
+                self.had_session = true;
                 steps
             }
             Answer::Opened(Err(unwelcome)) | Answer::Resumed(Err(unwelcome)) => match unwelcome {
@@ -403,6 +412,7 @@ impl Protocol for Discord {
                     Err(ReadError::Away) => self.away(),
                     // It cannot be made whole.
                     _ => {
+                        log::debug!(session:% = session.attachment.owner().id, s = self.line.s(); "session cannot be made whole");
                         session.attachment.end();
                         self.invalid_later(now)
                     }

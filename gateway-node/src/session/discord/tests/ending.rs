@@ -76,6 +76,9 @@ async fn a_gap_that_cannot_be_repaired_is_told() {
         node.publish("X", &json!({"n": 1})).await;
         client.settle().await;
         assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
+        // What it still had to say to its session was under way: 4003 would be no answer to that.
+        client.send(&json!({"op": 43, "d": {"guild_id": "5"}})).await;
+        assert_eq!(client.close, None);
         client.send(&identify(0)).await;
         let ready = client.seen.last().unwrap();
         assert_eq!((&ready["t"], &ready["s"]), (&json!("READY"), &json!(1)));
