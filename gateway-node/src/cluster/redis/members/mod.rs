@@ -1,0 +1,273 @@
+//! This node's sessions of one application, and what Redis knows of them.
+//!
+//! What should be there is kept here; what is there is brought to it step by step, a batch at a time. So nothing has to
+//! be queued while the server is away, and after any accident the same steps repair what it left.
+
+mod keeper;
+mod member;
+mod step;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
+use tokio::sync::{Notify, oneshot};
+
+pub(super) use self::keeper::Keeper;
+use self::{
+    member::{Is, Member, Stored},
+    step::Step,
+};
+use super::{
+    super::{JoinError, Joined, Pending},
+    application::lock,
+};
+
+/// How long a session waits to become a member.
+const JOIN: Duration = Duration::from_secs(5);
+/// How often another id is tried when the generated one is taken.
+const ID_ATTEMPTS: usize = 3;
+
+/// The sessions of one application on this node.
+#[derive(Default)]
+pub(super) struct Members {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    sessions: FxHashMap<SessionId, Member>,
+    /// Those for which something is to be done, each once.
+    changed: VecDeque<SessionId>,
+    joins: VecDeque<Join>,
+    /// Offsets of entries for one session, which has them.
+    taken: Vec<u64>,
+    /// Offsets of entries for one session, which ended before it had them.
+    given_up: VecDeque<u64>,
+    /// What was sent and has no answer yet.
+    under_way: Vec<Step>,
+    /// Whether the log is followed, so that a session can be told from where on it receives.
+    is_followed: bool,
+    /// How many sessions are here that are no members: the server knows them by themselves.
+    guests: usize,
+}
+
+struct Join {
+    kind: ClientType,
+    attempts: usize,
+    answer: oneshot::Sender<Result<Joined, JoinError>>,
+}
+
+impl Members {
+    /// Asks to join; the answer comes once the session is a member.
+    pub(super) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
+        let (answer, answered) = oneshot::channel();
+        lock(&self.state).joins.push_back(Join {
+            kind,
+            attempts: ID_ATTEMPTS,
+            answer,
+        });
+        self.changed.notify_one();
+        Box::pin(async {
+            match tokio::time::timeout(JOIN, answered).await {
+                Ok(Ok(answer)) => answer,
+                // Should it become a member after all, nobody hears of it, and it leaves again.
+                Ok(Err(_)) | Err(_) => Err(JoinError::Away),
+            }
+        })
+    }
+
+    /// Lets a session have what is for one of several.
+    pub(super) fn enter(&self, id: SessionId) {
+        self.change(id, |member| member.is = Is::Receiver);
+    }
+
+    /// Whether an entry for this session alone can still be delivered to it.
+    pub(super) fn can_receive(&self, id: SessionId) -> bool {
+        let state = lock(&self.state);
+        let member = state.sessions.get(&id);
+        member.is_some_and(|member| member.is == Is::Receiver)
+    }
+
+    /// Notes which sessions Redis has of this node. Those that are none any more leave again: the server has lost that
+    /// they left.
+    pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
+        let mut state = lock(&self.state);
+        let State { sessions, changed, .. } = &mut *state;
+        for id in known {
+            sessions.entry(id).or_insert_with(|| {
+                changed.push_back(id);
+                Member {
+                    is: Is::Gone,
+                    is_changed: true,
+                    ..Member::new(ClientType::Bot)
+                }
+            });
+        }
+    }
+
+    /// Ends a membership.
+    pub(super) fn leave(&self, id: SessionId) {
+        self.change(id, |member| member.is = Is::Gone);
+    }
+
+    /// Replaces what a session reports.
+    pub(super) fn report(&self, id: SessionId, report: Report) {
+        self.change(id, |member| member.wanted = Some(Arc::new(report)));
+    }
+
+    /// Notes that the entry at this offset has reached its one session.
+    pub(super) fn taken(&self, offset: u64) {
+        lock(&self.state).taken.push(offset);
+        self.changed.notify_one();
+    }
+
+    /// Gives up the entry at this offset: its one session has ended.
+    pub(super) fn give_up(&self, offset: u64) {
+        lock(&self.state).given_up.push_back(offset);
+        self.changed.notify_one();
+    }
+
+    /// Whether there is a session, or one that waits to become one.
+    pub(super) fn are_there(&self) -> bool {
+        lock(&self.state).are_there()
+    }
+
+    /// How many sessions there are.
+    pub(super) fn count(&self) -> usize {
+        let state = lock(&self.state);
+        state.sessions.len() + state.guests
+    }
+
+    /// Notes that there is a session that is no member.
+    pub(super) fn add_guest(&self) {
+        lock(&self.state).guests += 1;
+    }
+
+    /// Notes that it has gone.
+    pub(super) fn remove_guest(&self) {
+        lock(&self.state).guests -= 1;
+    }
+
+    /// Whether the log is followed.
+    pub(super) fn is_followed(&self) -> bool {
+        lock(&self.state).is_followed
+    }
+
+    /// Whether Redis has everything that it should have.
+    pub(super) fn are_settled(&self) -> bool {
+        let state = lock(&self.state);
+        let nothing_to_do = state.taken.is_empty() && state.given_up.is_empty() && state.joins.is_empty();
+        nothing_to_do && !state.sessions.values().any(Member::needs_a_step)
+    }
+
+    /// Notes that the log is followed from now on.
+    pub(super) fn begin_following(&self) {
+        lock(&self.state).is_followed = true;
+        self.changed.notify_one();
+    }
+
+    /// Notes that the log is not followed any more, if there is nobody for whom. Answers whether it is so.
+    pub(super) fn end_following(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.is_followed = state.are_there();
+        !state.is_followed
+    }
+
+    /// Notes that the link has ended: who waits to join is refused, and nobody knows what became of what was under way.
+    pub(super) fn end_link(&self) {
+        let mut state = lock(&self.state);
+        for step in std::mem::take(&mut state.under_way) {
+            abandon(&mut state, step);
+        }
+        for join in state.joins.drain(..) {
+            let _ = join.answer.send(Err(JoinError::Away));
+        }
+    }
+
+    /// Makes ready for a new link. Where the server may have forgotten this node's sessions (`is_lost`), or has removed
+    /// them (`is_reaped`), all of them are made members again.
+    pub(super) fn begin_link(&self, is_lost: bool, is_reaped: bool) {
+        let mut state = lock(&self.state);
+        let is_lost = is_lost || is_reaped;
+        if is_reaped {
+            // What was for them alone has been given to others.
+            state.taken.clear();
+            state.given_up.clear();
+        }
+        let State { sessions, changed, .. } = &mut *state;
+        changed.clear();
+        for (id, member) in sessions {
+            if is_lost {
+                member.taken_for = Is::Gone;
+                member.stored = Stored::Unknown;
+            }
+            member.is_changed = member.needs_a_step();
+            if member.is_changed {
+                changed.push_back(*id);
+            }
+        }
+    }
+
+    fn change(&self, id: SessionId, change: impl FnOnce(&mut Member)) {
+        let mut state = lock(&self.state);
+        let State { sessions, changed, .. } = &mut *state;
+        // A session that is none any more has nothing to change.
+        let Some(member) = sessions.get_mut(&id) else { return };
+        change(member);
+        if !std::mem::replace(&mut member.is_changed, true) {
+            changed.push_back(id);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    fn are_there(&self) -> bool {
+        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
+    }
+
+    /// Notes a step that is done, and looks whether there is another.
+    fn advance(&mut self, id: SessionId, done: impl FnOnce(&mut Member)) {
+        let Some(member) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        done(member);
+        if member.needs_a_step() && !std::mem::replace(&mut member.is_changed, true) {
+            self.changed.push_back(id);
+        }
+    }
+}
+
+/// Makes the session a member here before it is asked for: whatever becomes of the call, it can be left again.
+fn begin_join(state: &mut State, id: SessionId, join: Join) -> Option<Step> {
+    if state.sessions.contains_key(&id) {
+        let _ = join.answer.send(Err(JoinError::IdTaken));
+        return None;
+    }
+    state.sessions.insert(id, Member::new(join.kind));
+    Some(Step::Join(id, join))
+}
+
+/// Whether the step was done is not known: who wanted to join did not, and a report has to be asked for.
+fn abandon(state: &mut State, step: Step) {
+    match step {
+        Step::Join(id, join) => {
+            state.advance(id, |member| member.is = Is::Gone);
+            let _ = join.answer.send(Err(JoinError::Away));
+        }
+        Step::Report(id, ..) => state.advance(id, |member| member.stored = Stored::Unknown),
+        Step::JoinAgain(id, ..) | Step::Enter(id) | Step::Leave(id) | Step::Ask(id) => state.advance(id, |_| {}),
+        Step::Taken(_) | Step::GiveUp(_) => {}
+    }
+}
