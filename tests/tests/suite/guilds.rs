@@ -339,3 +339,78 @@ async fn a_redis_that_has_lost_a_change_is_believed() {
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
     client.dispatch_among_others("GUILD_CREATE").await;
 }
+
+/// Changes of members that several publish at the same time, through nodes that lose their subscriptions and then Redis
+/// itself for a moment. Whatever the order, each node has to come to what Redis has.
+#[tokio::test]
+async fn every_node_comes_to_the_same_guild() {
+    const PUBLISHERS: u64 = 4;
+    const ROUNDS: u64 = 40;
+    let mut redis = RedisServer::start().await;
+    let guild = Guild::new(0, 1);
+    let nodes = [node(&redis).await, node(&redis).await];
+    put(&nodes[0], &format!("/{}", guild.id), &guild.whole()).await;
+    let mut clients = Vec::new();
+    for node in &nodes {
+        let (mut client, _) = session(node).await;
+        client.expect_dispatch("GUILD_CREATE").await;
+        clients.push(client);
+    }
+    let change = async |publisher: u64, round: u64| {
+        let node = &nodes[usize::try_from((publisher + round) % 2).expect("one of two")];
+        let id = 1000 + (publisher * 7 + round * 3) % 30;
+        let (t, d) = match (publisher + round) % 3 {
+            0 => ("GUILD_MEMBER_REMOVE", json!({ "user": { "id": id.to_string() } })),
+            1 => ("GUILD_MEMBER_ADD", member(id, &format!("{publisher} {round}"))),
+            _ => (
+                "GUILD_MEMBER_UPDATE",
+                json!({ "user": { "id": id.to_string() }, "nick": format!("{publisher} {round}") }),
+            ),
+        };
+        tell(node, &guild, t, d).await;
+    };
+    let publish = async |rounds: std::ops::Range<u64>| {
+        let publishers = (0..PUBLISHERS).map(|publisher| {
+            let (change, rounds) = (&change, rounds.clone());
+            async move {
+                for round in rounds {
+                    change(publisher, round).await;
+                }
+            }
+        });
+        futures_util::future::join_all(publishers).await;
+    };
+    for half in [0..ROUNDS / 2, ROUNDS / 2..ROUNDS] {
+        let middle = half.start.midpoint(half.end);
+        publish(half.start..middle).await;
+        redis.kill_pubsub_clients().await;
+        publish(middle..half.end).await;
+        redis.stop().await;
+        redis.restart().await;
+        for node in &nodes {
+            eventually("a node that has found Redis again", async || {
+                let health = request(node.address(), "GET", "/health", &[], "").await.json();
+                (health["backplane"]["available"] == true).then_some(())
+            })
+            .await;
+        }
+    }
+    tell(
+        &nodes[0],
+        &guild,
+        "CHANNEL_UPDATE",
+        json!({ "id": guild.channel, "name": "last" }),
+    )
+    .await;
+    let path = format!("/{}/members?limit=1000", guild.id);
+    let kept = get(&nodes[1], &path).await["members"].clone();
+    assert!(ids(&kept).len() > 5, "{kept}");
+    for mut client in clients {
+        client.dispatch_among_others("CHANNEL_UPDATE").await;
+        client
+            .send(8, &json!({ "guild_id": guild.id, "query": "", "limit": 0 }))
+            .await;
+        let chunk = client.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
+        assert_eq!(chunk["members"], kept);
+    }
+}
