@@ -19,8 +19,9 @@ pub use self::{
         Position, Publication, PublishError, Publishing, Status,
     },
     discord::{
-        Attachment, Begun, Checkpoint, DiscordSessions, Keeping, LogPage, MemorySessions, Opened, Owner, Presence,
-        Private, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits, Store, Taken, What,
+        Appearing, Attachment, Begun, Checkpoint, DiscordSessions, Guise, Keeping, LogPage, MemorySessions, Opened,
+        Owner, Presence, Private, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits, Store,
+        Taken, Voice, What, Wish,
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},

@@ -163,6 +163,11 @@ impl Guild {
         (presence.get("status").and_then(Value::as_str) != Some("offline")).then_some(presence)
     }
 
+    /// The voice state of a user who is in a channel.
+    pub(super) fn voice_state(&self, user: u64) -> Option<&Value> {
+        self.voice_states.get(&user)
+    }
+
     /// The guild as it is told to who comes to it.
     pub(super) fn picture(&self, viewer: Viewer) -> Value {
         let count = self.member_count();

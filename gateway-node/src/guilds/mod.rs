@@ -151,6 +151,12 @@ impl Guilds {
             .map_or_else(Vec::new, |guild| guild.channels(&CHANNEL_INFO))
     }
 
+    /// What a guild that is there knows of a user: the member, and its voice state if it is in a channel.
+    pub fn speaker(&self, id: u64, user: u64) -> Option<(Option<&Value>, Option<&Value>)> {
+        let guild = self.get(id).filter(|guild| !guild.is_unavailable)?;
+        Some((guild.members.get(&user), guild.voice_state(user)))
+    }
+
     /// The soundboard sounds of a guild.
     pub fn sounds(&self, id: u64) -> Value {
         let sounds = self.get(id).and_then(|guild| guild.field("soundboard_sounds"));
@@ -302,6 +308,18 @@ mod tests {
             &json!({"user": {"id": "2"}, "status": "offline"}),
         );
         assert_eq!(ids(&guilds.greeting(7, large).1["members"]), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_speaker_is_known_as_the_guild_knows_it() {
+        let mut guilds = guilds();
+        assert_eq!(guilds.speaker(7, 1), Some((Some(&member(1, "user-1")), None)));
+        let state = json!({"guild_id": "7", "user_id": "9", "channel_id": "70", "mute": true});
+        apply(&mut guilds, "VOICE_STATE_UPDATE", &state);
+        assert_eq!(guilds.speaker(7, 9), Some((None, Some(&state))));
+        assert_eq!(guilds.speaker(8, 1), None);
+        apply(&mut guilds, "GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
+        assert_eq!(guilds.speaker(7, 1), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod query;
 mod request;
 mod shard;
 mod version;
+mod voice;
 
 pub use self::{
     command::{Command, opcode_of},
@@ -35,9 +36,10 @@ pub use self::{
     opcode::Opcode,
     presence::{Presence, Status},
     query::{Encoding, Query, Transport},
-    request::{RequestMembers, VoiceState},
+    request::RequestMembers,
     shard::Shard,
     version::Version,
+    voice::VoiceState,
 };
 
 use serde_json::Value;

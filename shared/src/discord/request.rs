@@ -8,35 +8,6 @@ use crate::close::Close;
 /// The longest `nonce` that is answered with, in bytes.
 const NONCE_BYTES: usize = 32;
 
-/// `Voice State Update`: the channel that the client wants to be in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VoiceState {
-    /// The guild.
-    pub guild: u64,
-    /// The channel; none leaves.
-    pub channel: Option<u64>,
-    /// Whether its microphone is off.
-    pub self_mute: bool,
-    /// Whether it hears nothing.
-    pub self_deaf: bool,
-}
-
-impl VoiceState {
-    pub(super) fn parse(d: &Map<String, Value>) -> Result<Self, Close> {
-        let flag = |name: &str| d.get(name).and_then(Value::as_bool).unwrap_or(false);
-        let channel = match d.get("channel_id") {
-            None | Some(Value::Null) => None,
-            Some(channel) => Some(snowflake(channel).ok_or(close::INVALID_PAYLOAD)?),
-        };
-        Ok(Self {
-            guild: d.get("guild_id").and_then(snowflake).ok_or(close::INVALID_PAYLOAD)?,
-            channel,
-            self_mute: flag("self_mute"),
-            self_deaf: flag("self_deaf"),
-        })
-    }
-}
-
 /// `Request Guild Members`: which members of which guilds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestMembers {
@@ -127,17 +98,5 @@ mod tests {
         };
         assert_eq!(nonce("n".repeat(32)), Some("n".repeat(32)));
         assert_eq!(nonce("n".repeat(33)), None);
-    }
-
-    #[test]
-    fn a_voice_state_without_a_channel_leaves() {
-        let state = |d: Value| VoiceState::parse(d.as_object().unwrap());
-        let left = state(json!({"guild_id": 1, "channel_id": null, "self_mute": true})).unwrap();
-        assert_eq!((left.guild, left.channel, left.self_mute), (1, None, true));
-        assert_eq!(
-            state(json!({"guild_id": 1, "channel_id": "2"})).unwrap().channel,
-            Some(2)
-        );
-        assert!(state(json!({"channel_id": "2"})).is_err());
     }
 }

@@ -20,6 +20,7 @@ mod discord_bootstrap;
 mod discord_cluster;
 mod discord_compression;
 mod discord_libraries;
+mod discord_presence;
 mod drain;
 mod errors;
 mod etf;

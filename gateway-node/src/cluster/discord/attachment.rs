@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     super::{Away, Pending},
-    Checkpoint, Owner, Presence, Private, Store,
+    Appearing, Checkpoint, Owner, Presence, Private, Store,
 };
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
@@ -44,6 +44,14 @@ impl Attachment {
             store: Arc::clone(&self.store),
             owner: self.owner.clone(),
             privates,
+        }
+    }
+
+    /// What the session may say about how it is seen.
+    pub fn appearing(&self) -> Appearing {
+        Appearing {
+            store: Arc::clone(&self.store),
+            owner: self.owner.clone(),
         }
     }
 

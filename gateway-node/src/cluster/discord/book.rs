@@ -10,7 +10,12 @@ use rustc_hash::FxHashMap;
 use shared::{discord::Filter, session_id::SessionId};
 use tokio::time::Instant;
 
-use super::{super::Position, Checkpoint, Private, Record, ResumeError, Resuming, What};
+use super::{
+    super::Position,
+    Checkpoint, Private, Record, ResumeError, Resuming, What,
+    appearance::Appearance,
+    seen::{Cover, Seen},
+};
 
 /// The most bytes of dispatches for one session alone that are kept for it.
 pub(in crate::cluster) const PRIVATE_BYTES: usize = 1 << 20;
@@ -25,6 +30,8 @@ pub(super) struct Book {
     window: Duration,
     /// Sessions that are not connected, in the order in which their time is up.
     leaving: VecDeque<(Instant, SessionId, u64)>,
+    /// What others see of them.
+    pub(super) seen: Seen,
 }
 
 /// What a resumed session goes on with.
@@ -56,6 +63,7 @@ impl Book {
             sessions: FxHashMap::default(),
             window,
             leaving: VecDeque::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -66,6 +74,7 @@ impl Book {
 
     /// Writes down a new session, which has got nothing of the log up to `since`. Answers its generation.
     pub(super) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
+        self.seen.begins(cover(id, &record));
         let session = Session {
             record,
             generation: 1,
@@ -98,7 +107,7 @@ impl Book {
             return Err(ResumeError::Gone);
         }
         if session.slow_cuts.len() >= SLOW_CUTS {
-            self.sessions.remove(&resuming.id);
+            self.remove(resuming.id);
             return Err(ResumeError::Gone);
         }
         session.generation += 1;
@@ -162,7 +171,7 @@ impl Book {
 
     /// Ends a session. False where its owner is another one by now.
     pub(super) fn end(&mut self, id: SessionId, generation: u64) -> bool {
-        self.owned(id, generation).is_some() && self.sessions.remove(&id).is_some()
+        self.owned(id, generation).is_some() && self.remove(id)
     }
 
     /// Forgets sessions whose time is up, and says which.
@@ -174,16 +183,46 @@ impl Book {
             }
             self.leaving.pop_front();
             if self.owned(id, generation).is_some_and(|session| !session.is_connected) {
-                self.sessions.remove(&id);
+                self.remove(id);
                 gone.push(id);
             }
         }
         gone
     }
 
+    /// Those of these appearances that have to be told; none where the session has another owner by now.
+    pub(super) fn news(
+        &self,
+        id: SessionId,
+        generation: u64,
+        appearances: Vec<Appearance>,
+    ) -> Option<(Cover, Vec<Appearance>)> {
+        let session = self.sessions.get(&id).filter(|it| it.generation == generation)?;
+        let cover = cover(id, &session.record);
+        let mut news = appearances;
+        news.retain(|appearance| self.seen.is_news(cover, appearance));
+        Some((cover, news))
+    }
+
+    fn remove(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.remove(&id) else {
+            return false;
+        };
+        self.seen.ends(cover(id, &session.record));
+        true
+    }
+
     fn owned(&mut self, id: SessionId, generation: u64) -> Option<&mut Session> {
         let session = self.sessions.get_mut(&id)?;
         (session.generation == generation).then_some(session)
+    }
+}
+
+fn cover(session: SessionId, record: &Record) -> Cover {
+    Cover {
+        session,
+        user: record.filter.user,
+        shard: record.filter.shard,
     }
 }
 

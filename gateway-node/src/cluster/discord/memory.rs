@@ -6,19 +6,24 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use rustc_hash::FxHashMap;
-use shared::{client_type::ClientType, discord::Shard};
-use tokio::time::Instant;
+use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
+use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Away, Backplane, Deliver, JoinError, Joined, Joining, Pending, Position},
-    Begun, Book, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
-    StartLimits, Starts, Store, Taken,
+    super::{Away, Backplane, Deliver, Haste, JoinError, Joined, Joining, Pending, Position, Publication, Publishing},
+    Appearances, Begun, Book, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming,
+    StartBudget, StartLimits, Starts, Store, Taken, Wish,
+    appearance::Appearance,
+    queue::{AT_ONCE, pause_after},
 };
 use crate::guilds::Guilds;
 
 /// How often sessions are forgotten whose time is up.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long it takes until it is tried again to tell what the node had no room for.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Every session that was opened on this node and can still go on.
 pub struct MemorySessions {
@@ -30,6 +35,7 @@ struct Shared {
     deliver: Arc<dyn Deliver>,
     window: Duration,
     applications: Mutex<FxHashMap<Arc<str>, Application>>,
+    appearances: Appearances,
 }
 
 struct Application {
@@ -38,7 +44,7 @@ struct Application {
 }
 
 impl MemorySessions {
-    /// No sessions yet, and what forgets those whose time is up, for as long as it is polled. One that is not connected
+    /// No sessions yet, and what forgets those whose time is up and tells how they are seen, for as long as it is polled. One that is not connected
     /// stays for `window`.
     pub fn new(
         backplane: Arc<dyn Backplane>,
@@ -50,9 +56,13 @@ impl MemorySessions {
             deliver,
             window,
             applications: Mutex::default(),
+            appearances: Appearances::default(),
         });
-        let sweeping = Arc::clone(&shared).sweep();
-        (Self { shared }, sweeping)
+        let (sweeping, telling) = (Arc::clone(&shared).sweep(), Arc::clone(&shared).tell());
+        let working = async move {
+            futures_util::future::join(sweeping, telling).await;
+        };
+        (Self { shared }, working)
     }
 }
 
@@ -82,7 +92,7 @@ impl Shared {
             (continued, was_known, application.book.has(resuming.id))
         });
         if was_known && !is_known {
-            self.backplane.leave(&resuming.application, resuming.id);
+            self.ended(&resuming.application, resuming.id);
         }
         let continued = continued?;
         self.deliver.superseded(&Owner {
@@ -106,8 +116,85 @@ impl Shared {
                 gone.extend(ids.into_iter().map(|id| (Arc::clone(name), id)));
             }
             for (application, id) in gone {
-                self.backplane.leave(&application, id);
+                self.ended(&application, id);
             }
+        }
+    }
+
+    fn ended(&self, application: &str, id: SessionId) {
+        self.backplane.leave(application, id);
+        self.appearances.look();
+    }
+
+    /// Tells how sessions are seen, and that they are seen no more, in their turn.
+    async fn tell(self: Arc<Self>) {
+        loop {
+            let left = self.tell_of_those_who_left();
+            let told = self.tell_of_those_who_are_there();
+            match (left, told) {
+                (Ok(0), Ok(0)) => self.appearances.changed().await,
+                (Ok(left), Ok(told)) => sleep(pause_after(left + told)).await,
+                _ => sleep(RETRY).await,
+            }
+        }
+    }
+
+    fn tell_of_those_who_left(&self) -> Result<usize, Away> {
+        let mut told = 0;
+        for (name, application) in &mut *self.lock() {
+            let seen = &mut application.book.seen;
+            let events = seen.leaving(AT_ONCE);
+            let count = events.len();
+            if count > 0 {
+                self.publish(name, events)?;
+                seen.left(count);
+                told += count;
+            }
+        }
+        Ok(told)
+    }
+
+    fn tell_of_those_who_are_there(&self) -> Result<usize, Away> {
+        let mut taken = self.appearances.take();
+        let mut told = 0;
+        while let Some((owner, appearances)) = taken.last() {
+            let is_told = self.with(&owner.application, |application| {
+                let book = &mut application.book;
+                let Some((cover, news)) = book.news(owner.id, owner.generation, appearances.clone()) else {
+                    return Ok(0);
+                };
+                if !news.is_empty() {
+                    self.publish(&owner.application, news.iter().map(Appearance::event).collect())?;
+                }
+                for appearance in &news {
+                    book.seen.told(cover, appearance);
+                }
+                Ok(news.len())
+            });
+            match is_told {
+                Ok(count) => told += count,
+                Err(away) => {
+                    self.appearances.take_back(taken);
+                    return Err(away);
+                }
+            }
+            taken.pop();
+        }
+        self.appearances.told();
+        Ok(told)
+    }
+
+    /// Appends events while what they say is locked, so that the log has them in the order in which it changed. The
+    /// backplane is in memory too, and answers at once.
+    fn publish(&self, application: &Arc<str>, events: Vec<Publication>) -> Result<(), Away> {
+        let published = self.backplane.publish(Publishing {
+            application: Arc::clone(application),
+            events,
+            haste: Haste::Patient,
+        });
+        match published.now_or_never() {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(Away),
         }
     }
 
@@ -177,8 +264,12 @@ impl Store for MemorySessions {
             application.book.end(owner.id, owner.generation)
         });
         if ended {
-            self.shared.backplane.leave(&owner.application, owner.id);
+            self.shared.ended(&owner.application, owner.id);
         }
+    }
+
+    fn appear(&self, owner: &Owner, wish: Wish) -> bool {
+        self.shared.appearances.wish(owner, wish)
     }
 
     fn read(&self, _: &Arc<str>, _: Position) -> Pending<LogPage, ReadError> {

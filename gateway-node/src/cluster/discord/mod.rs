@@ -1,17 +1,22 @@
 //! Discord sessions as the nodes share them: what a session identified with, how far its client is, who has it now.
 //!
 //! Events are kept once, in the log. Of a session there is only what cannot be found there again: its record, a point
-//! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`Private`]).
+//! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`Private`]). How its bot is seen goes
+//! out as events like others; beside the session stands what is to be told when it is over.
 
+mod appearance;
 mod attachment;
 mod book;
 mod memory;
+mod queue;
 mod record;
+mod seen;
 mod sessions;
 mod starts;
 mod store;
 
 pub use self::{
+    appearance::{Appearing, Guise, Voice, Wish},
     attachment::{Attachment, Keeping},
     memory::MemorySessions,
     record::{Checkpoint, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming, What},
@@ -19,7 +24,7 @@ pub use self::{
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},
 };
-use self::{book::Book, starts::Starts};
+use self::{book::Book, queue::Appearances, starts::Starts};
 pub(in crate::cluster) use self::{
     book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
     starts::{DAY, WINDOW},

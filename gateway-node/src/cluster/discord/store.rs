@@ -6,7 +6,7 @@ use shared::{discord::Shard, session_id::SessionId};
 
 use super::{
     super::{Away, Entry, JoinError, Pending, Position},
-    Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits,
+    Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, Wish,
     book::Continued,
 };
 use crate::guilds::Guilds;
@@ -36,8 +36,12 @@ pub trait Store: Send + Sync + 'static {
     /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
     fn detach(&self, owner: &Owner, is_slow: bool);
 
-    /// Ends a session: nobody can resume it.
+    /// Ends a session: nobody can resume it, and it is seen no more.
     fn end(&self, owner: &Owner);
+
+    /// Has a session seen as it wishes, as soon as may be. False where too much of that waits already. When it is over,
+    /// others are told so.
+    fn appear(&self, owner: &Owner, wish: Wish) -> bool;
 
     /// What the log of an application has behind this position, up to a page.
     fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError>;

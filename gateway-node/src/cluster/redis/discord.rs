@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     super::{
         Away, Begun, Checkpoint, JoinError, LogPage, Owner, Pending, Position, Presence, Private, ReadError, Record,
-        ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What,
+        ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What, Wish,
         discord::{Continued, DAY, PRIVATE_BYTES, SLOW_CUTS, WINDOW},
     },
     Application, RedisBackplane, Shared, guilds,
@@ -213,6 +213,11 @@ impl Store for RedisSessions {
 
     fn end(&self, owner: &Owner) {
         self.shared.notes.end(owner);
+    }
+
+    fn appear(&self, _: &Owner, _: Wish) -> bool {
+        // Not over Redis yet.
+        false
     }
 
     fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {

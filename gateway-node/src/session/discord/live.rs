@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     super::Step,
-    question::{Look, Question, Told},
+    question::{Look, Question, Show, Told},
 };
 use crate::{
     cluster::{Attachment, Checkpoint, Record},
@@ -31,14 +31,20 @@ pub(super) struct Live {
 pub(super) struct Points(SmallVec<[Checkpoint; POINTS]>);
 
 impl Live {
+    /// Has its bot seen like this.
+    pub(super) fn show(&self, show: Show) -> Step<Question> {
+        Step::Ask(Question::Show(self.attachment.appearing(), self.record.filter, show))
+    }
+
     /// Finds out what a command asks for.
     pub(super) fn look(&self, command: Command) -> Option<Step<Question>> {
         let look = match command {
             Command::Members(request) => Look::Members(request, self.record.filter.intents),
             Command::Soundboard(guilds) => Look::Sounds(guilds),
             Command::ChannelInfo(guild) => Look::Channels(guild),
+            Command::Voice(state) => return Some(self.show(Show::Voice(state))),
+            // How often that may be is the connection's business.
             Command::Presence(_)
-            | Command::Voice(_)
             | Command::VoicePing
             | Command::Heartbeat { .. }
             | Command::Identify(_)

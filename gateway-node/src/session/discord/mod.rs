@@ -7,6 +7,7 @@ mod catching_up;
 mod live;
 #[cfg(test)]
 mod model_tests;
+mod presences;
 mod question;
 mod rules;
 #[cfg(test)]
@@ -29,7 +30,8 @@ pub use self::rules::Rules;
 use self::{
     catching_up::CatchingUp,
     live::Live,
-    question::{Answer, Question, Unwelcome},
+    presences::Presences,
+    question::{Answer, Question, Show, Unwelcome},
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
@@ -71,6 +73,8 @@ pub struct Discord {
     payloads: TokenBucket,
     /// Heartbeats have an allowance of their own: a client that is busy must not die of it.
     heartbeats: TokenBucket,
+    /// What the client has said of its presence since it has a session; none where that is nothing.
+    presences: Option<Box<Presences>>,
     /// Where the client is to resume.
     resume_url: Arc<str>,
 }
@@ -128,6 +132,7 @@ impl Discord {
             deaf_until: None,
             had_session: false,
             acknowledged: 0,
+            presences: None,
             resume_url,
             rules,
         }
@@ -239,6 +244,9 @@ impl Discord {
                 }
                 // Of this session it has nothing yet, whatever it had of another one.
                 self.acknowledged = 0;
+                if let Some(presences) = &mut self.presences {
+                    presences.forget();
+                }
                 self.stage = Stage::Asking;
                 steps.push(Step::Ask(Question::Open(identify, self.query.version)));
             }
@@ -249,7 +257,7 @@ impl Discord {
             }
             command => match &mut self.stage {
                 Stage::CatchingUp(session) => session.keep(command),
-                Stage::Live(session) => steps.extend(session.look(command)),
+                Stage::Live(_) => steps.extend(self.obey(command, now)),
                 _ => {}
             },
         }
@@ -288,9 +296,34 @@ impl Discord {
         };
         self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
         let (live, waiting) = caught_up.finish();
-        let steps = waiting.into_iter().filter_map(|command| live.look(command)).collect();
         self.stage = Stage::Live(Box::new(live));
-        steps
+        waiting
+            .into_iter()
+            .filter_map(|command| self.obey(command, now))
+            .collect()
+    }
+
+    /// Does what the client of a session that receives asks for.
+    fn obey(&mut self, command: Command, now: Instant) -> Option<Step<Question>> {
+        let Stage::Live(session) = &self.stage else {
+            return None;
+        };
+        match command {
+            Command::Presence(presence) => {
+                let presence = self.presences.get_or_insert_default().set(presence, now)?;
+                Some(session.show(Show::Presence(presence)))
+            }
+            command => session.look(command),
+        }
+    }
+
+    /// Shows a presence that had to wait.
+    fn late_presence(&mut self, now: Instant) -> Option<Step<Question>> {
+        let Stage::Live(session) = &self.stage else {
+            return None;
+        };
+        let presence = self.presences.as_mut()?.due(now)?;
+        Some(session.show(Show::Presence(presence)))
     }
 
     /// The connection is given up, and the session may be resumed.
@@ -352,6 +385,7 @@ impl Protocol for Discord {
             match self.stage {
                 Stage::Waiting { until, .. } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
                 Stage::Invalid { at } if at <= now => steps.extend(self.invalid(false, now)),
+                Stage::Live(_) => steps.extend(self.late_presence(now)),
                 _ => {}
             }
         }
@@ -363,7 +397,8 @@ impl Protocol for Discord {
             Stage::Over | Stage::Refused(_) => return None,
             Stage::Waiting { until, .. } => Some(until),
             Stage::Invalid { at } => Some(at),
-            Stage::Asking | Stage::CatchingUp(_) | Stage::Live(_) => None,
+            Stage::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
+            Stage::Asking | Stage::CatchingUp(_) => None,
         };
         let deadlines = [of_stage, self.hello_at, self.heartbeat_by, self.leaves_at];
         deadlines.into_iter().flatten().min()
@@ -418,6 +453,11 @@ impl Protocol for Discord {
                     }
                 }
             }
+            Answer::Shown(shown) => shown
+                .err()
+                .map(|unseen| Step::Drop(unseen.word()))
+                .into_iter()
+                .collect(),
             Answer::Kept(keeping, kept) => {
                 let Stage::CatchingUp(session) = &mut self.stage else {
                     return Steps::new();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::{
     client_type::ClientType,
     close::Close,
-    discord::{Filter, Identify, Intents, RequestMembers, Resume, Shard, Version, close},
+    discord::{Filter, Identify, Intents, Presence, RequestMembers, Resume, Shard, Version, VoiceState, close},
     session_id::SessionId,
     v1::PresentedSecret,
 };
@@ -20,8 +20,8 @@ use crate::{
     applications::Application,
     auth::{Key, Refused},
     cluster::{
-        Away, JoinError, Keeping, Opened, Position, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits,
-        What,
+        Appearing, Away, Guise, JoinError, Keeping, Opened, Owner, Position, ReadError, Record, ResumeError, Resumed,
+        Resuming, StartLimits, Voice, What, Wish,
     },
     guilds::{Guilds, Viewer},
     registry::{From, Reading, Unread},
@@ -37,6 +37,8 @@ const GLANCE: Duration = Duration::from_millis(10);
 const PAGE: usize = 64;
 /// And how many bytes of data of them.
 const PAGE_BYTES: usize = 32 * 1024;
+/// The largest member that a voice state comes with, in bytes: it is kept with the session.
+const MEMBER_BYTES: usize = 4096;
 
 /// A question.
 #[derive(Debug)]
@@ -51,6 +53,17 @@ pub enum Question {
     Keep(Keeping),
     /// What the guilds of this application look like.
     Look(Arc<str>, Look),
+    /// Whether a session, which has identified with this, is seen like this from now on.
+    Show(Appearing, Filter, Show),
+}
+
+/// How a client wants to be seen.
+#[derive(Debug)]
+pub enum Show {
+    /// In all guilds that it has.
+    Presence(Presence),
+    /// In one.
+    Voice(VoiceState),
 }
 
 /// What is to be seen of guilds.
@@ -81,6 +94,30 @@ pub enum Answer {
     Kept(Keeping, Result<bool, Away>),
     /// To [`Question::Look`].
     Seen(Result<Vec<Told>, Away>),
+    /// To [`Question::Show`]: why it is not, if so.
+    Shown(Result<(), Unseen>),
+}
+
+/// Why a session is not seen as it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unseen {
+    /// It does not have the guild, or nobody knows that one.
+    UnknownGuild,
+    /// Nobody knows the guilds now.
+    Away,
+    /// Too much of that waits.
+    Full,
+}
+
+impl Unseen {
+    /// The word in the metrics.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::UnknownGuild => "unknown_guild",
+            Self::Away => "guilds_away",
+            Self::Full => "appearances_full",
+        }
+    }
 }
 
 /// A session, and whose it is.
@@ -114,6 +151,35 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
             Answer::Kept(keeping, kept)
         }
         Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources).await),
+        Question::Show(appearing, filter, show) => Answer::Shown(self::show(&appearing, &filter, show, &sources).await),
+    }
+}
+
+/// Has a bot seen in the guilds of its session.
+async fn show(appearing: &Appearing, filter: &Filter, show: Show, sources: &Sources) -> Result<(), Unseen> {
+    let Owner { application, id, .. } = appearing.owner();
+    let wish = match show {
+        Show::Presence(presence) => {
+            let seen = guilds(application, None, sources, |guilds| guilds.of_shard(filter.shard)).await;
+            Wish::Presence(
+                Arc::new(Guise::new(filter.user, presence)),
+                seen.map_err(|_| Unseen::Away)?,
+            )
+        }
+        Show::Voice(state) if filter.shard.has(Some(state.guild)) => {
+            let seen = guilds(application, None, sources, |guilds| guilds.only([state.guild])).await;
+            let guild = seen.map_err(|_| Unseen::Away)?;
+            let (member, known) = guild.speaker(state.guild, filter.user).ok_or(Unseen::UnknownGuild)?;
+            let member = member.filter(|member| member.to_string().len() <= MEMBER_BYTES);
+            let told = |state: VoiceState| state.update(filter.user, *id, known, member).to_string();
+            Wish::Voice(Arc::new(Voice::new(state, told)))
+        }
+        Show::Voice(_) => return Err(Unseen::UnknownGuild),
+    };
+    if appearing.wish(wish) {
+        Ok(())
+    } else {
+        Err(Unseen::Full)
     }
 }
 
@@ -278,6 +344,12 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
         // Revoked while the answer was under way: the shard did not know the session when it told the others.
         session.attachment.end();
         return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED));
+    }
+    if let Some(presence) = identify.presence {
+        let wish = Wish::Presence(Arc::new(Guise::new(application.bot_id, presence)), guilds.clone());
+        if !session.attachment.appearing().wish(wish) {
+            services.metrics.dropped(Unseen::Full.word());
+        }
     }
     log::debug!(
         session:% = session.attachment.owner().id, client = "discord", key = key.id(), address:% = sources.address;

@@ -1,0 +1,328 @@
+//! What sessions want to be seen as and nobody has been told yet.
+//!
+//! Of each session there is the latest presence and the latest voice state of each guild alone, whatever it says. What is
+//! told at once is bounded, so that a bot in many guilds does not hold up everything else that goes through the log.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+use super::{
+    Owner,
+    appearance::{Appearance, Guise, Voice, Wish},
+};
+
+/// How many events are made of it at once.
+pub(in crate::cluster) const AT_ONCE: usize = 64;
+/// How long it takes until there may be as many again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How many may wait in all. What would be more is refused.
+const MOST: usize = 1 << 18;
+
+/// The queue of a node.
+#[derive(Default)]
+pub(in crate::cluster) struct Appearances {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    wishes: FxHashMap<Owner, Wishes>,
+    /// Whose turn it is; everybody who has wishes is here once.
+    turns: VecDeque<Owner>,
+    /// How many events all wishes are.
+    count: usize,
+    /// How many were taken and are not told yet.
+    under_way: usize,
+}
+
+#[derive(Default)]
+struct Wishes {
+    presence: Option<(Arc<Guise>, VecDeque<u64>)>,
+    voices: VecDeque<Arc<Voice>>,
+}
+
+impl Wishes {
+    fn count(&self) -> usize {
+        let guilds = self.presence.as_ref().map_or(0, |(_, guilds)| guilds.len());
+        guilds + self.voices.len()
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Presence(guise, guilds) => self.presence = Some((guise, guilds.into())),
+            Wish::Voice(voice) => {
+                self.voices.retain(|earlier| earlier.guild() != voice.guild());
+                self.voices.push_back(voice);
+            }
+        }
+    }
+
+    /// The next to be told: voice states first, since a client waits for its own.
+    fn next(&mut self) -> Option<Appearance> {
+        if let Some(voice) = self.voices.pop_front() {
+            return Some(Appearance::Voice(voice));
+        }
+        let (guise, guilds) = self.presence.as_mut()?;
+        let guild = guilds.pop_front()?;
+        Some(Appearance::Presence(Arc::clone(guise), guild))
+    }
+
+    /// Takes back what has not been told, unless there is something newer.
+    fn take_back(&mut self, appearance: Appearance) {
+        match appearance {
+            Appearance::Voice(voice) => {
+                if self.voices.iter().all(|newer| newer.guild() != voice.guild()) {
+                    self.voices.push_front(voice);
+                }
+            }
+            Appearance::Presence(guise, guild) => {
+                let (present, guilds) = self
+                    .presence
+                    .get_or_insert_with(|| (Arc::clone(&guise), VecDeque::new()));
+                if Arc::ptr_eq(present, &guise) {
+                    guilds.push_front(guild);
+                }
+            }
+        }
+    }
+}
+
+impl Appearances {
+    /// Notes what a session wants. False where as much waits as may.
+    pub(in crate::cluster) fn wish(&self, owner: &Owner, wish: Wish) -> bool {
+        let mut state = self.lock();
+        let State {
+            wishes, turns, count, ..
+        } = &mut *state;
+        let more = match &wish {
+            Wish::Presence(_, guilds) => guilds.len(),
+            Wish::Voice(_) => 1,
+        };
+        if *count + more > MOST {
+            return false;
+        }
+        let theirs = wishes.entry(owner.clone()).or_insert_with(|| {
+            turns.push_back(owner.clone());
+            Wishes::default()
+        });
+        *count -= theirs.count();
+        theirs.wish(wish);
+        *count += theirs.count();
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
+    /// The next to be told, by session, each in turn.
+    pub(in crate::cluster) fn take(&self) -> Vec<(Owner, Vec<Appearance>)> {
+        let mut state = self.lock();
+        let mut taken: Vec<(Owner, Vec<Appearance>)> = Vec::new();
+        let mut left = AT_ONCE;
+        while left > 0
+            && let Some(owner) = state.turns.pop_front()
+        {
+            let Some(wishes) = state.wishes.get_mut(&owner) else {
+                continue;
+            };
+            let next: Vec<_> = std::iter::from_fn(|| wishes.next()).take(left).collect();
+            if wishes.count() == 0 {
+                state.wishes.remove(&owner);
+            } else {
+                state.turns.push_back(owner.clone());
+            }
+            left -= next.len();
+            state.count -= next.len();
+            if !next.is_empty() {
+                taken.push((owner, next));
+            }
+        }
+        state.under_way = AT_ONCE - left;
+        taken
+    }
+
+    /// Takes back what could not be told.
+    pub(in crate::cluster) fn take_back(&self, taken: Vec<(Owner, Vec<Appearance>)>) {
+        let mut state = self.lock();
+        let State {
+            wishes, turns, count, ..
+        } = &mut *state;
+        for (owner, appearances) in taken {
+            let theirs = wishes.entry(owner.clone()).or_insert_with(|| {
+                turns.push_front(owner);
+                Wishes::default()
+            });
+            *count -= theirs.count();
+            for appearance in appearances.into_iter().rev() {
+                theirs.take_back(appearance);
+            }
+            *count += theirs.count();
+        }
+        state.under_way = 0;
+    }
+
+    /// Notes that what was taken is told.
+    pub(in crate::cluster) fn told(&self) {
+        self.lock().under_way = 0;
+    }
+
+    /// Whether everything is told.
+    #[cfg(test)]
+    pub(in crate::cluster) fn are_told(&self) -> bool {
+        let state = self.lock();
+        state.count == 0 && state.under_way == 0
+    }
+
+    /// Waits until something may have come.
+    pub(in crate::cluster) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Has whoever waits look again.
+    pub(in crate::cluster) fn look(&self) {
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that is locked here is left half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait after so many events.
+pub(in crate::cluster) fn pause_after(events: usize) -> Duration {
+    let share = u32::try_from(events.min(AT_ONCE)).unwrap_or(u32::MAX);
+    PAUSE * share / u32::try_from(AT_ONCE).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        discord::{Presence, Status, VoiceState},
+        session_id::SessionId,
+    };
+
+    use super::*;
+
+    fn owner(id: u64) -> Owner {
+        Owner {
+            application: "a".into(),
+            id: SessionId::from_raw(id),
+            generation: 1,
+        }
+    }
+
+    fn presence(status: Status, guilds: impl IntoIterator<Item = u64>) -> Wish {
+        let presence = Presence {
+            status,
+            ..Presence::default()
+        };
+        Wish::Presence(Arc::new(Guise::new(1, presence)), guilds.into_iter().collect())
+    }
+
+    fn voice(guild: u64, channel: u64) -> Wish {
+        let state = VoiceState {
+            guild,
+            channel: Some(channel),
+            self_mute: false,
+            self_deaf: false,
+            self_video: false,
+        };
+        Wish::Voice(Arc::new(Voice::new(state, |state| format!("{:?}", state.channel))))
+    }
+
+    /// Session, guild and data of what is taken.
+    fn take(queue: &Appearances) -> Vec<(u64, u64, String)> {
+        let taken = queue.take();
+        queue.told();
+        let of = |(owner, list): (Owner, Vec<Appearance>)| {
+            let told = move |it: Appearance| (owner.id.get(), it.guild(), status(&it.d()));
+            list.into_iter().map(told).collect::<Vec<_>>()
+        };
+        taken.into_iter().flat_map(of).collect()
+    }
+
+    fn status(d: &str) -> String {
+        let value: Option<serde_json::Value> = serde_json::from_str(d).ok();
+        let status = value.and_then(|value| value["status"].as_str().map(str::to_owned));
+        status.unwrap_or_else(|| d.to_owned())
+    }
+
+    fn told(session: u64, guild: u64, what: &str) -> (u64, u64, String) {
+        (session, guild, what.to_owned())
+    }
+
+    #[test]
+    fn of_what_a_session_wants_the_latest_is_told() {
+        let queue = Appearances::default();
+        for wish in [
+            presence(Status::Online, [1, 2, 3]),
+            voice(1, 10),
+            voice(2, 20),
+            voice(1, 11),
+            presence(Status::Idle, [2, 3]),
+        ] {
+            assert!(queue.wish(&owner(1), wish));
+        }
+        assert_eq!(
+            take(&queue),
+            [
+                told(1, 2, "Some(20)"),
+                told(1, 1, "Some(11)"),
+                told(1, 2, "idle"),
+                told(1, 3, "idle"),
+            ]
+        );
+        assert!(queue.are_told() && take(&queue).is_empty());
+    }
+
+    #[test]
+    fn sessions_take_turns() {
+        let queue = Appearances::default();
+        let many = AT_ONCE as u64 + 1;
+        queue.wish(&owner(1), presence(Status::Dnd, 0..many));
+        queue.wish(&owner(2), presence(Status::Idle, [7]));
+        assert_eq!(take(&queue).len(), AT_ONCE);
+        assert_eq!(take(&queue), [told(2, 7, "idle"), told(1, many - 1, "dnd")]);
+        assert_eq!((pause_after(AT_ONCE), pause_after(0)), (PAUSE, Duration::ZERO));
+        assert_eq!(pause_after(usize::MAX), PAUSE);
+    }
+
+    #[test]
+    fn what_could_not_be_told_comes_back_unless_there_is_something_newer() {
+        let queue = Appearances::default();
+        queue.wish(&owner(1), presence(Status::Dnd, [1, 2]));
+        queue.wish(&owner(1), voice(1, 10));
+        queue.wish(&owner(2), presence(Status::Dnd, [3]));
+        let taken = queue.take();
+        assert!(!queue.are_told());
+        queue.wish(&owner(1), voice(1, 11));
+        queue.wish(&owner(2), presence(Status::Online, [4]));
+        queue.take_back(taken);
+        assert_eq!(
+            take(&queue),
+            [
+                told(1, 1, "Some(11)"),
+                told(1, 1, "dnd"),
+                told(1, 2, "dnd"),
+                told(2, 4, "online"),
+            ]
+        );
+        assert!(queue.are_told());
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let queue = Appearances::default();
+        assert!(queue.wish(&owner(1), presence(Status::Dnd, 0..MOST as u64)));
+        assert!(!queue.wish(&owner(2), voice(1, 1)));
+        take(&queue);
+        assert!(queue.wish(&owner(2), voice(1, 1)));
+    }
+}

@@ -1,0 +1,267 @@
+//! How the bots of an application are seen, and by which of its sessions that is so.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use shared::{discord::Shard, session_id::SessionId};
+
+use super::{
+    super::Publication,
+    appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline},
+};
+
+/// Which bot user a session is, and which of its guilds it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cover {
+    pub(super) session: SessionId,
+    pub(super) user: u64,
+    pub(super) shard: Shard,
+}
+
+/// What others see of the bots of one application. A presence is the bot user's: it stays while any session of the user has
+/// the guild. A voice state is its session's.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// How many sessions have each shard of a user.
+    covers: FxHashMap<(u64, Shard), usize>,
+    /// What tells a presence from another one, by user and guild. Who is seen as offline is not among them.
+    presences: FxHashMap<(u64, u64), u64>,
+    /// Whose voice state it is, and what is told when that is over, by user and guild.
+    voices: FxHashMap<(u64, u64), (SessionId, Arc<str>)>,
+    /// Sessions that are over and have still to be seen no more.
+    over: VecDeque<Cover>,
+    /// What is to be told of them.
+    leaving: VecDeque<Publication>,
+}
+
+impl Seen {
+    /// Notes a session.
+    pub(super) fn begins(&mut self, cover: Cover) {
+        *self.covers.entry((cover.user, cover.shard)).or_default() += 1;
+    }
+
+    /// Notes that a session is over.
+    pub(super) fn ends(&mut self, cover: Cover) {
+        let key = (cover.user, cover.shard);
+        if let Some(count) = self.covers.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.covers.remove(&key);
+            }
+        }
+        self.over.push_back(cover);
+    }
+
+    /// Whether it has to be told.
+    pub(super) fn is_news(&self, cover: Cover, appearance: &Appearance) -> bool {
+        let guild = appearance.guild();
+        cover.shard.has(Some(guild))
+            && match appearance {
+                Appearance::Presence(guise, _) => self.presences.get(&(cover.user, guild)).copied() != guise.digest(),
+                // A client waits for the answer, whatever it was before.
+                Appearance::Voice(_) => true,
+            }
+    }
+
+    /// Notes that it is told.
+    pub(super) fn told(&mut self, cover: Cover, appearance: &Appearance) {
+        let key = (cover.user, appearance.guild());
+        match appearance {
+            Appearance::Presence(guise, _) => match guise.digest() {
+                Some(digest) => drop(self.presences.insert(key, digest)),
+                None => drop(self.presences.remove(&key)),
+            },
+            Appearance::Voice(voice) => match voice.leaving() {
+                Some(leaving) => drop(self.voices.insert(key, (cover.session, Arc::clone(leaving)))),
+                None => drop(self.voices.remove(&key)),
+            },
+        }
+    }
+
+    /// What is to be told next of sessions that are over, `most` at once. It stays until it [is told](Self::left).
+    pub(super) fn leaving(&mut self, most: usize) -> Vec<Publication> {
+        while self.leaving.len() < most
+            && let Some(cover) = self.over.pop_front()
+        {
+            self.forget(cover);
+        }
+        self.leaving.iter().take(most).cloned().collect()
+    }
+
+    /// Notes that the first `count` of them are told.
+    pub(super) fn left(&mut self, count: usize) {
+        self.leaving.drain(..count.min(self.leaving.len()));
+    }
+
+    fn forget(&mut self, Cover { session, user, shard }: Cover) {
+        let Self {
+            covers,
+            presences,
+            voices,
+            leaving,
+            ..
+        } = self;
+        let of_session = voices.extract_if(|_, (owner, _)| *owner == session);
+        leaving.extend(of_session.map(|((_, guild), (_, d))| event(VOICE_STATE_UPDATE, guild, d)));
+        if covers.contains_key(&(user, shard)) {
+            return;
+        }
+        let of_user = covers.keys().filter(|(other, _)| *other == user);
+        let counts: FxHashSet<u32> = of_user.map(|(_, shard)| shard.count).collect();
+        let is_covered = |guild: u64| {
+            let mut shards = counts.iter().map(|count| Shard::of_guild(Some(guild), *count));
+            shards.any(|shard| covers.contains_key(&(user, shard)))
+        };
+        let gone =
+            presences.extract_if(|(other, guild), _| *other == user && shard.has(Some(*guild)) && !is_covered(*guild));
+        leaving.extend(gone.map(|((_, guild), _)| event(PRESENCE_UPDATE, guild, offline(user, guild))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use shared::discord::{Presence, Status, VoiceState};
+
+    use super::{
+        super::appearance::{Guise, Voice},
+        *,
+    };
+
+    const ME: u64 = 7;
+
+    fn cover(session: u64, id: u32, count: u32) -> Cover {
+        Cover {
+            session: SessionId::from_raw(session),
+            user: ME,
+            shard: Shard { id, count },
+        }
+    }
+
+    /// The guild with this number, which is the remainder that shards go by.
+    fn guild(number: u64) -> u64 {
+        number << 22
+    }
+
+    fn presence(status: Status, number: u64) -> Appearance {
+        let presence = Presence {
+            status,
+            ..Presence::default()
+        };
+        Appearance::Presence(Arc::new(Guise::new(ME, presence)), guild(number))
+    }
+
+    fn voice(session: u64, number: u64, channel: Option<u64>) -> Appearance {
+        let state = VoiceState {
+            guild: guild(number),
+            channel,
+            self_mute: false,
+            self_deaf: false,
+            self_video: false,
+        };
+        let told = |state: VoiceState| state.update(ME, SessionId::from_raw(session), None, None).to_string();
+        Appearance::Voice(Arc::new(Voice::new(state, told)))
+    }
+
+    fn show(seen: &mut Seen, cover: Cover, appearance: &Appearance) -> bool {
+        let is_news = seen.is_news(cover, appearance);
+        if is_news {
+            seen.told(cover, appearance);
+        }
+        is_news
+    }
+
+    /// The numbers of the guilds that a presence or a voice state is gone from.
+    fn left(seen: &mut Seen) -> Vec<(u64, bool)> {
+        let events = seen.leaving(100);
+        seen.left(100);
+        let mut left: Vec<_> = events
+            .iter()
+            .map(|event| {
+                let d: Value = serde_json::from_str(&event.d).unwrap();
+                let is_presence = &*event.name == PRESENCE_UPDATE;
+                assert_eq!(d["status"] == "offline", is_presence, "{d}");
+                assert!(d["channel_id"].is_null(), "{d}");
+                let guild: u64 = d["guild_id"].as_str().unwrap().parse().unwrap();
+                (guild >> 22, is_presence)
+            })
+            .collect();
+        left.sort_unstable();
+        left
+    }
+
+    #[test]
+    fn a_presence_that_is_seen_already_is_no_news() {
+        let (mut seen, one) = (Seen::default(), cover(1, 0, 1));
+        seen.begins(one);
+        assert!(
+            !show(&mut seen, one, &presence(Status::Invisible, 1)),
+            "nobody was there"
+        );
+        assert!(show(&mut seen, one, &presence(Status::Idle, 1)));
+        assert!(!show(&mut seen, one, &presence(Status::Idle, 1)));
+        assert!(show(&mut seen, one, &presence(Status::Idle, 2)));
+        assert!(show(&mut seen, one, &presence(Status::Invisible, 1)));
+        assert!(!show(&mut seen, one, &presence(Status::Offline, 1)));
+        assert!(
+            !show(&mut seen, cover(1, 1, 2), &presence(Status::Idle, 4)),
+            "of another shard"
+        );
+        seen.ends(one);
+        assert_eq!(left(&mut seen), [(2, true)]);
+        assert_eq!(left(&mut seen), []);
+    }
+
+    #[test]
+    fn a_presence_stays_while_a_session_of_the_user_has_the_guild() {
+        let mut seen = Seen::default();
+        let (whole, even, odd) = (cover(1, 0, 1), cover(2, 0, 2), cover(3, 1, 2));
+        for cover in [whole, even, odd, cover(4, 0, 1)] {
+            seen.begins(cover);
+        }
+        for number in 0..4 {
+            show(&mut seen, whole, &presence(Status::Online, number));
+        }
+        seen.ends(whole);
+        assert_eq!(left(&mut seen), [], "another one has the very same shard");
+        seen.ends(cover(4, 0, 1));
+        seen.ends(even);
+        assert_eq!(left(&mut seen), [(0, true), (2, true)]);
+        // What it has never said itself it has taken over.
+        seen.ends(odd);
+        assert_eq!(left(&mut seen), [(1, true), (3, true)]);
+    }
+
+    #[test]
+    fn a_voice_state_goes_with_its_session() {
+        let (mut seen, one, two) = (Seen::default(), cover(1, 0, 1), cover(2, 0, 1));
+        seen.begins(one);
+        seen.begins(two);
+        for number in [1, 2, 3] {
+            assert!(show(&mut seen, one, &voice(1, number, Some(5))));
+        }
+        assert!(show(&mut seen, one, &voice(1, 1, Some(5))), "a client waits for it");
+        assert!(show(&mut seen, two, &voice(2, 2, Some(6))), "it has moved");
+        assert!(show(&mut seen, two, &voice(2, 3, None)));
+        seen.ends(one);
+        assert_eq!(left(&mut seen), [(1, false)]);
+        seen.ends(two);
+        assert_eq!(left(&mut seen), [(2, false)]);
+    }
+
+    #[test]
+    fn what_is_to_be_told_stays_until_it_is() {
+        let (mut seen, one) = (Seen::default(), cover(1, 0, 1));
+        seen.begins(one);
+        for number in 0..5 {
+            show(&mut seen, one, &presence(Status::Dnd, number));
+        }
+        seen.ends(one);
+        assert_eq!(seen.leaving(2).len(), 2);
+        assert_eq!(seen.leaving(3).len(), 3);
+        seen.left(3);
+        assert_eq!(seen.leaving(10).len(), 2);
+        seen.left(2);
+        assert!(seen.leaving(10).is_empty());
+    }
+}
