@@ -156,6 +156,7 @@ async fn a_user_without_the_rights() {
         "+@list",
         "+publish",
         "+exists",
+        "+del",
         "+pexpire",
         "+pttl",
         "+multi",

@@ -7,6 +7,8 @@
 mod appearance;
 mod attachment;
 mod book;
+#[cfg(test)]
+mod conformance;
 mod memory;
 mod queue;
 mod record;
@@ -15,6 +17,12 @@ mod sessions;
 mod starts;
 mod store;
 
+pub(in crate::cluster) use self::{
+    appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE},
+    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
+    queue::{Appearances, pause_after},
+    starts::{DAY, WINDOW},
+};
 pub use self::{
     appearance::{Appearing, Guise, Voice, Wish},
     attachment::{Attachment, Keeping},
@@ -24,8 +32,4 @@ pub use self::{
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},
 };
-use self::{book::Book, queue::Appearances, starts::Starts};
-pub(in crate::cluster) use self::{
-    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
-    starts::{DAY, WINDOW},
-};
+use self::{book::Book, starts::Starts};

@@ -173,7 +173,6 @@ impl Appearances {
     }
 
     /// Whether everything is told.
-    #[cfg(test)]
     pub(in crate::cluster) fn are_told(&self) -> bool {
         let state = self.lock();
         state.count == 0 && state.under_way == 0

@@ -215,9 +215,8 @@ impl Store for RedisSessions {
         self.shared.notes.end(owner);
     }
 
-    fn appear(&self, _: &Owner, _: Wish) -> bool {
-        // Not over Redis yet.
-        false
+    fn appear(&self, owner: &Owner, wish: Wish) -> bool {
+        self.shared.appearances.wish(owner, wish)
     }
 
     fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
@@ -263,7 +262,9 @@ async fn open(
             .arg(&record.key)
             .arg(record.filter_version)
             .arg(&text)
-            .arg(millis(shared.options.presence()));
+            .arg(millis(shared.options.presence()))
+            .arg(record.filter.user)
+            .arg(format!("{} {}", record.filter.shard.id, record.filter.shard.count));
         let words = link.ask(call).await.map_err(|_| JoinError::Away)?;
         match words.word(0) {
             "ok" => {

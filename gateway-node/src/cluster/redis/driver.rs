@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     super::Peer,
-    Shared,
+    Shared, appearances,
     application::lock,
     backoff::Backoff,
     guilds, keys,
@@ -121,6 +121,8 @@ impl Driver {
             problem = pulse.reap() => problem,
             problem = notes::tell(shared, link) => problem,
             problem = guilds::fold(shared, link) => problem,
+            problem = Box::pin(appearances::tell(shared, link)) => problem,
+            problem = Box::pin(pulse.fade()) => problem,
             problem = keys::follow(shared, link, &shared.keys) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,

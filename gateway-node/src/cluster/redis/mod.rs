@@ -9,6 +9,7 @@
 //! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
 //! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
+mod appearances;
 mod application;
 mod backoff;
 mod dead;
@@ -72,7 +73,7 @@ pub use self::{
 };
 use super::{
     Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
-    Publishing, Status,
+    Publishing, Status, discord::Appearances,
 };
 
 /// How long the server may be away before the node says that it should not get clients.
@@ -109,6 +110,9 @@ struct Shared {
     link: watch::Sender<Option<Link>>,
     dead: Dead,
     notes: Notes,
+    appearances: Appearances,
+    /// Asks for a look at the Discord sessions that are over.
+    fade_now: Notify,
     /// The keys that are kept on the server; none before they were read.
     keys: watch::Sender<Option<KeyRecords>>,
     /// Asks for a look at the logs now.
@@ -181,6 +185,8 @@ impl RedisBackplane {
             link: watch::Sender::new(None),
             dead: Dead::default(),
             notes: Notes::default(),
+            appearances: Appearances::default(),
+            fade_now: Notify::new(),
             keys: watch::Sender::new(None),
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
@@ -300,7 +306,10 @@ impl Backplane for RedisBackplane {
             .applications
             .values()
             .map(|application| &application.members);
-        self.shared.queue.is_empty() && self.shared.notes.are_settled() && members.all(Members::are_settled)
+        self.shared.queue.is_empty()
+            && self.shared.notes.are_settled()
+            && self.shared.appearances.are_told()
+            && members.all(Members::are_settled)
     }
 
     fn status(&self) -> Status {

@@ -172,12 +172,15 @@ pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
                 Err(_) => return link.out_of_memory(),
             }
         }
+        if under_way.taken.iter().any(|(_, note)| note.has_ended) {
+            shared.fade_now.notify_one();
+        }
         under_way.taken.clear();
     }
 }
 
 /// Has the session's connection here let go of it: that another one has it was not heard.
-fn superseded(deliver: &dyn Deliver, owner: &Owner, generation: u64) {
+pub(super) fn superseded(deliver: &dyn Deliver, owner: &Owner, generation: u64) {
     deliver.superseded(&Owner {
         generation,
         ..owner.clone()

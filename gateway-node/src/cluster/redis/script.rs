@@ -26,13 +26,15 @@ pub(super) enum Script {
     DiscordCheckpoint,
     DiscordDetach,
     DiscordEnd,
+    DiscordShow,
+    DiscordFade,
 }
 
 /// What the scripts of an application share.
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -54,6 +56,8 @@ impl Script {
         Self::DiscordCheckpoint,
         Self::DiscordDetach,
         Self::DiscordEnd,
+        Self::DiscordShow,
+        Self::DiscordFade,
     ];
 
     fn text(self) -> String {
@@ -78,6 +82,8 @@ impl Script {
             Self::DiscordCheckpoint => include_str!("scripts/discord_checkpoint.lua"),
             Self::DiscordDetach => include_str!("scripts/discord_detach.lua"),
             Self::DiscordEnd => include_str!("scripts/discord_end.lua"),
+            Self::DiscordShow => include_str!("scripts/discord_show.lua"),
+            Self::DiscordFade => include_str!("scripts/discord_fade.lua"),
             Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")

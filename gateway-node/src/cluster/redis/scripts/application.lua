@@ -28,6 +28,13 @@
 --                      one that is not kept any more (forgotten); once it has ended, generation and ended. It expires
 --                      unless its owner says again and again that it is there
 -- discord:<session>:private  list: `<s> <name>\n<data>` of what was for it alone, behind what its client has
+-- discord:<session>:voice    hash: what is to be told when it is over, by the guild in which it is in a voice channel
+-- discord:deadlines    sorted set: Discord sessions by the ms until which they can be resumed
+-- discord:covers       hash: `<user> <id> <count>` by session: the bot user and the shard of each that is not over
+-- discord:covers:<user>  hash: how many of those have each shard, by `<id> <count>`
+-- discord:presences:<user>  hash: what tells the presence in which the user is seen from another one, by guild
+-- discord:voices:<user>     hash: whose voice state the user's is, by guild
+-- discord:over         list: `<session> <user> <id> <count> <cursor>` of those that are over and are still seen
 -- guild:<id>           list: what a guild of Discord's protocol was, then `<name>\n<data>` of each event that has changed it
 -- guild:state          hash: `<generation> <bytes of what it was> <bytes of the events since>` by guild; a generation is
 --                      what folding the events into it begins
@@ -269,9 +276,11 @@ end
 -- ---- Discord sessions --------------------------------------------------------------------------------------------
 
 -- Keeps a session for so many ms.
-local function keep_session(name, ms)
+local function keep_session(session, ms)
+  local name = key('discord:' .. session)
   redis.call('PEXPIRE', name, ms)
   redis.call('PEXPIRE', name .. ':private', ms)
+  redis.call('ZADD', key('discord:deadlines'), int(now_ms() + tonumber(ms)), session)
 end
 
 -- Whether this is the owner of a session; otherwise what there is to say to it.
@@ -282,11 +291,39 @@ local function has_session(name, generation)
   return true
 end
 
+-- Notes which part of a bot user's guilds a new session has.
+local function cover(session, user, shard)
+  if redis.call('HSETNX', key('discord:covers'), session, user .. ' ' .. shard) == 1 then
+    redis.call('HINCRBY', key('discord:covers:' .. user), shard, 1)
+  end
+end
+
+-- Notes that a session is over: what is seen of it is undone in its turn.
+local function uncover(session)
+  redis.call('ZREM', key('discord:deadlines'), session)
+  local cover = redis.call('HGET', key('discord:covers'), session)
+  if not cover then return end
+  redis.call('HDEL', key('discord:covers'), session)
+  local user, shard = string.match(cover, '^(%d+) (.+)$')
+  if redis.call('HINCRBY', key('discord:covers:' .. user), shard, -1) < 1 then
+    redis.call('HDEL', key('discord:covers:' .. user), shard)
+  end
+  redis.call('RPUSH', key('discord:over'), session .. ' ' .. cover .. ' 0')
+end
+
 -- Ends a session. That it has ended is remembered for an owner who has not heard of a later one.
-local function end_session(name, generation, ms)
+local function end_session(session, generation, ms)
+  local name = key('discord:' .. session)
   redis.call('DEL', name, name .. ':private')
   redis.call('HSET', name, 'generation', generation, 'ended', 1)
   redis.call('PEXPIRE', name, ms)
+  uncover(session)
+end
+
+-- Appends an event of a guild for the Discord sessions that have it.
+local function append_of_guild(log, guild, name, d, now)
+  change_guild('u' .. guild, name, d)
+  append(log, 'a 0 - - 0/' .. guild .. ',,a', name, d, now)
 end
 
 -- What a dispatch weighs while it is kept.

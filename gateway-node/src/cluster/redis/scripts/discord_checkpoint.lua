@@ -22,5 +22,5 @@ if s >= tonumber(redis.call('HGET', name, 's')) then
   end
   if bytes ~= before then redis.call('HSET', name, 'bytes', int(bytes)) end
 end
-keep_session(name, ARGV[3])
+keep_session(ARGV[1], ARGV[3])
 return { 'ok' }

@@ -16,5 +16,5 @@ if ARGV[4] == '1' then
   end
   redis.call('HSET', name, 'cuts', table.concat(cuts, ' '))
 end
-keep_session(name, ARGV[3])
+keep_session(ARGV[1], ARGV[3])
 return { 'ok' }

@@ -8,5 +8,5 @@ local name = key('discord:' .. ARGV[1])
 
 local is_theirs, answer = has_session(name, ARGV[2])
 if not is_theirs then return answer end
-end_session(name, ARGV[2], ARGV[3])
+end_session(ARGV[1], ARGV[2], ARGV[3])
 return { 'ok' }

@@ -25,5 +25,5 @@ while bytes > tonumber(ARGV[3]) do
   forgotten = tonumber(string.match(oldest, '^%d+'))
 end
 redis.call('HSET', name, 'last', int(last), 'bytes', int(bytes), 'forgotten', int(forgotten))
-keep_session(name, ARGV[4])
+keep_session(ARGV[1], ARGV[4])
 return { 'ok' }

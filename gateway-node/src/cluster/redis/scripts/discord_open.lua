@@ -1,6 +1,7 @@
 -- Writes down a new Discord session.
 --
--- ARGV  run, proposed epoch, owner, fence, session, key, version of the filter, record, ms for which it is kept
+-- ARGV  run, proposed epoch, owner, fence, session, key, version of the filter, record, ms for which it is kept, bot
+--       user, `<id> <count>` of its shard
 --
 -- Answers { 'ok', epoch, top, generation }, or { 'taken' } when there is another one of this id, or { 'fenced' }.
 
@@ -15,5 +16,6 @@ local log = open_log(run, proposed)
 redis.call('DEL', name, name .. ':private')
 redis.call('HSET', name, 'key', ARGV[6], 'version', ARGV[7], 'record', ARGV[8], 'generation', generation, 's', 0,
   'epoch', log.epoch, 'offset', int(log.top))
-keep_session(name, ARGV[9])
+keep_session(ARGV[5], ARGV[9])
+cover(ARGV[5], ARGV[10], ARGV[11])
 return { 'ok', log.epoch, int(log.top), generation }

@@ -19,12 +19,12 @@ end
 -- What comes this late was asked on a connection that its client has given up since: it has gone on with another.
 if seq < tonumber(known[5]) or seq < tonumber(known[9] or 0) then return { 'gone' } end
 if cuts >= tonumber(ARGV[5]) then
-  end_session(name, generation, ARGV[7])
+  end_session(session, generation, ARGV[7])
   return { 'gone' }
 end
 generation = int(tonumber(generation) + 1)
 redis.call('HSET', name, 'generation', generation)
-keep_session(name, ARGV[7])
+keep_session(session, ARGV[7])
 redis.call('PUBLISH', key('events'), 'owner ' .. session .. ' ' .. generation)
 local answer = { 'ok', generation, known[5], known[6], known[7], known[8] }
 for _, private in ipairs(redis.call('LRANGE', name .. ':private', 0, -1)) do

@@ -1,0 +1,441 @@
+//! How every store has Discord sessions seen, whatever it is made of.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use shared::{
+    discord::{Filter, Intents, Presence, Shard, Status, Version, VoiceState},
+    session_id::SessionId,
+};
+
+use super::{
+    super::{
+        Backplane, Deliver, Entry, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
+        RedisSessions, redis::test_server::TestServer,
+    },
+    Guise, MemorySessions, Owner, Record, Resuming, Store, Voice, Wish,
+    queue::AT_ONCE,
+};
+
+const APPLICATION: &str = "utilbot";
+const ME: u64 = 1 << 62;
+/// How long a session can be resumed after its connection.
+const RESUME_WINDOW: Duration = Duration::from_secs(2);
+/// How long anything may take that is bound to happen.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Keeps what is delivered.
+#[derive(Default)]
+struct Log(Mutex<Vec<Entry>>);
+
+impl Deliver for Log {
+    fn superseded(&self, _: &Owner) {}
+
+    fn has_room(&self, _: usize) -> bool {
+        true
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.0.lock().unwrap().push(entry);
+    }
+
+    fn unheard(&self, _: &str, _: &str) {}
+
+    fn lost(&self, _: &str, _: u64) {}
+
+    fn missed(&self, _: &Arc<str>) {}
+}
+
+/// A store, and what it tells.
+struct Bench {
+    store: Arc<dyn Store>,
+    log: Arc<Log>,
+    /// One that keeps the log followed and has no guild of the others.
+    watcher: Owner,
+    _server: Option<TestServer>,
+}
+
+/// The guild with this number, which is the remainder that shards go by.
+const fn guild(number: u64) -> u64 {
+    number << 22
+}
+
+fn record(id: u32, count: u32) -> Arc<Record> {
+    Arc::new(Record {
+        application: APPLICATION.into(),
+        key: "k".to_owned(),
+        filter: Filter {
+            intents: Intents::ALL,
+            shard: Shard { id, count },
+            user: ME,
+            withholds_content: false,
+        },
+        filter_version: Filter::VERSION,
+        version: Version::V10,
+        large_threshold: 50,
+    })
+}
+
+impl Bench {
+    async fn new(store: Arc<dyn Store>, log: Arc<Log>, server: Option<TestServer>) -> Self {
+        let mut watcher = None;
+        for _ in 0..1000 {
+            let mut record = Arc::unwrap_or_clone(record(0, 1));
+            record.filter.user = 1;
+            match store.open(Arc::new(record)).await {
+                Ok(begun) => {
+                    watcher = Some(begun);
+                    break;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        let begun = watcher.expect("a store that is ready");
+        let watcher = owner(begun.id, begun.generation);
+        // What keeps a node listening lives as long as the test.
+        std::mem::forget(begun);
+        Self {
+            store,
+            log,
+            watcher,
+            _server: server,
+        }
+    }
+
+    async fn open(&self, id: u32, count: u32) -> Owner {
+        let begun = self.store.open(record(id, count)).await.unwrap();
+        owner(begun.id, begun.generation)
+    }
+
+    async fn resume(&self, owner: &Owner) -> Owner {
+        let resuming = Resuming {
+            application: APPLICATION.into(),
+            key: "k".to_owned(),
+            id: owner.id,
+            seq: 1,
+        };
+        let taken = self.store.resume(resuming).await.unwrap();
+        Owner {
+            generation: taken.continued.generation,
+            ..owner.clone()
+        }
+    }
+
+    fn show(&self, owner: &Owner, status: Status, guilds: &[u64]) {
+        let presence = Presence {
+            status,
+            ..Presence::default()
+        };
+        let wish = Wish::Presence(Arc::new(Guise::new(ME, presence)), guilds.to_vec());
+        assert!(self.store.appear(owner, wish));
+    }
+
+    fn speak(&self, owner: &Owner, guild: u64, channel: Option<u64>) {
+        let state = VoiceState {
+            guild,
+            channel,
+            self_mute: false,
+            self_deaf: false,
+            self_video: false,
+        };
+        let told = |state: VoiceState| state.update(ME, owner.id, None, None).to_string();
+        assert!(self.store.appear(owner, Wish::Voice(Arc::new(Voice::new(state, told)))));
+    }
+
+    /// The next `count` events in any order: guild, and status or channel. More must not have come.
+    async fn told(&self, count: usize) -> BTreeMap<u64, String> {
+        let told = self.told_in_order(count).await;
+        let guilds: BTreeMap<_, _> = told.into_iter().collect();
+        assert_eq!(guilds.len(), count, "one of each guild");
+        guilds
+    }
+
+    async fn told_in_order(&self, count: usize) -> Vec<(u64, String)> {
+        let told = self.told_until(|told| told.len() >= count).await;
+        assert_eq!(told.len(), count, "{told:?}");
+        told
+    }
+
+    async fn told_until(&self, mut is_enough: impl FnMut(&[(u64, String)]) -> bool) -> Vec<(u64, String)> {
+        let mut told = Vec::new();
+        let until = tokio::time::Instant::now() + WAIT;
+        while !is_enough(&told) {
+            let entries = std::mem::take(&mut *self.log.0.lock().unwrap());
+            told.extend(entries.iter().map(read));
+            assert!(tokio::time::Instant::now() < until, "there is more than {told:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        told
+    }
+
+    /// Has one presence more told, and asserts that nothing came before it.
+    async fn nothing(&self) {
+        for status in [Status::Online, Status::Offline] {
+            self.show(&self.watcher, status, &[guild(999)]);
+            assert_eq!(self.told(1).await, one(guild(999), status.shown()));
+        }
+    }
+}
+
+fn owner(id: SessionId, generation: u64) -> Owner {
+    Owner {
+        application: APPLICATION.into(),
+        id,
+        generation,
+    }
+}
+
+/// The guild, and the status or the channel. The header has to say what the data does.
+fn read(entry: &Entry) -> (u64, String) {
+    let d: Value = serde_json::from_str(&entry.d).unwrap();
+    let guild: u64 = d["guild_id"].as_str().unwrap().parse().unwrap();
+    let header = entry.discord.as_ref().unwrap();
+    assert_eq!(
+        **header,
+        shared::discord::Header::of(&entry.name, &entry.d, shared::discord::Target::All, None)
+    );
+    assert_eq!(header.guild, Some(guild));
+    let what = match &*entry.name {
+        "PRESENCE_UPDATE" => &d["status"],
+        "VOICE_STATE_UPDATE" => &d["channel_id"],
+        name => panic!("{name}"),
+    };
+    (guild, what.as_str().unwrap_or("none").to_owned())
+}
+
+fn one(guild: u64, what: &str) -> BTreeMap<u64, String> {
+    BTreeMap::from([(guild, what.to_owned())])
+}
+
+fn all(guilds: impl IntoIterator<Item = u64>, what: &str) -> BTreeMap<u64, String> {
+    guilds.into_iter().map(|guild| (guild, what.to_owned())).collect()
+}
+
+async fn memory() -> Bench {
+    let log = Arc::new(Log::default());
+    let limits = MemoryLimits {
+        count_interval: Duration::from_secs(1),
+        retention: Duration::from_secs(60),
+    };
+    let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
+    let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());
+    tokio::spawn(broadcast);
+    let backplane: Arc<dyn Backplane> = Arc::new(backplane);
+    let (sessions, working) = MemorySessions::new(backplane, log.clone(), RESUME_WINDOW);
+    tokio::spawn(working);
+    Bench::new(Arc::new(sessions), log, None).await
+}
+
+async fn redis() -> Bench {
+    let server = TestServer::start();
+    let log = Arc::new(Log::default());
+    let options = RedisOptions {
+        url: server.url().into(),
+        authority: None,
+        prefix: "test".to_owned(),
+        node: "node".into(),
+        incarnation: 1,
+        applications: vec![APPLICATION.into()],
+        lease: Duration::from_secs(1),
+        log_entries: 100_000,
+        log_age: Duration::from_secs(600),
+        log_bytes: 1 << 26,
+        hold_bytes: 1 << 24,
+        hold: Duration::from_secs(30),
+        count_interval: Duration::from_secs(1),
+        resume_window: RESUME_WINDOW,
+        heartbeat: Duration::from_secs(60),
+        fixed_id: None,
+    };
+    let (backplane, driving) = RedisBackplane::new(options, log.clone()).unwrap();
+    tokio::spawn(driving);
+    Bench::new(Arc::new(RedisSessions::new(&backplane)), log, Some(server)).await
+}
+
+/// Runs each case against each implementation.
+macro_rules! conformance {
+    ($($name:ident)+) => {
+        mod memory_sessions {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::$name(super::memory().await).await;
+                }
+            )+
+        }
+
+        mod redis_sessions {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(super::redis().await).await;
+                }
+            )+
+        }
+    };
+}
+
+conformance! {
+    a_presence_is_told_once_in_each_guild
+    a_voice_state_is_told_as_often_as_it_is_set
+    of_many_presences_the_latest_is_told_everywhere
+    who_has_ended_is_seen_no_more
+    who_may_resume_is_seen_until_the_window_is_over
+    a_presence_stays_with_another_session_that_has_the_guild
+    an_earlier_owner_is_not_heard
+    guilds_are_of_the_shards_that_their_ids_say
+}
+
+async fn a_presence_is_told_once_in_each_guild(bench: Bench) {
+    let session = bench.open(0, 1).await;
+    let guilds = [guild(1), guild(2)];
+    bench.show(&session, Status::Invisible, &guilds);
+    bench.nothing().await;
+    bench.show(&session, Status::Idle, &guilds);
+    assert_eq!(bench.told(2).await, all(guilds, "idle"));
+    bench.show(&session, Status::Idle, &[guild(1), guild(2), guild(3)]);
+    assert_eq!(bench.told(1).await, one(guild(3), "idle"));
+    bench.show(&session, Status::Invisible, &guilds);
+    assert_eq!(bench.told(2).await, all(guilds, "offline"));
+    bench.show(&session, Status::Offline, &guilds);
+    bench.nothing().await;
+}
+
+async fn a_voice_state_is_told_as_often_as_it_is_set(bench: Bench) {
+    let session = bench.open(0, 1).await;
+    for channel in [Some(5), Some(5), Some(6), None, None] {
+        bench.speak(&session, guild(1), channel);
+        let what = channel.map_or("none".to_owned(), |channel| channel.to_string());
+        assert_eq!(bench.told(1).await, one(guild(1), &what));
+    }
+    bench.store.end(&session);
+    bench.nothing().await;
+}
+
+async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
+    let session = bench.open(0, 1).await;
+    let guilds: Vec<_> = (1..=3 * AT_ONCE as u64).map(guild).collect();
+    bench.show(&session, Status::Dnd, &guilds);
+    let mut told = bench.told_until(|told| !told.is_empty()).await;
+    bench.show(&session, Status::Online, &guilds);
+    bench.speak(&session, guild(1), Some(5));
+    let online = |told: &[(u64, String)]| told.iter().filter(|(_, what)| what == "online").count();
+    told.extend(bench.told_until(|told| online(told) >= guilds.len()).await);
+    let latest: BTreeMap<_, _> = told.iter().filter(|(_, what)| what != "5").cloned().collect();
+    assert_eq!(latest, all(guilds.iter().copied(), "online"));
+    let voice = told.iter().position(|(_, what)| what == "5").unwrap();
+    assert!(
+        voice < 3 * AT_ONCE,
+        "a voice state does not wait for presences: {voice}"
+    );
+    bench.nothing().await;
+}
+
+async fn who_has_ended_is_seen_no_more(bench: Bench) {
+    let session = bench.open(0, 1).await;
+    let guilds: Vec<_> = (1..=2 * AT_ONCE as u64 + 5).map(guild).collect();
+    bench.show(&session, Status::Dnd, &guilds);
+    bench.told(guilds.len()).await;
+    for place in &guilds[..5] {
+        bench.speak(&session, *place, Some(7));
+        bench.told(1).await;
+    }
+    bench.store.end(&session);
+    let told = bench.told_in_order(guilds.len() + 5).await;
+    let (left, offline): (Vec<_>, Vec<_>) = told.into_iter().partition(|(_, what)| what == "none");
+    assert_eq!(
+        left.into_iter().collect::<BTreeMap<_, _>>(),
+        all(guilds[..5].to_vec(), "none")
+    );
+    assert_eq!(
+        offline.into_iter().collect::<BTreeMap<_, _>>(),
+        all(guilds.clone(), "offline")
+    );
+    // What it still says is not heard.
+    bench.show(&session, Status::Online, &guilds);
+    bench.speak(&session, guild(1), Some(7));
+    bench.store.end(&session);
+    bench.store.detach(&session, false);
+    bench.nothing().await;
+}
+
+async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
+    let session = bench.open(0, 1).await;
+    bench.show(&session, Status::Dnd, &[guild(1)]);
+    bench.told(1).await;
+    bench.speak(&session, guild(2), Some(7));
+    bench.told(1).await;
+    bench.store.detach(&session, false);
+    tokio::time::sleep(RESUME_WINDOW / 2).await;
+    let session = bench.resume(&session).await;
+    tokio::time::sleep(RESUME_WINDOW).await;
+    bench.nothing().await;
+    bench.store.detach(&session, false);
+    let since = tokio::time::Instant::now();
+    let told = bench.told(2).await;
+    assert!(since.elapsed() >= RESUME_WINDOW * 3 / 4, "{:?}", since.elapsed());
+    assert_eq!((&*told[&guild(1)], &*told[&guild(2)]), ("offline", "none"));
+    bench.nothing().await;
+}
+
+async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) {
+    let whole = bench.open(0, 1).await;
+    let odd = bench.open(1, 2).await;
+    let guilds: Vec<_> = (1..=4).map(guild).collect();
+    bench.show(&whole, Status::Dnd, &guilds);
+    bench.told(4).await;
+    bench.speak(&whole, guild(1), Some(7));
+    bench.told(1).await;
+    bench.speak(&odd, guild(3), Some(7));
+    bench.told(1).await;
+    bench.store.end(&whole);
+    let told: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
+    let expected = [(guild(1), "none"), (guild(2), "offline"), (guild(4), "offline")];
+    assert_eq!(told, expected.map(|(guild, what)| (guild, what.to_owned())).into());
+    // A second of the very same shard, and then neither.
+    let second = bench.open(1, 2).await;
+    bench.store.end(&odd);
+    assert_eq!(bench.told(1).await, one(guild(3), "none"));
+    bench.nothing().await;
+    bench.store.end(&second);
+    assert_eq!(bench.told(2).await, all([guild(1), guild(3)], "offline"));
+}
+
+async fn an_earlier_owner_is_not_heard(bench: Bench) {
+    let earlier = bench.open(0, 1).await;
+    bench.show(&earlier, Status::Dnd, &[guild(1)]);
+    bench.told(1).await;
+    let session = bench.resume(&earlier).await;
+    bench.show(&earlier, Status::Idle, &[guild(1)]);
+    bench.speak(&earlier, guild(1), Some(7));
+    bench.store.end(&earlier);
+    bench.nothing().await;
+    bench.show(&session, Status::Online, &[guild(1)]);
+    assert_eq!(bench.told(1).await, one(guild(1), "online"));
+    bench.store.end(&session);
+    assert_eq!(bench.told(1).await, one(guild(1), "offline"));
+}
+
+async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let guilds: Vec<_> = (0..60).map(|bits| random.u64(..) >> bits).map(|id| id.max(1)).collect();
+    let guilds: BTreeSet<_> = guilds
+        .into_iter()
+        .chain([u64::MAX, 999_999_999, 1_000_000_000])
+        .collect();
+    let (whole, part) = (bench.open(0, 1).await, Shard { id: 5, count: 7 });
+    let staying = bench.open(part.id, part.count).await;
+    bench.show(&whole, Status::Dnd, &guilds.iter().copied().collect::<Vec<_>>());
+    bench.told(guilds.len()).await;
+    bench.store.end(&whole);
+    let (stay, go): (Vec<_>, Vec<_>) = guilds.iter().copied().partition(|id| part.has(Some(*id)));
+    assert!(stay.len() > 2 && go.len() > 2);
+    assert_eq!(bench.told(go.len()).await, all(go, "offline"));
+    bench.store.end(&staying);
+    assert_eq!(bench.told(stay.len()).await, all(stay, "offline"));
+    bench.nothing().await;
+}
