@@ -182,8 +182,6 @@ async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over()
     for node in [&dying, &second, &third] {
         ready(node).await;
     }
-    // One that has another guild: its node knows what is published.
-    let (_neighbour, _) = shard(&second, 0, [0, 2]).await;
     let (mut watcher, _) = session(&third, SEES).await;
     let (mut moving, id) = shard(&dying, SEES, [1, 2]).await;
     let (mut bot, dead) = shard(&dying, SEES, [1, 2]).await;
@@ -204,6 +202,14 @@ async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over()
         let d = hears(client, &guild, Some(&guild.channel)).await;
         assert_eq!(d["session_id"], json!(dead));
     }
+    let late = on().start().await;
+    ready(&late).await;
+    let (presences, voice_states) = picture(&late).await;
+    assert_eq!(
+        (&presences[0]["status"], &voice_states[0]["session_id"]),
+        (&json!("idle"), &json!(dead)),
+        "a node that starts now knows it too"
+    );
     let seen = moving.sequence();
     dying.signal(Signal::SIGKILL);
     dying.ended(SLACK).await;
