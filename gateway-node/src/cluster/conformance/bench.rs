@@ -1,0 +1,266 @@
+//! What the cases of the suite stand on: a backplane, what it delivers, and how to ask it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use shared::{
+    client_type::{ClientType, ClientTypes},
+    guild::GuildId,
+    routing::Delivery,
+    session_id::SessionId,
+    v1::{Report, ReportedGuilds, payload::GuildCount},
+};
+
+use super::super::{
+    Backplane, Deliver, Entry, Epoch, Haste, IdSource, Idempotency, Joined, Joining, MemoryBackplane, MemoryLimits,
+    Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions, redis::test_server::TestServer,
+};
+
+pub(super) const APPLICATION: &str = "utilbot";
+pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(200);
+/// How long anything may take that is bound to happen.
+pub(super) const WAIT: Duration = Duration::from_secs(10);
+
+/// Keeps what is delivered.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) entries: Mutex<Vec<Entry>>,
+    pub(super) unheard: Mutex<usize>,
+    pub(super) missed: Mutex<usize>,
+    pub(super) full: Mutex<bool>,
+}
+
+impl Deliver for Log {
+    fn superseded(&self, _: &Owner) {}
+
+    fn has_room(&self, _: usize) -> bool {
+        !*self.full.lock().unwrap()
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.entries.lock().unwrap().push(entry);
+    }
+
+    fn unheard(&self, _: &str, _: &str) {
+        *self.unheard.lock().unwrap() += 1;
+    }
+
+    fn lost(&self, _: &str, _: u64) {}
+
+    fn missed(&self, _: &Arc<str>) {
+        *self.missed.lock().unwrap() += 1;
+    }
+}
+
+impl Log {
+    /// Takes what is there of events, without counts.
+    pub(super) fn take(&self) -> Vec<Entry> {
+        let is_event = |entry: &mut Entry| &*entry.name != GuildCount::NAME;
+        self.entries.lock().unwrap().extract_if(.., is_event).collect()
+    }
+
+    /// The counts that were broadcast since the last look, as JSON.
+    pub(super) fn counts(&self) -> Vec<String> {
+        let is_count = |entry: &mut Entry| &*entry.name == GuildCount::NAME;
+        let counts = self
+            .entries
+            .lock()
+            .unwrap()
+            .extract_if(.., is_count)
+            .collect::<Vec<_>>();
+        counts.iter().map(|entry| entry.d.to_string()).collect()
+    }
+}
+
+/// A backplane, what it delivers, and everything a case needs of it.
+pub(super) struct Bench {
+    pub(super) backplane: Arc<dyn Backplane>,
+    pub(super) log: Arc<Log>,
+    _server: Option<TestServer>,
+}
+
+impl Bench {
+    pub(super) async fn join(&self, kind: ClientType) -> Joined {
+        self.join_to(APPLICATION, kind).await
+    }
+
+    pub(super) async fn join_to(&self, application: &str, kind: ClientType) -> Joined {
+        let joining = Joining {
+            application: application.into(),
+            kind,
+        };
+        let joined = self.backplane.join(joining).await.unwrap();
+        self.backplane.enter(application, joined.id);
+        self.settled().await;
+        joined
+    }
+
+    /// Publishes and answers the offsets.
+    pub(super) async fn publish(&self, events: Vec<Publication>) -> Result<Vec<u64>, PublishError> {
+        self.publish_to(APPLICATION, events, None).await
+    }
+
+    pub(super) async fn publish_to(
+        &self,
+        application: &str,
+        events: Vec<Publication>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Vec<u64>, PublishError> {
+        let publishing = Publishing {
+            application: application.into(),
+            events,
+            haste: Haste::Prompt { idempotency },
+        };
+        let positions = self.backplane.publish(publishing).await?;
+        Ok(positions.into_iter().map(|position| position.offset).collect())
+    }
+
+    /// The next `count` events; more must not have come.
+    pub(super) async fn entries(&self, count: usize) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.eventually(&format!("{count} entries"), || {
+            entries.extend(self.log.take());
+            entries.len() >= count
+        })
+        .await;
+        assert_eq!(entries.len(), count, "{entries:?}");
+        entries
+    }
+
+    /// Publishes one event more and asserts that nothing came before it.
+    pub(super) async fn nothing_but_a_marker(&self) {
+        self.publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
+            .await
+            .unwrap();
+        self.entries(1).await;
+    }
+
+    /// Waits until what was reported and who left is known to all.
+    pub(super) async fn settled(&self) {
+        self.eventually("a settled backplane", || self.backplane.settled())
+            .await;
+    }
+
+    pub(super) async fn eventually(&self, what: &str, mut is_true: impl FnMut() -> bool) {
+        let seeing = async {
+            while !is_true() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let seen = tokio::time::timeout(WAIT, seeing).await;
+        let status = self.backplane.status();
+        assert!(seen.is_ok(), "{what} did not come within {WAIT:?}: {status:?}");
+    }
+
+    /// Waits until these counts have been broadcast, and nothing after them.
+    pub(super) async fn told(&self, expected: String) {
+        let mut told = Vec::new();
+        self.eventually(&expected, || {
+            told.extend(self.log.counts());
+            told.last() == Some(&expected)
+        })
+        .await;
+    }
+
+    pub(super) fn report(&self, id: SessionId, guilds: ReportedGuilds, members: u64) {
+        let report = Report {
+            guilds,
+            guild_members: members,
+            cached_guild_members: 1,
+            shard: None,
+        };
+        self.backplane.report(APPLICATION, id, report);
+    }
+
+    pub(super) fn leave(&self, id: SessionId) {
+        self.backplane.leave(APPLICATION, id);
+    }
+
+    /// Lets background tasks run for one interval of counts.
+    pub(super) async fn an_interval(&self) {
+        tokio::time::sleep(COUNT_INTERVAL + COUNT_INTERVAL / 10).await;
+    }
+}
+
+pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionId>) -> Publication {
+    Publication {
+        name: "event".into(),
+        receivers: to,
+        delivery,
+        author,
+        discord: None,
+        d: r#"{"n":1}"#.into(),
+    }
+}
+
+pub(super) fn ids(guilds: &[u64]) -> ReportedGuilds {
+    ReportedGuilds::Ids(guilds.iter().copied().map(GuildId::from_raw).collect())
+}
+
+pub(super) fn counts(guilds: u64, members: u64, cached: u64) -> String {
+    GuildCount {
+        guilds,
+        guild_members: members,
+        cached_guild_members: cached,
+    }
+    .d()
+}
+
+/// A node of its own on a server of its own.
+pub(super) async fn redis() -> Bench {
+    let server = TestServer::start();
+    let log = Arc::new(Log::default());
+    let (backplane, driving) = RedisBackplane::new(redis_options(&server.url(), 1), log.clone()).unwrap();
+    tokio::spawn(driving);
+    let bench = Bench {
+        backplane: Arc::new(backplane),
+        log,
+        _server: Some(server),
+    };
+    bench
+        .eventually("a backplane that is ready", || bench.backplane.status().ready)
+        .await;
+    bench
+}
+
+pub(super) fn redis_options(url: &str, incarnation: u64) -> RedisOptions {
+    RedisOptions {
+        url: url.to_owned().into(),
+        authority: None,
+        prefix: "test".to_owned(),
+        node: "node".into(),
+        incarnation,
+        applications: vec![APPLICATION.into(), "other".into()],
+        lease: Duration::from_secs(1),
+        log_entries: 100_000,
+        log_age: Duration::from_secs(600),
+        log_bytes: 1 << 26,
+        hold_bytes: 1 << 24,
+        hold: Duration::from_secs(30),
+        count_interval: COUNT_INTERVAL,
+        resume_window: Duration::from_secs(60),
+        heartbeat: Duration::from_secs(40),
+        fixed_id: None,
+    }
+}
+
+pub(super) fn memory(ids: IdSource) -> Bench {
+    let log = Arc::new(Log::default());
+    let limits = MemoryLimits {
+        count_interval: COUNT_INTERVAL,
+        retention: Duration::from_secs(60),
+    };
+    let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());
+    tokio::spawn(broadcast);
+    Bench {
+        backplane: Arc::new(backplane),
+        log,
+        _server: None,
+    }
+}
+
+pub(super) fn memory_now() -> Bench {
+    memory(IdSource::from_clock(1_800_000_000_000).unwrap())
+}
