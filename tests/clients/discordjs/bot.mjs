@@ -6,6 +6,7 @@
 //
 //   drop [SHARD]     cuts the TCP connection without a word
 //   presence STATUS  shows online, idle, dnd or invisible
+//   voice GUILD [CHANNEL]  wants to be in this voice channel, or in none
 //   members GUILD    asks for all members
 //   quit             leaves by close code 1000 and ends the process
 //
@@ -19,6 +20,7 @@
 //   close                      a connection has ended; `code`
 //   client_ready               the library calls itself ready; `guilds` as it has understood them
 //   message                    a message as the library has understood it
+//   presence, voice            of a member, as the library has understood it: `guild`, `user`, and `status` or `channel`
 //   members                    the answer to `members`
 //   login_failed, error        `code` and `message`
 //
@@ -123,6 +125,12 @@ client.on("clientReady", () => {
 client.on("messageCreate", ({ id, guildId, channelId, content, author }) =>
   say("message", { id, guild: guildId, channel: channelId, content, author: author.username }),
 );
+client.on("presenceUpdate", (_, { guild, userId, status }) =>
+  say("presence", { guild: guild.id, user: userId, status }),
+);
+client.on("voiceStateUpdate", (_, { guild, id, channelId }) =>
+  say("voice", { guild: guild.id, user: id, channel: channelId }),
+);
 client.on("error", (error) => say("error", { code: error.code, message: error.message }));
 client.on("shardError", () => {});
 
@@ -133,6 +141,10 @@ const commands = {
   },
   presence(status) {
     client.user.setPresence({ status, activities: [{ name: "with the tests" }] });
+  },
+  voice(guild, channel = null) {
+    const d = { guild_id: guild, channel_id: channel, self_mute: true, self_deaf: false };
+    client.guilds.cache.get(guild).shard.send({ op: 4, d });
   },
   async members(guild) {
     const members = await client.guilds.cache.get(guild).members.fetch({ time: 15_000 });

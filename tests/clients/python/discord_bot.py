@@ -130,6 +130,15 @@ class Bot(discord.AutoShardedClient if options.shards else discord.Client):  # t
             author=message.author.name,
         )
 
+    async def on_presence_update(self, _: discord.Member, member: discord.Member) -> None:
+        say("presence", guild=str(member.guild.id), user=str(member.id), status=str(member.status))
+
+    async def on_voice_state_update(
+        self, member: discord.Member, _: discord.VoiceState, state: discord.VoiceState
+    ) -> None:
+        channel = str(state.channel.id) if state.channel else None
+        say("voice", guild=str(member.guild.id), user=str(member.id), channel=channel)
+
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         say("error", message=f"{event_method}: {sys.exc_info()[1]!r}")
 
@@ -145,6 +154,13 @@ class Bot(discord.AutoShardedClient if options.shards else discord.Client):  # t
         if status not in STATUSES:
             raise ValueError(f"not one of {STATUSES}")
         await self.change_presence(status=discord.Status(status), activity=discord.Game("with the tests"))
+
+    async def do_voice(self, guild_id: str, channel_id: str | None = None) -> None:
+        guild = self.get_guild(int(guild_id))
+        if guild is None:
+            raise ValueError("no such guild")
+        channel = discord.Object(int(channel_id)) if channel_id else None
+        await guild.change_voice_state(channel=channel, self_mute=True)
 
     async def do_members(self, guild_id: str) -> None:
         guild = self.get_guild(int(guild_id))

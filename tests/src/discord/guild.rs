@@ -130,6 +130,15 @@ impl Guild {
         format!("member-{number:04}-of-{}", self.id)
     }
 
+    /// `GUILD_MEMBER_ADD` for a bot with this id.
+    pub fn welcome(&self, id: &str) -> Value {
+        let mut d = self.member(0);
+        d["guild_id"] = json!(self.id);
+        d["user"] = user(id.parse().expect("an id is a number"), "a bot");
+        d["user"]["bot"] = json!(true);
+        json!({ "t": "GUILD_MEMBER_ADD", "to": { "guild": self.id }, "d": d })
+    }
+
     fn user(&self, number: u64) -> Value {
         let id: u64 = self.id.parse().expect("an id is a number");
         user(id + 1000 + number, &self.member_name(number))

@@ -45,7 +45,9 @@ async fn counts_members(bot: &mut Bot, guild: &Guild) {
 async fn knows_a_small_guild(library: Library, compression: &'static str) {
     let guild = Guild::new(0, 40);
     let (node, mut bot) = greeted(library, compression, &guild).await;
-    let created = bot.dispatch("GUILD_CREATE").await;
+    let mut created = bot.dispatch("GUILD_CREATE").await;
+    // That of the bot itself may be there already.
+    created["d"]["presences"] = json!([]);
     assert_eq!(created["d"], guild.create()["d"]);
     knows(&mut bot, &guild).await;
     counts_members(&mut bot, &guild).await;

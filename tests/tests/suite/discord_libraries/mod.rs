@@ -8,6 +8,7 @@ mod cluster;
 mod ends;
 mod guilds;
 mod lives;
+mod presences;
 mod resumes;
 mod shards;
 
