@@ -13,6 +13,8 @@ mod entry;
 mod memory;
 mod redis;
 
+#[cfg(test)]
+pub(crate) use self::redis::test_server::TestServer;
 pub use self::{
     backplane::{
         Away, Backplane, Deliver, Epoch, Haste, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,

@@ -148,7 +148,7 @@ impl Outbox {
     }
 
     /// Whether the session is to be told now that nothing waits.
-    pub(super) fn take_drained(&self) -> bool {
+    pub(crate) fn take_drained(&self) -> bool {
         let mut state = self.0.borrow_mut();
         state.queue.is_empty() && std::mem::take(&mut state.tells_drained)
     }

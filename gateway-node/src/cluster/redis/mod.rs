@@ -33,7 +33,7 @@ mod pulse;
 mod script;
 mod subscriber;
 #[cfg(test)]
-pub(super) mod test_server;
+pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 mod wire;

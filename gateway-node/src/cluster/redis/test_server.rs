@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
-pub(in crate::cluster) struct TestServer {
+pub(crate) struct TestServer {
     child: Option<Child>,
     port: u16,
     folder: TempDir,
@@ -18,7 +18,7 @@ pub(in crate::cluster) struct TestServer {
 
 impl TestServer {
     /// Starts a server; it may take a moment until it answers.
-    pub(in crate::cluster) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut server = Self {
             child: None,
             port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
@@ -28,12 +28,12 @@ impl TestServer {
         server
     }
 
-    pub(in crate::cluster) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
     /// Kills the server, at once and without a word.
-    pub(in crate::cluster) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -45,7 +45,7 @@ impl TestServer {
         clippy::disallowed_methods,
         reason = "a test is told by its environment where the server's program is"
     )]
-    pub(in crate::cluster) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let program = std::env::var("UTILBOT_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
         let child = Command::new(&program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -62,7 +62,7 @@ impl TestServer {
         clippy::disallowed_methods,
         reason = "a test is told by its environment where the server's client is"
     )]
-    pub(in crate::cluster) fn cli(&self, arguments: &[&str]) -> String {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let program = std::env::var("UTILBOT_TEST_REDIS_CLI").unwrap_or_else(|_| "redis-cli".to_owned());
         let output = Command::new(program)
             .args(["-p", &self.port.to_string()])
@@ -73,12 +73,12 @@ impl TestServer {
     }
 
     /// The length of what a killed server will read.
-    pub(in crate::cluster) fn log_length(&self) -> u64 {
+    pub(crate) fn log_length(&self) -> u64 {
         fs::metadata(self.log()).unwrap().len()
     }
 
     /// Cuts what a killed server will read down to this length.
-    pub(in crate::cluster) fn cut_log(&self, length: u64) {
+    pub(crate) fn cut_log(&self, length: u64) {
         let file = fs::OpenOptions::new().write(true).open(self.log()).unwrap();
         file.set_len(length).unwrap();
     }

@@ -246,7 +246,11 @@ impl CatchingUp {
             self.send_private(&what, line, &mut steps);
         }
         if !self.walk.is_complete() || self.walk.s() < self.seq {
-            return Err(Differs);
+            // The client has it from a node that has come further than this one, or the log has lost it.
+            self.from = From::Position(end.position);
+            let application = Arc::clone(&self.attachment.owner().application);
+            steps.push(Step::Ask(Question::ReadBeyond(application, end.position)));
+            return Ok(steps);
         }
         line.go_on(self.walk.s(), None);
         if self.tells.is_empty() {

@@ -4,6 +4,8 @@
 //! are the same from there on: a session that begins catches up with what came while it was greeted.
 
 mod catching_up;
+#[cfg(test)]
+mod cluster_tests;
 mod live;
 #[cfg(test)]
 mod model_tests;

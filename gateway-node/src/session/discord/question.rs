@@ -49,6 +49,8 @@ pub enum Question {
     Resume(Resume),
     /// What the log of this application has from there on.
     Read(Arc<str>, From),
+    /// What it has there that the node has not come to yet.
+    ReadBeyond(Arc<str>, Position),
     /// Whether this is kept.
     Keep(Keeping),
     /// What the guilds of this application look like.
@@ -88,7 +90,7 @@ pub enum Answer {
     Opened(Result<Box<Known<Opened>>, Unwelcome>),
     /// To [`Question::Resume`].
     Resumed(Result<Box<Known<Resumed>>, Unwelcome>),
-    /// To [`Question::Read`].
+    /// To [`Question::Read`] and [`Question::ReadBeyond`].
     Read(Result<Reading, ReadError>),
     /// To [`Question::Keep`]: what was to be kept, and whether the session is still its owner's.
     Kept(Keeping, Result<bool, Away>),
@@ -146,6 +148,7 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
         Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
         Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
         Question::Read(application, from) => Answer::Read(read(&application, from, &sources).await),
+        Question::ReadBeyond(application, after) => Answer::Read(read_beyond(&application, after, &sources).await),
         Question::Keep(keeping) => {
             let kept = keep(&keeping).await;
             Answer::Kept(keeping, kept)
@@ -266,6 +269,25 @@ async fn read(application: &Arc<str>, mut from: From, sources: &Sources) -> Resu
             return Err(ReadError::Away);
         }
         sleep(GLANCE).await;
+    }
+}
+
+/// Reads the log itself, wherever the node is. Who asks has been told of more than the node knows, so that there being
+/// nothing means that it is gone.
+async fn read_beyond(application: &Arc<str>, after: Position, sources: &Sources) -> Result<Reading, ReadError> {
+    let services = &sources.services;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match services.discord.read(application, after, PAGE).await {
+            Ok(page) if page.entries.is_empty() => return Err(ReadError::Severed),
+            Ok(page) => {
+                let page = page.of_bytes(PAGE_BYTES);
+                let cut = page.cut;
+                return Ok(services.registry.reading(page).cut_at(cut));
+            }
+            Err(ReadError::Away) if Instant::now() < until => sleep(PAUSE).await,
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -394,7 +416,10 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
             })
         }
         Err(ResumeError::Away) => Err(away().await),
-        Err(_) => Err(Unwelcome::Gone),
+        Err(_) => {
+            log::debug!(session:% = id, seq = resume.seq, address:% = sources.address; "session refused to resume");
+            Err(Unwelcome::Gone)
+        }
     }
 }
 

@@ -54,9 +54,9 @@ pub(super) struct Client {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
     /// The session; aborting it is what its driver does when the socket is gone.
-    task: JoinHandle<()>,
-    seen: Vec<Value>,
-    close: Option<u16>,
+    pub(super) task: JoinHandle<()>,
+    pub(super) seen: Vec<Value>,
+    pub(super) close: Option<u16>,
 }
 
 impl Node {
@@ -65,6 +65,27 @@ impl Node {
     }
 
     fn with(change: impl FnOnce(&mut ApplicationSettings)) -> Self {
+        Self::over(change, |registry| {
+            let limits = MemoryLimits {
+                count_interval: Duration::from_secs(1),
+                retention: Duration::from_secs(60),
+            };
+            let deliver = Arc::new(registry.clone());
+            let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
+            let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, deliver.clone());
+            tokio::task::spawn_local(broadcast);
+            let backplane: Arc<dyn Backplane> = Arc::new(backplane);
+            let (discord, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
+            tokio::task::spawn_local(sweeping);
+            (backplane, DiscordSessions::new(discord))
+        })
+    }
+
+    /// A node over the backplane that `connect` makes, which delivers to this registry.
+    pub(super) fn over(
+        change: impl FnOnce(&mut ApplicationSettings),
+        connect: impl FnOnce(&Registry) -> (Arc<dyn Backplane>, DiscordSessions),
+    ) -> Self {
         let key = KeySettings::development(Secret::from(TOKEN.split('.').next_back().unwrap().to_owned()));
         let keyring = Keyring::new(vec![Key::new(&key).unwrap()]);
         let settings = Settings::default();
@@ -80,18 +101,7 @@ impl Node {
             bytes: 1 << 20,
         };
         let registry = Registry::new(1, 1 << 20, tail, Duration::ZERO, Arc::clone(&metrics));
-        let limits = MemoryLimits {
-            count_interval: Duration::from_secs(1),
-            retention: Duration::from_secs(60),
-        };
-        let deliver = Arc::new(registry.clone());
-        let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
-        let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, deliver.clone());
-        tokio::task::spawn_local(broadcast);
-        let backplane: Arc<dyn Backplane> = Arc::new(backplane);
-        let (discord, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
-        let discord = DiscordSessions::new(discord);
-        tokio::task::spawn_local(sweeping);
+        let (backplane, discord) = connect(&registry);
         let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
             shard,
@@ -116,6 +126,13 @@ impl Node {
     }
 
     async fn connect_with(&self, v: &str) -> Client {
+        let mut client = self.open(v);
+        client.after(self.rules.hello_delay + MS).await;
+        client
+    }
+
+    /// A connection that nothing has come on yet.
+    pub(super) fn open(&self, v: &str) -> Client {
         let outbox = Outbox::new(1 << 16);
         let (inbox, received) = mpsc::unbounded_channel();
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
@@ -129,15 +146,13 @@ impl Node {
         let mut context = actix::Context::new();
         context.add_stream(received);
         let task = tokio::task::spawn_local(context.into_future(session));
-        let mut client = Client {
+        Client {
             inbox,
             outbox,
             task,
             seen: Vec::new(),
             close: None,
-        };
-        client.after(self.rules.hello_delay + MS).await;
-        client
+        }
     }
 
     /// A client that has its session, and the session's id.
@@ -167,6 +182,11 @@ impl Node {
     }
 
     async fn publish_to(&self, name: &str, d: &Value, target: Target) {
+        self.try_publish_to(name, d, target).await.unwrap();
+    }
+
+    /// The same of what may be refused.
+    pub(super) async fn try_publish_to(&self, name: &str, d: &Value, target: Target) -> Result<(), PublishError> {
         let d = d.to_string();
         let event = Publication {
             name: name.into(),
@@ -181,15 +201,15 @@ impl Node {
             events: vec![event],
             haste: Haste::Patient,
         };
-        self.services.backplane.publish(publishing).await.unwrap();
+        self.services.backplane.publish(publishing).await.map(drop)
     }
 }
 
-fn identify(intents: u64) -> Value {
+pub(super) fn identify(intents: u64) -> Value {
     json!({"op": 2, "d": {"token": format!("Bot {TOKEN}"), "properties": {}, "intents": intents}})
 }
 
-fn resume(id: &str, seq: u64) -> Value {
+pub(super) fn resume(id: &str, seq: u64) -> Value {
     json!({"op": 6, "d": {"token": TOKEN, "session_id": id, "seq": seq}})
 }
 
@@ -217,6 +237,15 @@ impl Client {
                 opcode => panic!("unexpected frame {opcode:#x}"),
             }
         }
+    }
+
+    /// Does what a driver does as time goes by.
+    pub(super) async fn drive(&mut self) {
+        if self.outbox.take_drained() {
+            // One that is closed hears nothing more.
+            let _ = self.inbox.send(Inbound::Drained);
+        }
+        self.settle().await;
     }
 
     async fn after(&mut self, time: Duration) {

@@ -1,0 +1,195 @@
+//! Sessions without a socket on nodes that share a Redis, a real one, which is killed and cut off.
+//!
+//! Time is the real one here, so everything waits for what it wants to see, with a deadline.
+
+mod going_on;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use shared::discord::Target;
+use tokio::time::{Instant, sleep};
+
+use super::tests::{Client, Node, identify, resume};
+use crate::{
+    cluster::{
+        Backplane, Deliver, DiscordSessions, Entry, Owner, Position, PublishError, RedisBackplane, RedisOptions,
+        RedisSessions, TestServer,
+    },
+    registry::Registry,
+};
+
+/// How long anything may take that is bound to happen.
+const WAIT: Duration = Duration::from_secs(20);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A node of a cluster.
+struct Member {
+    node: Node,
+    backplane: Arc<RedisBackplane>,
+    /// Whether it takes nothing that the log has.
+    stalled: Arc<AtomicBool>,
+}
+
+/// A registry that may have no room.
+struct Stalling {
+    registry: Registry,
+    stalled: Arc<AtomicBool>,
+}
+
+impl Deliver for Stalling {
+    fn has_room(&self, bytes: usize) -> bool {
+        !self.stalled.load(Ordering::Relaxed) && self.registry.has_room(bytes)
+    }
+
+    fn deliver(&self, entry: Entry) {
+        self.registry.deliver(entry);
+    }
+
+    fn unheard(&self, application: &str, event: &str) {
+        self.registry.unheard(application, event);
+    }
+
+    fn lost(&self, application: &str, entries: u64) {
+        self.registry.lost(application, entries);
+    }
+
+    fn missed(&self, application: &Arc<str>) {
+        self.registry.missed(application);
+    }
+
+    fn pass(&self, entry: Entry) {
+        self.registry.pass(entry);
+    }
+
+    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
+        self.registry.follows(application, from);
+    }
+
+    fn rewound(&self, application: &Arc<str>) {
+        self.registry.rewound(application);
+    }
+
+    fn superseded(&self, owner: &Owner) {
+        self.registry.superseded(owner);
+    }
+}
+
+impl Member {
+    async fn start(server: &TestServer, incarnation: u64) -> Self {
+        let options = RedisOptions {
+            url: server.url().into(),
+            authority: None,
+            prefix: "test".to_owned(),
+            node: format!("node-{incarnation}").into(),
+            incarnation,
+            applications: vec!["utilbot".into()],
+            lease: Duration::from_secs(1),
+            log_entries: 10_000,
+            log_age: Duration::from_secs(600),
+            log_bytes: 1 << 26,
+            hold_bytes: 1 << 24,
+            hold: Duration::from_secs(30),
+            count_interval: Duration::from_secs(1),
+            resume_window: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(40),
+            fixed_id: None,
+        };
+        let stalled = Arc::<AtomicBool>::default();
+        let mut made = None;
+        let node = Node::over(
+            |_| {},
+            |registry| {
+                let deliver = Stalling {
+                    registry: registry.clone(),
+                    stalled: Arc::clone(&stalled),
+                };
+                let (backplane, driving) = RedisBackplane::new(options, Arc::new(deliver)).unwrap();
+                let sessions = DiscordSessions::new(RedisSessions::new(&backplane));
+                let backplane = Arc::new(backplane);
+                tokio::spawn(driving);
+                made = Some(Arc::clone(&backplane));
+                (backplane, sessions)
+            },
+        );
+        let backplane = made.unwrap();
+        let member = Self {
+            node,
+            backplane,
+            stalled,
+        };
+        member.ready().await;
+        member
+    }
+
+    async fn ready(&self) {
+        eventually("a node that is ready", || {
+            let status = self.backplane.status();
+            status.ready && status.available
+        })
+        .await;
+    }
+
+    /// A client that has Ready, and its session's id.
+    async fn identified(&self) -> (Client, String) {
+        let mut client = self.node.open("10");
+        client.send(&identify(1)).await;
+        has(&mut client, "READY", 1).await;
+        let id = client.seen.last().unwrap()["d"]["session_id"].as_str().unwrap();
+        let id = id.to_owned();
+        (client, id)
+    }
+
+    /// A client that has asked to go on with a session.
+    async fn resumed(&self, id: &str, seq: u64) -> Client {
+        let mut client = self.node.open("10");
+        client.send(&resume(id, seq)).await;
+        client
+    }
+
+    /// Publishes the event with this number.
+    async fn publish(&self, number: u64) -> Result<(), PublishError> {
+        self.node.try_publish_to("X", &json!({"n": number}), Target::All).await
+    }
+}
+
+async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "{what} did not come within {WAIT:?}");
+        sleep(LOOK).await;
+    }
+}
+
+/// Whether a connection has nothing more to come: it is closed, or was told that there is no session.
+fn is_over(client: &Client) -> bool {
+    client.close.is_some() || client.seen.iter().any(|payload| payload["op"] == 9)
+}
+
+/// Waits until a client has so many dispatches of this name or number, or is over.
+async fn has_or_is_over(client: &mut Client, what: &str, count: usize) {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        client.drive().await;
+        let those = client.dispatches().iter().filter(|(_, it)| it == what).count();
+        if those >= count || is_over(client) {
+            return;
+        }
+        let seen = &client.seen;
+        assert!(Instant::now() < deadline, "{count} {what} did not come: {seen:?}");
+        sleep(LOOK).await;
+    }
+}
+
+/// The same of one that may not be over.
+async fn has(client: &mut Client, what: &str, count: usize) {
+    has_or_is_over(client, what, count).await;
+    assert!(!is_over(client), "{:?} {:?}", client.close, client.seen);
+}
