@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    super::{Away, Pending},
+    super::{Away, Epoch, Pending},
     Appearing, Checkpoint, Owner, Presence, Private, Store,
 };
 
@@ -21,6 +21,7 @@ pub struct Keeping {
     store: Arc<dyn Store>,
     owner: Owner,
     privates: Vec<Private>,
+    epoch: Option<Epoch>,
 }
 
 impl Attachment {
@@ -44,6 +45,7 @@ impl Attachment {
             store: Arc::clone(&self.store),
             owner: self.owner.clone(),
             privates,
+            epoch: None,
         }
     }
 
@@ -53,6 +55,20 @@ impl Attachment {
             store: Arc::clone(&self.store),
             owner: self.owner.clone(),
         }
+    }
+
+    /// Everything stands in this life of the log that the client has seen. To be kept before anything is sent that does not
+    /// stand in the one before.
+    pub fn carrying(&self, epoch: Epoch) -> Keeping {
+        Keeping {
+            epoch: Some(epoch),
+            ..self.keeping(Vec::new())
+        }
+    }
+
+    /// Notes whether the session gets what its node delivers, and has nothing else from the log.
+    pub fn is_live(&self, is_live: bool) {
+        self.store.is_live(&self.owner, is_live);
     }
 
     /// Notes what the client has, if that is known, and that it is there.
@@ -78,7 +94,7 @@ impl Keeping {
     /// # Errors
     /// When it is not known whether it is kept.
     pub fn attempt(&self) -> Pending<bool, Away> {
-        self.store.keep(&self.owner, self.privates.clone())
+        self.store.keep(&self.owner, self.privates.clone(), self.epoch)
     }
 
     /// What is to be kept.

@@ -12,7 +12,9 @@ use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Away, Backplane, Deliver, Haste, JoinError, Joined, Joining, Pending, Position, Publication, Publishing},
+    super::{
+        Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Pending, Position, Publication, Publishing,
+    },
     Appearances, Begun, Book, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming,
     StartBudget, StartLimits, Starts, Store, Taken, Wish,
     appearance::Appearance,
@@ -236,12 +238,14 @@ impl Store for MemorySessions {
         Box::pin(ready(self.shared.resume(&resuming)))
     }
 
-    fn keep(&self, owner: &Owner, privates: Vec<Private>) -> Pending<bool, Away> {
+    fn keep(&self, owner: &Owner, privates: Vec<Private>, _: Option<Epoch>) -> Pending<bool, Away> {
         let is_theirs = self.shared.with(&owner.application, |application| {
             application.book.keep(owner.id, owner.generation, privates)
         });
         Box::pin(ready(Ok(is_theirs)))
     }
+
+    fn is_live(&self, _: &Owner, _: bool) {}
 
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
         if let Some(checkpoint) = checkpoint {

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 use shared::{discord::Shard, session_id::SessionId};
 
 use super::{
-    super::{Away, Entry, JoinError, Pending, Position},
+    super::{Away, Entry, Epoch, JoinError, Pending, Position},
     Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, Wish,
     book::Continued,
 };
@@ -26,9 +26,13 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a session to another owner. Earlier ones hear of it.
     fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError>;
 
-    /// Keeps what is about to be sent to one session alone. False where it has another owner by now. What was asked
-    /// before and had no answer may be asked again.
-    fn keep(&self, owner: &Owner, privates: Vec<Private>) -> Pending<bool, Away>;
+    /// Keeps what is about to be sent to one session alone, and that everything stands in the life `epoch` of the log that
+    /// its client has seen. False where it has another owner by now. What was asked before and had no answer may be asked
+    /// again.
+    fn keep(&self, owner: &Owner, privates: Vec<Private>, epoch: Option<Epoch>) -> Pending<bool, Away>;
+
+    /// Notes whether a session gets what its node delivers, and has nothing else from the log.
+    fn is_live(&self, owner: &Owner, is_live: bool);
 
     /// Notes what a client has, if that is known, and that it is there.
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>);

@@ -15,6 +15,7 @@ use super::{
     super::{LogStatus, Position},
     follower::Inlet,
     link::Link,
+    live::LiveSessions,
     log_sight::{Reached, Sight},
     members::Members,
     script::Script,
@@ -26,6 +27,8 @@ pub(super) struct Application {
     key: String,
     registration: Mutex<Registration>,
     pub(super) members: Members,
+    /// The Discord sessions that get what is delivered.
+    pub(super) live: LiveSessions,
     /// Where messages of its channel go.
     pub(super) inlet: Inlet,
     /// What the last look at the log showed.
@@ -64,6 +67,7 @@ impl Application {
             name,
             registration: Mutex::new(registration),
             members: Members::default(),
+            live: LiveSessions::default(),
             inlet,
             sight: watch::Sender::new(None),
             reached: Mutex::default(),

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
-        Away, Begun, Checkpoint, JoinError, LogPage, Owner, Pending, Position, Presence, Private, ReadError, Record,
-        ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What, Wish,
+        Away, Begun, Checkpoint, Epoch, JoinError, LogPage, Owner, Pending, Position, Presence, Private, ReadError,
+        Record, ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What, Wish,
         discord::{Continued, DAY, PRIVATE_BYTES, SLOW_CUTS, WINDOW},
     },
     Application, RedisBackplane, Shared, guilds,
     link::{Link, Words},
+    notes::epoch_or_none,
     pages::Pages,
     pulse::millis,
     script::Script,
@@ -180,7 +181,7 @@ impl Store for RedisSessions {
         })
     }
 
-    fn keep(&self, owner: &Owner, privates: Vec<Private>) -> Pending<bool, Away> {
+    fn keep(&self, owner: &Owner, privates: Vec<Private>, epoch: Option<Epoch>) -> Pending<bool, Away> {
         let reach = self.reach(&owner.application);
         let owner = owner.clone();
         Box::pin(async move {
@@ -189,7 +190,8 @@ impl Store for RedisSessions {
             call.arg(owner.id.get())
                 .arg(owner.generation)
                 .arg(PRIVATE_BYTES)
-                .arg(millis(shared.options.presence()));
+                .arg(millis(shared.options.presence()))
+                .arg(epoch_or_none(epoch));
             for Private { s, what } in &privates {
                 match what {
                     What::Event { name, d } => call.arg(format!("{s} {name}\n{d}")),
@@ -204,10 +206,19 @@ impl Store for RedisSessions {
     }
 
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
-        self.shared.notes.checkpoint(owner, checkpoint);
+        let application = self.application(&owner.application);
+        let epoch = application.and_then(|application| application.live.epoch_of(owner));
+        self.shared.notes.checkpoint(owner, checkpoint, epoch);
+    }
+
+    fn is_live(&self, owner: &Owner, is_live: bool) {
+        if let Some(application) = self.application(&owner.application) {
+            application.live.note(owner, is_live);
+        }
     }
 
     fn detach(&self, owner: &Owner, is_slow: bool) {
+        self.is_live(owner, false);
         self.shared.notes.detach(owner, is_slow);
     }
 

@@ -71,11 +71,13 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
     let begun = first.open(record()).await.unwrap();
     let earlier = owner(&begun, begun.generation);
     assert_eq!(
-        first.keep(&earlier, vec![private(2), private(3), private(5)]).await,
+        first
+            .keep(&earlier, vec![private(2), private(3), private(5)], None)
+            .await,
         Ok(true)
     );
     // What had no answer may come again.
-    assert_eq!(first.keep(&earlier, vec![private(5)]).await, Ok(true));
+    assert_eq!(first.keep(&earlier, vec![private(5)], None).await, Ok(true));
     let checkpoint = Checkpoint {
         s: 2,
         position: begun.since,
@@ -92,7 +94,7 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
         [(3, private(3).what), (5, private(5).what)]
     );
     // The earlier owner changes nothing.
-    assert_eq!(first.keep(&earlier, vec![private(6)]).await, Ok(false));
+    assert_eq!(first.keep(&earlier, vec![private(6)], None).await, Ok(false));
     first.end(&earlier);
     first.detach(&earlier, true);
     settled(&nodes[0]).await;

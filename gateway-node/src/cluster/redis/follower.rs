@@ -20,11 +20,13 @@ use tokio::{
 };
 
 use super::{
-    super::{Audience, Away, Deliver, Position},
+    super::{Audience, Away, Deliver, Epoch, Position},
     application::Application,
     guilds,
     link::Link,
+    live::Generation,
     log_sight::Sight,
+    script::Script,
     wire::{self, Origin, Stored},
 };
 
@@ -37,6 +39,8 @@ const NO_ROOM: Duration = Duration::from_millis(2);
 /// How many of the latest entries are remembered by their origin, to tell one that comes again after the server has lost
 /// it.
 const ORIGINS: usize = 4096;
+/// How many sessions are carried over to another life of the log at once.
+const CARRIED: usize = 256;
 
 /// The way of messages to a follower.
 #[derive(Clone)]
@@ -91,6 +95,9 @@ pub(super) struct Follower {
     delivered_before: FxHashSet<Origin>,
     /// Whether what has been delivered may not lead to what the guilds are.
     guilds_are_stale: bool,
+    /// Discord sessions whose points have to be counted in the present life of the log before anything of it is
+    /// delivered.
+    uncarried: Vec<Generation>,
 }
 
 impl Follower {
@@ -111,6 +118,7 @@ impl Follower {
             origins: VecDeque::new(),
             delivered_before: FxHashSet::default(),
             guilds_are_stale: false,
+            uncarried: Vec::new(),
         }
     }
 
@@ -162,6 +170,9 @@ impl Follower {
             return;
         }
         self.application.note_entry(position);
+        if !self.carry(cursor.epoch).await {
+            return;
+        }
         if position.offset > cursor.offset + 1 {
             self.repair(position.offset - 1).await;
         }
@@ -184,6 +195,9 @@ impl Follower {
             offset: sight.top,
         };
         application.note_entry(top);
+        if !self.carry(sight.epoch).await {
+            return;
+        }
         let cursor = self.cursor();
         let subscribed = *self.subscribed.borrow();
         match cursor {
@@ -194,6 +208,7 @@ impl Follower {
                     return;
                 }
                 application.reached().begin(top);
+                application.live.begin(top.epoch);
                 self.deliver.follows(&application.name, Some(top));
                 application.members.begin_following();
             }
@@ -231,6 +246,12 @@ impl Follower {
         let cut = self.application.reached().cut(sight, Instant::now());
         let Some(cut) = cut else { return };
         let name = &self.application.name;
+        self.uncarried = if cut.is_missed || before.is_none_or(|before| before.offset > cut.kept) {
+            self.application.live.begin(sight.epoch);
+            Vec::new()
+        } else {
+            self.application.live.go_on(sight.epoch)
+        };
         if let Some(before) = before {
             if before.offset > cut.kept {
                 self.deliver.rewound(name);
@@ -256,6 +277,26 @@ impl Follower {
         if cut.is_missed {
             self.missed("redis has lost entries before they were delivered here");
         }
+    }
+
+    /// Has the points of the sessions here counted in this life of the log. Whether they are.
+    async fn carry(&mut self, epoch: Epoch) -> bool {
+        while !self.uncarried.is_empty() {
+            let Some(link) = self.link.borrow().clone() else {
+                return false;
+            };
+            let rest = self.uncarried.len().saturating_sub(CARRIED);
+            let mut call = link.script(Script::DiscordCarry, &self.application.key(""));
+            call.arg(epoch.to_string());
+            for (session, generation) in &self.uncarried[rest..] {
+                call.arg(session.get()).arg(generation);
+            }
+            if link.ask(call).await.is_err() {
+                return false;
+            }
+            self.uncarried.truncate(rest);
+        }
+        true
     }
 
     /// Reads what is missing up to this offset.

@@ -22,6 +22,7 @@ mod guilds;
 mod keys;
 mod lease;
 mod link;
+mod live;
 mod log_sight;
 mod members;
 mod notes;

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::{
-    super::{Checkpoint, Deliver, Owner},
+    super::{Checkpoint, Deliver, Epoch, Owner},
     Shared,
     application::{Application, lock},
     link::Link,
@@ -38,6 +38,8 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Note {
     checkpoint: Option<Checkpoint>,
+    /// The life of the log in which everything stands that the client has seen, if that is known.
+    epoch: Option<Epoch>,
     /// Whether it has lost its connection, and if so, whether because its client reads slowly.
     detached: Option<bool>,
     has_ended: bool,
@@ -48,6 +50,7 @@ impl Note {
     fn after(self, earlier: Self) -> Self {
         Self {
             checkpoint: self.checkpoint.or(earlier.checkpoint),
+            epoch: self.epoch.or(earlier.epoch),
             detached: self.detached.or(earlier.detached),
             has_ended: self.has_ended || earlier.has_ended,
         }
@@ -55,12 +58,13 @@ impl Note {
 }
 
 impl Notes {
-    /// Notes what a client has, if that is known, and that it is there.
-    pub(super) fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
+    /// Notes what a client has, if that is known, and that it is there. All that it has seen stands in `epoch`.
+    pub(super) fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>, epoch: Option<Epoch>) {
         self.note(
             owner,
             Note {
                 checkpoint,
+                epoch,
                 ..Note::default()
             },
         );
@@ -205,6 +209,7 @@ fn calls_of(
     }
     let checkpoint = (note.checkpoint.is_some() || note.detached.is_none()).then(|| {
         let mut call = call(Script::DiscordCheckpoint, presence);
+        call.arg(epoch_or_none(note.epoch));
         if let Some(Checkpoint { s, position }) = note.checkpoint {
             call.arg(s).arg(position.epoch.to_string()).arg(position.offset);
         }
@@ -216,4 +221,9 @@ fn calls_of(
         call
     });
     [checkpoint, detach].into_iter().flatten()
+}
+
+/// How the scripts are told of an epoch that is not always known.
+pub(super) fn epoch_or_none(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }

@@ -23,6 +23,7 @@ pub(super) enum Script {
     DiscordOpen,
     DiscordResume,
     DiscordKeep,
+    DiscordCarry,
     DiscordCheckpoint,
     DiscordDetach,
     DiscordEnd,
@@ -34,7 +35,7 @@ pub(super) enum Script {
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -53,6 +54,7 @@ impl Script {
         Self::DiscordOpen,
         Self::DiscordResume,
         Self::DiscordKeep,
+        Self::DiscordCarry,
         Self::DiscordCheckpoint,
         Self::DiscordDetach,
         Self::DiscordEnd,
@@ -79,6 +81,7 @@ impl Script {
             Self::DiscordOpen => include_str!("scripts/discord_open.lua"),
             Self::DiscordResume => include_str!("scripts/discord_resume.lua"),
             Self::DiscordKeep => include_str!("scripts/discord_keep.lua"),
+            Self::DiscordCarry => include_str!("scripts/discord_carry.lua"),
             Self::DiscordCheckpoint => include_str!("scripts/discord_checkpoint.lua"),
             Self::DiscordDetach => include_str!("scripts/discord_detach.lua"),
             Self::DiscordEnd => include_str!("scripts/discord_end.lua"),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Key,
-    cluster::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
+    cluster::{Attachment, Checkpoint, Epoch, Opened, Position, Private, Record, Resumed, What},
     guilds::Viewer,
     registry::{From, Line, Place, Reading, Subscription},
 };
@@ -156,6 +156,7 @@ impl CatchingUp {
             points,
             tells,
         } = live;
+        attachment.is_live(false);
         let mut session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, s, BTreeMap::new()),
             attachment,
@@ -220,12 +221,15 @@ impl CatchingUp {
             while let Some(what) = self.walk.private() {
                 self.send_private(&what, line, &mut steps);
             }
-            if self.cut.is_some_and(|cut| entry.offset() > cut) {
+            if let Some(offset) = self.cut.filter(|cut| entry.offset() > *cut) {
                 // What the client has seen beyond may have been other entries, which are lost.
                 if self.walk.s() < self.seq {
                     return Err(Differs);
                 }
-                self.cut = None;
+                let epoch = reading.next.position().epoch;
+                self.from = From::Position(Position { offset, epoch });
+                steps.push(self.cross_to(epoch));
+                return Ok(steps);
             }
             if let Some(content) = entry.header().and_then(|header| self.walk.entry(header))
                 && self.walk.s() > self.seq
@@ -253,7 +257,9 @@ impl CatchingUp {
             return Ok(steps);
         }
         line.go_on(self.walk.s(), None);
-        if self.tells.is_empty() {
+        if self.cut.is_some() {
+            steps.push(self.cross_to(end.position.epoch));
+        } else if self.tells.is_empty() {
             steps.push(Step::Subscribe(Box::new(Subscription {
                 filter: self.record.filter,
                 since: end,
@@ -263,6 +269,13 @@ impl CatchingUp {
             steps.push(self.keep_tells());
         }
         Ok(steps)
+    }
+
+    /// Goes on in another life of the log. That the client has nothing that is gone has to be kept before it sees anything
+    /// of that life: nobody could tell any more.
+    fn cross_to(&mut self, epoch: Epoch) -> Step<Question> {
+        self.cut = None;
+        Step::Ask(Question::Keep(self.attachment.carrying(epoch)))
     }
 
     fn send_private(&self, what: &What, line: &Line, steps: &mut Steps) {
@@ -322,6 +335,7 @@ impl CatchingUp {
 
     /// The session that receives now, and what its client has asked for meanwhile.
     pub(super) fn finish(self) -> (Live, Vec<Command>) {
+        self.attachment.is_live(true);
         let live = Live {
             attachment: self.attachment,
             record: self.record,

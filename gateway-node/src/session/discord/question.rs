@@ -278,7 +278,7 @@ async fn read_beyond(application: &Arc<str>, after: Position, sources: &Sources)
     let services = &sources.services;
     let until = Instant::now() + PATIENCE;
     loop {
-        match services.discord.read(application, after, PAGE).await {
+        match services.discord.read(application, after).await {
             Ok(page) if page.entries.is_empty() => return Err(ReadError::Severed),
             Ok(page) => {
                 let page = page.of_bytes(PAGE_BYTES);

@@ -326,6 +326,15 @@ local function append_of_guild(log, guild, name, d, now)
   append(log, 'a 0 - - 0/' .. guild .. ',,a', name, d, now)
 end
 
+-- Counts the point of a session in the life `epoch` of the log, if that is the present one and has all up to there: its
+-- client has seen nothing that is gone. Until then what it sees of this life cannot be told from what was lost.
+local function carry_session(name, epoch)
+  local known = redis.call('HMGET', name, 'epoch', 'offset')
+  if known[1] == epoch or redis.call('HGET', key('log:head'), 'epoch') ~= epoch then return end
+  local good = redis.call('ZSCORE', key('log:epochs'), known[1])
+  if good and tonumber(known[2]) <= tonumber(good) then redis.call('HSET', name, 'epoch', epoch) end
+end
+
 -- What a dispatch weighs while it is kept.
 local function private_weight(text)
   return #text + 64

@@ -1,7 +1,8 @@
 -- Notes what the client of a Discord session has, if that is known, and that it is there. What was for the session alone
 -- up to there is not needed any more.
 --
--- ARGV  session, generation, ms for which the session is kept, then s, epoch and offset or nothing
+-- ARGV  session, generation, ms for which the session is kept, the epoch in which everything stands that the client has
+--       seen or -, then s, epoch and offset or nothing
 --
 -- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
@@ -9,9 +10,9 @@ local name = key('discord:' .. ARGV[1])
 
 local is_theirs, answer = has_session(name, ARGV[2])
 if not is_theirs then return answer end
-local s = tonumber(ARGV[4] or -1)
+local s = tonumber(ARGV[5] or -1)
 if s >= tonumber(redis.call('HGET', name, 's')) then
-  redis.call('HSET', name, 's', ARGV[4], 'epoch', ARGV[5], 'offset', ARGV[6])
+  redis.call('HSET', name, 's', ARGV[5], 'epoch', ARGV[6], 'offset', ARGV[7])
   local bytes = tonumber(redis.call('HGET', name, 'bytes') or 0)
   local before = bytes
   while true do
@@ -22,5 +23,6 @@ if s >= tonumber(redis.call('HGET', name, 's')) then
   end
   if bytes ~= before then redis.call('HSET', name, 'bytes', int(bytes)) end
 end
+carry_session(name, ARGV[4])
 keep_session(ARGV[1], ARGV[3])
 return { 'ok' }

@@ -1,6 +1,7 @@
 -- Keeps what is about to be sent to one Discord session alone. What is kept already stays as it is.
 --
--- ARGV  session, generation, most bytes, ms for which the session is kept, then `<s> <name>\n<data>` of each, in order
+-- ARGV  session, generation, most bytes, ms for which the session is kept, the epoch in which everything stands that the
+--       client has seen or -, then `<s> <name>\n<data>` of each, in order
 --
 -- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
@@ -10,7 +11,7 @@ local is_theirs, answer = has_session(name, ARGV[2])
 if not is_theirs then return answer end
 local known = redis.call('HMGET', name, 'last', 'bytes', 'forgotten')
 local last, bytes, forgotten = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumber(known[3] or 0)
-for place = 5, #ARGV do
+for place = 6, #ARGV do
   local text = ARGV[place]
   local s = tonumber(string.match(text, '^%d+'))
   if s > last then
@@ -25,5 +26,6 @@ while bytes > tonumber(ARGV[3]) do
   forgotten = tonumber(string.match(oldest, '^%d+'))
 end
 redis.call('HSET', name, 'last', int(last), 'bytes', int(bytes), 'forgotten', int(forgotten))
+carry_session(name, ARGV[5])
 keep_session(ARGV[1], ARGV[4])
 return { 'ok' }

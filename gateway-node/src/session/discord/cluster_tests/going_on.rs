@@ -12,6 +12,18 @@ async fn cluster(test: impl AsyncFnOnce(TestServer, [Member; 2])) {
     tokio::task::LocalSet::new().run_until(running).await;
 }
 
+/// Kills the server and starts it again with everything.
+async fn restart(server: &mut TestServer, nodes: &[Member]) {
+    server.kill();
+    for node in nodes {
+        eventually("a node without its server", || !node.backplane.status().available).await;
+    }
+    server.start_again();
+    for node in nodes {
+        node.ready().await;
+    }
+}
+
 fn dispatches(client: &Client) -> Vec<(u64, String)> {
     client.dispatches()
 }
@@ -46,6 +58,45 @@ async fn a_client_that_has_come_further_than_its_next_node_goes_on_there() {
         let mut beyond = ahead.resumed(&id, 9).await;
         has_or_is_over(&mut beyond, "RESUMED", 1).await;
         assert_eq!(beyond.seen.last().unwrap()["op"], 9);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_comes_after_a_restart_of_redis_need_not_be_acknowledged_to_be_gone_on_from() {
+    cluster(async |mut server, nodes| {
+        let (mut client, id) = nodes[0].identified().await;
+        nodes[0].publish(1).await.unwrap();
+        has(&mut client, "1", 1).await;
+        restart(&mut server, &nodes).await;
+        nodes[0].publish(2).await.unwrap();
+        has(&mut client, "2", 1).await;
+        // A point that was noted in the old life does not lead back to it.
+        client.send(&json!({"op": 1, "d": 1})).await;
+        client.cut().await;
+        let mut again = nodes[1].resumed(&id, 3).await;
+        has(&mut again, "RESUMED", 1).await;
+        assert_eq!(dispatches(&again), numbered(&[(4, "RESUMED")]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_resumes_across_a_restart_of_redis_may_do_so_again_before_it_says_what_it_has() {
+    cluster(async |mut server, nodes| {
+        let (mut client, id) = nodes[0].identified().await;
+        nodes[0].publish(1).await.unwrap();
+        has(&mut client, "1", 1).await;
+        client.cut().await;
+        restart(&mut server, &nodes).await;
+        nodes[0].publish(2).await.unwrap();
+        let mut again = nodes[1].resumed(&id, 2).await;
+        has(&mut again, "RESUMED", 1).await;
+        assert_eq!(dispatches(&again), numbered(&[(3, "2"), (4, "RESUMED")]));
+        again.cut().await;
+        let mut third = nodes[0].resumed(&id, 4).await;
+        has(&mut third, "RESUMED", 1).await;
+        assert_eq!(dispatches(&third), numbered(&[(5, "RESUMED")]));
     })
     .await;
 }
