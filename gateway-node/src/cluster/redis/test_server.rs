@@ -50,6 +50,8 @@ impl TestServer {
         let child = Command::new(&program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "yes", "--maxmemory-policy", "noeviction"])
+            // What is answered is written, whatever the disk does: behind a slow fsync a write waits for up to two seconds.
+            .args(["--appendfsync", "no"])
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
             .spawn()

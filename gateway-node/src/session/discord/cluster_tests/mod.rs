@@ -3,18 +3,22 @@
 //! Time is the real one here, so everything waits for what it wants to see, with a deadline.
 
 mod going_on;
+mod model;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use serde_json::json;
 use shared::discord::Target;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use super::tests::{Client, Node, identify, resume};
 use crate::{
@@ -34,14 +38,18 @@ const LOOK: Duration = Duration::from_millis(1);
 struct Member {
     node: Node,
     backplane: Arc<RedisBackplane>,
+    driving: JoinHandle<()>,
     /// Whether it takes nothing that the log has.
     stalled: Arc<AtomicBool>,
+    /// How often it was told that the log has lost something.
+    losses: Arc<AtomicU64>,
 }
 
 /// A registry that may have no room.
 struct Stalling {
     registry: Registry,
     stalled: Arc<AtomicBool>,
+    losses: Arc<AtomicU64>,
 }
 
 impl Deliver for Stalling {
@@ -58,10 +66,12 @@ impl Deliver for Stalling {
     }
 
     fn lost(&self, application: &str, entries: u64) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
         self.registry.lost(application, entries);
     }
 
     fn missed(&self, application: &Arc<str>) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
         self.registry.missed(application);
     }
 
@@ -74,6 +84,7 @@ impl Deliver for Stalling {
     }
 
     fn rewound(&self, application: &Arc<str>) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
         self.registry.rewound(application);
     }
 
@@ -103,6 +114,7 @@ impl Member {
             fixed_id: None,
         };
         let stalled = Arc::<AtomicBool>::default();
+        let losses = Arc::<AtomicU64>::default();
         let mut made = None;
         let node = Node::over(
             |_| {},
@@ -110,20 +122,22 @@ impl Member {
                 let deliver = Stalling {
                     registry: registry.clone(),
                     stalled: Arc::clone(&stalled),
+                    losses: Arc::clone(&losses),
                 };
                 let (backplane, driving) = RedisBackplane::new(options, Arc::new(deliver)).unwrap();
                 let sessions = DiscordSessions::new(RedisSessions::new(&backplane));
                 let backplane = Arc::new(backplane);
-                tokio::spawn(driving);
-                made = Some(Arc::clone(&backplane));
+                made = Some((Arc::clone(&backplane), tokio::spawn(driving)));
                 (backplane, sessions)
             },
         );
-        let backplane = made.unwrap();
+        let (backplane, driving) = made.unwrap();
         let member = Self {
             node,
             backplane,
+            driving,
             stalled,
+            losses,
         };
         member.ready().await;
         member
@@ -135,6 +149,11 @@ impl Member {
             status.ready && status.available
         })
         .await;
+    }
+
+    /// Ends the node as a kill does: nothing is said.
+    fn die(&self) {
+        self.driving.abort();
     }
 
     /// A client that has Ready, and its session's id.

@@ -1,0 +1,327 @@
+//! The model of `model_tests`, on two nodes and a Redis: nodes die without a word, others take over, and Redis is killed
+//! while it is written.
+//!
+//! What happens at the same time has no order that a model could know. What holds is this: a number once seen is always
+//! the same dispatch, numbers have no gap, and of the events that were published each comes once, in their order.
+
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::{
+    prelude::*,
+    test_runner::{TestError, TestRunner},
+};
+use tokio::{
+    runtime::Builder,
+    task::{LocalSet, yield_now},
+};
+
+use super::*;
+
+/// How many cases there are: each takes about a second.
+const CASES: u32 = 12;
+/// How often a client tries to go on before that counts as a failure.
+const TRIES: usize = 20;
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// An event that the session receives, published by this node.
+    Wanted(usize),
+    /// One that it does not.
+    Unwanted(usize),
+    /// Something for this session alone.
+    Private,
+    /// A heartbeat that says what the client has, less this many dispatches.
+    Heartbeat(usize),
+    /// The connection breaks, and this many of the last dispatches never arrived.
+    Cut(usize),
+    /// The same, since the node of the session dies. Another one begins.
+    Death(usize),
+    /// The client resumes at this node, on a connection that takes over.
+    Resume(usize),
+    /// Redis is killed while an event is published by this node and something is kept for the session, and comes back.
+    Kill(usize),
+    /// Nobody hears of the next entries until they have looked.
+    Deafen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let node = 0_usize..2;
+    let act = prop_oneof![
+        6 => node.clone().prop_map(Act::Wanted),
+        2 => node.clone().prop_map(Act::Unwanted),
+        3 => Just(Act::Private),
+        4 => (0_usize..4).prop_map(Act::Heartbeat),
+        3 => (0_usize..6).prop_map(Act::Cut),
+        1 => (0_usize..6).prop_map(Act::Death),
+        4 => node.clone().prop_map(Act::Resume),
+        1 => node.prop_map(Act::Kill),
+        1 => Just(Act::Deafen),
+    ];
+    proptest::collection::vec(act, 5..30)
+}
+
+/// What all cases share: starting it takes longer than a case.
+struct Cluster {
+    server: TestServer,
+    nodes: [Member; 2],
+    incarnation: u64,
+    /// The number of the last event.
+    last: u64,
+}
+
+/// One session.
+struct World<'c> {
+    cluster: &'c mut Cluster,
+    id: String,
+    /// The connection, and its node.
+    client: Option<(Client, usize)>,
+    /// How much of what the present connection has sent is in `seen`.
+    read: usize,
+    seen: Vec<String>,
+    /// What was ever seen, by its number.
+    ever: BTreeMap<u64, String>,
+    /// The dispatch that the client has said it has: it never goes back behind that.
+    said: usize,
+    /// The events that were published, and of these those that nobody knows to be.
+    published: Vec<u64>,
+    doubtful: HashSet<u64>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let server = TestServer::start();
+        let nodes = [Member::start(&server, 1).await, Member::start(&server, 2).await];
+        Self {
+            server,
+            nodes,
+            incarnation: 2,
+            last: 0,
+        }
+    }
+}
+
+impl<'c> World<'c> {
+    async fn begin(cluster: &'c mut Cluster) -> Self {
+        let (client, id) = cluster.nodes[0].identified().await;
+        let mut world = Self {
+            cluster,
+            id,
+            client: Some((client, 0)),
+            read: 0,
+            seen: Vec::new(),
+            ever: BTreeMap::new(),
+            said: 0,
+            published: Vec::new(),
+            doubtful: HashSet::new(),
+        };
+        world.read();
+        world
+    }
+
+    /// Takes in what the connection has sent; one that is closed is gone.
+    fn read(&mut self) {
+        let Some((client, _)) = &self.client else { return };
+        for (s, what) in client.dispatches().into_iter().skip(self.read) {
+            assert_eq!(s, self.seen.len() as u64 + 1, "{what} after {:?}", self.seen);
+            let known = self.ever.entry(s).or_insert_with(|| what.clone());
+            assert_eq!(*known, what, "dispatch {s} is another one now");
+            self.seen.push(what);
+            self.read += 1;
+        }
+        let is_invalid = client.seen.iter().any(|payload| payload["op"] == 9);
+        let losses = self
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| node.losses.load(Ordering::Relaxed));
+        let losses: Vec<_> = losses.collect();
+        assert!(
+            !is_invalid,
+            "not resumed behind {:?}; told of losses: {losses:?}",
+            self.seen
+        );
+        if let Some(code) = client.close {
+            assert_eq!(code, 4000);
+            self.client = None;
+        }
+    }
+
+    async fn await_published(&mut self, number: u64) {
+        if let Some((client, _)) = &mut self.client {
+            // An earlier connection may have had it.
+            if !self.seen.contains(&number.to_string()) {
+                has_or_is_over(client, &number.to_string(), 1).await;
+            }
+        }
+        self.read();
+    }
+
+    async fn await_private(&mut self) {
+        if let Some((client, _)) = &mut self.client {
+            let read = client.dispatches().into_iter().take(self.read);
+            let before = read.filter(|(_, what)| what == "CHANNEL_INFO").count();
+            has_or_is_over(client, "CHANNEL_INFO", before + 1).await;
+        }
+        self.read();
+    }
+
+    /// The client has lost its connection, and this many dispatches with it.
+    fn lose(&mut self, dispatches: usize) {
+        let has = self.seen.len().saturating_sub(dispatches).max(self.said).max(1);
+        self.seen.truncate(has);
+    }
+
+    async fn ask_for_private(&mut self) {
+        if let Some((client, _)) = &mut self.client {
+            client.send(&json!({"op": 43, "d": {"guild_id": "5"}})).await;
+        }
+    }
+
+    async fn resume(&mut self, at: usize) {
+        for attempt in 0..TRIES {
+            let node = (at + attempt) % 2;
+            let mut client = self.cluster.nodes[node].resumed(&self.id, self.seen.len() as u64).await;
+            has_or_is_over(&mut client, "RESUMED", 1).await;
+            // Of an earlier one that is sent again there is another behind it.
+            client.drive().await;
+            self.client = Some((client, node));
+            self.read = 0;
+            self.read();
+            if self.client.is_some() {
+                return;
+            }
+        }
+        panic!("it does not go on after {TRIES} attempts");
+    }
+
+    async fn act(&mut self, act: &Act) {
+        match act {
+            Act::Wanted(node) => {
+                self.cluster.last += 1;
+                let number = self.cluster.last;
+                self.cluster.nodes[*node].publish(number).await.unwrap();
+                self.published.push(number);
+                self.await_published(number).await;
+            }
+            Act::Unwanted(node) => {
+                let event = json!({"guild_id": "1"});
+                let node = &self.cluster.nodes[*node].node;
+                node.try_publish_to("MESSAGE_CREATE", &event, Target::All)
+                    .await
+                    .unwrap();
+            }
+            Act::Private => {
+                self.ask_for_private().await;
+                self.await_private().await;
+            }
+            Act::Heartbeat(less) => {
+                let has = self.seen.len().saturating_sub(*less);
+                if let Some((client, _)) = &mut self.client {
+                    client.send(&json!({"op": 1, "d": has})).await;
+                    self.said = self.said.max(has);
+                }
+            }
+            Act::Cut(lost) => {
+                if let Some((client, _)) = self.client.take() {
+                    client.cut().await;
+                    self.lose(*lost);
+                }
+            }
+            Act::Death(lost) => {
+                let dying = self.client.as_ref().map_or(0, |(_, node)| *node);
+                self.cluster.nodes[dying].die();
+                if let Some((client, _)) = self.client.take() {
+                    client.task.abort();
+                    self.lose(*lost);
+                }
+                self.cluster.incarnation += 1;
+                let next = Member::start(&self.cluster.server, self.cluster.incarnation).await;
+                self.cluster.nodes[dying] = next;
+            }
+            Act::Resume(node) => self.resume(*node).await,
+            Act::Kill(node) => self.kill(*node).await,
+            Act::Deafen => {
+                self.cluster.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            }
+        }
+    }
+
+    async fn kill(&mut self, node: usize) {
+        self.cluster.last += 1;
+        let number = self.cluster.last;
+        self.ask_for_private().await;
+        {
+            let Cluster { nodes, server, .. } = &mut *self.cluster;
+            let publishing = nodes[node].publish(number);
+            let killing = async {
+                // As far as it gets meanwhile.
+                for _ in 0..number % 16 {
+                    yield_now().await;
+                }
+                server.kill();
+                server.start_again();
+            };
+            let (published, ()) = futures_util::future::join(publishing, killing).await;
+            if published.is_err() {
+                self.doubtful.insert(number);
+            }
+            for node in nodes.iter() {
+                node.ready().await;
+            }
+        }
+        self.published.push(number);
+        self.await_private().await;
+        // What is published after it comes after it, so that it is there by then or never.
+        self.act_published_behind(node).await;
+    }
+
+    async fn act_published_behind(&mut self, node: usize) {
+        self.cluster.last += 1;
+        let number = self.cluster.last;
+        self.cluster.nodes[node].publish(number).await.unwrap();
+        self.published.push(number);
+        self.await_published(number).await;
+    }
+
+    async fn end(mut self) {
+        self.resume(0).await;
+        if let Some(last) = self.published.last().copied() {
+            self.await_published(last).await;
+        }
+        let numbers: Vec<u64> = self.seen.iter().filter_map(|what| what.parse().ok()).collect();
+        let is_due = |number: &u64| !self.doubtful.contains(number) || numbers.contains(number);
+        let expected: Vec<u64> = self.published.iter().copied().filter(is_due).collect();
+        assert_eq!(numbers, expected);
+        let (client, _) = self.client.take().unwrap();
+        client.cut().await;
+    }
+}
+
+#[test]
+fn every_dispatch_arrives_once_under_its_number_whatever_becomes_of_nodes_and_redis() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let local = LocalSet::new();
+    let cluster = tokio::sync::Mutex::new(local.block_on(&runtime, Cluster::start()));
+    let config = ProptestConfig {
+        // A failure prints what was done, and a smaller one takes longer to find than it saves.
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::with_cases(CASES)
+    };
+    let tried = TestRunner::new(config).run(&acts(), |acts| {
+        local.block_on(&runtime, async {
+            let mut cluster = cluster.lock().await;
+            let mut world = World::begin(&mut cluster).await;
+            for act in &acts {
+                world.act(act).await;
+            }
+            world.end().await;
+        });
+        Ok(())
+    });
+    match tried {
+        Ok(()) => {}
+        Err(TestError::Fail(why, acts)) => panic!("{why}: {acts:?}"),
+        Err(error) => panic!("{error}"),
+    }
+}
