@@ -64,15 +64,18 @@ impl Pages {
             offset: after.offset - after.offset % PAGE,
             ..after
         };
-        if start != after {
-            match self.page(&application, &link, start).await {
-                Err(ReadError::Away) => return Err(ReadError::Away),
-                Ok(page) if page.leads_to(after) => return Ok(page.behind(after.offset)),
-                // Its beginning is not kept any more, or it was read before there was an end like this.
-                Ok(_) | Err(ReadError::Severed) => {}
+        match self.page(&application, &link, start).await {
+            Err(ReadError::Away) => return Err(ReadError::Away),
+            Ok(page) if page.leads_to(after) => {
+                let page = page.behind(after.offset);
+                if !page.entries.is_empty() {
+                    return Ok(page);
+                }
             }
+            Ok(_) | Err(ReadError::Severed) => {}
         }
-        let page = self.page(&application, &link, after).await?;
+        // Its beginning is not kept any more; or it was asked for when there was less, since when something may have come.
+        let page = read(Arc::clone(&self.readers), application, link, after).await?;
         Ok(page.behind(after.offset))
     }
 

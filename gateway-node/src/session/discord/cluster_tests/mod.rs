@@ -26,6 +26,7 @@ use crate::{
         Backplane, Deliver, DiscordSessions, Entry, Owner, Position, PublishError, RedisBackplane, RedisOptions,
         RedisSessions, TestServer,
     },
+    guilds::Guilds,
     registry::Registry,
 };
 
@@ -86,6 +87,10 @@ impl Deliver for Stalling {
     fn rewound(&self, application: &Arc<str>) {
         self.losses.fetch_add(1, Ordering::Relaxed);
         self.registry.rewound(application);
+    }
+
+    fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+        Deliver::guilds(&self.registry, application, guilds);
     }
 
     fn superseded(&self, owner: &Owner) {
