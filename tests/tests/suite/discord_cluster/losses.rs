@@ -79,9 +79,10 @@ async fn what_redis_has_lost_is_op_9_and_what_it_has_kept_goes_on() {
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut before, before_id) = session(&one, V10).await;
     let (mut beyond, beyond_id) = session(&one, V10).await;
+    let (mut ahead, ahead_id) = session(&one, V10).await;
     let (mut there, _) = session(&one, ZLIB).await;
     publish_numbers(&one, 0..10).await;
-    for client in [&mut before, &mut beyond, &mut there] {
+    for client in [&mut before, &mut beyond, &mut ahead, &mut there] {
         expect_numbers(client, 0..10).await;
     }
     acknowledged(&redis, &mut before, &before_id).await;
@@ -90,11 +91,12 @@ async fn what_redis_has_lost_is_op_9_and_what_it_has_kept_goes_on() {
     drop(before);
     // All that is written from here on will not have been.
     publish_numbers(&one, 10..15).await;
-    expect_numbers(&mut beyond, 10..15).await;
-    expect_numbers(&mut there, 10..15).await;
+    for client in [&mut beyond, &mut ahead, &mut there] {
+        expect_numbers(client, 10..15).await;
+    }
     acknowledged(&redis, &mut beyond, &beyond_id).await;
     let lost = beyond.sequence();
-    drop(beyond);
+    drop((beyond, ahead));
     redis.kill().await;
     let newer = redis.log_bytes() - survives;
     assert_eq!(redis.truncate_log(newer), newer);
@@ -103,6 +105,8 @@ async fn what_redis_has_lost_is_op_9_and_what_it_has_kept_goes_on() {
     // Whoever is connected has seen what never was.
     assert_eq!(there.expect_op(9).await, json!(false));
     accepts_again(&two).await;
+    // There are fewer dispatches than it has seen.
+    is_refused(&two, V10, &ahead_id, lost).await;
     publish_numbers(&two, 100..110).await;
     // As many dispatches as it has seen are there again, and they are others.
     is_refused(&two, V10, &beyond_id, lost).await;
