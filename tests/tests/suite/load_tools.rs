@@ -50,6 +50,18 @@ async fn load_slow_clients_of_discord_are_cut_and_resume_with_nothing_missing() 
 }
 
 #[tokio::test]
+async fn load_what_has_waited_for_slow_clients_goes_back_to_the_system() -> anyhow::Result<()> {
+    let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 --seconds 2 \
+                     --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
+    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let report = run(move || slow::run(&options)).await?;
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    let wave = &report.phases[1];
+    assert!(wave.after_kib < wave.peak_kib / 2, "{report}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn load_cluster_of_three_nodes_loses_doubles_and_reorders_nothing() -> anyhow::Result<()> {
     let options = cluster::Options::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
     let report = run(move || cluster::run(&options)).await?;
