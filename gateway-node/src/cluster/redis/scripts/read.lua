@@ -2,18 +2,34 @@
 --
 -- ARGV  run, proposed epoch, owner, fence, epoch, offset, count
 --
--- Answers { 'ok', epoch, cut, top, id, entry, ... }, or { 'severed' } when the log does not lead on from there, or
--- { 'fenced' }. The cut is the last offset that the two epochs have in common, `-` where they are one.
+-- Answers { 'ok', epoch, cut, top, id, entry, ... }, or { 'severed' } when the log does not lead on from there, or has lost
+-- what some node has seen behind it, or { 'fenced' }. The cut is the last offset that the two epochs have in common, `-` where they are one.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local epoch, offset = ARGV[5], tonumber(ARGV[6])
+
+-- Whether a node has seen entries of this life of the log, or of a later one, that are gone: who reads on would pass over
+-- them.
+local function has_lost()
+  local order = tonumber(redis.call('HGET', key('log:order'), epoch) or 0)
+  local losses = redis.call('HGETALL', key('log:lost'))
+  for place = 1, #losses, 2 do
+    local left, mark = string.match(losses[place], '^(%x+)(%+?)$')
+    if tonumber(redis.call('HGET', key('log:order'), left) or 0) >= order then
+      -- Of one with a mark, so many are gone of lives that are not known any more.
+      local last = mark == '+' and 0 or tonumber(redis.call('ZSCORE', key('log:epochs'), left) or 0)
+      if tonumber(losses[place + 1]) > last then return true end
+    end
+  end
+  return false
+end
 
 if not is_current(owner, fence) then return { 'fenced' } end
 local log = open_log(run, proposed)
 local cut = '-'
 if epoch ~= log.epoch then
   local good = tonumber(redis.call('ZSCORE', key('log:epochs'), epoch) or -1)
-  if offset > good then return { 'severed' } end
+  if offset > good or has_lost() then return { 'severed' } end
   cut = int(good)
 end
 if offset < log.trimmed or offset > log.top then return { 'severed' } end

@@ -82,6 +82,40 @@ async fn what_comes_after_a_restart_of_redis_need_not_be_acknowledged_to_be_gone
 }
 
 #[tokio::test]
+async fn who_was_away_when_redis_lost_something_is_told_so() {
+    cluster(async |mut server, nodes| {
+        let mut others = [nodes[0].identified().await.0, nodes[1].identified().await.0];
+        let (mut away, id) = nodes[1].identified().await;
+        nodes[0].publish(1).await.unwrap();
+        has(&mut away, "1", 1).await;
+        away.cut().await;
+        let length = server.log_length();
+        nodes[0].publish(2).await.unwrap();
+        for other in &mut others {
+            has(other, "2", 1).await;
+        }
+        server.kill();
+        for node in &nodes {
+            eventually("a node without its server", || !node.backplane.status().available).await;
+        }
+        server.cut_log(length);
+        server.start_again();
+        for node in &nodes {
+            node.ready().await;
+        }
+        for other in &mut others {
+            has_or_is_over(other, "never", 1).await;
+            assert_eq!(other.seen.last().unwrap()["op"], 9);
+        }
+        // Nothing that it has is gone, and all that it has missed is.
+        let mut again = nodes[1].resumed(&id, 2).await;
+        has_or_is_over(&mut again, "RESUMED", 1).await;
+        assert_eq!(again.seen.last().unwrap()["op"], 9, "{:?}", again.seen);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_resumes_across_a_restart_of_redis_may_do_so_again_before_it_says_what_it_has() {
     cluster(async |mut server, nodes| {
         let (mut client, id) = nodes[0].identified().await;
