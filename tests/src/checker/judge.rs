@@ -2,14 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    fmt,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    record::{Audience, Ending, Event, Outcome, Receipt, Record, SenderId, Session},
+    record::{Audience, Ending, Event, Id, Outcome, Receipt, Record, SenderId, Session},
     verdict::Verdict,
 };
 
@@ -32,12 +31,13 @@ pub fn judge(record: &Record) -> Verdict {
         judge.holes(index, session);
     }
     judge.each_event();
+    judge.discord_sessions();
     judge.verdict
 }
 
-struct Judge<'r> {
-    record: &'r Record,
-    verdict: Verdict,
+pub(super) struct Judge<'r> {
+    pub(super) record: &'r Record,
+    pub(super) verdict: Verdict,
     /// What each session saw.
     seen: Vec<Seen>,
     /// The sessions that saw an event, and when they did for the first time.
@@ -55,18 +55,6 @@ struct Seen {
     latest: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Id {
-    sender: SenderId,
-    number: u64,
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event {} of sender {}", self.number, self.sender)
-    }
-}
-
 impl<'r> Judge<'r> {
     /// Reads what a session received, in order.
     fn walk(&mut self, index: usize, session: &Session) {
@@ -74,10 +62,7 @@ impl<'r> Judge<'r> {
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
         self.verdict.deliveries += session.received.len() as u64;
         for receipt in &session.received {
-            let id = Id {
-                sender: receipt.sender,
-                number: receipt.number,
-            };
+            let id = receipt.id();
             let time = self.since_begin(receipt.at);
             let label = &session.label;
             let Some(event) = self.permitted(index, session, receipt) else {
@@ -120,7 +105,7 @@ impl<'r> Judge<'r> {
         let event = self.record.event(receipt.sender, receipt.number)?;
         let is_own = self.record.senders[receipt.sender].session == Some(index);
         let is_right = session.is_in(event.audience) && *receipt.name == *event.name;
-        (is_right && !is_own && event.outcome != Outcome::Refused).then_some(event)
+        (is_right && !is_own && !event.is_refused()).then_some(event)
     }
 
     /// Whether an event for one session may have been given back by one that ended, or was taken for dead, before `at`.
@@ -193,7 +178,7 @@ impl<'r> Judge<'r> {
     }
 
     /// Notes what was not received at `place`; `stayed` if nobody there was told to connect again.
-    fn missing(&mut self, id: Id, event: &Event, excused: bool, place: &str, stayed: bool) {
+    pub(super) fn missing(&mut self, id: Id, event: &Event, excused: bool, place: &str, stayed: bool) {
         let sent = self.since_begin(event.sent_at);
         let told = |word: &str| format!("{word}: {id} ({}, sent at {sent} s) at {place}", event.name);
         if self.record.is_gone(event) {
@@ -263,7 +248,7 @@ impl<'r> Judge<'r> {
     }
 
     /// Seconds since the run began, as people read them.
-    fn since_begin(&self, time: Instant) -> String {
+    pub(super) fn since_begin(&self, time: Instant) -> String {
         format!("{:.3}", time.saturating_duration_since(self.record.began).as_secs_f64())
     }
 }

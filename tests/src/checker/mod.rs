@@ -1,10 +1,11 @@
 //! The judge of a run: what senders and clients wrote down goes in, what was lost, doubled, reordered or shown to the
 //! wrong client comes out.
 //!
-//! Pure code: `record` is what goes in, `judge` holds the rules, `verdict` is what comes out. Times are those of one
+//! Pure code: `record` is what goes in, `judge` holds the rules, `discord` both for Discord sessions, `verdict` is what comes out. Times are those of one
 //! process, so an event that was sent after a session had identified is due to it. Where a record allows both, that a
 //! promise was kept and that it was broken, nothing is held against the gateway.
 
+mod discord;
 mod judge;
 mod record;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 mod verdict;
 
 pub use self::{
+    discord::{DiscordSession, Dispatch, Reach},
     judge::judge,
     record::{Audience, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session},
     verdict::Verdict,

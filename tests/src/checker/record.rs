@@ -4,6 +4,8 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use tokio::time::Instant;
 
+use super::discord::{DiscordSession, Reach};
+
 /// A sender, by its place in [`Record::senders`].
 pub type SenderId = usize;
 
@@ -73,6 +75,8 @@ pub struct Event {
     pub name: &'static str,
     /// Who it is for.
     pub audience: Audience,
+    /// Which Discord sessions it is for.
+    pub reach: Reach,
     /// The earliest moment at which the log can have taken it. An attempt that was answered 503 does not count.
     pub sent_at: Instant,
     /// What became of it.
@@ -123,6 +127,29 @@ pub struct Receipt {
     pub at: Instant,
 }
 
+/// An event, by who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Id {
+    pub(super) sender: SenderId,
+    pub(super) number: u64,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event {} of sender {}", self.number, self.sender)
+    }
+}
+
+impl Receipt {
+    /// Of which event it is.
+    pub(super) const fn id(&self) -> Id {
+        Id {
+            sender: self.sender,
+            number: self.number,
+        }
+    }
+}
+
 /// One session of a client, from its welcome to its end. A client that connects again has another one.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -161,6 +188,10 @@ pub struct Record {
     pub senders: Vec<Sender>,
     /// All sessions.
     pub sessions: Vec<Session>,
+    /// All Discord sessions.
+    pub discord: Vec<DiscordSession>,
+    /// From when on a Discord session may be told that it is over; never where there is no such time.
+    pub may_invalidate_from: Option<Instant>,
     /// What the nodes reported as lost.
     pub losses: Vec<Loss>,
     /// When that was written, for events whose offset nobody knows.
@@ -174,6 +205,8 @@ impl Record {
             began,
             senders: Vec::new(),
             sessions: Vec::new(),
+            discord: Vec::new(),
+            may_invalidate_from: None,
             losses: Vec::new(),
             cuts: Vec::new(),
         }
@@ -218,6 +251,11 @@ impl Event {
     /// Whether it must have been delivered.
     pub(super) fn is_promised(&self) -> bool {
         matches!(self.outcome, Outcome::Accepted { .. } | Outcome::Sent)
+    }
+
+    /// Whether nobody may ever see it.
+    pub(super) fn is_refused(&self) -> bool {
+        self.outcome == Outcome::Refused
     }
 
     /// Whether exactly one session gets it.

@@ -26,6 +26,12 @@ pub struct Verdict {
     pub gone: u64,
     /// Of these, those at a session that stayed: it should have been told to connect again.
     pub silent: u64,
+    /// Dispatches whose number is not the one behind the last.
+    pub jumps: u64,
+    /// Discord sessions that were told by op 9 that they are over.
+    pub invalid: u64,
+    /// Of these, those that should have gone on, since Redis had lost nothing.
+    pub refused: u64,
     /// Events that were accepted.
     pub accepted: u64,
     /// Receipts of all sessions.
@@ -37,7 +43,16 @@ pub struct Verdict {
 impl Verdict {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
-        [self.lost, self.doubled, self.reordered, self.unauthorised, self.silent] == [0; 5]
+        let faults = [
+            self.lost,
+            self.doubled,
+            self.reordered,
+            self.unauthorised,
+            self.silent,
+            self.jumps,
+            self.refused,
+        ];
+        faults == [0; 7]
     }
 
     pub(super) fn tell(&mut self, problem: impl FnOnce() -> String) {
@@ -52,7 +67,7 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} accepted, {} deliveries: {} lost, {} doubled, {} reordered, {} unauthorised, {} uncertain, {} gone, {} \
-             in silence",
+             in silence, {} jumps, {} invalid, {} of them without a reason",
             self.accepted,
             self.deliveries,
             self.lost,
@@ -61,7 +76,10 @@ impl fmt::Display for Verdict {
             self.unauthorised,
             self.uncertain,
             self.gone,
-            self.silent
+            self.silent,
+            self.jumps,
+            self.invalid,
+            self.refused
         )?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;

@@ -1,7 +1,7 @@
 //! Where everybody writes down what they did and saw.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -9,8 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::table::Draft;
 use crate::checker::{
-    Audience, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+    DiscordSession, Dispatch, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session,
+    Verdict, judge,
 };
 
 /// Long after the end of every run.
@@ -36,6 +38,11 @@ struct Pages {
     places: Vec<(usize, Life)>,
     killed: Vec<Life>,
     last_receipt: Instant,
+    /// The clients of Discord's protocol that have their session on a connection now.
+    attached: HashSet<usize>,
+    /// How often a Discord session was resumed.
+    resumed: u64,
+    complaints: Vec<String>,
 }
 
 impl Book {
@@ -46,6 +53,9 @@ impl Book {
             places: Vec::new(),
             killed: Vec::new(),
             last_receipt: began,
+            attached: HashSet::new(),
+            resumed: 0,
+            complaints: Vec::new(),
         })))
     }
 
@@ -105,6 +115,76 @@ impl Book {
         });
     }
 
+    /// A client of Discord's protocol got Ready.
+    pub(super) fn open_shard(&self, label: &str, shard: [u32; 2], takes_messages: bool) -> usize {
+        let mut pages = self.pages();
+        let index = pages.record.discord.len();
+        pages.record.discord.push(DiscordSession {
+            label: format!("{label} (session {index})"),
+            shard,
+            takes_messages,
+            ready_at: Instant::now(),
+            invalid_at: None,
+            dispatches: Vec::new(),
+        });
+        index
+    }
+
+    /// A Discord session received a dispatch.
+    pub(super) fn dispatch(&self, index: usize, s: u64, receipt: Option<Receipt>) {
+        let mut pages = self.pages();
+        if let Some(receipt) = &receipt {
+            pages.last_receipt = receipt.at;
+        }
+        pages.record.discord[index].dispatches.push(Dispatch { s, receipt });
+    }
+
+    /// A client was told that its session is over.
+    pub(super) fn is_invalid(&self, index: usize) {
+        self.pages().record.discord[index].invalid_at = Some(Instant::now());
+    }
+
+    /// A client went on with its session.
+    pub(super) fn is_resumed(&self) {
+        self.pages().resumed += 1;
+    }
+
+    /// How often that was.
+    pub(super) fn resumed(&self) -> u64 {
+        self.pages().resumed
+    }
+
+    /// Whether a client of Discord's protocol has its session on a connection.
+    pub(super) fn is_attached(&self, client: usize, is_attached: bool) {
+        let attached = &mut self.pages().attached;
+        if is_attached {
+            attached.insert(client);
+        } else {
+            attached.remove(&client);
+        }
+    }
+
+    /// The same, asked.
+    pub(super) fn has_attached(&self, client: usize) -> bool {
+        self.pages().attached.contains(&client)
+    }
+
+    /// From now on Discord sessions may be told that they are over.
+    pub(super) fn may_invalidate(&self) {
+        let now = Instant::now();
+        self.pages().record.may_invalidate_from.get_or_insert(now);
+    }
+
+    /// Something happened that may not, whatever goes wrong.
+    pub(super) fn complain(&self, what: String) {
+        self.pages().complaints.push(what);
+    }
+
+    /// Everything of that kind.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        self.pages().complaints.clone()
+    }
+
     /// A session is about to report guilds.
     pub(super) fn report(&self, index: usize, guilds: &[u64]) {
         let guilds = guilds.iter().map(|&id| Guild { id, since: None });
@@ -149,7 +229,7 @@ impl Book {
     }
 
     /// A sender is about to send an event; its number.
-    pub(super) fn send(&self, sender: SenderId, name: &'static str, audience: Audience) -> u64 {
+    pub(super) fn send(&self, sender: SenderId, draft: &Draft) -> u64 {
         let mut pages = self.pages();
         let sender = &mut pages.record.senders[sender];
         let outcome = match sender.session {
@@ -157,8 +237,9 @@ impl Book {
             None => Outcome::Unknown,
         };
         sender.events.push(Event {
-            name,
-            audience,
+            name: draft.name,
+            audience: draft.audience,
+            reach: draft.reach,
             sent_at: Instant::now(),
             outcome,
             repeated: false,

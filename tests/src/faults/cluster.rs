@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     book::{Book, Life},
     stage::Door,
+    table::TABLE,
 };
 use crate::{
     checker::Loss,
@@ -17,7 +18,7 @@ use crate::{
     node::Node,
     proxy::Proxy,
     redis::RedisServer,
-    setup::{Setup, full_setup},
+    setup::{KEYS, Setup},
 };
 
 /// Milliseconds that a node's lease lasts.
@@ -153,7 +154,11 @@ impl Cluster {
     }
 
     fn setup(&self, index: usize) -> Setup {
-        let setup = full_setup()
+        let setup = Setup::new()
+            .file(&format!("{TABLE}{KEYS}"))
+            .set("log.level", "info,gateway_node=debug")
+            .set("limits.payloads_per_minute", 1_000_000)
+            .set("limits.connection_attempts_per_minute", 1_000_000)
             .set("node.name", format!("node-{index}"))
             .set("cluster.lease_ms", LEASE_MS)
             .set("v1.guild_count_interval_ms", 500)
@@ -208,6 +213,7 @@ impl Cluster {
     /// What Redis wrote last has just been cut off.
     pub(super) fn is_cut(&mut self) {
         let now = Instant::now();
+        self.book.may_invalidate();
         self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
     }
 

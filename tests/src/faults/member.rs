@@ -10,12 +10,13 @@ use tokio::{
 };
 
 use super::{
-    publisher::{EVERYBODY, WEBSITES, pause},
+    publisher::pause,
     socket::{Heard, Socket},
     stage::{Door, Stage},
+    table::Draft,
 };
 use crate::{
-    checker::{Audience, Kind, SenderId},
+    checker::{Kind, SenderId},
     http::ask,
     setup::key,
 };
@@ -149,13 +150,9 @@ impl Part {
         let Some(sender) = self.sender.filter(|_| stage.is_sending()) else {
             return;
         };
-        let (name, kinds) = if rng.u8(..4) == 0 {
-            ("site_only", WEBSITES)
-        } else {
-            ("announce", EVERYBODY)
-        };
-        let n = stage.book.send(sender, name, Audience::All(kinds));
-        let event = json!({ "op": 1, "t": name, "d": { "sender": sender, "n": n } });
+        let draft = Draft::from_website(rng);
+        let n = stage.book.send(sender, &draft);
+        let event = json!({ "op": 1, "t": draft.name, "d": draft.d(sender, n) });
         socket.send(&event).await;
     }
 }

@@ -3,25 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::stage::{Phase, Stage};
+use super::{
+    stage::{Phase, Stage},
+    table::Draft,
+};
 use crate::{
-    checker::{Audience, Kind, Outcome, SenderId},
+    checker::{Outcome, SenderId},
     http::{Answer, NoAnswer, ask},
     setup::key,
 };
-
-/// The types that `announce` goes to; there are clients of two of them.
-pub(super) const EVERYBODY: &[Kind] = &[Kind::Bot, Kind::Website, Kind::Service];
-/// The types that `site_only` goes to.
-pub(super) const WEBSITES: &[Kind] = &[Kind::Website];
-/// The types of which one session gets a `job`.
-const WORKERS: &[Kind] = &[Kind::Bot];
-
-/// The guilds that events are sent for.
-pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
 
 /// How long one attempt may take: longer than a node waits for its log.
 const ATTEMPT: Duration = Duration::from_secs(15);
@@ -65,27 +58,16 @@ impl Publisher {
             if !stage.is_sending() {
                 return;
             }
-            let (name, audience) = self.choose();
-            let n = stage.book.send(sender, name, audience);
-            let mut d = json!({ "sender": sender, "n": n });
-            if let Audience::Guild(guild) = audience {
-                d["guildId"] = json!(guild.to_string());
-            }
-            let outcome = self.until_known(&stage, sender, n, &json!({ "t": name, "d": d })).await;
+            let draft = Draft::from_http(&mut self.rng);
+            let n = stage.book.send(sender, &draft);
+            let event = draft.request(&draft.d(sender, n));
+            let outcome = self.until_known(&stage, sender, n, &event).await;
             let is_open = outcome == Outcome::Unknown;
             stage.book.settle(sender, outcome);
             // It may still be on its way, and would then come after the next one.
             if is_open {
                 sender = stage.book.open_sender(None);
             }
-        }
-    }
-
-    fn choose(&mut self) -> (&'static str, Audience) {
-        match self.rng.u8(..10) {
-            0..=1 => ("job", Audience::Any(WORKERS)),
-            2..=3 => ("guild_settings_changed", Audience::Guild(self.rng.u64(GUILDS))),
-            _ => ("announce", Audience::All(EVERYBODY)),
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{checker::Verdict, load::Outcome};
 
 /// What is told of a run in one line.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 13] = [
     "accepted",
     "deliveries",
     "lost",
@@ -17,6 +17,9 @@ const COLUMNS: [&str; 10] = [
     "uncertain",
     "gone",
     "silent",
+    "jumps",
+    "op 9",
+    "resumed",
     "gap ms",
 ];
 
@@ -29,6 +32,8 @@ pub struct Row {
     pub seed: u64,
     /// What the checker says.
     pub verdict: Verdict,
+    /// How often a Discord session was resumed.
+    pub resumed: u64,
     /// The longest time in which a client received nothing while events were sent.
     pub longest_gap_ms: u64,
     /// What is wrong beside the verdict, such as a client that did not come back.
@@ -65,6 +70,9 @@ impl Row {
             verdict.uncertain,
             verdict.gone,
             verdict.silent,
+            verdict.jumps,
+            verdict.invalid,
+            self.resumed,
             self.longest_gap_ms,
         ];
         let cells = numbers

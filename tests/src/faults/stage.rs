@@ -12,8 +12,10 @@ use super::book::{Book, Life};
 pub(super) enum Phase {
     /// They connect.
     Gathering,
-    /// They send.
+    /// They send, and some drop their connections.
     Sending,
+    /// They send, and nobody leaves who is there.
+    Returning,
     /// They only listen.
     Settling,
 }
@@ -52,6 +54,11 @@ impl Stage {
 
     /// Whether events are to be sent now.
     pub(super) fn is_sending(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Sending | Phase::Returning)
+    }
+
+    /// Whether connections may be dropped now.
+    pub(super) fn is_restless(&self) -> bool {
         *self.phase.borrow() == Phase::Sending
     }
 }

@@ -14,9 +14,11 @@ use super::{
     cluster::{Backing, Cluster},
     fault::Fault,
     member::Member,
-    publisher::{GUILDS, Publisher},
+    publisher::Publisher,
     report::Row,
+    shard::ShardClient,
     stage::{Phase, Stage},
+    table::{GUILDS, SHARDS},
 };
 use crate::checker::{Kind, Verdict};
 
@@ -61,17 +63,24 @@ impl World {
             doors: cluster.doors(),
             reports: cluster.reports(),
         };
-        let (members, publishers) = cast(self.backing.nodes(), &mut rng);
-        let count = members.len();
+        let Cast {
+            members,
+            shards,
+            publishers,
+        } = Cast::draw(self.backing.nodes(), &mut rng);
+        let counts = (members.len(), shards.len());
         // Both are aborted when they are dropped.
         let (mut living, mut publishing) = (JoinSet::new(), JoinSet::new());
         for member in members {
             living.spawn(member.live(stage.clone()));
         }
+        for shard in shards {
+            living.spawn(shard.live(stage.clone()));
+        }
         for publisher in publishers {
             publishing.spawn(publisher.publish(stage.clone()));
         }
-        let mut failures = everybody(&book, count, "never came").await;
+        let mut failures = everybody(&book, counts, "never came").await;
         let from = Instant::now();
         phase.send_replace(Phase::Sending);
         let mut strikes = self.strikes;
@@ -82,7 +91,8 @@ impl World {
                 self.fault.strike(&mut cluster, self.hold, &mut rng).await;
             }
         }
-        failures.extend(everybody(&book, count, "did not come back").await);
+        phase.send_replace(Phase::Returning);
+        failures.extend(everybody(&book, counts, "did not come back").await);
         sleep(AFTER).await;
         let to = Instant::now();
         phase.send_replace(Phase::Settling);
@@ -90,6 +100,7 @@ impl World {
         while publishing.join_next().await.is_some_and(|ended| ended.is_ok()) {}
         let verdict = settled(&book, &cluster).await;
         failures.extend(cluster.faults());
+        failures.extend(book.complaints());
         if verdict.gone > 0 && self.fault != Fault::RedisTruncated {
             failures.push("nodes say that Redis has lost entries, and it has kept all".to_owned());
         }
@@ -97,6 +108,7 @@ impl World {
             fault: self.fault.name(),
             seed: self.seed,
             verdict,
+            resumed: book.resumed(),
             longest_gap_ms: u64::try_from(book.longest_gap(from, to).as_millis()).unwrap_or(u64::MAX),
             failures,
             past: cluster.past().to_vec(),
@@ -105,46 +117,74 @@ impl World {
     }
 }
 
-/// Who takes part: at each node three bots, two websites of which one sends, and a publisher.
-fn cast(nodes: usize, rng: &mut Rng) -> (Vec<Member>, Vec<Publisher>) {
-    let mut members = Vec::new();
-    let mut publishers = Vec::new();
-    for home in 0..nodes {
-        for part in 0..5 {
-            let kind = if part < 3 { Kind::Bot } else { Kind::Website };
-            let guilds = match kind {
-                Kind::Bot => rng.choose_multiple(GUILDS, 3),
-                _ => Vec::new(),
-            };
-            members.push(Member {
-                number: members.len(),
-                kind,
+/// Who takes part.
+struct Cast {
+    members: Vec<Member>,
+    shards: Vec<ShardClient>,
+    publishers: Vec<Publisher>,
+}
+
+impl Cast {
+    /// At each node three bots, two websites of which one sends, the shards of a bot that speaks Discord's protocol and
+    /// one session that has all guilds, and a publisher.
+    fn draw(nodes: usize, rng: &mut Rng) -> Self {
+        let (mut members, mut shards, mut publishers) = (Vec::new(), Vec::new(), Vec::new());
+        for home in 0..nodes {
+            for part in 0..5 {
+                let kind = if part < 3 { Kind::Bot } else { Kind::Website };
+                let guilds = match kind {
+                    Kind::Bot => rng.choose_multiple(GUILDS, 3),
+                    _ => Vec::new(),
+                };
+                members.push(Member {
+                    number: members.len(),
+                    kind,
+                    home,
+                    guilds,
+                    rate: if part == 4 { rng.u32(5..30) } else { 0 },
+                    rng: rng.fork(),
+                });
+            }
+            let of_many = (0..SHARDS).map(|shard| [shard, SHARDS]);
+            for shard in of_many.chain([[0, 1]]) {
+                shards.push(ShardClient {
+                    number: shards.len(),
+                    shard,
+                    takes_messages: rng.bool(),
+                    home,
+                    rng: rng.fork(),
+                });
+            }
+            publishers.push(Publisher {
                 home,
-                guilds,
-                rate: if part == 4 { rng.u32(5..30) } else { 0 },
+                rate: rng.u32(10..40),
                 rng: rng.fork(),
             });
         }
-        publishers.push(Publisher {
-            home,
-            rate: rng.u32(10..40),
-            rng: rng.fork(),
-        });
+        Self {
+            members,
+            shards,
+            publishers,
+        }
     }
-    (members, publishers)
 }
 
-/// Waits until every member has a session and what it reported is in force. Who is late is a failure.
-async fn everybody(book: &Book, members: usize, failure: &str) -> Vec<String> {
+/// Waits until every member has a session and what it reported is in force, and every shard has its session. Who is late
+/// is a failure.
+async fn everybody(book: &Book, (members, shards): (usize, usize), failure: &str) -> Vec<String> {
     let deadline = Instant::now() + GATHER;
     loop {
         let missing = book.missing(members);
-        if missing.is_empty() {
+        let adrift: Vec<_> = (0..shards).filter(|client| !book.has_attached(*client)).collect();
+        if missing.is_empty() && adrift.is_empty() {
             return Vec::new();
         }
         if Instant::now() > deadline {
-            let told = |member| format!("member {member} {failure}");
-            return missing.into_iter().map(told).collect();
+            let members = missing.into_iter().map(|member| format!("member {member} {failure}"));
+            let shards = adrift
+                .into_iter()
+                .map(|client| format!("client {client} of Discord's protocol {failure}"));
+            return members.chain(shards).collect();
         }
         sleep(LOOK).await;
     }

@@ -1,14 +1,15 @@
 //! One bot: it resumes when it is asked to, when its connection breaks, and on any node.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{Doors, End};
-use crate::{discord::DiscordClient, setup::key};
+use crate::{
+    discord::{Connection, Heard, Resumer},
+    setup::key,
+};
 
-const TARGET: &str = "/?v=10&encoding=json";
 /// How often it says what it has.
 const BEAT: Duration = Duration::from_secs(2);
 /// How long it waits before it tries another node.
@@ -37,8 +38,7 @@ pub(super) struct Seen {
 pub(super) struct Bot {
     shard: u32,
     shards: u32,
-    /// The session, and the last dispatch.
-    session: Option<(String, u64)>,
+    session: Resumer,
     /// The number of the last event, and when it came.
     last: Option<(u64, Instant)>,
     seen: Seen,
@@ -49,7 +49,7 @@ impl Bot {
         Self {
             shard,
             shards,
-            session: None,
+            session: Resumer::new(key("bot"), [shard, shards], 0),
             last: None,
             seen: Seen::default(),
         }
@@ -62,43 +62,29 @@ impl Bot {
                 let doors = doors.borrow();
                 doors.get(fastrand::usize(..doors.len().max(1))).copied()
             };
-            let client = match door {
-                Some(door) => self.connect(door).await,
+            let connection = match door {
+                Some(door) => self.session.connect(door).await,
                 None => None,
             };
-            match client {
-                Some(client) => self.listen(client, &end).await,
+            match connection {
+                Some(connection) => self.listen(connection, &end).await,
                 None => sleep(PAUSE).await,
             }
         }
         self.seen
     }
 
-    /// A connection that has asked for its session.
-    async fn connect(&mut self, door: SocketAddr) -> Option<DiscordClient> {
-        let mut client = DiscordClient::open(door, TARGET).await.ok()?;
-        client.try_next().await.ok()?;
-        if let Some((session, seq)) = &self.session {
-            client.resume(&key("bot"), session, *seq).await;
-        } else {
-            let d = json!({
-                "token": key("bot"), "intents": 0, "properties": {}, "shard": [self.shard, self.shards],
-            });
-            client.identify(&d).await;
-        }
-        Some(client)
-    }
-
     /// Receives until the connection has to be another one.
-    async fn listen(&mut self, mut client: DiscordClient, end: &End) {
+    async fn listen(&mut self, mut connection: Connection, end: &End) {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut glance = interval(GLANCE);
         loop {
-            let payload = tokio::select! {
-                payload = client.try_next() => payload,
+            let before = self.session.sequence();
+            let heard = tokio::select! {
+                heard = self.session.next(&mut connection) => heard,
                 _ = beat.tick() => {
-                    client.send(1, &json!(client.sequence())).await;
+                    self.session.beat(&mut connection).await;
                     continue;
                 }
                 _ = glance.tick() => {
@@ -108,30 +94,22 @@ impl Bot {
                     continue;
                 }
             };
-            let Ok(payload) = payload else { return };
-            match (payload.op, payload.t.as_deref()) {
-                (0, Some("READY")) => {
-                    if let Some(id) = payload.d["session_id"].as_str() {
-                        self.session = Some((id.to_owned(), 1));
+            match heard {
+                Heard::Dispatch(payload) => {
+                    assert_eq!(payload.s, Some(before + 1), "a gap before {payload:?}");
+                    match payload.t.as_deref() {
+                        Some("READY") => {}
+                        Some("RESUMED") => self.seen.resumed += 1,
+                        _ => self.note(payload.d["n"].as_u64()),
                     }
                 }
-                (0, Some("RESUMED")) => self.seen.resumed += 1,
-                (0, _) => self.note(payload.d["n"].as_u64()),
-                (7, _) => return self.remember(&client),
-                (9, _) => {
+                Heard::Beaten => {}
+                Heard::Reconnect | Heard::Ended(_) => return,
+                Heard::Invalid => {
                     self.seen.identified_again += 1;
-                    self.session = None;
                     return;
                 }
-                _ => {}
             }
-            self.remember(&client);
-        }
-    }
-
-    fn remember(&mut self, client: &DiscordClient) {
-        if let Some((_, seq)) = &mut self.session {
-            *seq = client.sequence();
         }
     }
 

@@ -1,5 +1,6 @@
 //! Each thing that the judge has to find, beside the thing that looks like it and is none.
 
+mod discord;
 mod for_many;
 mod for_one;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Audience, Ending, Event, Guild, Kind, Outcome, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+    Audience, Ending, Event, Guild, Kind, Outcome, Reach, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
 };
 
 const BOTH: Audience = Audience::All(&[Kind::Bot, Kind::Website]);
@@ -66,6 +67,7 @@ impl Run {
         let event = Event {
             name: "announce",
             audience,
+            reach: Reach::Nobody,
             sent_at: self.at(sent),
             outcome,
             repeated: false,

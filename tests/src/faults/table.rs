@@ -1,0 +1,132 @@
+//! The events of a run: what the nodes are told of them, and who receives each.
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use crate::checker::{Audience, Kind, Reach};
+
+/// The table of the nodes.
+pub(super) const TABLE: &str = r#"
+[[applications]]
+id = "utilbot"
+max_concurrency = 1000
+
+[[events]]
+name = "announce"
+from = ["bot", "website", "service"]
+to = ["bot", "website", "service", "discord"]
+
+[[events]]
+name = "site_only"
+from = ["website"]
+to = ["website"]
+
+[[events]]
+name = "job"
+from = ["website", "service", "bot"]
+to = ["bot"]
+deliver = "any"
+
+[[events]]
+name = "guild_settings_changed"
+from = ["website", "service", "bot"]
+to = ["bot"]
+deliver = { guild = "/guildId" }
+"#;
+
+/// The types that `announce` goes to; there are clients of two of them.
+const EVERYBODY: &[Kind] = &[Kind::Bot, Kind::Website, Kind::Service];
+/// The types that `site_only` goes to.
+const WEBSITES: &[Kind] = &[Kind::Website];
+/// The types of which one session gets a `job`.
+const WORKERS: &[Kind] = &[Kind::Bot];
+/// Those of an event that is for sessions of Discord's protocol alone.
+const NOBODY: &[Kind] = &[];
+
+/// The guilds that bots report and that events are sent for.
+pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
+/// How many shards the application has, beside one session that has all guilds.
+pub(super) const SHARDS: u32 = 2;
+
+/// An event that is about to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Draft {
+    pub(super) name: &'static str,
+    pub(super) audience: Audience,
+    pub(super) reach: Reach,
+    /// Where the publisher says which Discord sessions it is for.
+    to: Option<Value>,
+}
+
+impl Draft {
+    /// What a publisher sends.
+    pub(super) fn from_http(rng: &mut Rng) -> Self {
+        let guild = shard_guild(rng);
+        let draft = |name, audience, reach, to| Self {
+            name,
+            audience,
+            reach,
+            to,
+        };
+        let (all, one, none) = (Audience::All(EVERYBODY), Audience::Any(WORKERS), Audience::All(NOBODY));
+        match rng.u8(..12) {
+            0..=1 => draft("job", one, Reach::Nobody, None),
+            2..=3 => {
+                let audience = Audience::Guild(rng.u64(GUILDS));
+                draft("guild_settings_changed", audience, Reach::Nobody, None)
+            }
+            // Says itself of which guild it is, or is said to be.
+            4..=6 => draft("announce", all, Reach::Guild(guild), None),
+            7..=8 => {
+                let to = json!({ "guild": guild.to_string() });
+                draft("announce", all, Reach::Guild(guild), Some(to))
+            }
+            9..=10 => draft("MESSAGE_CREATE", none, Reach::Message(guild), Some(json!("all"))),
+            _ => {
+                let shard = [rng.u32(..SHARDS), SHARDS];
+                draft("CHANGED", none, Reach::Shard(shard), Some(json!({ "shard": shard })))
+            }
+        }
+    }
+
+    /// What a website sends.
+    pub(super) fn from_website(rng: &mut Rng) -> Self {
+        let (name, kinds, reach) = if rng.u8(..4) == 0 {
+            ("site_only", WEBSITES, Reach::Nobody)
+        } else {
+            ("announce", EVERYBODY, Reach::Guild(shard_guild(rng)))
+        };
+        Self {
+            name,
+            audience: Audience::All(kinds),
+            reach,
+            to: None,
+        }
+    }
+
+    /// Its data, as event `n` of this sender.
+    pub(super) fn d(&self, sender: usize, n: u64) -> Value {
+        let mut d = json!({ "sender": sender, "n": n });
+        if let Audience::Guild(guild) = self.audience {
+            d["guildId"] = json!(guild.to_string());
+        }
+        if let Reach::Guild(guild) | Reach::Message(guild) = self.reach {
+            d["guild_id"] = json!(guild.to_string());
+        }
+        d
+    }
+
+    /// What is sent over HTTP.
+    pub(super) fn request(&self, d: &Value) -> Value {
+        let mut event = json!({ "t": self.name, "d": d });
+        if let Some(to) = &self.to {
+            event["to"] = to.clone();
+        }
+        event
+    }
+}
+
+/// A guild of some shard.
+fn shard_guild(rng: &mut Rng) -> u64 {
+    u64::from(rng.u32(..SHARDS)) << 22
+}
