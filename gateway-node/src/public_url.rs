@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use actix_http::{RequestHead, header, uri::Authority};
+use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::config::Settings;
+use crate::{config::Settings, transport::Head};
 
 /// Where clients reach the gateway: as configured, or where a request has found it. Clones are the same.
 ///
@@ -36,16 +36,16 @@ impl PublicUrl {
     }
 
     /// The URL to connect to, for whoever sent this request.
-    pub fn gateway(&self, request: &RequestHead) -> Arc<str> {
+    pub fn gateway(&self, request: &Head<'_>) -> Arc<str> {
         self.gateway.clone().unwrap_or_else(|| self.found_by(request))
     }
 
     /// The URL to resume at, for whoever sent this request.
-    pub fn resume(&self, request: &RequestHead) -> Arc<str> {
+    pub fn resume(&self, request: &Head<'_>) -> Arc<str> {
         self.resume.clone().unwrap_or_else(|| self.found_by(request))
     }
 
-    fn found_by(&self, request: &RequestHead) -> Arc<str> {
+    fn found_by(&self, request: &Head<'_>) -> Arc<str> {
         let is_tls = self.told_by_proxy(request).unwrap_or(self.is_tls);
         let scheme = if is_tls { "wss" } else { "ws" };
         match host(request) {
@@ -56,12 +56,12 @@ impl PublicUrl {
 
     /// Whether the client speaks TLS, as a proxy says that is believed. Of a chain of proxies the first one counts, which
     /// the client itself has reached.
-    fn told_by_proxy(&self, request: &RequestHead) -> Option<bool> {
-        let peer = request.peer_addr?.ip().to_canonical();
+    fn told_by_proxy(&self, request: &Head<'_>) -> Option<bool> {
+        let peer = request.peer?.ip().to_canonical();
         if !self.trusted_proxies.iter().any(|network| network.contains(&peer)) {
             return None;
         }
-        let first = |name: &str| request.headers.get(name)?.to_str().ok()?.split(',').next();
+        let first = |name| request.text(&HeaderName::from_static(name))?.split(',').next();
         let protocol = first("forwarded").and_then(|element| {
             element.split(';').find_map(|pair| {
                 let (name, value) = pair.split_once('=')?;
@@ -85,11 +85,12 @@ fn origin(url: &str) -> &str {
 }
 
 /// Whom the request asks: a whole URL in its first line goes before the header (RFC 9112, section 3.2.2).
-fn host(request: &RequestHead) -> Option<&str> {
-    let header = request.headers.get(header::HOST);
-    let header = header.and_then(|value| value.to_str().ok());
-    let target = request.uri.authority().map(Authority::as_str);
-    target.into_iter().chain(header).find(|host| is_authority(host))
+fn host<'a>(request: &Head<'a>) -> Option<&'a str> {
+    request
+        .authority
+        .into_iter()
+        .chain(request.text(&header::HOST))
+        .find(|host| is_authority(host))
 }
 
 /// Whether `text` is a host and maybe a port, and nothing that would become another part of a URL.
@@ -126,7 +127,7 @@ mod tests {
 
     fn told(settings: &Settings, peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let request = request(peer, headers);
-        urls(settings).gateway(request.head()).to_string()
+        urls(settings).gateway(&Head::of(request.head())).to_string()
     }
 
     #[test]
@@ -160,7 +161,7 @@ mod tests {
     fn a_url_in_the_first_line_goes_before_the_header() {
         let mut request = request("192.0.2.1:5", &[("host", "other.example")]);
         request.head_mut().uri = "http://gateway.example:81/api/gateway".parse().unwrap();
-        let url = urls(&settings()).gateway(request.head());
+        let url = urls(&settings()).gateway(&Head::of(request.head()));
         assert_eq!(&*url, "ws://gateway.example:81");
     }
 
@@ -201,8 +202,8 @@ mod tests {
         ] {
             settings.server.public_url = Some(url.to_owned());
             let urls = urls(&settings);
-            assert_eq!(&*urls.gateway(request.head()), expected);
-            assert_eq!(&*urls.resume(request.head()), expected);
+            assert_eq!(&*urls.gateway(&Head::of(request.head())), expected);
+            assert_eq!(&*urls.resume(&Head::of(request.head())), expected);
         }
     }
 
@@ -212,7 +213,7 @@ mod tests {
         settings.discord.resume_url = Some("wss://resume.example/".to_owned());
         let request = request("192.0.2.1:5", &[("host", "h")]);
         let urls = urls(&settings);
-        assert_eq!(&*urls.resume(request.head()), "wss://resume.example");
-        assert_eq!(&*urls.gateway(request.head()), "ws://h");
+        assert_eq!(&*urls.resume(&Head::of(request.head())), "wss://resume.example");
+        assert_eq!(&*urls.gateway(&Head::of(request.head())), "ws://h");
     }
 }

@@ -2,17 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_http::{
-    RequestHead,
-    header::{self, HeaderName},
-};
+use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
+
+use crate::transport::Head;
 
 /// The address that a request counts for: the peer's, or the one that a trusted proxy names.
 ///
 /// A chain of proxies is read from its end, and the first address that is not a trusted proxy is believed: whatever
 /// stands before it, the client may have written itself.
-pub(super) fn client_address(head: &RequestHead, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
+pub(super) fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| is_proxy(*address, trusted);
     let peer = peer.ip().to_canonical();
     if !is_trusted(&peer) {
@@ -36,10 +35,8 @@ pub(super) fn is_proxy(address: IpAddr, trusted: &[IpNet]) -> bool {
 }
 
 /// `for=` of `Forwarded` (RFC 7239), in order.
-fn forwarded(head: &RequestHead) -> Vec<Option<IpAddr>> {
-    head.headers
-        .get_all(header::FORWARDED)
-        .filter_map(|value| value.to_str().ok())
+fn forwarded(head: &Head<'_>) -> Vec<Option<IpAddr>> {
+    head.texts(&header::FORWARDED)
         .flat_map(|list| list.split(','))
         .map(|element| {
             element
@@ -51,13 +48,8 @@ fn forwarded(head: &RequestHead) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-fn listed(head: &RequestHead, name: &HeaderName) -> Vec<Option<IpAddr>> {
-    head.headers
-        .get_all(name)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(address)
-        .collect()
+fn listed(head: &Head<'_>, name: &HeaderName) -> Vec<Option<IpAddr>> {
+    head.texts(name).flat_map(|list| list.split(',')).map(address).collect()
 }
 
 /// An address as proxies write it: quoted or not, with a port or not, IPv6 in brackets or not.
@@ -83,7 +75,7 @@ mod tests {
             request.append_header(header);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        client_address(request.finish().head(), peer.parse().unwrap(), &trusted).to_string()
+        client_address(&Head::of(request.finish().head()), peer.parse().unwrap(), &trusted).to_string()
     }
 
     #[test]

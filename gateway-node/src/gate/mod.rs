@@ -4,6 +4,10 @@
 //! attempts, the handshake. What is refused gets an HTTP answer.
 
 mod address;
+mod entrance;
 mod upgrade;
 
-pub use self::upgrade::{Gate, Purpose, serve};
+pub use self::{
+    entrance::{Entrance, HEAD_TIMEOUT},
+    upgrade::{Gate, Purpose, serve},
+};

@@ -11,13 +11,12 @@ use std::{
     time::Duration,
 };
 
-use actix_codec::Framed;
+use actix_codec::{AsyncRead, AsyncWrite, Framed};
 use actix_http::{
-    Request, RequestHead, Response, StatusCode,
+    Request, Response, StatusCode,
     h1::{Codec, SendResponse},
     header::{self, HeaderName, HeaderValue},
 };
-use bytes::Bytes;
 use ipnet::IpNet;
 use shared::{close::Close, discord::Query};
 use tokio::time::{Instant, timeout};
@@ -29,14 +28,13 @@ use crate::{
     problems::Problems,
     public_url::PublicUrl,
     session::{Discord, DiscordRules, Rules, Services, Session, V1},
-    transport::{Connection, Echo, Limits, Refusal, Socket, accept_key, switching_protocols},
+    transport::{Connection, Echo, Head, Limits, Refusal, Rewound, Socket, accept_key, switching_protocols},
 };
 
 /// How long a refused client has to take its answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a listener's WebSockets are for.
-#[derive(Clone)]
 pub enum Purpose {
     /// Gateway sessions, at `/` and `//`.
     Gateway {
@@ -54,7 +52,6 @@ pub enum Purpose {
 }
 
 /// What every upgrade on a worker is judged by.
-#[derive(Clone)]
 pub struct Gate {
     /// What the WebSockets are for.
     pub purpose: Purpose,
@@ -74,9 +71,17 @@ pub struct Gate {
     pub metrics: Arc<crate::metrics::Metrics>,
 }
 
+/// A request that may open a WebSocket.
+pub(super) struct Admitted {
+    accept: [u8; 28],
+    /// The address that it counts for.
+    address: IpAddr,
+    permit: Permit,
+}
+
 /// Why a request opens no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Closed {
+pub(super) enum Closed {
     #[error("there is no WebSocket at this path")]
     Path,
     #[error("this origin may not connect")]
@@ -125,106 +130,114 @@ impl Closed {
     }
 }
 
-/// Turns an upgrade request into a connection that goes on by itself, or answers why not.
+/// Turns an upgrade request that the HTTP server has read into a connection that goes on by itself, or answers why not.
 ///
 /// # Errors
 /// Never; the type is what the server asks for.
-pub async fn serve<T, S>(
+pub async fn serve<T: Socket + 'static>(
     request: Request,
-    framed: Framed<T, Codec>,
-    socket: fn(T) -> S,
-    gate: Gate,
-) -> Result<(), Infallible>
-where
-    S: Socket + 'static,
-{
-    let framed = framed.into_map_io(socket);
-    let peer = request
-        .peer_addr()
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-    let address = client_address(request.head(), peer, &gate.trusted_proxies);
-    match gate.judge(request.head(), address) {
-        Ok((accept, permit)) => {
-            gate.open(request.head(), framed, &accept, address, permit);
+    framed: Framed<Rewound<T>, Codec>,
+    gate: Rc<Gate>,
+) -> Result<(), Infallible> {
+    let head = Head::of(request.head());
+    match gate.judge(&head) {
+        Ok(admitted) => {
+            let parts = framed.into_parts();
+            let (front, io) = parts.io.into_parts();
+            let mut unread = parts.read_buf;
+            unread.extend_from_slice(&front);
+            gate.open(&head, io, &unread, admitted);
         }
-        Err(closed) => {
-            gate.metrics.upgrade_refused(closed.word());
-            gate.problems.note(address, closed.word(), Instant::now());
-            // One that does not take its answer goes without.
-            let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
-        }
+        Err(closed) => refuse(framed, closed).await,
     }
     Ok(())
 }
 
+/// Answers why a request opens no WebSocket.
+pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: Closed) {
+    // One that does not take its answer goes without.
+    let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
+}
+
 impl Gate {
-    /// Starts the connection behind an accepted request, as a task of its own: at rest it has room for itself alone. The
-    /// server's buffers, the request, and the futures that the server wraps around this one end here.
-    fn open<T: Socket + 'static>(
-        self,
-        head: &RequestHead,
-        framed: Framed<T, Codec>,
-        accept: &[u8; 28],
-        address: IpAddr,
-        permit: Permit,
-    ) {
-        let parts = framed.into_parts();
-        let mut unsent = parts.write_buf;
-        unsent.extend_from_slice(&switching_protocols(accept));
-        // A copy of its own size: the server's buffer would stay as large as it is.
-        let unsent = Bytes::copy_from_slice(&unsent);
-        let (io, unread) = (parts.io, parts.read_buf);
-        match self.purpose {
-            Purpose::Echo => spawn(Connection::new(io, &unread, unsent, self.limits, Echo::new), permit),
+    /// Starts the connection behind an admitted request, as a task of its own: at rest it has room for itself alone.
+    /// `unread` is what has come behind the request.
+    pub(super) fn open<T: Socket + 'static>(&self, head: &Head<'_>, io: T, unread: &[u8], admitted: Admitted) {
+        let Admitted {
+            accept,
+            address,
+            permit,
+        } = admitted;
+        let unsent = switching_protocols(&accept);
+        match &self.purpose {
+            Purpose::Echo => spawn(Connection::new(io, unread, unsent, self.limits, Echo::new), permit),
             Purpose::Gateway {
                 services,
                 v1,
                 discord,
                 public_url,
-            } => match Spoken::by(head) {
-                Spoken::V1 { v, compression } => {
-                    let protocol = V1::new(v.as_deref(), compression.as_deref(), v1, Instant::now());
-                    let session = |outbox| Session::new(protocol, outbox, address, services);
-                    spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
+            } => {
+                let services = Rc::clone(services);
+                match Spoken::by(head) {
+                    Spoken::V1 { v, compression } => {
+                        let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
+                        let session = |outbox| Session::new(protocol, outbox, address, services);
+                        spawn(Connection::new(io, unread, unsent, self.limits, session), permit);
+                    }
+                    Spoken::Discord(query) => {
+                        let resume_url = public_url.resume(head);
+                        let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
+                        let session = |outbox| Session::new(protocol, outbox, address, services);
+                        spawn(Connection::new(io, unread, unsent, self.limits, session), permit);
+                    }
                 }
-                Spoken::Discord(query) => {
-                    let protocol = Discord::new(query, public_url.resume(head), discord, Instant::now());
-                    let session = |outbox| Session::new(protocol, outbox, address, services);
-                    spawn(Connection::new(io, &unread, unsent, self.limits, session), permit);
-                }
-            },
+            }
         }
     }
 
-    fn judge(&self, head: &RequestHead, address: IpAddr) -> Result<([u8; 28], Permit), Closed> {
+    /// Decides about a request, and notes what is refused.
+    pub(super) fn judge(&self, head: &Head<'_>) -> Result<Admitted, Closed> {
+        let peer = head
+            .peer
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let address = client_address(head, peer, &self.trusted_proxies);
+        self.admit(head, address).inspect_err(|closed| {
+            self.metrics.upgrade_refused(closed.word());
+            self.problems.note(address, closed.word(), Instant::now());
+        })
+    }
+
+    fn admit(&self, head: &Head<'_>, address: IpAddr) -> Result<Admitted, Closed> {
         let counted = (!is_proxy(address, &self.trusted_proxies)).then_some(address);
         if self.drain.refuses() {
             return Err(Closed::Draining);
         }
         let permit = self.admission.admit(counted, Instant::now())?;
-        if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.uri.path(), "/" | "//" | "") {
+        if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.path, "/" | "//" | "") {
             return Err(Closed::Path);
         }
         let accept = accept_key(head)?;
         if !self.allows_origin(head) {
             return Err(Closed::Origin);
         }
-        Ok((accept, permit))
+        Ok(Admitted {
+            accept,
+            address,
+            permit,
+        })
     }
 
-    fn allows_origin(&self, head: &RequestHead) -> bool {
+    fn allows_origin(&self, head: &Head<'_>) -> bool {
         self.allowed_origins.is_empty()
-            || head.headers.get(header::ORIGIN).is_none_or(|origin| {
-                self.allowed_origins
-                    .iter()
-                    .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-            })
+            || head
+                .first(&header::ORIGIN)
+                .is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin))
     }
 }
 
 /// Drives a connection to its end and gives its place back then.
 fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permit: Permit) {
-    actix_rt::spawn(Admitted {
+    actix_rt::spawn(Placed {
         connection,
         _permit: permit,
     });
@@ -232,12 +245,12 @@ fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permit: Permit)
 
 /// A connection and its place. An `async` block would hold the connection twice: as what it was given, and as what it
 /// awaits.
-struct Admitted<F> {
+struct Placed<F> {
     connection: F,
     _permit: Permit,
 }
 
-impl<F: Future<Output = ()> + Unpin> Future for Admitted<F> {
+impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -255,20 +268,21 @@ enum Spoken<'a> {
 }
 
 impl<'a> Spoken<'a> {
-    fn by(head: &'a RequestHead) -> Self {
-        let query = head.uri.query().unwrap_or_default().as_bytes();
-        let value = |name: &str| {
-            form_urlencoded::parse(query)
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value)
-        };
-        let v = value("v");
-        match Query::parse(v.as_deref(), value("encoding").as_deref(), value("compress").as_deref()) {
+    fn by(head: &Head<'a>) -> Self {
+        let (mut v, mut encoding, mut compress, mut compression) = (None, None, None, None);
+        for (key, value) in form_urlencoded::parse(head.query.unwrap_or_default().as_bytes()) {
+            let place = match &*key {
+                "v" => &mut v,
+                "encoding" => &mut encoding,
+                "compress" => &mut compress,
+                "compression" => &mut compression,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        match Query::parse(v.as_deref(), encoding.as_deref(), compress.as_deref()) {
             Some(query) => Self::Discord(query),
-            None => Self::V1 {
-                v,
-                compression: value("compression"),
-            },
+            None => Self::V1 { v, compression },
         }
     }
 }

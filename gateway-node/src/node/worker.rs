@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    convert, io,
+    io,
     rc::Rc,
     sync::{
         Arc,
@@ -11,8 +11,11 @@ use std::{
 };
 
 use actix_http::{HttpService, error::DispatchError};
-use actix_service::{ServiceFactory, fn_service, map_config};
-use actix_tls::accept::TlsError;
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_tls::accept::{
+    TlsError,
+    rustls_0_23::{Acceptor, TlsStream},
+};
 use actix_web::{App, HttpResponse, dev::AppConfig, web};
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -24,7 +27,7 @@ use crate::{
     auth::Keyring,
     cluster::{Backplane, DiscordSessions},
     drain::DrainState,
-    gate::{self, Gate, Purpose},
+    gate::{self, Entrance, Gate, HEAD_TIMEOUT, Purpose},
     http::{self, Api},
     metrics::Metrics,
     problems::Problems,
@@ -35,17 +38,24 @@ use crate::{
 };
 
 /// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
-/// the service's type differs between plain sockets and TLS and cannot be written down.
+/// the service's type cannot be written down.
 macro_rules! web_service {
-    ($gate:expr, $app:expr, $socket:expr) => {{
-        let gate = $gate;
-        HttpService::build()
-            .tcp_nodelay(true)
+    ($gate:expr, $app:expr) => {{
+        let gate = Rc::new($gate);
+        let upgrades = Rc::clone(&gate);
+        let http = HttpService::build()
+            .client_request_timeout(HEAD_TIMEOUT)
             .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, $socket, gate.clone())
+                gate::serve(request, framed, Rc::clone(&upgrades))
             }))
-            .finish(map_config($app, |()| AppConfig::default()))
+            .finish(map_config($app, |()| AppConfig::default()));
+        Entrance::new(gate, http)
     }};
+}
+
+/// An entrance for sockets whose bytes are written as they are.
+const fn plain<F>(entrance: Entrance<F, Plain>) -> Entrance<F, Plain> {
+    entrance
 }
 
 thread_local! {
@@ -81,12 +91,8 @@ impl Floor {
     pub(super) fn public(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-        web_service!(
-            self.public_gate(),
-            App::new().configure(http::public(self.public.clone())),
-            Plain::from
-        )
-        .tcp()
+        let app = App::new().configure(http::public(self.public.clone()));
+        plain(web_service!(self.public_gate(), app))
     }
 
     /// The public listener behind TLS.
@@ -100,12 +106,11 @@ impl Floor {
         Error = TlsError<io::Error, DispatchError>,
         InitError = (),
     > + use<> {
-        web_service!(
-            self.public_gate(),
-            App::new().configure(http::public(self.public.clone())),
-            convert::identity
-        )
-        .rustls_0_23(config)
+        let app = App::new().configure(http::public(self.public.clone()));
+        let entrance: Entrance<_, TlsStream<TcpStream>> = web_service!(self.public_gate(), app);
+        Acceptor::new(config)
+            .map_err(TlsError::into_service_error)
+            .and_then(entrance.map_err(TlsError::Service))
     }
 
     /// The listener for administration.
@@ -129,7 +134,7 @@ impl Floor {
             attempts_per_minute: u32::MAX,
         });
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        web_service!(self.gate(Purpose::Echo, admission), app, Plain::from).tcp()
+        plain(web_service!(self.gate(Purpose::Echo, admission), app))
     }
 
     fn public_gate(&self) -> Gate {

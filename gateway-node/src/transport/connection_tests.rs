@@ -1,6 +1,6 @@
 //! The driver under a paused clock, over a pipe that holds as little as a test wants.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use actix::ActorContext;
 use tokio::{
@@ -26,6 +26,10 @@ struct Wire {
 }
 
 impl Socket for Wire {
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+
     fn abort(&self) {
         self.aborted.set(true);
     }

@@ -1,12 +1,14 @@
 //! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
 
 use actix_http::{
-    Method, RequestHead, StatusCode, Version,
+    StatusCode,
     header::{self, HeaderName},
     ws::hash_key,
 };
 use actix_web_actors::ws::HandshakeError;
 use bytes::Bytes;
+
+use super::Head;
 
 /// Why a request does not become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,12 +50,12 @@ impl Refusal {
 ///
 /// # Errors
 /// The first rule that the request breaks.
-pub fn accept_key(head: &RequestHead) -> Result<[u8; 28], Refusal> {
+pub fn accept_key(head: &Head<'_>) -> Result<[u8; 28], Refusal> {
     let broken = |error| Err(Refusal::Handshake(error));
-    if head.method != Method::GET {
+    if !head.is_get {
         return broken(HandshakeError::GetMethodRequired);
     }
-    if head.version < Version::HTTP_11 {
+    if !head.is_current {
         return Err(Refusal::OldHttp);
     }
     if !has_token(head, &header::UPGRADE, "websocket") {
@@ -62,18 +64,14 @@ pub fn accept_key(head: &RequestHead) -> Result<[u8; 28], Refusal> {
     if !has_token(head, &header::CONNECTION, "upgrade") {
         return broken(HandshakeError::NoConnectionUpgrade);
     }
-    match head.headers.get(header::SEC_WEBSOCKET_VERSION) {
+    match head.first(&header::SEC_WEBSOCKET_VERSION) {
         None => return broken(HandshakeError::NoVersionHeader),
-        Some(version) if version.as_bytes().trim_ascii() != b"13" => {
+        Some(version) if version.trim_ascii() != b"13" => {
             return broken(HandshakeError::UnsupportedVersion);
         }
         Some(_) => {}
     }
-    match head
-        .headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .map(|key| key.as_bytes().trim_ascii())
-    {
+    match head.first(&header::SEC_WEBSOCKET_KEY).map(<[u8]>::trim_ascii) {
         Some(key) if is_key(key) => Ok(hash_key(key)),
         _ => broken(HandshakeError::BadWebsocketKey),
     }
@@ -92,10 +90,8 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
 }
 
 /// Whether one of the comma-separated lists of this name holds `token`, in any case.
-fn has_token(head: &RequestHead, name: &HeaderName, token: &str) -> bool {
-    head.headers
-        .get_all(name)
-        .filter_map(|value| value.to_str().ok())
+fn has_token(head: &Head<'_>, name: &HeaderName, token: &str) -> bool {
+    head.texts(name)
         .flat_map(|list| list.split(','))
         .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
@@ -136,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let accept = accept_key(request(&WHOLE).head()).unwrap();
+        let accept = accept_key(&Head::of(request(&WHOLE).head())).unwrap();
         assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(switching_protocols(&accept).ends_with(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
     }
@@ -159,13 +155,13 @@ mod tests {
                 .map(|pair| if pair.0 == name { (name, value) } else { *pair })
                 .collect();
             assert_eq!(
-                accept_key(request(&headers).head()),
+                accept_key(&Head::of(request(&headers).head())),
                 Err(Refusal::Handshake(error)),
                 "{name}: {value}"
             );
         }
         assert_eq!(
-            accept_key(request(&WHOLE[..2]).head()),
+            accept_key(&Head::of(request(&WHOLE[..2]).head())),
             Err(Refusal::Handshake(HandshakeError::NoVersionHeader))
         );
     }

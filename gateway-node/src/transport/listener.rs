@@ -26,6 +26,8 @@ pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, ListenEr
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A node that restarts takes its address back at once; one that another process listens on stays refused.
         socket.set_reuse_address(true)?;
+        // Whatever is accepted inherits it.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(TcpListener::from(socket))

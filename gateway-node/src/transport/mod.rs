@@ -4,7 +4,7 @@
 //! [`Outbox`]. No session, registry or cluster type may be named in this folder, and nothing outside it may name
 //! a socket, a frame header or the context that session actors run on.
 //!
-//! Read in this order: `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to messages)
+//! Read in this order: `head` and `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to messages)
 //! → `inbox` and `outbox` (the two queues of a connection) → `connection` (the driver).
 
 mod batch;
@@ -13,9 +13,11 @@ mod decoder;
 mod echo;
 mod frame;
 mod handshake;
+mod head;
 mod inbox;
 mod listener;
 mod outbox;
+mod rewound;
 mod socket;
 mod tls;
 mod violation;
@@ -29,9 +31,11 @@ pub use self::{
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
     handshake::{Refusal, accept_key, switching_protocols},
+    head::{Head, Room},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
+    rewound::Rewound,
     socket::{Direct, Plain, Socket},
     tls::{Certificate, TlsError},
     violation::Violation,

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -16,6 +17,9 @@ use tokio::{
 
 /// A stream of bytes to a peer.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The address of the peer, where there is one.
+    fn peer(&self) -> Option<SocketAddr>;
+
     /// Makes the coming drop send a reset and forget what the peer never took.
     fn abort(&self);
 
@@ -57,6 +61,10 @@ impl From<TcpStream> for Plain {
 }
 
 impl Socket for Plain {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.borrow().peer_addr().ok()
+    }
+
     fn abort(&self) {
         abort(&self.0.borrow());
     }
@@ -67,6 +75,10 @@ impl Socket for Plain {
 }
 
 impl Socket for TlsStream<TcpStream> {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.get_ref().0.peer_addr().ok()
+    }
+
     fn abort(&self) {
         abort(self.get_ref().0);
     }

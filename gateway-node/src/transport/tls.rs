@@ -62,10 +62,11 @@ impl Certificate {
     /// # Errors
     /// When the provider supports none of the default protocol versions.
     pub fn server_config(&self) -> Result<ServerConfig, TlsError> {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(self.clone()));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     applications::Application,
     auth::Refused,
     http::{Api, presented},
+    transport::Head,
 };
 
 impl Api {
@@ -32,7 +33,7 @@ impl Api {
 
 /// `GET /gateway`: where to connect to.
 pub(super) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(request.head()) }))
+    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&Head::of(request.head())) }))
 }
 
 /// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
@@ -40,7 +41,7 @@ pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
-        "url": &*api.public_url.gateway(request.head()),
+        "url": &*api.public_url.gateway(&Head::of(request.head())),
         "shards": application.shards,
         "session_start_limit": {
             "total": application.session_starts_per_day,

@@ -1,0 +1,221 @@
+//! The first bytes of a connection.
+//!
+//! A client that opens a WebSocket sends its whole request at once. Such a request goes to the gate as it is; the HTTP server,
+//! with its two buffers, its timers and its own idea of a connection, hears nothing of it. Whatever else comes, and
+//! whatever comes slowly or in parts, goes to the HTTP server with the bytes that were read put in front: it decides as
+//! if nobody had looked, and hands upgrades to the same gate.
+
+use std::{
+    cell::RefCell,
+    marker::PhantomData,
+    mem,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_codec::{Decoder as _, Framed};
+use actix_http::{Protocol, ServiceConfig, h1::Codec};
+use actix_service::{Service, ServiceFactory};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::LocalBoxFuture;
+use tokio::{
+    io::ReadBuf,
+    time::{Sleep, sleep},
+};
+
+use super::{Gate, upgrade::refuse};
+use crate::transport::{Head, Rewound, Room, Socket};
+
+/// How long a connection may be silent before the HTTP server has it.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long the HTTP server then waits for a whole head. Both together are its own default.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(4);
+/// The most bytes of a head that is not the HTTP server's.
+const FIRST_BYTES: usize = 4096;
+
+thread_local! {
+    /// Lent to one connection at a time.
+    static SCRATCH: RefCell<[u8; FIRST_BYTES]> = const { RefCell::new([0; FIRST_BYTES]) };
+}
+
+/// What an HTTP server is handed: a stream whose first bytes were read.
+pub(super) type Handed<T> = (Rewound<T>, Protocol, Option<SocketAddr>);
+
+/// Makes a worker's [`Door`].
+pub struct Entrance<F, T> {
+    gate: Rc<Gate>,
+    http: F,
+    socket: PhantomData<T>,
+}
+
+impl<F, T> Entrance<F, T> {
+    /// An entrance to a gate, and to an HTTP server for everything else.
+    pub const fn new(gate: Rc<Gate>, http: F) -> Self {
+        Self {
+            gate,
+            http,
+            socket: PhantomData,
+        }
+    }
+}
+
+/// Where the connections of one worker come in.
+pub struct Door<S, T> {
+    shared: Rc<Behind<S>>,
+    socket: PhantomData<T>,
+}
+
+/// What is behind a door.
+struct Behind<S> {
+    gate: Rc<Gate>,
+    http: S,
+    /// What the answers to refused clients are written by.
+    config: ServiceConfig,
+}
+
+impl<I, F, T> ServiceFactory<I> for Entrance<F, T>
+where
+    I: Into<T>,
+    T: Socket + 'static,
+    F: ServiceFactory<Handed<T>, Config = (), Response = (), InitError = ()>,
+    F::Future: 'static,
+{
+    type Response = ();
+    type Error = F::Error;
+    type Config = ();
+    type Service = Door<F::Service, T>;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let (gate, http) = (Rc::clone(&self.gate), self.http.new_service(()));
+        Box::pin(async move {
+            let shared = Behind {
+                gate,
+                http: http.await?,
+                config: ServiceConfig::default(),
+            };
+            Ok(Door {
+                shared: Rc::new(shared),
+                socket: PhantomData,
+            })
+        })
+    }
+}
+
+impl<I, S, T> Service<I> for Door<S, T>
+where
+    I: Into<T>,
+    T: Socket + 'static,
+    S: Service<Handed<T>, Response = ()>,
+{
+    type Response = ();
+    type Error = S::Error;
+    type Future = Entering<S, T>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.shared.http.poll_ready(cx)
+    }
+
+    fn call(&self, stream: I) -> Self::Future {
+        let io = stream.into();
+        Entering {
+            behind: Rc::clone(&self.shared),
+            peer: io.peer(),
+            stage: Stage::Listening { io, silence: None },
+        }
+    }
+}
+
+/// A connection until it is known what it is; then what the HTTP server makes of it, if it is for that.
+pub struct Entering<S: Service<Handed<T>>, T> {
+    behind: Rc<Behind<S>>,
+    peer: Option<SocketAddr>,
+    stage: Stage<S::Future, T>,
+}
+
+enum Stage<H, T> {
+    Listening {
+        io: T,
+        silence: Option<Pin<Box<Sleep>>>,
+    },
+    Refused(LocalBoxFuture<'static, ()>),
+    Http(Pin<Box<H>>),
+    /// It has a task of its own, or is gone.
+    Over,
+}
+
+impl<S, T> Entering<S, T>
+where
+    T: Socket + 'static,
+    S: Service<Handed<T>, Response = ()>,
+{
+    /// Reads for the first time and decides where the connection goes. Pending while there is nothing to read.
+    fn listen(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Stage::Listening { io, silence } = &mut self.stage else {
+                return Poll::Ready(());
+            };
+            let mut buffer = ReadBuf::new(scratch);
+            // Nothing read is the end of the stream, or a broken one, which the HTTP server finds out again.
+            if Pin::new(&mut *io).poll_read(cx, &mut buffer).is_pending() {
+                let silence = silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+                ready!(silence.as_mut().poll(cx));
+            }
+            if let Stage::Listening { io, .. } = mem::replace(&mut self.stage, Stage::Over) {
+                self.stage = self.admit(io, buffer.filled());
+            }
+            Poll::Ready(())
+        })
+    }
+
+    /// Where a connection goes that begins with these bytes.
+    fn admit(&self, io: T, bytes: &[u8]) -> Stage<S::Future, T> {
+        let Behind { gate, http, config } = &*self.behind;
+        let mut room = Room::default();
+        let Some((head, length)) = Head::read(bytes, self.peer, &mut room) else {
+            let rewound = Rewound::new(Bytes::copy_from_slice(bytes), io);
+            return Stage::Http(Box::pin(http.call((rewound, Protocol::Http1, self.peer))));
+        };
+        let (own, behind) = bytes.split_at(length);
+        match gate.judge(&head) {
+            Ok(admitted) => {
+                gate.open(&head, io, behind, admitted);
+                Stage::Over
+            }
+            Err(closed) => {
+                // The codec writes an answer to the request that it has read.
+                let mut codec = Codec::new(config.clone());
+                let _ = codec.decode(&mut BytesMut::from(own));
+                Stage::Refused(Box::pin(refuse(Framed::new(io, codec), closed)))
+            }
+        }
+    }
+}
+
+impl<S, T> Future for Entering<S, T>
+where
+    T: Socket + 'static,
+    S: Service<Handed<T>, Response = ()>,
+{
+    type Output = Result<(), S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        ready!(this.listen(cx));
+        match &mut this.stage {
+            Stage::Listening { .. } | Stage::Over => Poll::Ready(Ok(())),
+            Stage::Refused(answering) => answering.as_mut().poll(cx).map(Ok),
+            Stage::Http(http) => http.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<S: Service<Handed<T>>, T> Unpin for Entering<S, T> {}
+
+#[cfg(test)]
+#[path = "entrance_tests.rs"]
+mod tests;

@@ -1,0 +1,179 @@
+//! An entrance over pipes, under a paused clock, with a server behind it that keeps what it gets.
+
+use std::{convert::Infallible, sync::Arc};
+
+use actix_service::fn_service;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    task::{LocalSet, spawn_local, yield_now},
+    time::Instant,
+};
+
+use super::*;
+use crate::{
+    admission::{Admission, AdmissionLimits},
+    drain::DrainState,
+    gate::Purpose,
+    metrics::Metrics,
+    problems::Problems,
+    transport::Limits,
+};
+
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// A text message with a mask of zeros, and the answer to it.
+const HI: (&[u8], &[u8]) = (b"\x81\x82\0\0\0\0hi", b"\x81\x02hi");
+
+impl Socket for DuplexStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn abort(&self) {}
+}
+
+fn gate(origins: &[&str]) -> Rc<Gate> {
+    let admission = Admission::new(AdmissionLimits {
+        connections: 10,
+        per_address: 10,
+        attempts_per_minute: 10,
+    });
+    Rc::new(Gate {
+        purpose: Purpose::Echo,
+        admission,
+        limits: Limits {
+            message_bytes: 1024,
+            outbox_bytes: 4096,
+            outbox_age: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+        },
+        trusted_proxies: Arc::default(),
+        allowed_origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
+        drain: DrainState::default(),
+        problems: Problems::default(),
+        metrics: Arc::new(Metrics::default()),
+    })
+}
+
+/// What the server behind the entrance got, whole, and when it got the connection.
+type Got = Rc<RefCell<Option<(Vec<u8>, Instant)>>>;
+
+/// A client of an entrance to `gate`.
+async fn enter(gate: &Rc<Gate>) -> (DuplexStream, Got) {
+    let got = Got::default();
+    let keeps = Rc::clone(&got);
+    let server = fn_service(move |(mut io, _, _): Handed<DuplexStream>| {
+        let (keeps, since) = (Rc::clone(&keeps), Instant::now());
+        async move {
+            let mut bytes = Vec::new();
+            io.read_to_end(&mut bytes).await.unwrap();
+            *keeps.borrow_mut() = Some((bytes, since));
+            Ok::<_, Infallible>(())
+        }
+    });
+    let entrance = Entrance::<_, DuplexStream>::new(Rc::clone(gate), server);
+    let door = ServiceFactory::<DuplexStream>::new_service(&entrance, ())
+        .await
+        .unwrap();
+    let (client, io) = duplex(16 * 1024);
+    spawn_local(door.call(io));
+    (client, got)
+}
+
+/// The server's part of a connection that ends behind these bytes, which come in two parts.
+async fn served(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
+    let (mut client, got) = enter(&gate(&[])).await;
+    client.write_all(first).await.unwrap();
+    for _ in 0..3 {
+        yield_now().await;
+    }
+    client.write_all(second).await.unwrap();
+    client.shutdown().await.unwrap();
+    // Both go when they have seen the end.
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    got.take().map(|(bytes, _)| bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_upgrade_and_what_is_behind_it_go_to_the_gate() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut client, got) = enter(&gate(&[])).await;
+            client.write_all(&[UPGRADE, HI.0].concat()).await.unwrap();
+            let mut answer = vec![0; 512];
+            let mut length = 0;
+            while !answer[..length].ends_with(HI.1) {
+                let read = client.read(&mut answer[length..]).await.unwrap();
+                assert_ne!(read, 0, "{answer:?}");
+                length += read;
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+            assert!(got.take().is_none());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_comes_in_parts_goes_to_the_server_whole() {
+    LocalSet::new()
+        .run_until(async {
+            for at in 0..UPGRADE.len() {
+                let (first, second) = UPGRADE.split_at(at);
+                if at > 0 {
+                    assert_eq!(served(first, second).await.as_deref(), Some(UPGRADE), "cut at {at}");
+                }
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_no_upgrade_goes_to_the_server() {
+    LocalSet::new()
+        .run_until(async {
+            let huge = [b"GET / HTTP/1.1\r\nX: ", &[b'x'; 2 * FIRST_BYTES][..]].concat();
+            for request in [
+                &b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET"[..],
+                b"\x16\x03\x01\x02\0",
+                &UPGRADE[5..],
+                &huge,
+                b"",
+            ] {
+                assert_eq!(served(request, b"").await.as_deref(), Some(request));
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_the_servers_after_a_while() {
+    LocalSet::new()
+        .run_until(async {
+            let begun = Instant::now();
+            let (mut client, got) = enter(&gate(&[])).await;
+            tokio::time::sleep(SILENCE * 2).await;
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+            let (bytes, since) = got.take().unwrap();
+            assert!(bytes.is_empty());
+            assert_eq!((since - begun).as_secs(), SILENCE.as_secs());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_gets_an_answer() {
+    LocalSet::new()
+        .run_until(async {
+            let gate = gate(&["https://only.example"]);
+            let (mut client, got) = enter(&gate).await;
+            let request = String::from_utf8_lossy(UPGRADE).replacen("Host", "Origin: https://other.example\r\nHost", 1);
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+            assert!(answer.ends_with(r#"{"code":"origin","message":"this origin may not connect"}"#));
+            assert_eq!((got.take(), gate.admission.open()), (None, 0));
+        })
+        .await;
+}

@@ -1,0 +1,251 @@
+//! The head of a request that may become a WebSocket, as far as anybody asks for it.
+
+use std::{mem::MaybeUninit, net::SocketAddr};
+
+use actix_http::{
+    Method, RequestHead, Version,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    uri::Authority,
+};
+use httparse::{Request, Status};
+
+/// The most header fields of a head that [`Head::read`] reads. Browsers send about twenty.
+const FIELDS: usize = 32;
+
+/// A method, a target and fields, of a request that somebody else keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// Whether the method is GET.
+    pub is_get: bool,
+    /// Whether the request is HTTP/1.1 or later.
+    pub is_current: bool,
+    /// Whom the target names, where it is a whole URL.
+    pub authority: Option<&'a str>,
+    /// The path of the target.
+    pub path: &'a str,
+    /// What stands behind the question mark of the target.
+    pub query: Option<&'a str>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    fields: Fields<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fields<'a> {
+    Read(&'a [httparse::Header<'a>]),
+    Known(&'a HeaderMap),
+}
+
+/// Room for the fields of one head while it is read.
+#[derive(Debug)]
+pub struct Room<'a>([MaybeUninit<httparse::Header<'a>>; FIELDS]);
+
+impl Default for Room<'_> {
+    fn default() -> Self {
+        Self([const { MaybeUninit::uninit() }; FIELDS])
+    }
+}
+
+impl<'a> Head<'a> {
+    /// The head of a request that a server has read.
+    pub fn of(request: &'a RequestHead) -> Self {
+        Self {
+            is_get: request.method == Method::GET,
+            is_current: request.version >= Version::HTTP_11,
+            authority: request.uri.authority().map(Authority::as_str),
+            path: request.uri.path(),
+            query: request.uri.query(),
+            peer: request.peer_addr,
+            fields: Fields::Known(&request.headers),
+        }
+    }
+
+    /// The head that `bytes` begin with, and its length, where it is a whole one that asks for a WebSocket and about which no
+    /// server could think otherwise. None where a server has to look: at what is incomplete or malformed, at bodies and
+    /// expectations, at rare targets, at anything that is no upgrade.
+    pub fn read(bytes: &'a [u8], peer: Option<SocketAddr>, room: &'a mut Room<'a>) -> Option<(Self, usize)> {
+        let mut request = Request::new(&mut []);
+        let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut room.0) else {
+            return None;
+        };
+        let (Some("GET"), Some(1), Some(target)) = (request.method, request.version, request.path) else {
+            return None;
+        };
+        let fields: &'a [httparse::Header<'a>] = request.headers;
+        if !target.starts_with('/') || !target.bytes().all(is_common) || !asks_for_websocket(fields) {
+            return None;
+        }
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target, None), |(path, query)| (path, Some(query)));
+        let head = Self {
+            is_get: true,
+            is_current: true,
+            authority: None,
+            path,
+            query,
+            peer,
+            fields: Fields::Read(fields),
+        };
+        Some((head, length))
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn all(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let (read, known) = match self.fields {
+            Fields::Read(fields) => (fields, None),
+            Fields::Known(fields) => (&[][..], Some(fields.get_all(name))),
+        };
+        let is_named = move |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
+        let known = known.into_iter().flatten().map(HeaderValue::as_bytes);
+        read.iter().filter(is_named).map(|field| field.value).chain(known)
+    }
+
+    /// The value of the first field of this name.
+    pub fn first(&self, name: &HeaderName) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// The same for all fields that are text, which is printable ASCII and tabs (RFC 9110, section 5.5).
+    pub fn texts(&self, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+        self.all(name).filter_map(text)
+    }
+
+    /// The value of the first field of this name, where it is text.
+    pub fn text(&self, name: &HeaderName) -> Option<&'a str> {
+        self.first(name).and_then(text)
+    }
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_text.then(|| str::from_utf8(value).ok()).flatten()
+}
+
+/// Whether a byte of a target means the same to whoever parses it.
+const fn is_common(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'/' | b'?' | b'&' | b'=' | b'-' | b'_' | b'.' | b'~' | b'%' | b'+'
+        )
+}
+
+/// Whether these fields ask for a WebSocket, name one host, and announce neither a body nor an expectation.
+fn asks_for_websocket(fields: &[httparse::Header<'_>]) -> bool {
+    let (mut hosts, mut upgrades) = (0, false);
+    for field in fields {
+        let is = |name: &HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
+        match field.name.len() {
+            4 if is(&header::HOST) => hosts += 1,
+            6 if is(&header::EXPECT) => return false,
+            7 if is(&header::UPGRADE) => upgrades |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket"),
+            14 if is(&header::CONTENT_LENGTH) => return false,
+            17 if is(&header::TRANSFER_ENCODING) => return false,
+            _ => {}
+        }
+    }
+    hosts == 1 && upgrades
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_codec::Decoder as _;
+    use actix_http::{
+        Request, ServiceConfig,
+        h1::{Codec, Message},
+    };
+    use bytes::BytesMut;
+
+    use super::*;
+
+    const UPGRADE: &str = "GET /?v=1&compression=zlib HTTP/1.1\r\nHost: gateway.example:80\r\nUpgrade: WebSocket\r\n\
+                           Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                           X-Forwarded-For: 1.2.3.4 \r\nx-forwarded-for:5.6.7.8\r\n\r\n";
+
+    fn is_read(bytes: &[u8]) -> bool {
+        Head::read(bytes, None, &mut Room::default()).is_some()
+    }
+
+    /// The request as the server reads it.
+    fn served(text: &str) -> Request {
+        actix_rt::System::new().block_on(async {
+            let mut codec = Codec::new(ServiceConfig::default());
+            match codec.decode(&mut BytesMut::from(text)) {
+                Ok(Some(Message::Item(request))) => request,
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_head_is_what_the_server_would_have_read() {
+        let behind = [UPGRADE.as_bytes(), b"\x81\x80behind"].concat();
+        let mut room = Room::default();
+        let (read, length) = Head::read(&behind, None, &mut room).unwrap();
+        assert_eq!(length, UPGRADE.len());
+        let request = served(UPGRADE);
+        let known = Head::of(request.head());
+        let all = |head: &Head<'_>| {
+            (
+                head.is_get,
+                head.is_current,
+                head.path.to_owned(),
+                head.query.map(str::to_owned),
+            )
+        };
+        assert_eq!(all(&read), all(&known));
+        for (name, _) in &request.head().headers {
+            assert_eq!(
+                read.all(name).collect::<Vec<_>>(),
+                known.all(name).collect::<Vec<_>>(),
+                "{name}"
+            );
+        }
+        let chain = HeaderName::from_static("x-forwarded-for");
+        assert_eq!(read.texts(&chain).collect::<Vec<_>>(), ["1.2.3.4", "5.6.7.8"]);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_left_to_the_server() {
+        for end in 0..UPGRADE.len() {
+            assert!(!is_read(&UPGRADE.as_bytes()[..end]), "{end}");
+        }
+        assert!(is_read(UPGRADE.as_bytes()));
+    }
+
+    #[test]
+    fn whatever_a_server_might_refuse_is_left_to_it() {
+        let host = "Host: gateway.example:80\r\n";
+        for (from, to) in [
+            ("GET", "POST"),
+            ("HTTP/1.1", "HTTP/1.0"),
+            ("/?v=1", "http://gateway.example/?v=1"),
+            ("/?v=1", "/?v=1#"),
+            ("/?v=1", "/?v=\"1\""),
+            (host, ""),
+            (host, &format!("{host}{host}")),
+            (host, &format!("{host}Content-Length: 0\r\n")),
+            (host, &format!("{host}Transfer-Encoding: chunked\r\n")),
+            (host, &format!("{host}Expect: 100-continue\r\n")),
+            (host, &format!("{host}a b: c\r\n")),
+            ("WebSocket\r\n", "h2c\r\n"),
+            ("Upgrade: WebSocket\r\n", ""),
+            (host, &format!("{host}{}", "x: y\r\n".repeat(FIELDS))),
+        ] {
+            let other = UPGRADE.replacen(from, to, 1);
+            assert_ne!(other, UPGRADE);
+            assert!(!is_read(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_printable_bytes_are_text() {
+        let odd = UPGRADE.replacen("gateway.example", "gäteway.example", 1);
+        let mut room = Room::default();
+        let (head, _) = Head::read(odd.as_bytes(), None, &mut room).unwrap();
+        assert_eq!(head.text(&header::HOST), None);
+        assert!(head.first(&header::HOST).is_some());
+        assert_eq!(head.text(&header::UPGRADE), Some("WebSocket"));
+    }
+}

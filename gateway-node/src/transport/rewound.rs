@@ -1,0 +1,102 @@
+//! A stream some of whose bytes were read before it was handed on.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream with bytes in front of what it still brings.
+#[derive(Debug)]
+pub struct Rewound<T> {
+    front: Bytes,
+    io: T,
+}
+
+impl<T> Rewound<T> {
+    /// Puts `front` before what `io` still brings.
+    pub const fn new(front: Bytes, io: T) -> Self {
+        Self { front, io }
+    }
+
+    /// The bytes that nobody has read again, and the stream behind them.
+    pub fn into_parts(self) -> (Bytes, T) {
+        (self.front, self.io)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.front.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        }
+        let count = self.front.len().min(buffer.remaining());
+        buffer.put_slice(&self.front[..count]);
+        self.front.advance(count);
+        if self.front.is_empty() {
+            self.front = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_comes_first_however_little_is_asked_for() {
+        let (mut peer, io) = duplex(64);
+        let mut rewound = Rewound::new(Bytes::from_static(b"front"), io);
+        peer.write_all(b" and the rest").await.unwrap();
+        let mut bytes = [0; 18];
+        for byte in &mut bytes {
+            *byte = rewound.read_u8().await.unwrap();
+        }
+        assert_eq!(&bytes, b"front and the rest");
+        rewound.write_all(b"back").await.unwrap();
+        let mut back = [0; 4];
+        peer.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"back");
+        drop(peer);
+        assert_eq!(rewound.read(&mut bytes).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_read_again_is_given_back() {
+        let mut rewound = Rewound::new(Bytes::from_static(b"front"), tokio::io::empty());
+        assert_eq!(rewound.read_u8().await.unwrap(), b'f');
+        assert_eq!(rewound.into_parts().0, "ront");
+    }
+}
