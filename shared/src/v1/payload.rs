@@ -99,6 +99,11 @@ impl GuildCount {
 
 /// A JSON string.
 fn quoted(text: &str) -> String {
+    // Names of nodes and events are what is quoted most.
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        return ["\"", text, "\""].concat();
+    }
     serde_json::Value::from(text).to_string()
 }
 
@@ -121,6 +126,14 @@ mod tests {
 
     fn parsed(json: &str) -> Value {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn quoted_text_is_json() {
+        let texts = (0..=0x80).map(|code| format!("a{}b", char::from(code)));
+        for text in texts.chain([String::new(), "grüße".to_owned(), "\u{2028}".to_owned()]) {
+            assert_eq!(quoted(&text), Value::from(&*text).to_string());
+        }
     }
 
     #[test]
