@@ -145,6 +145,7 @@ impl Node {
             workers,
             settings.cluster.hold_bytes,
             tail_limits(&settings),
+            settings.compression.level(),
             spread,
             Arc::clone(&metrics),
         );

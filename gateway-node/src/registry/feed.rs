@@ -132,7 +132,12 @@ mod tests {
             discord: None,
             d: "{}".into(),
         };
-        Arc::new(Prepared::new(entry, offset, Arc::new(Metrics::default())))
+        Arc::new(Prepared::new(
+            entry,
+            offset,
+            shared::compression::Level::default(),
+            Arc::new(Metrics::default()),
+        ))
     }
 
     fn read(feed: &Feed, reader: usize) -> Vec<u64> {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use shared::{
-    compression::{Method, Stream},
+    compression::{History, Level, Method, Stream},
     discord::{Dispatch, Encoding, Transport},
 };
 
@@ -19,8 +19,10 @@ use crate::{cluster::Position, transport::message_head};
 pub struct Coding {
     /// How payloads are written.
     pub encoding: Encoding,
-    /// How they are compressed, if they are.
+    /// How they are compressed for all at once, if they are.
     pub method: Option<Method>,
+    /// How hard zlib tries.
+    pub level: Level,
 }
 
 /// Where a session is in the log, as its shard counts.
@@ -39,10 +41,21 @@ pub struct Line(Rc<State>);
 #[derive(Debug)]
 struct State {
     encoding: Encoding,
-    stream: RefCell<Option<Stream>>,
+    level: Level,
+    packing: RefCell<Packing>,
     /// The number of the last dispatch.
     s: Cell<u64>,
     place: Cell<Option<Place>>,
+}
+
+/// What a connection's payloads are packed by.
+#[derive(Debug)]
+enum Packing {
+    None,
+    /// Put together from what was compressed for all.
+    Shared(Stream),
+    /// A zlib stream that is compressed for this connection alone.
+    Own(Box<History>),
 }
 
 thread_local! {
@@ -51,15 +64,17 @@ thread_local! {
 }
 
 impl Line {
-    /// A line on which nothing has been said.
-    pub fn new(encoding: Encoding, transport: Option<Transport>) -> Self {
+    /// A line on which nothing has been said, and zlib tries this hard.
+    pub fn new(encoding: Encoding, transport: Option<Transport>, level: Level) -> Self {
         let method = transport.map(|transport| match transport {
             Transport::Zlib => Method::ZlibStream,
             Transport::Zstd => Method::ZstdStream,
         });
+        let packing = method.map_or(Packing::None, |method| Packing::Shared(Stream::new(method)));
         Self(Rc::new(State {
             encoding,
-            stream: RefCell::new(method.map(Stream::new)),
+            level,
+            packing: RefCell::new(packing),
             s: Cell::new(0),
             place: Cell::new(None),
         }))
@@ -67,17 +82,32 @@ impl Line {
 
     /// Compresses large payloads one by one from now on; where everything is part of a stream this says nothing.
     pub fn pack(&self) {
-        self.0
-            .stream
-            .borrow_mut()
-            .get_or_insert_with(|| Stream::new(Method::ZlibPacket));
+        let packing = &mut *self.0.packing.borrow_mut();
+        if matches!(packing, Packing::None) {
+            *packing = Packing::Shared(Stream::new(Method::ZlibPacket));
+        }
     }
 
-    /// How its payloads are written.
+    /// Goes on with a zlib stream by a compressor of this connection's own, which takes about 300 KiB; where there is no
+    /// such stream this says nothing.
+    pub fn keep_history(&self) {
+        let packing = &mut *self.0.packing.borrow_mut();
+        // One that has not begun has still to write its header.
+        if matches!(packing, Packing::Shared(stream) if stream.method() == Method::ZlibStream && stream.has_begun()) {
+            *packing = Packing::Own(Box::new(History::new(self.0.level)));
+        }
+    }
+
+    /// How its payloads are written, as far as they are written for all at once.
     pub fn coding(&self) -> Coding {
+        let method = match &*self.0.packing.borrow() {
+            Packing::Shared(stream) => Some(stream.method()),
+            Packing::None | Packing::Own(_) => None,
+        };
         Coding {
             encoding: self.0.encoding,
-            method: self.0.stream.borrow().as_ref().map(Stream::method),
+            method,
+            level: self.0.level,
         }
     }
 
@@ -128,9 +158,8 @@ impl Line {
     }
 
     fn write_around(&self, pieces: &Pieces, own: &[u8], out: &mut Vec<u8>) {
-        match (pieces, &mut *self.0.stream.borrow_mut()) {
-            (Pieces::Compressed { before, after }, Some(stream)) => BODY.with_borrow_mut(|body| {
-                body.clear();
+        match (pieces, &mut *self.0.packing.borrow_mut()) {
+            (Pieces::Compressed { before, after }, Packing::Shared(stream)) => in_message(out, |body| {
                 let mut message = stream.message(body);
                 if let Some(before) = before {
                     message.shared(before);
@@ -138,8 +167,9 @@ impl Line {
                 }
                 message.shared(after);
                 message.end();
-                message_head(false, body.len(), out);
-                out.extend_from_slice(body);
+            }),
+            (Pieces::Plain { before, after }, Packing::Own(history)) => in_message(out, |body| {
+                history.message([before, own, after], body);
             }),
             (Pieces::Plain { before, after }, _) => {
                 let is_text = self.0.encoding == Encoding::Json;
@@ -149,9 +179,19 @@ impl Line {
                 out.extend_from_slice(after);
             }
             // Whoever makes pieces asks this line how.
-            (Pieces::Compressed { .. }, None) => {}
+            (Pieces::Compressed { .. }, Packing::None | Packing::Own(_)) => {}
         }
     }
+}
+
+/// Appends a binary message whose body is written by `write`.
+fn in_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    BODY.with_borrow_mut(|body| {
+        body.clear();
+        write(body);
+        message_head(false, body.len(), out);
+        out.extend_from_slice(body);
+    });
 }
 
 #[cfg(test)]
@@ -161,7 +201,7 @@ mod tests {
     use super::*;
 
     fn line(transport: Option<Transport>) -> Line {
-        Line::new(Encoding::Json, transport)
+        Line::new(Encoding::Json, transport, Level::default())
     }
 
     #[test]
@@ -196,6 +236,46 @@ mod tests {
                 .unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_stream_with_a_history_goes_on_where_the_shared_one_was() {
+        let line = line(Some(Transport::Zlib));
+        line.keep_history();
+        assert_eq!(line.coding().method, Some(Method::ZlibStream), "nothing has been said");
+        let mut frames = vec![line.frame("{\"op\":10}")];
+        line.keep_history();
+        line.keep_history();
+        line.pack();
+        assert_eq!(line.coding().method, None);
+        let d = json!({"text": "the same, the other, and the same again"}).to_string();
+        frames.extend((0..3).map(|_| line.dispatch("X", &d).unwrap()));
+        assert!(frames[1].len() > 50 && frames[3].len() < 25, "{}", frames[3].len());
+        let mut inflate = flate2::Decompress::new(true);
+        let mut said = Vec::with_capacity(1000);
+        for frame in &frames {
+            assert_eq!(frame[0], 0x82);
+            inflate
+                .decompress_vec(&frame[2..], &mut said, flate2::FlushDecompress::Sync)
+                .unwrap();
+        }
+        let dispatches = [1, 2, 3].map(|s| format!("{{\"t\":\"X\",\"s\":{s},\"op\":0,\"d\":{d}}}"));
+        let expected = format!("{{\"op\":10}}{}", dispatches.concat());
+        assert_eq!(String::from_utf8(said).unwrap(), expected);
+        let zstd = self::line(Some(Transport::Zstd));
+        zstd.frame("{}");
+        zstd.keep_history();
+        assert_eq!(zstd.coding().method, Some(Method::ZstdStream));
+    }
+
+    #[test]
+    fn the_level_decides_how_short_a_frame_is() {
+        let d = json!({"text": "to and fro, ".repeat(50)}).to_string();
+        let length = |level| {
+            let line = Line::new(Encoding::Json, Some(Transport::Zlib), Level::new(level));
+            line.dispatch("X", &d).unwrap().len()
+        };
+        assert!(length(0) > d.len() && length(9) * 5 < d.len());
     }
 
     #[test]

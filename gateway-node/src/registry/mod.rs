@@ -28,7 +28,7 @@ use std::{
 };
 
 use actix::Addr;
-use shared::session_id::SessionId;
+use shared::{compression::Level, session_id::SessionId};
 use smallvec::SmallVec;
 
 use self::{
@@ -65,6 +65,7 @@ struct Inner {
     feed: Feed,
     tails: Tails,
     census: Census,
+    level: Level,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
     /// The time over which those are told to leave who missed something.
@@ -73,13 +74,21 @@ struct Inner {
 
 impl Registry {
     /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
-    /// for sessions that catch up. Who misses an event is told so within `spread`.
-    pub fn new(workers: usize, feed_bytes: usize, tail: TailLimits, spread: Duration, metrics: Arc<Metrics>) -> Self {
+    /// for sessions that catch up, `level` says how hard zlib tries. Who misses an event is told so within `spread`.
+    pub fn new(
+        workers: usize,
+        feed_bytes: usize,
+        tail: TailLimits,
+        level: Level,
+        spread: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 feed: Feed::new(workers, feed_bytes),
                 tails: Tails::new(tail),
                 census: Census::default(),
+                level,
                 metrics,
                 shards: Mutex::new(Vec::new()),
                 spread,
@@ -128,7 +137,7 @@ impl Registry {
 
     /// What was read from the log itself, as if it had been read here.
     pub fn reading(&self, page: LogPage) -> Reading {
-        let prepare = |entry| Arc::new(Prepared::new(entry, 0, Arc::clone(&self.inner.metrics)));
+        let prepare = |entry| self.prepare(entry, 0);
         Reading {
             entries: page.entries.into_iter().map(prepare).collect(),
             next: From::Position(page.through),
@@ -153,6 +162,11 @@ impl Registry {
         self.inner.tails.guilds(application, since, look)
     }
 
+    fn prepare(&self, entry: Entry, number: u64) -> Arc<Prepared> {
+        let Inner { level, metrics, .. } = &*self.inner;
+        Arc::new(Prepared::new(entry, number, *level, Arc::clone(metrics)))
+    }
+
     fn shards(&self) -> Vec<Addr<ShardActor>> {
         self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -175,9 +189,10 @@ impl Deliver for Registry {
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
         // First where those read who catch up: what a shard has delivered, they find there.
-        let prepared = self.inner.tails.push(entry, |entry, number| {
-            Arc::new(Prepared::new(entry, number, Arc::clone(&self.inner.metrics)))
-        });
+        let prepared = self
+            .inner
+            .tails
+            .push(entry, |entry, number| self.prepare(entry, number));
         self.inner.feed.push(prepared);
     }
 
@@ -187,9 +202,9 @@ impl Deliver for Registry {
             self.deliver(entry);
         } else {
             // Nobody receives it, but what comes next stands behind it.
-            self.inner.tails.push(entry, |entry, number| {
-                Arc::new(Prepared::new(entry, number, Arc::clone(&self.inner.metrics)))
-            });
+            self.inner
+                .tails
+                .push(entry, |entry, number| self.prepare(entry, number));
         }
     }
 

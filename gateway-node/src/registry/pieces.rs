@@ -28,8 +28,8 @@ impl Pieces {
             .ok()?;
         Some(match method_for(coding, before.len() + after.len()) {
             Some(method) => Self::Compressed {
-                before: Some(method.format().segment(&before)),
-                after: method.format().segment(&after),
+                before: Some(method.format().segment(&before, coding.level)),
+                after: method.format().segment(&after, coding.level),
             },
             None => Self::Plain {
                 before: before.into(),
@@ -43,7 +43,7 @@ impl Pieces {
         match method_for(coding, payload.len()) {
             Some(method) => Self::Compressed {
                 before: None,
-                after: method.format().segment(payload),
+                after: method.format().segment(payload, coding.level),
             },
             None => Self::Plain {
                 before: Bytes::new(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use shared::{
     client_type::ClientType,
-    compression::deflate,
+    compression::{Level, deflate},
     discord::{Content, without_content},
     v1::{Encoding, payload},
 };
@@ -35,17 +35,20 @@ pub(super) struct Prepared {
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
     pieces: Mutex<SmallVec<[Made; 1]>>,
+    /// How hard zlib tries.
+    level: Level,
     metrics: Arc<Metrics>,
 }
 
 impl Prepared {
-    pub(super) fn new(entry: Entry, number: u64, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
         Self {
             entry,
             number,
             text: OnceLock::new(),
             zlib: OnceLock::new(),
             pieces: Mutex::new(SmallVec::new()),
+            level,
             metrics,
         }
     }
@@ -108,7 +111,7 @@ impl Prepared {
             }),
             Encoding::Zlib => self.zlib.get_or_init(|| {
                 self.metrics.encoded_zlib.inc();
-                binary_frame(&deflate(self.payload().as_bytes()))
+                binary_frame(&deflate(self.payload().as_bytes(), self.level))
             }),
         }
     }

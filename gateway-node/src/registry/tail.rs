@@ -334,7 +334,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use shared::{client_type::ClientTypes, discord::Target};
+    use shared::{client_type::ClientTypes, compression::Level, discord::Target};
 
     use super::*;
     use crate::{
@@ -367,7 +367,12 @@ mod tests {
             d: "{}".into(),
         };
         tails.push(entry, |entry, number| {
-            Arc::new(Prepared::new(entry, number, Arc::new(Metrics::default())))
+            Arc::new(Prepared::new(
+                entry,
+                number,
+                Level::default(),
+                Arc::new(Metrics::default()),
+            ))
         });
     }
 
@@ -442,7 +447,12 @@ mod tests {
                 d: d.into(),
             };
             tails.push(entry, |entry, number| {
-                Arc::new(Prepared::new(entry, number, Arc::new(Metrics::default())))
+                Arc::new(Prepared::new(
+                    entry,
+                    number,
+                    Level::default(),
+                    Arc::new(Metrics::default()),
+                ))
             });
         };
         tails.follow(&name, None);

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::AsyncContext;
 use serde_json::{Value, json};
-use shared::{client_type::ClientType, routing::Delivery, session_id::SessionId, v1::Report};
+use shared::{client_type::ClientType, compression::Level, routing::Delivery, session_id::SessionId, v1::Report};
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, LocalSet, yield_now},
@@ -120,7 +120,14 @@ impl Node {
             age: Duration::from_secs(600),
             bytes: 1 << 20,
         };
-        let registry = Registry::new(1, 1 << 20, tail, Duration::from_secs(1), Arc::clone(&metrics));
+        let registry = Registry::new(
+            1,
+            1 << 20,
+            tail,
+            Level::default(),
+            Duration::from_secs(1),
+            Arc::clone(&metrics),
+        );
         let limits = MemoryLimits {
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),

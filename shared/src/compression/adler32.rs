@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::compression::deflate;
+    use crate::compression::{Level, deflate};
 
     fn value(bytes: &[u8]) -> u32 {
         u32::from_be_bytes(Adler32::of(bytes).to_be_bytes())
@@ -96,7 +96,10 @@ mod tests {
         // The checksum that flate2 writes at the end of a stream.
         for len in [RUN - 1, RUN, RUN + 1, 3 * RUN + 7, 1 << 20] {
             let bytes = vec![0xff; len];
-            assert!(deflate(&bytes).ends_with(&Adler32::of(&bytes).to_be_bytes()), "{len}");
+            assert!(
+                deflate(&bytes, Level::default()).ends_with(&Adler32::of(&bytes).to_be_bytes()),
+                "{len}"
+            );
         }
     }
 
@@ -118,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_one_of_flate2(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
-            prop_assert!(deflate(&bytes).ends_with(&Adler32::of(&bytes).to_be_bytes()));
+            prop_assert!(deflate(&bytes, Level::default()).ends_with(&Adler32::of(&bytes).to_be_bytes()));
         }
 
         #[test]

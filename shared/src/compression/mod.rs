@@ -5,9 +5,13 @@
 //! [`Segment`] that can stand anywhere in any stream of its [`Format`]; what differs from one connection to the next
 //! goes between segments as it is. [`Stream`] puts the two together.
 //!
+//! What that costs is the history between messages. Where it is worth a compressor for each connection, [`History`] keeps it.
+//!
 //! Nothing here knows what the messages say or who gets them.
 
 mod adler32;
+mod history;
+mod level;
 mod packet;
 mod segment;
 mod stream;
@@ -15,6 +19,8 @@ mod zlib_stream;
 mod zstd_stream;
 
 pub use self::{
+    history::History,
+    level::Level,
     packet::{InflateError, deflate, inflate},
     segment::{Format, Segment},
     stream::{Message, Method, Stream},

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// The speed and size that zlib itself uses by default.
-const LEVEL: u32 = 6;
+use super::Level;
+
 /// The room that the output starts with and grows by at least, in bytes.
 const ROOM: usize = 256;
 
-// Each takes a quarter of a MiB or less and is reset before use: one a thread instead of one a packet.
+// Each takes a quarter of a MiB or less and is reset before use: one a thread instead of one a packet. A process uses one
+// level for everything.
 thread_local! {
-    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), true));
+    static COMPRESS: RefCell<Option<(Level, Compress)>> = const { RefCell::new(None) };
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(true));
 }
 
@@ -29,9 +30,9 @@ pub enum InflateError {
 }
 
 /// Compresses `input` into one complete zlib stream.
-pub fn deflate(input: &[u8]) -> Bytes {
+pub fn deflate(input: &[u8], level: Level) -> Bytes {
     COMPRESS.with_borrow_mut(|compress| {
-        compress.reset();
+        let compress = level.lend(compress, true);
         let mut output = Vec::with_capacity(input.len() / 2 + ROOM);
         let mut rest = input;
         loop {
@@ -99,12 +100,16 @@ fn after(input: &[u8], count: u64) -> &[u8] {
 mod tests {
     use std::io::{Read, Write};
 
-    use flate2::{read::ZlibDecoder, write::ZlibEncoder};
+    use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
     use proptest::prelude::*;
 
     use super::*;
 
     const LIMIT: usize = 65_536;
+
+    fn deflate(input: &[u8]) -> Bytes {
+        super::deflate(input, Level::default())
+    }
 
     fn bomb(bytes: usize) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -119,6 +124,19 @@ mod tests {
         let mut text = String::new();
         ZlibDecoder::new(&*stream).read_to_string(&mut text).unwrap();
         assert_eq!(text, r#"{"op":11}"#);
+    }
+
+    #[test]
+    fn a_packet_is_of_the_level_that_is_asked_for() {
+        let input = bomb(1 << 20).repeat(20);
+        let lengths = [9, 0, 6, 1, 9].map(|level| {
+            let stream = super::deflate(&input, Level::new(level));
+            assert_eq!(inflate(&stream, input.len()).as_ref(), Ok(&input), "{level}");
+            stream.len()
+        });
+        let [nine, zero, six, one, again] = lengths;
+        assert_eq!(nine, again);
+        assert!(zero > input.len() && nine <= six && six < one, "{lengths:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{adler32::Adler32, zlib_stream, zstd_stream};
+use super::{Level, adler32::Adler32, zlib_stream, zstd_stream};
 
 /// What a stream, and so a segment of it, is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,10 +14,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Compresses `plain`, of any length, for all streams of this format.
-    pub fn segment(self, plain: &[u8]) -> Segment {
+    /// Compresses `plain`, of any length, for all streams of this format. The level is zlib's; zstd has its own default.
+    pub fn segment(self, plain: &[u8], level: Level) -> Segment {
         let (bytes, sum) = match self {
-            Self::Deflate => (zlib_stream::segment(plain), Adler32::of(plain)),
+            Self::Deflate => (zlib_stream::segment(plain, level), Adler32::of(plain)),
             Self::Zstd => (zstd_stream::segment(plain), Adler32::EMPTY),
         };
         Segment {

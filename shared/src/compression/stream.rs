@@ -48,6 +48,11 @@ impl Stream {
         self.method
     }
 
+    /// Whether it has a message.
+    pub const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// Begins the next message, behind whatever `out` holds. The bytes of all messages go to the peer in this order.
     pub fn message<'a>(&mut self, out: &'a mut Vec<u8>) -> Message<'a> {
         let start = out.len();

@@ -106,7 +106,7 @@ fn every_session_reads_its_own_messages_off_20_000() {
         let mut wire = Vec::new();
         for number in 0..20_000 {
             let (head, rest) = event(number);
-            let shared = method.format().segment(rest.as_bytes());
+            let shared = method.format().segment(rest.as_bytes(), Level::default());
             // Most are for all of them.
             let only = (number % 5 == 0).then_some(usize::try_from(number / 5 % 7).unwrap());
             for (index, (stream, peer, sequence)) in sessions.iter_mut().enumerate() {
@@ -140,7 +140,7 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
         let mut wire = Vec::new();
         for number in 0..500 {
             let (head, rest) = event(number);
-            let shared = method.format().segment(rest.as_bytes());
+            let shared = method.format().segment(rest.as_bytes(), Level::default());
             let own = format!("{head}{number}");
             wire.clear();
             let mut message = stream.message(&mut wire);
@@ -157,7 +157,7 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
 fn segments_are_much_shorter_than_what_they_say() {
     for format in [Format::Deflate, Format::Zstd] {
         let (_, rest) = (0..100).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
-        let segment = format.segment(rest.as_bytes());
+        let segment = format.segment(rest.as_bytes(), Level::default());
         assert!(
             segment.bytes().len() * 3 < rest.len(),
             "{format:?}: {}",
@@ -169,13 +169,32 @@ fn segments_are_much_shorter_than_what_they_say() {
 }
 
 #[test]
+fn a_segment_is_of_the_level_that_is_asked_for() {
+    let plain: String = (0..200).map(|number| event(number).1).collect();
+    let length = |level| {
+        let segment = Format::Deflate.segment(plain.as_bytes(), Level::new(level));
+        let (mut peer, mut wire) = (Peer::new(Method::ZlibStream), Vec::new());
+        let mut stream = Stream::new(Method::ZlibStream);
+        let mut message = stream.message(&mut wire);
+        message.shared(&segment);
+        message.end();
+        assert!(peer.receive(&wire) == plain.as_bytes(), "{level}");
+        segment.bytes().len()
+    };
+    let lengths = [9, 0, 1, 6, 9].map(length);
+    let [nine, zero, one, six, again] = lengths;
+    assert_eq!(nine, again);
+    assert!(zero > plain.len() && nine < one && six < one, "{lengths:?}");
+}
+
+#[test]
 fn what_does_not_become_shorter_goes_as_it_is() {
     for (format, more) in [(Format::Deflate, 5), (Format::Zstd, 3)] {
         let plain = br#"{"op":11}"#;
-        let segment = format.segment(plain);
+        let segment = format.segment(plain, Level::default());
         assert_eq!(segment.bytes().len(), plain.len() + more, "{format:?}");
         assert!(segment.bytes().ends_with(plain), "{format:?}");
-        assert!(format.segment(b"").bytes().is_empty(), "{format:?}");
+        assert!(format.segment(b"", Level::default()).bytes().is_empty(), "{format:?}");
     }
 }
 
@@ -254,7 +273,7 @@ proptest! {
                             expected.extend_from_slice(plain);
                         }
                         Piece::Shared(plain) => {
-                            message.shared(&method.format().segment(plain));
+                            message.shared(&method.format().segment(plain, Level::default()));
                             expected.extend_from_slice(plain);
                         }
                     }

@@ -7,9 +7,9 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, FlushCompress, Status};
 
-use super::adler32::Adler32;
+use super::{Level, adler32::Adler32};
 
 /// What a stream begins with: a window of 32 KiB, the default level, no dictionary.
 pub(super) const HEADER: [u8; 2] = [0x78, 0x9c];
@@ -23,19 +23,17 @@ const LAST_STORED: u8 = 1;
 const MOST_STORED: usize = 65_535;
 /// The bytes before those of a stored block: its kind, its length, and the complement of that.
 const STORED_HEAD: usize = 5;
-/// The speed and size that zlib itself uses by default.
-const LEVEL: u32 = 6;
 
-// About 300 KiB, reset before use: one a thread instead of one a session.
+// About 300 KiB, reset before use: one a thread instead of one a session. A process uses one level for everything.
 thread_local! {
-    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
+    static COMPRESS: RefCell<Option<(Level, Compress)>> = const { RefCell::new(None) };
 }
 
 /// Compresses `plain` without history into whole bytes. Stored blocks are taken where they are no longer.
-pub(super) fn segment(plain: &[u8]) -> Bytes {
+pub(super) fn segment(plain: &[u8], level: Level) -> Bytes {
     let as_stored = plain.len() + plain.len().div_ceil(MOST_STORED) * STORED_HEAD;
     let mut out = Vec::with_capacity(as_stored);
-    if !deflated(plain, &mut out) || out.len() >= as_stored {
+    if !deflated(plain, level, &mut out) || out.len() >= as_stored {
         out.clear();
         stored(plain, &mut out);
     }
@@ -44,9 +42,9 @@ pub(super) fn segment(plain: &[u8]) -> Bytes {
 }
 
 /// Fills `out` with `plain` compressed and flushed; false if its capacity is too small for that.
-fn deflated(plain: &[u8], out: &mut Vec<u8>) -> bool {
+fn deflated(plain: &[u8], level: Level, out: &mut Vec<u8>) -> bool {
     COMPRESS.with_borrow_mut(|compress| {
-        compress.reset();
+        let compress = level.lend(compress, false);
         let status = compress.compress_vec(plain, out, FlushCompress::Sync);
         // zlib has flushed everything when it leaves room.
         matches!(status, Ok(Status::Ok)) && out.len() < out.capacity()

@@ -13,7 +13,13 @@ use gateway_node::{
     registry::{Registry, TailLimits},
     transport::{binary_frame, text_frame},
 };
-use shared::{client_type::ClientType, compression::deflate, routing::Delivery, session_id::SessionId, v1::payload};
+use shared::{
+    client_type::ClientType,
+    compression::{Level, deflate},
+    routing::Delivery,
+    session_id::SessionId,
+    v1::payload,
+};
 
 use super::{
     data,
@@ -27,7 +33,14 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
         age: Duration::from_secs(60),
         bytes: 1 << 20,
     };
-    let registry = Registry::new(1, 1 << 20, tail, Duration::from_secs(1), Arc::clone(metrics));
+    let registry = Registry::new(
+        1,
+        1 << 20,
+        tail,
+        Level::default(),
+        Duration::from_secs(1),
+        Arc::clone(metrics),
+    );
     let limits = MemoryLimits {
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
@@ -95,9 +108,9 @@ pub(super) fn frame_text() -> usize {
 }
 
 pub(super) fn frame_zlib() -> usize {
-    step!((name: &str, d: &str) -> Bytes { binary_frame(&deflate(payload::event(name, d).as_bytes())) });
+    step!((name: &str, d: &str) -> Bytes { binary_frame(&deflate(payload::event(name, d).as_bytes(), Level::default())) });
     // What a thread sets up once is no part of it.
-    deflate(b"");
+    deflate(b"", Level::default());
     let is_right = |frame: &Bytes| frame.starts_with(b"\x82") && frame.len() < 100;
     each(
         repeat_n(&*data(), CALLS / 10),

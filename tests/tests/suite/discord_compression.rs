@@ -11,16 +11,19 @@ use serde_json::{Value, json};
 /// Characters of a message: less and more than is worth compressing, more than a block of either method.
 const LENGTHS: [usize; 5] = [1, 1000, 70_000, 3, 200_000];
 
+fn setup() -> Setup {
+    Setup::new().file(KEYS).set("cluster.event_bytes", 1_000_000)
+}
+
 async fn node() -> Node {
-    Setup::new()
-        .file(KEYS)
-        .set("cluster.event_bytes", 1_000_000)
-        .start()
-        .await
+    setup().start().await
 }
 
 async fn speaks(query: &str, compress: Option<bool>) {
-    let node = node().await;
+    speaks_to(node().await, query, compress).await;
+}
+
+async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
     let mut client = DiscordClient::greeted(&node, query).await;
     client.heartbeat().await;
     let identify = json!({ "token": key("bot"), "intents": ALL_INTENTS, "properties": {}, "compress": compress });
@@ -65,6 +68,28 @@ async fn sends_a_zlib_stream_where_the_url_asks_for_it() {
 #[tokio::test]
 async fn sends_a_zstd_stream_where_the_url_asks_for_it() {
     speaks("v=10&encoding=json&compress=zstd-stream", None).await;
+}
+
+/// The hello and whatever else comes before there is a session is still put together from what all share.
+#[tokio::test]
+async fn sends_a_zlib_stream_with_a_history_where_that_is_set() {
+    for level in [0, 1, 6, 9] {
+        let node = setup()
+            .set("compression.zlib_stream", "per_session")
+            .set("compression.zlib_level", level)
+            .start()
+            .await;
+        speaks_to(node, "v=10&encoding=json&compress=zlib-stream", Some(true)).await;
+    }
+}
+
+/// A session without a stream of its own is written to as before, beside one that has one.
+#[tokio::test]
+async fn a_history_is_for_zlib_streams_alone() {
+    for query in ["v=10", "v=10&compress=zstd-stream"] {
+        let node = setup().set("compression.zlib_stream", "per_session").start().await;
+        speaks_to(node, query, None).await;
+    }
 }
 
 /// discord.py always asks for both.

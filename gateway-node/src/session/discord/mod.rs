@@ -123,7 +123,7 @@ impl Discord {
             }
         };
         Self {
-            line: Line::new(query.encoding, query.transport),
+            line: Line::new(query.encoding, query.transport, rules.level),
             hello_at: Some(now + rules.hello_delay),
             payloads: TokenBucket::per_minute(rules.payloads_per_minute),
             heartbeats: TokenBucket::per_minute(rules.payloads_per_minute),
@@ -407,6 +407,10 @@ impl Protocol for Discord {
     }
 
     fn answered(&mut self, answer: Answer, now: Instant) -> Steps {
+        if self.rules.keeps_history && matches!(answer, Answer::Opened(Ok(_)) | Answer::Resumed(Ok(_))) {
+            // Not before: who has no session has no compressor either.
+            self.line.keep_history();
+        }
         match answer {
             Answer::Opened(Ok(known)) => {
                 let (session, steps) = CatchingUp::begin(

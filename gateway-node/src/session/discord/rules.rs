@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::discord::payload;
+use shared::{compression::Level, discord::payload};
 use tokio::time::Instant;
 
-use crate::config::Settings;
+use crate::config::{Settings, ZlibStream};
 
 /// The longest that a client has to reconnect after it was asked to.
 const MOST_GRACE: Duration = Duration::from_secs(5);
@@ -23,6 +23,10 @@ pub struct Rules {
     pub(super) grace: Duration,
     /// What the allowances of payloads count time from.
     pub(super) origin: Instant,
+    /// How hard zlib tries.
+    pub(super) level: Level,
+    /// Whether a session with a zlib stream has a compressor of its own.
+    pub(super) keeps_history: bool,
     pub(super) hello: String,
     pub(super) heartbeat_ack: String,
 }
@@ -43,6 +47,8 @@ impl Rules {
             payloads_per_minute: discord.payloads_per_minute,
             grace: (left / 2).min(MOST_GRACE),
             origin: Instant::now(),
+            level: settings.compression.level(),
+            keeps_history: settings.compression.zlib_stream == ZlibStream::PerSession,
             hello: payload::hello(discord.heartbeat_interval_ms, &node),
             heartbeat_ack: payload::heartbeat_ack(),
             node,

@@ -117,14 +117,14 @@ impl V1 {
     fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> Steps {
         self.stage = Stage::Over;
         smallvec![Step::Close {
-            last_words: Some(frame(self.encoding, words)),
+            last_words: Some(frame(self.encoding, self.rules.level, words)),
             close,
             problem
         }]
     }
 
     fn send(&self, words: &str) -> Step<Join> {
-        Step::Send(frame(self.encoding, words))
+        Step::Send(frame(self.encoding, self.rules.level, words))
     }
 
     /// Whether the minute's allowance has room for one more payload.

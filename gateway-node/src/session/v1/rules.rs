@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use shared::v1::{Encoding, payload};
+use shared::{
+    compression::Level,
+    v1::{Encoding, payload},
+};
 use tokio::time::Instant;
 
 use super::words::frame;
@@ -17,6 +20,8 @@ pub struct Rules {
     pub(super) payloads_per_minute: u32,
     pub(super) message_bytes: usize,
     pub(super) event_bytes: usize,
+    /// How hard zlib tries.
+    pub(super) level: Level,
     /// What the allowances of payloads count time from.
     pub(super) origin: Instant,
     heartbeat_interval: Duration,
@@ -31,10 +36,10 @@ struct Frames {
 }
 
 impl Frames {
-    fn of(payload: &str) -> Self {
+    fn of(level: Level, payload: &str) -> Self {
         Self {
-            text: frame(Encoding::Text, payload),
-            zlib: frame(Encoding::Zlib, payload),
+            text: frame(Encoding::Text, level, payload),
+            zlib: frame(Encoding::Zlib, level, payload),
         }
     }
 
@@ -50,7 +55,9 @@ impl Rules {
     /// The rules of the node named `node`.
     pub fn new(settings: &Settings, node: Arc<str>, events: Events) -> Self {
         let ms = Duration::from_millis;
+        let level = settings.compression.level();
         Self {
+            level,
             events,
             node,
             identify_timeout: ms(settings.session.identify_timeout_ms),
@@ -60,8 +67,8 @@ impl Rules {
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),
             heartbeat_tolerance: ms(settings.v1.heartbeat_tolerance_ms),
-            hello: Frames::of(&payload::hello(settings.v1.heartbeat_interval_ms)),
-            heartbeat_ack: Frames::of(payload::HEARTBEAT_ACK),
+            hello: Frames::of(level, &payload::hello(settings.v1.heartbeat_interval_ms)),
+            heartbeat_ack: Frames::of(level, payload::HEARTBEAT_ACK),
         }
     }
 

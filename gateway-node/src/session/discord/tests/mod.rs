@@ -12,6 +12,7 @@ use actix::AsyncContext;
 use serde_json::{Value, json};
 use shared::{
     client_type::ClientTypes,
+    compression::Level,
     discord::{Header, Target},
     routing::Delivery,
 };
@@ -100,7 +101,7 @@ impl Node {
             age: Duration::from_secs(600),
             bytes: 1 << 20,
         };
-        let registry = Registry::new(1, 1 << 20, tail, Duration::ZERO, Arc::clone(&metrics));
+        let registry = Registry::new(1, 1 << 20, tail, Level::default(), Duration::ZERO, Arc::clone(&metrics));
         let (backplane, discord) = connect(&registry);
         let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
