@@ -13,6 +13,7 @@ pub mod events;
 pub mod gate;
 mod guilds;
 pub mod http;
+pub mod late_hello;
 pub mod logging;
 pub mod metrics;
 pub mod node;

@@ -46,6 +46,10 @@ pub trait Backplane: Send + Sync + 'static {
     /// appends it once more for another. Without another it is unheard.
     fn redirect(&self, entry: &Entry);
 
+    /// Passes an order on to every node that has sessions of an application, this one among them, and answers how many those
+    /// are. One that cannot be reached now does not hear of it.
+    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away>;
+
     /// Whether everything that it was told has reached the others.
     fn settled(&self) -> bool;
 
@@ -96,6 +100,11 @@ pub trait Deliver: Send + Sync + 'static {
     /// again.
     fn rewound(&self, application: &Arc<str>) {
         let _ = application;
+    }
+
+    /// Hears an order for every session of an application.
+    fn herded(&self, application: &Arc<str>, order: &str) {
+        let _ = (application, order);
     }
 
     /// Notes that a session has this owner now: whoever had it before is to let go of it.

@@ -44,6 +44,9 @@ pub enum ApiError {
     /// What the nodes share cannot be reached.
     #[error("the log is away, nothing was published")]
     Away,
+    /// The same, of who wants to be heard there.
+    #[error("the other nodes cannot be reached")]
+    Unreachable,
     /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
     #[error("not every key is known to this node yet")]
     KeysAway,
@@ -74,7 +77,7 @@ impl ApiError {
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
             Self::Overloaded => "overloaded",
-            Self::Away | Self::KeysAway | Self::GuildsAway => "unavailable",
+            Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
@@ -91,7 +94,9 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Overloaded | Self::Away | Self::KeysAway | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

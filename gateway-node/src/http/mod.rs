@@ -10,7 +10,10 @@ mod publish;
 mod sessions;
 mod status;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use actix_web::{
     HttpRequest,
@@ -27,6 +30,7 @@ use crate::{
     config::Permission,
     drain::DrainState,
     events::Events,
+    late_hello::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
@@ -60,6 +64,10 @@ pub struct Api {
     pub event_bytes: usize,
     /// Whether faults can be ordered.
     pub is_chaotic: bool,
+    /// How much later Hello comes.
+    pub late_hello: LateHello,
+    /// The time over which an order for many is carried out.
+    pub spread: Duration,
     /// Whether anybody may read the metrics at this listener.
     pub metrics_public: bool,
 }
@@ -110,6 +118,8 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
             .route("/api/v1/cluster", web::get().to(cluster::cluster))
             .route("/api/v1/sessions", web::get().to(sessions::list))
             .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
+            .route("/api/v1/sessions/hello", web::post().to(sessions::delay_hello))
+            .route("/api/v1/sessions/{order}", web::post().to(sessions::order_all))
             .route("/api/v1/sessions/{id}/{order}", web::post().to(sessions::order))
             .service(
                 web::scope("/api/v1/applications/{application}/guilds")

@@ -1,10 +1,12 @@
-//! `/api/v1/sessions`: who is connected to this node, and what an administrator can do about one session.
+//! `/api/v1/sessions`: who is connected to this node, and what an administrator can do about one session or all of them.
 
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use shared::session_id::SessionId;
+use tokio::time::Instant;
 
 use super::{
     Api, ApiError,
@@ -13,8 +15,15 @@ use super::{
 use crate::{
     auth::Key,
     config::Permission,
-    registry::{self, Disturbance, Farewell, Kind, Listed, Order},
+    registry::{self, Disturbance, Farewell, Herding, Kind, Listed, Order},
 };
+
+/// The longest time over which an order for many is spread.
+const LONGEST_SPREAD_MS: u64 = 600_000;
+/// The longest that Hello is delayed: who waits longer has no time left to identify.
+const LATEST_HELLO_MS: u64 = 60_000;
+/// The longest that this holds.
+const LONGEST_LATENESS_MS: u64 = 3_600_000;
 
 #[derive(Serialize)]
 struct Sessions<'a> {
@@ -92,6 +101,49 @@ pub(super) struct How {
     code: Option<u16>,
     resumable: Option<bool>,
     ms: Option<u64>,
+    spread_ms: Option<u64>,
+    scope: Option<Scope>,
+}
+
+/// Whose sessions an order for all of them is for.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    /// Those on this node.
+    Node,
+    /// Those on every node.
+    Cluster,
+}
+
+impl How {
+    /// The order with this name, if there is one and the node allows it.
+    fn order(&self, name: &str, api: &Api) -> Result<Order, ApiError> {
+        let order = match name {
+            "reconnect" => Order::Leave(Farewell::Reconnect),
+            "close" => Order::Disturb(Disturbance::Close(
+                self.code.filter(|code| is_close_code(*code)).ok_or_else(|| {
+                    ApiError::Malformed("expected ?code=N, a close code from 1000 to 4999 that may be sent".to_owned())
+                })?,
+            )),
+            "invalidate" => Order::Disturb(Disturbance::Invalidate {
+                is_resumable: self.resumable.unwrap_or(false),
+            }),
+            "cut" => Order::Disturb(Disturbance::Cut),
+            "forget" => Order::Disturb(Disturbance::Forget),
+            "deafen" => {
+                let ms = self
+                    .ms
+                    .ok_or_else(|| ApiError::Malformed("expected ?ms=N".to_owned()))?;
+                Order::Disturb(Disturbance::Deafen(Duration::from_millis(ms)))
+            }
+            _ => return Err(ApiError::NotFound),
+        };
+        if order.is_ordinary() || api.is_chaotic {
+            Ok(order)
+        } else {
+            Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()))
+        }
+    }
 }
 
 /// `POST /api/v1/sessions/{id}/{order}`: has a session's client reconnect (`reconnect`: op 7, and close 4000 if it does not; 1012
@@ -107,33 +159,82 @@ pub(super) async fn order(
     let key = api.authorise(&request, Permission::Admin)?;
     let (id, name) = path.into_inner();
     let id = session_id(&id)?;
-    let malformed = || ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned());
-    let how = how.map_err(|_| malformed())?;
-    let disturbance = match &*name {
-        "reconnect" => None,
-        "close" => Some(Disturbance::Close(
-            how.code.filter(|code| is_close_code(*code)).ok_or_else(|| {
-                ApiError::Malformed("expected ?code=N, a close code from 1000 to 4999 that may be sent".to_owned())
-            })?,
-        )),
-        "invalidate" => Some(Disturbance::Invalidate {
-            is_resumable: how.resumable.unwrap_or(false),
-        }),
-        "cut" => Some(Disturbance::Cut),
-        "forget" => Some(Disturbance::Forget),
-        "deafen" => Some(Disturbance::Deafen(Duration::from_millis(
-            how.ms.ok_or_else(malformed)?,
-        ))),
-        _ => return Err(ApiError::NotFound),
-    };
-    let is_ordinary = matches!(disturbance, None | Some(Disturbance::Close(_)));
-    if !is_ordinary && !api.is_chaotic {
-        return Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()));
-    }
-    let order = disturbance.map_or(Order::Leave(Farewell::Reconnect), Order::Disturb);
+    let how = how.ok().filter(|how| how.spread_ms.is_none() && how.scope.is_none());
+    let how =
+        how.ok_or_else(|| ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned()))?;
+    let order = how.order(&name, &api)?;
     let answer = tell(&api, &key, id, order).await?;
     log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
     Ok(answer)
+}
+
+/// `POST /api/v1/sessions/{order}`: the same for every session of the key's application on this node, each at a random moment
+/// within `spread_ms` (that of a drain where the request does not say). 200 says how many `sessions` those are; with
+/// `scope=cluster` it is for those on all nodes, and 200 says how many `nodes` have heard of it.
+pub(super) async fn order_all(
+    request: HttpRequest,
+    name: web::Path<String>,
+    how: Result<web::Query<How>, actix_web::Error>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Admin)?;
+    let how = how
+        .ok()
+        .filter(|how| how.spread_ms.is_none_or(|ms| ms <= LONGEST_SPREAD_MS));
+    let how = how.ok_or_else(|| {
+        ApiError::Malformed(format!(
+            "expected ?code=N, ?resumable=true or false, or ?ms=N, with &spread_ms=N up to {LONGEST_SPREAD_MS} and \
+             &scope=node or cluster"
+        ))
+    })?;
+    let herding = Herding {
+        order: how.order(&name, &api)?,
+        spread: how.spread_ms.map_or(api.spread, Duration::from_millis),
+    };
+    log::info!(key = key.id(), order = &**name; "every session ordered");
+    let answer = if how.scope == Some(Scope::Cluster) {
+        let nodes = api.backplane.herd(key.application(), &herding.text()).await;
+        json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)? })
+    } else {
+        json!({ "sessions": api.registry.herd(key.application(), herding).await })
+    };
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// How late Hello is to be, and for how long that holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lateness {
+    delay_ms: u64,
+    for_ms: u64,
+}
+
+/// `POST /api/v1/sessions/hello?delay_ms=N&for_ms=M`: has Hello come so much later on connections of Discord's protocol that are
+/// opened at this node within the next M milliseconds, whatever their application. `for_ms=0` ends that. 204; only with
+/// `chaos.enabled`.
+pub(super) async fn delay_hello(
+    request: HttpRequest,
+    lateness: Result<web::Query<Lateness>, actix_web::Error>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Admin)?;
+    if !api.is_chaotic {
+        return Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()));
+    }
+    let lateness = lateness
+        .ok()
+        .filter(|it| it.delay_ms <= LATEST_HELLO_MS && it.for_ms <= LONGEST_LATENESS_MS);
+    let Lateness { delay_ms, for_ms } = lateness
+        .ok_or_else(|| {
+            ApiError::Malformed(format!(
+                "expected ?delay_ms=N&for_ms=N, up to {LATEST_HELLO_MS} and {LONGEST_LATENESS_MS}"
+            ))
+        })?
+        .into_inner();
+    let until = Instant::now() + Duration::from_millis(for_ms);
+    api.late_hello.set(Duration::from_millis(delay_ms), until);
+    log::info!(key = key.id(), delay_ms, for_ms; "hello delayed");
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Whether a close frame may have this code (RFC 6455, section 7.4).

@@ -42,6 +42,7 @@ use crate::{
     drain::{Drain, DrainState, Stop},
     events::Events,
     http::Api,
+    late_hello::LateHello,
     metrics::Metrics,
     problems::Problems,
     public_url::PublicUrl,
@@ -140,15 +141,7 @@ impl Node {
         let keyring = keyring(&settings, configured.clone());
         let workers = workers(&settings);
         let metrics = Arc::new(Metrics::default());
-        let spread = Duration::from_millis(settings.drain.spread_ms);
-        let registry = Registry::new(
-            workers,
-            settings.cluster.hold_bytes,
-            tail_limits(&settings),
-            settings.compression.level(),
-            spread,
-            Arc::clone(&metrics),
-        );
+        let registry = registry(&settings, workers, &metrics);
         let ids = settings.applications.iter().map(|application| application.id.clone());
         let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
         let keys = Arc::new(keys);
@@ -164,6 +157,7 @@ impl Node {
         let listeners = Listeners::bind(&settings)?;
         let address = listeners.public.local_addr()?;
         let public_url = PublicUrl::new(&settings, address);
+        let late_hello = LateHello::default();
         let api = |metrics_public| {
             web::Data::new(Api {
                 node: Arc::clone(&name),
@@ -179,6 +173,8 @@ impl Node {
                 drain: drain_state.clone(),
                 event_bytes: settings.cluster.event_bytes,
                 is_chaotic: settings.chaos.enabled,
+                late_hello: late_hello.clone(),
+                spread: Duration::from_millis(settings.drain.spread_ms),
                 metrics_public,
             })
         };
@@ -188,7 +184,7 @@ impl Node {
             discord: discord.clone(),
             applications: applications.clone(),
             public_url: public_url.clone(),
-            discord_rules: Arc::new(DiscordRules::new(&settings, Arc::clone(&name))),
+            discord_rules: Arc::new(DiscordRules::new(&settings, late_hello.clone(), Arc::clone(&name))),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),
             problems: problems.clone(),
@@ -287,6 +283,21 @@ fn workers(settings: &Settings) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     }
+}
+
+fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Registry {
+    let registry = Registry::new(
+        workers,
+        settings.cluster.hold_bytes,
+        tail_limits(settings),
+        settings.compression.level(),
+        Duration::from_millis(settings.drain.spread_ms),
+        Arc::clone(metrics),
+    );
+    if settings.chaos.enabled {
+        registry.allow_faults();
+    }
+    registry
 }
 
 /// The configured keys; with a Redis there are others that have still to be read.

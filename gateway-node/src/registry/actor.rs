@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Farewell, Kind, Order, Shard,
     listing::{List, Listed},
-    order::{ShardOrder, Tell},
+    order::{Herd, ShardOrder, Tell},
     shard::Occupant,
 };
 
@@ -38,29 +38,31 @@ impl ShardActor {
 }
 
 impl ShardActor {
-    /// Tells the sessions that `whom` picks to leave, each at a random moment within `spread`.
+    /// Gives the sessions that `whom` picks an order, each at a random moment within `spread`. Answers how many those are.
     fn tell(
         &self,
-        farewell: Farewell,
+        order: Order,
         spread: Duration,
         whom: impl Fn(&Occupant) -> bool,
         context: &mut Context<Self>,
-    ) {
+    ) -> usize {
         let start = Instant::now();
         let state = self.shard.inner.state.borrow();
         let picked = state.seats.iter().flatten().filter(|occupant| whom(occupant));
         let mut plan: Vec<_> = picked
             .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
             .collect();
+        let count = plan.len();
         plan.sort_by_key(|(when, _)| *when);
         let telling = async move {
             for (when, orders) in plan {
                 sleep_until(when).await;
                 // One that is gone or has been told needs no telling.
-                let _ = orders.try_send(Order::Leave(farewell));
+                let _ = orders.try_send(order);
             }
         };
         context.spawn(telling.into_actor(self).map(|(), _, _| ()));
+        count
     }
 }
 
@@ -102,7 +104,7 @@ impl Handler<ShardOrder> for ShardActor {
             ShardOrder::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
             ShardOrder::Farewell { farewell, spread } => {
                 self.shard.inner.state.borrow_mut().farewell = Some(farewell);
-                self.tell(farewell, spread, |_| true, context);
+                self.tell(Order::Leave(farewell), spread, |_| true, context);
             }
             ShardOrder::Missed {
                 application,
@@ -115,7 +117,7 @@ impl Handler<ShardOrder> for ShardActor {
                         identity.application == application && (is_for_all || identity.kind == Kind::Discord)
                     })
                 };
-                self.tell(Farewell::Missed, spread, is_theirs, context);
+                self.tell(Order::Leave(Farewell::Missed), spread, is_theirs, context);
             }
             ShardOrder::Superseded(owner) => {
                 let is_earlier = |occupant: &Occupant| {
@@ -126,7 +128,10 @@ impl Handler<ShardOrder> for ShardActor {
                             && identity.generation < owner.generation
                     })
                 };
-                self.tell(Farewell::Superseded, Duration::ZERO, is_earlier, context);
+                let farewell = Farewell::Superseded {
+                    generation: owner.generation,
+                };
+                self.tell(Order::Leave(farewell), Duration::ZERO, is_earlier, context);
             }
         }
     }
@@ -149,6 +154,19 @@ impl Handler<Tell> for ShardActor {
             let _ = occupant.orders.try_send(order);
             true
         })
+    }
+}
+
+impl Handler<Herd> for ShardActor {
+    type Result = usize;
+
+    fn handle(&mut self, herd: Herd, context: &mut Self::Context) -> usize {
+        let Herd { application, herding } = herd;
+        let is_theirs = |occupant: &Occupant| {
+            let identity = occupant.identity.as_ref();
+            identity.is_some_and(|identity| identity.application == application)
+        };
+        self.tell(herding.order, herding.spread, is_theirs, context)
     }
 }
 

@@ -23,7 +23,10 @@ mod shard;
 mod tail;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -35,7 +38,7 @@ use self::{
     actor::ShardActor,
     feed::Feed,
     listing::List,
-    order::{ShardOrder, Tell},
+    order::{Herd, ShardOrder, Tell},
     prepared::Prepared,
     tail::Tails,
 };
@@ -44,7 +47,7 @@ pub use self::{
     kind::Kind,
     line::{Coding, Line, Place},
     listing::{Listed, Page},
-    order::{Disturbance, Farewell, Order},
+    order::{Disturbance, Farewell, Herding, Order},
     seat::{Registration, Seat, Subscription},
     shard::Shard,
     tail::{From, Reading, TailLimits, Unread},
@@ -68,6 +71,8 @@ struct Inner {
     level: Level,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
+    /// Whether other nodes may order faults.
+    allows_faults: AtomicBool,
     /// The time over which those are told to leave who missed something.
     spread: Duration,
 }
@@ -91,6 +96,7 @@ impl Registry {
                 level,
                 metrics,
                 shards: Mutex::new(Vec::new()),
+                allows_faults: AtomicBool::new(false),
                 spread,
             }),
         }
@@ -125,6 +131,21 @@ impl Registry {
             }
         }
         false
+    }
+
+    /// Gives every session of an application on this node an order. Answers how many those are.
+    pub async fn herd(&self, application: &Arc<str>, herding: Herding) -> usize {
+        let mut count = 0;
+        for shard in self.shards() {
+            let application = Arc::clone(application);
+            count += shard.send(Herd { application, herding }).await.unwrap_or(0);
+        }
+        count
+    }
+
+    /// Obeys orders of other nodes that are faults.
+    pub fn allow_faults(&self) {
+        self.inner.allows_faults.store(true, Relaxed);
     }
 
     /// The entries of a log from there on that Discord sessions may receive, at most `most` of them.
@@ -238,6 +259,22 @@ impl Deliver for Registry {
             spread: Duration::ZERO,
             is_for_all: false,
         });
+    }
+
+    fn herded(&self, application: &Arc<str>, order: &str) {
+        let herding = Herding::read(order)
+            .filter(|herding| herding.order.is_ordinary() || self.inner.allows_faults.load(Relaxed));
+        let Some(herding) = herding else {
+            log::warn!(application, order; "an order of another node is not obeyed");
+            return;
+        };
+        log::info!(application, order; "every session ordered");
+        for shard in self.shards() {
+            let application = Arc::clone(application);
+            if let Err(error) = shard.try_send(Herd { application, herding }) {
+                log::error!("a registry shard takes no orders: {error}");
+            }
+        }
     }
 
     fn superseded(&self, owner: &Owner) {

@@ -17,6 +17,55 @@ pub enum Order {
     Disturb(Disturbance),
 }
 
+impl Order {
+    /// Whether it may be given anywhere; others are faults, for nodes where those are enabled.
+    pub const fn is_ordinary(self) -> bool {
+        matches!(self, Self::Leave(_) | Self::Disturb(Disturbance::Close(_)))
+    }
+}
+
+/// An order for every session of an application, carried out at a random moment within `spread`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Herding {
+    /// What each of them is told.
+    pub order: Order,
+    /// How long the last one may take.
+    pub spread: Duration,
+}
+
+impl Herding {
+    /// It as other nodes read it.
+    pub fn text(self) -> String {
+        let order = match self.order {
+            Order::Leave(_) => "reconnect".to_owned(),
+            Order::Disturb(Disturbance::Close(code)) => format!("close {code}"),
+            Order::Disturb(Disturbance::Cut) => "cut".to_owned(),
+            Order::Disturb(Disturbance::Invalidate { is_resumable }) => format!("invalidate {is_resumable}"),
+            Order::Disturb(Disturbance::Forget) => "forget".to_owned(),
+            Order::Disturb(Disturbance::Deafen(time)) => format!("deafen {}", time.as_millis()),
+        };
+        format!("{} {order}", self.spread.as_millis())
+    }
+
+    /// Reads it. None where this version knows no such order.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let spread = Duration::from_millis(words.next()?.parse().ok()?);
+        let order = match (words.next()?, words.next()) {
+            ("reconnect", None) => Order::Leave(Farewell::Reconnect),
+            ("close", Some(code)) => Order::Disturb(Disturbance::Close(code.parse().ok()?)),
+            ("cut", None) => Order::Disturb(Disturbance::Cut),
+            ("invalidate", Some(is_resumable)) => Order::Disturb(Disturbance::Invalidate {
+                is_resumable: is_resumable.parse().ok()?,
+            }),
+            ("forget", None) => Order::Disturb(Disturbance::Forget),
+            ("deafen", Some(ms)) => Order::Disturb(Disturbance::Deafen(Duration::from_millis(ms.parse().ok()?))),
+            _ => return None,
+        };
+        words.next().is_none().then_some(Self { order, spread })
+    }
+}
+
 /// What an administrator can do to one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -47,7 +96,10 @@ pub enum Farewell {
     /// The node cannot deliver an event that it should have had.
     Missed,
     /// The session goes on over another connection.
-    Superseded,
+    Superseded {
+        /// Which of the session's owners that one is.
+        generation: u64,
+    },
     /// The client should reconnect and resume.
     Reconnect,
 }
@@ -78,4 +130,48 @@ pub(super) struct Tell {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
     pub(super) order: Order,
+}
+
+/// Give every session of an application here an order. Answers how many those are.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(super) struct Herd {
+    pub(super) application: Arc<str>,
+    pub(super) herding: Herding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_for_many_is_read_as_it_was_written() {
+        let disturbances = [
+            Disturbance::Close(4000),
+            Disturbance::Cut,
+            Disturbance::Invalidate { is_resumable: true },
+            Disturbance::Invalidate { is_resumable: false },
+            Disturbance::Forget,
+            Disturbance::Deafen(Duration::from_millis(1500)),
+        ];
+        let orders = disturbances.map(Order::Disturb).into_iter();
+        for order in orders.chain([Order::Leave(Farewell::Reconnect)]) {
+            let spread = Duration::from_secs(2);
+            let herding = Herding { order, spread };
+            assert_eq!(Herding::read(&herding.text()), Some(herding));
+        }
+        for wrong in [
+            "",
+            "5",
+            "x cut",
+            "5 explode",
+            "5 close",
+            "5 close x",
+            "5 cut 1",
+            "5 close 1 2",
+            "5 deafen -1",
+        ] {
+            assert_eq!(Herding::read(wrong), None, "{wrong}");
+        }
+    }
 }

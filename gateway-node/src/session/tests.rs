@@ -63,6 +63,10 @@ impl Backplane for Distant {
         self.0.redirect(entry);
     }
 
+    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
+        self.0.herd(application, order)
+    }
+
     fn settled(&self) -> bool {
         self.0.settled()
     }

@@ -82,6 +82,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How often a node looks whether the keys have changed. Who is revoked has to hear of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(250);
 
+/// What a message of a channel begins with that is an order for all sessions.
+const ORDER: &str = "order ";
+
 /// Why there is no backplane. That the server is away is no reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -299,6 +302,19 @@ impl Backplane for RedisBackplane {
         if let (Some(application), Audience::One { .. }) = (self.application(&entry.application), &entry.audience) {
             application.members.give_up(entry.position.offset);
         }
+    }
+
+    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
+        let link = self.shared.link.borrow().clone();
+        let publish = self.application(application).map(|application| {
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(application.channel()).arg(format!("{ORDER}{order}"));
+            publish
+        });
+        Box::pin(async move {
+            let words = link.ok_or(Away)?.ask(publish.ok_or(Away)?).await.map_err(|_| Away)?;
+            Ok(words.number(0))
+        })
     }
 
     fn settled(&self) -> bool {

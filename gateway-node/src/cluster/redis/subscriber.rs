@@ -6,7 +6,7 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{sync::watch, time::Instant};
 
-use super::{super::Owner, Shared, application::Application, backoff::Backoff, discord, problem::Problem};
+use super::{super::Owner, ORDER, Shared, application::Application, backoff::Backoff, discord, problem::Problem};
 
 /// How often the connection is asked whether it is alive.
 const PING: Duration = Duration::from_secs(1);
@@ -73,6 +73,10 @@ impl Subscriber {
             if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
                 && let Some((application, inlet)) = inlets.get(&channel)
             {
+                if let Some(order) = message.strip_prefix(ORDER.as_bytes()) {
+                    deliver.herded(application, &String::from_utf8_lossy(order));
+                    return;
+                }
                 match discord::owner_in(&message) {
                     Some((id, generation)) => deliver.superseded(&Owner {
                         application: Arc::clone(application),

@@ -124,7 +124,7 @@ impl Discord {
         };
         Self {
             line: Line::new(query.encoding, query.transport, rules.level),
-            hello_at: Some(now + rules.hello_delay),
+            hello_at: Some(rules.hello_at(now)),
             payloads: TokenBucket::per_minute(rules.payloads_per_minute),
             heartbeats: TokenBucket::per_minute(rules.payloads_per_minute),
             query,
@@ -533,7 +533,15 @@ impl Protocol for Discord {
             Ending::Farewell(Farewell::Restarting | Farewell::Reconnect) => self.reconnect(now),
             Ending::Farewell(Farewell::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
             Ending::Farewell(Farewell::Kicked) => self.end_session(close::KICKED),
-            Ending::Farewell(Farewell::Superseded) => self.close(close::SUPERSEDED, None),
+            Ending::Farewell(Farewell::Superseded { generation }) => {
+                // A connection may have gone on with its session by itself, after op 9.
+                let is_earlier = self.attachment().is_some_and(|it| it.owner().generation < generation);
+                if is_earlier {
+                    self.close(close::SUPERSEDED, None)
+                } else {
+                    Steps::new()
+                }
+            }
             Ending::Farewell(Farewell::Missed) => {
                 let Some(attachment) = self.attachment() else {
                     return Steps::new();

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use shared::{compression::Level, discord::payload};
 use tokio::time::Instant;
 
-use crate::config::{Settings, ZlibStream};
+use crate::{
+    config::{Settings, ZlibStream},
+    late_hello::LateHello,
+};
 
 /// The longest that a client has to reconnect after it was asked to.
 const MOST_GRACE: Duration = Duration::from_secs(5);
@@ -15,6 +18,7 @@ pub struct Rules {
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) hello_delay: Duration,
+    late_hello: LateHello,
     /// How long a client may be without a heartbeat: as long as two of them.
     pub(super) heartbeat_limit: Duration,
     pub(super) payload_bytes: usize,
@@ -33,7 +37,7 @@ pub struct Rules {
 
 impl Rules {
     /// The rules of the node named `node`.
-    pub fn new(settings: &Settings, node: Arc<str>) -> Self {
+    pub fn new(settings: &Settings, late_hello: LateHello, node: Arc<str>) -> Self {
         let ms = Duration::from_millis;
         let discord = &settings.discord;
         // Half of what is left of a drain when everybody has been asked and the last one has to be read out.
@@ -42,6 +46,7 @@ impl Rules {
         Self {
             identify_timeout: ms(settings.session.identify_timeout_ms),
             hello_delay: ms(discord.hello_delay_ms),
+            late_hello,
             heartbeat_limit: 2 * ms(discord.heartbeat_interval_ms),
             payload_bytes: discord.payload_bytes,
             payloads_per_minute: discord.payloads_per_minute,
@@ -53,5 +58,10 @@ impl Rules {
             heartbeat_ack: payload::heartbeat_ack(),
             node,
         }
+    }
+
+    /// When Hello is due on a connection that begins now.
+    pub(super) fn hello_at(&self, now: Instant) -> Instant {
+        now + self.hello_delay + self.late_hello.delay(now)
     }
 }

@@ -330,7 +330,7 @@ impl Protocol for V1 {
                 self.fail_plainly(Close::RESTARTING, None)
             }
             Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            Ending::Farewell(Farewell::Kicked | Farewell::Superseded) => self.fail_plainly(Close::KICKED, None),
+            Ending::Farewell(Farewell::Kicked | Farewell::Superseded { .. }) => self.fail_plainly(Close::KICKED, None),
         }
     }
 }

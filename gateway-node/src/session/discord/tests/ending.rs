@@ -1,6 +1,7 @@
 //! How a connection ends, and what becomes of its session.
 
 use super::*;
+use crate::registry::Order;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
@@ -99,6 +100,34 @@ async fn a_slow_reader_is_closed_with_4000_and_resumes() {
         client.task.abort();
         let again = node.resumed(&id, 1).await;
         assert_eq!(again.dispatches(), numbered(&[(2, "RESUMED")]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_goes_on_with_its_own_session_does_not_end_itself() {
+    on(Node::new, async |node| {
+        let (mut client, id) = node.identified(0).await;
+        for n in 0..3 {
+            let invalid = Order::Disturb(Disturbance::Invalidate { is_resumable: true });
+            let raw = shared::session_id::SessionId::from_raw(id.parse().unwrap());
+            assert!(node.registry.tell(&"utilbot".into(), raw, invalid).await);
+            client.settle().await;
+            let seen = client.dispatches().len() as u64;
+            client.send(&resume(&id, seen)).await;
+            client.after(MS).await;
+            assert_eq!(
+                client.dispatches().last(),
+                Some(&(seen + 1, "RESUMED".to_owned())),
+                "{n}"
+            );
+            assert_eq!(client.close, None, "{n}");
+        }
+        let mut other = node.resumed(&id, 1).await;
+        client.after(MS).await;
+        assert_eq!(client.close, Some(4000));
+        other.settle().await;
+        assert_eq!(other.close, None);
     })
     .await;
 }

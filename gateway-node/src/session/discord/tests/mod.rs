@@ -31,6 +31,7 @@ use crate::{
         Publishing,
     },
     config::{ApplicationSettings, KeySettings, Secret, Settings},
+    late_hello::LateHello,
     metrics::Metrics,
     problems::Problems,
     registry::{Registry, Shard, TailLimits},
@@ -116,7 +117,7 @@ impl Node {
         };
         Self {
             services: Rc::new(services),
-            rules: Arc::new(Rules::new(&settings, "node".into())),
+            rules: Arc::new(Rules::new(&settings, LateHello::default(), "node".into())),
             registry,
             keyring,
         }

@@ -152,7 +152,7 @@ fn what_is_not_spoken_is_closed_at_once() {
         ("10", "json", Some("gzip"), 4002),
     ] {
         let query = Query::parse(Some(v), Some(encoding), compress).unwrap();
-        let rules = Arc::new(Rules::new(&Settings::default(), "node".into()));
+        let rules = Arc::new(Rules::new(&Settings::default(), LateHello::default(), "node".into()));
         let mut connection = Discord::new(query, "ws://x".into(), rules, Instant::now());
         let steps = connection.open(Instant::now());
         let [Step::Close { close, .. }] = &steps[..] else {
