@@ -15,11 +15,12 @@ use nix::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::Child,
+    process::{Child, Command},
     sync::watch,
 };
 
 use super::{
+    command::gateway,
     deadline::{WAIT, within, within_time},
     setup::{Setup, Written},
 };
@@ -42,7 +43,7 @@ impl Node {
     /// Starts a node and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
         let file = setup.write();
-        let mut command = setup.command();
+        let mut command = Command::new(gateway());
         command
             .env_clear()
             // The monotonic clock stays what it is: only the wall clock is somebody's to set.

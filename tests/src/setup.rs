@@ -3,13 +3,8 @@
 use std::{fmt::Display, fs, path::PathBuf};
 
 use tempfile::TempDir;
-use tokio::process::Command;
 
-use super::{
-    clock::Clock,
-    command::{gateway, tool},
-    node::Node,
-};
+use super::{clock::Clock, node::Node};
 
 /// The secret of every key of [`KEYS`].
 pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
@@ -99,7 +94,6 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
-    wall_clock: Option<&'static str>,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
@@ -144,30 +138,11 @@ impl Setup {
         self
     }
 
-    /// Starts the node's wall clock at this time (UTC, `2030-01-31 12:00:00`); it goes on from there.
-    #[must_use]
-    pub fn wall_clock(self, time: &'static str) -> Self {
-        Self {
-            wall_clock: Some(time),
-            ..self
-        }
-    }
-
     /// Gives the node this wall clock.
     #[must_use]
     pub fn clock(mut self, clock: &Clock) -> Self {
         self.settings.extend(clock.environment());
         self
-    }
-
-    /// What the node is started by.
-    pub(crate) fn command(&self) -> Command {
-        let Some(time) = self.wall_clock else {
-            return Command::new(gateway());
-        };
-        let mut command = Command::new(tool("UTILBOT_TEST_FAKETIME", "faketime"));
-        command.args(["-f", &format!("@{time}")]).arg(gateway());
-        command
     }
 
     /// Starts a node with this.

@@ -1,13 +1,19 @@
 //! Ends that are nobody's mistake: the node's own faults, and an administrator's wish.
 
-use gateway_tests::{Client, Encoding, Setup, eventually, full_setup, key, request};
+use std::time::UNIX_EPOCH;
 
-/// The last seconds of the time that ids can be made for (`shared::snowflake`): after them every id is refused.
-const END_OF_IDS: &str = "2089-09-06 15:47:33";
+use gateway_tests::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
+
+/// Milliseconds since 1970 in the last seconds of the time that ids can be made for (`shared::snowflake`): after them every
+/// id is refused.
+const END_OF_IDS: u128 = 3_776_860_053_000;
 
 #[tokio::test]
 async fn an_internal_fault_is_error_1000_and_close_code_1011_in_both_encodings() {
-    let node = Setup::new().wall_clock(END_OF_IDS).start().await;
+    let clock = Clock::start().await;
+    let now = UNIX_EPOCH.elapsed().expect("it is after 1970").as_millis();
+    clock.set(i64::try_from(END_OF_IDS - now).expect("it is before 2089"));
+    let node = Setup::new().clock(&clock).start().await;
     let key = node.development_key();
     for encoding in [Encoding::Plain, Encoding::Zlib] {
         // Identifies succeed until the ids end, and from then on never again.

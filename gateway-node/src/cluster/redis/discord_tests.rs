@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::discord::{Filter, Intents, Shard, Version};
+use shared::discord::{Filter, Intents, Presence, Shard, Status, Version};
 
 use super::{
     super::{Checkpoint, Owner, Position, Private, ReadError, Record, ResumeError, Resuming, Store, Taken, What},
@@ -10,7 +10,7 @@ use super::{
     test_server::TestServer,
     tests::{APPLICATION, Node, PROMPT, eventually},
 };
-use crate::cluster::{Backplane, Begun, StartLimits};
+use crate::cluster::{Backplane, Begun, Guise, StartLimits, Wish};
 
 fn record() -> Arc<Record> {
     Arc::new(Record {
@@ -223,4 +223,96 @@ async fn a_page_is_read_once_for_all_who_wait_for_it() {
     }
     // Six pages, and what the node asks by itself meanwhile.
     assert!(after - before < 60, "{} calls", after - before);
+}
+
+fn shows(sessions: &RedisSessions, owner: &Owner, status: Status, guilds: &[u64]) {
+    let presence = Presence {
+        status,
+        ..Presence::default()
+    };
+    let wish = Wish::Presence(Arc::new(Guise::new(7, presence)), guilds.to_vec());
+    assert!(sessions.appear(owner, wish));
+}
+
+/// Of the presences that a node has heard of, how many are this.
+fn presences(node: &Node, status: &str) -> usize {
+    let told = node.seen.named("PRESENCE_UPDATE");
+    let status = format!("\"status\":\"{status}\"");
+    told.iter().filter(|d| d.contains(&status)).count()
+}
+
+#[tokio::test]
+async fn what_a_session_wants_while_the_server_is_away_is_told_once_when_it_is_back() {
+    let mut server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    let sessions = RedisSessions::new(&node.backplane);
+    let begun = sessions.open(record()).await.unwrap();
+    let owner = owner(&begun, begun.generation);
+    let guilds: Vec<_> = (0..100).map(|number| (3 * number + 1) << 22).collect();
+    shows(&sessions, &owner, Status::Idle, &guilds);
+    settled(&node).await;
+    server.kill();
+    node.away().await;
+    shows(&sessions, &owner, Status::Idle, &guilds);
+    shows(&sessions, &owner, Status::Dnd, &guilds);
+    server.start_again();
+    node.ready().await;
+    settled(&node).await;
+    shows(&sessions, &owner, Status::Dnd, &guilds);
+    settled(&node).await;
+    sessions.end(&owner);
+    eventually("a bot that is offline", || presences(&node, "offline") >= 100).await;
+    assert_eq!((presences(&node, "idle"), presences(&node, "dnd")), (100, 100));
+    assert_eq!(presences(&node, "offline"), 100);
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them() {
+    let server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let dying = Node::start(&server, 3).await;
+    let sessions = RedisSessions::new(&dying.backplane);
+    let begun = sessions.open(record()).await.unwrap();
+    let guilds: Vec<_> = (0..300).map(|number| (3 * number + 1) << 22).collect();
+    shows(&sessions, &owner(&begun, begun.generation), Status::Idle, &guilds);
+    settled(&dying).await;
+    dying.kill();
+    // The others have a session of another user each, so that they follow the log.
+    let mut other = Arc::unwrap_or_clone(record());
+    other.filter.user = 8;
+    let other = Arc::new(other);
+    let mut theirs = Vec::new();
+    for node in &nodes {
+        theirs.push(
+            RedisSessions::new(&node.backplane)
+                .open(Arc::clone(&other))
+                .await
+                .unwrap(),
+        );
+    }
+    // Its time is up.
+    server.cli(&[
+        "ZADD",
+        &format!("test:{{{APPLICATION}}}:discord:deadlines"),
+        "1",
+        &begun.id.to_string(),
+    ]);
+    for node in &nodes {
+        eventually("a bot that is offline", || presences(node, "offline") >= 300).await;
+    }
+    for node in &nodes {
+        node.publish(1, PROMPT).await.unwrap();
+        settled(node).await;
+        assert_eq!(presences(node, "offline"), 300);
+    }
+    let left = server.cli(&["KEYS", &format!("test:{{{APPLICATION}}}:discord:*")]);
+    let mut left: Vec<_> = left
+        .lines()
+        .map(|key| key.split("discord:").last().unwrap().to_owned())
+        .collect();
+    left.sort_unstable();
+    let mut expected = vec!["covers".to_owned(), "covers:8".to_owned(), "deadlines".to_owned()];
+    expected.extend(theirs.iter().map(|begun| begun.id.to_string()));
+    expected.sort_unstable();
+    assert_eq!(left, expected, "nothing of it stays");
 }

@@ -67,6 +67,13 @@ impl Seen {
             .collect()
     }
 
+    /// The data of every entry with this name, in their order.
+    pub(super) fn named(&self, name: &str) -> Vec<String> {
+        let entries = self.entries.lock().unwrap();
+        let named = entries.iter().filter(|entry| &*entry.name == name);
+        named.map(|entry| entry.d.to_string()).collect()
+    }
+
     fn last_counts(&self) -> Option<String> {
         let entries = self.entries.lock().unwrap();
         let counts = entries.iter().rev().find(|entry| &*entry.name == GuildCount::NAME);
@@ -77,7 +84,7 @@ impl Seen {
 /// A node without clients.
 pub(super) struct Node {
     pub(super) backplane: RedisBackplane,
-    seen: Arc<Seen>,
+    pub(super) seen: Arc<Seen>,
     driving: JoinHandle<()>,
 }
 

@@ -112,7 +112,7 @@ impl Yardstick {
             "-",
             "-",
         ];
-        let event = ["all", "1", AUTHOR, &origin, "announce", &d];
+        let event = ["all", "1", AUTHOR, &origin, "-", "announce", &d];
         let mut words = head.to_vec();
         for _ in 0..batch {
             words.extend(event);
