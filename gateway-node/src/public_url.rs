@@ -1,11 +1,16 @@
 //! The URLs that libraries are told to connect to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc};
 
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
 use crate::{config::Settings, transport::Head};
+
+thread_local! {
+    /// What was found last.
+    static LATEST: RefCell<Arc<str>> = RefCell::default();
+}
 
 /// Where clients reach the gateway: as configured, or where a request has found it. Clones are the same.
 ///
@@ -48,10 +53,17 @@ impl PublicUrl {
     fn found_by(&self, request: &Head<'_>) -> Arc<str> {
         let is_tls = self.told_by_proxy(request).unwrap_or(self.is_tls);
         let scheme = if is_tls { "wss" } else { "ws" };
-        match host(request) {
-            Some(host) => format!("{scheme}://{host}").into(),
-            None => format!("{scheme}://{}", self.address).into(),
-        }
+        let url = match host(request) {
+            Some(host) => format!("{scheme}://{host}"),
+            None => format!("{scheme}://{}", self.address),
+        };
+        // Most clients find the node at the same place, and their sessions share its text.
+        LATEST.with_borrow_mut(|latest| {
+            if **latest != *url {
+                *latest = url.into();
+            }
+            Arc::clone(latest)
+        })
     }
 
     /// Whether the client speaks TLS, as a proxy says that is believed. Of a chain of proxies the first one counts, which

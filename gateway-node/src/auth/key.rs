@@ -12,7 +12,7 @@ use crate::config::{KeySettings, Permission, Timestamp};
 /// What a key is for. Two keys are the same when everything about them is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    id: String,
+    id: Arc<str>,
     hash: SecretHash,
     kinds: ClientTypes,
     application: Arc<str>,
@@ -38,7 +38,7 @@ impl Key {
     /// When they hold no usable secret.
     pub fn new(settings: &KeySettings) -> Result<Self, KeyError> {
         Ok(Self {
-            id: settings.id.clone(),
+            id: settings.id.as_str().into(),
             hash: settings.secret_hash().ok_or_else(|| KeyError(settings.id.clone()))?,
             kinds: settings.types.0.iter().copied().collect(),
             application: settings.application.as_str().into(),
@@ -49,6 +49,11 @@ impl Key {
 
     /// The part before the dot, which is not secret.
     pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The same, for whoever keeps it: all share one text.
+    pub const fn shared_id(&self) -> &Arc<str> {
         &self.id
     }
 

@@ -41,12 +41,12 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
     Rc::new(Gate {
         purpose: Purpose::Echo,
         admission,
-        limits: Limits {
+        limits: Rc::new(Limits {
             message_bytes: 1024,
             outbox_bytes: 4096,
             outbox_age: Duration::from_secs(10),
             linger: Duration::from_secs(2),
-        },
+        }),
         trusted_proxies: Arc::default(),
         allowed_origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
         drain: DrainState::default(),

@@ -58,7 +58,7 @@ pub struct Gate {
     /// Who is there already.
     pub admission: Admission,
     /// What one connection may cost.
-    pub limits: Limits,
+    pub limits: Rc<Limits>,
     /// Proxies that are believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Values of `Origin` that are let in; all where it is empty.
@@ -169,8 +169,9 @@ impl Gate {
             permit,
         } = admitted;
         let unsent = switching_protocols(&accept);
+        let limits = Rc::clone(&self.limits);
         match &self.purpose {
-            Purpose::Echo => spawn(Connection::new(io, unread, unsent, self.limits, Echo::new), permit),
+            Purpose::Echo => spawn(Connection::new(io, unread, unsent, limits, Echo::new), permit),
             Purpose::Gateway {
                 services,
                 v1,
@@ -182,13 +183,13 @@ impl Gate {
                     Spoken::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
                         let session = |outbox| Session::new(protocol, outbox, address, services);
-                        spawn(Connection::new(io, unread, unsent, self.limits, session), permit);
+                        spawn(Connection::new(io, unread, unsent, limits, session), permit);
                     }
                     Spoken::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
                         let session = |outbox| Session::new(protocol, outbox, address, services);
-                        spawn(Connection::new(io, unread, unsent, self.limits, session), permit);
+                        spawn(Connection::new(io, unread, unsent, limits, session), permit);
                     }
                 }
             }

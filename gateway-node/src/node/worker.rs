@@ -151,7 +151,7 @@ impl Floor {
         Gate {
             purpose,
             admission,
-            limits: self.limits,
+            limits: Rc::new(self.limits),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             allowed_origins: Arc::clone(&self.allowed_origins),
             drain: self.drain.clone(),

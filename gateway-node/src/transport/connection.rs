@@ -11,6 +11,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    rc::Rc,
     task::{Context as TaskContext, Poll, ready},
 };
 
@@ -47,7 +48,8 @@ where
     A: Actor<Context = Context<A>>,
 {
     io: T,
-    limits: Limits,
+    /// Shared by the connections of a worker.
+    limits: Rc<Limits>,
     decoder: Decoder,
     inbox: Inbox,
     outbox: Outbox,
@@ -87,7 +89,14 @@ where
 {
     /// A connection over `io`, whose handshake left `unread` bytes and has `unsent` ones to go out first.
     /// `make` builds the session around the outbox that it is to use.
-    pub fn new(io: T, unread: &[u8], unsent: Bytes, limits: Limits, make: impl FnOnce(Outbox) -> A) -> Self {
+    pub fn new(
+        io: T,
+        unread: &[u8],
+        unsent: Bytes,
+        limits: impl Into<Rc<Limits>>,
+        make: impl FnOnce(Outbox) -> A,
+    ) -> Self {
+        let limits = limits.into();
         let inbox = Inbox::default();
         let outbox = Outbox::over(io.direct(), limits.outbox_bytes);
         outbox.begin_with(unsent, Instant::now());
@@ -96,8 +105,8 @@ where
         context.add_stream(inbox.clone());
         let mut connection = Self {
             io,
-            limits,
             decoder: Decoder::new(limits.message_bytes),
+            limits,
             inbox,
             outbox,
             actor: Some(context.into_future(actor)),

@@ -48,7 +48,8 @@ pub struct Decoder {
     message: BytesMut,
     /// How much of a text message is known to be UTF-8.
     valid: usize,
-    control: BytesMut,
+    /// What has come of a control frame; none at rest.
+    control: Option<Box<BytesMut>>,
     broken: bool,
 }
 
@@ -69,7 +70,7 @@ impl Decoder {
             kind: None,
             message: BytesMut::new(),
             valid: 0,
-            control: BytesMut::new(),
+            control: None,
             broken: false,
         }
     }
@@ -107,7 +108,11 @@ impl Decoder {
             let (chunk, rest) = input.split_at(take);
             *input = rest;
             let control = is_control(frame.header.opcode);
-            let buffer = if control { &mut self.control } else { &mut self.message };
+            let buffer = if control {
+                &mut **self.control.get_or_insert_default()
+            } else {
+                &mut self.message
+            };
             let start = buffer.len();
             buffer.extend_from_slice(chunk);
             unmask(&mut buffer[start..], frame.header.mask, frame.taken);
@@ -169,20 +174,22 @@ impl Decoder {
         Ok(())
     }
 
+    fn take_control(&mut self) -> Bytes {
+        self.control.take().map(|control| control.freeze()).unwrap_or_default()
+    }
+
     /// What a whole frame amounts to; `None` for a fragment.
     fn end(&mut self) -> Result<Option<Decoded>, Violation> {
         let Some(Frame { header, .. }) = self.frame.take() else {
             return Ok(None);
         };
         match header.opcode {
-            OpCode::Ping => return Ok(Some(Decoded::Ping(std::mem::take(&mut self.control).freeze()))),
+            OpCode::Ping => return Ok(Some(Decoded::Ping(self.take_control()))),
             OpCode::Pong => {
-                self.control = BytesMut::new();
+                self.control = None;
                 return Ok(Some(Decoded::Pong));
             }
-            OpCode::Close => {
-                return close_code(&std::mem::take(&mut self.control)).map(|code| Some(Decoded::Close(code)));
-            }
+            OpCode::Close => return close_code(&self.take_control()).map(|code| Some(Decoded::Close(code))),
             _ if !header.finished => return Ok(None),
             _ => {}
         }
@@ -370,7 +377,7 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut decoder = Decoder::new(128);
             let _ = decode_all_or_stop(&mut decoder, &bytes);
-            prop_assert!(decoder.message.len() <= 128 && decoder.control.len() <= 125);
+            prop_assert!(decoder.message.len() <= 128 && decoder.control.as_ref().is_none_or(|control| control.len() <= 125));
         }
     }
 

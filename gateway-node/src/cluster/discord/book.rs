@@ -49,11 +49,30 @@ struct Session {
     generation: u64,
     is_connected: bool,
     checkpoint: Checkpoint,
+    /// What few sessions have.
+    rest: Option<Box<Rest>>,
+}
+
+/// What is known of a session beside where it is. Most have nothing of it most of the time.
+#[derive(Default)]
+struct Rest {
     privates: BTreeMap<u64, What>,
     private_bytes: usize,
     /// Dispatches up to this one were for it alone and are not kept any more.
     forgotten: u64,
     slow_cuts: VecDeque<Instant>,
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.privates.is_empty() && self.forgotten == 0 && self.slow_cuts.is_empty()
+    }
+}
+
+impl Session {
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
 }
 
 impl Book {
@@ -80,10 +99,7 @@ impl Book {
             generation: 1,
             is_connected: true,
             checkpoint: Checkpoint { s: 0, position: since },
-            privates: BTreeMap::new(),
-            private_bytes: 0,
-            forgotten: 0,
-            slow_cuts: VecDeque::new(),
+            rest: None,
         };
         self.sessions.insert(id, session);
         1
@@ -99,14 +115,18 @@ impl Book {
         if !is_theirs || session.record.filter_version != Filter::VERSION {
             return Err(ResumeError::Gone);
         }
-        session.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
+        let (mut forgotten, mut slow_cuts) = (0, 0);
+        if let Some(rest) = &mut session.rest {
+            rest.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
+            (forgotten, slow_cuts) = (rest.forgotten, rest.slow_cuts.len());
+        }
         // Whoever resumes has seen the first dispatch, even if it does not count it.
         let seq = resuming.seq.max(1);
-        if seq < session.checkpoint.s || seq < session.forgotten {
+        if seq < session.checkpoint.s || seq < forgotten {
             // Asked on a connection that its client has given up since, perhaps: the session is not over for that.
             return Err(ResumeError::Gone);
         }
-        if session.slow_cuts.len() >= SLOW_CUTS {
+        if slow_cuts >= SLOW_CUTS {
             self.remove(resuming.id);
             return Err(ResumeError::Gone);
         }
@@ -116,7 +136,11 @@ impl Book {
             record: Arc::clone(&session.record),
             generation: session.generation,
             checkpoint: session.checkpoint,
-            privates: session.privates.clone(),
+            privates: session
+                .rest
+                .as_ref()
+                .map(|rest| rest.privates.clone())
+                .unwrap_or_default(),
         })
     }
 
@@ -125,16 +149,17 @@ impl Book {
         let Some(session) = self.owned(id, generation) else {
             return false;
         };
+        let rest = session.rest();
         for private in privates {
-            session.private_bytes += private.weight();
-            session.privates.insert(private.s, private.what);
+            rest.private_bytes += private.weight();
+            rest.privates.insert(private.s, private.what);
         }
-        while session.private_bytes > PRIVATE_BYTES {
-            let Some((s, what)) = session.privates.pop_first() else {
+        while rest.private_bytes > PRIVATE_BYTES {
+            let Some((s, what)) = rest.privates.pop_first() else {
                 break;
             };
-            session.private_bytes -= Private { s, what }.weight();
-            session.forgotten = s;
+            rest.private_bytes -= Private { s, what }.weight();
+            rest.forgotten = s;
         }
         true
     }
@@ -148,11 +173,15 @@ impl Book {
             return;
         }
         session.checkpoint = checkpoint;
-        while let Some(first) = session.privates.first_entry()
+        let Some(rest) = &mut session.rest else { return };
+        while let Some(first) = rest.privates.first_entry()
             && *first.key() <= checkpoint.s
         {
             let (s, what) = first.remove_entry();
-            session.private_bytes -= Private { s, what }.weight();
+            rest.private_bytes -= Private { s, what }.weight();
+        }
+        if rest.is_empty() {
+            session.rest = None;
         }
     }
 
@@ -164,7 +193,7 @@ impl Book {
         };
         session.is_connected = false;
         if is_slow {
-            session.slow_cuts.push_back(now);
+            session.rest().slow_cuts.push_back(now);
         }
         self.leaving.push_back((until, id, generation));
     }
@@ -246,7 +275,7 @@ mod tests {
     fn record() -> Record {
         Record {
             application: "a".into(),
-            key: "k".to_owned(),
+            key: "k".into(),
             filter: Filter {
                 intents: Intents::ALL,
                 shard: Shard::WHOLE,
@@ -268,7 +297,7 @@ mod tests {
     fn resuming(seq: u64) -> Resuming {
         Resuming {
             application: "a".into(),
-            key: "k".to_owned(),
+            key: "k".into(),
             id: ID,
             seq,
         }
@@ -312,7 +341,7 @@ mod tests {
                 ..resuming(1)
             },
             Resuming {
-                key: "other".to_owned(),
+                key: "other".into(),
                 ..resuming(1)
             },
             Resuming {

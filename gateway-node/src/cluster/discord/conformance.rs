@@ -67,7 +67,7 @@ const fn guild(number: u64) -> u64 {
 fn record(id: u32, count: u32) -> Arc<Record> {
     Arc::new(Record {
         application: APPLICATION.into(),
-        key: "k".to_owned(),
+        key: "k".into(),
         filter: Filter {
             intents: Intents::ALL,
             shard: Shard { id, count },
@@ -114,7 +114,7 @@ impl Bench {
     async fn resume(&self, owner: &Owner) -> Owner {
         let resuming = Resuming {
             application: APPLICATION.into(),
-            key: "k".to_owned(),
+            key: "k".into(),
             id: owner.id,
             seq: 1,
         };

@@ -15,7 +15,7 @@ pub struct Record {
     /// The application that it belongs to.
     pub application: Arc<str>,
     /// The id of the key that it showed.
-    pub key: String,
+    pub key: Arc<str>,
     /// Which events it receives.
     pub filter: Filter,
     /// The number of the rules that the filter follows.
@@ -98,7 +98,7 @@ pub struct Resuming {
     /// The application of the key that it shows.
     pub application: Arc<str>,
     /// The id of that key.
-    pub key: String,
+    pub key: Arc<str>,
     /// The session.
     pub id: SessionId,
     /// The last dispatch that it has.

@@ -157,7 +157,7 @@ impl Store for RedisSessions {
             let guest = Guest::new(&shared, &application);
             let mut call = link.script(Script::DiscordResume, &application.key(""));
             call.arg(resuming.id.get())
-                .arg(&resuming.key)
+                .arg(&*resuming.key)
                 .arg(Filter::VERSION)
                 // Whoever resumes has seen the first dispatch, even if it does not count it.
                 .arg(resuming.seq.max(1))
@@ -270,7 +270,7 @@ async fn open(
         let id = shared.lease.next(Instant::now())?;
         let mut call = application.call_log(&link, Script::DiscordOpen);
         call.arg(id.get())
-            .arg(&record.key)
+            .arg(&*record.key)
             .arg(record.filter_version)
             .arg(&text)
             .arg(millis(shared.options.presence()))
@@ -348,7 +348,7 @@ impl Kept {
         let [id, count] = self.shard;
         Some(Record {
             application: Arc::clone(&resuming.application),
-            key: resuming.key.clone(),
+            key: Arc::clone(&resuming.key),
             filter: Filter {
                 intents: Intents::from_bits(self.intents)?,
                 shard: Shard { id, count },

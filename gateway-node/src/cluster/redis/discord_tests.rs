@@ -15,7 +15,7 @@ use crate::cluster::{Backplane, Begun, Guise, StartLimits, Wish};
 fn record() -> Arc<Record> {
     Arc::new(Record {
         application: APPLICATION.into(),
-        key: "k".to_owned(),
+        key: "k".into(),
         filter: Filter {
             intents: Intents::ALL,
             shard: Shard { id: 1, count: 3 },
@@ -49,7 +49,7 @@ fn private(s: u64) -> Private {
 async fn resume(sessions: &RedisSessions, begun: &Begun, seq: u64) -> Result<Taken, ResumeError> {
     let resuming = Resuming {
         application: APPLICATION.into(),
-        key: "k".to_owned(),
+        key: "k".into(),
         id: begun.id,
         seq,
     };

@@ -166,7 +166,7 @@ impl CatchingUp {
             cut: None,
             unknown: VecDeque::new(),
             viewer: None,
-            tells,
+            tells: tells.into_vec().into(),
             waiting: Vec::new(),
             points,
         };
@@ -340,7 +340,7 @@ impl CatchingUp {
             attachment: self.attachment,
             record: self.record,
             points: self.points,
-            tells: VecDeque::new(),
+            tells: Box::default(),
         };
         (live, self.waiting)
     }

@@ -1,6 +1,6 @@
 //! A session that receives what comes.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use shared::discord::Command;
 use smallvec::SmallVec;
@@ -23,7 +23,7 @@ pub(super) struct Live {
     pub(super) record: Arc<Record>,
     pub(super) points: Points,
     /// What its client is to be told as soon as nothing is delivered to it.
-    pub(super) tells: VecDeque<Told>,
+    pub(super) tells: Box<[Told]>,
 }
 
 /// Where a session was at its last heartbeats: the number of its last dispatch, and the log's end at that number.

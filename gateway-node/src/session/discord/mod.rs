@@ -65,9 +65,9 @@ pub struct Discord {
     /// When the next heartbeat must have come; none until there is a session.
     heartbeat_by: Option<Instant>,
     /// Until when heartbeats get no answer, as an administrator wishes.
-    deaf_until: Option<Instant>,
+    deaf_until: Option<Box<Instant>>,
     /// When the connection ends, after the client was asked to reconnect.
-    leaves_at: Option<Instant>,
+    leaves_at: Option<Box<Instant>>,
     /// Whether there has been a session. What its client still says to it may come after its end.
     had_session: bool,
     /// The last dispatch that the client says it has.
@@ -285,7 +285,7 @@ impl Discord {
                 }
             }
         }
-        if self.deaf_until.is_none_or(|until| until <= now) {
+        if self.deaf_until.as_ref().is_none_or(|until| **until <= now) {
             steps.push(self.send(&self.rules.heartbeat_ack));
         }
         steps
@@ -341,7 +341,7 @@ impl Discord {
         if self.leaves_at.is_some() {
             return Steps::new();
         }
-        self.leaves_at = Some(now + self.rules.grace);
+        self.leaves_at = Some(Box::new(now + self.rules.grace));
         smallvec![self.send(&payload::reconnect())]
     }
 }
@@ -379,7 +379,7 @@ impl Protocol for Discord {
         if self.hello_at.is_some_and(|at| at <= now) {
             steps.extend(self.hello());
         }
-        if self.leaves_at.is_some_and(|at| at <= now) {
+        if self.leaves_at.as_ref().is_some_and(|at| **at <= now) {
             steps.extend(self.close(close::RECONNECT, None));
         } else if self.heartbeat_by.is_some_and(|by| by <= now) {
             steps.extend(self.fail(close::SESSION_TIMED_OUT));
@@ -402,7 +402,8 @@ impl Protocol for Discord {
             Stage::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
             Stage::Asking | Stage::CatchingUp(_) => None,
         };
-        let deadlines = [of_stage, self.hello_at, self.heartbeat_by, self.leaves_at];
+        let leaves_at = self.leaves_at.as_deref().copied();
+        let deadlines = [of_stage, self.hello_at, self.heartbeat_by, leaves_at];
         deadlines.into_iter().flatten().min()
     }
 
@@ -439,7 +440,7 @@ impl Protocol for Discord {
             Answer::Seen(Ok(told)) => match &mut self.stage {
                 Stage::CatchingUp(session) => session.seen(told, &self.line),
                 Stage::Live(session) => {
-                    session.tells.extend(told);
+                    session.tells = std::mem::take(&mut session.tells).into_iter().chain(told).collect();
                     smallvec![Step::Pause]
                 }
                 _ => Steps::new(),
@@ -566,7 +567,7 @@ impl Protocol for Discord {
                 smallvec![Step::Cut]
             }
             Disturbance::Deafen(time) => {
-                self.deaf_until = Some(now + time);
+                self.deaf_until = Some(Box::new(now + time));
                 Steps::new()
             }
             Disturbance::Forget => {

@@ -327,7 +327,7 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
     }
     let record = Record {
         application: Arc::clone(key.application()),
-        key: key.id().to_owned(),
+        key: Arc::clone(key.shared_id()),
         filter: Filter {
             intents,
             shard,
@@ -390,7 +390,7 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
     let (key, application) = known(&resume.token, sources).await?;
     let resuming = Resuming {
         application: Arc::clone(key.application()),
-        key: key.id().to_owned(),
+        key: Arc::clone(key.shared_id()),
         id: SessionId::from_raw(resume.session_id.parse().map_err(|_| Unwelcome::Gone)?),
         seq: resume.seq,
     };

@@ -46,7 +46,7 @@ pub struct V1 {
     /// When the next heartbeat must have come.
     heartbeat_by: Instant,
     /// Until when heartbeats get no answer, as an administrator wishes.
-    deaf_until: Option<Instant>,
+    deaf_until: Option<Box<Instant>>,
     payloads: TokenBucket,
 }
 
@@ -182,7 +182,7 @@ impl V1 {
 
     fn heartbeat(&mut self, now: Instant) -> Steps {
         self.heartbeat_by = now + self.rules.heartbeat_limit();
-        if self.deaf_until.is_some_and(|until| now < until) {
+        if self.deaf_until.as_ref().is_some_and(|until| now < **until) {
             return smallvec![Step::Count];
         }
         smallvec![Step::Count, Step::Send(self.rules.heartbeat_ack(self.encoding))]
@@ -304,7 +304,7 @@ impl Protocol for V1 {
                 smallvec![Step::Cut]
             }
             Disturbance::Deafen(time) => {
-                self.deaf_until = Some(now + time);
+                self.deaf_until = Some(Box::new(now + time));
                 Steps::new()
             }
             // There is nothing to resume.
