@@ -76,6 +76,18 @@ impl Reading {
         self
     }
 
+    /// The same, which is not all there is where it ends before this position.
+    pub(crate) fn up_to(mut self, end: Option<Position>) -> Self {
+        let is_behind =
+            |here: Place, there: Position| here.position.epoch == there.epoch && here.position.offset < there.offset;
+        if let (Some(here), Some(there)) = (self.end, end)
+            && is_behind(here, there)
+        {
+            self.end = None;
+        }
+        self
+    }
+
     /// What was read, in order.
     pub fn entries(&self) -> impl Iterator<Item = Replay<'_>> {
         self.entries.iter().map(|entry| Replay(entry))

@@ -41,6 +41,8 @@ pub(in crate::cluster) struct Continued {
     pub(in crate::cluster) generation: u64,
     pub(in crate::cluster) checkpoint: Checkpoint,
     pub(in crate::cluster) privates: BTreeMap<u64, What>,
+    /// The end of the log at that moment; none where every entry has been delivered here.
+    pub(in crate::cluster) end: Option<Position>,
 }
 
 struct Session {
@@ -141,6 +143,7 @@ impl Book {
                 .as_ref()
                 .map(|rest| rest.privates.clone())
                 .unwrap_or_default(),
+            end: None,
         })
     }
 

@@ -116,6 +116,9 @@ pub struct Resumed {
     pub checkpoint: Checkpoint,
     /// What it got alone after that, by number.
     pub privates: BTreeMap<u64, What>,
+    /// The end of the log when it was taken over, up to where it is not told that it goes on; none where its node cannot be
+    /// behind that.
+    pub end: Option<Position>,
 }
 
 /// Why a session does not go on.

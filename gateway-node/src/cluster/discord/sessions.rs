@@ -85,6 +85,7 @@ impl DiscordSessions {
                 generation,
                 checkpoint,
                 privates,
+                end,
             } = continued;
             let owner = Owner {
                 application,
@@ -96,6 +97,7 @@ impl DiscordSessions {
                 record,
                 checkpoint,
                 privates,
+                end,
             })
         });
         resuming.await.unwrap_or(Err(ResumeError::Away))

@@ -322,7 +322,11 @@ fn continued(resuming: &Resuming, words: &Words) -> Option<Continued> {
                 offset: words.number(4),
             },
         },
-        privates: words.rest(6).map(private).collect::<Option<BTreeMap<_, _>>>()?,
+        end: wire::epoch(words.word(6)).ok().map(|epoch| Position {
+            epoch,
+            offset: words.number(7),
+        }),
+        privates: words.rest(8).map(private).collect::<Option<BTreeMap<_, _>>>()?,
     })
 }
 

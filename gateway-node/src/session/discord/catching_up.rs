@@ -34,6 +34,8 @@ pub(super) struct CatchingUp {
     walk: Walk,
     /// From where to read on.
     from: From,
+    /// Up to where there is something to read, wherever the node is.
+    end: Option<Position>,
     /// What the client has: nothing up to there is sent.
     seq: u64,
     /// Entries behind this offset may be others than those that the client has seen there.
@@ -93,6 +95,7 @@ impl CatchingUp {
             attachment,
             record,
             from: From::Position(since),
+            end: None,
             seq: line.s(),
             cut: None,
             unknown: guilds.into_iter().filter(|_| is_told).collect(),
@@ -126,6 +129,7 @@ impl CatchingUp {
             record,
             checkpoint: Checkpoint { s, position },
             privates,
+            end,
         } = session;
         // The first dispatch is Ready, which nobody gets twice: some libraries do not count it.
         let (s, seq) = (s.max(1), seq.max(1));
@@ -135,6 +139,7 @@ impl CatchingUp {
             attachment,
             record,
             from: From::Position(position),
+            end,
             seq,
             cut: None,
             unknown: VecDeque::new(),
@@ -162,6 +167,7 @@ impl CatchingUp {
             attachment,
             record,
             from: From::Place(place),
+            end: None,
             seq: s,
             cut: None,
             unknown: VecDeque::new(),
@@ -184,7 +190,7 @@ impl CatchingUp {
         let next: Vec<_> = self.unknown.iter().take(GUILDS).copied().collect();
         smallvec![Step::Ask(match self.viewer {
             Some(viewer) if !next.is_empty() => Question::Look(application, Look::Greeting(next, viewer)),
-            _ => Question::Read(application, self.from),
+            _ => Question::Read(application, self.from, self.end),
         })]
     }
 

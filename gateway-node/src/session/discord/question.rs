@@ -47,8 +47,8 @@ pub enum Question {
     Open(Box<Identify>, Version),
     /// Whether a session goes on.
     Resume(Resume),
-    /// What the log of this application has from there on.
-    Read(Arc<str>, From),
+    /// What the log of this application has from there on. It does not end before the last position, if there is one.
+    Read(Arc<str>, From, Option<Position>),
     /// What it has there that the node has not come to yet.
     ReadBeyond(Arc<str>, Position),
     /// Whether this is kept.
@@ -147,7 +147,7 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
     match question {
         Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
         Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
-        Question::Read(application, from) => Answer::Read(read(&application, from, &sources).await),
+        Question::Read(application, from, end) => Answer::Read(read(&application, from, end, &sources).await),
         Question::ReadBeyond(application, after) => Answer::Read(read_beyond(&application, after, &sources).await),
         Question::Keep(keeping) => {
             let kept = keep(&keeping).await;
@@ -244,13 +244,24 @@ async fn guilds<T>(
 }
 
 /// Reads what the node remembers, or else what the log has. Only who has come to the end of the former can receive.
-async fn read(application: &Arc<str>, mut from: From, sources: &Sources) -> Result<Reading, ReadError> {
+async fn read(
+    application: &Arc<str>,
+    mut from: From,
+    end: Option<Position>,
+    sources: &Sources,
+) -> Result<Reading, ReadError> {
     let services = &sources.services;
     let until = Instant::now() + PATIENCE;
     let mut cut = None;
     loop {
         match services.registry.read(application, from, PAGE) {
-            Ok(reading) => return Ok(reading.cut_at(cut)),
+            Ok(reading) => {
+                let reading = reading.up_to(end).cut_at(cut);
+                if reading.end.is_some() || reading.entries().next().is_some() {
+                    return Ok(reading);
+                }
+                from = reading.next;
+            }
             Err(Unread::Ahead) => {}
             Err(Unread::Severed) => match services.discord.read(application, from.position()).await {
                 Ok(page) => {

@@ -3,7 +3,7 @@
 -- ARGV  session, key, version of the filter, the last dispatch that the client has, how often it may have been cut for
 --       reading slowly, ms in which such cuts count, ms for which the session is kept
 --
--- Answers { 'ok', generation, s, epoch, offset, record, private, ... } or { 'gone' }.
+-- Answers { 'ok', generation, s, epoch, offset, record, epoch of the log, top, private, ... } or { 'gone' }.
 
 local session, seq = ARGV[1], tonumber(ARGV[4])
 local name = key('discord:' .. session)
@@ -26,7 +26,8 @@ generation = int(tonumber(generation) + 1)
 redis.call('HSET', name, 'generation', generation)
 keep_session(session, ARGV[7])
 redis.call('PUBLISH', key('events'), 'owner ' .. session .. ' ' .. generation)
-local answer = { 'ok', generation, known[5], known[6], known[7], known[8] }
+local head = redis.call('HMGET', key('log:head'), 'epoch', 'top')
+local answer = { 'ok', generation, known[5], known[6], known[7], known[8], head[1] or '-', head[2] or '0' }
 for _, private in ipairs(redis.call('LRANGE', name .. ':private', 0, -1)) do
   answer[#answer + 1] = private
 end

@@ -1,11 +1,10 @@
 //! The model of `model_tests`, on two nodes and a Redis: nodes die without a word, others take over, and Redis is killed
 //! while it is written.
 //!
-//! What happens at the same time has no order that a model could know. What holds is this: numbers have no gap, and of the
-//! events that were published each comes once, in their order. What a client has not got may come under another number
-//! from a node that is behind: Resumed before it, for one.
+//! What happens at the same time has no order that a model could know. What holds is this: a number once seen is always
+//! the same dispatch, numbers have no gap, and of the events that were published each comes once, in their order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::{
     prelude::*,
@@ -79,6 +78,8 @@ struct World<'c> {
     /// How much of what the present connection has sent is in `seen`.
     read: usize,
     seen: Vec<String>,
+    /// What was ever seen, by its number.
+    ever: BTreeMap<u64, String>,
     /// The dispatch that the client has said it has: it never goes back behind that.
     said: usize,
     /// The events that were published, and of these those that nobody knows to be.
@@ -108,6 +109,7 @@ impl<'c> World<'c> {
             client: Some((client, 0)),
             read: 0,
             seen: Vec::new(),
+            ever: BTreeMap::new(),
             said: 0,
             published: Vec::new(),
             doubtful: HashSet::new(),
@@ -121,6 +123,8 @@ impl<'c> World<'c> {
         let Some((client, _)) = &self.client else { return };
         for (s, what) in client.dispatches().into_iter().skip(self.read) {
             assert_eq!(s, self.seen.len() as u64 + 1, "{what} after {:?}", self.seen);
+            let known = self.ever.entry(s).or_insert_with(|| what.clone());
+            assert_eq!(*known, what, "dispatch {s} is another one now");
             self.seen.push(what);
             self.read += 1;
         }
