@@ -6,9 +6,11 @@
 mod catching_up;
 #[cfg(test)]
 mod cluster_tests;
+mod endings;
 mod live;
 #[cfg(test)]
 mod model_tests;
+mod payloads;
 mod presences;
 mod question;
 mod rules;
@@ -18,11 +20,9 @@ mod walk;
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
 use shared::{
     close::Close,
-    discord::{Command, Encoding, Opcode, Query, close, opcode_of, payload},
-    etf,
+    discord::{Encoding, Query, close, payload},
     token_bucket::TokenBucket,
 };
 use smallvec::smallvec;
@@ -33,13 +33,13 @@ use self::{
     catching_up::CatchingUp,
     live::Live,
     presences::Presences,
-    question::{Answer, Question, Show, Unwelcome},
+    question::{Answer, Question, Unwelcome},
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     cluster::{Away, PublishError, ReadError},
-    registry::{Disturbance, Farewell, Line, Place},
-    transport::{Message, Violation},
+    registry::{Disturbance, Line, Place},
+    transport::Message,
 };
 
 /// How long the answer to a session that may not begin takes at least, and how much longer at most: some libraries come
@@ -164,14 +164,6 @@ impl Discord {
         self.close(close, Some(close.reason))
     }
 
-    /// Ends the session and then the connection.
-    fn end_session(&mut self, close: Close) -> Steps {
-        if let Some(attachment) = self.attachment() {
-            attachment.end();
-        }
-        self.close(close, None)
-    }
-
     fn attachment(&self) -> Option<&crate::cluster::Attachment> {
         match &self.stage {
             Stage::CatchingUp(session) => Some(&session.attachment),
@@ -197,100 +189,6 @@ impl Discord {
         Steps::new()
     }
 
-    fn decode(&self, message: &Message) -> Result<Value, Close> {
-        let bytes = match message {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) => bytes,
-        };
-        if bytes.len() > self.rules.payload_bytes {
-            return Err(close::TOO_LARGE);
-        }
-        // JSON comes in binary messages as well.
-        match (self.query.encoding, message) {
-            (Encoding::Json, _) => serde_json::from_slice(bytes).map_err(|_| close::DECODE),
-            (Encoding::Etf, Message::Binary(_)) => etf::decode(bytes).map_err(|_| close::DECODE),
-            (Encoding::Etf, Message::Text(_)) => Err(close::DECODE),
-        }
-    }
-
-    fn understand(&mut self, message: &Message, now: Instant) -> Result<Steps, Close> {
-        let payload = self.decode(message)?;
-        let opcode = opcode_of(&payload)?;
-        let bucket = if opcode == Opcode::Heartbeat {
-            &mut self.heartbeats
-        } else {
-            &mut self.payloads
-        };
-        if !bucket.take(now.saturating_duration_since(self.rules.origin)) {
-            return Err(close::RATE_LIMITED);
-        }
-        let has_session = matches!(self.stage, Stage::CatchingUp(_) | Stage::Live(_));
-        if !has_session && !opcode.needs_no_session() {
-            return if self.had_session {
-                Ok(smallvec![Step::Count])
-            } else {
-                Err(close::NOT_AUTHENTICATED)
-            };
-        }
-        if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
-            return Err(close::ALREADY_AUTHENTICATED);
-        }
-        let mut steps: Steps = smallvec![Step::Count];
-        match Command::parse(opcode, &payload, self.query.version)? {
-            Command::Heartbeat { seq } => steps.extend(self.heartbeat(seq, now)),
-            // Whoever is about to hear that there is no session waits for that.
-            _ if matches!(self.stage, Stage::Invalid { .. }) => {}
-            Command::Identify(identify) => {
-                if identify.compress {
-                    self.line.pack();
-                }
-                // Of this session it has nothing yet, whatever it had of another one.
-                self.acknowledged = 0;
-                if let Some(presences) = &mut self.presences {
-                    presences.forget();
-                }
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Open(identify, self.query.version)));
-            }
-            Command::Resume(resume) => {
-                self.acknowledged = resume.seq;
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Resume(resume)));
-            }
-            command => match &mut self.stage {
-                Stage::CatchingUp(session) => session.keep(command),
-                Stage::Live(_) => steps.extend(self.obey(command, now)),
-                _ => {}
-            },
-        }
-        Ok(steps)
-    }
-
-    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Steps {
-        let mut steps = Steps::new();
-        if self.heartbeat_by.is_some() {
-            self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
-        }
-        if let Stage::Waiting { until, longest } = &mut self.stage {
-            *until = (*until).max((now + self.rules.heartbeat_limit).min(*longest));
-        }
-        match (seq, &self.stage) {
-            (Some(seq), Stage::Live(_)) => {
-                self.acknowledged = self.acknowledged.max(seq);
-                steps.push(Step::Locate);
-            }
-            _ => {
-                if let Some(attachment) = self.attachment() {
-                    attachment.checkpoint(None);
-                }
-            }
-        }
-        if self.deaf_until.as_ref().is_none_or(|until| **until <= now) {
-            steps.push(self.send(&self.rules.heartbeat_ack));
-        }
-        steps
-    }
-
     /// Goes on with a session that has caught up.
     fn live(&mut self, now: Instant) -> Steps {
         let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
@@ -305,44 +203,9 @@ impl Discord {
             .collect()
     }
 
-    /// Does what the client of a session that receives asks for.
-    fn obey(&mut self, command: Command, now: Instant) -> Option<Step<Question>> {
-        let Stage::Live(session) = &self.stage else {
-            return None;
-        };
-        match command {
-            Command::Presence(presence) => {
-                let presence = self.presences.get_or_insert_default().set(presence, now)?;
-                Some(session.show(Show::Presence(presence)))
-            }
-            command => session.look(command),
-        }
-    }
-
-    /// Shows a presence that had to wait.
-    fn late_presence(&mut self, now: Instant) -> Option<Step<Question>> {
-        let Stage::Live(session) = &self.stage else {
-            return None;
-        };
-        let presence = self.presences.as_mut()?.due(now)?;
-        Some(session.show(Show::Presence(presence)))
-    }
-
     /// The connection is given up, and the session may be resumed.
     fn away(&mut self) -> Steps {
         self.close(close::AWAY, None)
-    }
-
-    /// Asks the client to reconnect, and ends the connection if it does not.
-    fn reconnect(&mut self, now: Instant) -> Steps {
-        if self.attachment().is_none() {
-            return self.close(close::RESTARTING, None);
-        }
-        if self.leaves_at.is_some() {
-            return Steps::new();
-        }
-        self.leaves_at = Some(Box::new(now + self.rules.grace));
-        smallvec![self.send(&payload::reconnect())]
     }
 }
 
@@ -519,76 +382,11 @@ impl Protocol for Discord {
     }
 
     fn end(&mut self, ending: Ending, now: Instant) -> Steps {
-        match ending {
-            Ending::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
-            Ending::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
-            Ending::Violation(violation) => self.close(violation.close(), Some("protocol violation")),
-            Ending::TooSlow => {
-                match &mut self.stage {
-                    Stage::CatchingUp(session) => session.attachment.is_cut(),
-                    Stage::Live(session) => session.attachment.is_cut(),
-                    _ => {}
-                }
-                self.close(close::TOO_SLOW, Some("reads too slowly"))
-            }
-            Ending::Farewell(Farewell::Restarting | Farewell::Reconnect) => self.reconnect(now),
-            Ending::Farewell(Farewell::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
-            Ending::Farewell(Farewell::Kicked) => self.end_session(close::KICKED),
-            Ending::Farewell(Farewell::Superseded { generation }) => {
-                // A connection may have gone on with its session by itself, after op 9.
-                let is_earlier = self.attachment().is_some_and(|it| it.owner().generation < generation);
-                if is_earlier {
-                    self.close(close::SUPERSEDED, None)
-                } else {
-                    Steps::new()
-                }
-            }
-            Ending::Farewell(Farewell::Missed) => {
-                let Some(attachment) = self.attachment() else {
-                    return Steps::new();
-                };
-                attachment.end();
-                self.heartbeat_by = None;
-                let mut steps: Steps = smallvec![Step::Unsubscribe];
-                steps.extend(self.invalid(false, now));
-                steps
-            }
-        }
+        self.leave(ending, now)
     }
 
     fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
-        match disturbance {
-            Disturbance::Close(code) => {
-                let reason = close::KICKED.reason;
-                self.close(Close { code, reason }, None)
-            }
-            Disturbance::Cut => {
-                self.stage = Stage::Over;
-                smallvec![Step::Cut]
-            }
-            Disturbance::Deafen(time) => {
-                self.deaf_until = Some(Box::new(now + time));
-                Steps::new()
-            }
-            Disturbance::Forget => {
-                if let Some(attachment) = self.attachment() {
-                    attachment.end();
-                }
-                Steps::new()
-            }
-            Disturbance::Invalidate { is_resumable } => {
-                let Some(attachment) = self.attachment() else {
-                    return Steps::new();
-                };
-                if !is_resumable {
-                    attachment.end();
-                }
-                self.heartbeat_by = None;
-                let mut steps: Steps = smallvec![Step::Unsubscribe];
-                steps.extend(self.invalid(is_resumable, now));
-                steps
-            }
-        }
+        self.suffer(disturbance, now)
     }
 
     fn gone(&mut self, code: Option<u16>) {

@@ -1,6 +1,7 @@
 //! How a bot is seen by others, and that it is seen no more once its session is over.
 
 use super::*;
+use crate::registry::Farewell;
 
 const PRESENCES: u64 = 1 << 8;
 const VOICE_STATES: u64 = 1 << 7;

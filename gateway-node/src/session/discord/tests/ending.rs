@@ -1,7 +1,7 @@
 //! How a connection ends, and what becomes of its session.
 
 use super::*;
-use crate::registry::Order;
+use crate::registry::{Farewell, Order};
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
