@@ -212,7 +212,13 @@ pub(super) fn counts(guilds: u64, members: u64, cached: u64) -> String {
 pub(super) async fn redis() -> Bench {
     let server = TestServer::start();
     let log = Arc::new(Log::default());
-    let (backplane, driving) = RedisBackplane::new(redis_options(&server.url(), 1), log.clone()).unwrap();
+    let options = RedisOptions {
+        applications: vec![APPLICATION.into(), "other".into()],
+        log_entries: 100_000,
+        count_interval: COUNT_INTERVAL,
+        ..server.options(1)
+    };
+    let (backplane, driving) = RedisBackplane::new(options, log.clone()).unwrap();
     tokio::spawn(driving);
     let bench = Bench {
         backplane: Arc::new(backplane),
@@ -223,27 +229,6 @@ pub(super) async fn redis() -> Bench {
         .eventually("a backplane that is ready", || bench.backplane.status().ready)
         .await;
     bench
-}
-
-pub(super) fn redis_options(url: &str, incarnation: u64) -> RedisOptions {
-    RedisOptions {
-        url: url.to_owned().into(),
-        authority: None,
-        prefix: "test".to_owned(),
-        node: "node".into(),
-        incarnation,
-        applications: vec![APPLICATION.into(), "other".into()],
-        lease: Duration::from_secs(1),
-        log_entries: 100_000,
-        log_age: Duration::from_secs(600),
-        log_bytes: 1 << 26,
-        hold_bytes: 1 << 24,
-        hold: Duration::from_secs(30),
-        count_interval: COUNT_INTERVAL,
-        resume_window: Duration::from_secs(60),
-        heartbeat: Duration::from_secs(40),
-        fixed_id: None,
-    }
 }
 
 pub(super) fn memory(ids: IdSource) -> Bench {

@@ -234,22 +234,10 @@ async fn redis() -> Bench {
     let server = TestServer::start();
     let log = Arc::new(Log::default());
     let options = RedisOptions {
-        url: server.url().into(),
-        authority: None,
-        prefix: "test".to_owned(),
-        node: "node".into(),
-        incarnation: 1,
-        applications: vec![APPLICATION.into()],
-        lease: Duration::from_secs(1),
         log_entries: 100_000,
-        log_age: Duration::from_secs(600),
-        log_bytes: 1 << 26,
-        hold_bytes: 1 << 24,
-        hold: Duration::from_secs(30),
-        count_interval: Duration::from_secs(1),
         resume_window: RESUME_WINDOW,
         heartbeat: Duration::from_secs(60),
-        fixed_id: None,
+        ..server.options(1)
     };
     let (backplane, driving) = RedisBackplane::new(options, log.clone()).unwrap();
     tokio::spawn(driving);

@@ -245,7 +245,7 @@ impl Follower {
         let before = self.cursor();
         let cut = self.application.reached().cut(sight, Instant::now());
         let Some(cut) = cut else { return };
-        let name = &self.application.name;
+        let name = Arc::clone(&self.application.name);
         self.uncarried = if cut.is_missed || before.is_none_or(|before| before.offset > cut.kept) {
             self.application.live.begin(sight.epoch);
             Vec::new()
@@ -254,11 +254,10 @@ impl Follower {
         };
         if let Some(before) = before {
             if before.offset > cut.kept {
-                self.deliver.rewound(name);
+                self.deliver.rewound(&name);
             }
-            self.deliver.follows(name, self.cursor());
-            self.guilds_are_stale = true;
-            self.deliver.guilds(name, None);
+            self.deliver.follows(&name, self.cursor());
+            self.doubt_guilds();
         }
         log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
@@ -272,7 +271,7 @@ impl Follower {
         self.origins.retain(|(offset, _)| *offset <= cut.kept);
         if cut.gone > 0 {
             log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
-            self.deliver.lost(name, cut.gone);
+            self.deliver.lost(&name, cut.gone);
         }
         if cut.is_missed {
             self.missed("redis has lost entries before they were delivered here");

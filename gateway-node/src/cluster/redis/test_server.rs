@@ -5,9 +5,12 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tempfile::TempDir;
+
+use super::RedisOptions;
 
 /// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
 pub(crate) struct TestServer {
@@ -26,6 +29,28 @@ impl TestServer {
         };
         server.start_again();
         server
+    }
+
+    /// What a node of this incarnation is made with on it.
+    pub(crate) fn options(&self, incarnation: u64) -> RedisOptions {
+        RedisOptions {
+            url: self.url().into(),
+            authority: None,
+            prefix: "test".to_owned(),
+            node: format!("node-{incarnation}").into(),
+            incarnation,
+            applications: vec!["utilbot".into()],
+            lease: Duration::from_secs(1),
+            log_entries: 10_000,
+            log_age: Duration::from_secs(600),
+            log_bytes: 1 << 26,
+            hold_bytes: 1 << 24,
+            hold: Duration::from_secs(30),
+            count_interval: Duration::from_secs(1),
+            resume_window: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(40),
+            fixed_id: None,
+        }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -98,22 +98,9 @@ impl Node {
 
     fn start_unready(server: &TestServer, incarnation: u64) -> Self {
         let options = RedisOptions {
-            url: server.url().into(),
-            authority: None,
-            prefix: "test".to_owned(),
-            node: format!("node-{incarnation}").into(),
-            incarnation,
-            applications: vec![APPLICATION.into()],
             lease: LEASE,
-            log_entries: 10_000,
-            log_age: Duration::from_secs(600),
-            log_bytes: 1 << 26,
-            hold_bytes: 1 << 24,
-            hold: Duration::from_secs(30),
             count_interval: Duration::from_millis(50),
-            resume_window: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(40),
-            fixed_id: None,
+            ..server.options(incarnation)
         };
         let seen = Arc::new(Seen::default());
         let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();

@@ -23,8 +23,8 @@ use tokio::{
 use super::tests::{Client, Node, identify, resume};
 use crate::{
     cluster::{
-        Backplane, Deliver, DiscordSessions, Entry, Owner, Position, PublishError, RedisBackplane, RedisOptions,
-        RedisSessions, TestServer,
+        Backplane, Deliver, DiscordSessions, Entry, Owner, Position, PublishError, RedisBackplane, RedisSessions,
+        TestServer,
     },
     guilds::Guilds,
     registry::Registry,
@@ -100,24 +100,7 @@ impl Deliver for Stalling {
 
 impl Member {
     async fn start(server: &TestServer, incarnation: u64) -> Self {
-        let options = RedisOptions {
-            url: server.url().into(),
-            authority: None,
-            prefix: "test".to_owned(),
-            node: format!("node-{incarnation}").into(),
-            incarnation,
-            applications: vec!["utilbot".into()],
-            lease: Duration::from_secs(1),
-            log_entries: 10_000,
-            log_age: Duration::from_secs(600),
-            log_bytes: 1 << 26,
-            hold_bytes: 1 << 24,
-            hold: Duration::from_secs(30),
-            count_interval: Duration::from_secs(1),
-            resume_window: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(40),
-            fixed_id: None,
-        };
+        let options = server.options(incarnation);
         let stalled = Arc::<AtomicBool>::default();
         let losses = Arc::<AtomicU64>::default();
         let mut made = None;
