@@ -1,10 +1,14 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections there may be: to the node, from one address, and from one address without a key.
+//!
+//! Every TCP connection is counted from accept on, whatever it turns out to be. A proxy that the operator trusts counts
+//! for the node alone; what it forwards is charged, request by request, to the address that it names.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -15,6 +19,10 @@ use tokio::time::Instant;
 
 /// How often addresses that are gone are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How many refused connections of the node may wait for their answer at once.
+const REFUSALS: usize = 32;
+/// How many of those may be of one address.
+const REFUSALS_PER_ADDRESS: usize = 4;
 
 /// What may connect.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +31,20 @@ pub struct AdmissionLimits {
     pub connections: usize,
     /// Connections from one address.
     pub per_address: usize,
+    /// Connections from one address that have shown no valid key.
+    pub keyless_per_address: usize,
     /// Attempts from one address in a minute.
     pub attempts_per_minute: u32,
+}
+
+impl AdmissionLimits {
+    /// Lets everything in: for a listener that only tests have, and for tests.
+    pub const UNLIMITED: Self = Self {
+        connections: usize::MAX,
+        per_address: usize::MAX,
+        keyless_per_address: usize::MAX,
+        attempts_per_minute: u32::MAX,
+    };
 }
 
 /// The connections there are. Clones count together.
@@ -36,7 +56,9 @@ pub struct Admission {
 #[derive(Debug)]
 struct Inner {
     limits: AdmissionLimits,
-    open: AtomicUsize,
+    connections: AtomicUsize,
+    websockets: AtomicUsize,
+    refusals: AtomicUsize,
     origin: Instant,
     addresses: Mutex<Addresses>,
 }
@@ -49,9 +71,17 @@ struct Addresses {
 
 #[derive(Debug)]
 struct Address {
-    open: usize,
+    connections: usize,
+    keyless: usize,
+    refusals: usize,
     attempts: TokenBucket,
     seen: Instant,
+}
+
+impl Address {
+    const fn is_idle(&self) -> bool {
+        self.connections == 0 && self.refusals == 0
+    }
 }
 
 /// Why there is no room.
@@ -68,16 +98,43 @@ pub enum Denied {
     Attempts,
 }
 
-/// One connection's place, given back when it is dropped.
+impl Denied {
+    /// The name of the reason in metrics and in answers.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::PerAddress => "connections_per_address",
+            Self::Attempts => "connection_attempts",
+        }
+    }
+}
+
+/// One connection, or one request that a proxy forwards. What it took is given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     inner: Arc<Inner>,
-    /// None for a trusted proxy.
+    /// The address that it counts for; `None` for a trusted proxy.
     address: Option<IpAddr>,
+    /// Whether it counts as a connection of the node: a forwarded request does not, its proxy does.
+    is_connection: bool,
+    is_websocket: Cell<bool>,
+    has_shown_key: Cell<bool>,
+    attempt: Cell<Attempt>,
+}
+
+/// What became of the attempt that a permit stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// Taken when the connection was accepted; its first request costs no other.
+    Fresh,
+    /// Taken.
+    Taken,
+    /// Given back, or never taken.
+    Free,
 }
 
 impl Admission {
-    /// Nobody is there yet.
+    /// Counts from zero.
     pub fn new(limits: AdmissionLimits) -> Self {
         let now = Instant::now();
         let addresses = Mutex::new(Addresses {
@@ -87,87 +144,253 @@ impl Admission {
         Self {
             inner: Arc::new(Inner {
                 limits,
-                open: AtomicUsize::new(0),
+                connections: AtomicUsize::new(0),
+                websockets: AtomicUsize::new(0),
+                refusals: AtomicUsize::new(0),
                 origin: now,
                 addresses,
             }),
         }
     }
 
-    /// Connections there are now.
-    pub fn open(&self) -> usize {
-        self.inner.open.load(SeqCst)
+    /// The number of open connections.
+    pub fn connections(&self) -> usize {
+        self.inner.connections.load(SeqCst)
     }
 
-    /// Lets one more in. `address` is `None` for who counts against no address.
+    /// The number of connections that are WebSockets.
+    pub fn websockets(&self) -> usize {
+        self.inner.websockets.load(SeqCst)
+    }
+
+    /// Admits a TCP connection. `address` is `None` for a trusted proxy.
     ///
     /// # Errors
     /// When a limit is reached.
-    pub fn admit(&self, address: Option<IpAddr>, now: Instant) -> Result<Permit, Denied> {
-        let Inner {
-            limits,
-            open,
-            origin,
-            addresses,
-        } = &*self.inner;
-        let address = address.map(network);
+    pub fn connect(&self, address: Option<IpAddr>, now: Instant) -> Result<Permit, Denied> {
         // From here on the permit gives back what was taken, whatever is denied.
-        let permit = Permit {
-            inner: Arc::clone(&self.inner),
-            address: None,
-        };
-        if open.fetch_add(1, SeqCst) >= limits.connections {
+        let mut permit = self.permit(true);
+        if self.inner.connections.fetch_add(1, SeqCst) >= self.inner.limits.connections {
             return Err(Denied::Full);
         }
-        let Some(address) = address else {
-            return Ok(permit);
-        };
-        let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.sweep(now);
-        let known = addresses.known.entry(address).or_insert_with(|| Address {
-            open: 0,
-            attempts: TokenBucket::per_minute(limits.attempts_per_minute),
-            seen: now,
-        });
-        known.seen = now;
-        if !known.attempts.take(now.saturating_duration_since(*origin)) {
-            return Err(Denied::Attempts);
+        if let Some(address) = address {
+            permit.charge(address, now)?;
+            permit.attempt.set(Attempt::Fresh);
         }
-        if known.open >= limits.per_address {
-            return Err(Denied::PerAddress);
-        }
-        known.open += 1;
-        drop(addresses);
-        let mut permit = permit;
-        permit.address = Some(address);
         Ok(permit)
+    }
+
+    /// Admits a request that a trusted proxy forwards for `address`: a WebSocket for as long as it is open, any other
+    /// until it is answered.
+    ///
+    /// # Errors
+    /// When a limit of the address is reached.
+    pub fn forward(&self, address: IpAddr, now: Instant) -> Result<Permit, Denied> {
+        let mut permit = self.permit(false);
+        permit.charge(address, now)?;
+        Ok(permit)
+    }
+
+    /// Takes one of the few places in which a refused connection may read its answer. Returns `None` if all are taken:
+    /// the connection is then cut without one.
+    pub fn refuse(&self, address: IpAddr) -> Option<RefusalPermit> {
+        let address = network(address);
+        let mut addresses = self.inner.addresses();
+        let known = addresses.known.get_mut(&address);
+        if known
+            .as_ref()
+            .is_some_and(|known| known.refusals >= REFUSALS_PER_ADDRESS)
+        {
+            return None;
+        }
+        if self.inner.refusals.fetch_add(1, SeqCst) >= REFUSALS {
+            self.inner.refusals.fetch_sub(1, SeqCst);
+            return None;
+        }
+        if let Some(known) = known {
+            known.refusals += 1;
+        } else {
+            // A full node asks nothing about the address.
+            let known = Address::new(&self.inner.limits, Instant::now());
+            addresses.known.insert(address, Address { refusals: 1, ..known });
+        }
+        drop(addresses);
+        Some(RefusalPermit {
+            inner: Arc::clone(&self.inner),
+            address,
+        })
+    }
+
+    fn permit(&self, is_connection: bool) -> Permit {
+        Permit {
+            inner: Arc::clone(&self.inner),
+            address: None,
+            is_connection,
+            is_websocket: Cell::new(false),
+            has_shown_key: Cell::new(false),
+            attempt: Cell::new(Attempt::Free),
+        }
     }
 }
 
-impl Addresses {
-    /// Forgets who has no connection and has not tried for a minute: its allowance is full again.
-    fn sweep(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.swept) >= SWEEP {
-            self.swept = now;
-            self.known
-                .retain(|_, known| known.open > 0 || now.saturating_duration_since(known.seen) < SWEEP);
+impl Permit {
+    /// Counts the permit for `address`.
+    fn charge(&mut self, address: IpAddr, now: Instant) -> Result<(), Denied> {
+        let address = network(address);
+        let inner = &*self.inner;
+        let limits = &inner.limits;
+        let mut addresses = inner.addresses();
+        addresses.sweep(now);
+        let known = addresses
+            .known
+            .entry(address)
+            .or_insert_with(|| Address::new(limits, now));
+        known.seen = now;
+        if !known.attempts.take(inner.since(now)) {
+            return Err(Denied::Attempts);
+        }
+        if known.connections >= limits.per_address || known.keyless >= limits.keyless_per_address {
+            return Err(Denied::PerAddress);
+        }
+        known.connections += 1;
+        known.keyless += 1;
+        drop(addresses);
+        self.address = Some(address);
+        self.attempt.set(Attempt::Taken);
+        Ok(())
+    }
+
+    /// Counts a further request on a connection as an attempt of its address. The first request is counted already, and a
+    /// trusted proxy's are counted by [`Admission::forward`].
+    ///
+    /// # Errors
+    /// When the address has no attempts left.
+    pub fn request(&self, now: Instant) -> Result<(), Denied> {
+        if self.attempt.get() == Attempt::Fresh {
+            self.attempt.set(Attempt::Taken);
+            return Ok(());
+        }
+        let Some(address) = self.address else { return Ok(()) };
+        let mut addresses = self.inner.addresses();
+        let has_more = addresses.known.get_mut(&address).is_none_or(|known| {
+            known.seen = now;
+            known.attempts.take(self.inner.since(now))
+        });
+        drop(addresses);
+        if !has_more {
+            return Err(Denied::Attempts);
+        }
+        self.attempt.set(Attempt::Taken);
+        Ok(())
+    }
+
+    /// Records that the client has shown a valid key over HTTP: gives the attempt back, and counts no more against the
+    /// connections without a key.
+    pub fn show_key(&self) {
+        let attempt = self.attempt.replace(Attempt::Free);
+        self.settle_key(attempt != Attempt::Free);
+    }
+
+    /// Records that the session of a WebSocket has identified. Its attempt stays taken.
+    pub fn identify(&self) {
+        self.settle_key(false);
+    }
+
+    fn settle_key(&self, gives_back: bool) {
+        let is_first = !self.has_shown_key.replace(true);
+        if !is_first && !gives_back {
+            return;
+        }
+        let Some(address) = self.address else { return };
+        if let Some(known) = self.inner.addresses().known.get_mut(&address) {
+            known.keyless -= usize::from(is_first);
+            if gives_back {
+                known.attempts.put_back();
+            }
+        }
+    }
+
+    /// A permit that counts against nothing.
+    #[cfg(test)]
+    pub(crate) fn free() -> std::rc::Rc<Self> {
+        std::rc::Rc::new(Admission::new(AdmissionLimits::UNLIMITED).permit(false))
+    }
+
+    /// Records that the connection has become a WebSocket.
+    pub fn become_websocket(&self) {
+        if !self.is_websocket.replace(true) {
+            self.inner.websockets.fetch_add(1, SeqCst);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.inner.open.fetch_sub(1, SeqCst);
-        if let Some(address) = self.address {
-            let mut addresses = self.inner.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = addresses.known.get_mut(&address) {
-                known.open -= 1;
-            }
+        if self.is_connection {
+            self.inner.connections.fetch_sub(1, SeqCst);
+        }
+        if self.is_websocket.get() {
+            self.inner.websockets.fetch_sub(1, SeqCst);
+        }
+        if let Some(address) = self.address
+            && let Some(known) = self.inner.addresses().known.get_mut(&address)
+        {
+            known.connections -= 1;
+            known.keyless -= usize::from(!self.has_shown_key.get());
         }
     }
 }
 
-/// The network that counts as one client: all of an IPv4 address, the first 64 bits of an IPv6 address.
+/// The place of a refused connection that reads its answer, given back when it is dropped.
+#[derive(Debug)]
+pub struct RefusalPermit {
+    inner: Arc<Inner>,
+    address: IpAddr,
+}
+
+impl Drop for RefusalPermit {
+    fn drop(&mut self) {
+        self.inner.refusals.fetch_sub(1, SeqCst);
+        if let Some(known) = self.inner.addresses().known.get_mut(&self.address) {
+            known.refusals -= 1;
+        }
+    }
+}
+
+impl Inner {
+    fn addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.origin)
+    }
+}
+
+impl Address {
+    fn new(limits: &AdmissionLimits, now: Instant) -> Self {
+        Self {
+            connections: 0,
+            keyless: 0,
+            refusals: 0,
+            attempts: TokenBucket::per_minute(limits.attempts_per_minute),
+            seen: now,
+        }
+    }
+}
+
+impl Addresses {
+    /// Forgets the addresses that have no connection and have not tried for a minute: their allowance is full again.
+    fn sweep(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.known
+                .retain(|_, known| !known.is_idle() || now.saturating_duration_since(known.seen) < SWEEP);
+        }
+    }
+}
+
+/// The network that counts as one client: an IPv4 address itself, the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -186,6 +409,7 @@ mod tests {
         Admission::new(AdmissionLimits {
             connections,
             per_address,
+            keyless_per_address: per_address,
             attempts_per_minute,
         })
     }
@@ -198,37 +422,136 @@ mod tests {
     async fn each_limit_denies_in_its_own_name_and_gives_back() {
         let admission = admission(3, 2, 100);
         let now = Instant::now();
-        let first = admission.admit(Some(address("192.0.2.1")), now).unwrap();
-        let _second = admission.admit(Some(address("192.0.2.1")), now).unwrap();
+        let one = Some(address("192.0.2.1"));
+        let first = admission.connect(one, now).unwrap();
+        let _second = admission.connect(one, now).unwrap();
+        assert_eq!(admission.connect(one, now).unwrap_err(), Denied::PerAddress);
+        let _proxy = admission.connect(None, now).unwrap();
         assert_eq!(
-            admission.admit(Some(address("192.0.2.1")), now).unwrap_err(),
-            Denied::PerAddress
-        );
-        let _proxied = admission.admit(None, now).unwrap();
-        assert_eq!(
-            admission.admit(Some(address("192.0.2.2")), now).unwrap_err(),
+            admission.connect(Some(address("192.0.2.2")), now).unwrap_err(),
             Denied::Full
         );
-        assert_eq!(admission.open(), 3);
+        assert_eq!(admission.connections(), 3);
         drop(first);
-        admission.admit(Some(address("192.0.2.1")), now).unwrap();
-        assert_eq!(admission.open(), 2);
+        admission.connect(one, now).unwrap();
+        assert_eq!(admission.connections(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn attempts_are_counted_even_when_they_leave_at_once() {
         let admission = admission(100, 100, 5);
         for _ in 0..5 {
-            admission.admit(Some(address("2001:db8::1")), Instant::now()).unwrap();
+            admission.connect(Some(address("2001:db8::1")), Instant::now()).unwrap();
         }
-        let neighbour = address("2001:db8::ffff:1");
+        let neighbour = Some(address("2001:db8::ffff:1"));
         assert_eq!(
-            admission.admit(Some(neighbour), Instant::now()).unwrap_err(),
+            admission.connect(neighbour, Instant::now()).unwrap_err(),
             Denied::Attempts
         );
-        admission.admit(Some(address("2001:db8:1::1")), Instant::now()).unwrap();
+        admission
+            .connect(Some(address("2001:db8:1::1")), Instant::now())
+            .unwrap();
         tokio::time::advance(SWEEP).await;
-        admission.admit(Some(neighbour), Instant::now()).unwrap();
-        assert_eq!(admission.inner.addresses.lock().unwrap().known.len(), 1);
+        admission.connect(neighbour, Instant::now()).unwrap();
+        assert_eq!(admission.inner.addresses().known.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_valid_key_gives_the_attempt_back_once() {
+        let admission = admission(100, 100, 1);
+        let (one, now) = (Some(address("192.0.2.1")), Instant::now());
+        for _ in 0..5 {
+            let publisher = admission.connect(one, now).unwrap();
+            publisher.request(now).unwrap();
+            publisher.show_key();
+            publisher.show_key();
+        }
+        let stranger = admission.connect(one, now).unwrap();
+        stranger.request(now).unwrap();
+        assert_eq!(stranger.request(now), Err(Denied::Attempts));
+        assert_eq!(admission.connect(one, now).unwrap_err(), Denied::Attempts);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_request_without_a_key_is_an_attempt() {
+        let admission = admission(100, 100, 3);
+        let (one, now) = (Some(address("192.0.2.1")), Instant::now());
+        let connection = admission.connect(one, now).unwrap();
+        for _ in 0..3 {
+            connection.request(now).unwrap();
+        }
+        assert_eq!(connection.request(now), Err(Denied::Attempts));
+        let proxy = admission.connect(None, now).unwrap();
+        for _ in 0..10 {
+            proxy.request(now).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_have_shown_a_key_leave_room_for_others() {
+        let admission = Admission::new(AdmissionLimits {
+            connections: 100,
+            per_address: 4,
+            keyless_per_address: 2,
+            attempts_per_minute: 100,
+        });
+        let (one, now) = (Some(address("192.0.2.1")), Instant::now());
+        let first = admission.connect(one, now).unwrap();
+        let second = admission.connect(one, now).unwrap();
+        assert_eq!(admission.connect(one, now).unwrap_err(), Denied::PerAddress);
+        first.identify();
+        second.show_key();
+        let third = admission.connect(one, now).unwrap();
+        let _fourth = admission.connect(one, now).unwrap();
+        third.identify();
+        assert_eq!(
+            admission.connect(one, now).unwrap_err(),
+            Denied::PerAddress,
+            "four in all"
+        );
+        drop((first, second, third));
+        let _fifth = admission.connect(one, now).unwrap();
+        assert_eq!(
+            admission.connect(one, now).unwrap_err(),
+            Denied::PerAddress,
+            "two without a key"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forwarded_requests_count_for_their_address_and_not_for_the_node() {
+        let admission = admission(1, 2, 100);
+        let (client, now) = (address("192.0.2.1"), Instant::now());
+        let _proxy = admission.connect(None, now).unwrap();
+        let first = admission.forward(client, now).unwrap();
+        let _second = admission.forward(client, now).unwrap();
+        assert_eq!(admission.forward(client, now).unwrap_err(), Denied::PerAddress);
+        drop(first);
+        admission.forward(client, now).unwrap();
+        assert_eq!(admission.connections(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_websockets_are_counted_as_such() {
+        let admission = admission(10, 10, 100);
+        let one = admission.connect(Some(address("192.0.2.1")), Instant::now()).unwrap();
+        assert_eq!(admission.websockets(), 0);
+        one.become_websocket();
+        one.become_websocket();
+        assert_eq!(admission.websockets(), 1);
+        drop(one);
+        assert_eq!(admission.websockets(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_refused_connections_wait_for_their_answer_and_fewer_of_one_address() {
+        let admission = admission(1, 1, 100);
+        let refuse = |index: u8| admission.refuse(IpAddr::from([192, 0, 2, index]));
+        let of_one: Vec<_> = (0..10).filter_map(|_| refuse(0)).collect();
+        assert_eq!(of_one.len(), REFUSALS_PER_ADDRESS);
+        let of_all: Vec<_> = (1..200).filter_map(refuse).collect();
+        assert_eq!(of_all.len(), REFUSALS - REFUSALS_PER_ADDRESS);
+        drop((of_one, of_all));
+        assert!(refuse(0).is_some());
     }
 }

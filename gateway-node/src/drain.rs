@@ -91,19 +91,19 @@ impl Drain {
         let ms = Duration::from_millis;
         let deadline = Instant::now() + ms(settings.deadline_ms);
         state.advance(UNREADY);
-        if admission.open() > 0 {
+        if admission.websockets() > 0 {
             sleep(ms(settings.balancer_wait_ms)).await;
         }
         state.advance(REFUSING);
         registry.farewell(Farewell::Restarting, ms(settings.spread_ms));
         let everybody_left = async {
-            while admission.open() > 0 {
+            while admission.websockets() > 0 {
                 sleep(LOOK).await;
             }
         };
         tokio::select! {
             () = everybody_left => log::info!("every client has left"),
-            () = sleep_until(deadline) => log::warn!(connections = admission.open(); "clients are cut off at the deadline"),
+            () = sleep_until(deadline) => log::warn!(connections = admission.websockets(); "clients are cut off at the deadline"),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Handler<Stop> for Drain {
             // A second signal is an order, not a request; nothing that still runs is worth waiting for.
             std::process::exit(1);
         };
-        log::info!(signal = stop.signal, connections = self.admission.open(); "draining");
+        log::info!(signal = stop.signal, connections = self.admission.websockets(); "draining");
         let leaving = Self::leave(
             self.state.clone(),
             self.settings.clone(),

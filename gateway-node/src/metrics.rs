@@ -27,6 +27,10 @@ pub struct Ending {
 /// What is measured when somebody asks, and not counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
+    /// How many connections are open, of plain HTTP too.
+    pub connections: usize,
+    /// How many bytes of request bodies are in memory.
+    pub body_bytes: usize,
     /// How many sessions there are of each kind.
     pub sessions: &'a [(&'static str, usize)],
     /// Whether the node is leaving.
@@ -44,6 +48,8 @@ pub struct Metrics {
     pub sessions_opened: Counter,
     /// Sessions ended, by close code.
     pub sessions_ended: Family<Ending, Counter>,
+    /// Connections that were refused when they were accepted, by reason.
+    pub connections_refused: Family<Reason, Counter>,
     /// Requests for a WebSocket that were refused, by reason.
     pub upgrades_refused: Family<Reason, Counter>,
     /// Payloads that clients sent and that were understood.
@@ -74,6 +80,11 @@ impl Metrics {
         self.packets_dropped.get_or_create(&Reason { reason }).inc();
     }
 
+    /// Counts a connection that was refused when it was accepted.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&Reason { reason }).inc();
+    }
+
     /// Counts a refused upgrade.
     pub fn upgrade_refused(&self, reason: &'static str) {
         self.upgrades_refused.get_or_create(&Reason { reason }).inc();
@@ -98,6 +109,7 @@ impl Metrics {
         let Self {
             sessions_opened,
             sessions_ended,
+            connections_refused,
             upgrades_refused,
             payloads_received,
             packets_dropped,
@@ -115,6 +127,11 @@ impl Metrics {
             "sessions_ended",
             "Sessions ended, by close code",
             sessions_ended.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections refused when they were accepted, by reason",
+            connections_refused.clone(),
         );
         registry.register(
             "upgrades_refused",
@@ -165,6 +182,17 @@ impl Moment<'_> {
             live.get_or_create(&Kind { kind })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(
+            "connections",
+            "Open connections, of plain HTTP too",
+            gauge(self.connections),
+        );
+        registry.register(
+            "body_bytes",
+            "Bytes of request bodies in memory",
+            gauge(self.body_bytes),
+        );
         registry.register("sessions", "Live sessions, by client type", live);
         let lags = Family::<Application, Gauge<i64>>::default();
         for &(application, lag) in self.log_lags {
@@ -205,9 +233,12 @@ mod tests {
         let metrics = Metrics::default();
         metrics.dropped("not_json");
         metrics.session_ended(4006);
+        metrics.connection_refused("full");
         metrics.upgrade_refused("draining");
         metrics.event_refused("schema");
         let moment = Moment {
+            connections: 5,
+            body_bytes: 1024,
             sessions: &[("bot", 3), ("none", 1)],
             is_draining: true,
             is_backplane_available: true,

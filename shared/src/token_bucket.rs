@@ -44,6 +44,11 @@ impl TokenBucket {
             None => false,
         }
     }
+
+    /// Puts back a token that was taken for nothing. The bucket never holds more than it began with.
+    pub fn put_back(&mut self) {
+        self.parts = (self.parts + TOKEN).min(u64::from(self.per_minute) * TOKEN);
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +83,15 @@ mod tests {
         assert!(!bucket.take(Duration::from_secs(1)));
         assert_eq!(taken(&mut bucket, Duration::from_secs(11), 100), 10);
         assert_eq!(taken(&mut bucket, Duration::from_secs(1000), 100), 60);
+    }
+
+    #[test]
+    fn a_token_that_was_put_back_can_be_taken_again() {
+        let mut bucket = TokenBucket::per_minute(2);
+        bucket.put_back();
+        assert_eq!(taken(&mut bucket, Duration::ZERO, 10), 2);
+        bucket.put_back();
+        assert_eq!(taken(&mut bucket, Duration::ZERO, 10), 1);
     }
 
     #[test]

@@ -15,12 +15,11 @@ use nix::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, Command},
+    process::Child,
     sync::watch,
 };
 
 use super::{
-    command::gateway,
     deadline::{WAIT, within, within_time},
     setup::{Setup, Written},
 };
@@ -43,7 +42,7 @@ impl Node {
     /// Starts a node and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
         let file = setup.write();
-        let mut command = Command::new(gateway());
+        let mut command = setup.command();
         command
             .env_clear()
             // The monotonic clock stays what it is: only the wall clock is somebody's to set.

@@ -1,11 +1,11 @@
 //! A WebSocket client on a bare socket: it sends whatever bytes a test wants and reads when a test wants.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::deadline::within;
@@ -131,6 +131,25 @@ impl Raw {
                 .await
                 .expect("the node listens"),
         )
+    }
+
+    /// Opens a connection from another address of this machine, such as `127.0.0.2`, and says nothing. `None` if the
+    /// node cuts it at once.
+    pub async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Option<Self> {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).expect("an address of loopback");
+        within("connecting", socket.connect(address)).await.ok().map(Self::new)
+    }
+
+    /// Sends an HTTP request without a body and returns the whole answer; the connection is closed after it.
+    pub async fn ask(mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            request.extend([*name, ": ", *value, "\r\n"]);
+        }
+        // A node that refuses may have closed already.
+        self.try_send((request + "\r\n").as_bytes()).await.ok();
+        self.text_to_end().await
     }
 
     fn new(stream: TcpStream) -> Self {

@@ -3,8 +3,9 @@
 use std::{fmt::Display, fs, path::PathBuf};
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
-use super::{clock::Clock, node::Node};
+use super::{clock::Clock, command::gateway, node::Node};
 
 /// The secret of every key of [`KEYS`].
 pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
@@ -94,6 +95,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
+    descriptors: Option<u64>,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
@@ -116,6 +118,25 @@ impl Setup {
         self.settings.retain(|(known, _)| *known != name);
         self.settings.push((name, value.to_string()));
         self
+    }
+
+    /// Gives the node's process so many file descriptors and no more.
+    #[must_use]
+    pub fn descriptors(mut self, count: u64) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// Starts the binary, with no more descriptors than it is given.
+    pub(crate) fn command(&self) -> Command {
+        let Some(count) = self.descriptors else {
+            return Command::new(gateway());
+        };
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\"")])
+            .arg(gateway());
+        shell
     }
 
     /// Shares the Redis at this URL with the other nodes that are given it.

@@ -28,9 +28,9 @@ pub(crate) use key::is_key_id;
 pub use key::{HashText, KeySettings, KeyTypes, Permission};
 pub use secret::{REDACTED, Secret};
 pub use sections::{
-    AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, LimitSettings,
-    LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings,
-    TestSettings, TlsSettings, V1Settings, ZlibStream,
+    AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, HttpSettings,
+    LimitSettings, LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings,
+    SessionSettings, TestSettings, TlsSettings, V1Settings, ZlibStream,
 };
 pub use setting::SettingDoc;
 pub use settings::{Settings, reference};

@@ -146,12 +146,32 @@ section! {
         evict_linger_ms: u64 = 2000, from 1;
         /// Payloads that a session may send in a minute.
         payloads_per_minute: u32 = 1200, from 1;
-        /// Connections to this node.
+        /// Connections to this node, of plain HTTP too; never more than its file descriptors allow.
         connections: usize = 100_000, from 1;
-        /// Connections from one address (IPv6: from one /64).
+        /// Connections from one address (IPv6: from one /64), counted from accept on. Those that have shown no valid key
+        /// never hold more than half of the node's file descriptors.
         connections_per_address: usize = 1000, from 1;
-        /// Attempts to connect from one address in a minute (IPv6: from one /64).
+        /// Attempts to connect, and HTTP requests without a valid key, from one address in a minute (IPv6: from one /64).
         connection_attempts_per_minute: u32 = 6000, from 1;
+    }
+}
+
+section! {
+    /// Plain HTTP on the public listener.
+    pub struct HttpSettings {
+        /// Milliseconds for the body of a request with a valid key, and one second more for each
+        /// `http.body_bytes_per_second` that have come. A slower one is 408.
+        body_timeout_ms: u64 = 10_000, from 1;
+        /// Bytes of a body that have to come in a second once `http.body_timeout_ms` has passed.
+        body_bytes_per_second: u64 = 16_384, from 1;
+        /// Milliseconds from the first byte of a request to the last of its answer. A longer one is cut.
+        request_timeout_ms: u64 = 60_000, from 1;
+        /// Milliseconds that a connection may be idle between two requests; longer than balancers keep theirs.
+        keep_alive_ms: u64 = 75_000, from 1;
+        /// Bytes of request bodies that the node holds at once. More is 503.
+        body_bytes: usize = 67_108_864, from 1;
+        /// Bytes of request bodies that the node holds at once for one key. More is 429.
+        body_bytes_per_key: usize = 16_777_216, from 1;
     }
 }
 

@@ -10,8 +10,9 @@ use shared::routing::{EventDefinition, EventTable};
 
 use super::{
     AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
-    DiscordSettings, DrainSettings, EventSettings, KeySettings, LimitSettings, LogSettings, MetricsSettings,
-    NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings, V1Settings,
+    DiscordSettings, DrainSettings, EventSettings, HttpSettings, KeySettings, LimitSettings, LogSettings,
+    MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings,
+    V1Settings,
     check::{Origins, normal},
     error::{ConfigError, shown},
     event::{self, development_events},
@@ -63,6 +64,8 @@ settings! {
         session: SessionSettings;
         /// What one client may use up.
         limits: LimitSettings;
+        /// Plain HTTP.
+        http: HttpSettings;
         /// The Redis that the nodes share.
         redis: RedisSettings;
         /// The event log and the node's lease.
@@ -224,6 +227,7 @@ impl Default for Settings {
             discord: DiscordSettings::default(),
             session: SessionSettings::default(),
             limits: LimitSettings::default(),
+            http: HttpSettings::default(),
             redis: RedisSettings::default(),
             cluster: ClusterSettings::default(),
             drain: DrainSettings::default(),

@@ -11,7 +11,7 @@ use crate::transport::Head;
 ///
 /// A chain of proxies is read from its end, and the first address that is not a trusted proxy is believed: whatever
 /// stands before it, the client may have written itself.
-pub(super) fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
+pub fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| is_proxy(*address, trusted);
     let peer = peer.ip().to_canonical();
     if !is_trusted(&peer) {
@@ -30,7 +30,7 @@ pub(super) fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet
 }
 
 /// Whether an address is one of the proxies, which no limit counts.
-pub(super) fn is_proxy(address: IpAddr, trusted: &[IpNet]) -> bool {
+pub fn is_proxy(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 

@@ -23,11 +23,18 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::ReadBuf,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{Gate, upgrade::refuse};
-use crate::transport::{Head, Rewound, Room, Socket};
+use super::{
+    Gate,
+    http_connection::{HttpConnection, HttpIo, HttpLimits},
+    upgrade::refuse,
+};
+use crate::{
+    admission::Permit,
+    transport::{Head, Rewound, Room, Socket},
+};
 
 /// How long a connection may be silent before the HTTP server has it.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -41,22 +48,28 @@ thread_local! {
     static SCRATCH: RefCell<[u8; FIRST_BYTES]> = const { RefCell::new([0; FIRST_BYTES]) };
 }
 
+/// How much later than the HTTP server itself a connection is cut: the server can still say why.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What an HTTP server is handed: a stream whose first bytes were read.
-pub(super) type Handed<T> = (Rewound<T>, Protocol, Option<SocketAddr>);
+pub(super) type Handed<T> = (HttpIo<T>, Protocol, Option<SocketAddr>);
 
 /// Makes a worker's [`Door`].
 pub struct Entrance<F, T> {
     gate: Rc<Gate>,
     http: F,
+    limits: HttpLimits,
     socket: PhantomData<T>,
 }
 
 impl<F, T> Entrance<F, T> {
-    /// An entrance to a gate, and to an HTTP server for everything else.
-    pub const fn new(gate: Rc<Gate>, http: F) -> Self {
+    /// An entrance to a gate, and to an HTTP server for everything else. The server keeps `limits.keep_alive` and the
+    /// first `limits.head` itself.
+    pub const fn new(gate: Rc<Gate>, http: F, limits: HttpLimits) -> Self {
         Self {
             gate,
             http,
+            limits,
             socket: PhantomData,
         }
     }
@@ -72,11 +85,12 @@ pub struct Door<S, T> {
 struct Behind<S> {
     gate: Rc<Gate>,
     http: S,
+    limits: HttpLimits,
     /// What the answers to refused clients are written by.
     config: ServiceConfig,
 }
 
-impl<I, F, T> ServiceFactory<I> for Entrance<F, T>
+impl<I, F, T> ServiceFactory<(I, Rc<Permit>)> for Entrance<F, T>
 where
     I: Into<T>,
     T: Socket + 'static,
@@ -92,10 +106,21 @@ where
 
     fn new_service(&self, (): ()) -> Self::Future {
         let (gate, http) = (Rc::clone(&self.gate), self.http.new_service(()));
+        let HttpLimits {
+            head,
+            request,
+            keep_alive,
+        } = self.limits;
+        let limits = HttpLimits {
+            head: head + GRACE,
+            request,
+            keep_alive: keep_alive + GRACE,
+        };
         Box::pin(async move {
             let shared = Behind {
                 gate,
                 http: http.await?,
+                limits,
                 config: ServiceConfig::default(),
             };
             Ok(Door {
@@ -106,7 +131,7 @@ where
     }
 }
 
-impl<I, S, T> Service<I> for Door<S, T>
+impl<I, S, T> Service<(I, Rc<Permit>)> for Door<S, T>
 where
     I: Into<T>,
     T: Socket + 'static,
@@ -120,11 +145,12 @@ where
         self.shared.http.poll_ready(cx)
     }
 
-    fn call(&self, stream: I) -> Self::Future {
+    fn call(&self, (stream, permit): (I, Rc<Permit>)) -> Self::Future {
         let io = stream.into();
         Entering {
             behind: Rc::clone(&self.shared),
             peer: io.peer(),
+            permit,
             stage: Stage::Listening { io, silence: None },
         }
     }
@@ -134,6 +160,7 @@ where
 pub struct Entering<S: Service<Handed<T>>, T> {
     behind: Rc<Behind<S>>,
     peer: Option<SocketAddr>,
+    permit: Rc<Permit>,
     stage: Stage<S::Future, T>,
 }
 
@@ -143,9 +170,39 @@ enum Stage<H, T> {
         silence: Option<Pin<Box<Sleep>>>,
     },
     Refused(LocalBoxFuture<'static, ()>),
-    Http(Pin<Box<H>>),
+    Http(Box<Serving<H>>),
     /// It has a task of its own, or is gone.
     Over,
+}
+
+/// A connection that the HTTP server has.
+struct Serving<H> {
+    http: Pin<Box<H>>,
+    connection: Rc<HttpConnection>,
+    /// Fires no later than the deadline of the connection.
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<H: Future> Serving<H> {
+    /// Ready when the server is done; with `None` when the connection has taken too long and is to be cut.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<H::Output>> {
+        if let Poll::Ready(ended) = self.http.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        let deadline = self.connection.deadline();
+        if deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(deadline);
+        }
+        // A deadline that moved on costs nothing until the alarm for the earlier one fires.
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let deadline = self.connection.deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
 }
 
 impl<S, T> Entering<S, T>
@@ -174,14 +231,26 @@ where
 
     /// Where a connection goes that begins with these bytes.
     fn admit(&self, io: T, bytes: &[u8]) -> Stage<S::Future, T> {
-        let Behind { gate, http, config } = &*self.behind;
+        let Behind {
+            gate,
+            http,
+            limits,
+            config,
+        } = &*self.behind;
         let mut room = Room::default();
         let Some((head, length)) = Head::read(bytes, self.peer, &mut room) else {
+            let connection = HttpConnection::new(Rc::clone(&self.permit), *limits);
+            let alarm = Box::pin(sleep_until(connection.deadline()));
             let rewound = Rewound::new(Bytes::copy_from_slice(bytes), io);
-            return Stage::Http(Box::pin(http.call((rewound, Protocol::Http1, self.peer))));
+            let handed = HttpIo::new(rewound, Rc::clone(&connection));
+            return Stage::Http(Box::new(Serving {
+                http: Box::pin(http.call((handed, Protocol::Http1, self.peer))),
+                connection,
+                alarm,
+            }));
         };
         let (own, behind) = bytes.split_at(length);
-        match gate.judge(&head) {
+        match gate.judge(&head, &self.permit) {
             Ok(admitted) => {
                 gate.open(&head, io, behind, admitted);
                 Stage::Over
@@ -209,7 +278,18 @@ where
         match &mut this.stage {
             Stage::Listening { .. } | Stage::Over => Poll::Ready(Ok(())),
             Stage::Refused(answering) => answering.as_mut().poll(cx).map(Ok),
-            Stage::Http(http) => http.as_mut().poll(cx),
+            Stage::Http(serving) => {
+                let Some(ended) = ready!(serving.poll(cx)) else {
+                    if let (Some(peer), Some(problem)) = (this.peer, serving.connection.problem()) {
+                        this.behind
+                            .gate
+                            .problems
+                            .note(peer.ip().to_canonical(), problem, Instant::now());
+                    }
+                    return Poll::Ready(Ok(()));
+                };
+                Poll::Ready(ended)
+            }
         }
     }
 }

@@ -21,6 +21,11 @@ use crate::{
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const LIMITS: HttpLimits = HttpLimits {
+    head: Duration::from_secs(4),
+    request: Duration::from_secs(60),
+    keep_alive: Duration::from_secs(75),
+};
 /// A text message with a mask of zeros, and the answer to it.
 const HI: (&[u8], &[u8]) = (b"\x81\x82\0\0\0\0hi", b"\x81\x02hi");
 
@@ -33,11 +38,7 @@ impl Socket for DuplexStream {
 }
 
 fn gate(origins: &[&str]) -> Rc<Gate> {
-    let admission = Admission::new(AdmissionLimits {
-        connections: 10,
-        per_address: 10,
-        attempts_per_minute: 10,
-    });
+    let admission = Admission::new(AdmissionLimits::UNLIMITED);
     Rc::new(Gate {
         purpose: Purpose::Echo,
         admission,
@@ -71,12 +72,13 @@ async fn enter(gate: &Rc<Gate>) -> (DuplexStream, Got) {
             Ok::<_, Infallible>(())
         }
     });
-    let entrance = Entrance::<_, DuplexStream>::new(Rc::clone(gate), server);
-    let door = ServiceFactory::<DuplexStream>::new_service(&entrance, ())
+    let entrance = Entrance::<_, DuplexStream>::new(Rc::clone(gate), server, LIMITS);
+    let door = ServiceFactory::<(DuplexStream, Rc<Permit>)>::new_service(&entrance, ())
         .await
         .unwrap();
     let (client, io) = duplex(16 * 1024);
-    spawn_local(door.call(io));
+    let permit = gate.admission.connect(None, Instant::now()).unwrap();
+    spawn_local(door.call((io, Rc::new(permit))));
     (client, got)
 }
 
@@ -162,6 +164,21 @@ async fn who_says_nothing_is_the_servers_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_stays_in_its_first_head_is_cut() {
+    LocalSet::new()
+        .run_until(async {
+            let gate = gate(&[]);
+            let begun = Instant::now();
+            let (mut client, got) = enter(&gate).await;
+            client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(begun.elapsed(), LIMITS.head + GRACE);
+            assert_eq!((got.take(), gate.admission.connections()), (None, 0));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_refused_gets_an_answer() {
     LocalSet::new()
         .run_until(async {
@@ -173,7 +190,7 @@ async fn who_is_refused_gets_an_answer() {
             client.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
             assert!(answer.ends_with(r#"{"code":"origin","message":"this origin may not connect"}"#));
-            assert_eq!((got.take(), gate.admission.open()), (None, 0));
+            assert_eq!((got.take(), gate.admission.connections()), (None, 0));
         })
         .await;
 }

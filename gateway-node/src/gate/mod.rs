@@ -1,13 +1,21 @@
-//! Who may open a WebSocket: the way from an upgrade request to a session.
+//! Who may connect, and who may open a WebSocket: the way from an accepted connection to a session.
 //!
-//! Everything that costs little is asked here, before a session exists: paths, origins, limits of connections and
-//! attempts, the handshake. What is refused gets an HTTP answer.
+//! Everything that costs little is asked here, before a session exists: limits of connections and attempts, paths,
+//! origins, the handshake. What is refused gets an HTTP answer.
+//!
+//! Read in this order: `accept` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
+//! `http_connection` (anything else).
 
+mod accept;
 mod address;
 mod entrance;
+mod http_connection;
 mod upgrade;
 
 pub use self::{
+    accept::{Accept, ConnectionError, Reception},
+    address::{client_address, is_proxy},
     entrance::{Entrance, HEAD_TIMEOUT},
+    http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     upgrade::{Gate, Purpose, serve},
 };

@@ -21,14 +21,17 @@ use ipnet::IpNet;
 use shared::{close::Close, discord::Query};
 use tokio::time::{Instant, timeout};
 
-use super::address::{client_address, is_proxy};
+use super::{
+    address::{client_address, is_proxy},
+    http_connection::HttpIo,
+};
 use crate::{
     admission::{Admission, Denied, Permit},
     drain::DrainState,
     problems::Problems,
     public_url::PublicUrl,
     session::{Discord, DiscordRules, Rules, Services, Session, V1},
-    transport::{Connection, Echo, Head, Limits, Refusal, Rewound, Socket, accept_key, switching_protocols},
+    transport::{Connection, Echo, Head, Limits, Refusal, Socket, accept_key, switching_protocols},
 };
 
 /// How long a refused client has to take its answer.
@@ -76,7 +79,21 @@ pub(super) struct Admitted {
     accept: [u8; 28],
     /// The address that it counts for.
     address: IpAddr,
-    permit: Permit,
+    permits: Permits,
+}
+
+/// What a WebSocket counts as: a connection, and what a trusted proxy has forwarded if it comes through one.
+#[derive(Debug, Clone)]
+struct Permits {
+    connection: Rc<Permit>,
+    forwarded: Option<Rc<Permit>>,
+}
+
+impl Permits {
+    /// The permit that counts for the client's address.
+    fn of_client(&self) -> Rc<Permit> {
+        Rc::clone(self.forwarded.as_ref().unwrap_or(&self.connection))
+    }
 }
 
 /// Why a request opens no WebSocket.
@@ -101,9 +118,7 @@ impl Closed {
             Self::Path => "not_found",
             Self::Origin => "origin",
             Self::Draining => "draining",
-            Self::Denied(Denied::Full) => "full",
-            Self::Denied(Denied::PerAddress) => "connections_per_address",
-            Self::Denied(Denied::Attempts) => "connection_attempts",
+            Self::Denied(denied) => denied.code(),
             Self::Handshake(_) => "handshake",
         }
     }
@@ -136,14 +151,16 @@ impl Closed {
 /// Never; the type is what the server asks for.
 pub async fn serve<T: Socket + 'static>(
     request: Request,
-    framed: Framed<Rewound<T>, Codec>,
+    framed: Framed<HttpIo<T>, Codec>,
     gate: Rc<Gate>,
 ) -> Result<(), Infallible> {
     let head = Head::of(request.head());
-    match gate.judge(&head) {
+    let permit = Rc::clone(&framed.io_ref().connection().permit);
+    match gate.judge(&head, &permit) {
         Ok(admitted) => {
             let parts = framed.into_parts();
-            let (front, io) = parts.io.into_parts();
+            let (rewound, _) = parts.io.into_parts();
+            let (front, io) = rewound.into_parts();
             let mut unread = parts.read_buf;
             unread.extend_from_slice(&front);
             gate.open(&head, io, &unread, admitted);
@@ -166,30 +183,30 @@ impl Gate {
         let Admitted {
             accept,
             address,
-            permit,
+            permits,
         } = admitted;
         let unsent = switching_protocols(&accept);
         let limits = Rc::clone(&self.limits);
         match &self.purpose {
-            Purpose::Echo => spawn(Connection::new(io, unread, unsent, limits, Echo::new), permit),
+            Purpose::Echo => spawn(Connection::new(io, unread, unsent, limits, Echo::new), permits),
             Purpose::Gateway {
                 services,
                 v1,
                 discord,
                 public_url,
             } => {
-                let services = Rc::clone(services);
+                let (services, permit) = (Rc::clone(services), permits.of_client());
                 match Spoken::by(head) {
                     Spoken::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, services);
-                        spawn(Connection::new(io, unread, unsent, limits, session), permit);
+                        let session = |outbox| Session::new(protocol, outbox, address, permit, services);
+                        spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                     Spoken::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, services);
-                        spawn(Connection::new(io, unread, unsent, limits, session), permit);
+                        let session = |outbox| Session::new(protocol, outbox, address, permit, services);
+                        spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                 }
             }
@@ -197,23 +214,36 @@ impl Gate {
     }
 
     /// Decides about a request, and notes what is refused.
-    pub(super) fn judge(&self, head: &Head<'_>) -> Result<Admitted, Closed> {
+    pub(super) fn judge(&self, head: &Head<'_>, connection: &Rc<Permit>) -> Result<Admitted, Closed> {
         let peer = head
             .peer
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let address = client_address(head, peer, &self.trusted_proxies);
-        self.admit(head, address).inspect_err(|closed| {
-            self.metrics.upgrade_refused(closed.word());
-            self.problems.note(address, closed.word(), Instant::now());
-        })
+        self.admit(head, peer.ip().to_canonical(), address, connection)
+            .inspect_err(|closed| {
+                self.metrics.upgrade_refused(closed.word());
+                self.problems.note(address, closed.word(), Instant::now());
+            })
     }
 
-    fn admit(&self, head: &Head<'_>, address: IpAddr) -> Result<Admitted, Closed> {
-        let counted = (!is_proxy(address, &self.trusted_proxies)).then_some(address);
+    /// Admits a request of a client at `address` that came over a connection from `peer`.
+    fn admit(
+        &self,
+        head: &Head<'_>,
+        peer: IpAddr,
+        address: IpAddr,
+        connection: &Rc<Permit>,
+    ) -> Result<Admitted, Closed> {
         if self.drain.refuses() {
             return Err(Closed::Draining);
         }
-        let permit = self.admission.admit(counted, Instant::now())?;
+        // Whoever is connected directly was counted when the connection was accepted.
+        let is_forwarded = peer != address && !is_proxy(address, &self.trusted_proxies);
+        let forward = || self.admission.forward(address, Instant::now()).map(Rc::new);
+        let permits = Permits {
+            connection: Rc::clone(connection),
+            forwarded: is_forwarded.then(forward).transpose()?,
+        };
         if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.path, "/" | "//" | "") {
             return Err(Closed::Path);
         }
@@ -221,10 +251,11 @@ impl Gate {
         if !self.allows_origin(head) {
             return Err(Closed::Origin);
         }
+        permits.connection.become_websocket();
         Ok(Admitted {
             accept,
             address,
-            permit,
+            permits,
         })
     }
 
@@ -237,10 +268,10 @@ impl Gate {
 }
 
 /// Drives a connection to its end and gives its place back then.
-fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permit: Permit) {
+fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permits) {
     actix_rt::spawn(Placed {
         connection,
-        _permit: permit,
+        _permits: permits,
     });
 }
 
@@ -248,7 +279,7 @@ fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permit: Permit)
 /// awaits.
 struct Placed<F> {
     connection: F,
-    _permit: Permit,
+    _permits: Permits,
 }
 
 impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {

@@ -2,9 +2,9 @@
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
-use crate::config::Permission;
+use crate::{admission::Denied, config::Permission};
 
-/// In how many seconds to ask again after a 503.
+/// In how many seconds to ask again after a 429 or a 503.
 pub(super) const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
 
 /// Why a request is refused.
@@ -20,6 +20,15 @@ pub enum ApiError {
     /// The table does not let the key's type send the event.
     #[error("{0}")]
     NotAllowed(String),
+    /// The client's address has no attempts or connections left.
+    #[error(transparent)]
+    Denied(Denied),
+    /// The key has as many bytes of bodies under way as it may have.
+    #[error("too many bytes of requests of this key are under way")]
+    BodiesOfKey,
+    /// The body comes too slowly.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
     /// The body is no JSON of the right shape.
     #[error("{0}")]
     Malformed(String),
@@ -70,6 +79,9 @@ impl ApiError {
             Self::Unauthorised => "unauthorised",
             Self::Forbidden(_) => "forbidden",
             Self::NotAllowed(_) => "not_allowed",
+            Self::Denied(denied) => denied.code(),
+            Self::BodiesOfKey => "rate_limited",
+            Self::BodyTimeout => "timeout",
             Self::Malformed(_) => "malformed",
             Self::TooLarge(_) => "too_large",
             Self::UnknownEvent(_) => "unknown_event",
@@ -90,6 +102,8 @@ impl ResponseError for ApiError {
         match self {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::Denied(_) | Self::BodiesOfKey => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -108,8 +122,14 @@ impl ResponseError for ApiError {
         if matches!(self, Self::Unauthorised) {
             response.insert_header(("www-authenticate", "Bearer"));
         }
-        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            self.status_code(),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             response.insert_header(RETRY_AFTER);
+        }
+        if matches!(self, Self::Denied(_) | Self::BodyTimeout) {
+            response.force_close();
         }
         response
             .insert_header(("content-type", "application/json"))

@@ -15,7 +15,7 @@ use shared::{
 use super::{
     Api, ApiError,
     page::{Page, PageQuery},
-    publish::{refusal, whole},
+    publish::refusal,
 };
 use crate::{
     auth::Key,
@@ -41,7 +41,6 @@ struct Members<'a> {
 }
 
 type Paged = Result<web::Query<PageQuery>, actix_web::Error>;
-type Body = Result<web::Bytes, actix_web::Error>;
 
 /// `GET …/guilds?after=ID&limit=N`: the ids of the guilds, in their order.
 pub(super) async fn list(
@@ -97,11 +96,11 @@ pub(super) async fn members(
 pub(super) async fn put(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    body: Body,
+    payload: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
-    let body = whole(body, &api)?;
+    let body = api.body(&request, payload, &key).await?;
     let mut d: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| no_json("guild", &error))?;
     match d.get("id").map(snowflake) {
         Some(Some(named)) if named == id => {}
@@ -138,11 +137,11 @@ pub(super) async fn delete(
 pub(super) async fn put_members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    body: Body,
+    payload: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
-    let body = whole(body, &api)?;
+    let body = api.body(&request, payload, &key).await?;
     let members: Vec<Value> = serde_json::from_slice(&body).map_err(|error| no_json("list of members", &error))?;
     if !(1..=MAX_MEMBERS).contains(&members.len()) {
         return Err(ApiError::TooLarge(format!(

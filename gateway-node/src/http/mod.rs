@@ -1,5 +1,7 @@
 //! What the node serves over plain HTTP, beside the WebSockets on the same port.
 
+mod admit;
+mod body;
 mod cluster;
 mod discord;
 mod error;
@@ -20,10 +22,18 @@ use actix_web::{
     http::header,
     web::{self, ServiceConfig},
 };
+use ipnet::IpNet;
 use tokio::time::Instant;
 
-pub use self::{discord::RestError, error::ApiError};
+pub use self::{
+    admit::admit,
+    body::{Bodies, BodyLimits},
+    discord::RestError,
+    error::ApiError,
+    status::LIVE,
+};
 use crate::{
+    admission::Admission,
     applications::Applications,
     auth::{Key, Keyring, Refused},
     cluster::{Backplane, DiscordSessions},
@@ -70,6 +80,12 @@ pub struct Api {
     pub spread: Duration,
     /// Whether anybody may read the metrics at this listener.
     pub metrics_public: bool,
+    /// The connections there are.
+    pub admission: Admission,
+    /// Proxies that are believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// The request bodies that the node holds.
+    pub bodies: Bodies,
 }
 
 impl Api {
@@ -86,6 +102,7 @@ impl Api {
                 Refused::NotYet => ApiError::KeysAway,
                 Refused::Wrong => ApiError::Unauthorised,
             })?;
+        admit::show_key(request);
         if key.may(permission) {
             Ok(key)
         } else {
@@ -101,13 +118,12 @@ fn presented<'a>(request: &'a HttpRequest, scheme: &str) -> Option<&'a str> {
     named.eq_ignore_ascii_case(scheme).then_some(presented.trim())
 }
 
-/// The routes of the public listener.
+/// The routes of the public listener. No handler takes a body as an argument: it is read by [`Bodies`], once the head has
+/// shown a valid key.
 pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
-    let body_bytes = publish::body_bytes(api.event_bytes);
     move |service| {
         service
             .app_data(api)
-            .app_data(web::PayloadConfig::new(body_bytes))
             .route("/", web::get().to(landing::landing))
             .route("/protocol", web::get().to(landing::protocol))
             .route("/health", web::get().to(status::health))

@@ -13,7 +13,7 @@ use shared::{
     routing::{Delivery, EventTable},
 };
 
-use super::{Api, ApiError};
+use super::{Api, ApiError, body::Body};
 use crate::{
     auth::Key,
     cluster::{Haste, Idempotency, Publication, PublishError, Publishing},
@@ -35,28 +35,30 @@ struct Event<'a> {
     to: Option<&'a RawValue>,
 }
 
-/// The most bytes that a request may have.
-pub(super) fn body_bytes(event_bytes: usize) -> usize {
-    event_bytes.saturating_mul(16).max(1 << 20)
-}
+impl Api {
+    /// The most bytes that the body of a request may have.
+    fn body_bytes(&self) -> usize {
+        self.event_bytes.saturating_mul(16).max(1 << 20)
+    }
 
-/// The body of a request, if all of it has come.
-pub(super) fn whole(body: Result<web::Bytes, actix_web::Error>, api: &Api) -> Result<web::Bytes, ApiError> {
-    body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::TooLarge(format!("a request may have {} bytes", body_bytes(api.event_bytes))),
-        _ => ApiError::Malformed("the body did not arrive whole".to_owned()),
-    })
+    /// The whole body of a request with this key.
+    ///
+    /// # Errors
+    /// As [`Bodies::read`](super::Bodies::read).
+    pub(super) async fn body(&self, request: &HttpRequest, payload: web::Payload, key: &Key) -> Result<Body, ApiError> {
+        self.bodies.read(request, payload, key, self.body_bytes()).await
+    }
 }
 
 /// Publishes what the body holds. 202 says where it stands in the log, in the shape of the request: one for one, a list
 /// for a list.
 pub(super) async fn publish(
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    payload: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Publish)?;
-    let body = whole(body, &api)?;
+    let body = api.body(&request, payload, &key).await?;
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));

@@ -60,9 +60,12 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     response.json(health)
 }
 
+/// The answer to `GET /livez`.
+pub const LIVE: &str = "ok\n";
+
 /// The process answers.
 pub(super) async fn livez() -> &'static str {
-    "ok\n"
+    LIVE
 }
 
 /// Whether the node should get clients, and in one line why not.
@@ -92,6 +95,8 @@ pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, Ap
     let backplane = api.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
     let moment = Moment {
+        connections: api.admission.connections(),
+        body_bytes: api.bodies.bytes(),
         sessions: &api.registry.census().headcount().by_kind(),
         is_draining: api.drain.is_draining(),
         is_backplane_available: backplane.available,

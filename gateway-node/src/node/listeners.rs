@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use actix_server::Server;
+use actix_tls::accept::max_concurrent_tls_connect;
 
 use super::{NodeError, worker::Floor};
 use crate::{
@@ -39,9 +40,12 @@ impl Listeners {
         let mut server = Server::build()
             .workers(workers)
             .disable_signals()
-            // The gate answers who is one too many; the server itself would leave them waiting unanswered.
+            // Connections beyond the limit are refused with an answer; the server itself would leave them waiting.
             .max_concurrent_connections(connections.saturating_add(1024));
         let public = floor.clone();
+        // Handshakes are counted with all other connections. With a limit of their own a few slow ones would hold up the
+        // worker, and every listener with it.
+        max_concurrent_tls_connect(usize::MAX);
         server = match certificate.map(Certificate::server_config).transpose()? {
             Some(tls) => server.listen("public", self.public, move || public.public_tls(tls.clone()))?,
             None => server.listen("public", self.public, move || public.public())?,

@@ -25,6 +25,7 @@ use tokio::{
 
 pub use self::banner::Banner;
 use self::{
+    descriptors::Descriptors,
     keys::Keys,
     listeners::Listeners,
     reload::{Reload, certificate, configured_keys},
@@ -41,7 +42,8 @@ use crate::{
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
-    http::Api,
+    gate::{HEAD_TIMEOUT, HttpLimits},
+    http::{Api, Bodies, BodyLimits},
     late_hello::LateHello,
     metrics::Metrics,
     problems::Problems,
@@ -151,7 +153,10 @@ impl Node {
             driving,
         } = shared(&settings, &name, origin, registry.clone(), &keys)?;
         let drain_state = DrainState::default();
-        let admission = Admission::new(admission_limits(&settings));
+        let descriptors = Descriptors::raise(workers);
+        let admission = Admission::new(admission_limits(&settings, &descriptors));
+        let trusted_proxies: Arc<[_]> = settings.server.trusted_proxies.as_slice().into();
+        let bodies = Bodies::new(BodyLimits::from(&settings.http));
         let problems = Problems::default();
         let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
@@ -176,6 +181,9 @@ impl Node {
                 late_hello: late_hello.clone(),
                 spread: Duration::from_millis(settings.drain.spread_ms),
                 metrics_public,
+                admission: admission.clone(),
+                trusted_proxies: Arc::clone(&trusted_proxies),
+                bodies: bodies.clone(),
             })
         };
         let floor = Floor {
@@ -191,7 +199,8 @@ impl Node {
             rules: Arc::new(Rules::new(&settings, Arc::clone(&name), events.clone())),
             admission: admission.clone(),
             limits: transport_limits(&settings),
-            trusted_proxies: settings.server.trusted_proxies.as_slice().into(),
+            trusted_proxies: Arc::clone(&trusted_proxies),
+            http_limits: http_limits(&settings),
             allowed_origins: settings.server.allowed_origins.as_slice().into(),
             drain: drain_state.clone(),
             public: api(settings.metrics_public()),
@@ -199,7 +208,7 @@ impl Node {
             next_worker: Arc::default(),
         };
         // Logs, so after everything whose failure is to be the only line on stderr.
-        descriptors::raise(settings.limits.connections);
+        descriptors.log(settings.limits.connections);
         let banner = Banner {
             address,
             echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
@@ -308,11 +317,20 @@ fn keyring(settings: &Settings, configured: Vec<Key>) -> Keyring {
     }
 }
 
-fn admission_limits(settings: &Settings) -> AdmissionLimits {
+fn admission_limits(settings: &Settings, descriptors: &Descriptors) -> AdmissionLimits {
     AdmissionLimits {
-        connections: settings.limits.connections,
+        connections: descriptors.room(settings.limits.connections),
         per_address: settings.limits.connections_per_address,
+        keyless_per_address: descriptors.half(),
         attempts_per_minute: settings.limits.connection_attempts_per_minute,
+    }
+}
+
+fn http_limits(settings: &Settings) -> HttpLimits {
+    HttpLimits {
+        head: HEAD_TIMEOUT,
+        request: Duration::from_millis(settings.http.request_timeout_ms),
+        keep_alive: Duration::from_millis(settings.http.keep_alive_ms),
     }
 }
 

@@ -2,32 +2,34 @@
 
 use std::{
     cell::OnceCell,
-    io,
+    convert::Infallible,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
-use actix_http::{HttpService, error::DispatchError};
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::{Extensions, HttpService, error::DispatchError};
+use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
 use actix_tls::accept::{
     TlsError,
     rustls_0_23::{Acceptor, TlsStream},
 };
-use actix_web::{App, HttpResponse, dev::AppConfig, web};
+use actix_web::{App, HttpResponse, dev::AppConfig, middleware::from_fn, web};
+use futures_util::TryFutureExt as _;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
-    admission::{Admission, AdmissionLimits},
+    admission::{Admission, AdmissionLimits, Permit},
     applications::Applications,
     auth::Keyring,
     cluster::{Backplane, DiscordSessions},
     drain::DrainState,
-    gate::{self, Entrance, Gate, HEAD_TIMEOUT, Purpose},
+    gate::{self, Accept, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
     http::{self, Api},
     metrics::Metrics,
     problems::Problems,
@@ -40,23 +42,27 @@ use crate::{
 /// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
 /// the service's type cannot be written down.
 macro_rules! web_service {
-    ($gate:expr, $app:expr) => {{
+    ($floor:expr, $gate:expr, $app:expr, $socket:ty) => {{
         let gate = Rc::new($gate);
         let upgrades = Rc::clone(&gate);
+        let limits = $floor.http_limits;
         let http = HttpService::build()
-            .client_request_timeout(HEAD_TIMEOUT)
+            .client_request_timeout(limits.head)
+            .client_disconnect_timeout(LINGER)
+            .keep_alive(limits.keep_alive)
+            .on_connect_ext(|io: &HttpIo<$socket>, data: &mut Extensions| {
+                data.insert(Rc::clone(io.connection()));
+            })
             .upgrade(fn_service(move |(request, framed)| {
                 gate::serve(request, framed, Rc::clone(&upgrades))
             }))
             .finish(map_config($app, |()| AppConfig::default()));
-        Entrance::new(gate, http)
+        Entrance::<_, $socket>::new(gate, http, limits)
     }};
 }
 
-/// An entrance for sockets whose bytes are written as they are.
-const fn plain<F>(entrance: Entrance<F, Plain>) -> Entrance<F, Plain> {
-    entrance
-}
+/// How long an HTTP connection that is closed before its request was read is still read from, so that its answer arrives.
+const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The listeners of one worker share its shard.
@@ -81,6 +87,7 @@ pub(super) struct Floor {
     pub(super) trusted_proxies: Arc<[IpNet]>,
     pub(super) allowed_origins: Arc<[String]>,
     pub(super) drain: DrainState,
+    pub(super) http_limits: HttpLimits,
     pub(super) public: web::Data<Api>,
     pub(super) admin: web::Data<Api>,
     pub(super) next_worker: Arc<AtomicUsize>,
@@ -90,27 +97,30 @@ impl Floor {
     /// The public listener: WebSockets and the HTTP API.
     pub(super) fn public(
         &self,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-        let app = App::new().configure(http::public(self.public.clone()));
-        plain(web_service!(self.public_gate(), app))
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
+        let app = App::new()
+            .wrap(from_fn(http::admit))
+            .configure(http::public(self.public.clone()));
+        let entrance = web_service!(self, self.public_gate(), app, Plain);
+        Accept::new(self.reception(self.admission.clone(), false), entrance)
     }
 
     /// The public listener behind TLS.
     pub(super) fn public_tls(
         &self,
         config: ServerConfig,
-    ) -> impl ServiceFactory<
-        TcpStream,
-        Config = (),
-        Response = (),
-        Error = TlsError<io::Error, DispatchError>,
-        InitError = (),
-    > + use<> {
-        let app = App::new().configure(http::public(self.public.clone()));
-        let entrance: Entrance<_, TlsStream<TcpStream>> = web_service!(self.public_gate(), app);
-        Acceptor::new(config)
-            .map_err(TlsError::into_service_error)
-            .and_then(entrance.map_err(TlsError::Service))
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
+        let app = App::new()
+            .wrap(from_fn(http::admit))
+            .configure(http::public(self.public.clone()));
+        let entrance = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
+        let handshake = Acceptor::new(config).map_err(TlsError::into_service_error);
+        // The permit waits for the handshake, so that a connection counts during it.
+        let handshake = apply_fn_factory(handshake, |(stream, permit): (TcpStream, Rc<Permit>), acceptor| {
+            acceptor.call(stream).map_ok(|stream| (stream, permit))
+        });
+        let entrance = handshake.and_then(entrance.map_err(TlsError::Service));
+        Accept::new(self.reception(self.admission.clone(), true), entrance)
     }
 
     /// The listener for administration.
@@ -119,6 +129,8 @@ impl Floor {
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
         let app = App::new().configure(http::admin(self.admin.clone()));
         HttpService::build()
+            .client_request_timeout(self.http_limits.head)
+            .keep_alive(self.http_limits.keep_alive)
             .finish(map_config(app, |()| AppConfig::default()))
             .tcp()
     }
@@ -126,15 +138,22 @@ impl Floor {
     /// The echo listener.
     pub(super) fn echo(
         &self,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-        let all = usize::MAX;
-        let admission = Admission::new(AdmissionLimits {
-            connections: all,
-            per_address: all,
-            attempts_per_minute: u32::MAX,
-        });
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
+        let admission = Admission::new(AdmissionLimits::UNLIMITED);
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        plain(web_service!(self.gate(Purpose::Echo, admission), app))
+        let entrance = web_service!(self, self.gate(Purpose::Echo, admission.clone()), app, Plain);
+        Accept::new(self.reception(admission, false), entrance)
+    }
+
+    fn reception(&self, admission: Admission, is_tls: bool) -> Reception {
+        Reception {
+            admission,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            is_tls,
+            live: http::LIVE,
+            problems: self.problems.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     fn public_gate(&self) -> Gate {

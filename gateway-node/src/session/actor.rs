@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Ending, Protocol, Sources, Step, Steps};
 use crate::{
+    admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
     cluster::{Backplane, DiscordSessions, Haste, Publication, PublishError, Publishing},
@@ -43,6 +44,8 @@ pub struct Session<P: Protocol> {
     outbox: Outbox,
     services: Rc<Services>,
     address: IpAddr,
+    /// What the client counts as among the connections of its address.
+    permit: Rc<Permit>,
     seat: Option<Seat>,
     key: Option<Arc<Key>>,
     id: Option<SessionId>,
@@ -53,12 +56,13 @@ pub struct Session<P: Protocol> {
 
 impl<P: Protocol> Session<P> {
     /// A session of a client at `address` that speaks `protocol` into `outbox`.
-    pub const fn new(protocol: P, outbox: Outbox, address: IpAddr, services: Rc<Services>) -> Self {
+    pub const fn new(protocol: P, outbox: Outbox, address: IpAddr, permit: Rc<Permit>, services: Rc<Services>) -> Self {
         Self {
             protocol,
             outbox,
             services,
             address,
+            permit,
             seat: None,
             key: None,
             id: None,
@@ -75,6 +79,7 @@ impl<P: Protocol> Session<P> {
                 Step::Ask(question) => self.ask(question, context),
                 Step::Register(registration) => self.register(*registration),
                 Step::Attach(owner, key) => {
+                    self.permit.identify();
                     self.id = Some(owner.id);
                     self.key = Some(Arc::clone(&key));
                     if let Some(seat) = &self.seat {
@@ -179,6 +184,7 @@ impl<P: Protocol> Session<P> {
     }
 
     fn register(&mut self, registration: Registration) {
+        self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
         if let Some(seat) = &self.seat {

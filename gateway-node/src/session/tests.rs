@@ -13,6 +13,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
     cluster::{
@@ -168,7 +169,13 @@ impl Node {
         let (inbox, received) = mpsc::unbounded_channel();
         let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
         let address = IpAddr::from([127, 0, 0, 1]);
-        let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
+        let session = Session::new(
+            protocol,
+            outbox.clone(),
+            address,
+            Permit::free(),
+            Rc::clone(&self.services),
+        );
         let received = futures_util::stream::unfold(received, |mut received| async move {
             let inbound = received.recv().await?;
             Some((inbound, received))

@@ -33,6 +33,7 @@ mod handshake;
 mod hello_and_heartbeat;
 mod hot;
 mod http;
+mod http_limits;
 mod identify;
 mod ids;
 mod ignored;

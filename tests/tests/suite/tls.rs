@@ -31,9 +31,14 @@ fn secured(folder: &Path) -> Setup {
 }
 
 pub(crate) async fn secured_node() -> (Node, TempDir, RootCertStore) {
+    secured_node_with(|setup| setup).await
+}
+
+/// A node behind TLS with other settings as well, the folder of its certificate, and who trusts it.
+pub(crate) async fn secured_node_with(change: impl FnOnce(Setup) -> Setup) -> (Node, TempDir, RootCertStore) {
     let folder = tempfile::tempdir().unwrap();
     let trusted = renew(folder.path());
-    (secured(folder.path()).start().await, folder, trusted)
+    (change(secured(folder.path())).start().await, folder, trusted)
 }
 
 /// A connection on which the node is trusted by one of these certificates.

@@ -9,7 +9,7 @@ fn refuses(text: &str, line: &str) {
     assert_eq!(error, format!("configuration: {line}"), "for {text}");
 }
 
-const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, redis, cluster, drain, \
+const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, http, redis, cluster, drain, \
     log, admin, metrics, compression, test, chaos, applications, keys, events";
 
 #[test]

@@ -9,7 +9,7 @@ use super::RestError;
 use crate::{
     applications::Application,
     auth::Refused,
-    http::{Api, presented},
+    http::{Api, admit::show_key, presented},
     transport::Head,
 };
 
@@ -27,6 +27,7 @@ impl Api {
                 Refused::NotYet => RestError::KeysAway,
                 Refused::Wrong => RestError::Unauthorised,
             })?;
+        show_key(request);
         self.applications.get(key.application()).ok_or(RestError::Unauthorised)
     }
 }

@@ -1,0 +1,87 @@
+//! What every request goes through before it is answered: it is charged to its client, and its connection has a deadline.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest, ResponseError as _,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Next,
+    web::{self, Bytes},
+};
+use tokio::time::Instant;
+
+use super::{Api, ApiError};
+use crate::{
+    admission::{Denied, Permit},
+    gate::{HttpConnection, RequestGuard, client_address, is_proxy},
+    transport::Head,
+};
+
+/// What a request that a trusted proxy forwarded counts as.
+struct Forwarded(Rc<Permit>);
+
+/// Charges a request and answers it. 429 if its client has no attempts left.
+///
+/// # Errors
+/// As the service behind it.
+pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
+    // The listener for administration counts nothing.
+    let Some(connection) = request.request().conn_data::<Rc<HttpConnection>>().map(Rc::clone) else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    let guard = connection.begin_request();
+    let response = match charge(&request, &connection) {
+        Ok(forwarded) => {
+            if let Some(permit) = &forwarded {
+                request.extensions_mut().insert(Forwarded(Rc::clone(permit)));
+            }
+            next.call(request).await?.map_into_boxed_body()
+        }
+        Err(denied) => request.into_response(ApiError::Denied(denied).error_response()),
+    };
+    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _guard: guard })))
+}
+
+/// Counts a request for the address that it comes from.
+fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, Denied> {
+    let now = Instant::now();
+    if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
+        let address = client_address(&Head::of(request.head()), peer, &api.trusted_proxies);
+        if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
+            return api.admission.forward(address, now).map(|permit| Some(Rc::new(permit)));
+        }
+    }
+    connection.permit.request(now).map(|()| None)
+}
+
+/// Records that a request has shown a valid key: it costs its address no attempt.
+pub(super) fn show_key(request: &HttpRequest) {
+    if let Some(Forwarded(permit)) = request.extensions().get() {
+        permit.show_key();
+    } else if let Some(connection) = request.conn_data::<Rc<HttpConnection>>() {
+        connection.permit.show_key();
+    }
+}
+
+/// The body of an answer. The request is over when it is dropped.
+struct Answer {
+    body: BoxBody,
+    _guard: RequestGuard,
+}
+
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}

@@ -1,0 +1,243 @@
+//! The body of a request, read only for a valid key, within its limits.
+
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use actix_web::{
+    HttpRequest,
+    http::header,
+    web::{BufMut as _, Bytes, BytesMut, Payload},
+};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::ApiError;
+use crate::{auth::Key, config::HttpSettings};
+
+/// What bodies may take.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// The time for a body of no bytes.
+    pub timeout: Duration,
+    /// How many bytes give it another second.
+    pub bytes_per_second: u64,
+    /// Bytes of all bodies.
+    pub bytes: usize,
+    /// Bytes of all bodies of one key.
+    pub bytes_per_key: usize,
+}
+
+impl From<&HttpSettings> for BodyLimits {
+    fn from(settings: &HttpSettings) -> Self {
+        Self {
+            timeout: Duration::from_millis(settings.body_timeout_ms),
+            bytes_per_second: settings.body_bytes_per_second,
+            bytes: settings.body_bytes,
+            bytes_per_key: settings.body_bytes_per_key,
+        }
+    }
+}
+
+/// The bodies that the node holds. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Bodies(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: BodyLimits,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    by_key: HashMap<Arc<str>, usize>,
+}
+
+/// Bytes that a body was charged, given back when it is dropped.
+#[derive(Debug)]
+struct Charge {
+    bodies: Bodies,
+    key: Arc<str>,
+    bytes: usize,
+}
+
+/// A whole body. Its bytes count until it is dropped.
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Bodies {
+    /// Counts from zero.
+    pub fn new(limits: BodyLimits) -> Self {
+        let held = Mutex::default();
+        Self(Arc::new(Inner { limits, held }))
+    }
+
+    /// The number of bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.held().bytes
+    }
+
+    /// Reads the body of a request with this key, up to `most` bytes. What the request declares is charged before the
+    /// first byte is read.
+    ///
+    /// # Errors
+    /// 413 for a body that is too large, 429 and 503 if the key or the node holds as many bytes as it may, 408 for one that
+    /// comes too slowly, 400 for one that ends early.
+    pub(super) async fn read(
+        &self,
+        request: &HttpRequest,
+        mut payload: Payload,
+        key: &Key,
+        most: usize,
+    ) -> Result<Body, ApiError> {
+        let too_large = || ApiError::TooLarge(format!("a request may have {most} bytes"));
+        let declared = declared(request).unwrap_or(0);
+        if declared > most {
+            return Err(too_large());
+        }
+        let mut charge = self.charge(key.shared_id(), declared)?;
+        let (begun, mut bytes) = (Instant::now(), BytesMut::with_capacity(declared));
+        loop {
+            let deadline = begun + self.0.limits.allowed(bytes.len());
+            let chunk = match timeout_at(deadline, payload.next()).await {
+                Ok(Some(Ok(chunk))) => chunk,
+                Ok(None) => break,
+                Ok(Some(Err(_))) => return Err(ApiError::Malformed("the body did not arrive whole".to_owned())),
+                Err(_) => return Err(ApiError::BodyTimeout),
+            };
+            let length = bytes.len() + chunk.len();
+            if length > most {
+                return Err(too_large());
+            }
+            charge.grow_to(length)?;
+            bytes.put(chunk);
+        }
+        Ok(Body {
+            bytes: bytes.freeze(),
+            _charge: charge,
+        })
+    }
+
+    fn charge(&self, key: &Arc<str>, bytes: usize) -> Result<Charge, ApiError> {
+        let mut charge = Charge {
+            bodies: self.clone(),
+            key: Arc::clone(key),
+            bytes: 0,
+        };
+        charge.grow_to(bytes)?;
+        Ok(charge)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BodyLimits {
+    /// How long a body may take of which so many bytes have come.
+    fn allowed(&self, bytes: usize) -> Duration {
+        let earned_ms = (bytes as u64).saturating_mul(1000) / self.bytes_per_second;
+        self.timeout + Duration::from_millis(earned_ms)
+    }
+}
+
+impl Charge {
+    /// Charges what is missing of so many bytes.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        let limits = &self.bodies.0.limits;
+        let mut held = self.bodies.held();
+        let of_key = held.by_key.get(&self.key).copied().unwrap_or(0);
+        if more > limits.bytes_per_key.saturating_sub(of_key) {
+            return Err(ApiError::BodiesOfKey);
+        }
+        if more > limits.bytes.saturating_sub(held.bytes) {
+            return Err(ApiError::Overloaded);
+        }
+        held.bytes += more;
+        held.by_key.insert(Arc::clone(&self.key), of_key + more);
+        drop(held);
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut held = self.bodies.held();
+        held.bytes -= self.bytes;
+        if let Some(of_key) = held.by_key.get_mut(&self.key) {
+            *of_key -= self.bytes;
+            if *of_key == 0 {
+                held.by_key.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// The length that a request declares for its body.
+fn declared(request: &HttpRequest) -> Option<usize> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies() -> Bodies {
+        Bodies::new(BodyLimits {
+            timeout: Duration::from_secs(10),
+            bytes_per_second: 100,
+            bytes: 100,
+            bytes_per_key: 60,
+        })
+    }
+
+    #[test]
+    fn bodies_are_charged_to_their_key_and_to_the_node() {
+        let bodies = bodies();
+        let [one, other]: [Arc<str>; 2] = ["one".into(), "other".into()];
+        let mut first = bodies.charge(&one, 50).unwrap();
+        assert!(matches!(bodies.charge(&one, 11), Err(ApiError::BodiesOfKey)));
+        let second = bodies.charge(&other, 50).unwrap();
+        assert!(matches!(bodies.charge(&other, 1), Err(ApiError::Overloaded)));
+        assert_eq!(bodies.bytes(), 100);
+        drop(second);
+        first.grow_to(60).unwrap();
+        first.grow_to(20).unwrap();
+        assert!(matches!(first.grow_to(61), Err(ApiError::BodiesOfKey)));
+        assert_eq!(bodies.bytes(), 60);
+        drop(first);
+        assert_eq!((bodies.bytes(), bodies.held().by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_body_that_goes_on_gets_more_time() {
+        let limits = bodies().0.limits;
+        assert_eq!(limits.allowed(0), Duration::from_secs(10));
+        assert_eq!(limits.allowed(250), Duration::from_millis(12_500));
+    }
+}
