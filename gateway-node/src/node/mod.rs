@@ -209,14 +209,7 @@ impl Node {
         };
         // Logs, so after everything whose failure is to be the only line on stderr.
         descriptors.log(settings.limits.connections);
-        let banner = Banner {
-            address,
-            echo_address: listeners.echo.as_ref().map(TcpListener::local_addr).transpose()?,
-            admin_address: listeners.admin.as_ref().map(TcpListener::local_addr).transpose()?,
-            node: name.to_string(),
-            is_tls: certificate.is_some(),
-            public_url: settings.server.public_url.clone(),
-        };
+        let banner = banner(&settings, &listeners, &name)?;
         let server = listeners.serve(&floor, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
         Ok(Self {
@@ -307,6 +300,19 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
         registry.allow_faults();
     }
     registry
+}
+
+/// What the node says of itself once it listens.
+fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<Banner> {
+    let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+    Ok(Banner {
+        address: listeners.public.local_addr()?,
+        echo_address: address(&listeners.echo)?,
+        admin_address: address(&listeners.admin)?,
+        node: name.to_owned(),
+        is_tls: settings.server.tls.certificate.is_some(),
+        public_url: settings.server.public_url.clone(),
+    })
 }
 
 /// The configured keys; with a Redis there are others that have still to be read.

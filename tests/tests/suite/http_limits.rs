@@ -30,20 +30,20 @@ async fn is_alive(source: Ipv4Addr, node: &Node) -> bool {
 
 /// Opens connections that begin a request. Those that the node refuses are closed by it.
 async fn unfinished(count: usize, source: Ipv4Addr, address: SocketAddr) -> Vec<Raw> {
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     for _ in 0..count {
         if let Some(mut raw) = Raw::connect_from(source, address).await {
             raw.try_send(UNFINISHED).await.ok();
-            held.push(raw);
+            open.push(raw);
         }
     }
-    held
+    open
 }
 
 #[tokio::test]
 async fn unfinished_requests_count_against_their_address() {
     let node = full_setup().set("limits.connections_per_address", 20).start().await;
-    let held = unfinished(20, STRANGER, node.address()).await;
+    let open = unfinished(20, STRANGER, node.address()).await;
     eventually("all of them are counted", async || {
         (metric(&node, "utilbot_connections").await >= 20).then_some(())
     })
@@ -57,7 +57,7 @@ async fn unfinished_requests_count_against_their_address() {
     Client::session(&node, "bot", &key("bot")).await;
     let refused = "utilbot_connections_refused_total{reason=\"connections_per_address\"}";
     assert!(metric(&node, refused).await >= 2);
-    drop(held);
+    drop(open);
     eventually("there is room again", async || {
         let answer = from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
         answer.starts_with("HTTP/1.1 200 ").then_some(())
@@ -68,7 +68,7 @@ async fn unfinished_requests_count_against_their_address() {
 #[tokio::test]
 async fn one_address_never_takes_the_descriptors_of_all() {
     let mut node = full_setup().descriptors(400).start().await;
-    let held = unfinished(450, STRANGER, node.address()).await;
+    let open = unfinished(450, STRANGER, node.address()).await;
     for _ in 0..5 {
         assert!(is_alive(OTHER, &node).await);
         let mut client = Client::session(&node, "bot", &key("bot")).await;
@@ -76,7 +76,7 @@ async fn one_address_never_takes_the_descriptors_of_all() {
     }
     assert!(metric(&node, "utilbot_connections").await <= 210);
     assert!(node.lives());
-    drop(held);
+    drop(open);
 }
 
 #[tokio::test]
@@ -104,16 +104,16 @@ async fn a_body_without_a_valid_key_is_refused_from_its_head() {
     let node = full_setup().start().await;
     let half = vec![b'x'; (1 << 20) - 1];
     let attack = async |count: usize| {
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         for _ in 0..count {
             let mut raw = from(STRANGER, &node).await;
             raw.send(b"POST /api/v1/events HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1048576\r\n\r\n")
                 .await;
             // The node may have answered and closed before it is all sent.
             raw.try_send(&half).await.ok();
-            held.push(raw);
+            open.push(raw);
         }
-        for mut raw in held {
+        for mut raw in open {
             let head = raw.head_of_answer().await;
             assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
             assert!(head.contains("connection: close\r\n"), "{head}");
@@ -145,9 +145,9 @@ async fn bodies_of_a_key_stay_within_its_budget_and_those_of_all_within_the_node
         raw.send(head_of_body(&key(id), 100_000).as_bytes()).await;
         raw
     };
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     for bytes in [100_000, 200_000] {
-        held.push(begin("service").await);
+        open.push(begin("service").await);
         eventually("the body is charged before it is there", async || {
             (metric(&node, "utilbot_body_bytes").await == bytes).then_some(())
         })
@@ -158,14 +158,14 @@ async fn bodies_of_a_key_stay_within_its_budget_and_those_of_all_within_the_node
         head.starts_with("HTTP/1.1 429 ") && head.contains("retry-after: 1\r\n"),
         "{head}"
     );
-    held.push(begin("root").await);
+    open.push(begin("root").await);
     eventually("another key has a budget of its own", async || {
         (metric(&node, "utilbot_body_bytes").await == 300_000).then_some(())
     })
     .await;
     let head = begin("root").await.head_of_answer().await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    drop(held);
+    drop(open);
     eventually("what was charged is given back", async || {
         (metric(&node, "utilbot_body_bytes").await == 0).then_some(())
     })
