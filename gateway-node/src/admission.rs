@@ -6,7 +6,7 @@
 use std::{
     cell::Cell,
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -314,6 +314,16 @@ impl Permit {
     #[cfg(test)]
     pub(crate) fn free() -> std::rc::Rc<Self> {
         std::rc::Rc::new(Admission::new(AdmissionLimits::UNLIMITED).permit(false))
+    }
+
+    /// Takes one of the few places in which a client may read an answer that it did not wait for. See
+    /// [`Admission::refuse`].
+    pub fn refuse(&self) -> Option<RefusalPermit> {
+        let admission = Admission {
+            inner: Arc::clone(&self.inner),
+        };
+        // All trusted proxies share the places of one address.
+        admission.refuse(self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
 
     /// Records that the connection has become a WebSocket.

@@ -110,11 +110,13 @@ where
             head,
             request,
             keep_alive,
+            linger,
         } = self.limits;
         let limits = HttpLimits {
             head: head + GRACE,
             request,
             keep_alive: keep_alive + GRACE,
+            linger: linger + GRACE,
         };
         Box::pin(async move {
             let shared = Behind {

@@ -25,6 +25,7 @@ const LIMITS: HttpLimits = HttpLimits {
     head: Duration::from_secs(4),
     request: Duration::from_secs(60),
     keep_alive: Duration::from_secs(75),
+    linger: Duration::from_secs(1),
 };
 /// A text message with a mask of zeros, and the answer to it.
 const HI: (&[u8], &[u8]) = (b"\x81\x82\0\0\0\0hi", b"\x81\x02hi");

@@ -1,15 +1,16 @@
-//! An HTTP connection while the server has it: what it counts as, and how long it may take.
+//! An HTTP connection while the server has it: what it counts as, how long it may take, and what is read of it.
 //!
 //! The HTTP server has a deadline for the first head of a connection and for the time between two requests, and none
 //! for anything else. The rest is kept here: bytes that arrive begin a request, its answer ends it, and
-//! [`HttpConnection::deadline`] says how long either may last.
+//! [`HttpConnection::deadline`] says how long either may last. The server would also read 64 KiB of a body that nobody
+//! has asked for, so a body stays in the socket until its handler wants it.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -18,7 +19,17 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{admission::Permit, transport::Rewound};
+use crate::{
+    admission::{Permit, RefusalPermit},
+    transport::Rewound,
+};
+
+/// The most bytes of heads that one turn reads: whatever is behind a head is read once it is known what it is.
+const HEAD_BYTES: usize = 4096;
+/// The most bytes of a body that one turn reads.
+const BODY_BYTES: usize = 16 * 1024;
+/// The bytes of an unwanted body that are discarded at once.
+const DISCARDED_BYTES: usize = 16 * 1024;
 
 /// How long an HTTP connection may take.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +40,8 @@ pub struct HttpLimits {
     pub request: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
+    /// From the answer to a request whose body is unwanted to the end of the connection.
+    pub linger: Duration,
 }
 
 /// A connection that the HTTP server has, shared with whoever answers its requests.
@@ -38,18 +51,31 @@ pub struct HttpConnection {
     pub permit: Rc<Permit>,
     limits: HttpLimits,
     phase: Cell<Phase>,
-    /// When the phase began.
+    /// When the phase began; that of a request began with its head.
     since: Cell<Instant>,
+    /// Wakes the server when there is something to read again.
+    reader: RefCell<Option<Waker>>,
+    /// One of the few places in which a client may read why its body is unwanted.
+    refusal: RefCell<Option<RefusalPermit>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Between two requests.
     Idle,
+    /// A request has begun.
     Head,
+    /// A request without a body is being answered.
     Request,
+    /// A request with a body is being answered, and nobody has asked for the body.
+    UnreadBody,
+    /// The same, and its handler reads the body.
+    Body,
+    /// A request was answered without its body. The connection ends.
+    Declined,
 }
 
-/// A request that is being answered. Its connection is idle again when this is dropped.
+/// A request that is being answered. When this is dropped its connection is idle again, or ends if the body was not read.
 #[derive(Debug)]
 pub struct RequestGuard(Rc<HttpConnection>);
 
@@ -61,17 +87,35 @@ impl HttpConnection {
             limits,
             phase: Cell::new(Phase::Head),
             since: Cell::new(Instant::now()),
+            reader: RefCell::new(None),
+            refusal: RefCell::new(None),
         })
     }
 
     /// Records that a request was read up to the end of its head.
-    pub fn begin_request(self: &Rc<Self>) -> RequestGuard {
+    pub fn begin_request(self: &Rc<Self>, has_body: bool) -> RequestGuard {
         if self.phase.get() == Phase::Idle {
             // One that came together with the request before it.
             self.since.set(Instant::now());
         }
-        self.phase.set(Phase::Request);
+        self.phase
+            .set(if has_body { Phase::UnreadBody } else { Phase::Request });
         RequestGuard(Rc::clone(self))
+    }
+
+    /// Lets the server read the body of the request. Without this call it stays in the socket.
+    pub fn accept_body(&self) {
+        if self.phase.get() == Phase::UnreadBody {
+            self.phase.set(Phase::Body);
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
+    /// Whether the body of the request was not asked for, so that the connection has to end with the answer.
+    pub fn is_body_unread(&self) -> bool {
+        self.phase.get() == Phase::UnreadBody
     }
 
     fn read_some(&self) {
@@ -90,24 +134,33 @@ impl HttpConnection {
         let limit = match self.phase.get() {
             Phase::Idle => self.limits.keep_alive,
             Phase::Head => self.limits.head,
-            Phase::Request => self.limits.request,
+            Phase::Request | Phase::UnreadBody | Phase::Body => self.limits.request,
+            Phase::Declined if self.refusal.borrow().is_some() => self.limits.linger,
+            Phase::Declined => Duration::ZERO,
         };
         self.since.get() + limit
     }
 
-    /// Names what a connection at its deadline has done wrong; `None` if it was merely idle.
+    /// Names what a connection at its deadline has done wrong; `None` if it was merely idle, or has had its answer.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self.phase.get() {
-            Phase::Idle => None,
+            Phase::Idle | Phase::Declined => None,
             Phase::Head => Some("slow request head"),
-            Phase::Request => Some("slow request"),
+            Phase::Request | Phase::UnreadBody | Phase::Body => Some("slow request"),
         }
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.enter(Phase::Idle);
+        let connection = &self.0;
+        if connection.is_body_unread() {
+            // The client may still be sending, and a close would then take the answer from it. A few may go on.
+            connection.refusal.replace(connection.permit.refuse());
+            connection.enter(Phase::Declined);
+        } else {
+            connection.enter(Phase::Idle);
+        }
     }
 }
 
@@ -116,11 +169,17 @@ impl Drop for RequestGuard {
 pub struct HttpIo<T> {
     io: Rewound<T>,
     connection: Rc<HttpConnection>,
+    /// How much was read in this turn.
+    turn_bytes: usize,
 }
 
 impl<T> HttpIo<T> {
     pub(super) const fn new(io: Rewound<T>, connection: Rc<HttpConnection>) -> Self {
-        Self { io, connection }
+        Self {
+            io,
+            connection,
+            turn_bytes: 0,
+        }
     }
 
     /// The connection that the stream belongs to.
@@ -133,14 +192,54 @@ impl<T> HttpIo<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+impl<T: AsyncRead + Unpin> HttpIo<T> {
+    /// Reads at most `most` bytes in a turn.
+    fn poll_some(&mut self, most: usize, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = most.saturating_sub(self.turn_bytes);
+        if room == 0 {
+            self.turn_bytes = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let room = room.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        let read = Pin::new(&mut self.io).poll_read(cx, &mut part);
+        let count = part.filled().len();
+        buffer.advance(count);
+        self.turn_bytes += count;
+        if read.is_pending() {
+            self.turn_bytes = 0;
+        }
+        if count > 0 {
             self.connection.read_some();
         }
         read
+    }
+
+    /// Reads and forgets. Ready at the end of the stream.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; DISCARDED_BYTES];
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.connection.phase.get() {
+            Phase::Idle | Phase::Head | Phase::Request => self.poll_some(HEAD_BYTES, cx, buffer),
+            Phase::Body => self.poll_some(BODY_BYTES, cx, buffer),
+            Phase::UnreadBody => {
+                self.connection.reader.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Phase::Declined => self.poll_discard(cx),
+        }
     }
 }
 
@@ -187,22 +286,34 @@ mod tests {
             head: SECOND,
             request: 10 * SECOND,
             keep_alive: 100 * SECOND,
+            linger: 2 * SECOND,
         };
         HttpConnection::new(Permit::free(), limits)
     }
 
+    type Io = HttpIo<tokio::io::DuplexStream>;
+
+    fn open() -> (tokio::io::DuplexStream, Io, Rc<HttpConnection>) {
+        let connection = connection();
+        let (peer, io) = duplex(64 * 1024);
+        (
+            peer,
+            HttpIo::new(Rewound::new(Bytes::new(), io), Rc::clone(&connection)),
+            connection,
+        )
+    }
+
     #[tokio::test(start_paused = true)]
     async fn each_phase_has_its_own_deadline() {
-        let connection = connection();
-        let (mut peer, io) = duplex(64);
-        let mut io = HttpIo::new(Rewound::new(Bytes::new(), io), Rc::clone(&connection));
+        let (mut peer, mut io, connection) = open();
         let left = || connection.deadline() - Instant::now();
         let mut buffer = [0; 1];
 
         assert_eq!((left(), connection.problem()), (SECOND, Some("slow request head")));
         advance(SECOND).await;
-        let request = connection.begin_request();
+        let request = connection.begin_request(true);
         assert_eq!(left(), 9 * SECOND, "counted from the first byte");
+        connection.accept_body();
         // The body of a request begins no other.
         peer.write_all(b"ab").await.unwrap();
         io.read_exact(&mut buffer).await.unwrap();
@@ -213,5 +324,48 @@ mod tests {
         advance(SECOND).await;
         io.read_exact(&mut buffer).await.unwrap();
         assert_eq!((left(), connection.problem()), (SECOND, Some("slow request head")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_stays_in_the_socket_until_it_is_wanted() {
+        let (mut peer, mut io, connection) = open();
+        let _request = connection.begin_request(true);
+        peer.write_all(b"body").await.unwrap();
+        let mut buffer = [0; 4];
+        {
+            let mut read = std::pin::pin!(io.read_exact(&mut buffer));
+            assert!(futures_util::poll!(read.as_mut()).is_pending());
+            connection.accept_body();
+            read.await.unwrap();
+        }
+        assert_eq!(&buffer, b"body");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unwanted_body_is_discarded_until_the_connection_ends() {
+        let (mut peer, mut io, connection) = open();
+        let request = connection.begin_request(true);
+        peer.write_all(&[b'x'; 10_000]).await.unwrap();
+        assert!(connection.is_body_unread());
+        drop(request);
+        assert_eq!(connection.deadline() - Instant::now(), 2 * SECOND);
+        peer.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_turn_reads_no_more_than_a_head_may_need() {
+        let (mut peer, mut io, _connection) = open();
+        peer.write_all(&[b'x'; 10_000]).await.unwrap();
+        let mut bytes = Vec::with_capacity(16_000);
+        for _ in 0..5 {
+            let mut read = std::pin::pin!(io.read_buf(&mut bytes));
+            if futures_util::poll!(read.as_mut()).is_pending() {
+                break;
+            }
+        }
+        assert_eq!(bytes.len(), HEAD_BYTES);
     }
 }

@@ -10,6 +10,10 @@ use actix_web::{
     Error, HttpMessage as _, HttpRequest, ResponseError as _,
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
+    http::{
+        ConnectionType,
+        header::{self, HeaderValue},
+    },
     middleware::Next,
     web::{self, Bytes},
 };
@@ -34,8 +38,8 @@ pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'stati
     let Some(connection) = request.request().conn_data::<Rc<HttpConnection>>().map(Rc::clone) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let guard = connection.begin_request();
-    let response = match charge(&request, &connection) {
+    let guard = connection.begin_request(has_body(&request));
+    let mut response = match charge(&request, &connection) {
         Ok(forwarded) => {
             if let Some(permit) = &forwarded {
                 request.extensions_mut().insert(Forwarded(Rc::clone(permit)));
@@ -44,7 +48,30 @@ pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'stati
         }
         Err(denied) => request.into_response(ApiError::Denied(denied).error_response()),
     };
+    if connection.is_body_unread() {
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
     Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _guard: guard })))
+}
+
+/// Whether a body stands behind the head of a request.
+fn has_body(request: &ServiceRequest) -> bool {
+    let headers = request.headers();
+    let is_empty = |length: &HeaderValue| length.as_bytes().trim_ascii().iter().all(|digit| *digit == b'0');
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|length| !is_empty(length))
+}
+
+/// Lets the server read the body of a request, which stays in the socket otherwise.
+pub(super) fn accept_body(request: &HttpRequest) {
+    if let Some(connection) = request.conn_data::<Rc<HttpConnection>>() {
+        connection.accept_body();
+    }
 }
 
 /// Counts a request for the address that it comes from.

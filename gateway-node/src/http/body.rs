@@ -15,7 +15,7 @@ use actix_web::{
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::ApiError;
+use super::{ApiError, admit::accept_body};
 use crate::{auth::Key, config::HttpSettings};
 
 /// What bodies may take.
@@ -112,6 +112,7 @@ impl Bodies {
             return Err(too_large());
         }
         let mut charge = self.charge(key.shared_id(), declared)?;
+        accept_body(request);
         let (begun, mut bytes) = (Instant::now(), BytesMut::with_capacity(declared));
         loop {
             let deadline = begun + self.0.limits.allowed(bytes.len());

@@ -55,6 +55,8 @@ use crate::{
 
 /// How often left-out problems of clients are summed up in the log.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
+/// How long an HTTP connection is still read from whose request was answered without its body.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a node that stops waits for what has not reached the others.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -337,6 +339,7 @@ fn http_limits(settings: &Settings) -> HttpLimits {
         head: HEAD_TIMEOUT,
         request: Duration::from_millis(settings.http.request_timeout_ms),
         keep_alive: Duration::from_millis(settings.http.keep_alive_ms),
+        linger: LINGER,
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use actix_http::{Extensions, HttpService, error::DispatchError};
@@ -48,7 +47,7 @@ macro_rules! web_service {
         let limits = $floor.http_limits;
         let http = HttpService::build()
             .client_request_timeout(limits.head)
-            .client_disconnect_timeout(LINGER)
+            .client_disconnect_timeout(limits.linger)
             .keep_alive(limits.keep_alive)
             .on_connect_ext(|io: &HttpIo<$socket>, data: &mut Extensions| {
                 data.insert(Rc::clone(io.connection()));
@@ -60,9 +59,6 @@ macro_rules! web_service {
         Entrance::<_, $socket>::new(gate, http, limits)
     }};
 }
-
-/// How long an HTTP connection that is closed before its request was read is still read from, so that its answer arrives.
-const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The listeners of one worker share its shard.

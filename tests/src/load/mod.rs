@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod idle;
 pub mod scale;
 pub mod slow;
+pub mod unfinished;
 
 mod announcement;
 pub mod contest;

@@ -1,7 +1,7 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, scale, slow};
+use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, scale, slow, unfinished};
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
@@ -106,6 +106,22 @@ async fn load_a_picture_shows_one_process_and_three_nodes() -> anyhow::Result<()
         ">three nodes and a Redis<",
     ] {
         assert!(svg.contains(text), "{text} in {svg}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_requests_that_never_end_cost_the_others_nothing() -> anyhow::Result<()> {
+    for arguments in [
+        "unfinished --heads 1200 --bodies 100 --seconds 1",
+        "unfinished --heads 0 --bodies 60 --seconds 0 --with-key",
+    ] {
+        let options = unfinished::Options::parse_from(arguments.split(' '));
+        let report = run(move || unfinished::run(&options)).await?;
+        assert_eq!(report.failures(), [""; 0], "{report}");
+        assert!(report.heads.open <= 1000, "{report}");
+        assert!(report.bodies.open <= 16, "{report}");
+        assert!(report.bodies.more_kib < 64 * 1024, "{report}");
     }
     Ok(())
 }

@@ -1,0 +1,15 @@
+//! Begins requests that never end at a real node, beside a client that asks whether it lives, and prints what both cost.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::load::{
+    conclude,
+    unfinished::{Options, run},
+};
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.json.as_deref())
+}
