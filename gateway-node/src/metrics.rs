@@ -3,7 +3,7 @@
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
-        counter::Counter,
+        counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
     },
@@ -31,6 +31,10 @@ pub struct Moment<'a> {
     pub connections: usize,
     /// How many bytes of request bodies are in memory.
     pub body_bytes: usize,
+    /// How many bytes wait for clients that read slowly.
+    pub outbox_bytes: usize,
+    /// How many of those were closed because that was too much in all.
+    pub outboxes_condemned: u64,
     /// How many sessions there are of each kind.
     pub sessions: &'a [(&'static str, usize)],
     /// Whether the node is leaving.
@@ -193,6 +197,16 @@ impl Moment<'_> {
             "Bytes of request bodies in memory",
             gauge(self.body_bytes),
         );
+        registry.register(
+            "outbox_bytes",
+            "Bytes that wait for clients that read slowly",
+            gauge(self.outbox_bytes),
+        );
+        registry.register(
+            "outboxes_condemned",
+            "Slow clients closed because too much waited for all of them together",
+            ConstCounter::new(self.outboxes_condemned),
+        );
         registry.register("sessions", "Live sessions, by client type", live);
         let lags = Family::<Application, Gauge<i64>>::default();
         for &(application, lag) in self.log_lags {
@@ -239,6 +253,8 @@ mod tests {
         let moment = Moment {
             connections: 5,
             body_bytes: 1024,
+            outbox_bytes: 2048,
+            outboxes_condemned: 7,
             sessions: &[("bot", 3), ("none", 1)],
             is_draining: true,
             is_backplane_available: true,

@@ -139,6 +139,9 @@ section! {
         message_bytes: usize = 65_536, from 1;
         /// Bytes that may wait for a client that reads slowly; at least `limits.message_bytes`. More closes with 1013.
         outbox_bytes: usize = 1_048_576, from 1;
+        /// Bytes that may wait for all slow clients of the node together. Beyond it those for whom most waits are closed
+        /// first, as at `limits.outbox_bytes`.
+        outbox_total_bytes: usize = 268_435_456, from 1;
         /// Milliseconds that the oldest byte may wait for a client that reads slowly; while a Discord session catches up,
         /// that its client may read nothing. Longer closes with 1013.
         outbox_age_ms: u64 = 15_000, from 1;

@@ -16,7 +16,7 @@ use crate::{
     gate::Purpose,
     metrics::Metrics,
     problems::Problems,
-    transport::Limits,
+    transport::{Limits, OutboxPool},
 };
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -46,6 +46,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
         limits: Rc::new(Limits {
             message_bytes: 1024,
             outbox_bytes: 4096,
+            outboxes: OutboxPool::new(1 << 20),
             outbox_age: Duration::from_secs(10),
             linger: Duration::from_secs(2),
         }),

@@ -44,6 +44,7 @@ use crate::{
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
+    transport::OutboxPool,
 };
 
 /// What requests are answered from.
@@ -86,6 +87,8 @@ pub struct Api {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The request bodies that the node holds.
     pub bodies: Bodies,
+    /// What waits for clients that read slowly.
+    pub outboxes: OutboxPool,
 }
 
 impl Api {

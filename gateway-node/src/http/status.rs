@@ -97,6 +97,8 @@ pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, Ap
     let moment = Moment {
         connections: api.admission.connections(),
         body_bytes: api.bodies.bytes(),
+        outbox_bytes: api.outboxes.bytes(),
+        outboxes_condemned: api.outboxes.condemned(),
         sessions: &api.registry.census().headcount().by_kind(),
         is_draining: api.drain.is_draining(),
         is_backplane_available: backplane.available,

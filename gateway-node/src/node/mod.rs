@@ -50,7 +50,7 @@ use crate::{
     public_url::PublicUrl,
     registry::{Registry, TailLimits},
     session::{DiscordRules, Rules},
-    transport::{Limits, ListenError, TlsError},
+    transport::{Limits, ListenError, OutboxPool, TlsError},
 };
 
 /// How often left-out problems of clients are summed up in the log.
@@ -158,6 +158,7 @@ impl Node {
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
         let trusted_proxies: Arc<[_]> = settings.server.trusted_proxies.as_slice().into();
+        let outboxes = OutboxPool::new(settings.limits.outbox_total_bytes);
         let bodies = Bodies::new(BodyLimits::from(&settings.http));
         let problems = Problems::default();
         let certificate = certificate(&settings)?;
@@ -186,6 +187,7 @@ impl Node {
                 admission: admission.clone(),
                 trusted_proxies: Arc::clone(&trusted_proxies),
                 bodies: bodies.clone(),
+                outboxes: outboxes.clone(),
             })
         };
         let floor = Floor {
@@ -200,7 +202,7 @@ impl Node {
             problems: problems.clone(),
             rules: Arc::new(Rules::new(&settings, Arc::clone(&name), events.clone())),
             admission: admission.clone(),
-            limits: transport_limits(&settings),
+            limits: transport_limits(&settings, outboxes.clone()),
             trusted_proxies: Arc::clone(&trusted_proxies),
             http_limits: http_limits(&settings),
             allowed_origins: settings.server.allowed_origins.as_slice().into(),
@@ -351,8 +353,9 @@ fn tail_limits(settings: &Settings) -> TailLimits {
     }
 }
 
-fn transport_limits(settings: &Settings) -> Limits {
+fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
     Limits {
+        outboxes,
         message_bytes: settings.limits.message_bytes,
         outbox_bytes: settings.limits.outbox_bytes,
         outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),

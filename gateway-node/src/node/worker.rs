@@ -166,7 +166,7 @@ impl Floor {
         Gate {
             purpose,
             admission,
-            limits: Rc::new(self.limits),
+            limits: Rc::new(self.limits.clone()),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             allowed_origins: Arc::clone(&self.allowed_origins),
             drain: self.drain.clone(),

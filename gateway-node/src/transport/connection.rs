@@ -59,6 +59,8 @@ where
     peer_close: Option<PeerClose>,
     /// The peer went away without Close, or the socket broke.
     hung_up: bool,
+    /// The socket did not take everything in the last turn, so that the outbox is in the node's pool.
+    was_blocked: bool,
     /// Wakes the driver at the deadline of the stage, or when the oldest byte gets too old.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -113,6 +115,7 @@ where
             stage: Stage::Open,
             peer_close: None,
             hung_up: false,
+            was_blocked: false,
             alarm: None,
         };
         connection.take(unread);
@@ -140,6 +143,10 @@ where
             cx.waker().wake_by_ref();
         }
         let mut blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+        if blocked || self.was_blocked {
+            self.outbox.settle(&self.limits.outboxes, cx.waker());
+            self.was_blocked = blocked;
+        }
         if self.is_too_slow(blocked) {
             self.outbox.drop_unstarted();
             self.inbox.push(Inbound::TooSlow);
@@ -148,6 +155,7 @@ where
                 self.outbox.close(None, Close::TOO_SLOW, Instant::now());
             }
             blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+            self.outbox.settle(&self.limits.outboxes, cx.waker());
         }
         if self.outbox.take_drained() {
             self.inbox.push(Inbound::Drained);
@@ -250,7 +258,7 @@ where
             let waiting = self.outbox.waiting_since().map(|since| since.elapsed());
             blocked && waiting.is_some_and(|waiting| waiting >= self.limits.outbox_age)
         };
-        self.outbox.has_overflowed() || too_old()
+        self.outbox.has_overflowed() || self.was_blocked && self.outbox.is_condemned() || too_old()
     }
 }
 

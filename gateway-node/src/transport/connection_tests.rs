@@ -10,14 +10,20 @@ use tokio::{
 };
 
 use super::*;
-use crate::transport::{Message, text_frame};
+use crate::transport::{Message, OutboxPool, text_frame};
 
-const LIMITS: Limits = Limits {
-    message_bytes: 1024,
-    outbox_bytes: 4096,
-    outbox_age: Duration::from_secs(10),
-    linger: Duration::from_secs(2),
-};
+const AGE: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(2);
+
+fn limits(outboxes: OutboxPool) -> Limits {
+    Limits {
+        message_bytes: 1024,
+        outbox_bytes: 4096,
+        outboxes,
+        outbox_age: AGE,
+        linger: LINGER,
+    }
+}
 
 /// One end of a pipe that remembers whether it was aborted.
 struct Wire {
@@ -99,6 +105,11 @@ struct Peer {
 impl Peer {
     /// A connection over a pipe that holds `bytes` each way.
     async fn connect(bytes: usize) -> Self {
+        Self::connect_in(&OutboxPool::new(usize::MAX), bytes).await
+    }
+
+    /// The same, beside others in this pool.
+    async fn connect_in(pool: &OutboxPool, bytes: usize) -> Self {
         let (stream, far) = duplex(bytes);
         let (aborted, ended, heard) = (Rc::default(), Rc::default(), Rc::default());
         let wire = Wire {
@@ -111,7 +122,7 @@ impl Peer {
             heard: session_heard,
             ended: session_ended,
         };
-        let connection = Connection::new(wire, &[], Bytes::new(), LIMITS, make);
+        let connection = Connection::new(wire, &[], Bytes::new(), limits(pool.clone()), make);
         let driver = tokio::task::spawn_local(connection);
         settle().await;
         Self {
@@ -170,11 +181,11 @@ async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
     locally(async || {
         let mut peer = Peer::connect(64).await;
         peer.say("1000").await;
-        advance(LIMITS.outbox_age).await;
+        advance(AGE).await;
         settle().await;
         assert!(peer.ended.get(), "its session is gone");
         assert!(!peer.driver.is_finished(), "but it may still read why");
-        advance(LIMITS.linger).await;
+        advance(LINGER).await;
         settle().await;
         assert!(peer.driver.is_finished() && peer.aborted.get());
     })
@@ -187,7 +198,7 @@ async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words(
         let mut peer = Peer::connect(64).await;
         peer.say("1000").await;
         peer.say("7").await;
-        advance(LIMITS.outbox_age).await;
+        advance(AGE).await;
         settle().await;
         let expected = [
             text_frame(&[b'x'; 1000]).to_vec(),
@@ -198,6 +209,28 @@ async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words(
         drop(peer.stream);
         settle().await;
         assert!(peer.driver.is_finished() && !peer.aborted.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_budget_of_the_node_the_fullest_is_evicted() {
+    locally(async || {
+        let pool = OutboxPool::new(3000);
+        let mut fullest = Peer::connect_in(&pool, 64).await;
+        let mut other = Peer::connect_in(&pool, 64).await;
+        fullest.say("1000").await;
+        fullest.say("1000").await;
+        other.say("900").await;
+        assert!(!fullest.ended.get() && !other.ended.get());
+        other.say("900").await;
+        assert!(fullest.ended.get() && !other.ended.get());
+        let all = fullest.read_to_end().await;
+        assert!(all.ends_with(&close_frame_of(Close::TOO_SLOW)));
+        assert_eq!(pool.condemned(), 1);
+        drop((fullest.stream, other.stream));
+        settle().await;
+        assert_eq!(pool.bytes(), 0);
     })
     .await;
 }

@@ -17,6 +17,7 @@ mod head;
 mod inbox;
 mod listener;
 mod outbox;
+mod outbox_pool;
 mod rewound;
 mod socket;
 mod tls;
@@ -35,6 +36,7 @@ pub use self::{
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
+    outbox_pool::OutboxPool,
     rewound::Rewound,
     socket::{Direct, Plain, Socket},
     tls::{Certificate, TlsError},
@@ -48,12 +50,14 @@ pub use self::{
 pub type Context<A> = actix::Context<A>;
 
 /// What one connection may cost.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The largest message a peer may send, in bytes, over all its fragments.
     pub message_bytes: usize,
     /// The most bytes that may wait for a peer that reads slowly.
     pub outbox_bytes: usize,
+    /// What may wait in all outboxes of the node together.
+    pub outboxes: OutboxPool,
     /// The longest that a byte may wait for a peer that reads slowly.
     pub outbox_age: Duration,
     /// How long a closed connection is read from, so that its peer can learn why it was closed.

@@ -19,8 +19,9 @@ use shared::close::Close;
 use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
-    Batch, Direct,
+    Batch, Direct, OutboxPool,
     frame::{catalogued_close, close_frame},
+    outbox_pool::Charge,
 };
 
 /// The most frames that one write joins; the kernel takes 1,024.
@@ -54,6 +55,8 @@ struct State {
     direct: Option<Direct>,
     /// Whether the session waits to hear that nothing waits any more.
     tells_drained: bool,
+    /// The place in the node's pool while the socket takes nothing.
+    charge: Option<Box<Charge>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,7 @@ impl Outbox {
             driver: None,
             direct,
             tells_drained: false,
+            charge: None,
         })))
     }
 
@@ -195,6 +199,29 @@ impl Outbox {
     /// Whether a push did not fit.
     pub(super) fn has_overflowed(&self) -> bool {
         self.0.borrow().stage == Stage::Overflowed
+    }
+
+    /// Tells the node's pool how much waits, at the end of a turn. An outbox in which nothing waits is not in the pool.
+    pub(super) fn settle(&self, pool: &OutboxPool, driver: &Waker) {
+        let mut state = self.0.borrow_mut();
+        let bytes = state.bytes;
+        if bytes == 0 {
+            state.charge = None;
+        } else {
+            state
+                .charge
+                .get_or_insert_with(|| Box::new(pool.enter(driver)))
+                .set(bytes);
+        }
+    }
+
+    /// Whether the connection has to be closed because too much waits in all outboxes together.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.0
+            .borrow()
+            .charge
+            .as_ref()
+            .is_some_and(|charge| charge.is_condemned())
     }
 
     /// Since when the first byte has been waiting; while the session waits too, since when the peer has read nothing.

@@ -1,0 +1,197 @@
+//! What waits in all outboxes of a node together, and who has to go when that is too much.
+//!
+//! An outbox is in the pool only while its socket takes nothing: its driver enters it, says at the end of each turn how
+//! many bytes wait, and leaves it when none do. So a connection that reads costs nothing here.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Waker,
+};
+
+/// The outboxes of a node that wait for their peers. Clones are the same pool.
+#[derive(Debug, Clone)]
+pub struct OutboxPool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    waiting: HashMap<u64, Waiting>,
+    /// Those that are not condemned, by how much waits in them.
+    by_bytes: BTreeSet<(usize, u64)>,
+    /// Bytes in all of them, and in those that are condemned.
+    bytes: usize,
+    condemned_bytes: usize,
+    condemned: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    is_condemned: Arc<AtomicBool>,
+    driver: Waker,
+}
+
+impl OutboxPool {
+    /// A pool that holds up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Inner {
+            limit,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The number of bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// How many outboxes have been condemned so far.
+    pub fn condemned(&self) -> u64 {
+        self.state().condemned
+    }
+
+    /// Enters an outbox. `driver` is woken if it is condemned.
+    pub(super) fn enter(&self, driver: &Waker) -> Charge {
+        let is_condemned = Arc::<AtomicBool>::default();
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.by_bytes.insert((0, id));
+        let waiting = Waiting {
+            bytes: 0,
+            is_condemned: Arc::clone(&is_condemned),
+            driver: driver.clone(),
+        };
+        state.waiting.insert(id, waiting);
+        drop(state);
+        Charge {
+            pool: self.clone(),
+            id,
+            is_condemned,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Replaces the bytes of an outbox.
+    fn set(&mut self, id: u64, bytes: usize) {
+        let Some(waiting) = self.waiting.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut waiting.bytes, bytes);
+        self.bytes = self.bytes - before + bytes;
+        if waiting.is_condemned.load(Relaxed) {
+            self.condemned_bytes = self.condemned_bytes - before + bytes;
+        } else {
+            self.by_bytes.remove(&(before, id));
+            self.by_bytes.insert((bytes, id));
+        }
+    }
+
+    /// Condemns the fullest until what is left is within `limit`.
+    fn condemn(&mut self, limit: usize) {
+        while self.bytes - self.condemned_bytes > limit
+            && let Some((bytes, id)) = self.by_bytes.pop_last()
+        {
+            self.condemned_bytes += bytes;
+            self.condemned += 1;
+            if let Some(waiting) = self.waiting.get(&id) {
+                waiting.is_condemned.store(true, Relaxed);
+                waiting.driver.wake_by_ref();
+            }
+        }
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.set(id, 0);
+        if let Some(waiting) = self.waiting.remove(&id)
+            && !waiting.is_condemned.load(Relaxed)
+        {
+            self.by_bytes.remove(&(0, id));
+        }
+    }
+}
+
+/// An outbox in the pool. It leaves the pool when this is dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    pool: OutboxPool,
+    id: u64,
+    is_condemned: Arc<AtomicBool>,
+}
+
+impl Charge {
+    /// Says how many bytes wait.
+    pub(super) fn set(&self, bytes: usize) {
+        let mut state = self.pool.state();
+        state.set(self.id, bytes);
+        state.condemn(self.pool.0.limit);
+    }
+
+    /// Whether the connection has to be closed for the pool's sake.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.is_condemned.load(Relaxed)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pool.state().leave(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(pool: &OutboxPool, bytes: usize) -> Charge {
+        let charge = pool.enter(Waker::noop());
+        charge.set(bytes);
+        charge
+    }
+
+    #[test]
+    fn the_fullest_outboxes_go_first_and_no_more_than_it_takes() {
+        let pool = OutboxPool::new(100);
+        let charges = [30, 50, 20].map(|bytes| enter(&pool, bytes));
+        assert_eq!(pool.condemned(), 0);
+        charges[2].set(40);
+        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
+        // What still waits in a condemned one condemns no other.
+        charges[1].set(60);
+        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
+        charges[0].set(70);
+        assert_eq!(charges.each_ref().map(Charge::is_condemned), [true, true, false]);
+        assert_eq!((pool.condemned(), pool.bytes()), (2, 170));
+        drop(charges);
+        let state = pool.state();
+        assert_eq!((state.bytes, state.condemned_bytes), (0, 0));
+        assert!(state.waiting.is_empty() && state.by_bytes.is_empty());
+    }
+
+    #[test]
+    fn an_outbox_that_drains_makes_room_for_others() {
+        let pool = OutboxPool::new(100);
+        let (first, second) = (enter(&pool, 100), enter(&pool, 0));
+        first.set(10);
+        second.set(90);
+        assert!(!first.is_condemned() && !second.is_condemned());
+        drop(first);
+        second.set(100);
+        assert!(!second.is_condemned());
+    }
+}
