@@ -43,6 +43,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
         admission,
         limits: Rc::new(Limits {
             message_bytes: 1024,
+            frames_per_minute: None,
             outbox_bytes: 4096,
             outbox_age: Duration::from_secs(10),
             linger: Duration::from_secs(2),

@@ -171,7 +171,10 @@ impl Gate {
         let unsent = switching_protocols(&accept);
         let limits = Rc::clone(&self.limits);
         match &self.purpose {
-            Purpose::Echo => spawn(Connection::new(io, unread, unsent, limits, Echo::new), permit),
+            Purpose::Echo => spawn(
+                Connection::new(io, unread, unsent, limits, |_, outbox| Echo::new(outbox)),
+                permit,
+            ),
             Purpose::Gateway {
                 services,
                 v1,
@@ -182,13 +185,13 @@ impl Gate {
                 match Spoken::by(head) {
                     Spoken::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permit);
                     }
                     Spoken::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permit);
                     }
                 }

@@ -329,6 +329,7 @@ fn transport_limits(settings: &Settings) -> Limits {
         message_bytes: settings.limits.message_bytes,
         outbox_bytes: settings.limits.outbox_bytes,
         outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),
+        frames_per_minute: Some(settings.limits.frames_per_minute),
         linger: Duration::from_millis(settings.limits.evict_linger_ms),
     }
 }

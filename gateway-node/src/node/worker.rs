@@ -133,8 +133,12 @@ impl Floor {
             per_address: all,
             attempts_per_minute: u32::MAX,
         });
+        let limits = Limits {
+            frames_per_minute: None,
+            ..self.limits
+        };
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        plain(web_service!(self.gate(Purpose::Echo, admission), app))
+        plain(web_service!(self.gate(Purpose::Echo, admission, limits), app))
     }
 
     fn public_gate(&self) -> Gate {
@@ -144,14 +148,14 @@ impl Floor {
             discord: Arc::clone(&self.discord_rules),
             public_url: self.public_url.clone(),
         };
-        self.gate(purpose, self.admission.clone())
+        self.gate(purpose, self.admission.clone(), self.limits)
     }
 
-    fn gate(&self, purpose: Purpose, admission: Admission) -> Gate {
+    fn gate(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Gate {
         Gate {
             purpose,
             admission,
-            limits: Rc::new(self.limits),
+            limits: Rc::new(limits),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             allowed_origins: Arc::clone(&self.allowed_origins),
             drain: self.drain.clone(),

@@ -24,7 +24,7 @@ use crate::{
     metrics::Metrics,
     problems::Problems,
     registry::{Farewell, Registry, Shard, TailLimits},
-    transport::{Inbound, Message, Outbox},
+    transport::{Inbound, Inbox, Message, Outbox},
 };
 
 /// A backplane that takes a second to answer a join.
@@ -168,7 +168,13 @@ impl Node {
         let (inbox, received) = mpsc::unbounded_channel();
         let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
         let address = IpAddr::from([127, 0, 0, 1]);
-        let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
+        let session = Session::new(
+            protocol,
+            Inbox::default(),
+            outbox.clone(),
+            address,
+            Rc::clone(&self.services),
+        );
         let received = futures_util::stream::unfold(received, |mut received| async move {
             let inbound = received.recv().await?;
             Some((inbound, received))

@@ -36,7 +36,7 @@ use crate::{
     problems::Problems,
     registry::{Registry, Shard, TailLimits},
     session::{Services, Session},
-    transport::{Inbound, Outbox},
+    transport::{Inbound, Inbox, Outbox},
 };
 
 const TOKEN: &str = "development.0123456789abcdef0123456789abcdef";
@@ -140,7 +140,13 @@ impl Node {
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
         let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
         let address = IpAddr::from([127, 0, 0, 1]);
-        let session = Session::new(protocol, outbox.clone(), address, Rc::clone(&self.services));
+        let session = Session::new(
+            protocol,
+            Inbox::default(),
+            outbox.clone(),
+            address,
+            Rc::clone(&self.services),
+        );
         let received = futures_util::stream::unfold(received, |mut received| async move {
             let inbound = received.recv().await?;
             Some((inbound, received))
