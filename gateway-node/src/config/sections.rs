@@ -151,6 +151,11 @@ section! {
         unidentified_bytes: usize = 262_144, from 1;
         /// Bytes that such a connection may send in each second after that.
         unidentified_bytes_per_second: u32 = 16_384, from 1, to 71_582_788;
+        /// Guild ids that the sessions of one key on one node may change in their reports in each second; what is more is
+        /// counted later.
+        report_ids_per_second: u32 = 2000, from 1, to 71_582_788;
+        /// Guild ids that they may change at once; the largest report has 10,000.
+        report_ids_burst: u32 = 20_000, from 1;
         /// Pings, pongs and continuation frames that a connection may send in a minute; what is more is read later.
         frames_per_minute: u32 = 6000, from 1;
         /// Connections to this node.

@@ -110,7 +110,9 @@ impl<P: Protocol> Session<P> {
                 Step::Drain => self.outbox.tell_when_drained(),
                 Step::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
-                        self.services.backplane.report(key.application(), id, report);
+                        self.services
+                            .backplane
+                            .report(key.application(), id, key.shared_id(), report);
                     }
                 }
                 Step::Publish(publication) => self.publish(publication, context),

@@ -17,7 +17,8 @@ use crate::{
     auth::{Key, Keyring},
     cluster::{
         Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
-        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, Status,
+        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, ReportLimits,
+        Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -47,8 +48,8 @@ impl Backplane for Distant {
         self.0.leave(application, id);
     }
 
-    fn report(&self, application: &str, id: SessionId, report: Report) {
-        self.0.report(application, id, report);
+    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
+        self.0.report(application, id, key, report);
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
@@ -133,6 +134,7 @@ impl Node {
             Arc::clone(&metrics),
         );
         let limits = MemoryLimits {
+            reports: ReportLimits::default(),
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),
         };

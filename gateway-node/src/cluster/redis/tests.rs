@@ -151,7 +151,7 @@ impl Node {
             cached_guild_members: 1,
             shard: None,
         };
-        self.backplane.report(APPLICATION, id, report);
+        self.backplane.report(APPLICATION, id, &"bot".into(), report);
     }
 
     async fn told(&self, guilds: u64, bots: u64) {

@@ -28,7 +28,7 @@ use crate::{
     auth::{Key, Keyring},
     cluster::{
         Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
-        Publishing,
+        Publishing, ReportLimits,
     },
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     late_hello::LateHello,
@@ -69,6 +69,7 @@ impl Node {
     fn with(change: impl FnOnce(&mut ApplicationSettings)) -> Self {
         Self::over(change, |registry| {
             let limits = MemoryLimits {
+                reports: ReportLimits::default(),
                 count_interval: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
             };
