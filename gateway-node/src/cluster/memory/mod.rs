@@ -4,6 +4,8 @@ mod application;
 mod ids;
 mod requests;
 mod rotation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
