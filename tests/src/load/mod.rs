@@ -12,10 +12,13 @@ pub mod connect;
 pub mod fanout;
 pub mod heartbeat;
 pub mod idle;
+pub mod reports;
 pub mod scale;
 pub mod slow;
+pub mod strangers;
 
 mod announcement;
+mod attacker;
 pub mod contest;
 mod cores;
 mod fleet;
