@@ -7,12 +7,12 @@ use std::{
     fmt::Write as _,
     net::SocketAddr,
     path::PathBuf,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use tokio::time::sleep;
 
 use self::attack::attack;
 pub use self::report::{PhaseReport, Report};
@@ -95,7 +95,7 @@ fn measure(options: &Options) -> Result<Report> {
     let patience = Instant::now() + PATIENCE;
     while !http.is_ready()? {
         ensure!(Instant::now() < patience, "the node is not ready within {PATIENCE:?}");
-        sleep(Duration::from_millis(50));
+        runtime.block_on(sleep(Duration::from_millis(50)));
     }
     let mut phase = |name: &str| -> Result<PhaseReport> {
         let (node, server) = (gateway.usage()?, Usage::of(redis.pid())?);
@@ -106,7 +106,7 @@ fn measure(options: &Options) -> Result<Report> {
             http.publish(r#"{"t":"announce","d":{}}"#)?;
             publish.add(sent.elapsed());
             events += 1;
-            sleep(GAP);
+            runtime.block_on(sleep(GAP));
         }
         let percent = |us: f64| us / 1e4 / f64::from(options.seconds.max(1));
         Ok(PhaseReport {

@@ -46,7 +46,9 @@ impl Probe {
             let mut heartbeat = Latencies::default();
             let mut lost = 0;
             for (times, is_lost) in beats {
-                times.into_iter().for_each(|time| heartbeat.add(time));
+                for time in times {
+                    heartbeat.add(time);
+                }
                 lost += u32::from(is_lost);
             }
             Ok(Served {

@@ -165,8 +165,10 @@ impl Keeper<'_> {
                     shard: None,
                 };
                 state.advance(*id, |member| {
-                    member.stored = Stored::Report(member.wanted.as_ref().map(|_| Arc::new(report)));
-                    member.is_restored = true;
+                    member.stored = match &member.wanted {
+                        Some(_) => Stored::Found(Arc::new(report)),
+                        None => Stored::Report(None),
+                    };
                 });
             }
             Step::Report {

@@ -22,8 +22,6 @@ pub(super) struct Member {
     pub(super) stored: Stored,
     /// The report that is on its way: one at a time, and to its end.
     pub(super) sending: Option<SendingReport>,
-    /// Whether what Redis has was asked for. The next report then only repairs what was lost: its client is not charged.
-    pub(super) is_restored: bool,
     /// What it is here.
     pub(super) is: Is,
     /// What Redis takes it for.
@@ -64,6 +62,8 @@ pub(super) enum Is {
 /// What Redis has of a session's report.
 pub(super) enum Stored {
     Report(Option<Arc<Report>>),
+    /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
+    Found(Arc<Report>),
     /// It has to be asked for.
     Unknown,
 }
@@ -75,7 +75,6 @@ impl Member {
             wanted: None,
             stored: Stored::Report(None),
             sending: None,
-            is_restored: false,
             is: Is::Member,
             taken_for: Is::Member,
             is_changed: false,
@@ -128,15 +127,15 @@ impl Member {
         let Some(Wanted { report, key }) = &self.wanted else {
             return match self.stored {
                 Stored::Unknown => Next::Step(Step::Ask(id)),
-                Stored::Report(_) => Next::Nothing,
+                Stored::Report(_) | Stored::Found(_) => Next::Nothing,
             };
         };
-        let stored = match &self.stored {
+        let (stored, is_free) = match &self.stored {
             Stored::Unknown => return Next::Step(Step::Ask(id)),
             Stored::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return Next::Nothing,
-            Stored::Report(stored) => stored.as_deref(),
+            Stored::Report(stored) => (stored.as_deref(), false),
+            Stored::Found(found) => (Some(&**found), true),
         };
-        let is_free = self.is_restored;
         if !is_free {
             let wait = rates.wait(key, now);
             if !wait.is_zero() {
@@ -147,7 +146,6 @@ impl Member {
         if !is_free {
             rates.charge(key, sending.guilds_left(), now);
         }
-        self.is_restored = false;
         let part = sending.next_part(id);
         self.sending = Some(sending);
         Next::Step(part)

@@ -105,8 +105,7 @@ fn a_report_that_is_restored_is_not_charged() {
     wants(&mut member, 0..10);
     member.lose_sight();
     assert!(matches!(member.next(ID, &mut rates, now), Next::Step(Step::Ask(_))));
-    member.stored = Stored::Report(None);
-    member.is_restored = true;
+    member.stored = Stored::Found(Arc::new(report(0..0)));
     assert_eq!(part(&mut member, &mut rates, now), (10, true));
     wants(&mut member, 0..11);
     assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
