@@ -95,7 +95,7 @@ fn measure(options: &Options) -> Result<Report> {
     let patience = Instant::now() + PATIENCE;
     while !http.is_ready()? {
         ensure!(Instant::now() < patience, "the node is not ready within {PATIENCE:?}");
-        runtime.block_on(sleep(Duration::from_millis(50)));
+        runtime.block_on(async { sleep(Duration::from_millis(50)).await });
     }
     let mut phase = |name: &str| -> Result<PhaseReport> {
         let (node, server) = (gateway.usage()?, Usage::of(redis.pid())?);
@@ -106,7 +106,7 @@ fn measure(options: &Options) -> Result<Report> {
             http.publish(r#"{"t":"announce","d":{}}"#)?;
             publish.add(sent.elapsed());
             events += 1;
-            runtime.block_on(sleep(GAP));
+            runtime.block_on(async { sleep(GAP).await });
         }
         let percent = |us: f64| us / 1e4 / f64::from(options.seconds.max(1));
         Ok(PhaseReport {

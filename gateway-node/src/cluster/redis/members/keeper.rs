@@ -28,7 +28,7 @@ use super::{
 /// The most steps of one batch.
 const BATCH: usize = 256;
 /// The most steps of one batch that touch many guilds: what others send on the same connection waits for no more.
-const HEAVY: usize = 2;
+const HEAVY: usize = 1;
 
 /// Brings Redis to what should be there, until the link ends.
 pub(in super::super) struct Keeper<'a> {

@@ -108,6 +108,11 @@ impl Member {
         }
     }
 
+    /// Whether it is in the middle of a report or of its leave.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.sending.is_some() || self.is_leaving
+    }
+
     /// What is to be done next. A report that begins is charged to its key.
     pub(super) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
         match (self.is, self.taken_for) {

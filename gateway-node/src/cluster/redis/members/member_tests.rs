@@ -57,23 +57,23 @@ fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, b
 #[test]
 fn a_report_goes_in_parts_of_a_bounded_size() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
-    wants(&mut member, 0..600);
+    wants(&mut member, 0..150);
     let parts = [(); 3].map(|()| part(&mut member, &mut rates, now));
-    assert_eq!(parts, [(256, false), (256, false), (88, true)]);
+    assert_eq!(parts, [(64, false), (64, false), (22, true)]);
     assert!(!member.needs_a_step());
     // One that changes nothing is a part all the same: its numbers may differ.
-    wants(&mut member, 0..600);
+    wants(&mut member, 0..150);
     assert_eq!(part(&mut member, &mut rates, now), (0, true));
 }
 
 #[test]
 fn a_newer_report_replaces_the_unsent_one_and_waits_for_the_one_under_way() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
-    wants(&mut member, 0..300);
-    assert_eq!(part(&mut member, &mut rates, now), (256, false));
+    wants(&mut member, 0..100);
+    assert_eq!(part(&mut member, &mut rates, now), (64, false));
     wants(&mut member, 1000..1100);
-    wants(&mut member, 0..310);
-    assert_eq!(part(&mut member, &mut rates, now), (44, true));
+    wants(&mut member, 0..110);
+    assert_eq!(part(&mut member, &mut rates, now), (36, true));
     assert!(member.needs_a_step());
     assert_eq!(part(&mut member, &mut rates, now), (10, true));
     assert!(!member.needs_a_step());
@@ -83,7 +83,7 @@ fn a_newer_report_replaces_the_unsent_one_and_waits_for_the_one_under_way() {
 fn a_report_waits_until_its_key_has_an_allowance() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     wants(&mut member, 0..1100);
-    for _ in 0..5 {
+    for _ in 0..18 {
         part(&mut member, &mut rates, now);
     }
     wants(&mut member, 0..10);

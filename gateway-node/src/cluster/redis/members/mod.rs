@@ -276,10 +276,11 @@ impl State {
         let mut steps = Vec::new();
         while steps.len() < most {
             let Some(id) = self.changed.pop_front() else { break };
-            if self.sessions.get(&id).is_some_and(Member::is_next_heavy) {
-                self.heavy.push_back(id);
-            } else {
-                steps.extend(self.next_step(id, now));
+            match self.sessions.get(&id) {
+                // What has begun goes to its end first: until then the counts stay what they were.
+                Some(member) if member.is_next_heavy() && member.has_begun() => self.heavy.push_front(id),
+                Some(member) if member.is_next_heavy() => self.heavy.push_back(id),
+                _ => steps.extend(self.next_step(id, now)),
             }
         }
         let most = most.min(steps.len() + most_heavy);
@@ -368,3 +369,7 @@ fn abandon(state: &mut State, step: Step) {
         Step::Taken(_) | Step::GiveUp(_) => {}
     }
 }
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;
