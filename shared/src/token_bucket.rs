@@ -1,4 +1,4 @@
-//! A rate limit: how many payloads a client may send a minute.
+//! A rate limit, such as how many payloads a client may send in a minute.
 
 use std::time::Duration;
 
@@ -10,19 +10,26 @@ const TOKEN: u64 = 60_000_000;
 /// 24 bytes, since every connection has one.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
+    capacity: u32,
     per_minute: u32,
-    /// What is in the bucket, in parts of a token; at most `per_minute * TOKEN`, which fits 58 bits.
-    parts: u64,
+    /// The level in parts of a token. At most `capacity * TOKEN`, which fits 58 bits; below zero while it is in debt.
+    parts: i64,
     /// The time of the last refill, in microseconds since the caller's origin.
     refilled_us: u64,
 }
 
 impl TokenBucket {
     /// A bucket that holds `n` tokens and refills with `n` a minute. With an `n` of 0 nothing ever passes.
-    pub fn per_minute(n: u32) -> Self {
+    pub const fn per_minute(n: u32) -> Self {
+        Self::new(n, n)
+    }
+
+    /// A bucket that holds `capacity` tokens and refills with `per_minute` a minute.
+    pub const fn new(capacity: u32, per_minute: u32) -> Self {
         Self {
-            per_minute: n,
-            parts: u64::from(n) * TOKEN,
+            capacity,
+            per_minute,
+            parts: full(capacity),
             refilled_us: 0,
         }
     }
@@ -30,25 +37,55 @@ impl TokenBucket {
     /// Takes one token, if there is one. `now` is monotonic time since any fixed origin; a `now` before the latest one
     /// refills nothing.
     pub fn take(&mut self, now: Duration) -> bool {
-        let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-        // A minute fills an empty bucket, so a longer time need not be multiplied.
-        let elapsed_us = now_us.saturating_sub(self.refilled_us).min(TOKEN);
-        self.refilled_us = self.refilled_us.max(now_us);
-        let capacity = u64::from(self.per_minute) * TOKEN;
-        self.parts = (self.parts + elapsed_us * u64::from(self.per_minute)).min(capacity);
-        match self.parts.checked_sub(TOKEN) {
-            Some(rest) => {
-                self.parts = rest;
-                true
-            }
-            None => false,
+        self.refill(now);
+        let has_token = self.parts >= TOKEN.cast_signed();
+        if has_token {
+            self.parts -= TOKEN.cast_signed();
+        }
+        has_token
+    }
+
+    /// Takes `tokens`, whether or not they are there. A bucket in debt refills from below zero.
+    pub fn charge(&mut self, tokens: u32, now: Duration) {
+        self.refill(now);
+        self.parts = self.parts.saturating_sub(full(tokens));
+    }
+
+    /// How long it takes until there is a token: zero if there is one now, [`Duration::MAX`] if there never will be.
+    pub fn wait(&mut self, now: Duration) -> Duration {
+        self.refill(now);
+        let missing = TOKEN.cast_signed().saturating_sub(self.parts).max(0).cast_unsigned();
+        match (missing, self.capacity.min(self.per_minute)) {
+            (0, _) => Duration::ZERO,
+            (_, 0) => Duration::MAX,
+            _ => Duration::from_micros(missing.div_ceil(u64::from(self.per_minute))),
         }
     }
 
     /// Puts back a token that was taken for nothing. The bucket never holds more than it began with.
     pub fn put_back(&mut self) {
-        self.parts = (self.parts + TOKEN).min(u64::from(self.per_minute) * TOKEN);
+        self.parts = self.parts.saturating_add(TOKEN.cast_signed()).min(full(self.capacity));
     }
+
+    /// Whether the bucket is full, as a new one is.
+    pub fn is_full(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.parts == full(self.capacity)
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let elapsed_us = now_us.saturating_sub(self.refilled_us);
+        self.refilled_us = self.refilled_us.max(now_us);
+        let refill = elapsed_us.saturating_mul(u64::from(self.per_minute));
+        let refill = i64::try_from(refill).unwrap_or(i64::MAX);
+        self.parts = self.parts.saturating_add(refill).min(full(self.capacity));
+    }
+}
+
+/// So many tokens in parts. The largest number of tokens fits 58 bits.
+const fn full(tokens: u32) -> i64 {
+    (tokens as u64 * TOKEN).cast_signed()
 }
 
 #[cfg(test)]
@@ -104,10 +141,42 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_says_when_its_next_token_comes() {
+        let mut bucket = TokenBucket::per_minute(60);
+        assert_eq!(bucket.wait(Duration::ZERO), Duration::ZERO);
+        assert_eq!(taken(&mut bucket, Duration::ZERO, 100), 60);
+        assert_eq!(bucket.wait(Duration::ZERO), Duration::from_secs(1));
+        assert_eq!(bucket.wait(Duration::from_millis(400)), Duration::from_millis(600));
+        // A third of a microsecond is rounded up: after the wait there is a token.
+        let mut bucket = TokenBucket::new(1, 180_000_000);
+        assert!(bucket.take(Duration::ZERO));
+        let wait = bucket.wait(Duration::ZERO);
+        assert_eq!(wait, Duration::from_micros(1));
+        assert!(bucket.take(wait));
+        assert_eq!(TokenBucket::per_minute(0).wait(Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn a_bucket_in_debt_refills_from_below_zero() {
+        let mut bucket = TokenBucket::new(100, 60);
+        bucket.charge(103, Duration::ZERO);
+        assert_eq!(bucket.wait(Duration::ZERO), Duration::from_secs(4));
+        assert!(!bucket.take(Duration::from_secs(3)));
+        assert!(bucket.take(Duration::from_secs(4)));
+        assert!(!bucket.is_full(Duration::from_secs(103)));
+        assert!(bucket.is_full(Duration::from_secs(104)));
+        assert_eq!(taken(&mut bucket, Duration::from_secs(1000), 200), 100);
+    }
+
+    #[test]
     fn the_largest_bucket_does_not_overflow() {
         let mut bucket = TokenBucket::per_minute(u32::MAX);
         assert!(bucket.take(Duration::ZERO));
         assert!(bucket.take(Duration::MAX));
+        for _ in 0..100 {
+            bucket.charge(u32::MAX, Duration::MAX);
+        }
+        assert!(bucket.wait(Duration::MAX) > Duration::from_secs(1800));
     }
 
     proptest! {

@@ -32,8 +32,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// Ends the membership of a session: its report leaves the counts and it is no receiver any more.
     fn leave(&self, application: &str, id: SessionId);
 
-    /// Replaces what a bot manages.
-    fn report(&self, application: &str, id: SessionId, report: Report);
+    /// Replaces what a bot manages. `key` is the id of its key: what the sessions of one key change too fast comes later,
+    /// and of each session only the latest.
+    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report);
 
     /// Appends events, all or none, and says where they stand. Calls of one caller are appended in the order of the
     /// calls. An error names the publication at fault, counted from 0.

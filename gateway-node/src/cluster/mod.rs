@@ -12,6 +12,8 @@ mod discord;
 mod entry;
 mod memory;
 mod redis;
+mod report_changes;
+mod report_rates;
 
 #[cfg(test)]
 pub(crate) use self::redis::test_server::TestServer;
@@ -28,4 +30,5 @@ pub use self::{
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},
     redis::{KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSessions, RedisSetupError},
+    report_rates::ReportLimits,
 };

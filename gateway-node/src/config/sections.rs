@@ -147,8 +147,20 @@ section! {
         outbox_age_ms: u64 = 15_000, from 1;
         /// Milliseconds that a closed connection is still read, so that its client can read why.
         evict_linger_ms: u64 = 2000, from 1;
-        /// Payloads that a session may send in a minute.
+        /// Payloads that a session may send in a minute, with those that are dropped. One more that is understood closes
+        /// with 1008; after dropped ones the next is read when it is allowed.
         payloads_per_minute: u32 = 1200, from 1;
+        /// Bytes that a connection of version 1 may send before it identifies, counted inflated; what is more is read later.
+        unidentified_bytes: usize = 262_144, from 1;
+        /// Bytes that such a connection may send in each second after that.
+        unidentified_bytes_per_second: u32 = 16_384, from 1, to 71_582_788;
+        /// Guild ids that the sessions of one key on one node may change in their reports in each second; what is more is
+        /// counted later.
+        report_ids_per_second: u32 = 2000, from 1, to 71_582_788;
+        /// Guild ids that they may change at once; the largest report has 10,000.
+        report_ids_burst: u32 = 20_000, from 1;
+        /// Pings, pongs and continuation frames that a connection may send in a minute; what is more is read later.
+        frames_per_minute: u32 = 6000, from 1;
         /// Connections to this node, of plain HTTP too; never more than its file descriptors allow.
         connections: usize = 100_000, from 1;
         /// Connections from one address (IPv6: from one /64), counted from accept on. Those that have shown no valid key

@@ -45,6 +45,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
         admission,
         limits: Rc::new(Limits {
             message_bytes: 1024,
+            frames_per_minute: None,
             outbox_bytes: 4096,
             outboxes: OutboxPool::new(1 << 20),
             outbox_age: Duration::from_secs(10),

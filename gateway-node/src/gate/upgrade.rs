@@ -188,7 +188,10 @@ impl Gate {
         let unsent = switching_protocols(&accept);
         let limits = Rc::clone(&self.limits);
         match &self.purpose {
-            Purpose::Echo => spawn(Connection::new(io, unread, unsent, limits, Echo::new), permits),
+            Purpose::Echo => spawn(
+                Connection::new(io, unread, unsent, limits, |_, outbox| Echo::new(outbox)),
+                permits,
+            ),
             Purpose::Gateway {
                 services,
                 v1,
@@ -199,13 +202,13 @@ impl Gate {
                 match Spoken::by(head) {
                     Spoken::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, permit, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                     Spoken::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
-                        let session = |outbox| Session::new(protocol, outbox, address, permit, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                 }

@@ -37,7 +37,7 @@ use crate::{
     auth::{Key, KeyError, Keyring},
     cluster::{
         Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
-        RedisOptions, RedisSessions, RedisSetupError,
+        RedisOptions, RedisSessions, RedisSetupError, ReportLimits,
     },
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
@@ -353,12 +353,20 @@ fn tail_limits(settings: &Settings) -> TailLimits {
     }
 }
 
+fn report_limits(settings: &Settings) -> ReportLimits {
+    ReportLimits {
+        ids_per_second: settings.limits.report_ids_per_second,
+        ids_burst: settings.limits.report_ids_burst,
+    }
+}
+
 fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
     Limits {
         outboxes,
         message_bytes: settings.limits.message_bytes,
         outbox_bytes: settings.limits.outbox_bytes,
         outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),
+        frames_per_minute: Some(settings.limits.frames_per_minute),
         linger: Duration::from_millis(settings.limits.evict_linger_ms),
     }
 }
@@ -409,6 +417,7 @@ fn shared(
         IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
     };
     let limits = MemoryLimits {
+        reports: report_limits(settings),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
         retention: Duration::from_millis(settings.cluster.log_age_ms),
     };
@@ -449,6 +458,7 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Ori
         hold_bytes: cluster.hold_bytes,
         hold: Duration::from_millis(cluster.hold_ms),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
+        reports: report_limits(settings),
         resume_window: Duration::from_millis(settings.session.resume_window_ms),
         heartbeat: Duration::from_millis(settings.discord.heartbeat_interval_ms),
         fixed_id: settings.test.bot_id.map(SessionId::from_raw),

@@ -136,8 +136,12 @@ impl Floor {
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
         let admission = Admission::new(AdmissionLimits::UNLIMITED);
+        let limits = Limits {
+            frames_per_minute: None,
+            ..self.limits.clone()
+        };
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        let entrance = web_service!(self, self.gate(Purpose::Echo, admission.clone()), app, Plain);
+        let entrance = web_service!(self, self.gate(Purpose::Echo, admission.clone(), limits), app, Plain);
         Accept::new(self.reception(admission, false), entrance)
     }
 
@@ -159,14 +163,14 @@ impl Floor {
             discord: Arc::clone(&self.discord_rules),
             public_url: self.public_url.clone(),
         };
-        self.gate(purpose, self.admission.clone())
+        self.gate(purpose, self.admission.clone(), self.limits.clone())
     }
 
-    fn gate(&self, purpose: Purpose, admission: Admission) -> Gate {
+    fn gate(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Gate {
         Gate {
             purpose,
             admission,
-            limits: Rc::new(self.limits.clone()),
+            limits: Rc::new(limits),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             allowed_origins: Arc::clone(&self.allowed_origins),
             drain: self.drain.clone(),

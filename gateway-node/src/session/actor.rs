@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     problems::Problems,
     registry::{Order, Registration, Registry, Seat, Shard},
-    transport::{Context, Inbound, Outbox},
+    transport::{Context, Inbound, Inbox, Outbox},
 };
 
 /// What the sessions of one worker ask others for.
@@ -41,6 +41,7 @@ pub struct Services {
 /// A session: its protocol's state, its timer, and its place in the registry.
 pub struct Session<P: Protocol> {
     protocol: P,
+    inbox: Inbox,
     outbox: Outbox,
     services: Rc<Services>,
     address: IpAddr,
@@ -55,10 +56,18 @@ pub struct Session<P: Protocol> {
 }
 
 impl<P: Protocol> Session<P> {
-    /// A session of a client at `address` that speaks `protocol` into `outbox`.
-    pub const fn new(protocol: P, outbox: Outbox, address: IpAddr, permit: Rc<Permit>, services: Rc<Services>) -> Self {
+    /// A session of a client at `address` that speaks `protocol` into `outbox` and may pause `inbox`.
+    pub const fn new(
+        protocol: P,
+        inbox: Inbox,
+        outbox: Outbox,
+        address: IpAddr,
+        permit: Rc<Permit>,
+        services: Rc<Services>,
+    ) -> Self {
         Self {
             protocol,
+            inbox,
             outbox,
             services,
             address,
@@ -113,7 +122,9 @@ impl<P: Protocol> Session<P> {
                 Step::Drain => self.outbox.tell_when_drained(),
                 Step::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
-                        self.services.backplane.report(key.application(), id, report);
+                        self.services
+                            .backplane
+                            .report(key.application(), id, key.shared_id(), report);
                     }
                 }
                 Step::Publish(publication) => self.publish(publication, context),
@@ -138,6 +149,7 @@ impl<P: Protocol> Session<P> {
                     context.stop();
                     return;
                 }
+                Step::StopReading { until } => self.inbox.pause_until(until),
                 Step::Drop(reason) => self.services.metrics.dropped(reason),
                 Step::Count => drop(self.services.metrics.payloads_received.inc()),
             }

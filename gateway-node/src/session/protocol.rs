@@ -54,6 +54,11 @@ pub enum Step<Q> {
     },
     /// Cut the connection without a word. Nothing follows.
     Cut,
+    /// Take no message until then: the client has sent too much. Timers, orders and what is to be sent go on.
+    StopReading {
+        /// When the next message is taken.
+        until: Instant,
+    },
     /// Count a packet that was dropped silently.
     Drop(&'static str),
     /// Count a payload that was understood.

@@ -18,14 +18,15 @@ use crate::{
     auth::{Key, Keyring},
     cluster::{
         Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
-        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, Status,
+        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, ReportLimits,
+        Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
     problems::Problems,
     registry::{Farewell, Registry, Shard, TailLimits},
-    transport::{Inbound, Message, Outbox},
+    transport::{Inbound, Inbox, Message, Outbox},
 };
 
 /// A backplane that takes a second to answer a join.
@@ -48,8 +49,8 @@ impl Backplane for Distant {
         self.0.leave(application, id);
     }
 
-    fn report(&self, application: &str, id: SessionId, report: Report) {
-        self.0.report(application, id, report);
+    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
+        self.0.report(application, id, key, report);
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
@@ -134,6 +135,7 @@ impl Node {
             Arc::clone(&metrics),
         );
         let limits = MemoryLimits {
+            reports: ReportLimits::default(),
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),
         };
@@ -171,6 +173,7 @@ impl Node {
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(
             protocol,
+            Inbox::default(),
             outbox.clone(),
             address,
             Permit::free(),

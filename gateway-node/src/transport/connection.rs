@@ -4,6 +4,9 @@
 //! what waits for the peer is bounded by [`Limits::outbox_bytes`] and [`Limits::outbox_age`]. Every connection ends
 //! the same way: last words and Close are flushed, FIN is sent, and what the peer still sends is read and
 //! discarded until it closes too or [`Limits::linger`] has passed. A reset is only for a peer that takes no bytes.
+//!
+//! A peer that sends too much is not read for a while: when its session has paused the [`Inbox`], or when the frames that
+//! reach no session exceed [`Limits::frames_per_minute`]. The actor is polled and what waits is written all the same.
 
 use std::{
     cell::RefCell,
@@ -27,6 +30,7 @@ use super::{
     Context, Inbound, Inbox, Limits, Outbox, Socket,
     decoder::{Decoded, Decoder},
     frame::pong_frame,
+    frame_allowance::FrameAllowance,
 };
 
 /// The most that one turn reads while no long frame is under way: a peer that floods small frames gets its turn,
@@ -51,6 +55,8 @@ where
     /// Shared by the connections of a worker.
     limits: Rc<Limits>,
     decoder: Decoder,
+    /// Made with the first frame that is no message.
+    frames: Option<Box<FrameAllowance>>,
     inbox: Inbox,
     outbox: Outbox,
     actor: Option<ContextFut<A, Context<A>>>,
@@ -61,7 +67,7 @@ where
     hung_up: bool,
     /// The socket did not take everything in the last turn, so that the outbox is in the node's pool.
     was_blocked: bool,
-    /// Wakes the driver at the deadline of the stage, or when the oldest byte gets too old.
+    /// Wakes the driver at the deadline of the stage, when the oldest byte gets too old, or when it may read again.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -90,25 +96,26 @@ where
     A: Actor<Context = Context<A>> + StreamHandler<Inbound>,
 {
     /// A connection over `io`, whose handshake left `unread` bytes and has `unsent` ones to go out first.
-    /// `make` builds the session around the outbox that it is to use.
+    /// `make` builds the session around the inbox that it can pause and the outbox that it is to use.
     pub fn new(
         io: T,
         unread: &[u8],
         unsent: Bytes,
         limits: impl Into<Rc<Limits>>,
-        make: impl FnOnce(Outbox) -> A,
+        make: impl FnOnce(Inbox, Outbox) -> A,
     ) -> Self {
         let limits = limits.into();
         let inbox = Inbox::default();
         let outbox = Outbox::over(io.direct(), limits.outbox_bytes);
         outbox.begin_with(unsent, Instant::now());
-        let actor = make(outbox.clone());
+        let actor = make(inbox.clone(), outbox.clone());
         let mut context = Context::new();
         context.add_stream(inbox.clone());
         let mut connection = Self {
             io,
             decoder: Decoder::new(limits.message_bytes),
             limits,
+            frames: None,
             inbox,
             outbox,
             actor: Some(context.into_future(actor)),
@@ -127,12 +134,15 @@ where
     /// # Errors
     /// When the socket is broken or closed; the session has seen all that came before, and there is nobody left to tell.
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let was_paused = self.paused_until().is_some();
         let inbox_was_full = !self.inbox.is_empty();
-        if !inbox_was_full {
+        if !inbox_was_full && !was_paused {
             self.read(cx);
         }
         self.poll_actor(cx);
-        if self.hung_up {
+        let paused_until = self.paused_until();
+        // What came before the end is still to be seen, as far as the session wants to see it now.
+        if self.hung_up && (paused_until.is_none() || self.inbox.is_empty()) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if self.outbox.is_aborted() {
@@ -165,14 +175,25 @@ where
             self.stage = Stage::Closing {
                 until: Instant::now() + self.limits.linger,
             };
-        } else if blocked {
-            if let Some(since) = self.outbox.waiting_since() {
-                self.alarm_at(since + self.limits.outbox_age, cx);
-            }
         } else {
-            self.alarm = None;
+            let too_old = self.outbox.waiting_since().filter(|_| blocked);
+            let too_old = too_old.map(|since| since + self.limits.outbox_age);
+            match too_old.into_iter().chain(paused_until).min() {
+                Some(deadline) => self.alarm_at(deadline, cx),
+                None => self.alarm = None,
+            }
         }
         Ok(())
+    }
+
+    /// Until when nothing is read, if that is later than now.
+    fn paused_until(&mut self) -> Option<Instant> {
+        let of_session = self.inbox.paused_until(Instant::now);
+        let of_frames = self
+            .frames
+            .as_mut()
+            .and_then(|frames| frames.paused_until(Instant::now));
+        of_session.max(of_frames)
     }
 
     /// Reads what has arrived, up to one turn's worth, and decodes it.
@@ -191,6 +212,9 @@ where
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                         budget -= buffer.filled().len();
                         self.take(buffer.filled());
+                        if self.frames.is_some() && self.paused_until().is_some() {
+                            break;
+                        }
                     }
                     Poll::Ready(_) => {
                         self.hung_up = true;
@@ -222,6 +246,16 @@ where
                 }
                 Err(violation) => self.inbox.push(Inbound::Violation(violation)),
             }
+        }
+        let frames = self.decoder.take_extra_frames();
+        if frames > 0
+            && let Some(per_minute) = self.limits.frames_per_minute
+        {
+            let now = Instant::now();
+            let allowance = self
+                .frames
+                .get_or_insert_with(|| Box::new(FrameAllowance::new(per_minute, now)));
+            allowance.charge(frames, now);
         }
     }
 

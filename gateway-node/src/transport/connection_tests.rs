@@ -3,6 +3,7 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use actix::ActorContext;
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     task::{JoinHandle, LocalSet, yield_now},
@@ -21,9 +22,13 @@ fn limits(outboxes: OutboxPool) -> Limits {
         outbox_bytes: 4096,
         outboxes,
         outbox_age: AGE,
+        frames_per_minute: Some(60),
         linger: LINGER,
     }
 }
+
+/// How long a session takes no message after "pause".
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// One end of a pipe that remembers whether it was aborted.
 struct Wire {
@@ -63,6 +68,7 @@ impl AsyncWrite for Wire {
 
 /// Sends what it is told to, and notes what it hears and that it ends.
 struct Session {
+    inbox: Inbox,
     outbox: Outbox,
     heard: Rc<Cell<usize>>,
     ended: Rc<Cell<bool>>,
@@ -81,6 +87,12 @@ impl StreamHandler<Inbound> for Session {
         let now = Instant::now();
         match inbound {
             Inbound::Message(Message::Text(text)) if &*text == "panic" => panic!("as the client wished"),
+            Inbound::Message(Message::Text(text)) if &*text == "pause" => {
+                self.inbox.pause_until(now + PAUSE);
+                context.run_later(PAUSE / 2, |session, _| {
+                    session.outbox.push(text_frame(b"timer"), Instant::now());
+                });
+            }
             Inbound::Message(Message::Text(text)) => {
                 self.heard.update(|heard| heard + 1);
                 let bytes: usize = text.parse().unwrap();
@@ -110,6 +122,10 @@ impl Peer {
 
     /// The same, beside others in this pool.
     async fn connect_in(pool: &OutboxPool, bytes: usize) -> Self {
+        Self::connect_with(bytes, limits(pool.clone())).await
+    }
+
+    async fn connect_with(bytes: usize, limits: Limits) -> Self {
         let (stream, far) = duplex(bytes);
         let (aborted, ended, heard) = (Rc::default(), Rc::default(), Rc::default());
         let wire = Wire {
@@ -117,12 +133,13 @@ impl Peer {
             aborted: Rc::clone(&aborted),
         };
         let (session_heard, session_ended) = (Rc::clone(&heard), Rc::clone(&ended));
-        let make = |outbox| Session {
+        let make = |inbox, outbox| Session {
+            inbox,
             outbox,
             heard: session_heard,
             ended: session_ended,
         };
-        let connection = Connection::new(wire, &[], Bytes::new(), limits(pool.clone()), make);
+        let connection = Connection::new(wire, &[], Bytes::new(), limits, make);
         let driver = tokio::task::spawn_local(connection);
         settle().await;
         Self {
@@ -136,9 +153,7 @@ impl Peer {
 
     /// Sends a masked text frame.
     async fn say(&mut self, text: &str) {
-        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
-        frame.extend_from_slice(text.as_bytes());
-        self.stream.write_all(&frame).await.unwrap();
+        self.stream.write_all(&masked(0x81, text)).await.unwrap();
         settle().await;
     }
 
@@ -148,6 +163,13 @@ impl Peer {
         self.stream.read_to_end(&mut all).await.unwrap();
         all
     }
+}
+
+/// A frame with a mask of zeros.
+fn masked(first: u8, payload: &str) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(payload.as_bytes());
+    frame
 }
 
 /// Lets every task run until none has anything to do at this time.
@@ -280,4 +302,147 @@ async fn what_a_client_said_before_it_hung_up_is_heard() {
         assert!(peer.ended.get() && peer.driver.is_finished());
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_pauses_gets_no_message_that_is_already_there() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        let frames = [masked(0x81, "pause"), masked(0x81, "3"), masked(0x81, "4")].concat();
+        peer.stream.write_all(&frames).await.unwrap();
+        settle().await;
+        advance(PAUSE / 2).await;
+        settle().await;
+        assert_eq!(peer.heard.get(), 0);
+        advance(PAUSE / 2 + Duration::from_millis(1)).await;
+        settle().await;
+        assert_eq!(peer.heard.get(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_connection_is_not_read() {
+    locally(async || {
+        let mut peer = Peer::connect(64).await;
+        peer.say("pause").await;
+        let frames = masked(0x81, "0").repeat(20);
+        assert!(
+            peer.stream.write_all(&frames).now_or_never().is_none(),
+            "140 bytes fit 64"
+        );
+        advance(PAUSE / 2).await;
+        settle().await;
+        assert!(
+            peer.stream.write_all(b"\0").now_or_never().is_none(),
+            "the socket is read"
+        );
+        advance(PAUSE / 2 + Duration::from_millis(1)).await;
+        settle().await;
+        assert_eq!(peer.heard.get(), 9, "what fits 64 bytes");
+        assert!(peer.stream.write_all(b"\0").now_or_never().is_some());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn timers_run_and_bytes_leave_during_a_pause() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        peer.say("pause").await;
+        advance(PAUSE / 2 + Duration::from_millis(1)).await;
+        let mut sent = vec![0; text_frame(b"timer").len()];
+        peer.stream.read_exact(&mut sent).await.unwrap();
+        assert_eq!(sent, text_frame(b"timer"));
+        assert_eq!(peer.heard.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_peer_is_evicted_during_a_pause() {
+    locally(async || {
+        let mut peer = Peer::connect(64).await;
+        let frames = [masked(0x81, "1000"), masked(0x81, "pause"), masked(0x81, "7")].concat();
+        peer.stream.write_all(&frames).await.unwrap();
+        settle().await;
+        advance(AGE).await;
+        settle().await;
+        assert!(peer.ended.get());
+        let expected = [
+            text_frame(&[b'x'; 1000]).to_vec(),
+            text_frame(b"bye").to_vec(),
+            close_frame_of(Close::TOO_SLOW),
+        ];
+        assert_eq!(peer.read_to_end().await, expected.concat());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_said_before_it_hung_up_is_heard_after_the_pause() {
+    locally(async || {
+        let mut peer = Peer::connect(4096).await;
+        let frames = [masked(0x81, "pause"), masked(0x81, "5")].concat();
+        peer.stream.write_all(&frames).await.unwrap();
+        peer.stream.shutdown().await.unwrap();
+        settle().await;
+        assert!(!peer.driver.is_finished());
+        advance(PAUSE + Duration::from_millis(1)).await;
+        settle().await;
+        assert_eq!(peer.heard.get(), 1);
+        assert!(peer.ended.get() && peer.driver.is_finished());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_that_are_no_message_are_read_at_their_rate() {
+    locally(async || {
+        // An empty fragment, pings and pongs; each set of frames is one more than a minute allows.
+        for (start, first) in [("", 0x89), ("", 0x8a), ("7", 0x00)] {
+            let mut peer = Peer::connect(4096).await;
+            if !start.is_empty() {
+                peer.stream.write_all(&masked(0x01, start)).await.unwrap();
+            }
+            peer.stream.write_all(&masked(first, "").repeat(61)).await.unwrap();
+            settle().await;
+            let end = if start.is_empty() { 0x81 } else { 0x80 };
+            peer.stream.write_all(&masked(end, "0")).await.unwrap();
+            settle().await;
+            assert_eq!(peer.heard.get(), 0, "{first:#x}");
+            advance(Duration::from_millis(1900)).await;
+            settle().await;
+            assert_eq!(peer.heard.get(), 0, "{first:#x}");
+            advance(Duration::from_millis(101)).await;
+            settle().await;
+            assert_eq!(peer.heard.get(), 1, "{first:#x}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_frame_rate_answers_every_ping() {
+    locally(async || {
+        let limits = Limits {
+            frames_per_minute: None,
+            ..limits(OutboxPool::new(usize::MAX))
+        };
+        let mut peer = Peer::connect_with(65_536, limits).await;
+        for _ in 0..10 {
+            peer.stream.write_all(&masked(0x89, "").repeat(500)).await.unwrap();
+            let mut pongs = vec![0; 1000];
+            peer.stream.read_exact(&mut pongs).await.unwrap();
+        }
+        peer.say("0").await;
+        assert_eq!(peer.heard.get(), 1);
+    })
+    .await;
+}
+
+#[test]
+fn a_connection_at_rest_is_small() {
+    let bytes = size_of::<Connection<crate::transport::Plain, Session>>();
+    assert!(bytes <= 512, "{bytes} bytes");
 }

@@ -51,6 +51,8 @@ pub struct Decoder {
     /// What has come of a control frame; none at rest.
     control: Option<Box<BytesMut>>,
     broken: bool,
+    /// Frames since the last [`take_extra_frames`](Self::take_extra_frames) that are no message of their own.
+    extra_frames: u16,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,14 @@ impl Decoder {
             valid: 0,
             control: None,
             broken: false,
+            extra_frames: 0,
         }
+    }
+
+    /// How many control frames and continuations have begun since the last call. A message is charged for by whoever
+    /// gets it; these reach no session.
+    pub(super) fn take_extra_frames(&mut self) -> u16 {
+        std::mem::take(&mut self.extra_frames)
     }
 
     /// Whether a violation has ended the stream.
@@ -160,6 +169,9 @@ impl Decoder {
         let room = (self.limit - self.message.len().min(self.limit)) as u64;
         if !is_control(header.opcode) && header.length > room {
             return Err(Violation::TooBig);
+        }
+        if !matches!(header.opcode, OpCode::Text | OpCode::Binary) {
+            self.extra_frames = self.extra_frames.saturating_add(1);
         }
         Ok(())
     }

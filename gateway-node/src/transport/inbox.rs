@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::Stream;
+use tokio::time::Instant;
 
 use super::{Message, Violation};
 
@@ -31,6 +32,9 @@ pub enum Inbound {
 ///
 /// The driver fills it and polls the actor in the same turn, so that it needs no waker, and it reads no more while
 /// something is left, so that it is bounded by one read.
+///
+/// A session that has got too much for now pauses its inbox: until then messages stay where they are, even those that
+/// are already here, and the driver reads nothing. The session goes on with everything else.
 #[derive(Debug, Clone, Default)]
 pub struct Inbox(Rc<RefCell<State>>);
 
@@ -38,9 +42,30 @@ pub struct Inbox(Rc<RefCell<State>>);
 struct State {
     queue: VecDeque<Inbound>,
     ended: bool,
+    /// Until when no message is handed out. Boxed, since almost no session ever has one.
+    paused: Option<Box<Instant>>,
 }
 
 impl Inbox {
+    /// Hands out no message until then.
+    pub fn pause_until(&self, until: Instant) {
+        let paused = &mut self.0.borrow_mut().paused;
+        if paused.as_deref().is_none_or(|known| *known < until) {
+            *paused = Some(Box::new(until));
+        }
+    }
+
+    /// Until when no message is handed out, if that is later than `now`. Ends a pause that is over.
+    pub(super) fn paused_until(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
+        let paused = &mut self.0.borrow_mut().paused;
+        let until = paused.as_deref().copied()?;
+        if until <= now() {
+            *paused = None;
+            return None;
+        }
+        Some(until)
+    }
+
     /// Appends what happened.
     pub(super) fn push(&self, inbound: Inbound) {
         self.0.borrow_mut().queue.push_back(inbound);
@@ -57,12 +82,24 @@ impl Inbox {
     }
 }
 
+impl State {
+    /// What the session is to be told next. During a pause only what is not from the peer: the rest waits in its order.
+    fn next(&mut self) -> Option<Inbound> {
+        if self.paused.is_none() {
+            return self.queue.pop_front();
+        }
+        let is_own = |inbound: &Inbound| matches!(inbound, Inbound::TooSlow | Inbound::Drained);
+        let index = self.queue.iter().position(is_own)?;
+        self.queue.remove(index)
+    }
+}
+
 impl Stream for Inbox {
     type Item = Inbound;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Inbound>> {
         let mut state = self.0.borrow_mut();
-        match state.queue.pop_front() {
+        match state.next() {
             Some(inbound) => {
                 if state.queue.is_empty() {
                     // A session at rest holds no buffer.
@@ -70,7 +107,7 @@ impl Stream for Inbox {
                 }
                 Poll::Ready(Some(inbound))
             }
-            None if state.ended => Poll::Ready(None),
+            None if state.ended && state.queue.is_empty() => Poll::Ready(None),
             None => Poll::Pending,
         }
     }

@@ -12,6 +12,7 @@ mod connection;
 mod decoder;
 mod echo;
 mod frame;
+mod frame_allowance;
 mod handshake;
 mod head;
 mod inbox;
@@ -60,6 +61,8 @@ pub struct Limits {
     pub outboxes: OutboxPool,
     /// The longest that a byte may wait for a peer that reads slowly.
     pub outbox_age: Duration,
+    /// How many control frames and continuations a peer may send in a minute; the rest is read later. None for any number.
+    pub frames_per_minute: Option<u32>,
     /// How long a closed connection is read from, so that its peer can learn why it was closed.
     pub linger: Duration,
 }

@@ -21,7 +21,7 @@ mod zstd_stream;
 pub use self::{
     history::History,
     level::Level,
-    packet::{InflateError, deflate, inflate},
+    packet::{InflateError, deflate, inflate, inflate_into},
     segment::{Format, Segment},
     stream::{Message, Method, Stream},
 };

@@ -57,16 +57,27 @@ pub fn deflate(input: &[u8], level: Level) -> Bytes {
 /// [`InflateError::TooBig`] as soon as the output passes the limit, [`InflateError::Malformed`] for a stream that is
 /// broken, cut short, or followed by anything.
 pub fn inflate(input: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+    let mut output = Vec::new();
+    inflate_into(&mut output, input, limit).map(|()| output)
+}
+
+/// Like [`inflate`], into an empty `output`. After an error it holds what was inflated until then, so that a packet that
+/// is refused can be charged for.
+///
+/// # Errors
+///
+/// Those of [`inflate`].
+pub fn inflate_into(output: &mut Vec<u8>, input: &[u8], limit: usize) -> Result<(), InflateError> {
     // The byte beyond the limit is what tells an output that ends there from one that goes on.
     let most = limit.saturating_add(1);
     DECOMPRESS.with_borrow_mut(|decompress| {
         decompress.reset(true);
-        let mut output = Vec::with_capacity(input.len().saturating_mul(4).max(ROOM).min(most));
+        output.reserve_exact(input.len().saturating_mul(4).max(ROOM).min(most));
         let mut rest = input;
         loop {
             let before = decompress.total_in();
             let status = decompress
-                .decompress_vec(rest, &mut output, FlushDecompress::None)
+                .decompress_vec(rest, output, FlushDecompress::None)
                 .map_err(|_| InflateError::Malformed)?;
             rest = after(rest, decompress.total_in() - before);
             if output.len() > limit {
@@ -74,7 +85,7 @@ pub fn inflate(input: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
             }
             if status == Status::StreamEnd {
                 return if rest.is_empty() {
-                    Ok(output)
+                    Ok(())
                 } else {
                     Err(InflateError::Malformed)
                 };
@@ -187,6 +198,15 @@ mod tests {
         *broken.last_mut().unwrap() ^= 1;
         assert_eq!(inflate(&broken, LIMIT), Err(InflateError::Malformed));
         assert!(inflate(&stream, LIMIT).is_ok(), "reused after every error");
+    }
+
+    #[test]
+    fn what_was_inflated_of_a_broken_stream_is_known() {
+        let mut stream = bomb(60_000);
+        *stream.last_mut().unwrap() ^= 1;
+        let mut output = Vec::new();
+        assert_eq!(inflate_into(&mut output, &stream, LIMIT), Err(InflateError::Malformed));
+        assert_eq!(output.len(), 60_000);
     }
 
     #[test]

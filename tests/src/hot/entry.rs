@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use gateway_node::{
     cluster::{
         Audience, Backplane, Entry, Epoch, Haste, IdSource, Joining, MemoryBackplane, MemoryLimits, Pending, Position,
-        Publication, PublishError, Publishing,
+        Publication, PublishError, Publishing, ReportLimits,
     },
     metrics::Metrics,
     registry::{Registry, TailLimits},
@@ -42,6 +42,7 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
         Arc::clone(metrics),
     );
     let limits = MemoryLimits {
+        reports: ReportLimits::default(),
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
     };

@@ -12,11 +12,14 @@ pub mod connect;
 pub mod fanout;
 pub mod heartbeat;
 pub mod idle;
+pub mod reports;
 pub mod scale;
 pub mod slow;
+pub mod strangers;
 pub mod unfinished;
 
 mod announcement;
+mod attacker;
 pub mod contest;
 mod cores;
 mod fleet;

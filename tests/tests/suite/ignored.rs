@@ -159,3 +159,78 @@ async fn dropped_packets_extend_no_deadline() {
     assert_eq!(text.unwrap(), r#"{"op":-1,"e":4006,"m":"No heartbeat."}"#);
     assert_eq!(client.closed().await, 4006);
 }
+
+/// A packet of 91 bytes that inflates to 64 KiB of nothing.
+fn bomb() -> Vec<u8> {
+    deflate(&vec![b' '; 65_536])
+}
+
+#[tokio::test]
+async fn junk_within_the_allowance_does_not_delay_an_identify() {
+    // What exceeds the allowance would not be read within the test.
+    let node = full_setup()
+        .set("limits.unidentified_bytes_per_second", 1)
+        .start()
+        .await;
+    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    for _ in 0..3 {
+        client.send_binary(&bomb()).await;
+    }
+    client.send_text(&"x".repeat(8192)).await;
+    client.identify("website", &key("website")).await;
+    client.heartbeat().await;
+}
+
+#[tokio::test]
+async fn what_exceeds_the_allowance_before_identify_is_not_read_and_deadlines_hold() {
+    let node = full_setup()
+        .set("limits.unidentified_bytes_per_second", 1)
+        .set("session.identify_timeout_ms", 3000)
+        .start()
+        .await;
+    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    for _ in 0..200 {
+        client.send_binary(&bomb()).await;
+    }
+    client.error(4007, 4007).await;
+    let dropped = metric(&node, "utilbot_packets_dropped_total{reason=\"not_json\"}").await;
+    // Four use the allowance up; a second later there is a byte, for which the next one is read.
+    assert!((4..=5).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test]
+async fn a_client_that_flooded_identifies_and_beats_later() {
+    let node = full_setup()
+        .set("limits.unidentified_bytes_per_second", 2_097_152)
+        .set("limits.payloads_per_minute", 1200)
+        .start()
+        .await;
+    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    for _ in 0..40 {
+        client.send_binary(&bomb()).await;
+    }
+    client.identify("website", &key("website")).await;
+    client.heartbeat().await;
+}
+
+#[tokio::test]
+async fn dropped_packets_beyond_the_rate_are_read_later_and_understood_ones_close() {
+    let node = full_setup().set("limits.payloads_per_minute", 600).start().await;
+    let mut client = Client::session(&node, "website", &key("website")).await;
+    for _ in 0..610 {
+        client.send_text("junk").await;
+    }
+    client.heartbeat().await;
+    for _ in 0..700 {
+        // The node may have closed.
+        client.try_send(json!({ "op": 10 }).to_string().into()).await.ok();
+    }
+    let close = loop {
+        match client.next_text().await {
+            Ok(text) if text == r#"{"op":11}"# => {}
+            Ok(text) => assert_eq!(text, r#"{"op":-1,"e":1000,"m":"Rate limit exceeded."}"#),
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(close, Some(1008));
+}

@@ -1,7 +1,7 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, scale, slow, unfinished};
+use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, reports, scale, slow, strangers, unfinished};
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
@@ -123,5 +123,24 @@ async fn load_requests_that_never_end_cost_the_others_nothing() -> anyhow::Resul
         assert!(report.bodies.open <= 16, "{report}");
         assert!(report.bodies.more_kib < 64 * 1024, "{report}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_strangers_take_no_session_from_healthy_clients() -> anyhow::Result<()> {
+    let options = strangers::Options::parse_from("strangers --strangers 20 --seconds 2".split(' '));
+    let report = run(move || strangers::run(&options)).await?.expect("a report");
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    // Each stranger has 256 KiB at once and 16 KiB in each second after that, and may be a packet over it.
+    let dropped = report.phases[1].dropped;
+    assert!((20..=20 * 7).contains(&dropped), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_reports_let_another_application_publish() -> anyhow::Result<()> {
+    let options = reports::Options::parse_from("reports --bots 2 --ids 2000 --rate 10 --seconds 2".split(' '));
+    let report = run(move || reports::run(&options)).await?.expect("a report");
+    assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
 }

@@ -15,7 +15,8 @@ use shared::{
 
 use super::super::{
     Backplane, Deliver, Entry, Epoch, Haste, IdSource, Idempotency, Joined, Joining, MemoryBackplane, MemoryLimits,
-    Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions, redis::test_server::TestServer,
+    Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions, ReportLimits,
+    redis::test_server::TestServer,
 };
 
 pub(super) const APPLICATION: &str = "utilbot";
@@ -171,7 +172,7 @@ impl Bench {
             cached_guild_members: 1,
             shard: None,
         };
-        self.backplane.report(APPLICATION, id, report);
+        self.backplane.report(APPLICATION, id, &"bot".into(), report);
     }
 
     pub(super) fn leave(&self, id: SessionId) {
@@ -234,6 +235,7 @@ pub(super) async fn redis() -> Bench {
 pub(super) fn memory(ids: IdSource) -> Bench {
     let log = Arc::new(Log::default());
     let limits = MemoryLimits {
+        reports: ReportLimits::default(),
         count_interval: COUNT_INTERVAL,
         retention: Duration::from_secs(60),
     };

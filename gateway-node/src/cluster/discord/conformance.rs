@@ -15,7 +15,7 @@ use shared::{
 use super::{
     super::{
         Backplane, Deliver, Entry, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
-        RedisSessions, redis::test_server::TestServer,
+        RedisSessions, ReportLimits, redis::test_server::TestServer,
     },
     Guise, MemorySessions, Owner, Record, Resuming, Store, Voice, Wish,
     queue::AT_ONCE,
@@ -218,6 +218,7 @@ fn all(guilds: impl IntoIterator<Item = u64>, what: &str) -> BTreeMap<u64, Strin
 async fn memory() -> Bench {
     let log = Arc::new(Log::default());
     let limits = MemoryLimits {
+        reports: ReportLimits::default(),
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
     };

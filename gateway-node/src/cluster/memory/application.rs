@@ -1,6 +1,6 @@
 //! One application: its log's end, its live sessions and what its bots reported.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use shared::{
@@ -11,9 +11,14 @@ use shared::{
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
-    super::{Audience, Entry, Epoch, Joined, Position, Publication, PublishError},
+    super::{
+        Audience, Entry, Epoch, Joined, Position, Publication, PublishError, ReportLimits,
+        report_changes::{ReportChanges, guilds},
+        report_rates::ReportRates,
+    },
     requests::Requests,
     rotation::Rotation,
 };
@@ -27,6 +32,9 @@ pub(super) struct Application {
     /// Who reported a guild, so that an id that many report counts once.
     reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
     sums: Sums,
+    rates: ReportRates,
+    /// The sessions whose report waits, in the order in which they came to wait.
+    waiting: VecDeque<SessionId>,
     broadcast: GuildCount,
     count_event: Arc<str>,
     pub(super) requests: Requests,
@@ -40,13 +48,37 @@ struct Sums {
     cached_guild_members: u128,
 }
 
+impl Sums {
+    fn add(&mut self, report: &Report) {
+        self.guilds += u128::from(count(report));
+        self.guild_members += u128::from(report.guild_members);
+        self.cached_guild_members += u128::from(report.cached_guild_members);
+    }
+
+    fn remove(&mut self, report: &Report) {
+        self.guilds -= u128::from(count(report));
+        self.guild_members -= u128::from(report.guild_members);
+        self.cached_guild_members -= u128::from(report.cached_guild_members);
+    }
+}
+
+/// How many guilds a report counts without their ids.
+const fn count(report: &Report) -> u64 {
+    match report.guilds {
+        ReportedGuilds::Count(count) => count,
+        ReportedGuilds::Ids(_) => 0,
+    }
+}
+
 struct Member {
     kind: ClientType,
     report: Option<Report>,
+    /// What it has reported since, and the id of the key that pays for it.
+    waiting: Option<(Arc<str>, Report)>,
 }
 
 impl Application {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, limits: ReportLimits) -> Self {
         Self {
             name,
             top: 0,
@@ -54,6 +86,8 @@ impl Application {
             rotation: Rotation::default(),
             reporters: FxHashMap::default(),
             sums: Sums::default(),
+            rates: ReportRates::new(limits),
+            waiting: VecDeque::new(),
             broadcast: GuildCount::default(),
             count_event: GuildCount::NAME.into(),
             requests: Requests::default(),
@@ -70,7 +104,12 @@ impl Application {
     }
 
     pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
-        self.members.insert(id, Member { kind, report: None });
+        let member = Member {
+            kind,
+            report: None,
+            waiting: None,
+        };
+        self.members.insert(id, member);
         Joined {
             id,
             since: Position {
@@ -96,23 +135,64 @@ impl Application {
         }
     }
 
-    /// Replaces the report of a bot that is still there.
-    pub(super) fn report(&mut self, id: SessionId, report: Report) {
+    /// Replaces the report of a bot that is still there, now or when its key has an allowance again. Answers whether it
+    /// has to wait.
+    pub(super) fn report(&mut self, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
+        let Some(member) = self.members.get_mut(&id) else {
+            return false;
+        };
+        let was_waiting = member.waiting.is_some();
+        if was_waiting || !self.rates.wait(key, now).is_zero() {
+            member.waiting = Some((Arc::clone(key), report));
+            if !was_waiting {
+                self.waiting.push_back(id);
+            }
+            return true;
+        }
+        self.apply(id, key, report, now);
+        false
+    }
+
+    /// Applies the reports whose keys have an allowance. Answers when to look again, if others go on waiting.
+    pub(super) fn apply_waiting(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for _ in 0..self.waiting.len() {
+            let Some(id) = self.waiting.pop_front() else { break };
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
+            let Some((key, report)) = member.waiting.take() else {
+                continue;
+            };
+            let wait = self.rates.wait(&key, now);
+            if wait.is_zero() {
+                self.apply(id, &key, report, now);
+            } else {
+                member.waiting = Some((key, report));
+                self.waiting.push_back(id);
+                next = next.into_iter().chain([now + wait]).min();
+            }
+        }
+        next
+    }
+
+    fn apply(&mut self, id: SessionId, key: &Arc<str>, report: Report, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
+        let changes = ReportChanges::between(member.report.as_ref(), &report);
         let previous = member.report.take();
-        self.forget(id, previous);
-        match &report.guilds {
-            ReportedGuilds::Count(count) => self.sums.guilds += u128::from(*count),
-            ReportedGuilds::Ids(ids) => {
-                for guild in ids {
-                    self.reporters.entry(*guild).or_default().push(id);
-                }
-            }
+        self.rates.charge(key, changes.len(), now);
+        if let Some(previous) = previous {
+            self.sums.remove(&previous);
         }
-        self.sums.guild_members += u128::from(report.guild_members);
-        self.sums.cached_guild_members += u128::from(report.cached_guild_members);
+        for guild in &changes.removed {
+            self.unlist(*guild, id);
+        }
+        for guild in changes.added {
+            self.reporters.entry(guild).or_default().push(id);
+        }
+        self.sums.add(&report);
         if let Some(member) = self.members.get_mut(&id) {
             member.report = Some(report);
         }
@@ -120,21 +200,19 @@ impl Application {
 
     fn forget(&mut self, id: SessionId, report: Option<Report>) {
         let Some(report) = report else { return };
-        match report.guilds {
-            ReportedGuilds::Count(count) => self.sums.guilds -= u128::from(count),
-            ReportedGuilds::Ids(ids) => {
-                for guild in ids {
-                    if let Some(reporters) = self.reporters.get_mut(&guild) {
-                        reporters.retain(|reporter| *reporter != id);
-                        if reporters.is_empty() {
-                            self.reporters.remove(&guild);
-                        }
-                    }
-                }
+        self.sums.remove(&report);
+        for guild in guilds(&report) {
+            self.unlist(*guild, id);
+        }
+    }
+
+    fn unlist(&mut self, guild: GuildId, id: SessionId) {
+        if let Some(reporters) = self.reporters.get_mut(&guild) {
+            reporters.retain(|reporter| *reporter != id);
+            if reporters.is_empty() {
+                self.reporters.remove(&guild);
             }
         }
-        self.sums.guild_members -= u128::from(report.guild_members);
-        self.sums.cached_guild_members -= u128::from(report.cached_guild_members);
     }
 
     /// The sums over all live bots: distinct ids and counts together.

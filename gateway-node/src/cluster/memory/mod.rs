@@ -4,6 +4,8 @@ mod application;
 mod ids;
 mod requests;
 mod rotation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,13 +14,16 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use shared::{routing::Delivery, session_id::SessionId, v1::Report};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 use self::application::Application;
 pub use self::ids::IdSource;
 use super::{
     Audience, Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-    Position, Publication, PublishError, Publishing, Status,
+    Position, Publication, PublishError, Publishing, ReportLimits, Status,
 };
 
 /// How often another id is tried when the generated one is taken.
@@ -29,6 +34,8 @@ const ID_ATTEMPTS: usize = 3;
 pub struct MemoryLimits {
     /// The least time between two broadcasts of an application's counts.
     pub count_interval: Duration,
+    /// How fast the sessions of a key may change what they report.
+    pub reports: ReportLimits,
     /// How long a request is remembered that may come again.
     pub retention: Duration,
 }
@@ -44,6 +51,8 @@ struct Shared {
     deliver: Arc<dyn Deliver>,
     epoch: Epoch,
     limits: MemoryLimits,
+    /// A report has begun to wait.
+    report_waits: Notify,
     /// Some application's counts may differ from those that were broadcast last.
     counts_changed: Notify,
 }
@@ -69,9 +78,13 @@ impl MemoryBackplane {
             deliver,
             epoch,
             limits,
+            report_waits: Notify::new(),
             counts_changed: Notify::new(),
         });
-        let broadcast = Arc::clone(&shared).broadcast_counts();
+        let (counts, reports) = (Arc::clone(&shared), Arc::clone(&shared));
+        let broadcast = async move {
+            tokio::join!(counts.broadcast_counts(), reports.apply_reports());
+        };
         (Self { shared }, broadcast)
     }
 }
@@ -99,6 +112,30 @@ impl Shared {
         }
     }
 
+    /// Applies the reports that wait, each as soon as its key has an allowance again.
+    async fn apply_reports(self: Arc<Self>) {
+        loop {
+            let waits = self.report_waits.notified();
+            let (next, changed) = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                let applications = state.applications.values_mut();
+                applications.fold((None::<Instant>, false), |(next, changed), application| {
+                    let of_this = application.apply_waiting(now);
+                    let next = next.into_iter().chain(of_this).min();
+                    (next, changed || application.counts_changed())
+                })
+            };
+            if changed {
+                self.counts_changed.notify_one();
+            }
+            tokio::select! {
+                () = waits => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+        }
+    }
+
     fn join(&self, joining: &Joining) -> Result<Joined, JoinError> {
         let mut state = self.lock();
         let State { ids, applications } = &mut *state;
@@ -110,7 +147,7 @@ impl Shared {
             }
             let application = applications
                 .entry(Arc::clone(&joining.application))
-                .or_insert_with(|| Application::new(Arc::clone(&joining.application)));
+                .or_insert_with(|| Application::new(Arc::clone(&joining.application), self.limits.reports));
             return Ok(application.join(id, joining.kind, self.epoch));
         }
         Err(JoinError::IdTaken)
@@ -121,7 +158,7 @@ impl Shared {
         let application = state
             .applications
             .entry(publishing.application)
-            .or_insert_with_key(|name| Application::new(Arc::clone(name)));
+            .or_insert_with_key(|name| Application::new(Arc::clone(name), self.limits.reports));
         let idempotency = match publishing.haste {
             Haste::Prompt { idempotency } => idempotency,
             Haste::Patient => None,
@@ -176,9 +213,14 @@ impl Backplane for MemoryBackplane {
         self.shared.change(application, |application| application.leave(id));
     }
 
-    fn report(&self, application: &str, id: SessionId, report: Report) {
-        self.shared
-            .change(application, |application| application.report(id, report));
+    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
+        let mut waits = false;
+        self.shared.change(application, |application| {
+            waits = application.report(id, key, report, Instant::now());
+        });
+        if waits {
+            self.shared.report_waits.notify_one();
+        }
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {

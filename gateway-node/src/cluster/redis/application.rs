@@ -18,6 +18,7 @@ use super::{
     live::LiveSessions,
     log_sight::{Reached, Sight},
     members::Members,
+    options::RedisOptions,
     script::Script,
 };
 
@@ -53,20 +54,20 @@ pub(super) struct Registration {
 }
 
 impl Application {
-    /// An application that this life of the node, called `incarnation`, has nothing to do with yet.
-    pub(super) fn new(name: Arc<str>, prefix: &str, incarnation: u64, inlet: Inlet) -> Self {
+    /// An application that this life of the node has nothing to do with yet.
+    pub(super) fn new(name: Arc<str>, options: &RedisOptions, inlet: Inlet) -> Self {
         let registration = Registration {
-            owner: format!("{incarnation:016x}").into(),
+            owner: format!("{:016x}", options.incarnation).into(),
             fence: 0,
             until: Instant::now(),
             is_known: false,
             names: 0,
         };
         Self {
-            key: format!("{prefix}:{{{name}}}:"),
+            key: format!("{}:{{{name}}}:", options.prefix),
             name,
             registration: Mutex::new(registration),
-            members: Members::default(),
+            members: Members::new(options.reports),
             live: LiveSessions::default(),
             inlet,
             sight: watch::Sender::new(None),

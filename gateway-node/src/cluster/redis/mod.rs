@@ -168,7 +168,7 @@ impl RedisBackplane {
         let mut outlets = Vec::new();
         let applications = options.applications.iter().map(|name| {
             let (inlet, outlet) = follower::channel(options.hold_bytes);
-            let application = Application::new(Arc::clone(name), &options.prefix, options.incarnation, inlet);
+            let application = Application::new(Arc::clone(name), &options, inlet);
             let application = Arc::new(application);
             outlets.push((Arc::clone(&application), outlet));
             (Arc::clone(name), application)
@@ -269,9 +269,9 @@ impl Backplane for RedisBackplane {
         }
     }
 
-    fn report(&self, application: &str, id: SessionId, report: Report) {
+    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
         if let Some(application) = self.application(application) {
-            application.members.report(id, report);
+            application.members.report(id, key, report);
         }
     }
 

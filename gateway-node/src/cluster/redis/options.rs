@@ -5,6 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use shared::session_id::SessionId;
 
+use super::super::ReportLimits;
+
 /// Where the server is, what this node is called there, and its bounds.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -34,6 +36,8 @@ pub struct RedisOptions {
     pub hold: Duration,
     /// The least time between two broadcasts of an application's counts.
     pub count_interval: Duration,
+    /// How fast the sessions of a key may change what they report.
+    pub reports: ReportLimits,
     /// How long a Discord session can be resumed after its connection.
     pub resume_window: Duration,
     /// How often the client of one says that it is there.

@@ -18,7 +18,7 @@ use super::{
 /// The longest time between two looks at the top of a log.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many guilds of dead sessions one call removes.
-const REAP: usize = 1000;
+const REAP: usize = 256;
 
 /// The steps of the pulse, on one link.
 pub(super) struct Pulse<'a> {

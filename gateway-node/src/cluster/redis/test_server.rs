@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::RedisOptions;
+use super::{super::ReportLimits, RedisOptions};
 
 /// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
 pub(crate) struct TestServer {
@@ -47,6 +47,7 @@ impl TestServer {
             hold_bytes: 1 << 24,
             hold: Duration::from_secs(30),
             count_interval: Duration::from_secs(1),
+            reports: ReportLimits::default(),
             resume_window: Duration::from_secs(60),
             heartbeat: Duration::from_secs(40),
             fixed_id: None,

@@ -6,12 +6,12 @@ mod rules;
 mod tests;
 mod words;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use shared::{
     client_type::ClientType,
     close::Close,
-    compression::{InflateError, inflate},
+    compression::{InflateError, inflate_into},
     discord::{Header, Target},
     problem::Problem,
     routing::Route,
@@ -56,6 +56,8 @@ enum Stage {
     /// Everything but heartbeats and an identify is ignored.
     Unidentified {
         until: Instant,
+        /// How many bytes it may still send, counted inflated. Boxed, since an identified session has none.
+        input: Box<TokenBucket>,
     },
     /// The answer to the identify is under way.
     Joining,
@@ -71,6 +73,7 @@ impl V1 {
                 encoding,
                 Stage::Unidentified {
                     until: now + rules.identify_timeout,
+                    input: Box::new(rules.unidentified_input()),
                 },
             ),
             // The compression that was asked for holds for the Error too, if there is such a one.
@@ -130,6 +133,41 @@ impl V1 {
     /// Whether the minute's allowance has room for one more payload.
     fn allow(&mut self, now: Instant) -> bool {
         self.payloads.take(now.saturating_duration_since(self.rules.origin))
+    }
+
+    /// Charges for a packet of `bytes`, inflated. Answers when the next one is to be taken if that is later: a client
+    /// that is not understood is never told that it sends too much, it is only not read.
+    fn charge(&mut self, bytes: usize, is_dropped: bool, now: Instant) -> Option<Instant> {
+        let since = now.saturating_duration_since(self.rules.origin);
+        let mut wait = Duration::ZERO;
+        if is_dropped {
+            self.payloads.charge(1, since);
+            wait = self.payloads.wait(since);
+        }
+        if let Stage::Unidentified { input, .. } = &mut self.stage {
+            input.charge(u32::try_from(bytes).unwrap_or(u32::MAX), since);
+            wait = wait.max(input.wait(since));
+        }
+        (!wait.is_zero()).then(|| now + wait)
+    }
+
+    /// What a packet means, and of how many bytes it is, inflated.
+    fn read(&mut self, message: &Message, now: Instant) -> (Steps, usize) {
+        match (message, self.encoding) {
+            (Message::Text(text), _) => (self.receive_text(text, now), text.len()),
+            (Message::Binary(packet), Encoding::Zlib) => {
+                let mut inflated = Vec::new();
+                let result = inflate_into(&mut inflated, packet, self.rules.message_bytes);
+                let steps = match result {
+                    // What is no UTF-8 is no JSON: an empty text stands for it.
+                    Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), now),
+                    Err(InflateError::TooBig) => self.too_big(),
+                    Err(_) => smallvec![Step::Drop("not_zlib")],
+                };
+                (steps, inflated.len().max(packet.len()))
+            }
+            (Message::Binary(packet), Encoding::Text) => (smallvec![Step::Drop("binary")], packet.len()),
+        }
     }
 
     fn too_fast(&mut self) -> Steps {
@@ -219,16 +257,12 @@ impl Protocol for V1 {
     }
 
     fn receive(&mut self, message: Message, now: Instant) -> Steps {
-        match (message, self.encoding) {
-            (Message::Text(text), _) => self.receive_text(&text, now),
-            (Message::Binary(packet), Encoding::Zlib) => match inflate(&packet, self.rules.message_bytes) {
-                // What is no UTF-8 is no JSON: an empty text stands for it.
-                Ok(packet) => self.receive_text(std::str::from_utf8(&packet).unwrap_or_default(), now),
-                Err(InflateError::TooBig) => self.too_big(),
-                Err(_) => smallvec![Step::Drop("not_zlib")],
-            },
-            (Message::Binary(_), Encoding::Text) => smallvec![Step::Drop("binary")],
+        let (mut steps, bytes) = self.read(&message, now);
+        let is_dropped = matches!(steps.first(), Some(Step::Drop(_)));
+        if let Some(until) = self.charge(bytes, is_dropped, now) {
+            steps.push(Step::StopReading { until });
         }
+        steps
     }
 
     fn tick(&mut self, now: Instant) -> Steps {
@@ -239,7 +273,7 @@ impl Protocol for V1 {
             return self.fail(&Rejection::plain(ErrorCode::NoHeartbeat));
         }
         match self.stage {
-            Stage::Unidentified { until } if until <= now => self.fail(&Rejection::plain(ErrorCode::WrongIdentify)),
+            Stage::Unidentified { until, .. } if until <= now => self.fail(&Rejection::plain(ErrorCode::WrongIdentify)),
             _ => Steps::new(),
         }
     }
@@ -247,7 +281,7 @@ impl Protocol for V1 {
     fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Refused(_) | Stage::Over => None,
-            Stage::Unidentified { until } => Some(until.min(self.heartbeat_by)),
+            Stage::Unidentified { until, .. } => Some(until.min(self.heartbeat_by)),
             Stage::Joining | Stage::Identified(_) => Some(self.heartbeat_by),
         }
     }

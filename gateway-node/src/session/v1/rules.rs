@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use shared::{
     compression::Level,
+    token_bucket::TokenBucket,
     v1::{Encoding, payload},
 };
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ pub struct Rules {
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) payloads_per_minute: u32,
+    /// What a connection may send before it identifies: at once, and then in each second.
+    unidentified_bytes: u32,
+    unidentified_bytes_per_second: u32,
     pub(super) message_bytes: usize,
     pub(super) event_bytes: usize,
     /// How hard zlib tries.
@@ -62,6 +66,8 @@ impl Rules {
             node,
             identify_timeout: ms(settings.session.identify_timeout_ms),
             payloads_per_minute: settings.limits.payloads_per_minute,
+            unidentified_bytes: u32::try_from(settings.limits.unidentified_bytes).unwrap_or(u32::MAX),
+            unidentified_bytes_per_second: settings.limits.unidentified_bytes_per_second,
             message_bytes: settings.limits.message_bytes,
             event_bytes: settings.cluster.event_bytes,
             origin: Instant::now(),
@@ -82,6 +88,14 @@ impl Rules {
 
     pub(super) fn heartbeat_ms(&self) -> u64 {
         u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What a connection may send before it identifies, one token for each byte.
+    pub(super) const fn unidentified_input(&self) -> TokenBucket {
+        TokenBucket::new(
+            self.unidentified_bytes,
+            self.unidentified_bytes_per_second.saturating_mul(60),
+        )
     }
 
     /// How long a client may be without a heartbeat.

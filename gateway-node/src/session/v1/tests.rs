@@ -94,3 +94,124 @@ fn nothing_is_said_after_the_end() {
     );
     assert_eq!(connection.deadline(), None);
 }
+
+/// A connection that takes zlib, and a packet of `bytes` that means nothing.
+fn zlib_connection(now: Instant) -> V1 {
+    V1::new(Some("1"), Some("zlib"), rules(), now)
+}
+
+fn junk(bytes: usize) -> Message {
+    Message::Binary(shared::compression::deflate(
+        &vec![b' '; bytes],
+        shared::compression::Level::default(),
+    ))
+}
+
+fn identify() -> Message {
+    Message::Text(r#"{"op":1,"t":"identify","d":{"type":"bot","key":"bot.key"}}"#.into())
+}
+
+fn pause(steps: &Steps) -> Option<Instant> {
+    steps.iter().find_map(|step| match step {
+        Step::StopReading { until } => Some(*until),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_is_sent_before_identify_is_counted_inflated_and_read_at_its_rate() {
+    let now = Instant::now();
+    let mut connection = zlib_connection(now);
+    for _ in 0..3 {
+        assert_eq!(pause(&connection.receive(junk(65_536), now)), None);
+    }
+    // 256 KiB are used up; one byte comes back in less than a millisecond.
+    let until = pause(&connection.receive(junk(65_536), now)).expect("a pause");
+    assert!(until - now <= Duration::from_millis(1), "{:?}", until - now);
+    // Below zero by one packet: 64 KiB take four seconds.
+    let until = pause(&connection.receive(junk(65_536), now)).expect("a pause");
+    assert_eq!((until - now).as_secs(), 4);
+    let steps = connection.receive(identify(), until);
+    assert!(
+        matches!(steps[..], [Step::Count, Step::Ask(_)]),
+        "{} steps",
+        steps.len()
+    );
+}
+
+#[test]
+fn a_packet_that_does_not_inflate_costs_what_was_inflated_of_it() {
+    let now = Instant::now();
+    let mut connection = zlib_connection(now);
+    let Message::Binary(packet) = junk(65_536) else {
+        unreachable!()
+    };
+    let mut broken = packet.to_vec();
+    *broken.last_mut().unwrap() ^= 1;
+    let pauses = (0..5).filter_map(|_| pause(&connection.receive(Message::Binary(broken.clone().into()), now)));
+    assert_eq!(pauses.count(), 2);
+}
+
+#[test]
+fn two_hundred_kib_of_junk_do_not_delay_an_identify() {
+    let now = Instant::now();
+    let mut connection = zlib_connection(now);
+    for _ in 0..200 {
+        assert_eq!(pause(&connection.receive(junk(1024), now)), None);
+    }
+    let steps = connection.receive(identify(), now);
+    assert!(matches!(steps[..], [Step::Count, Step::Ask(_)]));
+}
+
+#[test]
+fn dropped_packets_count_against_the_payload_rate_and_never_close() {
+    let now = Instant::now();
+    let mut connection = connection();
+    connection.stage = Stage::Identified(ClientType::Bot);
+    let junk = || Message::Text("junk".into());
+    for _ in 0..1199 {
+        assert_eq!(pause(&connection.receive(junk(), now)), None);
+    }
+    let until = pause(&connection.receive(junk(), now)).expect("a pause");
+    // 1,200 a minute are one in 50 ms.
+    assert_eq!((until - now).as_millis(), 50);
+    let steps = connection.receive(junk(), until);
+    assert!(matches!(steps[..], [Step::Drop("not_json"), Step::StopReading { .. }]));
+    // What is understood is answered as soon as it is read.
+    let until = pause(&steps).expect("a pause");
+    let steps = connection.receive(Message::Text(r#"{"op":10}"#.into()), until);
+    assert!(matches!(steps[..], [Step::Count, Step::Send(_)]));
+    // And closes when it comes too fast.
+    assert_eq!(
+        ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), until)),
+        (error(1000, "Rate limit exceeded."), 1008)
+    );
+}
+
+#[test]
+fn ignored_packets_before_identify_count_against_the_payload_rate() {
+    let now = Instant::now();
+    let mut connection = connection();
+    let ignored = || Message::Text(r#"{"op":7}"#.into());
+    let pauses = (0..1200).filter_map(|_| pause(&connection.receive(ignored(), now)));
+    assert_eq!(pauses.count(), 1);
+}
+
+#[test]
+fn an_unread_client_is_still_ended_by_its_deadlines() {
+    let now = Instant::now();
+    let mut connection = zlib_connection(now);
+    for _ in 0..20 {
+        connection.receive(junk(65_536), now);
+    }
+    let deadline = connection.deadline().expect("a deadline");
+    assert_eq!(deadline, now + connection.rules.identify_timeout);
+    assert_eq!(ending_code(connection.tick(deadline)), 4007);
+}
+
+fn ending_code(steps: Steps) -> u16 {
+    match steps.into_iter().last() {
+        Some(Step::Close { close, .. }) => close.code,
+        _ => panic!("the session goes on"),
+    }
+}

@@ -8,7 +8,7 @@ use shared::{
     session_id::SessionId,
     v1::{Report, ReportedGuilds},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     super::{
@@ -27,6 +27,8 @@ use super::{
 
 /// The most steps of one batch.
 const BATCH: usize = 256;
+/// The most steps of one batch that touch many guilds: what others send on the same connection waits for no more.
+const HEAVY: usize = 1;
 
 /// Brings Redis to what should be there, until the link ends.
 pub(in super::super) struct Keeper<'a> {
@@ -43,7 +45,11 @@ impl Keeper<'_> {
             let changed = self.application.members.changed.notified();
             let calls = self.next_calls();
             if calls.is_empty() {
-                changed.await;
+                let wait = self.application.members.lock().next_wait();
+                tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() => {}
+                }
                 continue;
             }
             // What is under way when this is dropped stays in the state.
@@ -63,14 +69,7 @@ impl Keeper<'_> {
         if !state.taken.is_empty() {
             steps.push(Step::Taken(state.taken.clone()));
         }
-        while steps.len() < BATCH {
-            let Some(id) = state.changed.pop_front() else { break };
-            let Some(member) = state.sessions.get_mut(&id) else {
-                continue;
-            };
-            member.is_changed = false;
-            steps.extend(member.steps(id));
-        }
+        steps.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
         // After those who left, so that none of them is chosen.
         steps.extend(state.given_up.iter().take(BATCH).map(|offset| Step::GiveUp(*offset)));
         while state.is_followed && steps.len() < BATCH {
@@ -145,9 +144,9 @@ impl Keeper<'_> {
                 state.advance(*id, |member| member.taken_for = if is_done { *is } else { Is::Gone });
             }
             // Of a session that was reaped meanwhile; the next link makes it a member again.
-            Step::Enter(..) | Step::Report(..) if words.word(0) == "gone" => return Err(self.link.fenced()),
+            Step::Enter(..) | Step::Report { .. } if words.word(0) == "gone" => return Err(self.link.fenced()),
             Step::Enter(id) => state.advance(*id, |member| member.taken_for = Is::Receiver),
-            Step::Leave(id) => {
+            Step::Leave(id, _) => {
                 if words.word(0) == "more" {
                     state.advance(*id, |_| {});
                 } else {
@@ -166,12 +165,22 @@ impl Keeper<'_> {
                     shard: None,
                 };
                 state.advance(*id, |member| {
-                    member.stored = Stored::Report(member.wanted.as_ref().map(|_| Arc::new(report)));
+                    member.stored = match &member.wanted {
+                        Some(_) => Stored::Found(Arc::new(report)),
+                        None => Stored::Report(None),
+                    };
                 });
             }
-            Step::Report(id, report, _, _, is_last) => {
+            Step::Report {
+                id, report, is_last, ..
+            } => {
+                state.advance(*id, |member| {
+                    if *is_last {
+                        member.sending = None;
+                        member.stored = Stored::Report(Some(Arc::clone(report)));
+                    }
+                });
                 if *is_last {
-                    state.advance(*id, |member| member.stored = Stored::Report(Some(Arc::clone(report))));
                     self.application.counts_changed.notify_one();
                 }
             }

@@ -3,19 +3,49 @@
 use std::sync::Arc;
 
 use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
+use tokio::time::Instant;
 
-use super::step::{Step, parts};
+use super::{
+    super::super::report_rates::ReportRates,
+    sending::SendingReport,
+    step::{CHUNK, Step},
+};
+
+/// How many guilds of a session the first call of its leave removes: it has to come soon, and so it has to be cheap.
+const FIRST_LEAVE: usize = 1;
 
 /// A session that is there, or was.
 pub(super) struct Member {
     pub(super) kind: ClientType,
-    pub(super) wanted: Option<Arc<Report>>,
+    /// What it reported last. A newer report takes its place, whether or not it was sent.
+    pub(super) wanted: Option<Wanted>,
     pub(super) stored: Stored,
+    /// The report that is on its way: one at a time, and to its end.
+    pub(super) sending: Option<SendingReport>,
     /// What it is here.
     pub(super) is: Is,
     /// What Redis takes it for.
     pub(super) taken_for: Is,
+    /// Whether it is among those for which something is to be done.
     pub(super) is_changed: bool,
+    /// Whether its report waits for its key's allowance.
+    pub(super) is_waiting: bool,
+    /// Whether it has begun to leave.
+    pub(super) is_leaving: bool,
+}
+
+/// A report, and the id of the key that pays for it.
+pub(super) struct Wanted {
+    pub(super) report: Arc<Report>,
+    pub(super) key: Arc<str>,
+}
+
+/// What a session needs next.
+pub(super) enum Next {
+    Step(Step),
+    /// Its report has to wait until then.
+    Wait(Instant),
+    Nothing,
 }
 
 /// What a session is.
@@ -32,6 +62,8 @@ pub(super) enum Is {
 /// What Redis has of a session's report.
 pub(super) enum Stored {
     Report(Option<Arc<Report>>),
+    /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
+    Found(Arc<Report>),
     /// It has to be asked for.
     Unknown,
 }
@@ -42,34 +74,89 @@ impl Member {
             kind,
             wanted: None,
             stored: Stored::Report(None),
+            sending: None,
             is: Is::Member,
             taken_for: Is::Member,
             is_changed: false,
+            is_waiting: false,
+            is_leaving: false,
         }
     }
 
     pub(super) fn needs_a_step(&self) -> bool {
         let is_stored = match (&self.stored, &self.wanted) {
             (Stored::Report(None), None) => true,
-            (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, wanted),
+            (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, &wanted.report),
             _ => false,
         };
         // One that is gone is forgotten as soon as Redis has forgotten it.
         self.is == Is::Gone || self.is != self.taken_for || !is_stored
     }
 
-    /// What is to be done next, in one or more calls.
-    pub(super) fn steps(&self, id: SessionId) -> Vec<Step> {
+    /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
+    pub(super) fn lose_sight(&mut self) {
+        self.sending = None;
+        self.stored = Stored::Unknown;
+    }
+
+    /// Whether the next step touches many guilds. Only few such steps are under way at once.
+    pub(super) fn is_next_heavy(&self) -> bool {
         match (self.is, self.taken_for) {
-            (Is::Gone, _) => return vec![Step::Leave(id)],
-            (_, Is::Gone) => return vec![Step::JoinAgain(id, self.kind, self.is)],
-            (Is::Receiver, Is::Member) => return vec![Step::Enter(id)],
-            _ => {}
-        }
-        match (&self.stored, &self.wanted) {
-            (Stored::Unknown, _) => vec![Step::Ask(id)],
-            (Stored::Report(stored), Some(wanted)) => parts(id, stored.as_deref(), wanted),
-            (Stored::Report(_), None) => Vec::new(),
+            (Is::Gone, _) => self.is_leaving,
+            (_, Is::Gone) | (Is::Receiver, Is::Member) => false,
+            _ => true,
         }
     }
+
+    /// Whether it is in the middle of a report or of its leave.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.sending.is_some() || self.is_leaving
+    }
+
+    /// What is to be done next. A report that begins is charged to its key.
+    pub(super) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
+        match (self.is, self.taken_for) {
+            (Is::Gone, _) => {
+                self.sending = None;
+                let budget = if self.is_leaving { CHUNK } else { FIRST_LEAVE };
+                self.is_leaving = true;
+                return Next::Step(Step::Leave(id, budget));
+            }
+            (_, Is::Gone) => return Next::Step(Step::JoinAgain(id, self.kind, self.is)),
+            (Is::Receiver, Is::Member) => return Next::Step(Step::Enter(id)),
+            _ => {}
+        }
+        if let Some(sending) = &mut self.sending {
+            return Next::Step(sending.next_part(id));
+        }
+        let Some(Wanted { report, key }) = &self.wanted else {
+            return match self.stored {
+                Stored::Unknown => Next::Step(Step::Ask(id)),
+                Stored::Report(_) | Stored::Found(_) => Next::Nothing,
+            };
+        };
+        let (stored, is_free) = match &self.stored {
+            Stored::Unknown => return Next::Step(Step::Ask(id)),
+            Stored::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return Next::Nothing,
+            Stored::Report(stored) => (stored.as_deref(), false),
+            Stored::Found(found) => (Some(&**found), true),
+        };
+        if !is_free {
+            let wait = rates.wait(key, now);
+            if !wait.is_zero() {
+                return Next::Wait(now + wait);
+            }
+        }
+        let mut sending = SendingReport::new(Arc::clone(report), stored);
+        if !is_free {
+            rates.charge(key, sending.guilds_left(), now);
+        }
+        let part = sending.next_part(id);
+        self.sending = Some(sending);
+        Next::Step(part)
+    }
 }
+
+#[cfg(test)]
+#[path = "member_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 
 mod keeper;
 mod member;
+mod sending;
 mod step;
 
 use std::{
@@ -15,15 +16,18 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 pub(super) use self::keeper::Keeper;
 use self::{
-    member::{Is, Member, Stored},
+    member::{Is, Member, Next, Wanted},
     step::Step,
 };
 use super::{
-    super::{JoinError, Joined, Pending},
+    super::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates},
     application::lock,
 };
 
@@ -33,17 +37,20 @@ const JOIN: Duration = Duration::from_secs(5);
 const ID_ATTEMPTS: usize = 3;
 
 /// The sessions of one application on this node.
-#[derive(Default)]
 pub(super) struct Members {
     state: Mutex<State>,
     changed: Notify,
 }
 
-#[derive(Default)]
 struct State {
     sessions: FxHashMap<SessionId, Member>,
-    /// Those for which something is to be done, each once.
+    /// Those for which something is to be done. Each is here or in `heavy`, once.
     changed: VecDeque<SessionId>,
+    /// Those whose next step touches many guilds.
+    heavy: VecDeque<SessionId>,
+    /// Those whose report waits for its key's allowance, and when to look again.
+    waiting: VecDeque<(Instant, SessionId)>,
+    rates: ReportRates,
     joins: VecDeque<Join>,
     /// Offsets of entries for one session, which has them.
     taken: Vec<u64>,
@@ -64,6 +71,27 @@ struct Join {
 }
 
 impl Members {
+    /// No sessions; those of one key may change their reports so fast.
+    pub(super) fn new(limits: ReportLimits) -> Self {
+        let state = State {
+            sessions: FxHashMap::default(),
+            changed: VecDeque::new(),
+            heavy: VecDeque::new(),
+            waiting: VecDeque::new(),
+            rates: ReportRates::new(limits),
+            joins: VecDeque::new(),
+            taken: Vec::new(),
+            given_up: VecDeque::new(),
+            under_way: Vec::new(),
+            is_followed: false,
+            guests: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+
     /// Asks to join; the answer comes once the session is a member.
     pub(super) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
         let (answer, answered) = oneshot::channel();
@@ -116,9 +144,13 @@ impl Members {
         self.change(id, |member| member.is = Is::Gone);
     }
 
-    /// Replaces what a session reports.
-    pub(super) fn report(&self, id: SessionId, report: Report) {
-        self.change(id, |member| member.wanted = Some(Arc::new(report)));
+    /// Replaces what a session reports, which is charged to the key with this id.
+    pub(super) fn report(&self, id: SessionId, key: &Arc<str>, report: Report) {
+        let wanted = Wanted {
+            report: Arc::new(report),
+            key: Arc::clone(key),
+        };
+        self.change(id, |member| member.wanted = Some(wanted));
     }
 
     /// Notes that the entry at this offset has reached its one session.
@@ -200,13 +232,18 @@ impl Members {
             state.taken.clear();
             state.given_up.clear();
         }
+        state.heavy.clear();
+        state.waiting.clear();
         let State { sessions, changed, .. } = &mut *state;
         changed.clear();
         for (id, member) in sessions {
             if is_lost {
                 member.taken_for = Is::Gone;
-                member.stored = Stored::Unknown;
             }
+            if is_lost || member.sending.is_some() {
+                member.lose_sight();
+            }
+            member.is_waiting = false;
             member.is_changed = member.needs_a_step();
             if member.is_changed {
                 changed.push_back(*id);
@@ -233,6 +270,67 @@ impl Members {
 }
 
 impl State {
+    /// The steps that are next: all that are cheap, up to `most`, and then up to `most_heavy` that touch many guilds.
+    fn next_steps(&mut self, now: Instant, most: usize, most_heavy: usize) -> Vec<Step> {
+        self.end_waits(now);
+        let mut steps = Vec::new();
+        while steps.len() < most {
+            let Some(id) = self.changed.pop_front() else { break };
+            match self.sessions.get(&id) {
+                // What has begun goes to its end first: until then the counts stay what they were.
+                Some(member) if member.is_next_heavy() && member.has_begun() => self.heavy.push_front(id),
+                Some(member) if member.is_next_heavy() => self.heavy.push_back(id),
+                _ => steps.extend(self.next_step(id, now)),
+            }
+        }
+        let most = most.min(steps.len() + most_heavy);
+        while steps.len() < most {
+            let Some(id) = self.heavy.pop_front() else { break };
+            steps.extend(self.next_step(id, now));
+        }
+        steps
+    }
+
+    fn next_step(&mut self, id: SessionId, now: Instant) -> Option<Step> {
+        let member = self.sessions.get_mut(&id)?;
+        member.is_changed = false;
+        match member.next(id, &mut self.rates, now) {
+            Next::Step(step) => Some(step),
+            Next::Wait(until) => {
+                if !std::mem::replace(&mut member.is_waiting, true) {
+                    self.waiting.push_back((until, id));
+                }
+                None
+            }
+            Next::Nothing => None,
+        }
+    }
+
+    /// Looks again at those whose key may have an allowance by now, in the order in which they came to wait.
+    fn end_waits(&mut self, now: Instant) {
+        let Self {
+            sessions,
+            changed,
+            waiting,
+            ..
+        } = self;
+        waiting.retain(|(until, id)| {
+            let is_over = *until <= now;
+            if is_over && let Some(member) = sessions.get_mut(id) {
+                member.is_waiting = false;
+                if !std::mem::replace(&mut member.is_changed, true) {
+                    changed.push_back(*id);
+                }
+            }
+            !is_over
+        });
+    }
+
+    /// When the first wait is over.
+    fn next_wait(&self) -> Option<Instant> {
+        self.waiting.iter().map(|(until, _)| *until).min()
+    }
+
     fn are_there(&self) -> bool {
         self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
     }
@@ -266,8 +364,12 @@ fn abandon(state: &mut State, step: Step) {
             state.advance(id, |member| member.is = Is::Gone);
             let _ = join.answer.send(Err(JoinError::Away));
         }
-        Step::Report(id, ..) => state.advance(id, |member| member.stored = Stored::Unknown),
-        Step::JoinAgain(id, ..) | Step::Enter(id) | Step::Leave(id) | Step::Ask(id) => state.advance(id, |_| {}),
+        Step::Report { id, .. } => state.advance(id, Member::lose_sight),
+        Step::JoinAgain(id, ..) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
         Step::Taken(_) | Step::GiveUp(_) => {}
     }
 }
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;

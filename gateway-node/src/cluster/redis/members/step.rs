@@ -16,19 +16,27 @@ use super::{
     member::Is,
 };
 
-/// The most guilds that one call adds, removes or forgets.
-const CHUNK: usize = 1000;
+/// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
+/// meanwhile waits for no more than that.
+pub(super) const CHUNK: usize = 64;
 
 /// One thing to do. A session has at most one under way.
 pub(super) enum Step {
     Join(SessionId, Join),
     JoinAgain(SessionId, ClientType, Is),
     Enter(SessionId),
-    Leave(SessionId),
+    /// Ends a membership, and removes at most so many of its guilds.
+    Leave(SessionId, usize),
     /// Asks for the guilds that Redis has.
     Ask(SessionId),
-    /// A part of a report: new guilds, those that are gone, and whether it is the last part.
-    Report(SessionId, Arc<Report>, Vec<GuildId>, Vec<GuildId>, bool),
+    /// A part of a report.
+    Report {
+        id: SessionId,
+        report: Arc<Report>,
+        added: Vec<GuildId>,
+        removed: Vec<GuildId>,
+        is_last: bool,
+    },
     Taken(Vec<u64>),
     GiveUp(u64),
 }
@@ -55,9 +63,9 @@ impl Step {
                 call.arg(id.get());
                 call
             }
-            Self::Leave(id) => {
+            Self::Leave(id, budget) => {
                 let mut call = call_script(Script::Leave);
-                call.arg(id.get()).arg(CHUNK);
+                call.arg(id.get()).arg(*budget);
                 call
             }
             Self::Ask(id) => {
@@ -65,7 +73,13 @@ impl Step {
                 ask.arg(application.key(format_args!("report:{id}")));
                 ask
             }
-            Self::Report(id, report, added, removed, is_last) => {
+            Self::Report {
+                id,
+                report,
+                added,
+                removed,
+                is_last,
+            } => {
                 let count = match report.guilds {
                     ReportedGuilds::Count(count) => count,
                     ReportedGuilds::Ids(_) => 0,
@@ -95,38 +109,5 @@ impl Step {
                 call
             }
         }
-    }
-}
-
-/// The parts of the way from one report to another.
-pub(super) fn parts(id: SessionId, from: Option<&Report>, to: &Arc<Report>) -> Vec<Step> {
-    let from = from.map_or(&[][..], guilds);
-    let to_guilds = guilds(to);
-    // Both are in ascending order.
-    let added = to_guilds.iter().filter(|guild| from.binary_search(guild).is_err());
-    let removed = from.iter().filter(|guild| to_guilds.binary_search(guild).is_err());
-    let mut changes = added
-        .map(|guild| (*guild, true))
-        .chain(removed.map(|guild| (*guild, false)))
-        .peekable();
-    let mut parts = Vec::new();
-    loop {
-        let part: Vec<_> = changes.by_ref().take(CHUNK).collect();
-        let pick = |is_new| {
-            let picked = part.iter().filter(|(_, new)| *new == is_new);
-            picked.map(|(guild, _)| *guild).collect()
-        };
-        let is_last = changes.peek().is_none();
-        parts.push(Step::Report(id, Arc::clone(to), pick(true), pick(false), is_last));
-        if is_last {
-            return parts;
-        }
-    }
-}
-
-fn guilds(report: &Report) -> &[GuildId] {
-    match &report.guilds {
-        ReportedGuilds::Count(_) => &[],
-        ReportedGuilds::Ids(ids) => ids,
     }
 }

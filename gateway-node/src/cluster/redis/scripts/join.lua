@@ -10,7 +10,7 @@ local run, proposed, owner, fence, session, kind = ARGV[1], ARGV[2], ARGV[3], AR
 if not is_current(owner, fence) then return { 'fenced' } end
 local _, known = kind_and_owner(session)
 if known and known ~= owner and ARGV[7] == '1' and tonumber(redis.call('ZSCORE', key('nodes'), known) or -1) < 0 then
-  if not forget(session, 1000, now_ms()) then return { 'later' } end
+  if not forget(session, 256, now_ms()) then return { 'later' } end
   known = nil
 end
 if known and (ARGV[7] ~= '1' or known ~= owner) then return { 'taken' } end

@@ -29,7 +29,7 @@ use crate::{
     auth::{Key, Keyring},
     cluster::{
         Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
-        Publishing,
+        Publishing, ReportLimits,
     },
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     late_hello::LateHello,
@@ -37,7 +37,7 @@ use crate::{
     problems::Problems,
     registry::{Registry, Shard, TailLimits},
     session::{Services, Session},
-    transport::{Inbound, Outbox},
+    transport::{Inbound, Inbox, Outbox},
 };
 
 const TOKEN: &str = "development.0123456789abcdef0123456789abcdef";
@@ -70,6 +70,7 @@ impl Node {
     fn with(change: impl FnOnce(&mut ApplicationSettings)) -> Self {
         Self::over(change, |registry| {
             let limits = MemoryLimits {
+                reports: ReportLimits::default(),
                 count_interval: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
             };
@@ -143,6 +144,7 @@ impl Node {
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(
             protocol,
+            Inbox::default(),
             outbox.clone(),
             address,
             Permit::free(),

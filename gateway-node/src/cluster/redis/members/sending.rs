@@ -1,0 +1,50 @@
+//! A report on its way to Redis.
+
+use std::{mem, sync::Arc};
+
+use shared::{guild::GuildId, session_id::SessionId, v1::Report};
+
+use super::{
+    super::super::report_changes::ReportChanges,
+    step::{CHUNK, Step},
+};
+
+/// A report that goes to Redis in parts, so that no call blocks the server for long.
+pub(super) struct SendingReport {
+    report: Arc<Report>,
+    left: ReportChanges,
+}
+
+impl SendingReport {
+    /// The way to `report` from what Redis has.
+    pub(super) fn new(report: Arc<Report>, stored: Option<&Report>) -> Self {
+        let left = ReportChanges::between(stored, &report);
+        Self { report, left }
+    }
+
+    /// How many guilds are still to be added or removed.
+    pub(super) const fn guilds_left(&self) -> usize {
+        self.left.len()
+    }
+
+    /// The next part. The last one leaves nothing; it is sent even when no guild changes.
+    pub(super) fn next_part(&mut self, id: SessionId) -> Step {
+        let added = take_last(&mut self.left.added, CHUNK);
+        let removed = take_last(&mut self.left.removed, CHUNK - added.len());
+        Step::Report {
+            id,
+            report: Arc::clone(&self.report),
+            added,
+            removed,
+            is_last: self.guilds_left() == 0,
+        }
+    }
+}
+
+/// Takes up to `most` guilds from the end.
+fn take_last(guilds: &mut Vec<GuildId>, most: usize) -> Vec<GuildId> {
+    match guilds.len().checked_sub(most) {
+        Some(kept) if kept > 0 => guilds.split_off(kept),
+        _ => mem::take(guilds),
+    }
+}

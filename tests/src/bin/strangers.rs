@@ -1,0 +1,18 @@
+//! Floods a real node with clients that never identify, beside healthy ones, and prints what these notice.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::load::{
+    conclude,
+    strangers::{Options, run},
+};
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    match run(&options)? {
+        Some(report) => conclude(&report, options.json.as_deref()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
