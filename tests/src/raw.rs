@@ -143,7 +143,7 @@ impl Raw {
 
     /// Sends an HTTP request without a body and returns the whole answer; the connection is closed after it.
     pub async fn ask(mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
-        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
             request.extend([*name, ": ", *value, "\r\n"]);
         }
@@ -170,8 +170,13 @@ impl Raw {
 
     /// Asks for a WebSocket.
     pub async fn request(&mut self, target: &str, headers: &[(&str, &str)]) {
+        self.request_of("localhost", target, headers).await;
+    }
+
+    /// Asks for a WebSocket of the host with this name.
+    pub async fn request_of(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) {
         let mut request = format!(
-            "GET {target} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
         );
         for (name, value) in headers {

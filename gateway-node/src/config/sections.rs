@@ -58,8 +58,12 @@ section! {
         /// Networks of the proxies that are believed when they name a client's address and whether it speaks TLS. They
         /// count against no limit of an address.
         trusted_proxies: Vec<IpNet> = Vec::new();
-        /// Values of `Origin` that may open a WebSocket; empty allows any.
+        /// Values of `Origin` that may open a WebSocket; empty allows any, in development mode only loopback ones and
+        /// `server.allowed_hosts`.
         allowed_origins: Vec<String> = Vec::new();
+        /// Names or addresses, without a port, that clients may reach the node by (`Host`); empty allows any, in
+        /// development mode only loopback ones.
+        allowed_hosts: Vec<String> = Vec::new();
     }
     sections {
         /// TLS of the public listener.

@@ -12,8 +12,9 @@ use tokio::{
 use super::*;
 use crate::{
     admission::{Admission, AdmissionLimits},
+    config::{KeySettings, Secret, Settings},
     drain::DrainState,
-    gate::Purpose,
+    gate::{BrowserPolicy, Purpose},
     metrics::Metrics,
     problems::Problems,
     transport::{Limits, OutboxPool},
@@ -38,6 +39,16 @@ impl Socket for DuplexStream {
     fn abort(&self) {}
 }
 
+/// A node with a key, so that it is not in development mode.
+fn settings(origins: &[&str]) -> Settings {
+    let mut settings = Settings::default();
+    settings.keys.push(KeySettings::development(Secret::from(
+        "0123456789abcdef0123456789abcdef".to_owned(),
+    )));
+    settings.server.allowed_origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+    settings
+}
+
 fn gate(origins: &[&str]) -> Rc<Gate> {
     let admission = Admission::new(AdmissionLimits::UNLIMITED);
     Rc::new(Gate {
@@ -52,7 +63,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
             linger: Duration::from_secs(2),
         }),
         trusted_proxies: Arc::default(),
-        allowed_origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
+        browsers: BrowserPolicy::from(&settings(origins)),
         drain: DrainState::default(),
         problems: Problems::default(),
         metrics: Arc::new(Metrics::default()),

@@ -8,6 +8,7 @@
 
 mod accept;
 mod address;
+mod browsers;
 mod entrance;
 mod http_connection;
 mod upgrade;
@@ -15,6 +16,7 @@ mod upgrade;
 pub use self::{
     accept::{Accept, ConnectionError, Reception},
     address::{client_address, is_proxy},
+    browsers::{BrowserPolicy, Foreign},
     entrance::{Entrance, HEAD_TIMEOUT},
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     upgrade::{Gate, Purpose, serve},

@@ -15,7 +15,7 @@ use actix_codec::{AsyncRead, AsyncWrite, Framed};
 use actix_http::{
     Request, Response, StatusCode,
     h1::{Codec, SendResponse},
-    header::{self, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
 };
 use ipnet::IpNet;
 use shared::{close::Close, discord::Query};
@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     address::{client_address, is_proxy},
+    browsers::{BrowserPolicy, Foreign},
     http_connection::HttpIo,
 };
 use crate::{
@@ -64,8 +65,8 @@ pub struct Gate {
     pub limits: Rc<Limits>,
     /// Proxies that are believed.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Values of `Origin` that are let in; all where it is empty.
-    pub allowed_origins: Arc<[String]>,
+    /// Which web pages are let in.
+    pub browsers: BrowserPolicy,
     /// Whether the node is leaving.
     pub drain: DrainState,
     /// Where the log hears of what was refused.
@@ -101,8 +102,8 @@ impl Permits {
 pub(super) enum Closed {
     #[error("there is no WebSocket at this path")]
     Path,
-    #[error("this origin may not connect")]
-    Origin,
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     #[error("the node is restarting")]
     Draining,
     #[error(transparent)]
@@ -116,7 +117,7 @@ impl Closed {
     const fn word(self) -> &'static str {
         match self {
             Self::Path => "not_found",
-            Self::Origin => "origin",
+            Self::Foreign(foreign) => foreign.code(),
             Self::Draining => "draining",
             Self::Denied(denied) => denied.code(),
             Self::Handshake(_) => "handshake",
@@ -127,7 +128,7 @@ impl Closed {
         let body = serde_json::json!({ "code": self.word(), "message": self.to_string() }).to_string();
         let (status, explained): (_, &[_]) = match self {
             Self::Path => (StatusCode::NOT_FOUND, &[]),
-            Self::Origin => (StatusCode::FORBIDDEN, &[]),
+            Self::Foreign(_) => (StatusCode::FORBIDDEN, &[]),
             Self::Draining | Self::Denied(Denied::Full) => (StatusCode::SERVICE_UNAVAILABLE, &[("retry-after", "1")]),
             Self::Denied(_) => (StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "1")]),
             Self::Handshake(refusal) => (refusal.status(), refusal.headers()),
@@ -251,22 +252,13 @@ impl Gate {
             return Err(Closed::Path);
         }
         let accept = accept_key(head)?;
-        if !self.allows_origin(head) {
-            return Err(Closed::Origin);
-        }
+        self.browsers.check_upgrade(head)?;
         permits.connection.become_websocket();
         Ok(Admitted {
             accept,
             address,
             permits,
         })
-    }
-
-    fn allows_origin(&self, head: &Head<'_>) -> bool {
-        self.allowed_origins.is_empty()
-            || head
-                .first(&header::ORIGIN)
-                .is_none_or(|origin| self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin))
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Api, ApiError};
 use crate::{
-    admission::{Denied, Permit},
+    admission::Permit,
     gate::{HttpConnection, RequestGuard, client_address, is_proxy},
     transport::Head,
 };
@@ -39,14 +39,18 @@ pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'stati
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let guard = connection.begin_request(has_body(&request));
-    let mut response = match charge(&request, &connection) {
+    let admitted = charge(&request, &connection).and_then(|forwarded| {
+        check_browser(&request)?;
+        Ok(forwarded)
+    });
+    let mut response = match admitted {
         Ok(forwarded) => {
             if let Some(permit) = &forwarded {
                 request.extensions_mut().insert(Forwarded(Rc::clone(permit)));
             }
             next.call(request).await?.map_into_boxed_body()
         }
-        Err(denied) => request.into_response(ApiError::Denied(denied).error_response()),
+        Err(error) => request.into_response(error.error_response()),
     };
     if connection.is_body_unread() {
         response
@@ -75,15 +79,24 @@ pub(super) fn accept_body(request: &HttpRequest) {
 }
 
 /// Counts a request for the address that it comes from.
-fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, Denied> {
+fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, ApiError> {
     let now = Instant::now();
     if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
         let address = client_address(&Head::of(request.head()), peer, &api.trusted_proxies);
         if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
-            return api.admission.forward(address, now).map(|permit| Some(Rc::new(permit)));
+            return Ok(Some(Rc::new(api.admission.forward(address, now)?)));
         }
     }
-    connection.permit.request(now).map(|()| None)
+    connection.permit.request(now)?;
+    Ok(None)
+}
+
+/// Refuses what web pages may not send.
+fn check_browser(request: &ServiceRequest) -> Result<(), ApiError> {
+    if let Some(api) = request.app_data::<web::Data<Api>>() {
+        api.browsers.check_request(&Head::of(request.head()))?;
+    }
+    Ok(())
 }
 
 /// Records that a request has shown a valid key: it costs its address no attempt.

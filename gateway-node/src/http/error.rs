@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
-use crate::{admission::Denied, config::Permission};
+use crate::{admission::Denied, config::Permission, gate::Foreign};
 
 /// In how many seconds to ask again after a 429 or a 503.
 pub(super) const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
@@ -22,7 +22,10 @@ pub enum ApiError {
     NotAllowed(String),
     /// The client's address has no attempts or connections left.
     #[error(transparent)]
-    Denied(Denied),
+    Denied(#[from] Denied),
+    /// Another web page sent it, or it is for another host.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// The key has as many bytes of bodies under way as it may have.
     #[error("too many bytes of requests of this key are under way")]
     BodiesOfKey,
@@ -80,6 +83,7 @@ impl ApiError {
             Self::Forbidden(_) => "forbidden",
             Self::NotAllowed(_) => "not_allowed",
             Self::Denied(denied) => denied.code(),
+            Self::Foreign(foreign) => foreign.code(),
             Self::BodiesOfKey => "rate_limited",
             Self::BodyTimeout => "timeout",
             Self::Malformed(_) => "malformed",
@@ -101,7 +105,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::NotAllowed(_) | Self::Foreign(_) => StatusCode::FORBIDDEN,
             Self::Denied(_) | Self::BodiesOfKey => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,

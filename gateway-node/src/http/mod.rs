@@ -40,6 +40,7 @@ use crate::{
     config::Permission,
     drain::DrainState,
     events::Events,
+    gate::BrowserPolicy,
     late_hello::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
@@ -87,6 +88,8 @@ pub struct Api {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The request bodies that the node holds.
     pub bodies: Bodies,
+    /// Which web pages may ask.
+    pub browsers: BrowserPolicy,
     /// What waits for clients that read slowly.
     pub outboxes: OutboxPool,
 }

@@ -42,7 +42,7 @@ use crate::{
     config::{ConfigError, KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
-    gate::{HEAD_TIMEOUT, HttpLimits},
+    gate::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
     http::{Api, Bodies, BodyLimits},
     late_hello::LateHello,
     metrics::Metrics,
@@ -188,6 +188,7 @@ impl Node {
                 trusted_proxies: Arc::clone(&trusted_proxies),
                 bodies: bodies.clone(),
                 outboxes: outboxes.clone(),
+                browsers: BrowserPolicy::from(&settings),
             })
         };
         let floor = Floor {
@@ -205,7 +206,7 @@ impl Node {
             limits: transport_limits(&settings, outboxes.clone()),
             trusted_proxies: Arc::clone(&trusted_proxies),
             http_limits: http_limits(&settings),
-            allowed_origins: settings.server.allowed_origins.as_slice().into(),
+            browsers: BrowserPolicy::from(&settings),
             drain: drain_state.clone(),
             public: api(settings.metrics_public()),
             admin: api(true),

@@ -10,6 +10,7 @@
 )]
 
 mod abuse;
+mod browsers;
 mod chaos;
 mod clients;
 mod cluster_faults;

@@ -1,0 +1,255 @@
+//! Which web pages may talk to the node: the names in `Origin` and `Host`.
+//!
+//! A browser lets any page open a WebSocket anywhere, and says in `Origin` which page it is. It also lets a page talk to
+//! its own host, whose name the page's owner can point at this machine later (DNS rebinding); then `Host` has that name.
+//! In development mode everything is open to whoever reaches the node, so there only names of this machine are believed.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_http::header;
+
+use crate::{config::Settings, transport::Head};
+
+/// The names that may stand in `Origin` and `Host`.
+#[derive(Debug, Clone)]
+pub struct BrowserPolicy {
+    /// Values of `Origin`; empty allows any, but in development mode.
+    allowed_origins: Arc<[String]>,
+    /// Names without a port, in lower case; empty allows any, but in development mode.
+    allowed_hosts: Arc<[String]>,
+    is_development: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// The page that sent it may not.
+    #[error("this origin may not connect")]
+    Origin,
+    /// It asks for a host that this node is not.
+    #[error("this node is not the host that the request names; see server.allowed_hosts")]
+    Host,
+}
+
+impl Foreign {
+    /// The name of the reason in metrics and in answers.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl From<&Settings> for BrowserPolicy {
+    fn from(settings: &Settings) -> Self {
+        let hosts = settings.server.allowed_hosts.iter();
+        let hosts = hosts.map(|host| normal(host_of(host).unwrap_or(host)));
+        Self {
+            allowed_origins: settings.server.allowed_origins.as_slice().into(),
+            allowed_hosts: hosts.collect(),
+            is_development: settings.development(),
+        }
+    }
+}
+
+impl BrowserPolicy {
+    /// Checks a request for a WebSocket.
+    ///
+    /// # Errors
+    /// When a page or a host of another name is behind it.
+    pub fn check_upgrade(&self, head: &Head<'_>) -> Result<(), Foreign> {
+        self.check_host(head)?;
+        self.check_origin(head)
+    }
+
+    /// Checks any other request. Orchestrators and balancers ask for `/livez`, `/readyz` and `/health` by any name.
+    ///
+    /// # Errors
+    /// As [`check_upgrade`](Self::check_upgrade). Outside development mode any page may ask: what it could read needs a key.
+    pub fn check_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+        if !matches!(head.path, "/livez" | "/readyz" | "/health") {
+            self.check_host(head)?;
+        }
+        if self.is_development {
+            self.check_origin(head)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_origin(&self, head: &Head<'_>) -> Result<(), Foreign> {
+        let Some(origin) = head.first(&header::ORIGIN) else {
+            // Only browsers send it.
+            return Ok(());
+        };
+        let is_allowed = if !self.allowed_origins.is_empty() {
+            self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin)
+        } else if self.is_development {
+            let host = str::from_utf8(origin).ok().and_then(host_of_origin);
+            host.is_some_and(|host| self.is_own(host))
+        } else {
+            true
+        };
+        if is_allowed { Ok(()) } else { Err(Foreign::Origin) }
+    }
+
+    fn check_host(&self, head: &Head<'_>) -> Result<(), Foreign> {
+        if !self.is_development && self.allowed_hosts.is_empty() {
+            return Ok(());
+        }
+        let fields = head.all(&header::HOST).map(|host| str::from_utf8(host).ok());
+        let mut named = fields.chain(head.authority.map(Some));
+        let is_own = |name: Option<&str>| name.and_then(host_of).is_some_and(|host| self.is_own(host));
+        if named.all(is_own) { Ok(()) } else { Err(Foreign::Host) }
+    }
+
+    fn is_own(&self, host: &str) -> bool {
+        let host = normal(host);
+        self.allowed_hosts.contains(&host) || self.is_development && is_loopback(&host)
+    }
+}
+
+/// Whether a name is one of this machine for every client on it.
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse().map(|address: IpAddr| address.to_canonical());
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The same name in one spelling: lower case, without the dot of the root.
+fn normal(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+/// The host in `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':').or(rest.is_empty().then_some("")))
+        }
+        // More than one colon without brackets is an IPv6 address, as it may stand in a setting.
+        None => match authority.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (authority, Some("")),
+        },
+    };
+    let is_port = port?.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = !host.is_empty() && !host.contains(['@', '/', '\\', '?', '#', ' ']);
+    (is_port && is_name).then_some(host)
+}
+
+/// The host of an origin such as `https://example.org:8443`. `null` has none.
+fn host_of_origin(origin: &str) -> Option<&str> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    if is_web { host_of(authority) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::test::TestRequest;
+
+    use super::*;
+
+    fn policy(origins: &[&str], hosts: &[&str], is_development: bool) -> BrowserPolicy {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        BrowserPolicy {
+            allowed_origins: owned(origins),
+            allowed_hosts: owned(hosts),
+            is_development,
+        }
+    }
+
+    fn check(policy: &BrowserPolicy, path: &str, host: &str, origin: Option<&str>) -> [Result<(), Foreign>; 2] {
+        let mut request = TestRequest::with_uri(path);
+        request.insert_header((header::HOST, host));
+        if let Some(origin) = origin {
+            request.insert_header((header::ORIGIN, origin));
+        }
+        let request = request.finish();
+        let head = Head::of(request.head());
+        [policy.check_upgrade(&head), policy.check_request(&head)]
+    }
+
+    #[test]
+    fn in_development_mode_only_names_of_this_machine_are_believed() {
+        let policy = policy(&[], &["box", "10.1.2.3"], true);
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "app.localhost:1",
+            "127.0.0.1:8080",
+            "127.9.9.9",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]",
+            "box:8080",
+            "10.1.2.3",
+        ] {
+            assert_eq!(check(&policy, "/", host, None), [Ok(()); 2], "{host}");
+            for origin in [format!("http://{host}"), format!("https://{host}")] {
+                assert_eq!(check(&policy, "/", "localhost", Some(&origin)), [Ok(()); 2], "{origin}");
+            }
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "evil-localhost",
+            "127.0.0.1.evil.example",
+            "128.0.0.1",
+            "0.0.0.0",
+            "[::2]",
+            "localhost@evil.example",
+            "localhost:80@evil.example",
+            "evil.example:127.0.0.1",
+            "",
+        ] {
+            assert_eq!(check(&policy, "/", host, None), [Err(Foreign::Host); 2], "{host}");
+            let origin = format!("http://{host}");
+            assert_eq!(
+                check(&policy, "/", "localhost", Some(&origin)),
+                [Err(Foreign::Origin); 2],
+                "{origin}"
+            );
+        }
+        for origin in ["null", "file://localhost", "http://localhost/path", "localhost"] {
+            assert_eq!(
+                check(&policy, "/", "localhost", Some(origin)),
+                [Err(Foreign::Origin); 2],
+                "{origin}"
+            );
+        }
+    }
+
+    #[test]
+    fn probes_may_use_any_host_but_no_foreign_page_may_send_them() {
+        let policy = policy(&[], &[], true);
+        for path in ["/livez", "/readyz", "/health"] {
+            assert_eq!(check(&policy, path, "10.0.0.7:8080", None)[1], Ok(()), "{path}");
+            assert_eq!(
+                check(&policy, path, "10.0.0.7:8080", Some("https://evil.example"))[1],
+                Err(Foreign::Origin),
+                "{path}"
+            );
+        }
+        assert_eq!(check(&policy, "/metrics", "10.0.0.7:8080", None)[1], Err(Foreign::Host));
+    }
+
+    #[test]
+    fn with_keys_any_page_and_any_host_are_fine_unless_some_are_listed() {
+        let open = policy(&[], &[], false);
+        let foreign = Some("https://evil.example");
+        assert_eq!(check(&open, "/", "any.example", foreign), [Ok(()); 2]);
+        let listed = policy(&["https://only.example"], &["gateway.example"], false);
+        assert_eq!(
+            check(&listed, "/", "gateway.example", Some("https://only.example")),
+            [Ok(()); 2]
+        );
+        assert_eq!(
+            check(&listed, "/", "gateway.example", foreign),
+            [Err(Foreign::Origin), Ok(())]
+        );
+        assert_eq!(check(&listed, "/", "localhost", None), [Err(Foreign::Host); 2]);
+    }
+}
