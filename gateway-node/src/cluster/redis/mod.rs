@@ -31,6 +31,8 @@ mod pages;
 mod problem;
 mod publisher;
 mod pulse;
+#[cfg(test)]
+mod report_tests;
 mod script;
 mod subscriber;
 #[cfg(test)]
