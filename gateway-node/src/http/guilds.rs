@@ -102,6 +102,7 @@ pub(super) async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
     let body = whole(body, &api)?;
+    api.charge_bytes(&key, body.len())?;
     let mut d: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| no_json("guild", &error))?;
     match d.get("id").map(snowflake) {
         Some(Some(named)) if named == id => {}
@@ -143,6 +144,7 @@ pub(super) async fn put_members(
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
     let body = whole(body, &api)?;
+    api.charge_bytes(&key, body.len())?;
     let members: Vec<Value> = serde_json::from_slice(&body).map_err(|error| no_json("list of members", &error))?;
     if !(1..=MAX_MEMBERS).contains(&members.len()) {
         return Err(ApiError::TooLarge(format!(
@@ -200,6 +202,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
 }
 
 async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpResponse, ApiError> {
+    api.charge_events(key, events.len())?;
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,

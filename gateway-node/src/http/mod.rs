@@ -7,6 +7,7 @@ mod guilds;
 mod landing;
 mod page;
 mod publish;
+mod publish_limits;
 mod sessions;
 mod status;
 
@@ -22,7 +23,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-pub use self::{discord::RestError, error::ApiError};
+pub use self::{discord::RestError, error::ApiError, publish_limits::PublishAllowances};
 use crate::{
     applications::Applications,
     auth::{Key, Keyring, Refused},
@@ -62,6 +63,8 @@ pub struct Api {
     pub drain: DrainState,
     /// The most bytes that an event's `d` may have.
     pub event_bytes: usize,
+    /// How much each key may still publish.
+    pub publishing: PublishAllowances,
     /// Whether faults can be ordered.
     pub is_chaotic: bool,
     /// How much later Hello comes.

@@ -57,14 +57,17 @@ pub(super) async fn publish(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Publish)?;
     let body = whole(body, &api)?;
+    api.charge_bytes(&key, body.len())?;
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
-    let events: Vec<Event<'_>> = if is_list {
-        serde_json::from_slice(&body).map_err(malformed)?
+    let parsed: Result<Vec<Event<'_>>, _> = if is_list {
+        serde_json::from_slice(&body)
     } else {
-        vec![serde_json::from_slice(&body).map_err(malformed)?]
+        serde_json::from_slice(&body).map(|event| vec![event])
     };
+    api.charge_events(&key, parsed.as_ref().map_or(1, |events| events.len().min(MAX_EVENTS)))?;
+    let events = parsed.map_err(malformed)?;
     if events.is_empty() {
         return Err(ApiError::Malformed("the list holds no event".to_owned()));
     }
@@ -105,6 +108,7 @@ pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
         PublishError::Away | PublishError::Expired => ApiError::Away,
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,
+        PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),
     }
 }
 

@@ -71,6 +71,7 @@ impl Node {
             let limits = MemoryLimits {
                 count_interval: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
+                idempotency_keys: 1000,
             };
             let deliver = Arc::new(registry.clone());
             let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
