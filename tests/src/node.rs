@@ -43,7 +43,15 @@ impl Node {
     /// Starts a node and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
         let file = setup.write();
-        let mut command = Command::new(gateway());
+        let mut command = match setup.most_descriptors() {
+            None => Command::new(gateway()),
+            Some(most) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+                shell.arg(gateway());
+                shell
+            }
+        };
         command
             .env_clear()
             // The monotonic clock stays what it is: only the wall clock is somebody's to set.
@@ -160,6 +168,12 @@ impl Node {
         let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
         let mut next = || ticks.next().expect("a field").expect("a number");
         (next() + next()) * TICK_MS
+    }
+
+    /// File descriptors that the process has open.
+    pub fn descriptors(&self) -> usize {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node lives");
+        folder.count()
     }
 
     fn proc(&self, file: &str) -> String {

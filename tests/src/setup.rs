@@ -86,6 +86,9 @@ pub fn full_setup() -> Setup {
         .beside("checked.json", CHECKED)
         .set("v1.guild_count_interval_ms", 20)
         .set("limits.payloads_per_minute", 1_000_000)
+        .set("limits.publish_events_per_minute", 1_000_000_000)
+        .set("limits.publish_bytes_per_minute", 1_u64 << 40)
+        .set("limits.idempotency_keys", 10_000_000)
 }
 
 /// A node's settings: a file, and environment variables over it.
@@ -94,6 +97,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
+    descriptors: Option<u32>,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
@@ -145,6 +149,13 @@ impl Setup {
         self
     }
 
+    /// Lets the node have no more than this many file descriptors.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// Starts a node with this.
     pub async fn start(self) -> Node {
         Node::start(self).await
@@ -153,6 +164,11 @@ impl Setup {
     /// The environment variables.
     pub(crate) fn environment(&self) -> &[(String, String)] {
         &self.settings
+    }
+
+    /// The most file descriptors, if there is such a limit.
+    pub(crate) fn most_descriptors(&self) -> Option<u32> {
+        self.descriptors
     }
 
     /// Writes the file, if there is one.

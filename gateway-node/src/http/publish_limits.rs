@@ -144,9 +144,7 @@ impl Api {
     /// # Errors
     /// 429 where the key has sent as much as it may. It is counted.
     pub(super) fn charge_bytes(&self, key: &Key, bytes: usize) -> Result<(), ApiError> {
-        let taken = self
-            .publishing
-            .take_bytes(&name_of(key), bytes as u64, Instant::now());
+        let taken = self.publishing.take_bytes(&name_of(key), bytes as u64, Instant::now());
         self.rate_limited(taken)
     }
 
@@ -284,7 +282,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn extreme_rates_and_amounts_do_not_overflow() {
         let allowances = allowances(1, u64::MAX);
-        assert_eq!(allowances.take_bytes(&key("a"), u64::from(u32::MAX), Instant::now()), Ok(()));
+        assert_eq!(
+            allowances.take_bytes(&key("a"), u64::from(u32::MAX), Instant::now()),
+            Ok(())
+        );
         assert_eq!(allowances.take_events(&key("a"), 1000, Instant::now()), Ok(()));
         let wait = allowances.take_events(&key("a"), 1, Instant::now()).unwrap_err();
         assert_eq!(wait, 1000 * MINUTE);

@@ -306,7 +306,10 @@ async fn idempotency_keys_are_bounded_and_none_is_forgotten_early(bench: Bench) 
     assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
     for key in 0..KEYS {
         let offset = key as u64 + 1;
-        assert_eq!(bench.publish_to(APPLICATION, events(), request(key)).await, Ok(vec![offset]));
+        assert_eq!(
+            bench.publish_to(APPLICATION, events(), request(key)).await,
+            Ok(vec![offset])
+        );
     }
     for _ in 0..2 {
         match bench.publish_to(APPLICATION, events(), request(KEYS)).await {
@@ -316,7 +319,10 @@ async fn idempotency_keys_are_bounded_and_none_is_forgotten_early(bench: Bench) 
     }
     for key in 0..KEYS {
         let offset = key as u64 + 1;
-        assert_eq!(bench.publish_to(APPLICATION, events(), request(key)).await, Ok(vec![offset]));
+        assert_eq!(
+            bench.publish_to(APPLICATION, events(), request(key)).await,
+            Ok(vec![offset])
+        );
     }
     let next = KEYS as u64 + 1;
     assert_eq!(bench.publish_to(APPLICATION, events(), None).await, Ok(vec![next]));
