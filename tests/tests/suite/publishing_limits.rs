@@ -117,9 +117,7 @@ async fn sockets_have_their_own_limit() {
     let mut website = Client::session(&node, "website", &key("website")).await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     for n in 0..20 {
-        website
-            .send(&json!({ "op": 0, "t": "announce", "d": { "n": n } }))
-            .await;
+        website.send_event("announce", &json!({ "n": n })).await;
     }
     for n in 0..20 {
         assert_eq!(bot.event("announce").await, json!({ "n": n }));
