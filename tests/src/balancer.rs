@@ -33,6 +33,11 @@ pub struct Balancer {
 impl Balancer {
     /// Starts a balancer before three nodes, which it takes for healthy until it has looked, and waits until it accepts.
     pub async fn start(nodes: [SocketAddr; 3]) -> Self {
+        Self::start_with(nodes, None).await
+    }
+
+    /// As [`Self::start`], with the network in which proxies are believed.
+    pub async fn start_with(nodes: [SocketAddr; 3], proxies: Option<&str>) -> Self {
         loop {
             let folder = tempfile::tempdir().expect("a folder for the configuration");
             let ports = [free_port().await, free_port().await];
@@ -40,6 +45,7 @@ impl Balancer {
             let log = File::create(folder.path().join("log")).expect("a file can be made");
             let child = Command::new(tool_on_path("UTILBOT_TEST_HAPROXY", "haproxy"))
                 .args(["-db", "-f", "haproxy.cfg"])
+                .envs(proxies.map(|network| ("UTILBOT_NETWORK", network)))
                 .current_dir(folder.path())
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().expect("a file can be opened twice"))

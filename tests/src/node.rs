@@ -161,6 +161,12 @@ impl Node {
         (next() + next()) * TICK_MS
     }
 
+    /// File descriptors that the process has open.
+    pub fn descriptors(&self) -> usize {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node lives");
+        folder.count()
+    }
+
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node lives")
     }

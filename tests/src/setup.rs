@@ -87,6 +87,9 @@ pub fn full_setup() -> Setup {
         .beside("checked.json", CHECKED)
         .set("v1.guild_count_interval_ms", 20)
         .set("limits.payloads_per_minute", 1_000_000)
+        .set("limits.publish_events_per_minute", 1_000_000_000)
+        .set("limits.publish_bytes_per_minute", 1_u64 << 40)
+        .set("limits.idempotency_keys", 10_000_000)
 }
 
 /// A node's settings: a file, and environment variables over it.

@@ -1,6 +1,6 @@
 //! What a node asks of the thing that connects it with the others.
 
-use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync::Arc};
+use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 use shared::{
@@ -275,6 +275,12 @@ pub enum PublishError {
     /// The idempotency key was used for something else before.
     #[error("the idempotency key was used for other events")]
     KeyReused,
+    /// The application has as many idempotency keys as are remembered. Nothing was appended.
+    #[error("the application has as many idempotency keys as are remembered")]
+    TooManyKeys {
+        /// The time until the oldest of them expires.
+        retry_after: Duration,
+    },
 }
 
 impl PublishError {
@@ -287,6 +293,7 @@ impl PublishError {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::KeyReused => "key_reused",
+            Self::TooManyKeys { .. } => "too_many_idempotency_keys",
         }
     }
 }

@@ -172,6 +172,16 @@ section! {
         connections_per_address: usize = 1000, from 1;
         /// Attempts to connect, and HTTP requests without a valid key, from one address in a minute (IPv6: from one /64).
         connection_attempts_per_minute: u32 = 6000, from 1;
+        /// Events that one key may publish over HTTP at a node in a minute, a sixth of them at once; more is HTTP 429. The
+        /// default, 1,000 a second, is about a twentieth of what one core of Redis appends. Sockets have
+        /// `limits.payloads_per_minute` instead.
+        publish_events_per_minute: u32 = 60_000, from 1;
+        /// Bytes of bodies that one key may send over HTTP to a node in a minute, a sixth of them at once; more is HTTP
+        /// 429. The default is the 1,000 events a second at 1 KiB each, and fills the log of an application once a minute.
+        publish_bytes_per_minute: u64 = 67_108_864, from 1;
+        /// Values of `Idempotency-Key` of one application that are remembered at once, each for `cluster.log_age_ms`. A new
+        /// one beyond that is HTTP 429: none is forgotten early.
+        idempotency_keys: usize = 100_000, from 1;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Errors as HTTP answers: `{"code":"unknown_event","message":"..."}`.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
 use crate::{admission::Denied, config::Permission, gate::Foreign};
@@ -50,6 +52,12 @@ pub enum ApiError {
     /// The idempotency key was used for another request.
     #[error("the Idempotency-Key was used for another request")]
     KeyReused,
+    /// The key has published as much as it may, and may again after this time.
+    #[error("the key has published as much as it may, nothing was published")]
+    RateLimited(Duration),
+    /// The application has as many idempotency keys as are remembered; the oldest expires after this time.
+    #[error("the application has as many Idempotency-Keys as are remembered, nothing was published")]
+    TooManyKeys(Duration),
     /// As much waits as may.
     #[error("the node is overloaded, nothing was published")]
     Overloaded,
@@ -92,6 +100,8 @@ impl ApiError {
             Self::InvalidData(_) => "invalid_data",
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
+            Self::RateLimited(_) => "rate_limited",
+            Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded => "overloaded",
             Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
@@ -112,6 +122,7 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
+            Self::RateLimited(_) | Self::TooManyKeys(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -132,6 +143,9 @@ impl ResponseError for ApiError {
         ) {
             response.insert_header(RETRY_AFTER);
         }
+        if let Self::RateLimited(wait) | Self::TooManyKeys(wait) = self {
+            response.insert_header(("retry-after", whole_seconds(*wait)));
+        }
         if matches!(self, Self::Denied(_) | Self::BodyTimeout) {
             response.force_close();
         }
@@ -141,6 +155,26 @@ impl ResponseError for ApiError {
     }
 }
 
+/// A time in the whole seconds of `Retry-After`: rounded up, so that who waits that long does not come too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(begun).max(1)
+}
+
 pub(super) async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_whole_seconds_rounded_up_and_at_least_one() {
+        for (ms, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
+            let answer = ApiError::RateLimited(Duration::from_millis(ms)).error_response();
+            assert_eq!(answer.status(), 429);
+            assert_eq!(answer.headers().get("retry-after").unwrap(), expected, "{ms}");
+        }
+    }
 }

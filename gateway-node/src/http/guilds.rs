@@ -199,6 +199,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
 }
 
 async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpResponse, ApiError> {
+    api.charge_events(key, events.len())?;
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,

@@ -9,6 +9,7 @@ mod guilds;
 mod landing;
 mod page;
 mod publish;
+mod publish_limits;
 mod sessions;
 mod status;
 
@@ -30,6 +31,7 @@ pub use self::{
     body::{Bodies, BodyLimits},
     discord::RestError,
     error::ApiError,
+    publish_limits::PublishAllowances,
     status::LIVE,
 };
 use crate::{
@@ -74,6 +76,8 @@ pub struct Api {
     pub drain: DrainState,
     /// The most bytes that an event's `d` may have.
     pub event_bytes: usize,
+    /// How much each key may still publish.
+    pub publishing: PublishAllowances,
     /// Whether faults can be ordered.
     pub is_chaotic: bool,
     /// How much later Hello comes.

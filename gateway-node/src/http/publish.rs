@@ -41,12 +41,14 @@ impl Api {
         self.event_bytes.saturating_mul(16).max(1 << 20)
     }
 
-    /// The whole body of a request with this key.
+    /// The whole body of a request with this key, charged to the key.
     ///
     /// # Errors
-    /// As [`Bodies::read`](super::Bodies::read).
+    /// As [`Bodies::read`](super::Bodies::read), and 429 if the key has published as many bytes as it may.
     pub(super) async fn body(&self, request: &HttpRequest, payload: web::Payload, key: &Key) -> Result<Body, ApiError> {
-        self.bodies.read(request, payload, key, self.body_bytes()).await
+        let body = self.bodies.read(request, payload, key, self.body_bytes()).await?;
+        self.charge_bytes(key, body.len())?;
+        Ok(body)
     }
 }
 
@@ -62,11 +64,13 @@ pub(super) async fn publish(
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
-    let events: Vec<Event<'_>> = if is_list {
-        serde_json::from_slice(&body).map_err(malformed)?
+    let parsed: Result<Vec<Event<'_>>, _> = if is_list {
+        serde_json::from_slice(&body)
     } else {
-        vec![serde_json::from_slice(&body).map_err(malformed)?]
+        serde_json::from_slice(&body).map(|event| vec![event])
     };
+    api.charge_events(&key, parsed.as_ref().map_or(1, |events| events.len().min(MAX_EVENTS)))?;
+    let events = parsed.map_err(malformed)?;
     if events.is_empty() {
         return Err(ApiError::Malformed("the list holds no event".to_owned()));
     }
@@ -107,6 +111,7 @@ pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
         PublishError::Away | PublishError::Expired => ApiError::Away,
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,
+        PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),
     }
 }
 

@@ -43,7 +43,7 @@ use crate::{
     drain::{Drain, DrainState, Stop},
     events::Events,
     gate::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
-    http::{Api, Bodies, BodyLimits},
+    http::{Api, Bodies, BodyLimits, PublishAllowances},
     late_hello::LateHello,
     metrics::Metrics,
     problems::Problems,
@@ -166,6 +166,7 @@ impl Node {
         let address = listeners.public.local_addr()?;
         let public_url = PublicUrl::new(&settings, address);
         let late_hello = LateHello::default();
+        let publishing = PublishAllowances::new(&settings.limits);
         let api = |metrics_public| {
             web::Data::new(Api {
                 node: Arc::clone(&name),
@@ -180,6 +181,7 @@ impl Node {
                 metrics: Arc::clone(&metrics),
                 drain: drain_state.clone(),
                 event_bytes: settings.cluster.event_bytes,
+                publishing: publishing.clone(),
                 is_chaotic: settings.chaos.enabled,
                 late_hello: late_hello.clone(),
                 spread: Duration::from_millis(settings.drain.spread_ms),
@@ -421,6 +423,7 @@ fn shared(
         reports: report_limits(settings),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
         retention: Duration::from_millis(settings.cluster.log_age_ms),
+        idempotency_keys: settings.limits.idempotency_keys,
     };
     let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
     let deliver = Arc::new(registry);
@@ -456,6 +459,7 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Ori
         log_entries: cluster.log_entries,
         log_age: Duration::from_millis(cluster.log_age_ms),
         log_bytes: cluster.log_bytes,
+        idempotency_keys: settings.limits.idempotency_keys,
         hold_bytes: cluster.hold_bytes,
         hold: Duration::from_millis(cluster.hold_ms),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),

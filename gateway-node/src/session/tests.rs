@@ -138,6 +138,7 @@ impl Node {
             reports: ReportLimits::default(),
             count_interval: Duration::from_secs(1),
             retention: Duration::from_secs(60),
+            idempotency_keys: 1000,
         };
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);

@@ -45,6 +45,7 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
         reports: ReportLimits::default(),
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
+        idempotency_keys: 1000,
     };
     let ids = IdSource::Fixed(SessionId::from_raw(1));
     let (backplane, _) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));

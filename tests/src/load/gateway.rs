@@ -86,6 +86,10 @@ impl Gateway {
             ("server.bind", "127.0.0.1:0".to_owned()),
             ("server.workers", "1".to_owned()),
             ("log.level", "warn".to_owned()),
+            // One key publishes for everybody.
+            ("limits.publish_events_per_minute", u32::MAX.to_string()),
+            ("limits.publish_bytes_per_minute", (1_u64 << 40).to_string()),
+            ("limits.idempotency_keys", 10_000_000.to_string()),
         ];
         let environment = fixed.iter().chain(settings).map(|(name, value)| {
             let name = name.to_ascii_uppercase().replace('.', "__");

@@ -107,6 +107,9 @@ async fn start(redis: &RedisServer) -> Node {
         .set("discord.heartbeat_interval_ms", 5000)
         .set("limits.connections_per_address", 60_000)
         .set("limits.connection_attempts_per_minute", 1_000_000)
+        .set("limits.publish_events_per_minute", 1_000_000_000)
+        .set("limits.publish_bytes_per_minute", 1_u64 << 40)
+        .set("limits.idempotency_keys", 10_000_000)
         .start()
         .await;
     ready(&node).await;

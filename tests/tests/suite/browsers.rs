@@ -29,7 +29,10 @@ async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
         let mut headers = vec![("Host", host)];
         headers.extend(origin.map(|origin| ("Origin", origin)));
         let answer = get("/metrics", &headers, &node).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {origin:?}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{host} {origin:?}: {answer}"
+        );
     }
     for (headers, status, code) in [
         (vec![], "101", ""),
@@ -48,7 +51,10 @@ async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
     let mut raw = Raw::connect(node.address()).await;
     raw.request_of("evil.example", "/?v=1", &[]).await;
     let answer = raw.text_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("\"code\":\"host\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("\"code\":\"host\""),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -58,7 +64,10 @@ async fn with_keys_any_page_may_connect_and_only_listed_hosts_are_served() {
     let answer = get("/metrics", &foreign, &node).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
-    let node = full_setup().set("server.allowed_hosts", "gateway.example").start().await;
+    let node = full_setup()
+        .set("server.allowed_hosts", "gateway.example")
+        .start()
+        .await;
     for (host, target, status) in [
         ("gateway.example", "/metrics", "200"),
         ("other.example", "/metrics", "403"),

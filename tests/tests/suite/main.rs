@@ -42,6 +42,7 @@ mod keys;
 mod load;
 mod load_tools;
 mod proxy;
+mod publishing_limits;
 mod redis;
 mod redis_trouble;
 mod reports;

@@ -21,6 +21,9 @@ use super::super::{
 
 pub(super) const APPLICATION: &str = "utilbot";
 pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(200);
+/// The most idempotency keys of an application, and how long they are remembered.
+pub(super) const KEYS: usize = 5;
+pub(super) const RETENTION: Duration = Duration::from_secs(60);
 /// How long anything may take that is bound to happen.
 pub(super) const WAIT: Duration = Duration::from_secs(10);
 
@@ -216,6 +219,8 @@ pub(super) async fn redis() -> Bench {
     let options = RedisOptions {
         applications: vec![APPLICATION.into(), "other".into()],
         log_entries: 100_000,
+        log_age: RETENTION,
+        idempotency_keys: KEYS,
         count_interval: COUNT_INTERVAL,
         ..server.options(1)
     };
@@ -237,7 +242,8 @@ pub(super) fn memory(ids: IdSource) -> Bench {
     let limits = MemoryLimits {
         reports: ReportLimits::default(),
         count_interval: COUNT_INTERVAL,
-        retention: Duration::from_secs(60),
+        retention: RETENTION,
+        idempotency_keys: KEYS,
     };
     let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());
     tokio::spawn(broadcast);

@@ -10,7 +10,7 @@ use shared::{
     v1::{ReportedGuilds, payload::GuildCount},
 };
 
-use self::bench::{APPLICATION, Bench, COUNT_INTERVAL, counts, event, ids, memory, memory_now, redis};
+use self::bench::{APPLICATION, Bench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis};
 use super::{Audience, Entry, IdSource, Idempotency, JoinError, Joining, PublishError};
 
 /// Runs each case against each implementation.
@@ -51,6 +51,7 @@ conformance! {
     who_joins_between_two_counts_is_told_the_same_as_everybody
     a_full_node_refuses_instead_of_dropping
     a_repeated_request_is_answered_and_not_repeated
+    idempotency_keys_are_bounded_and_none_is_forgotten_early
     ids_are_never_given_twice
     applications_do_not_see_each_other
 }
@@ -289,6 +290,44 @@ async fn a_repeated_request_is_answered_and_not_repeated(bench: Bench) {
         assert_eq!(bench.publish_to(APPLICATION, events(), request).await, answer);
     }
     bench.entries(3).await;
+}
+
+async fn idempotency_keys_are_bounded_and_none_is_forgotten_early(bench: Bench) {
+    bench.join(ClientType::Bot).await;
+    bench.join_to("other", ClientType::Bot).await;
+    let events = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
+    let unheard = || vec![event(Delivery::Any, ClientType::Website.into(), None)];
+    let request = |key: usize| {
+        let key = key.to_string().into();
+        Some(Idempotency { key, digest: 1 })
+    };
+    // What is not appended takes no place.
+    let refused = bench.publish_to(APPLICATION, unheard(), request(99)).await;
+    assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
+    for key in 0..KEYS {
+        let offset = key as u64 + 1;
+        assert_eq!(
+            bench.publish_to(APPLICATION, events(), request(key)).await,
+            Ok(vec![offset])
+        );
+    }
+    for _ in 0..2 {
+        match bench.publish_to(APPLICATION, events(), request(KEYS)).await {
+            Err(PublishError::TooManyKeys { retry_after }) => assert!(retry_after <= RETENTION),
+            other => panic!("{other:?}"),
+        }
+    }
+    for key in 0..KEYS {
+        let offset = key as u64 + 1;
+        assert_eq!(
+            bench.publish_to(APPLICATION, events(), request(key)).await,
+            Ok(vec![offset])
+        );
+    }
+    let next = KEYS as u64 + 1;
+    assert_eq!(bench.publish_to(APPLICATION, events(), None).await, Ok(vec![next]));
+    assert_eq!(bench.publish_to("other", events(), request(KEYS)).await, Ok(vec![1]));
+    bench.entries(KEYS + 2).await;
 }
 
 async fn ids_are_never_given_twice(bench: Bench) {

@@ -221,6 +221,7 @@ async fn memory() -> Bench {
         reports: ReportLimits::default(),
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
+        idempotency_keys: 1000,
     };
     let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
     let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());

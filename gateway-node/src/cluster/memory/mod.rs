@@ -38,6 +38,8 @@ pub struct MemoryLimits {
     pub reports: ReportLimits,
     /// How long a request is remembered that may come again.
     pub retention: Duration,
+    /// The most idempotency keys of an application that are remembered at once.
+    pub idempotency_keys: usize,
 }
 
 /// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
@@ -169,12 +171,17 @@ impl Shared {
         {
             return answer;
         }
+        let (now, limits) = (Instant::now(), self.limits);
+        if idempotency.is_some() {
+            application
+                .requests
+                .make_room(now, limits.retention, limits.idempotency_keys)?;
+        }
         let has_room = |bytes| self.deliver.has_room(bytes);
         let entries = application.append(publishing.events, self.epoch, has_room)?;
         let positions: Vec<_> = entries.iter().map(|entry| entry.position).collect();
         if let Some(request) = idempotency {
-            let (now, retention) = (Instant::now(), self.limits.retention);
-            application.requests.remember(request, &positions, now, retention);
+            application.requests.remember(request, &positions, now);
         }
         // Still under the lock: the order of the offsets is the order of delivery.
         for entry in entries {

@@ -1,4 +1,4 @@
-//! What was answered to requests that may come again.
+//! The idempotency keys of one application, and what was answered to the requests that carried them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::super::{Idempotency, Position, PublishError};
 
-/// The most requests that are remembered; beyond it the oldest are forgotten before their time.
-const MOST: usize = 100_000;
+/// The most expired keys that one request removes, so that no request pays for all of them.
+const REMOVED_AT_ONCE: usize = 64;
 
 /// The requests of one application that were appended within the retention.
 #[derive(Default)]
@@ -18,34 +18,113 @@ pub(super) struct Requests {
     ages: VecDeque<(Instant, Arc<str>)>,
 }
 
+/// Where the events of one request stand. They stand side by side, so that the first and their number say it all.
 struct Answer {
     digest: u64,
-    positions: Vec<Position>,
+    first: Position,
+    count: u64,
 }
 
 impl Requests {
     /// What was answered to the same request before.
     pub(super) fn answer(&self, request: &Idempotency) -> Option<Result<Vec<Position>, PublishError>> {
-        let answer = self.answers.get(&request.key)?;
-        Some(if answer.digest == request.digest {
-            Ok(answer.positions.clone())
-        } else {
-            Err(PublishError::KeyReused)
-        })
+        let Answer { digest, first, count } = self.answers.get(&request.key)?;
+        if *digest != request.digest {
+            return Some(Err(PublishError::KeyReused));
+        }
+        let offsets = first.offset..first.offset + count;
+        let epoch = first.epoch;
+        Some(Ok(offsets.map(|offset| Position { offset, epoch }).collect()))
     }
 
-    pub(super) fn remember(&mut self, request: Idempotency, positions: &[Position], now: Instant, retention: Duration) {
-        let is_old = |since: Instant| now.saturating_duration_since(since) > retention;
-        while let Some((since, key)) = self.ages.front() {
-            if !is_old(*since) && self.ages.len() < MOST {
+    /// Removes expired keys, and checks that there is room for one more among `limit`.
+    ///
+    /// # Errors
+    /// When there is none. Keys are never forgotten early: a repetition would be published twice.
+    pub(super) fn make_room(&mut self, now: Instant, retention: Duration, limit: usize) -> Result<(), PublishError> {
+        for _ in 0..REMOVED_AT_ONCE {
+            let is_expired = |(since, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*since) >= retention;
+            let Some((_, key)) = self.ages.pop_front_if(is_expired) else {
                 break;
-            }
-            self.answers.remove(key);
-            self.ages.pop_front();
+            };
+            self.answers.remove(&key);
         }
+        match self.ages.front() {
+            Some((since, _)) if self.ages.len() >= limit => Err(PublishError::TooManyKeys {
+                retry_after: (*since + retention).saturating_duration_since(now),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers where the events of a request stand. [`Self::make_room`] was called before.
+    pub(super) fn remember(&mut self, request: Idempotency, positions: &[Position], now: Instant) {
+        let Some(first) = positions.first() else { return };
         self.ages.push_back((now, Arc::clone(&request.key)));
-        let positions = positions.to_vec();
-        let digest = request.digest;
-        self.answers.insert(request.key, Answer { digest, positions });
+        let answer = Answer {
+            digest: request.digest,
+            first: *first,
+            count: positions.len() as u64,
+        };
+        self.answers.insert(request.key, answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::Epoch, *};
+
+    const RETENTION: Duration = Duration::from_secs(600);
+
+    fn request(key: usize) -> Idempotency {
+        Idempotency {
+            key: key.to_string().into(),
+            digest: 1,
+        }
+    }
+
+    fn position(offset: u64) -> Position {
+        let epoch = Epoch::from_raw(1);
+        Position { offset, epoch }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_refused_at_the_limit_until_the_oldest_expires() {
+        let mut requests = Requests::default();
+        for key in 0..3 {
+            requests.make_room(Instant::now(), RETENTION, 3).unwrap();
+            requests.remember(request(key), &[position(1)], Instant::now());
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        let retry_after = RETENTION - Duration::from_secs(30);
+        assert_eq!(
+            requests.make_room(Instant::now(), RETENTION, 3),
+            Err(PublishError::TooManyKeys { retry_after })
+        );
+        assert!(requests.answer(&request(0)).is_some(), "forgotten early");
+        tokio::time::advance(retry_after).await;
+        requests.make_room(Instant::now(), RETENTION, 3).unwrap();
+        assert!(requests.answer(&request(0)).is_none());
+        assert!(requests.answer(&request(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_removes_a_bounded_number_of_expired_keys() {
+        let mut requests = Requests::default();
+        for key in 0..1000 {
+            requests.remember(request(key), &[position(1)], Instant::now());
+        }
+        tokio::time::advance(RETENTION).await;
+        requests.make_room(Instant::now(), RETENTION, 1000).unwrap();
+        assert_eq!(requests.ages.len(), 1000 - REMOVED_AT_ONCE);
+        assert_eq!(requests.answers.len(), requests.ages.len());
+    }
+
+    #[test]
+    fn a_repeated_list_is_answered_with_the_place_of_each_event() {
+        let mut requests = Requests::default();
+        let positions: Vec<_> = (5..9).map(position).collect();
+        requests.remember(request(1), &positions, Instant::now());
+        assert_eq!(requests.answer(&request(1)), Some(Ok(positions)));
     }
 }

@@ -39,7 +39,7 @@ impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (queue, deliver) = (Arc::clone(&shared.queue), Arc::clone(&shared.deliver));
         Self {
-            publisher: Publisher::new(queue, deliver, shared.bounds),
+            publisher: Publisher::new(queue, deliver, shared.bounds, shared.options.idempotency_keys),
             shared,
             fence: 0,
             run: None,

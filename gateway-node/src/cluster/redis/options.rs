@@ -30,6 +30,8 @@ pub struct RedisOptions {
     pub log_age: Duration,
     /// Bytes that a log keeps.
     pub log_bytes: usize,
+    /// The most idempotency keys of an application that are remembered at once.
+    pub idempotency_keys: usize,
     /// Bytes of events that wait for the log, or for the workers, at most.
     pub hold_bytes: usize,
     /// How long an event waits for the log.

@@ -201,16 +201,24 @@ pub(super) struct Publisher {
     queue: Arc<Queue>,
     deliver: Arc<dyn Deliver>,
     bounds: Bounds,
+    /// The most idempotency keys of an application that are remembered at once.
+    idempotency_keys: usize,
     /// What was sent and has no answer yet, in its order.
     unanswered: VecDeque<Item>,
 }
 
 impl Publisher {
-    pub(super) const fn new(queue: Arc<Queue>, deliver: Arc<dyn Deliver>, bounds: Bounds) -> Self {
+    pub(super) const fn new(
+        queue: Arc<Queue>,
+        deliver: Arc<dyn Deliver>,
+        bounds: Bounds,
+        idempotency_keys: usize,
+    ) -> Self {
         Self {
             queue,
             deliver,
             bounds,
+            idempotency_keys,
             unanswered: VecDeque::new(),
         }
     }
@@ -296,6 +304,7 @@ impl Publisher {
             Some(request) => call.arg(&*request.key).arg(format!("{:016x}", request.digest)),
             None => call.arg(NONE).arg(NONE),
         };
+        call.arg(self.idempotency_keys);
         for (origin, event) in (item.origin..).zip(&item.events) {
             wire::add_event(&mut call, event, origin);
         }
@@ -343,6 +352,9 @@ impl Publisher {
                 index: usize::try_from(index).unwrap_or(0),
             }),
             (Some("key_reused"), _) => Err(PublishError::KeyReused),
+            (Some("too_many_keys"), Some(ms)) => Err(PublishError::TooManyKeys {
+                retry_after: Duration::from_millis(ms),
+            }),
             (Some("ok"), _) => {
                 let epoch = words.get(1).and_then(|word| wire::epoch(word).ok());
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {

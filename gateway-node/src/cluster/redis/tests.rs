@@ -436,6 +436,51 @@ async fn a_request_that_another_node_repeats_is_not_appended_again() {
 }
 
 #[tokio::test]
+async fn expired_idempotency_keys_leave_the_count_in_portions() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    let request = |key: &str| Haste::Prompt {
+        idempotency: Some(Idempotency {
+            key: key.into(),
+            digest: 7,
+        }),
+    };
+    // More than the limit, all of which have expired, and one less than the limit that have not.
+    let fill = "for n = 1, 2000 do redis.call('ZADD', KEYS[1], 1, 'old' .. n) end \
+                for n = 1, 999 do redis.call('ZADD', KEYS[1], 99999999999999, 'new' .. n) end";
+    server.cli(&["EVAL", fill, "1", "test:{utilbot}:requests"]);
+    node.publish(1, request("a")).await.unwrap();
+    assert!(matches!(
+        node.publish(2, request("b")).await,
+        Err(PublishError::TooManyKeys { .. })
+    ));
+    let left = server.cli(&["ZCARD", "test:{utilbot}:requests"]);
+    assert_eq!(left.trim(), (2000 - 2 * 64 + 999 + 1).to_string());
+    node.saw([1]).await;
+}
+
+#[tokio::test]
+async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    let request = || Haste::Prompt {
+        idempotency: Some(Idempotency {
+            key: "once".into(),
+            digest: 7,
+        }),
+    };
+    let first = node.publish(1, request()).await.unwrap();
+    // Older nodes write the key alone.
+    server.cli(&["DEL", "test:{utilbot}:requests"]);
+    assert_eq!(node.publish(1, request()).await, Ok(first));
+    let lasts = server.cli(&["PTTL", "test:{utilbot}:request:once"]);
+    assert!(lasts.trim().parse::<u64>().unwrap() > 0, "{lasts}");
+    node.saw([1]).await;
+}
+
+#[tokio::test]
 async fn messages_that_never_came_are_read_from_the_log() {
     let server = TestServer::start();
     let node = Node::start(&server, 1).await;

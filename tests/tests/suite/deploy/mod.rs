@@ -4,6 +4,7 @@
 
 mod compose;
 mod haproxy;
+mod haproxy_limits;
 mod kubernetes;
 mod monitoring;
 mod setup;

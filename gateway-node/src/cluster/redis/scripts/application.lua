@@ -22,6 +22,7 @@
 -- staging              sorted set: sessions whose report is half in or half out, by the ms until which that is believed
 -- producer:<owner>:<fence>  hash: what became of the latest publications
 -- request:<key>        string: what became of a request that may come again
+-- requests             sorted set: the keys of those requests by the ms at which they expire, to count them
 -- discord:<session>    hash: what a Discord session identified with (record, key, version), which of its owners it has
 --                      (generation), what its client has (s, epoch, offset), the ms at which it was cut for reading slowly
 --                      (cuts), and of what was for it alone the bytes that are kept, the last number (last), and the last

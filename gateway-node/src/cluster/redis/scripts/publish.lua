@@ -1,16 +1,17 @@
 -- Appends events, all or none, and tells the nodes of them.
 --
--- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest,
+-- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
 --       then for each event: delivery (`all`, `any` or a guild), mask, author, origin, change of a guild, name, d
 --       request and author are `-` where there is none; n counts the publications under this fence from 1
 --
--- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' }: the publication is
--- dealt with, and the same answer comes for the same n; or { 'fenced' } or { 'gap', last n }: it is not.
+-- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' } or { 'too_many_keys', ms
+-- until the oldest expires }: the publication is dealt with, and the same answer comes for the same n; or { 'fenced' } or
+-- { 'gap', last n }: it is not.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local n = tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
-local request, digest = ARGV[9], ARGV[10]
+local request, digest, most_requests = ARGV[9], ARGV[10], tonumber(ARGV[11])
 
 if not is_current(owner, fence) then return { 'fenced' } end
 
@@ -38,9 +39,21 @@ end
 
 local now = now_ms()
 
+-- A new key needs a place among those that have not expired. Those that have leave in portions, so that no call pays for
+-- all of them; they are not counted, whether or not they have left.
+if request ~= '-' then
+  local expired = redis.call('ZRANGEBYSCORE', key('requests'), '-inf', int(now), 'LIMIT', 0, 64)
+  if #expired > 0 then redis.call('ZREM', key('requests'), unpack(expired)) end
+  local since = '(' .. int(now)
+  if redis.call('ZCOUNT', key('requests'), since, '+inf') >= most_requests then
+    local oldest = redis.call('ZRANGEBYSCORE', key('requests'), since, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    return answer('too_many_keys', int(tonumber(oldest[2]) - now))
+  end
+end
+
 -- All receivers first, so that nothing is appended when one event has none.
 local events = {}
-for place = 11, #ARGV, 7 do
+for place = 12, #ARGV, 7 do
   local event = {
     delivery = ARGV[place],
     mask = tonumber(ARGV[place + 1]),
@@ -92,6 +105,11 @@ end
 trim(log, bounds, now)
 close_log(log)
 if request ~= '-' then
+  -- Counted first: what a server that was cut off in between has lost is counted until it would have expired. The count
+  -- goes when its last key has gone, which may be that of a node with a longer age.
+  redis.call('ZADD', key('requests'), int(now + bounds.age), request)
+  local last = redis.call('ZRANGE', key('requests'), -1, -1, 'WITHSCORES')
+  redis.call('PEXPIRE', key('requests'), int(tonumber(last[2]) - now + 60000))
   redis.call('SET', key('request:' .. request), digest .. ' ' .. log.epoch .. ' ' .. first, 'PX', int(bounds.age))
 end
 return answer('ok', log.epoch, first, int(unheard))

@@ -73,6 +73,7 @@ impl Node {
                 reports: ReportLimits::default(),
                 count_interval: Duration::from_secs(1),
                 retention: Duration::from_secs(60),
+                idempotency_keys: 1000,
             };
             let deliver = Arc::new(registry.clone());
             let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
