@@ -336,7 +336,7 @@ fn a_wrong_variable_is_named() {
         (
             "UTILBOT__SERVER",
             "x",
-            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, backlog, trusted_proxies, allowed_origins, tls",
+            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, backlog, trusted_proxies, allowed_origins, allowed_hosts, tls",
         ),
         (
             "UTILBOT__LIMITS__A__B",
