@@ -12,10 +12,10 @@ use tokio::{
 use super::*;
 use crate::{
     admission::{Admission, AdmissionLimits},
+    client_error_log::ClientErrorLog,
     drain::DrainState,
     gate::Purpose,
     metrics::Metrics,
-    problems::Problems,
     transport::Limits,
 };
 
@@ -51,7 +51,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
         trusted_proxies: Arc::default(),
         allowed_origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
         drain: DrainState::default(),
-        problems: Problems::default(),
+        problems: ClientErrorLog::default(),
         metrics: Arc::new(Metrics::default()),
     })
 }
