@@ -20,6 +20,8 @@ const LINES_PER_ADDRESS: u32 = 5;
 const LINES: u32 = 10;
 /// How many addresses are counted; those beyond them get no line in this window.
 const ADDRESSES: usize = 1024;
+/// What the lines are filed under. This module's name would put an `ERROR` into lines that are none.
+const TARGET: &str = "gateway_node::clients";
 /// The word in the metrics for a fault of the node.
 const FAULT: &str = "internal fault";
 
@@ -59,7 +61,7 @@ impl ClientErrorLog {
     pub fn note(&self, address: IpAddr, what: &'static str, now: Instant) {
         self.metrics.client_error(what);
         if self.with(|state| state.errors.takes_line(address, what, now)) {
-            log::info!(address:% = address, problem = what; "client problem");
+            log::info!(target: TARGET, address:% = address, problem = what; "client problem");
         }
     }
 
@@ -67,7 +69,7 @@ impl ClientErrorLog {
     pub fn fault(&self, address: IpAddr, cause: &dyn std::error::Error, now: Instant) {
         self.metrics.client_error(FAULT);
         if self.with(|state| state.faults.takes_line(address, FAULT, now)) {
-            log::error!(address:% = address, cause:% = cause; "internal fault");
+            log::error!(target: TARGET, address:% = address, cause:% = cause; "internal fault");
         }
     }
 
@@ -90,13 +92,13 @@ impl ClientErrorLog {
             causes,
         }) = errors
         {
-            log::info!(left_out, addresses; "more client problems: {causes}");
+            log::info!(target: TARGET, left_out, addresses; "more client problems: {causes}");
         }
         if let Some(Summary {
             left_out, addresses, ..
         }) = faults
         {
-            log::error!(left_out, addresses; "more internal faults");
+            log::error!(target: TARGET, left_out, addresses; "more internal faults");
         }
     }
 

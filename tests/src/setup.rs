@@ -96,6 +96,7 @@ pub struct Setup {
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
     descriptors: Option<u64>,
+    is_log_unread: bool,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.

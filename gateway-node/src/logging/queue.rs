@@ -20,10 +20,11 @@ pub(super) struct Bounds {
 }
 
 impl Default for Bounds {
+    /// Enough for a burst while the writer is asleep. More would only hide that nobody reads.
     fn default() -> Self {
         Self {
-            bytes: 1024 * 1024,
-            lines: 8192,
+            bytes: 256 * 1024,
+            lines: 512,
         }
     }
 }

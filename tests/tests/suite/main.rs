@@ -40,6 +40,7 @@ mod ignored;
 mod keys;
 mod load;
 mod load_tools;
+mod logs;
 mod proxy;
 mod redis;
 mod redis_trouble;
