@@ -43,6 +43,8 @@ pub struct Moment<'a> {
     pub is_backplane_available: bool,
     /// How many entries of its log the node has still to deliver, by application.
     pub log_lags: &'a [(&'a str, u64)],
+    /// How many lines of the node's log nobody read in time.
+    pub log_lines_dropped: u64,
 }
 
 /// Every counter of the node, shared by its threads.
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub connections_refused: Family<Reason, Counter>,
     /// Requests for a WebSocket that were refused, by reason.
     pub upgrades_refused: Family<Reason, Counter>,
+    /// What clients did wrong, by what it was.
+    pub client_errors: Family<Reason, Counter>,
     /// Payloads that clients sent and that were understood.
     pub payloads_received: Counter,
     /// Packets of clients that were dropped silently, by reason.
@@ -94,6 +98,11 @@ impl Metrics {
         self.upgrades_refused.get_or_create(&Reason { reason }).inc();
     }
 
+    /// Counts something that a client did wrong.
+    pub fn client_error(&self, reason: &'static str) {
+        self.client_errors.get_or_create(&Reason { reason }).inc();
+    }
+
     /// Counts a refused event.
     pub fn event_refused(&self, reason: &'static str) {
         self.events_refused.get_or_create(&Reason { reason }).inc();
@@ -115,6 +124,7 @@ impl Metrics {
             sessions_ended,
             connections_refused,
             upgrades_refused,
+            client_errors,
             payloads_received,
             packets_dropped,
             entries,
@@ -142,6 +152,7 @@ impl Metrics {
             "WebSockets refused, by reason",
             upgrades_refused.clone(),
         );
+        registry.register("client_errors", "Errors of clients, by reason", client_errors.clone());
         registry.register("payloads_received", "Payloads of clients", payloads_received.clone());
         registry.register(
             "packets_dropped",
@@ -214,6 +225,11 @@ impl Moment<'_> {
             lags.get_or_create(&Application { application })
                 .set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the node's log that nobody read in time",
+            ConstCounter::new(self.log_lines_dropped),
+        );
         registry.register("log_lag", "Accepted events that this node has still to deliver", lags);
         registry.register(
             "backplane_available",
@@ -250,6 +266,7 @@ mod tests {
         metrics.connection_refused("full");
         metrics.upgrade_refused("draining");
         metrics.event_refused("schema");
+        metrics.client_error("malformed request");
         let moment = Moment {
             connections: 5,
             body_bytes: 1024,
@@ -259,6 +276,7 @@ mod tests {
             is_draining: true,
             is_backplane_available: true,
             log_lags: &[("shop", 2), ("utilbot", 0)],
+            log_lines_dropped: 7,
         };
         let text = metrics.render(&moment).unwrap();
         // Families come in no particular order.

@@ -15,7 +15,7 @@ use nix::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::Child,
+    process::{Child, ChildStderr},
     sync::watch,
 };
 
@@ -35,6 +35,7 @@ pub struct Node {
     address: SocketAddr,
     banner: Value,
     log: watch::Receiver<String>,
+    _unread_log: Option<ChildStderr>,
     file: Option<Written>,
 }
 
@@ -57,7 +58,12 @@ impl Node {
         }
         let mut child = command.spawn().expect("the gateway's binary starts");
         let pid = child.id().expect("a child that nobody waited for has an id");
-        let mut log = follow(child.stderr.take().expect("stderr is a pipe"));
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let (mut log, unread_log) = if setup.is_log_unread() {
+            (watch::channel(String::new()).1, Some(stderr))
+        } else {
+            (follow(stderr), None)
+        };
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
         within("the listening line", stdout.read_line(&mut line))
@@ -80,6 +86,7 @@ impl Node {
             address,
             banner,
             log,
+            _unread_log: unread_log,
             file,
         }
     }
@@ -173,7 +180,7 @@ impl Node {
 }
 
 /// Reads everything that comes, for as long as the test runs; the pipe of a node never fills.
-fn follow(mut stderr: tokio::process::ChildStderr) -> watch::Receiver<String> {
+fn follow(mut stderr: ChildStderr) -> watch::Receiver<String> {
     let (log, follower) = watch::channel(String::new());
     tokio::spawn(async move {
         let mut buffer = [0; 4096];

@@ -99,6 +99,7 @@ pub struct Setup {
     file: Option<String>,
     beside: Vec<(&'static str, String)>,
     descriptors: Option<u64>,
+    is_log_unread: bool,
 }
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
@@ -128,6 +129,17 @@ impl Setup {
     pub fn descriptors(mut self, count: u64) -> Self {
         self.descriptors = Some(count);
         self
+    }
+
+    /// Leaves the node's standard error unread: a pipe that fills.
+    #[must_use]
+    pub fn unread_log(mut self) -> Self {
+        self.is_log_unread = true;
+        self
+    }
+
+    pub(crate) const fn is_log_unread(&self) -> bool {
+        self.is_log_unread
     }
 
     /// Starts the binary, with no more descriptors than it is given.

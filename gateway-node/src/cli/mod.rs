@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 pub use error::CliError;
 pub use keys::{KeysCommand, NewKey};
 
-use crate::config::Sources;
+use crate::{config::Sources, logging};
 
 /// A clustered WebSocket gateway between bots, their website and their services.
 #[derive(Debug, Parser)]
@@ -92,12 +92,28 @@ pub fn run() -> ExitCode {
     // Stdout is not locked: the threads of a node print too.
     match execute(std::env::args_os(), environment, &mut io::stdout()) {
         Ok(code) => code,
-        Err(error) => {
-            // Nobody is left to tell when stderr is gone.
-            let _ = error.report(&mut io::stderr().lock());
-            error.exit_code()
+        Err(error) => report(error),
+    }
+}
+
+/// Tells the operator what went wrong. A pipe that nobody reads does not keep the process.
+fn report(error: CliError) -> ExitCode {
+    let code = error.exit_code();
+    if let CliError::Arguments(error) = &error {
+        if !error.use_stderr() {
+            // Help and the version are what was asked for, as long as they are.
+            let _ = error.print();
+            return code;
         }
     }
+    let (written, wait) = std::sync::mpsc::channel();
+    // Nobody is left to tell when there is no thread or stderr is gone.
+    let _ = std::thread::Builder::new().spawn(move || {
+        let _ = error.report(&mut io::stderr().lock());
+        let _ = written.send(());
+    });
+    let _ = wait.recv_timeout(logging::LAST_WORDS);
+    code
 }
 
 /// Runs the command of `arguments`, the first of which is the binary's name.

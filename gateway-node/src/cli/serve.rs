@@ -25,9 +25,10 @@ pub fn run(settings: Settings) -> ExitCode {
         LogFormat::Text => logging::Format::Text,
         LogFormat::Json => logging::Format::Json,
     };
-    if let Err(error) = logging::init(format, &settings.log.level) {
-        return fail(&error, SOFTWARE);
-    }
+    let _flush = match logging::init(format, &settings.log.level) {
+        Ok(flush) => flush,
+        Err(error) => return fail(&error, SOFTWARE),
+    };
     match actix::System::new().block_on(serve(settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ (NodeError::Config(_) | NodeError::Key(_))) => fail(&error, USAGE),
@@ -65,7 +66,6 @@ async fn serve(settings: Settings) -> Result<(), NodeError> {
 }
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(io::stderr(), "{error}");
+    logging::write_last_words(&error.to_string());
     ExitCode::from(code)
 }

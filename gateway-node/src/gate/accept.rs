@@ -29,8 +29,8 @@ use tokio::{
 use super::address::is_proxy;
 use crate::{
     admission::{Admission, Denied, Permit, RefusalPermit},
+    client_error_log::ClientErrorLog,
     metrics::Metrics,
-    problems::Problems,
 };
 
 /// How long a refused connection may take to send its request and to read its answer, each.
@@ -50,7 +50,7 @@ pub struct Reception {
     /// The body of the answer to `GET /livez`.
     pub live: &'static str,
     /// The log of what clients do wrong.
-    pub problems: Problems,
+    pub problems: ClientErrorLog,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }

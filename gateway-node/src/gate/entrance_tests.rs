@@ -12,11 +12,11 @@ use tokio::{
 use super::*;
 use crate::{
     admission::{Admission, AdmissionLimits},
+    client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     drain::DrainState,
     gate::{BrowserPolicy, Purpose},
     metrics::Metrics,
-    problems::Problems,
     transport::{Limits, OutboxPool},
 };
 
@@ -65,7 +65,7 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
         trusted_proxies: Arc::default(),
         browsers: BrowserPolicy::from(&settings(origins)),
         drain: DrainState::default(),
-        problems: Problems::default(),
+        problems: ClientErrorLog::default(),
         metrics: Arc::new(Metrics::default()),
     })
 }

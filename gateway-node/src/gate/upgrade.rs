@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{
     admission::{Admission, Denied, Permit},
+    client_error_log::ClientErrorLog,
     drain::DrainState,
-    problems::Problems,
     public_url::PublicUrl,
     session::{Discord, DiscordRules, Rules, Services, Session, V1},
     transport::{Connection, Echo, Head, Limits, Refusal, Socket, accept_key, switching_protocols},
@@ -70,7 +70,7 @@ pub struct Gate {
     /// Whether the node is leaving.
     pub drain: DrainState,
     /// Where the log hears of what was refused.
-    pub problems: Problems,
+    pub problems: ClientErrorLog,
     /// What is counted.
     pub metrics: Arc<crate::metrics::Metrics>,
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::{Api, ApiError, error::RETRY_AFTER};
-use crate::{cluster::Status, config::Permission, metrics::Moment, registry::Headcount};
+use crate::{cluster::Status, config::Permission, logging, metrics::Moment, registry::Headcount};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -103,6 +103,7 @@ pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, Ap
         is_draining: api.drain.is_draining(),
         is_backplane_available: backplane.available,
         log_lags: &lags,
+        log_lines_dropped: logging::dropped_lines(),
     };
     let text = api.metrics.render(&moment).map_err(|error| {
         log::error!(cause:% = error; "the metrics cannot be rendered");

@@ -5,15 +5,36 @@
 
 mod field;
 mod line;
+mod queue;
+mod repeats;
 mod text;
 
-use std::{fmt, io::Write as _, str::FromStr, time::SystemTime};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    fmt,
+    io::{self, Write as _},
+    panic::{self, PanicHookInfo},
+    str::FromStr,
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
+use env_logger::{
+    WriteStyle,
+    fmt::style::{AnsiColor, Style},
+};
+use log::{Level, LevelFilter, Metadata, Record};
 use serde::Deserialize;
 
 pub use self::text::{PEER_TEXT_BYTES, quote};
 pub(crate) use self::text::{escape, escape_json};
+use self::{
+    queue::{Bounds, LogQueue},
+    repeats::Repeats,
+};
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
@@ -69,6 +90,9 @@ pub enum InitError {
     /// Something else in this process has set up a log already.
     #[error("the log is set up already")]
     AlreadySet(#[from] log::SetLoggerError),
+    /// The system gives no thread to write it.
+    #[error("the log has no thread: {0}")]
+    Thread(#[from] io::Error),
 }
 
 /// Whether [`init`] would accept `filter`: for checking a configuration without setting up anything.
@@ -81,24 +105,63 @@ pub fn check_filter(filter: &str) -> Result<(), InitError> {
     Ok(())
 }
 
-/// Sends the process's log to standard error in `format`, as far as `filter` lets it through.
+/// How long a process that ends waits for its last lines to be written.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Libraries that log what peers do wrong, without the peer's address. Errors of connections are counted and logged by
+/// [`ClientErrorLog`](crate::client_error_log::ClientErrorLog) instead.
+const SILENT: [&str; 4] = ["actix_http", "actix_tls", "actix_web", "rustls"];
+
+/// The process's queue of log lines. The `log` crate has one logger a process, too.
+static QUEUE: OnceLock<LogQueue> = OnceLock::new();
+
+/// Writes what is queued when it is dropped, also while a panic unwinds. It does not wait long for an output that nobody
+/// reads.
+#[derive(Debug)]
+#[must_use = "the last lines are written when it is dropped"]
+pub struct FlushGuard(());
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        if let Some(queue) = QUEUE.get() {
+            queue.flush(LAST_WORDS);
+        }
+    }
+}
+
+/// Sends the process's log to standard error in `format`, as far as `filter` lets it through, by a thread of its own:
+/// logging never waits for whoever reads. Panics are logged the same way, whatever the filter.
 ///
 /// `filter` is a level (`info`) or what `env_logger` takes beyond that (`info,gateway_node::session=debug`). Colour is
-/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`. Of `actix_server` only warnings are let through,
-/// unless `filter` names it.
+/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`. Unless `filter` names them, only warnings of
+/// `actix_server` are let through, and nothing of the libraries that log what peers do wrong.
 ///
 /// # Errors
 ///
 /// [`InitError::Filter`] when the filter is not understood, [`InitError::AlreadySet`] on a second call.
-pub fn init(format: Format, filter: &str) -> Result<(), InitError> {
+pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
     // `parse_filters` alone would skip what it does not understand, and a log that is silent for a typing error is
     // found out too late.
     check_filter(filter)?;
+    let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let drop_line = move |count: u64| {
+        let message = format_args!("log lines dropped, nobody read them in time");
+        own_line(format, has_colour, Level::Warn, message, &[("lines", count)])
+    };
+    let queue = LogQueue::start(Bounds::default(), io::stderr(), drop_line)?;
     let mut builder = env_logger::Builder::new();
     // The server says how many workers it starts; the node says what matters of that. A filter that names the module wins.
-    builder.filter_module("actix_server", log::LevelFilter::Warn);
+    builder.filter_module("actix_server", LevelFilter::Warn);
+    for module in SILENT {
+        builder.filter_module(module, LevelFilter::Off);
+    }
     builder.parse_filters(filter);
-    builder.target(env_logger::Target::Stderr);
+    builder.target(env_logger::Target::Pipe(Box::new(Pushed(queue.clone()))));
+    builder.write_style(if has_colour {
+        WriteStyle::Always
+    } else {
+        WriteStyle::Never
+    });
     match format {
         Format::Text => builder.format(|out, record| {
             let style = out.default_level_style(record.level());
@@ -110,7 +173,121 @@ pub fn init(format: Format, filter: &str) -> Result<(), InitError> {
             out.write_all(line.as_bytes())
         }),
     };
-    Ok(builder.try_init()?)
+    let logger = Logger {
+        inner: builder.build(),
+        repeats: Repeats::default(),
+    };
+    let level = logger.inner.filter();
+    log::set_boxed_logger(Box::new(logger))?;
+    log::set_max_level(level);
+    let _ = QUEUE.set(queue.clone());
+    panic::set_hook(Box::new(move |panic| {
+        for line in panic_lines(format, has_colour, panic) {
+            queue.push(line.as_bytes());
+        }
+    }));
+    Ok(FlushGuard(()))
+}
+
+/// How many lines of the log were dropped because nobody read them.
+pub fn dropped_lines() -> u64 {
+    QUEUE.get().map_or(0, LogQueue::dropped)
+}
+
+/// Writes `text` and a line feed to standard error as it is, behind everything that is queued. Does not wait long where
+/// nobody reads.
+pub fn write_last_words(text: &str) {
+    let line = format!("{text}\n");
+    let queue = match QUEUE.get() {
+        Some(queue) => Ok(queue.clone()),
+        None => LogQueue::start(Bounds::default(), io::stderr(), |_| String::new()),
+    };
+    // Nobody is left to tell when there is not even a thread.
+    if let Ok(queue) = queue {
+        queue.push(line.as_bytes());
+        queue.flush(LAST_WORDS);
+    }
+}
+
+/// Writes whole lines into the queue.
+struct Pushed(LogQueue);
+
+impl io::Write for Pushed {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `env_logger`, with a bound on what libraries repeat.
+struct Logger {
+    inner: env_logger::Logger,
+    repeats: Repeats,
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.inner.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.inner.matches(record) {
+            return;
+        }
+        match self.repeats.pass(record, Instant::now()) {
+            None => {}
+            Some(0) => self.inner.log(record),
+            Some(left_out) => self
+                .inner
+                .log(&record.to_builder().key_values(&[("left_out_before", left_out)]).build()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A line that the log writes of itself.
+fn own_line(
+    format: Format,
+    has_colour: bool,
+    level: Level,
+    message: fmt::Arguments<'_>,
+    fields: &[(&str, u64)],
+) -> String {
+    let record = Record::builder()
+        .level(level)
+        .target(module_path!())
+        .args(message)
+        .key_values(&fields)
+        .build();
+    let now = SystemTime::now();
+    match format {
+        Format::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
+        Format::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),
+        Format::Text => line::text(now, Style::new(), &record),
+        Format::Json => line::json(now, &record),
+    }
+}
+
+/// A panic as log lines: the message, and its backtrace where the environment asks for one.
+fn panic_lines(format: Format, has_colour: bool, panic: &PanicHookInfo<'_>) -> Vec<String> {
+    let line = |message: fmt::Arguments<'_>| own_line(format, has_colour, Level::Error, message, &[]);
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let why = panic.payload_as_str().unwrap_or("no message");
+    let mut lines = vec![match panic.location() {
+        Some(place) => line(format_args!("thread {thread} panicked at {place}: {why}")),
+        None => line(format_args!("thread {thread} panicked: {why}")),
+    }];
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        lines.extend(trace.to_string().lines().map(|frame| line(format_args!("{frame}"))));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use crate::{
     admission::{Admission, AdmissionLimits},
     applications::Applications,
     auth::{Key, KeyError, Keyring},
+    client_error_log::ClientErrorLog,
     cluster::{
         Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
         RedisOptions, RedisSessions, RedisSetupError, ReportLimits,
@@ -46,7 +47,6 @@ use crate::{
     http::{Api, Bodies, BodyLimits, PublishAllowances},
     late_hello::LateHello,
     metrics::Metrics,
-    problems::Problems,
     public_url::PublicUrl,
     registry::{Registry, TailLimits},
     session::{DiscordRules, Rules},
@@ -109,7 +109,7 @@ pub struct Node {
     over: tokio::sync::oneshot::Receiver<()>,
     signals: Signals,
     reload: Reload,
-    problems: Problems,
+    problems: ClientErrorLog,
     backplane: Arc<dyn Backplane>,
     /// What the backplane does by itself.
     driving: Driving,
@@ -160,7 +160,7 @@ impl Node {
         let trusted_proxies: Arc<[_]> = settings.server.trusted_proxies.as_slice().into();
         let outboxes = OutboxPool::new(settings.limits.outbox_total_bytes);
         let bodies = Bodies::new(BodyLimits::from(&settings.http));
-        let problems = Problems::default();
+        let problems = ClientErrorLog::new(Arc::clone(&metrics));
         let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
         let address = listeners.public.local_addr()?;
@@ -280,6 +280,7 @@ impl Node {
                 break;
             }
         }
+        problems.finish();
         settle(&*backplane).await;
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;

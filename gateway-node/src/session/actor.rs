@@ -11,9 +11,9 @@ use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
+    client_error_log::ClientErrorLog,
     cluster::{Backplane, DiscordSessions, Haste, Publication, PublishError, Publishing},
     metrics::Metrics,
-    problems::Problems,
     registry::{Order, Registration, Registry, Seat, Shard},
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -35,7 +35,7 @@ pub struct Services {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where the log hears of what clients did wrong.
-    pub problems: Problems,
+    pub problems: ClientErrorLog,
 }
 
 /// A session: its protocol's state, its timer, and its place in the registry.

@@ -16,6 +16,7 @@ use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
+    client_error_log::ClientErrorLog,
     cluster::{
         Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
         MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, ReportLimits,
@@ -24,7 +25,6 @@ use crate::{
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
-    problems::Problems,
     registry::{Farewell, Registry, Shard, TailLimits},
     transport::{Inbound, Inbox, Message, Outbox},
 };
@@ -156,7 +156,7 @@ impl Node {
             applications: Applications::new(&settings.applications),
             keyring: keyring.clone(),
             metrics,
-            problems: Problems::default(),
+            problems: ClientErrorLog::default(),
         });
         Self {
             services,

@@ -41,6 +41,7 @@ mod ignored;
 mod keys;
 mod load;
 mod load_tools;
+mod logs;
 mod proxy;
 mod publishing_limits;
 mod redis;

@@ -27,6 +27,7 @@ use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
+    client_error_log::ClientErrorLog,
     cluster::{
         Backplane, DiscordSessions, Epoch, Haste, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, Publication,
         Publishing, ReportLimits,
@@ -34,7 +35,6 @@ use crate::{
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     late_hello::LateHello,
     metrics::Metrics,
-    problems::Problems,
     registry::{Registry, Shard, TailLimits},
     session::{Services, Session},
     transport::{Inbound, Inbox, Outbox},
@@ -116,7 +116,7 @@ impl Node {
             applications: Applications::new(&[application]),
             keyring: keyring.clone(),
             metrics,
-            problems: Problems::default(),
+            problems: ClientErrorLog::default(),
         };
         Self {
             services: Rc::new(services),

@@ -1,0 +1,83 @@
+//! A bound on what libraries say again and again, such as that no connection can be accepted.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use log::{Level, Record};
+
+/// The least time between two warnings or errors from the same place in a library.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// When each place in a library was heard last. There are as many places as the libraries have.
+#[derive(Default)]
+pub(super) struct Repeats(Mutex<HashMap<(String, u32), Place>>);
+
+struct Place {
+    last: Instant,
+    left_out: u64,
+}
+
+impl Repeats {
+    /// Decides about a record: `Some` with the number of records left out before it, or `None` if it comes too soon after
+    /// the last from the same place. Our own records and those below a warning always pass.
+    pub(super) fn pass(&self, record: &Record<'_>, now: Instant) -> Option<u64> {
+        if record.target().starts_with("gateway_node") || record.level() > Level::Warn {
+            return Some(0);
+        }
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (record.target().to_owned(), record.line().unwrap_or_default());
+        let Some(place) = places.get_mut(&place) else {
+            places.insert(place, Place { last: now, left_out: 0 });
+            return Some(0);
+        };
+        if now.saturating_duration_since(place.last) < INTERVAL {
+            place.left_out += 1;
+            return None;
+        }
+        place.last = now;
+        Some(std::mem::take(&mut place.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_repeats_itself_once_in_a_while() {
+        let (repeats, start) = (Repeats::default(), Instant::now());
+        let pass = |target, line, level, after| {
+            let record = Record::builder().target(target).line(Some(line)).level(level).build();
+            repeats.pass(&record, start + after)
+        };
+        let accept = |after| pass("actix_server::accept", 469, Level::Error, after);
+        assert_eq!(accept(Duration::ZERO), Some(0));
+        for _ in 0..100 {
+            assert_eq!(accept(INTERVAL / 2), None);
+        }
+        assert_eq!(
+            pass("actix_server::accept", 420, Level::Error, INTERVAL / 2),
+            Some(0),
+            "another place"
+        );
+        assert_eq!(accept(INTERVAL), Some(100));
+        assert_eq!(accept(INTERVAL * 2), Some(0));
+    }
+
+    #[test]
+    fn our_own_records_and_details_pass() {
+        let (repeats, now) = (Repeats::default(), Instant::now());
+        for (target, level) in [
+            ("gateway_node::session", Level::Error),
+            ("actix_server::worker", Level::Debug),
+        ] {
+            let record = Record::builder().target(target).level(level).build();
+            for _ in 0..3 {
+                assert_eq!(repeats.pass(&record, now), Some(0));
+            }
+        }
+    }
+}
