@@ -154,6 +154,8 @@ impl Node {
             keyring: keyring.clone(),
             metrics,
             problems: Problems::default(),
+            turns: crate::session::Turns::default(),
+            member_lists: crate::session::MemberLists::new(Duration::ZERO),
         });
         Self {
             services,

@@ -115,6 +115,8 @@ impl Node {
             keyring: keyring.clone(),
             metrics,
             problems: Problems::default(),
+            turns: crate::session::Turns::default(),
+            member_lists: crate::session::MemberLists::new(Duration::ZERO),
         };
         Self {
             services: Rc::new(services),
