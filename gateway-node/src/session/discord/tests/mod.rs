@@ -1,5 +1,6 @@
 //! Versions 6 to 10 as plain code, and as sessions without a socket.
 
+mod answering;
 mod appearing;
 mod ending;
 mod payloads;
