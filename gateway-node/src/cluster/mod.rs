@@ -24,8 +24,8 @@ pub use self::{
     },
     discord::{
         Appearing, Attachment, Begun, Checkpoint, DiscordSessions, Guise, Keeping, LogPage, MemorySessions, Opened,
-        Owner, Presence, Private, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits, Store,
-        Taken, Voice, What, Wish,
+        Owner, Presence, Private, ReadError, Recipe, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits,
+        Store, Taken, Voice, What, Wish,
     },
     entry::{Audience, Entry},
     memory::{IdSource, MemoryBackplane, MemoryLimits},

@@ -121,6 +121,9 @@ section! {
         payload_bytes: usize = 4096, from 1;
         /// Payloads that a connection may send in a minute. More closes with 4008.
         payloads_per_minute: u32 = 120, from 1;
+        /// Milliseconds between two full member lists (op 8 with an empty query and no limit) of one guild for one bot, on
+        /// each node. A request that comes earlier gets `RATE_LIMITED`. 0 is no limit, as in development mode.
+        member_list_interval_ms: u64 = 30_000, from 0;
         /// The URL that READY gives for resuming, where it is not the public one.
         resume_url: Option<String> = None, check is_websocket_url, expect "a URL that starts with ws:// or wss://";
     }

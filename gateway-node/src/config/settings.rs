@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,15 @@ impl Settings {
     /// Whether the node runs in development mode: no key is configured and nothing is shared through Redis.
     pub fn development(&self) -> bool {
         self.keys.is_empty() && self.redis.url.is_none()
+    }
+
+    /// The time between two full member lists of one guild for one bot. Zero, which is no limit, in development mode.
+    pub fn member_list_interval(&self) -> Duration {
+        if self.development() {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(self.discord.member_list_interval_ms)
+        }
     }
 
     /// Whether `/metrics` on the public port needs no key: as configured, or where the listener is on loopback.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use shared::discord::{GuildChange, Intents, snowflake};
-
-use super::Viewer;
+use shared::discord::{GuildChange, snowflake};
 
 type Object = Map<String, Value>;
 
@@ -124,7 +122,7 @@ impl Guild {
     }
 
     /// The lists in the order of their names.
-    const fn lists(&self) -> [&BTreeMap<u64, Value>; LISTS.len()] {
+    pub(super) const fn lists(&self) -> [&BTreeMap<u64, Value>; LISTS.len()] {
         [
             &self.members,
             &self.presences,
@@ -138,6 +136,11 @@ impl Guild {
     /// A field that is no list of its own.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.base.get(name)
+    }
+
+    /// The fields that are no lists of their own.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.base.iter()
     }
 
     /// What goes on in its channels: each of which one of these fields says something, with those fields.
@@ -168,49 +171,8 @@ impl Guild {
         self.voice_states.get(&user)
     }
 
-    /// The guild as it is told to who comes to it.
-    pub(super) fn picture(&self, viewer: Viewer) -> Value {
-        let count = self.member_count();
-        let is_large = count > u64::from(viewer.large_threshold);
-        let sees_presences = viewer.intents.contains(Intents::GUILD_PRESENCES);
-        let is_shown = |user: u64| {
-            let is_near = user == viewer.user || self.voice_states.contains_key(&user);
-            is_near || (sees_presences && (!is_large || self.presence(user).is_some()))
-        };
-        let members = self.members.iter().filter(|(user, _)| is_shown(**user));
-        let presences = self.presences.keys().filter_map(|user| self.presence(*user));
-        let mut d = self.base.clone();
-        let mut list = |name: &str, items: Vec<&Value>| {
-            d.insert(name.to_owned(), json!(items));
-        };
-        list("members", members.map(|(_, member)| member).collect());
-        list("presences", presences.filter(|_| sees_presences).collect());
-        list("voice_states", self.voice_states.values().collect());
-        list("channels", self.channels.values().collect());
-        list("threads", self.threads.values().collect());
-        list("roles", self.roles.values().collect());
-        for (name, value) in [
-            ("member_count", json!(count)),
-            ("large", json!(is_large)),
-            ("unavailable", json!(false)),
-        ] {
-            d.insert(name.to_owned(), value);
-        }
-        for name in [
-            "emojis",
-            "stickers",
-            "features",
-            "stage_instances",
-            "guild_scheduled_events",
-            "soundboard_sounds",
-        ] {
-            d.entry(name).or_insert_with(|| json!([]));
-        }
-        Value::Object(d)
-    }
-
     /// How many members there are: as its publisher says, who need not publish all of them.
-    fn member_count(&self) -> u64 {
+    pub(super) fn member_count(&self) -> u64 {
         let told = self.base.get("member_count").and_then(Value::as_u64);
         told.unwrap_or(0).max(self.members.len() as u64)
     }

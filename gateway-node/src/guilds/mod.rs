@@ -5,18 +5,22 @@
 
 mod guild;
 mod journal;
+mod picture;
 mod problem;
 mod request;
+mod text;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
-use shared::discord::{GuildChange, Intents, RequestMembers, Shard};
+use shared::discord::{GuildChange, Intents, Shard};
 
 use self::guild::Guild;
 pub(crate) use self::{
     journal::Journal,
+    picture::Picture,
     problem::{GuildProblem, check, check_members},
+    request::{ChunkText, MembersChunk, Search},
 };
 
 /// Whose picture of a guild it is.
@@ -125,24 +129,25 @@ impl Guilds {
         ids.filter(|id| shard.has(Some(*id))).collect()
     }
 
-    /// A guild as its viewer is told of it when it begins: the name of the event and its data. One that is not there (any
-    /// more), or not now, is a deleted one.
-    pub fn greeting(&self, id: u64, viewer: Viewer) -> (&'static str, Value) {
-        let deleted = |is_unavailable: bool| {
-            let d = serde_json::json!({ "id": id.to_string(), "unavailable": is_unavailable });
-            ("GUILD_DELETE", d)
-        };
-        match self.get(id) {
-            Some(guild) if guild.is_unavailable => deleted(true),
-            Some(guild) => ("GUILD_CREATE", guild.picture(viewer)),
-            None => deleted(false),
-        }
+    /// Whether there is such a guild.
+    pub fn has(&self, id: u64) -> bool {
+        self.guilds.contains_key(&id)
     }
 
-    /// The answers to a request for members: the data of each `GUILD_MEMBERS_CHUNK`.
-    pub fn chunks(&self, request: &RequestMembers, intents: Intents) -> Vec<Value> {
-        let of = |id: &u64| request::chunks(*id, self.get(*id), request, intents);
-        request.guilds.iter().flat_map(of).collect()
+    /// Does one slice of a search for members, of about a millisecond at most. Returns `true` when it is over.
+    pub fn search(&self, search: &mut Search) -> bool {
+        search.slice(self.get(search.guild()))
+    }
+
+    /// Writes one slice of a chunk of members. Returns `true` when it is complete.
+    pub fn write_chunk(&self, text: &mut ChunkText<'_>) -> bool {
+        text.slice(self.get(text.guild()))
+    }
+
+    /// Writes one slice of a guild's picture. Returns `true` when it is complete. A guild that is not there (any more), or
+    /// not now, is told of as a deleted one.
+    pub fn draw(&self, picture: &mut Picture) -> bool {
+        picture.slice(self.get(picture.guild()))
     }
 
     /// What goes on in the channels of a guild.
@@ -176,7 +181,36 @@ fn is_removal(change: GuildChange, d: &Map<String, Value>) -> bool {
 mod tests {
     use serde_json::json;
 
+    use shared::discord::RequestMembers;
+
     use super::*;
+
+    fn greeting(guilds: &Guilds, viewer: Viewer) -> (&'static str, Value) {
+        let mut picture = Picture::new(7, viewer);
+        while !guilds.draw(&mut picture) {}
+        let (name, d) = picture.finish();
+        (name, serde_json::from_str(&d).unwrap())
+    }
+
+    fn planned(guilds: &Guilds, request: &RequestMembers, intents: Intents) -> Vec<MembersChunk> {
+        let of = |id: &u64| {
+            let mut search = Search::new(*id, request, intents);
+            while !guilds.search(&mut search) {}
+            search.chunks()
+        };
+        request.guilds.iter().flat_map(of).collect()
+    }
+
+    fn text(guilds: &Guilds, chunk: &MembersChunk) -> Value {
+        let mut text = ChunkText::new(chunk);
+        while !guilds.write_chunk(&mut text) {}
+        serde_json::from_str(&text.finish()).unwrap()
+    }
+
+    fn chunks(guilds: &Guilds, request: &RequestMembers, intents: Intents) -> Vec<Value> {
+        let planned = planned(guilds, request, intents);
+        planned.iter().map(|chunk| text(guilds, chunk)).collect()
+    }
 
     fn member(id: u64, name: &str) -> Value {
         json!({"user": {"id": id.to_string(), "username": name}, "nick": null, "roles": []})
@@ -211,7 +245,7 @@ mod tests {
     }
 
     fn picture(guilds: &Guilds, intents: Intents) -> Value {
-        let (name, d) = guilds.greeting(7, viewer(intents));
+        let (name, d) = greeting(guilds, viewer(intents));
         assert_eq!(name, "GUILD_CREATE");
         d
     }
@@ -295,7 +329,7 @@ mod tests {
             large_threshold: 2,
             ..viewer(Intents::ALL)
         };
-        let (_, seen) = guilds.greeting(7, large);
+        let (_, seen) = greeting(&guilds, large);
         assert_eq!(
             ids(&seen["members"]),
             ["1", "2", "3"],
@@ -307,7 +341,7 @@ mod tests {
             "PRESENCE_UPDATE",
             &json!({"user": {"id": "2"}, "status": "offline"}),
         );
-        assert_eq!(ids(&guilds.greeting(7, large).1["members"]), ["1", "3"]);
+        assert_eq!(ids(&greeting(&guilds, large).1["members"]), ["1", "3"]);
     }
 
     #[test]
@@ -328,9 +362,9 @@ mod tests {
         assert_eq!(guilds.of_shard(Shard::WHOLE), [7]);
         assert_eq!(guilds.of_shard(Shard { id: 1, count: 2 }), [0; 0]);
         apply(&mut guilds, "GUILD_DELETE", &json!({"id": "7", "unavailable": true}));
-        assert_eq!(guilds.greeting(7, viewer(Intents::ALL)).1["unavailable"], true);
+        assert_eq!(greeting(&guilds, viewer(Intents::ALL)).1["unavailable"], true);
         apply(&mut guilds, "GUILD_DELETE", &json!({"id": "7"}));
-        let (name, d) = guilds.greeting(7, viewer(Intents::ALL));
+        let (name, d) = greeting(&guilds, viewer(Intents::ALL));
         assert_eq!((name, d), ("GUILD_DELETE", json!({"id": "7", "unavailable": false})));
         assert_eq!(guilds.of_shard(Shard::WHOLE), [0; 0]);
     }
@@ -435,7 +469,7 @@ mod tests {
     #[test]
     fn members_are_found_by_name_by_id_or_all_of_them() {
         let guilds = guilds();
-        let all = |request: &RequestMembers, intents| guilds.chunks(request, intents);
+        let all = |request: &RequestMembers, intents| chunks(&guilds, request, intents);
         let whole = all(&request(Some(""), 0, None), Intents::ALL);
         assert_eq!((whole.len(), ids(&whole[0]["members"])), (1, vec!["1", "2", "3"]));
         assert_eq!((&whole[0]["nonce"], &whole[0]["chunk_count"]), (&json!("n"), &json!(1)));
@@ -462,13 +496,10 @@ mod tests {
         let mut guilds = Guilds::default();
         let members: Vec<_> = (1..=2001).map(|id| member(id, "x")).collect();
         apply(&mut guilds, "GUILD_CREATE", &json!({"id": "7", "members": members}));
-        let chunks = guilds.chunks(&request(Some(""), 0, None), Intents::ALL);
-        let sizes: Vec<_> = chunks
-            .iter()
-            .map(|it| it["members"].as_array().unwrap().len())
-            .collect();
+        let whole = chunks(&guilds, &request(Some(""), 0, None), Intents::ALL);
+        let sizes: Vec<_> = whole.iter().map(|it| it["members"].as_array().unwrap().len()).collect();
         assert_eq!(sizes, [1000, 1000, 1]);
-        let places: Vec<_> = chunks
+        let places: Vec<_> = whole
             .iter()
             .map(|it| (it["chunk_index"].clone(), it["chunk_count"].clone()))
             .collect();
@@ -476,7 +507,7 @@ mod tests {
             places,
             [(json!(0), json!(3)), (json!(1), json!(3)), (json!(2), json!(3))]
         );
-        let some = guilds.chunks(&request(Some("x"), 5000, None), Intents::ALL);
+        let some = chunks(&guilds, &request(Some("x"), 5000, None), Intents::ALL);
         assert_eq!(some[0]["members"].as_array().unwrap().len(), 100);
     }
 }

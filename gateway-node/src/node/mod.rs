@@ -49,7 +49,7 @@ use crate::{
     metrics::Metrics,
     public_url::PublicUrl,
     registry::{Registry, TailLimits},
-    session::{DiscordRules, Rules},
+    session::{DiscordRules, MemberLists, Rules},
     transport::{Limits, ListenError, OutboxPool, TlsError},
 };
 
@@ -199,6 +199,7 @@ impl Node {
             discord: discord.clone(),
             applications: applications.clone(),
             public_url: public_url.clone(),
+            member_lists: MemberLists::new(settings.member_list_interval()),
             discord_rules: Arc::new(DiscordRules::new(&settings, late_hello.clone(), Arc::clone(&name))),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),

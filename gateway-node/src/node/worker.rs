@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     public_url::PublicUrl,
     registry::{Registry, Shard},
-    session::{DiscordRules, Rules, Services},
+    session::{DiscordRules, MemberLists, Rules, Services, Turns},
     transport::{Limits, Plain},
 };
 
@@ -74,6 +74,7 @@ pub(super) struct Floor {
     pub(super) applications: Applications,
     pub(super) public_url: PublicUrl,
     pub(super) discord_rules: Arc<DiscordRules>,
+    pub(super) member_lists: MemberLists,
     pub(super) keyring: Keyring,
     pub(super) metrics: Arc<Metrics>,
     pub(super) problems: ClientErrorLog,
@@ -194,6 +195,8 @@ impl Floor {
                     keyring: self.keyring.clone(),
                     metrics: Arc::clone(&self.metrics),
                     problems: self.problems.clone(),
+                    turns: Turns::default(),
+                    member_lists: self.member_lists.clone(),
                 })
             });
             Rc::clone(made)

@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Ending, Protocol, Sources, Step, Steps};
+use super::{Ending, MemberLists, Protocol, Sources, Step, Steps, Turns};
 use crate::{
     admission::Permit,
     applications::Applications,
@@ -36,6 +36,10 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Where the log hears of what clients did wrong.
     pub problems: ClientErrorLog,
+    /// Turns at work that takes long.
+    pub turns: Turns,
+    /// When bots last asked for all members of a guild.
+    pub member_lists: MemberLists,
 }
 
 /// A session: its protocol's state, its timer, and its place in the registry.

@@ -9,11 +9,13 @@ mod discord;
 mod protocol;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod v1;
 
 pub use self::{
     actor::{Services, Session},
-    discord::{Discord, Rules as DiscordRules},
+    discord::{Discord, MemberLists, Rules as DiscordRules},
     protocol::{Asked, Ending, Protocol, Sources, Step, Steps},
+    turns::{Turn, Turns},
     v1::{Join, Rules, Unwelcome, V1, Welcome},
 };

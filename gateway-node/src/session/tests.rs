@@ -157,6 +157,8 @@ impl Node {
             keyring: keyring.clone(),
             metrics,
             problems: ClientErrorLog::default(),
+            turns: crate::session::Turns::default(),
+            member_lists: crate::session::MemberLists::new(Duration::ZERO),
         });
         Self {
             services,

@@ -1,6 +1,8 @@
 //! What the gateway sends, as compact JSON with the keys in the order `t`, `s`, `op`, `d`: some libraries scan the text
 //! for the first of each.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Opcode, Shard, Version};
@@ -35,6 +37,19 @@ pub fn reconnect() -> String {
 /// There is no such session, or not now; `is_resumable` says whether to try to resume again.
 pub fn invalid_session(is_resumable: bool) -> String {
     plain(Opcode::InvalidSession, if is_resumable { "true" } else { "false" })
+}
+
+/// The name of the dispatch that a client gets instead of an answer that it asked for too often.
+pub const RATE_LIMITED: &str = "RATE_LIMITED";
+
+/// The data of [`RATE_LIMITED`] for a request for all members of a guild, which may come again after `wait`.
+pub fn members_rate_limited(guild: u64, nonce: Option<&str>, wait: Duration) -> String {
+    let mut meta = json!({ "guild_id": guild.to_string() });
+    if let Some(nonce) = nonce {
+        meta["nonce"] = json!(nonce);
+    }
+    let opcode = Opcode::RequestGuildMembers.number();
+    json!({ "opcode": opcode, "retry_after": wait.as_secs_f64(), "meta": meta }).to_string()
 }
 
 /// What a client learns when it has a session.

@@ -39,6 +39,11 @@ impl Http {
         Ok(())
     }
 
+    /// Puts something; the status and the body of the answer.
+    pub(super) fn put(&mut self, path: &str, body: &str) -> Result<(u16, String)> {
+        self.ask("PUT", path, body)
+    }
+
     /// The node's metrics as text.
     pub(super) fn metrics(&mut self) -> Result<String> {
         let (status, body) = self.ask("GET", "/metrics", "")?;

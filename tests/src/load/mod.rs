@@ -12,6 +12,7 @@ pub mod connect;
 pub mod fanout;
 pub mod heartbeat;
 pub mod idle;
+pub mod members;
 pub mod reports;
 pub mod scale;
 pub mod slow;

@@ -21,6 +21,7 @@ fn setup() -> Setup {
     Setup::new()
         .file(&format!("{APPLICATION}{KEYS}"))
         .set("cluster.event_bytes", EVENT_BYTES)
+        .set("discord.member_list_interval_ms", 0)
 }
 
 async fn node(redis: &RedisServer) -> Node {

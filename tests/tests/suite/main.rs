@@ -29,6 +29,7 @@ mod events;
 mod failover;
 mod faults;
 mod ghosts;
+mod guild_members;
 mod guilds;
 mod handshake;
 mod hello_and_heartbeat;

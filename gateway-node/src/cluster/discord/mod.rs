@@ -27,7 +27,7 @@ pub use self::{
     appearance::{Appearing, Guise, Voice, Wish},
     attachment::{Attachment, Keeping},
     memory::MemorySessions,
-    record::{Checkpoint, Opened, Owner, Private, Record, ResumeError, Resumed, Resuming, What},
+    record::{Checkpoint, Opened, Owner, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use shared::{
     discord::{Filter, Version},
     session_id::SessionId,
 };
 
 use super::{super::Position, Attachment};
+use crate::guilds::MembersChunk;
 
 /// What a session identified with. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,22 @@ pub enum What {
     },
     /// What the session is told of a guild when it begins. It is made anew when it is needed again, and may then be newer.
     Guild(u64),
+    /// What answers a request. It is made when it is sent, and made anew when it is sent again.
+    Answer(Recipe),
+}
+
+/// What an answer to a request is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recipe {
+    /// A chunk of members.
+    #[serde(rename = "members")]
+    Members(MembersChunk),
+    /// The soundboard sounds of a guild.
+    #[serde(rename = "sounds")]
+    Sounds(u64),
+    /// What the channels of a guild are doing.
+    #[serde(rename = "channels")]
+    Channels(u64),
 }
 
 impl Private {
@@ -75,7 +93,8 @@ impl Private {
     pub fn weight(&self) -> usize {
         let text = match &self.what {
             What::Event { name, d } => name.len() + d.len(),
-            What::Guild(_) => 0,
+            What::Answer(Recipe::Members(chunk)) => chunk.weight(),
+            What::Guild(_) | What::Answer(Recipe::Sounds(_) | Recipe::Channels(_)) => 0,
         };
         size_of::<Self>() + text
     }

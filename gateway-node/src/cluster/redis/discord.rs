@@ -197,6 +197,11 @@ impl Store for RedisSessions {
                     What::Event { name, d } => call.arg(format!("{s} {name}\n{d}")),
                     // Without a name it is the id of a guild.
                     What::Guild(id) => call.arg(format!("{s} \n{id}")),
+                    // Without a name and an object, it is what the answer is made from.
+                    What::Answer(recipe) => {
+                        let recipe = serde_json::to_string(recipe).map_err(|_| Away)?;
+                        call.arg(format!("{s} \n{recipe}"))
+                    }
                 };
             }
             let words = link.ask(call).await.map_err(|_| Away)?;
@@ -302,7 +307,9 @@ fn continued(resuming: &Resuming, words: &Words) -> Option<Continued> {
     let private = |text: &str| {
         let (head, d) = text.split_once('\n')?;
         let (s, name) = head.split_once(' ')?;
-        let what = if name.is_empty() {
+        let what = if name.is_empty() && d.starts_with('{') {
+            What::Answer(serde_json::from_str(d).ok()?)
+        } else if name.is_empty() {
             What::Guild(d.parse().ok()?)
         } else {
             What::Event {

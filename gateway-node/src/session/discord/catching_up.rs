@@ -1,18 +1,16 @@
 //! A session on its way to the end of the log.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use shared::discord::{Command, Intents, Version, payload::Ready};
+use shared::discord::{Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
     super::Step,
     Steps,
     live::{Live, Points},
-    question::{Known, Look, Question, Told, viewer},
+    question::{Dispatch, Known, Make, Question},
+    requests::{Next, Request, Requests},
     walk::Walk,
 };
 use crate::{
@@ -22,10 +20,10 @@ use crate::{
     registry::{From, Line, Place, Reading, Subscription},
 };
 
-/// How many guilds a new session is told of before it has to have taken them.
-const GUILDS: usize = 16;
-/// How many bytes are sent at once of what can wait until the client has taken them. What is larger goes by itself.
-const AT_ONCE: usize = 32 * 1024;
+/// How many dispatches for the session alone are made at once. They are sent before more are made.
+const MADE: usize = 16;
+/// How many bytes are sent before the client has to have taken them. Small answers go out without waiting.
+const UNTAKEN: usize = 8 * 1024;
 
 /// A session that has still to get what came before it could receive.
 pub(super) struct CatchingUp {
@@ -40,14 +38,10 @@ pub(super) struct CatchingUp {
     seq: u64,
     /// Entries behind this offset may be others than those that the client has seen there.
     cut: Option<u64>,
-    /// The guilds that a new session has still to be told of.
-    unknown: VecDeque<u64>,
-    /// How the session sees guilds; only a new one has to know.
-    viewer: Option<Viewer>,
-    /// What the client is to be told before the session receives. The rate of its payloads bounds it.
-    tells: VecDeque<Told>,
-    /// What the client has asked for meanwhile. The rate of its payloads bounds it.
-    waiting: Vec<Command>,
+    /// What the client is to be told alone before the session receives.
+    requests: Requests,
+    /// The bytes that were sent since the client was last known to have taken everything.
+    untaken: usize,
     points: Points,
 }
 
@@ -91,32 +85,23 @@ impl CatchingUp {
         let is_told = record.filter.intents.contains(Intents::GUILDS);
         let session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
-            viewer: Some(viewer(&record, &application)),
             attachment,
             record,
             from: From::Position(since),
             end: None,
             seq: line.s(),
             cut: None,
-            unknown: guilds.into_iter().filter(|_| is_told).collect(),
-            tells: VecDeque::new(),
-            waiting: Vec::new(),
+            requests: Requests::default(),
+            untaken: 0,
             points: Points::default(),
         };
         let mut steps = session.attach(key);
         steps.extend(greeting.map(Step::Send));
-        if session.unknown.is_empty() {
-            steps.extend(session.read_on());
-        } else {
+        if is_told && !guilds.is_empty() {
             // Kept before the first of them is sent.
-            let told = (session.walk.s() + 1..).zip(&session.unknown);
-            let privates = told
-                .map(|(s, id)| Private {
-                    s,
-                    what: What::Guild(*id),
-                })
-                .collect();
-            steps.push(Step::Ask(Question::Keep(session.attachment.keeping(privates))));
+            steps.push(session.keep(guilds.into_iter().map(What::Guild)));
+        } else {
+            steps.push(session.ask_next());
         }
         (session, steps)
     }
@@ -134,7 +119,7 @@ impl CatchingUp {
         // The first dispatch is Ready, which nobody gets twice: some libraries do not count it.
         let (s, seq) = (s.max(1), seq.max(1));
         line.go_on(s, None);
-        let session = Self {
+        let mut session = Self {
             walk: Walk::new(record.filter, attachment.owner().id, s, privates),
             attachment,
             record,
@@ -142,12 +127,14 @@ impl CatchingUp {
             end,
             seq,
             cut: None,
-            unknown: VecDeque::new(),
-            viewer: None,
-            tells: VecDeque::from([("RESUMED", "{}".to_owned())]),
-            waiting: Vec::new(),
+            requests: Requests::default(),
+            untaken: 0,
             points: Points::default(),
         };
+        session.requests.planned([What::Event {
+            name: "RESUMED".into(),
+            d: "{}".into(),
+        }]);
         let mut steps = session.attach(key);
         steps.extend(session.read_on());
         (session, steps)
@@ -159,7 +146,7 @@ impl CatchingUp {
             attachment,
             record,
             points,
-            tells,
+            request,
         } = live;
         attachment.is_live(false);
         let mut session = Self {
@@ -170,13 +157,17 @@ impl CatchingUp {
             end: None,
             seq: s,
             cut: None,
-            unknown: VecDeque::new(),
-            viewer: None,
-            tells: tells.into_vec().into(),
-            waiting: Vec::new(),
+            requests: Requests::default(),
+            untaken: 0,
             points,
         };
-        let steps = smallvec![session.keep_tells()];
+        if let Some(request) = request {
+            session.requests.push(*request);
+        }
+        let steps = match session.next_answer() {
+            Some(step) => smallvec![step],
+            None => session.read_on(),
+        };
         (session, steps)
     }
 
@@ -184,35 +175,67 @@ impl CatchingUp {
         smallvec![Step::Attach(self.attachment.owner().clone(), key)]
     }
 
-    /// Asks for what comes next: guilds that a new session has not been told of, then the log.
-    pub(super) fn read_on(&self) -> Steps {
-        let application = Arc::clone(&self.attachment.owner().application);
-        let next: Vec<_> = self.unknown.iter().take(GUILDS).copied().collect();
-        smallvec![Step::Ask(match self.viewer {
-            Some(viewer) if !next.is_empty() => Question::Look(application, Look::Greeting(next, viewer)),
-            _ => Question::Read(application, self.from, self.end),
-        })]
+    /// Asks for what comes next: what is for the session alone, then the log.
+    pub(super) fn read_on(&mut self) -> Steps {
+        self.pass_what_the_client_has();
+        smallvec![self.ask_next()]
     }
 
-    /// Takes in what was looked for: guilds that a new session is told of, or what its client has asked for.
-    pub(super) fn seen(&mut self, told: Vec<Told>, line: &Line) -> Steps {
-        if self.unknown.is_empty() {
-            self.tells.extend(told);
-            return Steps::new();
-        }
-        let (mut steps, mut bytes) = (Steps::new(), 0);
-        for (name, d) in told {
-            if bytes > 0 && bytes + d.len() > AT_ONCE {
-                break;
-            }
-            bytes += d.len();
-            self.unknown.pop_front();
+    fn ask_next(&self) -> Step<Question> {
+        let application = Arc::clone(&self.attachment.owner().application);
+        let privates: Vec<_> = self.walk.privates().take(MADE).cloned().collect();
+        Step::Ask(if privates.is_empty() {
+            Question::Read(application, self.from, self.end)
+        } else {
+            let filter = self.record.filter;
+            Question::Make(Make {
+                application,
+                viewer: Viewer {
+                    intents: filter.intents,
+                    user: filter.user,
+                    large_threshold: self.record.large_threshold,
+                },
+                privates,
+            })
+        })
+    }
+
+    /// Counts the dispatches for the session alone that the client has.
+    fn pass_what_the_client_has(&mut self) {
+        while self.walk.s() < self.seq && self.walk.pass() {}
+    }
+
+    /// The client has taken everything.
+    pub(super) fn drained(&mut self) -> Steps {
+        self.untaken = 0;
+        self.read_on()
+    }
+
+    /// Sends what was made for the session alone, under its numbers.
+    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, line: &Line) -> Steps {
+        let mut steps = Steps::new();
+        for (name, d) in dispatches {
             line.go_on(self.walk.s(), None);
-            self.walk.count(1);
-            steps.extend(line.dispatch(name, &d).map(Step::Send));
+            if self.walk.pass() {
+                steps.extend(line.dispatch(&name, &d).map(Step::Send));
+            }
         }
-        self.seq = self.walk.s();
-        steps.push(Step::Drain);
+        line.go_on(self.walk.s(), None);
+        self.go_on_after(steps)
+    }
+
+    /// Goes on after these steps: when the client has taken what was sent, if that is much.
+    fn go_on_after(&mut self, mut steps: Steps) -> Steps {
+        let sent = steps.iter().map(|step| match step {
+            Step::Send(frame) => frame.len(),
+            _ => 0,
+        });
+        self.untaken += sent.sum::<usize>();
+        if self.untaken < UNTAKEN {
+            steps.extend(self.read_on());
+        } else {
+            steps.push(Step::Drain);
+        }
         steps
     }
 
@@ -223,16 +246,18 @@ impl CatchingUp {
     pub(super) fn read(&mut self, reading: &Reading, line: &Line) -> Result<Steps, Differs> {
         let mut steps = Steps::new();
         self.cut = [self.cut, reading.cut].into_iter().flatten().min();
+        let epoch = reading.next.position().epoch;
         for entry in reading.entries() {
-            while let Some(what) = self.walk.private() {
-                self.send_private(&what, line, &mut steps);
+            self.pass_what_the_client_has();
+            if self.walk.privates().next().is_some() {
+                // It comes before this entry, and has still to be made.
+                return Ok(self.go_on_after(steps));
             }
             if let Some(offset) = self.cut.filter(|cut| entry.offset() > *cut) {
                 // What the client has seen beyond may have been other entries, which are lost.
                 if self.walk.s() < self.seq {
                     return Err(Differs);
                 }
-                let epoch = reading.next.position().epoch;
                 self.from = From::Position(Position { offset, epoch });
                 steps.push(self.cross_to(epoch));
                 return Ok(steps);
@@ -243,6 +268,8 @@ impl CatchingUp {
                 line.go_on(self.walk.s() - 1, None);
                 steps.extend(entry.dispatch(line, content).map(Step::Send));
             }
+            let offset = entry.offset();
+            self.from = From::Position(Position { offset, epoch });
         }
         self.from = reading.next;
         let Some(end) = reading.end else {
@@ -252,8 +279,9 @@ impl CatchingUp {
             steps.push(Step::Drain);
             return Ok(steps);
         };
-        while let Some(what) = self.walk.private() {
-            self.send_private(&what, line, &mut steps);
+        self.pass_what_the_client_has();
+        if self.walk.privates().next().is_some() {
+            return Ok(self.go_on_after(steps));
         }
         if !self.walk.is_complete() || self.walk.s() < self.seq {
             // The client has it from a node that has come further than this one, or the log has lost it.
@@ -265,14 +293,14 @@ impl CatchingUp {
         line.go_on(self.walk.s(), None);
         if self.cut.is_some() {
             steps.push(self.cross_to(end.position.epoch));
-        } else if self.tells.is_empty() {
+        } else if let Some(step) = self.next_answer() {
+            steps.push(step);
+        } else {
             steps.push(Step::Subscribe(Box::new(Subscription {
                 filter: self.record.filter,
                 since: end,
                 line: line.clone(),
             })));
-        } else {
-            steps.push(self.keep_tells());
         }
         Ok(steps)
     }
@@ -284,70 +312,57 @@ impl CatchingUp {
         Step::Ask(Question::Keep(self.attachment.carrying(epoch)))
     }
 
-    fn send_private(&self, what: &What, line: &Line, steps: &mut Steps) {
-        // What is kept as the id of a guild was made into an event when the session was resumed.
-        if let What::Event { name, d } = what
-            && self.walk.s() > self.seq
-        {
-            line.go_on(self.walk.s() - 1, None);
-            steps.extend(line.dispatch(name, d).map(Step::Send));
-        }
+    /// What is to be done next for what the client has asked for; `None` if nothing waits.
+    fn next_answer(&mut self) -> Option<Step<Question>> {
+        let application = &self.attachment.owner().application;
+        Some(match self.requests.next(application, self.record.filter.intents)? {
+            Next::Plan(question) => Step::Ask(question),
+            Next::Keep(whats) => self.keep(whats),
+        })
     }
 
-    /// Has what the client is to be told kept before it is sent: what it has seen can always be found again. No more at
-    /// once than a client takes that reads.
-    fn keep_tells(&mut self) -> Step<Question> {
-        let (mut privates, mut bytes) = (Vec::new(), 0);
-        while let Some((_, d)) = self.tells.front()
-            && (bytes == 0 || bytes + d.len() <= AT_ONCE)
-            && let Some((name, d)) = self.tells.pop_front()
-        {
-            bytes += d.len();
-            privates.push(Private {
-                s: self.walk.s() + 1 + privates.len() as u64,
-                what: What::Event {
-                    name: name.into(),
-                    d: d.into(),
-                },
-            });
-        }
+    /// Has the next dispatches kept before they are made and sent: what the client has seen can always be found again.
+    fn keep(&self, whats: impl IntoIterator<Item = What>) -> Step<Question> {
+        let numbers = self.walk.s() + 1..;
+        let privates = numbers.zip(whats).map(|(s, what)| Private { s, what }).collect();
         Step::Ask(Question::Keep(self.attachment.keeping(privates)))
     }
 
-    /// Tells the client what is kept now, and goes on when it has taken that. Guilds are told of one by one.
-    pub(super) fn kept(&mut self, kept: &[Private], line: &Line) -> Steps {
-        let mut steps = Steps::new();
+    /// Takes in what the answers to a request are made from.
+    pub(super) fn planned(&mut self, answers: Vec<What>) -> Steps {
+        self.requests.planned(answers);
+        match self.next_answer() {
+            Some(step) => smallvec![step],
+            None => self.read_on(),
+        }
+    }
+
+    /// Sends what is kept now, as the client takes it.
+    pub(super) fn kept(&mut self, kept: &[Private]) -> Steps {
         for Private { s, what } in kept {
-            if let What::Event { name, d } = what {
-                line.go_on(s - 1, None);
-                self.walk.count(1);
-                steps.extend(line.dispatch(name, d).map(Step::Send));
-            }
+            self.walk.add(*s, what.clone());
         }
-        self.seq = self.walk.s();
-        line.go_on(self.walk.s(), None);
-        if self.tells.is_empty() {
-            steps.extend(self.read_on());
-        } else {
-            steps.push(Step::Drain);
-        }
-        steps
+        self.read_on()
     }
 
-    /// Keeps what the client asks for until the session receives.
-    pub(super) fn keep(&mut self, command: Command) {
-        self.waiting.push(command);
+    /// Appends a request of the client. Returns `false` if too many wait.
+    pub(super) fn request(&mut self, request: Request) -> bool {
+        self.requests.push(request)
     }
 
-    /// The session that receives now, and what its client has asked for meanwhile.
-    pub(super) fn finish(self) -> (Live, Vec<Command>) {
+    /// The session that receives now. Nothing that its client has asked for waits any more.
+    pub(super) fn finish(self) -> Live {
         self.attachment.is_live(true);
-        let live = Live {
+        Live {
             attachment: self.attachment,
             record: self.record,
             points: self.points,
-            tells: Box::default(),
-        };
-        (live, self.waiting)
+            request: None,
+        }
+    }
+
+    /// What the session identified with.
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 }

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use shared::discord::Command;
 use smallvec::SmallVec;
 
-use super::{
-    super::Step,
-    question::{Look, Question, Show, Told},
-};
+use super::requests::Request;
 use crate::{
     cluster::{Attachment, Checkpoint, Record},
     registry::Place,
@@ -22,8 +18,8 @@ pub(super) struct Live {
     pub(super) attachment: Attachment,
     pub(super) record: Arc<Record>,
     pub(super) points: Points,
-    /// What its client is to be told as soon as nothing is delivered to it.
-    pub(super) tells: Box<[Told]>,
+    /// What its client has asked for, to be answered as soon as nothing is delivered to it.
+    pub(super) request: Option<Box<Request>>,
 }
 
 /// Where a session was at its last heartbeats: the number of its last dispatch, and the log's end at that number.
@@ -31,29 +27,6 @@ pub(super) struct Live {
 pub(super) struct Points(SmallVec<[Checkpoint; POINTS]>);
 
 impl Live {
-    /// Has its bot seen like this.
-    pub(super) fn show(&self, show: Show) -> Step<Question> {
-        Step::Ask(Question::Show(self.attachment.appearing(), self.record.filter, show))
-    }
-
-    /// Finds out what a command asks for.
-    pub(super) fn look(&self, command: Command) -> Option<Step<Question>> {
-        let look = match command {
-            Command::Members(request) => Look::Members(request, self.record.filter.intents),
-            Command::Soundboard(guilds) => Look::Sounds(guilds),
-            Command::ChannelInfo(guild) => Look::Channels(guild),
-            Command::Voice(state) => return Some(self.show(Show::Voice(state))),
-            // How often that may be is the connection's business.
-            Command::Presence(_)
-            | Command::VoicePing
-            | Command::Heartbeat { .. }
-            | Command::Identify(_)
-            | Command::Resume(_) => return None,
-        };
-        let application = Arc::clone(&self.attachment.owner().application);
-        Some(Step::Ask(Question::Look(application, look)))
-    }
-
     /// Notes that the client has everything up to dispatch `acknowledged`, while the session is at dispatch `s` and at
     /// this place. Only what the client says counts: what was written may not have arrived.
     pub(super) fn acknowledge(&mut self, acknowledged: u64, s: u64, place: Option<Place>) {

@@ -8,11 +8,14 @@ mod catching_up;
 mod cluster_tests;
 mod endings;
 mod live;
+mod making;
+mod member_lists;
 #[cfg(test)]
 mod model_tests;
 mod payloads;
 mod presences;
 mod question;
+mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -28,13 +31,13 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-pub use self::rules::Rules;
 use self::{
     catching_up::CatchingUp,
     live::Live,
     presences::Presences,
     question::{Answer, Question, Unwelcome},
 };
+pub use self::{member_lists::MemberLists, rules::Rules};
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     cluster::{Away, PublishError, ReadError},
@@ -195,12 +198,8 @@ impl Discord {
             return Steps::new();
         };
         self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
-        let (live, waiting) = caught_up.finish();
-        self.stage = Stage::Live(Box::new(live));
-        waiting
-            .into_iter()
-            .filter_map(|command| self.obey(command, now))
-            .collect()
+        self.stage = Stage::Live(Box::new(caught_up.finish()));
+        self.late_presence(now).into_iter().collect()
     }
 
     /// The connection is given up, and the session may be resumed.
@@ -299,13 +298,13 @@ impl Protocol for Discord {
                 Unwelcome::Close(close) => self.fail(close),
                 Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
             },
-            Answer::Seen(Err(Away)) => self.away(),
-            Answer::Seen(Ok(told)) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.seen(told, &self.line),
-                Stage::Live(session) => {
-                    session.tells = std::mem::take(&mut session.tells).into_iter().chain(told).collect();
-                    smallvec![Step::Pause]
-                }
+            Answer::Planned(Err(Away)) | Answer::Made(Err(Away)) => self.away(),
+            Answer::Planned(Ok(answers)) => match &mut self.stage {
+                Stage::CatchingUp(session) => session.planned(answers),
+                _ => Steps::new(),
+            },
+            Answer::Made(Ok(dispatches)) => match &mut self.stage {
+                Stage::CatchingUp(session) => session.made(dispatches, &self.line),
                 _ => Steps::new(),
             },
             Answer::Read(reading) => {
@@ -333,7 +332,7 @@ impl Protocol for Discord {
                     return Steps::new();
                 };
                 match kept {
-                    Ok(true) => session.kept(keeping.privates(), &self.line),
+                    Ok(true) => session.kept(keeping.privates()),
                     Ok(false) => self.close(close::SUPERSEDED, None),
                     // It may be kept, so nothing else may have its numbers.
                     Err(_) => self.away(),
@@ -352,7 +351,7 @@ impl Protocol for Discord {
 
     fn drained(&mut self, _: Instant) -> Steps {
         match &mut self.stage {
-            Stage::CatchingUp(session) => session.read_on(),
+            Stage::CatchingUp(session) => session.drained(),
             _ => Steps::new(),
         }
     }

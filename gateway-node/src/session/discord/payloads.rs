@@ -13,6 +13,7 @@ use super::{
     super::Step,
     Discord, Stage, Steps,
     question::{Question, Show},
+    requests::Request,
 };
 use crate::transport::Message;
 
@@ -77,11 +78,7 @@ impl Discord {
                 self.stage = Stage::Asking;
                 steps.push(Step::Ask(Question::Resume(resume)));
             }
-            command => match &mut self.stage {
-                Stage::CatchingUp(session) => session.keep(command),
-                Stage::Live(_) => steps.extend(self.obey(command, now)),
-                _ => {}
-            },
+            command => steps.extend(self.obey(command, now)?),
         }
         Ok(steps)
     }
@@ -111,26 +108,43 @@ impl Discord {
         steps
     }
 
-    /// Does what the client of a session that receives asks for.
-    pub(super) fn obey(&mut self, command: Command, now: Instant) -> Option<Step<Question>> {
-        let Stage::Live(session) = &self.stage else {
-            return None;
-        };
-        match command {
+    /// Does what the client of a session asks for, or has it wait for its turn.
+    fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Step<Question>>, Close> {
+        Ok(match command {
             Command::Presence(presence) => {
-                let presence = self.presences.get_or_insert_default().set(presence, now)?;
-                Some(session.show(Show::Presence(presence)))
+                let presence = self.presences.get_or_insert_default().set(presence, now);
+                presence.and_then(|presence| self.show(Show::Presence(presence)))
             }
-            command => session.look(command),
-        }
+            Command::Voice(state) => self.show(Show::Voice(state)),
+            command => match (Request::from_command(command, now), &mut self.stage) {
+                (Some(request), Stage::CatchingUp(session)) => {
+                    if !session.request(request) {
+                        return Err(close::RATE_LIMITED);
+                    }
+                    None
+                }
+                (Some(request), Stage::Live(session)) => {
+                    session.request = Some(Box::new(request));
+                    Some(Step::Pause)
+                }
+                _ => None,
+            },
+        })
+    }
+
+    /// Has the bot of the session seen like this.
+    fn show(&self, show: Show) -> Option<Step<Question>> {
+        let (attachment, record) = match &self.stage {
+            Stage::CatchingUp(session) => (&session.attachment, session.record()),
+            Stage::Live(session) => (&session.attachment, &*session.record),
+            _ => return None,
+        };
+        Some(Step::Ask(Question::Show(attachment.appearing(), record.filter, show)))
     }
 
     /// Shows a presence that had to wait.
     pub(super) fn late_presence(&mut self, now: Instant) -> Option<Step<Question>> {
-        let Stage::Live(session) = &self.stage else {
-            return None;
-        };
         let presence = self.presences.as_mut()?.due(now)?;
-        Some(session.show(Show::Presence(presence)))
+        self.show(Show::Presence(presence))
     }
 }

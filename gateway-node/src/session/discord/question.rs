@@ -1,21 +1,21 @@
 //! What a Discord session has others find out.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use serde_json::{Value, json};
 use shared::{
     client_type::ClientType,
     close::Close,
-    discord::{Filter, Identify, Intents, Presence, RequestMembers, Resume, Shard, Version, VoiceState, close},
+    discord::{Filter, Identify, Intents, Presence, Resume, Shard, Version, VoiceState, close},
     session_id::SessionId,
     v1::PresentedSecret,
 };
 use tokio::time::{Instant, sleep};
 
-use super::super::Sources;
+use super::{super::Sources, making};
 use crate::{
     applications::Application,
     auth::{Key, Refused},
@@ -23,16 +23,16 @@ use crate::{
         Appearing, Away, Guise, JoinError, Keeping, Opened, Owner, Position, ReadError, Record, ResumeError, Resumed,
         Resuming, StartLimits, Voice, What, Wish,
     },
-    guilds::{Guilds, Viewer},
+    guilds::{Guilds, Search, Viewer},
     registry::{From, Reading, Unread},
 };
 
 /// How long a client waits for a cluster that is away.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked again meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often a session that is ahead of its node looks whether the node has come that far.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(super) const GLANCE: Duration = Duration::from_millis(10);
 /// How many entries a session reads at once.
 const PAGE: usize = 64;
 /// And how many bytes of data of them.
@@ -53,8 +53,10 @@ pub enum Question {
     ReadBeyond(Arc<str>, Position),
     /// Whether this is kept.
     Keep(Keeping),
-    /// What the guilds of this application look like.
-    Look(Arc<str>, Look),
+    /// What the answers to a request for members are made from.
+    Plan(Plan),
+    /// The dispatches that these are.
+    Make(Make),
     /// Whether a session, which has identified with this, is seen like this from now on.
     Show(Appearing, Filter, Show),
 }
@@ -68,21 +70,30 @@ pub enum Show {
     Voice(VoiceState),
 }
 
-/// What is to be seen of guilds.
+/// A request for members of one guild.
 #[derive(Debug)]
-pub enum Look {
-    /// These, as a session is told of them that begins.
-    Greeting(Vec<u64>, Viewer),
-    /// Members, for who has these intents.
-    Members(RequestMembers, Intents),
-    /// The soundboard sounds of these.
-    Sounds(Vec<u64>),
-    /// What the channels of this one are doing.
-    Channels(u64),
+pub struct Plan {
+    /// The application of the session.
+    pub application: Arc<str>,
+    /// The search.
+    pub search: Search,
+    /// When the request came.
+    pub asked: Instant,
 }
 
-/// An event for one session alone: its name and its data.
-pub(super) type Told = (&'static str, String);
+/// Dispatches for one session alone, which have to be made.
+#[derive(Debug)]
+pub struct Make {
+    /// The application of the session.
+    pub application: Arc<str>,
+    /// How the session sees guilds.
+    pub viewer: Viewer,
+    /// What they say, in order. As many are made as are sent at once.
+    pub privates: Vec<What>,
+}
+
+/// The name and the data of a dispatch.
+pub(super) type Dispatch = (Cow<'static, str>, String);
 
 /// An answer.
 pub enum Answer {
@@ -94,8 +105,10 @@ pub enum Answer {
     Read(Result<Reading, ReadError>),
     /// To [`Question::Keep`]: what was to be kept, and whether the session is still its owner's.
     Kept(Keeping, Result<bool, Away>),
-    /// To [`Question::Look`].
-    Seen(Result<Vec<Told>, Away>),
+    /// To [`Question::Plan`].
+    Planned(Result<Vec<What>, Away>),
+    /// To [`Question::Make`]: the first of what was to be made, and at least one.
+    Made(Result<Vec<Dispatch>, Away>),
     /// To [`Question::Show`]: why it is not, if so.
     Shown(Result<(), Unseen>),
 }
@@ -153,7 +166,8 @@ pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
             let kept = keep(&keeping).await;
             Answer::Kept(keeping, kept)
         }
-        Question::Look(application, look) => Answer::Seen(see(&application, &look, &sources).await),
+        Question::Plan(plan) => Answer::Planned(making::plan(plan, &sources).await),
+        Question::Make(make) => Answer::Made(making::make(make, &sources).await),
         Question::Show(appearing, filter, show) => Answer::Shown(self::show(&appearing, &filter, show, &sources).await),
     }
 }
@@ -170,11 +184,19 @@ async fn show(appearing: &Appearing, filter: &Filter, show: Show, sources: &Sour
             )
         }
         Show::Voice(state) if filter.shard.has(Some(state.guild)) => {
-            let seen = guilds(application, None, sources, |guilds| guilds.only([state.guild])).await;
-            let guild = seen.map_err(|_| Unseen::Away)?;
-            let (member, known) = guild.speaker(state.guild, filter.user).ok_or(Unseen::UnknownGuild)?;
+            // Copied while it is looked at: whoever holds a guild makes the next event copy all of it.
+            let speaker = |guilds: &Guilds| {
+                let (member, known) = guilds.speaker(state.guild, filter.user)?;
+                Some((member.cloned(), known.cloned()))
+            };
+            let seen = guilds(application, None, sources, speaker).await;
+            let (member, known) = seen.map_err(|_| Unseen::Away)?.ok_or(Unseen::UnknownGuild)?;
             let member = member.filter(|member| member.to_string().len() <= MEMBER_BYTES);
-            let told = |state: VoiceState| state.update(filter.user, *id, known, member).to_string();
+            let told = |state: VoiceState| {
+                state
+                    .update(filter.user, *id, known.as_ref(), member.as_ref())
+                    .to_string()
+            };
             Wish::Voice(Arc::new(Voice::new(state, told)))
         }
         Show::Voice(_) => return Err(Unseen::UnknownGuild),
@@ -184,46 +206,6 @@ async fn show(appearing: &Appearing, filter: &Filter, show: Show, sources: &Sour
     } else {
         Err(Unseen::Full)
     }
-}
-
-/// How a session sees guilds that has identified with this.
-pub(super) fn viewer(record: &Record, application: &Application) -> Viewer {
-    Viewer {
-        intents: record.filter.intents,
-        user: application.bot_id,
-        large_threshold: record.large_threshold,
-    }
-}
-
-async fn see(application: &str, look: &Look, sources: &Sources) -> Result<Vec<Told>, Away> {
-    let ids: &[u64] = match look {
-        Look::Greeting(ids, _) | Look::Sounds(ids) => ids,
-        Look::Members(request, _) => &request.guilds,
-        Look::Channels(id) => std::slice::from_ref(id),
-    };
-    // Nothing is delivered while they are looked at, so they are only taken out.
-    let guilds = guilds(application, None, sources, |guilds| guilds.only(ids.iter().copied())).await?;
-    Ok(match look {
-        Look::Greeting(ids, viewer) => {
-            let greeting = |id: &u64| guilds.greeting(*id, *viewer);
-            let told = |(name, d): (_, Value)| (name, d.to_string());
-            ids.iter().map(greeting).map(told).collect()
-        }
-        Look::Members(request, intents) => {
-            let chunks = guilds.chunks(request, *intents).into_iter();
-            chunks.map(|d| ("GUILD_MEMBERS_CHUNK", d.to_string())).collect()
-        }
-        Look::Sounds(ids) => {
-            let sounds = |id: &u64| json!({"guild_id": id.to_string(), "soundboard_sounds": guilds.sounds(*id)});
-            ids.iter()
-                .map(|id| ("SOUNDBOARD_SOUNDS", sounds(id).to_string()))
-                .collect()
-        }
-        Look::Channels(id) => {
-            let d = json!({"guild_id": id.to_string(), "channels": guilds.channels(*id)});
-            vec![("CHANNEL_INFO", d.to_string())]
-        }
-    })
 }
 
 /// What is to be seen of guilds when the node has come as far as `since`, and knows them.
@@ -414,10 +396,7 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
         }
     };
     match session {
-        Ok(mut session) => {
-            if tell_again(&mut session, &application, sources).await.is_err() {
-                return Err(away().await);
-            }
+        Ok(session) => {
             log::debug!(session:% = id, key = key.id(), address:% = sources.address; "session resumed");
             Ok(Known {
                 session,
@@ -432,23 +411,6 @@ async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unw
             Err(Unwelcome::Gone)
         }
     }
-}
-
-/// Makes what a session was told of guilds when it began, which is kept as their ids alone.
-async fn tell_again(session: &mut Resumed, application: &Application, sources: &Sources) -> Result<(), Away> {
-    let viewer = viewer(&session.record, application);
-    for what in session.privates.values_mut() {
-        if let What::Guild(id) = what {
-            let look = Look::Greeting(vec![*id], viewer);
-            if let Some((name, d)) = see(&application.id, &look, sources).await?.pop() {
-                *what = What::Event {
-                    name: name.into(),
-                    d: d.into(),
-                };
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The key that a token is, and its application.

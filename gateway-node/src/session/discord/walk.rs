@@ -38,11 +38,29 @@ impl Walk {
         self.s
     }
 
-    /// The next dispatch, if it was for the session alone. To be asked before each entry and behind the last one.
-    pub(super) fn private(&mut self) -> Option<What> {
-        let what = self.privates.remove(&(self.s + 1))?;
-        self.s += 1;
-        Some(what)
+    /// The next dispatches, if they were for the session alone: their number is the next one. To be asked before each entry
+    /// and behind the last one.
+    pub(super) fn privates(&self) -> impl Iterator<Item = &What> {
+        let mut next = self.s;
+        let behind = self.privates.range(self.s + 1..);
+        behind
+            .take_while(move |(s, _)| {
+                next += 1;
+                **s == next
+            })
+            .map(|(_, what)| what)
+    }
+
+    /// Meets the next dispatch if it was for the session alone. Returns `false` if it was not.
+    pub(super) fn pass(&mut self) -> bool {
+        let is_private = self.privates.remove(&(self.s + 1)).is_some();
+        self.s += u64::from(is_private);
+        is_private
+    }
+
+    /// Adds a dispatch for the session alone.
+    pub(super) fn add(&mut self, s: u64, what: What) {
+        self.privates.insert(s, what);
     }
 
     /// How the session receives this entry, if it does; then it is the next dispatch.
@@ -50,11 +68,6 @@ impl Walk {
         let content = self.filter.admits(header, self.session.get())?;
         self.s += 1;
         Some(content)
-    }
-
-    /// Counts so many dispatches that are for the session alone and come now.
-    pub(super) const fn count(&mut self, dispatches: u64) {
-        self.s += dispatches;
     }
 
     /// Whether everything that was for the session alone has been met.

@@ -164,7 +164,10 @@ fn seen(node: &Node) -> (bool, bool) {
     };
     let seen = node.registry.guilds("utilbot", None, |guilds| {
         let (_, voice) = guilds.speaker(7, viewer.user).unwrap();
-        (guilds.greeting(7, viewer).1["presences"] != json!([]), voice.is_some())
+        let mut picture = crate::guilds::Picture::new(7, viewer);
+        while !guilds.draw(&mut picture) {}
+        let (_, text) = picture.finish();
+        (!text.contains("\"presences\":[]"), voice.is_some())
     });
     seen.expect("a node that is alone knows its guilds")
 }

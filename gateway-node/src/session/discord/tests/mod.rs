@@ -1,5 +1,6 @@
 //! Versions 6 to 10 as plain code, and as sessions without a socket.
 
+mod answering;
 mod appearing;
 mod ending;
 mod payloads;
@@ -117,6 +118,8 @@ impl Node {
             keyring: keyring.clone(),
             metrics,
             problems: ClientErrorLog::default(),
+            turns: crate::session::Turns::default(),
+            member_lists: crate::session::MemberLists::new(Duration::ZERO),
         };
         Self {
             services: Rc::new(services),

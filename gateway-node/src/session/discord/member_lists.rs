@@ -1,0 +1,133 @@
+//! How often a bot gets all members of a guild.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+/// The most guilds of one application of which it is known when their members were listed. More are refused until the
+/// oldest may be listed again.
+const GUILDS: usize = 65_536;
+
+/// When the full member lists of this node were last asked for. Clones share that.
+#[derive(Debug, Clone)]
+pub struct MemberLists {
+    interval: Duration,
+    applications: Arc<Mutex<FxHashMap<Arc<str>, Lists>>>,
+}
+
+/// Those of one application.
+#[derive(Debug, Default)]
+struct Lists {
+    last: FxHashMap<u64, Instant>,
+    /// The same, the oldest first.
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl MemberLists {
+    /// Lists that a bot gets once in `interval` for each guild; as often as it likes where that is zero.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            applications: Arc::default(),
+        }
+    }
+
+    /// Takes the list of a guild for a request that came at `asked`.
+    ///
+    /// # Errors
+    /// How long the bot has to wait from `now` on, if it has had the list too recently.
+    pub fn take(&self, application: &Arc<str>, guild: u64, asked: Instant, now: Instant) -> Result<(), Duration> {
+        if self.interval.is_zero() {
+            return Ok(());
+        }
+        let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
+        applications.retain(|_, lists| {
+            lists.sweep(now, self.interval);
+            !lists.order.is_empty()
+        });
+        let lists = applications.entry(Arc::clone(application)).or_default();
+        let oldest = (lists.order.len() >= GUILDS).then(|| lists.order.front().map(|(at, _)| *at));
+        let last = lists.last.get(&guild).copied().or(oldest.flatten());
+        if let Some(last) = last.filter(|last| asked < *last + self.interval) {
+            return Err((last + self.interval).saturating_duration_since(now));
+        }
+        lists.last.insert(guild, asked);
+        lists.order.push_back((asked, guild));
+        Ok(())
+    }
+}
+
+impl Lists {
+    /// Forgets what is older than `interval`.
+    fn sweep(&mut self, now: Instant, interval: Duration) {
+        while let Some((at, guild)) = self.order.front().copied()
+            && at + interval <= now
+        {
+            self.order.pop_front();
+            if self.last.get(&guild) == Some(&at) {
+                self.last.remove(&guild);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_guild_is_listed_once_in_an_interval_for_each_application() {
+        let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
+        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        assert_eq!(lists.take(&a, 1, start, start), Ok(()));
+        assert_eq!(lists.take(&a, 2, start, start), Ok(()));
+        assert_eq!(lists.take(&b, 1, start, start), Ok(()));
+        let now = start + 10 * SECOND;
+        assert_eq!(lists.clone().take(&a, 1, now, now), Err(20 * SECOND));
+        // A refusal does not put the next list off.
+        let now = start + INTERVAL;
+        assert_eq!(lists.take(&a, 1, now, now), Ok(()));
+        assert_eq!(lists.take(&a, 1, now, now), Err(INTERVAL));
+    }
+
+    #[test]
+    fn a_request_counts_from_when_it_came_and_not_from_its_turn() {
+        let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
+        let a: Arc<str> = "a".into();
+        assert_eq!(lists.take(&a, 1, start, start), Ok(()));
+        let turn = start + 20 * SECOND;
+        assert_eq!(lists.take(&a, 1, start + SECOND, turn), Err(10 * SECOND));
+    }
+
+    #[test]
+    fn without_an_interval_there_is_no_limit() {
+        let (lists, now) = (MemberLists::new(Duration::ZERO), Instant::now());
+        for _ in 0..3 {
+            assert_eq!(lists.take(&"a".into(), 1, now, now), Ok(()));
+        }
+        assert_eq!(lists.applications.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_swept() {
+        let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
+        let a: Arc<str> = "a".into();
+        for guild in 0..GUILDS as u64 {
+            assert_eq!(lists.take(&a, guild, start, start), Ok(()));
+        }
+        let now = start + SECOND;
+        assert_eq!(lists.take(&a, u64::MAX, now, now), Err(INTERVAL - SECOND));
+        let now = start + INTERVAL;
+        assert_eq!(lists.take(&a, u64::MAX, now, now), Ok(()));
+        let applications = lists.applications.lock().unwrap();
+        assert_eq!((applications[&a].last.len(), applications[&a].order.len()), (1, 1));
+    }
+}

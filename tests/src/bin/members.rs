@@ -1,0 +1,15 @@
+//! Asks for all members of a large guild many times at once, and prints what another application has of it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_tests::load::{
+    conclude,
+    members::{Options, run},
+};
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.json.as_deref())
+}
