@@ -119,6 +119,7 @@ impl Handler<Stop> for Drain {
         let Some(done) = self.done.take() else {
             log::warn!(signal = stop.signal; "stopping at once");
             // A second signal is an order, not a request; nothing that still runs is worth waiting for.
+            log::logger().flush();
             std::process::exit(1);
         };
         log::info!(signal = stop.signal, connections = self.admission.websockets(); "draining");

@@ -123,9 +123,7 @@ pub struct FlushGuard(());
 
 impl Drop for FlushGuard {
     fn drop(&mut self) {
-        if let Some(queue) = QUEUE.get() {
-            queue.flush(LAST_WORDS);
-        }
+        log::logger().flush();
     }
 }
 
@@ -175,6 +173,7 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
     };
     let logger = Logger {
         inner: builder.build(),
+        queue: queue.clone(),
         repeats: Repeats::default(),
     };
     let level = logger.inner.filter();
@@ -226,6 +225,7 @@ impl io::Write for Pushed {
 /// `env_logger`, with a bound on what libraries repeat.
 struct Logger {
     inner: env_logger::Logger,
+    queue: LogQueue,
     repeats: Repeats,
 }
 
@@ -247,7 +247,10 @@ impl log::Log for Logger {
         }
     }
 
-    fn flush(&self) {}
+    /// Waits until everything is written, or [`LAST_WORDS`] have passed.
+    fn flush(&self) {
+        self.queue.flush(LAST_WORDS);
+    }
 }
 
 /// A line that the log writes of itself.

@@ -199,6 +199,7 @@ impl Drop for Vital {
     fn drop(&mut self) {
         if std::thread::panicking() {
             log::error!("a registry shard has panicked; the node cannot go on");
+            log::logger().flush();
             std::process::exit(70);
         }
     }
