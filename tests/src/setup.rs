@@ -181,6 +181,17 @@ impl Setup {
         self
     }
 
+    /// Leaves the node's log in its pipe, unread, as a supervisor does that has stopped.
+    #[must_use]
+    pub fn unread_log(mut self) -> Self {
+        self.is_log_unread = true;
+        self
+    }
+
+    pub(crate) const fn is_log_unread(&self) -> bool {
+        self.is_log_unread
+    }
+
     /// Starts a node with this.
     pub async fn start(self) -> Node {
         Node::start(self).await
