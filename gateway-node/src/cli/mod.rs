@@ -99,12 +99,12 @@ pub fn run() -> ExitCode {
 /// Tells the operator what went wrong. A pipe that nobody reads does not keep the process.
 fn report(error: CliError) -> ExitCode {
     let code = error.exit_code();
-    if let CliError::Arguments(error) = &error {
-        if !error.use_stderr() {
-            // Help and the version are what was asked for, as long as they are.
-            let _ = error.print();
-            return code;
-        }
+    if let CliError::Arguments(error) = &error
+        && !error.use_stderr()
+    {
+        // Help and the version are what was asked for, as long as they are.
+        let _ = error.print();
+        return code;
     }
     let (written, wait) = std::sync::mpsc::channel();
     // Nobody is left to tell when there is no thread or stderr is gone.

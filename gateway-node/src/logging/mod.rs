@@ -281,7 +281,10 @@ fn panic_lines(format: Format, has_colour: bool, panic: &PanicHookInfo<'_>) -> V
     let line = |message: fmt::Arguments<'_>| own_line(format, has_colour, Level::Error, message, &[]);
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
-    let why = panic.payload_as_str().unwrap_or("no message");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let why = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let why = why.unwrap_or("no message");
     let mut lines = vec![match panic.location() {
         Some(place) => line(format_args!("thread {thread} panicked at {place}: {why}")),
         None => line(format_args!("thread {thread} panicked: {why}")),

@@ -158,7 +158,7 @@ impl Shared {
 }
 
 fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
+    bytes.split(|&byte| byte == b'\n').count() - 1
 }
 
 /// Writes all of `bytes`. Returns what the output did not take.

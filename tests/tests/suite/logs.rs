@@ -7,7 +7,7 @@ async fn fail_to_identify(node: &Node) {
     let mut client = Client::connect(node, "v=1", Encoding::Plain).await;
     client.next().await;
     client.send_identify("bot", "bot.wrong").await;
-    client.error(4004, 4004).await;
+    client.error(4001, 4001).await;
 }
 
 #[tokio::test]
