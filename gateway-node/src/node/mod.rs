@@ -341,11 +341,6 @@ fn admission_limits(settings: &Settings, descriptors: &Descriptors) -> Admission
     }
 }
 
-fn browsers(settings: &Settings) -> BrowserPolicy {
-    let server = &settings.server;
-    BrowserPolicy::new(settings.development(), &server.allowed_hosts, &server.allowed_origins)
-}
-
 fn http_limits(settings: &Settings) -> HttpLimits {
     HttpLimits {
         head: HEAD_TIMEOUT,
