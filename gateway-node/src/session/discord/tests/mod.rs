@@ -139,7 +139,7 @@ impl Node {
 
     /// A connection that nothing has come on yet.
     pub(super) fn open(&self, v: &str) -> Client {
-        let outbox = Outbox::new(1 << 16);
+        let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
         let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
@@ -241,6 +241,7 @@ impl Client {
         for frame in self.outbox.take_frames() {
             let head = match frame[1] {
                 126 => 4,
+                127 => 10,
                 _ => 2,
             };
             match frame[0] {
