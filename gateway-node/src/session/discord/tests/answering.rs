@@ -137,7 +137,7 @@ async fn a_resume_in_the_middle_of_an_answer_goes_on_with_the_right_chunks() {
 async fn a_session_may_have_so_many_requests_waiting() {
     on(Node::new, async |node| {
         let (mut client, _) = asking(&node).await;
-        for _ in 0..=requests::WAITING {
+        for _ in 0..requests::WAITING {
             client.send(&ask("a")).await;
             // So that the rate of payloads does not end it.
             advance(Duration::from_millis(500)).await;
