@@ -11,7 +11,7 @@ use crate::{
     guilds::Search,
 };
 
-/// The most requests of a session that wait. One more closes the connection with 4008.
+/// The most requests of a session, with the one that is being answered. One more closes the connection with 4008.
 pub(super) const WAITING: usize = 128;
 /// The most answers that are planned, kept and numbered at once.
 const PLANNED: usize = 256;

@@ -141,7 +141,7 @@ impl Node {
 
     /// A connection that nothing has come on yet.
     pub(super) fn open(&self, v: &str) -> Client {
-        let outbox = Outbox::new(1 << 16);
+        let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
         let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
@@ -244,6 +244,7 @@ impl Client {
         for frame in self.outbox.take_frames() {
             let head = match frame[1] {
                 126 => 4,
+                127 => 10,
                 _ => 2,
             };
             match frame[0] {
