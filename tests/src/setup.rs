@@ -131,17 +131,6 @@ impl Setup {
         self
     }
 
-    /// Leaves the node's standard error unread: a pipe that fills.
-    #[must_use]
-    pub fn unread_log(mut self) -> Self {
-        self.is_log_unread = true;
-        self
-    }
-
-    pub(crate) const fn is_log_unread(&self) -> bool {
-        self.is_log_unread
-    }
-
     /// Starts the binary, with no more descriptors than it is given.
     pub(crate) fn command(&self) -> Command {
         let Some(count) = self.descriptors else {

@@ -90,7 +90,7 @@ impl Picture {
                 }
             }
             let list = std::mem::replace(&mut self.list, Text::list());
-            self.d.list_field(name, list);
+            self.d.list_field(name, &list);
             (place, after) = (place + 1, None);
             start = self.list.slice();
         }

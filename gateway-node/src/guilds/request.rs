@@ -249,12 +249,12 @@ impl<'a> ChunkText<'a> {
                     if is_full(self) {
                         return false;
                     }
-                    match guild.and_then(|guild| Some((guild, guild.members.get(user)?))) {
-                        Some((guild, member)) => self.write(guild, *user, member),
-                        None => {
-                            self.written += 1;
-                            self.missing.push(*user);
-                        }
+                    let found = guild.and_then(|guild| Some((guild, guild.members.get(user)?)));
+                    if let Some((guild, member)) = found {
+                        self.write(guild, *user, member);
+                    } else {
+                        self.written += 1;
+                        self.missing.push(*user);
                     }
                 }
             }
@@ -277,7 +277,7 @@ impl<'a> ChunkText<'a> {
         let chunk = self.chunk;
         let mut d = Text::object();
         d.field("guild_id", &chunk.guild.to_string());
-        d.list_field("members", self.members);
+        d.list_field("members", &self.members);
         d.field("chunk_index", &chunk.index);
         d.field("chunk_count", &chunk.count);
         if matches!(chunk.members, Members::Named(_)) && !self.missing.is_empty() {
@@ -285,7 +285,7 @@ impl<'a> ChunkText<'a> {
             d.field("not_found", &missing);
         }
         if chunk.presences {
-            d.list_field("presences", self.presences);
+            d.list_field("presences", &self.presences);
         }
         if let Some(nonce) = &chunk.nonce {
             d.field("nonce", nonce);

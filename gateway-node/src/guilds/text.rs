@@ -79,7 +79,7 @@ impl Text {
     }
 
     /// Appends a field of an object that is a list.
-    pub(super) fn list_field(&mut self, name: &str, list: Self) {
+    pub(super) fn list_field(&mut self, name: &str, list: &Self) {
         self.name(name);
         self.bytes.extend_from_slice(&list.bytes);
         self.bytes.push(list.end);

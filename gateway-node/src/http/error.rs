@@ -92,7 +92,6 @@ impl ApiError {
             Self::NotAllowed(_) => "not_allowed",
             Self::Denied(denied) => denied.code(),
             Self::Foreign(foreign) => foreign.code(),
-            Self::BodiesOfKey => "rate_limited",
             Self::BodyTimeout => "timeout",
             Self::Malformed(_) => "malformed",
             Self::TooLarge(_) => "too_large",
@@ -100,7 +99,7 @@ impl ApiError {
             Self::InvalidData(_) => "invalid_data",
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
-            Self::RateLimited(_) => "rate_limited",
+            Self::RateLimited(_) | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded => "overloaded",
             Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
@@ -116,13 +115,14 @@ impl ResponseError for ApiError {
         match self {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) | Self::NotAllowed(_) | Self::Foreign(_) => StatusCode::FORBIDDEN,
-            Self::Denied(_) | Self::BodiesOfKey => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::RateLimited(_) | Self::TooManyKeys(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Denied(_) | Self::BodiesOfKey | Self::RateLimited(_) | Self::TooManyKeys(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Overloaded | Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -79,8 +79,9 @@ impl Bucket {
         let refill = u128::from(amount) * MINUTE.as_nanos() / u128::from(per_minute.max(1));
         let refill = Duration::from_nanos(u64::try_from(refill).unwrap_or(u64::MAX));
         let most = BURST.saturating_sub(refill);
-        if missing > most {
-            return Err(missing - most);
+        let early = missing.saturating_sub(most);
+        if !early.is_zero() {
+            return Err(early);
         }
         self.full_at = now + missing + refill;
         Ok(())

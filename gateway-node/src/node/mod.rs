@@ -147,8 +147,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let registry = registry(&settings, workers, &metrics);
         let ids = settings.applications.iter().map(|application| application.id.clone());
-        let keys = Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured);
-        let keys = Arc::new(keys);
+        let keys = Arc::new(Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured));
         let Shared {
             backplane,
             discord,

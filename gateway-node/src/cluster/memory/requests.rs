@@ -43,11 +43,13 @@ impl Requests {
     /// When there is none. Keys are never forgotten early: a repetition would be published twice.
     pub(super) fn make_room(&mut self, now: Instant, retention: Duration, limit: usize) -> Result<(), PublishError> {
         for _ in 0..REMOVED_AT_ONCE {
-            let is_expired = |(since, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*since) >= retention;
-            let Some((_, key)) = self.ages.pop_front_if(is_expired) else {
+            let is_expired = |(since, _): &(Instant, Arc<str>)| now.saturating_duration_since(*since) >= retention;
+            if !self.ages.front().is_some_and(is_expired) {
                 break;
-            };
-            self.answers.remove(&key);
+            }
+            if let Some((_, key)) = self.ages.pop_front() {
+                self.answers.remove(&key);
+            }
         }
         match self.ages.front() {
             Some((since, _)) if self.ages.len() >= limit => Err(PublishError::TooManyKeys {
@@ -96,7 +98,7 @@ mod tests {
             requests.remember(request(key), &[position(1)], Instant::now());
             tokio::time::advance(Duration::from_secs(10)).await;
         }
-        let retry_after = RETENTION - Duration::from_secs(30);
+        let retry_after = RETENTION.saturating_sub(Duration::from_secs(30));
         assert_eq!(
             requests.make_room(Instant::now(), RETENTION, 3),
             Err(PublishError::TooManyKeys { retry_after })

@@ -46,18 +46,18 @@ pub(super) async fn plan(plan: Plan, sources: &Sources) -> Result<Vec<What>, Awa
 
 /// Makes the first of these, at least one.
 pub(super) async fn make(make: Make, sources: &Sources) -> Result<Vec<Dispatch>, Away> {
-    let (mut made, mut bytes) = (Vec::new(), 0);
+    let (mut dispatches, mut bytes) = (Vec::new(), 0);
     for what in &make.privates {
         let dispatch = make_one(what, &make, sources).await?;
         if bytes > 0 && bytes + dispatch.1.len() > AT_ONCE {
             break;
         }
         bytes += dispatch.1.len();
-        made.push(dispatch);
+        dispatches.push(dispatch);
     }
     // Its caller encodes it at once, which is work as well.
     drop(sources.services.turns.take().await);
-    Ok(made)
+    Ok(dispatches)
 }
 
 async fn make_one(what: &What, make: &Make, sources: &Sources) -> Result<Dispatch, Away> {

@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(lists.take(&a, guild, start, start), Ok(()));
         }
         let now = start + SECOND;
-        assert_eq!(lists.take(&a, u64::MAX, now, now), Err(INTERVAL - SECOND));
+        assert_eq!(lists.take(&a, u64::MAX, now, now), Err(INTERVAL.saturating_sub(SECOND)));
         let now = start + INTERVAL;
         assert_eq!(lists.take(&a, u64::MAX, now, now), Ok(()));
         let applications = lists.applications.lock().unwrap();

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client};
 
 /// How long the node may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
-/// GUILDS and GUILD_MEMBERS.
+/// `GUILDS` and `GUILD_MEMBERS`.
 const INTENTS: u64 = 3;
 
 /// A blocking connection with a session.
@@ -71,8 +71,10 @@ struct Payload<'a> {
 #[serde(default)]
 struct Chunk {
     members: Vec<Member>,
-    chunk_index: u64,
-    chunk_count: u64,
+    #[serde(rename = "chunk_index")]
+    index: u64,
+    #[serde(rename = "chunk_count")]
+    count: u64,
     nonce: String,
 }
 
@@ -118,11 +120,7 @@ impl Asker {
             ensure!(payload.t == Some("GUILD_MEMBERS_CHUNK"), "another event");
             let chunk = payload.d.unwrap_or_default();
             ensure!(chunk.nonce == request.to_string(), "chunk of request {}", chunk.nonce);
-            ensure!(
-                chunk.chunk_index == index,
-                "chunk {}, expected {index}",
-                chunk.chunk_index
-            );
+            ensure!(chunk.index == index, "chunk {}, expected {index}", chunk.index);
             for member in &chunk.members {
                 let id = member.user.id.parse()?;
                 ensure!(id > last, "member {id} behind {last}");
@@ -130,7 +128,7 @@ impl Asker {
                 count += 1;
             }
             index += 1;
-            if index == chunk.chunk_count {
+            if index == chunk.count {
                 ensure!(count == members, "{count} members");
                 return Ok(());
             }

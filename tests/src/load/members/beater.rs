@@ -33,7 +33,7 @@ impl Beater {
             self.0.send(1, &Value::Null)?;
             self.0.until("\"op\":11")?;
             latencies.add(sent.elapsed());
-            thread::sleep(GAP);
+            thread::park_timeout(GAP);
         }
         Ok((latencies, start.elapsed()))
     }

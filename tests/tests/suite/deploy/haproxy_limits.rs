@@ -1,4 +1,4 @@
-//! `deploy/haproxy.cfg` in a real HAProxy: what one address may do through it. Each address is one of 127.0.0.0/8.
+//! `deploy/haproxy.cfg` in a real balancer: what one address may do through it. Each address is one of 127.0.0.0/8.
 
 use std::net::SocketAddr;
 
