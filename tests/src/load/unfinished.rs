@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> Result<Report> {
 
 /// Begins the requests of both kinds, one kind after the other.
 fn begin_all(options: &Options, gateway: &Gateway, empty_kib: u32) -> Result<(Requests, Requests)> {
-    let head = b"POST /api/v1/events HTTP/1.1\r\nHost: gateway\r\n".to_vec();
+    let head = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\n".to_vec();
     let heads = begin(options.heads, &head, gateway, empty_kib)?;
     let mut body = head;
     if options.with_key {
@@ -236,7 +236,7 @@ fn ask_until(address: SocketAddr, is_over: impl Fn() -> bool) -> Asked {
 
 fn ask(address: SocketAddr) -> Result<()> {
     let mut stream = connect(HEALTHY, address)?;
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

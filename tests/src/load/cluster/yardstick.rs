@@ -111,6 +111,7 @@ impl Yardstick {
             &bytes,
             "-",
             "-",
+            "1",
         ];
         let event = ["all", "1", AUTHOR, &origin, "-", "announce", &d];
         let mut words = head.to_vec();

@@ -148,7 +148,7 @@ fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     let ids: Vec<u64> = (1..=members).map(member_id).collect();
     for some in ids.chunks(usize::try_from(PUT)?) {
         let members: Vec<_> = some.iter().map(|id| member(*id)).collect();
-        put(&format!("{path}/members"), &json!({ "members": members }))?;
+        put(&format!("{path}/members"), &json!(members))?;
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) fn attack(address: SocketAddr, strangers: u32) -> Result<()> {
 
 async fn flood(address: SocketAddr, packets: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
-    let head = "GET /?v=1&compression=zlib HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let head = "GET /?v=1&compression=zlib HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     let (mut reader, mut writer) = stream.split();

@@ -50,6 +50,8 @@ fn setup() -> Setup {
         .file(&format!("{APPLICATION}{KEYS}"))
         .set("discord.heartbeat_interval_ms", HEARTBEAT_MS)
         .set("cluster.event_bytes", EVENT_BYTES)
+        // A library asks for all members when it is ready, and a test once more.
+        .set("discord.member_list_interval_ms", 0)
 }
 
 async fn node() -> Node {
