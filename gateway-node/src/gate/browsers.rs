@@ -78,6 +78,18 @@ impl BrowserPolicy {
         }
     }
 
+    /// Checks a request to the listener for administration, which those can reach by any name who may.
+    ///
+    /// # Errors
+    /// As [`check_request`](Self::check_request), in development mode only.
+    pub fn check_admin_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+        if self.is_development {
+            self.check_request(head)
+        } else {
+            Ok(())
+        }
+    }
+
     fn check_origin(&self, head: &Head<'_>) -> Result<(), Foreign> {
         let Some(origin) = head.first(&header::ORIGIN) else {
             // Only browsers send it.

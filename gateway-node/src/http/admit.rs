@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::{Api, ApiError};
 use crate::{
     admission::Permit,
-    gate::{HttpConnection, RequestGuard, client_address, is_proxy},
+    gate::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     transport::Head,
 };
 
@@ -34,13 +34,16 @@ struct Forwarded(Rc<Permit>);
 /// # Errors
 /// As the service behind it.
 pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
-    // The listener for administration counts nothing.
     let Some(connection) = request.request().conn_data::<Rc<HttpConnection>>().map(Rc::clone) else {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+        // The listener for administration counts nothing.
+        return match check_browser(&request, BrowserPolicy::check_admin_request) {
+            Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+            Err(error) => Ok(request.into_response(error.error_response())),
+        };
     };
     let guard = connection.begin_request(has_body(&request));
     let admitted = charge(&request, &connection).and_then(|forwarded| {
-        check_browser(&request)?;
+        check_browser(&request, BrowserPolicy::check_request)?;
         Ok(forwarded)
     });
     let mut response = match admitted {
@@ -92,9 +95,12 @@ fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Optio
 }
 
 /// Refuses what web pages may not send.
-fn check_browser(request: &ServiceRequest) -> Result<(), ApiError> {
+fn check_browser(
+    request: &ServiceRequest,
+    check: impl Fn(&BrowserPolicy, &Head<'_>) -> Result<(), Foreign>,
+) -> Result<(), ApiError> {
     if let Some(api) = request.app_data::<web::Data<Api>>() {
-        api.browsers.check_request(&Head::of(request.head()))?;
+        check(&api.browsers, &Head::of(request.head()))?;
     }
     Ok(())
 }

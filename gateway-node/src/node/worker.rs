@@ -124,7 +124,9 @@ impl Floor {
     pub(super) fn admin(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
-        let app = App::new().configure(http::admin(self.admin.clone()));
+        let app = App::new()
+            .wrap(from_fn(http::admit))
+            .configure(http::admin(self.admin.clone()));
         HttpService::build()
             .client_request_timeout(self.http_limits.head)
             .keep_alive(self.http_limits.keep_alive)

@@ -1,10 +1,12 @@
 //! Web pages in a browser on this machine: in development mode they reach nothing.
 
+use std::net::SocketAddr;
+
 use gateway_tests::{Raw, Setup, full_setup};
 
 /// The status line and the rest of the answer to a `GET` with these headers and no others.
-async fn get(target: &str, headers: &[(&str, &str)], node: &gateway_tests::Node) -> String {
-    let mut raw = Raw::connect(node.address()).await;
+async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> String {
+    let mut raw = Raw::connect(address).await;
     let mut request = format!("GET {target} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.extend([*name, ": ", *value, "\r\n"]);
@@ -17,7 +19,12 @@ async fn get(target: &str, headers: &[(&str, &str)], node: &gateway_tests::Node)
 
 #[tokio::test]
 async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
-    let node = Setup::new().set("server.allowed_hosts", "box").start().await;
+    let node = Setup::new()
+        .set("server.allowed_hosts", "box")
+        .set("admin.bind", "127.0.0.1:0")
+        .start()
+        .await;
+    let admin = node.banner()["admin_address"].as_str().unwrap().parse().unwrap();
     for (host, origin, status) in [
         ("localhost", None, "200"),
         ("127.0.0.1:8080", Some("http://localhost:3000"), "200"),
@@ -28,11 +35,13 @@ async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
     ] {
         let mut headers = vec![("Host", host)];
         headers.extend(origin.map(|origin| ("Origin", origin)));
-        let answer = get("/metrics", &headers, &node).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{host} {origin:?}: {answer}"
-        );
+        for address in [node.address(), admin] {
+            let answer = get(address, "/metrics", &headers).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{host} {origin:?}: {answer}"
+            );
+        }
     }
     for (headers, status, code) in [
         (vec![], "101", ""),
@@ -61,7 +70,7 @@ async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
 async fn with_keys_any_page_may_connect_and_only_listed_hosts_are_served() {
     let node = full_setup().start().await;
     let foreign = [("Host", "any.example"), ("Origin", "https://evil.example")];
-    let answer = get("/metrics", &foreign, &node).await;
+    let answer = get(node.address(), "/metrics", &foreign).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 
     let node = full_setup()
@@ -73,7 +82,7 @@ async fn with_keys_any_page_may_connect_and_only_listed_hosts_are_served() {
         ("other.example", "/metrics", "403"),
         ("10.0.0.7:8080", "/livez", "200"),
     ] {
-        let answer = get(target, &[("Host", host)], &node).await;
+        let answer = get(node.address(), target, &[("Host", host)]).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
     }
 }
