@@ -1,7 +1,9 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{Outcome as _, cluster, compare, heartbeat, reports, scale, slow, strangers, unfinished};
+use gateway_tests::load::{
+    Outcome as _, cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished,
+};
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
@@ -141,6 +143,14 @@ async fn load_strangers_take_no_session_from_healthy_clients() -> anyhow::Result
 async fn load_reports_let_another_application_publish() -> anyhow::Result<()> {
     let options = reports::Options::parse_from("reports --bots 2 --ids 2000 --rate 10 --seconds 2".split(' '));
     let report = run(move || reports::run(&options)).await?.expect("a report");
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_requests_for_members_are_answered_whole_and_in_order() -> anyhow::Result<()> {
+    let options = members::Options::parse_from("members --members 3000 --sessions 2 --requests 3".split(' '));
+    let report = run(move || members::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
 }

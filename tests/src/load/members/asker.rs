@@ -122,7 +122,7 @@ impl Asker {
             ensure!(chunk.nonce == request.to_string(), "chunk of request {}", chunk.nonce);
             ensure!(chunk.index == index, "chunk {}, expected {index}", chunk.index);
             for member in &chunk.members {
-                let id = member.user.id.parse()?;
+                let id: u64 = member.user.id.parse()?;
                 ensure!(id > last, "member {id} behind {last}");
                 last = id;
                 count += 1;
