@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     admission::{Permit, RefusalPermit},
-    transport::Rewound,
+    transport::{Rewound, Socket},
 };
 
 /// The most bytes of heads that one turn reads: whatever is behind a head is read once it is known what it is.
@@ -118,6 +118,11 @@ impl HttpConnection {
         self.phase.get() == Phase::UnreadBody
     }
 
+    /// Whether the connection ends at once, without a place to read the answer in.
+    fn is_cut(&self) -> bool {
+        self.phase.get() == Phase::Declined && self.refusal.borrow().is_none()
+    }
+
     fn read_some(&self) {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
@@ -135,8 +140,8 @@ impl HttpConnection {
             Phase::Idle => self.limits.keep_alive,
             Phase::Head => self.limits.head,
             Phase::Request | Phase::UnreadBody | Phase::Body => self.limits.request,
-            Phase::Declined if self.refusal.borrow().is_some() => self.limits.linger,
-            Phase::Declined => Duration::ZERO,
+            Phase::Declined if self.is_cut() => Duration::ZERO,
+            Phase::Declined => self.limits.linger,
         };
         self.since.get() + limit
     }
@@ -243,7 +248,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for HttpIo<T> {
+impl<T: Socket> AsyncWrite for HttpIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
@@ -261,7 +266,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for HttpIo<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if self.connection.is_cut() {
+            // The answer is on its way; what the client still sends is to end in a reset.
+            self.io.get_ref().abort();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -353,6 +363,22 @@ mod tests {
         let mut rest = Vec::new();
         io.read_to_end(&mut rest).await.unwrap();
         assert!(rest.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_with_unwanted_bodies_beyond_a_few_are_cut() {
+        let limits = crate::admission::AdmissionLimits::UNLIMITED;
+        let admission = crate::admission::Admission::new(limits);
+        let decline = || {
+            let permit = admission.connect(Some([192, 0, 2, 1].into()), Instant::now()).unwrap();
+            let connection = HttpConnection::new(Rc::new(permit), connection().limits);
+            drop(connection.begin_request(true));
+            connection
+        };
+        let declined: Vec<_> = (0..6).map(|_| decline()).collect();
+        let cut = declined.iter().filter(|connection| connection.is_cut());
+        assert_eq!(cut.count(), 2);
+        assert_eq!(declined[5].deadline(), Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

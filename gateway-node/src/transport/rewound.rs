@@ -22,6 +22,11 @@ impl<T> Rewound<T> {
         Self { front, io }
     }
 
+    /// The stream itself.
+    pub const fn get_ref(&self) -> &T {
+        &self.io
+    }
+
     /// The bytes that nobody has read again, and the stream behind them.
     pub fn into_parts(self) -> (Bytes, T) {
         (self.front, self.io)
