@@ -51,7 +51,7 @@ pub struct Reception {
     pub live: &'static str,
     /// The log of what clients do wrong.
     pub problems: ClientErrorLog,
-    /// What is counted.
+    /// Counts refused connections.
     pub metrics: Arc<Metrics>,
 }
 

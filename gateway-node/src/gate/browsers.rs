@@ -128,7 +128,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// The same name in one spelling: lower case, without the dot of the root.
+/// Spells a name in lower case and without a trailing dot.
 fn normal(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }

@@ -67,9 +67,9 @@ enum Phase {
     Head,
     /// A request without a body is being answered.
     Request,
-    /// A request with a body is being answered, and nobody has asked for the body.
+    /// A request is being answered whose body its handler does not read, or not yet.
     UnreadBody,
-    /// The same, and its handler reads the body.
+    /// A request is being answered whose body its handler reads.
     Body,
     /// A request was answered without its body. The connection ends.
     Declined,

@@ -1,4 +1,4 @@
-//! Who may connect, and who may open a WebSocket: the way from an accepted connection to a session.
+//! The way from an accepted connection to a session: which clients may connect and which may open a WebSocket.
 //!
 //! Everything that costs little is asked here, before a session exists: limits of connections and attempts, paths,
 //! origins, the handshake. What is refused gets an HTTP answer.
