@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The parts of a token, so that a refill of `n` tokens a minute adds exactly `n` parts a microsecond.
 const TOKEN: u64 = 60_000_000;
 
+/// The most parts that a refill adds: more than any bucket holds, though not than any debt.
+const MOST_REFILLED: u64 = 1 << 62;
+
 /// A bucket of tokens that starts full and refills continuously.
 ///
 /// 24 bytes, since every connection has one.
@@ -77,9 +80,9 @@ impl TokenBucket {
         let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let elapsed_us = now_us.saturating_sub(self.refilled_us);
         self.refilled_us = self.refilled_us.max(now_us);
-        let refill = elapsed_us.saturating_mul(u64::from(self.per_minute));
-        let refill = i64::try_from(refill).unwrap_or(i64::MAX);
-        self.parts = self.parts.saturating_add(refill).min(full(self.capacity));
+        let refill = elapsed_us.saturating_mul(u64::from(self.per_minute)).min(MOST_REFILLED);
+        // No overflow: there are at most 2^58 parts before.
+        self.parts = (self.parts + refill.cast_signed()).min(full(self.capacity));
     }
 }
 

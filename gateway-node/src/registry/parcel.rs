@@ -54,6 +54,7 @@ impl<'a> Parcel<'a> {
     }
 
     /// Gives a member of the group what is for it, and says how many entries that is.
+    #[inline]
     pub(super) fn give(&self, member: &Guest, now: Instant) -> u64 {
         let gets_all = self
             .first

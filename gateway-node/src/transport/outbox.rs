@@ -289,6 +289,7 @@ impl Outbox {
 
 impl State {
     /// Writes past the driver where nothing waits, and says how many bytes the socket took.
+    #[inline]
     fn write_past(&self, bytes: &[u8]) -> usize {
         match &self.direct {
             Some(direct) if self.queue.is_empty() && self.stage == Stage::Open => direct.write(bytes),

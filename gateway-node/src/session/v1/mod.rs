@@ -135,12 +135,13 @@ impl V1 {
         self.payloads.take(now.saturating_duration_since(self.rules.origin))
     }
 
-    /// Charges for a packet of `bytes`, inflated. Answers when the next one is to be taken if that is later: a client
-    /// that is not understood is never told that it sends too much, it is only not read.
-    fn charge(&mut self, bytes: usize, is_dropped: bool, now: Instant) -> Option<Instant> {
+    /// Charges for a packet of `bytes`, inflated, that is dropped or comes before the identify, and led to `steps`. The
+    /// next one is not read before there is room for it: a client that is not understood is never told that it sends
+    /// too much.
+    fn charge(&mut self, mut steps: Steps, bytes: usize, now: Instant) -> Steps {
         let since = now.saturating_duration_since(self.rules.origin);
         let mut wait = Duration::ZERO;
-        if is_dropped {
+        if matches!(steps.first(), Some(Step::Drop(_))) {
             self.payloads.charge(1, since);
             wait = self.payloads.wait(since);
         }
@@ -148,25 +149,28 @@ impl V1 {
             input.charge(u32::try_from(bytes).unwrap_or(u32::MAX), since);
             wait = wait.max(input.wait(since));
         }
-        (!wait.is_zero()).then(|| now + wait)
+        if !wait.is_zero() {
+            steps.push(Step::StopReading { until: now + wait });
+        }
+        steps
     }
 
-    /// What a packet means, and of how many bytes it is, inflated.
-    fn read(&mut self, message: &Message, now: Instant) -> (Steps, usize) {
-        match (message, self.encoding) {
-            (Message::Text(text), _) => (self.receive_text(text, now), text.len()),
-            (Message::Binary(packet), Encoding::Zlib) => {
-                let mut inflated = Vec::new();
-                let result = inflate_into(&mut inflated, packet, self.rules.message_bytes);
-                let steps = match result {
-                    // What is no UTF-8 is no JSON: an empty text stands for it.
-                    Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), now),
-                    Err(InflateError::TooBig) => self.too_big(),
-                    Err(_) => smallvec![Step::Drop("not_zlib")],
-                };
-                (steps, inflated.len().max(packet.len()))
-            }
-            (Message::Binary(packet), Encoding::Text) => (smallvec![Step::Drop("binary")], packet.len()),
+    fn drop_packet(&mut self, why: &'static str, bytes: usize, now: Instant) -> Steps {
+        self.charge(smallvec![Step::Drop(why)], bytes, now)
+    }
+
+    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> Steps {
+        if self.encoding == Encoding::Text {
+            return self.drop_packet("binary", packet.len(), now);
+        }
+        let mut inflated = Vec::new();
+        let result = inflate_into(&mut inflated, packet, self.rules.message_bytes);
+        let bytes = inflated.len().max(packet.len());
+        match result {
+            // What is no UTF-8 is no JSON: an empty text stands for it.
+            Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), bytes, now),
+            Err(InflateError::TooBig) => self.too_big(),
+            Err(_) => self.drop_packet("not_zlib", bytes, now),
         }
     }
 
@@ -178,27 +182,16 @@ impl V1 {
         self.fail_plainly(Close::TOO_BIG, Some("message too big"))
     }
 
-    fn receive_text(&mut self, text: &str, now: Instant) -> Steps {
+    /// What a packet means that is this text, and of so many bytes as it came or inflated.
+    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> Steps {
         let Some(envelope) = Envelope::parse(text) else {
-            return smallvec![Step::Drop("not_json")];
+            return self.drop_packet("not_json", bytes, now);
         };
         match self.stage {
-            Stage::Unidentified { .. } => match before_identify(&envelope) {
-                None => smallvec![Step::Drop("unidentified")],
-                Some(_) if !self.allow(now) => self.too_fast(),
-                Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
-                Some(BeforeIdentify::Identify(Err(rejection))) => self.fail(&rejection),
-                Some(BeforeIdentify::Identify(Ok(identify))) => {
-                    self.stage = Stage::Joining;
-                    smallvec![
-                        Step::Count,
-                        Step::Ask(Join {
-                            kind: identify.kind,
-                            key: identify.key
-                        })
-                    ]
-                }
-            },
+            Stage::Unidentified { .. } => {
+                let steps = self.receive_before_identify(&envelope, now);
+                self.charge(steps, bytes, now)
+            }
             Stage::Identified(kind) => {
                 if !self.allow(now) {
                     return self.too_fast();
@@ -215,6 +208,25 @@ impl V1 {
                 }
             }
             Stage::Refused(_) | Stage::Joining | Stage::Over => Steps::new(),
+        }
+    }
+
+    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> Steps {
+        match before_identify(envelope) {
+            None => smallvec![Step::Drop("unidentified")],
+            Some(_) if !self.allow(now) => self.too_fast(),
+            Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
+            Some(BeforeIdentify::Identify(Err(rejection))) => self.fail(&rejection),
+            Some(BeforeIdentify::Identify(Ok(identify))) => {
+                self.stage = Stage::Joining;
+                smallvec![
+                    Step::Count,
+                    Step::Ask(Join {
+                        kind: identify.kind,
+                        key: identify.key
+                    })
+                ]
+            }
         }
     }
 
@@ -257,12 +269,10 @@ impl Protocol for V1 {
     }
 
     fn receive(&mut self, message: Message, now: Instant) -> Steps {
-        let (mut steps, bytes) = self.read(&message, now);
-        let is_dropped = matches!(steps.first(), Some(Step::Drop(_)));
-        if let Some(until) = self.charge(bytes, is_dropped, now) {
-            steps.push(Step::StopReading { until });
+        match message {
+            Message::Text(text) => self.receive_text(&text, text.len(), now),
+            Message::Binary(packet) => self.receive_binary(&packet, now),
         }
-        steps
     }
 
     fn tick(&mut self, now: Instant) -> Steps {
