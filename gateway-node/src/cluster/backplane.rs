@@ -40,11 +40,11 @@ pub trait Backplane: Send + Sync + 'static {
     /// calls. An error names the publication at fault, counted from 0.
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
 
-    /// Notes that the session which an entry was for, one of several that could have had it, has it now.
+    /// Notes that an entry for some sessions alone has been delivered to at least one of them.
     fn taken(&self, entry: &Entry);
 
-    /// Takes back an event that was for one session of several, because that session ended before it got it, and
-    /// appends it once more for another. Without another it is unheard.
+    /// Takes back an event for some sessions alone, because all of them that are here ended before they got it. It is
+    /// appended once more for others; without others it waits for the next one, for as long as the log keeps it.
     fn redirect(&self, entry: &Entry);
 
     /// Passes an order on to every node that has sessions of an application, this one among them, and answers how many those
@@ -69,8 +69,8 @@ pub trait Deliver: Send + Sync + 'static {
     /// Takes the next entry. Called in offset order, once an entry.
     fn deliver(&self, entry: Entry);
 
-    /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one for a session
-    /// that ended and left no other.
+    /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one whose sessions
+    /// ended and that no other came for while the log kept it.
     fn unheard(&self, application: &str, event: &str);
 
     /// Notes entries that were accepted and that the log has lost since.

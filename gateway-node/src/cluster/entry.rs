@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shared::{
     client_type::{ClientType, ClientTypes},
     discord::Header,
+    guild::GuildId,
     session_id::SessionId,
 };
 use smallvec::SmallVec;
@@ -35,9 +36,17 @@ pub struct Entry {
 pub enum Audience {
     /// Every session of these types.
     Types(ClientTypes),
-    /// These sessions alone.
-    Sessions(SmallVec<[SessionId; 2]>),
-    /// One session, chosen among those of these types. Should it end before it gets the event, another one does.
+    /// Those who had reported a guild. Should all of them end before they get the event, the next one to report it does.
+    Reporters {
+        /// The guild.
+        guild: GuildId,
+        /// They.
+        sessions: SmallVec<[SessionId; 2]>,
+        /// The types that may have it.
+        of: ClientTypes,
+    },
+    /// One session, chosen among those of these types. Should it end before it gets the event, another one does, or the
+    /// next one to come.
     One {
         /// The chosen one.
         session: SessionId,
@@ -61,7 +70,7 @@ impl Entry {
     pub fn admits(&self, id: SessionId, kind: ClientType, since: Position) -> bool {
         let addressed = match &self.audience {
             Audience::Types(kinds) => kinds.contains(kind),
-            Audience::Sessions(ids) => ids.contains(&id),
+            Audience::Reporters { sessions, .. } => sessions.contains(&id),
             Audience::One { session, .. } => *session == id,
         };
         addressed && self.position.is_after(since) && self.author != Some(id)

@@ -424,6 +424,7 @@ fn shared(
         reports: report_limits(settings),
         count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
         retention: Duration::from_millis(settings.cluster.log_age_ms),
+        waiting_bytes: settings.cluster.log_bytes,
         idempotency_keys: settings.limits.idempotency_keys,
     };
     let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));

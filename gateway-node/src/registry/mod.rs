@@ -32,7 +32,6 @@ use std::{
 
 use actix::Addr;
 use shared::{compression::Level, session_id::SessionId};
-use smallvec::SmallVec;
 
 use self::{
     actor::ShardActor,
@@ -219,7 +218,7 @@ impl Deliver for Registry {
 
     fn pass(&self, mut entry: Entry) {
         if entry.discord.is_some() {
-            entry.audience = Audience::Sessions(SmallVec::new());
+            entry.audience = Audience::Types(shared::client_type::ClientTypes::NONE);
             self.deliver(entry);
         } else {
             // Nobody receives it, but what comes next stands behind it.

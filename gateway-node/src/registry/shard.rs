@@ -226,9 +226,14 @@ impl Shard {
         };
         match &entry.audience {
             Audience::Types(_) => {}
-            Audience::Sessions(ids) => {
-                let count = ids.iter().filter(|id| give_to(**id)).count();
+            Audience::Reporters { sessions, .. } => {
+                let count = sessions.iter().filter(|id| give_to(**id)).count();
                 self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);
+                if count > 0 {
+                    self.inner.backplane.taken(entry);
+                } else if state.departed.iter().any(|(departed, _)| sessions.contains(departed)) {
+                    self.inner.backplane.redirect(entry);
+                }
             }
             Audience::One { session, .. } => {
                 if give_to(*session) {

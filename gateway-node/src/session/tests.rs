@@ -137,6 +137,7 @@ impl Node {
         let limits = MemoryLimits {
             reports: ReportLimits::default(),
             count_interval: Duration::from_secs(1),
+            waiting_bytes: 1 << 20,
             retention: Duration::from_secs(60),
             idempotency_keys: 1000,
         };

@@ -16,6 +16,7 @@ use gateway_node::{
 use shared::{
     client_type::ClientType,
     compression::{Level, deflate},
+    guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
     v1::payload,
@@ -129,7 +130,11 @@ pub(super) fn admit_types() -> usize {
 pub(super) fn admit_sessions() -> usize {
     step!((entry: &Entry, id: SessionId, kind: ClientType, since: Position) -> bool { entry.admits(id, kind, since) });
     admit(
-        Audience::Sessions([1, 2].map(SessionId::from_raw).into_iter().collect()),
+        Audience::Reporters {
+            guild: GuildId::from_raw(3),
+            sessions: [1, 2].map(SessionId::from_raw).into_iter().collect(),
+            of: ClientType::Bot.into(),
+        },
         step,
     )
 }

@@ -242,6 +242,7 @@ pub(super) fn memory(ids: IdSource) -> Bench {
     let limits = MemoryLimits {
         reports: ReportLimits::default(),
         count_interval: COUNT_INTERVAL,
+        waiting_bytes: 1 << 20,
         retention: RETENTION,
         idempotency_keys: KEYS,
     };

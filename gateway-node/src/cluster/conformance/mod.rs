@@ -45,6 +45,9 @@ conformance! {
     who_cannot_receive_yet_is_not_chosen
     who_left_is_addressed_no_more
     an_event_for_one_that_left_is_given_to_another
+    an_event_for_one_waits_for_the_next_when_there_is_no_other
+    a_guild_event_waits_for_the_next_to_report_the_guild
+    more_events_than_one_call_gives_out_wait_in_their_order
     an_event_that_nobody_hears_is_accepted_and_noted
     counts_are_sums_with_each_guild_once
     counts_are_told_once_an_interval_and_only_when_they_change
@@ -143,10 +146,10 @@ async fn a_guild_event_goes_to_its_reporters(bench: Bench) {
 
 /// The sessions that an entry names, in ascending order.
 fn addressed(entry: Entry) -> Vec<SessionId> {
-    let Audience::Sessions(ids) = entry.audience else {
-        panic!("{entry:?} is not for some sessions")
+    let Audience::Reporters { sessions, .. } = entry.audience else {
+        panic!("{entry:?} is not for who reported a guild")
     };
-    let mut ids = ids.to_vec();
+    let mut ids = sessions.to_vec();
     ids.sort_unstable();
     ids
 }
@@ -194,11 +197,97 @@ async fn an_event_for_one_that_left_is_given_to_another(bench: Bench) {
     bench.backplane.redirect(&entry);
     let again = bench.entries(1).await.remove(0);
     assert_eq!((chosen(&again), &again.d, again.position.offset), (left, &entry.d, 2));
-    bench.leave(left);
-    bench.backplane.redirect(&again);
+}
+
+async fn an_event_for_one_waits_for_the_next_when_there_is_no_other(bench: Bench) {
+    bench.join(ClientType::Website).await;
+    let only = bench.join(ClientType::Bot).await.id;
+    let any = || event(Delivery::Any, ClientType::Bot.into(), None);
+    bench.publish(vec![any(), any()]).await.unwrap();
+    let entries = bench.entries(2).await;
+    bench.leave(only);
+    for entry in &entries {
+        bench.backplane.redirect(entry);
+    }
+    bench.settled().await;
+    assert_eq!(
+        bench.publish(vec![any()]).await,
+        Err(PublishError::NoReceiver { index: 0 })
+    );
+    // It is of no type that they are for.
+    bench.join(ClientType::Service).await;
+    bench.nothing_but_a_marker().await;
+    let next = bench.join(ClientType::Bot).await.id;
+    let again = bench.entries(2).await;
+    assert_eq!(again.iter().map(chosen).collect::<Vec<_>>(), [next, next]);
+    bench.join(ClientType::Bot).await;
+    bench.nothing_but_a_marker().await;
+    // The first marker, for which there was no bot.
+    assert_eq!(*bench.log.unheard.lock().unwrap(), 1);
+}
+
+async fn more_events_than_one_call_gives_out_wait_in_their_order(bench: Bench) {
+    bench.join(ClientType::Website).await;
+    let only = bench.join(ClientType::Bot).await.id;
+    bench.report(only, ids(&[5]), 0);
+    bench.settled().await;
+    for delivery in [Delivery::Any, Delivery::Guild(GuildId::from_raw(5))] {
+        for _ in 0..75 {
+            bench
+                .publish(vec![event(delivery, ClientType::Bot.into(), None); 2])
+                .await
+                .unwrap();
+        }
+    }
+    let entries = bench.entries(300).await;
+    bench.leave(only);
+    for entry in &entries {
+        bench.backplane.redirect(entry);
+    }
+    bench.settled().await;
+    let next = bench.join(ClientType::Bot).await.id;
+    let again = bench.entries(150).await;
+    assert!(again.iter().all(|entry| chosen(entry) == next));
+    bench.report(next, ids(&[4, 5, 6]), 0);
+    let again = bench.entries(150).await;
+    assert!(again.into_iter().all(|entry| addressed(entry) == [next]));
+    bench.settled().await;
     bench
-        .eventually("an unheard event", || *bench.log.unheard.lock().unwrap() == 1)
-        .await;
+        .publish(vec![event(
+            Delivery::Guild(GuildId::from_raw(6)),
+            ClientType::Bot.into(),
+            None,
+        )])
+        .await
+        .unwrap();
+    bench.entries(1).await;
+}
+
+async fn a_guild_event_waits_for_the_next_to_report_the_guild(bench: Bench) {
+    bench.join(ClientType::Website).await;
+    let [first, second] = [
+        bench.join(ClientType::Bot).await.id,
+        bench.join(ClientType::Bot).await.id,
+    ];
+    bench.report(first, ids(&[1, 2]), 0);
+    bench.report(second, ids(&[2]), 0);
+    bench.settled().await;
+    let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
+    bench.publish(vec![about(1), about(2)]).await.unwrap();
+    let entries = bench.entries(2).await;
+    bench.leave(first);
+    for entry in &entries {
+        bench.backplane.redirect(entry);
+    }
+    bench.settled().await;
+    // One of the second guild's is there and has it.
+    bench.report(second, ids(&[2, 3]), 0);
+    bench.settled().await;
+    bench.nothing_but_a_marker().await;
+    bench.report(second, ids(&[1, 2, 3]), 0);
+    let again = bench.entries(1).await.remove(0);
+    assert_eq!(addressed(again), [second]);
+    bench.settled().await;
     bench.nothing_but_a_marker().await;
 }
 

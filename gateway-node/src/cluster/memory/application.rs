@@ -21,6 +21,7 @@ use super::{
     },
     requests::Requests,
     rotation::Rotation,
+    waiting::{Arrival, Waiting, WaitingLimits},
 };
 
 pub(super) struct Application {
@@ -35,6 +36,8 @@ pub(super) struct Application {
     rates: ReportRates,
     /// The sessions whose report waits, in the order in which they came to wait.
     waiting: VecDeque<SessionId>,
+    /// The events whose receivers have ended.
+    unreceived: Waiting,
     broadcast: GuildCount,
     count_event: Arc<str>,
     pub(super) requests: Requests,
@@ -88,6 +91,7 @@ impl Application {
             sums: Sums::default(),
             rates: ReportRates::new(limits),
             waiting: VecDeque::new(),
+            unreceived: Waiting::default(),
             broadcast: GuildCount::default(),
             count_event: GuildCount::NAME.into(),
             requests: Requests::default(),
@@ -121,11 +125,78 @@ impl Application {
         }
     }
 
-    /// Lets a member that is there have what is for one session of several.
-    pub(super) fn enter(&mut self, id: SessionId) {
-        if let Some(member) = self.members.get(&id) {
-            self.rotation.add(member.kind, id);
+    /// Lets a member that is there have what is for one session of several. Answers what waited for one.
+    pub(super) fn enter(&mut self, id: SessionId, epoch: Epoch) -> Vec<Entry> {
+        let Some(kind) = self.members.get(&id).map(|member| member.kind) else {
+            return Vec::new();
+        };
+        self.rotation.add(kind, id);
+        let arrival = Arrival {
+            session: id,
+            kind,
+            guilds: None,
+        };
+        let events = self.unreceived.take_for(&arrival);
+        self.entries_for(id, events, epoch)
+    }
+
+    /// Appends events for one session alone.
+    fn entries_for(&mut self, id: SessionId, events: Vec<Publication>, epoch: Epoch) -> Vec<Entry> {
+        let audience = |event: &Publication| match event.delivery {
+            Delivery::Guild(guild) => Audience::Reporters {
+                guild,
+                sessions: [id].into_iter().collect(),
+                of: event.receivers,
+            },
+            Delivery::Any | Delivery::All => Audience::One {
+                session: id,
+                of: event.receivers,
+            },
+        };
+        let entry = |event: Publication| {
+            let audience = audience(&event);
+            self.entry(event, audience, epoch)
+        };
+        events.into_iter().map(entry).collect()
+    }
+
+    /// Gives an entry for some sessions alone to others, since those have ended, or keeps it for the next one. Answers the
+    /// new entry, and the names of events that nobody will have.
+    pub(super) fn redirect(
+        &mut self,
+        entry: &Entry,
+        limits: WaitingLimits,
+        now: Instant,
+    ) -> (Option<Entry>, Vec<Arc<str>>) {
+        let (delivery, receivers) = match &entry.audience {
+            Audience::Types(_) => return (None, Vec::new()),
+            // Others of its sessions may be on other workers.
+            Audience::Reporters { sessions, .. } if sessions.iter().any(|id| self.has(*id)) => {
+                return (None, Vec::new());
+            }
+            Audience::Reporters { guild, of, .. } => (Delivery::Guild(*guild), *of),
+            Audience::One { of, .. } => (Delivery::Any, *of),
+        };
+        let event = Publication {
+            name: Arc::clone(&entry.name),
+            receivers,
+            delivery,
+            author: entry.author,
+            // Those have it already.
+            discord: None,
+            d: Arc::clone(&entry.d),
+        };
+        if let Some(audience) = self.audience(&event) {
+            return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new());
         }
+        let gone = self.unreceived.push(event, limits, now);
+        (None, gone.into_iter().map(|event| event.name).collect())
+    }
+
+    /// The names of events that have waited for a session for too long.
+    pub(super) fn expire(&mut self, limits: WaitingLimits, now: Instant) -> Vec<Arc<str>> {
+        let gone = self.unreceived.expire(limits.age, now);
+        gone.into_iter().map(|event| event.name).collect()
     }
 
     pub(super) fn leave(&mut self, id: SessionId) {
@@ -135,11 +206,18 @@ impl Application {
         }
     }
 
-    /// Replaces the report of a bot that is still there, now or when its key has an allowance again. Answers whether it
-    /// has to wait.
-    pub(super) fn report(&mut self, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
+    /// Replaces the report of a bot that is still there, now or when its key has an allowance again. Answers what waited
+    /// for a session with its guilds; `None` if the report has to wait.
+    pub(super) fn report(
+        &mut self,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Option<Vec<Entry>> {
         let Some(member) = self.members.get_mut(&id) else {
-            return false;
+            return Some(Vec::new());
         };
         let was_waiting = member.waiting.is_some();
         if was_waiting || !self.rates.wait(key, now).is_zero() {
@@ -147,15 +225,16 @@ impl Application {
             if !was_waiting {
                 self.waiting.push_back(id);
             }
-            return true;
+            return None;
         }
-        self.apply(id, key, report, now);
-        false
+        Some(self.apply(id, key, report, epoch, now))
     }
 
-    /// Applies the reports whose keys have an allowance. Answers when to look again, if others go on waiting.
-    pub(super) fn apply_waiting(&mut self, now: Instant) -> Option<Instant> {
+    /// Applies the reports whose keys have an allowance. Answers when to look again, if others go on waiting, and what
+    /// waited for sessions with their guilds.
+    pub(super) fn apply_waiting(&mut self, epoch: Epoch, now: Instant) -> (Option<Instant>, Vec<Entry>) {
         let mut next: Option<Instant> = None;
+        let mut entries = Vec::new();
         for _ in 0..self.waiting.len() {
             let Some(id) = self.waiting.pop_front() else { break };
             let Some(member) = self.members.get_mut(&id) else {
@@ -166,20 +245,21 @@ impl Application {
             };
             let wait = self.rates.wait(&key, now);
             if wait.is_zero() {
-                self.apply(id, &key, report, now);
+                entries.extend(self.apply(id, &key, report, epoch, now));
             } else {
                 member.waiting = Some((key, report));
                 self.waiting.push_back(id);
                 next = next.into_iter().chain([now + wait]).min();
             }
         }
-        next
+        (next, entries)
     }
 
-    fn apply(&mut self, id: SessionId, key: &Arc<str>, report: Report, now: Instant) {
+    fn apply(&mut self, id: SessionId, key: &Arc<str>, report: Report, epoch: Epoch, now: Instant) -> Vec<Entry> {
         let Some(member) = self.members.get_mut(&id) else {
-            return;
+            return Vec::new();
         };
+        let kind = member.kind;
         let changes = ReportChanges::between(member.report.as_ref(), &report);
         let previous = member.report.take();
         self.rates.charge(key, changes.len(), now);
@@ -189,6 +269,15 @@ impl Application {
         for guild in &changes.removed {
             self.unlist(*guild, id);
         }
+        let mut entries = Vec::new();
+        if !self.unreceived.is_empty() {
+            let events = self.unreceived.take_for(&Arrival {
+                session: id,
+                kind,
+                guilds: Some(&changes.added.iter().copied().collect()),
+            });
+            entries = self.entries_for(id, events, epoch);
+        }
         for guild in changes.added {
             self.reporters.entry(guild).or_default().push(id);
         }
@@ -196,6 +285,7 @@ impl Application {
         if let Some(member) = self.members.get_mut(&id) {
             member.report = Some(report);
         }
+        entries
     }
 
     fn forget(&mut self, id: SessionId, report: Option<Report>) {
@@ -288,7 +378,11 @@ impl Application {
                     .copied()
                     .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
                     .collect();
-                (!receivers.is_empty()).then_some(Audience::Sessions(receivers))
+                (!receivers.is_empty()).then_some(Audience::Reporters {
+                    guild,
+                    sessions: receivers,
+                    of: event.receivers,
+                })
             }
         }
     }

@@ -6,6 +6,7 @@ mod requests;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,17 +14,17 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use shared::{routing::Delivery, session_id::SessionId, v1::Report};
+use shared::{session_id::SessionId, v1::Report};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use self::application::Application;
 pub use self::ids::IdSource;
+use self::{application::Application, waiting::WaitingLimits};
 use super::{
-    Audience, Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-    Position, Publication, PublishError, Publishing, ReportLimits, Status,
+    Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
+    PublishError, Publishing, ReportLimits, Status,
 };
 
 /// How often another id is tried when the generated one is taken.
@@ -36,8 +37,10 @@ pub struct MemoryLimits {
     pub count_interval: Duration,
     /// How fast the sessions of a key may change what they report.
     pub reports: ReportLimits,
-    /// How long a request is remembered that may come again.
+    /// How long a request is remembered that may come again, and how long an event waits whose receivers have ended.
     pub retention: Duration,
+    /// The most bytes of an application's events that wait because their receivers have ended.
+    pub waiting_bytes: usize,
     /// The most idempotency keys of an application that are remembered at once.
     pub idempotency_keys: usize,
 }
@@ -123,7 +126,8 @@ impl Shared {
                 let now = Instant::now();
                 let applications = state.applications.values_mut();
                 applications.fold((None::<Instant>, false), |(next, changed), application| {
-                    let of_this = application.apply_waiting(now);
+                    let (of_this, entries) = application.apply_waiting(self.epoch, now);
+                    self.deliver_all(entries);
                     let next = next.into_iter().chain(of_this).min();
                     (next, changed || application.counts_changed())
                 })
@@ -135,6 +139,20 @@ impl Shared {
                 () = waits => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
+        }
+    }
+
+    /// Hands entries on. Called under the lock: the order of the offsets is the order of delivery.
+    fn deliver_all(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.deliver.deliver(entry);
+        }
+    }
+
+    const fn waiting_limits(&self) -> WaitingLimits {
+        WaitingLimits {
+            age: self.limits.retention,
+            bytes: self.limits.waiting_bytes,
         }
     }
 
@@ -213,7 +231,13 @@ impl Backplane for MemoryBackplane {
     }
 
     fn enter(&self, application: &str, id: SessionId) {
-        self.shared.change(application, |application| application.enter(id));
+        let shared = &self.shared;
+        shared.change(application, |members| {
+            for event in members.expire(shared.waiting_limits(), Instant::now()) {
+                shared.deliver.unheard(application, &event);
+            }
+            shared.deliver_all(members.enter(id, shared.epoch));
+        });
     }
 
     fn leave(&self, application: &str, id: SessionId) {
@@ -221,9 +245,12 @@ impl Backplane for MemoryBackplane {
     }
 
     fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
+        let shared = &self.shared;
         let mut waits = false;
-        self.shared.change(application, |application| {
-            waits = application.report(id, key, report, Instant::now());
+        shared.change(application, |application| {
+            let entries = application.report(id, key, report, shared.epoch, Instant::now());
+            waits = entries.is_none();
+            shared.deliver_all(entries.unwrap_or_default());
         });
         if waits {
             self.shared.report_waits.notify_one();
@@ -237,26 +264,14 @@ impl Backplane for MemoryBackplane {
     fn taken(&self, _: &Entry) {}
 
     fn redirect(&self, entry: &Entry) {
-        let Audience::One { of, .. } = entry.audience else {
-            return;
-        };
-        let again = Publication {
-            name: Arc::clone(&entry.name),
-            receivers: of,
-            delivery: Delivery::Any,
-            author: entry.author,
-            // Those have it already.
-            discord: None,
-            d: Arc::clone(&entry.d),
-        };
-        let publishing = Publishing {
-            application: Arc::clone(&entry.application),
-            events: vec![again],
-            haste: Haste::Patient,
-        };
-        if self.shared.publish(publishing).is_err() {
-            self.shared.deliver.unheard(&entry.application, &entry.name);
-        }
+        let shared = &self.shared;
+        shared.change(&entry.application, |application| {
+            let (again, gone) = application.redirect(entry, shared.waiting_limits(), Instant::now());
+            for event in gone {
+                shared.deliver.unheard(&entry.application, &event);
+            }
+            shared.deliver_all(again.into_iter().collect());
+        });
     }
 
     fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {

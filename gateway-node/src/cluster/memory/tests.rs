@@ -23,9 +23,21 @@ fn application() -> Application {
     Application::new("shop".into(), limits)
 }
 
+const EPOCH: Epoch = Epoch::from_raw(1);
+
+/// Reports, and answers whether the report has to wait.
+fn waits(application: &mut Application, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
+    application.report(id, key, report, EPOCH, now).is_none()
+}
+
+/// Applies the reports that have waited, and answers when to look again.
+fn apply(application: &mut Application, now: Instant) -> Option<Instant> {
+    application.apply_waiting(EPOCH, now).0
+}
+
 fn bot(application: &mut Application, id: u64) -> SessionId {
     let id = SessionId::from_raw(id);
-    application.join(id, ClientType::Bot, Epoch::from_raw(1));
+    application.join(id, ClientType::Bot, EPOCH);
     id
 }
 
@@ -39,7 +51,7 @@ fn report(guilds: std::ops::Range<u64>) -> Report {
 }
 
 fn counts(application: &mut Application) -> String {
-    let entry = application.broadcast_counts(Epoch::from_raw(1));
+    let entry = application.broadcast_counts(EPOCH);
     entry.expect("other counts").d.to_string()
 }
 
@@ -47,14 +59,14 @@ fn counts(application: &mut Application) -> String {
 fn a_report_beyond_the_allowance_comes_later_and_only_the_latest() {
     let (mut application, key, now): (_, Arc<str>, _) = (application(), "bot".into(), Instant::now());
     let id = bot(&mut application, 1);
-    assert!(!application.report(id, &key, report(0..150), now));
-    assert!(application.report(id, &key, report(0..10), now));
-    assert!(application.report(id, &key, report(0..20), now));
+    assert!(!waits(&mut application, id, &key, report(0..150), now));
+    assert!(waits(&mut application, id, &key, report(0..10), now));
+    assert!(waits(&mut application, id, &key, report(0..20), now));
     assert!(counts(&mut application).contains(r#""guilds":150"#));
     // 51 below zero, and one for the next.
-    let due = application.apply_waiting(now).expect("it waits");
+    let due = apply(&mut application, now).expect("it waits");
     assert_eq!(due - now, Duration::from_millis(520));
-    assert_eq!(application.apply_waiting(due), None);
+    assert_eq!(apply(&mut application, due), None);
     assert!(counts(&mut application).contains(r#""guilds":20"#));
 }
 
@@ -63,14 +75,14 @@ fn sessions_of_a_key_take_turns_and_other_keys_do_not_wait() {
     let (mut application, now) = (application(), Instant::now());
     let (key, other): (Arc<str>, Arc<str>) = ("bot".into(), "other".into());
     let ids = [1, 2, 3].map(|id| bot(&mut application, id));
-    application.report(ids[0], &key, report(0..200), now);
-    assert!(application.report(ids[0], &key, report(0..100), now));
-    assert!(application.report(ids[1], &key, report(300..400), now));
-    assert!(!application.report(ids[2], &other, report(500..550), now));
-    let due = application.apply_waiting(now).expect("they wait");
-    let due = application.apply_waiting(due).expect("the second waits");
+    waits(&mut application, ids[0], &key, report(0..200), now);
+    assert!(waits(&mut application, ids[0], &key, report(0..100), now));
+    assert!(waits(&mut application, ids[1], &key, report(300..400), now));
+    assert!(!waits(&mut application, ids[2], &other, report(500..550), now));
+    let due = apply(&mut application, now).expect("they wait");
+    let due = apply(&mut application, due).expect("the second waits");
     assert!(counts(&mut application).contains(r#""guilds":150"#));
-    assert_eq!(application.apply_waiting(due), None);
+    assert_eq!(apply(&mut application, due), None);
     assert!(counts(&mut application).contains(r#""guilds":250"#));
 }
 
@@ -78,9 +90,9 @@ fn sessions_of_a_key_take_turns_and_other_keys_do_not_wait() {
 fn the_waiting_report_of_a_session_that_left_is_forgotten() {
     let (mut application, key, now): (_, Arc<str>, _) = (application(), "bot".into(), Instant::now());
     let id = bot(&mut application, 1);
-    application.report(id, &key, report(0..200), now);
-    application.report(id, &key, report(0..10), now);
+    waits(&mut application, id, &key, report(0..200), now);
+    waits(&mut application, id, &key, report(0..10), now);
     application.leave(id);
-    assert_eq!(application.apply_waiting(now + Duration::from_secs(60)), None);
+    assert_eq!(apply(&mut application, now + Duration::from_secs(60)), None);
     assert!(!application.counts_changed());
 }

@@ -381,12 +381,21 @@ impl Follower {
         if stored.origin != 0 && self.delivered_before.remove(&stored.origin) {
             return false;
         }
-        let (Some(owner), Audience::One { session, .. }) = (&stored.owner, &stored.entry.audience) else {
-            return true;
+        let session = match &stored.entry.audience {
+            Audience::Types(_) => return true,
+            Audience::One { session, .. } => session,
+            Audience::Reporters { sessions, .. } => {
+                let members = &self.application.members;
+                let is_there = members.is_any_there(sessions);
+                if !is_there && stored.owners.contains(&self.application.registration().owner) {
+                    members.give_up(stored.entry.position.offset);
+                }
+                return is_there;
+            }
         };
         loop {
             let registration = self.application.registration();
-            if **owner != *registration.owner {
+            if !stored.owners.contains(&registration.owner) {
                 return false;
             }
             if Instant::now() < registration.until {

@@ -301,7 +301,16 @@ impl Backplane for RedisBackplane {
     }
 
     fn redirect(&self, entry: &Entry) {
-        if let (Some(application), Audience::One { .. }) = (self.application(&entry.application), &entry.audience) {
+        let Some(application) = self.application(&entry.application) else {
+            return;
+        };
+        let is_given_up = match &entry.audience {
+            Audience::Types(_) => false,
+            Audience::One { .. } => true,
+            // Others of its sessions may be on other workers of this node.
+            Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),
+        };
+        if is_given_up {
             application.members.give_up(entry.position.offset);
         }
     }

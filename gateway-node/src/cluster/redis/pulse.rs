@@ -134,7 +134,7 @@ impl Pulse<'_> {
             }
             application.registered(application.registration().fence, asked, lease);
             let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
-            let dead = 7 + question.left.len();
+            let dead = 8 + question.left.len();
             application.sight.send_replace(Some(Sight {
                 epoch,
                 top: words.number(2),
@@ -142,11 +142,14 @@ impl Pulse<'_> {
                 question,
                 kept: words.word(3).parse().ok(),
                 good: words.word(4).parse().ok(),
-                lost: (7..dead).map(|place| words.number(place)).collect(),
+                lost: (8..dead).map(|place| words.number(place)).collect(),
                 skipped: words.number(6),
             }));
             if words.word(5) == "1" {
                 application.counts_changed.notify_one();
+            }
+            for _ in 0..words.number(7) {
+                self.shared.deliver.unheard(&application.name, "");
             }
             self.note_dead(application, words.rest(dead));
         }

@@ -10,6 +10,7 @@ pub(super) enum Script {
     Renew,
     Join,
     Enter,
+    Taken,
     Leave,
     Report,
     Counts,
@@ -35,12 +36,13 @@ pub(super) enum Script {
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
         Self::Join,
         Self::Enter,
+        Self::Taken,
         Self::Leave,
         Self::Report,
         Self::Counts,
@@ -69,6 +71,7 @@ impl Script {
             Self::Renew => include_str!("scripts/renew.lua"),
             Self::Join => include_str!("scripts/join.lua"),
             Self::Enter => include_str!("scripts/enter.lua"),
+            Self::Taken => include_str!("scripts/taken.lua"),
             Self::Leave => include_str!("scripts/leave.lua"),
             Self::Report => include_str!("scripts/report.lua"),
             Self::Counts => include_str!("scripts/counts.lua"),

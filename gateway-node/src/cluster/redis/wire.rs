@@ -7,7 +7,8 @@
 //! The label is what no script looks into: the event's origin, and behind a slash its [`Header`] where Discord sessions
 //! receive it.
 //!
-//! The audience is `a` (all), `s` (sessions), `o` (one) or `c` (counts); types are a number with a bit for each. On the
+//! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts); types are a number with a bit
+//! for each. Receivers are `<session>@<owner>` for one and `<session>,…@<owner>,…@<guild>` for those of a guild. On the
 //! channel an entry comes after a line with its epoch and offset.
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use redis::Cmd;
 use shared::{
     client_type::ClientTypes,
     discord::{GuildChange, Header, Shard, Target},
+    guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
     v1::payload::GuildCount,
@@ -33,9 +35,19 @@ pub(super) type Origin = u64;
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) entry: Entry,
-    /// The node whose session an entry for one session is for.
-    pub(super) owner: Option<String>,
+    /// The names of the nodes whose sessions an entry for some sessions alone is for.
+    pub(super) owners: Owners,
     pub(super) origin: Origin,
+}
+
+/// Names of nodes, with a comma between them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Owners(String);
+
+impl Owners {
+    pub(super) fn contains(&self, owner: &str) -> bool {
+        self.0.split(',').any(|name| name == owner)
+    }
 }
 
 /// What was read is no entry.
@@ -153,14 +165,23 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
     let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
-    let mut owner = None;
+    let mut owners = Owners::default();
     let mut d: Arc<str> = text(data)?.into();
     let audience = match audience {
         "a" => Audience::Types(types),
-        "s" => Audience::Sessions(receivers.split(',').map(session).collect::<Result<_, _>>()?),
+        "s" => {
+            let (sessions, rest) = receivers.split_once('@').ok_or(NoEntry)?;
+            let (nodes, guild) = rest.split_once('@').ok_or(NoEntry)?;
+            owners = Owners(nodes.to_owned());
+            Audience::Reporters {
+                guild: GuildId::from_digits(guild).ok_or(NoEntry)?,
+                sessions: sessions.split(',').map(session).collect::<Result<_, _>>()?,
+                of: types,
+            }
+        }
         "o" => {
             let (chosen, node) = receivers.split_once('@').ok_or(NoEntry)?;
-            owner = Some(node.to_owned());
+            owners = Owners(node.to_owned());
             Audience::One {
                 session: session(chosen)?,
                 of: types,
@@ -197,7 +218,7 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
             discord,
             d,
         },
-        owner,
+        owners,
         origin: origin.map_err(|_| NoEntry)?,
     })
 }
@@ -257,14 +278,16 @@ mod tests {
         assert_eq!(all.entry.author, Some(SessionId::from_raw(12)));
         let types = [ClientType::Bot, ClientType::Website].into_iter().collect();
         assert_eq!(all.entry.audience, Audience::Types(types));
-        let some = read("s 1 - 4,5 - 2\n\n\n{}").unwrap();
-        let ids = [4, 5].map(SessionId::from_raw).into_iter().collect();
-        assert_eq!(
-            (some.entry.audience, &*some.entry.name),
-            (Audience::Sessions(ids), "\n\n")
-        );
+        let some = read("s 1 - 4,5@me,other@7 - 2\n\n\n{}").unwrap();
+        let reporters = Audience::Reporters {
+            guild: GuildId::from_raw(7),
+            sessions: [4, 5].map(SessionId::from_raw).into_iter().collect(),
+            of: ClientType::Bot.into(),
+        };
+        assert!(some.owners.contains("me") && some.owners.contains("other"));
+        assert_eq!((some.entry.audience, &*some.entry.name), (reporters, "\n\n"));
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
-        assert_eq!(one.owner.as_deref(), Some("me"));
+        assert!(one.owners.contains("me") && !one.owners.contains("m"));
         let told = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
         assert_eq!(
             &*told.entry.d,

@@ -136,15 +136,19 @@ impl Keeper<'_> {
         match step {
             Step::Join(..) if words.word(0) == "taken" => return Ok(Settled::Taken),
             Step::Join(id, _) => return self.joined(*id, words).map(Settled::Joined),
-            Step::JoinAgain(id, _, is) => {
+            Step::JoinAgain(id, _) => {
                 if words.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another one");
                 }
                 let is_done = words.word(0) != "later";
-                state.advance(*id, |member| member.taken_for = if is_done { *is } else { Is::Gone });
+                state.advance(*id, |member| {
+                    member.taken_for = if is_done { Is::Member } else { Is::Gone }
+                });
             }
             // Of a session that was reaped meanwhile; the next link makes it a member again.
             Step::Enter(..) | Step::Report { .. } if words.word(0) == "gone" => return Err(self.link.fenced()),
+            // It has been given some of what waited for it.
+            Step::Enter(id) if words.word(0) == "more" => state.advance(*id, |_| {}),
             Step::Enter(id) => state.advance(*id, |member| member.taken_for = Is::Receiver),
             Step::Leave(id, _) => {
                 if words.word(0) == "more" {
@@ -169,6 +173,13 @@ impl Keeper<'_> {
                         Some(_) => Stored::Found(Arc::new(report)),
                         None => Stored::Report(None),
                     };
+                });
+            }
+            Step::Report { id, added, removed, .. } if words.word(0) == "more" => {
+                state.advance(*id, |member| {
+                    if let Some(sending) = &mut member.sending {
+                        sending.put_back(added, removed);
+                    }
                 });
             }
             Step::Report {

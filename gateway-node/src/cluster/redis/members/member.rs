@@ -122,7 +122,7 @@ impl Member {
                 self.is_leaving = true;
                 return Next::Step(Step::Leave(id, budget));
             }
-            (_, Is::Gone) => return Next::Step(Step::JoinAgain(id, self.kind, self.is)),
+            (_, Is::Gone) => return Next::Step(Step::JoinAgain(id, self.kind)),
             (Is::Receiver, Is::Member) => return Next::Step(Step::Enter(id)),
             _ => {}
         }

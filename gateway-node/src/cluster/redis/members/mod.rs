@@ -52,9 +52,9 @@ struct State {
     waiting: VecDeque<(Instant, SessionId)>,
     rates: ReportRates,
     joins: VecDeque<Join>,
-    /// Offsets of entries for one session, which has them.
+    /// Offsets of entries for some sessions alone, which have been delivered to at least one of them.
     taken: Vec<u64>,
-    /// Offsets of entries for one session, which ended before it had them.
+    /// Offsets of entries for some sessions alone, which ended before they had them.
     given_up: VecDeque<u64>,
     /// What was sent and has no answer yet.
     under_way: Vec<Step>,
@@ -122,6 +122,18 @@ impl Members {
         member.is_some_and(|member| member.is == Is::Receiver)
     }
 
+    /// Whether one of these sessions is here: it has what the node has delivered, or will have it.
+    pub(super) fn is_any_there(&self, ids: &[SessionId]) -> bool {
+        let state = lock(&self.state);
+        let is_there = |id| {
+            state
+                .sessions
+                .get(id)
+                .is_some_and(|member: &Member| member.is != Is::Gone)
+        };
+        ids.iter().any(is_there)
+    }
+
     /// Notes which sessions Redis has of this node. Those that are none any more leave again: the server has lost that
     /// they left.
     pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
@@ -153,13 +165,13 @@ impl Members {
         self.change(id, |member| member.wanted = Some(wanted));
     }
 
-    /// Notes that the entry at this offset has reached its one session.
+    /// Notes that the entry at this offset, for some sessions alone, has reached one of them.
     pub(super) fn taken(&self, offset: u64) {
         lock(&self.state).taken.push(offset);
         self.changed.notify_one();
     }
 
-    /// Gives up the entry at this offset: its one session has ended.
+    /// Gives up the entry at this offset: those of its sessions that were here have ended.
     pub(super) fn give_up(&self, offset: u64) {
         lock(&self.state).given_up.push_back(offset);
         self.changed.notify_one();
@@ -365,7 +377,7 @@ fn abandon(state: &mut State, step: Step) {
             let _ = join.answer.send(Err(JoinError::Away));
         }
         Step::Report { id, .. } => state.advance(id, Member::lose_sight),
-        Step::JoinAgain(id, ..) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
+        Step::JoinAgain(id, _) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
         Step::Taken(_) | Step::GiveUp(_) => {}
     }
 }

@@ -27,6 +27,12 @@ impl SendingReport {
         self.left.len()
     }
 
+    /// Puts a part back that has to be sent again; it is the next one.
+    pub(super) fn put_back(&mut self, added: &[GuildId], removed: &[GuildId]) {
+        self.left.added.extend_from_slice(added);
+        self.left.removed.extend_from_slice(removed);
+    }
+
     /// The next part. The last one leaves nothing; it is sent even when no guild changes.
     pub(super) fn next_part(&mut self, id: SessionId) -> Step {
         let added = take_last(&mut self.left.added, CHUNK);

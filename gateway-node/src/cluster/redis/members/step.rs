@@ -13,7 +13,6 @@ use shared::{
 use super::{
     super::{Bounds, application::Application, link::Link, script::Script},
     Join,
-    member::Is,
 };
 
 /// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
@@ -23,7 +22,7 @@ pub(super) const CHUNK: usize = 64;
 /// One thing to do. A session has at most one under way.
 pub(super) enum Step {
     Join(SessionId, Join),
-    JoinAgain(SessionId, ClientType, Is),
+    JoinAgain(SessionId, ClientType),
     Enter(SessionId),
     /// Ends a membership, and removes at most so many of its guilds.
     Leave(SessionId, usize),
@@ -49,17 +48,16 @@ impl Step {
         match self {
             Self::Join(id, Join { kind, .. }) => {
                 let mut call = call_log(Script::Join);
-                call.arg(id.get()).arg(*kind as u8).arg(0).arg(0);
+                call.arg(id.get()).arg(*kind as u8).arg(0);
                 call
             }
-            Self::JoinAgain(id, kind, is) => {
+            Self::JoinAgain(id, kind) => {
                 let mut call = call_log(Script::Join);
-                let can_receive = u8::from(*is == Is::Receiver);
-                call.arg(id.get()).arg(*kind as u8).arg(1).arg(can_receive);
+                call.arg(id.get()).arg(*kind as u8).arg(1);
                 call
             }
             Self::Enter(id) => {
-                let mut call = call_script(Script::Enter);
+                let mut call = call_log(Script::Enter);
                 call.arg(id.get());
                 call
             }
@@ -84,7 +82,7 @@ impl Step {
                     ReportedGuilds::Count(count) => count,
                     ReportedGuilds::Ids(_) => 0,
                 };
-                let mut call = call_script(Script::Report);
+                let mut call = call_log(Script::Report);
                 call.arg(id.get())
                     .arg(u8::from(*is_last))
                     .arg(count)
@@ -97,9 +95,8 @@ impl Step {
                 call
             }
             Self::Taken(offsets) => {
-                let owner = application.registration().owner;
-                let mut call = redis::cmd("ZREM");
-                call.arg(application.key(format_args!("pending:{owner}"))).arg(offsets);
+                let mut call = call_script(Script::Taken);
+                call.arg(offsets);
                 call
             }
             Self::GiveUp(offset) => {

@@ -3,7 +3,8 @@
 -- KEYS[1]  what every key of the application starts with. All of them are in one slot.
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
--- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn
+-- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn,
+--                      unheard (entries that waited until they were trimmed)
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order
@@ -13,8 +14,16 @@
 -- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
 -- sessions             hash: `<kind> <owner>` by session
--- turn:<kind>          sorted set: sessions of a kind that can receive, by the turn in which they were chosen last
--- pending:<owner>      sorted set: offsets of entries for one session of the owner that has not taken them
+-- turn:<kind>          sorted set: sessions of a kind that can receive, by the turn in which they were chosen last; those
+--                      in `parked` come behind all others
+-- parked:<owner>       set: sessions of the owner whose turn came while its lease had run out
+-- pending:<owner>      sorted set: offsets of entries for sessions of the owner, or for some of them, that it has not
+--                      delivered
+-- undelivered          hash: of a pending entry for sessions of several owners that none has delivered, how many of them
+--                      have not given it up, by offset
+-- waiting              sorted set: offsets of entries whose receivers all ended before they got them
+-- waiting:<delivery>:<mask>  sorted set: those of `any`, or of one guild, by the types that may have them; it expires
+-- waiting:masks        set: the masks of those
 -- guilds               hash: the sessions that reported a guild, each followed by a space
 -- report:<session>     set: the guilds that a session reported
 -- values               hash: `<count> <members> <cached>` by session
@@ -137,6 +146,8 @@ local function trim(log, bounds, now)
   end
   if last then
     redis.call('XTRIM', key('log'), 'MINID', int(last + 1) .. '-0')
+    local unheard = redis.call('ZREMRANGEBYSCORE', key('waiting'), '-inf', int(last))
+    if unheard > 0 then redis.call('HINCRBY', key('log:head'), 'unheard', unheard) end
     -- Of an epoch whose last good entry is gone, nobody can go on.
     for _, epoch in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '-inf', '(' .. int(last))) do
       redis.call('ZREM', key('log:epochs'), epoch)
@@ -183,11 +194,22 @@ local function is_in(mask, kind)
   return bit.band(mask, bit.lshift(1, kind)) ~= 0
 end
 
--- The session among these kinds whose turn it is, and its owner. One whose node is alive is preferred.
+local function is_alive(owner, now)
+  return tonumber(redis.call('ZSCORE', key('nodes'), owner) or -1) >= now
+end
+
+-- The turn of a parked session comes after all others.
+local PARKED = 4503599627370496
+-- The most sessions that one choice parks.
+local MOST_PARKED = 256
+
+-- Chooses the session among these kinds whose turn it is. Answers it, its owner, and whether it is known that no node
+-- with a session of these kinds is alive; then the session is one of a node whose lease has ended. Answers nil when there
+-- is none at all.
 local function choose(mask, author, gone, now)
-  local fallback, fallback_owner = nil, nil
-  for _ = 1, 64 do
-    local chosen, lowest = nil, nil
+  local parked, parked_owner = nil, nil
+  for _ = 1, MOST_PARKED do
+    local chosen, lowest, chosen_kind = nil, nil, nil
     for kind = 0, 7 do
       if is_in(mask, kind) then
         local first = redis.call('ZRANGE', key('turn:' .. kind), 0, 2, 'WITHSCORES')
@@ -195,45 +217,186 @@ local function choose(mask, author, gone, now)
           if first[place] ~= author and first[place] ~= gone then
             local turn = tonumber(first[place + 1])
             if not lowest or turn < lowest then
-              chosen, lowest = first[place], turn
+              chosen, lowest, chosen_kind = first[place], turn, kind
             end
             break
           end
         end
       end
     end
-    if not chosen or chosen == fallback then break end
-    local kind, owner = kind_and_owner(chosen)
+    if not chosen then return nil end
+    local _, owner = kind_and_owner(chosen)
     local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
-    redis.call('ZADD', key('turn:' .. kind), turn, chosen)
-    if tonumber(redis.call('ZSCORE', key('nodes'), owner) or -1) >= now then
-      return chosen, owner
+    if is_alive(owner, now) then
+      redis.call('ZADD', key('turn:' .. chosen_kind), turn, chosen)
+      return chosen, owner, false
     end
-    if not fallback then fallback, fallback_owner = chosen, owner end
+    redis.call('ZADD', key('turn:' .. chosen_kind), int(PARKED + turn), chosen)
+    if lowest >= PARKED then return chosen, owner, true end
+    redis.call('SADD', key('parked:' .. owner), chosen)
+    parked, parked_owner = chosen, owner
   end
-  return fallback, fallback_owner
+  return parked, parked_owner, false
 end
 
--- Appends an entry for one session of several. Answers whether there is one.
-local function append_for_one(log, mask, author, gone, origin, name, d, now)
-  local chosen, owner = choose(mask, author, gone, now)
-  if not chosen then return false end
-  append(log, 'o ' .. mask .. ' ' .. author .. ' ' .. chosen .. '@' .. owner .. ' ' .. origin, name, d, now)
+-- Gives sessions of a node that is alive again a place among the others, some at a time.
+local function unpark(owner)
+  for _, session in ipairs(redis.call('SPOP', key('parked:' .. owner), MOST_PARKED)) do
+    local kind, known = kind_and_owner(session)
+    if known == owner then
+      redis.call('ZADD', key('turn:' .. kind), 'XX', redis.call('HINCRBY', key('log:head'), 'turn', 1), session)
+    end
+  end
+end
+
+-- ---- entries for some sessions alone -----------------------------------------------------------------------------
+
+-- Appends an entry for one session of several.
+local function append_for_one(log, entry, session, owner, now)
+  local receivers = session .. '@' .. owner
+  append(log, table.concat({ 'o', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now)
   redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
+end
+
+-- Appends an entry for sessions that reported a guild; `owners` are the names of their nodes, each once.
+local function append_for_guild(log, entry, sessions, owners, now)
+  local receivers = table.concat({ table.concat(sessions, ','), table.concat(owners, ','), entry.guild }, '@')
+  append(log, table.concat({ 's', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now)
+  for _, owner in ipairs(owners) do
+    redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
+  end
+  if #owners > 1 then redis.call('HSET', key('undelivered'), int(log.top), #owners) end
+end
+
+-- The sessions that reported a guild and can have an entry, their owners, and whether one of those is alive.
+local function reporters_of(guild, mask, author, now)
+  local sessions, owners, known, is_any_alive = {}, {}, {}, false
+  for session in string.gmatch(redis.call('HGET', key('guilds'), guild) or '', '%S+') do
+    local kind, owner = kind_and_owner(session)
+    if kind and session ~= author and is_in(mask, kind) then
+      sessions[#sessions + 1] = session
+      if not known[owner] then
+        known[owner] = true
+        owners[#owners + 1] = owner
+        is_any_alive = is_any_alive or is_alive(owner, now)
+      end
+    end
+  end
+  return sessions, owners, is_any_alive
+end
+
+-- Reads an entry for some sessions alone, or nil when the log does not have it. It is appended again as another entry
+-- than this one, and not as a repetition of it, so it has no label.
+local function read_entry(offset)
+  local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
+  if not found[1] then return nil end
+  local head, rest = string.match(found[1][2][2], '^([^\n]*)\n(.*)$')
+  local audience, mask, author, receivers, size = string.match(head or '', '^([os]) (%d+) (%S+) (%S+) %S+ (%d+)$')
+  if not audience then return nil end
+  local sessions, owners, guild = string.match(receivers, '^([%d,]+)@([^@]+)@?(%d*)$')
+  if not sessions then return nil end
+  return {
+    mask = tonumber(mask),
+    author = author,
+    label = '-',
+    sessions = ',' .. sessions .. ',',
+    is_of_several_owners = string.find(owners, ',', 1, true) ~= nil,
+    guild = audience == 's' and guild or nil,
+    name = string.sub(rest, 1, tonumber(size)),
+    d = string.sub(rest, tonumber(size) + 1),
+  }
+end
+
+local function names(entry, session)
+  return string.find(entry.sessions, ',' .. session .. ',', 1, true) ~= nil
+end
+
+-- Keeps an entry without a receiver for the next session that can have it, for as long as the log has it.
+local function keep_waiting(log, entry, offset, age)
+  local queue = key('waiting:' .. (entry.guild or 'any') .. ':' .. entry.mask)
+  redis.call('ZREMRANGEBYSCORE', queue, '-inf', int(log.trimmed))
+  redis.call('ZADD', queue, offset, offset)
+  redis.call('PEXPIRE', queue, int(age + 60000))
+  redis.call('ZADD', key('waiting'), offset, offset)
+  redis.call('SADD', key('waiting:masks'), entry.mask)
+end
+
+-- Gives up an entry of which an owner has not delivered anything: it goes to other sessions, or waits for one. Answers
+-- false when the log does not have it any more. Its one session has ended (`has_ended`), or its node has and it may be
+-- back already.
+local function pass_on(log, offset, has_ended, age, now)
+  local entry = read_entry(offset)
+  if not entry then
+    redis.call('HDEL', key('undelivered'), offset)
+    return false
+  end
+  if not entry.guild then
+    local gone = has_ended and string.match(entry.sessions, '%d+') or '-'
+    local chosen, owner = choose(entry.mask, entry.author, gone, now)
+    if chosen then
+      append_for_one(log, entry, chosen, owner, now)
+    else
+      keep_waiting(log, entry, offset, age)
+    end
+    return true
+  end
+  if entry.is_of_several_owners then
+    -- Another owner has delivered it, or may still do so.
+    if redis.call('HEXISTS', key('undelivered'), offset) == 0 then return true end
+    if redis.call('HINCRBY', key('undelivered'), offset, -1) > 0 then return true end
+    redis.call('HDEL', key('undelivered'), offset)
+  end
+  local sessions, owners = reporters_of(entry.guild, entry.mask, entry.author, now)
+  for _, session in ipairs(sessions) do
+    -- Its node was taken for dead and is back; it reads this entry itself.
+    if names(entry, session) then return true end
+  end
+  if #sessions > 0 then
+    append_for_guild(log, entry, sessions, owners, now)
+  else
+    keep_waiting(log, entry, offset, age)
+  end
   return true
 end
 
--- Appends an entry that was for one session, which ended, once more for another. Answers whether there is one.
-local function append_again(log, offset, now)
-  local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
-  if not found[1] then return false end
-  local body = found[1][2][2]
-  local head, rest = string.match(body, '^([^\n]*)\n(.*)$')
-  local mask, author, gone, origin, size = string.match(head, '^o (%d+) (%S+) (%d+)@%S+ (%S+) (%d+)$')
-  if not mask then return false end
-  local name, d = string.sub(rest, 1, tonumber(size)), string.sub(rest, tonumber(size) + 1)
-  -- It is another entry than the one that is given up, and not a repetition of it.
-  return append_for_one(log, tonumber(mask), author, gone, '-', name, d, now)
+-- The most entries that one call gives to a session.
+local MOST_GIVEN = 64
+
+-- Gives a session entries that wait, of `any` (`guild` is nil) or of a guild, oldest first and at most `budget`. Answers
+-- what is left of the budget, or nil when there are more.
+local function give_waiting(log, guild, session, kind, owner, budget, now)
+  local queues = {}
+  for _, mask in ipairs(redis.call('SMEMBERS', key('waiting:masks'))) do
+    if is_in(tonumber(mask), kind) then
+      queues[#queues + 1] = { name = key('waiting:' .. (guild or 'any') .. ':' .. mask), from = '-inf' }
+    end
+  end
+  while true do
+    local oldest, queue = nil, nil
+    for _, candidate in ipairs(queues) do
+      local head = redis.call('ZRANGEBYSCORE', candidate.name, candidate.from, '+inf', 'LIMIT', 0, 1)[1]
+      if head and (not oldest or tonumber(head) < tonumber(oldest)) then oldest, queue = head, candidate end
+    end
+    if not oldest then return budget end
+    if budget == 0 then return nil end
+    budget = budget - 1
+    local entry = read_entry(oldest)
+    if entry and entry.author == session then
+      queue.from = '(' .. oldest
+    else
+      redis.call('ZREM', queue.name, oldest)
+      redis.call('ZREM', key('waiting'), oldest)
+      if entry and not guild then
+        append_for_one(log, entry, session, owner, now)
+      elseif entry and not names(entry, session) then
+        append_for_guild(log, entry, { session }, { owner }, now)
+      end
+    end
+  end
+end
+
+local function is_anything_waiting()
+  return redis.call('EXISTS', key('waiting')) == 1
 end
 
 -- ---- guilds ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 -- Makes a session a member, or a member of this owner again.
 --
--- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member), entered (1 if it can receive)
+-- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member)
 --
 -- Answers { 'ok', epoch, top, counts }, or { 'taken' } when another session has the id, or { 'later' } when this one is
 -- still on its way out under the name that its node had before, or { 'fenced' }.
@@ -19,6 +19,5 @@ if not known then
   redis.call('HSET', key('sessions'), session, kind .. ' ' .. owner)
   redis.call('SADD', key('node:' .. owner), session)
 end
-if ARGV[8] == '1' then enter(session, kind) end
 -- Not the counts of this moment: when they go back to what was told last, nobody is told again.
 return { 'ok', log.epoch, int(log.top), redis.call('HGET', key('log:head'), 'told') or (totals(now_ms())) }

@@ -1,7 +1,7 @@
 -- Appends events, all or none, and tells the nodes of them.
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
---       then for each event: delivery (`all`, `any` or a guild), mask, author, origin, change of a guild, name, d
+--       then for each event: delivery (`all`, `any` or a guild), mask, author, label, change of a guild, name, d
 --       request and author are `-` where there is none; n counts the publications under this fence from 1
 --
 -- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' } or { 'too_many_keys', ms
@@ -58,25 +58,21 @@ for place = 12, #ARGV, 7 do
     delivery = ARGV[place],
     mask = tonumber(ARGV[place + 1]),
     author = ARGV[place + 2],
-    origin = ARGV[place + 3],
+    label = ARGV[place + 3],
     change = ARGV[place + 4],
     name = ARGV[place + 5],
     d = ARGV[place + 6],
   }
+  -- Only sessions of nodes that are alive count: the others may be gone.
   if event.delivery == 'any' then
-    event.receiver, event.owner = choose(event.mask, event.author, '-', now)
-    if not event.receiver then return answer('no_receiver', int(#events)) end
+    local is_nobody_alive
+    event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
+    if not event.receiver or is_nobody_alive then return answer('no_receiver', int(#events)) end
   elseif event.delivery ~= 'all' then
-    local receivers = {}
-    local reporters = redis.call('HGET', key('guilds'), event.delivery) or ''
-    for session in string.gmatch(reporters, '%S+') do
-      local kind = kind_and_owner(session)
-      if kind and session ~= event.author and is_in(event.mask, kind) then
-        receivers[#receivers + 1] = session
-      end
-    end
-    if #receivers == 0 then return answer('no_receiver', int(#events)) end
-    event.receivers = table.concat(receivers, ',')
+    local is_any_alive
+    event.guild = event.delivery
+    event.receivers, event.owners, is_any_alive = reporters_of(event.guild, event.mask, event.author, now)
+    if not is_any_alive then return answer('no_receiver', int(#events)) end
   end
   events[#events + 1] = event
 end
@@ -85,16 +81,14 @@ local log = open_log(run, proposed)
 local first = int(log.top + 1)
 local unheard = 0
 for _, event in ipairs(events) do
-  local to = event.mask .. ' ' .. event.author .. ' '
   -- First, so that nothing is in the log that the guild has not.
   change_guild(event.change, event.name, event.d)
   if event.receiver then
-    append(log, 'o ' .. to .. event.receiver .. '@' .. event.owner .. ' ' .. event.origin, event.name, event.d, now)
-    redis.call('ZADD', key('pending:' .. event.owner), int(log.top), int(log.top))
+    append_for_one(log, event, event.receiver, event.owner, now)
   elseif event.receivers then
-    append(log, 's ' .. to .. event.receivers .. ' ' .. event.origin, event.name, event.d, now)
+    append_for_guild(log, event, event.receivers, event.owners, now)
   else
-    append(log, 'a ' .. to .. '- ' .. event.origin, event.name, event.d, now)
+    append(log, table.concat({ 'a', event.mask, event.author, '-', event.label }, ' '), event.name, event.d, now)
     local there = 0
     for kind = 0, 7 do
       if is_in(event.mask, kind) then there = there + redis.call('ZCARD', key('turn:' .. kind)) end

@@ -1,7 +1,9 @@
--- Removes a node whose lease has ended: its sessions with what they reported, and gives what they have not taken to
--- others. A part of it at a time; any node may go on where another stopped.
+-- Removes a node whose lease has ended: its sessions with what they reported, and gives what it has not delivered to
+-- other sessions, or keeps it for the next one. A part of it at a time; any node may go on where another stopped.
 --
 -- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, victim, budget
+--
+-- Unheard entries are those that the log does not have any more.
 --
 -- Answers { 'ok', sessions removed, unheard }, { 'more', sessions removed, unheard }, { 'alive' } or { 'fenced' }.
 
@@ -32,11 +34,12 @@ end
 local log = open_log(run, proposed)
 local offsets = redis.call('ZRANGE', key('pending:' .. victim), 0, 63)
 for _, offset in ipairs(offsets) do
-  if not append_again(log, offset, now) then unheard = unheard + 1 end
+  if not pass_on(log, offset, false, bounds.age, now) then unheard = unheard + 1 end
   redis.call('ZREM', key('pending:' .. victim), offset)
 end
 trim(log, bounds, now)
 close_log(log)
 if #offsets == 64 then return { 'more', int(removed), int(unheard) } end
 redis.call('ZREM', key('nodes'), victim)
+redis.call('DEL', key('parked:' .. victim))
 return { 'ok', int(removed), int(unheard) }

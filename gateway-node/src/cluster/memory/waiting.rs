@@ -1,0 +1,166 @@
+//! Events whose receivers all ended before they got them. Each waits for the next session that may have it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rustc_hash::FxHashSet;
+use shared::{client_type::ClientType, guild::GuildId, routing::Delivery, session_id::SessionId};
+use tokio::time::Instant;
+
+use super::super::{Entry, Publication};
+
+/// The events of one application that wait, oldest first.
+#[derive(Default)]
+pub(super) struct Waiting {
+    events: VecDeque<(Instant, Publication)>,
+    /// What they weigh.
+    bytes: usize,
+}
+
+/// What bounds the events that wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitingLimits {
+    /// How long one waits at most.
+    pub(super) age: Duration,
+    /// How many bytes wait at most.
+    pub(super) bytes: usize,
+}
+
+/// A session that can have events from now on.
+pub(super) struct Arrival<'a> {
+    pub(super) session: SessionId,
+    pub(super) kind: ClientType,
+    /// The guilds that it has reported; `None` for a session that can be chosen for events to any one.
+    pub(super) guilds: Option<&'a FxHashSet<GuildId>>,
+}
+
+impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Keeps an event. Answers those that go because there is no room for them.
+    pub(super) fn push(&mut self, event: Publication, limits: WaitingLimits, now: Instant) -> Vec<Publication> {
+        self.bytes += weight(&event);
+        self.events.push_back((now, event));
+        let mut gone = self.expire(limits.age, now);
+        while self.bytes > limits.bytes {
+            let Some(oldest) = self.pop_front() else { break };
+            gone.push(oldest);
+        }
+        gone
+    }
+
+    /// Takes out what has waited for too long.
+    pub(super) fn expire(&mut self, age: Duration, now: Instant) -> Vec<Publication> {
+        let mut gone = Vec::new();
+        while self
+            .events
+            .front()
+            .is_some_and(|(since, _)| now.duration_since(*since) > age)
+        {
+            gone.extend(self.pop_front());
+        }
+        gone
+    }
+
+    /// Takes out what a session may have, oldest first.
+    pub(super) fn take_for(&mut self, arrival: &Arrival) -> Vec<Publication> {
+        let is_for = |event: &Publication| {
+            let is_of_delivery = match event.delivery {
+                Delivery::Guild(guild) => arrival.guilds.is_some_and(|guilds| guilds.contains(&guild)),
+                Delivery::Any => arrival.guilds.is_none(),
+                Delivery::All => false,
+            };
+            is_of_delivery && event.receivers.contains(arrival.kind) && event.author != Some(arrival.session)
+        };
+        let (taken, kept) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, event)| is_for(event));
+        self.events = kept;
+        self.bytes = self.events.iter().map(|(_, event)| weight(event)).sum();
+        taken.into_iter().map(|(_, event)| event).collect()
+    }
+
+    fn pop_front(&mut self) -> Option<Publication> {
+        let (_, event) = self.events.pop_front()?;
+        self.bytes -= weight(&event);
+        Some(event)
+    }
+}
+
+fn weight(event: &Publication) -> usize {
+    Entry::weight_of(&event.name, &event.d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: WaitingLimits = WaitingLimits {
+        age: Duration::from_secs(10),
+        bytes: 1000,
+    };
+
+    fn event(delivery: Delivery, name: &str) -> Publication {
+        Publication {
+            name: name.into(),
+            receivers: ClientType::Bot.into(),
+            delivery,
+            author: Some(SessionId::from_raw(9)),
+            discord: None,
+            d: "{}".into(),
+        }
+    }
+
+    fn names(events: &[Publication]) -> Vec<&str> {
+        events.iter().map(|event| &*event.name).collect()
+    }
+
+    #[test]
+    fn a_session_takes_what_it_may_have_in_order() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let in_guild = Delivery::Guild(GuildId::from_raw(5));
+        for (delivery, name) in [
+            (Delivery::Any, "a"),
+            (in_guild, "b"),
+            (Delivery::Any, "c"),
+            (in_guild, "d"),
+        ] {
+            assert!(waiting.push(event(delivery, name), LIMITS, now).is_empty());
+        }
+        let mut take = |session, kind, guild: Option<u64>| {
+            let guilds = guild.map(|guild| [GuildId::from_raw(guild)].into_iter().collect());
+            waiting.take_for(&Arrival {
+                session: SessionId::from_raw(session),
+                kind,
+                guilds: guilds.as_ref(),
+            })
+        };
+        for nothing in [
+            take(1, ClientType::Website, None),
+            take(9, ClientType::Bot, None),
+            take(1, ClientType::Bot, Some(6)),
+        ] {
+            assert!(nothing.is_empty(), "{nothing:?}");
+        }
+        assert_eq!(names(&take(1, ClientType::Bot, Some(5))), ["b", "d"]);
+        assert_eq!(names(&take(1, ClientType::Bot, None)), ["a", "c"]);
+        assert_eq!(waiting.bytes, 0);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_age_and_bytes() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        assert!(waiting.push(event(Delivery::Any, "old"), LIMITS, now).is_empty());
+        let later = now + LIMITS.age + Duration::from_millis(1);
+        assert_eq!(
+            names(&waiting.push(event(Delivery::Any, "new"), LIMITS, later)),
+            ["old"]
+        );
+        let gone: Vec<_> = (0..100)
+            .flat_map(|_| waiting.push(event(Delivery::Any, "more"), LIMITS, later))
+            .collect();
+        assert!(waiting.bytes <= LIMITS.bytes && !waiting.events.is_empty());
+        assert_eq!(gone.len() + waiting.events.len(), 101);
+    }
+}
