@@ -15,7 +15,7 @@ use super::{
     guilds, keys,
     link::Link,
     members::Keeper,
-    notes,
+    notes, orders,
     problem::Problem,
     publisher::Publisher,
     pulse::{Pulse, millis},
@@ -120,6 +120,7 @@ impl Driver {
             problem = pulse.beat() => problem,
             problem = pulse.reap() => problem,
             problem = notes::tell(shared, link) => problem,
+            problem = orders::confirm(shared, link) => problem,
             problem = guilds::fold(shared, link) => problem,
             problem = Box::pin(appearances::tell(shared, link)) => problem,
             problem = Box::pin(pulse.fade()) => problem,
@@ -167,9 +168,13 @@ async fn register(shared: &Shared, application: &super::Application, link: &Link
             .arg(&*registration.owner)
             .arg(fence)
             .arg(millis(shared.options.lease))
-            .arg(u8::from(registration.is_known));
-        match link.ask(call).await?.word(0) {
+            .arg(u8::from(registration.is_known))
+            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(shared.server.database);
+        let words = link.ask(call).await?;
+        match words.word(0) {
             "ok" => {
+                application.set_identity(words.word(1));
                 application.registered(fence, sent, shared.options.lease);
                 return Ok(is_reaped);
             }

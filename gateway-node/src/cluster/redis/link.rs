@@ -30,6 +30,8 @@ pub(super) struct Server {
     client: Client,
     /// Host and port, without user and password.
     pub(super) address: String,
+    /// The number of the database.
+    pub(super) database: i64,
     scripts: Arc<Scripts>,
 }
 
@@ -54,6 +56,7 @@ impl Server {
         };
         let info = hardened(client.get_connection_info());
         Ok(Self {
+            database: info.redis_settings().db(),
             client: Client::open(info)?,
             address,
             scripts: Arc::new(Scripts::default()),

@@ -134,7 +134,12 @@ impl Pulse<'_> {
             }
             application.registered(application.registration().fence, asked, lease);
             let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
-            let dead = 7 + question.left.len();
+            match words.word(7) {
+                "" => return Err(self.link.nonsense("a log without the identity of its cluster")),
+                identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
+                _ => {}
+            }
+            let dead = 8 + question.left.len();
             application.sight.send_replace(Some(Sight {
                 epoch,
                 top: words.number(2),
@@ -142,7 +147,7 @@ impl Pulse<'_> {
                 question,
                 kept: words.word(3).parse().ok(),
                 good: words.word(4).parse().ok(),
-                lost: (7..dead).map(|place| words.number(place)).collect(),
+                lost: (8..dead).map(|place| words.number(place)).collect(),
                 skipped: words.number(6),
             }));
             if words.word(5) == "1" {

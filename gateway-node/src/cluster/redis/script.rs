@@ -29,13 +29,15 @@ pub(super) enum Script {
     DiscordEnd,
     DiscordShow,
     DiscordFade,
+    Order,
+    OrderDone,
 }
 
 /// What the scripts of an application share.
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -60,6 +62,8 @@ impl Script {
         Self::DiscordEnd,
         Self::DiscordShow,
         Self::DiscordFade,
+        Self::Order,
+        Self::OrderDone,
     ];
 
     fn text(self) -> String {
@@ -87,6 +91,8 @@ impl Script {
             Self::DiscordEnd => include_str!("scripts/discord_end.lua"),
             Self::DiscordShow => include_str!("scripts/discord_show.lua"),
             Self::DiscordFade => include_str!("scripts/discord_fade.lua"),
+            Self::Order => include_str!("scripts/order.lua"),
+            Self::OrderDone => include_str!("scripts/order_done.lua"),
             Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")
