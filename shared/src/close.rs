@@ -34,6 +34,8 @@ impl Close {
     pub const RESTARTING: Self = Self::new(1012, "The node is restarting.");
     /// The node cannot take this client now: try again later.
     pub const OVERLOADED: Self = Self::new(1013, "The node is overloaded.");
+    /// Redis, which the nodes share, is away or takes nothing now: try again later.
+    pub const UNAVAILABLE: Self = Self::new(1013, "Redis is unavailable.");
     /// The client reads more slowly than events arrive for it.
     pub const TOO_SLOW: Self = Self::new(1013, "The client reads too slowly.");
 
@@ -59,6 +61,7 @@ mod tests {
             Close::INTERNAL,
             Close::RESTARTING,
             Close::OVERLOADED,
+            Close::UNAVAILABLE,
             Close::TOO_SLOW,
         ];
         let pinned = [
@@ -72,6 +75,7 @@ mod tests {
             (1011, "Internal error."),
             (1012, "The node is restarting."),
             (1013, "The node is overloaded."),
+            (1013, "Redis is unavailable."),
             (1013, "The client reads too slowly."),
         ];
         assert_eq!(catalogue.map(|close| (close.code, close.reason)), pinned);

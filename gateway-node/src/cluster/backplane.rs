@@ -262,9 +262,15 @@ pub enum PublishError {
     /// As many events wait as may: for the slowest worker, or for the log.
     #[error("the node is overloaded")]
     Overloaded,
-    /// The log is away or has no memory left. Nothing was appended.
+    /// The log is away. Nothing was appended.
     #[error("the log is away")]
     Away,
+    /// The log takes nothing now, such as for want of memory. Nothing was appended.
+    #[error("the log takes nothing now: {cause}")]
+    Refused {
+        /// What is wrong with it, in one line.
+        cause: Arc<str>,
+    },
     /// The log went away before it answered. Whether the events were appended is not known; the same idempotency key
     /// finds out.
     #[error("the log went away before it answered")]
@@ -290,6 +296,7 @@ impl PublishError {
             Self::NoReceiver { .. } => "no_receiver",
             Self::Overloaded => "overloaded",
             Self::Away => "away",
+            Self::Refused { .. } => "refused",
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::KeyReused => "key_reused",

@@ -61,9 +61,9 @@ pub enum ApiError {
     /// As much waits as may.
     #[error("the node is overloaded, nothing was published")]
     Overloaded,
-    /// What the nodes share cannot be reached.
-    #[error("the log is away, nothing was published")]
-    Away,
+    /// What the nodes share cannot be reached, or takes nothing now; the cause in one line, where it is known.
+    #[error("the log is unavailable, nothing was published{}", because(.0.as_deref()))]
+    Away(Option<String>),
     /// The same, of who wants to be heard there.
     #[error("the other nodes cannot be reached")]
     Unreachable,
@@ -102,7 +102,7 @@ impl ApiError {
             Self::RateLimited(_) | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded => "overloaded",
-            Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
+            Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::Internal => "internal",
@@ -123,7 +123,7 @@ impl ResponseError for ApiError {
             Self::Denied(_) | Self::BodiesOfKey | Self::RateLimited(_) | Self::TooManyKeys(_) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Overloaded | Self::Away | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
+            Self::Overloaded | Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
@@ -153,6 +153,11 @@ impl ResponseError for ApiError {
             .insert_header(("content-type", "application/json"))
             .body(serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string())
     }
+}
+
+/// The end of a message whose cause may be known.
+fn because(cause: Option<&str>) -> String {
+    cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }
 
 /// A time in the whole seconds of `Retry-After`: rounded up, so that who waits that long does not come too early.

@@ -108,7 +108,8 @@ pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
         PublishError::Overloaded => ApiError::Overloaded,
-        PublishError::Away | PublishError::Expired => ApiError::Away,
+        PublishError::Away | PublishError::Expired => ApiError::Away(api.backplane.status().problem),
+        PublishError::Refused { cause } => ApiError::Away(Some(cause.to_string())),
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,
         PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),

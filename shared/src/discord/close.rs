@@ -17,8 +17,8 @@ pub const RECONNECT: Close = Close::new(4000, "Reconnect and resume.");
 pub const SUPERSEDED: Close = Close::new(4000, "The session was resumed on another connection.");
 /// An administrator ended the session.
 pub const KICKED: Close = Close::new(4000, "Ended by an administrator.");
-/// The cluster cannot answer now.
-pub const AWAY: Close = Close::new(4000, "The gateway cannot take sessions now.");
+/// Redis, which the nodes share, is away or takes nothing now.
+pub const AWAY: Close = Close::new(4000, "Redis is unavailable.");
 /// Neither Identify nor Resume has come in time.
 pub const NO_IDENTIFY: Close = Close::new(4000, "No identify or resume in time.");
 /// An opcode that no client may send.

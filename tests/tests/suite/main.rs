@@ -46,6 +46,8 @@ mod logs;
 mod proxy;
 mod publishing_limits;
 mod redis;
+mod redis_refuses;
+mod redis_shared;
 mod redis_trouble;
 mod reports;
 mod slow_readers;

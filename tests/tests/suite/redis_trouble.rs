@@ -40,7 +40,7 @@ async fn troubled(node: &Node, problem: &str) {
     );
     let mut client = Client::greeted(node, gateway_tests::Encoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
-    client.error(1000, 1013).await;
+    assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
 }
 
 /// Waits until the node is ready, and shows that it works.
@@ -78,6 +78,19 @@ async fn one_that_evicts_keys() {
     let server = RedisServer::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
     let node = on(&server.url()).start().await;
     troubled(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    recovered(&node).await;
+}
+
+#[tokio::test]
+async fn one_that_begins_to_evict_keys_while_it_is_used() {
+    let server = RedisServer::start().await;
+    let node = on(&server.url()).start().await;
+    recovered(&node).await;
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
+    troubled(&node, "evicts keys (maxmemory-policy volatile-ttl)").await;
+    let ready = get(&node, "/readyz").await.body;
+    assert!(ready.contains("maxmemory-policy volatile-ttl"), "{ready}");
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     recovered(&node).await;
 }

@@ -21,7 +21,7 @@ pub(super) fn meaning(code: u16) -> &'static str {
         1009 => "a message was too big",
         1011 => "internal fault of the gateway; connect again",
         1012 => "the node is restarting; connect again",
-        1013 => "the node is overloaded or this client reads too slowly; connect again later",
+        1013 => "the node is overloaded, Redis is unavailable, or this client reads too slowly; connect again later",
         4000 => "wrong version: the gateway does not speak this v",
         4001 => "wrong key: unknown, revoked, expired or not valid for this type",
         4002 => "the generated id was in use; connect again",

@@ -71,7 +71,7 @@ pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
                     // Who is over is not seen.
                     _ => {}
                 },
-                Err(_) => return link.out_of_memory(),
+                Err(problem) => return problem,
             }
         }
         under_way.taken.clear();

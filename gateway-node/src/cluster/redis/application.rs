@@ -26,6 +26,8 @@ pub(super) struct Application {
     pub(super) name: Arc<str>,
     /// What all its keys start with.
     key: String,
+    /// What the messages of its cluster carry; none before the node has registered.
+    identity: Mutex<Option<Arc<str>>>,
     registration: Mutex<Registration>,
     pub(super) members: Members,
     /// The Discord sessions that get what is delivered.
@@ -66,6 +68,7 @@ impl Application {
         Self {
             key: format!("{}:{{{name}}}:", options.prefix),
             name,
+            identity: Mutex::default(),
             registration: Mutex::new(registration),
             members: Members::new(options.reports),
             live: LiveSessions::default(),
@@ -81,9 +84,31 @@ impl Application {
         format!("{}{name}", self.key)
     }
 
-    /// The channel on which the server tells of new entries.
-    pub(super) fn channel(&self) -> String {
-        self.key("events")
+    /// The channel of the cluster with this identity, on which the server publishes new entries.
+    pub(super) fn channel(&self, identity: &str) -> String {
+        self.key(format_args!("events:{identity}"))
+    }
+
+    /// What the messages of this cluster carry, as the server said last.
+    pub(super) fn identity(&self) -> Option<Arc<str>> {
+        lock(&self.identity).clone()
+    }
+
+    /// Takes over the identity that the server says. Returns whether it is another one.
+    pub(super) fn set_identity(&self, identity: &str) -> bool {
+        let mut known = lock(&self.identity);
+        let is_new = known.as_deref() != Some(identity);
+        if is_new {
+            *known = Some(identity.into());
+        }
+        is_new
+    }
+
+    /// The length of the identity and the space in front of a message, if it is one of this cluster.
+    pub(super) fn own_prefix(&self, message: &[u8]) -> Option<usize> {
+        let identity = self.identity()?;
+        let rest = message.strip_prefix(identity.as_bytes())?;
+        rest.starts_with(b" ").then_some(identity.len() + 1)
     }
 
     pub(super) fn registration(&self) -> Registration {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::select_all;
 use serde::Deserialize;
 use shared::session_id::SessionId;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     super::Peer,
@@ -15,7 +15,7 @@ use super::{
     guilds, keys,
     link::Link,
     members::Keeper,
-    notes,
+    notes, orders,
     problem::Problem,
     publisher::Publisher,
     pulse::{Pulse, millis},
@@ -66,18 +66,17 @@ impl Driver {
     async fn link_after_link(&mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let problem = match self.shared.server.link().await {
+            match self.shared.server.link().await {
                 Ok(link) => {
                     let problem = self.serve(&link).await;
+                    self.shared.note_problem(&problem);
                     self.shared.went();
                     if link.since().elapsed() > Duration::from_secs(5) {
                         backoff = Backoff::default();
                     }
-                    problem
                 }
-                Err(problem) => problem,
-            };
-            self.shared.note_problem(&problem);
+                Err(problem) => self.shared.note_problem(&problem),
+            }
             tokio::time::sleep(backoff.next_pause()).await;
         }
     }
@@ -113,20 +112,30 @@ impl Driver {
             .applications
             .values()
             .map(|application| Box::pin(pulse.tell_counts(application)));
-        tokio::select! {
+        let ending = Notify::new();
+        let mut publishing = Box::pin(self.publisher.run(link, &ending));
+        let problem = tokio::select! {
             problem = link.cut() => problem,
-            problem = self.publisher.run(link) => problem,
+            problem = &mut publishing => return problem,
             problem = pulse.lease() => problem,
             problem = pulse.beat() => problem,
             problem = pulse.reap() => problem,
+            problem = pulse.check() => problem,
             problem = notes::tell(shared, link) => problem,
+            problem = orders::confirm(shared, link) => problem,
             problem = guilds::fold(shared, link) => problem,
             problem = Box::pin(appearances::tell(shared, link)) => problem,
             problem = Box::pin(pulse.fade()) => problem,
             problem = keys::follow(shared, link, &shared.keys) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
+        };
+        if !problem.is_cut() {
+            // What has been sent is answered, and its callers need not wait for another link to hear of it.
+            ending.notify_one();
+            publishing.await;
         }
+        problem
     }
 
     /// Registers the node anew, so that nothing of an older link is heard any more, and finds out what became of it.
@@ -167,9 +176,13 @@ async fn register(shared: &Shared, application: &super::Application, link: &Link
             .arg(&*registration.owner)
             .arg(fence)
             .arg(millis(shared.options.lease))
-            .arg(u8::from(registration.is_known));
-        match link.ask(call).await?.word(0) {
+            .arg(u8::from(registration.is_known))
+            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(shared.server.database);
+        let words = link.ask(call).await?;
+        match words.word(0) {
             "ok" => {
+                application.set_identity(words.word(1));
                 application.registered(fence, sent, shared.options.lease);
                 return Ok(is_reaped);
             }

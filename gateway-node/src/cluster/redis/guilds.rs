@@ -160,8 +160,9 @@ async fn fold_long(application: &Application, link: &Link) -> Result<(), Problem
         for answer in link.run([call]).await? {
             match answer {
                 Ok(words) if words.word(0) == "fenced" => return Err(link.fenced()),
-                // Somebody else was quicker, or there is no memory for it: the next change says again that there is much.
-                Ok(_) | Err(_) => {}
+                // Somebody else was quicker.
+                Ok(_) => {}
+                Err(problem) => return Err(problem),
             }
         }
     }

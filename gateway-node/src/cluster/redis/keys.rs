@@ -78,7 +78,7 @@ impl KeyStore {
                 None => return Ok(words.number(0) == 1),
                 Some(error) => link.refusal(error),
             },
-            Some(Err(error)) => link.refusal(&error),
+            Some(Err(problem)) => problem,
             None => link.nonsense("a transaction without an answer"),
         };
         Err(refusal.into())

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    problem::Problem,
+    problem::{Problem, is_refusal},
     script::{Script, Scripts},
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Server {
     client: Client,
     /// Host and port, without user and password.
     pub(super) address: String,
+    /// The number of the database.
+    pub(super) database: i64,
     scripts: Arc<Scripts>,
 }
 
@@ -54,6 +56,7 @@ impl Server {
         };
         let info = hardened(client.get_connection_info());
         Ok(Self {
+            database: info.redis_settings().db(),
             client: Client::open(info)?,
             address,
             scripts: Arc::new(Scripts::default()),
@@ -180,8 +183,8 @@ pub(super) struct Link {
     since: Instant,
 }
 
-/// What one command was answered: its words, or an error of its own.
-pub(super) type Answer = Result<Words, ServerError>;
+/// What one command was answered: its words, or why the server refuses it and has changed nothing.
+pub(super) type Answer = Result<Words, Problem>;
 
 impl Link {
     /// Begins a call of a script.
@@ -190,7 +193,7 @@ impl Link {
     }
 
     /// Runs commands in one round trip, each for itself, in their order. An error of the connection, or one that says
-    /// that the server cannot be used, is the end of the link.
+    /// nothing about what the command has done, is the end of the link.
     pub(super) async fn run(&self, commands: impl IntoIterator<Item = Cmd>) -> Result<Vec<Answer>, Problem> {
         let mut pipeline = Pipeline::new();
         for command in commands {
@@ -206,8 +209,14 @@ impl Link {
         values
             .into_iter()
             .map(|value| match value {
-                Value::ServerError(error) if error.code() == "OOM" => Ok(Err(error)),
-                Value::ServerError(error) => Err(Problem::of_answer(&self.address, &error)),
+                Value::ServerError(error) => {
+                    let problem = Problem::of_answer(&self.address, &error);
+                    if is_refusal(&error) {
+                        Ok(Err(problem))
+                    } else {
+                        Err(problem)
+                    }
+                }
                 value => Ok(Ok(Words::new(value))),
             })
             .collect()
@@ -217,10 +226,15 @@ impl Link {
     pub(super) async fn ask(&self, command: Cmd) -> Result<Words, Problem> {
         let answer = self.run([command]).await?.pop();
         match answer {
-            Some(Ok(words)) => Ok(words),
-            Some(Err(error)) => Err(Problem::of_answer(&self.address, &error)),
+            Some(answer) => answer,
             None => Err(self.nonsense("no answer")),
         }
+    }
+
+    /// Whether the server is still one that can keep the node's promises: what it was at first can be set while it runs.
+    pub(super) async fn check(&self) -> Result<(), Problem> {
+        let info = self.ask(redis::cmd("INFO")).await?;
+        Facts::check(&self.address, info.word(0)).map(drop)
     }
 
     /// When the connection was made.
@@ -254,13 +268,6 @@ impl Link {
     /// Somebody else goes by this node's name.
     pub(super) fn fenced(&self) -> Problem {
         Problem::Fenced {
-            address: self.address.to_string(),
-        }
-    }
-
-    /// The server has no memory left.
-    pub(super) fn out_of_memory(&self) -> Problem {
-        Problem::OutOfMemory {
             address: self.address.to_string(),
         }
     }
@@ -332,7 +339,7 @@ impl Words {
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         Value::Okay => Some("OK"),
         _ => None,
     }

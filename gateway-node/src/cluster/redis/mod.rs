@@ -27,6 +27,7 @@ mod log_sight;
 mod members;
 mod notes;
 mod options;
+mod orders;
 mod pages;
 mod problem;
 mod publisher;
@@ -66,6 +67,7 @@ use self::{
     link::{Link, Server},
     members::Members,
     notes::Notes,
+    orders::Orders,
     publisher::Queue,
     subscriber::Subscriber,
 };
@@ -83,9 +85,6 @@ use super::{
 const GRACE: Duration = Duration::from_secs(3);
 /// How often a node looks whether the keys have changed. Who is revoked has to hear of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(250);
-
-/// What a message of a channel begins with that is an order for all sessions.
-const ORDER: &str = "order ";
 
 /// Why there is no backplane. That the server is away is no reason.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +115,7 @@ struct Shared {
     link: watch::Sender<Option<Link>>,
     dead: Dead,
     notes: Notes,
+    orders: Orders,
     appearances: Appearances,
     /// Asks for a look at the Discord sessions that are over.
     fade_now: Notify,
@@ -191,6 +191,7 @@ impl RedisBackplane {
             link: watch::Sender::new(None),
             dead: Dead::default(),
             notes: Notes::default(),
+            orders: Orders::default(),
             appearances: Appearances::default(),
             fade_now: Notify::new(),
             keys: watch::Sender::new(None),
@@ -317,14 +318,11 @@ impl Backplane for RedisBackplane {
 
     fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
         let link = self.shared.link.borrow().clone();
-        let publish = self.application(application).map(|application| {
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(application.channel()).arg(format!("{ORDER}{order}"));
-            publish
-        });
+        let application = self.application(application).map(Arc::clone);
+        let order = order.to_owned();
         Box::pin(async move {
-            let words = link.ok_or(Away)?.ask(publish.ok_or(Away)?).await.map_err(|_| Away)?;
-            Ok(words.number(0))
+            let (link, application) = (link.ok_or(Away)?, application.ok_or(Away)?);
+            orders::give(&application, &link, &order).await.map_err(|_| Away)
         })
     }
 

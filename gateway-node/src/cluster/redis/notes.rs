@@ -173,7 +173,7 @@ pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
                 Ok(words) if words.word(0) == "superseded" => superseded(&*shared.deliver, owner, words.number(1)),
                 // One that the server has forgotten cannot be resumed, but has its connection.
                 Ok(_) => {}
-                Err(_) => return link.out_of_memory(),
+                Err(problem) => return problem,
             }
         }
         if under_way.taken.iter().any(|(_, note)| note.has_ended) {

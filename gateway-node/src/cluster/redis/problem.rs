@@ -18,6 +18,10 @@ pub(super) enum Problem {
     Replica { address: String },
     #[error("redis at {address} is out of memory")]
     OutOfMemory { address: String },
+    #[error("redis at {address} takes no writes: fewer replicas are in sync than min-replicas-to-write (NOREPLICAS)")]
+    TooFewReplicas { address: String },
+    #[error("redis at {address} takes no writes: it cannot write to its disk (MISCONF), its log says why")]
+    CannotSave { address: String },
     #[error("redis at {address} answers: {cause}")]
     Answer { address: String, cause: String },
     #[error("redis at {address} does not answer")]
@@ -48,7 +52,12 @@ impl Problem {
 
     /// What an answer means that is an error.
     pub(super) fn of_answer(address: &str, error: &ServerError) -> Self {
-        Self::of_code(address.to_owned(), error.code(), error.details().unwrap_or_default())
+        Self::of_code(address.to_owned(), code_of(error), error.details().unwrap_or_default())
+    }
+
+    /// Whether the connection is at its end, or has no answers any more.
+    pub(super) const fn is_cut(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Silent { .. })
     }
 
     fn of_code(address: String, code: &str, details: &str) -> Self {
@@ -56,12 +65,115 @@ impl Problem {
         match code {
             "WRONGPASS" | "NOAUTH" | "NOPERM" => Self::Refused { address, cause },
             "OOM" => Self::OutOfMemory { address },
+            "NOREPLICAS" => Self::TooFewReplicas { address },
+            "MISCONF" => Self::CannotSave { address },
             "READONLY" => Self::Replica { address },
             _ => Self::Answer { address, cause },
         }
     }
 }
 
+/// Errors with which the server refuses a command before it has changed anything. A script gets those about memory, replicas
+/// and the disk at its first write or not at all. Not among them is NOSCRIPT: the next link loads the scripts.
+const REFUSALS: [&str; 13] = [
+    "OOM",
+    "NOREPLICAS",
+    "MISCONF",
+    "READONLY",
+    "LOADING",
+    "BUSY",
+    "MASTERDOWN",
+    "NOAUTH",
+    "CLUSTERDOWN",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "CROSSSLOT",
+];
+
+/// Whether an answer that is an error says for certain that its command has changed nothing. Of every other error of a script
+/// nobody knows what the script did before.
+pub(super) fn is_refusal(error: &ServerError) -> bool {
+    let code = code_of(error);
+    // Inside a script a right may be missing for a command in the middle.
+    let is_of_a_script = || error.details().is_some_and(|details| details.contains("script"));
+    REFUSALS.contains(&code) || (code == "NOPERM" && !is_of_a_script())
+}
+
+/// The code of an error. Before version 7, Redis puts that of a script's command into a sentence.
+fn code_of(error: &ServerError) -> &str {
+    let inner = || {
+        let details = error.details()?;
+        let script = details.strip_prefix("Error running script")?;
+        let (_, cause) = script.rsplit_once(": -")?;
+        cause.split(' ').next()
+    };
+    inner().unwrap_or_else(|| error.code())
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Value, parse_redis_value};
+
+    use super::*;
+
+    fn error(line: &str) -> ServerError {
+        match parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(Value::ServerError(error)) => error,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn errors_before_the_first_write_are_refusals_and_no_others_are() {
+        for line in [
+            "OOM command not allowed when used memory > 'maxmemory'. script: 9f1b, on @user_script:156.",
+            "NOREPLICAS Not enough good replicas to write. script: 9f1b, on @user_script:12.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "READONLY You can't write against a read only replica. script: 9f1b, on @user_script:12.",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            // Redis 6.2.
+            "ERR Error running script (call to f_9f1b): @user_script:7: @user_script: 7: -OOM command not allowed when used \
+             memory > 'maxmemory'.",
+        ] {
+            assert!(is_refusal(&error(line)), "{line}");
+        }
+        for line in [
+            "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 9f1b, on @user_script:3.",
+            "NOPERM User gateway has no permissions to run the 'xadd' command script: 9f1b, on @user_script:156.",
+            "NOSCRIPT No matching script. Please use EVAL.",
+            "ERR Error running script (call to f_9f1b): @user_script:7: user_script:7: attempt to index a nil value",
+            "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+        ] {
+            assert!(!is_refusal(&error(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_names_its_cause() {
+        for (line, part) in [
+            ("OOM command not allowed", "is out of memory"),
+            (
+                "ERR Error running script (call to f_9f1b): @user_script:7: @user_script: 7: -OOM command not allowed",
+                "is out of memory",
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", "min-replicas-to-write"),
+            (
+                "MISCONF Errors writing to the AOF file: No space left on device",
+                "its disk",
+            ),
+            ("READONLY You can't write against a read only replica.", "is a replica"),
+            ("LOADING Redis is loading", "answers: LOADING Redis is loading"),
+        ] {
+            let problem = Problem::of_answer("host:1", &error(line)).to_string();
+            assert!(problem.contains(part) && problem.lines().count() == 1, "{problem}");
+        }
+    }
 }

@@ -101,7 +101,13 @@ impl Queue {
                 return refused(PublishError::Away);
             }
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
-                return refused(PublishError::Overloaded);
+                // While the log is away, that is why so much waits.
+                let is_open = state.is_open;
+                return refused(if is_open {
+                    PublishError::Overloaded
+                } else {
+                    PublishError::Away
+                });
             }
             let origin = if let Some(request) = &idempotency {
                 // Whoever repeats it, on whichever node: it is the same.
@@ -232,10 +238,11 @@ impl Publisher {
             question.arg(n % 1024);
             Some(question)
         });
-        let answers = link.run(questions).await?;
+        // Refused, a question says nothing about what became of its publication.
+        let answers: Vec<_> = link.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
         let mut again = Vec::new();
         for (item, answer) in std::mem::take(&mut self.unanswered).into_iter().zip(answers) {
-            let remembered = answer.ok().map(|words| words.word(0).to_owned()).unwrap_or_default();
+            let remembered = answer.word(0).to_owned();
             let n = item.sent.as_ref().map_or(0, |(_, _, n)| *n);
             match remembered.split_once(' ') {
                 Some((number, answer)) if number.parse() == Ok(n) => {
@@ -249,12 +256,16 @@ impl Publisher {
         Ok(())
     }
 
-    /// Appends until the link ends.
-    pub(super) async fn run(&mut self, link: &Link) -> Problem {
+    /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
+    pub(super) async fn run(&mut self, link: &Link, ending: &Notify) -> Problem {
         // Numbers begin anew with the fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {
-            self.take(&mut numbers).await;
+            tokio::select! {
+                biased;
+                () = ending.notified() => return link.nonsense("another task has given the link up"),
+                () = self.take(&mut numbers) => {}
+            }
             let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, link)).collect();
             let settled = match link.run(calls).await {
                 Ok(answers) => self.settle(answers, &mut numbers, link),
@@ -318,6 +329,7 @@ impl Publisher {
         link: &Link,
     ) -> Result<(), Problem> {
         let mut again = Vec::new();
+        let mut problem = None;
         for answer in answers {
             let Some(item) = self.unanswered.pop_front() else { break };
             match answer {
@@ -328,20 +340,29 @@ impl Publisher {
                 }
                 Ok(words) if words.word(0) == "fenced" => {
                     self.unanswered.push_front(item);
-                    return Err(link.fenced());
+                    problem = Some(link.fenced());
+                    break;
                 }
-                Ok(words) => self.answer(item, &all(&words), link)?,
-                // Out of memory: the number was not used up.
-                Err(_) => {
-                    if let Some((_, _, n)) = item.sent {
-                        numbers.insert(Arc::clone(&item.application.name), n - 1);
+                Ok(words) => {
+                    if let Err(nonsense) = self.answer(item, &all(&words), link) {
+                        problem = Some(nonsense);
+                        break;
                     }
-                    self.queue.settle(item, Err(PublishError::Away));
+                }
+                // It was not appended. Who can send it again does; the rest wait as they do without a server.
+                Err(refusal) => {
+                    if item.is_patient {
+                        again.push(item);
+                    } else {
+                        let cause = refusal.to_string().into();
+                        self.queue.settle(item, Err(PublishError::Refused { cause }));
+                    }
+                    problem.get_or_insert(refusal);
                 }
             }
         }
         self.queue.put_back(again.into_iter());
-        Ok(())
+        problem.map_or(Ok(()), Err)
     }
 
     /// Passes on what the script has answered.

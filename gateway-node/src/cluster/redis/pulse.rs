@@ -17,6 +17,8 @@ use super::{
 
 /// The longest time between two looks at the top of a log.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the server is asked whether it is still what it was when the node connected.
+const CHECK: Duration = Duration::from_secs(5);
 /// How many guilds of dead sessions one call removes.
 const REAP: usize = 256;
 
@@ -89,6 +91,16 @@ impl Pulse<'_> {
         }
     }
 
+    /// Watches what an operator can change while the server runs, such as the policy by which it evicts keys.
+    pub(super) async fn check(&self) -> Problem {
+        loop {
+            sleep(CHECK).await;
+            if let Err(problem) = self.link.check().await {
+                return problem;
+            }
+        }
+    }
+
     /// Renews the registrations and looks at the logs.
     pub(super) async fn beat(&self) -> Problem {
         let pause = LOOK.min(self.shared.options.lease / 3);
@@ -128,13 +140,18 @@ impl Pulse<'_> {
             .collect();
         let answers = self.link.run(calls).await?;
         for ((application, question), answer) in applications.into_iter().zip(questions).zip(answers) {
-            let words = answer.map_err(|_| self.link.out_of_memory())?;
+            let words = answer?;
             if words.word(0) != "ok" {
                 return Err(self.link.fenced());
             }
             application.registered(application.registration().fence, asked, lease);
             let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
-            let dead = 8 + question.left.len();
+            match words.word(8) {
+                "" => return Err(self.link.nonsense("a log without the identity of its cluster")),
+                identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
+                _ => {}
+            }
+            let dead = 9 + question.left.len();
             application.sight.send_replace(Some(Sight {
                 epoch,
                 top: words.number(2),
@@ -142,7 +159,7 @@ impl Pulse<'_> {
                 question,
                 kept: words.word(3).parse().ok(),
                 good: words.word(4).parse().ok(),
-                lost: (8..dead).map(|place| words.number(place)).collect(),
+                lost: (9..dead).map(|place| words.number(place)).collect(),
                 skipped: words.number(6),
             }));
             if words.word(5) == "1" {

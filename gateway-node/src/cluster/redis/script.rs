@@ -30,13 +30,15 @@ pub(super) enum Script {
     DiscordEnd,
     DiscordShow,
     DiscordFade,
+    Order,
+    OrderDone,
 }
 
 /// What the scripts of an application share.
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -62,6 +64,8 @@ impl Script {
         Self::DiscordEnd,
         Self::DiscordShow,
         Self::DiscordFade,
+        Self::Order,
+        Self::OrderDone,
     ];
 
     fn text(self) -> String {
@@ -90,6 +94,8 @@ impl Script {
             Self::DiscordEnd => include_str!("scripts/discord_end.lua"),
             Self::DiscordShow => include_str!("scripts/discord_show.lua"),
             Self::DiscordFade => include_str!("scripts/discord_fade.lua"),
+            Self::Order => include_str!("scripts/order.lua"),
+            Self::OrderDone => include_str!("scripts/order_done.lua"),
             Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")

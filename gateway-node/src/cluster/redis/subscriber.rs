@@ -1,12 +1,17 @@
 //! The node's one connection for pub/sub: subscribed to the channel of every application that has receivers here.
+//!
+//! Pub/sub knows no databases, and anybody may publish. So the channel's name and every message on it carry the identity of
+//! the cluster, and a message without it is dropped.
 
 use std::{sync::Arc, time::Duration};
 
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::{sync::watch, time::Instant};
 
-use super::{super::Owner, ORDER, Shared, application::Application, backoff::Backoff, discord, problem::Problem};
+use super::{
+    super::Owner, Shared, application::Application, backoff::Backoff, discord, orders::Order, problem::Problem,
+};
 
 /// How often the connection is asked whether it is alive.
 const PING: Duration = Duration::from_secs(1);
@@ -55,43 +60,32 @@ impl Subscriber {
     }
 
     async fn subscribe(&self) -> Problem {
-        let inlets: FxHashMap<Vec<u8>, _> = self
+        // By the name of its channel without an identity.
+        let applications: FxHashMap<Vec<u8>, _> = self
             .shared
             .applications
             .values()
-            .map(|application| {
-                let (name, inlet) = (Arc::clone(&application.name), application.inlet.clone());
-                (application.channel().into_bytes(), (name, inlet))
-            })
+            .map(|application| (application.channel("").into_bytes(), Arc::clone(application)))
             .collect();
-        let deliver = Arc::clone(&self.shared.deliver);
+        let shared = Arc::downgrade(&self.shared);
         let on_push = move |push: PushInfo| {
             if push.kind != PushKind::Message {
                 return;
             }
             let mut data = push.data.into_iter();
             if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
-                && let Some((application, inlet)) = inlets.get(&channel)
+                && let Some(end) = channel.iter().rposition(|byte| *byte == b':')
+                && let Some(application) = applications.get(&channel[..=end])
+                && let Some(shared) = shared.upgrade()
             {
-                if let Some(order) = message.strip_prefix(ORDER.as_bytes()) {
-                    deliver.herded(application, &String::from_utf8_lossy(order));
-                    return;
-                }
-                match discord::owner_in(&message) {
-                    Some((id, generation)) => deliver.superseded(&Owner {
-                        application: Arc::clone(application),
-                        id,
-                        generation,
-                    }),
-                    None => inlet.push(message),
-                }
+                hear(&shared, application, message);
             }
         };
         let (mut connection, mut is_cut) = match self.shared.server.connect(on_push).await {
             Ok(connected) => connected,
             Err(problem) => return problem,
         };
-        let mut held = FxHashSet::default();
+        let mut held = FxHashMap::default();
         let mut pings = tokio::time::interval(PING);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -114,24 +108,31 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes to what has receivers, and leaves what has none any more.
+    /// Subscribes to what has receivers, and leaves what has none any more or has another channel now. `held` are the
+    /// channels by application.
     async fn follow_receivers(
         &self,
         connection: &mut MultiplexedConnection,
-        held: &mut FxHashSet<Arc<str>>,
+        held: &mut FxHashMap<Arc<str>, String>,
     ) -> redis::RedisResult<()> {
         for application in self.shared.applications.values() {
             let Application { name, members, .. } = &**application;
-            let has_receivers = members.are_there();
-            if has_receivers && !held.contains(name) {
-                connection.subscribe(application.channel()).await?;
-                held.insert(Arc::clone(name));
-                self.note(name, Some(Instant::now()));
-                self.shared.look_now.notify_one();
-            } else if !has_receivers && held.remove(name) {
-                connection.unsubscribe(application.channel()).await?;
-                self.note(name, None);
+            let identity = application.identity().filter(|_| members.are_there());
+            let wanted = identity.map(|identity| application.channel(&identity));
+            if wanted.as_ref() == held.get(name) {
+                continue;
             }
+            if let Some(channel) = held.remove(name) {
+                connection.unsubscribe(channel).await?;
+            }
+            let Some(channel) = wanted else {
+                self.note(name, None);
+                continue;
+            };
+            connection.subscribe(&channel).await?;
+            held.insert(Arc::clone(name), channel);
+            self.note(name, Some(Instant::now()));
+            self.shared.look_now.notify_one();
         }
         Ok(())
     }
@@ -140,5 +141,25 @@ impl Subscriber {
         if let Some(subscribed) = self.subscribed.get(application) {
             subscribed.send_replace(when);
         }
+    }
+}
+
+/// Takes in a message of an application's channel, if it is one of this cluster.
+fn hear(shared: &Shared, application: &Arc<Application>, mut message: Vec<u8>) {
+    let Some(prefix) = application.own_prefix(&message) else {
+        return;
+    };
+    message.drain(..prefix);
+    if let Some(Order { id, text }) = Order::read(&message) {
+        shared.deliver.herded(&application.name, &text);
+        shared.orders.obeyed(application, id);
+    } else if let Some((id, generation)) = discord::owner_in(&message) {
+        shared.deliver.superseded(&Owner {
+            application: Arc::clone(&application.name),
+            id,
+            generation,
+        });
+    } else {
+        application.inlet.push(message);
     }
 }

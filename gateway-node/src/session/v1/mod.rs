@@ -324,7 +324,7 @@ impl Protocol for V1 {
             }
             Err(Unwelcome::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
             Err(Unwelcome::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
-            Err(Unwelcome::Cluster(JoinError::Away)) => self.fail_plainly(Close::OVERLOADED, None),
+            Err(Unwelcome::Cluster(JoinError::Away)) => self.fail_plainly(Close::UNAVAILABLE, None),
             Err(Unwelcome::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
         }
     }
@@ -333,7 +333,12 @@ impl Protocol for V1 {
         match answer {
             Ok(()) => Steps::new(),
             Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
-            Err(_) => self.fail_plainly(Close::OVERLOADED, None),
+            Err(PublishError::Away | PublishError::Refused { .. } | PublishError::Unknown | PublishError::Expired) => {
+                self.fail_plainly(Close::UNAVAILABLE, None)
+            }
+            Err(PublishError::Overloaded | PublishError::KeyReused | PublishError::TooManyKeys { .. }) => {
+                self.fail_plainly(Close::OVERLOADED, None)
+            }
         }
     }
 

@@ -82,6 +82,27 @@ fn an_overloaded_node_says_so() {
 }
 
 #[test]
+fn a_client_that_is_turned_away_for_want_of_redis_is_told_that() {
+    let unavailable = (error(1000, "Redis is unavailable."), 1013);
+    let away = Err(Unwelcome::Cluster(JoinError::Away));
+    assert_eq!(ending(connection().answered(away, Instant::now())), unavailable);
+    let refused = PublishError::Refused {
+        cause: "out of memory".into(),
+    };
+    for error in [
+        PublishError::Away,
+        PublishError::Expired,
+        PublishError::Unknown,
+        refused,
+    ] {
+        assert_eq!(
+            ending(connection().published("announce".into(), Err(error))),
+            unavailable
+        );
+    }
+}
+
+#[test]
 fn nothing_is_said_after_the_end() {
     let mut connection = connection();
     connection.end(Ending::TooSlow, Instant::now());

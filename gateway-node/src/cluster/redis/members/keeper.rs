@@ -102,7 +102,7 @@ impl Keeper<'_> {
             let settled = match answer {
                 Ok(words) if words.word(0) == "fenced" => Err(self.link.fenced()),
                 Ok(words) => self.settle_step(&mut state, &step, &words),
-                Err(_) => Err(self.link.out_of_memory()),
+                Err(problem) => Err(problem),
             };
             // What is answered is settled even when something else in the batch has failed.
             match (settled, step) {

@@ -3,13 +3,14 @@
 -- KEYS[1]  what every key of the application starts with. All of them are in one slot.
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
--- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn,
+-- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn, identity,
 --                      unheard (entries that waited until they were trimmed)
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order
 -- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost; with
 --                      a + behind its name, how many entries it has lost of later ones whose beginning is lost too
+-- order:<id>           set: the owners of the nodes that have carried out an order for all sessions; it expires
 -- owners               hash: fence of each node's registration, by the owner's name
 -- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
@@ -53,6 +54,10 @@
 -- discord:starts:<n>   string: how many sessions of shards with this remainder were started in the present window
 -- discord:starts       string: the same of a day
 
+-- Channels: pub/sub knows no databases, so the nodes of another database hear each other on a channel of the same name. Both
+-- the name of the one channel, `events:<identity>`, and every message on it carry the identity: a random name and the
+-- number of the database, made by the first node that registers (register.lua).
+
 local base = KEYS[1]
 
 local function key(name)
@@ -80,9 +85,11 @@ end
 -- Opens the log in the life of the server whose `run_id` is `run`. If another life wrote it, a new epoch, called
 -- `proposed`, begins at the offset that survived.
 local function open_log(run, proposed)
-  local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'top', 'bytes', 'count', 'since', 'trimmed', 'held')
+  local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'top', 'bytes', 'count', 'since', 'trimmed', 'held',
+    'identity')
   local log = {
     epoch = head[2],
+    identity = head[9],
     top = tonumber(head[3] or 0),
     -- The open segment.
     bytes = tonumber(head[4] or 0),
@@ -157,13 +164,19 @@ local function trim(log, bounds, now)
   end
 end
 
+-- Publishes a message on the channel. Without an identity no node would believe it.
+local function broadcast(identity, message)
+  if not identity then return 0 end
+  return redis.call('PUBLISH', key('events:' .. identity), identity .. ' ' .. message)
+end
+
 -- Appends one entry and tells the nodes of it.
 local function append(log, head, name, d, now)
   log.top = log.top + 1
   local offset = int(log.top)
   local body = head .. ' ' .. #name .. '\n' .. name .. d
   redis.call('XADD', key('log'), offset .. '-0', 'e', body)
-  redis.call('PUBLISH', key('events'), log.epoch .. ' ' .. offset .. '\n' .. body)
+  broadcast(log.identity, log.epoch .. ' ' .. offset .. '\n' .. body)
   if log.count == 0 then log.since = now end
   log.count = log.count + 1
   log.bytes = log.bytes + #body

@@ -25,8 +25,8 @@ end
 generation = int(tonumber(generation) + 1)
 redis.call('HSET', name, 'generation', generation)
 keep_session(session, ARGV[7])
-redis.call('PUBLISH', key('events'), 'owner ' .. session .. ' ' .. generation)
-local head = redis.call('HMGET', key('log:head'), 'epoch', 'top')
+local head = redis.call('HMGET', key('log:head'), 'epoch', 'top', 'identity')
+broadcast(head[3], 'owner ' .. session .. ' ' .. generation)
 local answer = { 'ok', generation, known[5], known[6], known[7], known[8], head[1] or '-', head[2] or '0' }
 for _, private in ipairs(redis.call('LRANGE', name .. ':private', 0, -1)) do
   answer[#answer + 1] = private

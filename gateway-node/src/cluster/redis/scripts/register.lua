@@ -1,9 +1,9 @@
 -- Registers a node with the application, or again on a new connection: what an older connection still says is not
 -- heard from now on.
 --
--- ARGV  run, proposed epoch, owner, fence, lease ms, known (1 if the owner registered before)
+-- ARGV  run, proposed epoch, owner, fence, lease ms, known (1 if the owner registered before), random name, database
 --
--- Answers { 'ok' }, or { 'fenced' } when the owner was reaped: it has to take another name; or { 'superseded' } when a
+-- Answers { 'ok', identity }, or { 'fenced' } when the owner was reaped: it has to take another name; or { 'superseded' } when a
 -- later connection has registered.
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -15,5 +15,11 @@ end
 if tonumber(redis.call('HGET', key('owners'), owner) or 0) >= tonumber(fence) then return { 'superseded' } end
 redis.call('HSET', key('owners'), owner, fence)
 redis.call('ZADD', key('nodes'), int(now_ms() + lease), owner)
-close_log(open_log(run, proposed))
-return { 'ok' }
+local log = open_log(run, proposed)
+close_log(log)
+-- The data of another database, copied or swapped into this one, brings that one's identity along.
+if not log.identity or string.match(log.identity, '%.(%d+)$') ~= ARGV[8] then
+  log.identity = ARGV[7] .. '.' .. ARGV[8]
+  redis.call('HSET', key('log:head'), 'identity', log.identity)
+end
+return { 'ok', log.identity }

@@ -4,7 +4,8 @@
 --       then n epochs that this node has left not long ago, latest first, each with the last entry that it has seen of it,
 --       then the positions from which it could go on, latest first: epoch, offset, ...
 --
--- Answers { 'ok', epoch, top, kept, good, dirty, skipped, unheard, lost * n, owner whose lease has ended, ... } or { 'fenced' }.
+-- Answers { 'ok', epoch, top, kept, good, dirty, skipped, unheard, identity, lost * n, owner whose lease has ended, ... } or
+-- { 'fenced' }.
 --
 -- kept     the offset behind which the node goes on in the current epoch: what it had beyond that is gone; `-` when none
 --          of its positions is known any more
@@ -12,6 +13,7 @@
 -- skipped  how many entries were seen, and are gone, of epochs after the first that it has left; the beginning of such an
 --          epoch may be gone as well, so that nobody can name it any more
 -- unheard  how many entries waited for a receiver until they were trimmed, since the last look of any node
+-- identity empty where the server has lost it
 -- lost     of each epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -94,7 +96,7 @@ if first then
 end
 
 local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_good) or '-',
-  redis.call('HGET', key('log:head'), 'dirty') or '0', int(skipped), unheard or '0' }
+  redis.call('HGET', key('log:head'), 'dirty') or '0', int(skipped), unheard or '0', log.identity or '' }
 for _, offset in ipairs(lost) do
   answer[#answer + 1] = offset
 end
