@@ -136,6 +136,7 @@ impl Pulse<'_> {
             let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
             let dead = 7 + question.left.len();
             application.sight.send_replace(Some(Sight {
+                run: Arc::clone(&self.link.life),
                 epoch,
                 top: words.number(2),
                 asked,
