@@ -117,17 +117,6 @@ async fn one_that_runs_out_of_memory() {
 }
 
 #[tokio::test]
-async fn one_that_has_lost_its_replica() {
-    let server = RedisServer::start().await;
-    let node = on(&server.url()).start().await;
-    recovered(&node).await;
-    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
-    troubled(&node, "reaches too few replicas").await;
-    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
-    recovered(&node).await;
-}
-
-#[tokio::test]
 async fn a_user_without_the_rights() {
     let server = RedisServer::start().await;
     server

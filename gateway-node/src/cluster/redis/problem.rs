@@ -18,8 +18,6 @@ pub(super) enum Problem {
     Replica { address: String },
     #[error("redis at {address} is out of memory")]
     OutOfMemory { address: String },
-    #[error("redis at {address} reaches too few replicas (min-replicas-to-write): it refuses writes")]
-    TooFewReplicas { address: String },
     #[error("redis at {address} answers: {cause}")]
     Answer { address: String, cause: String },
     #[error("redis at {address} does not answer")]
@@ -58,7 +56,6 @@ impl Problem {
         match code {
             "WRONGPASS" | "NOAUTH" | "NOPERM" => Self::Refused { address, cause },
             "OOM" => Self::OutOfMemory { address },
-            "NOREPLICAS" => Self::TooFewReplicas { address },
             "READONLY" => Self::Replica { address },
             _ => Self::Answer { address, cause },
         }
