@@ -109,6 +109,26 @@ local function expel(log)
   redis.call('HSET', key('log:head'), 'expelled_in', log.proposed)
 end
 
+-- How often a new epoch may begin because of entries that are not the log's own, in ms.
+local EXPULSION = 60000
+
+-- Appends an entry that the server has refused. If another program has added entries with higher ids, they are deleted, and a
+-- new epoch begins behind the log's last entry: by that the nodes learn of it. For a program that goes on, one epoch a
+-- minute is enough. Only the first append of a script can find such entries.
+local function make_way(log, offset, body, now)
+  local before = tonumber(offset) - 1
+  log.top = before
+  if tonumber(string.match(last_id(), '^%d+')) > before then
+    expel(log)
+    if now - tonumber(redis.call('HGET', key('log:head'), 'expelled_at') or 0) >= EXPULSION then
+      redis.call('HSET', key('log:head'), 'expelled_at', int(now))
+      begin_epoch(log, log.proposed)
+    end
+  end
+  log.top = before + 1
+  redis.call('XADD', key('log'), offset .. '-0', 'e', body)
+end
+
 -- Entries beyond this offset are not the log's own, so that counting on from it always stays exact.
 local HIGHEST = 2 ^ 52
 
@@ -141,7 +161,6 @@ local function open_log(run, proposed)
   local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'top', 'bytes', 'count', 'since', 'trimmed', 'held')
   local log = {
     epoch = head[2],
-    proposed = proposed,
     top = tonumber(head[3] or 0),
     -- The open segment.
     bytes = tonumber(head[4] or 0),
@@ -150,6 +169,8 @@ local function open_log(run, proposed)
     -- The last offset that is no longer kept, and the bytes of the closed segments that are.
     trimmed = tonumber(head[7] or 0),
     held = tonumber(head[8] or 0),
+    -- What another epoch would be called.
+    proposed = proposed,
   }
   if head[1] ~= run then
     local is_new = not log.epoch
@@ -197,26 +218,6 @@ local function trim(log, bounds, now)
       redis.call('HDEL', key('log:lost'), epoch, epoch .. '+')
     end
   end
-end
-
--- How often a new epoch may begin because of entries that are not the log's own, in ms.
-local EXPULSION = 60000
-
--- Appends an entry that the server has refused. If another program has added entries with higher ids, they are deleted, and a
--- new epoch begins behind the log's last entry: by that the nodes learn of it. For a program that goes on, one epoch a
--- minute is enough. Only the first append of a script can find such entries.
-local function make_way(log, offset, body, now)
-  local before = tonumber(offset) - 1
-  log.top = before
-  if tonumber(string.match(last_id(), '^%d+')) > before then
-    expel(log)
-    if now - tonumber(redis.call('HGET', key('log:head'), 'expelled_at') or 0) >= EXPULSION then
-      redis.call('HSET', key('log:head'), 'expelled_at', int(now))
-      begin_epoch(log, log.proposed)
-    end
-  end
-  log.top = before + 1
-  redis.call('XADD', key('log'), offset .. '-0', 'e', body)
 end
 
 -- Appends one entry and tells the nodes of it.
