@@ -80,6 +80,12 @@ pub trait Deliver: Send + Sync + 'static {
     /// missed them, and has to be told so.
     fn missed(&self, application: &Arc<str>);
 
+    /// Ends the sessions of version 1 of an application that are here: what is delivered next was accepted while other entries
+    /// were, which they have and which are gone. They receive nothing of it, since it would break the order of its senders.
+    fn diverged(&self, application: &Arc<str>) {
+        self.missed(application);
+    }
+
     /// Takes the next entry, which no session of version 1 here receives. Called in offset order among the deliveries.
     fn pass(&self, entry: Entry) {
         drop(entry);

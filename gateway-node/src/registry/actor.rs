@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Farewell, Kind, Order, Shard,
+    feed::Portion,
     listing::{List, Listed},
     order::{Herd, ShardOrder, Tell},
     shard::Occupant,
@@ -73,13 +74,20 @@ impl Actor for ShardActor {
         context.set_mailbox_capacity(ORDERS);
         let shard = self.shard.clone();
         let loop_guard = Vital;
+        let own = context.address();
         let delivering = async move {
             let _loop_guard = loop_guard;
             loop {
                 let inner = &shard.inner;
-                let (batch, end) =
+                let (portion, end) =
                     std::future::poll_fn(|cx| inner.registry.inner.feed.poll_read(inner.index, cx)).await;
-                shard.deliver(&batch).await;
+                match portion {
+                    Portion::Entries(batch) => shard.deliver(&batch).await,
+                    Portion::Divergence(application) => {
+                        let sessions = shard.sever(&application);
+                        own.do_send(ShardOrder::Severed { application, sessions });
+                    }
+                }
                 shard.forget_departed(end);
             }
         };
@@ -118,6 +126,15 @@ impl Handler<ShardOrder> for ShardActor {
                     })
                 };
                 self.tell(Order::Leave(Farewell::Missed), spread, is_theirs, context);
+            }
+            ShardOrder::Severed { application, sessions } => {
+                let is_severed = |occupant: &Occupant| {
+                    let identity = occupant.identity.as_ref();
+                    identity
+                        .is_some_and(|identity| identity.application == application && sessions.contains(&identity.id))
+                };
+                let spread = self.shard.inner.registry.inner.spread;
+                self.tell(Order::Leave(Farewell::Missed), spread, is_severed, context);
             }
             ShardOrder::Superseded(owner) => {
                 let is_earlier = |occupant: &Occupant| {

@@ -22,17 +22,31 @@ pub(super) struct Feed {
     limit: usize,
 }
 
+/// What shards read, in order.
+enum Item {
+    Entry(Arc<Prepared>),
+    /// What follows of this application's log is from another side of a split.
+    Divergence(Arc<str>),
+}
+
+/// What a shard reads at once.
+pub(super) enum Portion {
+    Entries(Vec<Arc<Prepared>>),
+    /// The application whose log continues on another side of a split.
+    Divergence(Arc<str>),
+}
+
 struct State {
-    queue: VecDeque<Arc<Prepared>>,
-    /// The number of the first entry in `queue`.
+    queue: VecDeque<Item>,
+    /// The number of the first item in `queue`.
     first: u64,
     bytes: usize,
-    /// The number of the next entry that each shard reads.
+    /// The number of the next item that each shard reads.
     next: Box<[u64]>,
 }
 
 impl State {
-    /// The number that the next entry will get.
+    /// The number that the next item will get.
     fn end(&self) -> u64 {
         self.first + self.queue.len() as u64
     }
@@ -41,8 +55,10 @@ impl State {
     fn trim(&mut self) {
         let slowest = self.next.iter().copied().min().unwrap_or(self.first);
         while self.first < slowest {
-            let Some(entry) = self.queue.pop_front() else { break };
-            self.bytes -= entry.entry.weight();
+            let Some(item) = self.queue.pop_front() else { break };
+            if let Item::Entry(entry) = item {
+                self.bytes -= entry.entry.weight();
+            }
             self.first += 1;
         }
     }
@@ -73,20 +89,30 @@ impl Feed {
         {
             let mut state = self.lock();
             state.bytes += entry.entry.weight();
-            state.queue.push_back(entry);
+            state.queue.push_back(Item::Entry(entry));
         }
+        self.wake();
+    }
+
+    /// Marks the place from which on the entries of this application are from another side of a split.
+    pub(super) fn diverge(&self, application: Arc<str>) {
+        self.lock().queue.push_back(Item::Divergence(application));
+        self.wake();
+    }
+
+    fn wake(&self) {
         for reader in &self.readers {
             reader.wake();
         }
     }
 
-    /// The number that the next entry will get: everything accepted by now has a lower one.
+    /// The number that the next item will get: everything accepted by now has a lower one.
     pub(super) fn end(&self) -> u64 {
         self.lock().end()
     }
 
-    /// The next entries for a shard, and the number that follows them.
-    pub(super) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(Vec<Arc<Prepared>>, u64)> {
+    /// The next items for a shard, and the number that follows them.
+    pub(super) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(Portion, u64)> {
         self.readers[reader].register(cx.waker());
         let mut state = self.lock();
         let next = state.next[reader];
@@ -94,11 +120,23 @@ impl Feed {
             return Poll::Pending;
         }
         let skip = usize::try_from(next - state.first).unwrap_or(usize::MAX);
-        let batch: Vec<_> = state.queue.iter().skip(skip).take(BATCH).cloned().collect();
-        let next = next + batch.len() as u64;
+        let mut items = state.queue.iter().skip(skip).take(BATCH);
+        let (portion, count) = match items.next() {
+            Some(Item::Divergence(application)) => (Portion::Divergence(Arc::clone(application)), 1),
+            first => {
+                let entries = first.into_iter().chain(items).map_while(|item| match item {
+                    Item::Entry(entry) => Some(Arc::clone(entry)),
+                    Item::Divergence(_) => None,
+                });
+                let entries: Vec<_> = entries.collect();
+                let count = entries.len() as u64;
+                (Portion::Entries(entries), count)
+            }
+        };
+        let next = next + count;
         state.next[reader] = next;
         state.trim();
-        Poll::Ready((batch, next))
+        Poll::Ready((portion, next))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -142,7 +180,10 @@ mod tests {
 
     fn read(feed: &Feed, reader: usize) -> Vec<u64> {
         match feed.poll_read(reader, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready((batch, _)) => batch.iter().map(|entry| entry.entry.position.offset).collect(),
+            Poll::Ready((Portion::Entries(batch), _)) => {
+                batch.iter().map(|entry| entry.entry.position.offset).collect()
+            }
+            Poll::Ready((Portion::Divergence(application), _)) => panic!("{application} diverges"),
             Poll::Pending => Vec::new(),
         }
     }
@@ -159,6 +200,22 @@ mod tests {
         let weight = feed.lock().bytes;
         assert_eq!(weight, 0);
         assert_eq!(read(&feed, 0), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_divergence_is_read_in_its_place_by_every_shard() {
+        let feed = Feed::new(2, 1 << 20);
+        feed.push(entry(0));
+        feed.diverge("a".into());
+        feed.push(entry(1));
+        for reader in 0..2 {
+            assert_eq!(read(&feed, reader), [0]);
+            let portion = feed.poll_read(reader, &mut Context::from_waker(Waker::noop()));
+            assert!(matches!(portion, Poll::Ready((Portion::Divergence(_), 2))));
+            assert_eq!(read(&feed, reader), [1]);
+        }
+        let state = feed.lock();
+        assert_eq!((state.queue.len(), state.bytes), (0, 0));
     }
 
     #[test]

@@ -252,6 +252,10 @@ impl Deliver for Registry {
         });
     }
 
+    fn diverged(&self, application: &Arc<str>) {
+        self.inner.feed.diverge(Arc::clone(application));
+    }
+
     fn rewound(&self, application: &Arc<str>) {
         self.order(|| ShardOrder::Missed {
             application: Arc::clone(application),

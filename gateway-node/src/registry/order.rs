@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::Message;
+use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
 use crate::cluster::Owner;
@@ -118,6 +119,11 @@ pub(super) enum ShardOrder {
         spread: Duration,
         /// Or for Discord sessions alone.
         is_for_all: bool,
+    },
+    /// Tell these sessions of an application to leave: they get nothing more.
+    Severed {
+        application: Arc<str>,
+        sessions: FxHashSet<SessionId>,
     },
     /// Tell earlier owners of this session to let go of it.
     Superseded(Owner),

@@ -93,6 +93,11 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
         }
     }
 
+    /// The ids of all members.
+    pub(super) fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.by_id.keys().copied()
+    }
+
     pub(super) fn get(&self, id: SessionId) -> Option<(C, &M)> {
         let Place { group, index } = *self.by_id.get(&id)?;
         let group = &self.groups[group as usize];

@@ -187,6 +187,7 @@ impl Drop for Seat {
         // From here on nothing is addressed to it; what already is stands before the end of the feed.
         let end = inner.registry.inner.feed.end();
         let mut state = inner.state.borrow_mut();
+        state.severed.remove(&id);
         if end > state.delivered {
             state.departed.push((id, end));
         }

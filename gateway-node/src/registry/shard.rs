@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime};
 
 use actix::{Actor, Recipient};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -48,6 +48,8 @@ pub(super) struct State {
     /// Sessions that ended, and the end of the feed at that time: an entry for one of them alone that stands before it
     /// needs another receiver.
     pub(super) departed: Vec<(SessionId, u64)>,
+    /// Sessions that receive nothing more and have not left yet: an entry for one of them alone needs another receiver.
+    pub(super) severed: FxHashSet<SessionId>,
     /// Every entry of the feed before this number has been delivered here.
     pub(super) delivered: u64,
     /// Set once everybody has been told to leave: who comes now is told at once.
@@ -239,11 +241,24 @@ impl Shard {
                 if give_to(*session) {
                     self.inner.registry.inner.metrics.deliveries.inc();
                     self.inner.backplane.taken(entry);
-                } else if state.departed.iter().any(|(departed, _)| departed == session) {
+                } else if state.severed.contains(session)
+                    || state.departed.iter().any(|(departed, _)| departed == session)
+                {
                     self.inner.backplane.redirect(entry);
                 }
             }
         }
+    }
+
+    /// Stops all deliveries to the sessions of version 1 of an application that are here now. Returns who they are.
+    pub(super) fn sever(&self, application: &str) -> FxHashSet<SessionId> {
+        let state = &mut *self.inner.state.borrow_mut();
+        let Some(rooms) = state.rooms.get_mut(application) else {
+            return FxHashSet::default();
+        };
+        let sessions: FxHashSet<_> = std::mem::take(&mut rooms.v1).ids().collect();
+        state.severed.extend(&sessions);
+        sessions
     }
 
     /// Forgets who left before what has now been delivered.

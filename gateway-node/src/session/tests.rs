@@ -18,9 +18,9 @@ use crate::{
     auth::{Key, Keyring},
     client_error_log::ClientErrorLog,
     cluster::{
-        Away, Backplane, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining, MemoryBackplane,
-        MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing, ReportLimits,
-        Status,
+        Away, Backplane, Deliver, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining,
+        MemoryBackplane, MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing,
+        ReportLimits, Status,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -404,6 +404,55 @@ async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
         }
         assert_eq!(node.registry.census().headcount().bot, 3);
         assert_eq!(node.services.metrics.encoded_text.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_spread() {
+    on_a_node(async |node| {
+        let publish = async |name: &str, delivery, n: u64| {
+            let event = Publication {
+                name: name.into(),
+                receivers: ClientType::Bot.into(),
+                delivery,
+                author: None,
+                discord: None,
+                d: json!({ "n": n }).to_string().into(),
+            };
+            let publishing = Publishing {
+                application: "utilbot".into(),
+                events: vec![event],
+                haste: Haste::Patient,
+            };
+            node.services.backplane.publish(publishing).await.unwrap();
+        };
+        let numbers = |client: &Client| -> Vec<_> {
+            let numbers = client.seen.iter().filter_map(|payload| payload["d"]["n"].as_u64());
+            numbers.collect()
+        };
+        let mut severed = node.identified().await;
+        publish("announce", Delivery::All, 1).await;
+        severed.settle().await;
+        node.registry.diverged(&"utilbot".into());
+        publish("announce", Delivery::All, 2).await;
+        severed.settle().await;
+        // Whoever comes now belongs to what follows.
+        let mut late = node.identified().await;
+        publish("announce", Delivery::All, 3).await;
+        // Each is chosen for one of them.
+        for n in 4..6 {
+            publish("job", Delivery::Any, n).await;
+        }
+        late.settle().await;
+        let mut received = numbers(&late);
+        received.sort_unstable();
+        assert_eq!(received, [3, 4, 5]);
+        severed.after(Duration::from_secs(1) + MS).await;
+        severed.assert_ended(1000, 1012);
+        assert_eq!(numbers(&severed), [1]);
+        late.settle().await;
+        assert_eq!((late.close, node.registry.census().open()), (None, 1));
     })
     .await;
 }

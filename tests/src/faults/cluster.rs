@@ -4,7 +4,10 @@ use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     book::{Book, Life},
@@ -23,6 +26,9 @@ use crate::{
 
 /// Milliseconds that a node's lease lasts.
 pub(super) const LEASE_MS: u64 = 2000;
+
+/// What each Redis is told, so that a replica does not wait for others before it gets the data.
+const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
 
 /// How long before Redis was cut the events were sent that were cut off, held ones among them.
 const CUT: Duration = Duration::from_secs(5);
@@ -80,13 +86,12 @@ impl Cluster {
         let nodes = backing.nodes();
         let redis = match backing {
             Backing::Memory => None,
-            Backing::Redis => Some(RedisServer::start().await),
+            Backing::Redis => Some(RedisServer::start_with(&DIRECTIVES).await),
         };
         let mut proxies = Vec::new();
         if let Some(redis) = &redis {
-            let target = SocketAddr::from(([127, 0, 0, 1], redis.port()));
             for _ in 0..nodes {
-                proxies.push(Proxy::start(target).await);
+                proxies.push(Proxy::start(address(redis)).await);
             }
         }
         let mut cluster = Self {
@@ -129,6 +134,36 @@ impl Cluster {
     /// The proxies between these nodes and the Redis.
     pub(super) fn proxies(&self, nodes: &[usize]) -> impl Iterator<Item = &Proxy> {
         nodes.iter().map(|node| &self.proxies[*node])
+    }
+
+    /// Promotes a replica that has received nothing for so long. The nodes stay with the primary.
+    pub(super) async fn promote_replica(&mut self, lag: Duration) -> RedisServer {
+        let way = Proxy::start(address(self.redis())).await;
+        let replica = RedisServer::start_with(&DIRECTIVES).await;
+        let port = way.address().port().to_string();
+        replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
+        eventually("a replica in step", async || {
+            let info = replica.cli(&["INFO", "replication"]).await;
+            info.contains("master_link_status:up").then_some(())
+        })
+        .await;
+        way.freeze();
+        sleep(lag).await;
+        replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
+        replica
+    }
+
+    /// Connects these nodes to another server.
+    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisServer) {
+        for proxy in self.proxies(nodes) {
+            proxy.retarget(address(server));
+            proxy.reset();
+        }
+    }
+
+    /// Ends the present Redis, which no node uses any more.
+    pub(super) fn replace_redis(&mut self, server: RedisServer) {
+        self.redis = Some(server);
     }
 
     /// Notes what is done now.
@@ -270,6 +305,10 @@ impl Seat {
             number: self.lives,
         }
     }
+}
+
+fn address(server: &RedisServer) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 
 /// What a node's log says of entries that are gone. The node began in the epoch `first`.

@@ -20,6 +20,8 @@ pub enum Fault {
     RedisTruncated,
     /// Redis is stopped and goes on
     RedisStopped,
+    /// A replica that lags is promoted, and the old primary serves one of the nodes for a while longer
+    SplitBrain,
     /// The connections of all who have subscribed are cut
     PubSubKilled,
     /// A node is killed and started again
@@ -46,6 +48,11 @@ impl Fault {
     /// Whether it can only go wrong where there is a Redis, and more nodes than one.
     pub fn needs_redis(self) -> bool {
         !matches!(self, Self::Nothing | Self::NodePaused)
+    }
+
+    /// Whether Redis loses entries that it had accepted.
+    pub fn loses_entries(self) -> bool {
+        matches!(self, Self::RedisTruncated | Self::SplitBrain)
     }
 
     /// Goes wrong once, from the beginning to the end. `hold` says for how long where that is not the fault's own.
@@ -89,6 +96,26 @@ impl Fault {
                 sleep(time).await;
                 cluster.redis().resume();
                 cluster.note("Redis goes on");
+            }
+            Self::SplitBrain => {
+                let (lag, time) = (between(rng, 0, 300), hold.unwrap_or(between(rng, 500, 2500)));
+                let (all, others): (Vec<_>, Vec<_>) = (
+                    cluster.nodes().collect(),
+                    cluster.nodes().filter(|it| *it != node).collect(),
+                );
+                cluster.are_absent(&all);
+                let replica = cluster.promote_replica(lag).await;
+                cluster.note(format_args!(
+                    "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
+                ));
+                cluster.is_cut();
+                cluster.move_nodes(&others, &replica);
+                sleep(time).await;
+                cluster.move_nodes(&[node], &replica);
+                cluster.is_cut();
+                cluster.replace_redis(replica);
+                cluster.note(format_args!("node {node} follows"));
+                cluster.ask_again();
             }
             Self::PubSubKilled => {
                 let count = cluster.redis().kill_pubsub_clients().await;

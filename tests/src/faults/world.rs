@@ -101,7 +101,7 @@ impl World {
         let verdict = settled(&book, &cluster).await;
         failures.extend(cluster.faults());
         failures.extend(book.complaints());
-        if verdict.gone > 0 && self.fault != Fault::RedisTruncated {
+        if verdict.gone > 0 && !self.fault.loses_entries() {
             failures.push("nodes say that Redis has lost entries, and it has kept all".to_owned());
         }
         Row {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::cluster::{Backplane, Begun, Guise, StartLimits, Wish};
 
-fn record() -> Arc<Record> {
+pub(super) fn record() -> Arc<Record> {
     Arc::new(Record {
         application: APPLICATION.into(),
         key: "k".into(),

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -39,6 +40,8 @@ const NO_ROOM: Duration = Duration::from_millis(2);
 /// How many of the latest entries are remembered by their origin, to tell one that comes again after the server has lost
 /// it.
 const ORIGINS: usize = 4096;
+/// How many of the latest messages are remembered, to tell when a false one came before the true one.
+const HEARD: usize = 64;
 /// How many sessions are carried over to another life of the log at once.
 const CARRIED: usize = 256;
 
@@ -90,6 +93,8 @@ pub(super) struct Follower {
     link: watch::Receiver<Option<Link>>,
     /// The origins of the latest entries, with their offsets.
     origins: VecDeque<(u64, Origin)>,
+    /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
+    heard: VecDeque<(u64, u64)>,
     /// Origins of entries that were delivered and that the server has lost since: whoever sends one again sends it to
     /// those who do not have it.
     delivered_before: FxHashSet<Origin>,
@@ -116,6 +121,7 @@ impl Follower {
             subscribed,
             link,
             origins: VecDeque::new(),
+            heard: VecDeque::new(),
             delivered_before: FxHashSet::default(),
             guilds_are_stale: false,
             uncarried: Vec::new(),
@@ -149,6 +155,7 @@ impl Follower {
                         self.application.reached().cursor = None;
                         self.deliver.follows(&self.application.name, None);
                         self.origins.clear();
+                        self.heard.clear();
                     }
                 }
             }
@@ -166,19 +173,77 @@ impl Follower {
             Err(error) => return log::error!(application = self.application.name; "{error}"),
         };
         // One of another epoch shows up in the next look, and that in which order they come.
-        if position.epoch != cursor.epoch || position.offset <= cursor.offset {
+        if position.epoch != cursor.epoch {
             return;
         }
-        self.application.note_entry(position);
+        if position.offset <= cursor.offset {
+            return self.compare(position, body).await;
+        }
         if !self.carry(cursor.epoch).await {
             return;
         }
-        if position.offset > cursor.offset + 1 {
-            self.repair(position.offset - 1).await;
-        }
-        if self.cursor().is_some_and(|cursor| cursor.offset + 1 == position.offset) {
+        if position.offset == cursor.offset + 1 {
+            if self.heard.len() == HEARD {
+                self.heard.pop_front();
+            }
+            self.heard.push_back((position.offset, FxBuildHasher.hash_one(body)));
             self.take(position, body).await;
+        } else {
+            self.read_up_to(position).await;
         }
+    }
+
+    /// Reads the log up to an entry that a message is about. If the log does not go that far, the message is false.
+    async fn read_up_to(&mut self, claimed: Position) {
+        // Without a link the next look comes back to it.
+        let Some(link) = self.link.borrow().clone() else { return };
+        let mut ask = redis::cmd("HMGET");
+        ask.arg(self.application.key("log:head")).arg("epoch").arg("top");
+        let Ok(head) = link.ask(ask).await else { return };
+        if wire::epoch(head.word(0)) != Ok(claimed.epoch) {
+            return;
+        }
+        let top = head.number(1);
+        if claimed.offset > top {
+            let Position { offset, .. } = claimed;
+            log::warn!(application = self.application.name, offset, top; "ignored a message about an entry that the log does not have");
+        }
+        self.repair(top.min(claimed.offset)).await;
+    }
+
+    /// Checks a message about an entry that was delivered. If the bodies differ, one of the two messages is false, and the
+    /// log says which.
+    async fn compare(&mut self, position: Position, body: &[u8]) {
+        let Position { offset, epoch } = position;
+        let mut heard = self.heard.iter();
+        let Some((_, delivered)) = heard.find(|(heard, _)| *heard == offset).copied() else {
+            return;
+        };
+        if delivered == FxBuildHasher.hash_one(body) {
+            return;
+        }
+        let application = Arc::clone(&self.application);
+        if self.stored(offset).await.map(|body| FxBuildHasher.hash_one(&*body)) == Some(delivered) {
+            return log::warn!(application = application.name, offset; "ignored a message that differs from the log");
+        }
+        self.heard.clear();
+        // Who reads on here must not find the false entry.
+        let before = offset.saturating_sub(1);
+        self.deliver
+            .follows(&application.name, Some(Position { offset: before, epoch }));
+        self.deliver.follows(&application.name, self.cursor());
+        self.deliver.lost(&application.name, 1);
+        self.missed("a false message was delivered in the place of an entry");
+    }
+
+    /// Reads the body of one entry. Returns `None` if the log does not have it or cannot be read now.
+    async fn stored(&self, offset: u64) -> Option<Vec<u8>> {
+        let link = self.link.borrow().clone()?;
+        let id = format!("{offset}-0");
+        let mut read = redis::cmd("XRANGE");
+        read.arg(self.application.key("log")).arg(&id).arg(&id);
+        let (_, body) = link.ask(read).await.ok()?.entries().next()?;
+        Some(body)
     }
 
     /// Takes in what a look at the log has shown.
@@ -186,7 +251,9 @@ impl Follower {
         let application = Arc::clone(&self.application);
         if application.reached().epoch().is_some_and(|epoch| epoch != sight.epoch) {
             self.change_epoch(&sight);
+            self.report_expulsion(sight.epoch).await;
         }
+        application.reached().run = Some(Arc::clone(&sight.run));
         if application.reached().learns_of_a_loss(&sight) {
             self.missed("another node knows of entries that are gone");
         }
@@ -269,12 +336,31 @@ impl Follower {
         }
         self.delivered_before.extend(lost);
         self.origins.retain(|(offset, _)| *offset <= cut.kept);
+        self.heard.clear();
         if cut.gone > 0 {
             log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
             self.deliver.lost(&name, cut.gone);
         }
+        if cut.is_diverged {
+            self.doubt_guilds();
+            log::error!(application = name, offset = cut.kept; "sessions have to connect again: others have gone on without entries that were delivered here");
+            self.deliver.diverged(&name);
+        }
         if cut.is_missed {
             self.missed("redis has lost entries before they were delivered here");
+        }
+    }
+
+    /// Logs it if this epoch began because another program had added entries to the log.
+    async fn report_expulsion(&self, epoch: Epoch) {
+        let Some(link) = self.link.borrow().clone() else { return };
+        let key = self.application.key("log:head");
+        let mut ask = redis::cmd("HGET");
+        ask.arg(&key).arg("expelled_in");
+        let Ok(answer) = link.ask(ask).await else { return };
+        if wire::epoch(answer.word(0)) == Ok(epoch) {
+            let key = self.application.key("log");
+            log::error!(application = self.application.name, key; "another program has added entries to the log: they were deleted");
         }
     }
 
@@ -298,8 +384,10 @@ impl Follower {
         true
     }
 
-    /// Reads what is missing up to this offset.
+    /// Reads what is missing up to this offset, which must not be beyond the end of the log: what is not there by then counts
+    /// as trimmed.
     async fn repair(&mut self, to: u64) {
+        let mut from = None;
         while let Some(cursor) = self.cursor()
             && cursor.offset < to
         {
@@ -307,21 +395,24 @@ impl Follower {
             let Some(link) = self.link.borrow().clone() else { return };
             let mut read = redis::cmd("XRANGE");
             read.arg(self.application.key("log"))
-                .arg(format!("{}-0", cursor.offset + 1))
+                .arg(from.take().unwrap_or_else(|| format!("{}-0", cursor.offset + 1)))
                 .arg(format!("{to}-0"))
                 .arg("COUNT")
                 .arg(PAGE);
             let Ok(entries) = link.ask(read).await else { return };
-            let mut is_empty = true;
+            let mut last = None;
             for (id, body) in entries.entries() {
-                is_empty = false;
-                let Ok(offset) = wire::offset_of(&id) else { return };
-                self.skip_to(offset - 1);
-                let epoch = cursor.epoch;
-                self.take(Position { offset, epoch }, &body).await;
+                // Another program may have added entries between those of the log.
+                if let Ok(offset) = wire::offset_of(&id) {
+                    self.skip_to(offset - 1);
+                    let epoch = cursor.epoch;
+                    self.take(Position { offset, epoch }, &body).await;
+                }
+                last = Some(id);
             }
-            if is_empty {
-                self.skip_to(to);
+            match last {
+                Some(last) => from = Some(format!("({last}")),
+                None => self.skip_to(to),
             }
         }
     }
@@ -371,9 +462,7 @@ impl Follower {
             }
             Err(error) => log::error!(application = self.application.name, offset = position.offset; "{error}"),
         }
-        if let Some(cursor) = &mut self.application.reached().cursor {
-            cursor.offset = position.offset;
-        }
+        self.application.reached().advance(position);
     }
 
     /// Whether an entry is to be delivered here: not if it was before, nor if it is for one session of another node.

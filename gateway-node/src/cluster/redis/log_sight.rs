@@ -1,6 +1,6 @@
 //! How far a log goes, and how far this node has come in it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -24,6 +24,8 @@ pub(super) struct Question {
 /// What a look at the log showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sight {
+    /// The server's `run_id`.
+    pub(super) run: Arc<str>,
     /// The life of the log.
     pub(super) epoch: Epoch,
     /// The offset of its last entry.
@@ -47,6 +49,8 @@ pub(super) struct Sight {
 pub(super) struct Reached {
     /// Where it stands; none while it has no receivers.
     pub(super) cursor: Option<Position>,
+    /// The `run_id` of the server that the last look was at.
+    pub(super) run: Option<Arc<str>>,
     /// The highest entry that it knows of, in the epoch that it knows.
     highest: Option<Position>,
     /// Where earlier epochs ended, the latest first.
@@ -73,6 +77,9 @@ pub(super) struct Cut {
     pub(super) gone: u64,
     /// Whether there are some that this node has not delivered and cannot any more.
     pub(super) is_missed: bool,
+    /// Whether entries that this node has delivered are gone while others took their place: what comes next was not
+    /// necessarily sent after them.
+    pub(super) is_diverged: bool,
     /// The offset behind which it goes on.
     pub(super) kept: u64,
 }
@@ -84,6 +91,14 @@ impl Reached {
             Some(highest) if highest.epoch == position.epoch => highest.offset = highest.offset.max(position.offset),
             Some(_) => {}
             highest => *highest = Some(position),
+        }
+    }
+
+    /// Moves the cursor to an entry of its epoch.
+    pub(super) fn advance(&mut self, to: Position) {
+        if let Some(cursor) = &mut self.cursor {
+            *cursor = to;
+            self.note(to);
         }
     }
 
@@ -140,6 +155,10 @@ impl Reached {
         let kept = sight.kept.unwrap_or(sight.top);
         let good = sight.good.unwrap_or(kept);
         let is_missed = end > good.max(reached) || (sight.kept.is_none() && sight.top > 0);
+        // Where no other node has appended anything since, the log has merely gone back. On the same server it cannot have:
+        // then a false message was delivered.
+        let has_other = sight.top > kept || self.run.as_ref() == Some(&sight.run);
+        let is_diverged = self.cursor.is_some() && sight.kept.is_some_and(|kept| reached > kept) && has_other;
         self.aftermath.push_front(Aftermath {
             highest,
             settled: reached.max(end),
@@ -164,6 +183,7 @@ impl Reached {
         Some(Cut {
             gone: end.saturating_sub(good),
             is_missed,
+            is_diverged,
             kept,
         })
     }
@@ -209,6 +229,7 @@ mod tests {
     fn sight(reached: &mut Reached, good: u64, lost: u64) -> Sight {
         let question = reached.question(Instant::now());
         Sight {
+            run: "new".into(),
             epoch: NEW,
             top: good,
             asked: Instant::now(),
@@ -246,6 +267,42 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_took_the_place_of_delivered_ones_are_a_divergence() {
+        // Delivered up to 100, of which the new server has 80, and what others have appended there.
+        for (cursor, top, is_diverged) in [(100, 80, false), (100, 85, true), (80, 85, false), (70, 85, false)] {
+            let mut reached = reached(cursor, cursor);
+            let sight = Sight {
+                top,
+                ..sight(&mut reached, 80, 0)
+            };
+            let cut = reached.cut(&sight, Instant::now()).unwrap();
+            assert_eq!((cut.is_diverged, cut.is_missed), (is_diverged, false), "{cursor} {top}");
+            assert_eq!(reached.cursor, Some(at(NEW, cursor.min(80))));
+        }
+    }
+
+    #[test]
+    fn what_was_delivered_and_the_same_server_does_not_have_is_a_divergence() {
+        for (cursor, is_diverged) in [(81, true), (80, false)] {
+            let mut reached = reached(cursor, cursor);
+            reached.run = Some("new".into());
+            let cut = cut(&mut reached, 80, 0);
+            assert_eq!((cut.is_diverged, cut.gone), (is_diverged, cursor - 80));
+        }
+    }
+
+    #[test]
+    fn a_node_without_receivers_does_not_diverge() {
+        let mut reached = reached(100, 100);
+        reached.cursor = None;
+        let sight = Sight {
+            top: 85,
+            ..sight(&mut reached, 80, 0)
+        };
+        assert!(!reached.cut(&sight, Instant::now()).unwrap().is_diverged);
+    }
+
+    #[test]
     fn what_is_gone_before_it_was_delivered_is_missed() {
         assert!(cut(&mut reached(90, 100), 80, 0).is_missed);
         // Another node knows of more.
@@ -279,6 +336,7 @@ mod tests {
         assert_eq!(question.positions, [at(NEW, 120), at(OLD, 80)]);
         // The server has lost the new epoch as a whole, and some of what came before it.
         let sight = Sight {
+            run: "newest".into(),
             epoch: NEWEST,
             top: 70,
             asked: Instant::now(),

@@ -18,6 +18,8 @@ mod discord;
 mod discord_tests;
 mod driver;
 mod follower;
+#[cfg(test)]
+mod foreign_tests;
 mod guilds;
 mod keys;
 mod lease;

@@ -153,6 +153,7 @@ impl Pulse<'_> {
             }
             let dead = 9 + question.left.len();
             application.sight.send_replace(Some(Sight {
+                run: Arc::clone(&self.link.life),
                 epoch,
                 top: words.number(2),
                 asked,

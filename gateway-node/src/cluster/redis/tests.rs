@@ -58,8 +58,18 @@ impl Deliver for Seen {
 }
 
 impl Seen {
+    /// How many entries were lost.
+    pub(super) fn lost(&self) -> u64 {
+        *self.lost.lock().unwrap()
+    }
+
+    /// How often sessions were told that they have missed something.
+    pub(super) fn missed(&self) -> usize {
+        *self.missed.lock().unwrap()
+    }
+
     /// The numbers in the events that were delivered, in their order.
-    fn numbers(&self) -> Vec<u64> {
+    pub(super) fn numbers(&self) -> Vec<u64> {
         let entries = self.entries.lock().unwrap();
         let events = entries.iter().filter(|entry| &*entry.name == "event");
         events
@@ -195,7 +205,7 @@ impl Node {
         Ok(self.backplane.publish(publishing).await?[0])
     }
 
-    async fn saw(&self, numbers: impl IntoIterator<Item = u64>) {
+    pub(super) async fn saw(&self, numbers: impl IntoIterator<Item = u64>) {
         let expected: Vec<_> = numbers.into_iter().collect();
         eventually(&format!("{} events", expected.len()), || {
             self.seen.numbers().len() >= expected.len()

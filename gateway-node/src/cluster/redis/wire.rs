@@ -149,9 +149,10 @@ pub(super) fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry
     Ok((position, body))
 }
 
-/// The offset in the id of a stream's entry.
+/// Returns the offset in the id of a stream's entry. Fails for an id that no script gives: another program has added
+/// the entry.
 pub(super) fn offset_of(id: &str) -> Result<u64, NoEntry> {
-    let (offset, _) = id.split_once('-').ok_or(NoEntry)?;
+    let offset = id.strip_suffix("-0").ok_or(NoEntry)?;
     offset.parse().map_err(|_| NoEntry)
 }
 

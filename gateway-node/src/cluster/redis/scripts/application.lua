@@ -4,7 +4,8 @@
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
 -- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn, identity,
---                      unheard (entries that waited until they were trimmed)
+--                      unheard (entries that waited until they were trimmed); the epoch that began because another
+--                      program had added entries (expelled_in), and when (expelled_at, ms)
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order
@@ -82,6 +83,92 @@ end
 
 -- ---- the log -----------------------------------------------------------------------------------------------------
 
+-- Ends the log's epoch at its last entry and begins another one, called `proposed`.
+local function begin_epoch(log, proposed)
+  if log.epoch then
+    -- What an earlier epoch had beyond this offset is gone from it as well.
+    for _, earlier in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '(' .. int(log.top), '+inf')) do
+      redis.call('ZADD', key('log:epochs'), int(log.top), earlier)
+    end
+    redis.call('ZADD', key('log:epochs'), int(log.top), log.epoch)
+  end
+  log.epoch = proposed
+  redis.call('HSET', key('log:order'), proposed, redis.call('HINCRBY', key('log:head'), 'lives', 1))
+  redis.call('HSET', key('log:head'), 'epoch', proposed)
+end
+
+-- The highest id that the stream has given, as text: it may be beyond what a number here can hold.
+local function last_id()
+  if redis.call('EXISTS', key('log')) == 0 then return '0-0' end
+  local about = redis.call('XINFO', 'STREAM', key('log'))
+  for place = 1, #about, 2 do
+    if about[place] == 'last-generated-id' then return about[place + 1] end
+  end
+end
+
+-- Deletes entries that another program has added behind the log's last entry, and has ids go on there. Nodes read no
+-- further than the log's last entry, so none of these was delivered.
+local function expel(log)
+  local last = int(log.top) .. '-0'
+  while true do
+    local found = redis.call('XRANGE', key('log'), '(' .. last, '+', 'COUNT', 100)
+    if #found == 0 then break end
+    local ids = {}
+    for place, entry in ipairs(found) do ids[place] = entry[1] end
+    redis.call('XDEL', key('log'), unpack(ids))
+  end
+  -- Since Redis 7 a stream remembers the highest id that was deleted, and newer servers refuse one below it.
+  local set = redis.pcall('XSETID', key('log'), last, 'ENTRIESADDED', int(log.top), 'MAXDELETEDID', last)
+  if set.err then redis.call('XSETID', key('log'), last) end
+  redis.call('HSET', key('log:head'), 'expelled_in', log.proposed)
+end
+
+-- How often a new epoch may begin because of entries that are not the log's own, in ms.
+local EXPULSION = 60000
+
+-- Appends an entry that the server has refused. If another program has added entries with higher ids, they are deleted, and a
+-- new epoch begins behind the log's last entry: by that the nodes learn of it. For a program that goes on, one epoch a
+-- minute is enough. Only the first append of a script can find such entries.
+local function make_way(log, offset, body, now)
+  local before = tonumber(offset) - 1
+  log.top = before
+  if tonumber(string.match(last_id(), '^%d+')) > before then
+    expel(log)
+    if now - tonumber(redis.call('HGET', key('log:head'), 'expelled_at') or 0) >= EXPULSION then
+      redis.call('HSET', key('log:head'), 'expelled_at', int(now))
+      begin_epoch(log, log.proposed)
+    end
+  end
+  log.top = before + 1
+  redis.call('XADD', key('log'), offset .. '-0', 'e', body)
+end
+
+-- Entries beyond this offset are not the log's own, so that counting on from it always stays exact.
+local HIGHEST = 2 ^ 52
+
+-- Finds the last entry of the log in a stream that may have others than its head says: entries go on behind the last one that
+-- was ever there.
+local function find_top(log)
+  local last = tonumber(string.match(last_id(), '^%d+'))
+  if not log.epoch then
+    -- Nothing is known of the log but its entries.
+    local found = redis.call('XREVRANGE', key('log'), int(HIGHEST), '-', 'COUNT', 1)
+    log.top = last <= HIGHEST and last or tonumber(found[1] and string.match(found[1][1], '^%d+') or 0)
+  elseif last > log.top then
+    -- A server that was cut off in the middle of what a script wrote can come back with half of it: entries without a gap.
+    local is_own = true
+    while is_own do
+      local found = redis.call('XRANGE', key('log'), int(log.top + 1), '+', 'COUNT', 100)
+      is_own = #found > 0
+      for _, entry in ipairs(found) do
+        is_own = is_own and entry[1] == int(log.top + 1) .. '-0'
+        if is_own then log.top = log.top + 1 end
+      end
+    end
+  end
+  if last > log.top then expel(log) end
+end
+
 -- Opens the log in the life of the server whose `run_id` is `run`. If another life wrote it, a new epoch, called
 -- `proposed`, begins at the offset that survived.
 local function open_log(run, proposed)
@@ -98,28 +185,15 @@ local function open_log(run, proposed)
     -- The last offset that is no longer kept, and the bytes of the closed segments that are.
     trimmed = tonumber(head[7] or 0),
     held = tonumber(head[8] or 0),
+    -- What another epoch would be called.
+    proposed = proposed,
   }
   if head[1] ~= run then
-    if log.epoch then
-      -- What an earlier epoch had beyond this offset is gone from it as well.
-      for _, earlier in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '(' .. int(log.top), '+inf')) do
-        redis.call('ZADD', key('log:epochs'), int(log.top), earlier)
-      end
-      redis.call('ZADD', key('log:epochs'), int(log.top), log.epoch)
-    end
-    -- A server that was cut off in the middle of what a script wrote can come back with half of it: entries go on behind
-    -- the last one that was ever there.
-    if redis.call('EXISTS', key('log')) == 1 then
-      local about = redis.call('XINFO', 'STREAM', key('log'))
-      for place = 1, #about, 2 do
-        if about[place] == 'last-generated-id' then
-          log.top = math.max(log.top, tonumber(string.match(about[place + 1], '^%d+')))
-        end
-      end
-    end
-    log.epoch = proposed
-    redis.call('HSET', key('log:order'), proposed, redis.call('HINCRBY', key('log:head'), 'lives', 1))
-    redis.call('HSET', key('log:head'), 'run', run, 'epoch', proposed, 'top', int(log.top))
+    local is_new = not log.epoch
+    if not is_new then begin_epoch(log, proposed) end
+    find_top(log)
+    if is_new then begin_epoch(log, proposed) end
+    redis.call('HSET', key('log:head'), 'run', run, 'top', int(log.top))
   end
   return log
 end
@@ -175,7 +249,8 @@ local function append(log, head, name, d, now)
   log.top = log.top + 1
   local offset = int(log.top)
   local body = head .. ' ' .. #name .. '\n' .. name .. d
-  redis.call('XADD', key('log'), offset .. '-0', 'e', body)
+  local added = redis.pcall('XADD', key('log'), offset .. '-0', 'e', body)
+  if type(added) == 'table' and added.err then make_way(log, offset, body, now) end
   broadcast(log.identity, log.epoch .. ' ' .. offset .. '\n' .. body)
   if log.count == 0 then log.since = now end
   log.count = log.count + 1

@@ -34,8 +34,18 @@ if epoch ~= log.epoch then
 end
 if offset < log.trimmed or offset > log.top then return { 'severed' } end
 local answer = { 'ok', log.epoch, cut, int(log.top) }
-for _, entry in ipairs(redis.call('XRANGE', key('log'), int(offset + 1) .. '-0', '+', 'COUNT', ARGV[7])) do
-  answer[#answer + 1] = entry[1]
-  answer[#answer + 1] = entry[2][2]
+-- Entries of other programs are passed over: those between the log's own, which have other ids, and those behind its end.
+local from, wanted = int(offset + 1) .. '-0', tonumber(ARGV[7])
+while wanted > 0 do
+  local found = redis.call('XRANGE', key('log'), from, int(log.top) .. '-0', 'COUNT', wanted)
+  if #found == 0 then break end
+  for _, entry in ipairs(found) do
+    if string.match(entry[1], '%-0$') then
+      answer[#answer + 1] = entry[1]
+      answer[#answer + 1] = entry[2][2]
+      wanted = wanted - 1
+    end
+  end
+  from = '(' .. found[#found][1]
 end
 return answer

@@ -29,6 +29,9 @@ local now = now_ms()
 redis.call('ZADD', key('nodes'), int(now + lease), owner)
 redis.call('PEXPIRE', key('producer:' .. owner .. ':' .. fence), int(bounds.age + 60000))
 local log = open_log(run, proposed)
+-- What the node has delivered beyond the log's end was never in it: a false message. With the epoch all positions there
+-- become invalid, before the log comes to give their offsets to entries.
+if ARGV[positions] == log.epoch and tonumber(ARGV[positions + 1]) > log.top then begin_epoch(log, proposed) end
 trim(log, bounds, now)
 close_log(log)
 unpark(owner)

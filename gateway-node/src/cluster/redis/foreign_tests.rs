@@ -1,0 +1,220 @@
+//! What other programs do to a log and its channel: false messages, and entries that no script has added.
+
+use std::time::Instant;
+
+use super::{
+    RedisSessions,
+    discord_tests::record,
+    test_server::TestServer,
+    tests::{APPLICATION, Node, PROMPT, eventually},
+};
+use crate::cluster::{Epoch, Store};
+
+const LOG: &str = "test:{utilbot}:log";
+
+/// The present epoch of the log and the offset of its last entry.
+fn head(server: &TestServer) -> (Epoch, u64) {
+    let head = server.cli(&["HMGET", "test:{utilbot}:log:head", "epoch", "top"]);
+    let mut lines = head.lines().map(|line| line.trim_matches('"'));
+    let epoch = lines.next().unwrap().parse().unwrap();
+    (epoch, lines.next().unwrap().parse().unwrap())
+}
+
+/// Publishes a message about the event with this number as if it stood at `offset` of the present epoch.
+fn forge(server: &TestServer, offset: u64, number: u64) {
+    let channels = server.cli(&["PUBSUB", "CHANNELS", "test:{utilbot}:events*"]);
+    let channel = channels.trim();
+    // The channel's name ends with what its messages begin with, if they carry an identity.
+    let prefix = match channel.split_once("events:") {
+        Some((_, identity)) => format!("{identity} "),
+        None => String::new(),
+    };
+    let (epoch, _) = head(server);
+    let message = format!("{prefix}{epoch} {offset}\na 1 - - {number:x} 5\nevent{{\"n\":{number}}}");
+    assert_eq!(server.cli(&["PUBLISH", channel, &message]).trim(), "1");
+}
+
+fn told(node: &Node) -> (u64, usize) {
+    (node.seen.lost(), node.seen.missed())
+}
+
+#[tokio::test]
+async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    for number in 0..5 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..5).await;
+    for number in 5..50 {
+        let (_, top) = head(&server);
+        forge(&server, top + 1_000_000, 1000 + number);
+        forge(&server, top + 1000, 2000 + number);
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..50).await;
+    assert_eq!(told(&node), (0, 0));
+}
+
+#[tokio::test]
+async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    node.publish(0, PROMPT).await.unwrap();
+    node.saw([0]).await;
+    let (before, top) = head(&server);
+    forge(&server, top + 1, 99);
+    node.saw([0, 99]).await;
+    // The next look finds that the log does not go that far.
+    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    let (after, end) = head(&server);
+    assert_ne!(after, before);
+    assert_eq!(end, top);
+    for number in 1..5 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw([0, 99, 1, 2, 3, 4]).await;
+    assert_eq!(told(&node), (1, 1));
+}
+
+#[tokio::test]
+async fn a_false_message_before_the_true_one_is_a_loss() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    node.publish(0, PROMPT).await.unwrap();
+    node.saw([0]).await;
+    let begun = Instant::now();
+    let (_, top) = head(&server);
+    forge(&server, top + 1, 99);
+    node.publish(1, PROMPT).await.unwrap();
+    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    for number in 2..5 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    eventually("the events after it", || node.seen.numbers().ends_with(&[2, 3, 4])).await;
+    assert!(begun.elapsed().as_secs() < 3);
+    assert_eq!(node.seen.missed(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_differs_from_the_entry_delivered_before_changes_nothing() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    for number in 0..5 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..5).await;
+    let (_, top) = head(&server);
+    forge(&server, top, 99);
+    forge(&server, top - 3, 99);
+    node.publish(5, PROMPT).await.unwrap();
+    node.saw(0..6).await;
+    assert_eq!(told(&node), (0, 0));
+}
+
+#[tokio::test]
+async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
+    let server = TestServer::start();
+    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    for node in &nodes {
+        node.join().await;
+    }
+    nodes[0].publish(0, PROMPT).await.unwrap();
+    let (first, top) = head(&server);
+    let ids = [
+        "5000000-1".to_owned(),
+        format!("{}-0", top + 2),
+        "9007199254740993-0".to_owned(),
+        "18446744073709551615-18446744073709551615".to_owned(),
+        "*".to_owned(),
+        // This one does not stand in the way.
+        format!("{}-7", top + 5),
+    ];
+    let mut epochs = vec![first];
+    for (id, number) in ids.iter().zip(1..) {
+        let added = server.cli(&["XADD", LOG, id, "e", "x"]);
+        assert!(added.contains('-'), "{id}: {added}");
+        let begun = Instant::now();
+        let node = &nodes[usize::try_from(number % 2).unwrap()];
+        node.publish(number, PROMPT).await.unwrap();
+        for node in &nodes {
+            node.saw(0..=number).await;
+        }
+        assert!(begun.elapsed().as_secs() < 3, "{id}");
+        epochs.push(head(&server).0);
+    }
+    assert_ne!(epochs[0], epochs[1]);
+    // A program that goes on causes no further epochs.
+    assert!(epochs[2..].iter().all(|epoch| *epoch == epochs[1]), "{epochs:?}");
+    for node in &nodes {
+        assert_eq!(told(node), (0, 0));
+    }
+    assert_eq!(head(&server).1, top + 6);
+}
+
+#[tokio::test]
+async fn entries_of_another_program_do_not_survive_a_restart() {
+    let mut server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    for number in 0..3 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..3).await;
+    for (id, number) in [("5000000-7", 3), ("18446744073709551615-3", 4)] {
+        let (_, top) = head(&server);
+        server.cli(&["XADD", LOG, id, "e", "x"]);
+        server.kill();
+        node.away().await;
+        server.start_again();
+        node.ready().await;
+        node.publish(number, PROMPT).await.unwrap();
+        node.saw(0..=number).await;
+        assert_eq!((head(&server).1, told(&node)), (top + 1, (0, 0)));
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_head_is_lost_goes_on_behind_its_own_entries() {
+    let mut server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    node.publish(0, PROMPT).await.unwrap();
+    node.saw([0]).await;
+    let (_, top) = head(&server);
+    server.cli(&["XADD", LOG, "18446744073709551615-3", "e", "x"]);
+    server.cli(&["DEL", "test:{utilbot}:log:head"]);
+    server.kill();
+    node.away().await;
+    server.start_again();
+    node.ready().await;
+    node.publish(1, PROMPT).await.unwrap();
+    node.saw([0, 1]).await;
+    assert_eq!(head(&server).1, top + 1);
+}
+
+#[tokio::test]
+async fn a_session_that_reads_passes_over_entries_of_another_program() {
+    let server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    let sessions = RedisSessions::new(&node.backplane);
+    let begun = sessions.open(record()).await.unwrap();
+    let start = begun.since.offset;
+    for number in 0..3 {
+        node.publish(number, PROMPT).await.unwrap();
+        let (_, top) = head(&server);
+        // More than a page of them.
+        for id in 1..=70 {
+            server.cli(&["XADD", LOG, &format!("{top}-{id}"), "e", "x"]);
+        }
+    }
+    server.cli(&["XADD", LOG, "5000000-1", "e", "x"]);
+    let page = sessions.read(&APPLICATION.into(), begun.since).await.unwrap();
+    let offsets: Vec<_> = page.entries.iter().map(|entry| entry.position.offset).collect();
+    assert_eq!(offsets, [start + 1, start + 2, start + 3]);
+    assert_eq!(page.through.offset, start + 3);
+}
