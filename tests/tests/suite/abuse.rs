@@ -72,6 +72,23 @@ async fn what_breaks_the_rules_of_frames_is_closed_with_the_code_of_the_rfc() {
         ),
         ("a fragmented ping", frame(0x09, b""), 1002),
         ("a long ping", frame(0x89, &[0; 126]), 1002),
+        ("a 16-bit length below 126", b"\x81\xfe\0\x7d".to_vec(), 1002),
+        ("a 16-bit length of nothing", b"\x82\xfe\0\0".to_vec(), 1002),
+        (
+            "a 64-bit length below 65536",
+            b"\x81\xff\0\0\0\0\0\0\xff\xff".to_vec(),
+            1002,
+        ),
+        (
+            "a 64-bit length with its top bit set",
+            b"\x82\xff\x80\0\0\0\0\x01\0\0".to_vec(),
+            1002,
+        ),
+        (
+            "a short ping with a 16-bit length",
+            b"\x89\xfe\0\x01".to_vec(),
+            1002,
+        ),
         ("text that is not UTF-8", frame(0x81, b"\xff\xfe"), 1007),
         ("text that ends within a character", frame(0x81, b"\xe2\x82"), 1007),
         ("a close code of one byte", frame(0x88, b"\x03"), 1002),
