@@ -326,7 +326,12 @@ mod tests {
         let member = |id: u64| json!({"user": {"id": id.to_string(), "username": "x"}});
         let members: Vec<_> = (1..=300).map(member).collect();
         let mut guilds = Guilds::default();
-        guilds.apply(1, GuildChange::Create, 7, &json!({"id": "7", "members": members}).to_string());
+        guilds.apply(
+            1,
+            GuildChange::Create,
+            7,
+            &json!({"id": "7", "members": members}).to_string(),
+        );
         let request = RequestMembers {
             guilds: vec![7],
             query: None,
@@ -379,7 +384,10 @@ mod tests {
     fn chunks_kept_by_an_earlier_version_are_read() {
         let kept = r#"{"g":7,"i":0,"c":1,"p":false,"m":{"u":[1,2]}}"#;
         let chunk: MembersChunk = serde_json::from_str(kept).unwrap();
-        assert_eq!((&chunk.members, &*chunk.invalid), (&Members::Named(vec![1, 2]), &[][..]));
+        assert_eq!(
+            (&chunk.members, &*chunk.invalid),
+            (&Members::Named(vec![1, 2]), &[][..])
+        );
         assert_eq!(serde_json::to_string(&chunk).unwrap(), kept);
     }
 }

@@ -149,10 +149,7 @@ mod tests {
     #[test]
     fn each_id_counts_once_however_it_is_written() {
         let ids = json!(["1", 2, 1, "01", "2", "x", "x", null, null, 1.5, 1.5, "1"]);
-        assert_eq!(
-            user_ids(&ids),
-            (vec![1, 2], vec![json!("x"), Value::Null, json!(1.5)])
-        );
+        assert_eq!(user_ids(&ids), (vec![1, 2], vec![json!("x"), Value::Null, json!(1.5)]));
     }
 
     #[test]

@@ -84,11 +84,7 @@ async fn what_breaks_the_rules_of_frames_is_closed_with_the_code_of_the_rfc() {
             b"\x82\xff\x80\0\0\0\0\x01\0\0".to_vec(),
             1002,
         ),
-        (
-            "a short ping with a 16-bit length",
-            b"\x89\xfe\0\x01".to_vec(),
-            1002,
-        ),
+        ("a short ping with a 16-bit length", b"\x89\xfe\0\x01".to_vec(), 1002),
         ("text that is not UTF-8", frame(0x81, b"\xff\xfe"), 1007),
         ("text that ends within a character", frame(0x81, b"\xe2\x82"), 1007),
         ("a close code of one byte", frame(0x88, b"\x03"), 1002),

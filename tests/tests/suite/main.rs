@@ -39,6 +39,7 @@ mod http_limits;
 mod identify;
 mod ids;
 mod ignored;
+mod intents;
 mod keys;
 mod load;
 mod load_tools;
@@ -48,6 +49,7 @@ mod publishing_limits;
 mod redis;
 mod redis_trouble;
 mod reports;
+
 mod slow_readers;
 mod streams;
 mod tls;
