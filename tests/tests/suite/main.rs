@@ -49,7 +49,7 @@ mod publishing_limits;
 mod redis;
 mod redis_trouble;
 mod reports;
-
+mod request_heads;
 mod slow_readers;
 mod streams;
 mod tls;
