@@ -162,6 +162,21 @@ async fn whatever_is_no_upgrade_goes_to_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upgrade_with_a_bare_lf_is_malformed_for_the_server_in_one_piece_and_in_two() {
+    LocalSet::new()
+        .run_until(async {
+            let text = String::from_utf8_lossy(UPGRADE).replacen("Host: h\r\n", "Host: h\n", 1);
+            let at = text.find('\n').unwrap() + 1 + "Host: h".len();
+            let passed = [&text.as_bytes()[..at], b"\r\0"].concat();
+            for cut in [at - 1, at, at + 1, text.len()] {
+                let (first, second) = text.as_bytes().split_at(cut);
+                assert_eq!(served(first, second).await, Some(passed.clone()), "cut at {cut}");
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_says_nothing_is_the_servers_after_a_while() {
     LocalSet::new()
         .run_until(async {

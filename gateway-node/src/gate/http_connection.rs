@@ -19,6 +19,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::checked_io::CheckedIo;
 use crate::{
     admission::{Permit, RefusalPermit},
     transport::{Rewound, Socket},
@@ -28,8 +29,6 @@ use crate::{
 const HEAD_BYTES: usize = 4096;
 /// The most bytes of a body that one turn reads.
 const BODY_BYTES: usize = 16 * 1024;
-/// The bytes of an unwanted body that are discarded at once.
-const DISCARDED_BYTES: usize = 16 * 1024;
 
 /// How long an HTTP connection may take.
 #[derive(Debug, Clone, Copy)]
@@ -172,16 +171,16 @@ impl Drop for RequestGuard {
 /// The stream that the HTTP server reads from.
 #[derive(Debug)]
 pub struct HttpIo<T> {
-    io: Rewound<T>,
+    io: CheckedIo<T>,
     connection: Rc<HttpConnection>,
     /// How much was read in this turn.
     turn_bytes: usize,
 }
 
 impl<T> HttpIo<T> {
-    pub(super) const fn new(io: Rewound<T>, connection: Rc<HttpConnection>) -> Self {
+    pub(super) fn new(io: Rewound<T>, connection: Rc<HttpConnection>) -> Self {
         Self {
-            io,
+            io: CheckedIo::new(io),
             connection,
             turn_bytes: 0,
         }
@@ -193,7 +192,7 @@ impl<T> HttpIo<T> {
     }
 
     pub(super) fn into_parts(self) -> (Rewound<T>, Rc<HttpConnection>) {
-        (self.io, self.connection)
+        (self.io.into_inner(), self.connection)
     }
 }
 
@@ -220,18 +219,6 @@ impl<T: AsyncRead + Unpin> HttpIo<T> {
         }
         read
     }
-
-    /// Reads and forgets. Ready at the end of the stream.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [0; DISCARDED_BYTES];
-        let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
@@ -243,7 +230,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
                 self.connection.reader.replace(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            Phase::Declined => self.poll_discard(cx),
+            Phase::Declined => self.io.poll_discard(cx),
         }
     }
 }

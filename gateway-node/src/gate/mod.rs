@@ -4,19 +4,22 @@
 //! origins, the handshake. What is refused gets an HTTP answer.
 //!
 //! Read in this order: `accept` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
-//! `http_connection` (anything else).
+//! `http_connection` (anything else, of which `checked_io` refuses what a proxy might read in another way).
 
 mod accept;
 mod address;
 mod browsers;
+mod checked_io;
 mod entrance;
 mod http_connection;
+mod request_scanner;
 mod upgrade;
 
 pub use self::{
     accept::{Accept, ConnectionError, Reception},
     address::{client_address, is_proxy},
     browsers::{BrowserPolicy, Foreign},
+    checked_io::CheckedIo,
     entrance::{Entrance, HEAD_TIMEOUT},
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     upgrade::{Gate, Purpose, serve},

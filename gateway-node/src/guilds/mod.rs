@@ -181,7 +181,7 @@ fn is_removal(change: GuildChange, d: &Map<String, Value>) -> bool {
 mod tests {
     use serde_json::json;
 
-    use shared::discord::RequestMembers;
+    use shared::discord::{RequestMembers, UserIds};
 
     use super::*;
 
@@ -460,7 +460,10 @@ mod tests {
             guilds: vec![7],
             query: query.map(str::to_owned),
             limit,
-            users,
+            users: users.map(|ids| UserIds {
+                ids,
+                ..UserIds::default()
+            }),
             presences: true,
             nonce: Some("n".to_owned()),
         }

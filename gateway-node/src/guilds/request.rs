@@ -3,11 +3,14 @@
 //! A guild may have a hundred thousand members. Neither a search nor the text of a chunk holds the guild: each slice looks
 //! at it anew, behind the last member that it has seen.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::{
+    mem,
+    ops::Bound::{Excluded, Unbounded},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::discord::{Intents, RequestMembers};
+use shared::discord::{Intents, RequestMembers, UserIds};
 
 use super::{guild::Guild, text::Text};
 
@@ -38,6 +41,9 @@ pub struct MembersChunk {
     nonce: Option<Box<str>>,
     #[serde(rename = "m")]
     members: Members,
+    /// Ids in the request that are no snowflakes.
+    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
+    invalid: Vec<Value>,
 }
 
 /// The members of a chunk.
@@ -49,7 +55,7 @@ enum Members {
     /// Those that a name found.
     #[serde(rename = "f")]
     Found(Vec<u64>),
-    /// Those that the client named. It is told which are not there.
+    /// Those that the client named, up to [`FOUND`] of them. It is told which are not there.
     #[serde(rename = "u")]
     Named(Vec<u64>),
 }
@@ -61,7 +67,8 @@ impl MembersChunk {
             Members::Range(..) => 0,
             Members::Found(ids) | Members::Named(ids) => size_of_val(&**ids),
         };
-        ids + self.nonce.as_deref().map_or(0, str::len)
+        let invalid = self.invalid.iter().map(|id| size_of_val(id) + id.to_string().len());
+        ids + self.nonce.as_deref().map_or(0, str::len) + invalid.sum::<usize>()
     }
 }
 
@@ -82,7 +89,7 @@ enum Goal {
     /// Those whose name begins like this, at most so many.
     Called(String, usize, Vec<u64>),
     /// These.
-    Named(Vec<u64>),
+    Named(UserIds),
 }
 
 impl Search {
@@ -91,7 +98,7 @@ impl Search {
         let query = request.query.as_deref().unwrap_or_default();
         let is_whole = query.is_empty() && request.limit == 0;
         let goal = if let Some(users) = &request.users {
-            Goal::Named(users.iter().take(FOUND).copied().collect())
+            Goal::Named(users.clone())
         } else if is_whole && intents.contains(Intents::GUILD_MEMBERS) {
             Goal::Whole(Vec::new(), 0)
         } else {
@@ -159,8 +166,12 @@ impl Search {
 
     /// The chunks, once the search is over: at least one.
     pub fn chunks(self) -> Vec<MembersChunk> {
+        let mut invalid = Vec::new();
         let members = match self.goal {
-            Goal::Named(users) => vec![Members::Named(users)],
+            Goal::Named(users) => {
+                invalid = users.invalid;
+                vec![Members::Named(users.ids)]
+            }
             Goal::Called(_, _, found) => vec![Members::Found(found)],
             Goal::Whole(_, 0) => vec![Members::Found(Vec::new())],
             Goal::Whole(mut last, count) => {
@@ -180,6 +191,8 @@ impl Search {
             presences: self.presences,
             nonce: self.nonce.clone(),
             members,
+            // Only the one chunk of a request by ids has any.
+            invalid: mem::take(&mut invalid),
         };
         members.into_iter().enumerate().map(chunk).collect()
     }
@@ -246,6 +259,10 @@ impl<'a> ChunkText<'a> {
             }
             Members::Found(users) | Members::Named(users) => {
                 for user in users.iter().skip(self.written) {
+                    // Every id before this one was found or is missing.
+                    if self.written - self.missing.len() == FOUND {
+                        return true;
+                    }
                     if is_full(self) {
                         return false;
                     }
@@ -280,9 +297,12 @@ impl<'a> ChunkText<'a> {
         d.list_field("members", &self.members);
         d.field("chunk_index", &chunk.index);
         d.field("chunk_count", &chunk.count);
-        if matches!(chunk.members, Members::Named(_)) && !self.missing.is_empty() {
-            let missing: Vec<_> = self.missing.iter().map(u64::to_string).collect();
-            d.field("not_found", &missing);
+        if matches!(chunk.members, Members::Named(_)) {
+            let missing = self.missing.iter().map(|id| Value::String(id.to_string()));
+            let not_found: Vec<_> = chunk.invalid.iter().cloned().chain(missing).collect();
+            if !not_found.is_empty() {
+                d.field("not_found", &not_found);
+            }
         }
         if chunk.presences {
             d.list_field("presences", &self.presences);
@@ -291,5 +311,83 @@ impl<'a> ChunkText<'a> {
             d.field("nonce", nonce);
         }
         d.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::discord::GuildChange;
+
+    use super::{super::Guilds, *};
+
+    /// What a request for these ids in a guild with the members 1 to 300 is answered with, as it is after it was kept.
+    fn answer(ids: impl IntoIterator<Item = u64>, invalid: &[Value]) -> Value {
+        let member = |id: u64| json!({"user": {"id": id.to_string(), "username": "x"}});
+        let members: Vec<_> = (1..=300).map(member).collect();
+        let mut guilds = Guilds::default();
+        guilds.apply(
+            1,
+            GuildChange::Create,
+            7,
+            &json!({"id": "7", "members": members}).to_string(),
+        );
+        let request = RequestMembers {
+            guilds: vec![7],
+            query: None,
+            limit: 0,
+            users: Some(UserIds {
+                ids: ids.into_iter().collect(),
+                invalid: invalid.to_vec(),
+            }),
+            presences: false,
+            nonce: None,
+        };
+        let mut search = Search::new(7, &request, Intents::GUILDS);
+        while !guilds.search(&mut search) {}
+        let planned = search.chunks();
+        let kept: Vec<MembersChunk> = serde_json::from_str(&serde_json::to_string(&planned).unwrap()).unwrap();
+        assert_eq!(kept, planned);
+        let [chunk] = &*kept else { panic!("{kept:?}") };
+        assert!(chunk.weight() >= invalid.len());
+        let mut text = ChunkText::new(chunk);
+        while !guilds.write_chunk(&mut text) {}
+        serde_json::from_str(&text.finish()).unwrap()
+    }
+
+    #[test]
+    fn a_request_by_ids_finds_at_most_a_hundred_members() {
+        let d = answer(1..=300, &[]);
+        assert_eq!(d["members"].as_array().unwrap().len(), 100);
+        // The others are members as well.
+        assert_eq!(d.get("not_found"), None);
+    }
+
+    #[test]
+    fn ids_that_are_not_found_leave_their_places_to_others() {
+        let d = answer(251..=500, &[]);
+        assert_eq!(d["members"].as_array().unwrap().len(), 50);
+        assert_eq!(d["not_found"].as_array().unwrap().len(), 200);
+        let d = answer((500..600).chain(1..=300), &[]);
+        assert_eq!(d["members"].as_array().unwrap().len(), 100);
+        assert_eq!(d["not_found"].as_array().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_found_as_it_was_sent() {
+        let d = answer([301, 1], &[json!("x"), json!(-1), json!(null)]);
+        assert_eq!(d["members"][0]["user"]["id"], "1");
+        assert_eq!(d["not_found"], json!(["x", -1, null, "301"]));
+    }
+
+    #[test]
+    fn chunks_kept_by_an_earlier_version_are_read() {
+        let kept = r#"{"g":7,"i":0,"c":1,"p":false,"m":{"u":[1,2]}}"#;
+        let chunk: MembersChunk = serde_json::from_str(kept).unwrap();
+        assert_eq!(
+            (&chunk.members, &*chunk.invalid),
+            (&Members::Named(vec![1, 2]), &[][..])
+        );
+        assert_eq!(serde_json::to_string(&chunk).unwrap(), kept);
     }
 }

@@ -10,13 +10,14 @@ use std::{
     },
 };
 
-use actix_http::{Extensions, HttpService, error::DispatchError};
+use actix_http::{Extensions, HttpService, Protocol, error::DispatchError};
 use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
 use actix_tls::accept::{
     TlsError,
     rustls_0_23::{Acceptor, TlsStream},
 };
 use actix_web::{App, HttpResponse, dev::AppConfig, middleware::from_fn, web};
+use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -29,13 +30,13 @@ use crate::{
     client_error_log::ClientErrorLog,
     cluster::{Backplane, DiscordSessions},
     drain::DrainState,
-    gate::{self, Accept, BrowserPolicy, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
+    gate::{self, Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
     http::{self, Api},
     metrics::Metrics,
     public_url::PublicUrl,
     registry::{Registry, Shard},
     session::{DiscordRules, MemberLists, Rules, Services, Turns},
-    transport::{Limits, Plain},
+    transport::{Limits, Plain, Rewound},
 };
 
 /// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
@@ -127,11 +128,15 @@ impl Floor {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::admin(self.admin.clone()));
-        HttpService::build()
+        let http = HttpService::build()
             .client_request_timeout(self.http_limits.head)
             .keep_alive(self.http_limits.keep_alive)
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(async |io: TcpStream| {
+            let peer = io.peer_addr().ok();
+            Ok((CheckedIo::new(Rewound::new(Bytes::new(), io)), Protocol::Http1, peer))
+        })
+        .and_then(http)
     }
 
     /// The echo listener.

@@ -47,11 +47,11 @@ impl Header {
         }
         let (length, after_length) = match second & 0x7f {
             126 => match bytes.get(2..4) {
-                Some(field) => (u64::from(u16::from_be_bytes([field[0], field[1]])), 4),
+                Some(field) => (minimal(u16::from_be_bytes([field[0], field[1]]).into(), 126)?, 4),
                 None => return Ok(None),
             },
             127 => match bytes.get(2..10).map(<[u8; 8]>::try_from) {
-                Some(Ok(field)) => (u64::from_be_bytes(field), 10),
+                Some(Ok(field)) => (minimal(u64::from_be_bytes(field), 0x1_0000)?, 10),
                 _ => return Ok(None),
             },
             short => (u64::from(short), 2),
@@ -75,6 +75,14 @@ impl Header {
             after_length + 4,
         )))
     }
+}
+
+/// Returns `length` if its field is the shortest one that holds it, which begins at `least` (RFC 6455, section 5.2).
+fn minimal(length: u64, least: u64) -> Result<u64, Violation> {
+    if length < least {
+        return Err(Violation::Protocol("length is not in its shortest form"));
+    }
+    Ok(length)
 }
 
 /// Whether frames of this opcode stand between the fragments of a message.
@@ -173,6 +181,39 @@ mod tests {
             ),
         ] {
             assert_eq!(Header::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_taken_in_its_shortest_form_only() {
+        let header = |length: &[u8]| [&[0x82], length, &[1, 2, 3, 4]].concat();
+        let field_16 = |length: u16| header(&[&[0xfe][..], &length.to_be_bytes()].concat());
+        let field_64 = |length: u64| header(&[&[0xff][..], &length.to_be_bytes()].concat());
+        let refused = Err(Violation::Protocol("length is not in its shortest form"));
+        for bytes in [
+            field_16(0),
+            field_16(1),
+            field_16(125),
+            field_64(0),
+            field_64(125),
+            field_64(126),
+            field_64(0xffff),
+        ] {
+            assert_eq!(Header::parse(&bytes), refused, "{bytes:02x?}");
+            // The mask is not waited for.
+            assert_eq!(Header::parse(&bytes[..bytes.len() - 4]), refused, "{bytes:02x?}");
+            assert_eq!(Header::parse(&bytes[..bytes.len() - 5]), Ok(None), "{bytes:02x?}");
+        }
+        for (bytes, length) in [
+            (header(&[0x80]), 0),
+            (header(&[0xfd]), 125),
+            (field_16(126), 126),
+            (field_16(0xffff), 0xffff),
+            (field_64(0x1_0000), 0x1_0000),
+            (field_64(u64::MAX >> 1), u64::MAX >> 1),
+        ] {
+            let (header, taken) = Header::parse(&bytes).unwrap().unwrap();
+            assert_eq!((header.length, taken), (length, bytes.len()), "{bytes:02x?}");
         }
     }
 

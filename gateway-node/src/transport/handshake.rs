@@ -89,11 +89,16 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
     .into()
 }
 
-/// Whether one of the comma-separated lists of this name holds `token`, in any case.
+/// Whether one of the lists of this name holds `token`.
 fn has_token(head: &Head<'_>, name: &HeaderName, token: &str) -> bool {
-    head.texts(name)
-        .flat_map(|list| list.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+    head.all(name).any(|list| lists_token(list, token))
+}
+
+/// Whether a comma-separated list holds `token`, in any case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a version,
+/// such as `websocket/13`, is another one.
+pub fn lists_token(list: &[u8], token: &str) -> bool {
+    list.split(|byte| *byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether `key` is the base64 of sixteen bytes.
@@ -138,9 +143,27 @@ mod tests {
     }
 
     #[test]
+    fn upgrade_and_connection_are_lists_over_any_number_of_fields() {
+        for (name, lists) in [
+            ("upgrade", &["h2c, websocket"][..]),
+            ("upgrade", &["WEBSOCKET ,h2c"]),
+            ("upgrade", &["h2c", "a/1,, websocket"]),
+            ("connection", &["keep-alive, Upgrade"]),
+            ("connection", &["keep-alive", "x,\tUPGRADE"]),
+        ] {
+            let others = WHOLE.into_iter().filter(|pair| pair.0 != name);
+            let headers: Vec<_> = others.chain(lists.iter().map(|list| (name, *list))).collect();
+            let accepted = accept_key(&Head::of(request(&headers).head()));
+            assert!(accepted.is_ok(), "{name}: {lists:?}");
+        }
+    }
+
+    #[test]
     fn each_broken_rule_has_its_name() {
         for (name, value, error) in [
             ("upgrade", "h2c", HandshakeError::NoWebsocketUpgrade),
+            ("upgrade", "websocket/13", HandshakeError::NoWebsocketUpgrade),
+            ("upgrade", "h2c websocket", HandshakeError::NoWebsocketUpgrade),
             ("connection", "close", HandshakeError::NoConnectionUpgrade),
             ("sec-websocket-version", "8", HandshakeError::UnsupportedVersion),
             ("sec-websocket-key", "c2hvcnQ=", HandshakeError::BadWebsocketKey),

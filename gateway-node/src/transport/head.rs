@@ -9,6 +9,8 @@ use actix_http::{
 };
 use httparse::{Request, Status};
 
+use super::lists_token;
+
 /// The most header fields of a head that [`Head::read`] reads. Browsers send about twenty.
 const FIELDS: usize = 32;
 
@@ -68,6 +70,9 @@ impl<'a> Head<'a> {
         let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut room.0) else {
             return None;
         };
+        if !ends_lines_with_crlf(&bytes[..length]) {
+            return None;
+        }
         let (Some("GET"), Some(1), Some(target)) = (request.method, request.version, request.path) else {
             return None;
         };
@@ -122,6 +127,12 @@ fn text(value: &[u8]) -> Option<&str> {
     is_text.then(|| str::from_utf8(value).ok()).flatten()
 }
 
+/// Whether every LF of a head stands behind a CR. The parser takes one for the end of a line by itself.
+fn ends_lines_with_crlf(head: &[u8]) -> bool {
+    let is_whole = |pair: &[u8]| pair[1] != b'\n' || pair[0] == b'\r';
+    head.first() != Some(&b'\n') && head.windows(2).all(is_whole)
+}
+
 /// Whether a byte of a target means the same to whoever parses it.
 const fn is_common(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -139,7 +150,7 @@ fn asks_for_websocket(fields: &[httparse::Header<'_>]) -> bool {
         match field.name.len() {
             4 if is(&header::HOST) => hosts += 1,
             6 if is(&header::EXPECT) => return false,
-            7 if is(&header::UPGRADE) => upgrades |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket"),
+            7 if is(&header::UPGRADE) => upgrades |= lists_token(field.value, "websocket"),
             14 if is(&header::CONTENT_LENGTH) => return false,
             17 if is(&header::TRANSFER_ENCODING) => return false,
             _ => {}
@@ -230,12 +241,31 @@ mod tests {
             (host, &format!("{host}Expect: 100-continue\r\n")),
             (host, &format!("{host}a b: c\r\n")),
             ("WebSocket\r\n", "h2c\r\n"),
+            ("WebSocket\r\n", "websocket/13\r\n"),
+            ("GET", "\nGET"),
+            ("HTTP/1.1\r\n", "HTTP/1.1\n"),
+            (host, "Host: gateway.example:80\n"),
+            ("5.6.7.8\r\n\r\n", "5.6.7.8\r\n\n"),
+            (host, &format!("{host}a: b\rc\r\n")),
+            (host, &format!("{host}a: b\0\r\n")),
+            (host, &format!("{host}a: b\r\n folded\r\n")),
+            (host, &format!("{host}a : b\r\n")),
+            (host, &format!("{host}: b\r\n")),
+            (host, &format!(" {host}")),
+            ("GET /", "GET  /"),
             ("Upgrade: WebSocket\r\n", ""),
             (host, &format!("{host}{}", "x: y\r\n".repeat(FIELDS))),
         ] {
             let other = UPGRADE.replacen(from, to, 1);
             assert_ne!(other, UPGRADE);
             assert!(!is_read(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_may_be_one_of_several_protocols() {
+        for list in ["h2c, websocket", "websocket ,h2c", "h2c\r\nUpgrade: a/1,WebSocket"] {
+            assert!(is_read(UPGRADE.replacen("WebSocket", list, 1).as_bytes()), "{list}");
         }
     }
 

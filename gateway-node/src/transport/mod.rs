@@ -32,7 +32,7 @@ pub use self::{
     decoder::{Decoded, Decoder, Message},
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
-    handshake::{Refusal, accept_key, switching_protocols},
+    handshake::{Refusal, accept_key, lists_token, switching_protocols},
     head::{Head, Room},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},

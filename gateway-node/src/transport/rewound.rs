@@ -27,6 +27,25 @@ impl<T> Rewound<T> {
         &self.io
     }
 
+    /// Whether bytes in front of the stream are still unread.
+    pub const fn has_front(&self) -> bool {
+        !self.front.is_empty()
+    }
+
+    /// Puts `bytes` before everything that is still unread.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.front = if self.front.is_empty() {
+            bytes
+        } else {
+            [&*bytes, &*self.front].concat().into()
+        };
+    }
+
+    /// Puts `bytes` in the place of the unread bytes in front of the stream.
+    pub fn replace_front(&mut self, bytes: Bytes) {
+        self.front = bytes;
+    }
+
     /// The bytes that nobody has read again, and the stream behind them.
     pub fn into_parts(self) -> (Bytes, T) {
         (self.front, self.io)
@@ -102,6 +121,9 @@ mod tests {
     async fn what_nobody_has_read_again_is_given_back() {
         let mut rewound = Rewound::new(Bytes::from_static(b"front"), tokio::io::empty());
         assert_eq!(rewound.read_u8().await.unwrap(), b'f');
-        assert_eq!(rewound.into_parts().0, "ront");
+        rewound.put_back(Bytes::from_static(b"new f"));
+        assert_eq!(rewound.read_u8().await.unwrap(), b'n');
+        assert!(rewound.has_front());
+        assert_eq!(rewound.into_parts().0, "ew front");
     }
 }

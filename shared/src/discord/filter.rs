@@ -27,7 +27,7 @@ pub enum Content {
 
 impl Filter {
     /// The number of the rules below. A session that was filtered by other rules cannot go on under these.
-    pub const VERSION: u8 = 1;
+    pub const VERSION: u8 = 2;
 
     /// Whether the session called `session` receives an event, and how.
     pub fn admits(&self, header: &Header, session: u64) -> Option<Content> {

@@ -25,7 +25,8 @@ pub(super) fn intents_of(name: &str, is_in_guild: bool) -> Intents {
         | "STAGE_INSTANCE_CREATE"
         | "STAGE_INSTANCE_UPDATE"
         | "STAGE_INSTANCE_DELETE"
-        | "VOICE_CHANNEL_STATUS_UPDATE" => Intents::GUILDS,
+        | "VOICE_CHANNEL_STATUS_UPDATE"
+        | "VOICE_CHANNEL_START_TIME_UPDATE" => Intents::GUILDS,
         "CHANNEL_PINS_UPDATE" => by_place(Intents::GUILDS, Intents::DIRECT_MESSAGES),
         "THREAD_MEMBERS_UPDATE" => Intents::GUILDS | Intents::GUILD_MEMBERS,
         "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" | "GUILD_MEMBER_REMOVE" => Intents::GUILD_MEMBERS,

@@ -36,7 +36,7 @@ pub use self::{
     opcode::Opcode,
     presence::{Presence, Status},
     query::{Encoding, Query, Transport},
-    request::RequestMembers,
+    request::{RequestMembers, UserIds},
     shard::Shard,
     version::Version,
     voice::VoiceState,

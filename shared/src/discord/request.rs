@@ -1,5 +1,7 @@
 //! What a client asks for once it has a session.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{close, snowflake};
@@ -18,11 +20,42 @@ pub struct RequestMembers {
     /// How many at most; 0 is all.
     pub limit: u64,
     /// These alone.
-    pub users: Option<Vec<u64>>,
+    pub users: Option<UserIds>,
     /// With their presences.
     pub presences: bool,
     /// What the answers carry, so that the client knows them.
     pub nonce: Option<String>,
+}
+
+/// The ids in `user_ids`, each once, in the order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserIds {
+    /// The snowflakes.
+    pub ids: Vec<u64>,
+    /// What is no snowflake, as the client sent it.
+    pub invalid: Vec<Value>,
+}
+
+impl UserIds {
+    /// Reads one id or a list of ids. Returns `None` for a value that is neither; whatever stands in a list is an id, if
+    /// only an invalid one.
+    fn from_json(value: &Value) -> Option<Self> {
+        let list = match value {
+            Value::Array(list) => list.as_slice(),
+            Value::String(_) | Value::Number(_) => std::slice::from_ref(value),
+            Value::Null | Value::Bool(_) | Value::Object(_) => return None,
+        };
+        let (mut seen_ids, mut seen_invalid) = (HashSet::new(), HashSet::new());
+        let mut users = Self::default();
+        for value in list {
+            match snowflake(value) {
+                Some(id) if seen_ids.insert(id) => users.ids.push(id),
+                None if seen_invalid.insert(value) => users.invalid.push(value.clone()),
+                _ => {}
+            }
+        }
+        Some(users)
+    }
 }
 
 impl RequestMembers {
@@ -30,7 +63,7 @@ impl RequestMembers {
         let guilds = d.get("guild_id").and_then(snowflakes).filter(|list| !list.is_empty());
         let users = match d.get("user_ids") {
             None | Some(Value::Null) => None,
-            Some(users) => Some(snowflakes(users).ok_or(close::INVALID_PAYLOAD)?),
+            Some(users) => Some(UserIds::from_json(users).ok_or(close::INVALID_PAYLOAD)?),
         };
         let query = match d.get("query") {
             None | Some(Value::Null) => None,
@@ -75,7 +108,11 @@ mod tests {
         let one = members(&json!({"guild_id": "1", "query": "", "limit": 0})).unwrap();
         assert_eq!((&*one.guilds, one.limit), (&[1][..], 0));
         let many = members(&json!({"guild_id": [1, "2"], "user_ids": 3, "presences": true})).unwrap();
-        assert_eq!((&*many.guilds, many.users), (&[1, 2][..], Some(vec![3])));
+        let users = many.users.unwrap();
+        assert_eq!(
+            (&*many.guilds, &*users.ids, &*users.invalid),
+            (&[1, 2][..], &[3][..], &[][..])
+        );
         assert!(many.presences);
         for wrong in [
             json!({}),
@@ -83,10 +120,36 @@ mod tests {
             json!({"guild_id": [], "query": ""}),
             json!({"guild_id": "1"}),
             json!({"guild_id": "1", "query": 1}),
-            json!({"guild_id": "1", "user_ids": ["x"]}),
+            json!({"guild_id": "1", "user_ids": {}}),
+            json!({"guild_id": "1", "user_ids": true}),
         ] {
             assert_eq!(members(&wrong), Err(close::INVALID_PAYLOAD), "{wrong}");
         }
+    }
+
+    fn user_ids(user_ids: &Value) -> (Vec<u64>, Vec<Value>) {
+        let request = members(&json!({"guild_id": "1", "user_ids": user_ids})).unwrap();
+        let users = request.users.unwrap();
+        (users.ids, users.invalid)
+    }
+
+    #[test]
+    fn what_is_no_snowflake_is_an_invalid_id_and_not_a_wrong_payload() {
+        assert_eq!(user_ids(&json!("x")), (vec![], vec![json!("x")]));
+        assert_eq!(user_ids(&json!([])), (vec![], vec![]));
+        let too_long = "18446744073709551616";
+        let invalid = json!([
+            "x", "", " 1", "+1", "-1", "1.0", "0x1", too_long, "1\n", -1, 1.5, 1e30, null, true, [], ["1"], {}, {"id": "1"},
+        ]);
+        assert_eq!(user_ids(&invalid), (vec![], invalid.as_array().unwrap().clone()));
+        let mixed = json!(["x", "18446744073709551615", null, 1]);
+        assert_eq!(user_ids(&mixed), (vec![u64::MAX, 1], vec![json!("x"), Value::Null]));
+    }
+
+    #[test]
+    fn each_id_counts_once_however_it_is_written() {
+        let ids = json!(["1", 2, 1, "01", "2", "x", "x", null, null, 1.5, 1.5, "1"]);
+        assert_eq!(user_ids(&ids), (vec![1, 2], vec![json!("x"), Value::Null, json!(1.5)]));
     }
 
     #[test]

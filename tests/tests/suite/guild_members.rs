@@ -134,3 +134,34 @@ async fn a_second_full_list_of_a_guild_too_soon_is_rate_limited() {
     bot.send(8, &some).await;
     assert_eq!(answer(&mut bot, "c").await, [0; 0]);
 }
+
+/// A close with 4001 would be fatal to hikari.
+#[tokio::test]
+async fn each_id_is_answered_once_and_what_is_no_id_is_not_found() {
+    let node = node(0).await;
+    let guild = Guild::new(1, 0);
+    put(&node, &guild, 1).await;
+    let member = (900_001_u64 << 22).to_string();
+    let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
+    bot.expect_dispatch("GUILD_CREATE").await;
+    let mut request = async |user_ids: Value| {
+        let d = json!({ "guild_id": guild.id, "user_ids": user_ids, "nonce": "n" });
+        bot.send(8, &d).await;
+        let chunk = bot.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
+        let members = chunk["members"].as_array().unwrap();
+        let ids: Vec<_> = members.iter().map(|it| it["user"]["id"].clone()).collect();
+        (ids, chunk["not_found"].clone())
+    };
+    let found = vec![json!(member)];
+    assert_eq!(request(json!(vec![&member; 101])).await, (found.clone(), Value::Null));
+    let number: u64 = member.parse().unwrap();
+    assert_eq!(request(json!([member, number])).await, (found.clone(), Value::Null));
+    let mut ids: Vec<_> = (1..150).map(|id: u64| id.to_string()).collect();
+    ids.push(member);
+    assert_eq!(request(json!(ids)).await, (found, json!(ids[..149])));
+    let too_long = "9".repeat(40);
+    let invalid = json!(["x", "", too_long, -1, null, "x", "7", 7]);
+    let not_found = json!(["x", "", too_long, -1, null, "7"]);
+    assert_eq!(request(invalid).await, (vec![], not_found));
+    assert_eq!(request(json!("x")).await, (vec![], json!(["x"])));
+}
