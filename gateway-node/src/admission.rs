@@ -88,13 +88,19 @@ impl Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The node has as many connections as it may have.
-    #[error("the node has no room for more connections")]
+    #[error("the node has as many connections as `limits.connections` and its file descriptors allow")]
     Full,
     /// The address has.
-    #[error("too many connections from this address")]
+    #[error("this address has as many connections as `limits.connections_per_address` allows")]
     PerAddress,
+    /// The address has as many connections as may have shown no valid key.
+    #[error(
+        "this address has as many connections without a valid key as half of the node's file descriptors, which no address \
+         may exceed whatever `limits.connections_per_address` allows"
+    )]
+    Keyless,
     /// The address tries too often.
-    #[error("too many attempts from this address")]
+    #[error("this address has made as many attempts as `limits.connection_attempts_per_minute` allows")]
     Attempts,
 }
 
@@ -103,7 +109,7 @@ impl Denied {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Full => "full",
-            Self::PerAddress => "connections_per_address",
+            Self::PerAddress | Self::Keyless => "connections_per_address",
             Self::Attempts => "connection_attempts",
         }
     }
@@ -249,8 +255,11 @@ impl Permit {
         if !known.attempts.take(inner.since(now)) {
             return Err(Denied::Attempts);
         }
-        if known.connections >= limits.per_address || known.keyless >= limits.keyless_per_address {
+        if known.connections >= limits.per_address {
             return Err(Denied::PerAddress);
+        }
+        if known.keyless >= limits.keyless_per_address {
+            return Err(Denied::Keyless);
         }
         known.connections += 1;
         known.keyless += 1;

@@ -95,7 +95,7 @@ async fn connections_that_have_shown_a_key_leave_room_for_others() {
     let (one, now) = (Some(address("192.0.2.1")), Instant::now());
     let first = admission.connect(one, now).unwrap();
     let second = admission.connect(one, now).unwrap();
-    assert_eq!(admission.connect(one, now).unwrap_err(), Denied::PerAddress);
+    assert_eq!(admission.connect(one, now).unwrap_err(), Denied::Keyless);
     first.identify();
     second.show_key();
     let third = admission.connect(one, now).unwrap();
@@ -110,7 +110,7 @@ async fn connections_that_have_shown_a_key_leave_room_for_others() {
     let _fifth = admission.connect(one, now).unwrap();
     assert_eq!(
         admission.connect(one, now).unwrap_err(),
-        Denied::PerAddress,
+        Denied::Keyless,
         "two without a key"
     );
 }

@@ -98,7 +98,8 @@ pub async fn ask(
     let length = answer
         .header("content-length")
         .and_then(|length| length.parse::<usize>().ok());
-    let is_whole = length.is_none_or(|length| answer.body.len() >= length);
+    // The answer to HEAD has the length of the body that GET would have.
+    let is_whole = method == "HEAD" || length.is_none_or(|length| answer.body.len() >= length);
     if is_whole { Ok(answer) } else { Err(NoAnswer::Broken) }
 }
 

@@ -76,7 +76,7 @@ impl Key {
         self.expires_at
     }
 
-    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
+    pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
         self.expires_at.is_some_and(|time| time <= now)
     }
 

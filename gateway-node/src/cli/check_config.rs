@@ -1,14 +1,21 @@
 //! `check-config`: says whether a node would start with this configuration.
 
-use std::io::Write;
+use std::{io::Write, time::SystemTime};
 
 use super::CliError;
-use crate::config::Sources;
+use crate::{config::Sources, node::Preflight};
 
-/// Loads everything that a start would load, the schemas too, and prints one line about it.
-pub(super) fn run(sources: &Sources, out: &mut dyn Write) -> Result<(), CliError> {
-    let settings = sources.load()?;
-    let events = settings.event_table()?;
+/// Checks what a start would check, and prints one line about it on `out`. On `err` goes what a node would warn of.
+pub(super) fn run(sources: &Sources, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CliError> {
+    let Preflight {
+        settings,
+        events,
+        warnings,
+        ..
+    } = Preflight::of(sources, SystemTime::now())?;
+    for warning in &warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
     let mode = if settings.development() {
         ", development mode"
     } else {

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{cluster::KeyStoreError, config::ConfigError};
+use crate::{cluster::KeyStoreError, config::ConfigErrors};
 
 /// Usage and configuration: what the operator can put right (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -25,7 +25,7 @@ pub enum CliError {
     Arguments(#[from] clap::Error),
     /// The configuration is wrong.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     /// What the command was asked for is not there.
     #[error("{0}")]
     Usage(String),
@@ -56,7 +56,7 @@ impl CliError {
         }
     }
 
-    /// Tells the operator: one line on `err`, but for help, version and wrong arguments, which clap prints in colour.
+    /// Tells the operator: one line on `err`, or one for each problem of a configuration, but for help, version and wrong arguments, which clap prints in colour.
     pub(super) fn report(&self, err: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Arguments(error) => error.print(),

@@ -19,6 +19,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::SystemTime,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -26,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 pub use error::CliError;
 pub use keys::{KeysCommand, NewKey};
 
-use crate::{config::Sources, logging};
+use crate::{config::Sources, logging, node::Preflight};
 
 /// A clustered WebSocket gateway between bots, their website and their services.
 #[derive(Debug, Parser)]
@@ -70,7 +71,7 @@ impl ConfigOptions {
 pub enum Command {
     /// Run the node (the default)
     Serve,
-    /// Say whether the configuration is right, in one line
+    /// Say whether a node would start with the configuration: one line, or one for each problem
     CheckConfig,
     /// Print the effective configuration as TOML, secrets redacted, each setting with its meaning
     PrintConfig,
@@ -125,8 +126,8 @@ fn execute(
     let cli = Cli::try_parse_from(arguments)?;
     let sources = cli.config.sources(environment);
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => return Ok(serve::run(sources.load()?)),
-        Command::CheckConfig => check_config::run(&sources, out)?,
+        Command::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
+        Command::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
         Command::PrintConfig => print_config::run(&sources, out)?,
         // Clients: they need no configuration, and have exit codes of their own.
         Command::Connect(args) => return Ok(connect::run(&args)),

@@ -7,20 +7,19 @@ use std::{
 };
 
 use crate::{
-    config::{KeySettings, LogFormat, Secret, Settings},
+    config::{KeySettings, LogFormat, Secret},
     logging,
-    node::{Node, NodeError, Origin},
+    node::{Node, NodeError, Origin, Preflight},
 };
 
-/// What the operator can put right (`EX_USAGE` of sysexits).
-const USAGE: u8 = 64;
 /// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
 /// A fault of the node or the system (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 
-/// Runs a node with `settings` until it is told to stop.
-pub fn run(settings: Settings) -> ExitCode {
+/// Runs a node until it is told to stop.
+pub fn run(preflight: Preflight) -> ExitCode {
+    let settings = &preflight.settings;
     let format = match settings.log.format {
         LogFormat::Text => logging::Format::Text,
         LogFormat::Json => logging::Format::Json,
@@ -29,21 +28,21 @@ pub fn run(settings: Settings) -> ExitCode {
         Ok(flush) => flush,
         Err(error) => return fail(&error, SOFTWARE),
     };
-    match actix::System::new().block_on(serve(settings)) {
+    match actix::System::new().block_on(serve(preflight)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ (NodeError::Config(_) | NodeError::Key(_))) => fail(&error, USAGE),
         Err(error @ NodeError::Listen(_)) => fail(&error, UNAVAILABLE),
         Err(error) => fail(&error, SOFTWARE),
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), NodeError> {
+async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     let (mut secret, mut life) = ([0; 32], [0; 8]);
     getrandom::fill(&mut secret)
         .and_then(|()| getrandom::fill(&mut life))
         .map_err(io::Error::other)?;
     let secret = shared::key::generate(secret);
-    let development = settings
+    let development = preflight
+        .settings
         .development()
         .then(|| KeySettings::development(Secret::from(secret.clone())));
     let presented = development.as_ref().map(|key| format!("{}.{secret}", key.id));
@@ -51,7 +50,7 @@ async fn serve(settings: Settings) -> Result<(), NodeError> {
         random: life,
         now: SystemTime::now(),
     };
-    let node = Node::start(settings, development, origin)?;
+    let node = Node::start(preflight, development.as_ref(), origin)?;
     let mut out = io::stdout().lock();
     let banner = &node.banner;
     let said = if out.is_terminal() {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ::config::{Value, ValueKind};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{
+    draft::Findings,
     error::{ConfigError, shown},
+    likeness::nearest,
     setting::SettingDoc,
 };
 
@@ -29,101 +31,172 @@ impl Origins {
     }
 }
 
-/// Checks the merged values, and returns them as plain data, with the origin of each.
-pub(super) fn check(root: &Value, docs: &[SettingDoc]) -> Result<(serde_json::Value, Origins), ConfigError> {
+/// Checks the merged values, and returns them as plain data, with the origin of each. What is wrong is recorded and left out.
+pub(super) fn check(root: &Value, docs: &[SettingDoc], findings: &mut Findings) -> (serde_json::Value, Origins) {
     let mut origins = Origins::default();
-    Walk {
+    let mut walk = Walk {
         docs,
         origins: &mut origins,
-    }
-    .table("", "", root)?;
-    Ok((to_json(root), origins))
+        findings,
+    };
+    let values = walk.table("", "", root).unwrap_or_default();
+    (serde_json::Value::Object(values), origins)
 }
 
-/// The error for a key that is not in the reference. Its value is left out: it may be a secret under a wrong name.
-pub(super) fn unknown(key: &str, origin: &str, docs: &[SettingDoc]) -> ConfigError {
+/// Records a key that is not in the reference. Its value is left out: it may be a secret under a wrong name.
+pub(super) fn refuse_unknown(key: &str, origin: &str, docs: &[SettingDoc], findings: &mut Findings) {
+    let meant = meant(key, docs);
+    let asked = meant
+        .as_ref()
+        .map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+    let expected = format!("{}{asked}", known(key, docs));
+    findings.push(ConfigError::new(key, None, origin, expected));
+    // What is missing under its right name is no other problem.
+    if let Some(meant) = meant {
+        findings.distrust(meant);
+    }
+}
+
+/// The keys that would have been right instead of `key`.
+fn known(key: &str, docs: &[SettingDoc]) -> String {
     let below = children(&normal(key), docs);
     if !below.is_empty() {
-        let expected = format!("a section with the keys {}", below.join(", "));
-        return ConfigError::new(key, None, origin, expected);
+        return format!("a section with the keys {}", below.join(", "));
     }
     let mut parent = key;
     while let Some((above, _)) = parent.rsplit_once('.') {
         let known = children(&normal(above), docs);
         if !known.is_empty() {
-            let expected = format!("one of the keys {}", known.join(", "));
-            return ConfigError::new(key, None, origin, expected);
+            return format!("one of the keys {}", known.join(", "));
         }
         parent = above;
     }
-    let expected = format!("one of the sections {}", children("", docs).join(", "));
-    ConfigError::new(key, None, origin, expected)
+    format!("one of the sections {}", children("", docs).join(", "))
+}
+
+/// The key that `key` was meant to be: one of the same section that is like it, or one of another section with its name.
+fn meant(key: &str, docs: &[SettingDoc]) -> Option<String> {
+    if !children(&normal(key), docs).is_empty() {
+        return None;
+    }
+    let (above, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let siblings = children(&normal(above), docs);
+    if let Some(sibling) = nearest(name, siblings.iter().map(String::as_str)) {
+        return Some(join(above, sibling));
+    }
+    // What an entry of a list has is nowhere else.
+    if key.contains('[') {
+        return None;
+    }
+    let mut elsewhere = docs
+        .iter()
+        .map(|doc| doc.key.as_str())
+        .filter(|known| !known.contains('[') && known.rsplit('.').next() == Some(name));
+    match (elsewhere.next(), elsewhere.next()) {
+        (Some(only), None) => Some(only.to_owned()),
+        _ => None,
+    }
+}
+
+/// The value of a setting with a few possible words that `value` was meant to be.
+fn meant_value(value: &serde_json::Value, doc: &SettingDoc) -> Option<String> {
+    let accepts = |word: &str| (doc.accepts)(&json!(word)) || (doc.accepts)(&json!([word]));
+    // Where any word will do there is none that was meant.
+    if doc.secret || accepts("any_word") {
+        return None;
+    }
+    let words = doc
+        .expected
+        .split(|char: char| !char.is_ascii_lowercase() && char != '_');
+    let words: Vec<_> = words.filter(|word| !word.is_empty() && accepts(word)).collect();
+    let texts = match value {
+        serde_json::Value::Array(values) => values.iter().collect(),
+        value => vec![value],
+    };
+    let wrong = texts.into_iter().filter_map(serde_json::Value::as_str);
+    let mut meant = wrong
+        .filter(|text| !accepts(text))
+        .map(|text| nearest(&text.to_lowercase(), words.iter().copied()));
+    meant.next().flatten().map(str::to_owned)
 }
 
 struct Walk<'a> {
     docs: &'a [SettingDoc],
     origins: &'a mut Origins,
+    findings: &'a mut Findings,
 }
 
 impl Walk<'_> {
-    /// Looks at the value of `key`; `pattern` is the key as the reference writes it.
-    fn value(&mut self, key: &str, pattern: &str, value: &Value) -> Result<(), ConfigError> {
+    /// Looks at the value of `key`; `pattern` is the key as the reference writes it. Returns it if it is right.
+    fn value(&mut self, key: &str, pattern: &str, value: &Value) -> Option<serde_json::Value> {
         if let Some(doc) = self.docs.iter().find(|doc| doc.key == pattern) {
             let plain = to_json(value);
             if !(doc.accepts)(&plain) {
-                return Err(self.wrong(key, pattern, value, &doc.expected));
+                let asked = meant_value(&plain, doc).map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+                self.wrong(key, pattern, value, format!("{}{asked}", doc.expected));
+                return None;
             }
             if let Some(origin) = value.origin() {
                 self.origins.0.insert(key.to_owned(), origin.to_owned());
             }
-            return Ok(());
+            return Some(plain);
         }
         let entries = format!("{pattern}[]");
         if children(&entries, self.docs).is_empty() {
-            return self.table(key, pattern, value);
+            return self.table(key, pattern, value).map(serde_json::Value::Object);
         }
         let ValueKind::Array(values) = &value.kind else {
-            return Err(self.wrong(key, pattern, value, &format!("a list of tables [[{key}]]")));
+            self.wrong(key, pattern, value, format!("a list of tables [[{key}]]"));
+            return None;
         };
-        for (index, value) in values.iter().enumerate() {
-            self.table(&format!("{key}[{index}]"), &entries, value)?;
-        }
-        Ok(())
+        // An entry that is wrong keeps its place, so that the others are named as the operator counts them.
+        let entry = |(index, value)| {
+            self.table(&format!("{key}[{index}]"), &entries, value)
+                .unwrap_or_default()
+        };
+        Some(
+            values
+                .iter()
+                .enumerate()
+                .map(entry)
+                .map(serde_json::Value::Object)
+                .collect(),
+        )
     }
 
-    /// Looks at a section or at an entry of a list.
-    fn table(&mut self, key: &str, pattern: &str, value: &Value) -> Result<(), ConfigError> {
+    /// Looks at a section or at an entry of a list. Returns what is right in it.
+    fn table(&mut self, key: &str, pattern: &str, value: &Value) -> Option<Map<String, serde_json::Value>> {
         let ValueKind::Table(table) = &value.kind else {
-            return Err(self.wrong(key, pattern, value, &format!("a section [{key}]")));
+            self.wrong(key, pattern, value, format!("a section [{key}]"));
+            return None;
         };
         let known = children(pattern, self.docs);
-        if let Some(stranger) = table.keys().filter(|name| !known.contains(name)).min() {
-            let stranger_key = join(key, stranger);
-            return Err(unknown(&stranger_key, origin(&table[stranger]), self.docs));
+        let mut strangers: Vec<_> = table.keys().filter(|name| !known.contains(name)).collect();
+        strangers.sort();
+        for stranger in strangers {
+            let origin = origin(&table[stranger]);
+            refuse_unknown(&join(key, stranger), origin, self.docs, self.findings);
         }
+        let mut right = Map::new();
         for name in known {
             let (key, pattern) = (join(key, &name), join(pattern, &name));
             if let Some(value) = table.get(&name) {
-                self.value(&key, &pattern, value)?;
-            } else if let Some(doc) = self.docs.iter().find(|doc| doc.required && doc.key == pattern) {
-                return Err(ConfigError::new(
-                    &key,
-                    None,
-                    origin(value),
-                    format!("{}, but it is missing", doc.expected),
-                ));
+                right.extend(self.value(&key, &pattern, value).map(|value| (name, value)));
+            } else if let Some(doc) = self.docs.iter().find(|doc| doc.required && doc.key == pattern)
+                && self.findings.trusts(&key)
+            {
+                let expected = format!("{}, but it is missing", doc.expected);
+                self.findings
+                    .push(ConfigError::new(&key, None, origin(value), expected));
             }
         }
-        Ok(())
+        Some(right)
     }
 
-    fn wrong(&self, key: &str, pattern: &str, value: &Value, expected: &str) -> ConfigError {
-        ConfigError::new(
-            key,
-            Some(shown(pattern, &to_json(value), self.docs)),
-            origin(value),
-            expected,
-        )
+    fn wrong(&mut self, key: &str, pattern: &str, value: &Value, expected: String) {
+        let shown = shown(pattern, &to_json(value), self.docs);
+        self.findings
+            .push(ConfigError::new(key, Some(shown), origin(value), expected));
     }
 }
 

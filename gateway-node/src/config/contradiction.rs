@@ -1,20 +1,31 @@
 //! What is wrong with a configuration although every value of it is right.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
-use super::{Settings, error::ConfigError};
+use super::{
+    Draft, Settings,
+    error::{ConfigError, boundary},
+    likeness::nearest,
+};
 
-/// The first contradiction, in a fixed order.
-pub(super) fn find(settings: &Settings) -> Result<(), ConfigError> {
-    redis(settings)?;
-    tls(settings)?;
-    outbox(settings)?;
-    log_age(settings)?;
-    drain(settings)?;
-    applications(settings)?;
-    keys(settings)?;
-    events(settings)?;
-    development(settings)
+/// How the URL of a Redis is written.
+pub(crate) const REDIS_URL: &str = "redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with what is special in \
+    user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)";
+
+/// Finds every contradiction, in a fixed order.
+pub(super) fn find(draft: &mut Draft) {
+    draft.check(&["redis.url", "redis.ca"], redis);
+    draft.check(&["server.tls.certificate", "server.tls.key"], tls);
+    draft.check(&["limits.outbox_bytes", "limits.message_bytes"], outbox);
+    draft.check(&LOG_AGE, log_age);
+    draft.check(&DRAIN, drain);
+    listeners(draft);
+    applications(draft);
+    keys(draft);
+    events(draft);
+    if draft.findings().trusts_length("keys") {
+        draft.check(&["server.bind", "redis.url"], development);
+    }
 }
 
 fn redis(settings: &Settings) -> Result<(), ConfigError> {
@@ -25,10 +36,15 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
         };
     };
     let url = url.expose();
-    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+    let Some((scheme @ ("redis" | "rediss"), rest)) = url.split_once("://") else {
         return Err(settings.problem("redis.url", "a URL that starts with redis:// or rediss://"));
+    };
+    // A password that is not encoded ends the authority early, and what is left may pass for a server of another name.
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if rest[boundary(rest, authority)..].contains('@') {
+        return Err(settings.problem("redis.url", REDIS_URL));
     }
-    if settings.redis.ca.is_some() && !url.starts_with("rediss://") {
+    if settings.redis.ca.is_some() && scheme != "rediss" {
         return Err(settings.problem("redis.ca", "a redis.url that starts with rediss://"));
     }
     Ok(())
@@ -52,6 +68,13 @@ fn outbox(settings: &Settings) -> Result<(), ConfigError> {
     Err(settings.problem_of(&["limits.outbox_bytes", "limits.message_bytes"], expected))
 }
 
+/// What decides how old entries of the log become.
+const LOG_AGE: [&str; 3] = [
+    "cluster.log_age_ms",
+    "session.resume_window_ms",
+    "discord.heartbeat_interval_ms",
+];
+
 fn log_age(settings: &Settings) -> Result<(), ConfigError> {
     let least = settings.resumable_ms();
     if settings.cluster.log_age_ms >= least {
@@ -63,6 +86,14 @@ fn log_age(settings: &Settings) -> Result<(), ConfigError> {
     );
     Err(settings.problem("cluster.log_age_ms", expected))
 }
+
+/// What decides how long a drain takes.
+const DRAIN: [&str; 4] = [
+    "drain.deadline_ms",
+    "drain.balancer_wait_ms",
+    "drain.spread_ms",
+    "limits.evict_linger_ms",
+];
 
 fn drain(settings: &Settings) -> Result<(), ConfigError> {
     let drain = &settings.drain;
@@ -78,60 +109,101 @@ fn drain(settings: &Settings) -> Result<(), ConfigError> {
         "drain.balancer_wait_ms ({}), drain.spread_ms ({}) and limits.evict_linger_ms ({linger}) together under drain.deadline_ms ({})",
         drain.balancer_wait_ms, drain.spread_ms, drain.deadline_ms
     );
-    let keys = [
-        "drain.deadline_ms",
-        "drain.balancer_wait_ms",
-        "drain.spread_ms",
-        "limits.evict_linger_ms",
-    ];
-    Err(settings.problem_of(&keys, expected))
+    Err(settings.problem_of(&DRAIN, expected))
 }
 
-fn applications(settings: &Settings) -> Result<(), ConfigError> {
-    let mut seen = HashSet::new();
-    for (index, application) in settings.applications.iter().enumerate() {
-        if !seen.insert(&application.id) {
-            return Err(settings.problem(&format!("applications[{index}].id"), "ids that differ"));
+/// Two listeners cannot have one address. That another process has it shows only when it is bound.
+fn listeners(draft: &mut Draft) {
+    const LISTENERS: [&str; 3] = ["server.bind", "admin.bind", "test.echo_bind"];
+    for (index, later) in LISTENERS.iter().enumerate() {
+        for earlier in &LISTENERS[..index] {
+            draft.check(&[earlier, later], |settings| {
+                let bind = |key: &str| match key {
+                    "server.bind" => Some(settings.server.bind),
+                    "admin.bind" => settings.admin.bind,
+                    _ => settings.test.echo_bind,
+                };
+                match (bind(earlier), bind(later)) {
+                    (Some(one), Some(other))
+                        if one.port() == other.port() && overlap(one.ip(), other.ip()) && one.port() != 0 =>
+                    {
+                        Err(settings.problem(later, format!("an address that {earlier} ({one}) does not have")))
+                    }
+                    _ => Ok(()),
+                }
+            });
         }
     }
-    Ok(())
 }
 
-fn keys(settings: &Settings) -> Result<(), ConfigError> {
-    let mut seen = HashSet::new();
-    for (index, key) in settings.keys.iter().enumerate() {
-        if !seen.insert(&key.id) {
-            return Err(settings.problem(&format!("keys[{index}].id"), "ids that differ"));
-        }
-        if key.secret.is_some() == key.hash.is_some() {
-            let expected = "exactly one of secret and hash beside it";
-            return Err(settings.problem(&format!("keys[{index}].id"), expected));
-        }
-        if !settings
-            .applications
-            .iter()
-            .any(|application| application.id == key.application)
-        {
-            let ids: Vec<_> = settings
-                .applications
-                .iter()
-                .map(|application| application.id.as_str())
-                .collect();
-            let expected = format!("one of the applications {}", ids.join(", "));
-            return Err(settings.problem(&format!("keys[{index}].application"), expected));
-        }
-    }
-    Ok(())
+/// Whether a listener at one address keeps another from the same port at the other one.
+pub(super) fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let (one, other) = (one.to_canonical(), other.to_canonical());
+    // That of IPv6 takes connections over IPv4 as well.
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    one == other || covers(one, other) || covers(other, one)
 }
 
-fn events(settings: &Settings) -> Result<(), ConfigError> {
+fn applications(draft: &mut Draft) {
     let mut seen = HashSet::new();
-    for (index, event) in settings.events.iter().enumerate() {
-        if !seen.insert(&event.name) {
-            return Err(settings.problem(&format!("events[{index}].name"), "names that differ"));
-        }
+    for index in 0..draft.settings().applications.len() {
+        let key = format!("applications[{index}].id");
+        draft.check(&[&key], |settings| {
+            if seen.insert(settings.applications[index].id.clone()) {
+                Ok(())
+            } else {
+                Err(settings.problem(&key, "ids that differ"))
+            }
+        });
     }
-    Ok(())
+}
+
+fn keys(draft: &mut Draft) {
+    let mut seen = HashSet::new();
+    for index in 0..draft.settings().keys.len() {
+        let [id, secret, hash, application] =
+            ["id", "secret", "hash", "application"].map(|field| format!("keys[{index}].{field}"));
+        draft.check(&[&id], |settings| {
+            if seen.insert(settings.keys[index].id.clone()) {
+                Ok(())
+            } else {
+                Err(settings.problem(&id, "ids that differ"))
+            }
+        });
+        draft.check(&[&id, &secret, &hash], |settings| {
+            let key = &settings.keys[index];
+            if key.secret.is_some() == key.hash.is_some() {
+                Err(settings.problem(&id, "exactly one of secret and hash beside it"))
+            } else {
+                Ok(())
+            }
+        });
+        draft.check(&[&application, "applications"], |settings| {
+            let wanted = &settings.keys[index].application;
+            let ids: Vec<_> = settings.applications.iter().map(|known| known.id.as_str()).collect();
+            if ids.contains(&wanted.as_str()) {
+                return Ok(());
+            }
+            let asked = nearest(wanted, ids.iter().copied());
+            let asked = asked.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+            let expected = format!("one of the applications {}{asked}", ids.join(", "));
+            Err(settings.problem(&application, expected))
+        });
+    }
+}
+
+fn events(draft: &mut Draft) {
+    let mut seen = HashSet::new();
+    for index in 0..draft.settings().events.len() {
+        let key = format!("events[{index}].name");
+        draft.check(&[&key], |settings| {
+            if seen.insert(settings.events[index].name.clone()) {
+                Ok(())
+            } else {
+                Err(settings.problem(&key, "names that differ"))
+            }
+        });
+    }
 }
 
 fn development(settings: &Settings) -> Result<(), ConfigError> {

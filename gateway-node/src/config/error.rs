@@ -1,4 +1,4 @@
-//! The one line that says what is wrong with a configuration.
+//! The lines that say what is wrong with a configuration.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{secret::REDACTED, setting::SettingDoc};
 /// Bytes of a key or a value that the line shows.
 const SHOWN_BYTES: usize = 128;
 
-/// The first problem of a configuration. Display is one line without a line break, whatever the operator wrote, and
+/// A problem of a configuration. Display is one line without a line break, whatever the operator wrote, and
 /// never shows a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("configuration: {key}{} in {origin}: expected {expected}", Assigned(.value.as_deref()))]
@@ -32,6 +32,35 @@ impl ConfigError {
             origin: printable(origin),
             expected: printable(&expected.into()),
         }
+    }
+}
+
+/// All problems of a configuration. Display is one line for each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Lines(.0))]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// `errors` in the order in which they are told, if there are any.
+    pub(super) fn of(errors: Vec<ConfigError>) -> Option<Self> {
+        (!errors.is_empty()).then_some(Self(errors))
+    }
+
+    /// Returns the problems.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+struct Lines<'a>(&'a [ConfigError]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(f, "{end}{error}")?;
+        }
+        Ok(())
     }
 }
 

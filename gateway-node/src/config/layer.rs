@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use ::config::{Map, Source, Value, ValueKind};
 
 use super::{
-    check::unknown,
+    check::refuse_unknown,
+    draft::Findings,
     error::{ConfigError, boundary, shown},
     setting::{Kind, SettingDoc},
 };
@@ -28,41 +29,42 @@ impl Source for Layer {
 }
 
 impl Layer {
-    /// Reads a TOML file.
-    pub(super) fn file(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads a TOML file. One that cannot be read is recorded, and gives nothing.
+    pub(super) fn file(path: &Path, findings: &mut Findings) -> Self {
         let origin = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let value = shown("", &origin.as_str().into(), &[]);
-            ConfigError::new(
-                "file",
-                Some(value),
-                "flag --config",
-                format!("a readable TOML file ({error})"),
-            )
-        })?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
-            let key = format!("line {line}, column {column}");
-            ConfigError::new(
-                &key,
-                None,
-                &origin,
-                format!("TOML, but found an error: {}", error.message()),
-            )
-        })?;
-        Ok(Self(
-            table
-                .into_iter()
-                .map(|(key, value)| (key, from_toml(value, &origin)))
-                .collect(),
-        ))
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let value = shown("", &origin.as_str().into(), &[]);
+                let expected = format!("a readable TOML file ({error})");
+                findings.push_blind(ConfigError::new("file", Some(value), "flag --config", expected));
+                return Self::default();
+            }
+        };
+        match text.parse::<toml::Table>() {
+            Ok(table) => Self(
+                table
+                    .into_iter()
+                    .map(|(key, value)| (key, from_toml(value, &origin)))
+                    .collect(),
+            ),
+            Err(error) => {
+                for (line, column, message) in syntax_errors(&text, &error) {
+                    let key = format!("line {line}, column {column}");
+                    let expected = format!("TOML, but found an error: {message}");
+                    findings.push_blind(ConfigError::new(&key, None, &origin, expected));
+                }
+                Self::default()
+            }
+        }
     }
 
     /// Takes what starts with `UTILBOT__` from `environment`; each variable names a setting of `docs`.
     pub(super) fn environment(
         environment: &BTreeMap<String, String>,
         docs: &[SettingDoc],
-    ) -> Result<Self, ConfigError> {
+        findings: &mut Findings,
+    ) -> Self {
         let mut layer = Self::default();
         for (name, text) in environment {
             let Some(path) = name.strip_prefix(PREFIX) else {
@@ -76,13 +78,15 @@ impl Layer {
                 from_text(text, doc, &origin)
             } else if ["keys", "events"].contains(&key.split('.').next().unwrap_or_default()) {
                 let expected = "keys and events to be listed in the configuration file";
-                return Err(ConfigError::new(&key, None, &origin, expected));
+                findings.push(ConfigError::new(&key, None, &origin, expected));
+                continue;
             } else {
-                return Err(unknown(&key, &origin, docs));
+                refuse_unknown(&key, &origin, docs, findings);
+                continue;
             };
             layer.set(&key, value);
         }
-        Ok(layer)
+        layer
     }
 
     /// Adds a text that a flag gave.
@@ -155,6 +159,20 @@ fn from_toml(value: toml::Value, origin: &String) -> Value {
         ),
     };
     Value::new(Some(origin), kind)
+}
+
+/// The line, the column and the text of each error of a text that is no TOML, of which `first` is one. Of those on one line
+/// the others mostly follow from the first.
+fn syntax_errors(text: &str, first: &toml::de::Error) -> Vec<(usize, usize, String)> {
+    let (_, all) = toml::de::DeTable::parse_recoverable(text);
+    let place = |error: &toml::de::Error| {
+        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+        (line, column, error.message().to_owned())
+    };
+    let mut places: Vec<_> = all.iter().map(place).collect();
+    places.sort_by_key(|(line, ..)| *line);
+    places.dedup_by_key(|(line, ..)| *line);
+    if places.is_empty() { vec![place(first)] } else { places }
 }
 
 /// The line and the column, both from 1 and in characters, of a byte of `text`.

@@ -1,4 +1,4 @@
-//! The node's configuration: what can be set, where it comes from, and the one line that says what is wrong with it.
+//! The node's configuration: what can be set, where it comes from, and the lines that say what is wrong with it.
 //!
 //! Every setting is stated once, with its type, default, meaning and rules, in `sections.rs` and in the files of the
 //! three lists. Nothing here opens a socket or reads the process's environment: the caller hands that in.
@@ -6,10 +6,12 @@
 mod application;
 mod check;
 mod contradiction;
+mod draft;
 mod error;
 mod event;
 mod key;
 mod layer;
+mod likeness;
 mod print;
 mod secret;
 mod sections;
@@ -21,7 +23,9 @@ mod timestamp;
 mod words;
 
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION, PrivilegedIntent};
-pub use error::ConfigError;
+pub(crate) use contradiction::REDIS_URL;
+pub use draft::Draft;
+pub use error::{ConfigError, ConfigErrors};
 pub(crate) use event::is_event_name;
 pub use event::{EventSettings, development_events};
 pub(crate) use key::is_key_id;

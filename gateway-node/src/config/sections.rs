@@ -144,8 +144,10 @@ section! {
     pub struct LimitSettings {
         /// Bytes of one message from a client, after inflating too. A larger one closes with 1009.
         message_bytes: usize = 65_536, from 1;
-        /// Bytes that may wait for a client that reads slowly; at least `limits.message_bytes`. More closes with 1013.
-        outbox_bytes: usize = 1_048_576, from 1;
+        /// Bytes that may wait for a client that reads slowly; at least `limits.message_bytes`. More closes with 1013. A single
+        /// message passes whatever its size. The default is two events of the largest size, so that a client which reads one
+        /// as fast as its network takes it is not closed for what comes meanwhile.
+        outbox_bytes: usize = 8_388_608, from 1;
         /// Bytes that may wait for all slow clients of the node together. Beyond it those for whom most waits are closed
         /// first, as at `limits.outbox_bytes`.
         outbox_total_bytes: usize = 268_435_456, from 1;
@@ -168,12 +170,13 @@ section! {
         report_ids_burst: u32 = 20_000, from 1;
         /// Pings, pongs and continuation frames that a connection may send in a minute; what is more is read later.
         frames_per_minute: u32 = 6000, from 1;
-        /// Connections to this node, of plain HTTP too; never more than its file descriptors allow.
+        /// Connections to this node, of plain HTTP too; never more than its file descriptors allow. One more is HTTP 503.
         connections: usize = 100_000, from 1;
         /// Connections from one address (IPv6: from one /64), counted from accept on. Those that have shown no valid key
-        /// never hold more than half of the node's file descriptors.
+        /// never hold more than half of the node's file descriptors. One more is HTTP 429.
         connections_per_address: usize = 1000, from 1;
-        /// Attempts to connect, and HTTP requests without a valid key, from one address in a minute (IPv6: from one /64).
+        /// Attempts to connect, and HTTP requests without a valid key, from one address in a minute (IPv6: from one /64). One
+        /// more is HTTP 429.
         connection_attempts_per_minute: u32 = 6000, from 1;
         /// Events that one key may publish over HTTP at a node in a minute, a sixth of them at once; more is HTTP 429. The
         /// default, 1,000 a second, is about a twentieth of what one core of Redis appends. Sockets have
@@ -200,6 +203,9 @@ section! {
         request_timeout_ms: u64 = 60_000, from 1;
         /// Milliseconds that a connection may be idle between two requests; longer than balancers keep theirs.
         keep_alive_ms: u64 = 75_000, from 1;
+        /// Bytes of the body of one request. A larger one is 413. Where it is not given, it is at least twice
+        /// `cluster.event_bytes`.
+        request_bytes: usize = 8_388_608, from 1;
         /// Bytes of request bodies that the node holds at once. More is 503.
         body_bytes: usize = 67_108_864, from 1;
         /// Bytes of request bodies that the node holds at once for one key. More is 429.
@@ -233,9 +239,11 @@ section! {
         log_age_ms: u64 = 600_000, from 1;
         /// Bytes that the log of an application keeps.
         log_bytes: usize = 67_108_864, from 1;
-        /// Bytes of one event; a larger one is refused.
-        event_bytes: usize = 65_536, from 1;
-        /// Bytes of events that a node holds while the log is away. More closes their senders with 1013.
+        /// Bytes of the `d` of one event. A larger one is HTTP 413. The default holds the `GUILD_CREATE` of a very large guild:
+        /// 500 channels with overwrites and topics (0.6 MB), 1,000 active threads (0.6 MB), 250 roles, 500 emojis and 60
+        /// stickers (0.2 MB), 1,000 members (0.6 MB) and their presences (0.4 MB) are 2.4 MB.
+        event_bytes: usize = 4_194_304, from 1;
+        /// Bytes of events that a node holds while the log is away. More closes their senders with 1013, and is HTTP 503.
         hold_bytes: usize = 16_777_216, from 1;
         /// Milliseconds that an event is held while the log is away; then it is refused.
         hold_ms: u64 = 30_000, from 1;

@@ -16,7 +16,7 @@ use super::{
     V1Settings,
     check::{Origins, normal},
     error::{ConfigError, shown},
-    event::{self, development_events},
+    event,
     setting::Section,
     sources::Sources,
 };
@@ -118,32 +118,27 @@ impl Settings {
             .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
     }
 
-    /// The definitions of the application events, their schemas read; those of development mode where it is on and the
-    /// operator configured none.
+    /// The definition of an event, its schema read.
     ///
     /// # Errors
     ///
-    /// A schema that cannot be read or is no JSON. Whether it is a JSON Schema shows when the table is built.
-    pub fn event_definitions(&self) -> Result<Vec<EventDefinition>, ConfigError> {
-        if self.events.is_empty() && self.development() {
-            return Ok(development_events());
-        }
-        let read = |(index, event): (usize, &EventSettings)| {
-            event.definition().map_err(|cause| {
-                let expected = format!("a readable file with a JSON Schema ({cause})");
-                self.problem(&format!("events[{index}].schema"), expected)
-            })
-        };
-        self.events.iter().enumerate().map(read).collect()
+    /// When the schema cannot be read, or when the definition makes no rule.
+    pub(super) fn event_definition(&self, index: usize) -> Result<EventDefinition, ConfigError> {
+        let definition = self.events[index].definition().map_err(|cause| {
+            let expected = format!("a readable file with a JSON Schema ({cause})");
+            self.problem(&format!("events[{index}].schema"), expected)
+        })?;
+        self.table_of(vec![definition.clone()])?;
+        Ok(definition)
     }
 
-    /// The table of the application events, their schemas read and compiled.
+    /// The table of these events.
     ///
     /// # Errors
     ///
-    /// As [`Self::event_definitions`], and the first definition that makes no rule.
-    pub fn event_table(&self) -> Result<EventTable, ConfigError> {
-        EventTable::build(self.event_definitions()?).map_err(|error| {
+    /// The first definition that makes no rule.
+    pub(super) fn table_of(&self, definitions: Vec<EventDefinition>) -> Result<EventTable, ConfigError> {
+        EventTable::build(definitions).map_err(|error| {
             let (event, field, expected) = event::explain(&error);
             let index = self.events.iter().position(|known| known.name == event);
             let key = index.map_or("events".to_owned(), |index| format!("events[{index}].{field}"));
@@ -151,14 +146,25 @@ impl Settings {
         })
     }
 
-    /// Reads the file, the environment and the flags again that these settings came from. The environment and the flags
-    /// are those of the start; the file may have changed.
-    ///
-    /// # Errors
-    ///
-    /// The first problem; these settings then stay as they are.
-    pub fn reload(&self) -> Result<Self, ConfigError> {
-        self.sources.load()
+    /// The ids of the applications.
+    pub fn application_ids(&self) -> Vec<String> {
+        self.applications
+            .iter()
+            .map(|application| application.id.clone())
+            .collect()
+    }
+
+    /// The table of the application events, as a node makes it.
+    #[cfg(test)]
+    pub(crate) fn event_table(&self) -> Result<EventTable, super::ConfigErrors> {
+        let mut draft = super::Draft::new(self.clone(), super::draft::Findings::default());
+        let table = draft.event_table();
+        draft.finish().map(|_| table.unwrap_or_default())
+    }
+
+    /// Where these settings came from. The environment and the flags are those of the start; the file may have changed.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// A problem that shows only when the value of `key` is used, with that value and its origin. `expected` ends the
@@ -216,6 +222,10 @@ impl Settings {
         }
         if !self.origins.is_set("cluster.log_age_ms") {
             self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());
+        }
+        if !self.origins.is_set("http.request_bytes") {
+            let two_events = self.cluster.event_bytes.saturating_mul(2);
+            self.http.request_bytes = self.http.request_bytes.max(two_events);
         }
     }
 }

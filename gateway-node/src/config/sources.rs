@@ -2,7 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
-use super::{Settings, check::check, contradiction, error::ConfigError, layer::Layer, settings::reference};
+use super::{
+    Settings,
+    check::check,
+    contradiction,
+    draft::{Draft, Findings},
+    error::{ConfigError, ConfigErrors},
+    layer::Layer,
+    settings::reference,
+};
 
 /// Everything that a configuration is read from, later ones over earlier ones: defaults, file, environment, flags.
 ///
@@ -56,9 +64,16 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// The first problem, as one line.
-    pub fn load(&self) -> Result<Settings, ConfigError> {
+    /// Every problem, one line each.
+    pub fn load(&self) -> Result<Settings, ConfigErrors> {
+        self.draft().finish()
+    }
+
+    /// Reads all of them and checks every value, and the values against each other.
+    pub fn draft(&self) -> Draft {
         let docs = reference();
+        let mut findings = Findings::default();
+        let file = self.file.as_deref().map(|path| Layer::file(path, &mut findings));
         let mut flags = Layer::default();
         if let Some(address) = &self.bind {
             flags.flag("server.bind", "--bind", address);
@@ -66,20 +81,32 @@ impl Sources {
         if let Some(format) = &self.log_format {
             flags.flag("log.format", "--log-format", format);
         }
-        let file = self.file.as_deref().map(Layer::file).transpose()?;
         let merged = ::config::Config::builder()
             .add_source(file.unwrap_or_default())
-            .add_source(Layer::environment(&self.environment, &docs)?)
+            .add_source(Layer::environment(&self.environment, &docs, &mut findings))
             .add_source(flags)
-            .build()
-            .map_err(|error| self.unforeseen(&error))?;
-        let (values, origins) = check(&merged.cache, &docs)?;
-        let mut settings: Settings = serde_json::from_value(values).map_err(|error| self.unforeseen(&error))?;
+            .build();
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(error) => {
+                findings.push_blind(self.unforeseen(&error));
+                return Draft::unread(self, findings);
+            }
+        };
+        let (values, origins) = check(&merged.cache, &docs, &mut findings);
+        let mut settings: Settings = match serde_json::from_value(values) {
+            Ok(settings) => settings,
+            Err(error) => {
+                findings.push_blind(self.unforeseen(&error));
+                return Draft::unread(self, findings);
+            }
+        };
         settings.origins = origins;
         settings.sources = Arc::new(self.clone());
         settings.complete(self.file.as_deref());
-        contradiction::find(&settings)?;
-        Ok(settings)
+        let mut draft = Draft::new(settings, findings);
+        contradiction::find(&mut draft);
+        draft
     }
 
     /// A problem that the check of every value should have found before. Its text may hold a value, so it is not shown.

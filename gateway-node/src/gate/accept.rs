@@ -86,11 +86,12 @@ async fn answer(mut stream: TcpStream, denied: Denied, live: &'static str, _perm
     };
     // Whatever has come by then has to do.
     let _ = timeout(REFUSAL, read).await;
-    let text = if asks_whether_alive(&bytes) {
+    let (head, body) = if asks_whether_alive(&bytes) {
         response("200 OK", "text/plain; charset=utf-8", "", live)
     } else {
         refusal(denied)
     };
+    let text = if wants_body(&bytes) { head + &body } else { head };
     let write = async {
         stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await?;
@@ -116,24 +117,32 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn asks_whether_alive(bytes: &[u8]) -> bool {
     parse(bytes, |request, _| {
-        request.method == Some("GET") && request.path == Some("/livez")
+        matches!(request.method, Some("GET" | "HEAD")) && request.path == Some("/livez")
     })
 }
 
-fn refusal(denied: Denied) -> String {
+/// Whether the answer has a body: that to HEAD has none.
+fn wants_body(bytes: &[u8]) -> bool {
+    parse(bytes, |request, _| request.method != Some("HEAD"))
+}
+
+/// Returns the head and the body of a refusal.
+fn refusal(denied: Denied) -> (String, String) {
     let status = match denied {
         Denied::Full => "503 Service Unavailable",
-        Denied::PerAddress | Denied::Attempts => "429 Too Many Requests",
+        Denied::PerAddress | Denied::Keyless | Denied::Attempts => "429 Too Many Requests",
     };
     let body = serde_json::json!({ "code": denied.code(), "message": denied.to_string() }).to_string();
     response(status, "application/json", "retry-after: 1\r\n", &body)
 }
 
-fn response(status: &str, content_type: &str, headers: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+/// Returns the head and the body of an answer.
+fn response(status: &str, content_type: &str, headers: &str, body: &str) -> (String, String) {
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n",
         body.len()
-    )
+    );
+    (head, body.to_owned())
 }
 
 /// An error that ends a connection.
@@ -293,9 +302,17 @@ mod tests {
     #[test]
     fn only_a_question_for_life_is_answered_with_it() {
         assert!(asks_whether_alive(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(asks_whether_alive(b"HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(!asks_whether_alive(b"GET /livez2 HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(!asks_whether_alive(b"POST /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(!asks_whether_alive(b"\x16\x03\x01"));
+    }
+
+    #[test]
+    fn only_head_wants_no_body() {
+        assert!(!wants_body(b"HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(wants_body(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(wants_body(b"\x16\x03\x01"));
     }
 
     #[test]
@@ -308,8 +325,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why_and_when_to_come_again() {
-        let text = refusal(Denied::PerAddress);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let (head, body) = refusal(Denied::PerAddress);
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
         assert!(
             head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nretry-after: 1"),
             "{head}"
@@ -319,9 +336,9 @@ mod tests {
             "{head}"
         );
         assert_eq!(
-            serde_json::from_str::<serde_json::Value>(body).unwrap()["code"],
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()["code"],
             "connections_per_address"
         );
-        assert!(refusal(Denied::Full).starts_with("HTTP/1.1 503 "));
+        assert!(refusal(Denied::Full).0.starts_with("HTTP/1.1 503 "));
     }
 }

@@ -11,7 +11,7 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        ConnectionType,
+        ConnectionType, Method,
         header::{self, HeaderValue},
     },
     middleware::Next,
@@ -29,11 +29,18 @@ use crate::{
 /// What a request that a trusted proxy forwarded counts as.
 struct Forwarded(Rc<Permit>);
 
-/// Charges a request and answers it. 429 if its client has no attempts left.
+/// Charges a request and answers it. 429 if its client has no attempts left. HEAD is answered as GET: the server sends the
+/// head of that answer alone.
 ///
 /// # Errors
 /// As the service behind it.
-pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
+pub async fn admit(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
+    }
     let Some(connection) = request.request().conn_data::<Rc<HttpConnection>>().map(Rc::clone) else {
         // The listener for administration counts nothing.
         return match check_browser(&request, BrowserPolicy::check_admin_request) {

@@ -29,6 +29,8 @@ pub struct BodyLimits {
     pub bytes: usize,
     /// Bytes of all bodies of one key.
     pub bytes_per_key: usize,
+    /// Bytes of one body.
+    pub request_bytes: usize,
 }
 
 impl From<&HttpSettings> for BodyLimits {
@@ -38,6 +40,7 @@ impl From<&HttpSettings> for BodyLimits {
             bytes_per_second: settings.body_bytes_per_second,
             bytes: settings.body_bytes,
             bytes_per_key: settings.body_bytes_per_key,
+            request_bytes: settings.request_bytes,
         }
     }
 }
@@ -93,20 +96,14 @@ impl Bodies {
         self.held().bytes
     }
 
-    /// Reads the body of a request with this key, up to `most` bytes. What the request declares is charged before the
-    /// first byte is read.
+    /// Reads the body of a request with this key. What the request declares is charged before the first byte is read.
     ///
     /// # Errors
     /// 413 for a body that is too large, 429 and 503 if the key or the node holds as many bytes as it may, 408 for one that
     /// comes too slowly, 400 for one that ends early.
-    pub(super) async fn read(
-        &self,
-        request: &HttpRequest,
-        mut payload: Payload,
-        key: &Key,
-        most: usize,
-    ) -> Result<Body, ApiError> {
-        let too_large = || ApiError::TooLarge(format!("a request may have {most} bytes"));
+    pub(super) async fn read(&self, request: &HttpRequest, mut payload: Payload, key: &Key) -> Result<Body, ApiError> {
+        let (most, setting) = self.0.limits.most();
+        let too_large = || ApiError::TooLarge(format!("a request may have {most} bytes, as `{setting}` says"));
         let declared = declared(request).unwrap_or(0);
         if declared > most {
             return Err(too_large());
@@ -151,6 +148,17 @@ impl Bodies {
 }
 
 impl BodyLimits {
+    /// Returns how many bytes one body may have, and the setting that says so: the least of all, since a body beyond any of
+    /// them could be sent again for ever.
+    fn most(&self) -> (usize, &'static str) {
+        let limits = [
+            (self.request_bytes, "http.request_bytes"),
+            (self.bytes_per_key, "http.body_bytes_per_key"),
+            (self.bytes, "http.body_bytes"),
+        ];
+        limits.into_iter().min_by_key(|(bytes, _)| *bytes).unwrap_or(limits[0])
+    }
+
     /// How long a body may take of which so many bytes have come.
     fn allowed(&self, bytes: usize) -> Duration {
         let earned_ms = (bytes as u64).saturating_mul(1000) / self.bytes_per_second;
@@ -172,7 +180,7 @@ impl Charge {
             return Err(ApiError::BodiesOfKey);
         }
         if more > limits.bytes.saturating_sub(held.bytes) {
-            return Err(ApiError::Overloaded);
+            return Err(ApiError::BodiesOfNode);
         }
         held.bytes += more;
         held.by_key.insert(Arc::clone(&self.key), of_key + more);
@@ -214,6 +222,7 @@ mod tests {
             bytes_per_second: 100,
             bytes: 100,
             bytes_per_key: 60,
+            request_bytes: 70,
         })
     }
 
@@ -224,7 +233,7 @@ mod tests {
         let mut first = bodies.charge(&one, 50).unwrap();
         assert!(matches!(bodies.charge(&one, 11), Err(ApiError::BodiesOfKey)));
         let second = bodies.charge(&other, 50).unwrap();
-        assert!(matches!(bodies.charge(&other, 1), Err(ApiError::Overloaded)));
+        assert!(matches!(bodies.charge(&other, 1), Err(ApiError::BodiesOfNode)));
         assert_eq!(bodies.bytes(), 100);
         drop(second);
         first.grow_to(60).unwrap();
@@ -233,6 +242,18 @@ mod tests {
         assert_eq!(bodies.bytes(), 60);
         drop(first);
         assert_eq!((bodies.bytes(), bodies.held().by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_least_limit_of_a_body_is_the_one_that_is_named() {
+        let limits = bodies().0.limits;
+        assert_eq!(limits.most(), (60, "http.body_bytes_per_key"));
+        let limits = BodyLimits {
+            request_bytes: 60,
+            ..limits
+        };
+        assert_eq!(limits.most(), (60, "http.request_bytes"));
+        assert_eq!(BodyLimits { bytes: 50, ..limits }.most(), (50, "http.body_bytes"));
     }
 
     #[test]

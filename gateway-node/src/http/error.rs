@@ -1,6 +1,6 @@
 //! Errors as HTTP answers: `{"code":"unknown_event","message":"..."}`.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
@@ -29,10 +29,13 @@ pub enum ApiError {
     #[error(transparent)]
     Foreign(#[from] Foreign),
     /// The key has as many bytes of bodies under way as it may have.
-    #[error("too many bytes of requests of this key are under way")]
+    #[error("requests of this key with as many bytes as `http.body_bytes_per_key` allows are under way")]
     BodiesOfKey,
+    /// All keys together have.
+    #[error("requests with as many bytes as `http.body_bytes` allows are under way")]
+    BodiesOfNode,
     /// The body comes too slowly.
-    #[error("the body did not arrive in time")]
+    #[error("the body did not arrive in `http.body_timeout_ms`, or not at `http.body_bytes_per_second`")]
     BodyTimeout,
     /// The body is no JSON of the right shape.
     #[error("{0}")]
@@ -53,13 +56,20 @@ pub enum ApiError {
     #[error("the Idempotency-Key was used for another request")]
     KeyReused,
     /// The key has published as much as it may, and may again after this time.
-    #[error("the key has published as much as it may, nothing was published")]
-    RateLimited(Duration),
+    #[error("the key has published as much as `{setting}` allows, nothing was published")]
+    RateLimited {
+        /// The setting that decides it.
+        setting: &'static str,
+        /// The time after which the request may be repeated.
+        wait: Duration,
+    },
     /// The application has as many idempotency keys as are remembered; the oldest expires after this time.
-    #[error("the application has as many Idempotency-Keys as are remembered, nothing was published")]
+    #[error(
+        "the application has as many values of Idempotency-Key as `limits.idempotency_keys` allows, nothing was published"
+    )]
     TooManyKeys(Duration),
     /// As much waits as may.
-    #[error("the node is overloaded, nothing was published")]
+    #[error("as many bytes of events wait as `cluster.hold_bytes` allows, nothing was published")]
     Overloaded,
     /// What the nodes share cannot be reached, or takes nothing now; the cause in one line, where it is known.
     #[error("the log is unavailable, nothing was published{}", because(.0.as_deref()))]
@@ -77,14 +87,24 @@ pub enum ApiError {
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
     /// There is nothing at this path.
-    #[error("there is nothing at this path, or not with this method")]
+    #[error("there is nothing at this path")]
     NotFound,
+    /// There is something at this path, for other methods; `Allow` lists them.
+    #[error("there is something at this path, but not for this method")]
+    MethodNotAllowed,
     /// A fault of the node; the cause is in its log.
     #[error("internal fault")]
     Internal,
 }
 
 impl ApiError {
+    /// The refusal of something that has more bytes than an event may have.
+    pub(super) fn event_too_large(what: impl fmt::Display, event_bytes: usize) -> Self {
+        Self::TooLarge(format!(
+            "{what} may have {event_bytes} bytes, as `cluster.event_bytes` says"
+        ))
+    }
+
     const fn code(&self) -> &'static str {
         match self {
             Self::Unauthorised => "unauthorised",
@@ -99,12 +119,13 @@ impl ApiError {
             Self::InvalidData(_) => "invalid_data",
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
-            Self::RateLimited(_) | Self::BodiesOfKey => "rate_limited",
+            Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::BodiesOfNode => "overloaded",
             Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::Internal => "internal",
         }
     }
@@ -120,14 +141,18 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Denied(_) | Self::BodiesOfKey | Self::RateLimited(_) | Self::TooManyKeys(_) => {
+            Self::Denied(_) | Self::BodiesOfKey | Self::RateLimited { .. } | Self::TooManyKeys(_) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Overloaded | Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded
+            | Self::BodiesOfNode
+            | Self::Away(_)
+            | Self::Unreachable
+            | Self::KeysAway
+            | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -143,7 +168,7 @@ impl ResponseError for ApiError {
         ) {
             response.insert_header(RETRY_AFTER);
         }
-        if let Self::RateLimited(wait) | Self::TooManyKeys(wait) = self {
+        if let Self::RateLimited { wait, .. } | Self::TooManyKeys(wait) = self {
             response.insert_header(("retry-after", whole_seconds(*wait)));
         }
         if matches!(self, Self::Denied(_) | Self::BodyTimeout) {
@@ -173,13 +198,51 @@ pub(super) async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::reference,
+        http::publish_limits::{BYTES, EVENTS},
+    };
 
     #[test]
     fn a_wait_is_whole_seconds_rounded_up_and_at_least_one() {
         for (ms, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
-            let answer = ApiError::RateLimited(Duration::from_millis(ms)).error_response();
+            let wait = Duration::from_millis(ms);
+            let setting = "limits.publish_events_per_minute";
+            let answer = ApiError::RateLimited { setting, wait }.error_response();
             assert_eq!(answer.status(), 429);
             assert_eq!(answer.headers().get("retry-after").unwrap(), expected, "{ms}");
+        }
+    }
+    /// The settings that a text names between backquotes.
+    fn settings(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn every_refusal_for_size_or_rate_names_a_setting_that_exists() {
+        let wait = Duration::from_secs(1);
+        let refusals = [
+            ApiError::Denied(Denied::Full),
+            ApiError::Denied(Denied::PerAddress),
+            ApiError::Denied(Denied::Keyless),
+            ApiError::Denied(Denied::Attempts),
+            ApiError::BodiesOfKey,
+            ApiError::BodiesOfNode,
+            ApiError::BodyTimeout,
+            ApiError::event_too_large("a guild", 5),
+            ApiError::RateLimited { setting: EVENTS, wait },
+            ApiError::RateLimited { setting: BYTES, wait },
+            ApiError::TooManyKeys(wait),
+            ApiError::Overloaded,
+        ];
+        let known = reference();
+        for refusal in refusals {
+            let text = refusal.to_string();
+            let settings = settings(&text);
+            assert!(!settings.is_empty(), "{text}");
+            for setting in settings {
+                assert!(known.iter().any(|doc| doc.key == setting), "{setting} in {text}");
+            }
         }
     }
 }

@@ -112,10 +112,8 @@ pub(super) async fn put(
     check(&d).map_err(|problem| wrong(&problem))?;
     let d = Value::Object(d).to_string();
     if d.len() > api.event_bytes {
-        return Err(ApiError::TooLarge(format!(
-            "a guild may have {} bytes; its members can be put by themselves",
-            api.event_bytes
-        )));
+        let what = "a guild, whose members can be put by themselves,";
+        return Err(ApiError::event_too_large(what, api.event_bytes));
     }
     publish(&api, &key, vec![change("GUILD_CREATE", id, Target::All, &d)]).await
 }
@@ -145,7 +143,7 @@ pub(super) async fn put_members(
     let members: Vec<Value> = serde_json::from_slice(&body).map_err(|error| no_json("list of members", &error))?;
     if !(1..=MAX_MEMBERS).contains(&members.len()) {
         return Err(ApiError::TooLarge(format!(
-            "a request may hold 1 to {MAX_MEMBERS} members"
+            "a request may hold 1 to {MAX_MEMBERS} members, whatever the settings"
         )));
     }
     check_members(&members).map_err(|problem| wrong(&problem))?;
@@ -164,9 +162,10 @@ fn parts(id: u64, members: &[Value], event_bytes: usize) -> Result<Vec<String>, 
     for (index, member) in members.iter().enumerate() {
         let member = member.to_string();
         if empty + member.len() + end.len() > event_bytes {
-            return Err(ApiError::TooLarge(format!(
-                "`members[{index}]`: an event may have {event_bytes} bytes"
-            )));
+            return Err(ApiError::event_too_large(
+                format_args!("`members[{index}]` as an event"),
+                event_bytes,
+            ));
         }
         if part.len() > empty {
             if part.len() + 1 + member.len() + end.len() > event_bytes {

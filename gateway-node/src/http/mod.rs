@@ -10,6 +10,7 @@ mod landing;
 mod page;
 mod publish;
 mod publish_limits;
+mod routes;
 mod sessions;
 mod status;
 
@@ -18,11 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_web::{
-    HttpRequest,
-    http::header,
-    web::{self, ServiceConfig},
-};
+use actix_web::{HttpRequest, http::header};
 use ipnet::IpNet;
 use tokio::time::Instant;
 
@@ -32,6 +29,7 @@ pub use self::{
     discord::RestError,
     error::ApiError,
     publish_limits::PublishAllowances,
+    routes::{Endpoint, admin, admin_endpoints, public, public_endpoints},
     status::LIVE,
 };
 use crate::{
@@ -126,52 +124,4 @@ fn presented<'a>(request: &'a HttpRequest, scheme: &str) -> Option<&'a str> {
     let header = request.headers().get(header::AUTHORIZATION)?;
     let (named, presented) = header.to_str().ok()?.split_once(' ')?;
     named.eq_ignore_ascii_case(scheme).then_some(presented.trim())
-}
-
-/// The routes of the public listener. No handler takes a body as an argument: it is read by [`Bodies`], once the head has
-/// shown a valid key.
-pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
-    move |service| {
-        service
-            .app_data(api)
-            .route("/", web::get().to(landing::landing))
-            .route("/protocol", web::get().to(landing::protocol))
-            .route("/health", web::get().to(status::health))
-            .route("/livez", web::get().to(status::livez))
-            .route("/readyz", web::get().to(status::readyz))
-            .route("/metrics", web::get().to(status::metrics))
-            .route("/api/v1/events", web::post().to(publish::publish))
-            .route("/api/v1/cluster", web::get().to(cluster::cluster))
-            .route("/api/v1/sessions", web::get().to(sessions::list))
-            .route("/api/v1/sessions/{id}", web::delete().to(sessions::kick))
-            .route("/api/v1/sessions/hello", web::post().to(sessions::delay_hello))
-            .route("/api/v1/sessions/{order}", web::post().to(sessions::order_all))
-            .route("/api/v1/sessions/{id}/{order}", web::post().to(sessions::order))
-            .service(
-                web::scope("/api/v1/applications/{application}/guilds")
-                    .route("", web::get().to(guilds::list))
-                    .route("/{guild}", web::get().to(guilds::get))
-                    .route("/{guild}", web::put().to(guilds::put))
-                    .route("/{guild}", web::delete().to(guilds::delete))
-                    .route("/{guild}/members", web::get().to(guilds::members))
-                    .route("/{guild}/members", web::put().to(guilds::put_members))
-                    .default_service(web::to(error::not_found)),
-            )
-            .service(web::scope("/api/v1").default_service(web::to(error::not_found)))
-            .service(discord::scope())
-            .default_service(web::to(error::not_found));
-    }
-}
-
-/// The routes of the listener for administration, which is only for those who can reach it.
-pub fn admin(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
-    move |service| {
-        service
-            .app_data(api)
-            .route("/health", web::get().to(status::health))
-            .route("/livez", web::get().to(status::livez))
-            .route("/readyz", web::get().to(status::readyz))
-            .route("/metrics", web::get().to(status::open_metrics))
-            .default_service(web::to(error::not_found));
-    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use shared::{
     client_type::{ClientType, ClientTypes},
-    discord::{Header, Target},
+    discord::{Header, Target, check_data},
     problem::{Problem, ProblemKind},
     routing::{Delivery, EventTable},
 };
@@ -29,24 +29,25 @@ const MAX_IDEMPOTENCY_KEY: usize = 128;
 #[derive(Deserialize)]
 struct Event<'a> {
     t: String,
-    #[serde(borrow, default)]
+    /// `None` if there is no `d`; one that is `null` is a value like others.
+    #[serde(borrow, default, deserialize_with = "some")]
     d: Option<&'a RawValue>,
     #[serde(borrow, default)]
     to: Option<&'a RawValue>,
 }
 
-impl Api {
-    /// The most bytes that the body of a request may have.
-    fn body_bytes(&self) -> usize {
-        self.event_bytes.saturating_mul(16).max(1 << 20)
-    }
+/// Reads a value, `null` too, where `Option` would take `null` for none.
+fn some<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
+}
 
+impl Api {
     /// The whole body of a request with this key, charged to the key.
     ///
     /// # Errors
     /// As [`Bodies::read`](super::Bodies::read), and 429 if the key has published as many bytes as it may.
     pub(super) async fn body(&self, request: &HttpRequest, payload: web::Payload, key: &Key) -> Result<Body, ApiError> {
-        let body = self.bodies.read(request, payload, key, self.body_bytes()).await?;
+        let body = self.bodies.read(request, payload, key).await?;
         self.charge_bytes(key, body.len())?;
         Ok(body)
     }
@@ -75,7 +76,9 @@ pub(super) async fn publish(
         return Err(ApiError::Malformed("the list holds no event".to_owned()));
     }
     if events.len() > MAX_EVENTS {
-        return Err(ApiError::TooLarge(format!("a request may hold {MAX_EVENTS} events")));
+        return Err(ApiError::TooLarge(format!(
+            "a request may hold {MAX_EVENTS} events, whatever the settings"
+        )));
     }
     let table = api.events.current();
     let publications = events
@@ -141,7 +144,7 @@ impl Event<'_> {
     /// What is to be published, if the key may send it and it is right.
     fn publication(&self, key: &Key, table: &EventTable, event_bytes: usize) -> Result<Publication, ApiError> {
         if self.d.is_some_and(|d| d.get().len() > event_bytes) {
-            return Err(ApiError::TooLarge(format!("an event may have {event_bytes} bytes")));
+            return Err(ApiError::event_too_large("`d` of an event", event_bytes));
         }
         let Some(to) = self.to else {
             return self.routed(key, table);
@@ -173,15 +176,10 @@ impl Event<'_> {
         let invalid = |error: &dyn std::fmt::Display| ApiError::InvalidData(error.to_string());
         let to: Value = serde_json::from_str(to.get()).map_err(|error| invalid(&error))?;
         let (target, guild) = Target::parse(&to).map_err(|error| invalid(&error))?;
-        let d = self.d.map_or("{}", RawValue::get);
-        // Whoever gets it has to be able to read it, in any encoding.
-        let is_object = serde_json::from_str::<Value>(d)
-            .map_err(|error| invalid(&error))?
-            .is_object();
-        if !is_object {
-            return Err(ApiError::InvalidData("`d` must be an object".to_owned()));
+        if let Some(d) = self.d {
+            check_data(d).map_err(|error| invalid(&error))?;
         }
-        Ok(Header::of(&self.t, d, target, guild))
+        Ok(Header::of(&self.t, self.d.map_or("{}", RawValue::get), target, guild))
     }
 
     /// The same for an event of the table.

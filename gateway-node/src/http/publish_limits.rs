@@ -14,6 +14,10 @@ use tokio::time::Instant;
 use super::{Api, ApiError};
 use crate::{auth::Key, config::LimitSettings};
 
+/// The setting that limits events.
+pub(super) const EVENTS: &str = "limits.publish_events_per_minute";
+/// The setting that limits bytes.
+pub(super) const BYTES: &str = "limits.publish_bytes_per_minute";
 /// The time in which a whole rate passes.
 const MINUTE: Duration = Duration::from_secs(60);
 /// What may come at once is what passes in this time: short, since others wait meanwhile.
@@ -146,7 +150,7 @@ impl Api {
     /// 429 where the key has sent as much as it may. It is counted.
     pub(super) fn charge_bytes(&self, key: &Key, bytes: usize) -> Result<(), ApiError> {
         let taken = self.publishing.take_bytes(&name_of(key), bytes as u64, Instant::now());
-        self.rate_limited(taken)
+        self.rate_limited(BYTES, taken)
     }
 
     /// Charges events to their key.
@@ -156,13 +160,13 @@ impl Api {
     pub(super) fn charge_events(&self, key: &Key, events: usize) -> Result<(), ApiError> {
         let events = events.max(1) as u64;
         let taken = self.publishing.take_events(&name_of(key), events, Instant::now());
-        self.rate_limited(taken)
+        self.rate_limited(EVENTS, taken)
     }
 
-    fn rate_limited(&self, taken: Result<(), Duration>) -> Result<(), ApiError> {
-        taken.map_err(|retry_after| {
+    fn rate_limited(&self, setting: &'static str, taken: Result<(), Duration>) -> Result<(), ApiError> {
+        taken.map_err(|wait| {
             self.metrics.event_refused("rate_limited");
-            ApiError::RateLimited(retry_after)
+            ApiError::RateLimited { setting, wait }
         })
     }
 }

@@ -4,6 +4,7 @@ mod banner;
 mod descriptors;
 mod keys;
 mod listeners;
+mod preflight;
 mod reload;
 mod worker;
 
@@ -23,12 +24,12 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::banner::Banner;
+pub use self::{banner::Banner, preflight::Preflight};
 use self::{
     descriptors::Descriptors,
     keys::Keys,
     listeners::Listeners,
-    reload::{Reload, certificate, configured_keys},
+    reload::{Reload, log_warnings},
     worker::Floor,
 };
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
         Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
         RedisOptions, RedisSessions, RedisSetupError, ReportLimits,
     },
-    config::{ConfigError, KeySettings, Secret, Settings},
+    config::{KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
     gate::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
@@ -67,10 +68,7 @@ type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A key in it is.
+    /// The key of development mode is wrong.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// An address is in use or may not be bound.
@@ -135,19 +133,18 @@ impl Node {
     /// Binds the listeners and starts the workers. `development` is the key that a node without configured keys makes.
     ///
     /// # Errors
-    /// When the configuration, an address or the system does not allow it.
-    pub fn start(settings: Settings, development: Option<KeySettings>, origin: Origin) -> Result<Self, NodeError> {
-        let [a, b, c, ..] = origin.random;
-        let name: Arc<str> = settings.node.name_or([a, b, c]).into();
-        let events = Events::new(settings.event_table()?);
+    /// When an address or the system does not allow it.
+    pub fn start(preflight: Preflight, development: Option<&KeySettings>, origin: Origin) -> Result<Self, NodeError> {
+        let (settings, certificate) = (preflight.settings, preflight.certificate);
+        let name = name(&settings, origin);
+        let events = Events::new(preflight.events);
         let applications = Applications::new(&settings.applications);
-        let configured = configured_keys(&settings, development.as_ref())?;
-        let keyring = keyring(&settings, configured.clone());
+        let development = development.map(Key::new).transpose()?;
+        let configured: Vec<_> = preflight.keys.into_iter().chain(development.clone()).collect();
         let workers = workers(&settings);
         let metrics = Arc::new(Metrics::default());
         let registry = registry(&settings, workers, &metrics);
-        let ids = settings.applications.iter().map(|application| application.id.clone());
-        let keys = Arc::new(Keys::new(keyring.clone(), registry.clone(), ids.collect(), configured));
+        let (keyring, keys) = keys(&settings, &registry, configured);
         let Shared {
             backplane,
             discord,
@@ -160,10 +157,8 @@ impl Node {
         let outboxes = OutboxPool::new(settings.limits.outbox_total_bytes);
         let bodies = Bodies::new(BodyLimits::from(&settings.http));
         let problems = ClientErrorLog::new(Arc::clone(&metrics));
-        let certificate = certificate(&settings)?;
         let listeners = Listeners::bind(&settings)?;
-        let address = listeners.public.local_addr()?;
-        let public_url = PublicUrl::new(&settings, address);
+        let public_url = PublicUrl::new(&settings, listeners.public.local_addr()?);
         let late_hello = LateHello::default();
         let publishing = PublishAllowances::new(&settings.limits);
         let api = |metrics_public| {
@@ -216,6 +211,7 @@ impl Node {
         };
         // Logs, so after everything whose failure is to be the only line on stderr.
         descriptors.log(settings.limits.connections);
+        log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
         let server = listeners.serve(&floor, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
@@ -288,6 +284,12 @@ impl Node {
     }
 }
 
+/// The name of the node, as configured or made of the origin.
+fn name(settings: &Settings, origin: Origin) -> Arc<str> {
+    let [a, b, c, ..] = origin.random;
+    settings.node.name_or([a, b, c]).into()
+}
+
 fn workers(settings: &Settings) -> usize {
     match settings.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -324,11 +326,18 @@ fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<
 }
 
 /// The configured keys; with a Redis there are others that have still to be read.
-fn keyring(settings: &Settings, configured: Vec<Key>) -> Keyring {
-    match settings.redis.url {
-        Some(_) => Keyring::partial(configured),
-        None => Keyring::new(configured),
-    }
+fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<Keys>) {
+    let keyring = match settings.redis.url {
+        Some(_) => Keyring::partial(configured.clone()),
+        None => Keyring::new(configured.clone()),
+    };
+    let keys = Keys::new(
+        keyring.clone(),
+        registry.clone(),
+        settings.application_ids(),
+        configured,
+    );
+    (keyring, Arc::new(keys))
 }
 
 fn admission_limits(settings: &Settings, descriptors: &Descriptors) -> AdmissionLimits {

@@ -202,7 +202,7 @@ impl Tails {
         let prepared = prepare(entry, number);
         if let Some(header) = &prepared.entry.discord {
             let Entry { name, d, .. } = &prepared.entry;
-            if let (Some(guilds), Some((change, guild))) = (&mut tail.guilds, header.change(name)) {
+            if let (Some(guilds), Some((change, guild))) = (&mut tail.guilds, header.change(name, d)) {
                 guilds.apply(position.offset, change, guild, d);
             }
             tail.bytes += prepared.entry.weight();

@@ -40,7 +40,7 @@ pub use self::{
     outbox_pool::OutboxPool,
     rewound::Rewound,
     socket::{Direct, Plain, Socket},
-    tls::{Certificate, TlsError},
+    tls::{Certificate, Lapse, TlsError, read_certificates, read_private_key},
     violation::Violation,
 };
 

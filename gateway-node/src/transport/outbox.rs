@@ -107,12 +107,7 @@ impl Outbox {
     /// Appends a frame; `now` is when it began to wait. One that is larger than the limit passes where nothing waits.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        let result = if state.queue.is_empty() && state.stage == Stage::Open {
-            state.append(frame, now);
-            Push::Taken
-        } else {
-            state.push(frame, now)
-        };
+        let result = state.push(frame, now);
         state.wake();
         result
     }
@@ -319,7 +314,8 @@ impl State {
         match self.stage {
             Stage::Closed | Stage::Aborted => Push::Closed,
             Stage::Overflowed => Push::Full,
-            Stage::Open if frame.len() > self.limit - self.bytes.min(self.limit) => {
+            // One that is larger than the limit passes where nothing waits.
+            Stage::Open if !self.queue.is_empty() && frame.len() > self.limit - self.bytes.min(self.limit) => {
                 self.stage = Stage::Overflowed;
                 Push::Full
             }

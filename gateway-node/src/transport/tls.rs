@@ -3,13 +3,15 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
-    ServerConfig,
+    CertificateError, RootCertStore, ServerConfig,
+    client::verify_server_cert_signed_by_trust_anchor,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
@@ -30,6 +32,17 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
+/// Why clients do not take a certificate that is otherwise right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lapse {
+    /// Its time has passed.
+    #[error("it expired at {}", humantime::format_rfc3339_seconds(*.0))]
+    Expired(SystemTime),
+    /// Its time has not come.
+    #[error("it is not valid before {}", humantime::format_rfc3339_seconds(*.0))]
+    NotYetValid(SystemTime),
+}
+
 /// The certificate in force. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Certificate {
@@ -37,24 +50,35 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a certificate chain and its private key, both PEM.
+    /// A certificate chain and its private key.
     ///
     /// # Errors
-    /// When a file is unreadable or they do not fit together.
-    pub fn read(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+    /// When they do not fit together.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
         Ok(Self {
-            current: Arc::new(RwLock::new(Arc::new(load(chain, key)?))),
+            current: Arc::new(RwLock::new(Arc::new(certified))),
         })
     }
 
-    /// Reads the files again, for connections from now on.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); the old certificate stays in force.
-    pub fn reread(&self, chain: &Path, key: &Path) -> Result<(), TlsError> {
-        let fresh = Arc::new(load(chain, key)?);
+    /// Puts `fresh` in force, for connections from now on.
+    pub fn replace(&self, fresh: &Self) {
+        let fresh = fresh.current();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+    }
+
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns why clients will not take the chain at this time, if a certificate of it has expired or is not valid yet.
+    pub fn lapse(&self, now: SystemTime) -> Option<Lapse> {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(since);
+        self.current()
+            .cert
+            .iter()
+            .find_map(|certificate| lapse(certificate, now))
     }
 
     /// What a listener accepts TLS with.
@@ -73,25 +97,52 @@ impl Certificate {
 
 impl ResolvesServerCert for Certificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.current())
     }
 }
 
-fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let in_file = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TlsError::File { path, source }
-    };
-    let certificates = CertificateDer::pem_file_iter(chain)
+/// Reads the certificates of a PEM file, of which there is at least one.
+///
+/// # Errors
+/// When the file is unreadable, or has none.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(in_file(chain))?;
+        .map_err(in_file(path))?;
     if certificates.is_empty() {
-        return Err(in_file(chain)(pem::Error::NoItemsFound));
+        return Err(in_file(path)(pem::Error::NoItemsFound));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(in_file(key))?;
-    Ok(CertifiedKey::from_der(
-        certificates,
-        private,
-        &ring::default_provider(),
-    )?)
+    Ok(certificates)
+}
+
+/// Reads the first private key of a PEM file.
+///
+/// # Errors
+/// When the file is unreadable, or has none.
+pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(in_file(path))
+}
+
+fn in_file(path: &Path) -> impl FnOnce(pem::Error) -> TlsError + use<> {
+    let path = path.to_owned();
+    move |source| TlsError::File { path, source }
+}
+
+/// Why a certificate is not valid at `now`. Of the checks of a client the times are the first; the others, which are left out,
+/// need to know whom it trusts.
+fn lapse(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Lapse> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let provider = ring::default_provider();
+    let algorithms = provider.signature_verification_algorithms.all;
+    let checked = verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], now, algorithms);
+    let time = |time: UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+    match checked {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            Some(Lapse::Expired(time(not_after)))
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
+            Some(Lapse::NotYetValid(time(not_before)))
+        }
+        _ => None,
+    }
 }

@@ -11,11 +11,16 @@ use serde_json::value::RawValue;
 use crate::fields::string;
 
 /// `d` of a message with `content`, `embeds`, `attachments` and `components` empty and without `poll`; everything else as
-/// it is, in its order.
+/// it is, in its order. A list, which Discord sends for no message, is emptied, since its items may be messages.
 ///
 /// # Errors
-/// When `d` is not one JSON object.
+/// When `d` is neither an object nor a list nor `null`.
 pub fn without_content(d: &str) -> Result<String, serde_json::Error> {
+    match d.as_bytes().first() {
+        Some(b'[') => return Ok("[]".to_owned()),
+        Some(b'n') => return Ok("null".to_owned()),
+        _ => {}
+    }
     let mut deserializer = serde_json::Deserializer::from_str(d);
     let out = Blanked.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -72,6 +77,12 @@ mod tests {
         assert_eq!(without_content("{}").unwrap(), "{}");
         let escaped = "{\"c\\u006fntent\":\"secret\"}";
         assert!(!without_content(escaped).unwrap().contains("secret"));
-        assert!(without_content("[]").is_err());
+        assert!(without_content("1").is_err());
+    }
+
+    #[test]
+    fn a_list_says_nothing_any_more_and_null_has_said_nothing() {
+        assert_eq!(without_content(r#"[{"content":"secret"}]"#).unwrap(), "[]");
+        assert_eq!(without_content("null").unwrap(), "null");
     }
 }

@@ -105,11 +105,12 @@ impl Header {
         }
     }
 
-    /// The guild that the event `name` changes, and how. What is not for everybody changes none.
-    pub fn change(&self, name: &str) -> Option<(GuildChange, u64)> {
+    /// Returns the guild that the event `name` with this data changes, and how. An event that is not for all sessions
+    /// changes none, and neither does one whose data is no object.
+    pub fn change(&self, name: &str, d: &str) -> Option<(GuildChange, u64)> {
         match self.target {
-            Target::All | Target::Nobody => Some((GuildChange::of(name)?, self.guild?)),
-            Target::User(_) | Target::Session(_) | Target::Shard(_) => None,
+            Target::All | Target::Nobody if d.starts_with('{') => Some((GuildChange::of(name)?, self.guild?)),
+            _ => None,
         }
     }
 

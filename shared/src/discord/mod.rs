@@ -2,12 +2,13 @@
 //!
 //! Read in this order: `query` (the URL) → `opcode`, `command` (what clients send) → `intents`, `gate`, `header`,
 //! `filter` (who receives an event), `guild_change` (what it
-//! changes) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
+//! changes) → `data` (what `d` may be) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
 //! `close` (how it ends).
 
 pub mod close;
 mod command;
 mod content;
+mod data;
 mod dispatch;
 mod filter;
 mod gate;
@@ -27,6 +28,7 @@ mod voice;
 pub use self::{
     command::{Command, opcode_of},
     content::without_content,
+    data::{DataError, check_data},
     dispatch::{Dispatch, Number},
     filter::{Content, Filter},
     guild_change::GuildChange,

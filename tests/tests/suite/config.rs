@@ -1,8 +1,10 @@
-//! The configuration as an operator meets it: one line and an exit code.
+//! The configuration as an operator meets it: a line for each problem, and an exit code.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
 
-use gateway_tests::{Client, KEYS, Ran, SECRET, Setup, gateway, key, run};
+use gateway_tests::{Client, KEYS, Ran, SECRET, Setup, gateway, key, post, run};
+use nix::sys::signal::Signal;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -131,10 +133,192 @@ async fn a_wrong_variable_or_flag_is_one_line_that_names_it() {
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(64), ""), "{ran:?}");
 }
 
+/// The lines that both `serve` and `check-config` refuse a file with, which are the same.
+async fn both_refuse(path: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for command in ["serve", "check-config"] {
+        let ran = node(&[command, "--config", path], &[]).await;
+        assert_eq!((ran.status.code(), &*ran.stdout), (Some(64), ""), "{command}: {ran:?}");
+        told.push(ran.stderr.lines().map(str::to_owned).collect::<Vec<_>>());
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(
+        told[0].iter().all(|line| line.starts_with("configuration: ")),
+        "{told:?}"
+    );
+    told.remove(0)
+}
+
 #[tokio::test]
-async fn only_the_first_of_many_problems_is_told() {
-    let (_folder, path) = written("[limits]\nmessage_bytes = 0\nconnections = 0\nnonsense = 1\n[other]\nx = 1\n");
-    refused(&node(&["--config", &path], &[]).await, 64, &[]);
+async fn all_problems_are_told_at_once_a_line_each() {
+    let (_folder, path) = written(
+        "[limits]\nmessage_bytes = 0\nconnections = 0\nnonsense = 1\n[other]\nx = 1\n[redis]\nurl = \"redis:///0\"\n\
+         [server.tls]\ncertificate = \"gone.pem\"\nkey = \"gone.key\"\n\
+         [[events]]\nname = \"x\"\nfrom = [\"bot\"]\nto = [\"bot\"]\nschema = \"gone.json\"\n",
+    );
+    let lines = both_refuse(&path).await;
+    let keys: Vec<_> = lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(
+        keys,
+        [
+            "other",
+            "limits.nonsense",
+            "limits.message_bytes",
+            "limits.connections",
+            "events[0].schema",
+            "server.tls.certificate",
+            "server.tls.key",
+            "redis.url",
+        ],
+        "{lines:?}"
+    );
+    let ran = node(
+        &["--config", &path],
+        &[("UTILBOT__LOG__FORMAT", "xml"), ("UTILBOT__NODE__NAMES", "x")],
+    )
+    .await;
+    assert_eq!(ran.stderr.lines().count(), lines.len() + 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("did you mean node.name?"), "{}", ran.stderr);
+}
+
+/// Writes a certificate for `localhost` and its key, valid up to a year.
+fn certify(folder: &Path, name: &str, year: i32) {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+/// `[server.tls]` with these files.
+fn tls(certificate: &str, key: &str) -> String {
+    format!("[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n")
+}
+
+#[tokio::test]
+async fn check_config_refuses_every_file_that_a_start_refuses() {
+    let (folder, path) = written("");
+    certify(folder.path(), "one", 2100);
+    certify(folder.path(), "other", 2100);
+    for (name, text) in [
+        ("empty.pem", ""),
+        ("junk.pem", "junk\n"),
+        ("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n"),
+        (
+            "no.pem",
+            "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
+        ),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let redis = |url: &str, ca: &str| format!("[redis]\nurl = \"{url}\"\n{ca}\n");
+    let good = "redis://:secret%23word@127.0.0.1:1/3";
+    for (text, parts) in [
+        (tls("gone.pem", "one.key"), vec!["server.tls.certificate = "]),
+        (tls("empty.pem", "one.key"), vec!["server.tls.certificate = "]),
+        (tls("cut.pem", "one.key"), vec!["server.tls.certificate = "]),
+        (tls("one.key", "one.key"), vec!["server.tls.certificate = "]),
+        (tls("no.pem", "one.key"), vec!["server.tls.key = "]),
+        (tls("one.pem", "gone.key"), vec!["server.tls.key = "]),
+        (tls("one.pem", "empty.pem"), vec!["server.tls.key = "]),
+        (tls("one.pem", "one.pem"), vec!["server.tls.key = "]),
+        (tls("one.pem", "other.key"), vec!["server.tls.key = "]),
+        (
+            tls("junk.pem", "junk.pem"),
+            vec!["server.tls.certificate = ", "server.tls.key = "],
+        ),
+        (redis("redis://gw:secretword@", ""), vec!["redis.url = "]),
+        (redis("redis://gw:secret/word@127.0.0.1", ""), vec!["redis.url = "]),
+        (
+            redis("redis://gw:secret@word:x@y/z#@127.0.0.1", ""),
+            vec!["redis.url = "],
+        ),
+        (redis("redis://gw:1#secretword@127.0.0.1", ""), vec!["redis.url = "]),
+        (redis("redis://gw:%ffsecretword@127.0.0.1", ""), vec!["redis.url = "]),
+        (redis("redis://127.0.0.1:1/secretword", ""), vec!["redis.url = "]),
+        (redis("redis://127.0.0.1:65536/secretword", ""), vec!["redis.url = "]),
+        (redis("redis:///0", ""), vec!["redis.url = "]),
+        (redis("rediss://127.0.0.1:1", "ca = \"gone.pem\""), vec!["redis.ca = "]),
+        (redis("rediss://127.0.0.1:1", "ca = \"empty.pem\""), vec!["redis.ca = "]),
+        (redis("rediss://127.0.0.1:1", "ca = \"one.key\""), vec!["redis.ca = "]),
+        (redis("rediss://127.0.0.1:1", "ca = \"no.pem\""), vec!["redis.ca = "]),
+        (redis(good, "ca = \"one.pem\""), vec!["redis.ca = "]),
+        (
+            "[server]\nbind = \"127.0.0.1:9\"\n[admin]\nbind = \"0.0.0.0:9\"\n".to_owned(),
+            vec!["admin.bind = "],
+        ),
+    ] {
+        fs::write(&path, format!("{text}{KEYS}")).unwrap();
+        let lines = both_refuse(&path).await;
+        assert_eq!(lines.len(), parts.len(), "{text}: {lines:?}");
+        for (line, part) in lines.iter().zip(parts) {
+            assert!(line.contains(part), "{part:?} is not in {line:?}");
+            assert!(!line.contains("secret"), "{line}");
+        }
+    }
+    fs::write(&path, format!("{}{}{KEYS}", tls("one.pem", "one.key"), redis(good, ""))).unwrap();
+    let ran = node(&["check-config", "--config", &path], &[]).await;
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+}
+
+/// A key that opens nothing any more.
+fn expired_key() -> String {
+    format!("[[keys]]\nid = \"old\"\ntype = \"bot\"\nsecret = \"{SECRET}\"\nexpires_at = \"2020-01-01T00:00:00Z\"\n")
+}
+
+#[tokio::test]
+async fn without_a_key_that_opens_anything_a_node_does_not_start() {
+    let (_folder, path) = written(&expired_key());
+    let lines = both_refuse(&path).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("configuration: keys[0].expires_at = \"2020-01-01T00:00:00Z\" in "),
+        "{lines:?}"
+    );
+    let (_folder, path) = written(&format!("{}{KEYS}", expired_key()));
+    let ran = node(&["check-config", "--config", &path], &[]).await;
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+}
+
+/// Checks that `check-config` warns of this and a node logs it, and that both go on.
+async fn both_warn(text: &str, warning: &str) {
+    let (_folder, path) = written(text);
+    let ran = node(&["check-config", "--config", &path], &[]).await;
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(
+        (ran.stdout.lines().count(), ran.stderr.lines().count()),
+        (1, 1),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.starts_with("warning: configuration: "), "{ran:?}");
+    assert!(ran.stderr.contains(warning), "{ran:?}");
+    let node = Setup::new().file(text).start().await;
+    node.logged(warning).await;
+}
+
+#[tokio::test]
+async fn what_is_hardly_wanted_is_a_warning_of_both() {
+    let folder = tempfile::tempdir().unwrap();
+    certify(folder.path(), "old", 2020);
+    let [certificate, key] = ["old.pem", "old.key"].map(|name| folder.path().join(name).display().to_string());
+    let text = format!("{}{KEYS}", tls(&certificate, &key));
+    both_warn(&text, "it expired at 2020-01-01T00:00:00Z").await;
+    for keys in ["", &expired_key()] {
+        let text = format!("[redis]\nurl = \"redis://127.0.0.1:1\"\n{keys}");
+        both_warn(&text, "since none of [[keys]] opens anything").await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_key_can_be_revoked_while_a_node_runs() {
+    let node = Setup::new().file(KEYS).start().await;
+    let event = r#"{"t":"X","to":"all","d":{}}"#;
+    assert_eq!(post(&node, &key("root"), event).await.status, 202);
+    fs::write(node.file(), expired_key()).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.logged("configuration read again").await;
+    assert_eq!(post(&node, &key("root"), event).await.status, 401);
 }
 
 #[tokio::test]
@@ -146,8 +330,10 @@ async fn a_secret_in_the_wrong_place_is_not_shown() {
         format!("keys = \"{SECRET}\"\n"),
     ] {
         let (_folder, path) = written(&text);
-        let ran = node(&["--config", &path], &[]).await;
-        assert!(!refused(&ran, 64, &["keys"]).contains(SECRET), "{}", ran.stderr);
+        let lines = both_refuse(&path).await;
+        for line in lines {
+            assert!(line.contains("keys") && !line.contains(SECRET), "{line}");
+        }
     }
 }
 
@@ -163,15 +349,18 @@ async fn a_port_in_use_is_one_line_and_exit_69() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_read_is_one_line_and_no_plain_listener() {
+async fn a_certificate_that_cannot_be_read_is_told_and_no_plain_listener() {
     let (_folder, path) = written(&format!(
         "[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"gone.pem\", key = \"gone.key\" }}\n{KEYS}"
     ));
-    refused(
-        &node(&["--config", &path], &[]).await,
-        64,
-        &["server.tls.certificate", "gone.pem"],
-    );
+    let lines = both_refuse(&path).await;
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, parts) in lines
+        .iter()
+        .zip([["server.tls.certificate", "gone.pem"], ["server.tls.key", "gone.key"]])
+    {
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -42,12 +42,11 @@ async fn what_is_not_there_is_404_as_json() {
     let node = Setup::new().start().await;
     for (method, target) in [
         ("GET", "/nothing"),
-        ("GET", "/api/v1/events"),
-        ("POST", "/health"),
-        ("DELETE", "/"),
+        ("POST", "/api/v1/nothing"),
+        ("DELETE", "/health/nothing"),
     ] {
         let answer = request(node.address(), method, target, &[], "").await;
-        assert!([404, 405].contains(&answer.status), "{method} {target}: {answer:?}");
+        assert_eq!(answer.status, 404, "{method} {target}: {answer:?}");
         assert!(answer.json()["code"].is_string(), "{answer:?}");
     }
 }
@@ -161,7 +160,7 @@ async fn an_array_is_answered_with_an_array_and_arrives_in_order() {
 async fn each_refusal_has_its_status_and_its_word() {
     let node = full_setup().start().await;
     let event = json!({ "t": "announce", "d": {} });
-    let big = json!({ "t": "announce", "d": { "x": "x".repeat(65_536) } });
+    let big = json!({ "t": "announce", "d": { "x": "x".repeat(4 << 20) } });
     let (good, bot) = (key("service"), key("bot"));
     let wrong = good.replace("correct", "wronged");
     let rows: Vec<(&str, &str, Value, u16, &str)> = vec![
@@ -255,7 +254,7 @@ async fn each_refusal_has_its_status_and_its_word() {
 #[tokio::test]
 async fn a_body_too_large_is_413() {
     let node = full_setup().start().await;
-    let answer = post(&node, &key("service"), &" ".repeat(2 << 20)).await;
+    let answer = post(&node, &key("service"), &" ".repeat(9 << 20)).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.json()["code"], "too_large");
 }

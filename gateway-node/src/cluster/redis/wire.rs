@@ -80,7 +80,8 @@ fn guild_change(event: &Publication) -> String {
         #[serde(default)]
         unavailable: bool,
     }
-    let Some((change, guild)) = event.discord.as_ref().and_then(|header| header.change(&event.name)) else {
+    let header = event.discord.as_ref();
+    let Some((change, guild)) = header.and_then(|header| header.change(&event.name, &event.d)) else {
         return NONE.to_owned();
     };
     let is_outage = || serde_json::from_str(&event.d).is_ok_and(|Outage { unavailable }| unavailable);
@@ -344,6 +345,11 @@ mod tests {
         );
         assert_eq!(change("GUILD_MEMBERS_PUT", guild, Target::Nobody), "u7");
         assert_eq!(change("GUILD_CREATE", guild, Target::User(1)), "-");
+        // A publisher can name the guild beside data that says nothing of it.
+        for d in ["[]", "null"] {
+            let named = Header::of("GUILD_CREATE", d, Target::All, Some(7));
+            assert_eq!(named.change("GUILD_CREATE", d), None, "{d}");
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Values that are right alone and wrong together.
 
-use super::{Given, file, variable};
+use std::net::TcpListener;
+
+use super::{super::contradiction::overlap, Given, file, refuses as refuses_all, variable};
 
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
 
+/// Checks that a file has one problem.
 #[track_caller]
 fn refuses(text: &str, line: &str) {
-    let error = file(text).map(|_| ()).unwrap_err();
-    assert_eq!(error, format!("configuration: {line}"), "for {text}");
+    refuses_all(text, &[line]);
 }
 
 #[test]
@@ -35,6 +37,72 @@ fn redis_has_a_url_of_redis_and_an_authority_only_with_tls() {
 }
 
 #[test]
+fn a_password_that_is_not_encoded_is_told_how_to_be() {
+    for url in [
+        "redis://gw:12#hunter2@host:6379",
+        "redis://gw:12/hunter2@host:6379",
+        "redis://gw:12?hunter2@host:6379/0",
+        "redis://gw:é/hunter2@host",
+    ] {
+        refuses(
+            &format!("[redis]\nurl = '{url}'"),
+            "redis.url = <redacted> in u.toml: expected redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with \
+             what is special in user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)",
+        );
+    }
+    assert!(file("[redis]\nurl = 'redis://gw:12%23hunter2@host:6379/0'").is_ok());
+}
+
+#[test]
+fn listeners_have_addresses_of_their_own() {
+    refuses(
+        "[server]\nbind = '127.0.0.1:9'\n[admin]\nbind = '127.0.0.1:9'",
+        "admin.bind = \"127.0.0.1:9\" in u.toml: expected an address that server.bind (127.0.0.1:9) does not have",
+    );
+    refuses(
+        "[test]\necho_bind = '[::]:9'\n[admin]\nbind = '127.0.0.1:9'",
+        "test.echo_bind = \"[::]:9\" in u.toml: expected an address that admin.bind (127.0.0.1:9) does not have",
+    );
+    for right in [
+        "[server]\nbind = '127.0.0.1:0'\n[admin]\nbind = '127.0.0.1:0'",
+        "[server]\nbind = '127.0.0.1:8'\n[admin]\nbind = '127.0.0.1:9'",
+        "[server]\nbind = '127.0.0.1:9'\n[admin]\nbind = '127.0.0.2:9'",
+    ] {
+        assert!(file(right).is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn addresses_overlap_where_the_system_refuses_the_second() {
+    let hosts = [
+        "127.0.0.1",
+        "127.0.0.2",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+    ];
+    for one in hosts {
+        // Where the system lacks a family there is nothing to compare with.
+        let Ok(first) = TcpListener::bind(format!("{one}:0")) else {
+            continue;
+        };
+        let port = first.local_addr().unwrap().port();
+        for other in hosts {
+            let second = TcpListener::bind(format!("{other}:{port}"));
+            let [first, second_ip] =
+                [one, other].map(|host| format!("{host}:1").parse::<std::net::SocketAddr>().unwrap().ip());
+            let refused = second
+                .as_ref()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
+            if second.is_ok() || refused {
+                assert_eq!(overlap(first, second_ip), refused, "{one} and {other}");
+            }
+        }
+    }
+}
+
+#[test]
 fn tls_needs_both_files() {
     let error = file("[server.tls]\ncertificate = '/c.pem'").map(|_| ()).unwrap_err();
     assert_eq!(
@@ -57,9 +125,9 @@ fn an_outbox_holds_a_message() {
         &format!("limits.outbox_bytes = 1000 in u.toml: {expected}"),
     );
     refuses(
-        "[limits]\nmessage_bytes = 2000000",
-        "limits.message_bytes = 2000000 in u.toml: expected limits.outbox_bytes (1048576) to hold one message of \
-         limits.message_bytes (2000000)",
+        "[limits]\nmessage_bytes = 20000000",
+        "limits.message_bytes = 20000000 in u.toml: expected limits.outbox_bytes (8388608) to hold one message of \
+         limits.message_bytes (20000000)",
     );
     assert!(file("[limits]\noutbox_bytes = 1\nmessage_bytes = 1").is_ok());
 }

@@ -257,19 +257,18 @@ fn the_development_key_opens_everything() {
 #[test]
 fn development_mode_has_its_two_events_until_the_operator_names_some() {
     let names = |settings: &Settings| -> Vec<_> {
-        settings
-            .event_definitions()
-            .unwrap()
-            .into_iter()
-            .map(|event| event.name)
-            .collect()
+        let table = settings.event_table().unwrap();
+        let mut names: Vec<_> = table.names().map(ToString::to_string).collect();
+        names.sort();
+        names
     };
     assert_eq!(names(&file("").unwrap()), ["announce", "guild_settings_changed"]);
     let settings =
         file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['discord']\ndeliver = { guild = '/g' }").unwrap();
-    let [event] = &settings.event_definitions().unwrap()[..] else {
+    let [event] = &settings.events[..] else {
         panic!("one event")
     };
+    assert_eq!(names(&settings), ["a"]);
     assert_eq!(
         (event.to.as_slice(), &event.deliver),
         (&[ReceiverType::Discord][..], &Deliver::Guild("/g".to_owned()))
@@ -291,7 +290,7 @@ fn schemas_and_certificates_are_found_beside_the_file() {
     );
     assert_eq!(settings.server.tls.key.as_deref(), Some(Path::new("/k.pem")));
 
-    let error = settings.event_definitions().unwrap_err().to_string();
+    let error = settings.event_table().unwrap_err().to_string();
     let schema = folder.path().join("a.json");
     assert!(
         error.starts_with(&format!(
@@ -304,16 +303,14 @@ fn schemas_and_certificates_are_found_beside_the_file() {
     std::fs::write(&schema, "{").unwrap();
     assert!(
         settings
-            .event_definitions()
+            .event_table()
             .unwrap_err()
             .to_string()
             .contains("EOF while parsing")
     );
     std::fs::write(&schema, "{\"type\":\"object\"}").unwrap();
-    assert_eq!(
-        settings.event_definitions().unwrap()[0].schema,
-        Some(serde_json::json!({"type": "object"}))
-    );
+    let definition = settings.event_definition(0).unwrap();
+    assert_eq!(definition.schema, Some(serde_json::json!({"type": "object"})));
 }
 
 #[test]
@@ -321,7 +318,9 @@ fn an_event_that_makes_no_rule_is_named_with_its_entry() {
     let events = |fields: &str| {
         let ok = "[[events]]\nname = 'ok'\nfrom = ['bot']\nto = ['bot']\n";
         let settings = file(&format!("{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}")).unwrap();
-        settings.event_table().map(|_| ()).unwrap_err()
+        let errors = settings.event_table().map(|_| ()).unwrap_err();
+        assert_eq!(errors.iter().count(), 1, "{errors}");
+        errors.iter().next().unwrap().clone()
     };
     let error = events("name = 'identify'");
     assert_eq!(
@@ -353,10 +352,10 @@ fn a_reload_reads_the_same_places_again() {
         .load()
         .unwrap();
     std::fs::write(&path, "[limits]\nconnections = 2").unwrap();
-    let again = settings.reload().unwrap();
+    let again = settings.sources().load().unwrap();
     assert_eq!((again.limits.connections, again.server.bind.port()), (2, 9));
     std::fs::write(&path, "[limits]\nconnections = 'x'").unwrap();
-    assert!(again.reload().is_err());
+    assert!(again.sources().load().is_err());
 }
 
 #[test]

@@ -38,6 +38,17 @@ impl Given<'_> {
     }
 }
 
+/// Checks that a file is refused with these lines, each of which is given without `configuration: `.
+#[track_caller]
+fn refuses(text: &str, lines: &[&str]) {
+    let told = file(text).map(|_| ()).unwrap_err();
+    let told: Vec<_> = told
+        .lines()
+        .map(|line| line.strip_prefix("configuration: ").unwrap())
+        .collect();
+    assert_eq!(told, lines, "for {text}");
+}
+
 /// What loading a file alone gives.
 fn file(text: &str) -> Result<Settings, String> {
     Given {

@@ -1,21 +1,29 @@
 //! Wrong configurations and the line that each gives.
 
-use super::{super::reference, Given, file, variable};
+use super::{super::reference, Given, file, refuses as refuses_all, variable};
 
-/// A file and the line after `configuration: `.
+/// Checks that a file has one problem.
 #[track_caller]
 fn refuses(text: &str, line: &str) {
-    let error = file(text).map(|_| ()).unwrap_err();
-    assert_eq!(error, format!("configuration: {line}"), "for {text}");
+    refuses_all(text, &[line]);
 }
+
+/// What a key needs beside its id and its type.
+const HASH: &str = "hash = '0000000000000000000000000000000000000000000000000000000000000000'";
 
 const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, http, redis, cluster, drain, \
     log, admin, metrics, compression, test, chaos, applications, keys, events";
 
 #[test]
 fn an_unknown_key_is_named_with_those_that_exist() {
-    refuses("limitz = 5", &format!("limitz in u.toml: {SECTIONS}"));
-    refuses("[limitz]\nx = 5", &format!("limitz in u.toml: {SECTIONS}"));
+    refuses(
+        "limitz = 5",
+        &format!("limitz in u.toml: {SECTIONS}; did you mean limits?"),
+    );
+    refuses(
+        "[limitz]\nx = 5",
+        &format!("limitz in u.toml: {SECTIONS}; did you mean limits?"),
+    );
     refuses(
         "[v1]\nheartbeat = 5",
         "v1.heartbeat in u.toml: expected one of the keys heartbeat_interval_ms, heartbeat_tolerance_ms, \
@@ -23,22 +31,77 @@ fn an_unknown_key_is_named_with_those_that_exist() {
     );
     refuses(
         "[server.tls]\ncert = 'x'",
-        "server.tls.cert in u.toml: expected one of the keys certificate, key",
+        "server.tls.cert in u.toml: expected one of the keys certificate, key; did you mean server.tls.certificate?",
+    );
+    refuses(
+        "[server]\nzlib_level = 5",
+        "server.zlib_level in u.toml: expected one of the keys bind, workers, public_url, backlog, trusted_proxies, \
+         allowed_origins, allowed_hosts, tls; did you mean compression.zlib_level?",
     );
     refuses(
         "[server]\ntls.a.b = 1",
         "server.tls.a in u.toml: expected one of the keys certificate, key",
     );
     refuses(
-        "[[applications]]\nname = 'x'",
+        "[[applications]]\nid = 'a'\nname = 'x'",
         "applications[0].name in u.toml: expected one of the keys id, client_id, bot_id, bot_username, bot_discriminator, \
          bot_avatar, flags, privileged_intents, shards, max_concurrency, session_starts_per_day, guilds_per_session",
     );
     refuses(
-        "[[events]]\nschemas = 'x'",
-        "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, schema",
+        "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
+        "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, schema; did you mean \
+         events[0].schema?",
     );
     refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));
+}
+
+#[test]
+fn a_typo_in_a_key_is_one_problem() {
+    // What it was meant to be is neither missing nor in contradiction with anything.
+    refuses(
+        "[[keys]]\nid = 'a'\ntyp = 'bot'\nhash = '0000000000000000000000000000000000000000000000000000000000000000'",
+        "keys[0].typ in u.toml: expected one of the keys id, secret, hash, type, application, permissions, expires_at; did \
+         you mean keys[0].type?",
+    );
+    refuses(
+        "[[keys]]\nid = 'a'\ntype = 'bot'\nsecrets = 'hunter2'",
+        "keys[0].secrets in u.toml: expected one of the keys id, secret, hash, type, application, permissions, expires_at; \
+         did you mean keys[0].secret?",
+    );
+}
+
+#[test]
+fn a_typo_in_a_word_is_recognised() {
+    refuses(
+        "[log]\nformat = 'Jsn'",
+        "log.format = \"Jsn\" in u.toml: expected text or json; did you mean json?",
+    );
+    refuses(
+        "[[events]]\nname = 'a'\nfrom = ['bot', 'web_site']\nto = ['bot']",
+        "events[0].from = [\"bot\",\"web_site\"] in u.toml: expected a list of bot, website, service; did you mean website?",
+    );
+}
+
+#[test]
+fn every_problem_has_a_line() {
+    refuses_all(
+        "other = 1\n[limits]\nmessage_bytes = 0\nconnections = 'x'\nnonsense = 1\n[redis]\nurl = 'http://x'\n\
+         [[keys]]\nid = 'a'\ntype = 'bot'\n[[keys]]\nid = 'a'\ntype = 'robot'\napplication = 'shop'",
+        &[
+            &format!("other in u.toml: {SECTIONS}"),
+            "limits.nonsense in u.toml: expected one of the keys message_bytes, outbox_bytes, outbox_total_bytes, \
+             outbox_age_ms, evict_linger_ms, payloads_per_minute, unidentified_bytes, unidentified_bytes_per_second, \
+             report_ids_per_second, report_ids_burst, frames_per_minute, connections, connections_per_address, \
+             connection_attempts_per_minute, publish_events_per_minute, publish_bytes_per_minute, idempotency_keys",
+            "limits.message_bytes = 0 in u.toml: expected a number of bytes from 1",
+            "limits.connections = \"x\" in u.toml: expected a whole number from 1",
+            "keys[1].type = \"robot\" in u.toml: expected bot, website, service or a list of them",
+            "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://",
+            "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
+            "keys[1].id = \"a\" in u.toml: expected ids that differ",
+            "keys[1].application = \"shop\" in u.toml: expected one of the applications utilbot",
+        ],
+    );
 }
 
 /// The header of the section that `key` is in.
@@ -70,7 +133,11 @@ fn every_setting_refuses_a_value_of_the_wrong_shape() {
         // What an entry must have, so that nothing else is wrong with it.
         let required: &[&str] = match text.as_str() {
             "[[applications]]" => &["id = 'a'"],
-            "[[keys]]" => &["id = 'a'", "type = 'bot'"],
+            "[[keys]]" => &[
+                "id = 'a'",
+                "type = 'bot'",
+                "secret = '01234567890123456789012345678901'",
+            ],
             "[[events]]" => &["name = 'a'", "from = ['bot']", "to = ['bot']"],
             _ => &[],
         };
@@ -216,11 +283,11 @@ fn a_section_that_is_none_is_told_apart_from_a_list() {
 #[test]
 fn what_a_key_or_an_event_lacks_is_named() {
     refuses(
-        "[[keys]]\ntype = 'bot'",
+        &format!("[[keys]]\ntype = 'bot'\n{HASH}"),
         "keys[0].id in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot, but it is missing",
     );
     refuses(
-        "[[keys]]\nid = 'a'",
+        &format!("[[keys]]\nid = 'a'\n{HASH}"),
         "keys[0].type in u.toml: expected bot, website, service or a list of them, but it is missing",
     );
     refuses(
@@ -240,7 +307,7 @@ fn what_a_key_or_an_event_lacks_is_named() {
 #[test]
 fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
     refuses(
-        "[[keys]]\nid = 'web.hunter2'\ntype = 'bot'",
+        &format!("[[keys]]\nid = 'web.hunter2'\ntype = 'bot'\n{HASH}"),
         "keys[0].id = \"web.<redacted>\" in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot",
     );
     refuses(
@@ -252,19 +319,19 @@ fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
         "keys[0].hash = <redacted> in u.toml: expected 64 lower-case hexadecimal digits, the SHA-256 of the secret",
     );
     refuses(
-        "[[keys]]\nid = 'web'\ntype = 'robot'",
+        &format!("[[keys]]\nid = 'web'\ntype = 'robot'\n{HASH}"),
         "keys[0].type = \"robot\" in u.toml: expected bot, website, service or a list of them",
     );
     refuses(
-        "[[keys]]\nid = 'web'\ntype = []",
+        &format!("[[keys]]\nid = 'web'\ntype = []\n{HASH}"),
         "keys[0].type = [] in u.toml: expected bot, website, service or a list of them",
     );
     refuses(
-        "[[keys]]\nid = 'web'\ntype = 'bot'\npermissions = ['write']",
+        &format!("[[keys]]\nid = 'web'\ntype = 'bot'\npermissions = ['write']\n{HASH}"),
         "keys[0].permissions = [\"write\"] in u.toml: expected a list of publish, read, admin",
     );
     refuses(
-        "[[keys]]\nid = 'web'\ntype = 'bot'\nexpires_at = 'soon'",
+        &format!("[[keys]]\nid = 'web'\ntype = 'bot'\nexpires_at = 'soon'\n{HASH}"),
         "keys[0].expires_at = \"soon\" in u.toml: expected a time such as \"2027-01-31T12:00:00Z\"",
     );
 }
@@ -282,6 +349,23 @@ fn a_file_that_is_no_toml_is_named_with_the_place() {
         .unwrap_err();
     assert!(
         error.starts_with("configuration: line 2, column 25 in u.toml: expected TOML"),
+        "{error}"
+    );
+}
+
+#[test]
+fn each_line_that_is_no_toml_is_named_and_nothing_else() {
+    let error = file("[limits]\nmessage_bytes = = 5\nconnections = 0\n[v1\nnonsense")
+        .map(|_| ())
+        .unwrap_err();
+    let places: Vec<_> = error.lines().filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(
+        places,
+        [
+            "configuration: line 2",
+            "configuration: line 4",
+            "configuration: line 5"
+        ],
         "{error}"
     );
 }

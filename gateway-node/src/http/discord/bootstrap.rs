@@ -33,12 +33,15 @@ impl Api {
 }
 
 /// `GET /gateway`: where to connect to.
-pub(super) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
+pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&Head::of(request.head())) }))
 }
 
 /// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
-pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn gateway_for_bot(
+    request: HttpRequest,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, RestError> {
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
@@ -54,11 +57,11 @@ pub(super) async fn gateway_for_bot(request: HttpRequest, api: web::Data<Api>) -
 }
 
 /// `GET /users/@me`: the bot user.
-pub(super) async fn user(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn user(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.user))
 }
 
 /// `GET /applications/@me`, and where libraries asked for it before: the application.
-pub(super) async fn application(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn application(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.about))
 }

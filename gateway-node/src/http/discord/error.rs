@@ -36,9 +36,8 @@ impl ResponseError for RestError {
         let mut response = HttpResponse::build(self.status_code());
         let explained = match self {
             Self::Unauthorised => Some(("www-authenticate", "Bot")),
-            Self::MethodNotAllowed => Some(("allow", "GET")),
             Self::KeysAway => Some(RETRY_AFTER),
-            Self::NotFound => None,
+            Self::NotFound | Self::MethodNotAllowed => None,
         };
         if let Some(header) = explained {
             response.insert_header(header);
@@ -47,10 +46,6 @@ impl ResponseError for RestError {
     }
 }
 
-pub(super) async fn not_found() -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn not_found() -> Result<HttpResponse, RestError> {
     Err(RestError::NotFound)
-}
-
-pub(super) async fn method_not_allowed() -> Result<HttpResponse, RestError> {
-    Err(RestError::MethodNotAllowed)
 }

@@ -1,0 +1,155 @@
+//! What a node refuses before it has met anything but its own machine.
+//!
+//! `serve` and `check-config` call the same function, so that a configuration which the one lets through starts with the
+//! other. Nothing here binds a port or opens a connection.
+
+use std::{path::Path, time::SystemTime};
+
+use shared::routing::EventTable;
+
+use crate::{
+    auth::Key,
+    cluster::KeyStore,
+    config::{ConfigError, ConfigErrors, Draft, REDIS_URL, Settings, Sources},
+    transport::{Certificate, read_certificates, read_private_key},
+};
+
+/// A configuration with which a node starts, and what was made of it.
+pub struct Preflight {
+    /// The settings.
+    pub settings: Settings,
+    /// The table of application events.
+    pub events: EventTable,
+    /// What is not wrong, but hardly what the operator wants: one line each.
+    pub warnings: Vec<ConfigError>,
+    pub(super) keys: Vec<Key>,
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A node is to start.
+    Start,
+    /// A node runs and takes over what has changed. Without a usable key it goes on, so that the last one can be revoked.
+    Reload,
+}
+
+impl Preflight {
+    /// Reads a configuration, with every file that it names, and checks it for a start.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn of(sources: &Sources, now: SystemTime) -> Result<Self, ConfigErrors> {
+        Self::read(sources, Occasion::Start, now)
+    }
+
+    pub(super) fn read(sources: &Sources, occasion: Occasion, now: SystemTime) -> Result<Self, ConfigErrors> {
+        let mut draft = sources.draft();
+        let events = draft.event_table();
+        let certificate = certificate(&mut draft);
+        redis(&mut draft);
+        let mut warnings = Vec::new();
+        let keys = keys(&mut draft, occasion, now, &mut warnings);
+        let settings = draft.finish()?;
+        if let Some(lapse) = certificate.as_ref().and_then(|certificate| certificate.lapse(now)) {
+            let expected = format!("a certificate that is valid now, but {lapse}");
+            warnings.push(settings.problem("server.tls.certificate", expected));
+        }
+        Ok(Self {
+            settings,
+            // There is a table where nothing was wrong.
+            events: events.unwrap_or_default(),
+            warnings,
+            keys,
+            certificate,
+        })
+    }
+}
+
+/// Reads the certificate of the public listener and its key.
+fn certificate(draft: &mut Draft) -> Option<Certificate> {
+    let tls = draft.settings().server.tls.clone();
+    let (chain, key) = (tls.certificate?, tls.key?);
+    let chain = draft.check(&["server.tls.certificate"], |settings| {
+        read_certificates(&chain).map_err(|error| {
+            let expected = format!("a PEM file with a certificate, but {error}");
+            settings.problem("server.tls.certificate", expected)
+        })
+    });
+    let key = draft.check(&["server.tls.key"], |settings| {
+        read_private_key(&key).map_err(|error| {
+            let expected = format!("a PEM file with a private key, but {error}");
+            settings.problem("server.tls.key", expected)
+        })
+    });
+    let (chain, key) = (chain?, key?);
+    draft.check(&["server.tls"], |settings| {
+        Certificate::new(chain, key).map_err(|error| {
+            let expected = format!("the private key of server.tls.certificate, but {error}");
+            settings.problem("server.tls.key", expected)
+        })
+    })
+}
+
+/// Checks that the Redis of the configuration can be asked, as far as that shows without asking.
+fn redis(draft: &mut Draft) {
+    draft.check(&["redis.ca"], |settings| match &settings.redis.ca {
+        Some(path) => read_certificates(path).map(drop).map_err(|error| {
+            let expected = format!("a PEM file with a certificate, but {error}");
+            settings.problem("redis.ca", expected)
+        }),
+        None => Ok(()),
+    });
+    let make = |settings: &Settings, ca: Option<&Path>| match &settings.redis.url {
+        Some(url) => KeyStore::new(&url.expose().to_owned().into(), ca, &settings.redis.prefix).map(drop),
+        None => Ok(()),
+    };
+    draft.check(&["redis.url"], |settings| {
+        // What the client says of a URL names none of its parts.
+        make(settings, None).map_err(|cause| settings.problem("redis.url", format!("{REDIS_URL}, but {cause}")))
+    });
+    draft.check(&["redis"], |settings| {
+        make(settings, settings.redis.ca.as_deref())
+            .map_err(|cause| settings.problem("redis.ca", format!("a PEM file with a certificate, but {cause}")))
+    });
+}
+
+/// Makes the keys, of which one has to open something unless Redis may hold others.
+fn keys(draft: &mut Draft, occasion: Occasion, now: SystemTime, warnings: &mut Vec<ConfigError>) -> Vec<Key> {
+    let count = draft.settings().keys.len();
+    let mut keys = Vec::with_capacity(count);
+    for index in 0..count {
+        let entry = format!("keys[{index}]");
+        keys.extend(draft.check(&[&entry], |settings| {
+            Key::new(&settings.keys[index])
+                .map_err(|error| settings.problem(&format!("{entry}.id"), format!("a usable key, but {error}")))
+        }));
+    }
+    if draft.settings().development() {
+        return keys;
+    }
+    let refused = draft.check(&["keys", "redis.url"], |settings| {
+        if keys.iter().any(|key| !key.has_expired(now)) {
+            return Ok(None);
+        }
+        let problem = match (&settings.redis.url, count.checked_sub(1)) {
+            (Some(_), _) => settings.problem(
+                "redis.url",
+                "keys in this Redis (`keys new --store`), since none of [[keys]] opens anything",
+            ),
+            (None, Some(last)) => settings.problem(
+                &format!("keys[{last}].expires_at"),
+                "a time to come, since no other key opens anything",
+            ),
+            (None, None) => return Ok(None),
+        };
+        if settings.redis.url.is_some() || occasion == Occasion::Reload {
+            Ok(Some(problem))
+        } else {
+            Err(problem)
+        }
+    });
+    warnings.extend(refused.flatten());
+    keys
+}
