@@ -90,6 +90,28 @@ async fn an_eviction_finishes_the_started_frame_and_drops_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_larger_than_the_limit_passes_where_nothing_waits_and_only_there() {
+    let (large, small) = (Bytes::from_static(&[b'x'; 200]), Bytes::from_static(b"small"));
+    for deliver in [false, true] {
+        let give = |outbox: &Outbox, frame: &Bytes| {
+            if deliver {
+                outbox.deliver(&Batch::from(frame.clone()), Instant::now())
+            } else {
+                outbox.push(frame.clone(), Instant::now())
+            }
+        };
+        let outbox = Outbox::new(100);
+        assert_eq!(give(&outbox, &large), Push::Taken);
+        assert_eq!(outbox.waiting(), 200);
+        assert_eq!(give(&outbox, &small), Push::Full);
+        let outbox = Outbox::new(100);
+        assert_eq!(give(&outbox, &small), Push::Taken);
+        assert_eq!(give(&outbox, &large), Push::Full);
+        assert!(outbox.has_overflowed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partial_write_resumes_in_the_middle_of_a_frame() {
     let outbox = Outbox::new(100);
     for part in ["abc", "defg", "h"] {

@@ -391,7 +391,7 @@ async fn what_cannot_be_published_is_refused() {
         json!({"t": "X", "to": "some", "d": {}}),
         json!({"t": "X", "to": {"guild": "x"}, "d": {}}),
         json!({"t": "X Y", "to": "all", "d": {}}),
-        json!({"t": "X", "to": "all", "d": []}),
+        json!({"t": "X", "to": "all", "d": 7}),
     ] {
         let answer = request(
             node.address(),
