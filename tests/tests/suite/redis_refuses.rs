@@ -174,12 +174,12 @@ async fn publications_under_way_are_never_unknown_when_redis_begins_to_refuse() 
         }
         Cause::NoReplicas.begin(&redis).await;
     };
-    let (published, ()) = within(
+    let (answers, ()) = within(
         "publishers that are refused",
         futures_util::future::join(futures_util::future::join_all(publishers), refusing),
     )
     .await;
-    for status in published.concat() {
+    for status in answers.concat() {
         assert!(matches!(status, 202 | 503), "{status}");
     }
 }

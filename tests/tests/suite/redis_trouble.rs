@@ -271,3 +271,27 @@ async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
     assert_eq!(event.await.unwrap(), json!({ "n": 1 }));
     website.heartbeat().await;
 }
+
+#[tokio::test]
+async fn senders_of_events_that_are_not_held_any_longer_are_told_that_redis_is_unavailable() {
+    let mut server = RedisServer::start().await;
+    let setup = on(&server.url()).set("cluster.hold_bytes", 256);
+    let node = setup.set("cluster.hold_ms", 2000).start().await;
+    ready(&node).await;
+    let mut first = Client::session(&node, "website", &key("website")).await;
+    let mut second = Client::session(&node, "website", &key("website")).await;
+    server.kill().await;
+    eventually("a node without a server", async || {
+        let health = get(&node, "/health").await.json();
+        (health["backplane"]["available"] == false).then_some(())
+    })
+    .await;
+    let event = json!({ "text": "x".repeat(200) });
+    first.send_event("announce", &event).await;
+    first.heartbeat().await;
+    // There is no room beside the first, and after a while the first is not held either.
+    second.send_event("announce", &event).await;
+    for sender in [&mut second, &mut first] {
+        assert_eq!(sender.error(1000, 1013).await["m"], "Redis is unavailable.");
+    }
+}

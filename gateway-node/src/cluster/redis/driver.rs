@@ -68,7 +68,7 @@ impl Driver {
         loop {
             match self.shared.server.link().await {
                 Ok(link) => {
-                    let problem = self.serve(&link).await;
+                    let problem = Box::pin(self.serve(&link)).await;
                     self.shared.note_problem(&problem);
                     self.shared.went();
                     if link.since().elapsed() > Duration::from_secs(5) {
