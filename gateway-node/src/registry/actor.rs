@@ -85,7 +85,12 @@ impl Actor for ShardActor {
                     Portion::Entries(batch) => shard.deliver(&batch).await,
                     Portion::Divergence(application) => {
                         let sessions = shard.sever(&application);
-                        own.do_send(ShardOrder::Severed { application, sessions });
+                        // Waits for a place in the mailbox, so that nobody who was severed goes untold.
+                        let told = own.send(ShardOrder::Severed { application, sessions }).await;
+                        if told.is_err() {
+                            // The actor is over, and its sessions with it.
+                            return;
+                        }
                     }
                 }
                 shard.forget_departed(end);

@@ -43,6 +43,7 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
         Arc::clone(metrics),
     );
     let limits = MemoryLimits {
+        waiting_bytes: 1 << 20,
         reports: ReportLimits::default(),
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
