@@ -46,6 +46,7 @@ mod logs;
 mod proxy;
 mod publishing_limits;
 mod redis;
+mod redis_foreign;
 mod redis_trouble;
 mod reports;
 mod slow_readers;
