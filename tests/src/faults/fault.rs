@@ -99,23 +99,7 @@ impl Fault {
             }
             Self::SplitBrain => {
                 let (lag, time) = (between(rng, 0, 300), hold.unwrap_or(between(rng, 500, 2500)));
-                let (all, others): (Vec<_>, Vec<_>) = (
-                    cluster.nodes().collect(),
-                    cluster.nodes().filter(|it| *it != node).collect(),
-                );
-                cluster.are_absent(&all);
-                let replica = cluster.promote_replica(lag).await;
-                cluster.note(format_args!(
-                    "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
-                ));
-                cluster.is_cut();
-                cluster.move_nodes(&others, &replica);
-                sleep(time).await;
-                cluster.move_nodes(&[node], &replica);
-                cluster.is_cut();
-                cluster.replace_redis(replica);
-                cluster.note(format_args!("node {node} follows"));
-                cluster.ask_again();
+                split_brain(cluster, node, lag, time).await;
             }
             Self::PubSubKilled => {
                 let count = cluster.redis().kill_pubsub_clients().await;
@@ -177,6 +161,25 @@ impl Fault {
             }
         }
     }
+}
+
+/// Promotes a replica that is `lag` behind, and leaves one node with the old primary for so long.
+async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Duration) {
+    let all: Vec<_> = cluster.nodes().collect();
+    let others: Vec<_> = cluster.nodes().filter(|it| *it != node).collect();
+    cluster.are_absent(&all);
+    let replica = cluster.promote_replica(lag).await;
+    cluster.note(format_args!(
+        "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
+    ));
+    cluster.is_cut();
+    cluster.move_nodes(&others, &replica);
+    sleep(time).await;
+    cluster.move_nodes(&[node], &replica);
+    cluster.is_cut();
+    cluster.replace_redis(replica);
+    cluster.note(format_args!("node {node} follows"));
+    cluster.ask_again();
 }
 
 fn heal(cluster: &mut Cluster, nodes: &[usize]) {

@@ -49,6 +49,7 @@ mod proxy;
 mod published_data;
 mod publishing_limits;
 mod redis;
+mod redis_foreign;
 mod redis_refuses;
 mod redis_shared;
 mod redis_trouble;
