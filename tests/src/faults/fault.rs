@@ -77,17 +77,7 @@ impl Fault {
             }
             Self::RedisTruncated => {
                 let time = hold.unwrap_or(between(rng, 0, 1500));
-                let bytes = rng.u64(1..=20_000);
-                cluster.note(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
-                let nodes: Vec<usize> = cluster.nodes().collect();
-                cluster.are_absent(&nodes);
-                cluster.redis().kill().await;
-                cluster.redis().truncate_log(bytes);
-                cluster.is_cut();
-                sleep(time).await;
-                cluster.redis().restart().await;
-                cluster.note("Redis answers again");
-                cluster.ask_again();
+                truncate(cluster, rng.u64(1..=20_000), time).await;
             }
             Self::RedisStopped => {
                 let time = hold.unwrap_or(between(rng, 500, 4000));
@@ -161,6 +151,20 @@ impl Fault {
             }
         }
     }
+}
+
+/// Kills Redis, takes the last bytes of what it wrote, and starts it again after so long.
+async fn truncate(cluster: &mut Cluster, bytes: u64, time: Duration) {
+    cluster.note(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
+    let nodes: Vec<usize> = cluster.nodes().collect();
+    cluster.are_absent(&nodes);
+    cluster.redis().kill().await;
+    cluster.redis().truncate_log(bytes);
+    cluster.is_cut();
+    sleep(time).await;
+    cluster.redis().restart().await;
+    cluster.note("Redis answers again");
+    cluster.ask_again();
 }
 
 /// Promotes a replica that is `lag` behind, and leaves one node with the old primary for so long.

@@ -1,6 +1,6 @@
 //! Whatever is refused over HTTP for size or rate says which setting decides it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use gateway_node::config::reference;
 use gateway_tests::{Node, Raw, eventually, full_setup, key, metric, post, request};
@@ -176,12 +176,14 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
             split(&raw.text_to_end().await)
         }
         Does::Connects => {
+            // More than there is room for, so that a question in between cannot take the last place.
             let mut open = Vec::new();
-            for _ in 0..3 {
-                open.push(Raw::connect(node.address()).await);
+            for _ in 0..10 {
+                open.extend(Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await);
             }
             eventually("a refusal", async || {
-                let answer = Raw::connect(node.address()).await.ask("GET", "/health", &[]).await;
+                let raw = Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await?;
+                let answer = raw.ask("GET", "/health", &[]).await;
                 // Those that were opened need not all be counted yet.
                 (!answer.is_empty() && !answer.starts_with("HTTP/1.1 200 ")).then(|| split(&answer))
             })
