@@ -4,11 +4,11 @@
 #   tests/fuzz/run.sh                       every target for 60 seconds
 #   tests/fuzz/run.sh v1_text               one target for 60 seconds
 #   tests/fuzz/run.sh v1_text 1200          one target for 20 minutes
-#   tests/fuzz/run.sh --minimise            leaves in the corpus the fewest inputs that reach as much, of each target
+#   tests/fuzz/run.sh --minimise            leaves in the corpus the fewest inputs that reach as much code, of each target
 #   tests/fuzz/run.sh --minimise v1_text    of one target
 #
-# Inputs that reach something new are kept under tests/fuzz/target/corpus; --minimise takes them into tests/fuzz/corpus,
-# which is committed and which the ordinary tests replay. An input that fails stays in tests/fuzz/artifacts: mend the
+# Inputs that reach something new are kept under tests/fuzz/target/corpus; --minimise takes what it needs of them into
+# tests/fuzz/corpus, which is committed and which the ordinary tests replay. An input that fails stays in tests/fuzz/artifacts: mend the
 # code, and put the input into the corpus of its target under a name that says what it is.
 #
 # Building needs cargo-fuzz and a C++ compiler. Exit code 0 when nothing was found, 1 when an input fails or a tool is
@@ -55,12 +55,15 @@ for target in "${targets[@]}"; do
     kept=target/corpus/$target
     mkdir -p "$kept" "artifacts/$target"
     if [ "$minimise" ]; then
-        rm -rf "target/minimised/$target"
-        mkdir -p "target/minimised/$target"
-        "${fuzz[@]}" run "${build[@]}" "$target" "target/minimised/$target" "corpus/$target" "$kept" -- \
-            -merge=1 -max_len="$(most "$target")"
+        # Inputs that have a name stay; those of the fuzzer are named by their digest.
+        minimised=target/minimised/$target
+        rm -rf "$minimised"
+        mkdir -p "$minimised"
+        find "corpus/$target" -type f | grep -Ev '/[0-9a-f]{40}$' | xargs cp -t "$minimised"
+        "${fuzz[@]}" run "${build[@]}" "$target" "$minimised" "corpus/$target" "$kept" -- \
+            -set_cover_merge=1 -use_counters=0 -max_len="$(most "$target")"
         rm -rf "corpus/$target"
-        mv "target/minimised/$target" "corpus/$target"
+        mv "$minimised" "corpus/$target"
     else
         "${fuzz[@]}" run "${build[@]}" "$target" "$kept" "corpus/$target" -- \
             -max_total_time="$seconds" -max_len="$(most "$target")" -rss_limit_mb=2048 -timeout=10 \

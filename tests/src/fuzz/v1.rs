@@ -239,12 +239,10 @@ fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
                 assert!(text.contains(&*event.d), "another text than was sent");
                 let d: Value = serde_json::from_str(&event.d).expect("data that everybody can read");
                 assert!(d.is_object());
-                assert_eq!(
-                    serde_json::from_str::<Value>(text)
-                        .ok()
-                        .map(|mut value| value["d"].take()),
-                    Some(d)
-                );
+                // Beside it there may be what this parser does not read.
+                if let Ok(mut value) = serde_json::from_str::<Value>(text) {
+                    assert_eq!(value["d"].take(), d);
+                }
                 assert!(matches!(client, Some(ClientType::Website | ClientType::Service)));
                 let is_of_a_guild = matches!(event.delivery, Delivery::Guild(_));
                 assert_eq!(is_of_a_guild, &*event.name == "MESSAGE_CREATE");
