@@ -1,5 +1,5 @@
 //! What the black-box suites are written with: a real node as a process, and clients that share no code with it. Only
-//! `hot` calls the node's own functions.
+//! `hot` and `fuzz` call the node's own functions.
 //!
 //! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
 //! without a deadline.
@@ -20,6 +20,7 @@ mod command;
 mod deadline;
 pub mod discord;
 pub mod faults;
+pub mod fuzz;
 pub mod hot;
 mod http;
 pub mod ids;

@@ -15,6 +15,8 @@ mod redis;
 mod report_changes;
 mod report_rates;
 
+#[doc(hidden)]
+pub use self::redis::log_entry;
 #[cfg(test)]
 pub(crate) use self::redis::test_server::TestServer;
 pub use self::{

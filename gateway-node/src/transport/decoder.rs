@@ -94,6 +94,13 @@ impl Decoder {
         self.frame.as_ref().map_or(0, |frame| frame.header.length - frame.taken)
     }
 
+    /// How many bytes the buffers of the message and of the control frame that have begun can hold; for `tests`, where any
+    /// bytes are decoded.
+    #[doc(hidden)]
+    pub fn held(&self) -> usize {
+        self.message.capacity() + self.control.as_ref().map_or(0, |control| control.capacity())
+    }
+
     /// Takes bytes from the front of `input` until something is whole; `None` when `input` is used up.
     ///
     /// # Errors

@@ -26,5 +26,11 @@ pub use self::{
     stream::{Message, Method, Stream},
 };
 
+/// How the blocks of zstd are rewritten, for the fuzz targets of `tests`.
+#[doc(hidden)]
+pub mod zstd_block {
+    pub use super::zstd_stream::{anew, standalone};
+}
+
 #[cfg(test)]
 mod tests;

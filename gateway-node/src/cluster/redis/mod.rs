@@ -78,6 +78,12 @@ pub use self::{
     keys::{KeyRecords, KeyStore, KeyStoreError},
     options::RedisOptions,
 };
+
+/// How entries are read and written, for the fuzz targets of `tests`.
+#[doc(hidden)]
+pub mod log_entry {
+    pub use super::wire::{NoEntry, Origin, Stored, decode, label, split_message};
+}
 use super::{
     Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
     Publishing, Status, discord::Appearances,

@@ -29,23 +29,26 @@ use super::super::{Audience, Entry, Epoch, Position, Publication};
 pub(super) const NONE: &str = "-";
 
 /// What tells an event from every other one, however often it is appended; 0 for none.
-pub(super) type Origin = u64;
+pub type Origin = u64;
 
 /// An entry that was read.
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) entry: Entry,
+pub struct Stored {
+    /// The entry itself.
+    pub entry: Entry,
     /// The names of the nodes whose sessions an entry for some sessions alone is for.
-    pub(super) owners: Owners,
-    pub(super) origin: Origin,
+    pub owners: Owners,
+    /// What tells the event from every other one.
+    pub origin: Origin,
 }
 
 /// Names of nodes, with a comma between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Owners(String);
+pub struct Owners(String);
 
 impl Owners {
-    pub(super) fn contains(&self, owner: &str) -> bool {
+    /// Whether this is one of them.
+    pub fn contains(&self, owner: &str) -> bool {
         self.0.split(',').any(|name| name == owner)
     }
 }
@@ -53,7 +56,7 @@ impl Owners {
 /// What was read is no entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was read from the log is no entry")]
-pub(super) struct NoEntry;
+pub struct NoEntry;
 
 /// Adds an event to the arguments of a publication.
 pub(super) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
@@ -94,7 +97,7 @@ fn guild_change(event: &Publication) -> String {
 
 /// The origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…` with nothing where
 /// there is none. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
-fn label(origin: Origin, header: Option<&Header>) -> String {
+pub fn label(origin: Origin, header: Option<&Header>) -> String {
     let mut label = format!("{origin:x}");
     let Some(header) = header else {
         return label;
@@ -140,7 +143,10 @@ fn read_header(name: &str, text: &str) -> Option<Header> {
 }
 
 /// The position of a message of the channel, and its entry.
-pub(super) fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
+///
+/// # Errors
+/// When it has no position.
+pub fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
     let (line, body) = split_line(message)?;
     let (epoch, offset) = line.split_once(' ').ok_or(NoEntry)?;
     let position = Position {
@@ -158,7 +164,10 @@ pub(super) fn offset_of(id: &str) -> Result<u64, NoEntry> {
 }
 
 /// Reads an entry.
-pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
+///
+/// # Errors
+/// When it is none.
+pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
     let (head, rest) = split_line(body)?;
     let mut words = head.split(' ');
     let mut word = || words.next().ok_or(NoEntry);
@@ -230,7 +239,8 @@ pub(super) fn decode(application: &Arc<str>, position: Position, body: &[u8]) ->
 pub(super) fn counts(text: &str) -> Option<GuildCount> {
     let mut sums = text.split(',').map(|sum| {
         let (high, low) = sum.split_once(':')?;
-        let sum = high.parse::<i128>().ok()? * (1 << 26) + low.parse::<i128>().ok()?;
+        let high = high.parse::<i128>().ok()?.saturating_mul(1 << 26);
+        let sum = high.saturating_add(low.parse().ok()?);
         Some(u64::try_from(sum.max(0)).unwrap_or(u64::MAX))
     });
     let mut next = || sums.next().flatten();
@@ -375,5 +385,8 @@ mod tests {
         assert_eq!(counts("-1:67108863,0:1,0:0").map(|counts| counts.guilds), Some(0));
         let counts = counts("99999999999999:0,0:0,0:67108863").unwrap();
         assert_eq!((counts.guilds, counts.cached_guild_members), (u64::MAX, 67_108_863));
+        let farthest = format!("{}:{},{}:{},0:0", i128::MAX, i128::MAX, i128::MIN, i128::MIN);
+        let counts = super::counts(&farthest).unwrap();
+        assert_eq!((counts.guilds, counts.guild_members), (u64::MAX, 0));
     }
 }

@@ -11,7 +11,7 @@ use super::{
 ///
 /// Most blocks do already. One that copies from an offset that was there before it is written anew: the literals stay
 /// what they are, and the sequences say their offsets. None if the block cannot be read, or needs an earlier one.
-pub(super) fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (_, section) = sections(content)?;
     let mut repeats = Repeats::first();
     for sequence in Sequences::new(section)? {
@@ -27,7 +27,7 @@ pub(super) fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 /// The same block, without any offset that was there before it.
-pub(super) fn anew(content: &[u8]) -> Option<Vec<u8>> {
+pub fn anew(content: &[u8]) -> Option<Vec<u8>> {
     let (literals, section) = sections(content)?;
     let mut read = Repeats::first();
     let mut written = Repeats::first();

@@ -14,6 +14,8 @@ mod sequences;
 
 use std::cell::RefCell;
 
+pub use self::block::{anew, standalone};
+
 use bytes::Bytes;
 use zstd_safe::{CCtx, CParameter, compress_bound};
 

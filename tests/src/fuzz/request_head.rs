@@ -1,0 +1,70 @@
+//! The head of a request, as it is read before the HTTP server sees it.
+
+use actix::System;
+use actix_codec::Decoder as _;
+use actix_http::{
+    Request, ServiceConfig,
+    h1::{Codec, Message},
+};
+use bytes::BytesMut;
+use gateway_node::transport::{Head, Room, accept_key, switching_protocols};
+
+/// Reads a head, and compares it with what the HTTP server makes of the same bytes.
+pub fn request_head(data: &[u8]) {
+    let mut room = Room::default();
+    let Some((head, length)) = Head::read(data, None, &mut room) else {
+        return;
+    };
+    let whole = &data[..length];
+    assert!(whole.ends_with(b"\n"), "a head ends with an empty line");
+    // What stands behind the head changes nothing, and without its last byte it is none.
+    let mut room = Room::default();
+    let (alone, again) = Head::read(whole, None, &mut room).expect("the same head");
+    assert_eq!((length, describe(&head)), (again, describe(&alone)));
+    assert!(Head::read(&whole[..length - 1], None, &mut Room::default()).is_none());
+
+    let served = serve(whole);
+    let known = Head::of(served.head());
+    assert_eq!(describe(&head), describe(&known));
+    for (name, _) in &served.head().headers {
+        let values = |head: &Head<'_>| head.all(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(values(&head), values(&known), "{name}");
+        for text in head.texts(name) {
+            assert!(text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)));
+        }
+    }
+
+    let accepted = accept_key(&head);
+    assert_eq!(accepted, accept_key(&known));
+    match accepted {
+        Ok(key) => {
+            assert!(key.is_ascii() && key.ends_with(b"="));
+            assert!(switching_protocols(&key).ends_with(b"\r\n\r\n"));
+        }
+        Err(refusal) => assert!(refusal.status().is_client_error()),
+    }
+}
+
+/// The parts of a head that are not fields.
+fn describe<'a>(head: &Head<'a>) -> (bool, bool, Option<&'a str>, &'a str, Option<&'a str>) {
+    (head.is_get, head.is_current, head.authority, head.path, head.query)
+}
+
+/// The request as the HTTP server reads it.
+fn serve(bytes: &[u8]) -> Request {
+    thread_local! {
+        static SERVER: (actix::SystemRunner, ServiceConfig) = {
+            let system = System::new();
+            let config = system.block_on(async { ServiceConfig::default() });
+            (system, config)
+        };
+    }
+    SERVER.with(|(system, config)| {
+        system.block_on(async {
+            match Codec::new(config.clone()).decode(&mut BytesMut::from(bytes)) {
+                Ok(Some(Message::Item(request))) => request,
+                other => panic!("the server reads {other:?}"),
+            }
+        })
+    })
+}

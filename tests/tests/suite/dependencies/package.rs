@@ -1,0 +1,87 @@
+//! The packages that something is built of.
+
+use std::{fs, path::Path, process::Command};
+
+use serde::Deserialize;
+
+/// A package, as `cargo metadata` tells it; of a lock file it has name and source alone.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Package {
+    pub(super) name: String,
+    /// Where it comes from; `None` for a folder.
+    pub(super) source: Option<String>,
+    pub(super) license: Option<String>,
+    pub(super) dependencies: Vec<Dependency>,
+    /// The registries that it may be published to; `None` for any.
+    pub(super) publish: Option<Vec<String>>,
+}
+
+/// What a package says of one that it depends on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Dependency {
+    pub(super) name: String,
+    /// Which versions will do.
+    pub(super) req: String,
+    /// `dev`, `build`, or `None`.
+    pub(super) kind: Option<String>,
+    pub(super) path: Option<String>,
+}
+
+impl Package {
+    /// Whether the dependency may be a folder without a version: nobody gets to see it then.
+    pub(super) fn may_have_path(&self, dependency: &Dependency) -> bool {
+        let is_private = self.publish.as_ref().is_some_and(Vec::is_empty);
+        dependency.path.is_some() && (is_private || dependency.kind.as_deref() == Some("dev"))
+    }
+
+    /// All packages of the workspace at `root` for a platform, with all features.
+    pub(super) fn of_workspace(root: &Path, target: &str) -> Vec<Self> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            packages: Vec<Package>,
+        }
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "metadata",
+                "--locked",
+                "--offline",
+                "--all-features",
+                "--format-version",
+                "1",
+            ])
+            .args(["--filter-platform", target, "--manifest-path"])
+            .arg(root.join("Cargo.toml"))
+            .output()
+            .expect("cargo starts");
+        assert!(
+            output.status.success(),
+            "run `cargo fetch --locked --target {target}` when a package is missing: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("metadata");
+        metadata.packages
+    }
+
+    /// All packages that a lock file names.
+    pub(super) fn of_lock_file(path: &Path) -> Vec<Self> {
+        #[derive(Deserialize)]
+        struct Lock {
+            package: Vec<Locked>,
+        }
+        #[derive(Deserialize)]
+        struct Locked {
+            name: String,
+            source: Option<String>,
+        }
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let lock: Lock = toml::from_str(&text).expect("a lock file");
+        let package = |Locked { name, source }| Self {
+            name,
+            source,
+            ..Self::default()
+        };
+        lock.package.into_iter().map(package).collect()
+    }
+}
