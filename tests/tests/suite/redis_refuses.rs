@@ -87,6 +87,12 @@ async fn numbers(client: &mut Client, last: u32) -> Vec<Value> {
     numbers
 }
 
+/// Waits until the node has read what the client has sent: small packets may wait for each other on their way.
+async fn read_by_the_node(client: &mut Client) {
+    client.send(&json!({ "op": 10 })).await;
+    while client.next().await["op"] != 11 {}
+}
+
 async fn refuses_and_goes_on(cause: Cause) {
     let (redis, node) = started().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
@@ -106,6 +112,7 @@ async fn refuses_and_goes_on(cause: Cause) {
     for n in 1..=3 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
+    read_by_the_node(&mut website).await;
     eventually("a node that is not ready", async || {
         let ready = get(&node, "/readyz").await;
         (ready.status == 503 && ready.body.contains(cause.words())).then_some(())
@@ -114,6 +121,7 @@ async fn refuses_and_goes_on(cause: Cause) {
     for n in 4..=6 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
+    read_by_the_node(&mut website).await;
     let mut client = Client::greeted(&node, Encoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
