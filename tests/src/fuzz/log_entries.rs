@@ -23,12 +23,12 @@ pub fn log_entries(data: &[u8]) {
     let entry = &stored.entry;
     assert_eq!((entry.position, &entry.application), (position, &application));
     assert_eq!(entry.weight(), Entry::weight_of(&entry.name, &entry.d));
-    assert!(stored.owner.is_none() || matches!(entry.audience, Audience::One { .. }));
+    assert!(stored.owners.as_str().is_empty() || !matches!(entry.audience, Audience::Types(_)));
 
     let message = write(&stored);
     let (again, body) = log_entry::split_message(&message).expect("a position");
     let again = log_entry::decode(&application, again, body).expect("an entry");
-    assert_eq!((&stored.owner, stored.origin), (&again.owner, again.origin));
+    assert_eq!((&stored.owners, stored.origin), (&again.owners, again.origin));
     assert_eq!(format!("{entry:?}"), format!("{:?}", again.entry));
 
     if position.offset > 0 {
@@ -38,7 +38,7 @@ pub fn log_entries(data: &[u8]) {
         };
         let addressed = match &entry.audience {
             Audience::Types(_) => Vec::new(),
-            Audience::Sessions(ids) => ids.to_vec(),
+            Audience::Reporters { sessions, .. } => sessions.to_vec(),
             Audience::One { session, .. } => vec![*session],
         };
         for kind in ClientType::ALL {
@@ -77,11 +77,11 @@ fn write(stored: &log_entry::Stored) -> Vec<u8> {
     let id = |id: &SessionId| id.get().to_string();
     let (letter, types, receivers) = match audience {
         Audience::Types(types) => ("a", types.bits(), "-".to_owned()),
-        Audience::Sessions(ids) => ("s", 0, ids.iter().map(id).collect::<Vec<_>>().join(",")),
-        Audience::One { session, of } => {
-            let owner = stored.owner.as_deref().expect("the node of the session");
-            ("o", of.bits(), format!("{}@{owner}", session.get()))
+        Audience::Reporters { guild, sessions, of } => {
+            let sessions = sessions.iter().map(id).collect::<Vec<_>>().join(",");
+            ("s", of.bits(), format!("{sessions}@{}@{guild}", stored.owners.as_str()))
         }
+        Audience::One { session, of } => ("o", of.bits(), format!("{}@{}", session.get(), stored.owners.as_str())),
     };
     let author = author.as_ref().map_or_else(|| "-".to_owned(), id);
     let label = log_entry::label(stored.origin, discord.as_deref());

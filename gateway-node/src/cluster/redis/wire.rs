@@ -47,6 +47,11 @@ pub struct Stored {
 pub struct Owners(String);
 
 impl Owners {
+    /// The names as they stand in the entry.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether this is one of them.
     pub fn contains(&self, owner: &str) -> bool {
         self.0.split(',').any(|name| name == owner)
