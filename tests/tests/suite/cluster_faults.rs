@@ -54,11 +54,6 @@ async fn what_a_redis_has_lost_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_two_primaries_have_accepted_is_not_mixed() {
-    is_survived(Fault::SplitBrain, 1, Backing::Redis).await;
-}
-
-#[tokio::test]
 async fn a_redis_that_is_stopped_loses_nothing() {
     is_survived(Fault::RedisStopped, 1, Backing::Redis).await;
 }

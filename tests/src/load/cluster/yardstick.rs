@@ -46,7 +46,7 @@ impl Yardstick {
         let mut load = |own: &str| calls.ask(&["SCRIPT", "LOAD", &[APPLICATION, own].join("\n")]);
         let register = load(REGISTER)?;
         let publish = load(PUBLISH)?.first().to_owned();
-        let registration = [RUN, EPOCH, OWNER, "1", "86400000", "0"];
+        let registration = [RUN, EPOCH, OWNER, "1", "86400000", "0", "0123456789abcdef", "0"];
         let register = [&["EVALSHA", register.first(), "1", KEY], &registration[..]].concat();
         let answer = calls.ask(&register)?;
         ensure!(answer.first() == "ok", "the registration was answered: {answer:?}");

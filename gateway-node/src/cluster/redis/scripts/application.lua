@@ -356,12 +356,14 @@ local function append_for_guild(log, entry, sessions, owners, now)
   if #owners > 1 then redis.call('HSET', key('undelivered'), int(log.top), #owners) end
 end
 
--- The sessions that reported a guild and can have an entry, their owners, and whether one of those is alive.
-local function reporters_of(guild, mask, author, now)
+-- The sessions that reported a guild and can have an entry, their owners, and whether one of those is alive. Those named in
+-- `ended` (if given, each between commas) are on their way out.
+local function reporters_of(guild, mask, author, ended, now)
   local sessions, owners, known, is_any_alive = {}, {}, {}, false
   for session in string.gmatch(redis.call('HGET', key('guilds'), guild) or '', '%S+') do
     local kind, owner = kind_and_owner(session)
-    if kind and session ~= author and is_in(mask, kind) then
+    local has_ended = ended and string.find(ended, ',' .. session .. ',', 1, true)
+    if kind and session ~= author and not has_ended and is_in(mask, kind) then
       sessions[#sessions + 1] = session
       if not known[owner] then
         known[owner] = true
@@ -434,7 +436,7 @@ local function pass_on(log, offset, has_ended, age, now)
     if redis.call('HINCRBY', key('undelivered'), offset, -1) > 0 then return true end
     redis.call('HDEL', key('undelivered'), offset)
   end
-  local sessions, owners = reporters_of(entry.guild, entry.mask, entry.author, now)
+  local sessions, owners = reporters_of(entry.guild, entry.mask, entry.author, has_ended and entry.sessions, now)
   for _, session in ipairs(sessions) do
     -- Its node was taken for dead and is back; it reads this entry itself.
     if names(entry, session) then return true end

@@ -71,7 +71,7 @@ for place = 12, #ARGV, 7 do
   elseif event.delivery ~= 'all' then
     local is_any_alive
     event.guild = event.delivery
-    event.receivers, event.owners, is_any_alive = reporters_of(event.guild, event.mask, event.author, now)
+    event.receivers, event.owners, is_any_alive = reporters_of(event.guild, event.mask, event.author, nil, now)
     if not is_any_alive then return answer('no_receiver', int(#events)) end
   end
   events[#events + 1] = event
