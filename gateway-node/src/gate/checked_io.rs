@@ -1,7 +1,7 @@
 //! The stream of a connection, with requests in it that every HTTP implementation reads the same way.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request_scanner::{Found, RequestScanner};
-use crate::transport::Rewound;
+use crate::transport::{Rewound, write_through};
 
 /// Stands in for a malformed byte. No part of a request may contain it, so that the HTTP server answers 400 and closes.
 const REFUSED: &[u8] = b"\r\0";
@@ -86,28 +86,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for CheckedIo<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for CheckedIo<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
+    write_through!();
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -154,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_malformed_for_the_server_too_and_nothing_behind_it_is_read() {
+    fn the_server_refuses_a_malformed_request_and_reads_nothing_after_it() {
         actix_rt::System::new().block_on(async {
             let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
             for before in [

@@ -7,7 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -22,7 +22,7 @@ use tokio::{
 use super::checked_io::CheckedIo;
 use crate::{
     admission::{Permit, RefusalPermit},
-    transport::{Rewound, Socket},
+    transport::{Rewound, Socket, write_through},
 };
 
 /// The most bytes of heads that one turn reads: whatever is behind a head is read once it is known what it is.
@@ -236,21 +236,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
 }
 
 impl<T: Socket> AsyncWrite for HttpIo<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
+    write_through!();
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -259,10 +245,6 @@ impl<T: Socket> AsyncWrite for HttpIo<T> {
             self.io.get_ref().abort();
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

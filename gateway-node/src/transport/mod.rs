@@ -23,9 +23,11 @@ mod rewound;
 mod socket;
 mod tls;
 mod violation;
+mod write_through;
 
 use std::time::Duration;
 
+pub(crate) use self::write_through::write_through;
 pub use self::{
     batch::Batch,
     connection::Connection,
