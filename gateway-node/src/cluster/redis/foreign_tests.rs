@@ -34,6 +34,17 @@ fn forge(server: &TestServer, offset: u64, number: u64) {
     assert_eq!(server.cli(&["PUBLISH", channel, &message]).trim(), "1");
 }
 
+/// A node with a session, which has received events with the first `count` numbers.
+async fn node_after(server: &TestServer, count: u64) -> Node {
+    let node = Node::start(server, 1).await;
+    node.join().await;
+    for number in 0..count {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    node.saw(0..count).await;
+    node
+}
+
 fn told(node: &Node) -> (u64, usize) {
     (node.seen.lost(), node.seen.missed())
 }
@@ -41,12 +52,7 @@ fn told(node: &Node) -> (u64, usize) {
 #[tokio::test]
 async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    for number in 0..5 {
-        node.publish(number, PROMPT).await.unwrap();
-    }
-    node.saw(0..5).await;
+    let node = node_after(&server, 5).await;
     for number in 5..50 {
         let (_, top) = head(&server);
         forge(&server, top + 1_000_000, 1000 + number);
@@ -60,10 +66,7 @@ async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
 #[tokio::test]
 async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    node.publish(0, PROMPT).await.unwrap();
-    node.saw([0]).await;
+    let node = node_after(&server, 1).await;
     let (before, top) = head(&server);
     forge(&server, top + 1, 99);
     node.saw([0, 99]).await;
@@ -82,10 +85,7 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
 #[tokio::test]
 async fn a_false_message_before_the_true_one_is_a_loss() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    node.publish(0, PROMPT).await.unwrap();
-    node.saw([0]).await;
+    let node = node_after(&server, 1).await;
     let begun = Instant::now();
     let (_, top) = head(&server);
     forge(&server, top + 1, 99);
@@ -102,12 +102,7 @@ async fn a_false_message_before_the_true_one_is_a_loss() {
 #[tokio::test]
 async fn a_message_that_differs_from_the_entry_delivered_before_changes_nothing() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    for number in 0..5 {
-        node.publish(number, PROMPT).await.unwrap();
-    }
-    node.saw(0..5).await;
+    let node = node_after(&server, 5).await;
     let (_, top) = head(&server);
     forge(&server, top, 99);
     forge(&server, top - 3, 99);
@@ -159,12 +154,7 @@ async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
 #[tokio::test]
 async fn entries_of_another_program_do_not_survive_a_restart() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    for number in 0..3 {
-        node.publish(number, PROMPT).await.unwrap();
-    }
-    node.saw(0..3).await;
+    let node = node_after(&server, 3).await;
     for (id, number) in [("5000000-7", 3), ("18446744073709551615-3", 4)] {
         let (_, top) = head(&server);
         server.cli(&["XADD", LOG, id, "e", "x"]);
@@ -181,10 +171,7 @@ async fn entries_of_another_program_do_not_survive_a_restart() {
 #[tokio::test]
 async fn a_log_whose_head_is_lost_goes_on_behind_its_own_entries() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    node.join().await;
-    node.publish(0, PROMPT).await.unwrap();
-    node.saw([0]).await;
+    let node = node_after(&server, 1).await;
     let (_, top) = head(&server);
     server.cli(&["XADD", LOG, "18446744073709551615-3", "e", "x"]);
     server.cli(&["DEL", "test:{utilbot}:log:head"]);

@@ -35,6 +35,8 @@ mod problem;
 mod publisher;
 mod pulse;
 #[cfg(test)]
+mod receiver_tests;
+#[cfg(test)]
 mod report_tests;
 mod script;
 mod subscriber;

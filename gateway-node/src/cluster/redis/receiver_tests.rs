@@ -1,0 +1,127 @@
+//! Events for some sessions alone, and who gets them when those or their nodes have ended.
+
+use shared::{guild::GuildId, routing::Delivery};
+
+use super::{
+    test_server::TestServer,
+    tests::{Node, PROMPT, eventually},
+};
+use crate::cluster::{Audience, Backplane, PublishError};
+
+#[tokio::test]
+async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_others() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (gone, stays) = (dying.join().await, living.join().await);
+    dying.report(gone.id, &[1, 2]);
+    living.report(stays.id, &[2, 3]);
+    living.told(3, 2).await;
+    // Chosen in turn: one for each, of which the dying one never says that it took it.
+    for number in 0..2 {
+        living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
+    }
+    dying.kill();
+    living.told(2, 1).await;
+    eventually("both events", || living.seen.numbers().len() >= 2).await;
+    let mut numbers = living.seen.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1]);
+    let guild = Delivery::Guild(GuildId::from_raw(1));
+    let refused = living.publish_to(9, guild, PROMPT).await;
+    assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
+}
+
+#[tokio::test]
+async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_passes_over() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let joins = (0..600).map(|_| Box::pin(dying.join()));
+    futures_util::future::join_all(joins).await;
+    living.join().await;
+    dying.kill();
+    // Nobody removes the dead node before the calls: its lease is made to have ended by hand.
+    let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
+    let owner = owner.lines().find(|owner| owner.ends_with('1')).unwrap().to_owned();
+    server.cli(&["ZADD", "test:{utilbot}:nodes", "1", &owner]);
+    for number in 0..10 {
+        living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
+    }
+    // The first ones went to dead sessions, and come to the live one when those are removed.
+    eventually("all events", || living.seen.numbers().len() >= 10).await;
+    let mut numbers = living.seen.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_guild_event_that_one_of_its_nodes_delivered_is_not_repeated_for_the_others() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (gone, stays) = (dying.join().await.id, living.join().await.id);
+    dying.report(gone, &[1]);
+    living.report(stays, &[1]);
+    living.told(1, 2).await;
+    let guild = Delivery::Guild(GuildId::from_raw(1));
+    living.publish_to(0, guild, PROMPT).await.unwrap();
+    living.saw([0]).await;
+    living.backplane.taken(&living.seen.first_event());
+    dying.kill();
+    living.told(1, 1).await;
+    living.publish_to(1, guild, PROMPT).await.unwrap();
+    living.saw([0, 1]).await;
+    let next = living.join().await.id;
+    living.report(next, &[1]);
+    living.told(1, 2).await;
+    living.publish(2, PROMPT).await.unwrap();
+    living.saw([0, 1, 2]).await;
+}
+
+#[tokio::test]
+async fn events_outlive_all_nodes_and_the_server() {
+    let mut server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    let gone = node.join().await.id;
+    node.report(gone, &[1]);
+    node.told(1, 1).await;
+    node.kill();
+    // Nobody has this one's pub/sub any more; its lease is still good.
+    let publisher = Node::start(&server, 2).await;
+    publisher.publish_to(0, Delivery::Any, PROMPT).await.unwrap();
+    publisher
+        .publish_to(1, Delivery::Guild(GuildId::from_raw(1)), PROMPT)
+        .await
+        .unwrap();
+    publisher.kill();
+    server.kill();
+    server.start_again();
+    let back = Node::start(&server, 3).await;
+    let next = back.join().await.id;
+    back.report(next, &[1]);
+    eventually("both events", || back.seen.numbers().len() >= 2).await;
+    let mut numbers = back.seen.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1]);
+}
+
+#[tokio::test]
+async fn what_its_session_has_taken_is_not_given_to_another() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    dying.join().await;
+    living.publish_to(1, Delivery::Any, PROMPT).await.unwrap();
+    dying.saw([1]).await;
+    let entry = dying.seen.first_event();
+    assert!(matches!(entry.audience, Audience::One { .. }));
+    dying.backplane.taken(&entry);
+    eventually("a taken event", || dying.backplane.settled()).await;
+    let bot = living.join().await;
+    living.report(bot.id, &[1]);
+    living.told(1, 1).await;
+    dying.kill();
+    eventually("a reaped node", || {
+        server.cli(&["ZCARD", "test:{utilbot}:nodes"]).trim() == "1"
+    })
+    .await;
+    living.publish(2, PROMPT).await.unwrap();
+    living.saw([2]).await;
+}
