@@ -274,7 +274,7 @@ pub enum PublishError {
     /// The log takes nothing now, such as for want of memory. Nothing was appended.
     #[error("the log takes nothing now: {cause}")]
     Refused {
-        /// What is wrong with it, in one line.
+        /// The reason, in one line.
         cause: Arc<str>,
     },
     /// The log went away before it answered. Whether the events were appended is not known; the same idempotency key

@@ -10,7 +10,7 @@ use super::{
     event::development_events,
 };
 
-/// What is wrong so far.
+/// The problems found so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     errors: Vec<ConfigError>,

@@ -161,8 +161,8 @@ fn from_toml(value: toml::Value, origin: &String) -> Value {
     Value::new(Some(origin), kind)
 }
 
-/// The line, the column and the text of each error of a text that is no TOML, of which `first` is one. Of those on one line
-/// the others mostly follow from the first.
+/// Returns the line, the column and the message of each syntax error in a TOML text; `first` is the one that its parser
+/// stopped at. Of several on one line it returns the first, since the others mostly follow from it.
 fn syntax_errors(text: &str, first: &toml::de::Error) -> Vec<(usize, usize, String)> {
     let (_, all) = toml::de::DeTable::parse_recoverable(text);
     let place = |error: &toml::de::Error| {

@@ -4,7 +4,7 @@
 //! origins, the handshake. What is refused gets an HTTP answer.
 //!
 //! Read in this order: `accept` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
-//! `http_connection` (anything else, of which `checked_io` refuses what a proxy might read in another way).
+//! `http_connection` (anything else; `checked_io` refuses requests that a proxy could read differently).
 
 mod accept;
 mod address;

@@ -20,7 +20,7 @@ pub struct Preflight {
     pub settings: Settings,
     /// The table of application events.
     pub events: EventTable,
-    /// What is not wrong, but hardly what the operator wants: one line each.
+    /// Problems that do not keep a node from starting, one line each.
     pub warnings: Vec<ConfigError>,
     pub(super) keys: Vec<Key>,
     pub(super) certificate: Option<Certificate>,

@@ -31,7 +31,7 @@ use std::{
 };
 
 use actix::Addr;
-use shared::{compression::Level, session_id::SessionId};
+use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId};
 
 use self::{
     actor::ShardActor,
@@ -218,7 +218,7 @@ impl Deliver for Registry {
 
     fn pass(&self, mut entry: Entry) {
         if entry.discord.is_some() {
-            entry.audience = Audience::Types(shared::client_type::ClientTypes::NONE);
+            entry.audience = Audience::Types(ClientTypes::NONE);
             self.deliver(entry);
         } else {
             // Nobody receives it, but what comes next stands behind it.

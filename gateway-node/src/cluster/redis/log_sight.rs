@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn entries_that_took_the_place_of_delivered_ones_are_a_divergence() {
-        // Delivered up to 100, of which the new server has 80, and what others have appended there.
+        // The new server has the first 80 entries of the old epoch, and perhaps five that others have appended since.
         for (cursor, top, is_diverged) in [(100, 80, false), (100, 85, true), (80, 85, false), (70, 85, false)] {
             let mut reached = reached(cursor, cursor);
             let sight = Sight {

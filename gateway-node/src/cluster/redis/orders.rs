@@ -43,7 +43,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Reads a message; none where it is no order.
+    /// Reads an order. Returns `None` if the message is another one.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let message = message.strip_prefix(ORDER.as_bytes())?;
         let (id, text) = str::from_utf8(message).ok()?.split_once(' ')?;

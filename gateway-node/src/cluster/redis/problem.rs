@@ -91,8 +91,8 @@ const REFUSALS: [&str; 13] = [
     "CROSSSLOT",
 ];
 
-/// Whether an answer that is an error says for certain that its command has changed nothing. Of every other error of a script
-/// nobody knows what the script did before.
+/// Whether an error means that its command has certainly changed nothing. After any other error a script may have changed
+/// something before it failed.
 pub(super) fn is_refusal(error: &ServerError) -> bool {
     let code = code_of(error);
     // Inside a script a right may be missing for a command in the middle.

@@ -356,14 +356,18 @@ local function append_for_guild(log, entry, sessions, owners, now)
   if #owners > 1 then redis.call('HSET', key('undelivered'), int(log.top), #owners) end
 end
 
+-- Whether a session is among those named in `sessions`, each between commas.
+local function names(sessions, session)
+  return string.find(sessions, ',' .. session .. ',', 1, true) ~= nil
+end
+
 -- The sessions that reported a guild and can have an entry, their owners, and whether one of those is alive. Those named in
 -- `ended` (if given, each between commas) are on their way out.
 local function reporters_of(guild, mask, author, ended, now)
   local sessions, owners, known, is_any_alive = {}, {}, {}, false
   for session in string.gmatch(redis.call('HGET', key('guilds'), guild) or '', '%S+') do
     local kind, owner = kind_and_owner(session)
-    local has_ended = ended and string.find(ended, ',' .. session .. ',', 1, true)
-    if kind and session ~= author and not has_ended and is_in(mask, kind) then
+    if kind and session ~= author and not (ended and names(ended, session)) and is_in(mask, kind) then
       sessions[#sessions + 1] = session
       if not known[owner] then
         known[owner] = true
@@ -395,10 +399,6 @@ local function read_entry(offset)
     name = string.sub(rest, 1, tonumber(size)),
     d = string.sub(rest, tonumber(size) + 1),
   }
-end
-
-local function names(entry, session)
-  return string.find(entry.sessions, ',' .. session .. ',', 1, true) ~= nil
 end
 
 -- Keeps an entry without a receiver for the next session that can have it, for as long as the log has it.
@@ -439,7 +439,7 @@ local function pass_on(log, offset, has_ended, age, now)
   local sessions, owners = reporters_of(entry.guild, entry.mask, entry.author, has_ended and entry.sessions, now)
   for _, session in ipairs(sessions) do
     -- Its node was taken for dead and is back; it reads this entry itself.
-    if names(entry, session) then return true end
+    if names(entry.sessions, session) then return true end
   end
   if #sessions > 0 then
     append_for_guild(log, entry, sessions, owners, now)
@@ -478,7 +478,7 @@ local function give_waiting(log, guild, session, kind, owner, budget, now)
       redis.call('ZREM', key('waiting'), oldest)
       if entry and not guild then
         append_for_one(log, entry, session, owner, now)
-      elseif entry and not names(entry, session) then
+      elseif entry and not names(entry.sessions, session) then
         append_for_guild(log, entry, { session }, { owner }, now)
       end
     end
