@@ -196,6 +196,8 @@ pub struct Record {
     pub losses: Vec<Loss>,
     /// When that was written, for events whose offset nobody knows.
     pub cuts: Vec<Range<Instant>>,
+    /// When two servers took events at once: from the first node's move to the last one's.
+    pub splits: Vec<Range<Instant>>,
 }
 
 impl Record {
@@ -209,6 +211,7 @@ impl Record {
             may_invalidate_from: None,
             losses: Vec::new(),
             cuts: Vec::new(),
+            splits: Vec::new(),
         }
     }
 
@@ -237,6 +240,24 @@ impl Record {
         };
         event.repeated && self.cuts.iter().any(overlaps)
     }
+
+    /// Whether an event may have been accepted by one of two servers, so that sessions at the other one were told instead of
+    /// receiving it.
+    pub(super) fn was_split(&self, event: &Event) -> bool {
+        let overlaps = |split: &Range<Instant>| {
+            let is_answered = event.accepted_at().is_some_and(|at| at < split.start);
+            !is_answered && event.sent_at <= split.end
+        };
+        self.splits.iter().any(overlaps)
+    }
+
+    /// Whether an event had no answer when nodes moved to another server: it may have been written by the one before, and then
+    /// by the other one for somebody else.
+    pub(super) fn was_under_way(&self, event: &Event) -> bool {
+        let moves = self.splits.iter().flat_map(|split| [split.start, split.end]);
+        let is_open = |at: Instant| event.sent_at <= at && event.accepted_at().is_none_or(|answered| at <= answered);
+        moves.into_iter().any(is_open)
+    }
 }
 
 impl Event {
@@ -256,6 +277,11 @@ impl Event {
     /// Whether nobody may ever see it.
     pub(super) fn is_refused(&self) -> bool {
         self.outcome == Outcome::Refused
+    }
+
+    /// Whether it is appended again when all its receivers end before they have it.
+    pub(super) fn may_be_given_back(&self) -> bool {
+        !matches!(self.audience, Audience::All(_))
     }
 
     /// Whether exactly one session gets it.

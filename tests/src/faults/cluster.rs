@@ -255,6 +255,12 @@ impl Cluster {
         self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
     }
 
+    /// The last node has just left a server that others have left at `since`.
+    pub(super) fn is_whole_again(&mut self, since: Instant) {
+        self.book.was_split(since);
+        self.is_cut();
+    }
+
     /// Writes down what the nodes have reported as lost.
     pub(super) fn note_losses(&self) {
         let Some(first) = self.book.first_epoch() else { return };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, LEASE_MS};
 
@@ -177,10 +177,11 @@ async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Du
         "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
     ));
     cluster.is_cut();
+    let since = Instant::now();
     cluster.move_nodes(&others, &replica);
     sleep(time).await;
     cluster.move_nodes(&[node], &replica);
-    cluster.is_cut();
+    cluster.is_whole_again(since);
     cluster.replace_redis(replica);
     cluster.note(format_args!("node {node} follows"));
     cluster.ask_again();

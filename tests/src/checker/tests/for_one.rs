@@ -115,3 +115,27 @@ fn an_event_for_one_can_be_gone_too() {
     });
     run.is_clean(0, 1);
 }
+
+#[test]
+fn an_event_under_way_when_nodes_move_to_another_server_may_be_written_by_both() {
+    let mut run = Run::new();
+    let (first, second) = (run.bot(), run.bot());
+    run.send_many(1, ONE);
+    run.sees(first, [1]);
+    run.sees(second, [1]);
+    // It was sent at 10 and answered at 15.
+    for (split, is_excused) in [
+        ((5, 12), true),
+        ((12, 40), true),
+        ((5, 20), false),
+        ((16, 40), false),
+        ((2, 9), false),
+    ] {
+        run.0.splits = vec![run.at(split.0)..run.at(split.1)];
+        if is_excused {
+            run.is_clean(1, 0);
+        } else {
+            run.is_judged([0, 1, 0, 0]);
+        }
+    }
+}
