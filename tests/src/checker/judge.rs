@@ -213,7 +213,7 @@ impl<'r> Judge<'r> {
                         let ended = self.record.sessions[index].ended;
                         ended.is_some_and(|(end, how)| how == Ending::NodeDied && end >= at)
                     };
-                    if holders.iter().any(died) || self.record.was_under_way(event) {
+                    if holders.iter().any(died) || self.record.may_be_written_again(event) {
                         self.verdict.uncertain += extra;
                     } else {
                         let labels = holders.iter().map(|(index, _)| &*self.record.sessions[*index].label);

@@ -1,10 +1,13 @@
 //! What was written down in a run.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::discord::{DiscordSession, Reach};
+
+/// How long it may take until an accepted event is written and this is recorded.
+const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// A sender, by its place in [`Record::senders`].
 pub type SenderId = usize;
@@ -196,7 +199,8 @@ pub struct Record {
     pub losses: Vec<Loss>,
     /// When that was written, for events whose offset nobody knows.
     pub cuts: Vec<Range<Instant>>,
-    /// When two servers took events at once: from the first node's move to the last one's.
+    /// When two servers took events at once: from the moment at which the replica heard last of the primary to the last
+    /// node's move.
     pub splits: Vec<Range<Instant>>,
 }
 
@@ -251,12 +255,14 @@ impl Record {
         self.splits.iter().any(overlaps)
     }
 
-    /// Whether an event had no answer when nodes moved to another server: it may have been written by the one before, and then
-    /// by the other one for somebody else.
-    pub(super) fn was_under_way(&self, event: &Event) -> bool {
-        let moves = self.splits.iter().flat_map(|split| [split.start, split.end]);
-        let is_open = |at: Instant| event.sent_at <= at && event.accepted_at().is_none_or(|answered| at <= answered);
-        moves.into_iter().any(is_open)
+    /// Whether the server to which nodes moved may lack that an event was written: it was under way when the replica heard last
+    /// of the server before, or came later.
+    pub(super) fn may_be_written_again(&self, event: &Event) -> bool {
+        let overlaps = |split: &Range<Instant>| {
+            let is_settled = event.accepted_at().is_some_and(|at| at + UNSETTLED < split.start);
+            !is_settled && event.sent_at <= split.end
+        };
+        self.splits.iter().any(overlaps)
     }
 }
 

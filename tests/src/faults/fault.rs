@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::cluster::{Cluster, LEASE_MS};
 
@@ -172,12 +172,11 @@ async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Du
     let all: Vec<_> = cluster.nodes().collect();
     let others: Vec<_> = cluster.nodes().filter(|it| *it != node).collect();
     cluster.are_absent(&all);
-    let replica = cluster.promote_replica(lag).await;
+    let (replica, since) = cluster.promote_replica(lag).await;
     cluster.note(format_args!(
         "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
     ));
     cluster.is_cut();
-    let since = Instant::now();
     cluster.move_nodes(&others, &replica);
     sleep(time).await;
     cluster.move_nodes(&[node], &replica);
