@@ -158,7 +158,8 @@ impl Judge<'_> {
                 let is_in_time = lives || event.accepted_at().is_some_and(|at| seen.latest > Some(at));
                 let is_due = event.is_promised() && (is_between || (is_after_ready && is_in_time));
                 if is_due && event.reach.includes(session) && !seen.events.contains(&id) {
-                    self.missing(id, event, false, &session.label, lives);
+                    let is_told = !lives && record.was_split(event);
+                    self.missing(id, event, is_told, &session.label, lives);
                 }
             }
         }

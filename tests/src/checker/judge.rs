@@ -84,7 +84,7 @@ impl<'r> Judge<'r> {
             let before = highest.entry(id.sender).or_default();
             if id.number > *before {
                 *before = id.number;
-            } else if !(event.is_for_one() && self.may_be_appended_again(event, receipt.at)) {
+            } else if !(event.may_be_given_back() && self.may_be_appended_again(event, receipt.at)) {
                 let before = *before;
                 self.verdict.reordered += 1;
                 self.verdict
@@ -108,7 +108,7 @@ impl<'r> Judge<'r> {
         (is_right && !is_own && !event.is_refused()).then_some(event)
     }
 
-    /// Whether an event for one session may have been given back by one that ended, or was taken for dead, before `at`.
+    /// Whether an event may have been given back by a session that ended, or was taken for dead, before `at`.
     fn may_be_appended_again(&self, event: &Event, at: Instant) -> bool {
         self.candidates(event).any(|(_, session)| {
             let has_ended = session.ended.is_some_and(|(end, _)| end < at);
@@ -170,7 +170,9 @@ impl<'r> Judge<'r> {
                 let is_after_welcome = session.ended.is_none() && session.identified_at < event.sent_at;
                 let is_due = event.is_promised() && (is_between || is_after_welcome);
                 if is_due && is_receiver(session, event) && !self.seen[index].events.contains(&id) {
-                    let excused = matches!(event.audience, Audience::Guild(_)) && session.was_absent(event);
+                    let is_told = session.ended.is_some() && self.record.was_split(event);
+                    let excused =
+                        is_told || (matches!(event.audience, Audience::Guild(_)) && session.was_absent(event));
                     self.missing(id, event, excused, &session.label, session.ended.is_none());
                 }
             }
@@ -211,7 +213,7 @@ impl<'r> Judge<'r> {
                         let ended = self.record.sessions[index].ended;
                         ended.is_some_and(|(end, how)| how == Ending::NodeDied && end >= at)
                     };
-                    if holders.iter().any(died) {
+                    if holders.iter().any(died) || self.record.may_be_written_again(event) {
                         self.verdict.uncertain += extra;
                     } else {
                         let labels = holders.iter().map(|(index, _)| &*self.record.sessions[*index].label);

@@ -1,10 +1,13 @@
 //! What was written down in a run.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::discord::{DiscordSession, Reach};
+
+/// How long it may take until an accepted event is written and this is recorded.
+const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// A sender, by its place in [`Record::senders`].
 pub type SenderId = usize;
@@ -196,6 +199,9 @@ pub struct Record {
     pub losses: Vec<Loss>,
     /// When that was written, for events whose offset nobody knows.
     pub cuts: Vec<Range<Instant>>,
+    /// When two servers took events at once: from the moment at which the replica heard last of the primary to the last
+    /// node's move.
+    pub splits: Vec<Range<Instant>>,
 }
 
 impl Record {
@@ -209,6 +215,7 @@ impl Record {
             may_invalidate_from: None,
             losses: Vec::new(),
             cuts: Vec::new(),
+            splits: Vec::new(),
         }
     }
 
@@ -237,6 +244,26 @@ impl Record {
         };
         event.repeated && self.cuts.iter().any(overlaps)
     }
+
+    /// Whether an event may have been accepted by one of two servers, so that sessions at the other one were told instead of
+    /// receiving it.
+    pub(super) fn was_split(&self, event: &Event) -> bool {
+        let overlaps = |split: &Range<Instant>| {
+            let is_answered = event.accepted_at().is_some_and(|at| at < split.start);
+            !is_answered && event.sent_at <= split.end
+        };
+        self.splits.iter().any(overlaps)
+    }
+
+    /// Whether the server to which nodes moved may lack that an event was written: it was under way when the replica heard last
+    /// of the server before, or came later.
+    pub(super) fn may_be_written_again(&self, event: &Event) -> bool {
+        let overlaps = |split: &Range<Instant>| {
+            let is_settled = event.accepted_at().is_some_and(|at| at + UNSETTLED < split.start);
+            !is_settled && event.sent_at <= split.end
+        };
+        self.splits.iter().any(overlaps)
+    }
 }
 
 impl Event {
@@ -256,6 +283,11 @@ impl Event {
     /// Whether nobody may ever see it.
     pub(super) fn is_refused(&self) -> bool {
         self.outcome == Outcome::Refused
+    }
+
+    /// Whether it is appended again when all its receivers end before they have it.
+    pub(super) fn may_be_given_back(&self) -> bool {
+        !matches!(self.audience, Audience::All(_))
     }
 
     /// Whether exactly one session gets it.

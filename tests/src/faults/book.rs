@@ -296,6 +296,11 @@ impl Book {
         positions.min_by_key(|(at, _)| *at).map(|(_, epoch)| Arc::clone(epoch))
     }
 
+    /// Two servers took events at once, from `since` to now.
+    pub(super) fn was_split(&self, since: Instant) {
+        self.pages().record.splits.push(since..Instant::now());
+    }
+
     /// What the nodes have reported as lost so far, and when it was written.
     pub(super) fn are_gone(&self, losses: Vec<Loss>, cuts: Vec<Range<Instant>>) {
         let mut pages = self.pages();

@@ -136,8 +136,8 @@ impl Cluster {
         nodes.iter().map(|node| &self.proxies[*node])
     }
 
-    /// Promotes a replica that has received nothing for so long. The nodes stay with the primary.
-    pub(super) async fn promote_replica(&mut self, lag: Duration) -> RedisServer {
+    /// Promotes a replica that has received nothing for so long, and says since when. The nodes stay with the primary.
+    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisServer, Instant) {
         let way = Proxy::start(address(self.redis())).await;
         let replica = RedisServer::start_with(&DIRECTIVES).await;
         let port = way.address().port().to_string();
@@ -147,10 +147,11 @@ impl Cluster {
             info.contains("master_link_status:up").then_some(())
         })
         .await;
+        let since = Instant::now();
         way.freeze();
         sleep(lag).await;
         replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
-        replica
+        (replica, since)
     }
 
     /// Connects these nodes to another server.
@@ -253,6 +254,12 @@ impl Cluster {
         let now = Instant::now();
         self.book.may_invalidate();
         self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
+    }
+
+    /// The last node has just left a server that was replaced by a replica as it was at `since`.
+    pub(super) fn is_whole_again(&mut self, since: Instant) {
+        self.book.was_split(since);
+        self.is_cut();
     }
 
     /// Writes down what the nodes have reported as lost.

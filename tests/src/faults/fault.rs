@@ -172,7 +172,7 @@ async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Du
     let all: Vec<_> = cluster.nodes().collect();
     let others: Vec<_> = cluster.nodes().filter(|it| *it != node).collect();
     cluster.are_absent(&all);
-    let replica = cluster.promote_replica(lag).await;
+    let (replica, since) = cluster.promote_replica(lag).await;
     cluster.note(format_args!(
         "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
     ));
@@ -180,7 +180,7 @@ async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Du
     cluster.move_nodes(&others, &replica);
     sleep(time).await;
     cluster.move_nodes(&[node], &replica);
-    cluster.is_cut();
+    cluster.is_whole_again(since);
     cluster.replace_redis(replica);
     cluster.note(format_args!("node {node} follows"));
     cluster.ask_again();

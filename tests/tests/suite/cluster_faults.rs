@@ -54,6 +54,11 @@ async fn what_a_redis_has_lost_is_noticed() {
 }
 
 #[tokio::test]
+async fn two_primaries_lose_nothing_in_silence_and_reorder_nothing() {
+    is_survived(Fault::SplitBrain, 1, Backing::Redis).await;
+}
+
+#[tokio::test]
 async fn a_redis_that_is_stopped_loses_nothing() {
     is_survived(Fault::RedisStopped, 1, Backing::Redis).await;
 }

@@ -150,18 +150,15 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_told_and_events_go_on
     .await;
     // The other node may tell its sessions up to a second later.
     for node in &cluster.nodes {
-        within(
-            "a session that goes on",
-            Box::pin(async {
-                loop {
-                    let mut client = Client::session(node, "website", &key("website")).await;
-                    if cluster.goes_on(&mut client).await {
-                        return;
-                    }
+        let going_on = async {
+            loop {
+                let mut client = Client::session(node, "website", &key("website")).await;
+                if cluster.goes_on(&mut client).await {
+                    return;
                 }
-            }),
-        )
-        .await;
+            }
+        };
+        within("a session that goes on", Box::pin(going_on)).await;
     }
 }
 

@@ -188,6 +188,48 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_from_before_a_loss_became_known() {
+    let mut server = TestServer::start();
+    let node = Node::start(&server, 1).await;
+    node.join().await;
+    let sessions = RedisSessions::new(&node.backplane);
+    let kept = server.log_length();
+    for number in 0..3 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    eventually("events", || node.seen.numbers().len() == 3).await;
+    server.kill();
+    server.cut_log(kept);
+    node.away().await;
+    server.start_again();
+    node.ready().await;
+    // The node has recorded in its first looks what it had seen.
+    eventually("a known loss", || {
+        !server
+            .cli(&["HGET", "test:{utilbot}:log:head", "lost_at"])
+            .trim()
+            .is_empty()
+    })
+    .await;
+    let name = APPLICATION.into();
+    let begun = sessions.open(record()).await.unwrap();
+    for number in 3..6 {
+        node.publish(number, PROMPT).await.unwrap();
+    }
+    assert_eq!(sessions.read(&name, begun.since).await.unwrap().entries.len(), 3);
+    // Another node learns by and by that the server before had accepted more after this session began.
+    let epoch = begun.since.epoch.to_string();
+    let at = (begun.since.offset + 2).to_string();
+    server.cli(&["HSET", "test:{utilbot}:log:head", "lost_in", &epoch, "lost_at", &at]);
+    assert_eq!(sessions.read(&name, begun.since).await.unwrap_err(), ReadError::Severed);
+    let later = Position {
+        offset: begun.since.offset + 2,
+        ..begun.since
+    };
+    assert_eq!(sessions.read(&name, later).await.unwrap().entries.len(), 1);
+}
+
+#[tokio::test]
 async fn a_page_is_read_once_for_all_who_wait_for_it() {
     const ENTRIES: u64 = 300;
     let server = TestServer::start();

@@ -335,6 +335,10 @@ impl Follower {
             self.delivered_before.clear();
         }
         self.delivered_before.extend(lost);
+        if cut.is_diverged {
+            // Whoever had these is cut off, and sessions that come now do not have them.
+            self.delivered_before.clear();
+        }
         self.origins.retain(|(offset, _)| *offset <= cut.kept);
         self.heard.clear();
         if cut.gone > 0 {

@@ -1,6 +1,9 @@
 //! Events for some sessions alone, and who gets them when those or their nodes have ended.
 
+use std::time::Duration;
+
 use shared::{guild::GuildId, routing::Delivery};
+use tokio::time::sleep;
 
 use super::{
     test_server::TestServer,
@@ -101,6 +104,49 @@ async fn events_outlive_all_nodes_and_the_server() {
     let mut numbers = back.seen.numbers();
     numbers.sort_unstable();
     assert_eq!(numbers, [0, 1]);
+}
+
+#[tokio::test]
+async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
+    let server = TestServer::start();
+    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let gone = dying.join().await.id;
+    dying.report(gone, &[1]);
+    dying.told(1, 1).await;
+    dying.kill();
+    // Until its lease has ended nobody knows; from then on there is no receiver.
+    let deliveries = [Delivery::Any, Delivery::Guild(GuildId::from_raw(1))];
+    let mut accepted = vec![Vec::new(), Vec::new()];
+    let mut refused = [false; 2];
+    for number in 0.. {
+        let turn = usize::try_from(number % 2).unwrap();
+        match living.publish_to(number, deliveries[turn], PROMPT).await {
+            Ok(_) if !refused[turn] => accepted[turn].push(number),
+            Err(PublishError::NoReceiver { index: 0 }) => refused[turn] = true,
+            other => panic!("{other:?} for {number} when {refused:?}"),
+        }
+        if refused == [true, true] {
+            break;
+        }
+        // The log has to keep all of them, each twice, whatever the machine: a few hundred, and more than one call gives.
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert!(accepted.iter().all(|numbers| !numbers.is_empty()), "{accepted:?}");
+    eventually("a reaped node", || {
+        server.cli(&["ZCARD", "test:{utilbot}:nodes"]).trim() == "1"
+    })
+    .await;
+    let next = living.join().await.id;
+    eventually("what waited for a bot", || {
+        living.seen.numbers().len() >= accepted[0].len()
+    })
+    .await;
+    assert_eq!(living.seen.numbers(), accepted[0]);
+    living.report(next, &[2, 1]);
+    let all = accepted.concat();
+    eventually("what waited for the guild", || living.seen.numbers().len() >= all.len()).await;
+    assert_eq!(living.seen.numbers(), all);
+    eventually("what was taken", || living.backplane.settled()).await;
 }
 
 #[tokio::test]

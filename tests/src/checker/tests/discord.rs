@@ -250,6 +250,21 @@ fn what_redis_has_lost_is_no_fault_if_the_session_is_told() {
 }
 
 #[test]
+fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
+    let mut run = Run::new();
+    let shard = run.shard(0);
+    run.0.may_invalidate_from = Some(run.at(30));
+    run.reach_many(4, HERE);
+    run.gets(shard, [1, 2, 4]);
+    run.0.splits = vec![run.at(28)..run.at(45)];
+    run.is_judged([1, 0, 0, 0]);
+    run.is_invalid(shard, 60);
+    run.is_clean(1, 0);
+    run.0.splits.clear();
+    run.is_judged([1, 0, 0, 0]);
+}
+
+#[test]
 fn an_event_that_redis_forgot_may_come_again() {
     let mut run = Run::new();
     let shard = run.shard(0);

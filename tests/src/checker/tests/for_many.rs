@@ -230,6 +230,25 @@ fn what_the_nodes_report_as_lost_is_gone_and_nothing_else() {
 }
 
 #[test]
+fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
+    let mut run = Run::new();
+    let bot = run.bot();
+    run.send_many(5, BOTS);
+    run.sees(bot, [1, 2, 5]);
+    run.is_judged([2, 0, 0, 0]);
+    run.0.splits = vec![run.at(32)..run.at(41)];
+    run.is_judged([2, 0, 0, 0]);
+    run.ends(bot, 60, Ending::Closed(1012));
+    run.is_clean(2, 0);
+    // Event 3 was answered before it.
+    run.0.splits = vec![run.at(36)..run.at(41)];
+    run.is_judged([1, 0, 0, 0]);
+    // No split is an excuse for an order.
+    run.0.sessions[bot].received.reverse();
+    assert_eq!(run.verdict().reordered, 2);
+}
+
+#[test]
 fn a_request_that_redis_has_forgotten_may_be_taken_again() {
     let mut run = Run::new();
     let bot = run.bot();

@@ -115,3 +115,26 @@ fn an_event_for_one_can_be_gone_too() {
     });
     run.is_clean(0, 1);
 }
+
+#[test]
+fn a_promoted_replica_may_lack_that_an_event_was_written() {
+    let mut run = Run::new();
+    let (first, second) = (run.bot(), run.bot());
+    run.send_many(1, ONE);
+    run.sees(first, [1]);
+    run.sees(second, [1]);
+    // It was sent at 10 and answered at 15.
+    for (split, is_excused) in [
+        ((5, 12), true),
+        ((900, 950), true),
+        ((1016, 1100), false),
+        ((2, 9), false),
+    ] {
+        run.0.splits = vec![run.at(split.0)..run.at(split.1)];
+        if is_excused {
+            run.is_clean(1, 0);
+        } else {
+            run.is_judged([0, 1, 0, 0]);
+        }
+    }
+}

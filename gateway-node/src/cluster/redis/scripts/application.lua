@@ -5,7 +5,8 @@
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
 -- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn, identity,
 --                      unheard (entries that waited until they were trimmed); the epoch that began because another
---                      program had added entries (expelled_in), and when (expelled_at, ms)
+--                      program had added entries (expelled_in), and when (expelled_at, ms);
+--                      where the log stood when a loss became known last (lost_in, lost_at)
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order

@@ -53,6 +53,12 @@ for place = positions, #ARGV, 2 do
 end
 local still_good = good(ARGV[positions] or '-')
 
+-- Records that whoever stands here or before may have missed what is known from now on to be lost: the entries may have been
+-- accepted after this epoch began, by another server.
+local function note_loss()
+  redis.call('HSET', key('log:head'), 'lost_in', log.epoch, 'lost_at', int(log.top))
+end
+
 -- Writes down what this node has seen of epochs that it has left, for those who have not.
 local lost = {}
 local first = nil
@@ -64,6 +70,7 @@ for place = 10, positions - 1, 2 do
     if seen > last and seen > known then
       known = seen
       redis.call('HSET', key('log:lost'), left, int(known))
+      note_loss()
     end
     lost[#lost + 1] = int(known)
     first = left
@@ -76,6 +83,7 @@ for place = 10, positions - 1, 2 do
         if epoch ~= log.epoch and good(epoch) then
           local known = tonumber(redis.call('HGET', key('log:lost'), epoch .. '+') or 0)
           redis.call('HSET', key('log:lost'), epoch .. '+', int(math.max(known, seen - offset)))
+          if seen - offset > known then note_loss() end
           break
         end
       end
