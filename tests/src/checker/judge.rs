@@ -48,7 +48,8 @@ pub(super) struct Judge<'r> {
 #[derive(Default)]
 struct Seen {
     events: HashSet<Id>,
-    /// The lowest and the highest number of each sender, without events for one session: these may be appended again.
+    /// The lowest and the highest number of each sender, without events for one session or for a guild: these may be
+    /// appended again.
     spans: HashMap<SenderId, (u64, u64)>,
     /// When the event was sent, of those that it saw, that was sent last. What was accepted before that stands before it
     /// in the log.
@@ -90,7 +91,7 @@ impl<'r> Judge<'r> {
                 self.verdict
                     .tell(|| format!("reordered: {id} after event {before} at {label}, {time} s"));
             }
-            if !event.is_for_one() {
+            if !event.may_be_given_back() {
                 let (low, high) = seen.spans.entry(id.sender).or_insert((id.number, id.number));
                 *low = id.number.min(*low);
                 *high = id.number.max(*high);
@@ -116,7 +117,7 @@ impl<'r> Judge<'r> {
         })
     }
 
-    /// The sessions that an event for one session can have been for.
+    /// The sessions that an event for one session, or for a guild, can have been for.
     fn candidates(&self, event: &Event) -> impl Iterator<Item = (usize, &'r Session)> {
         let sessions = self.record.sessions.iter().enumerate();
         sessions.filter(|(_, session)| {
@@ -222,24 +223,25 @@ impl<'r> Judge<'r> {
                         self.verdict
                             .tell(|| format!("doubled: {id} is for one, and went to {labels}"));
                     }
-                } else if event.is_for_one() && is_unseen && event.is_promised() {
-                    let excused = self.may_have_died_with_a_session(id, event);
+                } else if event.may_be_given_back() && is_unseen && event.is_promised() {
+                    let excused = self.may_have_ended_with_a_session(id, event);
                     self.missing(id, event, excused, "any session", false);
                 }
             }
         }
     }
 
-    /// Whether an event for one session can have been on its way to one that ended.
-    fn may_have_died_with_a_session(&self, id: Id, event: &Event) -> bool {
+    /// Whether an event for one session or for a guild can have been on its way to a session that ended while its node
+    /// went on. What a node had not written when it died goes to others, or waits for one.
+    fn may_have_ended_with_a_session(&self, id: Id, event: &Event) -> bool {
         self.candidates(event).any(|(index, session)| {
             let Some((end, how)) = session.ended else {
                 return false;
             };
-            let unnoticed = if how == Ending::Broken {
-                UNNOTICED
-            } else {
-                Duration::ZERO
+            let unnoticed = match how {
+                Ending::Broken => UNNOTICED,
+                Ending::Closed(_) => Duration::ZERO,
+                Ending::NodeDied => return false,
             };
             let seen = &self.seen[index];
             let is_past = |&(_, high): &(u64, u64)| high > id.number;

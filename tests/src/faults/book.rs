@@ -215,6 +215,14 @@ impl Book {
         }
     }
 
+    /// The node of a bot that is connected.
+    pub(super) fn node_of_a_bot(&self) -> Option<usize> {
+        let pages = self.pages();
+        let mut sessions = pages.record.sessions.iter().zip(&pages.places);
+        let bot = sessions.find(|(session, _)| session.kind == Kind::Bot && session.ended.is_none());
+        bot.map(|(_, (_, life))| life.node)
+    }
+
     /// A node is about to be killed.
     pub(super) fn is_killed(&self, life: Life) {
         self.pages().killed.push(life);

@@ -64,6 +64,7 @@ pub(super) struct Cluster {
     proxies: Vec<Proxy>,
     seats: Vec<Seat>,
     doors: watch::Sender<Vec<Option<Door>>>,
+    bots_may_come: watch::Sender<bool>,
     reports: watch::Sender<u64>,
     book: Book,
     /// What was done to it, and when.
@@ -81,12 +82,12 @@ struct Seat {
 }
 
 impl Cluster {
-    /// Starts everything and waits until it is ready.
-    pub(super) async fn start(backing: Backing, book: Book) -> Self {
+    /// Starts everything and waits until it is ready. Redis is told these directives.
+    pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], book: Book) -> Self {
         let nodes = backing.nodes();
         let redis = match backing {
             Backing::Memory => None,
-            Backing::Redis => Some(RedisServer::start_with(&DIRECTIVES).await),
+            Backing::Redis => Some(RedisServer::start_with(&[&DIRECTIVES, directives].concat()).await),
         };
         let mut proxies = Vec::new();
         if let Some(redis) = &redis {
@@ -99,6 +100,7 @@ impl Cluster {
             proxies,
             seats: Vec::new(),
             doors: watch::Sender::new(vec![None; nodes]),
+            bots_may_come: watch::Sender::new(true),
             reports: watch::Sender::new(0),
             book,
             past: Vec::new(),
@@ -119,6 +121,26 @@ impl Cluster {
     /// Where the nodes listen, as it changes.
     pub(super) fn doors(&self) -> watch::Receiver<Vec<Option<Door>>> {
         self.doors.subscribe()
+    }
+
+    /// Whether bots may connect, as it changes.
+    pub(super) fn bots_may_come(&self) -> watch::Receiver<bool> {
+        self.bots_may_come.subscribe()
+    }
+
+    /// Lets bots connect, or keeps those out that are not connected.
+    pub(super) fn admit_bots(&mut self, may_come: bool) {
+        self.bots_may_come.send_replace(may_come);
+        self.note(if may_come {
+            "bots may come"
+        } else {
+            "bots that end stay away"
+        });
+    }
+
+    /// The node of a bot that is connected.
+    pub(super) fn node_of_a_bot(&self) -> Option<usize> {
+        self.book.node_of_a_bot()
     }
 
     /// Goes up at [`Self::ask_again`].

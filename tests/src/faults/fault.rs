@@ -26,6 +26,10 @@ pub enum Fault {
     PubSubKilled,
     /// A node is killed and started again
     NodeKilled,
+    /// The node of the only bot is killed, and the bot comes back later, at any node
+    ReceiverKilled,
+    /// All nodes and a Redis with `appendfsync always` are killed, and the only bot comes back last
+    AllKilled,
     /// A node is stopped for longer than its lease lasts, and goes on
     NodePaused,
     /// One node after the other leaves and is started again
@@ -53,6 +57,19 @@ impl Fault {
     /// Whether Redis loses entries that it had accepted.
     pub fn loses_entries(self) -> bool {
         matches!(self, Self::RedisTruncated | Self::SplitBrain)
+    }
+
+    /// Whether there is only one bot, so that an event for one session has one receiver at most.
+    pub(super) fn has_one_bot(self) -> bool {
+        matches!(self, Self::ReceiverKilled | Self::AllKilled)
+    }
+
+    /// What Redis is told for it.
+    pub(super) fn directives(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::AllKilled => &[("appendfsync", "always")],
+            _ => &[],
+        }
     }
 
     /// Goes wrong once, from the beginning to the end. `hold` says for how long where that is not the fault's own.
@@ -103,6 +120,14 @@ impl Fault {
                 cluster.open(node).await;
                 cluster.note(format_args!("node {node} is there again"));
             }
+            Self::ReceiverKilled => {
+                let time = hold.unwrap_or(between(rng, 0, 2 * LEASE_MS));
+                kill_receiver(cluster, time, rng.bool()).await;
+            }
+            Self::AllKilled => {
+                let (away, time) = (between(rng, 0, 1500), hold.unwrap_or(between(rng, 0, LEASE_MS)));
+                kill_all(cluster, away, time, rng.bool()).await;
+            }
             Self::NodePaused => {
                 let time = hold.unwrap_or(between(rng, LEASE_MS + 500, 2 * LEASE_MS));
                 cluster.note(format_args!("node {node} is stopped, for {time:?}"));
@@ -151,6 +176,52 @@ impl Fault {
             }
         }
     }
+}
+
+/// Kills the node of the only bot, which stays away for so long, and comes back before its node or after it.
+async fn kill_receiver(cluster: &mut Cluster, time: Duration, comes_first: bool) {
+    // It may be on its way to a node.
+    let Some(node) = cluster.node_of_a_bot() else { return };
+    cluster.admit_bots(false);
+    cluster.note(format_args!("node {node} with the only bot is killed, for {time:?}"));
+    cluster.kill(node).await;
+    sleep(time).await;
+    if comes_first {
+        cluster.admit_bots(true);
+    }
+    cluster.open(node).await;
+    cluster.note(format_args!("node {node} is there again"));
+    if !comes_first {
+        cluster.admit_bots(true);
+    }
+}
+
+/// Kills all nodes and Redis, starts them again after `away`, and lets the only bot come back after `time` more.
+async fn kill_all(cluster: &mut Cluster, away: Duration, time: Duration, redis_first: bool) {
+    let order = if redis_first {
+        "Redis and then all nodes"
+    } else {
+        "all nodes and then Redis"
+    };
+    cluster.note(format_args!("{order} are killed, for {away:?}"));
+    cluster.admit_bots(false);
+    if redis_first {
+        cluster.redis().kill().await;
+    }
+    for node in cluster.nodes() {
+        cluster.kill(node).await;
+    }
+    if !redis_first {
+        cluster.redis().kill().await;
+    }
+    sleep(away).await;
+    cluster.redis().restart().await;
+    for node in cluster.nodes() {
+        cluster.open(node).await;
+    }
+    cluster.note("everything is there again");
+    sleep(time).await;
+    cluster.admit_bots(true);
 }
 
 /// Kills Redis, takes the last bytes of what it wrote, and starts it again after so long.

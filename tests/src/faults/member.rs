@@ -50,8 +50,9 @@ pub(super) struct Member {
 
 impl Member {
     /// Lives for as long as it is polled.
-    pub(super) async fn live(mut self, stage: Stage) {
+    pub(super) async fn live(mut self, mut stage: Stage) {
         let mut backoff = BACKOFF.0;
+        stage.admits(self.kind).await;
         let mut door = stage.door(self.home, &mut self.rng);
         loop {
             if let Some(door) = door
@@ -62,6 +63,7 @@ impl Member {
             }
             sleep(backoff.mul_f64(0.5 + self.rng.f64())).await;
             backoff = BACKOFF.1.min(backoff * 2);
+            stage.admits(self.kind).await;
             door = stage.any_door(&mut self.rng);
         }
     }

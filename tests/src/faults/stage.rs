@@ -6,6 +6,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::book::{Book, Life};
+use crate::checker::Kind;
 
 /// What everybody does now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Stage {
     pub(super) phase: watch::Receiver<Phase>,
     /// Where each node listens; `None` while it is known to be away.
     pub(super) doors: watch::Receiver<Vec<Option<Door>>>,
+    /// Whether bots may connect now.
+    pub(super) bots_may_come: watch::Receiver<bool>,
     /// Goes up when nobody knows any more whether what was reported is still in force.
     pub(super) reports: watch::Receiver<u64>,
 }
@@ -50,6 +53,14 @@ impl Stage {
     pub(super) fn any_door(&self, rng: &mut Rng) -> Option<Door> {
         let open: Vec<Door> = self.doors.borrow().iter().copied().flatten().collect();
         rng.choice(open)
+    }
+
+    /// Waits until clients of this type may connect.
+    pub(super) async fn admits(&mut self, kind: Kind) {
+        if kind == Kind::Bot {
+            // An error says that the run is over, and so is everybody in it.
+            let _ = self.bots_may_come.wait_for(|may| *may).await;
+        }
     }
 
     /// Whether events are to be sent now.

@@ -55,19 +55,20 @@ impl World {
     pub async fn run(self) -> Row {
         let mut rng = Rng::with_seed(self.seed);
         let book = Book::new();
-        let mut cluster = Cluster::start(self.backing, book.clone()).await;
+        let mut cluster = Cluster::start(self.backing, self.fault.directives(), book.clone()).await;
         let phase = watch::Sender::new(Phase::Gathering);
         let stage = Stage {
             book: book.clone(),
             phase: phase.subscribe(),
             doors: cluster.doors(),
+            bots_may_come: cluster.bots_may_come(),
             reports: cluster.reports(),
         };
         let Cast {
             members,
             shards,
             publishers,
-        } = Cast::draw(self.backing.nodes(), &mut rng);
+        } = Cast::draw(self.backing.nodes(), self.fault.has_one_bot(), &mut rng);
         let counts = (members.len(), shards.len());
         // Both are aborted when they are dropped.
         let (mut living, mut publishing) = (JoinSet::new(), JoinSet::new());
@@ -126,13 +127,18 @@ struct Cast {
 
 impl Cast {
     /// At each node three bots, two websites of which one sends, the shards of a bot that speaks Discord's protocol and
-    /// one session that has all guilds, and a publisher.
-    fn draw(nodes: usize, rng: &mut Rng) -> Self {
+    /// one session that has all guilds, and a publisher. With `has_one_bot`, one bot that reports all guilds takes the
+    /// place of the others.
+    fn draw(nodes: usize, has_one_bot: bool, rng: &mut Rng) -> Self {
         let (mut members, mut shards, mut publishers) = (Vec::new(), Vec::new(), Vec::new());
         for home in 0..nodes {
             for part in 0..5 {
                 let kind = if part < 3 { Kind::Bot } else { Kind::Website };
+                if has_one_bot && kind == Kind::Bot && (home, part) != (0, 0) {
+                    continue;
+                }
                 let guilds = match kind {
+                    Kind::Bot if has_one_bot => GUILDS.collect(),
                     Kind::Bot => rng.choose_multiple(GUILDS, 3),
                     _ => Vec::new(),
                 };

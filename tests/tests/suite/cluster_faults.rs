@@ -74,6 +74,16 @@ async fn a_node_that_is_killed_takes_only_its_own_sessions_with_it() {
 }
 
 #[tokio::test]
+async fn accepted_events_outlive_the_node_of_their_only_receiver() {
+    is_survived(Fault::ReceiverKilled, 1, Backing::Redis).await;
+}
+
+#[tokio::test]
+async fn accepted_events_outlive_all_nodes_and_redis() {
+    is_survived(Fault::AllKilled, 1, Backing::Redis).await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_stopped_for_longer_than_its_lease_misses_nothing() {
     is_survived(Fault::NodePaused, 1, Backing::Redis).await;
 }

@@ -170,8 +170,8 @@ fn a_guild_is_owed_what_is_sent_once_its_report_is_in_force() {
         run.send(10 * n, Audience::Guild(7));
     }
     run.sees(reporter, [2, 3]);
-    run.is_clean(0, 0);
-    // A report may be in force before anybody knows.
+    // A report may be in force before anybody knows, and an event that is accepted has to reach somebody.
+    run.is_judged([1, 0, 0, 0]);
     run.sees(early, [1, 2, 3]);
     run.is_clean(0, 0);
     run.0.sessions[reporter].received.pop();
@@ -183,11 +183,14 @@ fn a_guild_is_owed_what_is_sent_once_its_report_is_in_force() {
 #[test]
 fn a_guild_owes_nothing_to_a_session_that_was_taken_for_dead() {
     let mut run = Run::new();
-    let bot = run.bot();
-    run.reports(bot, 7, Some(0));
+    let (bot, other) = (run.bot(), run.bot());
+    for session in [bot, other] {
+        run.reports(session, 7, Some(0));
+    }
     for n in 1..=5 {
         run.send(10 * n, Audience::Guild(7));
     }
+    run.sees(other, 1..=5);
     run.sees(bot, [1, 2, 5]);
     run.is_judged([2, 0, 0, 0]);
     let absence = run.at(34)..run.at(45);
@@ -196,6 +199,30 @@ fn a_guild_owes_nothing_to_a_session_that_was_taken_for_dead() {
     // What is for everybody does not depend on reports.
     run.0.senders[0].events[3].audience = BOTH;
     run.is_judged([1, 0, 0, 0]);
+}
+
+#[test]
+fn a_guild_event_that_waited_for_a_session_says_nothing_about_others() {
+    let mut run = Run::new();
+    let (gone, next) = (run.bot(), run.session(Kind::Bot, 35));
+    run.reports(gone, 7, Some(0));
+    run.reports(next, 7, Some(37));
+    run.ends(gone, 15, Ending::NodeDied);
+    run.send(10, Audience::Guild(7));
+    run.send(20, BOTS);
+    run.send(40, BOTS);
+    // It does not come before what was sent after it, and what was sent before the session is not owed to it.
+    run.sees(next, [1, 3]);
+    run.is_clean(0, 0);
+    run.0.sessions[next].received.clear();
+    run.sees(next, [3, 1]);
+    run.is_clean(0, 0);
+    // It has to come.
+    run.0.sessions[next].received.pop();
+    run.is_judged([1, 0, 0, 0]);
+    // Unless it may have been written to a client that was gone.
+    run.ends(gone, 15, Ending::Broken);
+    run.is_clean(1, 0);
 }
 
 #[test]

@@ -20,12 +20,15 @@ fn an_event_for_one_may_end_with_the_session_that_it_was_on_its_way_to() {
     let mut run = Run::new();
     let (ended, _other) = (run.bot(), run.bot());
     run.send(100, ONE);
-    for how in [Ending::Closed(1012), Ending::Broken, Ending::NodeDied] {
+    for how in [Ending::Closed(1012), Ending::Broken] {
         run.ends(ended, 101, how);
         run.is_clean(1, 0);
     }
-    // A node that has gone takes nothing with it that came later.
-    run.ends(ended, 90, Ending::NodeDied);
+    // A session that was closed takes nothing with it that came later.
+    run.ends(ended, 90, Ending::Closed(1012));
+    run.is_judged([1, 0, 0, 0]);
+    // What a node had when it died is given to others, or waits for the next one.
+    run.ends(ended, 101, Ending::NodeDied);
     run.is_judged([1, 0, 0, 0]);
     // A node that does not know yet that a client is gone writes to nobody.
     run.ends(ended, 90, Ending::Broken);
@@ -42,7 +45,7 @@ fn a_session_that_saw_what_came_later_is_no_excuse() {
     let ended = run.bot();
     run.send(100, ONE);
     run.send(110, BOTS);
-    run.ends(ended, 130, Ending::NodeDied);
+    run.ends(ended, 130, Ending::Broken);
     run.is_clean(1, 0);
     run.sees(ended, [2]);
     run.is_judged([1, 0, 0, 0]);

@@ -6,7 +6,7 @@
 -- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn, identity,
 --                      unheard (entries that waited until they were trimmed); the epoch that began because another
 --                      program had added entries (expelled_in), and when (expelled_at, ms);
---                      where the log stood when a loss became known last (lost_in, lost_at)
+--                      the epoch that began when a loss became known last (lost_in)
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
 -- log:order            hash: the place of each epoch in their order
@@ -96,6 +96,15 @@ local function begin_epoch(log, proposed)
   log.epoch = proposed
   redis.call('HSET', key('log:order'), proposed, redis.call('HINCRBY', key('log:head'), 'lives', 1))
   redis.call('HSET', key('log:head'), 'epoch', proposed)
+end
+
+-- Whether a loss became known after this epoch had ended. Sessions that were connected then were told of it; who has not
+-- been told since then stands in such an epoch.
+local function is_before_a_loss(epoch)
+  local lost_in = redis.call('HGET', key('log:head'), 'lost_in')
+  if not lost_in then return false end
+  local orders = redis.call('HMGET', key('log:order'), epoch, lost_in)
+  return orders[1] and orders[2] and tonumber(orders[1]) < tonumber(orders[2])
 end
 
 -- The highest id that the stream has given, as text: it may be beyond what a number here can hold.
@@ -586,6 +595,7 @@ end
 local function carry_session(name, epoch)
   local known = redis.call('HMGET', name, 'epoch', 'offset')
   if known[1] == epoch or redis.call('HGET', key('log:head'), 'epoch') ~= epoch then return end
+  if is_before_a_loss(known[1]) then return end
   local good = redis.call('ZSCORE', key('log:epochs'), known[1])
   if good and tonumber(known[2]) <= tonumber(good) then redis.call('HSET', name, 'epoch', epoch) end
 end

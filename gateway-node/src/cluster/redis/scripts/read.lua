@@ -8,15 +8,6 @@
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local epoch, offset = ARGV[5], tonumber(ARGV[6])
 
--- Whether a loss has become known since the log came to this position: sessions that were connected then were told.
-local function is_before_a_loss()
-  local lost = redis.call('HMGET', key('log:head'), 'lost_in', 'lost_at')
-  if not lost[1] then return false end
-  if lost[1] == epoch then return offset < tonumber(lost[2]) end
-  local orders = redis.call('HMGET', key('log:order'), epoch, lost[1])
-  return orders[1] and orders[2] and tonumber(orders[1]) < tonumber(orders[2])
-end
-
 -- Whether a node has seen entries of this life of the log, or of a later one, that are gone: who reads on would pass over
 -- them.
 local function has_lost()
@@ -41,7 +32,7 @@ if epoch ~= log.epoch then
   if offset > good or has_lost() then return { 'severed' } end
   cut = int(good)
 end
-if is_before_a_loss() then return { 'severed' } end
+if is_before_a_loss(epoch) then return { 'severed' } end
 if offset < log.trimmed or offset > log.top then return { 'severed' } end
 local answer = { 'ok', log.epoch, cut, int(log.top) }
 -- Entries of other programs are passed over: those between the log's own, which have other ids, and those behind its end.

@@ -43,25 +43,10 @@ local function good(epoch)
   return tonumber(redis.call('ZSCORE', key('log:epochs'), epoch) or '')
 end
 
-local kept = '-'
-for place = positions, #ARGV, 2 do
-  local last = good(ARGV[place])
-  if last then
-    kept = int(math.min(last, tonumber(ARGV[place + 1])))
-    break
-  end
-end
-local still_good = good(ARGV[positions] or '-')
-
--- Records that whoever stands here or before may have missed what is known from now on to be lost: the entries may have been
--- accepted after this epoch began, by another server.
-local function note_loss()
-  redis.call('HSET', key('log:head'), 'lost_in', log.epoch, 'lost_at', int(log.top))
-end
-
 -- Writes down what this node has seen of epochs that it has left, for those who have not.
 local lost = {}
 local first = nil
+local is_news = false
 for place = 10, positions - 1, 2 do
   local left, seen = ARGV[place], tonumber(ARGV[place + 1])
   local last = left ~= log.epoch and good(left)
@@ -70,7 +55,7 @@ for place = 10, positions - 1, 2 do
     if seen > last and seen > known then
       known = seen
       redis.call('HSET', key('log:lost'), left, int(known))
-      note_loss()
+      is_news = true
     end
     lost[#lost + 1] = int(known)
     first = left
@@ -83,13 +68,30 @@ for place = 10, positions - 1, 2 do
         if epoch ~= log.epoch and good(epoch) then
           local known = tonumber(redis.call('HGET', key('log:lost'), epoch .. '+') or 0)
           redis.call('HSET', key('log:lost'), epoch .. '+', int(math.max(known, seen - offset)))
-          if seen - offset > known then note_loss() end
+          is_news = is_news or seen - offset > known
           break
         end
       end
     end
   end
 end
+
+-- What is known from now on to be lost may have been accepted while this epoch lasted, by another server. So another one
+-- begins: before a node delivers anything of it, it looks at the log and tells its sessions of the loss.
+if is_news then
+  if log.epoch ~= proposed then begin_epoch(log, proposed) end
+  redis.call('HSET', key('log:head'), 'lost_in', log.epoch)
+end
+
+local kept = '-'
+for place = positions, #ARGV, 2 do
+  local last = good(ARGV[place])
+  if last then
+    kept = int(math.min(last, tonumber(ARGV[place + 1])))
+    break
+  end
+end
+local still_good = good(ARGV[positions] or '-')
 
 local skipped = 0
 if first then
