@@ -56,6 +56,13 @@ pub(super) struct State {
     pub(super) farewell: Option<Farewell>,
 }
 
+impl State {
+    /// Whether a session was here that gets nothing any more.
+    fn has_lost(&self, id: SessionId) -> bool {
+        self.severed.contains(&id) || self.departed.iter().any(|(departed, _)| *departed == id)
+    }
+}
+
 pub(super) struct Occupant {
     pub(super) orders: Recipient<Order>,
     pub(super) identity: Option<Identity>,
@@ -233,7 +240,7 @@ impl Shard {
                 self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);
                 if count > 0 {
                     self.inner.backplane.taken(entry);
-                } else if state.departed.iter().any(|(departed, _)| sessions.contains(departed)) {
+                } else if sessions.iter().any(|id| state.has_lost(*id)) {
                     self.inner.backplane.redirect(entry);
                 }
             }
@@ -241,23 +248,28 @@ impl Shard {
                 if give_to(*session) {
                     self.inner.registry.inner.metrics.deliveries.inc();
                     self.inner.backplane.taken(entry);
-                } else if state.severed.contains(session)
-                    || state.departed.iter().any(|(departed, _)| departed == session)
-                {
+                } else if state.has_lost(*session) {
                     self.inner.backplane.redirect(entry);
                 }
             }
         }
     }
 
-    /// Stops all deliveries to the sessions of version 1 of an application that are here now. Returns who they are.
-    pub(super) fn sever(&self, application: &str) -> FxHashSet<SessionId> {
-        let state = &mut *self.inner.state.borrow_mut();
-        let Some(rooms) = state.rooms.get_mut(application) else {
-            return FxHashSet::default();
+    /// Stops all deliveries to the sessions of version 1 of an application that are here now: what is for them alone goes
+    /// to others. Returns who they are.
+    pub(super) fn sever(&self, application: &Arc<str>) -> FxHashSet<SessionId> {
+        let sessions: FxHashSet<_> = {
+            let state = &mut *self.inner.state.borrow_mut();
+            let Some(rooms) = state.rooms.get_mut(application) else {
+                return FxHashSet::default();
+            };
+            let sessions = std::mem::take(&mut rooms.v1).ids().collect();
+            state.severed.extend(&sessions);
+            sessions
         };
-        let sessions: FxHashSet<_> = std::mem::take(&mut rooms.v1).ids().collect();
-        state.severed.extend(&sessions);
+        for id in &sessions {
+            self.inner.backplane.leave(application, *id);
+        }
         sessions
     }
 

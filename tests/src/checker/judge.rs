@@ -183,7 +183,11 @@ impl<'r> Judge<'r> {
     /// Notes what was not received at `place`; `stayed` if nobody there was told to connect again.
     pub(super) fn missing(&mut self, id: Id, event: &Event, excused: bool, place: &str, stayed: bool) {
         let sent = self.since_begin(event.sent_at);
-        let told = |word: &str| format!("{word}: {id} ({}, sent at {sent} s) at {place}", event.name);
+        let position = match &event.outcome {
+            Outcome::Accepted { offset, epoch, .. } => format!(", offset {offset} of epoch {epoch}"),
+            _ => String::new(),
+        };
+        let told = |word: &str| format!("{word}: {id} ({}, sent at {sent} s{position}) at {place}", event.name);
         if self.record.is_gone(event) {
             self.verdict.gone += 1;
             if stayed {

@@ -34,7 +34,7 @@ pub struct Options {
     /// What connects the nodes
     #[arg(long, value_enum, default_value_t = Backing::Redis)]
     pub backing: Backing,
-    /// Writes what the nodes logged into this folder, a file for each run and node
+    /// Writes what happened, and what the nodes logged, into this folder: a file for each run, and one for each node
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -101,6 +101,8 @@ pub async fn run(options: &Options) -> Result<Report> {
 fn keep_logs(folder: &std::path::Path, row: &Row) -> Result<()> {
     let context = || format!("writing to {}", folder.display());
     fs::create_dir_all(folder).with_context(context)?;
+    let name = format!("{}-{}.txt", row.fault, row.seed);
+    fs::write(folder.join(name), row.to_string()).with_context(context)?;
     for (node, log) in row.logs.iter().enumerate() {
         let name = format!("{}-{}-node-{node}.log", row.fault, row.seed);
         fs::write(folder.join(name), log).with_context(context)?;

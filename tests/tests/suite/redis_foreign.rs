@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gateway_tests::{Client, Node, RedisServer, full_setup, key, ready, request, within, within_time};
@@ -114,7 +114,14 @@ impl Busy {
                 }
             }
         };
-        within_time("an event", STANDSTILL, going_on).await
+        let began = Instant::now();
+        let goes_on = within_time("an event", STANDSTILL, going_on).await;
+        println!(
+            "{} after {:?}",
+            if goes_on { "an event" } else { "told to connect again" },
+            began.elapsed()
+        );
+        goes_on
     }
 }
 

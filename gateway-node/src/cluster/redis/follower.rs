@@ -91,7 +91,7 @@ pub(super) struct Follower {
     subscribed: watch::Receiver<Option<Instant>>,
     sight: watch::Receiver<Option<Sight>>,
     link: watch::Receiver<Option<Link>>,
-    /// The origins of the latest entries, with their offsets.
+    /// The origins of the latest entries that were delivered here, with their offsets.
     origins: VecDeque<(u64, Origin)>,
     /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
     heard: VecDeque<(u64, u64)>,
@@ -275,6 +275,7 @@ impl Follower {
                     return;
                 }
                 application.reached().begin(top);
+                application.members.sweep(top.offset);
                 application.live.begin(top.epoch);
                 self.deliver.follows(&application.name, Some(top));
                 application.members.begin_following();
@@ -327,6 +328,9 @@ impl Follower {
             self.doubt_guilds();
         }
         log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
+        if sight.kept.is_none() {
+            self.application.members.sweep(cut.kept);
+        }
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
         let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
         let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
@@ -448,7 +452,11 @@ impl Follower {
         match wire::decode(&self.application.name, position, body) {
             Ok(stored) => {
                 let origin = stored.origin;
-                let is_for_us = self.is_for_us(&stored).await;
+                let was_delivered = origin != 0 && self.delivered_before.remove(&origin);
+                let is_for_us = !was_delivered && self.is_for_us(&stored).await;
+                if was_delivered && stored.owners.contains(&self.application.registration().owner) {
+                    self.application.members.taken(position.offset);
+                }
                 while !self.deliver.has_room(stored.entry.weight()) {
                     tokio::time::sleep(NO_ROOM).await;
                 }
@@ -457,7 +465,7 @@ impl Follower {
                 } else {
                     self.deliver.pass(stored.entry);
                 }
-                if origin != 0 {
+                if origin != 0 && (is_for_us || was_delivered) {
                     if self.origins.len() == ORIGINS {
                         self.origins.pop_front();
                     }
@@ -469,11 +477,8 @@ impl Follower {
         self.application.reached().advance(position);
     }
 
-    /// Whether an entry is to be delivered here: not if it was before, nor if it is for one session of another node.
+    /// Whether an entry is for sessions that are here.
     async fn is_for_us(&mut self, stored: &Stored) -> bool {
-        if stored.origin != 0 && self.delivered_before.remove(&stored.origin) {
-            return false;
-        }
         let session = match &stored.entry.audience {
             Audience::Types(_) => return true,
             Audience::One { session, .. } => session,

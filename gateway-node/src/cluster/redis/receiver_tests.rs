@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     test_server::TestServer,
-    tests::{Node, PROMPT, eventually},
+    tests::{APPLICATION, Node, PROMPT, eventually},
 };
 use crate::cluster::{Audience, Backplane, PublishError};
 
@@ -170,4 +170,27 @@ async fn what_its_session_has_taken_is_not_given_to_another() {
     .await;
     living.publish(2, PROMPT).await.unwrap();
     living.saw([2]).await;
+}
+
+#[tokio::test]
+async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next() {
+    let server = TestServer::start();
+    let (leaving, staying) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let mut accepted = Vec::new();
+    for number in 0..20 {
+        let bot = leaving.join().await;
+        // It leaves while the event is on its way to it, and then nobody reads the log there.
+        let publishing = staying.publish_to(number, Delivery::Any, PROMPT);
+        let (published, ()) = tokio::join!(publishing, async { leaving.backplane.leave(APPLICATION, bot.id) });
+        match published {
+            Ok(_) => accepted.push(number),
+            Err(PublishError::NoReceiver { index: 0 }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        eventually("a session that has left", || leaving.backplane.settled()).await;
+    }
+    assert!(!accepted.is_empty());
+    staying.join().await;
+    eventually("what waited", || staying.seen.numbers().len() >= accepted.len()).await;
+    assert_eq!(staying.seen.numbers(), accepted);
 }

@@ -15,6 +15,7 @@ pub(super) enum Script {
     Report,
     Counts,
     Redirect,
+    Sweep,
     Reap,
     Lease,
     Read,
@@ -38,7 +39,7 @@ pub(super) enum Script {
 const APPLICATION: &str = include_str!("scripts/application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -49,6 +50,7 @@ impl Script {
         Self::Report,
         Self::Counts,
         Self::Redirect,
+        Self::Sweep,
         Self::Reap,
         Self::Lease,
         Self::Read,
@@ -80,6 +82,7 @@ impl Script {
             Self::Report => include_str!("scripts/report.lua"),
             Self::Counts => include_str!("scripts/counts.lua"),
             Self::Redirect => include_str!("scripts/redirect.lua"),
+            Self::Sweep => include_str!("scripts/sweep.lua"),
             Self::Reap => include_str!("scripts/reap.lua"),
             Self::Read => include_str!("scripts/read.lua"),
             Self::Guilds => include_str!("scripts/guilds.lua"),

@@ -314,6 +314,6 @@ fn only_the_first_problems_are_told_in_words() {
     run.send_many(100, BOTH);
     let verdict = run.verdict();
     assert_eq!((verdict.lost, verdict.problems.len()), (100, 20));
-    let first = "lost: event 1 of sender 0 (announce, sent at 0.010 s) at bot 0";
+    let first = "lost: event 1 of sender 0 (announce, sent at 0.010 s, offset 10 of epoch one) at bot 0";
     assert_eq!(verdict.problems[0], first);
 }

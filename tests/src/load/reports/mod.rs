@@ -31,7 +31,8 @@ const GAP: Duration = Duration::from_millis(5);
 /// How long the node may take to reach Redis.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Publishes for one application, first alone, then beside bots of another one that report all the time.
+/// Publishes for one application, first alone, once more alone, and then beside bots of another one that report all the
+/// time.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reports")]
 pub struct Options {
@@ -44,7 +45,7 @@ pub struct Options {
     /// Reports of each bot in a second
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// Seconds without bots, and then beside them
+    /// Seconds of each phase: twice without bots, and then beside them
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
     /// The node's binary, where it is not beside this one
@@ -118,6 +119,7 @@ fn measure(options: &Options) -> Result<Report> {
         })
     };
     let alone = phase("alone")?;
+    let again = phase("again")?;
     let arguments = [
         "--attack".to_owned(),
         gateway.address.to_string(),
@@ -135,7 +137,7 @@ fn measure(options: &Options) -> Result<Report> {
         ids: options.ids,
         rate: options.rate,
         attacked: !bots.has_ended()?,
-        phases: [alone, beside],
+        phases: [alone, again, beside],
         log: gateway.log()?,
     })
 }

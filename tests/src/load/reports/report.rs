@@ -9,7 +9,7 @@ use super::super::{Outcome, latencies::Summary};
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
 pub struct PhaseReport {
-    /// `alone` or `reports`.
+    /// `alone`, `again` or `reports`.
     pub name: String,
     /// From a request to publish to its answer.
     pub publish: Summary,
@@ -32,8 +32,8 @@ pub struct Report {
     pub rate: u32,
     /// Whether they reported until the end.
     pub attacked: bool,
-    /// Without them, and beside them.
-    pub phases: [PhaseReport; 2],
+    /// Twice without them, and beside them.
+    pub phases: [PhaseReport; 3],
     /// What the node logged: warnings and worse.
     pub log: String,
 }
@@ -60,14 +60,15 @@ impl fmt::Display for Report {
                 phase.name, phase.events, phase.node_percent, phase.redis_percent
             )?;
         }
-        let [alone, beside] = &self.phases;
+        let [alone, again, beside] = self.phases.each_ref().map(|phase| phase.publish.p99_ms);
         writeln!(
             f,
-            "{} bots, {} ids, {} reports a second each: publish p99 x {:.2}",
+            "{} bots, {} ids, {} reports a second each: publish p99 x {:.2}; without bots, x {:.2}",
             self.bots,
             self.ids,
             self.rate,
-            beside.publish.p99_ms / alone.publish.p99_ms
+            beside / alone,
+            again / alone
         )?;
         write!(f, "{}", self.log)
     }

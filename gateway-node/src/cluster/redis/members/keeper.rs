@@ -72,6 +72,7 @@ impl Keeper<'_> {
         steps.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
         // After those who left, so that none of them is chosen.
         steps.extend(state.given_up.iter().take(BATCH).map(|offset| Step::GiveUp(*offset)));
+        steps.extend(state.to_sweep.map(Step::Sweep));
         while state.is_followed && steps.len() < BATCH {
             let Some(join) = state.joins.pop_front() else { break };
             if join.answer.is_closed() {
@@ -155,6 +156,10 @@ impl Keeper<'_> {
                     state.advance(*id, |_| {});
                 } else {
                     state.sessions.remove(id);
+                    if state.sessions.is_empty() {
+                        // What was addressed to the last ones may come when nobody reads the log here any more.
+                        state.to_sweep = Some(u64::MAX);
+                    }
                 }
                 self.application.counts_changed.notify_one();
             }
@@ -197,6 +202,14 @@ impl Keeper<'_> {
             }
             Step::Taken(offsets) => {
                 state.taken.drain(..offsets.len());
+            }
+            Step::Sweep(up_to) => {
+                if words.word(0) == "ok" && state.to_sweep == Some(*up_to) {
+                    state.to_sweep = None;
+                }
+                for _ in 0..words.number(1) {
+                    self.deliver.unheard(&self.application.name, "");
+                }
             }
             Step::GiveUp(offset) => {
                 state.given_up.retain(|given_up| given_up != offset);

@@ -56,6 +56,8 @@ struct State {
     taken: Vec<u64>,
     /// Offsets of entries for some sessions alone, which ended before they had them.
     given_up: VecDeque<u64>,
+    /// Up to which offset every entry for some sessions alone is to be given up.
+    to_sweep: Option<u64>,
     /// What was sent and has no answer yet.
     under_way: Vec<Step>,
     /// Whether the log is followed, so that a session can be told from where on it receives.
@@ -82,6 +84,7 @@ impl Members {
             joins: VecDeque::new(),
             taken: Vec::new(),
             given_up: VecDeque::new(),
+            to_sweep: None,
             under_way: Vec::new(),
             is_followed: false,
             guests: 0,
@@ -177,6 +180,14 @@ impl Members {
         self.changed.notify_one();
     }
 
+    /// Gives up every entry for some sessions alone up to this offset, which this node passes over.
+    pub(super) fn sweep(&self, up_to: u64) {
+        let mut state = lock(&self.state);
+        state.to_sweep = state.to_sweep.max(Some(up_to));
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Whether there is a session, or one that waits to become one.
     pub(super) fn are_there(&self) -> bool {
         lock(&self.state).are_there()
@@ -206,8 +217,8 @@ impl Members {
     /// Whether Redis has everything that it should have.
     pub(super) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
-        let nothing_to_do = state.taken.is_empty() && state.given_up.is_empty() && state.joins.is_empty();
-        nothing_to_do && !state.sessions.values().any(Member::needs_a_step)
+        let nothing_to_do = state.taken.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
+        nothing_to_do && state.joins.is_empty() && !state.sessions.values().any(Member::needs_a_step)
     }
 
     /// Notes that the log is followed from now on.
@@ -243,6 +254,7 @@ impl Members {
             // What was for them alone has been given to others.
             state.taken.clear();
             state.given_up.clear();
+            state.to_sweep = None;
         }
         state.heavy.clear();
         state.waiting.clear();
@@ -378,7 +390,7 @@ fn abandon(state: &mut State, step: Step) {
         }
         Step::Report { id, .. } => state.advance(id, Member::lose_sight),
         Step::JoinAgain(id, _) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
-        Step::Taken(_) | Step::GiveUp(_) => {}
+        Step::Taken(_) | Step::GiveUp(_) | Step::Sweep(_) => {}
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Step {
     },
     Taken(Vec<u64>),
     GiveUp(u64),
+    /// Gives up everything up to this offset.
+    Sweep(u64),
 }
 
 impl Step {
@@ -103,6 +105,12 @@ impl Step {
                 let mut call = call_log(Script::Redirect);
                 bounds.add_to(&mut call);
                 call.arg(*offset);
+                call
+            }
+            Self::Sweep(up_to) => {
+                let mut call = call_log(Script::Sweep);
+                bounds.add_to(&mut call);
+                call.arg(*up_to);
                 call
             }
         }

@@ -1,0 +1,23 @@
+-- Gives up every entry for some sessions alone up to an offset: the node passes over them, or has no session any more. They go
+-- to others, or wait, some of them in each call.
+--
+-- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, offset
+--
+-- Unheard entries are those that the log does not have any more.
+--
+-- Answers { 'ok', unheard }, or { 'more', unheard }: call again; or { 'fenced' }.
+
+local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }
+
+if not is_current(owner, fence) then return { 'fenced' } end
+local offsets = redis.call('ZRANGEBYSCORE', key('pending:' .. owner), '-inf', ARGV[8], 'LIMIT', 0, 64)
+if #offsets == 0 then return { 'ok', '0' } end
+local log, now, unheard = open_log(run, proposed), now_ms(), 0
+for _, offset in ipairs(offsets) do
+  redis.call('ZREM', key('pending:' .. owner), offset)
+  if not pass_on(log, offset, true, bounds.age, now) then unheard = unheard + 1 end
+end
+trim(log, bounds, now)
+close_log(log)
+return { #offsets == 64 and 'more' or 'ok', int(unheard) }
