@@ -4,7 +4,9 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::AsyncContext;
 use serde_json::{Value, json};
-use shared::{client_type::ClientType, compression::Level, routing::Delivery, session_id::SessionId, v1::Report};
+use shared::{
+    client_type::ClientType, compression::Level, guild::GuildId, routing::Delivery, session_id::SessionId, v1::Report,
+};
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, LocalSet, yield_now},
@@ -431,14 +433,19 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
             let numbers = client.seen.iter().filter_map(|payload| payload["d"]["n"].as_u64());
             numbers.collect()
         };
+        let report = json!({ "op": 1, "t": "send_servers", "d": { "guilds": [1], "guildMembers": 1 } });
         let mut severed = node.identified().await;
+        severed.send(&report).await;
         publish("announce", Delivery::All, 1).await;
         severed.settle().await;
         node.registry.diverged(&"utilbot".into());
+        // Its only receiver is chosen before the divergence is noticed.
+        publish("settings", Delivery::Guild(GuildId::from_raw(1)), 6).await;
         publish("announce", Delivery::All, 2).await;
         severed.settle().await;
         // Whoever comes now belongs to what follows.
         let mut late = node.identified().await;
+        late.send(&report).await;
         publish("announce", Delivery::All, 3).await;
         // Each is chosen for one of them.
         for n in 4..6 {
@@ -447,7 +454,7 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         late.settle().await;
         let mut received = numbers(&late);
         received.sort_unstable();
-        assert_eq!(received, [3, 4, 5]);
+        assert_eq!(received, [3, 4, 5, 6]);
         severed.after(Duration::from_secs(1) + MS).await;
         severed.assert_ended(1000, 1012);
         assert_eq!(numbers(&severed), [1]);
