@@ -121,6 +121,7 @@ struct Fields<'n, const N: usize>([&'n str; N]);
 impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
     type Value = [Option<&'de RawValue>; N];
 
+    #[inline]
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
@@ -133,6 +134,7 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
         f.write_str("an object")
     }
 
+    #[inline]
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut fields = [None; N];
         // Keys are read raw too: one with an unpaired surrogate is unknown and not an error.
