@@ -2,16 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod admission;
 pub mod applications;
 pub mod auth;
+pub mod backends;
+pub mod backplane;
 pub mod cli;
 pub mod client_error_log;
-pub mod cluster;
 pub mod config;
 pub mod drain;
+pub mod encode;
 pub mod events;
-pub mod gate;
+mod fanout;
 mod guilds;
 pub mod http;
 pub mod late_hello;
@@ -20,5 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod public_url;
 pub mod registry;
+pub mod replay;
+pub mod resume;
 pub mod session;
 pub mod transport;

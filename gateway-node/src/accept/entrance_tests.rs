@@ -11,11 +11,11 @@ use tokio::{
 
 use super::*;
 use crate::{
+    accept::{BrowserPolicy, Purpose},
     admission::{Admission, AdmissionLimits},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     drain::DrainState,
-    gate::{BrowserPolicy, Purpose},
     metrics::Metrics,
     transport::{Limits, OutboxPool},
 };

@@ -3,24 +3,24 @@
 //! Everything that costs little is asked here, before a session exists: limits of connections and attempts, paths,
 //! origins, the handshake. What is refused gets an HTTP answer.
 //!
-//! Read in this order: `accept` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
+//! Read in this order: `limit` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
 //! `http_connection` (anything else; `checked_io` refuses requests that a proxy could read differently).
 
-mod accept;
 mod address;
 mod browsers;
 mod checked_io;
 mod entrance;
 mod http_connection;
+mod limit;
 mod request_scanner;
 mod upgrade;
 
 pub use self::{
-    accept::{Accept, ConnectionError, Reception},
     address::{client_address, is_proxy},
     browsers::{BrowserPolicy, Foreign},
     checked_io::CheckedIo,
     entrance::{Entrance, HEAD_TIMEOUT},
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
+    limit::{Accept, ConnectionError, Reception},
     upgrade::{Gate, Purpose, serve},
 };

@@ -7,14 +7,14 @@ use shared::{
 
 /// The guilds that `to` lists and `from` does not, and those that `from` lists and `to` does not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct ReportChanges {
-    pub(super) added: Vec<GuildId>,
-    pub(super) removed: Vec<GuildId>,
+pub(crate) struct ReportChanges {
+    pub(crate) added: Vec<GuildId>,
+    pub(crate) removed: Vec<GuildId>,
 }
 
 impl ReportChanges {
     /// The way from one report, or none, to another.
-    pub(super) fn between(from: Option<&Report>, to: &Report) -> Self {
+    pub(crate) fn between(from: Option<&Report>, to: &Report) -> Self {
         let (mut from, mut to) = (from.map_or(&[][..], guilds), guilds(to));
         let mut changes = Self::default();
         // Both are in ascending order.
@@ -38,13 +38,13 @@ impl ReportChanges {
     }
 
     /// How many guilds change.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.added.len() + self.removed.len()
     }
 }
 
 /// The guilds that a report lists; none where it is a count.
-pub(super) fn guilds(report: &Report) -> &[GuildId] {
+pub(crate) fn guilds(report: &Report) -> &[GuildId] {
     match &report.guilds {
         ReportedGuilds::Count(_) => &[],
         ReportedGuilds::Ids(ids) => ids,

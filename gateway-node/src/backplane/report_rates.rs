@@ -33,7 +33,7 @@ impl Default for ReportLimits {
 
 /// The allowance of each key.
 #[derive(Debug)]
-pub(super) struct ReportRates {
+pub(crate) struct ReportRates {
     limits: ReportLimits,
     origin: Instant,
     keys: FxHashMap<Arc<str>, TokenBucket>,
@@ -42,7 +42,7 @@ pub(super) struct ReportRates {
 }
 
 impl ReportRates {
-    pub(super) fn new(limits: ReportLimits) -> Self {
+    pub(crate) fn new(limits: ReportLimits) -> Self {
         Self {
             limits,
             origin: Instant::now(),
@@ -52,14 +52,14 @@ impl ReportRates {
     }
 
     /// How long a report of this key has to wait, zero for one that may begin.
-    pub(super) fn wait(&mut self, key: &Arc<str>, now: Instant) -> Duration {
+    pub(crate) fn wait(&mut self, key: &Arc<str>, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.origin);
         let key = self.name(key);
         self.keys.get_mut(&key).map_or(Duration::ZERO, |ids| ids.wait(since))
     }
 
     /// Charges a key for a report that begins and changes so many ids. The allowance may go below zero by one report.
-    pub(super) fn charge(&mut self, key: &Arc<str>, ids: usize, now: Instant) {
+    pub(crate) fn charge(&mut self, key: &Arc<str>, ids: usize, now: Instant) {
         let since = now.saturating_duration_since(self.origin);
         if self.keys.len() >= self.sweep_at {
             // A full allowance is what a key begins with.

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{cluster::KeyStoreError, config::ConfigErrors};
+use crate::{backends::KeyStoreError, config::ConfigErrors};
 
 /// Usage and configuration: what the operator can put right (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;

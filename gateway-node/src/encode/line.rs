@@ -12,7 +12,7 @@ use shared::{
 };
 
 use super::pieces::Pieces;
-use crate::{cluster::Position, transport::message_head};
+use crate::{backplane::Position, transport::message_head};
 
 /// How a connection's payloads become bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,7 +145,7 @@ impl Line {
     }
 
     /// Appends the next dispatch as a frame.
-    pub(super) fn write(&self, pieces: &Pieces, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, pieces: &Pieces, out: &mut Vec<u8>) {
         let s = self.0.s.get() + 1;
         self.0.s.set(s);
         let number = Dispatch::number(self.0.encoding, s);
@@ -153,7 +153,7 @@ impl Line {
     }
 
     /// Notes where its shard has brought it.
-    pub(super) fn reach(&self, place: Place) {
+    pub(crate) fn reach(&self, place: Place) {
         self.0.place.set(Some(place));
     }
 

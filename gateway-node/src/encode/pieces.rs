@@ -13,7 +13,7 @@ const PACKED_BYTES: usize = 1024;
 
 /// The bytes before and after the number of a dispatch.
 #[derive(Debug)]
-pub(super) enum Pieces {
+pub(crate) enum Pieces {
     /// As they are.
     Plain { before: Bytes, after: Bytes },
     /// Compressed once for every stream. What has no number has nothing before it.
@@ -22,7 +22,7 @@ pub(super) enum Pieces {
 
 impl Pieces {
     /// The event `name` with the data `d`; none where the data cannot be said in the encoding.
-    pub(super) fn new(coding: Coding, name: &str, d: &str) -> Option<Self> {
+    pub(crate) fn new(coding: Coding, name: &str, d: &str) -> Option<Self> {
         let Dispatch { before, after } = Dispatch::new(coding.encoding, name, d)
             .inspect_err(|error| log::warn!(event = name, cause:% = error; "an event cannot be encoded"))
             .ok()?;
@@ -39,7 +39,7 @@ impl Pieces {
     }
 
     /// A payload without a number.
-    pub(super) fn of_one(coding: Coding, payload: &[u8]) -> Self {
+    pub(crate) fn of_one(coding: Coding, payload: &[u8]) -> Self {
         match method_for(coding, payload.len()) {
             Some(method) => Self::Compressed {
                 before: None,

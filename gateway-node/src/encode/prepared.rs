@@ -14,12 +14,11 @@ use tokio::time::Instant;
 
 use super::{
     line::{Coding, Place},
-    member::{Common, Guest},
     pieces::Pieces,
 };
-
 use crate::{
-    cluster::{Audience, Entry},
+    backplane::{Audience, Entry},
+    fanout::member::{Common, Guest},
     metrics::Metrics,
     transport::{Batch, binary_frame, text_frame},
 };
@@ -28,10 +27,10 @@ use crate::{
 type Made = (Coding, Content, Option<Arc<Pieces>>);
 
 /// What the shards share of one event.
-pub(super) struct Prepared {
-    pub(super) entry: Entry,
+pub(crate) struct Prepared {
+    pub(crate) entry: Entry,
     /// Its number among the entries of its log that this node has seen.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
     pieces: Mutex<SmallVec<[Made; 1]>>,
@@ -41,7 +40,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
         Self {
             entry,
             number,
@@ -54,7 +53,7 @@ impl Prepared {
     }
 
     /// Where it stands.
-    pub(super) const fn place(&self) -> Place {
+    pub(crate) const fn place(&self) -> Place {
         Place {
             number: self.number,
             position: self.entry.position,
@@ -62,7 +61,7 @@ impl Prepared {
     }
 
     /// What Discord sessions of this coding share of it; none where it cannot be said.
-    pub(super) fn pieces(&self, coding: Coding, content: Content) -> Option<Arc<Pieces>> {
+    pub(crate) fn pieces(&self, coding: Coding, content: Content) -> Option<Arc<Pieces>> {
         let mut made = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         let known = made.iter().find(|(of, how, _)| *of == coding && *how == content);
         if let Some((_, _, pieces)) = known {
@@ -80,18 +79,18 @@ impl Prepared {
     }
 
     /// Whether one walk can deliver both: they are for all of some types, and of the same application.
-    pub(super) fn is_broadcast_with(&self, other: &Self) -> bool {
+    pub(crate) fn is_broadcast_with(&self, other: &Self) -> bool {
         let is_broadcast = |prepared: &Self| matches!(prepared.entry.audience, Audience::Types(_));
         is_broadcast(self) && is_broadcast(other) && self.entry.application == other.entry.application
     }
 
     /// Whether it is for everybody of this type.
-    pub(super) fn is_for_all(&self, kind: ClientType) -> bool {
+    pub(crate) fn is_for_all(&self, kind: ClientType) -> bool {
         matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
     }
 
     /// Gives it to one session, if it is for it.
-    pub(super) fn give(&self, common: Common, member: &Guest, now: Instant) -> bool {
+    pub(crate) fn give(&self, common: Common, member: &Guest, now: Instant) -> bool {
         let admitted = self.entry.admits(member.id, common.kind, member.since);
         if admitted {
             // What does not fit evicts the session; its driver sees to that.
@@ -103,7 +102,7 @@ impl Prepared {
     }
 
     /// The frame for sessions of this encoding. Server frames are unmasked, so the header is shared as well.
-    pub(super) fn frame(&self, encoding: Encoding) -> &Bytes {
+    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
         match encoding {
             Encoding::Text => self.text.get_or_init(|| {
                 self.metrics.encoded_text.inc();

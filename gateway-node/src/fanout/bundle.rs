@@ -7,18 +7,14 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{
-    line::Place,
-    member::{Profile, Subscriber},
-    pieces::Pieces,
-    prepared::Prepared,
-};
+use super::member::{Profile, Subscriber};
+use crate::encode::{line::Place, pieces::Pieces, prepared::Prepared};
 
 /// From how many bytes on frames that stand side by side are written before more are added.
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     items: SmallVec<[Item; 8]>,
     /// Where a member is that has got all of them.
     end: Place,
@@ -39,7 +35,7 @@ thread_local! {
 impl Bundle {
     /// Of those among `entries` that members with this profile receive; `is_here` says whether a session is one of them.
     /// None where it is none of them.
-    pub(super) fn new(
+    pub(crate) fn new(
         entries: &[Arc<Prepared>],
         profile: Profile,
         is_here: impl Fn(SessionId) -> bool,
@@ -53,12 +49,12 @@ impl Bundle {
     }
 
     /// Those that get something, where it is nothing for everybody.
-    pub(super) fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
+    pub(crate) fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
         self.items.iter().map(|item| item.only).collect()
     }
 
     /// Gives a member what is for it, and says how many entries that is.
-    pub(super) fn give(&self, member: &Subscriber, now: Instant) -> u64 {
+    pub(crate) fn give(&self, member: &Subscriber, now: Instant) -> u64 {
         SCRATCH.with_borrow_mut(|scratch| {
             let (mut given, mut ends) = (0, SmallVec::<[usize; 8]>::new());
             scratch.clear();

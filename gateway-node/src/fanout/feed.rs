@@ -11,12 +11,12 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use super::prepared::Prepared;
+use crate::encode::prepared::Prepared;
 
 /// The most entries that a shard takes at once.
 const BATCH: usize = 64;
 
-pub(super) struct Feed {
+pub(crate) struct Feed {
     state: Mutex<State>,
     readers: Box<[AtomicWaker]>,
     limit: usize,
@@ -30,7 +30,7 @@ enum Item {
 }
 
 /// What a shard reads at once.
-pub(super) enum Portion {
+pub(crate) enum Portion {
     Entries(Vec<Arc<Prepared>>),
     /// The application whose log continues on another side of a split.
     Divergence(Arc<str>),
@@ -66,7 +66,7 @@ impl State {
 
 impl Feed {
     /// A queue for `readers` shards that holds up to `limit` bytes.
-    pub(super) fn new(readers: usize, limit: usize) -> Self {
+    pub(crate) fn new(readers: usize, limit: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -79,13 +79,13 @@ impl Feed {
         }
     }
 
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
         // One that is larger than the whole queue passes when it would be alone.
         state.queue.is_empty() || state.bytes.saturating_add(bytes) <= self.limit
     }
 
-    pub(super) fn push(&self, entry: Arc<Prepared>) {
+    pub(crate) fn push(&self, entry: Arc<Prepared>) {
         {
             let mut state = self.lock();
             state.bytes += entry.entry.weight();
@@ -95,7 +95,7 @@ impl Feed {
     }
 
     /// Marks the place from which on the entries of this application are from another side of a split.
-    pub(super) fn diverge(&self, application: Arc<str>) {
+    pub(crate) fn diverge(&self, application: Arc<str>) {
         self.lock().queue.push_back(Item::Divergence(application));
         self.wake();
     }
@@ -107,12 +107,12 @@ impl Feed {
     }
 
     /// The number that the next item will get: everything accepted by now has a lower one.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.lock().end()
     }
 
     /// The next items for a shard, and the number that follows them.
-    pub(super) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(Portion, u64)> {
+    pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(Portion, u64)> {
         self.readers[reader].register(cx.waker());
         let mut state = self.lock();
         let next = state.next[reader];
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{Audience, Entry, Epoch, Position},
+        backplane::{Audience, Entry, Epoch, Position},
         metrics::Metrics,
     };
 

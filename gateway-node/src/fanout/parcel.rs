@@ -5,12 +5,10 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{
-    member::{Common, Guest},
-    prepared::Prepared,
-};
+use super::member::{Common, Guest};
 use crate::{
-    cluster::{Epoch, Position},
+    backplane::{Epoch, Position},
+    encode::prepared::Prepared,
     transport::Batch,
 };
 
@@ -18,7 +16,7 @@ use crate::{
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
-pub(super) struct Parcel<'a> {
+pub(crate) struct Parcel<'a> {
     common: Common,
     entries: SmallVec<[&'a Prepared; 8]>,
     batches: SmallVec<[Batch; 2]>,
@@ -30,7 +28,7 @@ pub(super) struct Parcel<'a> {
 
 impl<'a> Parcel<'a> {
     /// Of those among `entries` that are for all of the group's type.
-    pub(super) fn new(entries: impl Iterator<Item = &'a Prepared>, common: Common) -> Self {
+    pub(crate) fn new(entries: impl Iterator<Item = &'a Prepared>, common: Common) -> Self {
         let entries: SmallVec<[&Prepared; 8]> = entries.filter(|it| it.is_for_all(common.kind)).collect();
         let mut authors = SmallVec::new();
         for author in entries.iter().filter_map(|it| it.entry.author) {
@@ -49,13 +47,13 @@ impl<'a> Parcel<'a> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Gives a member of the group what is for it, and says how many entries that is.
     #[inline]
-    pub(super) fn give(&self, member: &Guest, now: Instant) -> u64 {
+    pub(crate) fn give(&self, member: &Guest, now: Instant) -> u64 {
         let gets_all = self
             .first
             .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));

@@ -7,7 +7,7 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 
 /// Somebody who is found by an id.
-pub(super) trait Member {
+pub(crate) trait Member {
     fn id(&self) -> SessionId;
 }
 
@@ -16,7 +16,7 @@ pub(super) trait Member {
 ///
 /// While a walk is under way a leaving member leaves a hole behind, so that nobody is moved to where the walk has
 /// already been; otherwise the last one of its group takes its place.
-pub(super) struct Room<C, M> {
+pub(crate) struct Room<C, M> {
     groups: Vec<Group<C, M>>,
     by_common: FxHashMap<C, u32>,
     /// Groups that everybody has left, for others.
@@ -38,11 +38,11 @@ struct Place {
 
 /// One group's part of a walk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stage<C> {
-    pub(super) group: usize,
-    pub(super) common: C,
+pub(crate) struct Stage<C> {
+    pub(crate) group: usize,
+    pub(crate) common: C,
     /// How many places there were when the walk began: who comes later joined after what the walk brings.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 impl<C, M> Default for Room<C, M> {
@@ -58,7 +58,7 @@ impl<C, M> Default for Room<C, M> {
 }
 
 impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
-    pub(super) fn add(&mut self, common: C, member: M) {
+    pub(crate) fn add(&mut self, common: C, member: M) {
         let group = self.group_of(common);
         let members = &mut self.groups[group].members;
         self.by_id.insert(member.id(), place(group, members.len()));
@@ -81,7 +81,7 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
         group
     }
 
-    pub(super) fn remove(&mut self, id: SessionId) -> Option<M> {
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<M> {
         let Place { group, index } = self.by_id.remove(&id)?;
         let (group, index) = (group as usize, index as usize);
         if self.is_walked {
@@ -94,11 +94,11 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
     }
 
     /// The ids of all members.
-    pub(super) fn ids(&self) -> impl Iterator<Item = SessionId> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
         self.by_id.keys().copied()
     }
 
-    pub(super) fn get(&self, id: SessionId) -> Option<(C, &M)> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<(C, &M)> {
         let Place { group, index } = *self.by_id.get(&id)?;
         let group = &self.groups[group as usize];
         Some((group.common, group.members[index as usize].as_ref()?))
@@ -106,7 +106,7 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
 
     /// Begins a walk over everybody who is here now. Groups that everybody has left are no part of it: nothing is framed
     /// for nobody.
-    pub(super) fn begin_walk(&mut self) -> SmallVec<[Stage<C>; 6]> {
+    pub(crate) fn begin_walk(&mut self) -> SmallVec<[Stage<C>; 6]> {
         self.is_walked = true;
         let stage = |(group, it): (usize, &Group<C, M>)| Stage {
             group,
@@ -118,13 +118,13 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
     }
 
     /// The members of one stretch of a walk.
-    pub(super) fn stretch(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
+    pub(crate) fn stretch(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
         let members = &self.groups[group].members;
         members.get(from..to).unwrap_or_default().iter().flatten()
     }
 
     /// Ends a walk and closes the holes that it left.
-    pub(super) fn end_walk(&mut self) {
+    pub(crate) fn end_walk(&mut self) {
         self.is_walked = false;
         for group in 0..self.groups.len() {
             let mut index = 0;

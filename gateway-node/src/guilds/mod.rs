@@ -1,6 +1,6 @@
 //! The guilds of an application, as the events that its operator publishes make them.
 //!
-//! Pure state: an event in, a picture of a guild out. It is kept beside the log (`registry/tail.rs`), so that the guilds
+//! Pure state: an event in, a picture of a guild out. It is kept beside the log (`replay/tail.rs`), so that the guilds
 //! that a session is greeted with and the entries that it gets after them leave no gap.
 
 mod guild;

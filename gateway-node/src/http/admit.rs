@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use super::{Api, ApiError};
 use crate::{
+    accept::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     admission::Permit,
-    gate::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     transport::Head,
 };
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Api, ApiError};
 use crate::{
-    cluster::{Peer, Status},
+    backplane::{Peer, Status},
     config::Permission,
     registry::Headcount,
 };

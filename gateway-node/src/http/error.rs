@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
-use crate::{admission::Denied, config::Permission, gate::Foreign};
+use crate::{accept::Foreign, admission::Denied, config::Permission};
 
 /// In how many seconds to ask again after a 429 or a 503.
 pub(super) const RETRY_AFTER: (&str, &str) = ("retry-after", "1");

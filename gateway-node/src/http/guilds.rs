@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     auth::Key,
-    cluster::{Haste, Publication, Publishing},
+    backplane::{Haste, Publication, Publishing},
     config::Permission,
     guilds::{GuildProblem, Guilds, check, check_members},
 };

@@ -33,18 +33,19 @@ pub use self::{
     status::LIVE,
 };
 use crate::{
+    accept::BrowserPolicy,
     admission::Admission,
     applications::Applications,
     auth::{Key, Keyring, Refused},
-    cluster::{Backplane, DiscordSessions},
+    backplane::Backplane,
     config::Permission,
     drain::DrainState,
     events::Events,
-    gate::BrowserPolicy,
     late_hello::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
+    resume::DiscordSessions,
     transport::OutboxPool,
 };
 

@@ -16,7 +16,7 @@ use shared::{
 use super::{Api, ApiError, body::Body};
 use crate::{
     auth::Key,
-    cluster::{Haste, Idempotency, Publication, PublishError, Publishing},
+    backplane::{Haste, Idempotency, Publication, PublishError, Publishing},
     config::{Permission, is_event_name},
 };
 

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::{Api, ApiError, error::RETRY_AFTER};
-use crate::{cluster::Status, config::Permission, logging, metrics::Moment, registry::Headcount};
+use crate::{backplane::Status, config::Permission, logging, metrics::Moment, registry::Headcount};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     auth::{Key, KeyRecord, KeyRecordError, Keyring},
-    cluster::KeyRecords,
+    backends::KeyRecords,
     registry::Registry,
 };
 

@@ -33,23 +33,26 @@ use self::{
     worker::Floor,
 };
 use crate::{
+    accept::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
     admission::{Admission, AdmissionLimits},
     applications::Applications,
     auth::{Key, KeyError, Keyring},
-    client_error_log::ClientErrorLog,
-    cluster::{
-        Backplane, DiscordSessions, Epoch, IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane,
-        RedisOptions, RedisSessions, RedisSetupError, ReportLimits,
+    backends::{
+        IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane, RedisOptions, RedisSessions,
+        RedisSetupError,
     },
+    backplane::{Backplane, Epoch, ReportLimits},
+    client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     drain::{Drain, DrainState, Stop},
     events::Events,
-    gate::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
     http::{Api, Bodies, BodyLimits, PublishAllowances},
     late_hello::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
-    registry::{Registry, TailLimits},
+    registry::Registry,
+    replay::TailLimits,
+    resume::DiscordSessions,
     session::{DiscordRules, MemberLists, Rules},
     transport::{Limits, ListenError, OutboxPool, TlsError},
 };

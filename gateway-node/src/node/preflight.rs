@@ -9,7 +9,7 @@ use shared::routing::EventTable;
 
 use crate::{
     auth::Key,
-    cluster::KeyStore,
+    backends::KeyStore,
     config::{ConfigError, ConfigErrors, Draft, REDIS_URL, Settings, Sources},
     transport::{Certificate, read_certificates, read_private_key},
 };

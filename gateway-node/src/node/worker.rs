@@ -24,17 +24,19 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
+    accept as gate,
+    accept::{Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
     admission::{Admission, AdmissionLimits, Permit},
     applications::Applications,
     auth::Keyring,
+    backplane::Backplane,
     client_error_log::ClientErrorLog,
-    cluster::{Backplane, DiscordSessions},
     drain::DrainState,
-    gate::{self, Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
     http::{self, Api},
     metrics::Metrics,
     public_url::PublicUrl,
     registry::{Registry, Shard},
+    resume::DiscordSessions,
     session::{DiscordRules, MemberLists, Rules, Services, Turns},
     transport::{Limits, Plain, Rewound},
 };

@@ -1,4 +1,4 @@
-//! Who is connected to this node, and the way from the log to their outboxes.
+//! Who is connected to this node.
 //!
 //! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
 //! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]
@@ -6,21 +6,12 @@
 //! who may do what.
 
 mod actor;
-mod bundle;
 mod census;
-mod feed;
 mod kind;
-mod line;
 mod listing;
-mod member;
 mod order;
-mod parcel;
-mod pieces;
-mod prepared;
-mod room;
 mod seat;
 mod shard;
-mod tail;
 
 use std::{
     sync::{
@@ -35,26 +26,25 @@ use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId
 
 use self::{
     actor::ShardActor,
-    feed::Feed,
     listing::List,
     order::{Herd, ShardOrder, Tell},
-    prepared::Prepared,
-    tail::Tails,
 };
 pub use self::{
     census::{Census, Headcount},
     kind::Kind,
-    line::{Coding, Line, Place},
     listing::{Listed, Page},
     order::{Disturbance, Farewell, Herding, Order},
     seat::{Registration, Seat, Subscription},
     shard::Shard,
-    tail::{From, Reading, TailLimits, Unread},
 };
 use crate::{
-    cluster::{Audience, Deliver, Entry, LogPage, Owner, Position},
+    backplane::{Audience, Deliver, Entry, Position},
+    encode::prepared::Prepared,
+    fanout::feed::Feed,
     guilds::Guilds,
     metrics::Metrics,
+    replay::tail::{From, Reading, TailLimits, Tails, Unread},
+    resume::{LogPage, Owner},
 };
 
 /// The node's registry, as the other threads see it.

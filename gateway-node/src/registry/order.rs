@@ -6,7 +6,7 @@ use actix::Message;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use crate::cluster::Owner;
+use crate::resume::Owner;
 
 /// What a session is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
-use super::{
-    Kind, Shard,
-    line::{Line, Place},
-    member::{Common, Guest, Profile, Rooms, Subscriber},
-    shard::Identity,
-};
+use super::{Kind, Shard, shard::Identity};
 use crate::{
     auth::Key,
-    cluster::{Owner, Position},
+    backplane::Position,
+    encode::line::{Line, Place},
+    fanout::member::{Common, Guest, Profile, Rooms, Subscriber},
+    resume::Owner,
     transport::Outbox,
 };
 

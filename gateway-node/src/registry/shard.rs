@@ -8,18 +8,17 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{
-    Farewell, Kind, Order, Registry, Seat,
-    actor::ShardActor,
-    bundle::Bundle,
-    member::{Profile, Rooms},
-    parcel::Parcel,
-    prepared::Prepared,
-    room::Stage,
-};
+use super::{Farewell, Kind, Order, Registry, Seat, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring},
-    cluster::{Audience, Backplane},
+    backplane::{Audience, Backplane},
+    encode::prepared::Prepared,
+    fanout::{
+        bundle::Bundle,
+        member::{Profile, Rooms},
+        parcel::Parcel,
+        room::Stage,
+    },
 };
 
 /// How many sessions are given an event before the worker turns to their sockets, and to everything else it does.

@@ -15,12 +15,12 @@ use rustc_hash::FxHashMap;
 use shared::discord::{Content, Header};
 use tokio::time::Instant;
 
-use super::{
-    line::{Line, Place},
-    prepared::Prepared,
-};
 use crate::{
-    cluster::{Entry, Epoch, Position},
+    backplane::{Entry, Epoch, Position},
+    encode::{
+        line::{Line, Place},
+        prepared::Prepared,
+    },
     guilds::Guilds,
 };
 
@@ -59,7 +59,7 @@ impl From {
 
 /// Some entries of a log, in order.
 pub struct Reading {
-    pub(super) entries: Vec<Arc<Prepared>>,
+    pub(crate) entries: Vec<Arc<Prepared>>,
     /// Where the next reading begins.
     pub next: From,
     /// Where a session is that has got all there is now; none where there is more.
@@ -130,7 +130,7 @@ pub enum Unread {
 }
 
 /// The tails of all logs.
-pub(super) struct Tails {
+pub(crate) struct Tails {
     limits: TailLimits,
     tails: Mutex<FxHashMap<Arc<str>, Tail>>,
 }
@@ -149,7 +149,7 @@ struct Tail {
 }
 
 impl Tails {
-    pub(super) fn new(limits: TailLimits) -> Self {
+    pub(crate) fn new(limits: TailLimits) -> Self {
         Self {
             limits,
             tails: Mutex::default(),
@@ -157,7 +157,7 @@ impl Tails {
     }
 
     /// Notes that what comes next stands behind this position, or that nothing comes until the log is followed again.
-    pub(super) fn follow(&self, application: &Arc<str>, from: Option<Position>) {
+    pub(crate) fn follow(&self, application: &Arc<str>, from: Option<Position>) {
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         let nowhere = Position {
             offset: 0,
@@ -178,7 +178,7 @@ impl Tails {
     }
 
     /// Takes the next entry of its log, numbered by `prepare`.
-    pub(super) fn push(&self, entry: Entry, prepare: impl FnOnce(Entry, u64) -> Arc<Prepared>) -> Arc<Prepared> {
+    pub(crate) fn push(&self, entry: Entry, prepare: impl FnOnce(Entry, u64) -> Arc<Prepared>) -> Arc<Prepared> {
         let now = Instant::now();
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         let position = entry.position;
@@ -216,7 +216,7 @@ impl Tails {
     ///
     /// # Errors
     /// When not all of them are here.
-    pub(super) fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
+    pub(crate) fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = match (tails.get_mut(application), from) {
             (Some(tail), _) => tail,
@@ -271,7 +271,7 @@ impl Tails {
 
     /// Replaces what is known of the guilds of an application. Each of them says how far it has come in the log; what is
     /// delivered next may be behind that, but leads up to it.
-    pub(super) fn know(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+    pub(crate) fn know(&self, application: &Arc<str>, guilds: Option<Guilds>) {
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tail) = tails.get_mut(application) {
             tail.guilds = guilds;
@@ -280,7 +280,7 @@ impl Tails {
 
     /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
     /// none when that cannot be told now.
-    pub(super) fn guilds<T>(
+    pub(crate) fn guilds<T>(
         &self,
         application: &str,
         since: Option<Position>,
@@ -350,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::{Audience, Epoch},
+        backplane::{Audience, Epoch},
         metrics::Metrics,
     };
 

@@ -9,7 +9,8 @@ use shared::{
     routing::Delivery,
 };
 
-use super::{super::Publication, Owner, Store};
+use super::{Owner, Store};
+use crate::backplane::Publication;
 
 /// What a session wants to be seen as.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ pub struct Voice {
 
 /// One thing to be told of a bot in one guild.
 #[derive(Debug, Clone)]
-pub(in crate::cluster) enum Appearance {
+pub(crate) enum Appearance {
     Presence(Arc<Guise>, u64),
     Voice(Arc<Voice>),
 }
@@ -49,8 +50,8 @@ pub(in crate::cluster) enum Appearance {
 /// What a session may say about how it is seen, for as long as it is its owner's.
 #[derive(Clone)]
 pub struct Appearing {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) owner: Owner,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) owner: Owner,
 }
 
 impl Appearing {
@@ -83,7 +84,7 @@ impl Guise {
     }
 
     /// What tells it from another one; none where it is that of who is not there.
-    pub(in crate::cluster) const fn digest(&self) -> Option<u64> {
+    pub(crate) const fn digest(&self) -> Option<u64> {
         self.digest
     }
 
@@ -103,18 +104,18 @@ impl Voice {
     }
 
     /// The guild.
-    pub(in crate::cluster) const fn guild(&self) -> u64 {
+    pub(crate) const fn guild(&self) -> u64 {
         self.guild
     }
 
     /// What is told once its session is over.
-    pub(in crate::cluster) const fn leaving(&self) -> Option<&Arc<str>> {
+    pub(crate) const fn leaving(&self) -> Option<&Arc<str>> {
         self.leaving.as_ref()
     }
 }
 
 impl Appearance {
-    pub(in crate::cluster) fn guild(&self) -> u64 {
+    pub(crate) fn guild(&self) -> u64 {
         match self {
             Self::Presence(_, guild) => *guild,
             Self::Voice(voice) => voice.guild,
@@ -122,7 +123,7 @@ impl Appearance {
     }
 
     /// The data of the event that tells of it.
-    pub(in crate::cluster) fn d(&self) -> Arc<str> {
+    pub(crate) fn d(&self) -> Arc<str> {
         match self {
             Self::Presence(guise, guild) => guise.d(*guild),
             Self::Voice(voice) => Arc::clone(&voice.d),
@@ -130,7 +131,7 @@ impl Appearance {
     }
 
     /// The event that tells of it.
-    pub(super) fn event(&self) -> Publication {
+    pub(crate) fn event(&self) -> Publication {
         let name = match self {
             Self::Presence(..) => PRESENCE_UPDATE,
             Self::Voice(_) => VOICE_STATE_UPDATE,
@@ -139,15 +140,15 @@ impl Appearance {
     }
 }
 
-pub(in crate::cluster) const PRESENCE_UPDATE: &str = "PRESENCE_UPDATE";
-pub(in crate::cluster) const VOICE_STATE_UPDATE: &str = "VOICE_STATE_UPDATE";
+pub(crate) const PRESENCE_UPDATE: &str = "PRESENCE_UPDATE";
+pub(crate) const VOICE_STATE_UPDATE: &str = "VOICE_STATE_UPDATE";
 
 /// Who receives an event of a guild.
-pub(in crate::cluster) fn header(name: &str, guild: u64) -> Header {
+pub(crate) fn header(name: &str, guild: u64) -> Header {
     Header::from_parts(name, Some(guild), None, Box::default(), Target::All)
 }
 
-pub(super) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication {
+pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication {
     Publication {
         name: name.into(),
         receivers: ClientTypes::NONE,
@@ -159,7 +160,7 @@ pub(super) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
 }
 
 /// The presence of who is not there, `d` of a `PRESENCE_UPDATE`.
-pub(super) fn offline(user: u64, guild: u64) -> Arc<str> {
+pub(crate) fn offline(user: u64, guild: u64) -> Arc<str> {
     let presence = Presence {
         status: Status::Offline,
         ..Presence::default()

@@ -2,10 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    super::{Away, Epoch, Pending},
-    Appearing, Checkpoint, Owner, Presence, Private, Store,
-};
+use super::{Appearing, Checkpoint, Owner, Presence, Private, Store};
+use crate::backplane::{Away, Epoch, Pending};
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
 pub struct Attachment {
@@ -25,7 +23,7 @@ pub struct Keeping {
 }
 
 impl Attachment {
-    pub(super) const fn new(store: Arc<dyn Store>, owner: Owner, presence: Presence) -> Self {
+    pub(crate) const fn new(store: Arc<dyn Store>, owner: Owner, presence: Presence) -> Self {
         Self {
             store,
             owner,

@@ -4,32 +4,27 @@
 //! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`Private`]). How its bot is seen goes
 //! out as events like others; beside the session stands what is to be told when it is over.
 
-mod appearance;
+pub(crate) mod appearance;
 mod attachment;
-mod book;
-#[cfg(test)]
-mod conformance;
-mod memory;
-mod queue;
+pub(crate) mod queue;
 mod record;
 mod seen;
 mod sessions;
 mod starts;
 mod store;
 
-pub(in crate::cluster) use self::{
+pub(crate) use self::{
     appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE},
-    book::{Continued, PRIVATE_BYTES, SLOW_CUTS},
     queue::{Appearances, pause_after},
-    starts::{DAY, WINDOW},
+    seen::{Cover, Seen},
+    starts::{DAY, Starts, WINDOW},
+    store::{Continued, PRIVATE_BYTES, SLOW_CUTS},
 };
 pub use self::{
     appearance::{Appearing, Guise, Voice, Wish},
     attachment::{Attachment, Keeping},
-    memory::MemorySessions,
     record::{Checkpoint, Opened, Owner, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},
 };
-use self::{book::Book, starts::Starts};

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How many events are made of it at once.
-pub(in crate::cluster) const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 /// How long it takes until there may be as many again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How many may wait in all. What would be more is refused.
@@ -26,7 +26,7 @@ const MOST: usize = 1 << 18;
 
 /// The queue of a node.
 #[derive(Default)]
-pub(in crate::cluster) struct Appearances {
+pub(crate) struct Appearances {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -96,7 +96,7 @@ impl Wishes {
 
 impl Appearances {
     /// Notes what a session wants. False where as much waits as may.
-    pub(in crate::cluster) fn wish(&self, owner: &Owner, wish: Wish) -> bool {
+    pub(crate) fn wish(&self, owner: &Owner, wish: Wish) -> bool {
         let mut state = self.lock();
         let State {
             wishes, turns, count, ..
@@ -121,7 +121,7 @@ impl Appearances {
     }
 
     /// The next to be told, by session, each in turn.
-    pub(in crate::cluster) fn take(&self) -> Vec<(Owner, Vec<Appearance>)> {
+    pub(crate) fn take(&self) -> Vec<(Owner, Vec<Appearance>)> {
         let mut state = self.lock();
         let mut taken: Vec<(Owner, Vec<Appearance>)> = Vec::new();
         let mut left = AT_ONCE;
@@ -148,7 +148,7 @@ impl Appearances {
     }
 
     /// Takes back what could not be told.
-    pub(in crate::cluster) fn take_back(&self, taken: Vec<(Owner, Vec<Appearance>)>) {
+    pub(crate) fn take_back(&self, taken: Vec<(Owner, Vec<Appearance>)>) {
         let mut state = self.lock();
         let State {
             wishes, turns, count, ..
@@ -168,23 +168,23 @@ impl Appearances {
     }
 
     /// Notes that what was taken is told.
-    pub(in crate::cluster) fn told(&self) {
+    pub(crate) fn told(&self) {
         self.lock().under_way = 0;
     }
 
     /// Whether everything is told.
-    pub(in crate::cluster) fn are_told(&self) -> bool {
+    pub(crate) fn are_told(&self) -> bool {
         let state = self.lock();
         state.count == 0 && state.under_way == 0
     }
 
     /// Waits until something may have come.
-    pub(in crate::cluster) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
     /// Has whoever waits look again.
-    pub(in crate::cluster) fn look(&self) {
+    pub(crate) fn look(&self) {
         self.changed.notify_one();
     }
 
@@ -195,7 +195,7 @@ impl Appearances {
 }
 
 /// How long to wait after so many events.
-pub(in crate::cluster) fn pause_after(events: usize) -> Duration {
+pub(crate) fn pause_after(events: usize) -> Duration {
     let share = u32::try_from(events.min(AT_ONCE)).unwrap_or(u32::MAX);
     PAUSE * share / u32::try_from(AT_ONCE).unwrap_or(1)
 }

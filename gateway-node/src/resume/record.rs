@@ -8,8 +8,8 @@ use shared::{
     session_id::SessionId,
 };
 
-use super::{super::Position, Attachment};
-use crate::guilds::MembersChunk;
+use super::Attachment;
+use crate::{backplane::Position, guilds::MembersChunk};
 
 /// What a session identified with. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]

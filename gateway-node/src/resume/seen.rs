@@ -5,23 +5,21 @@ use std::{collections::VecDeque, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::{
-    super::Publication,
-    appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline},
-};
+use super::appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline};
+use crate::backplane::Publication;
 
 /// Which bot user a session is, and which of its guilds it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cover {
-    pub(super) session: SessionId,
-    pub(super) user: u64,
-    pub(super) shard: Shard,
+pub(crate) struct Cover {
+    pub(crate) session: SessionId,
+    pub(crate) user: u64,
+    pub(crate) shard: Shard,
 }
 
 /// What others see of the bots of one application. A presence is the bot user's: it stays while any session of the user has
 /// the guild. A voice state is its session's.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// How many sessions have each shard of a user.
     covers: FxHashMap<(u64, Shard), usize>,
     /// What tells a presence from another one, by user and guild. Who is seen as offline is not among them.
@@ -36,12 +34,12 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Notes a session.
-    pub(super) fn begins(&mut self, cover: Cover) {
+    pub(crate) fn begins(&mut self, cover: Cover) {
         *self.covers.entry((cover.user, cover.shard)).or_default() += 1;
     }
 
     /// Notes that a session is over.
-    pub(super) fn ends(&mut self, cover: Cover) {
+    pub(crate) fn ends(&mut self, cover: Cover) {
         let key = (cover.user, cover.shard);
         if let Some(count) = self.covers.get_mut(&key) {
             *count -= 1;
@@ -53,7 +51,7 @@ impl Seen {
     }
 
     /// Whether it has to be told.
-    pub(super) fn is_news(&self, cover: Cover, appearance: &Appearance) -> bool {
+    pub(crate) fn is_news(&self, cover: Cover, appearance: &Appearance) -> bool {
         let guild = appearance.guild();
         cover.shard.has(Some(guild))
             && match appearance {
@@ -64,7 +62,7 @@ impl Seen {
     }
 
     /// Notes that it is told.
-    pub(super) fn told(&mut self, cover: Cover, appearance: &Appearance) {
+    pub(crate) fn told(&mut self, cover: Cover, appearance: &Appearance) {
         let key = (cover.user, appearance.guild());
         match appearance {
             Appearance::Presence(guise, _) => match guise.digest() {
@@ -79,7 +77,7 @@ impl Seen {
     }
 
     /// What is to be told next of sessions that are over, `most` at once. It stays until it [is told](Self::left).
-    pub(super) fn leaving(&mut self, most: usize) -> Vec<Publication> {
+    pub(crate) fn leaving(&mut self, most: usize) -> Vec<Publication> {
         while self.leaving.len() < most
             && let Some(cover) = self.over.pop_front()
         {
@@ -89,7 +87,7 @@ impl Seen {
     }
 
     /// Notes that the first `count` of them are told.
-    pub(super) fn left(&mut self, count: usize) {
+    pub(crate) fn left(&mut self, count: usize) {
         self.leaving.drain(..count.min(self.leaving.len()));
     }
 
@@ -123,10 +121,8 @@ mod tests {
     use serde_json::Value;
     use shared::discord::{Presence, Status, VoiceState};
 
-    use super::{
-        super::appearance::{Guise, Voice},
-        *,
-    };
+    use super::*;
+    use crate::resume::appearance::{Guise, Voice};
 
     const ME: u64 = 7;
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use shared::discord::Shard;
 
 use super::{
-    super::{Away, JoinError, Pending, Position},
     Attachment, Begun, LogPage, Opened, Owner, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget,
-    StartLimits, Store, Taken,
-    book::Continued,
+    StartLimits, Store, Taken, store::Continued,
 };
-use crate::guilds::Guilds;
+use crate::{
+    backplane::{Away, JoinError, Pending, Position},
+    guilds::Guilds,
+};
 
 /// The sessions that can be opened and resumed here. Clones are the same.
 #[derive(Clone)]

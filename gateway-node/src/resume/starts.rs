@@ -7,9 +7,9 @@ use shared::discord::Shard;
 use tokio::time::Instant;
 
 /// The time in which so many may identify at once: five seconds, less what a client that waits as long may be early.
-pub(in crate::cluster) const WINDOW: Duration = Duration::from_millis(4800);
+pub(crate) const WINDOW: Duration = Duration::from_millis(4800);
 /// The time after which the daily count begins anew.
-pub(in crate::cluster) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often an application may start sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct StartBudget {
 
 /// The starts of one application.
 #[derive(Debug, Default)]
-pub(super) struct Starts {
+pub(crate) struct Starts {
     /// Beginning and number of the latest window of each remainder.
     windows: FxHashMap<u32, (Instant, u32)>,
     day: Option<(Instant, u32)>,
@@ -39,7 +39,7 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Counts a start, if there may be one now.
-    pub(super) fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
         let concurrency = limits.max_concurrency.max(1);
         // There are never more windows than remainders.
         self.windows.retain(|_, (begin, _)| now.duration_since(*begin) < WINDOW);
@@ -54,7 +54,7 @@ impl Starts {
     }
 
     /// What is left of the day.
-    pub(super) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
+    pub(crate) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
         let (first, in_day) = self.today(now);
         StartBudget {
             remaining: limits.per_day.saturating_sub(in_day),

@@ -1,15 +1,20 @@
 //! Where Discord sessions are kept, and the guilds that they are told of.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::{
-    super::{Away, Entry, Epoch, JoinError, Pending, Position},
-    Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, Wish,
-    book::Continued,
+use super::{Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, What, Wish};
+use crate::{
+    backplane::{Away, Entry, Epoch, JoinError, Pending, Position},
+    guilds::Guilds,
 };
-use crate::guilds::Guilds;
+
+/// The most bytes of dispatches for one session alone that are kept for it.
+pub(crate) const PRIVATE_BYTES: usize = 1 << 20;
+/// How often a session may be cut for reading slowly within one window, before it cannot be resumed any more: one that
+/// cannot keep up would be replayed to for ever.
+pub(crate) const SLOW_CUTS: usize = 3;
 
 /// The sessions and the guilds of every application, connected or resumable. What is said under an owner that is no longer the latest
 /// one changes nothing.
@@ -62,17 +67,28 @@ pub type Presence = Box<dyn Any + Send>;
 
 /// A session that was written down.
 pub struct Begun {
-    pub(in crate::cluster) id: SessionId,
-    pub(in crate::cluster) generation: u64,
+    pub(crate) id: SessionId,
+    pub(crate) generation: u64,
     /// The end of the log at that moment.
-    pub(in crate::cluster) since: Position,
-    pub(in crate::cluster) presence: Presence,
+    pub(crate) since: Position,
+    pub(crate) presence: Presence,
 }
 
 /// A session that has another owner now.
 pub struct Taken {
-    pub(in crate::cluster) continued: Continued,
-    pub(in crate::cluster) presence: Presence,
+    pub(crate) continued: Continued,
+    pub(crate) presence: Presence,
+}
+
+/// What a resumed session goes on with.
+#[derive(Debug, Clone)]
+pub(crate) struct Continued {
+    pub(crate) record: Arc<Record>,
+    pub(crate) generation: u64,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) privates: BTreeMap<u64, What>,
+    /// The end of the log at that moment; none where every entry has been delivered here.
+    pub(crate) end: Option<Position>,
 }
 
 /// Some entries of a log, in order.
@@ -90,12 +106,12 @@ pub struct LogPage {
 impl LogPage {
     /// Whether a position in the life of the log in which the reading began is one of those that were read, so that what
     /// is behind it is all that there is.
-    pub(in crate::cluster) fn leads_to(&self, position: Position) -> bool {
+    pub(crate) fn leads_to(&self, position: Position) -> bool {
         position.offset <= self.cut.unwrap_or(self.through.offset) && position.offset <= self.through.offset
     }
 
     /// What stands behind this offset.
-    pub(in crate::cluster) fn behind(&self, offset: u64) -> Self {
+    pub(crate) fn behind(&self, offset: u64) -> Self {
         let entries = self.entries.iter().filter(|entry| entry.position.offset > offset);
         Self {
             entries: entries.cloned().collect(),

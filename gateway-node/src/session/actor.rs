@@ -11,10 +11,11 @@ use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
+    backplane::{Backplane, Haste, Publication, PublishError, Publishing},
     client_error_log::ClientErrorLog,
-    cluster::{Backplane, DiscordSessions, Haste, Publication, PublishError, Publishing},
     metrics::Metrics,
     registry::{Order, Registration, Registry, Seat, Shard},
+    resume::DiscordSessions,
     transport::{Context, Inbound, Inbox, Outbox},
 };
 

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use super::Services;
 use crate::{
     auth::Key,
-    cluster::{Owner, Publication, PublishError},
-    registry::{Disturbance, Farewell, Place, Registration, Subscription},
+    backplane::{Publication, PublishError},
+    encode::Place,
+    registry::{Disturbance, Farewell, Registration, Subscription},
+    resume::Owner,
     transport::{Message, Violation},
 };
 

@@ -18,16 +18,18 @@ use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
-    client_error_log::ClientErrorLog,
-    cluster::{
-        Away, Backplane, Deliver, DiscordSessions, Entry, Epoch, Haste, IdSource, JoinError, Joined, Joining,
-        MemoryBackplane, MemoryLimits, MemorySessions, Peer, Pending, Position, Publication, PublishError, Publishing,
-        ReportLimits, Status,
+    backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
+    backplane::{
+        Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, Peer, Pending, Position,
+        Publication, PublishError, Publishing, ReportLimits, Status,
     },
+    client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
-    registry::{Farewell, Registry, Shard, TailLimits},
+    registry::{Farewell, Registry, Shard},
+    replay::TailLimits,
+    resume::DiscordSessions,
     transport::{Inbound, Inbox, Message, Outbox},
 };
 
@@ -160,8 +162,8 @@ impl Node {
             keyring: keyring.clone(),
             metrics,
             problems: ClientErrorLog::default(),
-            turns: crate::session::Turns::default(),
-            member_lists: crate::session::MemberLists::new(Duration::ZERO),
+            turns: super::Turns::default(),
+            member_lists: super::MemberLists::new(Duration::ZERO),
         });
         Self {
             services,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use gateway_node::{
-    cluster::{Audience, Entry, Position, log_entry},
+    backends::log_entry,
+    backplane::{Audience, Entry, Position},
     transport::text_frame,
 };
 use serde_json::Value;

@@ -8,7 +8,7 @@ use std::{
 use flate2::{Decompress, FlushDecompress, Status};
 use gateway_node::{
     auth::Key,
-    cluster::{Epoch, Position},
+    backplane::{Epoch, Position},
     config::{KeySettings, Secret, Settings},
     events::Events,
     session::{Join, Protocol, Rules, Step, V1, Welcome},

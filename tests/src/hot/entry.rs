@@ -5,12 +5,14 @@ use std::{hint::black_box, iter::repeat_n, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use gateway_node::{
-    cluster::{
-        Audience, Backplane, Entry, Epoch, Haste, IdSource, Joining, MemoryBackplane, MemoryLimits, Pending, Position,
-        Publication, PublishError, Publishing, ReportLimits,
+    backends::{IdSource, MemoryBackplane, MemoryLimits},
+    backplane::{
+        Audience, Backplane, Entry, Epoch, Haste, Joining, Pending, Position, Publication, PublishError, Publishing,
+        ReportLimits,
     },
     metrics::Metrics,
-    registry::{Registry, TailLimits},
+    registry::Registry,
+    replay::TailLimits,
     transport::{binary_frame, text_frame},
 };
 use shared::{

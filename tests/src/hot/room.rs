@@ -9,7 +9,7 @@ use std::{
 use actix::Actor;
 use gateway_node::{
     auth::{Key, Keyring},
-    cluster::{Audience, Deliver as _, Entry},
+    backplane::{Audience, Deliver as _, Entry},
     config::{KeySettings, Secret},
     metrics::Metrics,
     registry::{Order, Registration, Registry, Seat, Shard},

@@ -13,10 +13,13 @@ use shared::{
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
 
-use super::super::{
-    Backplane, Deliver, Entry, Epoch, Haste, IdSource, Idempotency, Joined, Joining, MemoryBackplane, MemoryLimits,
-    Owner, Publication, PublishError, Publishing, RedisBackplane, RedisOptions, ReportLimits,
-    redis::test_server::TestServer,
+use crate::{
+    backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
+    backplane::{
+        Backplane, Deliver, Entry, Epoch, Haste, Idempotency, Joined, Joining, Publication, PublishError, Publishing,
+        ReportLimits,
+    },
+    resume::Owner,
 };
 
 pub(super) const APPLICATION: &str = "utilbot";

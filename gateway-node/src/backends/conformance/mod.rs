@@ -1,6 +1,7 @@
 //! What every backplane must do, whatever it is made of. An implementation passes by passing all of this.
 
 mod bench;
+mod resume;
 
 use shared::{
     client_type::ClientType,
@@ -11,7 +12,8 @@ use shared::{
 };
 
 use self::bench::{APPLICATION, Bench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis};
-use super::{Audience, Entry, IdSource, Idempotency, JoinError, Joining, PublishError};
+use super::IdSource;
+use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, PublishError};
 
 /// Runs each case against each implementation.
 macro_rules! conformance {

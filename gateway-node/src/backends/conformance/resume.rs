@@ -12,13 +12,13 @@ use shared::{
     session_id::SessionId,
 };
 
-use super::{
-    super::{
-        Backplane, Deliver, Entry, Epoch, IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions,
-        RedisSessions, ReportLimits, redis::test_server::TestServer,
+use crate::{
+    backends::{
+        IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSessions, memory::MemorySessions,
+        redis::test_server::TestServer,
     },
-    Guise, MemorySessions, Owner, Record, Resuming, Store, Voice, Wish,
-    queue::AT_ONCE,
+    backplane::{Backplane, Deliver, Entry, Epoch, ReportLimits},
+    resume::{Guise, Owner, Record, Resuming, Store, Voice, Wish, queue::AT_ONCE},
 };
 
 const APPLICATION: &str = "utilbot";

@@ -14,14 +14,14 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    super::{
-        Audience, Entry, Epoch, Joined, Position, Publication, PublishError, ReportLimits,
-        report_changes::{ReportChanges, guilds},
-        report_rates::ReportRates,
-    },
     requests::Requests,
     rotation::Rotation,
     waiting::{Arrival, Waiting, WaitingLimits},
+};
+use crate::backplane::{
+    Audience, Entry, Epoch, Joined, Position, Publication, PublishError, ReportLimits,
+    report_changes::{ReportChanges, guilds},
+    report_rates::ReportRates,
 };
 
 pub(super) struct Application {

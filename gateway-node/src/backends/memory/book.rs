@@ -10,39 +10,23 @@ use rustc_hash::FxHashMap;
 use shared::{discord::Filter, session_id::SessionId};
 use tokio::time::Instant;
 
-use super::{
-    super::Position,
-    Checkpoint, Private, Record, ResumeError, Resuming, What,
-    appearance::Appearance,
-    seen::{Cover, Seen},
+use crate::{
+    backplane::Position,
+    resume::{
+        Appearance, Checkpoint, Continued, Cover, PRIVATE_BYTES, Private, Record, ResumeError, Resuming, SLOW_CUTS,
+        Seen, What,
+    },
 };
 
-/// The most bytes of dispatches for one session alone that are kept for it.
-pub(in crate::cluster) const PRIVATE_BYTES: usize = 1 << 20;
-/// How often a session may be cut for reading slowly within one window, before it cannot be resumed any more: one that
-/// cannot keep up would be replayed to for ever.
-pub(in crate::cluster) const SLOW_CUTS: usize = 3;
-
 /// Every session of one application, connected or resumable.
-pub(super) struct Book {
+pub(crate) struct Book {
     sessions: FxHashMap<SessionId, Session>,
     /// How long a session that is not connected stays.
     window: Duration,
     /// Sessions that are not connected, in the order in which their time is up.
     leaving: VecDeque<(Instant, SessionId, u64)>,
     /// What others see of them.
-    pub(super) seen: Seen,
-}
-
-/// What a resumed session goes on with.
-#[derive(Debug, Clone)]
-pub(in crate::cluster) struct Continued {
-    pub(in crate::cluster) record: Arc<Record>,
-    pub(in crate::cluster) generation: u64,
-    pub(in crate::cluster) checkpoint: Checkpoint,
-    pub(in crate::cluster) privates: BTreeMap<u64, What>,
-    /// The end of the log at that moment; none where every entry has been delivered here.
-    pub(in crate::cluster) end: Option<Position>,
+    pub(crate) seen: Seen,
 }
 
 struct Session {
@@ -79,7 +63,7 @@ impl Session {
 
 impl Book {
     /// An empty book, in which a session stays for `window` after its connection.
-    pub(super) fn new(window: Duration) -> Self {
+    pub(crate) fn new(window: Duration) -> Self {
         Self {
             sessions: FxHashMap::default(),
             window,
@@ -89,12 +73,12 @@ impl Book {
     }
 
     /// Whether there is a session of this id.
-    pub(super) fn has(&self, id: SessionId) -> bool {
+    pub(crate) fn has(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
     }
 
     /// Writes down a new session, which has got nothing of the log up to `since`. Answers its generation.
-    pub(super) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
+    pub(crate) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
         self.seen.begins(cover(id, &record));
         let session = Session {
             record,
@@ -111,7 +95,7 @@ impl Book {
     ///
     /// # Errors
     /// When it cannot go on from the dispatch that the client has.
-    pub(super) fn resume(&mut self, resuming: &Resuming, now: Instant) -> Result<Continued, ResumeError> {
+    pub(crate) fn resume(&mut self, resuming: &Resuming, now: Instant) -> Result<Continued, ResumeError> {
         let session = self.sessions.get_mut(&resuming.id).ok_or(ResumeError::Gone)?;
         let is_theirs = *session.record.application == *resuming.application && session.record.key == resuming.key;
         if !is_theirs || session.record.filter_version != Filter::VERSION {
@@ -148,7 +132,7 @@ impl Book {
     }
 
     /// Keeps what is about to be sent to one session alone. False where its owner is another one by now.
-    pub(super) fn keep(&mut self, id: SessionId, generation: u64, privates: Vec<Private>) -> bool {
+    pub(crate) fn keep(&mut self, id: SessionId, generation: u64, privates: Vec<Private>) -> bool {
         let Some(session) = self.owned(id, generation) else {
             return false;
         };
@@ -168,7 +152,7 @@ impl Book {
     }
 
     /// Notes what a client has. Everything before is not needed any more.
-    pub(super) fn checkpoint(&mut self, id: SessionId, generation: u64, checkpoint: Checkpoint) {
+    pub(crate) fn checkpoint(&mut self, id: SessionId, generation: u64, checkpoint: Checkpoint) {
         let Some(session) = self.owned(id, generation) else {
             return;
         };
@@ -189,7 +173,7 @@ impl Book {
     }
 
     /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
-    pub(super) fn detach(&mut self, id: SessionId, generation: u64, is_slow: bool, now: Instant) {
+    pub(crate) fn detach(&mut self, id: SessionId, generation: u64, is_slow: bool, now: Instant) {
         let until = now + self.window;
         let Some(session) = self.owned(id, generation) else {
             return;
@@ -202,12 +186,12 @@ impl Book {
     }
 
     /// Ends a session. False where its owner is another one by now.
-    pub(super) fn end(&mut self, id: SessionId, generation: u64) -> bool {
+    pub(crate) fn end(&mut self, id: SessionId, generation: u64) -> bool {
         self.owned(id, generation).is_some() && self.remove(id)
     }
 
     /// Forgets sessions whose time is up, and says which.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
         let mut gone = Vec::new();
         while let Some((until, id, generation)) = self.leaving.front().copied() {
             if until > now {
@@ -223,7 +207,7 @@ impl Book {
     }
 
     /// Those of these appearances that have to be told; none where the session has another owner by now.
-    pub(super) fn news(
+    pub(crate) fn news(
         &self,
         id: SessionId,
         generation: u64,
@@ -263,7 +247,7 @@ mod tests {
     use shared::discord::{Intents, Shard, Version};
 
     use super::*;
-    use crate::cluster::Epoch;
+    use crate::backplane::Epoch;
 
     const WINDOW: Duration = Duration::from_secs(60);
     const ID: SessionId = SessionId::from_raw(7);

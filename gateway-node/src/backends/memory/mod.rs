@@ -1,9 +1,11 @@
 //! The backplane of a node that is alone: everything is in its memory and is gone with it.
 
 mod application;
+mod book;
 mod ids;
 mod requests;
 mod rotation;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -20,9 +22,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::ids::IdSource;
 use self::{application::Application, waiting::WaitingLimits};
-use super::{
+pub use self::{ids::IdSource, sessions::MemorySessions};
+use crate::backplane::{
     Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
     PublishError, Publishing, ReportLimits, Status,
 };

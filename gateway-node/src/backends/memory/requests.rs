@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::super::{Idempotency, Position, PublishError};
+use crate::backplane::{Idempotency, Position, PublishError};
 
 /// The most expired keys that one request removes, so that no request pays for all of them.
 const REMOVED_AT_ONCE: usize = 64;
@@ -74,7 +74,8 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::Epoch, *};
+    use super::*;
+    use crate::backplane::Epoch;
 
     const RETENTION: Duration = Duration::from_secs(600);
 

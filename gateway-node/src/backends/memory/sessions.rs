@@ -11,16 +11,19 @@ use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    super::{
+use super::book::Book;
+use crate::{
+    backplane::{
         Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Pending, Position, Publication, Publishing,
     },
-    Appearances, Begun, Book, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming,
-    StartBudget, StartLimits, Starts, Store, Taken, Wish,
-    appearance::Appearance,
-    queue::{AT_ONCE, pause_after},
+    guilds::Guilds,
+    resume::{
+        Appearances, Begun, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
+        StartLimits, Starts, Store, Taken, Wish,
+        appearance::Appearance,
+        queue::{AT_ONCE, pause_after},
+    },
 };
-use crate::guilds::Guilds;
 
 /// How often sessions are forgotten whose time is up.
 const SWEEP: Duration = Duration::from_secs(1);

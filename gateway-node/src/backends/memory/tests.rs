@@ -10,10 +10,8 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::{
-    super::{Epoch, ReportLimits},
-    application::Application,
-};
+use super::application::Application;
+use crate::backplane::{Epoch, ReportLimits};
 
 fn application() -> Application {
     let limits = ReportLimits {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use shared::{client_type::ClientType, guild::GuildId, routing::Delivery, session_id::SessionId};
 use tokio::time::Instant;
 
-use super::super::{Entry, Publication};
+use crate::backplane::{Entry, Publication};
 
 /// The events of one application that wait, oldest first.
 #[derive(Default)]

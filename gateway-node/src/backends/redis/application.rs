@@ -12,15 +12,17 @@ use tokio::{
 };
 
 use super::{
-    super::{LogStatus, Position},
-    follower::Inlet,
-    link::Link,
-    live::LiveSessions,
-    log_sight::{Reached, Sight},
-    members::Members,
+    connection::link::Link,
+    log::{
+        follower::Inlet,
+        log_sight::{Reached, Sight},
+    },
+    membership::Members,
     options::RedisOptions,
-    script::Script,
+    scripts::Script,
+    sessions::live::LiveSessions,
 };
+use crate::backplane::{LogStatus, Position};
 
 pub(super) struct Application {
     pub(super) name: Arc<str>,

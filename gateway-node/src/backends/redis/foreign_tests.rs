@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{
     RedisSessions,
-    discord_tests::record,
+    sessions::tests::record,
     test_server::TestServer,
     tests::{APPLICATION, Node, PROMPT, eventually},
 };
-use crate::cluster::{Epoch, Store};
+use crate::{backplane::Epoch, resume::Store};
 
 const LOG: &str = "test:{utilbot}:log";
 

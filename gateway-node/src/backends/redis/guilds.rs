@@ -7,15 +7,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    super::Away,
     Shared,
     application::Application,
-    link::{Link, Words},
-    problem::Problem,
-    script::Script,
-    wire::NONE,
+    connection::{
+        link::{Link, Words},
+        problem::Problem,
+    },
+    log::wire::NONE,
+    scripts::Script,
 };
-use crate::guilds::{Guilds, Journal};
+use crate::{
+    backplane::Away,
+    guilds::{Guilds, Journal},
+};
 
 /// How many bytes of guilds are read at once; one that is larger comes by itself.
 const AT_ONCE: usize = 512 * 1024;

@@ -7,7 +7,11 @@ use std::{path::Path, sync::Arc};
 use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 
-use super::{KEY_CHECK, RedisSetupError, Shared, link::Link, problem::Problem, server_of};
+use super::{
+    KEY_CHECK, RedisSetupError, Shared,
+    connection::{link::Link, problem::Problem},
+    server_of,
+};
 
 /// Ids and their records, by id.
 pub type KeyRecords = Arc<Vec<(String, String)>>;
@@ -151,7 +155,8 @@ async fn look(
 mod tests {
     use std::time::Duration;
 
-    use super::{super::test_server::TestServer, *};
+    use super::*;
+    use crate::backends::redis::test_server::TestServer;
 
     /// The store on a server that answers.
     async fn store(server: &TestServer) -> KeyStore {

@@ -9,42 +9,26 @@
 //! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
 //! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
-mod appearances;
 mod application;
-mod backoff;
-mod dead;
-mod discord;
-#[cfg(test)]
-mod discord_tests;
-mod driver;
-mod follower;
+mod connection;
 #[cfg(test)]
 mod foreign_tests;
 mod guilds;
 mod keys;
-mod lease;
-mod link;
-mod live;
-mod log_sight;
-mod members;
-mod notes;
+mod log;
+mod membership;
 mod options;
 mod orders;
-mod pages;
-mod problem;
-mod publisher;
-mod pulse;
 #[cfg(test)]
 mod receiver_tests;
 #[cfg(test)]
 mod report_tests;
-mod script;
-mod subscriber;
+mod scripts;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::{
     fs, io,
@@ -64,32 +48,33 @@ use tokio::{
 
 use self::{
     application::{Application, lock},
-    dead::Dead,
-    driver::Driver,
-    follower::Follower,
-    lease::Lease,
-    link::{Link, Server},
-    members::Members,
-    notes::Notes,
+    connection::{
+        driver::Driver,
+        link::{Link, Server},
+    },
+    log::{follower::Follower, publisher::Queue, subscriber::Subscriber},
+    membership::{Members, dead::Dead, lease::Lease},
     orders::Orders,
-    publisher::Queue,
-    subscriber::Subscriber,
+    sessions::notes::Notes,
 };
 pub use self::{
-    discord::RedisSessions,
     keys::{KeyRecords, KeyStore, KeyStoreError},
     options::RedisOptions,
+    sessions::RedisSessions,
+};
+use crate::{
+    backplane::{
+        Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
+        Publishing, Status,
+    },
+    resume::Appearances,
 };
 
 /// How entries are read and written, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
-    pub use super::wire::{NoEntry, Origin, Stored, decode, label, split_message};
+    pub use super::log::wire::{NoEntry, Origin, Stored, decode, label, split_message};
 }
-use super::{
-    Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
-    Publishing, Status, discord::Appearances,
-};
 
 /// How long the server may be away before the node says that it should not get clients.
 const GRACE: Duration = Duration::from_secs(3);
@@ -157,7 +142,9 @@ struct Bounds {
 impl Bounds {
     /// Adds the bounds to a call: entries, ms, bytes.
     fn add_to(self, call: &mut Cmd) {
-        call.arg(self.entries).arg(pulse::millis(self.age)).arg(self.bytes);
+        call.arg(self.entries)
+            .arg(membership::pulse::millis(self.age))
+            .arg(self.bytes);
     }
 }
 
@@ -179,7 +166,7 @@ impl RedisBackplane {
         };
         let mut outlets = Vec::new();
         let applications = options.applications.iter().map(|name| {
-            let (inlet, outlet) = follower::channel(options.hold_bytes);
+            let (inlet, outlet) = log::follower::channel(options.hold_bytes);
             let application = Application::new(Arc::clone(name), &options, inlet);
             let application = Arc::new(application);
             outlets.push((Arc::clone(&application), outlet));
@@ -377,7 +364,7 @@ impl Backplane for RedisBackplane {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let link = link.ok_or(Away)?;
-            driver::peers(&shared, &link).await.map_err(|_| Away)
+            connection::driver::peers(&shared, &link).await.map_err(|_| Away)
         })
     }
 }

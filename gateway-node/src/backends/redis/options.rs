@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use shared::session_id::SessionId;
 
-use super::super::ReportLimits;
+use crate::backplane::ReportLimits;
 
 /// Where the server is, what this node is called there, and its bounds.
 #[derive(Debug, Clone)]

@@ -17,10 +17,9 @@ use tokio::{
 use super::{
     Shared,
     application::{Application, lock},
-    link::Link,
-    problem::Problem,
-    pulse::millis,
-    script::Script,
+    connection::{link::Link, problem::Problem},
+    membership::pulse::millis,
+    scripts::Script,
 };
 
 /// How long the nodes have to carry an order out before it is answered without them.

@@ -9,7 +9,7 @@ use super::{
     test_server::TestServer,
     tests::{APPLICATION, Node, PROMPT, eventually},
 };
-use crate::cluster::{Audience, Backplane, PublishError};
+use crate::backplane::{Audience, Backplane, PublishError};
 
 #[tokio::test]
 async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_others() {

@@ -6,10 +6,10 @@ use shared::{
 };
 
 use super::{
-    super::{Backplane as _, ReportLimits},
     test_server::TestServer,
     tests::{APPLICATION, Node, eventually},
 };
+use crate::backplane::{Backplane as _, ReportLimits};
 
 /// An allowance of 100 ids that comes back in two seconds.
 const FEW: ReportLimits = ReportLimits {

@@ -10,7 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{super::ReportLimits, RedisOptions};
+use super::RedisOptions;
+use crate::backplane::ReportLimits;
 
 /// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
 pub(crate) struct TestServer {

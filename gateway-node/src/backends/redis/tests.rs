@@ -18,7 +18,7 @@ use shared::{
 use tokio::task::JoinHandle;
 
 use super::{RedisBackplane, RedisOptions, test_server::TestServer};
-use crate::cluster::{
+use crate::backplane::{
     Backplane, Deliver, Entry, Haste, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
     Publishing, ReportLimits,
 };
@@ -36,7 +36,7 @@ pub(super) struct Seen {
 }
 
 impl Deliver for Seen {
-    fn superseded(&self, _: &crate::cluster::Owner) {}
+    fn superseded(&self, _: &crate::resume::Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
         true

@@ -5,7 +5,7 @@ use tokio::runtime::Builder;
 use super::CliError;
 use crate::{
     auth::KeyRecord,
-    cluster::{KeyStore, KeyStoreError},
+    backends::{KeyStore, KeyStoreError},
     config::{KeySettings, Settings},
 };
 

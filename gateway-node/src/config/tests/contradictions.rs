@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 
-use super::{super::contradiction::overlap, Given, file, refuses as refuses_all, variable};
+use super::{Given, file, refuses as refuses_all, variable};
+use crate::config::contradiction::overlap;
 
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
 

@@ -8,12 +8,9 @@ use shared::{
     routing::{Deliver, ReceiverType},
 };
 
-use super::{
-    super::{
-        KeySettings, LogFormat, Permission, PrivilegedIntent, Secret, Settings, Snowflake, Sources, ZlibStream,
-        reference,
-    },
-    Given, file, variable,
+use super::{Given, file, variable};
+use crate::config::{
+    KeySettings, LogFormat, Permission, PrivilegedIntent, Secret, Settings, Snowflake, Sources, ZlibStream, reference,
 };
 
 #[test]

@@ -1,6 +1,7 @@
 //! Wrong configurations and the line that each gives.
 
-use super::{super::reference, Given, file, refuses as refuses_all, variable};
+use super::{Given, file, refuses as refuses_all, variable};
+use crate::config::reference;
 
 /// Checks that a file has one problem.
 #[track_caller]

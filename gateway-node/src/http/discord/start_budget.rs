@@ -3,8 +3,8 @@
 use super::RestError;
 use crate::{
     applications::Application,
-    cluster::{StartBudget, StartLimits},
     http::Api,
+    resume::{StartBudget, StartLimits},
 };
 
 impl Api {

@@ -6,7 +6,6 @@ use shared::discord::{Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
-    super::Step,
     Steps,
     live::{Live, Points},
     question::{Dispatch, Known, Make, Question},
@@ -15,9 +14,13 @@ use super::{
 };
 use crate::{
     auth::Key,
-    cluster::{Attachment, Checkpoint, Epoch, Opened, Position, Private, Record, Resumed, What},
+    backplane::{Epoch, Position},
+    encode::{Line, Place},
     guilds::Viewer,
-    registry::{From, Line, Place, Reading, Subscription},
+    registry::Subscription,
+    replay::{From, Reading},
+    resume::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
+    session::Step,
 };
 
 /// How many dispatches for the session alone are made at once. They are sent before more are made.

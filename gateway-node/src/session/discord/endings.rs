@@ -7,12 +7,10 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{
-    super::{Ending, Step},
-    Discord, Stage, Steps,
-};
+use super::{Discord, Stage, Steps};
 use crate::{
     registry::{Disturbance, Farewell},
+    session::{Ending, Step},
     transport::Violation,
 };
 

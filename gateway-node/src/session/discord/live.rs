@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use super::requests::Request;
 use crate::{
-    cluster::{Attachment, Checkpoint, Record},
-    registry::Place,
+    encode::Place,
+    resume::{Attachment, Checkpoint, Record},
 };
 
 /// How many points of a session are remembered that its client may acknowledge.

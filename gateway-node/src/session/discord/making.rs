@@ -9,13 +9,12 @@ use serde_json::json;
 use shared::discord::payload;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    super::Sources,
-    question::{Dispatch, GLANCE, Make, PATIENCE, Plan},
-};
+use super::question::{Dispatch, GLANCE, Make, PATIENCE, Plan};
 use crate::{
-    cluster::{Away, Recipe, What},
+    backplane::Away,
     guilds::{ChunkText, Guilds, Picture, Viewer},
+    resume::{Recipe, What},
+    session::Sources,
 };
 
 /// How many bytes are made at once. What is larger goes by itself.

@@ -40,8 +40,10 @@ use self::{
 pub use self::{member_lists::MemberLists, rules::Rules};
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
-    cluster::{Away, PublishError, ReadError},
-    registry::{Disturbance, Line, Place},
+    backplane::{Away, PublishError},
+    encode::{Line, Place},
+    registry::Disturbance,
+    resume::ReadError,
     transport::Message,
 };
 
@@ -167,7 +169,7 @@ impl Discord {
         self.close(close, Some(close.reason))
     }
 
-    fn attachment(&self) -> Option<&crate::cluster::Attachment> {
+    fn attachment(&self) -> Option<&crate::resume::Attachment> {
         match &self.stage {
             Stage::CatchingUp(session) => Some(&session.attachment),
             Stage::Live(session) => Some(&session.attachment),

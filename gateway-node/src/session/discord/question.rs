@@ -15,16 +15,18 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{super::Sources, making};
+use super::making;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    cluster::{
-        Appearing, Away, Guise, JoinError, Keeping, Opened, Owner, Position, ReadError, Record, ResumeError, Resumed,
-        Resuming, StartLimits, Voice, What, Wish,
-    },
+    backplane::{Away, JoinError, Position},
     guilds::{Guilds, Search, Viewer},
-    registry::{From, Reading, Unread},
+    replay::{From, Reading, Unread},
+    resume::{
+        Appearing, Guise, Keeping, Opened, Owner, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits,
+        Voice, What, Wish,
+    },
+    session::Sources,
 };
 
 /// How long a client waits for a cluster that is away.

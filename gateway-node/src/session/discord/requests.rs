@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::question::{Plan, Question};
 use crate::{
-    cluster::{Recipe, What},
     guilds::Search,
+    resume::{Recipe, What},
 };
 
 /// The most requests of a session, with the one that is being answered. One more closes the connection with 4008.

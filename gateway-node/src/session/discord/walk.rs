@@ -7,7 +7,7 @@ use shared::{
     session_id::SessionId,
 };
 
-use crate::cluster::What;
+use crate::resume::What;
 
 /// A walk along the log that numbers what a session got or would have got, in the order in which it did.
 ///

@@ -14,10 +14,10 @@ use shared::{
 };
 use tokio::{runtime::Handle, time::Instant};
 
-use super::super::Sources;
 use crate::{
     auth::{Key, Refused},
-    cluster::{Backplane, JoinError, Joined, Joining, Pending, Position},
+    backplane::{Backplane, JoinError, Joined, Joining, Pending, Position},
+    session::Sources,
 };
 
 /// A client that wants to join.

@@ -31,7 +31,7 @@ pub use self::{
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
-    cluster::{JoinError, Publication, PublishError},
+    backplane::{JoinError, Publication, PublishError},
     registry::{Disturbance, Farewell, Registration},
     transport::{Message, Violation},
 };

@@ -7,7 +7,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Pauses that double up to a second, each a random part shorter, so that the nodes do not come back together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::backends::redis) struct Backoff {
     pause: Duration,
 }
 
@@ -18,7 +18,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(super) fn next_pause(&mut self) -> Duration {
+    pub(in crate::backends::redis) fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = LONGEST.min(2 * pause);
         pause.mul_f64(0.5 + fastrand::f64() / 2.0)

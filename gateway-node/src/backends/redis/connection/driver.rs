@@ -7,19 +7,22 @@ use serde::Deserialize;
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{
-    super::Peer,
-    Shared, appearances,
-    application::lock,
-    backoff::Backoff,
-    guilds, keys,
-    link::Link,
-    members::Keeper,
-    notes, orders,
-    problem::Problem,
-    publisher::Publisher,
-    pulse::{Pulse, millis},
-    script::Script,
+use super::{backoff::Backoff, link::Link, problem::Problem};
+use crate::{
+    backends::redis::{
+        Shared,
+        application::lock,
+        guilds, keys,
+        log::publisher::Publisher,
+        membership::{
+            Keeper,
+            pulse::{Pulse, millis},
+        },
+        orders,
+        scripts::Script,
+        sessions::{appearances, notes},
+    },
+    backplane::Peer,
 };
 
 /// How often what waits for the log is looked through for what has waited too long.
@@ -27,7 +30,7 @@ const EXPIRY: Duration = Duration::from_millis(100);
 /// How many names a node may have been reaped under before it gives up for this link.
 const NAMES: usize = 8;
 
-pub(super) struct Driver {
+pub(in crate::backends::redis) struct Driver {
     shared: Arc<Shared>,
     publisher: Publisher,
     fence: u64,
@@ -36,7 +39,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(in crate::backends::redis) fn new(shared: Arc<Shared>) -> Self {
         let (queue, deliver) = (Arc::clone(&shared.queue), Arc::clone(&shared.deliver));
         Self {
             publisher: Publisher::new(queue, deliver, shared.bounds, shared.options.idempotency_keys),
@@ -47,7 +50,7 @@ impl Driver {
     }
 
     /// Runs for as long as the node lives.
-    pub(super) async fn run(mut self) {
+    pub(in crate::backends::redis) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let expiring = async {
             let mut ticks = tokio::time::interval(EXPIRY);
@@ -165,7 +168,12 @@ impl Driver {
 }
 
 /// Registers with one application; under another name where the node was reaped, which is answered.
-async fn register(shared: &Shared, application: &super::Application, link: &Link, fence: u64) -> Result<bool, Problem> {
+async fn register(
+    shared: &Shared,
+    application: &crate::backends::redis::Application,
+    link: &Link,
+    fence: u64,
+) -> Result<bool, Problem> {
     let mut is_reaped = false;
     for _ in 0..NAMES {
         let registration = application.registration();
@@ -240,7 +248,7 @@ impl Shared {
 }
 
 /// Who else is there.
-pub(super) async fn peers(shared: &Shared, link: &Link) -> Result<Vec<Peer>, Problem> {
+pub(in crate::backends::redis) async fn peers(shared: &Shared, link: &Link) -> Result<Vec<Peer>, Problem> {
     #[derive(Deserialize)]
     struct About {
         node: String,

@@ -13,10 +13,8 @@ use redis::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::watch, time::Instant};
 
-use super::{
-    problem::{Problem, is_refusal},
-    script::{Script, Scripts},
-};
+use super::problem::{Problem, is_refusal};
+use crate::backends::redis::scripts::{Script, Scripts};
 
 /// How long a connection may take, and then its checks.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -26,19 +24,19 @@ const ANSWER: Duration = Duration::from_secs(2);
 const OLDEST: (u32, u32) = (6, 2);
 
 /// Where the server is and how to reach it.
-pub(super) struct Server {
+pub(in crate::backends::redis) struct Server {
     client: Client,
     /// Host and port, without user and password.
-    pub(super) address: String,
+    pub(in crate::backends::redis) address: String,
     /// The number of the database.
-    pub(super) database: i64,
+    pub(in crate::backends::redis) database: i64,
     scripts: Arc<Scripts>,
 }
 
 impl Server {
     /// The server of this URL. `authority` is a PEM file's content: the one authority that its certificate is held
     /// against, instead of the system's.
-    pub(super) fn new(url: &SecretString, authority: Option<&[u8]>) -> Result<Self, RedisError> {
+    pub(in crate::backends::redis) fn new(url: &SecretString, authority: Option<&[u8]>) -> Result<Self, RedisError> {
         let info = url.expose_secret().into_connection_info()?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
@@ -64,7 +62,7 @@ impl Server {
     }
 
     /// Connects; what is pushed goes to `on_push`. The receiver turns true when the connection is cut.
-    pub(super) async fn connect(
+    pub(in crate::backends::redis) async fn connect(
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(MultiplexedConnection, watch::Receiver<bool>), Problem> {
@@ -86,7 +84,7 @@ impl Server {
     }
 
     /// Connects for commands: checks what the server is, and makes it know the scripts.
-    pub(super) async fn link(&self) -> Result<Link, Problem> {
+    pub(in crate::backends::redis) async fn link(&self) -> Result<Link, Problem> {
         let (mut connection, is_cut) = self.connect(|_| {}).await?;
         let info: String = redis::cmd("INFO")
             .query_async(&mut connection)
@@ -171,30 +169,33 @@ impl Facts {
 
 /// A server that answers. Clones are the same connection.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(in crate::backends::redis) struct Link {
     connection: MultiplexedConnection,
     is_cut: watch::Receiver<bool>,
     address: Arc<str>,
     scripts: Arc<Scripts>,
     /// The life of the server. A connection is to one process, so it cannot change while the link lasts.
-    pub(super) life: Arc<str>,
+    pub(in crate::backends::redis) life: Arc<str>,
     /// The server's version.
-    pub(super) version: Arc<str>,
+    pub(in crate::backends::redis) version: Arc<str>,
     since: Instant,
 }
 
 /// What one command was answered: its words, or why the server refuses it and has changed nothing.
-pub(super) type Answer = Result<Words, Problem>;
+pub(in crate::backends::redis) type Answer = Result<Words, Problem>;
 
 impl Link {
     /// Begins a call of a script.
-    pub(super) fn script(&self, script: Script, key: &str) -> Cmd {
+    pub(in crate::backends::redis) fn script(&self, script: Script, key: &str) -> Cmd {
         self.scripts.call(script, key)
     }
 
     /// Runs commands in one round trip, each for itself, in their order. An error of the connection, or one that says
     /// nothing about what the command has done, is the end of the link.
-    pub(super) async fn run(&self, commands: impl IntoIterator<Item = Cmd>) -> Result<Vec<Answer>, Problem> {
+    pub(in crate::backends::redis) async fn run(
+        &self,
+        commands: impl IntoIterator<Item = Cmd>,
+    ) -> Result<Vec<Answer>, Problem> {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command);
@@ -223,7 +224,7 @@ impl Link {
     }
 
     /// Runs one command whose errors are all the end of the link.
-    pub(super) async fn ask(&self, command: Cmd) -> Result<Words, Problem> {
+    pub(in crate::backends::redis) async fn ask(&self, command: Cmd) -> Result<Words, Problem> {
         let answer = self.run([command]).await?.pop();
         match answer {
             Some(answer) => answer,
@@ -232,18 +233,18 @@ impl Link {
     }
 
     /// Whether the server is still one that can keep the node's promises: what it was at first can be set while it runs.
-    pub(super) async fn check(&self) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn check(&self) -> Result<(), Problem> {
         let info = self.ask(redis::cmd("INFO")).await?;
         Facts::check(&self.address, info.word(0)).map(drop)
     }
 
     /// When the connection was made.
-    pub(super) const fn since(&self) -> Instant {
+    pub(in crate::backends::redis) const fn since(&self) -> Instant {
         self.since
     }
 
     /// Waits until the connection is cut.
-    pub(super) async fn cut(&self) -> Problem {
+    pub(in crate::backends::redis) async fn cut(&self) -> Problem {
         // The sender lives as long as the connection.
         let _ = self.is_cut.clone().wait_for(|is_cut| *is_cut).await;
         Problem::Unreachable {
@@ -253,12 +254,12 @@ impl Link {
     }
 
     /// What it means that the server refuses a command.
-    pub(super) fn refusal(&self, error: &ServerError) -> Problem {
+    pub(in crate::backends::redis) fn refusal(&self, error: &ServerError) -> Problem {
         Problem::of_answer(&self.address, error)
     }
 
     /// An answer that no version of a script gives.
-    pub(super) fn nonsense(&self, what: &str) -> Problem {
+    pub(in crate::backends::redis) fn nonsense(&self, what: &str) -> Problem {
         Problem::Answer {
             address: self.address.to_string(),
             cause: format!("nonsense: {what}"),
@@ -266,7 +267,7 @@ impl Link {
     }
 
     /// Somebody else goes by this node's name.
-    pub(super) fn fenced(&self) -> Problem {
+    pub(in crate::backends::redis) fn fenced(&self) -> Problem {
         Problem::Fenced {
             address: self.address.to_string(),
         }
@@ -275,7 +276,7 @@ impl Link {
 
 /// An answer as its words.
 #[derive(Debug)]
-pub(super) struct Words(Vec<Value>);
+pub(in crate::backends::redis) struct Words(Vec<Value>);
 
 impl Words {
     fn new(value: Value) -> Self {
@@ -288,12 +289,12 @@ impl Words {
     }
 
     /// The word at this place; empty where there is none.
-    pub(super) fn word(&self, place: usize) -> &str {
+    pub(in crate::backends::redis) fn word(&self, place: usize) -> &str {
         self.0.get(place).and_then(text).unwrap_or_default()
     }
 
     /// The number at this place; 0 where there is none.
-    pub(super) fn number(&self, place: usize) -> u64 {
+    pub(in crate::backends::redis) fn number(&self, place: usize) -> u64 {
         match self.0.get(place) {
             Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
             _ => self.word(place).parse().unwrap_or(0),
@@ -301,12 +302,12 @@ impl Words {
     }
 
     /// The words from this place on.
-    pub(super) fn rest(&self, place: usize) -> impl Iterator<Item = &str> {
+    pub(in crate::backends::redis) fn rest(&self, place: usize) -> impl Iterator<Item = &str> {
         self.0.iter().skip(place).filter_map(text)
     }
 
     /// Names and what each stands for. What is no UTF-8 is replaced, so that no pair is lost.
-    pub(super) fn pairs(self) -> impl Iterator<Item = (String, String)> {
+    pub(in crate::backends::redis) fn pairs(self) -> impl Iterator<Item = (String, String)> {
         let mut words = self.0.into_iter().map(|word| match word {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             word => text(&word).unwrap_or_default().to_owned(),
@@ -315,7 +316,7 @@ impl Words {
     }
 
     /// The first error among the answers to a transaction.
-    pub(super) fn error(&self) -> Option<&ServerError> {
+    pub(in crate::backends::redis) fn error(&self) -> Option<&ServerError> {
         self.0.iter().find_map(|word| match word {
             Value::ServerError(error) => Some(error),
             _ => None,
@@ -323,7 +324,7 @@ impl Words {
     }
 
     /// The entries of a stream: each one's id and its one field's value.
-    pub(super) fn entries(self) -> impl Iterator<Item = (String, Vec<u8>)> {
+    pub(in crate::backends::redis) fn entries(self) -> impl Iterator<Item = (String, Vec<u8>)> {
         self.0.into_iter().filter_map(|entry| {
             let Value::Array(entry) = entry else { return None };
             let [id, fields]: [Value; 2] = entry.try_into().ok()?;

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerError};
 /// What a person has to do something about, or wait for. One line each; it never shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum Problem {
+pub(in crate::backends::redis) enum Problem {
     #[error("redis at {address} cannot be reached: {cause}")]
     Unreachable { address: String, cause: String },
     #[error("redis at {address} refuses the user or the password of redis.url: {cause}")]
@@ -32,7 +32,7 @@ pub(super) enum Problem {
 
 impl Problem {
     /// What went wrong with a connection to `address`.
-    pub(super) fn of(address: &str, error: &RedisError) -> Self {
+    pub(in crate::backends::redis) fn of(address: &str, error: &RedisError) -> Self {
         let address = address.to_owned();
         if let Some(code) = error.code() {
             return Self::of_code(address, code, error.detail().unwrap_or_default());
@@ -51,12 +51,12 @@ impl Problem {
     }
 
     /// What an answer means that is an error.
-    pub(super) fn of_answer(address: &str, error: &ServerError) -> Self {
+    pub(in crate::backends::redis) fn of_answer(address: &str, error: &ServerError) -> Self {
         Self::of_code(address.to_owned(), code_of(error), error.details().unwrap_or_default())
     }
 
     /// Whether the connection is at its end, or has no answers any more.
-    pub(super) const fn is_cut(&self) -> bool {
+    pub(in crate::backends::redis) const fn is_cut(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Silent { .. })
     }
 
@@ -93,7 +93,7 @@ const REFUSALS: [&str; 13] = [
 
 /// Whether an error means that its command has certainly changed nothing. After any other error a script may have changed
 /// something before it failed.
-pub(super) fn is_refusal(error: &ServerError) -> bool {
+pub(in crate::backends::redis) fn is_refusal(error: &ServerError) -> bool {
     let code = code_of(error);
     // Inside a script a right may be missing for a command in the middle.
     let is_of_a_script = || error.details().is_some_and(|details| details.contains("script"));

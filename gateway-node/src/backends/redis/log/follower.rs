@@ -21,14 +21,14 @@ use tokio::{
 };
 
 use super::{
-    super::{Audience, Away, Deliver, Epoch, Position},
-    application::Application,
-    guilds,
-    link::Link,
-    live::Generation,
     log_sight::Sight,
-    script::Script,
     wire::{self, Origin, Stored},
+};
+use crate::{
+    backends::redis::{
+        application::Application, connection::link::Link, guilds, scripts::Script, sessions::live::Generation,
+    },
+    backplane::{Audience, Away, Deliver, Epoch, Position},
 };
 
 /// The most messages that wait for a follower. What comes beyond is dropped, and read from the log later.
@@ -47,20 +47,20 @@ const CARRIED: usize = 256;
 
 /// The way of messages to a follower.
 #[derive(Clone)]
-pub(super) struct Inlet {
+pub(in crate::backends::redis) struct Inlet {
     messages: mpsc::Sender<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
     limit: usize,
 }
 
 /// Where a follower reads them.
-pub(super) struct Outlet {
+pub(in crate::backends::redis) struct Outlet {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// A way for messages, of which `limit` bytes may wait.
-pub(super) fn channel(limit: usize) -> (Inlet, Outlet) {
+pub(in crate::backends::redis) fn channel(limit: usize) -> (Inlet, Outlet) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let bytes = Arc::new(AtomicUsize::new(0));
     let inlet = Inlet {
@@ -74,7 +74,7 @@ pub(super) fn channel(limit: usize) -> (Inlet, Outlet) {
 
 impl Inlet {
     /// Passes a message on, or drops it when too many wait.
-    pub(super) fn push(&self, message: Vec<u8>) {
+    pub(in crate::backends::redis) fn push(&self, message: Vec<u8>) {
         let size = message.len();
         if self.bytes.load(Ordering::Relaxed) < self.limit && self.messages.try_send(message).is_ok() {
             self.bytes.fetch_add(size, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Inlet {
 }
 
 /// Follows one log for as long as the node lives.
-pub(super) struct Follower {
+pub(in crate::backends::redis) struct Follower {
     application: Arc<Application>,
     deliver: Arc<dyn Deliver>,
     outlet: Outlet,
@@ -106,7 +106,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(
+    pub(in crate::backends::redis) fn new(
         application: Arc<Application>,
         deliver: Arc<dyn Deliver>,
         outlet: Outlet,
@@ -128,7 +128,7 @@ impl Follower {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(in crate::backends::redis) async fn run(mut self) {
         loop {
             tokio::select! {
                 message = self.outlet.messages.recv() => match message {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::super::{Epoch, Position};
+use crate::backplane::{Epoch, Position};
 
 /// How long after an epoch's end its losses are still told from node to node.
 const AFTERMATH: Duration = Duration::from_secs(60);
@@ -14,43 +14,43 @@ const EPOCHS: usize = 8;
 
 /// What a look at the log asks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Question {
+pub(in crate::backends::redis) struct Question {
     /// The positions from which this node could go on, latest first.
-    pub(super) positions: Vec<Position>,
+    pub(in crate::backends::redis) positions: Vec<Position>,
     /// The last entries that it has seen of the epochs that it has left, latest first.
-    pub(super) left: Vec<Position>,
+    pub(in crate::backends::redis) left: Vec<Position>,
 }
 
 /// What a look at the log showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(in crate::backends::redis) struct Sight {
     /// The server's `run_id`.
-    pub(super) run: Arc<str>,
+    pub(in crate::backends::redis) run: Arc<str>,
     /// The life of the log.
-    pub(super) epoch: Epoch,
+    pub(in crate::backends::redis) epoch: Epoch,
     /// The offset of its last entry.
-    pub(super) top: u64,
+    pub(in crate::backends::redis) top: u64,
     /// When it was asked for; what was appended before that is in it.
-    pub(super) asked: Instant,
+    pub(in crate::backends::redis) asked: Instant,
     /// What was asked.
-    pub(super) question: Question,
+    pub(in crate::backends::redis) question: Question,
     /// The offset behind which this node goes on; none where none of its positions is known any more.
-    pub(super) kept: Option<u64>,
+    pub(in crate::backends::redis) kept: Option<u64>,
     /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
-    pub(super) good: Option<u64>,
+    pub(in crate::backends::redis) good: Option<u64>,
     /// Of each epoch that was left, the last offset that any node has seen and that is gone; 0 for none.
-    pub(super) lost: Vec<u64>,
+    pub(in crate::backends::redis) lost: Vec<u64>,
     /// Entries that were seen, and are gone, of epochs after the first of those.
-    pub(super) skipped: u64,
+    pub(in crate::backends::redis) skipped: u64,
 }
 
 /// How far this node has come.
 #[derive(Debug, Default)]
-pub(super) struct Reached {
+pub(in crate::backends::redis) struct Reached {
     /// Where it stands; none while it has no receivers.
-    pub(super) cursor: Option<Position>,
+    pub(in crate::backends::redis) cursor: Option<Position>,
     /// The `run_id` of the server that the last look was at.
-    pub(super) run: Option<Arc<str>>,
+    pub(in crate::backends::redis) run: Option<Arc<str>>,
     /// The highest entry that it knows of, in the epoch that it knows.
     highest: Option<Position>,
     /// Where earlier epochs ended, the latest first.
@@ -72,21 +72,21 @@ struct Aftermath {
 
 /// What the end of an epoch has cost.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(in crate::backends::redis) struct Cut {
     /// Entries that were in the log and are not any more, as far as this node knows.
-    pub(super) gone: u64,
+    pub(in crate::backends::redis) gone: u64,
     /// Whether there are some that this node has not delivered and cannot any more.
-    pub(super) is_missed: bool,
+    pub(in crate::backends::redis) is_missed: bool,
     /// Whether entries that this node has delivered are gone while others took their place: what comes next was not
     /// necessarily sent after them.
-    pub(super) is_diverged: bool,
+    pub(in crate::backends::redis) is_diverged: bool,
     /// The offset behind which it goes on.
-    pub(super) kept: u64,
+    pub(in crate::backends::redis) kept: u64,
 }
 
 impl Reached {
     /// Notes an entry of the epoch that is known; one of another epoch comes up by itself.
-    pub(super) fn note(&mut self, position: Position) {
+    pub(in crate::backends::redis) fn note(&mut self, position: Position) {
         match &mut self.highest {
             Some(highest) if highest.epoch == position.epoch => highest.offset = highest.offset.max(position.offset),
             Some(_) => {}
@@ -95,7 +95,7 @@ impl Reached {
     }
 
     /// Moves the cursor to an entry of its epoch.
-    pub(super) fn advance(&mut self, to: Position) {
+    pub(in crate::backends::redis) fn advance(&mut self, to: Position) {
         if let Some(cursor) = &mut self.cursor {
             *cursor = to;
             self.note(to);
@@ -103,18 +103,18 @@ impl Reached {
     }
 
     /// The epoch that is known.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
+    pub(in crate::backends::redis) fn epoch(&self) -> Option<Epoch> {
         self.highest.map(|highest| highest.epoch)
     }
 
     /// Begins to follow the log from its end.
-    pub(super) fn begin(&mut self, top: Position) {
+    pub(in crate::backends::redis) fn begin(&mut self, top: Position) {
         self.cursor = Some(top);
         self.highest = Some(top);
     }
 
     /// What to ask with the next look.
-    pub(super) fn question(&mut self, now: Instant) -> Question {
+    pub(in crate::backends::redis) fn question(&mut self, now: Instant) -> Question {
         self.aftermath.retain(|aftermath| aftermath.until >= now);
         if self.aftermath.is_empty() {
             self.skipped = 0;
@@ -140,7 +140,7 @@ impl Reached {
     }
 
     /// Goes over to the epoch that a look has found. `None` where the look did not ask about the one that ends.
-    pub(super) fn cut(&mut self, sight: &Sight, now: Instant) -> Option<Cut> {
+    pub(in crate::backends::redis) fn cut(&mut self, sight: &Sight, now: Instant) -> Option<Cut> {
         let highest = self.highest?;
         if sight.question.positions.first()?.epoch != highest.epoch {
             return None;
@@ -189,7 +189,7 @@ impl Reached {
     }
 
     /// Whether a later look tells of a loss, at the end of the epoch before, that this node did not know of.
-    pub(super) fn learns_of_a_loss(&mut self, sight: &Sight) -> bool {
+    pub(in crate::backends::redis) fn learns_of_a_loss(&mut self, sight: &Sight) -> bool {
         let mut is_news = sight.skipped > self.skipped && !self.aftermath.is_empty();
         if is_news {
             self.skipped = sight.skipped;

@@ -15,12 +15,15 @@ use futures_util::{
 use rustc_hash::FxHashMap;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{
-    super::{LogPage, Position, ReadError},
-    application::{Application, lock},
-    link::{Link, Words},
-    script::Script,
-    wire,
+use super::wire;
+use crate::{
+    backends::redis::{
+        application::{Application, lock},
+        connection::link::{Link, Words},
+        scripts::Script,
+    },
+    backplane::Position,
+    resume::{LogPage, ReadError},
 };
 
 /// How many entries a page has.
@@ -36,14 +39,14 @@ type Reading = BoxFuture<'static, Answer>;
 type Beginning = (Arc<str>, Position);
 
 /// The pages that are being read.
-pub(super) struct Pages {
+pub(in crate::backends::redis) struct Pages {
     reading: Mutex<FxHashMap<Beginning, WeakShared<Reading>>>,
     readers: Arc<Semaphore>,
 }
 
 impl Pages {
     /// None yet.
-    pub(super) fn new() -> Self {
+    pub(in crate::backends::redis) fn new() -> Self {
         Self {
             reading: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS)),
@@ -54,7 +57,7 @@ impl Pages {
     ///
     /// # Errors
     /// When it does not lead on from there, or cannot be reached.
-    pub(super) async fn read(
+    pub(in crate::backends::redis) async fn read(
         &self,
         application: Arc<Application>,
         link: Link,

@@ -17,14 +17,18 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    super::{Deliver, Entry, Haste, Idempotency, Pending, Position, Publication, PublishError},
-    Bounds,
-    application::{Application, lock},
-    link::{Answer, Link, Words},
-    problem::Problem,
-    script::Script,
-    wire::{self, NONE, Origin},
+use super::wire::{self, NONE, Origin};
+use crate::{
+    backends::redis::{
+        Bounds,
+        application::{Application, lock},
+        connection::{
+            link::{Answer, Link, Words},
+            problem::Problem,
+        },
+        scripts::Script,
+    },
+    backplane::{Deliver, Entry, Haste, Idempotency, Pending, Position, Publication, PublishError},
 };
 
 /// The most publications of one batch. The server remembers what became of the last 1024 of a node.
@@ -35,7 +39,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const PROMPT: Duration = Duration::from_secs(8);
 
 /// What waits to be appended.
-pub(super) struct Queue {
+pub(in crate::backends::redis) struct Queue {
     state: Mutex<State>,
     filled: Notify,
     /// Bytes that may wait, those under way among them.
@@ -69,7 +73,7 @@ struct Item {
 impl Queue {
     /// A queue of up to `limit` bytes in which an event waits `hold` at most. Its events are told from those of other
     /// nodes by `origin`, a random number.
-    pub(super) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
+    pub(in crate::backends::redis) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
         Self {
             state: Mutex::new(State {
                 next_origin: origin,
@@ -82,7 +86,7 @@ impl Queue {
     }
 
     /// Takes events in.
-    pub(super) fn push(
+    pub(in crate::backends::redis) fn push(
         &self,
         application: Arc<Application>,
         events: Vec<Publication>,
@@ -143,7 +147,7 @@ impl Queue {
     }
 
     /// Opens the queue, or closes it: what is not patient and was not sent is refused.
-    pub(super) fn set_open(&self, is_open: bool) {
+    pub(in crate::backends::redis) fn set_open(&self, is_open: bool) {
         let mut state = lock(&self.state);
         state.is_open = is_open;
         if !is_open {
@@ -152,7 +156,7 @@ impl Queue {
     }
 
     /// Refuses what has waited for too long.
-    pub(super) fn expire(&self, now: Instant) {
+    pub(in crate::backends::redis) fn expire(&self, now: Instant) {
         let mut state = lock(&self.state);
         // The oldest is in front, whatever was put back there.
         if state.waiting.front().is_some_and(|item| item.deadline <= now) {
@@ -161,7 +165,7 @@ impl Queue {
     }
 
     /// Whether nothing waits and nothing is under way.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::backends::redis) fn is_empty(&self) -> bool {
         lock(&self.state).bytes == 0
     }
 
@@ -203,7 +207,7 @@ fn refuse(state: &mut State, error: &PublishError, is_refused: impl Fn(&Item) ->
 }
 
 /// Appends what is in the queue.
-pub(super) struct Publisher {
+pub(in crate::backends::redis) struct Publisher {
     queue: Arc<Queue>,
     deliver: Arc<dyn Deliver>,
     bounds: Bounds,
@@ -214,7 +218,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) const fn new(
+    pub(in crate::backends::redis) const fn new(
         queue: Arc<Queue>,
         deliver: Arc<dyn Deliver>,
         bounds: Bounds,
@@ -230,7 +234,7 @@ impl Publisher {
     }
 
     /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
-    pub(super) async fn resolve(&mut self, link: &Link) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn resolve(&mut self, link: &Link) -> Result<(), Problem> {
         let questions = self.unanswered.iter().filter_map(|item| {
             let (owner, fence, n) = item.sent.as_ref()?;
             let mut question = redis::cmd("HGET");
@@ -257,7 +261,7 @@ impl Publisher {
     }
 
     /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
-    pub(super) async fn run(&mut self, link: &Link, ending: &Notify) -> Problem {
+    pub(in crate::backends::redis) async fn run(&mut self, link: &Link, ending: &Notify) -> Problem {
         // Numbers begin anew with the fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {

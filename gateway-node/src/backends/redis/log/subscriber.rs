@@ -9,21 +9,28 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use rustc_hash::FxHashMap;
 use tokio::{sync::watch, time::Instant};
 
-use super::{
-    super::Owner, Shared, application::Application, backoff::Backoff, discord, orders::Order, problem::Problem,
+use crate::{
+    backends::redis::{
+        Shared,
+        application::Application,
+        connection::{backoff::Backoff, problem::Problem},
+        orders::Order,
+        sessions as discord,
+    },
+    resume::Owner,
 };
 
 /// How often the connection is asked whether it is alive.
 const PING: Duration = Duration::from_secs(1);
 
-pub(super) struct Subscriber {
+pub(in crate::backends::redis) struct Subscriber {
     shared: Arc<Shared>,
     /// When the channel of each application was subscribed to.
     subscribed: FxHashMap<Arc<str>, watch::Sender<Option<Instant>>>,
 }
 
 impl Subscriber {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(in crate::backends::redis) fn new(shared: Arc<Shared>) -> Self {
         let names = shared.applications.keys();
         Self {
             subscribed: names.map(|name| (Arc::clone(name), watch::Sender::new(None))).collect(),
@@ -32,13 +39,13 @@ impl Subscriber {
     }
 
     /// When the application's channel was subscribed to.
-    pub(super) fn watch(&self, application: &str) -> Option<watch::Receiver<Option<Instant>>> {
+    pub(in crate::backends::redis) fn watch(&self, application: &str) -> Option<watch::Receiver<Option<Instant>>> {
         self.subscribed.get(application).map(watch::Sender::subscribe)
     }
 
     /// Subscribes, again after every cut, for as long as the node lives. Whoever is behind after one learns so from the
     /// next look at the log, which is asked for at once.
-    pub(super) async fn run(self) {
+    pub(in crate::backends::redis) async fn run(self) {
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {

@@ -23,10 +23,10 @@ use shared::{
     v1::payload::GuildCount,
 };
 
-use super::super::{Audience, Entry, Epoch, Position, Publication};
+use crate::backplane::{Audience, Entry, Epoch, Position, Publication};
 
 /// What stands for nothing in a head line and in arguments.
-pub(super) const NONE: &str = "-";
+pub(in crate::backends::redis) const NONE: &str = "-";
 
 /// What tells an event from every other one, however often it is appended; 0 for none.
 pub type Origin = u64;
@@ -64,7 +64,7 @@ impl Owners {
 pub struct NoEntry;
 
 /// Adds an event to the arguments of a publication.
-pub(super) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
+pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
     match event.delivery {
         Delivery::All => call.arg("all"),
         Delivery::Any => call.arg("any"),
@@ -163,7 +163,7 @@ pub fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
 
 /// Returns the offset in the id of a stream's entry. Fails for an id that no script gives: another program has added
 /// the entry.
-pub(super) fn offset_of(id: &str) -> Result<u64, NoEntry> {
+pub(in crate::backends::redis) fn offset_of(id: &str) -> Result<u64, NoEntry> {
     let offset = id.strip_suffix("-0").ok_or(NoEntry)?;
     offset.parse().map_err(|_| NoEntry)
 }
@@ -241,7 +241,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
 
 /// The counts in `<high>:<low>,<high>:<low>,<high>:<low>`; what is over the largest number is the largest, and what a server
 /// that lost half of a change takes for less than nothing is nothing.
-pub(super) fn counts(text: &str) -> Option<GuildCount> {
+pub(in crate::backends::redis) fn counts(text: &str) -> Option<GuildCount> {
     let mut sums = text.split(',').map(|sum| {
         let (high, low) = sum.split_once(':')?;
         let high = high.parse::<i128>().ok()?.saturating_mul(1 << 26);
@@ -257,7 +257,7 @@ pub(super) fn counts(text: &str) -> Option<GuildCount> {
 }
 
 /// The life that is called this.
-pub(super) fn epoch(text: &str) -> Result<Epoch, NoEntry> {
+pub(in crate::backends::redis) fn epoch(text: &str) -> Result<Epoch, NoEntry> {
     text.parse().map_err(|_| NoEntry)
 }
 

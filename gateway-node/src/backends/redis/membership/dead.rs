@@ -7,17 +7,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::application::{Application, lock};
+use crate::backends::redis::application::{Application, lock};
 
 /// Each at most once.
 #[derive(Default)]
-pub(super) struct Dead {
+pub(in crate::backends::redis) struct Dead {
     owners: Mutex<VecDeque<(Arc<Application>, Box<str>)>>,
     found: Notify,
 }
 
 impl Dead {
-    pub(super) fn push(&self, application: &Arc<Application>, owner: &str) {
+    pub(in crate::backends::redis) fn push(&self, application: &Arc<Application>, owner: &str) {
         let mut owners = lock(&self.owners);
         let is_known = owners
             .iter()
@@ -28,7 +28,7 @@ impl Dead {
         }
     }
 
-    pub(super) async fn next(&self) -> (Arc<Application>, Box<str>) {
+    pub(in crate::backends::redis) async fn next(&self) -> (Arc<Application>, Box<str>) {
         loop {
             let found = self.found.notified();
             if let Some(owner) = lock(&self.owners).pop_front() {

@@ -11,18 +11,22 @@ use shared::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    super::{
-        super::{Deliver, JoinError, Joined, Position},
-        Bounds,
-        application::Application,
-        lease::Lease,
-        link::{Answer, Link, Words},
-        problem::Problem,
-        wire,
-    },
     Join, State, abandon, begin_join,
+    lease::Lease,
     member::{Is, Stored},
     step::Step,
+};
+use crate::{
+    backends::redis::{
+        Bounds,
+        application::Application,
+        connection::{
+            link::{Answer, Link, Words},
+            problem::Problem,
+        },
+        log::wire,
+    },
+    backplane::{Deliver, JoinError, Joined, Position},
 };
 
 /// The most steps of one batch.
@@ -31,16 +35,16 @@ const BATCH: usize = 256;
 const HEAVY: usize = 1;
 
 /// Brings Redis to what should be there, until the link ends.
-pub(in super::super) struct Keeper<'a> {
-    pub(in super::super) application: &'a Application,
-    pub(in super::super) link: &'a Link,
-    pub(in super::super) lease: &'a Lease,
-    pub(in super::super) deliver: &'a dyn Deliver,
-    pub(in super::super) bounds: Bounds,
+pub(in crate::backends::redis) struct Keeper<'a> {
+    pub(in crate::backends::redis) application: &'a Application,
+    pub(in crate::backends::redis) link: &'a Link,
+    pub(in crate::backends::redis) lease: &'a Lease,
+    pub(in crate::backends::redis) deliver: &'a dyn Deliver,
+    pub(in crate::backends::redis) bounds: Bounds,
 }
 
 impl Keeper<'_> {
-    pub(in super::super) async fn run(&self) -> Problem {
+    pub(in crate::backends::redis) async fn run(&self) -> Problem {
         loop {
             let changed = self.application.members.changed.notified();
             let calls = self.next_calls();

@@ -12,11 +12,11 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::super::JoinError;
+use crate::backplane::JoinError;
 
 /// What a node may make ids with; nothing before the first grant.
 #[derive(Debug, Default)]
-pub(super) struct Lease {
+pub(in crate::backends::redis) struct Lease {
     state: Mutex<State>,
     fixed: Option<SessionId>,
 }
@@ -37,11 +37,11 @@ struct Held {
 
 /// A number and its window, as the server granted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) worker: u16,
-    pub(super) window: Window,
+pub(in crate::backends::redis) struct Grant {
+    pub(in crate::backends::redis) worker: u16,
+    pub(in crate::backends::redis) window: Window,
     /// The server's time, in ms since 1970.
-    pub(super) now_ms: u64,
+    pub(in crate::backends::redis) now_ms: u64,
 }
 
 impl Held {
@@ -60,7 +60,7 @@ impl Held {
 
 impl Lease {
     /// A lease whose every id is this one, if there is one.
-    pub(super) fn new(fixed: Option<SessionId>) -> Self {
+    pub(in crate::backends::redis) fn new(fixed: Option<SessionId>) -> Self {
         Self {
             state: Mutex::default(),
             fixed,
@@ -68,17 +68,17 @@ impl Lease {
     }
 
     /// The number that is held.
-    pub(super) fn worker(&self) -> Option<u16> {
+    pub(in crate::backends::redis) fn worker(&self) -> Option<u16> {
         self.lock().held.as_ref().map(|held| held.worker)
     }
 
     /// The server's time at `now`, or a little before; 0 before the first grant.
-    pub(super) fn time(&self, now: Instant) -> u64 {
+    pub(in crate::backends::redis) fn time(&self, now: Instant) -> u64 {
         self.lock().held.as_ref().map_or(0, |held| held.time(now))
     }
 
     /// Whether ids can be made at `now`.
-    pub(super) fn is_good(&self, now: Instant) -> bool {
+    pub(in crate::backends::redis) fn is_good(&self, now: Instant) -> bool {
         let held = self.lock();
         held.held
             .as_ref()
@@ -86,7 +86,7 @@ impl Lease {
     }
 
     /// Takes a grant whose answer came at `now`.
-    pub(super) fn take(&self, grant: Grant, now: Instant) -> Result<(), SnowflakeError> {
+    pub(in crate::backends::redis) fn take(&self, grant: Grant, now: Instant) -> Result<(), SnowflakeError> {
         let Grant { worker, window, now_ms } = grant;
         let mut state = self.lock();
         match &mut state.held {
@@ -109,7 +109,7 @@ impl Lease {
     }
 
     /// The next id at `now`.
-    pub(super) fn next(&self, now: Instant) -> Result<SessionId, JoinError> {
+    pub(in crate::backends::redis) fn next(&self, now: Instant) -> Result<SessionId, JoinError> {
         let mut state = self.lock();
         let held = state.held.as_mut().ok_or(JoinError::Away)?;
         if let Some(id) = self.fixed {

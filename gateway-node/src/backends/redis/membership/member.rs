@@ -6,42 +6,42 @@ use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
 use tokio::time::Instant;
 
 use super::{
-    super::super::report_rates::ReportRates,
     sending::SendingReport,
     step::{CHUNK, Step},
 };
+use crate::backplane::report_rates::ReportRates;
 
 /// How many guilds of a session the first call of its leave removes: it has to come soon, and so it has to be cheap.
 const FIRST_LEAVE: usize = 1;
 
 /// A session that is there, or was.
-pub(super) struct Member {
-    pub(super) kind: ClientType,
+pub(in crate::backends::redis) struct Member {
+    pub(in crate::backends::redis) kind: ClientType,
     /// What it reported last. A newer report takes its place, whether or not it was sent.
-    pub(super) wanted: Option<Wanted>,
-    pub(super) stored: Stored,
+    pub(in crate::backends::redis) wanted: Option<Wanted>,
+    pub(in crate::backends::redis) stored: Stored,
     /// The report that is on its way: one at a time, and to its end.
-    pub(super) sending: Option<SendingReport>,
+    pub(in crate::backends::redis) sending: Option<SendingReport>,
     /// What it is here.
-    pub(super) is: Is,
+    pub(in crate::backends::redis) is: Is,
     /// What Redis takes it for.
-    pub(super) taken_for: Is,
+    pub(in crate::backends::redis) taken_for: Is,
     /// Whether it is among those for which something is to be done.
-    pub(super) is_changed: bool,
+    pub(in crate::backends::redis) is_changed: bool,
     /// Whether its report waits for its key's allowance.
-    pub(super) is_waiting: bool,
+    pub(in crate::backends::redis) is_waiting: bool,
     /// Whether it has begun to leave.
-    pub(super) is_leaving: bool,
+    pub(in crate::backends::redis) is_leaving: bool,
 }
 
 /// A report, and the id of the key that pays for it.
-pub(super) struct Wanted {
-    pub(super) report: Arc<Report>,
-    pub(super) key: Arc<str>,
+pub(in crate::backends::redis) struct Wanted {
+    pub(in crate::backends::redis) report: Arc<Report>,
+    pub(in crate::backends::redis) key: Arc<str>,
 }
 
 /// What a session needs next.
-pub(super) enum Next {
+pub(in crate::backends::redis) enum Next {
     Step(Step),
     /// Its report has to wait until then.
     Wait(Instant),
@@ -50,7 +50,7 @@ pub(super) enum Next {
 
 /// What a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Is {
+pub(in crate::backends::redis) enum Is {
     /// Nothing any more, or, for Redis, nothing until it is made a member again.
     Gone,
     /// A member that cannot receive yet.
@@ -60,7 +60,7 @@ pub(super) enum Is {
 }
 
 /// What Redis has of a session's report.
-pub(super) enum Stored {
+pub(in crate::backends::redis) enum Stored {
     Report(Option<Arc<Report>>),
     /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
     Found(Arc<Report>),
@@ -69,7 +69,7 @@ pub(super) enum Stored {
 }
 
 impl Member {
-    pub(super) fn new(kind: ClientType) -> Self {
+    pub(in crate::backends::redis) fn new(kind: ClientType) -> Self {
         Self {
             kind,
             wanted: None,
@@ -83,7 +83,7 @@ impl Member {
         }
     }
 
-    pub(super) fn needs_a_step(&self) -> bool {
+    pub(in crate::backends::redis) fn needs_a_step(&self) -> bool {
         let is_stored = match (&self.stored, &self.wanted) {
             (Stored::Report(None), None) => true,
             (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, &wanted.report),
@@ -94,13 +94,13 @@ impl Member {
     }
 
     /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
-    pub(super) fn lose_sight(&mut self) {
+    pub(in crate::backends::redis) fn lose_sight(&mut self) {
         self.sending = None;
         self.stored = Stored::Unknown;
     }
 
     /// Whether the next step touches many guilds. Only few such steps are under way at once.
-    pub(super) fn is_next_heavy(&self) -> bool {
+    pub(in crate::backends::redis) fn is_next_heavy(&self) -> bool {
         match (self.is, self.taken_for) {
             (Is::Gone, _) => self.is_leaving,
             (_, Is::Gone) | (Is::Receiver, Is::Member) => false,
@@ -109,12 +109,12 @@ impl Member {
     }
 
     /// Whether it is in the middle of a report or of its leave.
-    pub(super) const fn has_begun(&self) -> bool {
+    pub(in crate::backends::redis) const fn has_begun(&self) -> bool {
         self.sending.is_some() || self.is_leaving
     }
 
     /// What is to be done next. A report that begins is charged to its key.
-    pub(super) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
+    pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
         match (self.is, self.taken_for) {
             (Is::Gone, _) => {
                 self.sending = None;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use shared::{guild::GuildId, v1::ReportedGuilds};
 
-use super::{super::super::super::ReportLimits, *};
+use super::*;
+use crate::backplane::ReportLimits;
 
 const ID: SessionId = SessionId::from_raw(7);
 

@@ -3,8 +3,11 @@
 //! What should be there is kept here; what is there is brought to it step by step, a batch at a time. So nothing has to
 //! be queued while the server is away, and after any accident the same steps repair what it left.
 
+pub(in crate::backends::redis) mod dead;
 mod keeper;
+pub(in crate::backends::redis) mod lease;
 mod member;
+pub(in crate::backends::redis) mod pulse;
 mod sending;
 mod step;
 
@@ -26,10 +29,8 @@ use self::{
     member::{Is, Member, Next, Wanted},
     step::Step,
 };
-use super::{
-    super::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates},
-    application::lock,
-};
+use super::application::lock;
+use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};
 
 /// How long a session waits to become a member.
 const JOIN: Duration = Duration::from_secs(5);

@@ -10,9 +10,13 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Shared, application::Application, lease::Grant, link::Link, log_sight::Sight, problem::Problem, script::Script,
-    wire,
+use super::lease::Grant;
+use crate::backends::redis::{
+    Shared,
+    application::Application,
+    connection::{link::Link, problem::Problem},
+    log::{log_sight::Sight, wire},
+    scripts::Script,
 };
 
 /// The longest time between two looks at the top of a log.
@@ -23,14 +27,14 @@ const CHECK: Duration = Duration::from_secs(5);
 const REAP: usize = 256;
 
 /// The steps of the pulse, on one link.
-pub(super) struct Pulse<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) link: &'a Link,
+pub(in crate::backends::redis) struct Pulse<'a> {
+    pub(in crate::backends::redis) shared: &'a Arc<Shared>,
+    pub(in crate::backends::redis) link: &'a Link,
 }
 
 impl Pulse<'_> {
     /// Renews the node's number for ids, in time.
-    pub(super) async fn lease(&self) -> Problem {
+    pub(in crate::backends::redis) async fn lease(&self) -> Problem {
         let mut has_waited = false;
         loop {
             let pause = match self.renew_number().await {
@@ -92,7 +96,7 @@ impl Pulse<'_> {
     }
 
     /// Watches what an operator can change while the server runs, such as the policy by which it evicts keys.
-    pub(super) async fn check(&self) -> Problem {
+    pub(in crate::backends::redis) async fn check(&self) -> Problem {
         loop {
             sleep(CHECK).await;
             if let Err(problem) = self.link.check().await {
@@ -102,7 +106,7 @@ impl Pulse<'_> {
     }
 
     /// Renews the registrations and looks at the logs.
-    pub(super) async fn beat(&self) -> Problem {
+    pub(in crate::backends::redis) async fn beat(&self) -> Problem {
         let pause = LOOK.min(self.shared.options.lease / 3);
         loop {
             tokio::select! {
@@ -116,7 +120,7 @@ impl Pulse<'_> {
     }
 
     /// One look at every log, with which the registrations are renewed.
-    pub(super) async fn look(&self) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn look(&self) -> Result<(), Problem> {
         let asked = Instant::now();
         let lease = self.shared.options.lease;
         let applications: Vec<_> = self.shared.applications.values().collect();
@@ -186,7 +190,7 @@ impl Pulse<'_> {
     }
 
     /// Removes the nodes that are dead.
-    pub(super) async fn reap(&self) -> Problem {
+    pub(in crate::backends::redis) async fn reap(&self) -> Problem {
         loop {
             let (application, owner) = self.shared.dead.next().await;
             if let Err(problem) = self.reap_one(&application, &owner).await {
@@ -221,7 +225,7 @@ impl Pulse<'_> {
     }
 
     /// Tells an application's counts when they have changed.
-    pub(super) async fn tell_counts(&self, application: &Application) -> Problem {
+    pub(in crate::backends::redis) async fn tell_counts(&self, application: &Application) -> Problem {
         let types = ClientTypes::from(ClientType::Bot);
         loop {
             application.counts_changed.notified().await;
@@ -241,6 +245,6 @@ impl Pulse<'_> {
     }
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(in crate::backends::redis) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

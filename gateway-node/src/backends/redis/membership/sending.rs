@@ -4,37 +4,35 @@ use std::{mem, sync::Arc};
 
 use shared::{guild::GuildId, session_id::SessionId, v1::Report};
 
-use super::{
-    super::super::report_changes::ReportChanges,
-    step::{CHUNK, Step},
-};
+use super::step::{CHUNK, Step};
+use crate::backplane::report_changes::ReportChanges;
 
 /// A report that goes to Redis in parts, so that no call blocks the server for long.
-pub(super) struct SendingReport {
+pub(in crate::backends::redis) struct SendingReport {
     report: Arc<Report>,
     left: ReportChanges,
 }
 
 impl SendingReport {
     /// The way to `report` from what Redis has.
-    pub(super) fn new(report: Arc<Report>, stored: Option<&Report>) -> Self {
+    pub(in crate::backends::redis) fn new(report: Arc<Report>, stored: Option<&Report>) -> Self {
         let left = ReportChanges::between(stored, &report);
         Self { report, left }
     }
 
     /// How many guilds are still to be added or removed.
-    pub(super) const fn guilds_left(&self) -> usize {
+    pub(in crate::backends::redis) const fn guilds_left(&self) -> usize {
         self.left.len()
     }
 
     /// Puts a part back that has to be sent again; it is the next one.
-    pub(super) fn put_back(&mut self, added: &[GuildId], removed: &[GuildId]) {
+    pub(in crate::backends::redis) fn put_back(&mut self, added: &[GuildId], removed: &[GuildId]) {
         self.left.added.extend_from_slice(added);
         self.left.removed.extend_from_slice(removed);
     }
 
     /// The next part. The last one leaves nothing; it is sent even when no guild changes.
-    pub(super) fn next_part(&mut self, id: SessionId) -> Step {
+    pub(in crate::backends::redis) fn next_part(&mut self, id: SessionId) -> Step {
         let added = take_last(&mut self.left.added, CHUNK);
         let removed = take_last(&mut self.left.removed, CHUNK - added.len());
         Step::Report {

@@ -10,17 +10,15 @@ use shared::{
     v1::{Report, ReportedGuilds},
 };
 
-use super::{
-    super::{Bounds, application::Application, link::Link, script::Script},
-    Join,
-};
+use super::Join;
+use crate::backends::redis::{Bounds, application::Application, connection::link::Link, scripts::Script};
 
 /// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
 /// meanwhile waits for no more than that.
-pub(super) const CHUNK: usize = 64;
+pub(in crate::backends::redis) const CHUNK: usize = 64;
 
 /// One thing to do. A session has at most one under way.
-pub(super) enum Step {
+pub(in crate::backends::redis) enum Step {
     Join(SessionId, Join),
     JoinAgain(SessionId, ClientType),
     Enter(SessionId),
@@ -44,7 +42,7 @@ pub(super) enum Step {
 
 impl Step {
     /// What Redis is asked for it.
-    pub(super) fn call(&self, application: &Application, link: &Link, bounds: Bounds) -> Cmd {
+    pub(in crate::backends::redis) fn call(&self, application: &Application, link: &Link, bounds: Bounds) -> Cmd {
         let call_script = |script| application.call(link, script);
         let call_log = |script| application.call_log(link, script);
         match self {

@@ -36,7 +36,7 @@ pub(super) enum Script {
 }
 
 /// What the scripts of an application share.
-const APPLICATION: &str = include_str!("scripts/application.lua");
+const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
     pub(super) const ALL: [Self; 28] = [
@@ -72,34 +72,34 @@ impl Script {
 
     fn text(self) -> String {
         let own = match self {
-            Self::Publish => include_str!("scripts/publish.lua"),
-            Self::Register => include_str!("scripts/register.lua"),
-            Self::Renew => include_str!("scripts/renew.lua"),
-            Self::Join => include_str!("scripts/join.lua"),
-            Self::Enter => include_str!("scripts/enter.lua"),
-            Self::Taken => include_str!("scripts/taken.lua"),
-            Self::Leave => include_str!("scripts/leave.lua"),
-            Self::Report => include_str!("scripts/report.lua"),
-            Self::Counts => include_str!("scripts/counts.lua"),
-            Self::Redirect => include_str!("scripts/redirect.lua"),
-            Self::Sweep => include_str!("scripts/sweep.lua"),
-            Self::Reap => include_str!("scripts/reap.lua"),
-            Self::Read => include_str!("scripts/read.lua"),
-            Self::Guilds => include_str!("scripts/guilds.lua"),
-            Self::GuildFold => include_str!("scripts/guild_fold.lua"),
-            Self::DiscordStart => include_str!("scripts/discord_start.lua"),
-            Self::DiscordOpen => include_str!("scripts/discord_open.lua"),
-            Self::DiscordResume => include_str!("scripts/discord_resume.lua"),
-            Self::DiscordKeep => include_str!("scripts/discord_keep.lua"),
-            Self::DiscordCarry => include_str!("scripts/discord_carry.lua"),
-            Self::DiscordCheckpoint => include_str!("scripts/discord_checkpoint.lua"),
-            Self::DiscordDetach => include_str!("scripts/discord_detach.lua"),
-            Self::DiscordEnd => include_str!("scripts/discord_end.lua"),
-            Self::DiscordShow => include_str!("scripts/discord_show.lua"),
-            Self::DiscordFade => include_str!("scripts/discord_fade.lua"),
-            Self::Order => include_str!("scripts/order.lua"),
-            Self::OrderDone => include_str!("scripts/order_done.lua"),
-            Self::Lease => return include_str!("scripts/lease.lua").to_owned(),
+            Self::Publish => include_str!("publish.lua"),
+            Self::Register => include_str!("register.lua"),
+            Self::Renew => include_str!("renew.lua"),
+            Self::Join => include_str!("join.lua"),
+            Self::Enter => include_str!("enter.lua"),
+            Self::Taken => include_str!("taken.lua"),
+            Self::Leave => include_str!("leave.lua"),
+            Self::Report => include_str!("report.lua"),
+            Self::Counts => include_str!("counts.lua"),
+            Self::Redirect => include_str!("redirect.lua"),
+            Self::Sweep => include_str!("sweep.lua"),
+            Self::Reap => include_str!("reap.lua"),
+            Self::Read => include_str!("read.lua"),
+            Self::Guilds => include_str!("guilds.lua"),
+            Self::GuildFold => include_str!("guild_fold.lua"),
+            Self::DiscordStart => include_str!("discord_start.lua"),
+            Self::DiscordOpen => include_str!("discord_open.lua"),
+            Self::DiscordResume => include_str!("discord_resume.lua"),
+            Self::DiscordKeep => include_str!("discord_keep.lua"),
+            Self::DiscordCarry => include_str!("discord_carry.lua"),
+            Self::DiscordCheckpoint => include_str!("discord_checkpoint.lua"),
+            Self::DiscordDetach => include_str!("discord_detach.lua"),
+            Self::DiscordEnd => include_str!("discord_end.lua"),
+            Self::DiscordShow => include_str!("discord_show.lua"),
+            Self::DiscordFade => include_str!("discord_fade.lua"),
+            Self::Order => include_str!("order.lua"),
+            Self::OrderDone => include_str!("order_done.lua"),
+            Self::Lease => return include_str!("lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")
     }

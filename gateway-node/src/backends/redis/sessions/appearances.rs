@@ -6,19 +6,17 @@ use std::time::Duration;
 use redis::Cmd;
 use tokio::time::sleep;
 
-use super::{
-    super::{
-        Owner,
-        discord::{Appearance, Appearances, PRESENCE_UPDATE, VOICE_STATE_UPDATE, pause_after},
+use super::notes::superseded;
+use crate::{
+    backends::redis::{
+        Shared,
+        application::Application,
+        connection::{link::Link, problem::Problem},
+        log::wire::NONE,
+        membership::pulse::Pulse,
+        scripts::Script,
     },
-    Shared,
-    application::Application,
-    link::Link,
-    notes::superseded,
-    problem::Problem,
-    pulse::Pulse,
-    script::Script,
-    wire::NONE,
+    resume::{Appearance, Appearances, Owner, PRESENCE_UPDATE, VOICE_STATE_UPDATE, pause_after},
 };
 
 /// How often a node looks for sessions that are over.
@@ -40,7 +38,7 @@ impl Drop for UnderWay<'_> {
 
 /// Tells the server how sessions of this node are seen, for as long as the link lasts. What had no answer is told again: a
 /// presence that was heard is no news then, and a voice state twice is the same one.
-pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
+pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Problem {
     let queue = &shared.appearances;
     loop {
         let mut under_way = UnderWay {
@@ -105,7 +103,7 @@ fn call(shared: &Shared, link: &Link, application: &Application, owner: &Owner, 
 
 impl Pulse<'_> {
     /// Has those seen no more whose session is over.
-    pub(super) async fn fade(&self) -> Problem {
+    pub(in crate::backends::redis) async fn fade(&self) -> Problem {
         loop {
             for application in self.shared.applications.values() {
                 if let Err(problem) = self.fade_all(application).await {

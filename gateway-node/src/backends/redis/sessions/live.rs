@@ -9,17 +9,14 @@ use std::sync::Mutex;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use super::{
-    super::{Epoch, Owner},
-    application::lock,
-};
+use crate::{backends::redis::application::lock, backplane::Epoch, resume::Owner};
 
 /// A session, and which of its owners is here.
-pub(super) type Generation = (SessionId, u64);
+pub(in crate::backends::redis) type Generation = (SessionId, u64);
 
 /// Those of one application.
 #[derive(Default)]
-pub(super) struct LiveSessions {
+pub(in crate::backends::redis) struct LiveSessions {
     state: Mutex<State>,
 }
 
@@ -32,7 +29,7 @@ struct State {
 
 impl LiveSessions {
     /// Notes whether a session is one of them.
-    pub(super) fn note(&self, owner: &Owner, is_live: bool) {
+    pub(in crate::backends::redis) fn note(&self, owner: &Owner, is_live: bool) {
         let sessions = &mut lock(&self.state).sessions;
         if is_live {
             sessions.insert((owner.id, owner.generation));
@@ -42,7 +39,7 @@ impl LiveSessions {
     }
 
     /// The life of the log in which everything stands that this session has seen; none where that is not known.
-    pub(super) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
+    pub(in crate::backends::redis) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
         let state = lock(&self.state);
         let is_live = state.sessions.contains(&(owner.id, owner.generation));
         state.epoch.filter(|_| is_live)
@@ -50,14 +47,14 @@ impl LiveSessions {
 
     /// Notes that the log goes on in another life, with everything that was delivered here; the sessions whose points
     /// can be of that life now.
-    pub(super) fn go_on(&self, epoch: Epoch) -> Vec<Generation> {
+    pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<Generation> {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch);
         state.sessions.iter().copied().collect()
     }
 
     /// Notes that the log goes on with less, or is followed from here on: of nobody is anything known.
-    pub(super) fn begin(&self, epoch: Epoch) {
+    pub(in crate::backends::redis) fn begin(&self, epoch: Epoch) {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch);
         state.sessions.clear();

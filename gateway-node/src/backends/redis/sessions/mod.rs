@@ -2,6 +2,12 @@
 //!
 //! A session belongs to no node. Who has it says so with every heartbeat; it expires when nobody does.
 
+pub(in crate::backends::redis) mod appearances;
+pub(in crate::backends::redis) mod live;
+pub(in crate::backends::redis) mod notes;
+#[cfg(test)]
+pub(in crate::backends::redis) mod tests;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -11,21 +17,23 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
+use self::notes::epoch_or_none;
 use super::{
-    super::{
-        Away, Begun, Checkpoint, Epoch, JoinError, LogPage, Owner, Pending, Position, Presence, Private, ReadError,
-        Record, ResumeError, Resuming, StartBudget, StartLimits, Store, Taken, What, Wish,
-        discord::{Continued, DAY, PRIVATE_BYTES, SLOW_CUTS, WINDOW},
-    },
-    Application, RedisBackplane, Shared, guilds,
-    link::{Link, Words},
-    notes::epoch_or_none,
-    pages::Pages,
-    pulse::millis,
-    script::Script,
-    wire,
+    Application, RedisBackplane, Shared,
+    connection::link::{Link, Words},
+    guilds,
+    log::{pages::Pages, wire},
+    membership::pulse::millis,
+    scripts::Script,
 };
-use crate::guilds::Guilds;
+use crate::{
+    backplane::{Away, Epoch, JoinError, Pending, Position},
+    guilds::Guilds,
+    resume::{
+        Begun, Checkpoint, Continued, DAY, LogPage, Owner, PRIVATE_BYTES, Presence, Private, ReadError, Record,
+        ResumeError, Resuming, SLOW_CUTS, StartBudget, StartLimits, Store, Taken, WINDOW, What, Wish,
+    },
+};
 
 /// How often another id is tried when the generated one is taken.
 const ID_ATTEMPTS: usize = 3;

@@ -8,21 +8,23 @@ use redis::Cmd;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::{
-    super::{Checkpoint, Deliver, Epoch, Owner},
-    Shared,
-    application::{Application, lock},
-    link::Link,
-    problem::Problem,
-    pulse::millis,
-    script::Script,
+use crate::{
+    backends::redis::{
+        Shared,
+        application::{Application, lock},
+        connection::{link::Link, problem::Problem},
+        membership::pulse::millis,
+        scripts::Script,
+    },
+    backplane::{Deliver, Epoch},
+    resume::{Checkpoint, Owner},
 };
 
 /// The most sessions of one batch.
 const BATCH: usize = 256;
 
 #[derive(Default)]
-pub(super) struct Notes {
+pub(in crate::backends::redis) struct Notes {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -59,7 +61,12 @@ impl Note {
 
 impl Notes {
     /// Notes what a client has, if that is known, and that it is there. All that it has seen stands in `epoch`.
-    pub(super) fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>, epoch: Option<Epoch>) {
+    pub(in crate::backends::redis) fn checkpoint(
+        &self,
+        owner: &Owner,
+        checkpoint: Option<Checkpoint>,
+        epoch: Option<Epoch>,
+    ) {
         self.note(
             owner,
             Note {
@@ -71,7 +78,7 @@ impl Notes {
     }
 
     /// Notes that a session has lost its connection.
-    pub(super) fn detach(&self, owner: &Owner, is_slow: bool) {
+    pub(in crate::backends::redis) fn detach(&self, owner: &Owner, is_slow: bool) {
         self.note(
             owner,
             Note {
@@ -82,7 +89,7 @@ impl Notes {
     }
 
     /// Notes that a session has ended.
-    pub(super) fn end(&self, owner: &Owner) {
+    pub(in crate::backends::redis) fn end(&self, owner: &Owner) {
         self.note(
             owner,
             Note {
@@ -93,7 +100,7 @@ impl Notes {
     }
 
     /// Whether the server has everything.
-    pub(super) fn are_settled(&self) -> bool {
+    pub(in crate::backends::redis) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
         state.notes.is_empty() && state.under_way == 0
     }
@@ -141,7 +148,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Tells the server what is noted, for as long as the link lasts.
-pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
+pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Problem {
     let notes = &shared.notes;
     loop {
         let mut under_way = UnderWay {
@@ -184,7 +191,7 @@ pub(super) async fn tell(shared: &Shared, link: &Link) -> Problem {
 }
 
 /// Has the session's connection here let go of it: that another one has it was not heard.
-pub(super) fn superseded(deliver: &dyn Deliver, owner: &Owner, generation: u64) {
+pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owner, generation: u64) {
     deliver.superseded(&Owner {
         generation,
         ..owner.clone()
@@ -224,6 +231,6 @@ fn calls_of(
 }
 
 /// How the scripts are told of an epoch that is not always known.
-pub(super) fn epoch_or_none(epoch: Option<Epoch>) -> String {
+pub(in crate::backends::redis) fn epoch_or_none(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }

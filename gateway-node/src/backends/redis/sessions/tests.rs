@@ -4,15 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use shared::discord::{Filter, Intents, Presence, Shard, Status, Version};
 
-use super::{
-    super::{Checkpoint, Owner, Position, Private, ReadError, Record, ResumeError, Resuming, Store, Taken, What},
-    RedisSessions,
-    test_server::TestServer,
-    tests::{APPLICATION, Node, PROMPT, eventually},
+use crate::{
+    backends::redis::{
+        RedisSessions,
+        test_server::TestServer,
+        tests::{APPLICATION, Node, PROMPT, eventually},
+    },
+    backplane::{Backplane, Position},
+    resume::{
+        Begun, Checkpoint, Guise, Owner, Private, ReadError, Record, ResumeError, Resuming, StartLimits, Store, Taken,
+        What, Wish,
+    },
 };
-use crate::cluster::{Backplane, Begun, Guise, StartLimits, Wish};
 
-pub(super) fn record() -> Arc<Record> {
+pub(in crate::backends::redis) fn record() -> Arc<Record> {
     Arc::new(Record {
         application: APPLICATION.into(),
         key: "k".into(),
@@ -159,7 +164,7 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
         node.publish(number, PROMPT).await.unwrap();
     }
     let name = APPLICATION.into();
-    let offsets = |page: super::super::LogPage| page.entries.iter().map(|it| it.position.offset).collect::<Vec<_>>();
+    let offsets = |page: crate::resume::LogPage| page.entries.iter().map(|it| it.position.offset).collect::<Vec<_>>();
     let page = sessions.read(&name, begun.since).await.unwrap();
     let end = page.through;
     assert_eq!((end.offset, page.cut), (begun.since.offset + 10, None));

@@ -22,12 +22,11 @@ use tokio::{
 
 use super::tests::{Client, Node, identify, resume};
 use crate::{
-    cluster::{
-        Backplane, Deliver, DiscordSessions, Entry, Owner, Position, PublishError, RedisBackplane, RedisSessions,
-        TestServer,
-    },
+    backends::{RedisBackplane, RedisSessions, TestServer},
+    backplane::{Backplane, Deliver, Entry, Position, PublishError},
     guilds::Guilds,
     registry::Registry,
+    resume::{DiscordSessions, Owner},
 };
 
 /// How long anything may take that is bound to happen.

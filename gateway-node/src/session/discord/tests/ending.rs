@@ -70,7 +70,7 @@ async fn a_revoked_token_ends_its_sessions() {
 async fn a_gap_that_cannot_be_repaired_is_told() {
     on(Node::new, async |node| {
         let (mut client, id) = node.identified(0).await;
-        crate::cluster::Deliver::missed(&node.registry, &"utilbot".into());
+        crate::backplane::Deliver::missed(&node.registry, &"utilbot".into());
         client.after(MS).await;
         let last = client.seen.last().unwrap();
         assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)));

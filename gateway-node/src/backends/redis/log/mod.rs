@@ -1,0 +1,8 @@
+//! The logs: what is appended, what is followed, what is read again.
+
+pub(in crate::backends::redis) mod follower;
+pub(in crate::backends::redis) mod log_sight;
+pub(in crate::backends::redis) mod pages;
+pub(in crate::backends::redis) mod publisher;
+pub(in crate::backends::redis) mod subscriber;
+pub(in crate::backends::redis) mod wire;
