@@ -11,8 +11,8 @@ use shared::{
     v1::{Report, payload::GuildCount},
 };
 
-use super::Entry;
-use crate::{guilds::Guilds, resume::Owner};
+use super::{Entry, Owner};
+use crate::guilds::Guilds;
 
 /// An answer that may take a round trip.
 ///

@@ -7,6 +7,7 @@
 
 mod contract;
 mod entry;
+mod owner;
 pub(crate) mod report_changes;
 pub(crate) mod report_rates;
 
@@ -16,5 +17,6 @@ pub use self::{
         Position, Publication, PublishError, Publishing, Status,
     },
     entry::{Audience, Entry},
+    owner::Owner,
     report_rates::ReportLimits,
 };

@@ -10,7 +10,6 @@ use shared::{
     v1::{Encoding, payload},
 };
 use smallvec::SmallVec;
-use tokio::time::Instant;
 
 use super::{
     line::{Coding, Place},
@@ -18,9 +17,8 @@ use super::{
 };
 use crate::{
     backplane::{Audience, Entry},
-    fanout::member::{Common, Guest},
     metrics::Metrics,
-    transport::{Batch, binary_frame, text_frame},
+    transport::{binary_frame, text_frame},
 };
 
 /// What was made for a coding and a content; nothing where it cannot be said.
@@ -87,18 +85,6 @@ impl Prepared {
     /// Whether it is for everybody of this type.
     pub(crate) fn is_for_all(&self, kind: ClientType) -> bool {
         matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
-    }
-
-    /// Gives it to one session, if it is for it.
-    pub(crate) fn give(&self, common: Common, member: &Guest, now: Instant) -> bool {
-        let admitted = self.entry.admits(member.id, common.kind, member.since);
-        if admitted {
-            // What does not fit evicts the session; its driver sees to that.
-            member
-                .outbox
-                .deliver(&Batch::from(self.frame(common.encoding).clone()), now);
-        }
-        admitted
     }
 
     /// The frame for sessions of this encoding. Server frames are unmasked, so the header is shared as well.

@@ -2,11 +2,16 @@
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
+use tokio::time::Instant;
+
 use super::room::{Member, Room};
 use crate::{
     backplane::Position,
-    encode::line::{Coding, Line},
-    transport::Outbox,
+    encode::{
+        line::{Coding, Line, Place},
+        prepared::Prepared,
+    },
+    transport::{Batch, Outbox},
 };
 
 /// What the way from an entry to a socket needs of a session of version 1.
@@ -51,7 +56,7 @@ pub(crate) struct Rooms {
     /// The number of the last entry that some of them may have got.
     pub(crate) begun: u64,
     /// The last entry that all of them have got or did not want.
-    pub(crate) done: Option<crate::encode::line::Place>,
+    pub(crate) done: Option<Place>,
 }
 
 impl Rooms {
@@ -66,6 +71,19 @@ impl Rooms {
         if self.subscriber(id, generation).is_some() {
             self.discord.remove(id);
         }
+    }
+}
+
+impl Guest {
+    /// Gives the session an entry, if it is for it. Returns whether it is.
+    pub(crate) fn give(&self, entry: &Prepared, common: Common, now: Instant) -> bool {
+        let admitted = entry.entry.admits(self.id, common.kind, self.since);
+        if admitted {
+            // What does not fit evicts the session; its driver sees to that.
+            self.outbox
+                .deliver(&Batch::from(entry.frame(common.encoding).clone()), now);
+        }
+        admitted
     }
 }
 

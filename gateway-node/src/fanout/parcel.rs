@@ -64,7 +64,7 @@ impl<'a> Parcel<'a> {
             }
             return self.entries.len() as u64;
         }
-        let given = self.entries.iter().filter(|it| it.give(self.common, member, now));
+        let given = self.entries.iter().filter(|it| member.give(it, self.common, now));
         given.count() as u64
     }
 }

@@ -38,13 +38,13 @@ pub use self::{
     shard::Shard,
 };
 use crate::{
-    backplane::{Audience, Deliver, Entry, Position},
+    backplane::{Audience, Deliver, Entry, Owner, Position},
     encode::prepared::Prepared,
     fanout::feed::Feed,
     guilds::Guilds,
     metrics::Metrics,
     replay::tail::{From, Reading, TailLimits, Tails, Unread},
-    resume::{LogPage, Owner},
+    resume::LogPage,
 };
 
 /// The node's registry, as the other threads see it.

@@ -6,7 +6,7 @@ use actix::Message;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use crate::resume::Owner;
+use crate::backplane::Owner;
 
 /// What a session is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

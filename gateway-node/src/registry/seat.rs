@@ -7,10 +7,9 @@ use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1
 use super::{Kind, Shard, shard::Identity};
 use crate::{
     auth::Key,
-    backplane::Position,
+    backplane::{Owner, Position},
     encode::line::{Line, Place},
     fanout::member::{Common, Guest, Profile, Rooms, Subscriber},
-    resume::Owner,
     transport::Outbox,
 };
 

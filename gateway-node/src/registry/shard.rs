@@ -230,7 +230,7 @@ impl Shard {
         let state = self.inner.state.borrow();
         let give_to = |id: SessionId| {
             let member = state.rooms.get(&entry.application).and_then(|rooms| rooms.v1.get(id));
-            member.is_some_and(|(common, member)| prepared.give(common, member, now))
+            member.is_some_and(|(common, member)| member.give(prepared, common, now))
         };
         match &entry.audience {
             Audience::Types(_) => {}

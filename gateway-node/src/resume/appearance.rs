@@ -9,8 +9,8 @@ use shared::{
     routing::Delivery,
 };
 
-use super::{Owner, Store};
-use crate::backplane::Publication;
+use super::Store;
+use crate::backplane::{Owner, Publication};
 
 /// What a session wants to be seen as.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Appearing, Checkpoint, Owner, Presence, Private, Store};
-use crate::backplane::{Away, Epoch, Pending};
+use super::{Appearing, Checkpoint, Presence, Private, Store};
+use crate::backplane::{Away, Epoch, Owner, Pending};
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
 pub struct Attachment {

@@ -23,7 +23,7 @@ pub(crate) use self::{
 pub use self::{
     appearance::{Appearing, Guise, Voice, Wish},
     attachment::{Attachment, Keeping},
-    record::{Checkpoint, Opened, Owner, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
+    record::{Checkpoint, Opened, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},

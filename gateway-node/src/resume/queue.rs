@@ -12,10 +12,8 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::{
-    Owner,
-    appearance::{Appearance, Guise, Voice, Wish},
-};
+use super::appearance::{Appearance, Guise, Voice, Wish};
+use crate::backplane::Owner;
 
 /// How many events are made of it at once.
 pub(crate) const AT_ONCE: usize = 64;

@@ -28,17 +28,6 @@ pub struct Record {
     pub large_threshold: u16,
 }
 
-/// Who has a session now. What is said under an owner that is no longer the latest one is not heard.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner {
-    /// The application of the session.
-    pub application: Arc<str>,
-    /// The session.
-    pub id: SessionId,
-    /// Which of its owners this is.
-    pub generation: u64,
-}
-
 /// A point that a session's numbers can be counted on from: dispatch `s` is the last one that the log up to `position`
 /// yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

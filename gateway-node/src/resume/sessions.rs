@@ -5,11 +5,11 @@ use std::sync::Arc;
 use shared::discord::Shard;
 
 use super::{
-    Attachment, Begun, LogPage, Opened, Owner, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget,
-    StartLimits, Store, Taken, store::Continued,
+    Attachment, Begun, LogPage, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits,
+    Store, Taken, store::Continued,
 };
 use crate::{
-    backplane::{Away, JoinError, Pending, Position},
+    backplane::{Away, JoinError, Owner, Pending, Position},
     guilds::Guilds,
 };
 

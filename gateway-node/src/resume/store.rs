@@ -4,9 +4,9 @@ use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::{Checkpoint, Owner, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, What, Wish};
+use super::{Checkpoint, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, What, Wish};
 use crate::{
-    backplane::{Away, Entry, Epoch, JoinError, Pending, Position},
+    backplane::{Away, Entry, Epoch, JoinError, Owner, Pending, Position},
     guilds::Guilds,
 };
 

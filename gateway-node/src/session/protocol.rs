@@ -10,10 +10,9 @@ use tokio::time::Instant;
 use super::Services;
 use crate::{
     auth::Key,
-    backplane::{Publication, PublishError},
+    backplane::{Owner, Publication, PublishError},
     encode::Place,
     registry::{Disturbance, Farewell, Registration, Subscription},
-    resume::Owner,
     transport::{Message, Violation},
 };
 

@@ -16,10 +16,9 @@ use shared::{
 use crate::{
     backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
     backplane::{
-        Backplane, Deliver, Entry, Epoch, Haste, Idempotency, Joined, Joining, Publication, PublishError, Publishing,
-        ReportLimits,
+        Backplane, Deliver, Entry, Epoch, Haste, Idempotency, Joined, Joining, Owner, Publication, PublishError,
+        Publishing, ReportLimits,
     },
-    resume::Owner,
 };
 
 pub(super) const APPLICATION: &str = "utilbot";

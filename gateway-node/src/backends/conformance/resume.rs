@@ -17,8 +17,8 @@ use crate::{
         IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, RedisSessions, memory::MemorySessions,
         redis::test_server::TestServer,
     },
-    backplane::{Backplane, Deliver, Entry, Epoch, ReportLimits},
-    resume::{Guise, Owner, Record, Resuming, Store, Voice, Wish, queue::AT_ONCE},
+    backplane::{Backplane, Deliver, Entry, Epoch, Owner, ReportLimits},
+    resume::{Guise, Record, Resuming, Store, Voice, Wish, queue::AT_ONCE},
 };
 
 const APPLICATION: &str = "utilbot";

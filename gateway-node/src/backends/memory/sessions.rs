@@ -14,11 +14,12 @@ use tokio::time::{Instant, sleep};
 use super::book::Book;
 use crate::{
     backplane::{
-        Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Pending, Position, Publication, Publishing,
+        Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Owner, Pending, Position, Publication,
+        Publishing,
     },
     guilds::Guilds,
     resume::{
-        Appearances, Begun, Checkpoint, LogPage, Owner, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
+        Appearances, Begun, Checkpoint, LogPage, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
         StartLimits, Starts, Store, Taken, Wish,
         appearance::Appearance,
         queue::{AT_ONCE, pause_after},

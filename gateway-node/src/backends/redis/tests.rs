@@ -36,7 +36,7 @@ pub(super) struct Seen {
 }
 
 impl Deliver for Seen {
-    fn superseded(&self, _: &crate::resume::Owner) {}
+    fn superseded(&self, _: &crate::backplane::Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
         true

@@ -19,12 +19,12 @@ use super::making;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    backplane::{Away, JoinError, Position},
+    backplane::{Away, JoinError, Owner, Position},
     guilds::{Guilds, Search, Viewer},
     replay::{From, Reading, Unread},
     resume::{
-        Appearing, Guise, Keeping, Opened, Owner, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits,
-        Voice, What, Wish,
+        Appearing, Guise, Keeping, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits, Voice, What,
+        Wish,
     },
     session::Sources,
 };

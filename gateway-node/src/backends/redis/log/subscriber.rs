@@ -17,7 +17,7 @@ use crate::{
         orders::Order,
         sessions as discord,
     },
-    resume::Owner,
+    backplane::Owner,
 };
 
 /// How often the connection is asked whether it is alive.

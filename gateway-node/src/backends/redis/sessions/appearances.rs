@@ -16,7 +16,8 @@ use crate::{
         membership::pulse::Pulse,
         scripts::Script,
     },
-    resume::{Appearance, Appearances, Owner, PRESENCE_UPDATE, VOICE_STATE_UPDATE, pause_after},
+    backplane::Owner,
+    resume::{Appearance, Appearances, PRESENCE_UPDATE, VOICE_STATE_UPDATE, pause_after},
 };
 
 /// How often a node looks for sessions that are over.

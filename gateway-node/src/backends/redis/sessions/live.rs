@@ -9,7 +9,10 @@ use std::sync::Mutex;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use crate::{backends::redis::application::lock, backplane::Epoch, resume::Owner};
+use crate::{
+    backends::redis::application::lock,
+    backplane::{Epoch, Owner},
+};
 
 /// A session, and which of its owners is here.
 pub(in crate::backends::redis) type Generation = (SessionId, u64);

@@ -27,11 +27,11 @@ use super::{
     scripts::Script,
 };
 use crate::{
-    backplane::{Away, Epoch, JoinError, Pending, Position},
+    backplane::{Away, Epoch, JoinError, Owner, Pending, Position},
     guilds::Guilds,
     resume::{
-        Begun, Checkpoint, Continued, DAY, LogPage, Owner, PRIVATE_BYTES, Presence, Private, ReadError, Record,
-        ResumeError, Resuming, SLOW_CUTS, StartBudget, StartLimits, Store, Taken, WINDOW, What, Wish,
+        Begun, Checkpoint, Continued, DAY, LogPage, PRIVATE_BYTES, Presence, Private, ReadError, Record, ResumeError,
+        Resuming, SLOW_CUTS, StartBudget, StartLimits, Store, Taken, WINDOW, What, Wish,
     },
 };
 

@@ -16,8 +16,8 @@ use crate::{
         membership::pulse::millis,
         scripts::Script,
     },
-    backplane::{Deliver, Epoch},
-    resume::{Checkpoint, Owner},
+    backplane::{Deliver, Epoch, Owner},
+    resume::Checkpoint,
 };
 
 /// The most sessions of one batch.

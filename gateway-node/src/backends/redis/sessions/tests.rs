@@ -10,10 +10,10 @@ use crate::{
         test_server::TestServer,
         tests::{APPLICATION, Node, PROMPT, eventually},
     },
-    backplane::{Backplane, Position},
+    backplane::{Backplane, Owner, Position},
     resume::{
-        Begun, Checkpoint, Guise, Owner, Private, ReadError, Record, ResumeError, Resuming, StartLimits, Store, Taken,
-        What, Wish,
+        Begun, Checkpoint, Guise, Private, ReadError, Record, ResumeError, Resuming, StartLimits, Store, Taken, What,
+        Wish,
     },
 };
 

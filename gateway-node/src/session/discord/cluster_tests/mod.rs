@@ -23,10 +23,10 @@ use tokio::{
 use super::tests::{Client, Node, identify, resume};
 use crate::{
     backends::{RedisBackplane, RedisSessions, TestServer},
-    backplane::{Backplane, Deliver, Entry, Position, PublishError},
+    backplane::{Backplane, Deliver, Entry, Owner, Position, PublishError},
     guilds::Guilds,
     registry::Registry,
-    resume::{DiscordSessions, Owner},
+    resume::DiscordSessions,
 };
 
 /// How long anything may take that is bound to happen.
