@@ -120,8 +120,12 @@ impl Seat {
         self.with_identity(Rooms::unsubscribe);
     }
 
-    /// Where a Discord session is that receives: every entry up to there it has got or did not want.
+    /// Where a Discord session is that receives: every entry up to there it has got or did not want. None once it was severed:
+    /// what came later is not known to continue what it has.
     pub fn place(&self) -> Option<Place> {
+        if self.is_severed() {
+            return None;
+        }
         self.with_identity(|rooms, id, generation| {
             let own = rooms.subscriber(id, generation).and_then(|it| it.line.place());
             [own, rooms.done].into_iter().flatten().max_by_key(|place| place.number)
@@ -129,14 +133,24 @@ impl Seat {
         .flatten()
     }
 
+    fn is_severed(&self) -> bool {
+        let state = self.shard.inner.state.borrow();
+        let occupant = state.seats.get(self.place).and_then(Option::as_ref);
+        let identity = occupant.and_then(|occupant| occupant.identity.as_ref());
+        identity.is_some_and(|identity| state.severed.contains(&identity.id))
+    }
+
     fn sit(&self, identity: Identity) {
         let inner = &self.shard.inner;
         let (census, kind) = (inner.registry.census(), identity.kind);
-        if let Some(Some(occupant)) = inner.state.borrow_mut().seats.get_mut(self.place)
-            && occupant.identity.replace(identity).is_none()
-        {
+        let state = &mut *inner.state.borrow_mut();
+        let Some(Some(occupant)) = state.seats.get_mut(self.place) else {
+            return;
+        };
+        match occupant.identity.replace(identity) {
             // A connection that goes from one session to another stays what it is.
-            census.identified(kind);
+            Some(before) => drop(state.severed.remove(&before.id)),
+            None => census.identified(kind),
         }
     }
 
@@ -177,7 +191,11 @@ impl Drop for Seat {
             match kind {
                 Kind::V1(_) => drop(rooms.v1.remove(id)),
                 // Whether it can be resumed is not decided here.
-                Kind::Discord => return rooms.unsubscribe(id, generation),
+                Kind::Discord => {
+                    rooms.unsubscribe(id, generation);
+                    state.severed.remove(&id);
+                    return;
+                }
             }
         }
         inner.backplane.leave(&application, id);

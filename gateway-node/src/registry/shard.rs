@@ -254,22 +254,23 @@ impl Shard {
         }
     }
 
-    /// Stops all deliveries to the sessions of version 1 of an application that are here now: what is for them alone goes
-    /// to others. Returns who they are.
+    /// Stops all deliveries to the sessions of an application that receive now: what is for those of version 1 alone goes to
+    /// others. Returns who they are.
     pub(super) fn sever(&self, application: &Arc<str>) -> FxHashSet<SessionId> {
-        let sessions: FxHashSet<_> = {
+        let (members, subscribers) = {
             let state = &mut *self.inner.state.borrow_mut();
             let Some(rooms) = state.rooms.get_mut(application) else {
                 return FxHashSet::default();
             };
-            let sessions = std::mem::take(&mut rooms.v1).ids().collect();
-            state.severed.extend(&sessions);
-            sessions
+            let members: FxHashSet<_> = std::mem::take(&mut rooms.v1).ids().collect();
+            let subscribers: FxHashSet<_> = std::mem::take(&mut rooms.discord).ids().collect();
+            state.severed.extend(members.iter().chain(&subscribers));
+            (members, subscribers)
         };
-        for id in &sessions {
+        for id in &members {
             self.inner.backplane.leave(application, *id);
         }
-        sessions
+        members.into_iter().chain(subscribers).collect()
     }
 
     /// Forgets who left before what has now been delivered.

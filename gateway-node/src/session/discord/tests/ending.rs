@@ -91,6 +91,25 @@ async fn a_gap_that_cannot_be_repaired_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_divergence_stops_dispatches_at_once_and_ends_the_session() {
+    on(Node::new, async |node| {
+        let (mut client, _) = node.identified(0).await;
+        crate::cluster::Deliver::diverged(&node.registry, &"utilbot".into());
+        node.publish("X", &json!({"n": 1})).await;
+        client.settle().await;
+        assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
+        client.after(Duration::from_secs(1)).await;
+        let last = client.seen.last().unwrap();
+        assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)));
+        client.send(&identify(0)).await;
+        node.publish("X", &json!({"n": 2})).await;
+        client.settle().await;
+        assert_eq!(client.dispatches().last(), Some(&(2, "2".to_owned())));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_closed_with_4000_and_resumes() {
     on(Node::new, async |node| {
         let (mut client, id) = node.identified(0).await;
