@@ -1,6 +1,6 @@
 //! Clients that mean harm. Each ends as promised, and nobody else suffers.
 
-use gateway_tests::{Client, Encoding, Frame, Raw, Setup, deflate, eventually, frame, full_setup, header, key};
+use gateway_harness::{Client, Encoding, Frame, Raw, Setup, deflate, eventually, frame, full_setup, header, key};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_full_node_is_503_and_too_many_attempts_are_429() {
 async fn trusted_proxies_count_against_no_limit_and_their_clients_do() {
     let file = format!(
         "{}\n[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
-        gateway_tests::KEYS
+        gateway_harness::KEYS
     );
     let node = Setup::new()
         .file(&file)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Raw, Setup, full_setup};
+use gateway_harness::{Raw, Setup, full_setup};
 
 /// The status line and the rest of the answer to a `GET` with these headers and no others.
 async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{
+use gateway_harness::{
     Client, KEYS, Node, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient},
     key, ready, request,

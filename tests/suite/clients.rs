@@ -2,13 +2,13 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use gateway_tests::{Node, Setup, run, tool};
+use gateway_harness::{Node, Setup, run, tool};
 use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../clients").join(name)
 }
 
 /// Runs a client against a node in development mode; it ends with `ok` and exit 0.

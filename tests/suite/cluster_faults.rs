@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use gateway_tests::{
-    faults::{Backing, Fault, World},
-    within_time,
-};
+use gateway_chaos::faults::{Backing, Fault, World};
+use gateway_harness::within_time;
 
 /// How long a run may take: what is sent, the fault, and everybody coming back.
 const RUN: Duration = Duration::from_secs(110);

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
-use gateway_tests::{Client, KEYS, Ran, SECRET, Setup, gateway, key, post, run};
+use gateway_harness::{Client, KEYS, Ran, SECRET, Setup, gateway, key, post, run};
 use nix::sys::signal::Signal;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::process::Command;
@@ -492,7 +492,7 @@ async fn later_sources_win_over_earlier_ones() {
         .start()
         .await;
     assert_eq!(node.banner()["node"], "from-file");
-    let mut client = Client::open(node.address(), "/", gateway_tests::Encoding::Plain)
+    let mut client = Client::open(node.address(), "/", gateway_harness::Encoding::Plain)
         .await
         .unwrap();
     assert_eq!(client.next().await["d"]["heartbeat"], 2222);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, Raw, Setup,
     discord::{ALL_INTENTS, DiscordClient, Guild, private_message},
     frame, get, key, publish, request, within_time,

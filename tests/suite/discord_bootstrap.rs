@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gateway_tests::{Answer, KEYS, Node, Raw, SECRET, Setup, full_setup, get, key, request, within};
+use gateway_harness::{Answer, KEYS, Node, Raw, SECRET, Setup, full_setup, get, key, request, within};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! What the gateway sends in Discord's protocol, frame by frame: text where nothing is compressed, binary where it is,
 //! and one payload in each.
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, Setup,
     discord::{ALL_INTENTS, DiscordClient, private_message},
     key, publish,

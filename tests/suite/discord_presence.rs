@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, RedisServer, Setup,
     discord::{DiscordClient, Guild},
     eventually, key, publish, ready,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, get, within};
+use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, get, within};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;

@@ -1,6 +1,6 @@
 //! Every row of the table of errors, read off the wire with its close code, in both encodings.
 
-use gateway_tests::{Client, Encoding, Setup, deflate, full_setup, key};
+use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key};
 use serde_json::{Value, json};
 
 /// How a client earns an Error.
@@ -389,7 +389,7 @@ async fn a_restart_is_1000_and_close_1012() {
         error_1000(&mut unidentified, 1012).await;
         error_1000(&mut identified, 1012).await;
         drop((unidentified, identified));
-        assert!(node.ended(gateway_tests::WAIT).await.success());
+        assert!(node.ended(gateway_harness::WAIT).await.success());
     }
 }
 

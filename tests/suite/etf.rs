@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use gateway_tests::{run, tool};
+use gateway_harness::{run, tool};
 use serde_json::{Value, json};
 use shared::etf;
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ async fn terms_are_those_of_a_foreign_codec() {
 
     let mut command = Command::new(node);
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node/etf.mjs"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/node/etf.mjs"))
         .arg("--terms")
         .arg(&terms)
         .env("UTILBOT_TEST_NODE_MODULES", modules);

@@ -1,6 +1,6 @@
 //! Application events: who may send them, who gets them, in which order.
 
-use gateway_tests::{Client, Encoding, Node, full_setup, key, metric, publish};
+use gateway_harness::{Client, Encoding, Node, full_setup, key, metric, publish};
 use serde_json::{Value, json};
 
 async fn session(node: &Node, kind: &str) -> Client {
@@ -275,8 +275,8 @@ async fn applications_do_not_see_each_other() {
         "{}\n[[applications]]\nid = \"other\"\n\n[[keys]]\nid = \"stranger\"\ntype = [\"bot\", \"service\"]\n\
          application = \"other\"\npermissions = [\"publish\"]\nsecret = \"{}\"\n\n[[events]]\nname = \"announce\"\n\
          from = [\"bot\", \"service\", \"website\"]\nto = [\"bot\"]\n",
-        gateway_tests::KEYS,
-        gateway_tests::SECRET,
+        gateway_harness::KEYS,
+        gateway_harness::SECRET,
     );
     let node = full_setup().file(&file).start().await;
     let mut ours = session(&node, "bot").await;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Client, Node, Proxy, RedisServer, eventually, full_setup, key, metric, publish, ready};
+use gateway_harness::{Client, Node, Proxy, RedisServer, eventually, full_setup, key, metric, publish, ready};
 use serde_json::{Value, json};
 
 async fn node(proxy: &Proxy) -> Node {
@@ -66,7 +66,7 @@ async fn a_replica_that_lagged_takes_over_while_the_old_primary_still_serves_a_n
     expect(&mut on_left_behind, 100..105).await;
     eventually("a node on the new primary", async || {
         let body = json!({ "t": "announce", "d": { "n": 200 } }).to_string();
-        let answer = gateway_tests::post(&moving, &key("service"), &body).await;
+        let answer = gateway_harness::post(&moving, &key("service"), &body).await;
         (answer.status == 202).then_some(())
     })
     .await;

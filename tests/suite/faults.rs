@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use gateway_tests::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
+use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
 
 /// Milliseconds since 1970 in the last seconds of the time that ids can be made for (`shared::snowflake`): after them every
 /// id is refused.

@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gateway_tests::fuzz::TARGETS;
+use gateway_fuzz_targets::TARGETS;
 
 /// The most that all inputs take together, in bytes.
 const CORPUS_BYTES: u64 = 1 << 20;
 
 fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

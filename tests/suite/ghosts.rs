@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{Client, Node, RedisServer, full_setup, key, ready, within_time};
+use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, within_time};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -85,7 +85,7 @@ async fn nobody_who_lives_leaves_the_counts_because_redis_was_away() {
     ready(&two).await;
     // Long enough for anybody who would remove somebody to do so.
     sleep(2 * LEASE + REAP).await;
-    let mut late = Client::greeted(&one, gateway_tests::Encoding::Plain).await;
+    let mut late = Client::greeted(&one, gateway_harness::Encoding::Plain).await;
     late.identify("bot", &key("bot")).await;
     assert_eq!(late.event("GLOBAL_GUILD_COUNT").await, counts(3, 2));
     // And nobody was told anything else: the next counts are those with one more.

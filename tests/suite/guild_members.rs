@@ -1,6 +1,6 @@
 //! Requests for the members of large guilds: answered in order, as the client takes the answers, while others are served.
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, SECRET, Setup,
     discord::{ALL_INTENTS, DiscordClient, Guild},
     key, publish, ready, request,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient, Guild},
     eventually, key, publish, ready, request,

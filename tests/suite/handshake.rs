@@ -1,6 +1,6 @@
 //! How a connection opens: paths, parameters, extensions.
 
-use gateway_tests::{Client, Encoding, Raw, Setup, get, request};
+use gateway_harness::{Client, Encoding, Raw, Setup, get, request};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{Client, Encoding, Setup, within};
+use gateway_harness::{Client, Encoding, Setup, within};
 use serde_json::json;
 
 #[tokio::test]

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use gateway_tests::hot::STEPS;
+use gateway_bench::hot::STEPS;
 use serde_json::{Map, Value};
 
 #[test]
 fn the_baseline_of_instructions_names_every_counted_function_and_no_other() {
-    let baseline: Value = serde_json::from_str(include_str!("../../callgrind/baseline.json")).unwrap();
+    let baseline: Value = serde_json::from_str(include_str!("../bench/callgrind/baseline.json")).unwrap();
     let instructions: &Map<String, Value> = baseline["instructions"].as_object().unwrap();
     assert_eq!(
         instructions.keys().map(String::as_str).collect::<BTreeSet<_>>(),
         STEPS.iter().map(|step| step.name).collect(),
-        "run tests/callgrind/run.sh --update"
+        "run tests/bench/callgrind/run.sh --update"
     );
 }
 

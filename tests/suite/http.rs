@@ -1,6 +1,6 @@
 //! What the node serves over plain HTTP.
 
-use gateway_tests::{Client, Encoding, Raw, Setup, full_setup, get, key, metric, post, publish, request};
+use gateway_harness::{Client, Encoding, Raw, Setup, full_setup, get, key, metric, post, publish, request};
 use serde_json::{Value, json};
 
 #[tokio::test]

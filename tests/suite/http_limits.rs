@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric, post, request};
+use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric, post, request};
 use serde_json::json;
 
 use crate::tls::secured_node_with;
@@ -248,7 +248,7 @@ async fn each_request_of_a_stranger_on_one_connection_is_an_attempt() {
 async fn requests_through_a_trusted_proxy_count_for_the_address_that_it_names() {
     let file = format!(
         "{}\n[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
-        gateway_tests::KEYS
+        gateway_harness::KEYS
     );
     let node = Setup::new()
         .file(&file)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use gateway_tests::{Client, Encoding, Setup, full_setup, key};
+use gateway_harness::{Client, Encoding, Setup, full_setup, key};
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -3,12 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{
-    Client, Encoding, Node, RedisServer, eventually, full_setup, get,
-    ids::{Trouble, World},
-    key,
-    load::Outcome as _,
-    within_time,
+use gateway_chaos::ids::{Trouble, World};
+use gateway_harness::{
+    Client, Encoding, Node, Outcome as _, RedisServer, eventually, full_setup, get, key, within_time,
 };
 use nix::sys::signal::Signal;
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{Client, Encoding, Setup, deflate, full_setup, key, metric};
+use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key, metric};
 use serde_json::json;
 
 /// Texts that are no JSON object.

@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-use gateway_tests::{KEYS, Setup, discord::DiscordClient, key, publish, ready};
+use gateway_harness::{KEYS, Setup, discord::DiscordClient, key, publish, ready};
 use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 use serde_json::json;
 use shared::discord::{Filter, Header, Intents, Shard, Target};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use gateway_tests::{Client, Encoding, KEYS, SECRET, Setup, full_setup, get, key, post, request};
+use gateway_harness::{Client, Encoding, KEYS, SECRET, Setup, full_setup, get, key, post, request};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -155,7 +155,7 @@ async fn sighup_replaces_the_events() {
     node.logged("configuration read again").await;
     let answer = post(&node, &key("service"), r#"{"t":"announce","d":{}}"#).await;
     assert_eq!(answer.status, 422);
-    gateway_tests::publish(&node, &key("service"), &json!({ "t": "proclaim", "d": {} })).await;
+    gateway_harness::publish(&node, &key("service"), &json!({ "t": "proclaim", "d": {} })).await;
     bot.event("proclaim").await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, metric, post, publish};
+use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, metric, post, publish};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -142,5 +142,5 @@ async fn load_waves_of_stopped_readers_cost_no_more_memory_than_the_first() {
         &json!({ "t": "announce", "d": { "end": true } }),
     )
     .await;
-    gateway_tests::within("the healthy session", reading).await.unwrap();
+    gateway_harness::within("the healthy session", reading).await.unwrap();
 }

@@ -1,9 +1,8 @@
 //! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
 
 use clap::Parser as _;
-use gateway_tests::load::{
-    Outcome as _, cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished,
-};
+use gateway_bench::load::{cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished};
+use gateway_harness::Outcome as _;
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {

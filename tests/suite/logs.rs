@@ -1,6 +1,6 @@
 //! The log: it costs a node nothing that nobody reads it, and no client can fill it.
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric};
+use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric};
 
 /// Opens a session that fails to identify.
 async fn fail_to_identify(node: &Node) {

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use gateway_harness::{Answer, Raw, full_setup, key, request};
 use gateway_node::http::{Endpoint, admin_endpoints, public_endpoints};
-use gateway_tests::{Answer, Raw, full_setup, key, request};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -141,7 +141,7 @@ async fn a_full_node_answers_head_for_its_life_without_a_body() {
         open.extend(Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await);
     }
     for (target, expected) in [("/livez", 200), ("/health", 503)] {
-        gateway_tests::eventually("the answer of a full node", async || {
+        gateway_harness::eventually("the answer of a full node", async || {
             let raw = Raw::connect_from(Ipv4Addr::new(127, 0, 0, 2), node.address()).await?;
             let answer = raw.ask("HEAD", target, &[]).await;
             let is_it = answer.starts_with(&format!("HTTP/1.1 {expected} ")) && answer.ends_with("\r\n\r\n");

@@ -1,6 +1,6 @@
 //! What is published for Discord sessions arrives as it was published, in every encoding.
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, Raw, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient, Guild},
     eventually, frame, key, post, publish, ready, request,

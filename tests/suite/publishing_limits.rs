@@ -1,6 +1,6 @@
 //! What one key may publish over HTTP, and how many idempotency keys an application has.
 
-use gateway_tests::{Answer, Client, Node, RedisServer, Setup, full_setup, key, metric, post, ready, request};
+use gateway_harness::{Answer, Client, Node, RedisServer, Setup, full_setup, key, metric, post, ready, request};
 use serde_json::{Value, json};
 
 /// Two events a minute: of ten seconds' worth, which is less than one event, a full allowance lets a request pass.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Raw, RedisServer, eventually};
+use gateway_harness::{Raw, RedisServer, eventually};
 
 /// Takes numbers for keys until the last one is in the append-only file.
 async fn fill(redis: &RedisServer, keys: u64) {

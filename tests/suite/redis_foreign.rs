@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_tests::{Client, Node, RedisServer, full_setup, key, ready, request, within, within_time};
+use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, request, within, within_time};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

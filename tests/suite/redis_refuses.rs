@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{
+use gateway_harness::{
     Answer, Client, Encoding, Node, RedisServer, eventually, full_setup, get, key, post, ready, within,
 };
 use serde_json::{Value, json};

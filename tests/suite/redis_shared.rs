@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{Client, Node, RedisServer, eventually, full_setup, key, publish, ready, request, within};
+use gateway_harness::{Client, Node, RedisServer, eventually, full_setup, key, publish, ready, request, within};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::{

@@ -3,7 +3,7 @@
 
 use std::{fs, net::SocketAddr};
 
-use gateway_tests::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, ready, within};
+use gateway_harness::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, ready, within};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tokio::{
@@ -38,7 +38,7 @@ async fn troubled(node: &Node, problem: &str) {
         (published.status, &published.json()["code"]),
         (503, &json!("unavailable"))
     );
-    let mut client = Client::greeted(node, gateway_tests::Encoding::Plain).await;
+    let mut client = Client::greeted(node, gateway_harness::Encoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
 }

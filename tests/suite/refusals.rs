@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
+use gateway_harness::{Node, Raw, eventually, full_setup, key, metric, post, request};
 use gateway_node::config::reference;
-use gateway_tests::{Node, Raw, eventually, full_setup, key, metric, post, request};
 use serde_json::{Value, json};
 
 /// What a client does to be refused.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_tests::{Client, Encoding, Node, full_setup, key};
+use gateway_harness::{Client, Encoding, Node, full_setup, key};
 use serde_json::{Value, json};
 
 async fn bot(node: &Node) -> Client {
@@ -165,7 +165,7 @@ async fn changes_in_quick_succession_are_told_together() {
 
 #[tokio::test]
 async fn the_default_interval_is_a_second() {
-    let node = gateway_tests::Setup::new().start().await;
+    let node = gateway_harness::Setup::new().start().await;
     let mut bot = Client::session(&node, "bot", &node.development_key()).await;
     bot.send_event("send_servers", &json!({ "guilds": 1 })).await;
     assert_eq!(bot.event("GLOBAL_GUILD_COUNT").await, counts(1, 0, 0));

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Node, Raw, full_setup, key};
+use gateway_harness::{Node, Raw, full_setup, key};
 
 /// A request that is answered with 200 on every listener.
 const GOOD: &str = "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gateway_tests::{Client, Frame, Node, Raw, Setup, eventually, full_setup, key, metric, post, within};
+use gateway_harness::{Client, Frame, Node, Raw, Setup, eventually, full_setup, key, metric, post, within};
 use serde_json::{Value, json};
 
 const EVICTED: &str = "utilbot_sessions_ended_total{code=\"1013\"}";

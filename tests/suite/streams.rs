@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, iter, path::Path, time::Duration};
 
-use gateway_tests::{Ran, run, tool};
+use gateway_harness::{Ran, run, tool};
 use serde_json::Value;
 use shared::compression::{History, Level, Method, Stream};
 use tokio::process::Command;
@@ -122,7 +122,7 @@ fn decoders(ran: &Ran, messages: u64) -> Vec<String> {
 async fn read(program: OsString, script: &str, environment: &[(&str, OsString)], expected: [&str; 4]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("streams.bin");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients").join(script);
     for ((name, method, keeps_history), expected) in METHODS.into_iter().zip(expected) {
         let messages = write(method, keeps_history, &file);
         assert!(messages > 20_000, "{messages}");

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use gateway_tests::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, within};
+use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, within};
 use nix::sys::signal::Signal;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;

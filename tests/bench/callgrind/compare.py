@@ -16,7 +16,7 @@ from pathlib import Path
 
 # How much more than its baseline a function may take.
 BOUND = 1.03
-STEP = re.compile(r"gateway_tests::hot::\w+::(\w+)::step")
+STEP = re.compile(r"gateway_bench::hot::\w+::(\w+)::step")
 
 
 def inclusive(profile: str) -> dict[str, int]:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Counts the instructions of a whole node, thread by thread, while one of the tools that compare uses it:
 #
-#   tests/callgrind/node.sh connect --sockets 1000
-#   tests/callgrind/node.sh fanout --sockets 200 --deliveries 20000 --contenders gateway-two
-#   tests/callgrind/node.sh --binary OTHER connect --sockets 1000
+#   tests/bench/callgrind/node.sh connect --sockets 1000
+#   tests/bench/callgrind/node.sh fanout --sockets 200 --deliveries 20000 --contenders gateway-two
+#   tests/bench/callgrind/node.sh --binary OTHER connect --sockets 1000
 #
 # The tool and the node are those that `cargo build --release --workspace` has built. What is counted is everything from the
 # node's start to its end, without the kernel; what a client costs is the difference of two runs with different numbers of
@@ -13,7 +13,7 @@
 # Exit code 0 when the counts are there, 1 when something fails.
 set -euo pipefail
 shopt -s inherit_errexit
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../../.."
 
 binary=
 while [ $# -gt 0 ]; do

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs the servers that the gateway is compared with. Quick when all is there.
 #
-#   tests/peers/install.sh            all of them
-#   tests/peers/install.sh bun ws     some: bun, ws, socketio, nchan, nats, centrifuge
+#   tests/bench/peers/install.sh            all of them
+#   tests/bench/peers/install.sh bun ws     some: bun, ws, socketio, nchan, nats, centrifuge
 #
 # Debian packages go to the system, without starting anything; the rest lands under the target directory, in peers.
 set -euo pipefail
 shopt -s inherit_errexit
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../../.."
 
 for name in "$@"; do
     case $name in
@@ -57,16 +57,16 @@ if wants_npm; then
     # Without a usable Node.js it comes as a Python package.
     if ! node_is_usable; then python_tools; fi
     find_node
-    install_lock_file "$tools_dir/peers" "$target/peers/npm"
+    install_lock_file "$tools_dir/bench/peers" "$target/peers/npm"
     ln -sfn "$node" "$target/peers/node"
 fi
 
 # ---- Centrifuge ------------------------------------------------------------------------------------------------
 
 if wants centrifuge; then
-    source=$tools_dir/peers/centrifuge/main.go built=$target/peers/centrifuge
+    source=$tools_dir/bench/peers/centrifuge/main.go built=$target/peers/centrifuge
     if [ ! -x "$built/centrifuge" ] || ! cmp -s "$source" "$built/main.go"; then
-        say "compiling peers/centrifuge/main.go into $built"
+        say "compiling bench/peers/centrifuge/main.go into $built"
         mkdir -p "$built"
         # cgo would need a C compiler.
         GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$target/peers/go-cache GOFLAGS='' CGO_ENABLED=0 \

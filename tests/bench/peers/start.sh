@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Becomes one of the servers that the gateway is compared with, on 127.0.0.1, until it is told to end.
 #
-#   tests/peers/start.sh NAME PORT     bun, ws, socketio, nchan, nats or centrifuge
+#   tests/bench/peers/start.sh NAME PORT     bun, ws, socketio, nchan, nats or centrifuge
 #
 # The process id stays that of this script, and all the work is done in this one process. What a server writes is in a
 # folder of its own under the target directory, in peers/run. Exit code 69 when the server is not installed.
@@ -17,8 +17,8 @@ fi
 # shellcheck disable=SC2034  # tools.sh reads it
 tools=none
 # shellcheck source=tests/tools.sh
-. "$(dirname "$0")/../tools.sh"
-here=$tools_dir/peers
+. "$(dirname "$0")/../../tools.sh"
+here=$tools_dir/bench/peers
 there=$target/peers
 PATH=$PATH:/usr/sbin
 
@@ -26,7 +26,7 @@ installed() {
     local file
     for file in "$@"; do
         if [ ! -e "$file" ]; then
-            printf '%s is not installed; run: tests/peers/install.sh %s\n' "$name" "$name" >&2
+            printf '%s is not installed; run: tests/bench/peers/install.sh %s\n' "$name" "$name" >&2
             exit 69
         fi
     done

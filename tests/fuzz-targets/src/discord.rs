@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use gateway_harness::read_frames;
 use gateway_node::{
     config::Settings,
     late_hello::LateHello,
@@ -17,8 +18,6 @@ use shared::{
     session_id::SessionId,
 };
 use tokio::time::Instant;
-
-use crate::read_frames;
 
 /// Bytes held for each byte of a term, at most. A map of one pair costs most: 11 bytes make room for eleven pairs.
 const HELD_PER_BYTE: usize = 128;

@@ -3,6 +3,14 @@
 //! The programs of `tests/fuzz` hand the input of libFuzzer to these functions, and the suite replays the committed corpus
 //! through the same ones. Nothing here depends on libFuzzer, so the workspace builds without it.
 
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a test fails"
+)]
+
 mod discord;
 mod frames;
 mod log_entries;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use gateway_harness::read_frames;
 use gateway_node::{
     cluster::{Audience, Entry, Position, log_entry},
     transport::text_frame,
 };
 use serde_json::Value;
 use shared::{client_type::ClientType, session_id::SessionId, v1::payload};
-
-use crate::read_frames;
 
 /// Reads a message, and writes what was read anew.
 pub fn log_entries(data: &[u8]) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use flate2::{Decompress, FlushDecompress, Status};
+use gateway_harness::read_frames;
 use gateway_node::{
     auth::Key,
     cluster::{Epoch, Position},
@@ -25,8 +26,6 @@ use shared::{
     v1::{MAX_GUILDS, ReportedGuilds, payload},
 };
 use tokio::time::Instant;
-
-use crate::read_frames;
 
 /// The largest packet of the default settings, in bytes.
 const LIMIT: usize = 65_536;

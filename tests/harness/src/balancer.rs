@@ -102,7 +102,7 @@ impl Drop for Balancer {
 
 /// The committed file with these addresses in place of its own.
 fn configuration(ports: [u16; 2], nodes: [SocketAddr; 3]) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/haproxy.cfg");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/haproxy.cfg");
     let mut text = fs::read_to_string(path).expect("the file of the deployment is there");
     let own = OWN.iter().zip(ports);
     let own = own.map(|(theirs, port)| ((*theirs).to_owned(), format!("bind 127.0.0.1:{port}")));

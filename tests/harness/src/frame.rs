@@ -5,22 +5,28 @@ use anyhow::{Result, bail, ensure};
 
 /// What a frame from the gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A text message.
     Text,
+    /// A binary message.
     Binary,
+    /// The end of the connection.
     Close,
 }
 
 /// Cuts a stream into frames. At rest it holds nothing.
 #[derive(Debug, Default)]
-pub(crate) struct FrameReader {
+pub struct FrameReader {
     /// The beginning of a frame that has not arrived whole.
     rest: Vec<u8>,
 }
 
 impl FrameReader {
     /// Takes what has arrived and hands over every frame that is whole with it.
-    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// When a server does not send such a frame, or `each` fails.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_all(bytes, &mut each)?;
             self.rest.extend_from_slice(&bytes[used..]);
@@ -75,22 +81,22 @@ fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
 }
 
 /// The code of a Close frame; 1005 stands for none (RFC 6455 section 7.1.5).
-pub(crate) fn close_code(payload: &[u8]) -> u16 {
+pub fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
 /// A masked text frame.
-pub(crate) fn text(payload: &str) -> Vec<u8> {
+pub fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
 }
 
 /// A masked binary frame.
-pub(crate) fn binary(payload: &[u8]) -> Vec<u8> {
+pub fn binary(payload: &[u8]) -> Vec<u8> {
     masked(0x82, payload)
 }
 
 /// A masked Close frame.
-pub(crate) fn close(code: u16) -> Vec<u8> {
+pub fn close(code: u16) -> Vec<u8> {
     masked(0x88, &code.to_be_bytes())
 }
 

@@ -1,5 +1,4 @@
-//! What the black-box suites are written with: a real node as a process, and clients that share no code with it. Only
-//! `hot` and `fuzz` call the node's own functions.
+//! What the black-box suites are written with: a real node as a process, and clients that share no code with it.
 //!
 //! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
 //! without a deadline.
@@ -13,24 +12,19 @@
 )]
 
 mod balancer;
-pub mod checker;
 mod client;
 mod clock;
 mod command;
 mod deadline;
 pub mod discord;
-pub mod faults;
-pub mod fuzz;
-pub mod hot;
+pub mod frame;
 mod http;
-pub mod ids;
-pub mod load;
 mod node;
+mod outcome;
 mod port;
 mod proxy;
 mod raw;
 mod redis;
-pub mod rolling;
 mod setup;
 
 pub use self::{
@@ -41,6 +35,7 @@ pub use self::{
     deadline::{WAIT, eventually, within, within_time},
     http::{Answer, NoAnswer, ask, get, metric, post, publish, ready, request},
     node::Node,
+    outcome::{Outcome, conclude, conclude_quietly},
     proxy::Proxy,
     raw::{Frame, Raw, frame, header, read_frames},
     redis::RedisServer,

@@ -1,6 +1,6 @@
-//! What every tool does before and after its own work.
+//! What a tool found, and how it ends.
 
-use std::{fmt::Display, fs, path::Path, process::ExitCode, thread};
+use std::{fmt::Display, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -36,12 +36,4 @@ pub fn conclude_quietly(outcome: &impl Outcome, json: Option<&Path>) -> Result<E
         eprintln!("failed: {failure}");
     }
     Ok(ExitCode::from(u8::from(!failures.is_empty())))
-}
-
-/// Does the work on a thread of its own, so that the caller's is not tied to a core.
-pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| match scope.spawn(work).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
 }

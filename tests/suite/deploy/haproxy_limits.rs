@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_tests::{Balancer, Node, eventually, full_setup, key, within};
+use gateway_harness::{Balancer, Node, eventually, full_setup, key, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},

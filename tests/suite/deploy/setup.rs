@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_tests::{Ran, gateway, run};
+use gateway_harness::{Ran, gateway, run};
 use tempfile::TempDir;
 use tokio::process::Command;
 

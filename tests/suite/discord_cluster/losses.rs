@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_tests::{Node, RedisServer, discord::DiscordClient, eventually};
+use gateway_harness::{Node, RedisServer, discord::DiscordClient, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{join, time::interval};

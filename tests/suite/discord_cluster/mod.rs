@@ -7,7 +7,7 @@ mod losses;
 
 use std::time::Duration;
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, RedisServer, Setup,
     discord::{ALL_INTENTS, DiscordClient},
     eventually, key, post, publish, ready,
@@ -204,14 +204,14 @@ async fn a_redis_that_restarts_with_its_data_loses_no_session() {
 /// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
 #[tokio::test]
 async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
-    let options = gateway_tests::rolling::Options {
+    let options = gateway_chaos::rolling::Options {
         sessions: 60,
         shards: 6,
         rate: 60,
         rounds: 1,
         json: None,
     };
-    let report = gateway_tests::rolling::run(&options).await.expect("a run to its end");
+    let report = gateway_chaos::rolling::run(&options).await.expect("a run to its end");
     println!("{report}");
-    assert_eq!(gateway_tests::load::Outcome::failures(&report), Vec::<String>::new());
+    assert_eq!(gateway_harness::Outcome::failures(&report), Vec::<String>::new());
 }

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use gateway_tests::{
+use gateway_harness::{
     Balancer, Node, RedisServer, WAIT, ask,
     discord::{Bot, Guild, Library, Wish},
     eventually, key, ready, request, within, within_time,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gateway_tests::{
+use gateway_harness::{
     Proxy,
     discord::{Bot, Guild, Library, Wish},
     key, publish,

@@ -1,6 +1,6 @@
 //! Guilds that were there before the bot, and their members.
 
-use gateway_tests::{
+use gateway_harness::{
     Node,
     discord::{Bot, Guild, Library, Wish},
     key, publish,

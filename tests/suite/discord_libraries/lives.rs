@@ -1,6 +1,6 @@
 //! A whole life on one connection, in each compression.
 
-use gateway_tests::discord::{Guild, Library, Wish, private_message};
+use gateway_harness::discord::{Guild, Library, Wish, private_message};
 use serde_json::{Value, json};
 
 use super::{DiscordJs, DiscordPy, enters, hears, hears_messages, message, messages, node, start};

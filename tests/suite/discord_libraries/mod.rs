@@ -14,7 +14,7 @@ mod shards;
 
 use std::fmt::Display;
 
-use gateway_tests::{
+use gateway_harness::{
     KEYS, Node, Setup,
     discord::{
         Bot, Guild,

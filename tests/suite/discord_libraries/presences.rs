@@ -1,6 +1,6 @@
 //! A bot as another session of its sees it: the presence that it shows, the channel that it is in, and that it has left.
 
-use gateway_tests::{
+use gateway_harness::{
     discord::{Bot, Guild, Library, Wish},
     key, publish,
 };

@@ -1,6 +1,6 @@
 //! What costs a bot its connection and nothing else.
 
-use gateway_tests::{
+use gateway_harness::{
     Proxy,
     discord::{Guild, Library, Wish},
 };

@@ -1,6 +1,6 @@
 //! Bots with two shards.
 
-use gateway_tests::discord::{Guild, Library, Wish};
+use gateway_harness::discord::{Guild, Library, Wish};
 use serde_json::json;
 
 use super::{DiscordJs, DiscordPy, enters, message, messages, node, start};

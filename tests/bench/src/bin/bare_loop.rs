@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use gateway_tests::load::bare_loop::{Mode, serve};
+use gateway_bench::load::bare_loop::{Mode, serve};
 
 /// Broadcasts what a WebSocket client sends to all others, with nothing but a loop around epoll.
 #[derive(Parser)]

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_tests::load::{
-    compare::{Options, run},
-    conclude_quietly,
-};
+use gateway_bench::load::compare::{Options, run};
+use gateway_harness::conclude_quietly;
 
 #[expect(clippy::print_stdout, reason = "each table is printed as soon as it is there")]
 fn main() -> Result<ExitCode> {

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_tests::load::{
-    conclude,
-    connect::{Options, run},
-};
+use gateway_bench::load::connect::{Options, run};
+use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();

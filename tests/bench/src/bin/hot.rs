@@ -1,7 +1,7 @@
 //! Calls each hot step of the node a fixed number of times, for a profiler to count, and prints how often.
 
 use clap::Parser;
-use gateway_tests::hot::STEPS;
+use gateway_bench::hot::STEPS;
 
 /// Calls each hot step of the node a fixed number of times and prints its name and that number.
 #[derive(Parser)]

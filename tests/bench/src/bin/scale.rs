@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_tests::load::{
-    conclude,
-    scale::{Options, Role, run, watch},
-};
+use gateway_bench::load::scale::{Options, Role, run, watch};
+use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
     let Options { role, sizes } = Options::parse();

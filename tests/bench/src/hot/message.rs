@@ -2,6 +2,7 @@
 
 use std::{iter::repeat_n, sync::Arc};
 
+use gateway_harness::frame;
 use gateway_node::{
     auth::Key,
     config::{KeySettings, Secret, Settings},
@@ -22,7 +23,6 @@ use super::{
     entry::start,
     step::{CALLS, each, step},
 };
-use crate::frame;
 
 type Steps = gateway_node::session::Steps<Join>;
 type Decoding = Result<Option<Decoded>, Violation>;

@@ -2,7 +2,7 @@
 //!
 //! A step's inputs are made outside of it and its output is dropped outside of it, so that what a profiler finds in
 //! `hot::<file>::<name>::step` is the node's own code, its allocations included. Nothing here measures time:
-//! `tests/callgrind/run.sh` counts instructions and compares them with `tests/callgrind/baseline.json`.
+//! `tests/bench/callgrind/run.sh` counts instructions and compares them with `tests/bench/callgrind/baseline.json`.
 //!
 //! A step is deterministic: a fixed number of calls on one thread, no socket, no timer that fires, no random order.
 

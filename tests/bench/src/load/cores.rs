@@ -1,5 +1,7 @@
 //! One core for the node and another for its clients, so that neither pays for the other.
 
+use std::thread;
+
 use anyhow::{Context as _, Result};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -32,4 +34,12 @@ pub(super) fn pin_thread(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to core {core}"))
+}
+
+/// Does the work on a thread of its own, so that the caller's is not tied to a core.
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }

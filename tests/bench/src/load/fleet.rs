@@ -3,10 +3,10 @@
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
+use gateway_harness::frame;
 use mio::{Events, Interest, Poll, Token};
 
 use super::{
-    frame,
     peer::{Heard, Left, Peer, Protocol, Wire},
     source,
 };

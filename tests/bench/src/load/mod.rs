@@ -24,14 +24,10 @@ mod attacker;
 pub mod contest;
 mod cores;
 mod fleet;
-pub(crate) mod frame;
 mod gateway;
 mod http;
 mod latencies;
 mod peer;
 mod publisher;
 mod source;
-mod tool;
 mod usage;
-
-pub use self::tool::{Outcome, conclude, conclude_quietly};

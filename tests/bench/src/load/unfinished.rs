@@ -12,15 +12,15 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
+use gateway_harness::Outcome;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    Outcome,
+    cores::on_a_thread,
     gateway::{Gateway, binary},
     latencies::{Latencies, Summary},
     source::make_room,
-    tool::on_a_thread,
 };
 
 /// The address of the client that never ends a request, and the one of the client beside it.

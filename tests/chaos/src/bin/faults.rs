@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_tests::{
-    faults::{Options, run},
-    load::conclude,
-};
+use gateway_chaos::faults::{Options, run};
+use gateway_harness::conclude;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_tests::{
-    load::conclude,
-    rolling::{Options, run},
-};
+use gateway_chaos::rolling::{Options, run};
+use gateway_harness::conclude;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {

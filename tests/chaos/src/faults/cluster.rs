@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
+use gateway_harness::{KEYS, Node, Proxy, RedisServer, Setup, WAIT, eventually, get};
 use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
@@ -14,15 +15,7 @@ use super::{
     stage::Door,
     table::TABLE,
 };
-use crate::{
-    checker::Loss,
-    deadline::{WAIT, eventually},
-    http::get,
-    node::Node,
-    proxy::Proxy,
-    redis::RedisServer,
-    setup::{KEYS, Setup},
-};
+use crate::checker::Loss;
 
 /// Milliseconds that a node's lease lasts.
 pub(super) const LEASE_MS: u64 = 2000;

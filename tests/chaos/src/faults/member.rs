@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use gateway_harness::{ask, key};
 use serde_json::{Value, json};
 use tokio::{
     task::AbortHandle,
@@ -15,11 +16,7 @@ use super::{
     stage::{Door, Stage},
     table::Draft,
 };
-use crate::{
-    checker::{Kind, SenderId},
-    http::ask,
-    setup::key,
-};
+use crate::checker::{Kind, SenderId};
 
 /// How long it waits before it connects again: the first time, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
+use gateway_harness::{Answer, NoAnswer, ask, key};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -10,11 +11,7 @@ use super::{
     stage::{Phase, Stage},
     table::Draft,
 };
-use crate::{
-    checker::{Outcome, SenderId},
-    http::{Answer, NoAnswer, ask},
-    setup::key,
-};
+use crate::checker::{Outcome, SenderId};
 
 /// How long one attempt may take: longer than a node waits for its log.
 const ATTEMPT: Duration = Duration::from_secs(15);

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
-use crate::{checker::Verdict, load::Outcome};
+use crate::checker::Verdict;
 
 /// What is told of a run in one line.
 const COLUMNS: [&str; 13] = [

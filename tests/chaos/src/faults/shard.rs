@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use gateway_harness::{
+    discord::{Connection, Heard, Payload, Resumer},
+    key,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{publisher::pause, stage::Stage};
-use crate::{
-    checker::{Receipt, SenderId},
-    discord::{Connection, Heard, Payload, Resumer},
-    setup::key,
-};
+use crate::checker::{Receipt, SenderId};
 
 /// How long it waits before it connects again: the first time, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -3,18 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use fastrand::Rng;
+use gateway_harness::{Clock, Node, Setup, WAIT, full_setup};
 use nix::sys::signal::Signal;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     trouble::{Trouble, step, up_to},
     world::Book,
-};
-use crate::{
-    clock::Clock,
-    deadline::WAIT,
-    node::Node,
-    setup::{Setup, full_setup},
 };
 
 /// Where a life of a node listens.

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{tally::Duplicate, trouble::Trouble};
-use crate::load::Outcome;
 
 /// A run.
 #[derive(Debug, Serialize)]

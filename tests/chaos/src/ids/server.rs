@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use gateway_harness::RedisServer;
 use tokio::time::sleep;
 
 use super::{
     trouble::{Trouble, step, up_to},
     world::Book,
 };
-use crate::redis::RedisServer;
 
 /// How long it is away at most.
 const AWAY: Duration = Duration::from_millis(1500);

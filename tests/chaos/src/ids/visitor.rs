@@ -7,6 +7,10 @@ use std::{
 };
 
 use fastrand::Rng;
+use gateway_harness::{
+    frame::{self, FrameReader, Kind},
+    key,
+};
 use serde::Deserialize;
 use socket2::SockRef;
 use tokio::{
@@ -19,10 +23,6 @@ use tokio::{
 use super::{
     nodes::Door,
     world::{Book, LET_IN},
-};
-use crate::{
-    load::frame::{self, FrameReader, Kind},
-    setup::key,
 };
 
 /// How long it waits, at most, before it tries again after a refusal.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use gateway_harness::{
+    discord::{Connection, Heard, Resumer},
+    key,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{Doors, End};
-use crate::{
-    discord::{Connection, Heard, Resumer},
-    setup::key,
-};
 
 /// How often it says what it has.
 const BEAT: Duration = Duration::from_secs(2);

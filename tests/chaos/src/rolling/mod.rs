@@ -11,17 +11,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use gateway_harness::{KEYS, Node, RedisServer, Setup, ready, within_time};
 use tokio::sync::watch;
 
 pub use self::report::Report;
 use self::{bot::Bot, publisher::Publisher};
-use crate::{
-    deadline::within_time,
-    http::ready,
-    node::Node,
-    redis::RedisServer,
-    setup::{KEYS, Setup},
-};
 
 /// How many nodes there are.
 const NODES: usize = 3;

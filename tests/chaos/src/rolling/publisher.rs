@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_harness::{Node, ask, eventually, get, key};
 use serde_json::json;
 use tokio::{
     sync::watch,
@@ -9,12 +10,6 @@ use tokio::{
 };
 
 use super::{Doors, guild_of};
-use crate::{
-    deadline::eventually,
-    http::{ask, get},
-    node::Node,
-    setup::key,
-};
 
 /// How long it waits before it repeats an event that had no answer.
 const PAUSE: Duration = Duration::from_millis(20);

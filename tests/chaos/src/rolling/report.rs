@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{Options, bot::Seen};
-use crate::load::Outcome;
 
 /// What all bots together have seen.
 #[derive(Debug, Clone, Serialize)]

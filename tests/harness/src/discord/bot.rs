@@ -32,7 +32,7 @@ pub enum Library {
 
 impl Library {
     fn command(self) -> Command {
-        let clients = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients");
+        let clients = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../clients");
         match self {
             Self::DiscordJs => {
                 let name = "UTILBOT_TEST_DISCORDJS_MODULES";

@@ -1,6 +1,6 @@
 //! Protocol versions 6 to 10 from outside: a client of the wire, and bots on libraries that nobody changed.
 //!
-//! [`DiscordClient`] reads more strictly than any library does; `Resumer` keeps a session while nodes come and go; [`Bot`]
+//! [`DiscordClient`] reads more strictly than any library does; [`Resumer`] keeps a session while nodes come and go; [`Bot`]
 //! shows that a library is content. [`Guild`] is what they speak of. Nothing here knows how the node works.
 
 mod bot;
@@ -10,12 +10,12 @@ mod payload;
 mod resumer;
 mod unpacker;
 
-pub(crate) use self::resumer::{Connection, Heard, Resumer};
 pub use self::{
     bot::{Bot, Library, Wish},
     client::DiscordClient,
     guild::{Guild, private_message},
     payload::Payload,
+    resumer::{Connection, Heard, Resumer},
 };
 
 /// Every intent there is.

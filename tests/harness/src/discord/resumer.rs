@@ -17,7 +17,7 @@ const LET_IN: Duration = Duration::from_secs(5);
 
 /// What came.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub enum Heard {
     /// A dispatch, Ready and Resumed among them.
     Dispatch(Payload),
     /// The client is to connect again.
@@ -32,7 +32,7 @@ pub(crate) enum Heard {
 
 /// A session of one shard, whether or not it is connected.
 #[derive(Debug)]
-pub(crate) struct Resumer {
+pub struct Resumer {
     token: String,
     shard: [u32; 2],
     intents: u64,
@@ -42,11 +42,11 @@ pub(crate) struct Resumer {
 
 /// A connection that has asked for its session. To cut it without a Close frame, drop it.
 #[derive(Debug)]
-pub(crate) struct Connection(WebSocketStream<TcpStream>);
+pub struct Connection(WebSocketStream<TcpStream>);
 
 impl Resumer {
     /// One that has no session yet and will identify with this.
-    pub(crate) const fn new(token: String, shard: [u32; 2], intents: u64) -> Self {
+    pub const fn new(token: String, shard: [u32; 2], intents: u64) -> Self {
         Self {
             token,
             shard,
@@ -57,7 +57,7 @@ impl Resumer {
 
     /// Connects and asks for the session, or for a new one where there is none; `None` if the node did not let it in, for
     /// whatever reason.
-    pub(crate) async fn connect(&self, address: SocketAddr) -> Option<Connection> {
+    pub async fn connect(&self, address: SocketAddr) -> Option<Connection> {
         let mut connection = timeout(LET_IN, Connection::greeted(address)).await.ok()??;
         let (token, shard, intents) = (&self.token, self.shard, self.intents);
         let (op, d) = if let Some((id, seq)) = &self.session {
@@ -73,18 +73,18 @@ impl Resumer {
     }
 
     /// The number of the last dispatch; 0 where there is no session.
-    pub(crate) fn sequence(&self) -> u64 {
+    pub fn sequence(&self) -> u64 {
         self.session.as_ref().map_or(0, |(_, seq)| *seq)
     }
 
     /// Says what it has.
-    pub(crate) async fn beat(&self, connection: &mut Connection) {
+    pub async fn beat(&self, connection: &mut Connection) {
         let seq = self.session.as_ref().map(|(_, seq)| *seq);
         connection.send(1, &json!(seq)).await;
     }
 
     /// The next thing that is heard. Nothing is lost when this is dropped before it is ready.
-    pub(crate) async fn next(&mut self, connection: &mut Connection) -> Heard {
+    pub async fn next(&mut self, connection: &mut Connection) -> Heard {
         loop {
             let payload = match connection.next().await {
                 Ok(payload) => payload,
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// Sends a payload. If the connection is over, [`Resumer::next`] tells.
-    pub(crate) async fn send(&mut self, op: u64, d: &Value) {
+    pub async fn send(&mut self, op: u64, d: &Value) {
         let text = json!({ "op": op, "d": d }).to_string();
         self.0.send(Message::text(text)).await.ok();
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use gateway_harness::key;
 
 use super::{
     super::latencies::Latencies,
@@ -19,7 +20,6 @@ use super::{
     site::Site,
     yardstick::Yardstick,
 };
-use crate::setup::key;
 
 /// Senders by HTTP on each node: while one waits for its answer, the other has the node work.
 const SERVICES: usize = 2;

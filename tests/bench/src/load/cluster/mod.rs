@@ -26,7 +26,7 @@ pub use self::{
     report::{Cost, Latency, Report, Spread},
 };
 use self::{measure::Measure, report::Rounds};
-use super::{gateway::binary, tool::on_a_thread};
+use super::{cores::on_a_thread, gateway::binary};
 
 /// Nodes that share the Redis.
 const NODES: usize = 3;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use gateway_harness::frame;
 
 use super::{
-    super::{frame, http::Http, latencies::Latencies},
+    super::{http::Http, latencies::Latencies},
     board::Board,
     event::Event,
     receiver::Receiver,

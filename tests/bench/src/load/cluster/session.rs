@@ -7,11 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gateway_harness::frame::{FrameReader, Kind};
 
-use super::super::{
-    frame::{FrameReader, Kind},
-    peer::Wire,
-};
+use super::super::peer::Wire;
 
 /// How long the node may take for each step of the way in.
 const ANSWER: Duration = Duration::from_secs(30);

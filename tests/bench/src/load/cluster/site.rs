@@ -3,16 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gateway_harness::{KEYS, RedisServer, eventually, key};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
     super::{gateway::Gateway, http::Http, usage::Usage},
     LOG_AGE_MS, LOG_BYTES, LOG_ENTRIES, NODES,
-};
-use crate::{
-    deadline::eventually,
-    redis::RedisServer,
-    setup::{KEYS, key},
 };
 
 /// Bots alone receive, so that who sends hears nothing.

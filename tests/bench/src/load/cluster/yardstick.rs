@@ -12,9 +12,9 @@ use super::{
 };
 
 /// What the scripts of an application share, and two of them. The yardstick has to be the node's own script.
-const APPLICATION: &str = include_str!("../../../../gateway-node/src/cluster/redis/scripts/application.lua");
-const REGISTER: &str = include_str!("../../../../gateway-node/src/cluster/redis/scripts/register.lua");
-const PUBLISH: &str = include_str!("../../../../gateway-node/src/cluster/redis/scripts/publish.lua");
+const APPLICATION: &str = include_str!("../../../../../gateway-node/src/cluster/redis/scripts/application.lua");
+const REGISTER: &str = include_str!("../../../../../gateway-node/src/cluster/redis/scripts/register.lua");
+const PUBLISH: &str = include_str!("../../../../../gateway-node/src/cluster/redis/scripts/publish.lua");
 
 /// What the keys of an application start with that no node has.
 const KEY: &str = "utilbot:{yardstick}:";

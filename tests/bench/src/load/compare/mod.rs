@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::Parser;
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{
-    Outcome, beat, connect,
+    beat, connect,
     contest::{ContestOptions, Verdict},
     fanout, idle,
 };

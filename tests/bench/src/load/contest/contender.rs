@@ -63,7 +63,7 @@ pub enum Contender {
     Loop,
     /// `loop-joined`: the same; what has come at once leaves in one write.
     LoopJoined,
-    /// A server that is not ours, by the name that `tests/peers` has for it.
+    /// A server that is not ours, by the name that `tests/bench/peers` has for it.
     Peer(Peer),
 }
 

@@ -9,15 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gateway_harness::frame::{FrameReader, Kind};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use super::{
-    super::{
-        announcement::Announcement,
-        frame::{FrameReader, Kind},
-        latencies::Latencies,
-        source,
-    },
+    super::{announcement::Announcement, latencies::Latencies, source},
     Target,
     contender::PATIENCE,
     dialect::{Dialect, Part, Step},

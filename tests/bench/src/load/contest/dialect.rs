@@ -1,8 +1,9 @@
 //! What a client says to a contender, and what it hears: the least that makes it a receiver.
 
+use gateway_harness::frame;
 use serde_json::json;
 
-use super::super::{announcement::Announcement, frame};
+use super::super::announcement::Announcement;
 
 /// What a client is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Version 10 of Discord's protocol.
 
 use flate2::{Decompress, FlushDecompress};
+use gateway_harness::frame;
 use serde_json::json;
 
 use super::{
-    super::{announcement::Announcement, frame},
+    super::announcement::Announcement,
     dialect::{Dialect, Part, Step, Utilbot},
 };
 

@@ -17,8 +17,8 @@ pub struct ContestOptions {
     /// Rounds; each measures everybody once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Who is compared: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop, loop-joined; of `tests/peers` bun, ws, socketio,
-    /// nchan, nats, centrifuge
+    /// Who is compared: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop, loop-joined; of `tests/bench/peers` bun, ws,
+    /// socketio, nchan, nats, centrifuge
     #[arg(
         long,
         value_delimiter = ',',

@@ -1,7 +1,9 @@
-//! The dialects of servers that are not ours. `tests/peers/README.md` shows each of them on the wire.
+//! The dialects of servers that are not ours. `tests/bench/peers/README.md` shows each of them on the wire.
+
+use gateway_harness::frame;
 
 use super::{
-    super::{announcement::Announcement, frame},
+    super::announcement::Announcement,
     dialect::{Dialect, Part, Step},
 };
 

@@ -3,13 +3,11 @@
 use std::fmt;
 
 use anyhow::Result;
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{
-    super::{Outcome, tool::on_a_thread},
-    Contender, ContestOptions, Sample, Server, Spread, Table,
-    rounds::Rounds,
-    table::Figure,
+    super::cores::on_a_thread, Contender, ContestOptions, Sample, Server, Spread, Table, rounds::Rounds, table::Figure,
 };
 
 /// What is measured, and what is made of it.

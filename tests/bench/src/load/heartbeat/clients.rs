@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{announcement::Announcement, fleet::Fleet, frame, latencies::Latencies, peer::Heard};
+use gateway_harness::frame;
+
+use super::super::{announcement::Announcement, fleet::Fleet, latencies::Latencies, peer::Heard};
 
 /// All clients of a run.
 pub(super) struct Clients {

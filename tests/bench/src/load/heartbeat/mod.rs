@@ -15,12 +15,11 @@ pub use self::report::Report;
 use self::{clients::Clients, report::Costs};
 use super::{
     announcement::Announcement,
-    cores::Cores,
+    cores::{Cores, on_a_thread},
     fleet::{Fleet, Gait},
     gateway::{Gateway, binary},
     http::Http,
     peer::Protocol,
-    tool::on_a_thread,
 };
 
 /// How long everybody may take to connect and identify.

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{
-    super::{Outcome, latencies::Summary, usage::Usage},
+    super::{latencies::Summary, usage::Usage},
     Options,
     clients::Clients,
 };

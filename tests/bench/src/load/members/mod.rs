@@ -13,9 +13,9 @@ use serde_json::json;
 pub use self::report::Report;
 use self::{asker::Asker, beater::Beater};
 use super::{
+    cores::on_a_thread,
     gateway::{Gateway, binary},
     http::Http,
-    tool::on_a_thread,
 };
 
 /// The secret of both keys.

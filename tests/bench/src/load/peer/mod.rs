@@ -13,11 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
+use gateway_harness::frame::{self, FrameReader, Kind};
 use mio::net::TcpStream;
 use serde::Serialize;
 
 pub(super) use self::discord::Left;
-use super::frame::{self, FrameReader, Kind};
 
 /// The key of every handshake and its answer, both of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

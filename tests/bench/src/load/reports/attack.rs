@@ -4,10 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use futures_util::future::join_all;
+use gateway_harness::{Client, Encoding, key};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Options;
-use crate::{Client, Encoding, key};
 
 /// The least id: all have eight digits, so that the largest report fits a message.
 const LEAST: u32 = 10_000_000;

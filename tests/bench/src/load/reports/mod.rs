@@ -12,19 +12,19 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use gateway_harness::{RedisServer, SECRET, key};
 use tokio::time::sleep;
 
 use self::attack::attack;
 pub use self::report::{PhaseReport, Report};
 use super::{
     attacker::Attacker,
+    cores::on_a_thread,
     gateway::{Gateway, binary},
     http::Http,
     latencies::Latencies,
-    tool::on_a_thread,
     usage::Usage,
 };
-use crate::{RedisServer, SECRET, key};
 
 /// Between two events of the publisher.
 const GAP: Duration = Duration::from_millis(5);

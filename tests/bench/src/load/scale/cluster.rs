@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use gateway_harness::{KEYS, RedisServer, eventually, key};
 use tokio::runtime::Builder;
 
 use super::{
@@ -14,11 +15,6 @@ use super::{
         usage::Usage,
     },
     onlookers::{OnlookerOptions, Onlookers},
-};
-use crate::{
-    deadline::eventually,
-    redis::RedisServer,
-    setup::{KEYS, key},
 };
 
 const NODES: u32 = 3;

@@ -8,16 +8,16 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use gateway_harness::Outcome;
 use serde::Serialize;
 
 pub use self::onlookers::{OnlookerOptions, watch};
 use self::plot::Series;
 use super::{
-    Outcome,
     contest::{Contender, ContestOptions, Spread},
+    cores::on_a_thread,
     fanout,
     gateway::binary,
-    tool::on_a_thread,
 };
 
 /// What a delivery costs, in each fan-out.

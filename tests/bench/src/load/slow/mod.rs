@@ -16,12 +16,11 @@ use clap::Parser;
 pub use self::report::{PhaseReport, Report};
 use self::{audience::Audience, phase::Phase};
 use super::{
-    cores::Cores,
+    cores::{Cores, on_a_thread},
     fleet::Fleet,
     gateway::{Gateway, binary},
     peer::Protocol,
     publisher::Pace,
-    tool::on_a_thread,
 };
 
 /// How long the node may take to end; its own deadline is 8 seconds.

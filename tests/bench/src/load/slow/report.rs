@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::{Outcome, latencies::Summary, peer::Protocol};
+use super::super::{latencies::Summary, peer::Protocol};
 
 /// How an evicted client has to be told.
 const fn eviction(protocol: Protocol) -> &'static str {

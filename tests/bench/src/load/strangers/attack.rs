@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use gateway_harness::{deflate, frame};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-
-use crate::{deflate, frame};
 
 /// What a packet inflates to: the largest message that a node takes.
 const BYTES: usize = 65_536;

@@ -13,9 +13,9 @@ pub use self::report::{PhaseReport, Report};
 use self::{attack::attack, probe::Probe};
 use super::{
     attacker::Attacker,
+    cores::on_a_thread,
     gateway::{Gateway, binary},
     http::Http,
-    tool::on_a_thread,
 };
 
 /// Measures heartbeats and connects of healthy clients, first alone, then beside strangers.

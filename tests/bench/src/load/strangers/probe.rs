@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::Result;
 use futures_util::future::join_all;
+use gateway_harness::{Client, Encoding};
 use serde_json::json;
 
 use super::super::latencies::{Latencies, Summary};
-use crate::{Client, Encoding};
 
 /// Between two heartbeats of a client: within its allowance.
 const BEAT: Duration = Duration::from_millis(55);

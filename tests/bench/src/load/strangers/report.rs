@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::{Outcome, latencies::Summary};
+use super::super::latencies::Summary;
 
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
