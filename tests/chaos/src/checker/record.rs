@@ -197,7 +197,7 @@ pub struct Record {
     pub may_invalidate_from: Option<Instant>,
     /// What the nodes reported as lost.
     pub losses: Vec<Loss>,
-    /// When that was written, for events whose offset nobody knows.
+    /// When what Redis was robbed of was written, entries or not.
     pub cuts: Vec<Range<Instant>>,
     /// When two servers took events at once: from the moment at which the replica heard last of the primary to the last
     /// node's move.
@@ -232,7 +232,7 @@ impl Record {
                 let is_beyond = |loss: &Loss| loss.epoch == *epoch && loss.above < *offset;
                 self.losses.iter().any(is_beyond)
             }
-            _ => self.cuts.iter().any(|cut| cut.contains(&event.sent_at)),
+            _ => !self.losses.is_empty() && self.cuts.iter().any(|cut| cut.contains(&event.sent_at)),
         }
     }
 
@@ -255,14 +255,14 @@ impl Record {
         self.splits.iter().any(overlaps)
     }
 
-    /// Whether the server to which nodes moved may lack that an event was written: it was under way when the replica heard last
-    /// of the server before, or came later.
+    /// Whether the server may lack that an event was written: that was recorded while two servers took events, or among what
+    /// the server has lost.
     pub(super) fn may_be_written_again(&self, event: &Event) -> bool {
-        let overlaps = |split: &Range<Instant>| {
-            let is_settled = event.accepted_at().is_some_and(|at| at + UNSETTLED < split.start);
-            !is_settled && event.sent_at <= split.end
+        let overlaps = |time: &Range<Instant>| {
+            let is_settled = event.accepted_at().is_some_and(|at| at + UNSETTLED < time.start);
+            !is_settled && event.sent_at <= time.end
         };
-        self.splits.iter().any(overlaps)
+        self.splits.iter().chain(&self.cuts).any(overlaps)
     }
 }
 

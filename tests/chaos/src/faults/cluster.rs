@@ -284,12 +284,7 @@ impl Cluster {
         for log in self.logs() {
             losses.extend(reported(&log, &first));
         }
-        let cuts = if losses.is_empty() {
-            Vec::new()
-        } else {
-            self.cuts.clone()
-        };
-        self.book.are_gone(losses, cuts);
+        self.book.are_gone(losses, self.cuts.clone());
     }
 
     /// What was done, and when.

@@ -138,14 +138,7 @@ impl Fault {
                 cluster.note(format_args!("node {node} goes on"));
                 cluster.ask_again();
             }
-            Self::RollingRestart => {
-                for node in cluster.nodes() {
-                    cluster.note(format_args!("node {node} is asked to leave"));
-                    cluster.drain(node).await;
-                    cluster.open(node).await;
-                    cluster.note(format_args!("node {node} is there again"));
-                }
-            }
+            Self::RollingRestart => restart_all(cluster).await,
             Self::RedisConnectionsReset => {
                 cluster.note(format_args!("connections of {some:?} to Redis are reset"));
                 for proxy in cluster.proxies(&some) {
@@ -175,6 +168,16 @@ impl Fault {
                 heal(cluster, &some);
             }
         }
+    }
+}
+
+/// Stops and starts every node, one after the other.
+async fn restart_all(cluster: &mut Cluster) {
+    for node in cluster.nodes() {
+        cluster.note(format_args!("node {node} is asked to leave"));
+        cluster.drain(node).await;
+        cluster.open(node).await;
+        cluster.note(format_args!("node {node} is there again"));
     }
 }
 

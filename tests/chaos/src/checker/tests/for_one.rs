@@ -120,24 +120,27 @@ fn an_event_for_one_can_be_gone_too() {
 }
 
 #[test]
-fn a_promoted_replica_may_lack_that_an_event_was_written() {
+fn a_server_that_has_lost_something_may_lack_that_an_event_was_written() {
     let mut run = Run::new();
     let (first, second) = (run.bot(), run.bot());
     run.send_many(1, ONE);
     run.sees(first, [1]);
     run.sees(second, [1]);
     // It was sent at 10 and answered at 15.
-    for (split, is_excused) in [
+    for (time, is_excused) in [
         ((5, 12), true),
         ((900, 950), true),
         ((1016, 1100), false),
         ((2, 9), false),
     ] {
-        run.0.splits = vec![run.at(split.0)..run.at(split.1)];
-        if is_excused {
-            run.is_clean(1, 0);
-        } else {
-            run.is_judged([0, 1, 0, 0]);
+        let time = run.at(time.0)..run.at(time.1);
+        for (splits, cuts) in [(vec![time.clone()], Vec::new()), (Vec::new(), vec![time])] {
+            (run.0.splits, run.0.cuts) = (splits, cuts);
+            if is_excused {
+                run.is_clean(1, 0);
+            } else {
+                run.is_judged([0, 1, 0, 0]);
+            }
         }
     }
 }
