@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Finds or installs every tool that the tests use and exports where it is. Quick when all is there.
 #
-# Sourced by run.sh and by those of compose and peers. Everything but Debian packages lands under the target directory,
+# Sourced by run.sh and by those of bench and compose. Everything but Debian packages lands under the target directory,
 # so `cargo clean` removes it.
 #
 #   UTILBOT_TEST_PYTHON             python with the packages of requirements.txt

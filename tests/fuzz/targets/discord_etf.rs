@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_tests::fuzz::discord_etf(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_fuzz_targets::discord_etf(data));

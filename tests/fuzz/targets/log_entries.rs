@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_tests::fuzz::log_entries(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_fuzz_targets::log_entries(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_tests::fuzz::v1_text(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_fuzz_targets::v1_text(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_tests::fuzz::zstd_blocks(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gateway_fuzz_targets::zstd_blocks(data));

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Becomes one of the servers that the gateway is compared with, on 127.0.0.1, until it is told to end.
+#
+#   tests/bench/peers/start.sh NAME PORT     bun, ws, socketio, nchan, nats or centrifuge
+#
+# The process id stays that of this script, and all the work is done in this one process. What a server writes is in a
+# folder of its own under the target directory, in peers/run. Exit code 69 when the server is not installed.
+set -euo pipefail
+shopt -s inherit_errexit
+
+name=${1:-} port=${2:-}
+if [ $# -ne 2 ] || [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]]; then
+    sed -n '2,/^set/{/^#/s/^# \?//p}' "$0" >&2
+    exit 64
+fi
+
+# shellcheck disable=SC2034  # tools.sh reads it
+tools=none
+# shellcheck source=tests/tools.sh
+. "$(dirname "$0")/../../tools.sh"
+here=$tools_dir/bench/peers
+there=$target/peers
+PATH=$PATH:/usr/sbin
+
+installed() {
+    local file
+    for file in "$@"; do
+        if [ ! -e "$file" ]; then
+            printf '%s is not installed; run: tests/bench/peers/install.sh %s\n' "$name" "$name" >&2
+            exit 69
+        fi
+    done
+}
+
+# Prints where a program is, or what installed() will miss.
+where() { command -v "$1" || printf '%s\n' "$there/$1"; }
+
+# Makes the server's folder and goes there. Folders whose process has ended are removed.
+enter_folder() {
+    local run=$there/run folder pid
+    mkdir -p "$run"
+    for folder in "$run"/*; do
+        pid=${folder##*/}
+        pid=${pid%%.*}
+        if [ -d "$folder" ] && [ ! -d "/proc/$pid" ]; then rm -rf "$folder"; fi
+    done
+    cd "$(mktemp -d "$run/$$.$name.XXXXXX")"
+    export TMPDIR=$PWD
+}
+
+fill_in() { sed "s/@PORT@/$port/g" "$here/$1" >"$1"; }
+
+# Beside a node_modules folder, so that a script can import what it needs by its name.
+copy_script() {
+    ln -s "$there/npm/node_modules" node_modules
+    cp "$here/$1" "$1"
+}
+
+# Every client is a file descriptor.
+ulimit -n "$(ulimit -Hn)"
+export GOMAXPROCS=1
+
+case $name in
+    bun)
+        arch=x64
+        if [ "$(uname -m)" = aarch64 ]; then arch=aarch64; fi
+        bun=$there/npm/node_modules/@oven/bun-linux-$arch/bin/bun
+        installed "$bun"
+        enter_folder
+        copy_script bun.js
+        exec "$bun" bun.js "$port"
+        ;;
+    ws)
+        installed "$there/node" "$there/npm/node_modules/ws"
+        enter_folder
+        copy_script ws.mjs
+        exec "$there/node" ws.mjs "$port"
+        ;;
+    socketio)
+        installed "$there/node" "$there/npm/node_modules/socket.io"
+        enter_folder
+        copy_script socketio.mjs
+        exec "$there/node" socketio.mjs "$port"
+        ;;
+    nchan)
+        nginx=$(where nginx)
+        installed "$nginx" /usr/lib/nginx/modules/ngx_nchan_module.so
+        enter_folder
+        fill_in nchan.conf
+        # As one process, it ends with a double free after all is done; that needs no core file.
+        ulimit -c 0
+        exec "$nginx" -p "$PWD" -c nchan.conf -e error.log
+        ;;
+    nats)
+        server=$(where nats-server)
+        installed "$server"
+        enter_folder
+        fill_in nats.conf
+        exec "$server" -c nats.conf
+        ;;
+    centrifuge)
+        installed "$there/centrifuge/centrifuge"
+        enter_folder
+        exec "$there/centrifuge/centrifuge" "127.0.0.1:$port"
+        ;;
+    *)
+        sed -n '2,/^set/{/^#/s/^# \?//p}' "$0" >&2
+        exit 64
+        ;;
+esac

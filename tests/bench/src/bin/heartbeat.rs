@@ -1,0 +1,13 @@
+//! Holds many identified sessions on a real node, beats for them, and prints what they cost.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_bench::load::heartbeat::{Options, run};
+use gateway_harness::conclude;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.json.as_deref())
+}

@@ -1,0 +1,13 @@
+//! Measures what clients cost that do nothing, beside the yardstick and others.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_bench::load::idle::{Options, run};
+use gateway_harness::conclude;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.contest.json.as_deref())
+}

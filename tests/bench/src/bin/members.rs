@@ -1,0 +1,13 @@
+//! Asks for all members of a large guild many times at once, and prints what another application has of it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_bench::load::members::{Options, run};
+use gateway_harness::conclude;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    conclude(&run(&options)?, options.json.as_deref())
+}

@@ -1,0 +1,16 @@
+//! Has bots report changing guilds to a real node on a Redis, and prints what publishers of another application notice.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_bench::load::reports::{Options, run};
+use gateway_harness::conclude;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    match run(&options)? {
+        Some(report) => conclude(&report, options.json.as_deref()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,17 @@
+//! Measures how what a delivery costs grows with the number of sessions, and draws it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use gateway_bench::load::scale::{Options, Role, run, watch};
+use gateway_harness::conclude;
+
+fn main() -> Result<ExitCode> {
+    let Options { role, sizes } = Options::parse();
+    if let Some(Role::Onlookers(options)) = role {
+        watch(&options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    conclude(&run(&sizes)?, sizes.contest.json.as_deref())
+}

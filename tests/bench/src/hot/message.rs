@@ -1,0 +1,93 @@
+//! A message of a client: from its frame's bytes to what the session does about it.
+
+use std::{iter::repeat_n, sync::Arc};
+
+use gateway_harness::frame;
+use gateway_node::{
+    auth::Key,
+    config::{KeySettings, Secret, Settings},
+    events::Events,
+    session::{Join, Protocol, Rules, V1, Welcome},
+    transport::{Decoded, Decoder, Message, Violation},
+};
+use shared::{
+    client_type::ClientType,
+    routing::{Deliver, EventDefinition, EventTable, ReceiverType},
+    session_id::SessionId,
+    v1::payload::GuildCount,
+};
+use tokio::time::Instant;
+
+use super::{
+    data,
+    entry::start,
+    step::{CALLS, each, step},
+};
+
+type Steps = gateway_node::session::Steps<Join>;
+type Decoding = Result<Option<Decoded>, Violation>;
+
+const HEARTBEAT: &str = r#"{"op":10}"#;
+
+fn event() -> String {
+    format!(r#"{{"op":1,"t":"announce","d":{}}}"#, data())
+}
+
+pub(super) fn decode_heartbeat() -> usize {
+    step!((decoder: &mut Decoder, bytes: &[u8]) -> Decoding { decoder.decode(&mut { bytes }) });
+    decode(HEARTBEAT, step)
+}
+
+pub(super) fn decode_event() -> usize {
+    step!((decoder: &mut Decoder, bytes: &[u8]) -> Decoding { decoder.decode(&mut { bytes }) });
+    decode(&event(), step)
+}
+
+/// One frame after the other to a decoder at rest.
+fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
+    let bytes = frame(0x81, text.as_bytes());
+    let mut decoder = Decoder::new(65_536);
+    let is_whole = |it: &Decoding| matches!(it, Ok(Some(Decoded::Message(Message::Text(found)))) if **found == *text);
+    each(repeat_n(&*bytes, CALLS), |bytes| step(&mut decoder, bytes), is_whole)
+}
+
+pub(super) fn receive_heartbeat() -> usize {
+    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
+}
+
+pub(super) fn receive_event() -> usize {
+    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
+}
+
+/// One message after the other to a bot that has identified; the steps that come of each begin with `expected`.
+fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Steps) -> usize {
+    let table = EventTable::build(vec![EventDefinition {
+        name: "announce".to_owned(),
+        from: vec![ClientType::Bot],
+        to: vec![ReceiverType::Bot],
+        deliver: Deliver::All,
+        schema: None,
+    }]);
+    let rules = Rules::new(
+        &Settings::default(),
+        "node".into(),
+        Events::new(table.expect("a table")),
+    );
+    let now = Instant::now();
+    let mut v1 = V1::new(Some("1"), None, Arc::new(rules), now);
+    let welcome = Welcome {
+        id: SessionId::from_raw(1),
+        kind: ClientType::Bot,
+        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a key")),
+        since: start(),
+        counts: GuildCount::default(),
+    };
+    assert_eq!(v1.answered(Ok(welcome), now).len(), 3);
+    each(
+        (0..CALLS).map(|_| Message::Text(text.into())),
+        |message| step(&mut v1, message, now),
+        |steps| format!("{steps:?}").starts_with(expected),
+    )
+}

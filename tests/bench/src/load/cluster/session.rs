@@ -1,0 +1,111 @@
+//! A client of protocol version 1 on a blocking socket.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use gateway_harness::frame::{FrameReader, Kind};
+
+use super::super::peer::Wire;
+
+/// How long the node may take for each step of the way in.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How much is read at once.
+const SCRATCH: usize = 262_144;
+
+/// An identified session.
+pub(super) struct Session {
+    stream: TcpStream,
+    frames: FrameReader,
+    scratch: Vec<u8>,
+    /// The Error that came last.
+    error: String,
+}
+
+impl Session {
+    /// Connects to the node at `address`, and identifies as a client of this type.
+    pub(super) fn open(address: SocketAddr, kind: &str, key: &str) -> Result<Self> {
+        let wire = Wire::new(address, kind, key);
+        let stream = TcpStream::connect(address).context("connecting")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        let mut session = Self {
+            stream,
+            frames: FrameReader::default(),
+            scratch: vec![0; SCRATCH],
+            error: String::new(),
+        };
+        session.send(&wire.upgrade)?;
+        session.upgraded()?;
+        session.wait_for("\"op\":5")?;
+        session.send(&wire.identify)?;
+        session.wait_for("_connect_success\"")?;
+        Ok(session)
+    }
+
+    /// Sends bytes.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).context("sending to a node")
+    }
+
+    /// How long [`Self::read`] waits.
+    pub(super) fn set_patience(&self, patience: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(patience))?)
+    }
+
+    /// Reads once and hands over every payload that is whole with it. Whether something came in time. That the node
+    /// closes is an error.
+    pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool> {
+        let Self {
+            stream,
+            frames,
+            scratch,
+            error,
+        } = self;
+        let count = match stream.read(scratch) {
+            Ok(0) => bail!("the node hung up: {error}"),
+            Ok(count) => count,
+            Err(cause) if matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(false),
+            Err(cause) => return Err(cause).context("reading from a node"),
+        };
+        frames.feed(&scratch[..count], |kind, payload| {
+            ensure!(kind == Kind::Text, "the node closed: {error}");
+            if payload.starts_with(b"{\"op\":-1,") {
+                *error = String::from_utf8_lossy(payload).into_owned();
+            } else {
+                each(payload);
+            }
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// Takes the answer to the upgrade, byte by byte so that nothing of what follows is taken with it.
+    fn upgraded(&mut self) -> Result<()> {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).context("waiting for the upgrade")?;
+            answer.extend(byte);
+        }
+        ensure!(
+            answer.starts_with(b"HTTP/1.1 101 "),
+            "the upgrade was answered: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(())
+    }
+
+    fn wait_for(&mut self, what: &str) -> Result<()> {
+        let mut has_come = false;
+        while !has_come {
+            let is_there = self.read(|payload| has_come |= String::from_utf8_lossy(payload).contains(what))?;
+            ensure!(is_there, "no {what} within {ANSWER:?}: {}", self.error);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The whole comparison: every tool that compares, one after the other.
+
+use anyhow::Result;
+use clap::Parser;
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::{
+    beat, connect,
+    contest::{ContestOptions, Verdict},
+    fanout, idle,
+};
+
+/// Runs every tool that compares, and prints their tables.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "compare")]
+pub struct Options {
+    /// Divides the sizes of everything
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub divide: u32,
+    /// What all tools that compare take
+    #[command(flatten)]
+    pub contest: ContestOptions,
+}
+
+/// The tables, in order.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Report(Vec<Verdict>);
+
+/// Runs them all, and hands over each table as it comes.
+///
+/// # Errors
+/// As each of them.
+pub fn run(options: &Options, mut each: impl FnMut(&Verdict)) -> Result<Report> {
+    let Options { divide, contest } = options;
+    let smaller = |number: u32| (number / divide).max(1);
+    let mut verdicts = Vec::new();
+    let mut conclude = |verdict: Verdict| {
+        each(&verdict);
+        verdicts.push(verdict);
+    };
+    let fan_out = |sockets, burst, deliveries, rate| {
+        fanout::run(&fanout::Options {
+            sockets: smaller(sockets),
+            burst,
+            rate,
+            deliveries: smaller(deliveries),
+            bytes: 200,
+            contest: contest.clone(),
+        })
+    };
+    conclude(fan_out(1000, 1, 300_000, None)?);
+    conclude(fan_out(10_000, 1, 300_000, None)?);
+    conclude(fan_out(1000, 8, 400_000, None)?);
+    conclude(fan_out(10_000, 8, 400_000, None)?);
+    conclude(fan_out(1000, 1, 100_000, Some(50))?);
+    conclude(connect::run(&connect::Options {
+        sockets: smaller(10_000),
+        contest: contest.clone(),
+    })?);
+    conclude(idle::run(&idle::Options {
+        sockets: smaller(10_000),
+        bytes: 65_000,
+        seconds: 2,
+        contest: contest.clone(),
+    })?);
+    conclude(beat::run(&beat::Options {
+        sockets: smaller(1000),
+        beats: smaller(50_000),
+        contest: contest.clone(),
+    })?);
+    Ok(Report(verdicts))
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        self.0.iter().flat_map(Outcome::failures).collect()
+    }
+}

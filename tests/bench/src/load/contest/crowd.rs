@@ -1,0 +1,313 @@
+//! The clients of one contender: one thread, one `epoll`, one read buffer, and nothing that a delivery allocates.
+//!
+//! Reading has to be much cheaper than serving, or the clients are what is measured: a frame is found, its stamp read,
+//! and that is all.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use gateway_harness::frame::{FrameReader, Kind};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+
+use super::{
+    super::{announcement::Announcement, latencies::Latencies, source},
+    Target,
+    contender::PATIENCE,
+    dialect::{Dialect, Part, Step},
+};
+
+/// Clients that are connecting at the same time: fewer than any backlog holds.
+const IN_FLIGHT: usize = 128;
+/// One in so many clients of an opaque dialect reads what it gets.
+const READERS: usize = 64;
+/// How long the loop sleeps when nothing happens.
+const IDLE: Duration = Duration::from_millis(20);
+
+const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// What the receivers have had since the last [`Crowd::take`].
+#[derive(Debug, Default)]
+pub(in super::super) struct Tally {
+    /// Events that arrived.
+    pub(in super::super) deliveries: u64,
+    /// Events that came out of their order, or a second time.
+    pub(in super::super) disordered: u64,
+    /// From the stamp of an event to its being read.
+    pub(in super::super) latencies: Latencies,
+    /// Beats that were answered.
+    pub(in super::super) answers: u64,
+}
+
+/// The clients: receivers first, and one sender behind them.
+pub(in super::super) struct Crowd<'a> {
+    target: &'a Target,
+    poll: Poll,
+    events: Events,
+    scratch: Vec<u8>,
+    clients: Vec<Client>,
+    ready: usize,
+    room: Room,
+}
+
+/// What is there for all clients.
+struct Room {
+    origin: Instant,
+    tally: Tally,
+}
+
+struct Client {
+    stream: TcpStream,
+    part: Part,
+    stage: Stage,
+    frames: FrameReader,
+    /// What the socket has not taken yet.
+    unsent: Vec<u8>,
+    /// The number that the next event has to have.
+    next: u32,
+    reads: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Upgrading(Vec<u8>),
+    Greeting,
+    Ready,
+}
+
+impl<'a> Crowd<'a> {
+    /// Nobody yet.
+    pub(in super::super) fn new(target: &'a Target, clients: u32) -> Result<Self> {
+        source::make_room(clients)?;
+        Ok(Self {
+            target,
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            scratch: vec![0; 262_144],
+            clients: Vec::new(),
+            ready: 0,
+            room: Room {
+                origin: Instant::now(),
+                tally: Tally::default(),
+            },
+        })
+    }
+
+    /// Connects so many more clients and waits until each is what it is there for.
+    pub(in super::super) fn join(&mut self, count: u32, part: Part) -> Result<()> {
+        let goal = self.clients.len() + count as usize;
+        let deadline = Instant::now() + PATIENCE;
+        while self.ready < goal {
+            while self.clients.len() < goal && self.clients.len() - self.ready < IN_FLIGHT {
+                self.open(part)?;
+            }
+            self.turn(IDLE)?;
+            ensure!(
+                Instant::now() < deadline,
+                "only {} of {goal} clients came in",
+                self.ready
+            );
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, part: Part) -> Result<()> {
+        let number = self.clients.len();
+        let mut stream = source::connect(number, self.target.address, None)?;
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(number), interests)?;
+        self.clients.push(Client {
+            stream,
+            part,
+            stage: Stage::Connecting,
+            frames: FrameReader::default(),
+            unsent: Vec::new(),
+            next: 1,
+            reads: part == Part::Receiver && (!self.target.dialect.is_opaque() || number.is_multiple_of(READERS)),
+        });
+        Ok(())
+    }
+
+    /// Has the sender send the events of these numbers, of so many bytes each, in one write.
+    pub(in super::super) fn publish(&mut self, numbers: std::ops::Range<u32>, bytes: usize) -> Result<()> {
+        let sent_us = u64::try_from(self.room.origin.elapsed().as_micros())?;
+        let mut frames = Vec::new();
+        for number in numbers {
+            let data = Announcement { number, sent_us }.data(bytes);
+            frames.extend(self.target.dialect.publish(&data));
+        }
+        let sender = self.clients.iter_mut().find(|client| client.part == Part::Sender);
+        sender.context("there is no sender")?.send(&frames)
+    }
+
+    /// Has a client beat.
+    pub(in super::super) fn beat(&mut self, number: usize, beat: &[u8]) -> Result<()> {
+        self.clients[number].send(beat)
+    }
+
+    /// The bytes of a beat, where the contender has such a thing.
+    pub(in super::super) fn beat_bytes(&self) -> Option<Vec<u8>> {
+        self.target.dialect.beat()
+    }
+
+    /// Turns until `is_done`, and says whether that came in time.
+    pub(in super::super) fn turn_until(&mut self, is_done: impl Fn(&Tally) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_done(&self.room.tally) {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            self.turn(IDLE)?;
+        }
+        Ok(true)
+    }
+
+    /// What there was since the last call.
+    pub(in super::super) fn take(&mut self) -> Tally {
+        std::mem::take(&mut self.room.tally)
+    }
+
+    /// Waits until something happens, at most `timeout`, and hears it.
+    pub(in super::super) fn turn(&mut self, timeout: Duration) -> Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        for event in &self.events {
+            let number = event.token().0;
+            let client = &mut self.clients[number];
+            let was_ready = client.stage == Stage::Ready;
+            let heard = client.turn(
+                event,
+                &mut self.scratch,
+                &*self.target.dialect,
+                self.target,
+                &mut self.room,
+            );
+            heard.with_context(|| format!("client {number}"))?;
+            self.ready += usize::from(!was_ready && client.stage == Stage::Ready);
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    fn turn(
+        &mut self,
+        event: &mio::event::Event,
+        scratch: &mut [u8],
+        dialect: &dyn Dialect,
+        target: &Target,
+        room: &mut Room,
+    ) -> Result<()> {
+        if event.is_writable() {
+            if self.stage == Stage::Connecting {
+                if let Some(error) = self.stream.take_error()? {
+                    return Err(error).context("connecting");
+                }
+                self.stream.set_nodelay(true)?;
+                self.stage = Stage::Upgrading(Vec::new());
+                let path = dialect.target(self.part);
+                self.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{HANDSHAKE}", target.address).as_bytes())?;
+            } else if !self.unsent.is_empty() {
+                let unsent = std::mem::take(&mut self.unsent);
+                self.send(&unsent)?;
+            }
+        }
+        if !event.is_readable() {
+            return Ok(());
+        }
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => bail!("the contender closed the connection while {:?}", self.stage),
+                Ok(count) => {
+                    self.take(&scratch[..count], dialect, room)?;
+                    // A short read has emptied the socket; what comes later makes another event.
+                    if count < scratch.len() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut sent = 0;
+        if self.unsent.is_empty() {
+            sent = match self.stream.write(bytes) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        self.unsent.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8], dialect: &dyn Dialect, room: &mut Room) -> Result<()> {
+        let Stage::Upgrading(answer) = &mut self.stage else {
+            return self.take_frames(bytes, dialect, room);
+        };
+        answer.extend_from_slice(bytes);
+        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(());
+        };
+        let is_accepted =
+            answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
+        ensure!(
+            is_accepted,
+            "the upgrade was answered: {}",
+            String::from_utf8_lossy(answer)
+        );
+        let frames = answer.split_off(end + 4);
+        self.stage = Stage::Greeting;
+        self.step(dialect.begin(self.part))?;
+        self.take_frames(&frames, dialect, room)
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Wait => {}
+            Step::Say(bytes) => self.send(&bytes)?,
+            Step::Ready => self.stage = Stage::Ready,
+        }
+        Ok(())
+    }
+
+    fn take_frames(&mut self, bytes: &[u8], dialect: &dyn Dialect, room: &mut Room) -> Result<()> {
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.feed(bytes, |kind, payload| {
+            ensure!(kind != Kind::Close, "closed: {}", String::from_utf8_lossy(payload));
+            if self.stage != Stage::Ready {
+                return self.step(dialect.hear(self.part, payload));
+            }
+            if dialect.is_answer(payload) {
+                room.tally.answers += 1;
+            } else if self.reads {
+                dialect.announcements(payload, &mut |event| self.note(event, room));
+            } else if self.part == Part::Receiver {
+                room.tally.deliveries += 1;
+            }
+            Ok(())
+        })?;
+        self.frames = frames;
+        Ok(())
+    }
+
+    fn note(&mut self, event: Announcement, room: &mut Room) {
+        let Room { origin, tally } = room;
+        tally.deliveries += 1;
+        tally.disordered += u64::from(event.number != self.next);
+        self.next = event.number + 1;
+        let sent = Duration::from_micros(event.sent_us);
+        tally.latencies.add(origin.elapsed().saturating_sub(sent));
+    }
+}

@@ -1,0 +1,93 @@
+//! Version 10 of Discord's protocol.
+
+use flate2::{Decompress, FlushDecompress};
+use gateway_harness::frame;
+use serde_json::json;
+
+use super::{
+    super::announcement::Announcement,
+    dialect::{Dialect, Part, Step, Utilbot},
+};
+
+/// Receivers speak Discord's protocol; the sender is a website of version 1.
+pub(super) struct Discord {
+    identify: Vec<u8>,
+    sender: Utilbot,
+    is_zlib: bool,
+}
+
+impl Discord {
+    /// For clients that show this key.
+    pub(super) fn new(key: &str, is_zlib: bool) -> Self {
+        let d = json!({ "token": key, "intents": 0, "properties": {} });
+        Self {
+            identify: frame::text(&json!({ "op": 2, "d": d }).to_string()),
+            sender: Utilbot::new(key, false),
+            is_zlib,
+        }
+    }
+}
+
+impl Dialect for Discord {
+    fn target(&self, part: Part) -> &'static str {
+        match part {
+            Part::Sender => self.sender.target(part),
+            Part::Receiver if self.is_zlib => "/?v=10&encoding=json&compress=zlib-stream",
+            Part::Receiver => "/?v=10&encoding=json",
+        }
+    }
+
+    fn begin(&self, _: Part) -> Step {
+        Step::Wait
+    }
+
+    fn hear(&self, part: Part, payload: &[u8]) -> Step {
+        if part == Part::Sender {
+            return self.sender.hear(part, payload);
+        }
+        let inflated = self.is_zlib.then(|| inflated(payload));
+        let payload = inflated.as_deref().unwrap_or(payload);
+        let has = |text: &str| payload.windows(text.len()).any(|part| part == text.as_bytes());
+        if has("\"op\":10,") {
+            Step::Say(self.identify.clone())
+        } else if has("\"t\":\"READY\"") {
+            Step::Ready
+        } else {
+            Step::Wait
+        }
+    }
+
+    fn publish(&self, data: &str) -> Vec<u8> {
+        self.sender.publish(data)
+    }
+
+    fn beat(&self) -> Option<Vec<u8>> {
+        Some(frame::text("{\"op\":1,\"d\":null}"))
+    }
+
+    fn is_answer(&self, payload: &[u8]) -> bool {
+        const ACK: &[u8] = b"{\"t\":null,\"s\":null,\"op\":11,\"d\":null}";
+        payload == ACK || (self.is_zlib && payload.len() < 2 * ACK.len() && inflated(payload) == ACK)
+    }
+
+    fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
+        let inflated = self.is_zlib.then(|| inflated(payload));
+        if let Some(announcement) = Announcement::read(inflated.as_deref().unwrap_or(payload)) {
+            each(announcement);
+        }
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.is_zlib
+    }
+}
+
+/// What one message of a stream says. The node's messages refer to nothing before them, so that a client which only
+/// measures needs no stream; the tests of the protocol read the whole of it.
+fn inflated(payload: &[u8]) -> Vec<u8> {
+    let blocks = payload.strip_prefix(&[0x78, 0x9c]).unwrap_or(payload);
+    let mut plain = Vec::with_capacity(4096);
+    // What cannot be read is no announcement, and is missed.
+    let _ = Decompress::new(false).decompress_vec(blocks, &mut plain, FlushDecompress::Sync);
+    plain
+}

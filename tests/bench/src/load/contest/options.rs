@@ -1,0 +1,52 @@
+//! What the tools that compare have in common on their command lines.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    super::{cores::Cores, gateway::binary},
+    Contender,
+    contender::Setting,
+};
+
+/// Who is compared, how often, and where.
+#[derive(Debug, Clone, Args)]
+pub struct ContestOptions {
+    /// Rounds; each measures everybody once
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Who is compared: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop, loop-joined; of `tests/bench/peers` bun, ws,
+    /// socketio, nchan, nats, centrifuge
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "gateway,gateway-again,gateway-zlib,loop,loop-joined,bun,ws,socketio,nchan,nats,centrifuge"
+    )]
+    pub contenders: Vec<Contender>,
+    /// Leaves it to the system which cores the contenders and their clients run on
+    #[arg(long)]
+    pub no_pin: bool,
+    /// The node's binary, where it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// The binary of the contender `other`
+    #[arg(long, value_name = "PATH")]
+    pub other: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl ContestOptions {
+    /// What all contenders have in common, for so many clients at a time.
+    pub(super) fn setting(&self, clients: u32) -> Result<Setting> {
+        Ok(Setting {
+            cores: if self.no_pin { None } else { Cores::choose()? },
+            gateway: binary(self.gateway.as_deref())?,
+            other: self.other.clone(),
+            clients,
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! One core for the node and another for its clients, so that neither pays for the other.
+
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+/// The cores of one run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cores {
+    /// The one of the node.
+    pub(super) node: usize,
+    /// The one of this thread.
+    pub(super) clients: usize,
+}
+
+impl Cores {
+    /// The first two cores that this thread may use, if it may use two.
+    pub(super) fn choose() -> Result<Option<Self>> {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).context("which cores are allowed")?;
+        let mut usable = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
+        Ok(usable
+            .next()
+            .zip(usable.next())
+            .map(|(node, clients)| Self { node, clients }))
+    }
+}
+
+/// Ties the calling thread, and what it starts from now on, to one core.
+pub(super) fn pin_thread(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to core {core}"))
+}
+
+/// Does the work on a thread of its own, so that the caller's is not tied to a core.
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

@@ -1,0 +1,225 @@
+//! What identified sessions cost that do nothing but beat: memory, CPU, and whether all of them stay.
+
+mod clients;
+mod report;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+pub use self::report::Report;
+use self::{clients::Clients, report::Costs};
+use super::{
+    announcement::Announcement,
+    cores::{Cores, on_a_thread},
+    fleet::{Fleet, Gait},
+    gateway::{Gateway, binary},
+    http::Http,
+    peer::Protocol,
+};
+
+/// How long everybody may take to connect and identify.
+const CONNECT: Duration = Duration::from_secs(180);
+/// How long an event may take to everybody.
+const DELIVER: Duration = Duration::from_secs(60);
+/// How long the node may take to end; its own deadline is 8 seconds.
+const LEAVE: Duration = Duration::from_secs(30);
+/// Clients that are connecting at the same time: fewer than the node's backlog holds.
+const IN_FLIGHT: u32 = 256;
+/// How long the loop sleeps when nothing is due.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// Holds many identified sessions on one node, beats for each of them, and counts what is lost.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "heartbeat")]
+pub struct Options {
+    /// Sessions
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sessions: u32,
+    /// Milliseconds between two heartbeats of a session
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub interval_ms: u32,
+    /// Seconds of heartbeats
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u32,
+    /// Milliseconds after which an ACK counts as lost
+    #[arg(long, default_value_t = 10_000)]
+    pub ack_deadline_ms: u32,
+    /// Leaves it to the system which cores the node and its clients run on
+    #[arg(long)]
+    pub no_pin: bool,
+    /// The node's binary, where it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl Options {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms.into())
+    }
+
+    /// Heartbeats of the whole run.
+    fn beats(&self) -> u32 {
+        let beats = u64::from(self.seconds) * 1000 * u64::from(self.sessions) / u64::from(self.interval_ms);
+        u32::try_from(beats).unwrap_or(u32::MAX)
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let per_minute = 60_000 / self.interval_ms + 1;
+        vec![
+            ("v1.heartbeat_interval_ms", self.interval_ms.to_string()),
+            ("limits.payloads_per_minute", (2 * per_minute + 60).to_string()),
+            ("limits.connections", (self.sessions + 16).to_string()),
+        ]
+    }
+}
+
+/// Runs a node and its clients.
+///
+/// # Errors
+/// When something other than losses goes wrong: the node does not start, answers what is no v1, or stops answering HTTP.
+pub fn run(options: &Options) -> Result<Report> {
+    on_a_thread(|| Run::start(options)?.finish())
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    gateway: Gateway,
+    fleet: Fleet,
+    clients: Clients,
+}
+
+impl<'a> Run<'a> {
+    fn start(options: &'a Options) -> Result<Self> {
+        let cores = if options.no_pin { None } else { Cores::choose()? };
+        let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
+        let fleet = Fleet::new(gateway.address, Protocol::V1, &gateway.key, options.sessions)?;
+        let clients = Clients::new(options.sessions, Duration::from_millis(options.ack_deadline_ms.into()));
+        Ok(Self {
+            options,
+            gateway,
+            fleet,
+            clients,
+        })
+    }
+
+    fn finish(mut self) -> Result<Report> {
+        let before = self.gateway.usage()?;
+        let began = Instant::now();
+        self.connect()?;
+        let connecting = began.elapsed();
+        let idle = self.gateway.usage()?;
+        let began = Instant::now();
+        self.beat()?;
+        let beating = began.elapsed();
+        let end = self.gateway.usage()?;
+        self.announce()?;
+        let clean = self.leave()?;
+        let costs = Costs {
+            before,
+            connecting,
+            idle,
+            beating,
+            end,
+        };
+        Ok(Report::new(
+            self.options,
+            &costs,
+            self.clients,
+            clean,
+            self.gateway.log()?,
+        ))
+    }
+
+    fn turn(&mut self, timeout: Duration) -> Result<()> {
+        let Self { fleet, clients, .. } = self;
+        fleet.turn(timeout, &mut |number, heard| clients.hear(number, &heard))
+    }
+
+    /// Connects and identifies everybody.
+    fn connect(&mut self) -> Result<()> {
+        let deadline = Instant::now() + CONNECT;
+        let mut beaten = Instant::now();
+        let mut opened = 0;
+        while self.clients.settled() < self.options.sessions {
+            ensure!(
+                Instant::now() < deadline,
+                "only {} clients have identified within {CONNECT:?}",
+                self.clients.identified()
+            );
+            while opened < self.options.sessions && opened - self.clients.settled() < IN_FLIGHT {
+                self.fleet.open(Gait::Eager, None)?;
+                opened += 1;
+            }
+            self.turn(IDLE)?;
+            if beaten.elapsed() >= self.options.interval() {
+                // Those who came first must not time out while the last are still coming.
+                beaten = Instant::now();
+                self.clients.beat_all(&mut self.fleet);
+            }
+        }
+        Ok(())
+    }
+
+    /// Beats for everybody, one after the other, evenly over the interval, and waits for the last ACKs.
+    fn beat(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let gap = self.options.interval() / self.options.sessions;
+        let beats = self.options.beats();
+        let mut beat = 0;
+        while beat < beats {
+            let now = Instant::now();
+            let mut due = start + gap * beat;
+            while due <= now && beat < beats {
+                self.clients
+                    .beat(&mut self.fleet, (beat % self.options.sessions) as usize);
+                beat += 1;
+                due = start + gap * beat;
+            }
+            self.turn(due.saturating_duration_since(now))?;
+        }
+        let deadline = Instant::now() + Duration::from_millis(self.options.ack_deadline_ms.into());
+        while self.clients.unanswered() > 0 && Instant::now() < deadline {
+            self.turn(IDLE)?;
+        }
+        Ok(())
+    }
+
+    /// Sends everybody one event, and a second one behind it: who has the second will not get the first any more.
+    fn announce(&mut self) -> Result<()> {
+        let mut http = Http::connect(self.gateway.address, &self.gateway.key)?;
+        for number in 1..=2 {
+            http.publish(&Announcement { number, sent_us: 0 }.event(200))?;
+        }
+        let deadline = Instant::now() + DELIVER;
+        while self.clients.reached() < self.clients.open() && Instant::now() < deadline {
+            self.turn(IDLE)?;
+        }
+        Ok(())
+    }
+
+    /// Stops the node. Whether it ended, and with success.
+    fn leave(&mut self) -> Result<bool> {
+        self.clients.expect_farewell();
+        self.gateway.terminate()?;
+        let deadline = Instant::now() + LEAVE;
+        while Instant::now() < deadline {
+            self.turn(IDLE)?;
+            if let Some(status) = self.gateway.exited()? {
+                // What it said last may still wait to be read.
+                while self.clients.open() > 0 && Instant::now() < deadline {
+                    self.turn(IDLE)?;
+                }
+                return Ok(status.success());
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a run has shown.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::{
+    super::{latencies::Summary, usage::Usage},
+    Options,
+    clients::Clients,
+};
+
+/// How every client has to be told that the node leaves.
+const FAREWELL: &str = "Error 1000 \"The node is restarting.\", close 1012";
+
+/// What the node had used at the turning points of a run.
+pub(super) struct Costs {
+    /// When nobody was connected.
+    pub(super) before: Usage,
+    pub(super) connecting: Duration,
+    /// When everybody had identified.
+    pub(super) idle: Usage,
+    pub(super) beating: Duration,
+    /// After the last heartbeat.
+    pub(super) end: Usage,
+}
+
+/// The result of a run. Its `Display` is a table.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Sessions that were asked for.
+    pub sessions: u32,
+    /// Sessions that identified.
+    pub identified: u32,
+    /// Seconds until all had.
+    pub connect_seconds: f64,
+    /// CPU microseconds of the node for each of them, from the TCP handshake to the welcome.
+    pub connect_cpu_us: f64,
+    /// Resident KiB of the node before anybody connected.
+    pub empty_kib: u32,
+    /// Resident KiB more for each session once all had identified.
+    pub idle_kib_per_session: f64,
+    /// The same after the heartbeats.
+    pub end_kib_per_session: f64,
+    /// Milliseconds between two heartbeats of a session.
+    pub interval_ms: u32,
+    /// Seconds of heartbeats.
+    pub beating_seconds: f64,
+    /// Heartbeats sent.
+    pub heartbeats: u32,
+    /// Heartbeats answered within the deadline.
+    pub acks: u32,
+    /// Heartbeats answered later.
+    pub late_acks: u32,
+    /// CPU microseconds of the node for each heartbeat.
+    pub heartbeat_cpu_us: f64,
+    /// CPU of the node while there were heartbeats, in per cent of a core.
+    pub cpu_percent: f64,
+    /// From sending a heartbeat to reading its ACK.
+    pub ack_latency: Summary,
+    /// Sessions that ended before the node was told to stop.
+    pub lost: u32,
+    /// How those ended.
+    pub early_endings: BTreeMap<String, u32>,
+    /// Clients that received the last event exactly once.
+    pub announced_once: u32,
+    /// Payloads that nobody should have received: a second copy, an ACK for nothing.
+    pub surplus: u32,
+    /// How the others ended once it was told.
+    pub endings: BTreeMap<String, u32>,
+    /// Whether the node then exited with success.
+    pub clean_exit: bool,
+    /// What the node logged: warnings and worse.
+    pub log: String,
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, costs: &Costs, clients: Clients, clean_exit: bool, log: String) -> Self {
+        let tally = clients.tally;
+        let each = |total: f64, count: u32| total / f64::from(count.max(1));
+        let Costs {
+            before,
+            connecting,
+            idle,
+            beating,
+            end,
+        } = costs;
+        let beating_cpu = end.cpu_us_since(idle);
+        Self {
+            sessions: options.sessions,
+            identified: tally.identified,
+            connect_seconds: connecting.as_secs_f64(),
+            connect_cpu_us: each(idle.cpu_us_since(before), tally.identified),
+            empty_kib: before.resident_kib,
+            idle_kib_per_session: each(idle.kib_since(before), tally.identified),
+            end_kib_per_session: each(end.kib_since(before), tally.identified),
+            interval_ms: options.interval_ms,
+            beating_seconds: beating.as_secs_f64(),
+            heartbeats: tally.beats,
+            acks: tally.acks,
+            late_acks: tally.late,
+            heartbeat_cpu_us: each(beating_cpu, tally.beats),
+            cpu_percent: beating_cpu / 1e4 / beating.as_secs_f64().max(1e-9),
+            ack_latency: tally.latencies.summary(),
+            lost: tally.lost,
+            early_endings: tally.early_endings,
+            announced_once: tally.once,
+            surplus: tally.surplus,
+            endings: tally.endings,
+            clean_exit,
+            log,
+        }
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let told = self.endings.get(FAREWELL).copied().unwrap_or(0);
+        let counts = [
+            (self.identified, "sessions identified"),
+            (self.sessions - self.lost, "sessions stayed until the node was stopped"),
+            (self.announced_once, "sessions received the event exactly once"),
+            (told, "sessions were told that the node restarts"),
+        ];
+        let mut failures: Vec<_> = counts
+            .into_iter()
+            .filter(|(count, _)| *count != self.sessions)
+            .map(|(count, what)| format!("only {count} of {} {what}", self.sessions))
+            .collect();
+        if self.acks != self.heartbeats {
+            failures.push(format!(
+                "only {} of {} heartbeats were answered in time",
+                self.acks, self.heartbeats
+            ));
+        }
+        if self.surplus > 0 {
+            failures.push(format!("{} payloads came that should not have", self.surplus));
+        }
+        if !self.clean_exit {
+            failures.push("the node did not exit with success".to_owned());
+        }
+        failures
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<38}{value:>14}");
+        row(
+            "sessions identified",
+            format!("{} / {}", self.identified, self.sessions),
+        )?;
+        row("connect + identify, s", format!("{:.2}", self.connect_seconds))?;
+        row(
+            "connect + identify, CPU us / session",
+            format!("{:.1}", self.connect_cpu_us),
+        )?;
+        row("resident before, KiB", self.empty_kib.to_string())?;
+        row(
+            "resident idle, KiB / session",
+            format!("{:.2}", self.idle_kib_per_session),
+        )?;
+        row(
+            "resident at the end, KiB / session",
+            format!("{:.2}", self.end_kib_per_session),
+        )?;
+        row("heartbeat interval, ms", self.interval_ms.to_string())?;
+        row("heartbeats, s", format!("{:.1}", self.beating_seconds))?;
+        row("heartbeats sent", self.heartbeats.to_string())?;
+        row("ACKs in time", self.acks.to_string())?;
+        row("CPU us / heartbeat", format!("{:.2}", self.heartbeat_cpu_us))?;
+        row("CPU, % of a core", format!("{:.1}", self.cpu_percent))?;
+        let Summary { p50_ms, p99_ms, max_ms } = self.ack_latency;
+        row("ACK latency p50, ms", format!("{p50_ms:.2}"))?;
+        row("ACK latency p99, ms", format!("{p99_ms:.2}"))?;
+        row("ACK latency max, ms", format!("{max_ms:.2}"))?;
+        row("sessions lost", self.lost.to_string())?;
+        row("event received exactly once", self.announced_once.to_string())?;
+        row("surplus payloads", self.surplus.to_string())?;
+        row("exit", if self.clean_exit { "success" } else { "FAILURE" }.to_owned())?;
+        for (ending, count) in &self.early_endings {
+            writeln!(f, "lost: {count} x {ending}")?;
+        }
+        for (ending, count) in &self.endings {
+            writeln!(f, "after SIGTERM: {count} x {ending}")?;
+        }
+        write!(f, "{}", self.log)
+    }
+}

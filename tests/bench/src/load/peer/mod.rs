@@ -1,0 +1,296 @@
+//! One client on a nonblocking socket, without a task or a buffer of its own.
+//!
+//! Here are the socket and the handshake; what the payloads of a protocol mean is in its own file.
+
+mod discord;
+mod v1;
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, Read, Write},
+    net::SocketAddr,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use gateway_harness::frame::{self, FrameReader, Kind};
+use mio::net::TcpStream;
+use serde::Serialize;
+
+pub(super) use self::discord::Left;
+
+/// The key of every handshake and its answer, both of RFC 6455 section 1.3.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// What clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Version 1.
+    V1,
+    /// Version 10, which is Discord's.
+    Discord,
+}
+
+/// What is the same on every connection to one node.
+pub(super) struct Wire {
+    protocol: Protocol,
+    /// The request that becomes a WebSocket.
+    pub(super) upgrade: Vec<u8>,
+    /// The frame that answers Hello.
+    pub(super) identify: Vec<u8>,
+    key: String,
+}
+
+impl Wire {
+    /// For clients of version 1 and of this type that show `key` to the node at `address`.
+    pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
+        Self {
+            protocol: Protocol::V1,
+            upgrade: upgrade(address, "/?v=1"),
+            identify: frame::text(&v1::identify(kind, key)),
+            key: key.to_owned(),
+        }
+    }
+
+    /// For bots that speak this protocol.
+    pub(super) fn of(protocol: Protocol, address: SocketAddr, key: &str) -> Self {
+        match protocol {
+            Protocol::V1 => Self::new(address, "bot", key),
+            Protocol::Discord => Self {
+                protocol,
+                upgrade: upgrade(address, "/?v=10&encoding=json"),
+                identify: frame::text(&discord::identify(key)),
+                key: key.to_owned(),
+            },
+        }
+    }
+}
+
+fn upgrade(address: SocketAddr, target: &str) -> Vec<u8> {
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    );
+    request.into_bytes()
+}
+
+/// What a client was told.
+#[derive(Debug)]
+pub(super) enum Heard<'a> {
+    /// It has identified, and everything that belongs to that has arrived.
+    Live,
+    /// A heartbeat was answered.
+    Ack,
+    /// A payload with an `announce`.
+    Announce(&'a [u8]),
+    /// The connection is over; nothing comes after it.
+    Ended(Ended),
+}
+
+/// How a connection ended.
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ended {
+    /// The code of the gateway's Close frame; `None` where there was none.
+    pub(super) code: Option<u16>,
+    /// `e` and `m` of the Error before it.
+    pub(super) error: Option<(i64, String)>,
+    /// What the socket said where there was no Close.
+    broken: Option<ErrorKind>,
+    /// What its session can be resumed with, where there can be one.
+    pub(super) left: Option<Left>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((e, m)) = &self.error {
+            write!(f, "Error {e} {m:?}, ")?;
+        }
+        match (self.code, self.broken) {
+            (Some(code), _) => write!(f, "close {code}"),
+            (None, Some(kind)) => write!(f, "{kind}"),
+            (None, None) => f.write_str("end of stream without close"),
+        }
+    }
+}
+
+/// One client.
+pub(super) struct Peer {
+    stream: TcpStream,
+    frames: FrameReader,
+    /// What the socket has not taken yet.
+    unsent: Vec<u8>,
+    stage: Stage,
+    /// The Error that came last.
+    error: Option<Box<(i64, String)>>,
+    /// The Discord session: before Hello, the one to go on with.
+    session: Option<Box<Left>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    /// What has come of the answer to the upgrade.
+    Upgrading(Vec<u8>),
+    /// Waits for Hello.
+    Upgraded,
+    Identifying,
+    /// Waits for the totals that follow the welcome.
+    Welcomed,
+    Live,
+}
+
+impl Peer {
+    /// A client whose socket is being connected.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            frames: FrameReader::default(),
+            unsent: Vec::new(),
+            stage: Stage::Connecting,
+            error: None,
+            session: None,
+        }
+    }
+
+    /// The same for one that goes on with a session.
+    pub(super) fn resuming(stream: TcpStream, left: Left) -> Self {
+        Self {
+            session: Some(Box::new(left)),
+            ..Self::new(stream)
+        }
+    }
+
+    /// The socket, to be registered.
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Whether it has identified.
+    pub(super) fn is_live(&self) -> bool {
+        self.stage == Stage::Live
+    }
+
+    /// The socket takes bytes.
+    pub(super) fn writable(&mut self, wire: &Wire) -> Result<()> {
+        if self.stage == Stage::Connecting {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error).context("connecting");
+            }
+            self.stream.set_nodelay(true)?;
+            self.stage = Stage::Upgrading(Vec::new());
+            self.send(&wire.upgrade);
+        } else if !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            self.send(&unsent);
+        }
+        Ok(())
+    }
+
+    /// Sends bytes, now or when the socket takes them. A broken socket is noticed when it is read.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        let sent = if self.unsent.is_empty() {
+            self.stream.write(bytes).unwrap_or(0)
+        } else {
+            0
+        };
+        self.unsent.extend_from_slice(&bytes[sent..]);
+    }
+
+    /// Reads up to `budget` bytes, or until nothing is there. Whether the connection goes on.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        mut budget: usize,
+        wire: &Wire,
+        hear: &mut dyn FnMut(Heard<'_>),
+    ) -> Result<bool> {
+        while budget > 0 {
+            let room = scratch.len().min(budget);
+            let broken = match self.stream.read(&mut scratch[..room]) {
+                Ok(0) => None,
+                Ok(count) => {
+                    budget -= count;
+                    if let Some(code) = self.take(&scratch[..count], wire, hear)? {
+                        // The answer to the close; who does not want it any more is gone.
+                        self.send(&frame::close(if code == 1005 { 1000 } else { code }));
+                        hear(Heard::Ended(self.ended(Some(code), None)));
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ok(true),
+                    ErrorKind::Interrupted => continue,
+                    kind => Some(kind),
+                },
+            };
+            hear(Heard::Ended(self.ended(None, broken)));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn ended(&mut self, code: Option<u16>, broken: Option<io::ErrorKind>) -> Ended {
+        Ended {
+            code,
+            error: self.error.take().map(|error| *error),
+            broken,
+            left: self.session.take().map(|left| *left),
+        }
+    }
+
+    /// Takes what has arrived. Some code when it ends with a close frame.
+    fn take(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
+        let Stage::Upgrading(answer) = &mut self.stage else {
+            return self.take_frames(bytes, wire, hear);
+        };
+        answer.extend_from_slice(bytes);
+        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let is_accepted =
+            answer.starts_with(b"HTTP/1.1 101 ") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
+        ensure!(
+            is_accepted,
+            "the upgrade was answered: {}",
+            String::from_utf8_lossy(answer)
+        );
+        let frames = answer.split_off(end + 4);
+        self.stage = Stage::Upgraded;
+        self.take_frames(&frames, wire, hear)
+    }
+
+    fn take_frames(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
+        let Self {
+            frames,
+            stage,
+            error,
+            session,
+            ..
+        } = self;
+        let mut closed = None;
+        let mut is_greeted = false;
+        frames.feed(bytes, |kind, payload| {
+            ensure!(closed.is_none(), "a frame after Close");
+            if kind == Kind::Close {
+                closed = Some(frame::close_code(payload));
+                return Ok(());
+            }
+            ensure!(kind == Kind::Text, "a binary frame without compression");
+            is_greeted |= match wire.protocol {
+                Protocol::V1 => v1::take(payload, stage, error, hear)?,
+                Protocol::Discord => discord::take(payload, stage, error, session, hear)?,
+            };
+            Ok(())
+        })?;
+        if is_greeted {
+            match &self.session {
+                Some(left) => self.send(&frame::text(&discord::resume(&wire.key, left))),
+                None => self.send(&wire.identify),
+            }
+        }
+        Ok(closed)
+    }
+}

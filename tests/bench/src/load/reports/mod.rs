@@ -1,0 +1,143 @@
+//! What bots that report changing guilds all the time cost the publishers of another application.
+
+mod attack;
+mod report;
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use gateway_harness::{RedisServer, SECRET, key};
+use tokio::time::sleep;
+
+use self::attack::attack;
+pub use self::report::{PhaseReport, Report};
+use super::{
+    attacker::Attacker,
+    cores::on_a_thread,
+    gateway::{Gateway, binary},
+    http::Http,
+    latencies::Latencies,
+    usage::Usage,
+};
+
+/// Between two events of the publisher.
+const GAP: Duration = Duration::from_millis(5);
+/// How long the node may take to reach Redis.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Publishes for one application, first alone, once more alone, and then beside bots of another one that report all the
+/// time.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "reports")]
+pub struct Options {
+    /// Bots that report, each with a key of its own
+    #[arg(long, default_value_t = 8)]
+    pub bots: u32,
+    /// Guild ids in each report, all of them other ones than in the last
+    #[arg(long, default_value_t = 6500, value_parser = clap::value_parser!(u32).range(1..=6500))]
+    pub ids: u32,
+    /// Reports of each bot in a second
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// Seconds of each phase: twice without bots, and then beside them
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u32,
+    /// The node's binary, where it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Is the bots of another run, at this address
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub attack: Option<SocketAddr>,
+}
+
+/// Runs a Redis, a node and its clients, or is the bots.
+///
+/// # Errors
+/// When the node does not start or does not take an event.
+pub fn run(options: &Options) -> Result<Option<Report>> {
+    if let Some(address) = options.attack {
+        attack(address, options)?;
+        return Ok(None);
+    }
+    on_a_thread(|| measure(options)).map(Some)
+}
+
+/// The bots' application and the publisher's, each with its keys.
+fn file(bots: u32) -> String {
+    let mut file = format!(
+        "[[applications]]\nid = \"busy\"\n[[applications]]\nid = \"other\"\n\
+         [[keys]]\nid = \"publisher\"\ntype = \"service\"\napplication = \"other\"\npermissions = [\"publish\"]\n\
+         secret = \"{SECRET}\"\n"
+    );
+    for bot in 0..bots {
+        let _ = write!(
+            file,
+            "[[keys]]\nid = \"bot{bot}\"\ntype = \"bot\"\napplication = \"busy\"\nsecret = \"{SECRET}\"\n"
+        );
+    }
+    file + "[[events]]\nname = \"announce\"\nfrom = [\"service\"]\nto = [\"bot\"]\n"
+}
+
+fn measure(options: &Options) -> Result<Report> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let redis = runtime.block_on(RedisServer::start());
+    let settings = [("redis.url", redis.url())];
+    let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, &file(options.bots))?;
+    let mut http = Http::connect(gateway.address, &key("publisher"))?;
+    let patience = Instant::now() + PATIENCE;
+    while !http.is_ready()? {
+        ensure!(Instant::now() < patience, "the node is not ready within {PATIENCE:?}");
+        runtime.block_on(async { sleep(Duration::from_millis(50)).await });
+    }
+    let mut phase = |name: &str| -> Result<PhaseReport> {
+        let (node, server) = (gateway.usage()?, Usage::of(redis.pid())?);
+        let (mut publish, mut events) = (Latencies::default(), 0);
+        let end = Instant::now() + Duration::from_secs(options.seconds.into());
+        while Instant::now() < end {
+            let sent = Instant::now();
+            http.publish(r#"{"t":"announce","d":{}}"#)?;
+            publish.add(sent.elapsed());
+            events += 1;
+            runtime.block_on(async { sleep(GAP).await });
+        }
+        let percent = |us: f64| us / 1e4 / f64::from(options.seconds.max(1));
+        Ok(PhaseReport {
+            name: name.to_owned(),
+            publish: publish.summary(),
+            events,
+            node_percent: percent(gateway.usage()?.cpu_us_since(&node)),
+            redis_percent: percent(Usage::of(redis.pid())?.cpu_us_since(&server)),
+        })
+    };
+    let alone = phase("alone")?;
+    let again = phase("again")?;
+    let arguments = [
+        "--attack".to_owned(),
+        gateway.address.to_string(),
+        "--bots".to_owned(),
+        options.bots.to_string(),
+        "--ids".to_owned(),
+        options.ids.to_string(),
+        "--rate".to_owned(),
+        options.rate.to_string(),
+    ];
+    let mut bots = Attacker::start("reports", &arguments)?;
+    let beside = phase("reports")?;
+    Ok(Report {
+        bots: options.bots,
+        ids: options.ids,
+        rate: options.rate,
+        attacked: !bots.has_ended()?,
+        phases: [alone, again, beside],
+        log: gateway.log()?,
+    })
+}

@@ -1,0 +1,76 @@
+//! What a run has shown.
+
+use std::fmt;
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::super::latencies::Summary;
+
+/// What one phase has shown.
+#[derive(Debug, Serialize)]
+pub struct PhaseReport {
+    /// `alone`, `again` or `reports`.
+    pub name: String,
+    /// From a request to publish to its answer.
+    pub publish: Summary,
+    /// Events that were published.
+    pub events: u32,
+    /// Per cent of a core that the node used.
+    pub node_percent: f64,
+    /// Per cent of a core that Redis used.
+    pub redis_percent: f64,
+}
+
+/// The result of a run. Its `Display` is a table.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Bots that reported.
+    pub bots: u32,
+    /// Ids in each report.
+    pub ids: u32,
+    /// Reports of each bot in a second.
+    pub rate: u32,
+    /// Whether they reported until the end.
+    pub attacked: bool,
+    /// Twice without them, and beside them.
+    pub phases: [PhaseReport; 3],
+    /// What the node logged: warnings and worse.
+    pub log: String,
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let ended = (!self.attacked).then(|| "the bots have ended".to_owned());
+        ended.into_iter().collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<9}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            "phase", "events", "p50 ms", "p99 ms", "max ms", "node %", "Redis %"
+        )?;
+        for phase in &self.phases {
+            let Summary { p50_ms, p99_ms, max_ms } = phase.publish;
+            writeln!(
+                f,
+                "{:<9}{:>8}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>9.1}{:>9.1}",
+                phase.name, phase.events, phase.node_percent, phase.redis_percent
+            )?;
+        }
+        let [alone, again, beside] = self.phases.each_ref().map(|phase| phase.publish.p99_ms);
+        writeln!(
+            f,
+            "{} bots, {} ids, {} reports a second each: publish p99 x {:.2}; without bots, x {:.2}",
+            self.bots,
+            self.ids,
+            self.rate,
+            beside / alone,
+            again / alone
+        )?;
+        write!(f, "{}", self.log)
+    }
+}

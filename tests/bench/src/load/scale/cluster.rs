@@ -1,0 +1,101 @@
+//! Many sessions over three nodes that share a Redis.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use gateway_harness::{KEYS, RedisServer, eventually, key};
+use tokio::runtime::Builder;
+
+use super::{
+    super::{
+        announcement::Announcement, cluster::site::EVENTS, contest::cpu_us_each, gateway::Gateway, http::Http,
+        usage::Usage,
+    },
+    onlookers::{OnlookerOptions, Onlookers},
+};
+
+const NODES: u32 = 3;
+/// Between two events: long enough for everybody to have the first.
+const PACE: Duration = Duration::from_secs(1);
+const BYTES: usize = 200;
+
+/// What was seen.
+pub(super) struct Seen {
+    /// Sessions of all nodes.
+    pub(super) sessions: u32,
+    /// CPU of all nodes.
+    pub(super) cpu_us_per_delivery: f64,
+    /// Memory of all nodes.
+    pub(super) kib_per_session: f64,
+    /// What should not have been.
+    pub(super) failures: Vec<String>,
+}
+
+/// Starts everything, lets everybody in, and publishes events at one of the nodes.
+pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Seen> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let redis = runtime.block_on(RedisServer::start());
+    let each = sessions / NODES;
+    let settings = [
+        ("redis.url", redis.url()),
+        ("limits.connections", (each + 16).to_string()),
+        // The clients do not beat.
+        ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
+    ];
+    let file = format!("{KEYS}{EVENTS}");
+    let nodes = (0..NODES).map(|_| Gateway::start_with(binary, &settings, &file));
+    let nodes = nodes.collect::<Result<Vec<_>>>()?;
+    for node in &nodes {
+        let mut http = Http::connect(node.address, &key("root"))?;
+        runtime.block_on(eventually("a node is ready", async || {
+            http.is_ready().ok().filter(|is_ready| *is_ready)
+        }));
+    }
+    let usages = || nodes.iter().map(Gateway::usage).collect::<Result<Vec<Usage>>>();
+    let before = usages()?;
+    let mut crowds = Vec::new();
+    for node in &nodes {
+        // One after the other: all at once would be more than any of them accepts in time.
+        let mut crowd = Onlookers::start(&OnlookerOptions {
+            address: node.address,
+            key: key("bot"),
+            sockets: each,
+            events,
+        })?;
+        crowd.are_in()?;
+        crowds.push(crowd);
+    }
+    let idle = usages()?;
+    let mut http = Http::connect(nodes[0].address, &key("root"))?;
+    let began = Instant::now();
+    for number in 1..=events {
+        http.publish(&Announcement { number, sent_us: 0 }.event(BYTES))?;
+        std::thread::park_timeout((began + PACE * number).saturating_duration_since(Instant::now()));
+    }
+    let sightings = crowds.iter_mut().map(Onlookers::saw).collect::<Result<Vec<_>>>()?;
+    let after = usages()?;
+    let deliveries: u64 = sightings.iter().map(|it| it.deliveries).sum();
+    let disordered: u64 = sightings.iter().map(|it| it.disordered).sum();
+    let expected = u64::from(each) * u64::from(NODES) * u64::from(events);
+    let mut failures = Vec::new();
+    if deliveries != expected {
+        failures.push(format!("{deliveries} deliveries of {expected} in the cluster"));
+    }
+    if disordered > 0 {
+        failures.push(format!("{disordered} deliveries out of order in the cluster"));
+    }
+    let cpu = idle
+        .iter()
+        .zip(&after)
+        .map(|(idle, after)| cpu_us_each(idle, after, deliveries));
+    let kib = before.iter().zip(&idle).map(|(before, idle)| idle.kib_since(before));
+    Ok(Seen {
+        sessions: each * NODES,
+        cpu_us_per_delivery: cpu.sum(),
+        kib_per_session: kib.sum::<f64>() / f64::from(each * NODES),
+        failures,
+    })
+}

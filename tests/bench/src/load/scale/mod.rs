@@ -1,0 +1,193 @@
+//! How what a delivery costs grows with the number of sessions: in one process, and over three nodes that share a Redis.
+
+mod cluster;
+mod onlookers;
+mod plot;
+
+use std::{fmt, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+pub use self::onlookers::{OnlookerOptions, watch};
+use self::plot::Series;
+use super::{
+    contest::{Contender, ContestOptions, Spread},
+    cores::on_a_thread,
+    fanout,
+    gateway::binary,
+};
+
+/// What a delivery costs, in each fan-out.
+const FIGURE: &str = "cpu_us_per_delivery";
+
+/// Measures what a delivery costs from few sessions to many, and draws it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "scale")]
+pub struct Options {
+    /// What the tool starts itself with
+    #[command(subcommand)]
+    pub role: Option<Role>,
+    /// What is measured
+    #[command(flatten)]
+    pub sizes: Sizes,
+}
+
+/// What a process of the tool is there for.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Role {
+    /// The clients of one node of a cluster
+    #[command(hide = true)]
+    Onlookers(OnlookerOptions),
+}
+
+/// What is measured, and where the result goes.
+#[derive(Debug, Clone, Args)]
+pub struct Sizes {
+    /// Sockets of one process
+    #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000,19000")]
+    pub sockets: Vec<u32>,
+    /// Sockets of the whole cluster; 0 leaves it out
+    #[arg(long, default_value_t = 50_000)]
+    pub cluster: u32,
+    /// Events to the whole cluster, one a second
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub events: u32,
+    /// Deliveries to each contender in each round, about
+    #[arg(long, default_value_t = 300_000)]
+    pub deliveries: u32,
+    /// Draws the result into this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// What all tools that compare take; who is compared is not among it here
+    #[command(flatten)]
+    pub contest: ContestOptions,
+}
+
+/// The result of a run. Its `Display` is a table.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// CPU microseconds of a delivery for so many sockets of one process: the gateway, and the yardstick.
+    points: Vec<Point>,
+    /// The same over three nodes.
+    cluster: Option<ClusterPoint>,
+    failures: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Point {
+    sockets: u32,
+    gateway: Spread,
+    yardstick: Spread,
+}
+
+#[derive(Debug, Serialize)]
+struct ClusterPoint {
+    sockets: u32,
+    cpu_us_per_delivery: f64,
+    kib_per_session: f64,
+}
+
+/// Measures, and draws.
+///
+/// # Errors
+/// As `fanout`; when a server of the cluster does not start, or the picture cannot be written.
+pub fn run(options: &Sizes) -> Result<Report> {
+    let mut report = Report {
+        points: Vec::new(),
+        cluster: None,
+        failures: Vec::new(),
+    };
+    for &sockets in &options.sockets {
+        let verdict = fanout::run(&fanout::Options {
+            sockets,
+            burst: 1,
+            rate: None,
+            deliveries: options.deliveries,
+            bytes: 200,
+            contest: ContestOptions {
+                contenders: vec![Contender::Gateway, Contender::Loop],
+                ..options.contest.clone()
+            },
+        })?;
+        let spread = |contender| verdict.spread(contender, FIGURE).context("no figure");
+        report.points.push(Point {
+            sockets,
+            gateway: spread(Contender::Gateway)?,
+            yardstick: spread(Contender::Loop)?,
+        });
+        report.failures.extend(verdict.failures());
+    }
+    if options.cluster > 0 {
+        let gateway = binary(options.contest.gateway.as_deref())?;
+        let seen = on_a_thread(|| cluster::measure(&gateway, options.cluster, options.events))?;
+        report.failures.extend(seen.failures);
+        report.cluster = Some(ClusterPoint {
+            sockets: seen.sessions,
+            cpu_us_per_delivery: seen.cpu_us_per_delivery,
+            kib_per_session: seen.kib_per_session,
+        });
+    }
+    if let Some(path) = &options.svg {
+        fs::write(path, report.picture()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(report)
+}
+
+impl Report {
+    fn picture(&self) -> String {
+        let line = |name: &'static str, of: fn(&Point) -> &Spread| Series {
+            name,
+            points: self
+                .points
+                .iter()
+                .map(|point| (f64::from(point.sockets), of(point).median))
+                .collect(),
+        };
+        let mut series = vec![line("gateway", |it| &it.gateway), line("bare loop", |it| &it.yardstick)];
+        if let Some(cluster) = &self.cluster {
+            series.push(Series {
+                name: "three nodes and a Redis",
+                points: vec![(f64::from(cluster.sockets), cluster.cpu_us_per_delivery)],
+            });
+        }
+        plot::draw("sessions", "CPU microseconds of a delivery", &series)
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        self.failures.clone()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>9}{:>26}{:>26}{:>9}",
+            "sessions", "gateway, CPU us / delivery", "bare loop", "ratio"
+        )?;
+        for point in &self.points {
+            let cell = |spread: &Spread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
+            writeln!(
+                f,
+                "{:>9}{:>26}{:>26}{:>9.2}",
+                point.sockets,
+                cell(&point.gateway),
+                cell(&point.yardstick),
+                point.gateway.median / point.yardstick.median
+            )?;
+        }
+        if let Some(cluster) = &self.cluster {
+            writeln!(
+                f,
+                "{:>9}{:>26.2}  three nodes and a Redis, {:.2} KiB / session",
+                cluster.sockets, cluster.cpu_us_per_delivery, cluster.kib_per_session
+            )?;
+        }
+        Ok(())
+    }
+}

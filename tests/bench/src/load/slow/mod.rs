@@ -1,0 +1,226 @@
+//! What clients that read too slowly cost the node and everybody else: nothing that stays. Where they speak Discord's protocol,
+//! some go on with their sessions afterwards, and miss nothing.
+
+mod audience;
+mod phase;
+mod report;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+pub use self::report::{PhaseReport, Report};
+use self::{audience::Audience, phase::Phase};
+use super::{
+    cores::{Cores, on_a_thread},
+    fleet::Fleet,
+    gateway::{Gateway, binary},
+    peer::Protocol,
+    publisher::Pace,
+};
+
+/// How long the node may take to end; its own deadline is 8 seconds.
+const LEAVE: Duration = Duration::from_secs(30);
+/// How long the loop sleeps when nothing is due.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// What a node of Discord's sessions keeps of its log, which they go on from.
+const LOG_BYTES: u32 = 32 * 1024 * 1024;
+/// The event, to Discord sessions, which may all begin at once. To bots of version 1 it goes without a file.
+const EVENTS: &str = r#"
+[[applications]]
+id = "utilbot"
+max_concurrency = 65535
+session_starts_per_day = 1000000
+
+[[events]]
+name = "announce"
+from = ["service"]
+to = ["discord"]
+"#;
+
+/// Publishes large events to healthy clients, first alone, then beside waves of clients that read nothing or too slowly.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "slow")]
+pub struct Options {
+    /// What all clients speak. Of Discord's, those that read again go on with their sessions
+    #[arg(long, value_enum, default_value = "v1")]
+    pub protocol: Protocol,
+    /// Clients of each wave that stop reading once they have identified
+    #[arg(long, default_value_t = 200)]
+    pub stopped: u32,
+    /// Clients of each wave that read 64 KiB each half second
+    #[arg(long, default_value_t = 50)]
+    pub drip: u32,
+    /// Of the stopped clients, how many read again once the node has evicted them
+    #[arg(long, default_value_t = 100)]
+    pub resuming: u32,
+    /// Clients that read everything, from the beginning to the end
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub healthy: u32,
+    /// Waves
+    #[arg(long, default_value_t = 2)]
+    pub waves: u32,
+    /// Least seconds of events without slow clients, and in each wave
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u32,
+    /// Most seconds until every slow client of a wave is evicted
+    #[arg(long, default_value_t = 90)]
+    pub deadline_seconds: u32,
+    /// Seconds after a wave until the node's memory is read
+    #[arg(long, default_value_t = 10)]
+    pub settle_seconds: u32,
+    /// Events a second, of 16 to 64 KiB
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// The node's `limits.outbox_bytes`
+    #[arg(long, default_value_t = 1_048_576)]
+    pub outbox_bytes: u32,
+    /// The node's `limits.outbox_age_ms`
+    #[arg(long, default_value_t = 15_000)]
+    pub outbox_age_ms: u32,
+    /// Per cent by which the node's memory after a wave may be over that after the first one
+    #[arg(long, default_value_t = 10)]
+    pub growth_percent: u32,
+    /// Leaves it to the system which cores the node and its clients run on
+    #[arg(long)]
+    pub no_pin: bool,
+    /// The node's binary, where it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl Options {
+    fn pace(&self) -> Pace {
+        Pace {
+            gap: Duration::from_secs(1) / self.rate,
+            least: 16 * 1024,
+            most: 64 * 1024,
+        }
+    }
+
+    /// Clients that there are at the same time, at most: those of a wave are gone before the next.
+    fn clients(&self) -> u32 {
+        let resumed = match self.protocol {
+            Protocol::V1 => 0,
+            Protocol::Discord => self.resuming,
+        };
+        self.healthy + self.stopped + self.drip + resumed
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("limits.outbox_bytes", self.outbox_bytes.to_string()),
+            ("limits.outbox_age_ms", self.outbox_age_ms.to_string()),
+            ("limits.connections", (self.clients() + 16).to_string()),
+        ];
+        match self.protocol {
+            // The clients do not beat: this tool is about reading.
+            Protocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
+            Protocol::Discord => settings.extend([
+                ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
+                ("discord.hello_delay_ms", 0.to_string()),
+                ("cluster.log_bytes", LOG_BYTES.to_string()),
+            ]),
+        }
+        settings
+    }
+
+    fn file(&self) -> Option<&'static str> {
+        match self.protocol {
+            Protocol::V1 => None,
+            Protocol::Discord => Some(EVENTS),
+        }
+    }
+}
+
+/// Runs a node and its clients.
+///
+/// # Errors
+/// When something other than what is looked for goes wrong: the node does not start, answers what is no v1, or refuses an
+/// event.
+pub fn run(options: &Options) -> Result<Report> {
+    ensure!(options.resuming <= options.stopped, "more clients resume than stop");
+    on_a_thread(|| Run::start(options)?.finish())
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    gateway: Gateway,
+    fleet: Fleet,
+    audience: Audience,
+    /// What times of announcements count from.
+    origin: Instant,
+    /// The number of the next announcement.
+    next: u32,
+}
+
+impl<'a> Run<'a> {
+    fn start(options: &'a Options) -> Result<Self> {
+        let cores = if options.no_pin { None } else { Cores::choose()? };
+        let binary = binary(options.gateway.as_deref())?;
+        let gateway = Gateway::start(&binary, &options.settings(), options.file(), cores)?;
+        let fleet = Fleet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
+        let origin = Instant::now();
+        Ok(Self {
+            options,
+            gateway,
+            fleet,
+            audience: Audience::new(origin),
+            origin,
+            next: 1,
+        })
+    }
+
+    fn finish(mut self) -> Result<Report> {
+        let empty_kib = self.gateway.usage()?.resident_kib;
+        self.admit_healthy()?;
+        let mut phases = vec![Phase::run(&mut self, "alone", 0, 0)?];
+        for wave in 1..=self.options.waves {
+            let (stopped, drip) = (self.options.stopped, self.options.drip);
+            phases.push(Phase::run(&mut self, &format!("wave {wave}"), stopped, drip)?);
+        }
+        let clean_exit = self.leave()?;
+        Ok(Report {
+            protocol: self.options.protocol,
+            healthy: self.options.healthy,
+            outbox_bytes: self.options.outbox_bytes,
+            outbox_age_ms: self.options.outbox_age_ms,
+            growth_percent: self.options.growth_percent,
+            log_kib: match self.options.protocol {
+                Protocol::V1 => 0,
+                Protocol::Discord => LOG_BYTES / 1024,
+            },
+            empty_kib,
+            phases,
+            clean_exit,
+            log: self.gateway.log()?,
+        })
+    }
+
+    fn turn(&mut self, timeout: Duration) -> Result<()> {
+        let Self { fleet, audience, .. } = self;
+        fleet.turn(timeout, &mut |number, heard| audience.hear(number, heard))
+    }
+
+    /// Stops the node. Whether it ended, and with success.
+    fn leave(&mut self) -> Result<bool> {
+        self.audience.dismiss();
+        self.gateway.terminate()?;
+        let deadline = Instant::now() + LEAVE;
+        while Instant::now() < deadline {
+            self.turn(IDLE)?;
+            if let Some(status) = self.gateway.exited()? {
+                return Ok(status.success());
+            }
+        }
+        Ok(false)
+    }
+}

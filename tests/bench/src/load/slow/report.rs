@@ -1,0 +1,185 @@
+//! What a run has shown.
+
+use std::{collections::BTreeMap, fmt};
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::super::{latencies::Summary, peer::Protocol};
+
+/// How an evicted client has to be told.
+const fn eviction(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
+        Protocol::Discord => "close 4000",
+    }
+}
+
+/// What one phase has shown.
+#[derive(Debug, Serialize)]
+pub struct PhaseReport {
+    /// Its name: `alone`, or `wave` and its number.
+    pub name: String,
+    /// Events that were published.
+    pub events: u32,
+    /// Slow clients.
+    pub slow: u32,
+    /// Of these, the stopped ones that read again once they had been evicted.
+    pub resuming: u32,
+    /// Of these, those that went on with their session and missed nothing.
+    pub resumed: u32,
+    /// Sessions that the node closed because of it.
+    pub evicted: u32,
+    /// Seconds from the first event to the first of them.
+    pub first_evicted_s: Option<f64>,
+    /// Seconds to the last.
+    pub last_evicted_s: Option<f64>,
+    /// The most resident memory that was seen, in KiB.
+    pub peak_kib: u32,
+    /// Resident KiB some time after the last event.
+    pub after_kib: u32,
+    /// CPU milliseconds of the node.
+    pub cpu_ms: f64,
+    /// Of healthy clients, from before the event is sent over HTTP until it is read.
+    pub latency: Summary,
+    /// Events that clients did not receive that read everything, or not in order.
+    pub missed: u32,
+    /// Events that these received again.
+    pub repeated: u32,
+    /// Those of them whose connection ended.
+    pub lost: u32,
+    /// How the slow clients saw their connections end.
+    pub endings: BTreeMap<String, u32>,
+}
+
+/// The result of a run. Its `Display` is a table.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What the clients spoke.
+    pub protocol: Protocol,
+    /// Healthy clients.
+    pub healthy: u32,
+    /// The node's limit of waiting bytes.
+    pub outbox_bytes: u32,
+    /// The node's limit of their age.
+    pub outbox_age_ms: u32,
+    /// Per cent by which memory may grow from the first wave to a later one.
+    pub growth_percent: u32,
+    /// By how many KiB it may grow beside that: what the node keeps of its log.
+    pub log_kib: u32,
+    /// Resident KiB before anybody connected.
+    pub empty_kib: u32,
+    /// The phase without slow clients, then the waves.
+    pub phases: Vec<PhaseReport>,
+    /// Whether the node exited with success in the end.
+    pub clean_exit: bool,
+    /// What the node logged: warnings and worse.
+    pub log: String,
+}
+
+impl PhaseReport {
+    fn failures(&self, protocol: Protocol) -> Vec<String> {
+        let eviction = eviction(protocol);
+        let told = |part: &str| self.endings.get(&format!("{part}: {eviction}")).copied().unwrap_or(0);
+        let resumable = match protocol {
+            Protocol::V1 => 0,
+            Protocol::Discord => self.resuming,
+        };
+        let faults = [
+            (self.missed, "events missed by clients that read everything"),
+            (self.repeated, "events repeated to them"),
+            (self.lost, "of them cut off"),
+            (
+                resumable - self.resumed.min(resumable),
+                "evicted clients that did not go on with everything",
+            ),
+            (self.slow - self.evicted.min(self.slow), "slow clients not evicted"),
+            (self.evicted.saturating_sub(self.slow), "evictions too many"),
+            (
+                self.resuming - told("reads again").min(self.resuming),
+                "evicted clients that read again without being told why",
+            ),
+        ];
+        faults
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{}: {count} {what}", self.name))
+            .collect()
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let phases = self.phases.iter();
+        let mut failures: Vec<_> = phases.flat_map(|phase| phase.failures(self.protocol)).collect();
+        let mut waves = self.phases.iter().skip(1);
+        if let Some(first) = waves.next() {
+            let bound =
+                u64::from(first.after_kib) * u64::from(100 + self.growth_percent) / 100 + u64::from(self.log_kib);
+            for wave in waves.filter(|wave| u64::from(wave.after_kib) > bound) {
+                failures.push(format!(
+                    "{}: {} KiB resident after it, over {bound}",
+                    wave.name, wave.after_kib
+                ));
+            }
+        }
+        if !self.clean_exit {
+            failures.push("the node did not exit with success".to_owned());
+        }
+        failures
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} healthy clients; outbox_bytes {}, outbox_age_ms {}; resident before: {} KiB",
+            self.healthy, self.outbox_bytes, self.outbox_age_ms, self.empty_kib
+        )?;
+        writeln!(
+            f,
+            "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
+            "phase",
+            "events",
+            "slow",
+            "evicted",
+            "resumed",
+            "first s",
+            "last s",
+            "peak KiB",
+            "after KiB",
+            "CPU ms",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "missed"
+        )?;
+        for phase in &self.phases {
+            let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
+            let Summary { p50_ms, p99_ms, max_ms } = phase.latency;
+            writeln!(
+                f,
+                "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>8}",
+                phase.name,
+                phase.events,
+                phase.slow,
+                phase.evicted,
+                phase.resumed,
+                seconds(phase.first_evicted_s),
+                seconds(phase.last_evicted_s),
+                phase.peak_kib,
+                phase.after_kib,
+                phase.cpu_ms,
+                phase.missed + phase.repeated + phase.lost,
+            )?;
+        }
+        for phase in &self.phases {
+            for (ending, count) in &phase.endings {
+                writeln!(f, "{}: {count} x {ending}", phase.name)?;
+            }
+        }
+        writeln!(f, "exit: {}", if self.clean_exit { "success" } else { "FAILURE" })?;
+        write!(f, "{}", self.log)
+    }
+}

@@ -1,0 +1,94 @@
+//! What clients that never identify cost those that do: they send packets that inflate to the largest message.
+
+mod attack;
+mod probe;
+mod report;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use clap::Parser;
+
+pub use self::report::{PhaseReport, Report};
+use self::{attack::attack, probe::Probe};
+use super::{
+    attacker::Attacker,
+    cores::on_a_thread,
+    gateway::{Gateway, binary},
+    http::Http,
+};
+
+/// Measures heartbeats and connects of healthy clients, first alone, then beside strangers.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "strangers")]
+pub struct Options {
+    /// Clients that never identify and send compressed nothing as fast as they are read
+    #[arg(long, default_value_t = 100)]
+    pub strangers: u32,
+    /// Healthy clients that beat
+    #[arg(long, default_value_t = 10)]
+    pub healthy: u32,
+    /// Seconds without strangers, and then beside them
+    #[arg(long, default_value_t = 8)]
+    pub seconds: u32,
+    /// The node's binary, where it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Is the strangers of another run, at this address
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub attack: Option<SocketAddr>,
+}
+
+/// Runs a node and its clients, or is the strangers.
+///
+/// # Errors
+/// When the node does not start, or a healthy client is not served.
+pub fn run(options: &Options) -> Result<Option<Report>> {
+    if let Some(address) = options.attack {
+        attack(address, options.strangers)?;
+        return Ok(None);
+    }
+    on_a_thread(|| measure(options)).map(Some)
+}
+
+fn measure(options: &Options) -> Result<Report> {
+    let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &[], None, None)?;
+    let probe = Probe {
+        address: gateway.address,
+        key: gateway.key.clone(),
+        healthy: options.healthy,
+        time: Duration::from_secs(options.seconds.into()),
+    };
+    let phase = |name: &str| -> Result<PhaseReport> {
+        // Each time on a connection of its own: the node closes one that is idle for so long.
+        let dropped = || {
+            let metrics = Http::connect(gateway.address, &gateway.key)?.metrics()?;
+            anyhow::Ok(report::dropped(&metrics))
+        };
+        let (before, dropped_before) = (gateway.usage()?, dropped()?);
+        let served = probe.run()?;
+        let after = gateway.usage()?;
+        Ok(PhaseReport {
+            name: name.to_owned(),
+            heartbeat: served.heartbeat,
+            connect: served.connect,
+            lost: served.lost,
+            dropped: dropped()? - dropped_before,
+            cpu_percent: after.cpu_us_since(&before) / 1e4 / f64::from(options.seconds.max(1)),
+        })
+    };
+    let alone = phase("alone")?;
+    let arguments = ["--attack".to_owned(), gateway.address.to_string()];
+    let strangers = ["--strangers".to_owned(), options.strangers.to_string()];
+    let mut attacker = Attacker::start("strangers", &[arguments, strangers].concat())?;
+    let beside = phase("strangers")?;
+    Ok(Report {
+        strangers: options.strangers,
+        attacked: !attacker.has_ended()?,
+        phases: [alone, beside],
+        log: gateway.log()?,
+    })
+}

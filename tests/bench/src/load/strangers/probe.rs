@@ -1,0 +1,97 @@
+//! Healthy clients, and how they are served.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use futures_util::future::join_all;
+use gateway_harness::{Client, Encoding};
+use serde_json::json;
+
+use super::super::latencies::{Latencies, Summary};
+
+/// Between two heartbeats of a client: within its allowance.
+const BEAT: Duration = Duration::from_millis(55);
+/// Between two clients that connect.
+const CONNECT: Duration = Duration::from_millis(50);
+
+/// Clients that beat, and clients that come and go.
+pub(super) struct Probe {
+    pub(super) address: SocketAddr,
+    pub(super) key: String,
+    pub(super) healthy: u32,
+    pub(super) time: Duration,
+}
+
+/// How they were served.
+pub(super) struct Served {
+    /// From a heartbeat to its answer.
+    pub(super) heartbeat: Summary,
+    /// From the first byte of TCP to the answer to an identify.
+    pub(super) connect: Summary,
+    /// Sessions that ended.
+    pub(super) lost: u32,
+}
+
+impl Probe {
+    /// Measures for the time that is set.
+    pub(super) fn run(&self) -> Result<Served> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let end = Instant::now() + self.time;
+            let beating = join_all((0..self.healthy).map(|_| self.beat(end)));
+            let (beats, connect) = tokio::join!(beating, self.connect(end));
+            let mut heartbeat = Latencies::default();
+            let mut lost = 0;
+            for (times, is_lost) in beats {
+                for time in times {
+                    heartbeat.add(time);
+                }
+                lost += u32::from(is_lost);
+            }
+            Ok(Served {
+                heartbeat: heartbeat.summary(),
+                connect: connect.summary(),
+                lost,
+            })
+        })
+    }
+
+    async fn session(&self) -> Client {
+        let opened = Client::open(self.address, "/?v=1", Encoding::Plain).await;
+        let mut client = opened.unwrap_or_else(|error| panic!("connecting: {error}"));
+        client.next().await;
+        client.identify("website", &self.key).await;
+        client
+    }
+
+    /// The times of one client's heartbeats, and whether its session ended.
+    async fn beat(&self, end: Instant) -> (Vec<Duration>, bool) {
+        let mut client = self.session().await;
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            let sent = Instant::now();
+            let is_sent = client.try_send(json!({ "op": 10 }).to_string().into()).await.is_ok();
+            if !is_sent || client.next_text().await.is_err() {
+                return (times, true);
+            }
+            times.push(sent.elapsed());
+            tokio::time::sleep(BEAT).await;
+        }
+        (times, false)
+    }
+
+    async fn connect(&self, end: Instant) -> Latencies {
+        let mut times = Latencies::default();
+        while Instant::now() < end {
+            let began = Instant::now();
+            let client = self.session().await;
+            times.add(began.elapsed());
+            client.close(1000).await;
+            tokio::time::sleep(CONNECT).await;
+        }
+        times
+    }
+}

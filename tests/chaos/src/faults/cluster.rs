@@ -1,0 +1,367 @@
+//! What goes wrong: a Redis, a proxy before it for each node, and the nodes.
+
+use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
+
+use clap::ValueEnum;
+use gateway_harness::{KEYS, Node, Proxy, RedisServer, Setup, WAIT, eventually, get};
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{
+    book::{Book, Life},
+    stage::Door,
+    table::TABLE,
+};
+use crate::checker::Loss;
+
+/// Milliseconds that a node's lease lasts.
+pub(super) const LEASE_MS: u64 = 2000;
+
+/// What each Redis is told, so that a replica does not wait for others before it gets the data.
+const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
+
+/// How long before Redis was cut the events were sent that were cut off, held ones among them.
+const CUT: Duration = Duration::from_secs(5);
+
+/// What a node logs when a log goes on with less, and the fields behind it.
+const ANOTHER_LIFE: &str = "the log begins another life ";
+/// What it logs after that, if it knows of entries that are gone.
+const LOST: &str = "redis has lost entries that it had accepted ";
+
+/// What connects the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backing {
+    /// Nothing: there is one node
+    Memory,
+    /// A Redis of their own: there are three
+    Redis,
+}
+
+impl Backing {
+    /// How many nodes there are.
+    pub(super) fn nodes(self) -> usize {
+        match self {
+            Self::Memory => 1,
+            Self::Redis => 3,
+        }
+    }
+}
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    redis: Option<RedisServer>,
+    proxies: Vec<Proxy>,
+    seats: Vec<Seat>,
+    doors: watch::Sender<Vec<Option<Door>>>,
+    bots_may_come: watch::Sender<bool>,
+    reports: watch::Sender<u64>,
+    book: Book,
+    /// What was done to it, and when.
+    past: Vec<String>,
+    cuts: Vec<Range<Instant>>,
+}
+
+/// The place of a node, which is started more than once.
+#[derive(Debug, Default)]
+struct Seat {
+    node: Option<Node>,
+    lives: usize,
+    /// What its past lives logged.
+    log: String,
+}
+
+impl Cluster {
+    /// Starts everything and waits until it is ready. Redis is told these directives.
+    pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], book: Book) -> Self {
+        let nodes = backing.nodes();
+        let redis = match backing {
+            Backing::Memory => None,
+            Backing::Redis => Some(RedisServer::start_with(&[&DIRECTIVES, directives].concat()).await),
+        };
+        let mut proxies = Vec::new();
+        if let Some(redis) = &redis {
+            for _ in 0..nodes {
+                proxies.push(Proxy::start(address(redis)).await);
+            }
+        }
+        let mut cluster = Self {
+            redis,
+            proxies,
+            seats: Vec::new(),
+            doors: watch::Sender::new(vec![None; nodes]),
+            bots_may_come: watch::Sender::new(true),
+            reports: watch::Sender::new(0),
+            book,
+            past: Vec::new(),
+            cuts: Vec::new(),
+        };
+        cluster.seats.resize_with(nodes, Seat::default);
+        for node in 0..nodes {
+            cluster.open(node).await;
+        }
+        cluster
+    }
+
+    /// Every node.
+    pub(super) fn nodes(&self) -> Range<usize> {
+        0..self.seats.len()
+    }
+
+    /// Where the nodes listen, as it changes.
+    pub(super) fn doors(&self) -> watch::Receiver<Vec<Option<Door>>> {
+        self.doors.subscribe()
+    }
+
+    /// Whether bots may connect, as it changes.
+    pub(super) fn bots_may_come(&self) -> watch::Receiver<bool> {
+        self.bots_may_come.subscribe()
+    }
+
+    /// Lets bots connect, or keeps those out that are not connected.
+    pub(super) fn admit_bots(&mut self, may_come: bool) {
+        self.bots_may_come.send_replace(may_come);
+        self.note(if may_come {
+            "bots may come"
+        } else {
+            "bots that end stay away"
+        });
+    }
+
+    /// The node of a bot that is connected.
+    pub(super) fn node_of_a_bot(&self) -> Option<usize> {
+        self.book.node_of_a_bot()
+    }
+
+    /// Goes up at [`Self::ask_again`].
+    pub(super) fn reports(&self) -> watch::Receiver<u64> {
+        self.reports.subscribe()
+    }
+
+    /// The Redis.
+    pub(super) fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("this fault is for a cluster with a Redis")
+    }
+
+    /// The proxies between these nodes and the Redis.
+    pub(super) fn proxies(&self, nodes: &[usize]) -> impl Iterator<Item = &Proxy> {
+        nodes.iter().map(|node| &self.proxies[*node])
+    }
+
+    /// Promotes a replica that has received nothing for so long, and says since when. The nodes stay with the primary.
+    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisServer, Instant) {
+        let way = Proxy::start(address(self.redis())).await;
+        let replica = RedisServer::start_with(&DIRECTIVES).await;
+        let port = way.address().port().to_string();
+        replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
+        eventually("a replica in step", async || {
+            let info = replica.cli(&["INFO", "replication"]).await;
+            info.contains("master_link_status:up").then_some(())
+        })
+        .await;
+        let since = Instant::now();
+        way.freeze();
+        sleep(lag).await;
+        replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
+        (replica, since)
+    }
+
+    /// Connects these nodes to another server.
+    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisServer) {
+        for proxy in self.proxies(nodes) {
+            proxy.retarget(address(server));
+            proxy.reset();
+        }
+    }
+
+    /// Ends the present Redis, which no node uses any more.
+    pub(super) fn replace_redis(&mut self, server: RedisServer) {
+        self.redis = Some(server);
+    }
+
+    /// Notes what is done now.
+    pub(super) fn note(&mut self, what: impl std::fmt::Display) {
+        self.past.push(format!("{:.3} s: {what}", self.book.seconds()));
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub(super) async fn open(&mut self, index: usize) {
+        let node = self.setup(index).start().await;
+        eventually("the node is ready", async || {
+            (get(&node, "/readyz").await.status == 200).then_some(())
+        })
+        .await;
+        let seat = &mut self.seats[index];
+        seat.lives += 1;
+        let door = Door {
+            address: node.address(),
+            life: seat.life(index),
+        };
+        seat.node = Some(node);
+        self.doors.send_modify(|doors| doors[index] = Some(door));
+    }
+
+    fn setup(&self, index: usize) -> Setup {
+        let setup = Setup::new()
+            .file(&format!("{TABLE}{KEYS}"))
+            .set("log.level", "info,gateway_node=debug")
+            .set("limits.payloads_per_minute", 1_000_000)
+            .set("limits.publish_events_per_minute", 1_000_000_000)
+            .set("limits.publish_bytes_per_minute", 1_u64 << 40)
+            .set("limits.idempotency_keys", 10_000_000)
+            .set("limits.connection_attempts_per_minute", 1_000_000)
+            .set("node.name", format!("node-{index}"))
+            .set("cluster.lease_ms", LEASE_MS)
+            .set("v1.guild_count_interval_ms", 500)
+            .set("drain.spread_ms", 500)
+            .set("drain.deadline_ms", 5000);
+        match self.proxies.get(index) {
+            Some(proxy) => setup.redis(&format!("redis://{}/", proxy.address())),
+            None => setup,
+        }
+    }
+
+    /// Ends a node by SIGKILL.
+    pub(super) async fn kill(&mut self, index: usize) {
+        let mut node = self.close(index);
+        self.book.is_killed(self.seats[index].life(index));
+        node.signal(Signal::SIGKILL);
+        node.ended(WAIT).await;
+        self.seats[index].log += &node.log();
+    }
+
+    /// Asks a node to leave, and waits until it has.
+    pub(super) async fn drain(&mut self, index: usize) {
+        let mut node = self.close(index);
+        let status = node.stop().await;
+        let log = node.log();
+        assert!(status.success(), "node {index} did not leave in peace: {log}");
+        self.seats[index].log += &log;
+    }
+
+    /// Sends nobody else to a node.
+    fn close(&mut self, index: usize) -> Node {
+        self.doors.send_modify(|doors| doors[index] = None);
+        self.seats[index].node.take().expect("the node runs")
+    }
+
+    /// Sends a signal to a node.
+    pub(super) fn signal(&self, index: usize, signal: Signal) {
+        let node = self.seats[index].node.as_ref();
+        node.expect("the node runs").signal(signal);
+    }
+
+    /// From now on the others may take these nodes for dead.
+    pub(super) fn are_absent(&self, nodes: &[usize]) {
+        self.book.are_absent(nodes);
+    }
+
+    /// Has all bots see whether their reports are in force.
+    pub(super) fn ask_again(&self) {
+        self.reports.send_modify(|round| *round += 1);
+    }
+
+    /// What Redis wrote last has just been cut off.
+    pub(super) fn is_cut(&mut self) {
+        let now = Instant::now();
+        self.book.may_invalidate();
+        self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
+    }
+
+    /// The last node has just left a server that was replaced by a replica as it was at `since`.
+    pub(super) fn is_whole_again(&mut self, since: Instant) {
+        self.book.was_split(since);
+        self.is_cut();
+    }
+
+    /// Writes down what the nodes have reported as lost.
+    pub(super) fn note_losses(&self) {
+        let Some(first) = self.book.first_epoch() else { return };
+        let mut losses = Vec::new();
+        for log in self.logs() {
+            losses.extend(reported(&log, &first));
+        }
+        self.book.are_gone(losses, self.cuts.clone());
+    }
+
+    /// What was done, and when.
+    pub(super) fn past(&self) -> &[String] {
+        &self.past
+    }
+
+    /// What every node has logged in all its lives.
+    pub(super) fn logs(&self) -> Vec<String> {
+        let log = |seat: &Seat| format!("{}{}", seat.log, seat.node.as_ref().map_or_else(String::new, Node::log));
+        self.seats.iter().map(log).collect()
+    }
+
+    /// Nodes that ended by themselves, and those that panicked.
+    pub(super) fn faults(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (index, log) in self.logs().iter().enumerate() {
+            let node = self.seats[index].node.as_mut();
+            if node.is_some_and(|node| !node.lives()) {
+                faults.push(format!("node {index} ended by itself"));
+            }
+            if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+                faults.push(format!("node {index}: {line}"));
+            }
+        }
+        faults
+    }
+}
+
+impl Seat {
+    /// The life that it is in, or was in last.
+    fn life(&self, node: usize) -> Life {
+        Life {
+            node,
+            number: self.lives,
+        }
+    }
+}
+
+fn address(server: &RedisServer) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], server.port()))
+}
+
+/// What a node's log says of entries that are gone. The node began in the epoch `first`.
+fn reported(log: &str, first: &Arc<str>) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    let mut earlier = vec![Arc::clone(first)];
+    let mut kept = None;
+    for line in log.lines() {
+        if let Some((_, fields)) = line.split_once(ANOTHER_LIFE) {
+            kept = field(fields, "offset").and_then(|offset| offset.parse().ok());
+            earlier.extend(field(fields, "epoch").map(Arc::from));
+        } else if let (true, Some(above)) = (line.contains(LOST), kept) {
+            // All lives before this one have lost what is beyond.
+            let ended = &earlier[..earlier.len() - 1];
+            losses.extend(ended.iter().cloned().map(|epoch| Loss { epoch, above }));
+        }
+    }
+    losses
+}
+
+fn field<'l>(fields: &'l str, name: &str) -> Option<&'l str> {
+    let mut pairs = fields.split(' ').filter_map(|field| field.split_once('='));
+    pairs.find_map(|(known, value)| (known == name).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_read_from_the_log_of_a_node() {
+        let log = "x INFO follower the log begins another life application=utilbot epoch=b offset=10\n\
+                   x INFO follower the log begins another life application=utilbot epoch=c offset=8\n\
+                   x ERROR follower redis has lost entries that it had accepted application=utilbot entries=6\n";
+        let losses = reported(log, &"a".into());
+        let losses: Vec<_> = losses.iter().map(|loss| (&*loss.epoch, loss.above)).collect();
+        assert_eq!(losses, [("a", 8), ("b", 8)]);
+    }
+}

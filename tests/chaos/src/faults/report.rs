@@ -1,0 +1,128 @@
+//! What the runs of one call have shown.
+
+use std::fmt;
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use crate::checker::Verdict;
+
+/// What is told of a run in one line.
+const COLUMNS: [&str; 13] = [
+    "accepted",
+    "deliveries",
+    "lost",
+    "doubled",
+    "reordered",
+    "unauthorised",
+    "uncertain",
+    "gone",
+    "silent",
+    "jumps",
+    "op 9",
+    "resumed",
+    "gap ms",
+];
+
+/// One run.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// What went wrong.
+    pub fault: String,
+    /// What decided the rest; the same one makes the same schedule.
+    pub seed: u64,
+    /// What the checker says.
+    pub verdict: Verdict,
+    /// How often a Discord session was resumed.
+    pub resumed: u64,
+    /// The longest time in which a client received nothing while events were sent.
+    pub longest_gap_ms: u64,
+    /// What is wrong beside the verdict, such as a client that did not come back.
+    pub failures: Vec<String>,
+    /// What was done, and when.
+    pub past: Vec<String>,
+    /// What each node logged.
+    #[serde(skip)]
+    pub logs: Vec<String>,
+}
+
+impl Row {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.verdict.is_clean() && self.failures.is_empty()
+    }
+
+    /// The names of the columns.
+    pub(super) fn head() -> String {
+        let names = COLUMNS.map(|name| format!("  {name:>6}")).concat();
+        format!("{:<24}{:>6}{names}", "fault", "seed")
+    }
+
+    /// Its numbers under [`Self::head`].
+    pub(super) fn line(&self) -> String {
+        let verdict = &self.verdict;
+        let numbers = [
+            verdict.accepted,
+            verdict.deliveries,
+            verdict.lost,
+            verdict.doubled,
+            verdict.reordered,
+            verdict.unauthorised,
+            verdict.uncertain,
+            verdict.gone,
+            verdict.silent,
+            verdict.jumps,
+            verdict.invalid,
+            self.resumed,
+            self.longest_gap_ms,
+        ];
+        let cells = numbers
+            .iter()
+            .zip(COLUMNS)
+            .map(|(number, name)| format!("  {number:>width$}", width = name.len().max(6)));
+        let failed = if self.failures.is_empty() { "" } else { "  FAILED" };
+        format!(
+            "{:<24}{:>6}{}{failed}",
+            self.fault,
+            self.seed,
+            cells.collect::<String>()
+        )
+    }
+
+    /// What has to be known of a run that is not clean.
+    fn story(&self) -> String {
+        let mut story = format!("{} with seed {}", self.fault, self.seed);
+        for line in self.failures.iter().chain(&self.verdict.problems).chain(&self.past) {
+            story.push_str("\n  ");
+            story.push_str(line);
+        }
+        story
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", Self::head(), self.line(), self.story())
+    }
+}
+
+/// All runs.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Each of them.
+    pub rows: Vec<Row>,
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let unclean = self.rows.iter().filter(|row| !row.is_clean());
+        unclean.map(Row::story).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clean = self.rows.iter().filter(|row| row.is_clean()).count();
+        write!(f, "{clean} of {} runs are clean", self.rows.len())
+    }
+}

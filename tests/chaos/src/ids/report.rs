@@ -1,0 +1,146 @@
+//! What a run has shown.
+
+use std::{collections::BTreeMap, fmt};
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::{tally::Duplicate, trouble::Trouble};
+
+/// A run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What decided its moments.
+    pub seed: u64,
+    /// How long a node's lease lasted.
+    pub lease_ms: u128,
+    /// How many ids were wanted.
+    pub wanted: usize,
+    /// How many different ids there were.
+    pub ids: usize,
+    /// How many were told again.
+    pub duplicates: u64,
+    /// The first of those.
+    pub doubled: Vec<Duplicate>,
+    /// How long it took.
+    pub seconds: f64,
+    /// What each node told.
+    pub nodes: Vec<NodeRow>,
+    /// How often each trouble came.
+    pub troubles: BTreeMap<Trouble, u64>,
+    /// Visits that brought no id, by the reason.
+    pub refusals: BTreeMap<String, u64>,
+    /// What is wrong beside duplicates.
+    pub failures: Vec<String>,
+    /// What was done, and when.
+    pub past: Vec<String>,
+    /// What each node logged.
+    #[serde(skip)]
+    pub logs: Vec<String>,
+}
+
+/// What a node told.
+#[derive(Debug, Serialize)]
+pub struct NodeRow {
+    /// Its name.
+    pub node: String,
+    /// How many ids.
+    pub ids: u64,
+    /// The longest time between two of them, in milliseconds.
+    pub longest_silence_ms: u32,
+}
+
+impl Report {
+    /// What was done, in its order.
+    fn story(&self) -> String {
+        self.past.iter().flat_map(|line| ["\n  ", line.as_str()]).collect()
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let mut failures: Vec<String> = self.doubled.iter().map(Duplicate::to_string).collect();
+        failures.extend(self.failures.iter().cloned());
+        if self.ids < self.wanted {
+            failures.push(format!("{} ids of {}", self.ids, self.wanted));
+        }
+        if let Some(last) = failures.last_mut() {
+            *last += &self.story();
+        }
+        failures
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, name: &dyn fmt::Display, number: &dyn fmt::Display| {
+            writeln!(f, "{name:<28}{number:>10}")
+        };
+        writeln!(f, "seed {}, leases of {} ms", self.seed, self.lease_ms)?;
+        writeln!(f, "{:<28}{:>10}  {:>18}", "node", "ids", "longest silence ms")?;
+        for NodeRow {
+            node,
+            ids,
+            longest_silence_ms,
+        } in &self.nodes
+        {
+            writeln!(f, "{node:<28}{ids:>10}  {longest_silence_ms:>18}")?;
+        }
+        line(f, &"different ids", &self.ids)?;
+        line(f, &"duplicates", &self.duplicates)?;
+        line(f, &"seconds", &format_args!("{:.1}", self.seconds))?;
+        #[expect(clippy::cast_precision_loss, reason = "nobody counts so many ids")]
+        let rate = self.ids as f64 / self.seconds;
+        line(f, &"ids a second", &format_args!("{rate:.0}"))?;
+        writeln!(f, "what went wrong, times")?;
+        for (trouble, times) in &self.troubles {
+            line(f, &format_args!("  {trouble}"), times)?;
+        }
+        writeln!(f, "visits without an id, times")?;
+        for (why, times) in &self.refusals {
+            line(f, &format_args!("  {why}"), times)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tally::Telling, *};
+
+    fn report(ids: usize, doubled: Vec<Duplicate>) -> Report {
+        Report {
+            seed: 1,
+            lease_ms: 1500,
+            wanted: 10,
+            ids,
+            duplicates: doubled.len() as u64,
+            doubled,
+            seconds: 1.0,
+            nodes: Vec::new(),
+            troubles: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            failures: Vec::new(),
+            past: vec!["0 ms: something".to_owned()],
+            logs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_duplicate_and_a_number_that_is_not_reached_are_failures() {
+        assert_eq!(report(10, Vec::new()).failures(), [""; 0]);
+        assert_eq!(report(9, Vec::new()).failures(), ["9 ids of 10\n  0 ms: something"]);
+        let telling = Telling {
+            node: 1,
+            life: 2,
+            at_ms: 3,
+        };
+        let duplicate = Duplicate {
+            id: 7,
+            first: telling,
+            again: telling,
+        };
+        let failures = report(10, vec![duplicate]).failures();
+        assert!(failures[0].starts_with("id 7 "), "{failures:?}");
+    }
+}

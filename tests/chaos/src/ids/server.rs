@@ -1,0 +1,78 @@
+//! The Redis of the nodes, and what goes wrong with it.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use gateway_harness::RedisServer;
+use tokio::time::sleep;
+
+use super::{
+    trouble::{Trouble, step, up_to},
+    world::Book,
+};
+
+/// How long it is away at most.
+const AWAY: Duration = Duration::from_millis(1500);
+/// How many bytes it loses at most.
+const LOSS: u64 = 8 * 1024;
+
+/// The Redis of a run.
+#[derive(Debug)]
+pub(super) struct Server {
+    redis: RedisServer,
+    /// How far its clock is before the real time, in milliseconds.
+    ahead_ms: i64,
+    book: Book,
+}
+
+impl Server {
+    pub(super) async fn start(book: Book) -> Self {
+        Self {
+            // It keeps short what it has to read when it starts again.
+            redis: RedisServer::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
+            ahead_ms: 0,
+            book,
+        }
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.redis.url()
+    }
+
+    /// Goes wrong once, from the beginning to the end.
+    pub(super) async fn strike(&mut self, trouble: Trouble, rng: &mut Rng) {
+        match trouble {
+            Trouble::RedisRestarted => self.restart(0, 0, rng).await,
+            Trouble::RedisTruncated => self.restart(rng.u64(1..=LOSS), 0, rng).await,
+            Trouble::RedisTruncatedAndClockBack => self.restart(rng.u64(1..=LOSS), -step(rng), rng).await,
+            Trouble::RedisClockForwards => self.step_clock(step(rng)),
+            Trouble::RedisClockBack => self.step_clock(-step(rng)),
+            _ => panic!("{trouble} is none of Redis"),
+        }
+        self.book.done(trouble);
+    }
+
+    async fn restart(&mut self, loss: u64, step_ms: i64, rng: &mut Rng) {
+        let time = up_to(AWAY, rng);
+        self.book
+            .note(format_args!("Redis is killed and loses {loss} bytes, for {time:?}"));
+        self.redis.kill().await;
+        if loss > 0 {
+            self.redis.truncate_log(loss);
+        }
+        if step_ms != 0 {
+            self.step_clock(step_ms);
+        }
+        sleep(time).await;
+        self.redis.restart().await;
+        self.book.note("Redis answers again");
+    }
+
+    fn step_clock(&mut self, step_ms: i64) {
+        self.ahead_ms += step_ms;
+        self.redis.set_clock(self.ahead_ms);
+        let ahead_ms = self.ahead_ms;
+        self.book
+            .note(format_args!("Redis's clock goes {step_ms:+} ms, to {ahead_ms:+} ms"));
+    }
+}

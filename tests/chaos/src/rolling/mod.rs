@@ -1,0 +1,123 @@
+//! A rolling deploy under load: every node of a cluster is stopped and started again, one after the other, while bots that speak
+//! Discord's protocol receive events and come back as libraries do.
+//!
+//! `bot` is one of them and writes down what it has seen; `publisher` sends the numbered events; `report` judges.
+
+mod bot;
+mod publisher;
+mod report;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use gateway_harness::{KEYS, Node, RedisServer, Setup, ready, within_time};
+use tokio::sync::watch;
+
+pub use self::report::Report;
+use self::{bot::Bot, publisher::Publisher};
+
+/// How many nodes there are.
+const NODES: usize = 3;
+/// How long a node may take to leave.
+const LEAVING: Duration = Duration::from_secs(30);
+/// How long the bots may take to receive what is left when the last event was sent.
+const CATCHING_UP: Duration = Duration::from_secs(60);
+
+/// Deploys a cluster of three nodes anew while it is in use, and judges what its clients saw.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "rolling")]
+pub struct Options {
+    /// Sessions
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sessions: u32,
+    /// Shards; every event is for one of them
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shards: u32,
+    /// Events a second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// How often every node is stopped and started again
+    #[arg(long, default_value_t = 1)]
+    pub rounds: u32,
+    /// Writes the result to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Where the nodes are that take clients now.
+type Doors = watch::Receiver<Vec<SocketAddr>>;
+
+/// Runs it.
+///
+/// # Errors
+/// When a bot or the publisher has ended before its time.
+pub async fn run(options: &Options) -> Result<Report> {
+    let redis = RedisServer::start().await;
+    let mut nodes = Vec::new();
+    for _ in 0..NODES {
+        nodes.push(start(&redis).await);
+    }
+    let (opened, doors) = watch::channel(addresses(&nodes));
+    let (last, end) = watch::channel(None);
+    let bots: Vec<_> = (0..options.sessions)
+        .map(|number| {
+            let bot = Bot::new(number % options.shards, options.shards);
+            tokio::spawn(bot.live(doors.clone(), end.clone()))
+        })
+        .collect();
+    let publisher = Publisher::new(options.shards, options.rate);
+    publisher.wait_for(options.sessions, &nodes).await;
+    let (stop, stopped) = watch::channel(false);
+    let publishing = tokio::spawn(publisher.publish(doors.clone(), stopped));
+    for _ in 0..options.rounds {
+        for place in 0..NODES {
+            // The balancer knows as soon as the node turns unready.
+            let others = nodes.iter().enumerate().filter(|(other, _)| *other != place);
+            opened.send_replace(others.map(|(_, node)| node.address()).collect());
+            nodes[place].signal(nix::sys::signal::Signal::SIGTERM);
+            nodes[place].ended(LEAVING).await;
+            nodes[place] = start(&redis).await;
+            opened.send_replace(addresses(&nodes));
+        }
+    }
+    stop.send_replace(true);
+    let events = publishing.await.context("the publisher")?;
+    last.send_replace(Some(events));
+    let mut report = Report::new(options, events);
+    for bot in bots {
+        let seen = within_time("every bot's last event", CATCHING_UP, bot).await;
+        report.add(&seen.context("a bot")?);
+    }
+    Ok(report)
+}
+
+async fn start(redis: &RedisServer) -> Node {
+    let applications =
+        "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 60000\nsession_starts_per_day = 1000000\n";
+    let node = Setup::new()
+        .file(&format!("{applications}{KEYS}"))
+        .redis(&redis.url())
+        .set("discord.heartbeat_interval_ms", 5000)
+        .set("limits.connections_per_address", 60_000)
+        .set("limits.connection_attempts_per_minute", 1_000_000)
+        .set("limits.publish_events_per_minute", 1_000_000_000)
+        .set("limits.publish_bytes_per_minute", 1_u64 << 40)
+        .set("limits.idempotency_keys", 10_000_000)
+        .start()
+        .await;
+    ready(&node).await;
+    node
+}
+
+fn addresses(nodes: &[Node]) -> Vec<SocketAddr> {
+    nodes.iter().map(Node::address).collect()
+}
+
+/// What the shards of an event are found by: the guild of shard `shard`.
+fn guild_of(shard: u32) -> u64 {
+    u64::from(shard) << 22
+}
+
+/// The number of the last event, once it was sent.
+type End = watch::Receiver<Option<u64>>;

@@ -1,0 +1,96 @@
+//! What came of a deploy.
+
+use std::{fmt, time::Duration};
+
+use gateway_harness::Outcome;
+use serde::Serialize;
+
+use super::{Options, bot::Seen};
+
+/// What all bots together have seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Bots.
+    pub sessions: u32,
+    /// Events that were accepted.
+    pub events: u64,
+    /// Events that bots have seen.
+    pub deliveries: u64,
+    /// Events that should have been seen and were not.
+    pub missing: u64,
+    /// Events that were seen once more.
+    pub doubled: u64,
+    /// Sessions that went on.
+    pub resumed: u64,
+    /// Sessions that could not.
+    pub identified_again: u64,
+    /// The longest time that one bot has waited for its next event, in ms.
+    pub longest_gap_ms: u64,
+    /// What each bot should have seen at least, if it was there from the first event on.
+    expected: u64,
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, events: u64) -> Self {
+        Self {
+            sessions: options.sessions,
+            events,
+            deliveries: 0,
+            missing: 0,
+            doubled: 0,
+            resumed: 0,
+            identified_again: 0,
+            longest_gap_ms: 0,
+            expected: events / u64::from(options.shards),
+        }
+    }
+
+    pub(super) fn add(&mut self, seen: &Seen) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.deliveries += seen.events;
+        self.missing += seen.missing.max(self.expected.saturating_sub(seen.events));
+        self.doubled += seen.doubled;
+        self.resumed += seen.resumed;
+        self.identified_again += seen.identified_again;
+        self.longest_gap_ms = self.longest_gap_ms.max(ms(seen.longest_gap));
+    }
+}
+
+impl Outcome for Report {
+    fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for (what, count) in [
+            ("events are missing", self.missing),
+            ("events came twice", self.doubled),
+            ("sessions could not go on", self.identified_again),
+        ] {
+            if count > 0 {
+                failures.push(format!("{count} {what}"));
+            }
+        }
+        if self.resumed < u64::from(self.sessions) {
+            failures.push(format!(
+                "only {} sessions were resumed: some never had to be",
+                self.resumed
+            ));
+        }
+        failures
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} sessions, {} events, {} deliveries: missing {}, doubled {}, resumed {}, identified again {}, longest gap {} ms",
+            self.sessions,
+            self.events,
+            self.deliveries,
+            self.missing,
+            self.doubled,
+            self.resumed,
+            self.identified_again,
+            self.longest_gap_ms,
+        )
+    }
+}

@@ -1,0 +1,55 @@
+//! The fuzz targets: each takes any bytes at all and asserts what has to hold for them.
+//!
+//! The programs of `tests/fuzz` hand the input of libFuzzer to these functions, and the suite replays the committed corpus
+//! through the same ones. Nothing here depends on libFuzzer, so the workspace builds without it.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a test fails"
+)]
+
+mod discord;
+mod frames;
+mod log_entries;
+mod request_head;
+mod v1;
+mod zstd_blocks;
+
+pub use self::{
+    discord::{discord_etf, discord_json},
+    frames::frames,
+    log_entries::log_entries,
+    request_head::request_head,
+    v1::{v1_text, v1_zlib},
+    zstd_blocks::zstd_blocks,
+};
+
+/// One target.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name: of the program in `tests/fuzz/targets`, of the folder in `tests/fuzz/corpus`.
+    pub name: &'static str,
+    /// Takes an input, and panics where something does not hold.
+    pub run: fn(&[u8]),
+}
+
+macro_rules! targets {
+    ($($name:ident),* $(,)?) => {
+        [$(Target { name: stringify!($name), run: $name }),*]
+    };
+}
+
+/// All of them, in the order of a packet's way into the node.
+pub static TARGETS: [Target; 8] = targets![
+    request_head,
+    frames,
+    v1_text,
+    v1_zlib,
+    discord_json,
+    discord_etf,
+    log_entries,
+    zstd_blocks,
+];

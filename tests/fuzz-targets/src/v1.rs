@@ -1,0 +1,277 @@
+//! Packets of version 1, as text and as zlib streams, to clients that have and have not identified.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
+
+use flate2::{Decompress, FlushDecompress, Status};
+use gateway_harness::read_frames;
+use gateway_node::{
+    auth::Key,
+    backplane::{Epoch, Position},
+    config::{KeySettings, Secret, Settings},
+    events::Events,
+    session::{Join, Protocol, Rules, Step, V1, Welcome},
+    transport::Message,
+};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use shared::{
+    MAX_INTEGER,
+    client_type::ClientType,
+    compression::{InflateError, Level, deflate, inflate_into},
+    routing::{Deliver, Delivery, EventDefinition, EventTable, ReceiverType},
+    session_id::SessionId,
+    v1::{MAX_GUILDS, ReportedGuilds, payload},
+};
+use tokio::time::Instant;
+
+/// The largest packet of the default settings, in bytes.
+const LIMIT: usize = 65_536;
+/// A client that has not identified, and one of each type that has.
+const CLIENTS: [Option<ClientType>; 4] = [
+    None,
+    Some(ClientType::Bot),
+    Some(ClientType::Website),
+    Some(ClientType::Service),
+];
+
+static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+    let event = |name: &str, deliver, schema| EventDefinition {
+        name: name.to_owned(),
+        from: vec![ClientType::Website, ClientType::Service],
+        to: vec![ReceiverType::Bot, ReceiverType::Discord],
+        deliver,
+        schema,
+    };
+    let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
+    let table = EventTable::build(vec![
+        event("announce", Deliver::All, None),
+        event("ask", Deliver::Any, Some(schema)),
+        event("MESSAGE_CREATE", Deliver::Guild("/guild_id".into()), None),
+    ]);
+    let events = Events::new(table.expect("a table"));
+    Arc::new(Rules::new(&Settings::default(), "node".into(), events))
+});
+
+static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
+    let settings = KeySettings::development(Secret::from("s".repeat(32)));
+    Arc::new(Key::new(&settings).expect("a key"))
+});
+
+/// Takes a text message.
+pub fn v1_text(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if text.len() > LIMIT {
+        return;
+    }
+    for client in CLIENTS {
+        let now = Instant::now();
+        let received = receive(client, false, Message::Text(text.into()), now);
+        judge(text, client, &received);
+        let packet = deflate(text.as_bytes(), Level::default());
+        let inflated = receive(client, true, Message::Binary(packet), now);
+        assert_eq!(told(&received), told(&inflated), "as text and as zlib: {client:?}");
+    }
+}
+
+/// Takes a binary message of a client with compression. An odd first byte has the rest deflated first.
+pub fn v1_zlib(data: &[u8]) {
+    let Some((mode, rest)) = data.split_first() else {
+        return;
+    };
+    if rest.len() > LIMIT {
+        return;
+    }
+    let packet = if mode % 2 == 0 {
+        Cow::Borrowed(rest)
+    } else {
+        let packet = deflate(rest, Level::new(u32::from(mode / 2 % 10)));
+        let mut inflated = Vec::new();
+        assert_eq!(inflate_into(&mut inflated, &packet, rest.len()), Ok(()));
+        assert!(inflated == rest, "what was deflated inflates to something else");
+        Cow::Owned(packet.to_vec())
+    };
+    let mut inflated = Vec::new();
+    let result = inflate_into(&mut inflated, &packet, LIMIT);
+    compare(&packet, &inflated, result);
+    assert!(
+        inflated.capacity() <= LIMIT + 1,
+        "{} bytes of room",
+        inflated.capacity()
+    );
+    for client in CLIENTS {
+        let now = Instant::now();
+        let received = told(&receive(client, true, Message::Binary(packet.to_vec().into()), now));
+        match result {
+            Ok(()) => {
+                let text = str::from_utf8(&inflated).unwrap_or_default();
+                let as_text = receive(client, true, Message::Text(text.into()), now);
+                assert_eq!(received, told(&as_text), "as zlib and as text: {client:?}");
+            }
+            Err(InflateError::TooBig) => assert_eq!(received.len(), 1, "an Error and a Close: {received:?}"),
+            Err(_) => assert_eq!(received, [r#"Drop("not_zlib")"#]),
+        }
+    }
+}
+
+/// Compares what was inflated with a decoder that is given one byte after the other.
+fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
+    let mut decoder = Decompress::new(true);
+    let mut plain: Vec<u8> = Vec::new();
+    let mut is_whole = false;
+    'packet: for byte in packet.chunks(1) {
+        if is_whole {
+            is_whole = false;
+            break;
+        }
+        let before = decoder.total_in();
+        loop {
+            plain.reserve(600);
+            let rest = &byte[usize::try_from(decoder.total_in() - before).expect("one byte")..];
+            let status = decoder.decompress_vec(rest, &mut plain, FlushDecompress::None);
+            match status {
+                Err(_) => break 'packet,
+                Ok(Status::StreamEnd) => is_whole = true,
+                Ok(_) if plain.len() == plain.capacity() => continue,
+                Ok(_) => {}
+            }
+            break;
+        }
+        if plain.len() > LIMIT {
+            is_whole = false;
+            break;
+        }
+    }
+    if is_whole {
+        assert_eq!(result, Ok(()));
+        assert!(inflated == plain, "another text");
+    } else {
+        let refused = result.expect_err("no whole stream of that size");
+        assert!(refused == InflateError::Malformed || plain.len() > LIMIT, "{refused}");
+        let common = inflated.len().min(plain.len());
+        assert!(inflated[..common] == plain[..common], "another beginning");
+    }
+}
+
+/// What one client does about a message.
+fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> Steps {
+    let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
+    if let Some(kind) = client {
+        let welcome = Welcome {
+            id: SessionId::from_raw(1),
+            kind,
+            key: Arc::clone(&KEY),
+            since: Position {
+                offset: 0,
+                epoch: Epoch::from_raw(1),
+            },
+            counts: payload::GuildCount::default(),
+        };
+        session.answered(Ok(welcome), now);
+    }
+    session.receive(message, now)
+}
+
+type Steps = gateway_node::session::Steps<Join>;
+
+/// The steps in words: what is sent as it is before compression, without the pause that a packet's length leads to.
+fn told(steps: &Steps) -> Vec<String> {
+    let words = |step: &Step<Join>| match step {
+        Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
+        Step::Close {
+            last_words,
+            close,
+            problem,
+        } => Some(format!(
+            "Close({:?}, {close:?}, {problem:?})",
+            last_words.as_deref().map(text_of)
+        )),
+        Step::StopReading { .. } => None,
+        other => Some(format!("{other:?}")),
+    };
+    steps.iter().filter_map(words).collect()
+}
+
+/// The text of a frame of the node.
+fn text_of(frame: &[u8]) -> String {
+    let frames = read_frames(frame);
+    let [frame] = &frames[..] else {
+        panic!("{} frames, or a part of one", frames.len())
+    };
+    let mut text = frame.payload.clone();
+    if frame.opcode == 2 {
+        let mut inflated = Vec::new();
+        assert_eq!(inflate_into(&mut inflated, &text, usize::MAX), Ok(()));
+        text = inflated;
+    }
+    String::from_utf8(text).expect("text")
+}
+
+/// Asserts what has to hold for the steps that a text leads to.
+fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
+    let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
+    assert!(is_json || is_dropped, "no JSON, and not dropped");
+    // The grammar of JSON allows what not every parser reads. What this one reads means the same to the node.
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        assert_eq!(is_dropped, !value.is_object());
+        let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
+        let is_acknowledged =
+            matches!(&steps[..], [Step::Count, Step::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
+        assert_eq!(is_acknowledged, is_heartbeat);
+        if let Some(Step::Ask(join)) = steps.get(1) {
+            assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
+            let kind = value["d"]["type"].as_str().expect("a type");
+            assert!(value["d"]["key"].is_string());
+            assert_eq!(
+                format!("{join:?}"),
+                format!("Join {{ kind: {kind:?}, key: <redacted> }}")
+            );
+        }
+    }
+    for step in steps {
+        match step {
+            Step::Ask(_) => assert_eq!(client, None, "a second identify"),
+            Step::Publish(event) => {
+                assert!(text.contains(&*event.d), "another text than was sent");
+                let d: Value = serde_json::from_str(&event.d).expect("data that everybody can read");
+                assert!(d.is_object());
+                // Beside it there may be what this parser does not read.
+                if let Ok(mut value) = serde_json::from_str::<Value>(text) {
+                    assert_eq!(value["d"].take(), d);
+                }
+                assert!(matches!(client, Some(ClientType::Website | ClientType::Service)));
+                let is_of_a_guild = matches!(event.delivery, Delivery::Guild(_));
+                assert_eq!(is_of_a_guild, &*event.name == "MESSAGE_CREATE");
+            }
+            Step::Report(report) => {
+                assert_eq!(client, Some(ClientType::Bot));
+                assert!(report.guild_members <= MAX_INTEGER && report.cached_guild_members <= MAX_INTEGER);
+                match &report.guilds {
+                    ReportedGuilds::Count(count) => assert!(*count <= MAX_INTEGER),
+                    ReportedGuilds::Ids(ids) => {
+                        assert!(ids.len() <= MAX_GUILDS && ids.is_sorted_by(|one, next| one < next));
+                    }
+                }
+            }
+            Step::Close { last_words, close, .. } => {
+                let words = text_of(last_words.as_deref().expect("an Error before the Close"));
+                let error: Value = serde_json::from_str(&words).unwrap_or_else(|_| deep(&words));
+                assert_eq!(error["op"], -1);
+                assert!(matches!(close.code, 1008 | 1009 | 4000..=4999), "{close:?}");
+                let list = |name: &str| error["d"][name].as_array().map(Vec::len);
+                assert_eq!(list("errors"), list("data"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads an Error whose echo of what the client sent nests deeper than this parser goes: without the echo.
+fn deep(words: &str) -> Value {
+    let error = serde_json::from_str::<IgnoredAny>(words);
+    assert!(error.is_ok(), "{words}");
+    json!({"op": -1})
+}

@@ -1,0 +1,212 @@
+//! The rules of `deny.toml` for licenses, bans and sources, held against the packages that cargo resolves.
+//!
+//! `cargo deny check` reads the same file, and is what checks advisories: their list comes from the network.
+
+mod package;
+mod rules;
+
+use std::{fs, path::Path, sync::LazyLock};
+
+use self::{
+    package::{Dependency, Package},
+    rules::{Rules, Violation},
+};
+
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+fn text() -> String {
+    fs::read_to_string(root().join("deny.toml")).unwrap()
+}
+
+fn rules() -> Rules {
+    Rules::parse(&text()).unwrap()
+}
+
+/// A package that breaks no rule.
+fn package(name: &str) -> Package {
+    Package {
+        name: name.to_owned(),
+        source: Some(CRATES_IO.to_owned()),
+        license: Some("MIT".to_owned()),
+        ..Package::default()
+    }
+}
+
+/// The violations of one more package among those that are there.
+fn planted(package: Package) -> Vec<Violation> {
+    static PACKAGES: LazyLock<Vec<Package>> =
+        LazyLock::new(|| Package::of_workspace(root(), &rules().graph.targets[0]));
+    let mut packages = PACKAGES.clone();
+    packages.push(package);
+    rules().violations(&packages)
+}
+
+#[test]
+fn the_dependencies_keep_the_rules_of_deny_toml() {
+    let rules = rules();
+    assert!(!rules.graph.targets.is_empty());
+    for target in &rules.graph.targets {
+        let packages = Package::of_workspace(root(), target);
+        assert!(packages.len() > 100, "{} packages for {target}", packages.len());
+        assert_eq!(rules.violations(&packages), [], "for {target}");
+    }
+}
+
+#[test]
+fn the_fuzz_targets_depend_on_nothing_that_is_banned_or_from_elsewhere() {
+    let packages = Package::of_lock_file(&root().join("tests/fuzz/Cargo.lock"));
+    assert!(packages.iter().any(|package| package.name == "libfuzzer-sys"));
+    assert_eq!(rules().lock_violations(&packages), []);
+}
+
+#[test]
+fn a_package_without_an_allowed_license_is_found() {
+    assert_eq!(planted(package("planted")), []);
+    for (license, is_allowed) in [
+        ("MIT", true),
+        ("MIT OR GPL-3.0-only", true),
+        ("MIT/GPL-3.0", true),
+        ("(MIT OR GPL-2.0) AND (ISC OR MPL-2.0)", true),
+        ("Apache-2.0 WITH LLVM-exception", true),
+        ("GPL-3.0-only", false),
+        ("GPL-3.0+", false),
+        ("MIT AND GPL-3.0-only", false),
+        ("(MIT OR ISC) AND MPL-2.0", false),
+        ("MIT WITH LLVM-exception", false),
+        ("GPL-2.0 WITH Classpath-exception-2.0", false),
+        ("LicenseRef-own", false),
+        ("MIT OR", false),
+        ("nonsense", false),
+        ("", false),
+    ] {
+        let violations = planted(Package {
+            license: Some(license.to_owned()),
+            ..package("planted")
+        });
+        let expected = Violation::License {
+            package: "planted".to_owned(),
+            license: license.to_owned(),
+        };
+        let expected = if is_allowed { vec![] } else { vec![expected] };
+        assert_eq!(violations, expected, "{license}");
+    }
+    let violations = planted(Package {
+        license: None,
+        ..package("planted")
+    });
+    assert!(matches!(&violations[..], [Violation::License { license, .. }] if license.is_empty()));
+}
+
+#[test]
+fn every_banned_package_is_found() {
+    let rules = rules();
+    let banned: Vec<_> = rules.banned().map(str::to_owned).collect();
+    assert!(banned.iter().any(|name| name == "openssl-sys"));
+    for name in banned {
+        let expected = [Violation::Banned { package: name.clone() }];
+        assert_eq!(planted(package(&name)), expected);
+        assert_eq!(rules.lock_violations(&[package(&name)]), expected);
+    }
+}
+
+#[test]
+fn a_dependency_on_any_version_is_found() {
+    let depends = |req: &str| Dependency {
+        name: "serde".to_owned(),
+        req: req.to_owned(),
+        ..Dependency::default()
+    };
+    let with = |req| Package {
+        dependencies: vec![depends("1"), depends(req)],
+        ..package("planted")
+    };
+    assert_eq!(planted(with("^1.0")), []);
+    let expected = Violation::Wildcard {
+        package: "planted".to_owned(),
+        dependency: "serde".to_owned(),
+    };
+    assert_eq!(planted(with("*")), [expected]);
+    // In a folder it needs no version, unless others are to get the package.
+    for (publish, kind, is_allowed) in [
+        (Some(vec![]), None, true),
+        (None, None, false),
+        (Some(vec!["a".to_owned()]), None, false),
+        (None, Some("dev".to_owned()), true),
+    ] {
+        let dependency = Dependency {
+            path: Some("/folder".to_owned()),
+            kind,
+            ..depends("*")
+        };
+        let violations = planted(Package {
+            publish,
+            dependencies: vec![dependency],
+            ..package("planted")
+        });
+        assert_eq!(violations.is_empty(), is_allowed, "{violations:?}");
+    }
+}
+
+#[test]
+fn a_package_from_elsewhere_is_found() {
+    for source in [
+        "git+https://git.example/planted?rev=1#1",
+        "registry+https://index.example/",
+        "sparse+https://index.example/",
+        "something+new://example",
+    ] {
+        let (name, source) = ("planted".to_owned(), source.to_owned());
+        let violations = planted(Package {
+            source: Some(source.clone()),
+            ..package(&name)
+        });
+        let package = name;
+        let expected = if source.starts_with("git+") {
+            Violation::Git { package, source }
+        } else {
+            Violation::Registry { package, source }
+        };
+        assert_eq!(violations, [expected]);
+    }
+}
+
+#[test]
+fn a_second_version_is_found_where_the_rules_say_so() {
+    let twice = [package("planted"), package("other"), package("planted")];
+    assert_eq!(rules().violations(&twice), []);
+    let text = text().replace(r#"multiple-versions = "allow""#, r#"multiple-versions = "deny""#);
+    let rules = Rules::parse(&text).unwrap();
+    let package = "planted".to_owned();
+    assert_eq!(rules.violations(&twice), [Violation::Twice { package }]);
+}
+
+#[test]
+fn a_rule_that_is_not_understood_fails() {
+    let text = text();
+    for section in ["graph", "advisories", "licenses", "bans", "sources"] {
+        let head = format!("[{section}]\n");
+        assert!(text.contains(&head), "{section}");
+        let more = text.replace(&head, &format!("{head}new-rule = 1\n"));
+        assert!(
+            Rules::parse(&more).is_err_and(|error| error.contains("new-rule")),
+            "{section}"
+        );
+    }
+    assert!(Rules::parse(&format!("{text}\n[output]\nfeature-depth = 1\n")).is_err());
+    for (from, to) in [
+        ("wildcards = \"deny\"", "wildcards = \"warn\""),
+        ("unknown-git = \"deny\"", "unknown-git = \"warn\""),
+        ("\"BSL-1.0\"", "\"BSL-9.0\""),
+        ("crate = \"rsa\"", "crate = \"rsa@0.9\""),
+        ("crate = \"rsa\",", "crate = \"rsa\", wrappers = [\"a\"],"),
+        ("[licenses]\nversion = 2", "[licenses]\nversion = 3"),
+    ] {
+        let other = text.replace(from, to);
+        assert_ne!(other, text, "{from}");
+        assert!(Rules::parse(&other).is_err(), "{to}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Every file that deploys the node is opened here: whether it fits the others, and gives a node the time to leave.
+//!
+//! `tests/compose/run.sh` starts them for real.
+
+mod compose;
+mod haproxy;
+mod haproxy_limits;
+mod kubernetes;
+mod monitoring;
+mod setup;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use gateway_harness::{Ran, gateway, run};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Settings from the environment, as a deploy file gives them to a node.
+type Environment = BTreeMap<String, String>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned()
+}
+
+fn read(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a YAML file, with what `<<` names put in.
+fn documents(path: &str) -> Vec<Value> {
+    let text = read(path);
+    let documents = serde_norway::Deserializer::from_str(&text).map(|document| {
+        let mut value: serde_norway::Value = serde::Deserialize::deserialize(document).unwrap();
+        // What is put in may name something itself, and one pass does not follow.
+        for _ in 0..2 {
+            value.apply_merge().unwrap();
+        }
+        serde_json::to_value(value).unwrap()
+    });
+    documents.collect()
+}
+
+fn document(path: &str) -> Value {
+    let mut documents = documents(path);
+    assert_eq!(documents.len(), 1, "{path}");
+    documents.remove(0)
+}
+
+/// Runs a command of the node on `deploy/gateway.toml`.
+async fn node(command: &str, environment: &Environment) -> Ran {
+    let config = root().join("deploy/gateway.toml");
+    let mut command_line = Command::new(gateway());
+    command_line
+        .env_clear()
+        .envs(environment)
+        .arg(command)
+        .arg("--config")
+        .arg(config);
+    run(&mut command_line, Duration::from_secs(10)).await
+}
+
+/// Everything that a node has set.
+async fn settings(environment: &Environment) -> toml::Table {
+    let ran = node("print-config", environment).await;
+    assert!(ran.status.success(), "{ran:?}");
+    ran.stdout.parse().unwrap()
+}
+
+/// What a node may take to leave: balancer wait, spread, linger and 5 s.
+fn time_to_leave(settings: &toml::Table) -> Duration {
+    let ms = |section: &str, key: &str| {
+        let value = settings[section][key].as_integer().unwrap();
+        Duration::from_millis(value.try_into().unwrap())
+    };
+    let sum = ms("drain", "balancer_wait_ms") + ms("drain", "spread_ms") + ms("limits", "evict_linger_ms");
+    // The deadline ends a drain whatever happens, so that has to fit as well.
+    assert!(sum < ms("drain", "deadline_ms"));
+    (sum + Duration::from_secs(5)).max(ms("drain", "deadline_ms"))
+}
+
+/// A duration such as `20s`, `500ms` or `1h`; a bare number is in seconds.
+fn duration(text: &str) -> Duration {
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text} is no duration"));
+    match unit {
+        "ms" => Duration::from_millis(number),
+        "s" | "" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number * 60),
+        "h" => Duration::from_secs(number * 3600),
+        _ => panic!("{text} is no duration"),
+    }
+}
+
+#[test]
+fn no_file_is_left_out() {
+    // A file that deploys something gets a test here, then a line.
+    let known = [
+        "Dockerfile",
+        "gateway.toml",
+        "grafana/dashboards.yml",
+        "grafana/datasources.yml",
+        "grafana/gateway.json",
+        "haproxy.cfg",
+        "kubernetes.yaml",
+        "prometheus.yml",
+        "setup.sh",
+        "systemd/utilbot-gateway.service",
+    ];
+    let deploy = root().join("deploy");
+    let (mut files, mut folders) = (Vec::new(), vec![deploy.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.strip_prefix(&deploy).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files.sort_unstable();
+    assert_eq!(files, known);
+}
+
+#[tokio::test]
+async fn the_example_configuration_is_right() {
+    let ran = node("check-config", &Environment::new()).await;
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(ran.stderr, "");
+}
+
+#[tokio::test]
+async fn the_unit_gives_a_node_the_time_to_leave() {
+    let unit = read("deploy/systemd/utilbot-gateway.service");
+    let value = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key}"))
+    };
+    let leave = time_to_leave(&settings(&Environment::new()).await);
+    assert!(duration(value("TimeoutStopSec")) > leave);
+    assert_eq!(value("KillSignal"), "SIGTERM");
+    assert_eq!(value("RestartPreventExitStatus"), "64");
+    assert!(value("ExecStart").contains("gateway-node serve --config "));
+}
+
+#[test]
+fn the_image_runs_what_is_in_the_repository() {
+    let dockerfile = read("deploy/Dockerfile");
+    let lines: Vec<_> = dockerfile.lines().collect();
+    for line in [
+        "STOPSIGNAL SIGTERM",
+        "ENTRYPOINT [\"gateway-node\"]",
+        "CMD [\"serve\", \"--config\", \"/etc/utilbot/gateway.toml\"]",
+        "USER utilbot",
+    ] {
+        assert!(lines.contains(&line), "{line} in {dockerfile}");
+    }
+    // It empties every package by the name of its folder.
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members = manifest["workspace"]["members"].as_array().unwrap();
+    for member in members {
+        let folder = member.as_str().unwrap().split('/').next().unwrap();
+        assert!(dockerfile.contains(&format!(" {folder} ")), "{member}");
+    }
+}

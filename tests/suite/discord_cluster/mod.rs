@@ -1,0 +1,217 @@
+//! Discord sessions on three nodes that share a Redis: whatever becomes of a node or of Redis, a session goes on elsewhere
+//! with every event once, under contiguous numbers, or is told that it cannot.
+//!
+//! The client counts the dispatches itself, and a gap in their numbers fails wherever it comes.
+
+mod losses;
+
+use std::time::Duration;
+
+use gateway_harness::{
+    KEYS, Node, RedisServer, Setup,
+    discord::{ALL_INTENTS, DiscordClient},
+    eventually, key, post, publish, ready,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+const V10: &str = "v=10&encoding=json";
+const ZLIB: &str = "v=10&encoding=json&compress=zlib-stream";
+/// What a busy machine may take for a node to end.
+const SLACK: Duration = Duration::from_secs(10);
+
+fn setup(redis: &RedisServer) -> Setup {
+    let applications = "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\n";
+    Setup::new()
+        .file(&format!("{applications}{KEYS}"))
+        .redis(&redis.url())
+        .set("cluster.lease_ms", 2000)
+}
+
+async fn start(setup: Setup) -> Node {
+    let node = setup.start().await;
+    ready(&node).await;
+    node
+}
+
+async fn node(redis: &RedisServer) -> Node {
+    start(setup(redis)).await
+}
+
+fn token() -> String {
+    key("bot")
+}
+
+async fn session(node: &Node, query: &str) -> (DiscordClient, String) {
+    let (client, ready) = DiscordClient::session(node, query, &token(), ALL_INTENTS).await;
+    (client, ready["session_id"].as_str().expect("an id").to_owned())
+}
+
+/// A connection to this node that has asked to go on with a session.
+async fn resumed(node: &Node, query: &str, id: &str, seq: u64) -> DiscordClient {
+    let mut client = DiscordClient::greeted(node, query).await;
+    client.resume(&token(), id, seq).await;
+    client
+}
+
+async fn publish_numbers(node: &Node, numbers: impl IntoIterator<Item = u64>) {
+    for n in numbers {
+        let event = json!({ "t": "X", "to": "all", "d": { "n": n } });
+        publish(node, &key("root"), &event).await;
+    }
+}
+
+async fn expect_numbers(client: &mut DiscordClient, numbers: impl IntoIterator<Item = u64>) {
+    for n in numbers {
+        assert_eq!(client.expect_dispatch("X").await["n"], n);
+    }
+}
+
+/// Waits until the node takes events again after Redis was away, which it shows by a `Y`.
+async fn accepts_again(node: &Node) {
+    eventually("a log that takes events again", async || {
+        let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
+        (post(node, &key("root"), &event).await.status == 202).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_death_of_its_node() {
+    let redis = RedisServer::start().await;
+    let (mut dying, second, third) = (node(&redis).await, node(&redis).await, node(&redis).await);
+    for query in [V10, ZLIB] {
+        let (mut client, id) = session(&second, query).await;
+        publish_numbers(&third, 0..5).await;
+        expect_numbers(&mut client, 0..5).await;
+        client.heartbeat().await;
+        publish_numbers(&second, 5..10).await;
+        expect_numbers(&mut client, 5..8).await;
+        // Of what was written after this the client has seen nothing.
+        let seen = client.sequence();
+        drop(client);
+        // It is the first session of the third node, which has followed nothing so far.
+        let mut again = resumed(&third, query, &id, seen).await;
+        expect_numbers(&mut again, 8..10).await;
+        assert_eq!(again.expect_dispatch("RESUMED").await, json!({}));
+        publish_numbers(&second, 10..12).await;
+        expect_numbers(&mut again, 10..12).await;
+    }
+    let (mut client, id) = session(&dying, V10).await;
+    publish_numbers(&third, 0..20).await;
+    expect_numbers(&mut client, 0..20).await;
+    let seen = client.sequence();
+    dying.signal(Signal::SIGKILL);
+    dying.ended(SLACK).await;
+    publish_numbers(&third, 20..40).await;
+    let mut again = resumed(&second, V10, &id, seen).await;
+    expect_numbers(&mut again, 20..40).await;
+    again.expect_dispatch("RESUMED").await;
+    publish_numbers(&third, 40..42).await;
+    expect_numbers(&mut again, 40..42).await;
+    // And once more, from a point that the first node never heard of.
+    let seen = again.sequence();
+    drop(again);
+    publish_numbers(&second, 42..44).await;
+    let mut third_time = resumed(&third, V10, &id, seen).await;
+    expect_numbers(&mut third_time, 42..44).await;
+    third_time.expect_dispatch("RESUMED").await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_resumed_on_another_node_is_let_go_by_the_first() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let (mut first, id) = session(&one, V10).await;
+    let mut second = resumed(&two, V10, &id, 1).await;
+    second.expect_dispatch("RESUMED").await;
+    first.expect_close(4000).await;
+    publish_numbers(&one, 0..3).await;
+    expect_numbers(&mut second, 0..3).await;
+    // What the first one still had to say ends nothing.
+    drop(first);
+    publish_numbers(&one, 3..5).await;
+    expect_numbers(&mut second, 3..5).await;
+    assert_eq!(second.close(1000).await, Some(1000));
+    let mut gone = resumed(&one, V10, &id, 1).await;
+    assert_eq!(gone.expect_op(9).await, json!(false));
+}
+
+#[tokio::test]
+async fn a_deploy_asks_to_reconnect_and_loses_nothing() {
+    let redis = RedisServer::start().await;
+    let (mut leaving, staying) = (node(&redis).await, node(&redis).await);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(session(&leaving, V10).await);
+    }
+    publish_numbers(&staying, 0..3).await;
+    leaving.signal(Signal::SIGTERM);
+    let mut moved = Vec::new();
+    for (mut client, id) in clients {
+        expect_numbers(&mut client, 0..3).await;
+        assert_eq!(client.expect_op(7).await, Value::Null);
+        let seen = client.sequence();
+        drop(client);
+        moved.push(resumed(&staying, V10, &id, seen).await);
+    }
+    for client in &mut moved {
+        client.expect_dispatch("RESUMED").await;
+    }
+    publish_numbers(&staying, 3..6).await;
+    for client in &mut moved {
+        expect_numbers(client, 3..6).await;
+    }
+    assert!(leaving.ended(SLACK).await.success());
+}
+
+#[tokio::test]
+async fn a_redis_that_restarts_with_its_data_loses_no_session() {
+    let mut redis = RedisServer::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut lives = [
+        (session(&one, V10).await, V10, &two),
+        (session(&two, ZLIB).await, ZLIB, &one),
+    ];
+    publish_numbers(&two, 0..5).await;
+    for ((client, _), ..) in &mut lives {
+        expect_numbers(client, 0..5).await;
+        client.heartbeat().await;
+    }
+    redis.kill().await;
+    redis.restart().await;
+    accepts_again(&two).await;
+    // Nobody has lost its connection, or a number.
+    for ((client, _), ..) in &mut lives {
+        client.expect_dispatch("Y").await;
+    }
+    publish_numbers(&two, 5..8).await;
+    let mut left = Vec::new();
+    for ((mut client, id), query, other) in lives {
+        expect_numbers(&mut client, 5..8).await;
+        // What the client has of the new life of the log, it has to have said: nobody else can tell it from what was lost.
+        client.heartbeat().await;
+        left.push((id, client.sequence(), query, other));
+    }
+    publish_numbers(&one, 8..10).await;
+    for (id, seen, query, other) in left {
+        let mut again = resumed(other, query, &id, seen).await;
+        expect_numbers(&mut again, 8..10).await;
+        assert_eq!(again.expect_dispatch("RESUMED").await, json!({}));
+    }
+}
+
+/// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
+#[tokio::test]
+async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
+    let options = gateway_chaos::rolling::Options {
+        sessions: 60,
+        shards: 6,
+        rate: 60,
+        rounds: 1,
+        json: None,
+    };
+    let report = gateway_chaos::rolling::run(&options).await.expect("a run to its end");
+    println!("{report}");
+    assert_eq!(gateway_harness::Outcome::failures(&report), Vec::<String>::new());
+}

@@ -1,0 +1,24 @@
+//! The counted functions, without counting them: each does what it is for, and the baseline knows all of them.
+
+use std::collections::BTreeSet;
+
+use gateway_bench::hot::STEPS;
+use serde_json::{Map, Value};
+
+#[test]
+fn the_baseline_of_instructions_names_every_counted_function_and_no_other() {
+    let baseline: Value = serde_json::from_str(include_str!("../bench/callgrind/baseline.json")).unwrap();
+    let instructions: &Map<String, Value> = baseline["instructions"].as_object().unwrap();
+    assert_eq!(
+        instructions.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        STEPS.iter().map(|step| step.name).collect(),
+        "run tests/bench/callgrind/run.sh --update"
+    );
+}
+
+#[test]
+fn every_counted_function_does_what_it_is_for() {
+    for step in &STEPS {
+        assert!(step.run() > 0, "{}", step.name);
+    }
+}

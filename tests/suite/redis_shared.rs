@@ -1,0 +1,162 @@
+//! A Redis that others use too: other clusters in other databases, and whoever publishes or listens on its channels.
+
+use std::time::Duration;
+
+use gateway_harness::{Client, Node, RedisServer, eventually, full_setup, key, publish, ready, request, within};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const HEAD: &str = "utilbot:{utilbot}:log:head";
+
+/// A node in this database of the server.
+async fn node_in(redis: &RedisServer, database: u8) -> Node {
+    let url = format!("{}{database}", redis.url());
+    let setup = full_setup().redis(&url).set("redis.prefix", "utilbot");
+    let node = setup.set("cluster.lease_ms", 1000).start().await;
+    ready(&node).await;
+    node
+}
+
+async fn website(node: &Node) -> Client {
+    Client::session(node, "website", &key("website")).await
+}
+
+async fn announce(node: &Node, n: u32) {
+    publish(node, &key("service"), &json!({ "t": "announce", "d": { "n": n } })).await;
+}
+
+/// Orders every session of the cluster to reconnect; the answer.
+async fn order(node: &Node) -> Value {
+    let bearer = format!("Bearer {}", key("root"));
+    let target = "/api/v1/sessions/reconnect?scope=cluster&spread_ms=0";
+    let answer = request(node.address(), "POST", target, &[("authorization", &bearer)], "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+async fn identity(redis: &RedisServer, database: u8) -> String {
+    let database = database.to_string();
+    redis.cli(&["-n", &database, "HGET", HEAD, "identity"]).await
+}
+
+/// Somebody who is no node and listens on a channel.
+async fn listener(redis: &RedisServer, channel: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
+    let subscribe = format!("SUBSCRIBE {channel}\r\n");
+    stream.write_all(subscribe.as_bytes()).await.unwrap();
+    let mut answer = [0; 64];
+    assert_ne!(within("a subscription", stream.read(&mut answer)).await.unwrap(), 0);
+    stream
+}
+
+#[tokio::test]
+async fn clusters_in_two_databases_neither_hear_nor_obey_each_other() {
+    let redis = RedisServer::start().await;
+    let nodes = [node_in(&redis, 0).await, node_in(&redis, 1).await];
+    let mut clients = [website(&nodes[0]).await, website(&nodes[1]).await];
+    for n in 0..5 {
+        announce(&nodes[0], n).await;
+        assert_eq!(clients[0].event("announce").await, json!({ "n": n }));
+    }
+    announce(&nodes[1], 9).await;
+    assert_eq!(clients[1].event("announce").await, json!({ "n": 9 }));
+    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 1 }));
+    clients[0].error(1000, 1012).await;
+    clients[1].heartbeat().await;
+    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 0 }));
+}
+
+#[tokio::test]
+async fn messages_without_the_identity_are_dropped_and_listeners_are_no_nodes() {
+    let redis = RedisServer::start().await;
+    let node = node_in(&redis, 0).await;
+    let mut client = website(&node).await;
+    let own = identity(&redis, 0).await;
+    assert!(own.ends_with(".0") && own.len() == 18, "{own}");
+    let channel = format!("utilbot:{{utilbot}}:events:{own}");
+    let receivers = ["PUBSUB", "NUMSUB", &channel];
+    eventually("a node that has subscribed", async || {
+        redis.cli(&receivers).await.ends_with('1').then_some(())
+    })
+    .await;
+    let epoch = redis.cli(&["HGET", HEAD, "epoch"]).await;
+    let order = "order 00 close 4000 0";
+    let forged_order = format!("{:016x}.0 {order}", 7);
+    let entry = format!("{epoch} 1\na 255 - - 0 8\nannounce{{\"forged\":true}}");
+    for (to, message) in [
+        (channel.as_str(), order),
+        (&channel, &forged_order),
+        (&channel, &entry),
+        (&channel, "order"),
+        (&channel, ""),
+        ("utilbot:{utilbot}:events", &forged_order),
+    ] {
+        redis.cli(&["PUBLISH", to, message]).await;
+    }
+    announce(&node, 1).await;
+    assert_eq!(client.event("announce").await, json!({ "n": 1 }));
+    client.heartbeat().await;
+    let _listeners = (listener(&redis, &channel).await, listener(&redis, &channel).await);
+    assert_eq!(self::order(&node).await, json!({ "nodes": 1 }));
+    client.error(1000, 1012).await;
+}
+
+#[tokio::test]
+async fn nodes_follow_an_identity_that_is_made_anew() {
+    let redis = RedisServer::start().await;
+    let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
+    let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
+    let first = identity(&redis, 0).await;
+    // All that is lost, then the identity alone.
+    for loss in [&["FLUSHALL"][..], &["HDEL", HEAD, "identity"]] {
+        let before = identity(&redis, 0).await;
+        redis.cli(loss).await;
+        eventually("another identity", async || {
+            let now = identity(&redis, 0).await;
+            (!now.is_empty() && now != before).then_some(())
+        })
+        .await;
+        eventually("two nodes that are subscribed to its channel", async || {
+            let channel = format!("utilbot:{{utilbot}}:events:{}", identity(&redis, 0).await);
+            redis
+                .cli(&["PUBSUB", "NUMSUB", &channel])
+                .await
+                .ends_with('2')
+                .then_some(())
+        })
+        .await;
+    }
+    assert_ne!(identity(&redis, 0).await, first);
+    for node in &nodes {
+        ready(node).await;
+    }
+    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 2 }));
+}
+
+#[tokio::test]
+async fn data_copied_into_another_database_gets_an_identity_of_its_own() {
+    let redis = RedisServer::start().await;
+    let _first = node_in(&redis, 0).await;
+    redis.cli(&["COPY", HEAD, HEAD, "DB", "1"]).await;
+    let copied = identity(&redis, 1).await;
+    assert_eq!(copied, identity(&redis, 0).await);
+    let _second = node_in(&redis, 1).await;
+    let own = identity(&redis, 1).await;
+    assert!(own.ends_with(".1") && own[..16] != copied[..16], "{own} {copied}");
+}
+
+#[tokio::test]
+async fn an_order_is_answered_without_a_node_that_does_not_confirm_it() {
+    let redis = RedisServer::start().await;
+    let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
+    let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
+    nodes[1].signal(Signal::SIGSTOP);
+    let begin = tokio::time::Instant::now();
+    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 1 }));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    nodes[1].signal(Signal::SIGCONT);
+}

@@ -1,0 +1,233 @@
+//! Whatever is refused over HTTP for size or rate says which setting decides it.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use gateway_harness::{Node, Raw, eventually, full_setup, key, metric, post, request};
+use gateway_node::config::reference;
+use serde_json::{Value, json};
+
+/// What a client does to be refused.
+enum Does {
+    /// Publishes an event with so many bytes of text.
+    Publishes(usize),
+    /// Publishes two events, one after another.
+    PublishesTwice,
+    /// Publishes two requests with an `Idempotency-Key` each.
+    PublishesWithTwoNames,
+    /// Publishes many requests in one packet.
+    PublishesAtOnce,
+    /// Puts a guild with a long name.
+    PutsAGuild,
+    /// Puts a member with a long name.
+    PutsAMember,
+    /// Begins two bodies of 100,000 bytes each.
+    BeginsTwoBodies,
+    /// Begins a body and does not go on.
+    BeginsABody,
+    /// Opens connections until one is refused.
+    Connects,
+}
+
+/// A setting, a value at which the refusal comes, what is done, and the status and the code of the answer.
+type Row = (&'static str, u64, Does, u16, &'static str);
+
+const ROWS: [Row; 18] = [
+    ("cluster.event_bytes", 100, Does::Publishes(200), 413, "too_large"),
+    ("cluster.event_bytes", 100, Does::PutsAGuild, 413, "too_large"),
+    ("cluster.event_bytes", 100, Does::PutsAMember, 413, "too_large"),
+    ("http.request_bytes", 100, Does::Publishes(200), 413, "too_large"),
+    ("http.request_bytes", 100, Does::PutsAGuild, 413, "too_large"),
+    ("http.body_bytes_per_key", 100, Does::Publishes(200), 413, "too_large"),
+    ("http.body_bytes", 100, Does::Publishes(200), 413, "too_large"),
+    (
+        "http.body_bytes_per_key",
+        150_000,
+        Does::BeginsTwoBodies,
+        429,
+        "rate_limited",
+    ),
+    ("http.body_bytes", 150_000, Does::BeginsTwoBodies, 503, "overloaded"),
+    ("http.body_timeout_ms", 50, Does::BeginsABody, 408, "timeout"),
+    ("http.body_bytes_per_second", 1, Does::BeginsABody, 408, "timeout"),
+    (
+        "limits.publish_events_per_minute",
+        2,
+        Does::PublishesTwice,
+        429,
+        "rate_limited",
+    ),
+    (
+        "limits.publish_bytes_per_minute",
+        60,
+        Does::PublishesTwice,
+        429,
+        "rate_limited",
+    ),
+    (
+        "limits.idempotency_keys",
+        1,
+        Does::PublishesWithTwoNames,
+        429,
+        "too_many_idempotency_keys",
+    ),
+    ("cluster.hold_bytes", 1, Does::PublishesAtOnce, 503, "overloaded"),
+    ("limits.connections", 3, Does::Connects, 503, "full"),
+    (
+        "limits.connections_per_address",
+        3,
+        Does::Connects,
+        429,
+        "connections_per_address",
+    ),
+    (
+        "limits.connection_attempts_per_minute",
+        3,
+        Does::Connects,
+        429,
+        "connection_attempts",
+    ),
+];
+
+fn event(bytes: usize) -> String {
+    json!({ "t": "announce", "d": { "text": "x".repeat(bytes) } }).to_string()
+}
+
+/// The status and the body of an answer.
+fn split(answer: &str) -> (u16, Value) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), serde_json::from_str(body).expect("JSON"))
+}
+
+fn head_of_body(length: usize) -> String {
+    let key = key("root");
+    format!("POST /api/v1/events HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\ncontent-length: {length}\r\n")
+}
+
+async fn put(node: &Node, path: &str, body: &Value) -> (u16, Value) {
+    let bearer = format!("Bearer {}", key("root"));
+    let target = format!("/api/v1/applications/utilbot/guilds{path}");
+    let answer = request(
+        node.address(),
+        "PUT",
+        &target,
+        &[("authorization", &bearer)],
+        &body.to_string(),
+    )
+    .await;
+    (answer.status, answer.json())
+}
+
+async fn publish_as(node: &Node, name: Option<&str>, bytes: usize) -> (u16, Value) {
+    let bearer = format!("Bearer {}", key("root"));
+    let mut headers = vec![("authorization", bearer.as_str())];
+    headers.extend(name.map(|name| ("idempotency-key", name)));
+    let answer = request(node.address(), "POST", "/api/v1/events", &headers, &event(bytes)).await;
+    (answer.status, answer.json())
+}
+
+async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
+    let long = "x".repeat(200);
+    match does {
+        Does::Publishes(bytes) => publish_as(node, None, *bytes).await,
+        Does::PublishesTwice => {
+            publish_as(node, None, 1).await;
+            publish_as(node, None, 1).await
+        }
+        Does::PublishesWithTwoNames => {
+            publish_as(node, Some("a"), 1).await;
+            publish_as(node, Some("b"), 1).await
+        }
+        Does::PublishesAtOnce => {
+            let body = event(1);
+            let one = format!("{}\r\n{body}", head_of_body(body.len()));
+            let last = one.replace("host: h", "host: h\r\nconnection: close");
+            let mut raw = Raw::connect(node.address()).await;
+            raw.send(format!("{}{last}", one.repeat(9)).as_bytes()).await;
+            let answers = raw.text_to_end().await;
+            let refused = answers.find("HTTP/1.1 503 ").unwrap_or_else(|| panic!("{answers}"));
+            let refused = &answers[refused..];
+            split(refused.split_inclusive('}').next().expect("an answer"))
+        }
+        Does::PutsAGuild => put(node, "/7", &json!({ "name": long })).await,
+        Does::PutsAMember => {
+            put(
+                node,
+                "/7/members",
+                &json!([{ "user": { "id": "1", "username": long } }]),
+            )
+            .await
+        }
+        Does::BeginsTwoBodies => {
+            let begin = format!("{}connection: close\r\n\r\n", head_of_body(100_000));
+            let mut first = Raw::connect(node.address()).await;
+            first.send(begin.as_bytes()).await;
+            eventually("the first body is charged", async || {
+                (metric(node, "utilbot_body_bytes").await == 100_000).then_some(())
+            })
+            .await;
+            let mut second = Raw::connect(node.address()).await;
+            second.send(begin.as_bytes()).await;
+            split(&second.text_to_end().await)
+        }
+        Does::BeginsABody => {
+            let mut raw = Raw::connect(node.address()).await;
+            raw.send(format!("{}\r\n", head_of_body(1000)).as_bytes()).await;
+            split(&raw.text_to_end().await)
+        }
+        Does::Connects => {
+            // More than there is room for, so that a question in between cannot take the last place.
+            let mut open = Vec::new();
+            for _ in 0..10 {
+                open.extend(Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await);
+            }
+            eventually("a refusal", async || {
+                let raw = Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await?;
+                let answer = raw.ask("GET", "/health", &[]).await;
+                // Those that were opened need not all be counted yet.
+                (!answer.is_empty() && !answer.starts_with("HTTP/1.1 200 ")).then(|| split(&answer))
+            })
+            .await
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_for_size_or_rate_names_its_setting() {
+    for (setting, value, does, status, code) in ROWS {
+        let mut setup = full_setup().set(setting, value);
+        if matches!(does, Does::BeginsABody) {
+            setup = setup.set("http.body_timeout_ms", 50);
+        }
+        let node = setup.start().await;
+        let (known, body) = refusal(&node, &does).await;
+        assert_eq!(
+            (known, body["code"].as_str()),
+            (status, Some(code)),
+            "{setting}: {body}"
+        );
+        let message = body["message"].as_str().expect("a message");
+        assert!(message.contains(&format!("`{setting}`")), "{setting}: {message}");
+    }
+}
+
+#[test]
+fn every_setting_that_has_http_refuse_something_is_in_the_list() {
+    let listed: BTreeSet<_> = ROWS.iter().map(|(setting, ..)| *setting).collect();
+    for doc in reference() {
+        let refuses = ["408", "413", "429", "503"]
+            .iter()
+            .any(|status| doc.meaning.contains(status));
+        assert!(!refuses || listed.contains(&*doc.key), "{}", doc.key);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_no_setting_decides_says_so() {
+    let node = full_setup().start().await;
+    let events = vec![json!({ "t": "announce", "d": {} }); 1001];
+    let answer = post(&node, &key("root"), &json!(events).to_string()).await;
+    assert_eq!(answer.status, 413);
+    let message = "a request may hold 1000 events, whatever the settings";
+    assert_eq!(answer.json()["message"], message);
+}
