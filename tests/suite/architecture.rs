@@ -32,8 +32,8 @@ fn allowed() -> Arrows {
         let cells: Vec<_> = row.trim_matches('|').split('|').collect();
         assert_eq!(cells.len(), 3, "{row}");
         for folder in names(cells[0]) {
-            let others = names(cells[2]).into_iter().filter(|other| *other != folder);
-            assert!(allowed.insert(folder, others.collect()).is_none(), "twice: {row}");
+            let others = names(cells[2]).into_iter().filter(|other| *other != folder).collect();
+            assert!(allowed.insert(folder, others).is_none(), "twice: {row}");
         }
     }
     allowed
@@ -131,9 +131,15 @@ fn found() -> Arrows {
         let code = code_of(&fs::read_to_string(path).unwrap());
         // A path that climbs out of its folder would be an arrow that nobody sees.
         let most = below.components().count() + 1;
-        assert!(!code.contains(&"super::".repeat(most)), "{} climbs too far", below.display());
+        assert!(
+            !code.contains(&"super::".repeat(most)),
+            "{} climbs too far",
+            below.display()
+        );
         let own = name_of(path);
-        let others = used(&code).into_iter().filter(|other| folders.contains(other) && *other != own);
+        let others = used(&code)
+            .into_iter()
+            .filter(|other| folders.contains(other) && *other != own);
         arrows.entry(own.clone()).or_default().extend(others);
     }
     arrows
@@ -171,7 +177,10 @@ fn folders_use_only_what_the_architecture_allows() {
     let unused = allowed.iter().flat_map(|(folder, others)| {
         let used = arrows.get(folder);
         let is_unused = move |other: &&String| !used.is_some_and(|used| used.contains(*other));
-        others.iter().filter(is_unused).map(move |other| format!("{folder} -> {other}"))
+        others
+            .iter()
+            .filter(is_unused)
+            .map(move |other| format!("{folder} -> {other}"))
     });
     assert_eq!(unused.collect::<Vec<_>>(), [""; 0], "in the table, and not in the code");
 }
@@ -181,7 +190,10 @@ fn a_wrong_arrow_is_found() {
     let allowed = allowed();
     let with = |text: &str, folder: &str| {
         let mut arrows = found();
-        arrows.entry(folder.to_owned()).or_default().extend(used(&code_of(text)));
+        arrows
+            .entry(folder.to_owned())
+            .or_default()
+            .extend(used(&code_of(text)));
         faults(&arrows, &allowed)
     };
     for text in [
@@ -191,7 +203,16 @@ fn a_wrong_arrow_is_found() {
     ] {
         let faults = with(text, "encode");
         assert!(faults.contains(&"encode -> session".to_owned()), "{text}{faults:?}");
-        assert!(faults.contains(&"encode is used by what it uses".to_owned()), "{text}{faults:?}");
+        assert!(
+            faults.contains(&"encode is used by what it uses".to_owned()),
+            "{text}{faults:?}"
+        );
     }
-    assert_eq!(with("// crate::session\n#[cfg(test)]\nuse crate::session::Session;\n", "encode"), [""; 0]);
+    assert_eq!(
+        with(
+            "// crate::session\n#[cfg(test)]\nuse crate::session::Session;\n",
+            "encode"
+        ),
+        [""; 0]
+    );
 }
