@@ -1,4 +1,25 @@
 //! The node of Utilbot Gateway, as a library under a thin binary.
+//!
+//! A map, from the socket to the log and back:
+//!
+//! | where | what |
+//! |---|---|
+//! | [`accept`] | counts a connection, reads its first bytes, decides who may open a WebSocket |
+//! | [`transport`] | WebSocket over bytes: handshake, frames, inbox, outbox, the driver of a connection, TLS |
+//! | [`session`] | one actor per session, and a state machine without I/O for each protocol (`v1`, `discord`) |
+//! | [`registry`] | the node-local registry: which sessions are connected, with a shard on every worker |
+//! | `fanout` | carries an event from the log to the outboxes of the sessions that receive it |
+//! | [`encode`] | writes an event in each wire format, once for all sessions |
+//! | [`replay`] | the latest events of each log, for sessions that resume or catch up |
+//! | [`backplane`] | the contract between nodes: one log per application, membership, counts |
+//! | [`resume`] | the contract of Discord sessions that any node can resume |
+//! | [`backends`] | the implementations of both contracts: in memory, and in Redis |
+//! | `guilds` | the state of Discord guilds, folded from events |
+//! | [`http`] | health, metrics, publishing, the requests that Discord libraries make before they connect |
+//! | [`node`] | builds all of this from a configuration, reloads, drains and stops it |
+//! | [`config`], [`cli`], [`logging`], [`metrics`] | settings, commands, log lines, counters |
+//!
+//! `docs/architecture.md` says which of these may use which, and a test holds the code against it.
 
 #![forbid(unsafe_code)]
 
