@@ -112,6 +112,9 @@ async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_waves_of_stopped_readers_cost_no_more_memory_than_the_first() {
+    /// What the node keeps free before it gives it back. One wave leaves 8 MiB, what waited in the outboxes of its readers.
+    const KEPT_KIB: u64 = 32 * 1024;
+    const WAVES: u64 = 12;
     let node = full_setup().start().await;
     let mut healthy = Client::session(&node, "bot", &key("bot")).await;
     let everybody_is_gone = async || {
@@ -126,14 +129,14 @@ async fn load_waves_of_stopped_readers_cost_no_more_memory_than_the_first() {
         healthy.heartbeat().await;
     });
     let mut after = Vec::new();
-    for wave in 0..5 {
+    for wave in 0..WAVES {
         wave_of_stopped_readers(&node, 50 * wave).await;
         after.push(everybody_is_gone().await);
     }
     println!("KiB after each wave: {after:?}");
     let first = after[0];
-    eventually("the memory of the last wave is given back", async || {
-        (node.rss_kib() <= first + first / 10).then_some(())
+    eventually("the memory of the waves is given back", async || {
+        (node.rss_kib() <= first + KEPT_KIB).then_some(())
     })
     .await;
     publish(
