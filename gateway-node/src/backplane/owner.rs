@@ -1,10 +1,11 @@
-//! Who has a session that can have one owner after the other.
+//! The owner of a session that can be resumed.
 
 use std::sync::Arc;
 
 use shared::session_id::SessionId;
 
-/// Who has a session now. What is said under an owner that is no longer the latest one is not heard.
+/// The connection that has a session: its id and a number that grows with each resume. Writes of an owner that is not the
+/// latest one are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The application of the session.

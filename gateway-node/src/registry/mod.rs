@@ -1,4 +1,4 @@
-//! Who is connected to this node.
+//! The node-local registry: which sessions are connected.
 //!
 //! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
 //! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]

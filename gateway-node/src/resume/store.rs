@@ -87,7 +87,7 @@ pub(crate) struct Continued {
     pub(crate) generation: u64,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) privates: BTreeMap<u64, What>,
-    /// The end of the log at that moment; none where every entry has been delivered here.
+    /// The end of the log at that moment, or `None` if this node has delivered every entry.
     pub(crate) end: Option<Position>,
 }
 

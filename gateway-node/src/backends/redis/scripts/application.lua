@@ -98,8 +98,8 @@ local function begin_epoch(log, proposed)
   redis.call('HSET', key('log:head'), 'epoch', proposed)
 end
 
--- Whether a loss became known after this epoch had ended. Sessions that were connected then were told of it; who has not
--- been told since then stands in such an epoch.
+-- Whether a loss became known after this epoch had ended. Sessions that were connected at that moment were closed, so a
+-- session whose position is in such an epoch has not learned of the loss.
 local function is_before_a_loss(epoch)
   local lost_in = redis.call('HGET', key('log:head'), 'lost_in')
   if not lost_in then return false end
@@ -457,6 +457,21 @@ local function pass_on(log, offset, has_ended, age, now)
     keep_waiting(log, entry, offset, age)
   end
   return true
+end
+
+-- The most entries that one call gives up for an owner.
+local MOST_GIVEN_UP = 64
+
+-- Gives up the oldest entries that an owner has not delivered, up to an offset. Answers whether there may be more, and how
+-- many of them the log does not have any more.
+local function pass_on_pending(log, owner, up_to, has_ended, age, now)
+  local pending, unheard = key('pending:' .. owner), 0
+  local offsets = redis.call('ZRANGEBYSCORE', pending, '-inf', up_to, 'LIMIT', 0, MOST_GIVEN_UP)
+  for _, offset in ipairs(offsets) do
+    if not pass_on(log, offset, has_ended, age, now) then unheard = unheard + 1 end
+    redis.call('ZREM', pending, offset)
+  end
+  return #offsets == MOST_GIVEN_UP, unheard
 end
 
 -- The most entries that one call gives to a session.

@@ -20,7 +20,7 @@ if tonumber(deadline) >= now then return { 'alive' } end
 redis.call('ZADD', key('nodes'), -1, victim)
 redis.call('HDEL', key('owners'), victim)
 
-local removed, unheard = 0, 0
+local removed = 0
 for _, session in ipairs(redis.call('SRANDMEMBER', key('node:' .. victim), 64)) do
   if not forget(session, budget, now) then
     return { 'more', int(removed), '0' }
@@ -32,14 +32,10 @@ if redis.call('EXISTS', key('node:' .. victim)) == 1 then
 end
 
 local log = open_log(run, proposed)
-local offsets = redis.call('ZRANGE', key('pending:' .. victim), 0, 63)
-for _, offset in ipairs(offsets) do
-  if not pass_on(log, offset, false, bounds.age, now) then unheard = unheard + 1 end
-  redis.call('ZREM', key('pending:' .. victim), offset)
-end
+local is_more, unheard = pass_on_pending(log, victim, '+inf', false, bounds.age, now)
 trim(log, bounds, now)
 close_log(log)
-if #offsets == 64 then return { 'more', int(removed), int(unheard) } end
+if is_more then return { 'more', int(removed), int(unheard) } end
 redis.call('ZREM', key('nodes'), victim)
 redis.call('DEL', key('parked:' .. victim))
 return { 'ok', int(removed), int(unheard) }

@@ -11,13 +11,9 @@ local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }
 
 if not is_current(owner, fence) then return { 'fenced' } end
-local offsets = redis.call('ZRANGEBYSCORE', key('pending:' .. owner), '-inf', ARGV[8], 'LIMIT', 0, 64)
-if #offsets == 0 then return { 'ok', '0' } end
-local log, now, unheard = open_log(run, proposed), now_ms(), 0
-for _, offset in ipairs(offsets) do
-  redis.call('ZREM', key('pending:' .. owner), offset)
-  if not pass_on(log, offset, true, bounds.age, now) then unheard = unheard + 1 end
-end
+if redis.call('EXISTS', key('pending:' .. owner)) == 0 then return { 'ok', '0' } end
+local log, now = open_log(run, proposed), now_ms()
+local is_more, unheard = pass_on_pending(log, owner, ARGV[8], true, bounds.age, now)
 trim(log, bounds, now)
 close_log(log)
-return { #offsets == 64 and 'more' or 'ok', int(unheard) }
+return { is_more and 'more' or 'ok', int(unheard) }

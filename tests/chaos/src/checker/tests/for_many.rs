@@ -257,7 +257,7 @@ fn what_the_nodes_report_as_lost_is_gone_and_nothing_else() {
 }
 
 #[test]
-fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
+fn events_of_the_other_side_of_a_split_are_lost_unless_the_session_was_closed() {
     let mut run = Run::new();
     let bot = run.bot();
     run.send_many(5, BOTS);
