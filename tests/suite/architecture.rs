@@ -6,12 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::root;
+
 /// For each folder or file directly below `src`, those that it uses.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
-}
 
 /// Reads the table: the names in its first column may use those in its third.
 fn allowed() -> Arrows {

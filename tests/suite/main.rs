@@ -62,3 +62,11 @@ mod request_heads;
 mod slow_readers;
 mod streams;
 mod tls;
+
+/// The top of the repository.
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+}

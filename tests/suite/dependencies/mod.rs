@@ -5,18 +5,15 @@
 mod package;
 mod rules;
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{fs, sync::LazyLock};
 
 use self::{
     package::{Dependency, Package},
     rules::{Rules, Violation},
 };
+use crate::root;
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
-}
 
 fn text() -> String {
     fs::read_to_string(root().join("deny.toml")).unwrap()

@@ -9,27 +9,16 @@ mod kubernetes;
 mod monitoring;
 mod setup;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use gateway_harness::{Ran, gateway, run};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::root;
+
 /// Settings from the environment, as a deploy file gives them to a node.
 type Environment = BTreeMap<String, String>;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .to_owned()
-}
 
 fn read(path: &str) -> String {
     let path = root().join(path);
