@@ -4,7 +4,7 @@ use gateway_harness::{Client, Encoding, Frame, Raw, Setup, deflate, eventually, 
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_frame_is_refused_by_the_length_that_it_declares() {
+async fn a_frame_is_refused_by_its_declared_length() {
     let node = full_setup().start().await;
     // What one connection costs is there before it is measured.
     Client::session(&node, "website", &key("website"))
@@ -31,7 +31,7 @@ async fn a_frame_is_refused_by_the_length_that_it_declares() {
 }
 
 #[tokio::test]
-async fn fragments_count_together() {
+async fn fragments_count_toward_the_message_limit() {
     let node = full_setup().start().await;
     let mut raw = Raw::open(node.address(), "/?v=1").await;
     raw.send(&frame(0x01, &vec![b' '; 40_000])).await;
@@ -58,7 +58,7 @@ async fn fragments_count_together() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_rules_of_frames_is_closed_with_the_code_of_the_rfc() {
+async fn invalid_frames_close_with_the_code_of_rfc_6455() {
     let node = full_setup().start().await;
     for (what, bytes, code) in [
         ("a frame without a mask", b"\x81\x02{}".to_vec(), 1002),
@@ -253,7 +253,7 @@ async fn random_bytes_after_the_handshake_end_at_most_their_own_connection() {
 }
 
 #[tokio::test]
-async fn one_address_gets_so_many_connections_and_no_more() {
+async fn connections_are_limited_per_address() {
     let node = full_setup().set("limits.connections_per_address", 5).start().await;
     let mut clients = Vec::new();
     for _ in 0..5 {
@@ -274,7 +274,7 @@ async fn one_address_gets_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_full_node_is_503_and_too_many_attempts_are_429() {
+async fn a_full_node_answers_503_and_too_many_attempts_answer_429() {
     for (setting, status) in [
         ("limits.connections", "503"),
         ("limits.connection_attempts_per_minute", "429"),
@@ -293,7 +293,7 @@ async fn a_full_node_is_503_and_too_many_attempts_are_429() {
 }
 
 #[tokio::test]
-async fn trusted_proxies_count_against_no_limit_and_their_clients_do() {
+async fn trusted_proxies_are_exempt_from_limits_and_their_clients_are_not() {
     let file = format!(
         "{}\n[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
         gateway_harness::KEYS
@@ -320,7 +320,7 @@ async fn trusted_proxies_count_against_no_limit_and_their_clients_do() {
 }
 
 #[tokio::test]
-async fn five_hundred_wrong_keys_are_a_few_lines_in_the_log() {
+async fn five_hundred_wrong_keys_log_only_a_few_lines() {
     let node = full_setup().start().await;
     for n in 0..500 {
         let mut client = Client::greeted(&node, Encoding::Plain).await;
@@ -335,7 +335,7 @@ async fn five_hundred_wrong_keys_are_a_few_lines_in_the_log() {
 }
 
 #[tokio::test]
-async fn what_a_peer_sends_is_on_one_short_line_of_the_log() {
+async fn peer_input_is_logged_on_one_short_escaped_line() {
     let node = full_setup().set("log.level", "debug").start().await;
     let nasty = format!("\r\nINFO forged line\u{1b}[31m{}", "x".repeat(10_000));
     let mut client = Client::greeted(&node, Encoding::Plain).await;

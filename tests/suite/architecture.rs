@@ -184,7 +184,7 @@ fn folders_use_only_what_the_architecture_allows() {
 }
 
 #[test]
-fn a_wrong_arrow_is_found() {
+fn a_forbidden_dependency_is_reported() {
     let allowed = allowed();
     let with = |text: &str, folder: &str| {
         let mut arrows = found();

@@ -18,7 +18,7 @@ async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Str
 }
 
 #[tokio::test]
-async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
+async fn development_mode_refuses_foreign_origins_and_hosts_everywhere() {
     let node = Setup::new()
         .set("server.allowed_hosts", "box")
         .set("admin.bind", "127.0.0.1:0")
@@ -67,7 +67,7 @@ async fn in_development_mode_foreign_pages_and_hosts_are_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn with_keys_any_page_may_connect_and_only_listed_hosts_are_served() {
+async fn with_keys_any_origin_may_connect_and_only_listed_hosts_are_served() {
     let node = full_setup().start().await;
     let foreign = [("Host", "any.example"), ("Origin", "https://evil.example")];
     let answer = get(node.address(), "/metrics", &foreign).await;

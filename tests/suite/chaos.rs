@@ -56,7 +56,7 @@ async fn resumes(node: &Node, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn faults_are_for_administrators_where_they_are_enabled() {
+async fn faults_need_an_admin_key_and_chaos_enabled() {
     let (calm, chaotic) = (node(false).await, node(true).await);
     let (_client, id) = session(&calm).await;
     for what in ["cut", "forget", "invalidate", "deafen?ms=1"] {
@@ -77,7 +77,7 @@ async fn faults_are_for_administrators_where_they_are_enabled() {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_with_any_code_or_cut_and_its_session_goes_on() {
+async fn a_closed_or_cut_connection_leaves_its_session_resumable() {
     let node = node(true).await;
     let (mut client, id) = session(&node).await;
     assert_eq!(order(&node, "root", &id, "close?code=4009").await, 204);
@@ -111,7 +111,7 @@ async fn a_connection_is_closed_with_any_code_or_cut_and_its_session_goes_on() {
 }
 
 #[tokio::test]
-async fn a_session_is_invalidated_for_good_or_to_be_resumed() {
+async fn a_session_is_invalidated_as_resumable_or_not() {
     let node = node(true).await;
     for is_resumable in [true, false] {
         let (mut client, id) = session(&node).await;
@@ -126,7 +126,7 @@ async fn a_session_is_invalidated_for_good_or_to_be_resumed() {
 }
 
 #[tokio::test]
-async fn a_session_is_forgotten_while_its_connection_lives_on() {
+async fn a_forgotten_session_keeps_its_connection_but_cannot_resume() {
     let node = node(true).await;
     let (mut client, id) = session(&node).await;
     assert_eq!(order(&node, "root", &id, "forget").await, 204);
@@ -136,7 +136,7 @@ async fn a_session_is_forgotten_while_its_connection_lives_on() {
 }
 
 #[tokio::test]
-async fn heartbeats_are_not_answered_for_a_while() {
+async fn a_deafened_session_gets_no_heartbeat_acks() {
     let node = node(true).await;
     let (mut client, id) = session(&node).await;
     assert_eq!(order(&node, "root", &id, "deafen?ms=3600000").await, 204);
@@ -148,7 +148,7 @@ async fn heartbeats_are_not_answered_for_a_while() {
 }
 
 #[tokio::test]
-async fn what_is_ordered_of_one_session_is_ordered_of_all() {
+async fn session_commands_work_for_all_sessions() {
     let node = node(true).await;
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -205,7 +205,7 @@ async fn what_is_ordered_of_one_session_is_ordered_of_all() {
 }
 
 #[tokio::test]
-async fn an_order_for_all_is_spread_over_a_time() {
+async fn a_command_for_all_sessions_is_spread_over_time() {
     let node = node(true).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
@@ -221,7 +221,7 @@ async fn an_order_for_all_is_spread_over_a_time() {
 }
 
 #[tokio::test]
-async fn an_order_for_the_cluster_reaches_the_sessions_of_every_node() {
+async fn a_cluster_command_reaches_the_sessions_of_every_node() {
     let redis = RedisServer::start().await;
     let on = |is_chaotic| setup(is_chaotic).redis(&redis.url());
     let nodes = [on(true).start().await, on(true).start().await, on(false).start().await];
@@ -252,7 +252,7 @@ async fn an_order_for_the_cluster_reaches_the_sessions_of_every_node() {
 }
 
 #[tokio::test]
-async fn hello_comes_later_for_a_while() {
+async fn hello_is_delayed_while_a_delay_is_set() {
     let node = node(true).await;
     for what in [
         "hello",

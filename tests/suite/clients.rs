@@ -30,7 +30,7 @@ fn program(path: OsString, script: PathBuf) -> Command {
 }
 
 #[tokio::test]
-async fn a_python_client_walks_through_the_protocol() {
+async fn a_python_client_completes_the_v1_scenario() {
     let python = tool(
         "UTILBOT_TEST_PYTHON",
         "python with the packages of tests/requirements.txt",
@@ -40,7 +40,7 @@ async fn a_python_client_walks_through_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_node_client_walks_through_the_protocol() {
+async fn a_nodejs_client_completes_the_v1_scenario() {
     let program_path = tool("UTILBOT_TEST_NODE", "Node.js, 20 or later");
     let modules = tool("UTILBOT_TEST_NODE_MODULES", "the node_modules folder that holds `ws`");
     let node = Setup::new().start().await;
@@ -50,7 +50,7 @@ async fn a_node_client_walks_through_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_browser_walks_through_the_protocol() {
+async fn a_browser_completes_the_v1_scenario() {
     let python = tool(
         "UTILBOT_TEST_PYTHON",
         "python with the packages of tests/requirements.txt",

@@ -27,77 +27,77 @@ async fn is_survived(fault: Fault, seed: u64, backing: Backing) {
 }
 
 #[tokio::test]
-async fn one_node_loses_nothing() {
+async fn one_node_without_faults_loses_nothing() {
     is_survived(Fault::Nothing, 1, Backing::Memory).await;
 }
 
 #[tokio::test]
-async fn one_node_that_is_stopped_loses_nothing() {
+async fn one_paused_node_loses_nothing() {
     is_survived(Fault::NodePaused, 1, Backing::Memory).await;
 }
 
 #[tokio::test]
-async fn three_nodes_lose_nothing() {
+async fn three_nodes_without_faults_lose_nothing() {
     is_survived(Fault::Nothing, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_killed_and_keeps_its_data_loses_nothing() {
+async fn a_redis_restart_with_its_data_loses_nothing() {
     is_survived(Fault::RedisRestarted, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn what_a_redis_has_lost_is_noticed() {
+async fn writes_lost_by_redis_are_detected() {
     is_survived(Fault::RedisTruncated, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn two_primaries_lose_nothing_in_silence_and_reorder_nothing() {
+async fn a_split_brain_reorders_nothing_and_loses_nothing_silently() {
     is_survived(Fault::SplitBrain, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_stopped_loses_nothing() {
+async fn a_paused_redis_loses_nothing() {
     is_survived(Fault::RedisStopped, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn subscribers_that_are_cut_miss_nothing() {
+async fn cut_subscriptions_miss_nothing() {
     is_survived(Fault::PubSubKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn a_node_that_is_killed_takes_only_its_own_sessions_with_it() {
+async fn a_killed_node_ends_only_its_own_sessions() {
     is_survived(Fault::NodeKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn accepted_events_outlive_the_node_of_their_only_receiver() {
+async fn accepted_events_survive_the_death_of_their_only_receivers_node() {
     is_survived(Fault::ReceiverKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn accepted_events_outlive_all_nodes_and_redis() {
+async fn accepted_events_survive_the_death_of_all_nodes_and_redis() {
     is_survived(Fault::AllKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn a_node_that_is_stopped_for_longer_than_its_lease_misses_nothing() {
+async fn a_node_paused_past_its_lease_misses_nothing() {
     is_survived(Fault::NodePaused, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn nodes_that_are_restarted_one_after_the_other_lose_nothing() {
+async fn a_rolling_restart_loses_nothing() {
     is_survived(Fault::RollingRestart, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn connections_to_redis_that_are_reset_lose_nothing() {
+async fn reset_redis_connections_lose_nothing() {
     is_survived(Fault::RedisConnectionsReset, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
-async fn connections_to_redis_that_hang_lose_nothing() {
+async fn half_open_redis_connections_lose_nothing() {
     is_survived(Fault::RedisHalfOpen, 1, Backing::Redis).await;
 }
 

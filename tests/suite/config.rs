@@ -35,7 +35,7 @@ fn written(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[tokio::test]
-async fn a_wrong_file_is_one_line_with_key_value_and_origin_and_exit_64() {
+async fn an_invalid_file_prints_one_line_with_key_value_and_origin_and_exits_64() {
     for (text, parts) in [
         (
             "[limits]\nmessage_bytes = \"many\"\n",
@@ -95,7 +95,7 @@ async fn a_wrong_file_is_one_line_with_key_value_and_origin_and_exit_64() {
 }
 
 #[tokio::test]
-async fn a_wrong_variable_or_flag_is_one_line_that_names_it() {
+async fn an_invalid_variable_or_flag_prints_one_line_that_names_it() {
     for (name, value, parts) in [
         (
             "UTILBOT__LIMITS__MESSAGE_BYTES",
@@ -150,7 +150,7 @@ async fn both_refuse(path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn all_problems_are_told_at_once_a_line_each() {
+async fn all_problems_are_reported_at_once_one_per_line() {
     let (_folder, path) = written(
         "[limits]\nmessage_bytes = 0\nconnections = 0\nnonsense = 1\n[other]\nx = 1\n[redis]\nurl = \"redis:///0\"\n\
          [server.tls]\ncertificate = \"gone.pem\"\nkey = \"gone.key\"\n\
@@ -197,7 +197,7 @@ fn tls(certificate: &str, key: &str) -> String {
 }
 
 #[tokio::test]
-async fn check_config_refuses_every_file_that_a_start_refuses() {
+async fn check_config_rejects_every_file_that_serve_rejects() {
     let (folder, path) = written("");
     certify(folder.path(), "one", 2100);
     certify(folder.path(), "other", 2100);
@@ -268,7 +268,7 @@ fn expired_key() -> String {
 }
 
 #[tokio::test]
-async fn without_a_key_that_opens_anything_a_node_does_not_start() {
+async fn a_node_without_a_usable_key_does_not_start() {
     let (_folder, path) = written(&expired_key());
     let lines = both_refuse(&path).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -298,7 +298,7 @@ async fn both_warn(text: &str, warning: &str) {
 }
 
 #[tokio::test]
-async fn what_is_hardly_wanted_is_a_warning_of_both() {
+async fn check_config_and_serve_warn_about_likely_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     certify(folder.path(), "old", 2020);
     let [certificate, key] = ["old.pem", "old.key"].map(|name| folder.path().join(name).display().to_string());
@@ -322,7 +322,7 @@ async fn the_last_key_can_be_revoked_while_a_node_runs() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_wrong_place_is_not_shown() {
+async fn misplaced_secrets_are_not_printed() {
     for text in [
         format!("[[keys]]\nid = \"a\"\ntype = \"bot\"\nhash = \"{SECRET}\"\n"),
         format!("[[keys]]\nid = \"a.{SECRET}\"\ntype = \"bot\"\nhash = \"\"\n"),
@@ -338,7 +338,7 @@ async fn a_secret_in_the_wrong_place_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_one_line_and_exit_69() {
+async fn a_port_in_use_prints_one_line_and_exits_69() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = node(&["--bind", &address], &[]).await;
@@ -349,7 +349,7 @@ async fn a_port_in_use_is_one_line_and_exit_69() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_read_is_told_and_no_plain_listener() {
+async fn an_unreadable_certificate_is_reported_and_prevents_the_start() {
     let (_folder, path) = written(&format!(
         "[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"gone.pem\", key = \"gone.key\" }}\n{KEYS}"
     ));
@@ -364,7 +364,7 @@ async fn a_certificate_that_cannot_be_read_is_told_and_no_plain_listener() {
 }
 
 #[tokio::test]
-async fn a_right_configuration_is_one_line_and_exit_0() {
+async fn a_valid_configuration_prints_one_line_and_exits_0() {
     let (_folder, path) = written(KEYS);
     let ran = node(&["check-config", "--config", &path], &[]).await;
     assert!(ran.status.success(), "{ran:?}");
@@ -372,7 +372,7 @@ async fn a_right_configuration_is_one_line_and_exit_0() {
 }
 
 #[tokio::test]
-async fn print_config_prints_toml_that_is_right_and_hides_secrets() {
+async fn print_config_prints_valid_toml_without_secrets() {
     let (_folder, path) = written(&format!("[limits]\nconnections = 77\n{KEYS}"));
     let environment = [("UTILBOT__V1__HEARTBEAT_INTERVAL_MS", "1234")];
     let ran = node(&["print-config", "--config", &path], &environment).await;
@@ -403,7 +403,7 @@ async fn print_config_prints_toml_that_is_right_and_hides_secrets() {
 }
 
 #[tokio::test]
-async fn the_defaults_are_those_of_the_pages() {
+async fn the_defaults_match_the_documentation() {
     let ran = node(&["print-config"], &[]).await;
     let printed: toml::Table = ran.stdout.parse().unwrap();
     for (section, key, value) in [
@@ -425,7 +425,7 @@ async fn the_defaults_are_those_of_the_pages() {
 }
 
 #[tokio::test]
-async fn help_and_version_are_exit_0_everywhere() {
+async fn help_and_version_exit_0_for_every_command() {
     for arguments in [
         &["--help"][..],
         &["serve", "--help"],
@@ -450,7 +450,7 @@ async fn help_and_version_are_exit_0_everywhere() {
 }
 
 #[tokio::test]
-async fn each_documented_command_is_there() {
+async fn every_documented_command_exists() {
     let ran = node(&["--help"], &[]).await;
     for command in [
         "serve",
@@ -466,7 +466,7 @@ async fn each_documented_command_is_there() {
 }
 
 #[tokio::test]
-async fn keys_new_makes_a_key_that_opens_and_whose_file_does_not_hold_it() {
+async fn keys_new_prints_a_working_key_and_a_block_without_its_secret() {
     let ran = node(&["keys", "new", "--id", "fresh", "--type", "bot"], &[]).await;
     assert!(ran.status.success(), "{ran:?}");
     let printed = format!("{}\n{}", ran.stdout, ran.stderr);
@@ -484,7 +484,7 @@ async fn keys_new_makes_a_key_that_opens_and_whose_file_does_not_hold_it() {
 }
 
 #[tokio::test]
-async fn later_sources_win_over_earlier_ones() {
+async fn later_sources_override_earlier_ones() {
     let file = format!("[v1]\nheartbeat_interval_ms = 1111\n[node]\nname = \"from-file\"\n{KEYS}");
     let node = Setup::new()
         .file(&file)
@@ -500,7 +500,7 @@ async fn later_sources_win_over_earlier_ones() {
 }
 
 #[tokio::test]
-async fn the_first_line_tells_a_tool_all_it_needs() {
+async fn the_first_output_line_describes_the_node_to_tools() {
     let node = Setup::new().set("test.echo_bind", "127.0.0.1:0").start().await;
     let banner = node.banner();
     assert_eq!(banner["url"], format!("ws://{}/", node.address()));

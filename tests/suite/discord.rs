@@ -49,7 +49,7 @@ async fn administer(node: &Node, method: &str, target: &str) -> u16 {
 
 /// Rules 1, 3 and 5 to 7: what the client reads it reads strictly, and every dispatch counts on.
 #[tokio::test]
-async fn a_session_goes_from_hello_over_ready_and_a_cut_to_resumed() {
+async fn a_session_identifies_and_resumes_after_a_cut() {
     let node = node().await;
     for query in [V10, "v=6&encoding=json", "v=8&compress=zlib-stream&encoding=json"] {
         let (mut client, ready) = DiscordClient::session(&node, query, &token(), ALL_INTENTS).await;
@@ -87,7 +87,7 @@ async fn a_session_goes_from_hello_over_ready_and_a_cut_to_resumed() {
 }
 
 #[tokio::test]
-async fn a_client_that_counts_nothing_after_ready_resumes_with_0() {
+async fn a_heartbeat_with_sequence_0_does_not_prevent_a_resume() {
     let node = node().await;
     let (client, id) = session(&node, V10).await;
     drop(client);
@@ -100,7 +100,7 @@ async fn a_client_that_counts_nothing_after_ready_resumes_with_0() {
 }
 
 #[tokio::test]
-async fn json_is_taken_in_binary_messages_and_compress_says_nothing_beside_a_stream() {
+async fn binary_json_is_accepted_and_a_stream_overrides_compress() {
     let node = node().await;
     let identify = json!({"token": token(), "intents": 0, "properties": {}, "compress": true});
     let mut client = DiscordClient::greeted(&node, V10).await;
@@ -126,7 +126,7 @@ async fn json_is_taken_in_binary_messages_and_compress_says_nothing_beside_a_str
 }
 
 #[tokio::test]
-async fn heartbeats_are_acknowledged_before_identify_and_none_is_demanded() {
+async fn heartbeats_are_acknowledged_but_not_required_before_identify() {
     let node = setup().set("discord.heartbeat_interval_ms", 50).start().await;
     let mut waiting = DiscordClient::connect(&node, V10).await;
     assert_eq!(waiting.hello().await, Duration::from_millis(50));
@@ -141,7 +141,7 @@ async fn heartbeats_are_acknowledged_before_identify_and_none_is_demanded() {
 
 /// Rules 9, 10 and 21.
 #[tokio::test]
-async fn a_failed_resume_is_op_9_and_the_connection_takes_another_try() {
+async fn a_failed_resume_gets_op_9_and_may_identify_on_the_same_connection() {
     let node = node().await;
     let mut client = DiscordClient::greeted(&node, V10).await;
     client.resume(&token(), "123", 7).await;
@@ -154,7 +154,7 @@ async fn a_failed_resume_is_op_9_and_the_connection_takes_another_try() {
 
 /// Rules 11 and 12, and op 7.
 #[tokio::test]
-async fn an_administrator_asks_to_reconnect_and_an_answer_of_1000_ends_nothing() {
+async fn a_reconnect_command_keeps_the_session_if_the_client_answers_with_1000() {
     let node = setup().set("drain.deadline_ms", 4500).start().await;
     let mut client = Raw::open(node.address(), "/?v=10&encoding=json").await;
     let identify = json!({"op": 2, "d": {"token": token(), "intents": 0, "properties": {}}});
@@ -192,7 +192,7 @@ async fn an_administrator_asks_to_reconnect_and_an_answer_of_1000_ends_nothing()
 
 /// Rules 13, 18 and 22.
 #[tokio::test]
-async fn every_form_of_the_url_is_served() {
+async fn every_form_of_the_url_is_accepted() {
     let node = node().await;
     for target in [
         "/?v=10",
@@ -207,7 +207,7 @@ async fn every_form_of_the_url_is_served() {
 
 /// Rules 14 and 15.
 #[tokio::test]
-async fn tokens_ids_and_presences_are_taken_in_every_form() {
+async fn tokens_ids_and_presences_are_accepted_in_every_form() {
     let node = node().await;
     let mut client = DiscordClient::greeted(&node, V10).await;
     let presence = json!({"status": "idle", "game": {"name": "chess", "type": 0}, "since": null, "afk": false});
@@ -240,7 +240,7 @@ async fn tokens_ids_and_presences_are_taken_in_every_form() {
 
 /// Rules 16 and 17: the client takes no pings, and a reset would be an error in place of the end.
 #[tokio::test]
-async fn a_close_is_followed_by_the_end_of_the_stream_and_no_reset() {
+async fn a_close_is_followed_by_fin_instead_of_a_reset() {
     let node = node().await;
     let mut client = Raw::open(node.address(), "/?v=10&encoding=json").await;
     client.send(&frame(0x81, b"no payload")).await;
@@ -250,7 +250,7 @@ async fn a_close_is_followed_by_the_end_of_the_stream_and_no_reset() {
 
 /// Rule 19. Hello is the only thing that comes by itself, so what has arrived with the head shows whether it rode with it.
 #[tokio::test]
-async fn hello_does_not_ride_with_the_upgrade() {
+async fn hello_is_sent_separately_from_the_upgrade_response() {
     let node = setup().set("discord.hello_delay_ms", 300).start().await;
     let mut client = Raw::open(node.address(), "/?v=10&encoding=json").await;
     assert_eq!(client.unread(), 0, "nothing comes with the head");
@@ -260,7 +260,7 @@ async fn hello_does_not_ride_with_the_upgrade() {
 
 /// Rule 20, and which closes of a client end its session.
 #[tokio::test]
-async fn a_close_is_answered_with_its_own_code() {
+async fn a_client_close_is_answered_with_the_same_code() {
     let node = node().await;
     for (code, is_over) in [(4000, false), (4200, false), (1000, true), (1001, true)] {
         let (client, id) = session(&node, V10).await;
@@ -274,7 +274,7 @@ async fn a_close_is_answered_with_its_own_code() {
 
 /// Rule 25: `d` is the publisher's.
 #[tokio::test]
-async fn data_goes_out_as_it_was_published() {
+async fn published_data_is_sent_unchanged() {
     let node = node().await;
     let (mut client, _) = session(&node, V10).await;
     let d =
@@ -284,7 +284,7 @@ async fn data_goes_out_as_it_was_published() {
 }
 
 #[tokio::test]
-async fn each_close_code_is_given_for_what_it_stands_for() {
+async fn each_close_code_is_sent_for_its_documented_cause() {
     let node = setup()
         .file(&format!(
             "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\nprivileged_intents = []\nguilds_per_session = 1\n{KEYS}"
@@ -347,7 +347,7 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
 }
 
 #[tokio::test]
-async fn intents_shards_and_targets_choose_who_hears() {
+async fn intents_shards_and_targets_select_the_receivers() {
     let node = node().await;
     let guild = Guild::new(1, 3);
     publish(&node, &key("root"), &guild.create()).await;
@@ -384,7 +384,7 @@ async fn intents_shards_and_targets_choose_who_hears() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_refused() {
+async fn invalid_events_are_refused_with_422() {
     let node = node().await;
     let bearer = format!("Bearer {}", key("root"));
     for body in [
@@ -407,7 +407,7 @@ async fn what_cannot_be_published_is_refused() {
 
 /// A client that does not read is cut, and gets everything when it comes back; who reads is not held up.
 #[tokio::test]
-async fn a_slow_reader_is_cut_and_resumes_with_nothing_missing() {
+async fn a_slow_reader_is_closed_and_resumes_without_loss() {
     const EVENTS: u64 = 600;
     let node = setup()
         .set("limits.outbox_bytes", 262_144)

@@ -91,7 +91,7 @@ fn url_in(answer: &str) -> String {
 }
 
 #[tokio::test]
-async fn anybody_is_told_where_the_gateway_is_under_every_version() {
+async fn get_gateway_needs_no_key_under_any_version() {
     let node = full_setup().start().await;
     for prefix in prefixes() {
         let answer = get(&node, &format!("{prefix}/gateway")).await;
@@ -102,7 +102,7 @@ async fn anybody_is_told_where_the_gateway_is_under_every_version() {
 }
 
 #[tokio::test]
-async fn a_bot_is_told_how_many_sessions_it_should_and_may_start() {
+async fn get_gateway_bot_returns_shards_and_session_start_limits() {
     let node = setup().start().await;
     for (token, shards, starts, concurrency) in [("seller", 3, 2000, 16), ("bot", 1, 1000, 1)] {
         for prefix in prefixes() {
@@ -124,7 +124,7 @@ async fn a_bot_is_told_how_many_sessions_it_should_and_may_start() {
 }
 
 #[tokio::test]
-async fn a_bot_learns_who_it_is() {
+async fn a_bot_can_fetch_its_user_and_application() {
     let node = setup().start().await;
     let user = json!({
         "id": "80351110224678913",
@@ -172,7 +172,7 @@ async fn a_bot_learns_who_it_is() {
 }
 
 #[tokio::test]
-async fn an_application_without_settings_is_the_same_on_every_node() {
+async fn a_default_application_is_the_same_on_every_node() {
     let nodes = [Setup::new().start().await, Setup::new().start().await];
     let mut told_by = Vec::new();
     for node in &nodes {
@@ -186,7 +186,7 @@ async fn an_application_without_settings_is_the_same_on_every_node() {
 }
 
 #[tokio::test]
-async fn only_a_good_key_of_a_bot_opens_what_is_a_bots() {
+async fn guarded_endpoints_need_a_valid_bot_key() {
     let node = setup().start().await;
     let (good, website, gone) = (key("bot"), key("website"), key("gone"));
     let strangers = [
@@ -221,7 +221,7 @@ async fn only_a_good_key_of_a_bot_opens_what_is_a_bots() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_in_the_shape_of_whoever_asks() {
+async fn unknown_paths_answer_404_in_the_format_of_their_api() {
     let node = full_setup().start().await;
     for target in [
         "/api",
@@ -261,7 +261,7 @@ async fn what_is_not_there_is_404_in_the_shape_of_whoever_asks() {
 }
 
 #[tokio::test]
-async fn another_method_is_405_and_says_which_one_is_right() {
+async fn wrong_methods_answer_405_with_allow() {
     let node = full_setup().start().await;
     let bearer = format!("Bot {}", key("bot"));
     for endpoint in GUARDED.into_iter().chain(["/gateway"]) {
@@ -275,7 +275,7 @@ async fn another_method_is_405_and_says_which_one_is_right() {
 }
 
 #[tokio::test]
-async fn the_url_is_that_of_the_host_which_was_asked() {
+async fn the_gateway_url_uses_the_host_of_the_request() {
     let node = full_setup().start().await;
     for host in ["gateway.example", "gateway.example:8443", "[::1]:8080"] {
         let request = format!("GET /api/v10/gateway HTTP/1.1\r\nhost: {host}\r\n");
@@ -289,7 +289,7 @@ async fn the_url_is_that_of_the_host_which_was_asked() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_host_is_told_the_listener() {
+async fn the_gateway_url_falls_back_to_the_listener_address() {
     let node = full_setup().start().await;
     for request in [
         "GET /api/v10/gateway HTTP/1.0\r\n",
@@ -300,7 +300,7 @@ async fn a_request_without_a_host_is_told_the_listener() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_what_its_client_speaks() {
+async fn the_gateway_url_uses_the_scheme_from_a_trusted_proxy() {
     let node = full_setup().set("server.trusted_proxies", "127.0.0.0/8").start().await;
     for (header, expected) in [
         ("x-forwarded-proto: https", "wss://h"),
@@ -314,7 +314,7 @@ async fn a_trusted_proxy_says_what_its_client_speaks() {
 }
 
 #[tokio::test]
-async fn a_configured_url_goes_before_every_header_and_has_no_path() {
+async fn a_configured_url_overrides_every_header_and_loses_its_path() {
     let node = full_setup()
         .set("server.public_url", "wss://gateway.example/path?v=1")
         .set("discord.resume_url", "wss://resume.example/")
@@ -328,7 +328,7 @@ async fn a_configured_url_goes_before_every_header_and_has_no_path() {
 }
 
 #[tokio::test]
-async fn over_tls_the_url_is_that_of_a_secured_socket() {
+async fn the_gateway_url_is_wss_over_tls() {
     let (node, _folder, trusted) = secured_node().await;
     let mut stream = stream(&node, trusted).await;
     let request = "GET /api/v10/gateway HTTP/1.1\r\nhost: localhost:1\r\nconnection: close\r\n\r\n";
@@ -342,7 +342,7 @@ async fn over_tls_the_url_is_that_of_a_secured_socket() {
 }
 
 #[tokio::test]
-async fn sighup_takes_over_what_an_application_is() {
+async fn sighup_reloads_applications() {
     let node = setup().start().await;
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(
@@ -362,7 +362,7 @@ async fn sighup_takes_over_what_an_application_is() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_opens_nothing_any_more() {
+async fn a_revoked_key_is_rejected() {
     let node = setup().start().await;
     told(&node, "/api/v10/users/@me", &key("seller")).await;
     let text = fs::read_to_string(node.file()).unwrap();

@@ -56,23 +56,23 @@ async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
 }
 
 #[tokio::test]
-async fn sends_text_where_nothing_is_compressed() {
+async fn an_uncompressed_connection_gets_text() {
     speaks("v=10&encoding=json", None).await;
 }
 
 #[tokio::test]
-async fn sends_a_zlib_stream_where_the_url_asks_for_it() {
+async fn a_url_with_zlib_stream_gets_a_zlib_stream() {
     speaks("v=10&encoding=json&compress=zlib-stream", None).await;
 }
 
 #[tokio::test]
-async fn sends_a_zstd_stream_where_the_url_asks_for_it() {
+async fn a_url_with_zstd_stream_gets_a_zstd_stream() {
     speaks("v=10&encoding=json&compress=zstd-stream", None).await;
 }
 
 /// The hello and whatever else comes before there is a session is still put together from what all share.
 #[tokio::test]
-async fn sends_a_zlib_stream_with_a_history_where_that_is_set() {
+async fn per_session_zlib_streams_keep_a_history() {
     for level in [0, 1, 6, 9] {
         let node = setup()
             .set("compression.zlib_stream", "per_session")
@@ -85,7 +85,7 @@ async fn sends_a_zlib_stream_with_a_history_where_that_is_set() {
 
 /// A session without a stream of its own is written to as before, beside one that has one.
 #[tokio::test]
-async fn a_history_is_for_zlib_streams_alone() {
+async fn the_per_session_setting_affects_only_zlib_streams() {
     for query in ["v=10", "v=10&compress=zstd-stream"] {
         let node = setup().set("compression.zlib_stream", "per_session").start().await;
         speaks_to(node, query, None).await;
@@ -94,13 +94,13 @@ async fn a_history_is_for_zlib_streams_alone() {
 
 /// discord.py always asks for both.
 #[tokio::test]
-async fn a_stream_leaves_no_packets_to_compress() {
+async fn a_stream_overrides_compress_in_identify() {
     speaks("v=10&encoding=json&compress=zlib-stream", Some(true)).await;
     speaks("v=10&encoding=json&compress=zstd-stream", Some(true)).await;
 }
 
 #[tokio::test]
-async fn packs_what_is_large_and_nothing_small_where_identify_asks_for_it() {
+async fn compress_in_identify_compresses_only_large_payloads() {
     let node = node().await;
     let mut client = DiscordClient::greeted(&node, "v=10&encoding=json").await;
     client

@@ -100,7 +100,7 @@ async fn hears(watcher: &mut DiscordClient, guild: &Guild, channel: Option<&str>
 }
 
 #[tokio::test]
-async fn a_bot_is_seen_in_its_guilds_and_no_more_when_its_session_is_over() {
+async fn presence_and_voice_state_reach_the_guilds_of_a_bot_until_its_session_ends() {
     let node = setup().start().await;
     let guilds = [Guild::new(0, 2), Guild::new(1, 2)];
     for guild in &guilds {
@@ -147,7 +147,7 @@ async fn a_bot_is_seen_in_its_guilds_and_no_more_when_its_session_is_over() {
 }
 
 #[tokio::test]
-async fn whoever_comes_later_finds_the_bot_as_it_is_until_its_last_session_is_over() {
+async fn later_sessions_get_the_presence_of_a_bot_until_its_last_session_ends() {
     let node = setup().start().await;
     let guild = Guild::new(1, 2);
     enters(&node, &guild).await;
@@ -171,7 +171,7 @@ async fn whoever_comes_later_finds_the_bot_as_it_is_until_its_last_session_is_ov
 }
 
 #[tokio::test]
-async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over() {
+async fn presence_is_visible_on_every_node_until_the_sessions_of_a_dead_node_expire() {
     let redis = RedisServer::start().await;
     let on = || setup().redis(&redis.url()).set("cluster.lease_ms", 2000);
     // What it is kept for after its last sign of life, its own node says.
@@ -226,7 +226,7 @@ async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over()
 }
 
 #[tokio::test]
-async fn a_session_that_cannot_be_resumed_any_more_is_seen_no_more() {
+async fn an_expired_session_leaves_its_voice_channel() {
     let node = setup().set("session.resume_window_ms", 1500).start().await;
     let guild = Guild::new(1, 2);
     enters(&node, &guild).await;

@@ -54,7 +54,7 @@ async fn mixed_sessions(node: &Node, count: usize) -> Vec<Client> {
 }
 
 #[tokio::test]
-async fn a_node_with_nobody_connected_ends_at_once() {
+async fn a_node_without_connections_stops_at_once() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut node = Setup::new().set("drain.balancer_wait_ms", 3000).start().await;
         let begin = Instant::now();
@@ -65,7 +65,7 @@ async fn a_node_with_nobody_connected_ends_at_once() {
 }
 
 #[tokio::test]
-async fn everybody_is_told_to_restart_spread_over_the_configured_time() {
+async fn restart_closes_are_spread_over_the_configured_time() {
     let spread = Duration::from_secs(2);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut node = Setup::new().set("drain.spread_ms", 2000).start().await;
@@ -86,7 +86,7 @@ async fn everybody_is_told_to_restart_spread_over_the_configured_time() {
 }
 
 #[tokio::test]
-async fn the_deadline_ends_a_node_whose_clients_do_not_take_what_it_sends() {
+async fn the_deadline_stops_a_node_whose_clients_do_not_read() {
     let mut node = Setup::new()
         .set("drain.spread_ms", 100)
         .set("limits.evict_linger_ms", 300)
@@ -140,7 +140,7 @@ async fn a_draining_node_is_not_ready_and_refuses_upgrades() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_node_at_once() {
+async fn a_second_signal_stops_the_node_at_once() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
         let mut node = Setup::new().set("drain.spread_ms", 5000).start().await;
         let sessions = mixed_sessions(&node, 20).await;
@@ -155,7 +155,7 @@ async fn a_second_signal_ends_the_node_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_that_drains_gets_what_was_published_before() {
+async fn a_draining_session_gets_the_events_published_before() {
     let mut node = Setup::new().set("drain.spread_ms", 500).start().await;
     let key = node.development_key();
     let mut website = Client::session(&node, "website", &key).await;

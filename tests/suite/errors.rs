@@ -317,7 +317,7 @@ async fn too_many_payloads_are_1000_and_close_1008() {
 }
 
 #[tokio::test]
-async fn a_minute_has_room_for_1200_payloads_by_default() {
+async fn the_default_rate_is_1200_payloads_per_minute() {
     let node = Setup::new().start().await;
     let mut client = Client::greeted(&node, Encoding::Plain).await;
     let burst = vec![json!({ "op": 10 }); 100];

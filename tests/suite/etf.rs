@@ -37,7 +37,7 @@ fn message(json: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn terms_are_those_of_a_foreign_codec() {
+async fn terms_round_trip_through_a_foreign_codec() {
     let node = tool("UTILBOT_TEST_NODE", "Node.js, 20 or later");
     let modules = tool(
         "UTILBOT_TEST_NODE_MODULES",

@@ -54,7 +54,7 @@ async fn data_arrives_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn an_event_to_all_with_nobody_there_is_accepted_and_counted() {
+async fn an_event_to_all_without_a_receiver_is_accepted_and_counted() {
     let node = full_setup().start().await;
     let mut sender = session(&node, "website").await;
     sender.send_event("checked", &json!({ "name": "x", "level": 1 })).await;
@@ -91,7 +91,7 @@ async fn an_event_to_any_or_a_guild_without_a_receiver_is_refused() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_guild_reaches_every_bot_that_reported_it_and_no_other() {
+async fn a_guild_event_reaches_exactly_the_bots_that_reported_the_guild() {
     let node = full_setup().start().await;
     let mut website = session(&node, "website").await;
     let mut bots = [
@@ -130,7 +130,7 @@ async fn an_event_of_a_guild_reaches_every_bot_that_reported_it_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_guild_pointer_that_finds_no_id_is_malformed() {
+async fn a_guild_pointer_that_yields_no_id_is_malformed() {
     let node = full_setup().start().await;
     for (d, data) in [
         (json!({}), Value::Null),
@@ -152,7 +152,7 @@ async fn a_guild_pointer_that_finds_no_id_is_malformed() {
 }
 
 #[tokio::test]
-async fn each_violation_of_a_schema_is_one_entry() {
+async fn each_schema_violation_is_one_error_entry() {
     let node = full_setup().start().await;
     let mut bot = session(&node, "bot").await;
     for (d, data) in [
@@ -184,7 +184,7 @@ async fn each_violation_of_a_schema_is_one_entry() {
 }
 
 #[tokio::test]
-async fn a_refused_event_reaches_nobody() {
+async fn a_refused_event_reaches_no_session() {
     let node = full_setup().start().await;
     let mut bot = session(&node, "bot").await;
     for event in [("nonsense", json!({})), ("checked", json!({})), ("announce", json!([]))] {
@@ -236,7 +236,7 @@ async fn events_of_one_sender_arrive_in_order_and_once_at_every_receiver() {
 }
 
 #[tokio::test]
-async fn an_event_to_any_reaches_exactly_one_session_and_they_take_turns() {
+async fn an_event_to_any_reaches_exactly_one_session_in_turn() {
     const EVENTS: usize = 400;
     let node = full_setup().start().await;
     let mut bots = Vec::new();

@@ -32,7 +32,7 @@ async fn expect(client: &mut Client, numbers: impl IntoIterator<Item = u64>) {
 }
 
 #[tokio::test]
-async fn a_replica_that_lagged_takes_over_while_the_old_primary_still_serves_a_node() {
+async fn a_lagging_replica_takes_over_while_the_old_primary_serves_a_node() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
     eventually("a replica in step", async || {

@@ -9,7 +9,7 @@ use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, ke
 const END_OF_IDS: u128 = 3_776_860_053_000;
 
 #[tokio::test]
-async fn an_internal_fault_is_error_1000_and_close_code_1011_in_both_encodings() {
+async fn an_internal_error_closes_with_error_1000_and_code_1011_in_both_encodings() {
     let clock = Clock::start().await;
     let now = UNIX_EPOCH.elapsed().expect("it is after 1970").as_millis();
     clock.set(i64::try_from(END_OF_IDS - now).expect("it is before 2089"));
@@ -35,7 +35,7 @@ async fn an_internal_fault_is_error_1000_and_close_code_1011_in_both_encodings()
 }
 
 #[tokio::test]
-async fn an_administrator_ends_a_session_with_error_1000_and_close_code_1008() {
+async fn a_kicked_session_closes_with_error_1000_and_code_1008() {
     let node = full_setup().start().await;
     for encoding in [Encoding::Plain, Encoding::Zlib] {
         let mut client = Client::greeted(&node, encoding).await;

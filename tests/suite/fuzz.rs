@@ -26,7 +26,7 @@ fn names(paths: &[PathBuf]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_input_of_the_corpus_holds() {
+fn every_corpus_input_passes_its_fuzz_target() {
     for target in &TARGETS {
         let inputs = files(&fuzz().join("corpus").join(target.name));
         assert!(!inputs.is_empty(), "{} has no inputs", target.name);

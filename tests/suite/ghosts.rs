@@ -41,7 +41,7 @@ async fn told(bot: &mut Client, counts: &Value) {
 }
 
 #[tokio::test]
-async fn the_bots_of_a_killed_node_leave_the_counts_within_its_lease_and_a_look() {
+async fn bots_of_a_killed_node_leave_the_counts_within_a_lease_and_a_reap() {
     let redis = RedisServer::start().await;
     let (mut dying, living, other) = (node(&redis).await, node(&redis).await, node(&redis).await);
     let mut ghosts = Vec::new();
@@ -70,7 +70,7 @@ async fn the_bots_of_a_killed_node_leave_the_counts_within_its_lease_and_a_look(
 }
 
 #[tokio::test]
-async fn nobody_who_lives_leaves_the_counts_because_redis_was_away() {
+async fn live_bots_stay_in_the_counts_through_a_redis_outage() {
     let mut redis = RedisServer::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut bots = [bot(&one, &["1", "2"]).await, bot(&two, &["2", "3"]).await];

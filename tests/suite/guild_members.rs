@@ -65,7 +65,7 @@ async fn answer(client: &mut DiscordClient, nonce: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_answered_completely_and_in_order_while_others_beat() {
+async fn concurrent_member_requests_are_answered_in_order_without_blocking_others() {
     let node = node(0).await;
     let guild = Guild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
@@ -90,7 +90,7 @@ async fn many_requests_at_once_are_answered_completely_and_in_order_while_others
 }
 
 #[tokio::test]
-async fn a_session_that_resumes_in_the_middle_of_an_answer_gets_the_rest_of_it() {
+async fn a_resume_between_member_chunks_gets_the_remaining_chunks() {
     let node = node(0).await;
     let guild = Guild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
@@ -116,7 +116,7 @@ async fn a_session_that_resumes_in_the_middle_of_an_answer_gets_the_rest_of_it()
 }
 
 #[tokio::test]
-async fn a_second_full_list_of_a_guild_too_soon_is_rate_limited() {
+async fn a_second_full_member_list_too_soon_is_rate_limited() {
     let node = node(3_600_000).await;
     let guild = Guild::new(1, 2);
     publish(&node, &key("root"), &guild.create()).await;
@@ -137,7 +137,7 @@ async fn a_second_full_list_of_a_guild_too_soon_is_rate_limited() {
 
 /// A close with 4001 would be fatal to hikari.
 #[tokio::test]
-async fn each_id_is_answered_once_and_what_is_no_id_is_not_found() {
+async fn each_user_id_is_answered_once_and_invalid_ids_are_not_found() {
     let node = node(0).await;
     let guild = Guild::new(1, 0);
     put(&node, &guild, 1).await;

@@ -203,18 +203,18 @@ async fn is_told_and_asked(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_node_that_is_alone_is_told_and_asked_about_guilds() {
+async fn the_guild_api_works_on_a_single_node() {
     is_told_and_asked(&setup().start().await).await;
 }
 
 #[tokio::test]
-async fn a_node_of_a_cluster_is_told_and_asked_about_guilds() {
+async fn the_guild_api_works_on_a_node_of_a_cluster() {
     let redis = RedisServer::start().await;
     is_told_and_asked(&node(&redis).await).await;
 }
 
 #[tokio::test]
-async fn every_node_knows_the_guilds_and_so_does_one_that_starts_later() {
+async fn every_node_knows_the_guilds_even_if_it_starts_later() {
     let redis = RedisServer::start().await;
     let guild = Guild::new(0, 3);
     let (mut one, mut two) = (node(&redis).await, node(&redis).await);
@@ -289,7 +289,7 @@ async fn every_node_knows_the_guilds_and_so_does_one_that_starts_later() {
 }
 
 #[tokio::test]
-async fn what_has_changed_a_guild_is_folded_into_it() {
+async fn changes_of_a_guild_are_compacted() {
     let redis = RedisServer::start().await;
     let guild = Guild::new(0, 1);
     let one = node(&redis).await;
@@ -319,7 +319,7 @@ async fn what_has_changed_a_guild_is_folded_into_it() {
 }
 
 #[tokio::test]
-async fn a_redis_that_has_lost_a_change_is_believed() {
+async fn a_guild_change_that_redis_lost_is_dropped() {
     let mut redis = RedisServer::start().await;
     let guild = Guild::new(0, 1);
     let one = node(&redis).await;
@@ -344,7 +344,7 @@ async fn a_redis_that_has_lost_a_change_is_believed() {
 /// Changes of members that several publish at the same time, through nodes that lose their subscriptions and then Redis
 /// itself for a moment. Whatever the order, each node has to come to what Redis has.
 #[tokio::test]
-async fn every_node_comes_to_the_same_guild() {
+async fn all_nodes_converge_on_the_same_guild() {
     const PUBLISHERS: u64 = 4;
     const ROUNDS: u64 = 40;
     let mut redis = RedisServer::start().await;

@@ -27,7 +27,7 @@ async fn both_paths_and_every_spelling_of_version_1_open_a_session() {
 }
 
 #[tokio::test]
-async fn a_wrong_version_is_an_error_in_the_place_of_hello() {
+async fn a_wrong_version_gets_an_error_instead_of_hello() {
     let node = Setup::new().start().await;
     for query in ["v=", "v=0", "v=2", "v=5", "v=11", "v=01", "v=1.0", "v=one", "v"] {
         for encoding in Encoding::ALL {
@@ -44,7 +44,7 @@ async fn a_wrong_version_is_an_error_in_the_place_of_hello() {
 }
 
 #[tokio::test]
-async fn a_wrong_compression_is_named_in_an_error_in_the_place_of_hello() {
+async fn a_wrong_compression_gets_an_error_that_names_it_instead_of_hello() {
     let node = Setup::new().start().await;
     for compression in ["", "gzip", "ZLIB", "zlib-stream"] {
         let mut client = Client::connect(&node, &format!("v=1&compression={compression}"), Encoding::Plain).await;
@@ -70,7 +70,7 @@ async fn no_extension_and_no_subprotocol_is_negotiated() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_breaks_a_rule_gets_an_http_answer() {
+async fn an_invalid_handshake_gets_an_http_error() {
     let node = Setup::new().start().await;
     let status = |target: &'static str| {
         let address = node.address();
@@ -94,7 +94,7 @@ async fn a_handshake_that_breaks_a_rule_gets_an_http_answer() {
 }
 
 #[tokio::test]
-async fn a_get_without_an_upgrade_is_426_and_a_page_for_a_browser() {
+async fn a_get_without_an_upgrade_answers_426_with_a_page_for_browsers() {
     let node = Setup::new().start().await;
     let answer = get(&node, "/").await;
     assert_eq!(answer.status, 426);
@@ -111,7 +111,7 @@ async fn a_get_without_an_upgrade_is_426_and_a_page_for_a_browser() {
 }
 
 #[tokio::test]
-async fn only_allowed_origins_may_connect_where_some_are_listed() {
+async fn only_listed_origins_may_connect() {
     let file = "[server]\nallowed_origins = [\"https://utilbot.example\"]\n";
     let node = Setup::new().file(file).start().await;
     for (origin, expected) in [("https://utilbot.example", "101"), ("https://evil.example", "403")] {

@@ -16,7 +16,7 @@ async fn hello_is_the_first_payload_and_has_both_spellings() {
 }
 
 #[tokio::test]
-async fn hello_tells_the_configured_interval() {
+async fn hello_carries_the_configured_interval() {
     let node = Setup::new().set("v1.heartbeat_interval_ms", 41_250).start().await;
     let mut client = Client::connect(&node, "", Encoding::Plain).await;
     client
@@ -52,7 +52,7 @@ async fn a_heartbeat_may_have_other_fields() {
 }
 
 #[tokio::test]
-async fn without_heartbeats_a_session_ends_once_the_next_one_is_overdue() {
+async fn a_session_closes_once_its_heartbeat_is_overdue() {
     let node = Setup::new()
         .set("v1.heartbeat_interval_ms", 300)
         .set("v1.heartbeat_tolerance_ms", 200)

@@ -6,7 +6,7 @@ use gateway_bench::hot::STEPS;
 use serde_json::{Map, Value};
 
 #[test]
-fn the_baseline_of_instructions_names_every_counted_function_and_no_other() {
+fn the_instruction_baseline_names_exactly_the_counted_functions() {
     let baseline: Value = serde_json::from_str(include_str!("../bench/callgrind/baseline.json")).unwrap();
     let instructions: &Map<String, Value> = baseline["instructions"].as_object().unwrap();
     assert_eq!(
@@ -17,7 +17,7 @@ fn the_baseline_of_instructions_names_every_counted_function_and_no_other() {
 }
 
 #[test]
-fn every_counted_function_does_what_it_is_for() {
+fn every_counted_function_does_its_work() {
     for step in &STEPS {
         assert!(step.run() > 0, "{}", step.name);
     }

@@ -4,7 +4,7 @@ use gateway_harness::{Client, Encoding, Raw, Setup, full_setup, get, key, metric
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn health_tells_a_balancer_and_a_person_how_the_node_is() {
+async fn health_describes_the_node() {
     let node = full_setup().set("node.name", "alpha").start().await;
     let _stranger = Client::greeted(&node, Encoding::Plain).await;
     let _bot = Client::session(&node, "bot", &key("bot")).await;
@@ -38,7 +38,7 @@ async fn liveness_and_readiness_are_200_on_a_node_that_serves() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_as_json() {
+async fn unknown_paths_answer_404_as_json() {
     let node = Setup::new().start().await;
     for (method, target) in [
         ("GET", "/nothing"),
@@ -52,7 +52,7 @@ async fn what_is_not_there_is_404_as_json() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_on_loopback_and_need_an_admin_key_where_they_are_not_public() {
+async fn metrics_are_open_on_loopback_and_need_an_admin_key_if_not_public() {
     let node = Setup::new().start().await;
     let answer = get(&node, "/metrics").await;
     assert_eq!(answer.status, 200);
@@ -90,7 +90,7 @@ async fn administration_has_its_own_listener() {
 }
 
 #[tokio::test]
-async fn an_event_is_encoded_once_however_many_receive_it() {
+async fn an_event_is_encoded_once_for_each_format() {
     let node = full_setup().start().await;
     let mut receivers = Vec::new();
     for index in 0..60 {
@@ -121,7 +121,7 @@ async fn an_event_is_encoded_once_however_many_receive_it() {
 }
 
 #[tokio::test]
-async fn a_published_event_is_202_with_its_place_in_the_log_and_arrives() {
+async fn a_published_event_answers_202_with_its_log_position_and_arrives() {
     let node = full_setup().start().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     let first = publish(&node, &key("service"), &json!({ "t": "announce", "d": { "n": 1 } })).await;
@@ -157,7 +157,7 @@ async fn an_array_is_answered_with_an_array_and_arrives_in_order() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_status_and_its_word() {
+async fn each_refusal_has_its_status_and_code() {
     let node = full_setup().start().await;
     let event = json!({ "t": "announce", "d": {} });
     let big = json!({ "t": "announce", "d": { "x": "x".repeat(4 << 20) } });
@@ -286,7 +286,7 @@ async fn an_array_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn the_sender_over_http_has_the_types_of_its_key() {
+async fn an_http_publisher_has_the_types_of_its_key() {
     let node = full_setup().start().await;
     let mut website = Client::session(&node, "website", &key("website")).await;
     publish(
@@ -299,7 +299,7 @@ async fn the_sender_over_http_has_the_types_of_its_key() {
 }
 
 #[tokio::test]
-async fn an_event_over_http_comes_back_to_a_service_that_is_connected() {
+async fn an_event_over_http_also_reaches_a_session_of_the_same_key() {
     let node = full_setup().start().await;
     let mut service = Client::session(&node, "service", &key("service")).await;
     publish(

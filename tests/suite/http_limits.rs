@@ -66,7 +66,7 @@ async fn unfinished_requests_count_against_their_address() {
 }
 
 #[tokio::test]
-async fn one_address_never_takes_the_descriptors_of_all() {
+async fn one_address_cannot_exhaust_the_descriptors() {
     let mut node = full_setup().descriptors(400).start().await;
     let open = unfinished(450, STRANGER, node.address()).await;
     for _ in 0..5 {
@@ -80,7 +80,7 @@ async fn one_address_never_takes_the_descriptors_of_all() {
 }
 
 #[tokio::test]
-async fn a_full_node_answers_for_its_life_and_nothing_else() {
+async fn a_full_node_answers_only_livez_and_the_admin_listener() {
     let node = full_setup()
         .set("limits.connections", 10)
         .set("admin.bind", "127.0.0.1:0")
@@ -101,7 +101,7 @@ async fn a_full_node_answers_for_its_life_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_body_without_a_valid_key_is_refused_from_its_head() {
+async fn a_body_without_a_valid_key_is_refused_before_it_is_read() {
     let node = full_setup().start().await;
     let half = vec![b'x'; (1 << 20) - 1];
     let begin = async || {
@@ -141,7 +141,7 @@ fn head_of_body(key: &str, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn bodies_of_a_key_stay_within_its_budget_and_those_of_all_within_the_nodes() {
+async fn bodies_stay_within_the_budgets_of_their_key_and_of_the_node() {
     let node = full_setup()
         .set("http.body_bytes_per_key", 200_000)
         .set("http.body_bytes", 300_000)
@@ -182,7 +182,7 @@ async fn bodies_of_a_key_stay_within_its_budget_and_those_of_all_within_the_node
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_stalled_body_times_out() {
     let node = full_setup().set("http.body_timeout_ms", 50).start().await;
     let mut raw = from(STRANGER, &node).await;
     raw.send(head_of_body(&key("service"), 1000).as_bytes()).await;
@@ -192,7 +192,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_cut() {
+async fn a_slow_request_is_cut() {
     let node = full_setup().set("http.request_timeout_ms", 50).start().await;
     let mut raw = from(STRANGER, &node).await;
     raw.send(head_of_body(&key("service"), 1000).as_bytes()).await;
@@ -201,7 +201,7 @@ async fn a_request_that_takes_too_long_is_cut() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_for_the_next_request_and_not_for_ever() {
+async fn keep_alive_ends_after_its_timeout() {
     let node = full_setup().set("http.keep_alive_ms", 300).start().await;
     let mut raw = from(STRANGER, &node).await;
     for _ in 0..2 {
@@ -213,7 +213,7 @@ async fn a_connection_is_kept_for_the_next_request_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_publisher_without_keep_alive_costs_its_address_no_attempts() {
+async fn requests_with_a_valid_key_cost_no_connection_attempts() {
     let node = full_setup()
         .set("limits.connection_attempts_per_minute", 3)
         .start()
@@ -229,7 +229,7 @@ async fn a_publisher_without_keep_alive_costs_its_address_no_attempts() {
 }
 
 #[tokio::test]
-async fn each_request_of_a_stranger_on_one_connection_is_an_attempt() {
+async fn each_request_without_a_key_counts_as_an_attempt() {
     let node = full_setup()
         .set("limits.connection_attempts_per_minute", 3)
         .start()
@@ -245,7 +245,7 @@ async fn each_request_of_a_stranger_on_one_connection_is_an_attempt() {
 }
 
 #[tokio::test]
-async fn requests_through_a_trusted_proxy_count_for_the_address_that_it_names() {
+async fn requests_through_a_trusted_proxy_count_for_the_forwarded_address() {
     let file = format!(
         "{}\n[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
         gateway_harness::KEYS
@@ -276,7 +276,7 @@ async fn requests_through_a_trusted_proxy_count_for_the_address_that_it_names() 
 }
 
 #[tokio::test]
-async fn handshakes_of_tls_count_against_their_address() {
+async fn tls_handshakes_count_against_their_address() {
     let (node, _folder, trusted) = secured_node_with(|setup| setup.set("limits.connections_per_address", 3)).await;
     let mut silent = Vec::new();
     for _ in 0..3 {

@@ -25,7 +25,7 @@ async fn each_type_gets_its_own_connect_success() {
 }
 
 #[tokio::test]
-async fn a_bot_gets_the_counts_right_after_its_connect_success_and_nobody_else_does() {
+async fn only_bots_get_the_counts_right_after_connect_success() {
     let node = full_setup().start().await;
     let mut first = Client::session(&node, "bot", &key("bot")).await;
     first
@@ -76,7 +76,7 @@ async fn ids_of_live_sessions_differ() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_4001_however_it_is_wrong() {
+async fn every_kind_of_wrong_key_is_4001() {
     let node = full_setup().start().await;
     let bot = key("bot");
     let other_secret = bot.replace("correct", "wronged");
@@ -153,7 +153,7 @@ async fn all_problems_of_an_identify_are_listed_at_once_and_the_key_is_never_ech
 }
 
 #[tokio::test]
-async fn an_error_of_the_page_is_written_as_on_the_page() {
+async fn the_documented_error_example_is_sent_verbatim() {
     let node = Setup::new().start().await;
     let mut client = Client::greeted(&node, Encoding::Plain).await;
     client.send_text(r#"{"op":1,"t":"identify","d":{}}"#).await;

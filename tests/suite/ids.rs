@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 const LEASE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn load_no_two_ids_are_equal_whatever_goes_wrong() {
+async fn load_ids_stay_unique_under_faults() {
     let world = World {
         ids: 20_000,
         nodes: 3,
@@ -50,7 +50,7 @@ fn time(id: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn ids_go_on_when_the_clock_of_redis_goes_back() {
+async fn ids_keep_increasing_when_the_clock_of_redis_goes_back() {
     let redis = RedisServer::start_with_clock(&[]).await;
     let first = node(&redis).await;
     let mut latest = id(&first).await;
@@ -67,7 +67,7 @@ async fn ids_go_on_when_the_clock_of_redis_goes_back() {
 }
 
 #[tokio::test]
-async fn the_time_of_ids_outlives_a_redis_that_has_lost_everything_and_whose_clock_went_back() {
+async fn ids_keep_increasing_when_redis_loses_its_data_and_its_clock_goes_back() {
     let mut redis = RedisServer::start_with_clock(&[]).await;
     let (witness, mut dead) = (node(&redis).await, node(&redis).await);
     id(&witness).await;

@@ -27,7 +27,7 @@ const NOT_OBJECTS: [&str; 16] = [
 ];
 
 #[tokio::test]
-async fn what_is_not_a_json_object_is_dropped_before_and_after_identifying() {
+async fn non_objects_are_dropped_before_and_after_identify() {
     let node = full_setup().start().await;
     for encoding in Encoding::ALL {
         let mut client = Client::greeted(&node, encoding).await;
@@ -94,7 +94,7 @@ async fn binary_messages_that_do_not_inflate_are_dropped() {
 }
 
 #[tokio::test]
-async fn before_identifying_everything_else_is_ignored_and_has_no_effect() {
+async fn other_payloads_before_identify_are_ignored() {
     let node = full_setup().start().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     for encoding in Encoding::ALL {
@@ -140,7 +140,7 @@ async fn a_client_with_compression_may_still_send_text() {
 }
 
 #[tokio::test]
-async fn dropped_packets_extend_no_deadline() {
+async fn dropped_packets_do_not_extend_the_heartbeat_deadline() {
     let node = Setup::new()
         .set("v1.heartbeat_interval_ms", 200)
         .set("v1.heartbeat_tolerance_ms", 200)
@@ -182,7 +182,7 @@ async fn junk_within_the_allowance_does_not_delay_an_identify() {
 }
 
 #[tokio::test]
-async fn what_exceeds_the_allowance_before_identify_is_not_read_and_deadlines_hold() {
+async fn bytes_beyond_the_allowance_before_identify_are_not_read_and_deadlines_hold() {
     let node = full_setup()
         .set("limits.unidentified_bytes_per_second", 1)
         .set("session.identify_timeout_ms", 3000)
@@ -199,7 +199,7 @@ async fn what_exceeds_the_allowance_before_identify_is_not_read_and_deadlines_ho
 }
 
 #[tokio::test]
-async fn a_client_that_flooded_identifies_and_beats_later() {
+async fn a_client_that_flooded_can_still_identify_and_heartbeat() {
     let node = full_setup()
         .set("limits.unidentified_bytes_per_second", 2_097_152)
         .set("limits.payloads_per_minute", 1200)
@@ -214,7 +214,7 @@ async fn a_client_that_flooded_identifies_and_beats_later() {
 }
 
 #[tokio::test]
-async fn dropped_packets_beyond_the_rate_are_read_later_and_understood_ones_close() {
+async fn dropped_packets_beyond_the_rate_delay_reading_and_valid_ones_close() {
     let node = full_setup().set("limits.payloads_per_minute", 600).start().await;
     let mut client = Client::session(&node, "website", &key("website")).await;
     for _ in 0..610 {

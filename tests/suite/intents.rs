@@ -264,7 +264,7 @@ fn needed_anywhere(name: &str) -> u64 {
 }
 
 #[test]
-fn the_table_is_discords_with_every_difference_named() {
+fn the_intents_match_discords_list_except_for_the_named_differences() {
     assert_eq!(
         LISTED.iter().map(|(intent, _)| *intent).collect::<Vec<_>>(),
         single_intents().collect::<Vec<_>>()
@@ -281,7 +281,7 @@ fn the_table_is_discords_with_every_difference_named() {
 }
 
 #[test]
-fn an_event_with_both_kinds_of_intent_needs_the_one_of_its_place() {
+fn an_event_with_guild_and_direct_intents_needs_the_one_for_its_place() {
     for (name, intents) in listed() {
         if intents & DIRECT != 0 {
             assert_eq!(needed(name, Some(GUILD)), intents & !DIRECT, "{name}");
@@ -293,7 +293,7 @@ fn an_event_with_both_kinds_of_intent_needs_the_one_of_its_place() {
 }
 
 #[test]
-fn the_table_is_twilights_with_every_difference_named() {
+fn the_intents_match_twilight_except_for_the_named_differences() {
     let ours = listed();
     let differences: BTreeMap<_, _> = ours
         .keys()
@@ -405,7 +405,7 @@ impl<'de> Deserializer<'de> for Variants {
 }
 
 #[tokio::test]
-async fn a_session_gets_the_events_of_its_intent_and_those_on_no_list() {
+async fn a_session_gets_the_events_of_its_intent_and_unlisted_events() {
     let file = format!("[[applications]]\nid = \"utilbot\"\nmax_concurrency = 100\n{KEYS}");
     let node = Setup::new().file(&file).start().await;
     ready(&node).await;

@@ -49,14 +49,14 @@ fn now() -> Duration {
 }
 
 #[test]
-fn a_timestamp_is_a_date_and_a_time() {
+fn a_timestamp_is_formatted_as_in_rfc_3339() {
     assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
     assert_eq!(timestamp(951_782_400), "2000-02-29T00:00:00Z");
     assert_eq!(timestamp(1_767_225_599), "2025-12-31T23:59:59Z");
 }
 
 #[tokio::test]
-async fn a_key_is_good_for_its_types_alone() {
+async fn a_key_is_valid_only_for_its_types() {
     let node = full_setup().start().await;
     for (id, types) in [
         ("bot", vec!["bot"]),
@@ -88,7 +88,7 @@ async fn a_key_may_be_configured_by_its_hash() {
 }
 
 #[tokio::test]
-async fn a_key_that_expires_ends_its_live_sessions_within_a_second() {
+async fn an_expired_key_ends_its_sessions_within_a_second() {
     let expiry = now().as_secs() + 3;
     let file = format!(
         "{KEYS}\n[[keys]]\nid = \"brief\"\ntype = [\"bot\", \"service\"]\npermissions = [\"publish\"]\n\
@@ -115,7 +115,7 @@ async fn a_key_that_expires_ends_its_live_sessions_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_taken_out_ends_its_live_sessions_within_a_second_of_sighup() {
+async fn a_removed_key_ends_its_sessions_within_a_second_of_sighup() {
     let node = full_setup().start().await;
     let mut revoked = Client::session(&node, "bot", &key("bot")).await;
     let mut stays = Client::session(&node, "website", &key("website")).await;
@@ -135,7 +135,7 @@ async fn a_key_that_is_taken_out_ends_its_live_sessions_within_a_second_of_sighu
 }
 
 #[tokio::test]
-async fn a_wrong_file_at_sighup_is_logged_and_changes_nothing() {
+async fn an_invalid_file_at_sighup_is_logged_and_changes_nothing() {
     let node = full_setup().start().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     fs::write(node.file(), "[limits]\nmessage_bytes = \"many\"\n").unwrap();
@@ -146,7 +146,7 @@ async fn a_wrong_file_at_sighup_is_logged_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn sighup_replaces_the_events() {
+async fn sighup_reloads_the_event_table() {
     let node = full_setup().start().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     let text = fs::read_to_string(node.file()).unwrap();
@@ -160,7 +160,7 @@ async fn sighup_replaces_the_events() {
 }
 
 #[tokio::test]
-async fn no_key_is_ever_in_the_log_or_an_answer() {
+async fn keys_never_appear_in_the_log_or_an_answer() {
     let node = full_setup().set("log.level", "trace").start().await;
     let mut answers = String::new();
     for (kind, presented) in [
@@ -203,7 +203,7 @@ async fn no_key_is_ever_in_the_log_or_an_answer() {
 }
 
 #[tokio::test]
-async fn the_key_of_development_mode_is_on_stdout_and_not_in_the_log() {
+async fn the_development_key_is_on_stdout_and_not_in_the_log() {
     let node = Setup::new().set("log.level", "debug").start().await;
     let key = node.development_key();
     let (_, secret) = key.split_once('.').unwrap();

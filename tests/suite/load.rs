@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::drain::{is_spread, told_to_restart};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_drain_of_1000_sessions_some_stuck() {
+async fn load_a_drain_of_1000_sessions_is_spread_despite_stuck_clients() {
     const SPREAD_MS: u64 = 4000;
     const DEADLINE: Duration = Duration::from_secs(12);
     let mut node = Setup::new()
@@ -63,7 +63,7 @@ async fn load_an_event_reaches_2000_sessions_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_a_flood_that_never_identifies_is_closed_and_stops_nobody() {
+async fn load_a_flood_without_identify_is_closed_without_affecting_others() {
     let node = full_setup()
         .set("limits.connections_per_address", 5000)
         .set("session.identify_timeout_ms", 4000)
@@ -111,7 +111,7 @@ async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_waves_of_stopped_readers_cost_no_more_memory_than_the_first() {
+async fn load_later_waves_of_stopped_readers_need_no_more_memory() {
     /// What the node keeps free before it gives it back. One wave leaves 8 MiB, what waited in the outboxes of its readers.
     const KEPT_KIB: u64 = 32 * 1024;
     const WAVES: u64 = 12;

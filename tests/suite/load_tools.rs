@@ -10,7 +10,7 @@ async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send 
 }
 
 #[tokio::test]
-async fn load_a_thousand_sessions_beat_and_none_is_lost() -> anyhow::Result<()> {
+async fn load_a_thousand_sessions_heartbeat_and_none_is_lost() -> anyhow::Result<()> {
     let arguments = "heartbeat --no-pin --sessions 1000 --interval-ms 1000 --seconds 3";
     let options = heartbeat::Options::parse_from(arguments.split(' '));
     let report = run(move || heartbeat::run(&options)).await?;
@@ -40,7 +40,7 @@ async fn load_slow_clients_are_evicted_by_age() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn load_slow_clients_of_discord_are_cut_and_resume_with_nothing_missing() -> anyhow::Result<()> {
+async fn load_slow_discord_clients_are_closed_and_resume_without_loss() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --protocol discord --stopped 20 --resuming 10 --drip 5 --healthy 10 --seconds 2 \
                      --settle-seconds 2 --outbox-bytes 131072 --rate 50";
     let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
@@ -51,7 +51,7 @@ async fn load_slow_clients_of_discord_are_cut_and_resume_with_nothing_missing() 
 }
 
 #[tokio::test]
-async fn load_what_has_waited_for_slow_clients_goes_back_to_the_system() -> anyhow::Result<()> {
+async fn load_outbox_memory_of_slow_clients_is_returned_to_the_system() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 --seconds 2 \
                      --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
     let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
@@ -63,7 +63,7 @@ async fn load_what_has_waited_for_slow_clients_goes_back_to_the_system() -> anyh
 }
 
 #[tokio::test]
-async fn load_cluster_of_three_nodes_loses_doubles_and_reorders_nothing() -> anyhow::Result<()> {
+async fn load_three_nodes_lose_duplicate_and_reorder_nothing() -> anyhow::Result<()> {
     let options = cluster::Options::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
     let report = run(move || cluster::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
@@ -90,7 +90,7 @@ async fn load_the_comparison_loses_and_reorders_nothing() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
-async fn load_a_picture_shows_one_process_and_three_nodes() -> anyhow::Result<()> {
+async fn load_the_scale_chart_shows_one_process_and_three_nodes() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let svg = folder.path().join("scale.svg");
     let arguments = "scale --no-pin --rounds 1 --sockets 50,200 --deliveries 2000 --cluster 300 --events 2 --svg";
@@ -112,7 +112,7 @@ async fn load_a_picture_shows_one_process_and_three_nodes() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn load_requests_that_never_end_cost_the_others_nothing() -> anyhow::Result<()> {
+async fn load_unfinished_requests_do_not_affect_other_clients() -> anyhow::Result<()> {
     for arguments in [
         "unfinished --heads 1200 --bodies 100 --seconds 1",
         "unfinished --heads 0 --bodies 60 --seconds 0 --with-key",
@@ -128,7 +128,7 @@ async fn load_requests_that_never_end_cost_the_others_nothing() -> anyhow::Resul
 }
 
 #[tokio::test]
-async fn load_strangers_take_no_session_from_healthy_clients() -> anyhow::Result<()> {
+async fn load_strangers_do_not_end_healthy_sessions() -> anyhow::Result<()> {
     let options = strangers::Options::parse_from("strangers --strangers 20 --seconds 2".split(' '));
     let report = run(move || strangers::run(&options)).await?.expect("a report");
     assert_eq!(report.failures(), [""; 0], "{report}");
@@ -139,7 +139,7 @@ async fn load_strangers_take_no_session_from_healthy_clients() -> anyhow::Result
 }
 
 #[tokio::test]
-async fn load_reports_let_another_application_publish() -> anyhow::Result<()> {
+async fn load_guild_reports_do_not_block_another_application() -> anyhow::Result<()> {
     let options = reports::Options::parse_from("reports --bots 2 --ids 2000 --rate 10 --seconds 2".split(' '));
     let report = run(move || reports::run(&options)).await?.expect("a report");
     assert_eq!(report.failures(), [""; 0], "{report}");
@@ -147,7 +147,7 @@ async fn load_reports_let_another_application_publish() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn load_requests_for_members_are_answered_whole_and_in_order() -> anyhow::Result<()> {
+async fn load_member_requests_are_answered_completely_and_in_order() -> anyhow::Result<()> {
     let options = members::Options::parse_from("members --members 3000 --sessions 2 --requests 3".split(' '));
     let report = run(move || members::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");

@@ -11,7 +11,7 @@ async fn fail_to_identify(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing_and_its_lost_lines_are_counted() {
+async fn an_unread_log_does_not_block_the_node_and_dropped_lines_are_counted() {
     let node = full_setup()
         .unread_log()
         .set("log.level", "debug")
@@ -32,7 +32,7 @@ async fn a_log_that_nobody_reads_stops_nothing_and_its_lost_lines_are_counted() 
 }
 
 #[tokio::test]
-async fn broken_connections_are_few_lines_and_all_counted() {
+async fn malformed_requests_log_few_lines_and_are_all_counted() {
     let mut node = Setup::new()
         .set("limits.connection_attempts_per_minute", 1_000_000)
         .start()

@@ -117,7 +117,7 @@ async fn every_route_answers_head_as_get_options_with_204_and_wrong_methods_with
 }
 
 #[tokio::test]
-async fn a_wrong_method_costs_a_stranger_an_attempt() {
+async fn requests_with_any_method_count_as_attempts() {
     let node = full_setup()
         .set("limits.connection_attempts_per_minute", 3)
         .start()
@@ -133,7 +133,7 @@ async fn a_wrong_method_costs_a_stranger_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_full_node_answers_head_for_its_life_without_a_body() {
+async fn a_full_node_answers_head_without_a_body() {
     let node = full_setup().set("limits.connections", 1).start().await;
     // More than there is room for, so that a question in between cannot take the last place.
     let mut open = Vec::new();

@@ -61,7 +61,7 @@ async fn is_silent(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn bytes_pass_unchanged_and_so_does_the_end_of_one_side() {
+async fn bytes_and_half_closes_pass_unchanged() {
     let proxy = Proxy::start(echo().await).await;
     let mut stream = connect(&proxy).await;
     let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(1 << 20).collect();
@@ -77,7 +77,7 @@ async fn bytes_pass_unchanged_and_so_does_the_end_of_one_side() {
 }
 
 #[tokio::test]
-async fn connections_that_come_later_go_to_the_new_target() {
+async fn new_connections_go_to_the_new_target() {
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(first.local_addr().unwrap()).await;
     let mut old = connect(&proxy).await;
@@ -93,7 +93,7 @@ async fn connections_that_come_later_go_to_the_new_target() {
 }
 
 #[tokio::test]
-async fn a_delay_holds_every_chunk_once_in_each_direction_and_keeps_their_order() {
+async fn a_delay_applies_once_per_direction_and_keeps_the_order() {
     let proxy = Proxy::start(echo().await).await;
     let mut stream = connect(&proxy).await;
     echoes(&mut stream, b"before").await;
@@ -114,7 +114,7 @@ async fn a_delay_holds_every_chunk_once_in_each_direction_and_keeps_their_order(
 }
 
 #[tokio::test]
-async fn frozen_connections_stay_and_everything_passes_after_the_thaw() {
+async fn frozen_connections_stay_open_and_deliver_everything_once_healed() {
     let proxy = Proxy::start(echo().await).await;
     let mut open = connect(&proxy).await;
     echoes(&mut open, b"before").await;
@@ -134,7 +134,7 @@ async fn frozen_connections_stay_and_everything_passes_after_the_thaw() {
 }
 
 #[tokio::test]
-async fn a_black_hole_takes_everything_and_resets_when_it_is_gone() {
+async fn a_black_hole_discards_everything_and_resets_once_healed() {
     let proxy = Proxy::start(echo().await).await;
     let mut open = connect(&proxy).await;
     echoes(&mut open, b"before").await;
@@ -151,7 +151,7 @@ async fn a_black_hole_takes_everything_and_resets_when_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_reset_cuts_both_sides_of_every_connection_and_new_ones_are_let_in() {
+async fn a_reset_closes_both_sides_and_new_connections_are_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(listener.local_addr().unwrap()).await;
     let mut clients = Vec::new();
@@ -177,7 +177,7 @@ async fn a_reset_cuts_both_sides_of_every_connection_and_new_ones_are_let_in() {
 }
 
 #[tokio::test]
-async fn a_throttled_connection_gets_so_many_bytes_in_a_second() {
+async fn a_throttle_limits_the_bytes_per_second() {
     let proxy = Proxy::start(echo().await).await;
     let mut stream = connect(&proxy).await;
     proxy.throttle(NonZero::new(20_000).unwrap());
@@ -207,7 +207,7 @@ async fn a_sliced_stream_arrives_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_refusing_proxy_closes_newcomers_and_keeps_who_is_there() {
+async fn a_refusing_proxy_resets_new_connections_and_keeps_open_ones() {
     let proxy = Proxy::start(echo().await).await;
     let mut open = connect(&proxy).await;
     echoes(&mut open, b"before").await;

@@ -45,7 +45,7 @@ async fn publish_text(node: &Node, name: &str, to: &Value, d: &str) {
 }
 
 #[tokio::test]
-async fn every_byte_is_as_it_was() {
+async fn json_arrives_byte_for_byte() {
     let node = setup().start().await;
     let mut raw = Raw::open(node.address(), "/?v=10&encoding=json").await;
     let identify = json!({ "op": 2, "d": { "token": key("bot"), "intents": ALL_INTENTS, "properties": {} } });
@@ -59,7 +59,7 @@ async fn every_byte_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn streams_say_the_same() {
+async fn compressed_streams_carry_the_same_data() {
     let node = setup().start().await;
     for query in [
         "v=10&encoding=json&compress=zlib-stream",
@@ -96,7 +96,7 @@ fn as_term(value: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn terms_say_the_same() {
+async fn etf_carries_the_same_data() {
     let node = setup().start().await;
     let mut raw = Raw::open(node.address(), "/?v=10&encoding=etf").await;
     let identify = json!({ "op": 2, "d": { "token": key("bot"), "intents": ALL_INTENTS, "properties": {} } });
@@ -114,7 +114,7 @@ async fn terms_say_the_same() {
 }
 
 #[tokio::test]
-async fn a_scalar_is_no_data_of_an_event() {
+async fn a_scalar_is_refused_as_event_data() {
     let node = setup().start().await;
     for d in ["1", "true", "\"text\"", "[\"\\ud800\"]", "[1e999]"] {
         let answer = post(&node, &key("root"), &body("ANYTHING", &json!("all"), d)).await;
@@ -132,7 +132,7 @@ async fn a_scalar_is_no_data_of_an_event() {
 }
 
 #[tokio::test]
-async fn a_list_of_messages_is_empty_for_who_may_not_read_them() {
+async fn a_message_list_is_empty_without_the_message_content_intent() {
     const MESSAGE_CONTENT: u64 = 1 << 15;
     let node = setup().start().await;
     let guild = json!({ "guild": "7" });
@@ -183,12 +183,12 @@ async fn a_guild_stays(node: &Node) {
 }
 
 #[tokio::test]
-async fn data_without_fields_changes_no_guild() {
+async fn arrays_and_null_change_no_guild() {
     a_guild_stays(&setup().start().await).await;
 }
 
 #[tokio::test]
-async fn data_without_fields_changes_no_guild_in_redis() {
+async fn arrays_and_null_change_no_guild_in_redis() {
     let redis = RedisServer::start().await;
     let node = setup().redis(&redis.url()).start().await;
     ready(&node).await;
@@ -214,7 +214,7 @@ fn very_large_guild() -> Value {
 }
 
 #[tokio::test]
-async fn the_defaults_hold_a_very_large_guild() {
+async fn the_default_limits_fit_a_very_large_guild() {
     let redis = RedisServer::start().await;
     for node in [setup().start().await, setup().redis(&redis.url()).start().await] {
         ready(&node).await;

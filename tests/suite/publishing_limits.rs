@@ -31,7 +31,7 @@ async fn repeatable(node: &Node, name: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_key_that_has_published_enough_is_429_and_others_go_on() {
+async fn a_key_over_its_event_rate_gets_429_and_other_keys_continue() {
     let node = one_event().start().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     assert_eq!(post(&node, &key("service"), &event()).await.status, 202);
@@ -52,7 +52,7 @@ async fn a_key_that_has_published_enough_is_429_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_list_counts_every_event_and_passes_whole_from_a_full_allowance() {
+async fn a_list_counts_every_event_and_may_overdraw_a_full_allowance() {
     let node = one_event().start().await;
     let answer = post(&node, &key("service"), &list(100)).await;
     assert_eq!(answer.json().as_array().map(Vec::len), Some(100), "{answer:?}");
@@ -65,14 +65,14 @@ async fn a_list_counts_every_event_and_passes_whole_from_a_full_allowance() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_wrong_is_charged_as_well() {
+async fn an_invalid_request_is_charged_too() {
     let node = one_event().start().await;
     assert_eq!(post(&node, &key("service"), "[{").await.status, 400);
     assert_limited(&post(&node, &key("service"), "[{").await, "rate_limited", 1..=30);
 }
 
 #[tokio::test]
-async fn bytes_of_bodies_are_limited_beside_events() {
+async fn body_bytes_are_limited_separately_from_events() {
     let node = full_setup().set("limits.publish_bytes_per_minute", 60).start().await;
     assert_eq!(post(&node, &key("service"), &event()).await.status, 202);
     assert_limited(&post(&node, &key("service"), &event()).await, "rate_limited", 1..=60);
@@ -112,7 +112,7 @@ async fn guilds_and_members_count_as_events() {
 }
 
 #[tokio::test]
-async fn sockets_have_their_own_limit() {
+async fn the_publish_rate_does_not_apply_to_sockets() {
     let node = one_event().start().await;
     let mut website = Client::session(&node, "website", &key("website")).await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
@@ -141,13 +141,13 @@ async fn idempotency_keys_are_bounded(node: &Node) {
 }
 
 #[tokio::test]
-async fn new_idempotency_keys_are_429_at_the_bound_and_known_ones_go_on() {
+async fn new_idempotency_keys_get_429_at_the_limit_and_known_ones_still_work() {
     let node = full_setup().set("limits.idempotency_keys", 2).start().await;
     idempotency_keys_are_bounded(&node).await;
 }
 
 #[tokio::test]
-async fn new_idempotency_keys_are_429_at_the_bound_with_redis_too() {
+async fn new_idempotency_keys_get_429_at_the_limit_with_redis_too() {
     let redis = RedisServer::start().await;
     let node = full_setup()
         .set("limits.idempotency_keys", 2)

@@ -12,7 +12,7 @@ async fn fill(redis: &RedisServer, keys: u64) {
 }
 
 #[tokio::test]
-async fn a_killed_redis_comes_back_on_its_port_with_its_data() {
+async fn a_killed_redis_restarts_on_its_port_with_its_data() {
     let mut redis = RedisServer::start().await;
     let (url, run_id) = (redis.url(), run_id(&redis).await);
     fill(&redis, 5).await;
@@ -33,7 +33,7 @@ async fn run_id(redis: &RedisServer) -> String {
 }
 
 #[tokio::test]
-async fn a_redis_whose_log_was_cut_starts_with_what_was_before() {
+async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
     let mut redis = RedisServer::start().await;
     fill(&redis, 5).await;
     redis.kill().await;
@@ -50,7 +50,7 @@ async fn a_redis_whose_log_was_cut_starts_with_what_was_before() {
 }
 
 #[tokio::test]
-async fn a_paused_redis_answers_when_it_goes_on() {
+async fn a_paused_redis_answers_once_resumed() {
     let redis = RedisServer::start().await;
     let mut raw = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;
     redis.pause();
@@ -60,7 +60,7 @@ async fn a_paused_redis_answers_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn subscribers_are_cut_whichever_protocol_they_speak() {
+async fn subscribers_are_killed_with_resp2_and_with_resp3() {
     let redis = RedisServer::start().await;
     let address = SocketAddr::from(([127, 0, 0, 1], redis.port()));
     let mut others = Raw::connect(address).await;
@@ -83,7 +83,7 @@ async fn subscribers_are_cut_whichever_protocol_they_speak() {
 }
 
 #[tokio::test]
-async fn a_password_and_a_bound_of_memory_hold() {
+async fn password_and_maxmemory_are_enforced() {
     let redis = RedisServer::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
     assert_eq!(redis.cli(&["PING"]).await, "PONG");
     assert!(redis.cli(&["SET", "a", "b"]).await.starts_with("OOM "));

@@ -126,7 +126,7 @@ impl Busy {
 }
 
 #[tokio::test]
-async fn a_message_about_an_entry_a_million_ahead_disturbs_nobody() {
+async fn a_forged_message_a_million_entries_ahead_is_ignored() {
     let cluster = Busy::start().await;
     let mut clients = cluster.clients().await;
     for _ in 0..3 {
@@ -138,7 +138,7 @@ async fn a_message_about_an_entry_a_million_ahead_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn a_false_message_in_the_place_of_the_next_entry_is_told_and_events_go_on() {
+async fn a_forged_next_entry_restarts_its_receivers_and_events_continue() {
     let cluster = Busy::start().await;
     let mut clients = cluster.clients().await;
     assert_eq!(cluster.forge(1).await, 2, "both nodes are subscribed");
@@ -170,7 +170,7 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_told_and_events_go_on
 }
 
 #[tokio::test]
-async fn entries_of_another_program_disturb_nobody() {
+async fn entries_of_another_program_are_skipped() {
     let cluster = Busy::start().await;
     let mut clients = cluster.clients().await;
     for id in ["5000000-1", "18446744073709551615-1", "*"] {

@@ -143,23 +143,23 @@ async fn refuses_and_goes_on(cause: Cause) {
 }
 
 #[tokio::test]
-async fn out_of_memory() {
+async fn publishing_recovers_after_redis_was_out_of_memory() {
     refuses_and_goes_on(Cause::Full).await;
 }
 
 #[tokio::test]
-async fn without_its_replicas() {
+async fn publishing_recovers_after_redis_had_too_few_replicas() {
     refuses_and_goes_on(Cause::NoReplicas).await;
 }
 
 #[tokio::test]
-async fn without_its_disk() {
+async fn publishing_recovers_after_redis_could_not_save() {
     refuses_and_goes_on(Cause::NoDisk).await;
 }
 
 /// Whoever finds out first that Redis refuses ends the connection to it; what others have sent there is answered all the same.
 #[tokio::test]
-async fn publications_under_way_are_never_unknown_when_redis_begins_to_refuse() {
+async fn publications_in_flight_get_a_definite_answer_when_redis_starts_to_refuse() {
     let (redis, node) = started().await;
     let publisher = async |first: u32| {
         let mut statuses = Vec::new();

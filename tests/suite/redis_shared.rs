@@ -54,7 +54,7 @@ async fn listener(redis: &RedisServer, channel: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn clusters_in_two_databases_neither_hear_nor_obey_each_other() {
+async fn clusters_in_two_databases_are_isolated() {
     let redis = RedisServer::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 1).await];
     let mut clients = [website(&nodes[0]).await, website(&nodes[1]).await];
@@ -71,7 +71,7 @@ async fn clusters_in_two_databases_neither_hear_nor_obey_each_other() {
 }
 
 #[tokio::test]
-async fn messages_without_the_identity_are_dropped_and_listeners_are_no_nodes() {
+async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not_counted_as_nodes() {
     let redis = RedisServer::start().await;
     let node = node_in(&redis, 0).await;
     let mut client = website(&node).await;
@@ -106,7 +106,7 @@ async fn messages_without_the_identity_are_dropped_and_listeners_are_no_nodes() 
 }
 
 #[tokio::test]
-async fn nodes_follow_an_identity_that_is_made_anew() {
+async fn nodes_follow_a_regenerated_identity() {
     let redis = RedisServer::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
@@ -138,7 +138,7 @@ async fn nodes_follow_an_identity_that_is_made_anew() {
 }
 
 #[tokio::test]
-async fn data_copied_into_another_database_gets_an_identity_of_its_own() {
+async fn data_copied_into_another_database_gets_its_own_identity() {
     let redis = RedisServer::start().await;
     let _first = node_in(&redis, 0).await;
     redis.cli(&["COPY", HEAD, HEAD, "DB", "1"]).await;
@@ -150,7 +150,7 @@ async fn data_copied_into_another_database_gets_an_identity_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_order_is_answered_without_a_node_that_does_not_confirm_it() {
+async fn a_command_is_answered_without_a_node_that_does_not_confirm_it() {
     let redis = RedisServer::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];

@@ -54,7 +54,7 @@ async fn recovered(node: &Node) {
 }
 
 #[tokio::test]
-async fn one_that_is_not_there_yet() {
+async fn a_node_recovers_once_redis_is_reachable() {
     let mut server = RedisServer::start().await;
     server.kill().await;
     let node = on(&server.url()).start().await;
@@ -64,7 +64,7 @@ async fn one_that_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn one_with_another_password() {
+async fn a_node_recovers_once_the_redis_password_is_right() {
     let server = RedisServer::start_with(&[("requirepass", "right")]).await;
     let node = on(&server.url().replace("://", "://:wrong@")).start().await;
     troubled(&node, "refuses the user or the password").await;
@@ -74,7 +74,7 @@ async fn one_with_another_password() {
 }
 
 #[tokio::test]
-async fn one_that_evicts_keys() {
+async fn a_node_recovers_once_redis_no_longer_evicts() {
     let server = RedisServer::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
     let node = on(&server.url()).start().await;
     troubled(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
@@ -83,7 +83,7 @@ async fn one_that_evicts_keys() {
 }
 
 #[tokio::test]
-async fn one_that_begins_to_evict_keys_while_it_is_used() {
+async fn an_eviction_policy_set_at_run_time_is_detected() {
     let server = RedisServer::start().await;
     let node = on(&server.url()).start().await;
     recovered(&node).await;
@@ -96,7 +96,7 @@ async fn one_that_begins_to_evict_keys_while_it_is_used() {
 }
 
 #[tokio::test]
-async fn one_that_is_a_replica() {
+async fn a_node_recovers_once_redis_is_a_primary() {
     let (primary, server) = (RedisServer::start().await, RedisServer::start().await);
     server
         .cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
@@ -108,7 +108,7 @@ async fn one_that_is_a_replica() {
 }
 
 #[tokio::test]
-async fn one_that_is_too_old() {
+async fn a_node_recovers_once_redis_is_recent_enough() {
     let server = RedisServer::start().await;
     let (age, is_old) = watch::channel(true);
     let address = aged(server.port(), is_old).await;
@@ -119,7 +119,7 @@ async fn one_that_is_too_old() {
 }
 
 #[tokio::test]
-async fn one_that_runs_out_of_memory() {
+async fn a_node_recovers_once_redis_has_memory_again() {
     let server = RedisServer::start().await;
     let node = on(&server.url()).start().await;
     recovered(&node).await;
@@ -130,7 +130,7 @@ async fn one_that_runs_out_of_memory() {
 }
 
 #[tokio::test]
-async fn a_user_without_the_rights() {
+async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
     let server = RedisServer::start().await;
     server
         .cli(&[
@@ -182,7 +182,7 @@ async fn a_user_without_the_rights() {
 }
 
 #[tokio::test]
-async fn one_whose_certificate_is_of_another_authority() {
+async fn a_redis_certificate_of_another_authority_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let write = |name: &str| {
@@ -244,7 +244,7 @@ fn age(bytes: &mut [u8]) {
 }
 
 #[tokio::test]
-async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
+async fn connected_sessions_survive_a_short_redis_outage() {
     let mut server = RedisServer::start().await;
     let node = on(&server.url()).set("v1.heartbeat_interval_ms", 500).start().await;
     ready(&node).await;
@@ -273,7 +273,7 @@ async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
 }
 
 #[tokio::test]
-async fn senders_of_events_that_are_not_held_any_longer_are_told_that_redis_is_unavailable() {
+async fn senders_of_events_that_can_no_longer_be_held_get_redis_is_unavailable() {
     let mut server = RedisServer::start().await;
     let setup = on(&server.url()).set("cluster.hold_bytes", 256);
     let node = setup.set("cluster.hold_ms", 2000).start().await;

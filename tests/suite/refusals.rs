@@ -212,7 +212,7 @@ async fn every_refusal_for_size_or_rate_names_its_setting() {
 }
 
 #[test]
-fn every_setting_that_has_http_refuse_something_is_in_the_list() {
+fn every_setting_that_can_refuse_an_http_request_is_listed() {
     let listed: BTreeSet<_> = ROWS.iter().map(|(setting, ..)| *setting).collect();
     for doc in reference() {
         let refuses = ["408", "413", "429", "503"]
@@ -223,7 +223,7 @@ fn every_setting_that_has_http_refuse_something_is_in_the_list() {
 }
 
 #[tokio::test]
-async fn a_limit_that_no_setting_decides_says_so() {
+async fn a_fixed_limit_says_that_no_setting_changes_it() {
     let node = full_setup().start().await;
     let events = vec![json!({ "t": "announce", "d": {} }); 1001];
     let answer = post(&node, &key("root"), &json!(events).to_string()).await;

@@ -37,7 +37,7 @@ async fn counts_are_the_sums_over_all_bots_and_go_to_every_bot() {
 }
 
 #[tokio::test]
-async fn only_bots_are_told_and_zlib_bots_too() {
+async fn counts_go_to_bots_only_zlib_bots_included() {
     let node = full_setup().start().await;
     let mut website = Client::session(&node, "website", &key("website")).await;
     let mut service = Client::session(&node, "service", &key("service")).await;
@@ -104,7 +104,7 @@ async fn a_report_replaces_the_previous_one_and_a_field_left_out_counts_as_0() {
 }
 
 #[tokio::test]
-async fn ten_thousand_ids_are_taken_and_one_more_is_not() {
+async fn a_report_may_hold_ten_thousand_ids_and_no_more() {
     let node = full_setup().set("limits.message_bytes", 1_000_000).start().await;
     let mut bot = bot(&node).await;
     let ids: Vec<u64> = (1..=10_000).collect();
@@ -117,7 +117,7 @@ async fn ten_thousand_ids_are_taken_and_one_more_is_not() {
 }
 
 #[tokio::test]
-async fn the_report_of_a_bot_that_leaves_is_taken_out_however_it_leaves() {
+async fn the_report_of_a_bot_is_removed_however_it_disconnects() {
     let node = full_setup().start().await;
     let mut stays = bot(&node).await;
     for way in ["closes", "drops", "errs"] {
@@ -136,7 +136,7 @@ async fn the_report_of_a_bot_that_leaves_is_taken_out_however_it_leaves() {
 }
 
 #[tokio::test]
-async fn changes_in_quick_succession_are_told_together() {
+async fn changes_in_quick_succession_are_coalesced() {
     const INTERVAL: Duration = Duration::from_millis(300);
     let node = full_setup().set("v1.guild_count_interval_ms", 300).start().await;
     let (mut reporter, mut listener) = (bot(&node).await, bot(&node).await);
@@ -177,7 +177,7 @@ async fn the_default_interval_is_a_second() {
 }
 
 #[tokio::test]
-async fn a_change_that_leaves_the_totals_equal_is_not_told() {
+async fn unchanged_totals_are_not_sent() {
     const INTERVAL: Duration = Duration::from_millis(20);
     let node = full_setup().set("v1.guild_count_interval_ms", 20).start().await;
     let (mut first, mut second) = (bot(&node).await, bot(&node).await);

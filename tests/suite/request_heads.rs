@@ -66,7 +66,7 @@ async fn node() -> (Node, [SocketAddr; 2]) {
 }
 
 #[tokio::test]
-async fn a_malformed_head_is_400_and_ends_the_connection() {
+async fn a_malformed_head_gets_400_and_ends_the_connection() {
     let (_node, addresses) = node().await;
     for address in addresses {
         for head in malformed(GOOD) {
@@ -94,7 +94,7 @@ async fn a_malformed_head_opens_no_websocket() {
 }
 
 #[tokio::test]
-async fn every_head_of_a_kept_connection_is_checked() {
+async fn every_head_on_a_keep_alive_connection_is_checked() {
     let (_node, addresses) = node().await;
     let publish = |coding: &str, body: &str| {
         let authorization = format!("Authorization: Bearer {}\r\n", key("root"));
@@ -137,7 +137,7 @@ async fn every_head_of_a_kept_connection_is_checked() {
 }
 
 #[tokio::test]
-async fn lines_of_a_chunked_body_end_with_crlf() {
+async fn lines_of_a_chunked_body_must_end_with_crlf() {
     let node = full_setup().start().await;
     let head = format!(
         "POST /api/v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -161,7 +161,7 @@ async fn lines_of_a_chunked_body_end_with_crlf() {
 }
 
 #[tokio::test]
-async fn a_websocket_may_be_one_of_several_protocols() {
+async fn websocket_may_be_one_of_several_upgrade_protocols() {
     let node = full_setup().start().await;
     for (upgrade, connection) in [
         ("h2c, websocket", "Upgrade"),
@@ -194,7 +194,7 @@ async fn a_websocket_may_be_one_of_several_protocols() {
 }
 
 #[tokio::test]
-async fn another_protocol_is_no_websocket() {
+async fn other_upgrade_protocols_get_426() {
     let node = full_setup().start().await;
     for upgrade in ["h2c", "websocket/13", "websockets", "h2c websocket"] {
         let mut client = Raw::connect(node.address()).await;

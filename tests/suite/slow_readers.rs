@@ -105,7 +105,7 @@ async fn a_stopped_reader_is_evicted_by_age_and_can_still_read_why() {
 }
 
 #[tokio::test]
-async fn a_reader_that_sips_64_kib_twice_a_second_is_evicted_too() {
+async fn a_reader_of_64_kib_twice_a_second_is_evicted_too() {
     let setup = slow_setup()
         .set("limits.outbox_bytes", 1 << 30)
         .set("limits.outbox_age_ms", 1500);

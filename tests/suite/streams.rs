@@ -138,7 +138,7 @@ async fn read(program: OsString, script: &str, environment: &[(&str, OsString)],
 }
 
 #[tokio::test]
-async fn python_reads_streams_message_by_message() {
+async fn python_decodes_streams_message_by_message() {
     let python = tool(
         "UTILBOT_TEST_PYTHON",
         "python with the packages of tests/requirements.txt",
@@ -147,7 +147,7 @@ async fn python_reads_streams_message_by_message() {
 }
 
 #[tokio::test]
-async fn node_reads_streams_message_by_message() {
+async fn nodejs_decodes_streams_message_by_message() {
     let node = tool("UTILBOT_TEST_NODE", "Node.js, 20 or later");
     let modules = tool(
         "UTILBOT_TEST_NODE_MODULES",

@@ -89,7 +89,7 @@ async fn sessions_over_tls_speak_the_same_protocol() {
 }
 
 #[tokio::test]
-async fn a_client_without_tls_gets_nothing_and_harms_nobody() {
+async fn a_client_without_tls_does_not_affect_others() {
     let (mut node, _folder, trusted) = secured_node().await;
     let mut bot = session(&node, &trusted, "bot", Encoding::Plain).await;
     bot.event("GLOBAL_GUILD_COUNT").await;
@@ -106,7 +106,7 @@ async fn a_client_without_tls_gets_nothing_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn sighup_takes_over_a_renewed_certificate_and_live_sessions_stay() {
+async fn sighup_reloads_a_renewed_certificate_and_keeps_live_sessions() {
     let (node, folder, old) = secured_node().await;
     let mut lives = session(&node, &old, "website", Encoding::Plain).await;
     let new = renew(folder.path());

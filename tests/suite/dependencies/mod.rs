@@ -43,7 +43,7 @@ fn planted(package: Package) -> Vec<Violation> {
 }
 
 #[test]
-fn the_dependencies_keep_the_rules_of_deny_toml() {
+fn the_dependencies_obey_deny_toml() {
     let rules = rules();
     assert!(!rules.graph.targets.is_empty());
     for target in &rules.graph.targets {
@@ -54,14 +54,14 @@ fn the_dependencies_keep_the_rules_of_deny_toml() {
 }
 
 #[test]
-fn the_fuzz_targets_depend_on_nothing_that_is_banned_or_from_elsewhere() {
+fn the_fuzz_targets_use_no_banned_packages_and_only_crates_io() {
     let packages = Package::of_lock_file(&root().join("tests/fuzz/Cargo.lock"));
     assert!(packages.iter().any(|package| package.name == "libfuzzer-sys"));
     assert_eq!(rules().lock_violations(&packages), []);
 }
 
 #[test]
-fn a_package_without_an_allowed_license_is_found() {
+fn a_package_without_an_allowed_license_is_reported() {
     assert_eq!(planted(package("planted")), []);
     for (license, is_allowed) in [
         ("MIT", true),
@@ -99,7 +99,7 @@ fn a_package_without_an_allowed_license_is_found() {
 }
 
 #[test]
-fn every_banned_package_is_found() {
+fn every_banned_package_is_reported() {
     let rules = rules();
     let banned: Vec<_> = rules.banned().map(str::to_owned).collect();
     assert!(banned.iter().any(|name| name == "openssl-sys"));
@@ -111,7 +111,7 @@ fn every_banned_package_is_found() {
 }
 
 #[test]
-fn a_dependency_on_any_version_is_found() {
+fn a_wildcard_dependency_is_reported() {
     let depends = |req: &str| Dependency {
         name: "serde".to_owned(),
         req: req.to_owned(),
@@ -149,7 +149,7 @@ fn a_dependency_on_any_version_is_found() {
 }
 
 #[test]
-fn a_package_from_elsewhere_is_found() {
+fn a_package_from_another_source_is_reported() {
     for source in [
         "git+https://git.example/planted?rev=1#1",
         "registry+https://index.example/",
@@ -172,7 +172,7 @@ fn a_package_from_elsewhere_is_found() {
 }
 
 #[test]
-fn a_second_version_is_found_where_the_rules_say_so() {
+fn a_duplicate_package_is_reported_if_the_rules_deny_it() {
     let twice = [package("planted"), package("other"), package("planted")];
     assert_eq!(rules().violations(&twice), []);
     let text = text().replace(r#"multiple-versions = "allow""#, r#"multiple-versions = "deny""#);
@@ -182,7 +182,7 @@ fn a_second_version_is_found_where_the_rules_say_so() {
 }
 
 #[test]
-fn a_rule_that_is_not_understood_fails() {
+fn an_unknown_rule_is_an_error() {
     let text = text();
     for section in ["graph", "advisories", "licenses", "bans", "sources"] {
         let head = format!("[{section}]\n");

@@ -68,12 +68,12 @@ fn strings(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn both_tools_take_the_version() {
+fn the_file_version_suits_both_compose_tools() {
     assert_eq!(document("docker-compose.yml")["version"], "3.8");
 }
 
 #[tokio::test]
-async fn every_node_has_the_time_to_leave() {
+async fn every_node_has_time_to_drain() {
     for (name, service) in Compose::read().nodes() {
         let settings = settings(&environment(service)).await;
         let grace = duration(service["stop_grace_period"].as_str().unwrap());
@@ -83,7 +83,7 @@ async fn every_node_has_the_time_to_leave() {
 }
 
 #[tokio::test]
-async fn the_nodes_differ_in_their_names_alone() {
+async fn the_nodes_differ_only_in_their_names() {
     let compose = Compose::read();
     let mut without_names = Vec::new();
     for (name, service) in compose.nodes() {
@@ -101,7 +101,7 @@ async fn the_nodes_differ_in_their_names_alone() {
 }
 
 #[test]
-fn everything_is_healthy_before_it_is_used() {
+fn services_wait_for_healthy_dependencies() {
     let compose = Compose::read();
     let waits = |service: &str, needed: &str, condition: &str| {
         let found = &compose.service(service)["depends_on"][needed]["condition"];
@@ -125,7 +125,7 @@ fn everything_is_healthy_before_it_is_used() {
 }
 
 #[test]
-fn a_profile_is_needed_for_what_is_not_the_cluster() {
+fn services_outside_the_cluster_need_a_profile() {
     let compose = Compose::read();
     let mut cluster: Vec<_> = compose
         .services()
@@ -167,7 +167,7 @@ fn only_nodes_reach_redis() {
 }
 
 #[test]
-fn redis_keeps_what_it_is_given() {
+fn redis_persists_its_data_and_does_not_evict() {
     let compose = Compose::read();
     let redis = compose.service("redis");
     let command = strings(&redis["command"]).join(" ");
@@ -179,7 +179,7 @@ fn redis_keeps_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn the_nodes_believe_what_is_on_their_network_with_the_balancer() {
+async fn the_nodes_trust_the_network_of_the_balancer() {
     let compose = Compose::read();
     let subnet = compose.0["networks"]["front"]["ipam"]["config"][0]["subnet"]
         .as_str()
@@ -197,7 +197,7 @@ async fn the_nodes_believe_what_is_on_their_network_with_the_balancer() {
 }
 
 #[test]
-fn images_have_a_version_and_files_exist() {
+fn images_have_a_version_and_mounted_files_exist() {
     for (name, service) in Compose::read().services() {
         let image = service["image"].as_str().unwrap();
         if image == "utilbot-gateway" {

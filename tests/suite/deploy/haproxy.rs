@@ -31,7 +31,7 @@ fn value<'a>(words: &'a [String], name: &str) -> &'a str {
 }
 
 #[test]
-fn it_leads_to_every_node_by_its_name() {
+fn every_node_is_a_server_under_its_own_name() {
     let servers: Vec<_> = lines()
         .into_iter()
         .filter(|line| line[0] == "server")
@@ -47,7 +47,7 @@ fn it_leads_to_every_node_by_its_name() {
 }
 
 #[test]
-fn it_asks_whether_a_node_wants_clients_and_cuts_nobody_when_not() {
+fn a_node_that_is_not_ready_gets_no_new_clients_and_keeps_its_sessions() {
     rest("option httpchk");
     assert_eq!(value(&rest("http-check send"), "uri"), "/readyz");
     assert_eq!(rest("http-check expect"), ["status", "200"]);
@@ -57,7 +57,7 @@ fn it_asks_whether_a_node_wants_clients_and_cuts_nobody_when_not() {
 }
 
 #[test]
-fn it_goes_to_another_node_when_one_does_not_answer() {
+fn a_request_to_a_dead_node_is_sent_to_another() {
     assert!(["leastconn", "roundrobin"].contains(&rest("balance")[0].as_str()));
     assert_eq!(rest("option redispatch"), ["1"]);
     assert!(rest("retry-on").contains(&"503".to_owned()));
@@ -69,14 +69,14 @@ fn it_goes_to_another_node_when_one_does_not_answer() {
 }
 
 #[test]
-fn it_says_who_the_client_is_and_what_it_speaks() {
+fn the_address_and_scheme_of_the_client_are_forwarded() {
     rest("option forwardfor");
     let secured = rest("http-request set-header X-Forwarded-Proto");
     assert_eq!(secured.join(" "), "https if { ssl_fc }");
 }
 
 #[tokio::test]
-async fn a_session_that_beats_outlives_its_timeouts() {
+async fn the_timeouts_exceed_the_silence_of_a_live_session() {
     let settings = settings(&Environment::new()).await;
     let ms = |key: &str| settings["v1"][key].as_integer().unwrap();
     let silence = ms("heartbeat_interval_ms") + ms("heartbeat_tolerance_ms");
@@ -93,7 +93,7 @@ async fn a_session_that_beats_outlives_its_timeouts() {
 }
 
 #[tokio::test]
-async fn it_has_noticed_before_a_node_that_leaves_refuses() {
+async fn the_checks_fail_before_a_draining_node_refuses() {
     let server = rest("default-server");
     let fall: u32 = value(&server, "fall").parse().unwrap();
     let notices = duration(value(&server, "inter")) * fall;
@@ -105,7 +105,7 @@ async fn it_has_noticed_before_a_node_that_leaves_refuses() {
 }
 
 #[test]
-fn its_own_stop_fits_its_grace_period() {
+fn the_hard_stop_fits_the_grace_period() {
     let compose = Compose::read();
     let grace = duration(compose.service("balancer")["stop_grace_period"].as_str().unwrap());
     assert!(grace > duration(&rest("hard-stop-after")[0]));

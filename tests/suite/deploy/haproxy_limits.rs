@@ -95,7 +95,7 @@ async fn before(node: &Node) -> Balancer {
 }
 
 #[tokio::test]
-async fn unfinished_requests_of_one_address_take_nothing_of_a_node() {
+async fn unfinished_requests_take_no_descriptors_of_a_node() {
     let node = full_setup()
         .set("server.trusted_proxies", "127.0.0.1/32")
         .descriptors(400)
@@ -128,7 +128,7 @@ async fn unfinished_requests_of_one_address_take_nothing_of_a_node() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_to_wait_for_needs_a_key() {
+async fn a_body_larger_than_the_buffer_needs_a_key() {
     let node = full_setup().start().await;
     let balancer = before(&node).await;
     let request = |lines: &str, length: usize| {
@@ -151,7 +151,7 @@ async fn a_body_that_is_too_large_to_wait_for_needs_a_key() {
 }
 
 #[tokio::test]
-async fn requests_of_one_address_are_limited_and_those_of_others_are_not() {
+async fn requests_are_limited_per_address() {
     let node = full_setup().start().await;
     let balancer = before(&node).await;
     let statuses = statuses("127.0.0.2", balancer.address(), REQUESTS + 100, "").await;
@@ -169,7 +169,7 @@ async fn requests_of_one_address_are_limited_and_those_of_others_are_not() {
 }
 
 #[tokio::test]
-async fn requests_of_a_proxy_in_front_count_for_the_address_that_it_names() {
+async fn requests_of_a_proxy_in_front_count_for_the_forwarded_address() {
     let node = full_setup().start().await;
     let balancer = Balancer::start_with([node.address(); 3], Some("127.0.0.9/32")).await;
     let from = |address: &str| format!("x-forwarded-for: 203.0.113.1, {address}\r\n");
@@ -199,7 +199,7 @@ async fn requests_of_a_proxy_in_front_count_for_the_address_that_it_names() {
 }
 
 #[tokio::test]
-async fn load_connections_of_one_address_are_limited_and_those_of_others_are_not() {
+async fn load_connections_are_limited_per_address() {
     let node = full_setup().start().await;
     let balancer = before(&node).await;
     let mut open = Vec::new();

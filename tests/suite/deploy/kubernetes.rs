@@ -25,7 +25,7 @@ fn environment() -> Environment {
 }
 
 #[tokio::test]
-async fn a_pod_has_the_time_to_leave() {
+async fn a_pod_has_time_to_drain() {
     let settings = settings(&environment()).await;
     let grace = duration(&pod()["terminationGracePeriodSeconds"].to_string());
     assert!(grace > time_to_leave(&settings), "{grace:?}");
@@ -43,7 +43,7 @@ fn only_readiness_depends_on_redis() {
 }
 
 #[test]
-fn three_nodes_leave_one_at_a_time() {
+fn three_nodes_are_replaced_one_at_a_time() {
     let deployment = object("Deployment");
     assert_eq!(deployment["spec"]["replicas"], 3);
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"], 0);

@@ -92,7 +92,7 @@ fn duration(text: &str) -> Duration {
 }
 
 #[test]
-fn no_file_is_left_out() {
+fn every_deploy_file_is_known() {
     // A file that deploys something gets a test here, then a line.
     let known = [
         "Dockerfile",
@@ -123,14 +123,14 @@ fn no_file_is_left_out() {
 }
 
 #[tokio::test]
-async fn the_example_configuration_is_right() {
+async fn the_example_configuration_is_valid() {
     let ran = node("check-config", &Environment::new()).await;
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!(ran.stderr, "");
 }
 
 #[tokio::test]
-async fn the_unit_gives_a_node_the_time_to_leave() {
+async fn the_systemd_unit_gives_a_node_time_to_drain() {
     let unit = read("deploy/systemd/utilbot-gateway.service");
     let value = |key: &str| {
         let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -144,7 +144,7 @@ async fn the_unit_gives_a_node_the_time_to_leave() {
 }
 
 #[test]
-fn the_image_runs_what_is_in_the_repository() {
+fn the_dockerfile_matches_the_repository() {
     let dockerfile = read("deploy/Dockerfile");
     let lines: Vec<_> = dockerfile.lines().collect();
     for line in [

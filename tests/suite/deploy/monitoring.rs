@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn prometheus_asks_every_node_and_the_balancer() {
+async fn prometheus_scrapes_every_node_and_the_balancer() {
     let prometheus = document("deploy/prometheus.yml");
     let targets: Vec<_> = prometheus["scrape_configs"]
         .as_array()
@@ -37,7 +37,7 @@ async fn prometheus_asks_every_node_and_the_balancer() {
 }
 
 #[test]
-fn grafana_asks_prometheus() {
+fn grafana_reads_from_prometheus() {
     let sources = document("deploy/grafana/datasources.yml");
     assert_eq!(sources["datasources"][0]["url"], "http://prometheus:9090");
     let prometheus = document("deploy/prometheus.yml");
@@ -55,7 +55,7 @@ fn grafana_asks_prometheus() {
 }
 
 #[test]
-fn the_dashboard_shows_what_the_node_counts() {
+fn the_dashboard_shows_exactly_the_metrics_of_a_node() {
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana/gateway.json")).unwrap();
     let source = document("deploy/grafana/datasources.yml")["datasources"][0]["uid"].clone();
     let mut shown = BTreeSet::new();

@@ -58,7 +58,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn makes_a_key_once_and_keeps_it() {
+async fn setup_makes_a_key_once_and_keeps_it() {
     let setup = Setup::new();
     let ran = setup.run().await;
     assert!(ran.status.success(), "{ran:?}");
@@ -84,7 +84,7 @@ async fn makes_a_key_once_and_keeps_it() {
 }
 
 #[tokio::test]
-async fn takes_its_key_away_when_there_is_another() {
+async fn setup_removes_its_key_when_there_is_another() {
     let setup = Setup::new();
     assert!(setup.run().await.status.success());
     let mine = "\n[[keys]]\nid = 'mine'\ntype = 'bot'\nsecret = 'correct-horse-battery-staple-0123456789'\n";
@@ -95,7 +95,7 @@ async fn takes_its_key_away_when_there_is_another() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_replaces_nothing() {
+async fn an_invalid_configuration_replaces_nothing() {
     let setup = Setup::new();
     assert!(setup.run().await.status.success());
     let before = setup.text("gateway.toml");

@@ -42,7 +42,7 @@ async fn goes_on(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item
 }
 
 #[tokio::test]
-async fn what_the_log_does_not_hold_any_more_is_op_9() {
+async fn a_resume_from_trimmed_entries_gets_op_9() {
     let redis = RedisServer::start().await;
     let short = || setup(&redis).set("cluster.log_entries", 64);
     let one = start(short()).await;
@@ -74,7 +74,7 @@ async fn what_the_log_does_not_hold_any_more_is_op_9() {
 }
 
 #[tokio::test]
-async fn what_redis_has_lost_is_op_9() {
+async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
     let mut redis = RedisServer::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut before, before_id) = session(&one, V10).await;
@@ -118,7 +118,7 @@ async fn what_redis_has_lost_is_op_9() {
 }
 
 #[tokio::test]
-async fn a_session_whose_time_is_up_is_op_9() {
+async fn a_resume_of_an_expired_session_gets_op_9() {
     let redis = RedisServer::start().await;
     let brief = || {
         setup(&redis)
@@ -158,7 +158,7 @@ async fn a_session_whose_time_is_up_is_op_9() {
 }
 
 #[tokio::test]
-async fn a_session_that_its_client_has_ended_elsewhere_is_op_9() {
+async fn a_resume_of_a_session_ended_by_its_client_gets_op_9_on_every_node() {
     let redis = RedisServer::start().await;
     let (one, two, three) = (node(&redis).await, node(&redis).await, node(&redis).await);
     for code in [1000, 1001] {

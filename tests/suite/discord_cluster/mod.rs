@@ -77,7 +77,7 @@ async fn accepts_again(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_session_outlives_the_death_of_its_node() {
+async fn a_session_survives_the_death_of_its_node() {
     let redis = RedisServer::start().await;
     let (mut dying, second, third) = (node(&redis).await, node(&redis).await, node(&redis).await);
     for query in [V10, ZLIB] {
@@ -119,7 +119,7 @@ async fn a_session_outlives_the_death_of_its_node() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_resumed_on_another_node_is_let_go_by_the_first() {
+async fn a_session_resumed_on_another_node_is_closed_on_the_first() {
     let redis = RedisServer::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut first, id) = session(&one, V10).await;
@@ -138,7 +138,7 @@ async fn a_session_that_is_resumed_on_another_node_is_let_go_by_the_first() {
 }
 
 #[tokio::test]
-async fn a_deploy_asks_to_reconnect_and_loses_nothing() {
+async fn a_draining_node_asks_to_reconnect_and_loses_nothing() {
     let redis = RedisServer::start().await;
     let (mut leaving, staying) = (node(&redis).await, node(&redis).await);
     let mut clients = Vec::new();
@@ -166,7 +166,7 @@ async fn a_deploy_asks_to_reconnect_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_redis_that_restarts_with_its_data_loses_no_session() {
+async fn a_redis_restart_with_its_data_loses_no_session() {
     let mut redis = RedisServer::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut lives = [
@@ -203,7 +203,7 @@ async fn a_redis_that_restarts_with_its_data_loses_no_session() {
 
 /// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
 #[tokio::test]
-async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
+async fn load_a_rolling_deploy_loses_nothing_and_every_session_resumes() {
     let options = gateway_chaos::rolling::Options {
         sessions: 60,
         shards: 6,

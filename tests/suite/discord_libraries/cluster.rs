@@ -238,11 +238,11 @@ async fn outlive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); 
 }
 
 #[tokio::test]
-async fn discord_js_and_discord_py_outlive_the_death_of_their_node_behind_a_balancer() {
+async fn discord_js_and_discord_py_survive_the_death_of_their_node_behind_a_balancer() {
     outlive_their_nodes([(DiscordJs, "none"), (DiscordPy, "zstd-stream")]).await;
 }
 
 #[tokio::test]
-async fn discord_js_and_discord_py_outlive_the_death_of_their_node_behind_a_balancer_in_zlib_streams() {
+async fn discord_js_and_discord_py_survive_the_death_of_their_node_with_zlib_streams() {
     outlive_their_nodes([(DiscordJs, "zlib-stream"), (DiscordPy, "zlib-stream")]).await;
 }

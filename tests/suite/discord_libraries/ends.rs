@@ -36,12 +36,12 @@ async fn begins_anew_when_its_session_is_ended(library: Library, compression: &'
 }
 
 #[tokio::test]
-async fn discord_js_begins_anew_when_its_session_is_ended() {
+async fn discord_js_identifies_again_when_its_session_is_ended() {
     begins_anew_when_its_session_is_ended(DiscordJs, "none").await;
 }
 
 #[tokio::test]
-async fn discord_py_begins_anew_when_its_session_is_ended() {
+async fn discord_py_identifies_again_when_its_session_is_ended() {
     begins_anew_when_its_session_is_ended(DiscordPy, "zstd-stream").await;
 }
 
@@ -70,12 +70,12 @@ async fn begins_anew_at_a_node_that_does_not_know_it(library: Library, compressi
 }
 
 #[tokio::test]
-async fn discord_js_begins_anew_at_a_node_that_does_not_know_it() {
+async fn discord_js_identifies_again_on_a_node_that_does_not_know_its_session() {
     begins_anew_at_a_node_that_does_not_know_it(DiscordJs, "zlib-stream").await;
 }
 
 #[tokio::test]
-async fn discord_py_begins_anew_at_a_node_that_does_not_know_it() {
+async fn discord_py_identifies_again_on_a_node_that_does_not_know_its_session() {
     begins_anew_at_a_node_that_does_not_know_it(DiscordPy, "zlib-stream").await;
 }
 
@@ -111,11 +111,11 @@ async fn is_told_that_its_token_is_wrong(library: Library, compression: &'static
 }
 
 #[tokio::test]
-async fn discord_js_is_told_that_its_token_is_wrong() {
+async fn discord_js_reports_a_wrong_token() {
     is_told_that_its_token_is_wrong(DiscordJs, "none", "TokenInvalid").await;
 }
 
 #[tokio::test]
-async fn discord_py_is_told_that_its_token_is_wrong() {
+async fn discord_py_reports_a_wrong_token() {
     is_told_that_its_token_is_wrong(DiscordPy, "zstd-stream", "LoginFailure").await;
 }

@@ -59,12 +59,12 @@ async fn knows_a_small_guild(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_knows_a_small_guild() {
+async fn discord_js_caches_a_small_guild() {
     knows_a_small_guild(DiscordJs, "zlib-stream").await;
 }
 
 #[tokio::test]
-async fn discord_py_knows_a_small_guild() {
+async fn discord_py_caches_a_small_guild() {
     knows_a_small_guild(DiscordPy, "zstd-stream").await;
 }
 
@@ -96,11 +96,11 @@ async fn knows_a_large_guild(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_knows_a_large_guild() {
+async fn discord_js_caches_a_large_guild() {
     knows_a_large_guild(DiscordJs, "none").await;
 }
 
 #[tokio::test]
-async fn discord_py_knows_a_large_guild() {
+async fn discord_py_caches_a_large_guild() {
     knows_a_large_guild(DiscordPy, "zlib-stream").await;
 }

@@ -52,17 +52,17 @@ async fn lives(library: Library, wish: Wish) {
 }
 
 #[tokio::test]
-async fn discord_js_lives_on_an_uncompressed_connection() {
+async fn discord_js_works_uncompressed() {
     lives(DiscordJs, Wish::compressed("none")).await;
 }
 
 #[tokio::test]
-async fn discord_js_lives_with_compressed_packets() {
+async fn discord_js_works_with_compressed_packets() {
     lives(DiscordJs, Wish::compressed("identify")).await;
 }
 
 #[tokio::test]
-async fn discord_js_lives_with_a_zlib_stream_and_as_many_shards_as_recommended() {
+async fn discord_js_works_with_a_zlib_stream_and_the_recommended_shards() {
     let wish = Wish::compressed("zlib-stream");
     lives(
         DiscordJs,
@@ -75,7 +75,7 @@ async fn discord_js_lives_with_a_zlib_stream_and_as_many_shards_as_recommended()
 }
 
 #[tokio::test]
-async fn discord_py_lives_with_a_zlib_stream_and_as_many_shards_as_recommended() {
+async fn discord_py_works_with_a_zlib_stream_and_the_recommended_shards() {
     let wish = Wish::compressed("zlib-stream");
     lives(
         DiscordPy,
@@ -88,6 +88,6 @@ async fn discord_py_lives_with_a_zlib_stream_and_as_many_shards_as_recommended()
 }
 
 #[tokio::test]
-async fn discord_py_lives_with_a_zstd_stream() {
+async fn discord_py_works_with_a_zstd_stream() {
     lives(DiscordPy, Wish::compressed("zstd-stream")).await;
 }

@@ -68,11 +68,11 @@ async fn is_seen(library: Library, by: Library) {
 }
 
 #[tokio::test]
-async fn discord_js_is_seen_by_discord_py() {
+async fn discord_py_receives_presence_and_voice_state_of_discord_js() {
     is_seen(DiscordJs, DiscordPy).await;
 }
 
 #[tokio::test]
-async fn discord_py_is_seen_by_discord_js() {
+async fn discord_js_receives_presence_and_voice_state_of_discord_py() {
     is_seen(DiscordPy, DiscordJs).await;
 }

@@ -40,17 +40,17 @@ async fn resumes_after_a_cut(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_misses_nothing_over_a_cut() {
+async fn discord_js_resumes_after_a_cut_without_loss() {
     resumes_after_a_cut(DiscordJs, "none").await;
 }
 
 #[tokio::test]
-async fn discord_js_misses_nothing_over_a_cut_in_a_zlib_stream() {
+async fn discord_js_resumes_after_a_cut_without_loss_in_a_zlib_stream() {
     resumes_after_a_cut(DiscordJs, "zlib-stream").await;
 }
 
 #[tokio::test]
-async fn discord_py_misses_nothing_over_a_cut_in_a_zstd_stream() {
+async fn discord_py_resumes_after_a_cut_without_loss_in_a_zstd_stream() {
     resumes_after_a_cut(DiscordPy, "zstd-stream").await;
 }
 
@@ -116,11 +116,11 @@ async fn reconnects_when_told_to(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_resumes_when_it_is_told_to_reconnect() {
+async fn discord_js_resumes_when_asked_to_reconnect() {
     reconnects_when_told_to(DiscordJs, "none").await;
 }
 
 #[tokio::test]
-async fn discord_py_resumes_when_it_is_told_to_reconnect() {
+async fn discord_py_resumes_when_asked_to_reconnect() {
     reconnects_when_told_to(DiscordPy, "zstd-stream").await;
 }

@@ -46,11 +46,11 @@ async fn has_two_shards(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_has_two_shards() {
+async fn discord_js_runs_two_shards() {
     has_two_shards(DiscordJs, "none").await;
 }
 
 #[tokio::test]
-async fn discord_py_has_two_shards() {
+async fn discord_py_runs_two_shards() {
     has_two_shards(DiscordPy, "zstd-stream").await;
 }
