@@ -1,4 +1,4 @@
-//! Clients that mean harm. Each ends as promised, and nobody else suffers.
+//! Hostile clients. Each is closed as documented, and no other client is affected.
 
 use gateway_harness::{Client, Encoding, Frame, Raw, Setup, deflate, eventually, frame, full_setup, header, key};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_frame_is_refused_by_its_declared_length() {
     let node = full_setup().start().await;
-    // What one connection costs is there before it is measured.
+    // Allocates what the first connection needs before memory is measured.
     Client::session(&node, "website", &key("website"))
         .await
         .heartbeat()
@@ -125,7 +125,7 @@ async fn a_zlib_bomb_costs_no_memory() {
     assert!(grown < 4096, "{grown} KiB");
 }
 
-/// A payload made of the words of the protocol, put together wrongly.
+/// Returns a random payload: fields and values of the protocol, combined incorrectly.
 fn malformed(random: &mut fastrand::Rng) -> String {
     const VALUES: [&str; 22] = [
         "null",
@@ -192,7 +192,7 @@ async fn malformed_payloads_end_at_most_their_own_session() {
                 break;
             }
         }
-        // It is over, or it lives and answers; what came in between are events, counts and one Error at most.
+        // The session has ended or still answers. Before that come only events, counts and at most one Error.
         let heartbeat = json!({ "op": 10, "m": "last" });
         client.try_send(heartbeat.to_string().into()).await.ok();
         loop {
@@ -267,7 +267,7 @@ async fn connections_are_limited_per_address() {
         client.heartbeat().await;
     }
     assert_eq!(clients.pop().unwrap().close(1000).await, Some(1000));
-    eventually("a place is free again", async || {
+    eventually("a connection is accepted again", async || {
         Client::open(node.address(), "/?v=1", Encoding::Plain).await.ok()
     })
     .await;
@@ -327,7 +327,7 @@ async fn five_hundred_wrong_keys_log_only_a_few_lines() {
         client.send_identify("bot", &format!("bot.guess-{n}")).await;
         client.error(4001, 4001).await;
     }
-    // Nobody is locked out.
+    // No client is locked out.
     Client::session(&node, "bot", &key("bot")).await;
     let log = node.log();
     assert!(log.contains("wrong auth key"), "{log}");

@@ -1,4 +1,4 @@
-//! The arrows between the node's folders are those that `docs/architecture.md` allows, and none of them leads back.
+//! Dependencies between the node's folders: only those that `docs/architecture.md` allows, and no cycles.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,11 @@ use std::{
 
 use crate::root;
 
-/// For each folder or file directly below `src`, those that it uses.
-type Arrows = BTreeMap<String, BTreeSet<String>>;
+/// Maps each folder or file directly below `src` to those that it uses.
+type FolderGraph = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the table: the names in its first column may use those in its third.
-fn allowed() -> Arrows {
+/// Reads the table of `docs/architecture.md`: names in its first column may use those in its third.
+fn allowed() -> FolderGraph {
     let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
     let rows = page
         .lines()
@@ -25,7 +25,7 @@ fn allowed() -> Arrows {
             .map(|name| name.trim_end_matches('/').trim_end_matches(".rs").to_owned())
             .collect()
     };
-    let mut allowed = Arrows::new();
+    let mut allowed = FolderGraph::new();
     for row in rows {
         let cells: Vec<_> = row.trim_matches('|').split('|').collect();
         assert_eq!(cells.len(), 3, "{row}");
@@ -37,26 +37,26 @@ fn allowed() -> Arrows {
     allowed
 }
 
-/// Whether a file holds nothing but tests.
-fn is_of_tests(path: &Path) -> bool {
+/// Returns whether a file contains only test code.
+fn is_test_code(path: &Path) -> bool {
     path.iter().any(|part| {
         let part = part.to_str().unwrap();
         part.ends_with("tests.rs") || part.ends_with("tests") || ["conformance", "test_server.rs"].contains(&part)
     })
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
+            sources(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+            files.push(path);
         }
     }
 }
 
-/// The first segments behind each `crate::` of a text, braces unfolded.
+/// Returns the first path segment after each `crate::` in `text`, with brace groups expanded.
 fn used(text: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for (place, _) in text.match_indices("crate::") {
@@ -93,7 +93,7 @@ fn first_name(path: &str) -> String {
         .collect()
 }
 
-/// A source without comments, and without what is compiled for tests alone.
+/// Returns a source text without comments and without code that is compiled only for tests.
 fn code_of(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let mut code = String::new();
@@ -114,96 +114,100 @@ fn code_of(text: &str) -> String {
     code
 }
 
-fn found() -> Arrows {
+fn source_graph() -> FolderGraph {
     let src = root().join("gateway-node/src");
     let mut files = Vec::new();
     sources(&src, &mut files);
     let name_of = |path: &Path| first_name(path.strip_prefix(&src).unwrap().to_str().unwrap());
     let folders: BTreeSet<String> = files.iter().map(|path| name_of(path)).collect();
-    let mut arrows = Arrows::new();
+    let mut graph = FolderGraph::new();
     for path in &files {
         let below = path.strip_prefix(&src).unwrap();
-        if is_of_tests(below) || ["lib.rs", "main.rs"].iter().any(|root| below == Path::new(root)) {
+        if is_test_code(below) || ["lib.rs", "main.rs"].iter().any(|root| below == Path::new(root)) {
             continue;
         }
         let code = code_of(&fs::read_to_string(path).unwrap());
-        // A path that climbs out of its folder would be an arrow that nobody sees.
+        // `super::` up to the crate root would be a dependency that `used` does not find.
         let most = below.components().count() + 1;
         assert!(
             !code.contains(&"super::".repeat(most)),
-            "{} climbs too far",
+            "{} reaches the crate root with `super::`",
             below.display()
         );
         let own = name_of(path);
         let others = used(&code)
             .into_iter()
             .filter(|other| folders.contains(other) && *other != own);
-        arrows.entry(own.clone()).or_default().extend(others);
+        graph.entry(own.clone()).or_default().extend(others);
     }
-    arrows
+    graph
 }
 
-/// The arrows that the table does not have, and the folders that can be reached from themselves.
-fn faults(arrows: &Arrows, allowed: &Arrows) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (folder, others) in arrows {
+/// Returns the dependencies that the table does not list, and the folders that depend on themselves.
+fn violations(graph: &FolderGraph, allowed: &FolderGraph) -> Vec<String> {
+    let mut violations = Vec::new();
+    for (folder, others) in graph {
         match allowed.get(folder) {
-            None => faults.push(format!("the table has no `{folder}`")),
-            Some(allowed) => faults.extend(others.difference(allowed).map(|other| format!("{folder} -> {other}"))),
+            None => violations.push(format!("the table does not list `{folder}`")),
+            Some(allowed) => violations.extend(others.difference(allowed).map(|other| format!("{folder} -> {other}"))),
         }
     }
-    for folder in arrows.keys() {
+    for folder in graph.keys() {
         let (mut reached, mut left) = (BTreeSet::new(), vec![folder]);
-        while let Some(others) = left.pop().and_then(|next| arrows.get(next)) {
+        while let Some(others) = left.pop().and_then(|next| graph.get(next)) {
             left.extend(others.iter().filter(|other| reached.insert(*other)));
         }
         if reached.contains(folder) {
-            faults.push(format!("{folder} is used by what it uses"));
+            violations.push(format!("{folder} is part of a dependency cycle"));
         }
     }
-    faults
+    violations
 }
 
 #[test]
 fn folders_use_only_what_the_architecture_allows() {
-    let (arrows, allowed) = (found(), allowed());
-    assert!(arrows.len() > 15 && allowed.len() > 15, "{arrows:?} {allowed:?}");
-    for (folder, others) in &arrows {
+    let (graph, allowed) = (source_graph(), allowed());
+    assert!(graph.len() > 15 && allowed.len() > 15, "{graph:?} {allowed:?}");
+    for (folder, others) in &graph {
         println!("{folder} -> {}", others.iter().cloned().collect::<Vec<_>>().join(", "));
     }
-    assert_eq!(faults(&arrows, &allowed), [""; 0]);
+    assert_eq!(violations(&graph, &allowed), [""; 0]);
     let unused = allowed.iter().flat_map(|(folder, others)| {
-        let used = arrows.get(folder);
+        let used = graph.get(folder);
         let is_unused = move |other: &&String| !used.is_some_and(|used| used.contains(*other));
         others
             .iter()
             .filter(is_unused)
             .map(move |other| format!("{folder} -> {other}"))
     });
-    assert_eq!(unused.collect::<Vec<_>>(), [""; 0], "in the table, and not in the code");
+    assert_eq!(
+        unused.collect::<Vec<_>>(),
+        [""; 0],
+        "listed in the table but unused in the code"
+    );
 }
 
 #[test]
 fn a_forbidden_dependency_is_reported() {
     let allowed = allowed();
     let with = |text: &str, folder: &str| {
-        let mut arrows = found();
-        arrows
-            .entry(folder.to_owned())
-            .or_default()
-            .extend(used(&code_of(text)));
-        faults(&arrows, &allowed)
+        let mut graph = source_graph();
+        graph.entry(folder.to_owned()).or_default().extend(used(&code_of(text)));
+        violations(&graph, &allowed)
     };
     for text in [
         "use crate::session::Session;\n",
         "use crate::{\n    backplane::{Entry, Owner},\n    session::Session,\n};\n",
         "fn f() -> crate::session::Session {}\n",
     ] {
-        let faults = with(text, "encode");
-        assert!(faults.contains(&"encode -> session".to_owned()), "{text}{faults:?}");
+        let violations = with(text, "encode");
         assert!(
-            faults.contains(&"encode is used by what it uses".to_owned()),
-            "{text}{faults:?}"
+            violations.contains(&"encode -> session".to_owned()),
+            "{text}{violations:?}"
+        );
+        assert!(
+            violations.contains(&"encode is part of a dependency cycle".to_owned()),
+            "{text}{violations:?}"
         );
     }
     assert_eq!(

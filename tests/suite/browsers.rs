@@ -1,10 +1,10 @@
-//! Web pages in a browser on this machine: in development mode they reach nothing.
+//! Web pages and foreign host names: in development mode, only loopback and allowed hosts may reach a node.
 
 use std::net::SocketAddr;
 
 use gateway_harness::{Raw, Setup, full_setup};
 
-/// The status line and the rest of the answer to a `GET` with these headers and no others.
+/// Sends a `GET` with exactly these headers. Returns the whole response as text.
 async fn get(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> String {
     let mut raw = Raw::connect(address).await;
     let mut request = format!("GET {target} HTTP/1.1\r\nConnection: close\r\n");

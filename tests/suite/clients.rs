@@ -1,4 +1,4 @@
-//! Clients in other languages walk through the protocol against a real node.
+//! Clients in other languages run the scenario of protocol version 1 against a real node.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -11,8 +11,8 @@ fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../clients").join(name)
 }
 
-/// Runs a client against a node in development mode; it ends with `ok` and exit 0.
-async fn walks_through(mut command: Command, node: &Node) {
+/// Runs a client against a node in development mode. It must print `ok` last and exit with 0.
+async fn completes_scenario(mut command: Command, node: &Node) {
     command
         .args(["--url", node.banner()["url"].as_str().unwrap()])
         .env("UTILBOT_KEY", node.development_key());
@@ -36,7 +36,7 @@ async fn a_python_client_completes_the_v1_scenario() {
         "python with the packages of tests/requirements.txt",
     );
     let node = Setup::new().start().await;
-    walks_through(program(python, script("python/v1_client.py")), &node).await;
+    completes_scenario(program(python, script("python/v1_client.py")), &node).await;
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_nodejs_client_completes_the_v1_scenario() {
     let node = Setup::new().start().await;
     let mut command = program(program_path, script("node/v1_client.mjs"));
     command.env("UTILBOT_TEST_NODE_MODULES", modules);
-    walks_through(command, &node).await;
+    completes_scenario(command, &node).await;
 }
 
 #[tokio::test]
@@ -59,5 +59,5 @@ async fn a_browser_completes_the_v1_scenario() {
     let node = Setup::new().start().await;
     let mut command = program(python, script("browser/browser.py"));
     command.arg("--browser").arg(browser);
-    walks_through(command, &node).await;
+    completes_scenario(command, &node).await;
 }

@@ -1,17 +1,17 @@
-//! Three nodes and a Redis under load while something goes wrong; the checker judges what the clients saw.
+//! Nodes under load during a fault, mostly three with a Redis. The checker verifies what the clients received.
 //!
-//! Each of these is one short run of the tool `faults`. A failure prints the seed: `faults --fault NAME --seeds SEED
-//! --seconds 3 --strikes 2` makes the same schedule again.
+//! Each test is a short run of the tool `faults`. A failure prints the seed: `faults --fault NAME --seeds SEED
+//! --seconds 3 --strikes 2` repeats the schedule.
 
 use std::time::Duration;
 
 use gateway_chaos::faults::{Backing, Fault, World};
 use gateway_harness::within_time;
 
-/// How long a run may take: what is sent, the fault, and everybody coming back.
+/// The longest that a run may take: sending, the fault, and the reconnecting of all clients.
 const RUN: Duration = Duration::from_secs(110);
 
-async fn is_survived(fault: Fault, seed: u64, backing: Backing) {
+async fn loses_nothing(fault: Fault, seed: u64, backing: Backing) {
     let world = World {
         fault,
         seed,
@@ -28,80 +28,80 @@ async fn is_survived(fault: Fault, seed: u64, backing: Backing) {
 
 #[tokio::test]
 async fn one_node_without_faults_loses_nothing() {
-    is_survived(Fault::Nothing, 1, Backing::Memory).await;
+    loses_nothing(Fault::Nothing, 1, Backing::Memory).await;
 }
 
 #[tokio::test]
 async fn one_paused_node_loses_nothing() {
-    is_survived(Fault::NodePaused, 1, Backing::Memory).await;
+    loses_nothing(Fault::NodePaused, 1, Backing::Memory).await;
 }
 
 #[tokio::test]
 async fn three_nodes_without_faults_lose_nothing() {
-    is_survived(Fault::Nothing, 1, Backing::Redis).await;
+    loses_nothing(Fault::Nothing, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_redis_restart_with_its_data_loses_nothing() {
-    is_survived(Fault::RedisRestarted, 1, Backing::Redis).await;
+    loses_nothing(Fault::RedisRestarted, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn writes_lost_by_redis_are_detected() {
-    is_survived(Fault::RedisTruncated, 1, Backing::Redis).await;
+    loses_nothing(Fault::RedisTruncated, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_split_brain_reorders_nothing_and_loses_nothing_silently() {
-    is_survived(Fault::SplitBrain, 1, Backing::Redis).await;
+    loses_nothing(Fault::SplitBrain, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_paused_redis_loses_nothing() {
-    is_survived(Fault::RedisStopped, 1, Backing::Redis).await;
+    loses_nothing(Fault::RedisStopped, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn cut_subscriptions_miss_nothing() {
-    is_survived(Fault::PubSubKilled, 1, Backing::Redis).await;
+    loses_nothing(Fault::PubSubKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_killed_node_ends_only_its_own_sessions() {
-    is_survived(Fault::NodeKilled, 1, Backing::Redis).await;
+    loses_nothing(Fault::NodeKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn accepted_events_survive_the_death_of_their_only_receivers_node() {
-    is_survived(Fault::ReceiverKilled, 1, Backing::Redis).await;
+    loses_nothing(Fault::ReceiverKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn accepted_events_survive_the_death_of_all_nodes_and_redis() {
-    is_survived(Fault::AllKilled, 1, Backing::Redis).await;
+    loses_nothing(Fault::AllKilled, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_node_paused_past_its_lease_misses_nothing() {
-    is_survived(Fault::NodePaused, 1, Backing::Redis).await;
+    loses_nothing(Fault::NodePaused, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_rolling_restart_loses_nothing() {
-    is_survived(Fault::RollingRestart, 1, Backing::Redis).await;
+    loses_nothing(Fault::RollingRestart, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn reset_redis_connections_lose_nothing() {
-    is_survived(Fault::RedisConnectionsReset, 1, Backing::Redis).await;
+    loses_nothing(Fault::RedisConnectionsReset, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn half_open_redis_connections_lose_nothing() {
-    is_survived(Fault::RedisHalfOpen, 1, Backing::Redis).await;
+    loses_nothing(Fault::RedisHalfOpen, 1, Backing::Redis).await;
 }
 
 #[tokio::test]
 async fn a_slow_redis_loses_nothing() {
-    is_survived(Fault::SlowRedis, 1, Backing::Redis).await;
+    loses_nothing(Fault::SlowRedis, 1, Backing::Redis).await;
 }

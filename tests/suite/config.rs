@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: a line for each problem, and an exit code.
+//! The configuration as operators see it: one line for each problem, and an exit code.
 
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
@@ -15,8 +15,8 @@ async fn node(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     run(&mut command, DEADLINE).await
 }
 
-/// One line on stderr, nothing on stdout, this exit code.
-fn refused<'a>(ran: &'a Ran, code: i32, parts: &[&str]) -> &'a str {
+/// Asserts this exit code, one line on stderr that contains `parts`, and nothing on stdout. Returns the line.
+fn assert_refused<'a>(ran: &'a Ran, code: i32, parts: &[&str]) -> &'a str {
     assert_eq!(ran.status.code(), Some(code), "{ran:?}");
     assert_eq!(ran.stdout, "");
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
@@ -88,7 +88,7 @@ async fn an_invalid_file_prints_one_line_with_key_value_and_origin_and_exits_64(
         let (_folder, path) = written(text);
         for command in ["serve", "check-config"] {
             let ran = node(&[command, "--config", &path], &[]).await;
-            let line = refused(&ran, 64, &parts);
+            let line = assert_refused(&ran, 64, &parts);
             assert!(line.contains(&path), "{path} is not in {line:?}");
         }
     }
@@ -111,20 +111,20 @@ async fn an_invalid_variable_or_flag_prints_one_line_that_names_it() {
         ("UTILBOT__SERVER__BIND", "here", ["server.bind", "here"]),
     ] {
         let ran = node(&[], &[(name, value)]).await;
-        refused(&ran, 64, &parts);
-        refused(&ran, 64, &[name]);
+        assert_refused(&ran, 64, &parts);
+        assert_refused(&ran, 64, &[name]);
     }
-    refused(
+    assert_refused(
         &node(&["--bind", "here"], &[]).await,
         64,
         &["server.bind", "here", "--bind"],
     );
-    refused(
+    assert_refused(
         &node(&["--log-format", "xml"], &[]).await,
         64,
         &["log.format", "xml", "--log-format"],
     );
-    refused(
+    assert_refused(
         &node(&["--config", "/gone.toml"], &[]).await,
         64,
         &["/gone.toml", "--config"],
@@ -133,20 +133,20 @@ async fn an_invalid_variable_or_flag_prints_one_line_that_names_it() {
     assert_eq!((ran.status.code(), &*ran.stdout), (Some(64), ""), "{ran:?}");
 }
 
-/// The lines that both `serve` and `check-config` refuse a file with, which are the same.
+/// Asserts that `serve` and `check-config` reject a file with the same lines. Returns these lines.
 async fn both_refuse(path: &str) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut outputs = Vec::new();
     for command in ["serve", "check-config"] {
         let ran = node(&[command, "--config", path], &[]).await;
         assert_eq!((ran.status.code(), &*ran.stdout), (Some(64), ""), "{command}: {ran:?}");
-        told.push(ran.stderr.lines().map(str::to_owned).collect::<Vec<_>>());
+        outputs.push(ran.stderr.lines().map(str::to_owned).collect::<Vec<_>>());
     }
-    assert_eq!(told[0], told[1]);
+    assert_eq!(outputs[0], outputs[1]);
     assert!(
-        told[0].iter().all(|line| line.starts_with("configuration: ")),
-        "{told:?}"
+        outputs[0].iter().all(|line| line.starts_with("configuration: ")),
+        "{outputs:?}"
     );
-    told.remove(0)
+    outputs.remove(0)
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn all_problems_are_reported_at_once_one_per_line() {
     assert!(ran.stderr.contains("did you mean node.name?"), "{}", ran.stderr);
 }
 
-/// Writes a certificate for `localhost` and its key, valid up to a year.
+/// Writes a certificate for `localhost`, valid until January 1 of `year`, and its key.
 fn certify(folder: &Path, name: &str, year: i32) {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -191,7 +191,7 @@ fn certify(folder: &Path, name: &str, year: i32) {
     fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-/// `[server.tls]` with these files.
+/// Returns a `[server]` section whose `tls` has these files.
 fn tls(certificate: &str, key: &str) -> String {
     format!("[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n")
 }
@@ -262,7 +262,7 @@ async fn check_config_rejects_every_file_that_serve_rejects() {
     assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
 }
 
-/// A key that opens nothing any more.
+/// Returns a `[[keys]]` block whose key has expired.
 fn expired_key() -> String {
     format!("[[keys]]\nid = \"old\"\ntype = \"bot\"\nsecret = \"{SECRET}\"\nexpires_at = \"2020-01-01T00:00:00Z\"\n")
 }
@@ -281,7 +281,7 @@ async fn a_node_without_a_usable_key_does_not_start() {
     assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
 }
 
-/// Checks that `check-config` warns of this and a node logs it, and that both go on.
+/// Asserts that `check-config` prints this warning and succeeds, and that a node logs it and starts.
 async fn both_warn(text: &str, warning: &str) {
     let (_folder, path) = written(text);
     let ran = node(&["check-config", "--config", &path], &[]).await;
@@ -342,10 +342,10 @@ async fn a_port_in_use_prints_one_line_and_exits_69() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = node(&["--bind", &address], &[]).await;
-    refused(&ran, 69, &[&address]);
+    assert_refused(&ran, 69, &[&address]);
     let environment = [("UTILBOT__ADMIN__BIND", &*address)];
     let ran = node(&["--bind", "127.0.0.1:0"], &environment).await;
-    refused(&ran, 69, &[&address]);
+    assert_refused(&ran, 69, &[&address]);
 }
 
 #[tokio::test]
@@ -477,7 +477,7 @@ async fn keys_new_prints_a_working_key_and_a_block_without_its_secret() {
     let block = printed
         .find("[[keys]]")
         .map(|at| &printed[at..])
-        .expect("a block for the file");
+        .expect("a [[keys]] block");
     assert!(!block.contains(presented));
     let node = Setup::new().file(block).start().await;
     Client::session(&node, "bot", presented).await;

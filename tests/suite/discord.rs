@@ -1,4 +1,6 @@
-//! Versions 6 to 10 off the wire: the rules that libraries force on a server, its opcodes and its close codes.
+//! Discord's protocol, versions 6 to 10: the rules that client libraries impose on a server, opcodes and close codes.
+//!
+//! The rules are numbered in `docs/discord.md`.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 const V10: &str = "v=10&encoding=json";
 
-/// Sessions may begin at once.
+/// An application whose sessions may start concurrently.
 const APPLICATION: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -47,7 +49,7 @@ async fn administer(node: &Node, method: &str, target: &str) -> u16 {
         .status
 }
 
-/// Rules 1, 3 and 5 to 7: what the client reads it reads strictly, and every dispatch counts on.
+/// Rules 1, 3 and 5 to 7. The client of the harness accepts only compact JSON and contiguous sequence numbers.
 #[tokio::test]
 async fn a_session_identifies_and_resumes_after_a_cut() {
     let node = node().await;
@@ -108,13 +110,13 @@ async fn binary_json_is_accepted_and_a_stream_overrides_compress() {
         .send_binary(json!({"op": 1, "d": null}).to_string().as_bytes())
         .await;
     client.expect_op(11).await;
-    // The client takes nothing but parts of the stream.
+    // With a stream, the client accepts only parts of the stream.
     let mut client = DiscordClient::greeted(&node, "v=10&encoding=json&compress=zlib-stream").await;
     client.identify(&identify).await;
     client.expect_dispatch("READY").await;
     dispatch(&node, "X", &json!({"text": "x".repeat(10_000)})).await;
     client.expect_dispatch("X").await;
-    // Without one, large payloads are streams of their own, and small ones are text.
+    // Without a stream, each large payload is a zlib stream of its own, and small ones are text.
     let mut client = DiscordClient::greeted(&node, V10).await;
     client.identify(&identify).await;
     client.expect_dispatch("READY").await;
@@ -132,7 +134,7 @@ async fn heartbeats_are_acknowledged_but_not_required_before_identify() {
     assert_eq!(waiting.hello().await, Duration::from_millis(50));
     let (mut silent, _) = session(&node, V10).await;
     silent.expect_close(4009).await;
-    // The one that has no session is still there when the other one has missed two.
+    // The unidentified connection is still open after the other has missed its heartbeats.
     waiting.heartbeat().await;
     let standard = self::node().await;
     let interval = DiscordClient::connect(&standard, V10).await.hello().await;
@@ -172,14 +174,14 @@ async fn a_reconnect_command_keeps_the_session_if_the_client_answers_with_1000()
     assert_eq!(seven.text(), r#"{"t":null,"s":null,"op":7,"d":null}"#);
     let close = client.frame().await.expect("a close frame");
     assert_eq!(close.close_code(), Some(4000));
-    // As discordrb does.
+    // discordrb answers like this.
     client.send(&frame(0x88, &1000_u16.to_be_bytes())).await;
     assert_eq!(client.rest().await, []);
     let mut again = DiscordClient::greeted(&node, V10).await;
     again.resume(&token(), &id, 1).await;
     again.expect_dispatch("RESUMED").await;
     assert_eq!(administer(&node, "POST", "/api/v1/sessions/5/reconnect").await, 404);
-    // Ending it is another matter.
+    // DELETE ends the session, so it cannot be resumed.
     assert_eq!(
         administer(&node, "DELETE", &format!("/api/v1/sessions/{id}")).await,
         204
@@ -238,7 +240,7 @@ async fn tokens_ids_and_presences_are_accepted_in_every_form() {
     client.heartbeat().await;
 }
 
-/// Rules 16 and 17: the client takes no pings, and a reset would be an error in place of the end.
+/// Rules 16 and 17. The raw client accepts no pings, and a reset would be an error instead of the end of the stream.
 #[tokio::test]
 async fn a_close_is_followed_by_fin_instead_of_a_reset() {
     let node = node().await;
@@ -248,31 +250,31 @@ async fn a_close_is_followed_by_fin_instead_of_a_reset() {
     assert_eq!(close.close_code(), Some(4002));
 }
 
-/// Rule 19. Hello is the only thing that comes by itself, so what has arrived with the head shows whether it rode with it.
+/// Rule 19. Only Hello is sent without a request, so bytes that arrive with the response head would be Hello.
 #[tokio::test]
 async fn hello_is_sent_separately_from_the_upgrade_response() {
     let node = setup().set("discord.hello_delay_ms", 300).start().await;
     let mut client = Raw::open(node.address(), "/?v=10&encoding=json").await;
-    assert_eq!(client.unread(), 0, "nothing comes with the head");
+    assert_eq!(client.unread(), 0, "bytes arrived with the response head");
     let hello = client.frame().await.expect("a payload");
     assert!(hello.text().starts_with(r#"{"t":null,"s":null,"op":10,"#), "{hello:?}");
 }
 
-/// Rule 20, and which closes of a client end its session.
+/// Rule 20, and which close codes of a client end its session.
 #[tokio::test]
 async fn a_client_close_is_answered_with_the_same_code() {
     let node = node().await;
-    for (code, is_over) in [(4000, false), (4200, false), (1000, true), (1001, true)] {
+    for (code, ends_session) in [(4000, false), (4200, false), (1000, true), (1001, true)] {
         let (client, id) = session(&node, V10).await;
         assert_eq!(client.close(code).await, Some(code));
         let mut again = DiscordClient::greeted(&node, V10).await;
         again.resume(&token(), &id, 1).await;
         let answer = again.next().await;
-        assert_eq!(answer.op == 9, is_over, "{code}: {answer:?}");
+        assert_eq!(answer.op == 9, ends_session, "{code}: {answer:?}");
     }
 }
 
-/// Rule 25: `d` is the publisher's.
+/// Rule 25: `d` is sent as published.
 #[tokio::test]
 async fn published_data_is_sent_unchanged() {
     let node = node().await;
@@ -287,7 +289,8 @@ async fn published_data_is_sent_unchanged() {
 async fn each_close_code_is_sent_for_its_documented_cause() {
     let node = setup()
         .file(&format!(
-            "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\nprivileged_intents = []\nguilds_per_session = 1\n{KEYS}"
+            "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\nprivileged_intents = []\n\
+             guilds_per_session = 1\n{KEYS}"
         ))
         .set("session.identify_timeout_ms", 700)
         .set("discord.heartbeat_interval_ms", 2000)
@@ -341,9 +344,9 @@ async fn each_close_code_is_sent_for_its_documented_cause() {
     for number in 0..2 {
         publish(&node, &key("root"), &Guild::new(number, 1).create()).await;
     }
-    let mut crowded = DiscordClient::greeted(&node, V10).await;
-    crowded.send_text(&identify(json!({})).to_string()).await;
-    crowded.expect_close(4011).await;
+    let mut sharding_required = DiscordClient::greeted(&node, V10).await;
+    sharding_required.send_text(&identify(json!({})).to_string()).await;
+    sharding_required.expect_close(4011).await;
 }
 
 #[tokio::test]
@@ -363,8 +366,8 @@ async fn intents_shards_and_targets_select_the_receivers() {
     assert_eq!(second.expect_dispatch("GUILD_CREATE").await["name"], json!(guild.name));
     let message = guild.message(1, "said");
     dispatch(&node, "MESSAGE_CREATE", &message).await;
-    let heard = second.expect_dispatch("MESSAGE_CREATE").await;
-    assert_eq!((&heard["content"], &heard["id"]), (&json!(""), &message["id"]));
+    let received = second.expect_dispatch("MESSAGE_CREATE").await;
+    assert_eq!((&received["content"], &received["id"]), (&json!(""), &message["id"]));
     let private = private_message(2, "between us");
     dispatch(&node, "MESSAGE_CREATE", &private).await;
     assert_eq!(first.expect_dispatch("MESSAGE_CREATE").await, private);
@@ -376,8 +379,8 @@ async fn intents_shards_and_targets_select_the_receivers() {
         (json!({"guild": guild.id}), false),
     ] {
         publish(&node, &key("root"), &json!({"t": "X", "to": to, "d": {"to": to}})).await;
-        let hearer = if is_first { &mut first } else { &mut second };
-        assert_eq!(hearer.expect_dispatch("X").await["to"], to);
+        let receiver = if is_first { &mut first } else { &mut second };
+        assert_eq!(receiver.expect_dispatch("X").await["to"], to);
     }
     let listed = get(&node, "/health").await.json();
     assert_eq!(listed["sessions"]["discord"], 2, "{listed}");
@@ -405,7 +408,7 @@ async fn invalid_events_are_refused_with_422() {
     }
 }
 
-/// A client that does not read is cut, and gets everything when it comes back; who reads is not held up.
+/// A client that does not read is closed, and receives everything when it resumes. A client that reads is not delayed.
 #[tokio::test]
 async fn a_slow_reader_is_closed_and_resumes_without_loss() {
     const EVENTS: u64 = 600;
@@ -427,7 +430,7 @@ async fn a_slow_reader_is_closed_and_resumes_without_loss() {
             dispatch(&node, "X", &json!({"n": n, "text": text})).await;
         }
     };
-    within_time("everybody who reads", Duration::from_secs(60), async {
+    within_time("events for the client that reads", Duration::from_secs(60), async {
         tokio::join!(reading, publishing)
     })
     .await;
@@ -443,7 +446,7 @@ async fn a_slow_reader_is_closed_and_resumes_without_loss() {
         }
     };
     assert!(matches!(code, Some(4000) | None), "{code:?}");
-    assert!(seen < EVENTS, "it was never slow");
+    assert!(seen < EVENTS, "the client was never slow");
     let mut again = DiscordClient::greeted(&node, V10).await;
     again.resume(&token(), &id, slow.sequence()).await;
     for n in seen..EVENTS {

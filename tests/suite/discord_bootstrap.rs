@@ -1,4 +1,4 @@
-//! What libraries for Discord ask over HTTP before they connect.
+//! The HTTP endpoints that Discord libraries call before they connect.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::tls::{secured_node, stream};
 
-/// Every endpoint that needs a key.
+/// The endpoints that need a key.
 const GUARDED: [&str; 4] = [
     "/gateway/bot",
     "/users/@me",
@@ -17,7 +17,7 @@ const GUARDED: [&str; 4] = [
     "/oauth2/applications/@me",
 ];
 
-/// An application with nothing left to its defaults, and one of the bots' own.
+/// An application without default values and a bot key for it, and an expired bot key.
 const APPLICATIONS: &str = r#"
 [[applications]]
 id = "shop"
@@ -49,32 +49,32 @@ fn setup() -> Setup {
     full_setup().file(&format!("{APPLICATIONS}{KEYS}"))
 }
 
-/// What stands before an endpoint: nothing, or a version.
+/// Returns the path prefixes of an endpoint: without a version, and with each version.
 fn prefixes() -> impl Iterator<Item = String> {
     let versions = (6..=10).map(|version| format!("/api/v{version}"));
     ["/api".to_owned()].into_iter().chain(versions)
 }
 
-async fn ask(node: &Node, target: &str, authorization: &str) -> Answer {
+async fn request_as(node: &Node, target: &str, authorization: &str) -> Answer {
     request(node.address(), "GET", target, &[("authorization", authorization)], "").await
 }
 
-/// The body of a 200 that a bot gets.
-async fn told(node: &Node, target: &str, token: &str) -> Value {
-    let answer = ask(node, target, &format!("Bot {token}")).await;
+/// Sends a `GET` as a bot. Returns the body of the response, which must be 200.
+async fn fetch_as_bot(node: &Node, target: &str, token: &str) -> Value {
+    let answer = request_as(node, target, &format!("Bot {token}")).await;
     assert_eq!(answer.status, 200, "{target}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{target}");
     answer.json()
 }
 
 #[track_caller]
-fn refused(what: &str, answer: &Answer, status: u16, message: &str) {
+fn assert_refused(what: &str, answer: &Answer, status: u16, message: &str) {
     assert_eq!(answer.status, status, "{what}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
     assert_eq!(answer.json(), json!({ "code": 0, "message": message }), "{what}");
 }
 
-/// The URL that a request with these lines is answered with.
+/// Sends a request with these lines. Returns the gateway URL in the response.
 async fn url_of(node: &Node, request: &str) -> String {
     let mut raw = Raw::connect(node.address()).await;
     raw.send(format!("{request}connection: close\r\n\r\n").as_bytes()).await;
@@ -107,7 +107,7 @@ async fn get_gateway_bot_returns_shards_and_session_start_limits() {
     for (token, shards, starts, concurrency) in [("seller", 3, 2000, 16), ("bot", 1, 1000, 1)] {
         for prefix in prefixes() {
             assert_eq!(
-                told(&node, &format!("{prefix}/gateway/bot"), &key(token)).await,
+                fetch_as_bot(&node, &format!("{prefix}/gateway/bot"), &key(token)).await,
                 json!({
                     "url": format!("ws://{}", node.address()),
                     "shards": shards,
@@ -162,27 +162,28 @@ async fn a_bot_can_fetch_its_user_and_application() {
         "interactions_endpoint_url": null,
     });
     for prefix in prefixes() {
-        let told = async |endpoint: &str| told(&node, &format!("{prefix}{endpoint}"), &key("seller")).await;
-        assert_eq!(told("/users/@me").await, user);
-        assert_eq!(told("/applications/@me").await, application);
-        assert_eq!(told("/oauth2/applications/@me").await, application);
+        let fetch_as_bot =
+            async |endpoint: &str| fetch_as_bot(&node, &format!("{prefix}{endpoint}"), &key("seller")).await;
+        assert_eq!(fetch_as_bot("/users/@me").await, user);
+        assert_eq!(fetch_as_bot("/applications/@me").await, application);
+        assert_eq!(fetch_as_bot("/oauth2/applications/@me").await, application);
     }
-    // Some libraries escape what need not be.
-    assert_eq!(told(&node, "/api/v10/users/%40me", &key("seller")).await, user);
+    // Some libraries escape `@`, which is not necessary.
+    assert_eq!(fetch_as_bot(&node, "/api/v10/users/%40me", &key("seller")).await, user);
 }
 
 #[tokio::test]
 async fn a_default_application_is_the_same_on_every_node() {
     let nodes = [Setup::new().start().await, Setup::new().start().await];
-    let mut told_by = Vec::new();
+    let mut applications = Vec::new();
     for node in &nodes {
-        told_by.push(told(node, "/api/v10/applications/@me", &node.development_key()).await);
+        applications.push(fetch_as_bot(node, "/api/v10/applications/@me", &node.development_key()).await);
     }
-    assert_eq!(told_by[0], told_by[1]);
-    assert_eq!(told_by[0]["id"], "1070123524246601678");
-    assert_eq!(told_by[0]["bot"]["id"], told_by[0]["id"]);
-    assert_eq!(told_by[0]["bot"]["username"], "utilbot");
-    assert_eq!(told_by[0]["flags"], (1 << 13) + (1 << 15) + (1 << 19));
+    assert_eq!(applications[0], applications[1]);
+    assert_eq!(applications[0]["id"], "1070123524246601678");
+    assert_eq!(applications[0]["bot"]["id"], applications[0]["id"]);
+    assert_eq!(applications[0]["bot"]["username"], "utilbot");
+    assert_eq!(applications[0]["flags"], (1 << 13) + (1 << 15) + (1 << 19));
 }
 
 #[tokio::test]
@@ -204,17 +205,22 @@ async fn guarded_endpoints_need_a_valid_bot_key() {
     for prefix in ["/api", "/api/v10"] {
         for endpoint in GUARDED {
             let target = format!("{prefix}{endpoint}");
-            refused(&target, &get(&node, &target).await, 401, "401: Unauthorized");
+            assert_refused(&target, &get(&node, &target).await, 401, "401: Unauthorized");
             for stranger in &strangers {
                 let what = format!("{target} with `{stranger}`");
-                refused(&what, &ask(&node, &target, stranger).await, 401, "401: Unauthorized");
+                assert_refused(
+                    &what,
+                    &request_as(&node, &target, stranger).await,
+                    401,
+                    "401: Unauthorized",
+                );
             }
             for presented in [
                 format!("Bot {good}"),
                 format!("bot  {good}"),
                 format!("Bot {}", key("root")),
             ] {
-                assert_eq!(ask(&node, &target, &presented).await.status, 200, "{target}");
+                assert_eq!(request_as(&node, &target, &presented).await.status, 200, "{target}");
             }
         }
     }
@@ -239,10 +245,10 @@ async fn unknown_paths_answer_404_in_the_format_of_their_api() {
         "/api/v8/v8/gateway",
     ] {
         let answer = request(node.address(), "GET", target, &[("authorization", "Bot x")], "").await;
-        refused(target, &answer, 404, "404: Not Found");
+        assert_refused(target, &answer, 404, "404: Not Found");
     }
     let answer = request(node.address(), "POST", "/api/v10/channels/1/messages", &[], "{}").await;
-    refused("a message", &answer, 404, "404: Not Found");
+    assert_refused("a message", &answer, 404, "404: Not Found");
     for target in [
         "/api/v1",
         "/api/v1/",
@@ -268,7 +274,7 @@ async fn wrong_methods_answer_405_with_allow() {
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
             let target = format!("/api/v10{endpoint}");
             let answer = request(node.address(), method, &target, &[("authorization", &bearer)], "{}").await;
-            refused(&format!("{method} {target}"), &answer, 405, "405: Method Not Allowed");
+            assert_refused(&format!("{method} {target}"), &answer, 405, "405: Method Not Allowed");
             assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{method} {target}");
         }
     }
@@ -283,7 +289,7 @@ async fn the_gateway_url_uses_the_host_of_the_request() {
     }
     let whole = "GET http://gateway.example:81/api/v10/gateway HTTP/1.1\r\nhost: other.example\r\n";
     assert_eq!(url_of(&node, whole).await, "ws://gateway.example:81");
-    // A proxy that is not trusted says nothing.
+    // Headers of an untrusted proxy are ignored.
     let proxied = "GET /api/v10/gateway HTTP/1.1\r\nhost: h\r\nx-forwarded-proto: https\r\n";
     assert_eq!(url_of(&node, proxied).await, "ws://h");
 }
@@ -323,7 +329,7 @@ async fn a_configured_url_overrides_every_header_and_loses_its_path() {
         .await;
     let request = "GET /api/v10/gateway HTTP/1.1\r\nhost: h\r\nx-forwarded-proto: http\r\n";
     assert_eq!(url_of(&node, request).await, "wss://gateway.example");
-    let bot = told(&node, "/api/v10/gateway/bot", &key("bot")).await;
+    let bot = fetch_as_bot(&node, "/api/v10/gateway/bot", &key("bot")).await;
     assert_eq!(bot["url"], "wss://gateway.example");
 }
 
@@ -352,9 +358,9 @@ async fn sighup_reloads_applications() {
     .unwrap();
     node.signal(Signal::SIGHUP);
     node.logged("configuration read again").await;
-    let bot = told(&node, "/api/v10/gateway/bot", &key("seller")).await;
+    let bot = fetch_as_bot(&node, "/api/v10/gateway/bot", &key("seller")).await;
     assert_eq!(bot["shards"], 5);
-    let user = told(&node, "/api/v10/users/@me", &key("seller")).await;
+    let user = fetch_as_bot(&node, "/api/v10/users/@me", &key("seller")).await;
     assert_eq!(
         (&user["username"], &user["id"]),
         (&json!("Mall"), &json!("80351110224678913"))
@@ -364,12 +370,12 @@ async fn sighup_reloads_applications() {
 #[tokio::test]
 async fn a_revoked_key_is_rejected() {
     let node = setup().start().await;
-    told(&node, "/api/v10/users/@me", &key("seller")).await;
+    fetch_as_bot(&node, "/api/v10/users/@me", &key("seller")).await;
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("id = \"seller\"", "id = \"buyer\"")).unwrap();
     node.signal(Signal::SIGHUP);
     node.logged("configuration read again").await;
-    let answer = ask(&node, "/api/v10/users/@me", &format!("Bot {}", key("seller"))).await;
-    refused("a revoked key", &answer, 401, "401: Unauthorized");
-    told(&node, "/api/v10/users/@me", &key("buyer")).await;
+    let answer = request_as(&node, "/api/v10/users/@me", &format!("Bot {}", key("seller"))).await;
+    assert_refused("a revoked key", &answer, 401, "401: Unauthorized");
+    fetch_as_bot(&node, "/api/v10/users/@me", &key("buyer")).await;
 }

@@ -1,5 +1,4 @@
-//! What the gateway sends in Discord's protocol, frame by frame: text where nothing is compressed, binary where it is,
-//! and one payload in each.
+//! Compression in Discord's protocol: text messages if uncompressed, binary if compressed, one payload in each.
 
 use gateway_harness::{
     KEYS, Node, Setup,
@@ -8,7 +7,7 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-/// Characters of a message: less and more than is worth compressing, more than a block of either method.
+/// Message lengths in characters: below and above the size worth compressing, and larger than a block of zlib or zstd.
 const LENGTHS: [usize; 5] = [1, 1000, 70_000, 3, 200_000];
 
 fn setup() -> Setup {
@@ -19,11 +18,11 @@ async fn node() -> Node {
     setup().start().await
 }
 
-async fn speaks(query: &str, compress: Option<bool>) {
-    speaks_to(node().await, query, compress).await;
+async fn check_connection(query: &str, compress: Option<bool>) {
+    check_connection_to(node().await, query, compress).await;
 }
 
-async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
+async fn check_connection_to(node: Node, query: &str, compress: Option<bool>) {
     let mut client = DiscordClient::greeted(&node, query).await;
     client.heartbeat().await;
     let identify = json!({ "token": key("bot"), "intents": ALL_INTENTS, "properties": {}, "compress": compress });
@@ -44,7 +43,7 @@ async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
         assert_eq!(client.expect_dispatch("MESSAGE_CREATE").await, *d);
     }
 
-    // A new connection is a new stream, and everything comes again.
+    // A new connection begins a new stream, and the resume replays every event.
     drop(client);
     let mut client = DiscordClient::greeted(&node, query).await;
     client.resume(&key("bot"), &session, 1).await;
@@ -57,20 +56,20 @@ async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
 
 #[tokio::test]
 async fn an_uncompressed_connection_gets_text() {
-    speaks("v=10&encoding=json", None).await;
+    check_connection("v=10&encoding=json", None).await;
 }
 
 #[tokio::test]
 async fn a_url_with_zlib_stream_gets_a_zlib_stream() {
-    speaks("v=10&encoding=json&compress=zlib-stream", None).await;
+    check_connection("v=10&encoding=json&compress=zlib-stream", None).await;
 }
 
 #[tokio::test]
 async fn a_url_with_zstd_stream_gets_a_zstd_stream() {
-    speaks("v=10&encoding=json&compress=zstd-stream", None).await;
+    check_connection("v=10&encoding=json&compress=zstd-stream", None).await;
 }
 
-/// The hello and whatever else comes before there is a session is still put together from what all share.
+/// Until a session has identified, Hello and other payloads still come from shared segments.
 #[tokio::test]
 async fn per_session_zlib_streams_keep_a_history() {
     for level in [0, 1, 6, 9] {
@@ -79,24 +78,24 @@ async fn per_session_zlib_streams_keep_a_history() {
             .set("compression.zlib_level", level)
             .start()
             .await;
-        speaks_to(node, "v=10&encoding=json&compress=zlib-stream", Some(true)).await;
+        check_connection_to(node, "v=10&encoding=json&compress=zlib-stream", Some(true)).await;
     }
 }
 
-/// A session without a stream of its own is written to as before, beside one that has one.
+/// `compression.zlib_stream = "per_session"` changes nothing for other connections.
 #[tokio::test]
 async fn the_per_session_setting_affects_only_zlib_streams() {
     for query in ["v=10", "v=10&compress=zstd-stream"] {
         let node = setup().set("compression.zlib_stream", "per_session").start().await;
-        speaks_to(node, query, None).await;
+        check_connection_to(node, query, None).await;
     }
 }
 
-/// discord.py always asks for both.
+/// discord.py always requests both.
 #[tokio::test]
 async fn a_stream_overrides_compress_in_identify() {
-    speaks("v=10&encoding=json&compress=zlib-stream", Some(true)).await;
-    speaks("v=10&encoding=json&compress=zstd-stream", Some(true)).await;
+    check_connection("v=10&encoding=json&compress=zlib-stream", Some(true)).await;
+    check_connection("v=10&encoding=json&compress=zstd-stream", Some(true)).await;
 }
 
 #[tokio::test]
@@ -117,13 +116,13 @@ async fn compress_in_identify_compresses_only_large_payloads() {
         )
         .await;
         assert_eq!(client.expect_dispatch("MESSAGE_CREATE").await, d);
-        let is_packed = client.binary_messages() > before;
-        assert!(is_packed || length < 70_000, "{length} characters as text");
+        let is_compressed = client.binary_messages() > before;
+        assert!(is_compressed || length < 70_000, "{length} characters as text");
         client.heartbeat().await;
         assert_eq!(
             client.binary_messages(),
-            before + usize::from(is_packed),
-            "an acknowledgement is packed"
+            before + usize::from(is_compressed),
+            "a heartbeat ACK must not be compressed"
         );
     }
 }

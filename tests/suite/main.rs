@@ -1,12 +1,13 @@
-//! The black-box suites: real node processes, independent clients. One binary, since linking dominates.
+//! The integration tests: real node processes, and clients that share no code with them. They are one binary, because
+//! linking takes most of the build time.
 //!
-//! A name is a sentence about the gateway. Tests named `load_…` open a thousand sockets and more, and run alone.
+//! A test's name says what the gateway does. Tests named `load_…` open a thousand sockets or more, and run alone.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a panic is how a test fails"
+    reason = "a test fails by panicking"
 )]
 
 mod abuse;
@@ -16,6 +17,7 @@ mod chaos;
 mod clients;
 mod cluster_faults;
 mod config;
+mod dead_nodes;
 mod dependencies;
 mod deploy;
 mod discord;
@@ -25,13 +27,14 @@ mod discord_compression;
 mod discord_libraries;
 mod discord_presence;
 mod drain;
+mod dropped_packets;
 mod errors;
 mod etf;
 mod events;
 mod failover;
-mod faults;
+mod fault_proxy;
+mod forced_closes;
 mod fuzz;
-mod ghosts;
 mod guild_members;
 mod guilds;
 mod handshake;
@@ -41,19 +44,17 @@ mod http;
 mod http_limits;
 mod identify;
 mod ids;
-mod ignored;
 mod intents;
 mod keys;
 mod load;
 mod load_tools;
 mod logs;
 mod methods;
-mod proxy;
 mod published_data;
 mod publishing_limits;
-mod redis;
 mod redis_foreign;
 mod redis_refuses;
+mod redis_server;
 mod redis_shared;
 mod redis_trouble;
 mod refusals;
@@ -63,7 +64,7 @@ mod slow_readers;
 mod streams;
 mod tls;
 
-/// The top of the repository.
+/// Returns the root of the repository.
 fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()

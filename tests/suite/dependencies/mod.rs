@@ -1,6 +1,6 @@
-//! The rules of `deny.toml` for licenses, bans and sources, held against the packages that cargo resolves.
+//! Checks the packages that cargo resolves against the rules for licenses, bans and sources in `deny.toml`.
 //!
-//! `cargo deny check` reads the same file, and is what checks advisories: their list comes from the network.
+//! `cargo deny check` reads the same file. Only it checks advisories, because their list comes from the network.
 
 mod package;
 mod rules;
@@ -9,7 +9,7 @@ use std::{fs, sync::LazyLock};
 
 use self::{
     package::{Dependency, Package},
-    rules::{Rules, Violation},
+    rules::{DenyRules, RuleViolation},
 };
 use crate::root;
 
@@ -19,11 +19,11 @@ fn text() -> String {
     fs::read_to_string(root().join("deny.toml")).unwrap()
 }
 
-fn rules() -> Rules {
-    Rules::parse(&text()).unwrap()
+fn rules() -> DenyRules {
+    DenyRules::parse(&text()).unwrap()
 }
 
-/// A package that breaks no rule.
+/// Returns a package that breaks no rule.
 fn package(name: &str) -> Package {
     Package {
         name: name.to_owned(),
@@ -33,8 +33,8 @@ fn package(name: &str) -> Package {
     }
 }
 
-/// The violations of one more package among those that are there.
-fn planted(package: Package) -> Vec<Violation> {
+/// Returns the violations found when `package` is added to the packages of the workspace.
+fn violations_with(package: Package) -> Vec<RuleViolation> {
     static PACKAGES: LazyLock<Vec<Package>> =
         LazyLock::new(|| Package::of_workspace(root(), &rules().graph.targets[0]));
     let mut packages = PACKAGES.clone();
@@ -62,7 +62,7 @@ fn the_fuzz_targets_use_no_banned_packages_and_only_crates_io() {
 
 #[test]
 fn a_package_without_an_allowed_license_is_reported() {
-    assert_eq!(planted(package("planted")), []);
+    assert_eq!(violations_with(package("planted")), []);
     for (license, is_allowed) in [
         ("MIT", true),
         ("MIT OR GPL-3.0-only", true),
@@ -80,22 +80,22 @@ fn a_package_without_an_allowed_license_is_reported() {
         ("nonsense", false),
         ("", false),
     ] {
-        let violations = planted(Package {
+        let violations = violations_with(Package {
             license: Some(license.to_owned()),
             ..package("planted")
         });
-        let expected = Violation::License {
+        let expected = RuleViolation::License {
             package: "planted".to_owned(),
             license: license.to_owned(),
         };
         let expected = if is_allowed { vec![] } else { vec![expected] };
         assert_eq!(violations, expected, "{license}");
     }
-    let violations = planted(Package {
+    let violations = violations_with(Package {
         license: None,
         ..package("planted")
     });
-    assert!(matches!(&violations[..], [Violation::License { license, .. }] if license.is_empty()));
+    assert!(matches!(&violations[..], [RuleViolation::License { license, .. }] if license.is_empty()));
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn every_banned_package_is_reported() {
     let banned: Vec<_> = rules.banned().map(str::to_owned).collect();
     assert!(banned.iter().any(|name| name == "openssl-sys"));
     for name in banned {
-        let expected = [Violation::Banned { package: name.clone() }];
-        assert_eq!(planted(package(&name)), expected);
+        let expected = [RuleViolation::Banned { package: name.clone() }];
+        assert_eq!(violations_with(package(&name)), expected);
         assert_eq!(rules.lock_violations(&[package(&name)]), expected);
     }
 }
@@ -121,13 +121,13 @@ fn a_wildcard_dependency_is_reported() {
         dependencies: vec![depends("1"), depends(req)],
         ..package("planted")
     };
-    assert_eq!(planted(with("^1.0")), []);
-    let expected = Violation::Wildcard {
+    assert_eq!(violations_with(with("^1.0")), []);
+    let expected = RuleViolation::Wildcard {
         package: "planted".to_owned(),
         dependency: "serde".to_owned(),
     };
-    assert_eq!(planted(with("*")), [expected]);
-    // In a folder it needs no version, unless others are to get the package.
+    assert_eq!(violations_with(with("*")), [expected]);
+    // A path dependency needs no version unless the package is published.
     for (publish, kind, is_allowed) in [
         (Some(vec![]), None, true),
         (None, None, false),
@@ -139,7 +139,7 @@ fn a_wildcard_dependency_is_reported() {
             kind,
             ..depends("*")
         };
-        let violations = planted(Package {
+        let violations = violations_with(Package {
             publish,
             dependencies: vec![dependency],
             ..package("planted")
@@ -157,15 +157,15 @@ fn a_package_from_another_source_is_reported() {
         "something+new://example",
     ] {
         let (name, source) = ("planted".to_owned(), source.to_owned());
-        let violations = planted(Package {
+        let violations = violations_with(Package {
             source: Some(source.clone()),
             ..package(&name)
         });
         let package = name;
         let expected = if source.starts_with("git+") {
-            Violation::Git { package, source }
+            RuleViolation::Git { package, source }
         } else {
-            Violation::Registry { package, source }
+            RuleViolation::Registry { package, source }
         };
         assert_eq!(violations, [expected]);
     }
@@ -176,9 +176,9 @@ fn a_duplicate_package_is_reported_if_the_rules_deny_it() {
     let twice = [package("planted"), package("other"), package("planted")];
     assert_eq!(rules().violations(&twice), []);
     let text = text().replace(r#"multiple-versions = "allow""#, r#"multiple-versions = "deny""#);
-    let rules = Rules::parse(&text).unwrap();
+    let rules = DenyRules::parse(&text).unwrap();
     let package = "planted".to_owned();
-    assert_eq!(rules.violations(&twice), [Violation::Twice { package }]);
+    assert_eq!(rules.violations(&twice), [RuleViolation::Twice { package }]);
 }
 
 #[test]
@@ -189,11 +189,11 @@ fn an_unknown_rule_is_an_error() {
         assert!(text.contains(&head), "{section}");
         let more = text.replace(&head, &format!("{head}new-rule = 1\n"));
         assert!(
-            Rules::parse(&more).is_err_and(|error| error.contains("new-rule")),
+            DenyRules::parse(&more).is_err_and(|error| error.contains("new-rule")),
             "{section}"
         );
     }
-    assert!(Rules::parse(&format!("{text}\n[output]\nfeature-depth = 1\n")).is_err());
+    assert!(DenyRules::parse(&format!("{text}\n[output]\nfeature-depth = 1\n")).is_err());
     for (from, to) in [
         ("wildcards = \"deny\"", "wildcards = \"warn\""),
         ("unknown-git = \"deny\"", "unknown-git = \"warn\""),
@@ -204,6 +204,6 @@ fn an_unknown_rule_is_an_error() {
     ] {
         let other = text.replace(from, to);
         assert_ne!(other, text, "{from}");
-        assert!(Rules::parse(&other).is_err(), "{to}");
+        assert!(DenyRules::parse(&other).is_err(), "{to}");
     }
 }

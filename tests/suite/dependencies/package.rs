@@ -1,42 +1,43 @@
-//! The packages that something is built of.
+//! Packages and their dependencies, from `cargo metadata` or a lock file.
 
 use std::{fs, path::Path, process::Command};
 
 use serde::Deserialize;
 
-/// A package, as `cargo metadata` tells it; of a lock file it has name and source alone.
+/// A package as `cargo metadata` describes it. From a lock file, only name and source are set.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Package {
     pub(super) name: String,
-    /// Where it comes from; `None` for a folder.
+    /// The registry or repository that it comes from. `None` for a path.
     pub(super) source: Option<String>,
     pub(super) license: Option<String>,
     pub(super) dependencies: Vec<Dependency>,
-    /// The registries that it may be published to; `None` for any.
+    /// The registries that it may be published to. `None` allows any.
     pub(super) publish: Option<Vec<String>>,
 }
 
-/// What a package says of one that it depends on.
+/// An entry in the dependencies of a package.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Dependency {
     pub(super) name: String,
-    /// Which versions will do.
+    /// The version requirement.
     pub(super) req: String,
-    /// `dev`, `build`, or `None`.
+    /// `dev` or `build`; `None` for a normal dependency.
     pub(super) kind: Option<String>,
     pub(super) path: Option<String>,
 }
 
 impl Package {
-    /// Whether the dependency may be a folder without a version: nobody gets to see it then.
+    /// Returns whether `dependency` may be a path without a version: it is a path, and is never published, because the
+    /// package is private or the dependency is for development only.
     pub(super) fn may_have_path(&self, dependency: &Dependency) -> bool {
         let is_private = self.publish.as_ref().is_some_and(Vec::is_empty);
         dependency.path.is_some() && (is_private || dependency.kind.as_deref() == Some("dev"))
     }
 
-    /// All packages of the workspace at `root` for a platform, with all features.
+    /// Returns all packages of the workspace at `root` for a platform, with all features.
     pub(super) fn of_workspace(root: &Path, target: &str) -> Vec<Self> {
         #[derive(Deserialize)]
         struct Metadata {
@@ -57,14 +58,14 @@ impl Package {
             .expect("cargo starts");
         assert!(
             output.status.success(),
-            "run `cargo fetch --locked --target {target}` when a package is missing: {}",
+            "if a package is missing, run `cargo fetch --locked --target {target}`: {}",
             String::from_utf8_lossy(&output.stderr)
         );
         let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("metadata");
         metadata.packages
     }
 
-    /// All packages that a lock file names.
+    /// Returns all packages that a lock file lists.
     pub(super) fn of_lock_file(path: &Path) -> Vec<Self> {
         #[derive(Deserialize)]
         struct Lock {

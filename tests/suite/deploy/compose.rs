@@ -1,4 +1,4 @@
-//! `docker-compose.yml`: a cluster in which everything is healthy before it is used.
+//! `docker-compose.yml`: a cluster whose services wait until their dependencies are healthy.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Environment, document, duration, root, settings, time_to_leave};
 
-/// What the services that start on `docker-compose up` without a profile are called.
+/// The services that `docker-compose up` starts without a profile.
 const CLUSTER: [&str; 6] = ["balancer", "node-1", "node-2", "node-3", "redis", "setup"];
 
 pub(super) struct Compose(Value);
@@ -24,7 +24,7 @@ impl Compose {
         &self.services()[name]
     }
 
-    /// The services that run a node, by name.
+    /// Returns the services that run a node, by name.
     pub(super) fn nodes(&self) -> BTreeMap<&str, &Value> {
         let nodes: BTreeMap<_, _> = self
             .services()
@@ -37,7 +37,7 @@ impl Compose {
     }
 }
 
-/// `${NAME:-default}` is the default, as when nobody sets it.
+/// Replaces each `${NAME:-default}` by its default, as Compose does if the variable is not set.
 fn interpolated(text: &str) -> String {
     let Some((before, rest)) = text.split_once("${") else {
         return text.to_owned();
@@ -49,7 +49,7 @@ fn interpolated(text: &str) -> String {
     format!("{before}{default}{}", interpolated(after))
 }
 
-/// What a node's service sets.
+/// Returns the environment that a node's service sets.
 pub(super) fn environment(service: &Value) -> Environment {
     let values = service["environment"].as_object().unwrap();
     values
@@ -161,8 +161,8 @@ fn only_nodes_reach_redis() {
     let mut nodes: Vec<_> = compose.nodes().into_keys().collect();
     nodes.push("redis");
     for (name, service) in compose.services() {
-        let on_it = strings(&service["networks"]).contains(&"back");
-        assert_eq!(on_it, nodes.contains(&name.as_str()), "{name}");
+        let is_on_it = strings(&service["networks"]).contains(&"back");
+        assert_eq!(is_on_it, nodes.contains(&name.as_str()), "{name}");
     }
 }
 
@@ -188,7 +188,7 @@ async fn the_nodes_trust_the_network_of_the_balancer() {
         let settings = settings(&environment(service)).await;
         let trusted = settings["server"]["trusted_proxies"].as_array().unwrap();
         assert_eq!(trusted[0].as_str(), Some(interpolated(subnet).as_str()), "{name}");
-        // The same variable, so that both change together.
+        // Both use the same variable, so they change together.
         assert_eq!(
             service["environment"]["UTILBOT__SERVER__TRUSTED_PROXIES"], subnet,
             "{name}"
@@ -211,7 +211,7 @@ fn images_have_a_version_and_mounted_files_exist() {
         for volume in strings(&service["volumes"]) {
             let (host, _) = volume.split_once(':').unwrap();
             let there = !host.starts_with('.') || root().join(host).exists();
-            assert!(there, "{name}: {host} is not there");
+            assert!(there, "{name}: {host} does not exist");
         }
     }
 }

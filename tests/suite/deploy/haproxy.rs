@@ -1,4 +1,4 @@
-//! `deploy/haproxy.cfg`: balances, checks, and cuts nobody. `haproxy -c` is in `tests/compose/run.sh`.
+//! `deploy/haproxy.cfg`: servers, health checks, retries and timeouts. `tests/compose/run.sh` runs `haproxy -c`.
 
 use super::{
     Environment,
@@ -6,7 +6,7 @@ use super::{
     duration, read, settings,
 };
 
-/// The lines of the file as words, without comments.
+/// Returns the lines of the file without comments, each split into words.
 fn lines() -> Vec<Vec<String>> {
     read("deploy/haproxy.cfg")
         .lines()
@@ -16,7 +16,7 @@ fn lines() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands after `words` on the line that begins with them.
+/// Returns the words after `words` on the first line that begins with them.
 fn rest(words: &str) -> Vec<String> {
     let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
     let lines = lines();
@@ -24,7 +24,7 @@ fn rest(words: &str) -> Vec<String> {
     line.unwrap_or_else(|| panic!("no {words:?}"))[words.len()..].to_vec()
 }
 
-/// The value after `name` on a line of pairs.
+/// Returns the word after `name`.
 fn value<'a>(words: &'a [String], name: &str) -> &'a str {
     let at = words.iter().position(|word| word == name);
     &words[at.unwrap_or_else(|| panic!("no {name} in {words:?}")) + 1]
@@ -61,10 +61,11 @@ fn a_request_to_a_dead_node_is_sent_to_another() {
     assert!(["leastconn", "roundrobin"].contains(&rest("balance")[0].as_str()));
     assert_eq!(rest("option redispatch"), ["1"]);
     assert!(rest("retry-on").contains(&"503".to_owned()));
-    // A dead one is out before the checks have failed, even where two have died and a client would be led from one to the other.
+    // A dead node is marked down before its health checks have failed, so that a client is not sent from one dead node to
+    // another.
     let gives_up = rest("default-server observe").join(" ");
     assert_eq!(gives_up, "layer4 error-limit 2 on-error mark-down");
-    // A publish that may have been done is not repeated.
+    // A publish may have succeeded, so it is not retried.
     assert_eq!(rest("http-request disable-l7-retry"), ["unless", "METH_GET"]);
 }
 
@@ -82,7 +83,7 @@ async fn the_timeouts_exceed_the_silence_of_a_live_session() {
     let silence = ms("heartbeat_interval_ms") + ms("heartbeat_tolerance_ms");
     let tunnel = duration(&rest("timeout tunnel")[0]);
     assert!(tunnel.as_millis() > u128::try_from(silence).unwrap() * 2, "{tunnel:?}");
-    // Until Hello, and then while a close is waited for.
+    // The linger of a close has to fit into these timeouts.
     let linger = settings["limits"]["evict_linger_ms"].as_integer().unwrap();
     for side in ["timeout client-fin", "timeout server-fin"] {
         assert!(

@@ -1,4 +1,4 @@
-//! `deploy/haproxy.cfg` in a real balancer: what one address may do through it. Each address is one of 127.0.0.0/8.
+//! `deploy/haproxy.cfg` in a real HAProxy: its limits per client address. The addresses are from 127.0.0.0/8.
 
 use std::net::SocketAddr;
 
@@ -8,31 +8,31 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-/// Requests a minute without a key.
+/// The limit of requests a minute without a key, per address.
 const REQUESTS: usize = 6000;
-/// Connections.
+/// The limit of connections per address.
 const CONNECTIONS: usize = 1000;
 
-/// A connection that comes from `source`.
+/// Connects from the address `source`.
 async fn connect(source: &str, to: SocketAddr) -> TcpStream {
     try_connect(source, to).await.unwrap()
 }
 
-/// As [`connect`], from a source that may be refused.
+/// Like [`connect`], but the connection may be refused.
 async fn try_connect(source: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
     within("a connection", socket.connect(to)).await
 }
 
-/// Sends this and reads until the other side closes.
+/// Sends `bytes` and reads until the other side closes.
 async fn exchange(mut stream: TcpStream, bytes: &str) -> String {
-    // A peer that closes at once takes none of it.
+    // Writing fails if the peer closes at once.
     stream.write_all(bytes.as_bytes()).await.ok();
-    to_end(&mut stream).await
+    read_to_end(&mut stream).await
 }
 
-async fn to_end(stream: &mut TcpStream) -> String {
+async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     within("the end of an answer", stream.read_to_string(&mut text))
         .await
@@ -40,7 +40,7 @@ async fn to_end(stream: &mut TcpStream) -> String {
     text
 }
 
-/// The status of `GET /livez`, with these lines in its head.
+/// Sends `GET /livez` with these header lines. Returns the status.
 async fn livez(source: &str, to: SocketAddr, lines: &str) -> u16 {
     let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
     status(&exchange(connect(source, to).await, &request).await)
@@ -51,8 +51,8 @@ fn status(answer: &str) -> u16 {
     status.unwrap_or_else(|| panic!("no status: {answer:?}"))
 }
 
-/// Whether a WebSocket opens and says something: Hello comes through the tunnel.
-async fn opens_a_socket(source: &str, to: SocketAddr) {
+/// Asserts that a WebSocket opens and that Hello arrives through it.
+async fn assert_websocket_opens(source: &str, to: SocketAddr) {
     let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let mut stream = connect(source, to).await;
@@ -74,7 +74,7 @@ async fn opens_a_socket(source: &str, to: SocketAddr) {
     );
 }
 
-/// The statuses of `count` requests on one connection, which are all sent at once.
+/// Sends `count` requests at once on one connection. Returns their statuses.
 async fn statuses(source: &str, to: SocketAddr, count: usize, lines: &str) -> Vec<u16> {
     let (mut read, mut write) = connect(source, to).await.into_split();
     let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{lines}\r\n");
@@ -90,7 +90,7 @@ async fn statuses(source: &str, to: SocketAddr, count: usize, lines: &str) -> Ve
         .collect()
 }
 
-async fn before(node: &Node) -> Balancer {
+async fn balancer_for(node: &Node) -> Balancer {
     Balancer::start([node.address(); 3]).await
 }
 
@@ -101,10 +101,10 @@ async fn unfinished_requests_take_no_descriptors_of_a_node() {
         .descriptors(400)
         .start()
         .await;
-    let balancer = before(&node).await;
+    let balancer = balancer_for(&node).await;
     assert_eq!(livez("127.0.0.3", balancer.address(), "").await, 200);
     let at_rest = node.descriptors();
-    // Half of a body of the largest size of one event.
+    // Half of a body as large as the largest event.
     let head = "POST /api/v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 65536\r\n\r\n";
     let request = format!("{head}{}", "x".repeat(32_768));
     let mut unfinished = Vec::new();
@@ -115,33 +115,33 @@ async fn unfinished_requests_take_no_descriptors_of_a_node() {
     }
     assert_eq!(livez("127.0.0.3", balancer.address(), "").await, 200);
     assert_eq!(livez("127.0.0.3", node.address(), "").await, 200);
-    opens_a_socket("127.0.0.3", balancer.address()).await;
+    assert_websocket_opens("127.0.0.3", balancer.address()).await;
     assert!(
         node.descriptors() < at_rest + 50,
         "{} after {at_rest}",
         node.descriptors()
     );
-    // The balancer ends each of them: a node would have asked for a key.
+    // 408 comes from the balancer: a node would have answered 401.
     for stream in &mut unfinished {
-        assert_eq!(status(&to_end(stream).await), 408);
+        assert_eq!(status(&read_to_end(stream).await), 408);
     }
 }
 
 #[tokio::test]
 async fn a_body_larger_than_the_buffer_needs_a_key() {
     let node = full_setup().start().await;
-    let balancer = before(&node).await;
+    let balancer = balancer_for(&node).await;
     let request = |lines: &str, length: usize| {
         format!(
             "POST /api/v1/events HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}content-length: {length}\r\n\r\n"
         )
     };
     let stream = connect("127.0.0.2", balancer.address()).await;
-    // It is judged when the buffer is full.
+    // HAProxy decides once its buffer is full.
     let answer = exchange(stream, &(request("", 1_000_000) + &"x".repeat(200_000))).await;
     assert_eq!(status(&answer), 401);
     assert!(answer.contains(r#""code":"unauthorised""#), "{answer}");
-    // Larger than the buffer, with a key, it arrives.
+    // With a key, a body larger than the buffer arrives.
     let event = format!(r#"{{"t":"announce","d":{{"x":"{}"}}}}"#, "x".repeat(60_000));
     let list = format!("[{event},{event},{event}]");
     let bearer = format!("authorization: Bearer {}\r\n", key("service"));
@@ -153,15 +153,15 @@ async fn a_body_larger_than_the_buffer_needs_a_key() {
 #[tokio::test]
 async fn requests_are_limited_per_address() {
     let node = full_setup().start().await;
-    let balancer = before(&node).await;
+    let balancer = balancer_for(&node).await;
     let statuses = statuses("127.0.0.2", balancer.address(), REQUESTS + 100, "").await;
     let served = statuses.iter().filter(|status| **status == 200).count();
     assert!((REQUESTS - 1..REQUESTS + 100).contains(&served), "{served} were served");
     assert_eq!(statuses[..served], vec![200; served]);
     assert_eq!(statuses.last(), Some(&429));
     assert_eq!(livez("127.0.0.3", balancer.address(), "").await, 200);
-    opens_a_socket("127.0.0.3", balancer.address()).await;
-    // With a key there are ten times as many, which the node judges.
+    assert_websocket_opens("127.0.0.3", balancer.address()).await;
+    // With a key the limit is ten times as high, and the node checks the key.
     assert_eq!(
         livez("127.0.0.2", balancer.address(), "authorization: Bearer a.b\r\n").await,
         200
@@ -179,7 +179,7 @@ async fn requests_of_a_proxy_in_front_count_for_the_forwarded_address() {
         ("127.0.0.9", from("192.0.2.1"), 429),
         ("127.0.0.9", from("192.0.2.2"), 200),
         ("127.0.0.9", String::new(), 200),
-        // Who is not believed cannot borrow another's name.
+        // A header from an untrusted source is ignored.
         ("127.0.0.8", from("192.0.2.1"), 200),
     ] {
         assert_eq!(
@@ -188,7 +188,7 @@ async fn requests_of_a_proxy_in_front_count_for_the_forwarded_address() {
             "{source} {lines}"
         );
     }
-    // The /64 is the source.
+    // An IPv6 client is counted by its /64.
     let v6 = statuses("127.0.0.9", balancer.address(), REQUESTS + 100, &from("2001:db8::1")).await;
     assert_eq!(v6.last(), Some(&429));
     assert_eq!(livez("127.0.0.9", balancer.address(), &from("2001:db8::2")).await, 429);
@@ -201,12 +201,12 @@ async fn requests_of_a_proxy_in_front_count_for_the_forwarded_address() {
 #[tokio::test]
 async fn load_connections_are_limited_per_address() {
     let node = full_setup().start().await;
-    let balancer = before(&node).await;
+    let balancer = balancer_for(&node).await;
     let mut open = Vec::new();
     for _ in 0..CONNECTIONS {
         open.push(connect("127.0.0.2", balancer.address()).await);
     }
-    eventually("a balancer that has accepted all of them", async || {
+    eventually("the balancer has accepted all connections", async || {
         (livez("127.0.0.2", balancer.address(), "").await == 429).then_some(())
     })
     .await;
@@ -214,9 +214,9 @@ async fn load_connections_are_limited_per_address() {
     for _ in CONNECTIONS..1250 {
         open.extend(try_connect("127.0.0.2", balancer.address()).await);
     }
-    // Not even an answer, once the balancer has accepted all of those.
+    // Once the balancer has accepted all of them, further connections are closed without an answer.
     let request = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    eventually("a connection that is closed at once", async || {
+    eventually("a connection is closed at once", async || {
         let answer = match try_connect("127.0.0.2", balancer.address()).await {
             Ok(stream) => exchange(stream, request).await,
             Err(_) => String::new(),
@@ -224,5 +224,5 @@ async fn load_connections_are_limited_per_address() {
         answer.is_empty().then_some(())
     })
     .await;
-    opens_a_socket("127.0.0.3", balancer.address()).await;
+    assert_websocket_opens("127.0.0.3", balancer.address()).await;
 }

@@ -1,4 +1,4 @@
-//! `deploy/kubernetes.yaml`.
+//! `deploy/kubernetes.yaml`: probes, rollout, and time to drain.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
-//! Every file that deploys the node is opened here: whether it fits the others, and gives a node the time to leave.
+//! Checks every file in `deploy/`: that the files are consistent, and give a node enough time to drain.
 //!
-//! `tests/compose/run.sh` starts them for real.
+//! `tests/compose/run.sh` runs them on a container engine.
 
 mod compose;
 mod haproxy;
@@ -17,7 +17,7 @@ use tokio::process::Command;
 
 use crate::root;
 
-/// Settings from the environment, as a deploy file gives them to a node.
+/// The environment variables that a deploy file sets for a node.
 type Environment = BTreeMap<String, String>;
 
 fn read(path: &str) -> String {
@@ -25,12 +25,12 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The documents of a YAML file, with what `<<` names put in.
+/// Returns the documents of a YAML file, with merge keys (`<<`) resolved.
 fn documents(path: &str) -> Vec<Value> {
     let text = read(path);
     let documents = serde_norway::Deserializer::from_str(&text).map(|document| {
         let mut value: serde_norway::Value = serde::Deserialize::deserialize(document).unwrap();
-        // What is put in may name something itself, and one pass does not follow.
+        // A merged mapping may contain a merge key itself, and one pass does not resolve that.
         for _ in 0..2 {
             value.apply_merge().unwrap();
         }
@@ -58,42 +58,42 @@ async fn node(command: &str, environment: &Environment) -> Ran {
     run(&mut command_line, Duration::from_secs(10)).await
 }
 
-/// Everything that a node has set.
+/// Returns all settings of a node with `deploy/gateway.toml` and this environment.
 async fn settings(environment: &Environment) -> toml::Table {
     let ran = node("print-config", environment).await;
     assert!(ran.status.success(), "{ran:?}");
     ran.stdout.parse().unwrap()
 }
 
-/// What a node may take to leave: balancer wait, spread, linger and 5 s.
+/// Returns how long a node may take to stop: balancer wait, spread, linger and 5 s.
 fn time_to_leave(settings: &toml::Table) -> Duration {
     let ms = |section: &str, key: &str| {
         let value = settings[section][key].as_integer().unwrap();
         Duration::from_millis(value.try_into().unwrap())
     };
     let sum = ms("drain", "balancer_wait_ms") + ms("drain", "spread_ms") + ms("limits", "evict_linger_ms");
-    // The deadline ends a drain whatever happens, so that has to fit as well.
+    // A drain may take until the deadline, so that has to fit as well.
     assert!(sum < ms("drain", "deadline_ms"));
     (sum + Duration::from_secs(5)).max(ms("drain", "deadline_ms"))
 }
 
-/// A duration such as `20s`, `500ms` or `1h`; a bare number is in seconds.
+/// Parses a duration such as `20s`, `500ms` or `1h`. A number without a unit is in seconds.
 fn duration(text: &str) -> Duration {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text} is no duration"));
+    let number: u64 = number.parse().unwrap_or_else(|_| panic!("not a duration: {text}"));
     match unit {
         "ms" => Duration::from_millis(number),
         "s" | "" => Duration::from_secs(number),
         "m" => Duration::from_secs(number * 60),
         "h" => Duration::from_secs(number * 3600),
-        _ => panic!("{text} is no duration"),
+        _ => panic!("not a duration: {text}"),
     }
 }
 
 #[test]
 fn every_deploy_file_is_known() {
-    // A file that deploys something gets a test here, then a line.
+    // Add a test for a new file before listing it here.
     let known = [
         "Dockerfile",
         "gateway.toml",
@@ -155,7 +155,7 @@ fn the_dockerfile_matches_the_repository() {
     ] {
         assert!(lines.contains(&line), "{line} in {dockerfile}");
     }
-    // It empties every package by the name of its folder.
+    // The Dockerfile empties the sources of every package, by the name of its top folder.
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let members = manifest["workspace"]["members"].as_array().unwrap();
     for member in members {

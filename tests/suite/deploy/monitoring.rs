@@ -1,4 +1,4 @@
-//! Prometheus and Grafana: they ask who is there, for what the node counts.
+//! Prometheus and Grafana: scrape targets, data source, and the metrics on the dashboard.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,7 @@ fn the_dashboard_shows_exactly_the_metrics_of_a_node() {
             shown.extend(names.filter(|name| name.starts_with("utilbot_")).map(str::to_owned));
         }
     }
-    // Every counter is in this snapshot, as a line `name{labels} value`.
+    // This snapshot has every metric, as a line `name{labels} value`.
     let rendered = read("gateway-node/src/snapshots/gateway_node__metrics__tests__every_counter_is_rendered.snap");
     let counted: BTreeSet<_> = rendered
         .lines()

@@ -1,4 +1,4 @@
-//! `deploy/setup.sh`: a configuration with a key that somebody knows.
+//! `deploy/setup.sh`: writes a configuration with a usable key.
 
 use std::{
     fs,
@@ -13,12 +13,12 @@ use tokio::process::Command;
 
 use super::root;
 
-/// The folders that the service `setup` has, and what is in them.
-struct Setup {
+/// A folder with the files that `deploy/setup.sh` reads and writes, as in the service `setup`.
+struct SetupScript {
     folder: TempDir,
 }
 
-impl Setup {
+impl SetupScript {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         fs::copy(root().join("deploy/gateway.toml"), folder.path().join("source.toml")).unwrap();
@@ -59,7 +59,7 @@ impl Setup {
 
 #[tokio::test]
 async fn setup_makes_a_key_once_and_keeps_it() {
-    let setup = Setup::new();
+    let setup = SetupScript::new();
     let ran = setup.run().await;
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!(setup.keys().await, ["example", "first"]);
@@ -85,7 +85,7 @@ async fn setup_makes_a_key_once_and_keeps_it() {
 
 #[tokio::test]
 async fn setup_removes_its_key_when_there_is_another() {
-    let setup = Setup::new();
+    let setup = SetupScript::new();
     assert!(setup.run().await.status.success());
     let mine = "\n[[keys]]\nid = 'mine'\ntype = 'bot'\nsecret = 'correct-horse-battery-staple-0123456789'\n";
     fs::write(setup.path("source.toml"), setup.text("source.toml") + mine).unwrap();
@@ -96,7 +96,7 @@ async fn setup_removes_its_key_when_there_is_another() {
 
 #[tokio::test]
 async fn an_invalid_configuration_replaces_nothing() {
-    let setup = Setup::new();
+    let setup = SetupScript::new();
     assert!(setup.run().await.status.success());
     let before = setup.text("gateway.toml");
     fs::write(setup.path("source.toml"), "[server]\nbimd = ''\n").unwrap();

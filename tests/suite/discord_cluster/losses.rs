@@ -1,4 +1,4 @@
-//! Resumes that cannot be made whole are op 9, and those beside them that can go on.
+//! Resumes that would lose events get op 9, and other sessions of the same cluster still resume.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use tokio::{join, time::interval};
 
 use super::{SLACK, V10, ZLIB, accepts_again, expect_numbers, node, publish_numbers, resumed, session, setup, start};
 
-/// How often a client says that it is there.
+/// The interval of a client's heartbeats.
 const BEAT: Duration = Duration::from_millis(200);
 
-/// Where the server keeps a session.
-fn kept(id: &str) -> String {
+/// Returns the Redis key of a session.
+fn session_key(id: &str) -> String {
     format!("utilbot:{{utilbot}}:discord:{id}")
 }
 
-/// Has the client say what it has, and waits until the server knows.
+/// Sends a heartbeat with the client's sequence number, and waits until Redis has stored it.
 async fn acknowledged(redis: &RedisServer, client: &mut DiscordClient, id: &str) {
     client.heartbeat().await;
     let seen = client.sequence().to_string();
-    eventually(&format!("a server that knows of {seen} dispatches"), async || {
-        (redis.cli(&["HGET", &kept(id), "s"]).await == seen).then_some(())
+    eventually(&format!("Redis stores {seen} acknowledged dispatches"), async || {
+        (redis.cli(&["HGET", &session_key(id), "s"]).await == seen).then_some(())
     })
     .await;
 }
 
-/// Nothing but op 9 comes, and it is not worth trying again.
-async fn is_refused(node: &Node, query: &str, id: &str, seq: u64) {
+/// Asserts that a resume gets op 9 with `d: false`.
+async fn expect_invalid_session(node: &Node, query: &str, id: &str, seq: u64) {
     let mut client = resumed(node, query, id, seq).await;
     assert_eq!(client.expect_op(9).await, json!(false));
 }
 
-/// The session goes on with these numbers alone.
-async fn goes_on(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item = u64>) -> DiscordClient {
+/// Asserts that a resume replays exactly these numbers. Returns the client.
+async fn expect_resumed(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item = u64>) -> DiscordClient {
     let mut client = resumed(node, V10, id, seq).await;
     expect_numbers(&mut client, missed).await;
     assert_eq!(client.expect_dispatch("RESUMED").await, json!({}));
@@ -55,22 +55,22 @@ async fn a_resume_from_trimmed_entries_gets_op_9() {
     publish_numbers(&one, 10..150).await;
     expect_numbers(&mut near, 0..150).await;
     acknowledged(&redis, &mut near, &near_id).await;
-    // This one has what the log holds, and has never said so: there is no way from what is known of it.
+    // This client has received everything but never acknowledged it, so another node cannot tell what it has.
     expect_numbers(&mut silent, 0..150).await;
     let seen = [&behind, &silent, &near].map(DiscordClient::sequence);
     drop((behind, silent, near));
     publish_numbers(&one, 150..200).await;
-    // Its memory holds nothing of the past.
+    // A new node has no replay buffer of earlier events.
     let two = start(short()).await;
     join!(
-        is_refused(&two, V10, &behind_id, seen[0]),
-        is_refused(&two, ZLIB, &silent_id, seen[1]),
+        expect_invalid_session(&two, V10, &behind_id, seen[0]),
+        expect_invalid_session(&two, ZLIB, &silent_id, seen[1]),
     );
-    let mut again = goes_on(&two, &near_id, seen[2], 150..200).await;
+    let mut again = expect_resumed(&two, &near_id, seen[2], 150..200).await;
     publish_numbers(&one, 200..203).await;
     expect_numbers(&mut again, 200..203).await;
-    // The refused one is over: nobody may find a part of it later.
-    is_refused(&one, V10, &behind_id, seen[0]).await;
+    // A refused session has ended, so that no other node resumes a part of it later.
+    expect_invalid_session(&one, V10, &behind_id, seen[0]).await;
 }
 
 #[tokio::test]
@@ -80,18 +80,18 @@ async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
     let (mut before, before_id) = session(&one, V10).await;
     let (mut beyond, beyond_id) = session(&one, V10).await;
     let (mut ahead, ahead_id) = session(&one, V10).await;
-    let (mut there, _) = session(&one, ZLIB).await;
+    let (mut connected, _) = session(&one, ZLIB).await;
     publish_numbers(&one, 0..10).await;
-    for client in [&mut before, &mut beyond, &mut ahead, &mut there] {
+    for client in [&mut before, &mut beyond, &mut ahead, &mut connected] {
         expect_numbers(client, 0..10).await;
     }
     acknowledged(&redis, &mut before, &before_id).await;
     acknowledged(&redis, &mut beyond, &beyond_id).await;
     let (at, survives) = (before.sequence(), redis.log_bytes());
     drop(before);
-    // All that is written from here on will not have been.
+    // Redis loses everything that is written from here on.
     publish_numbers(&one, 10..15).await;
-    for client in [&mut beyond, &mut ahead, &mut there] {
+    for client in [&mut beyond, &mut ahead, &mut connected] {
         expect_numbers(client, 10..15).await;
     }
     acknowledged(&redis, &mut beyond, &beyond_id).await;
@@ -102,16 +102,16 @@ async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
     assert_eq!(redis.truncate_log(newer), newer);
     redis.restart().await;
 
-    // Whoever is connected has seen what never was.
-    assert_eq!(there.expect_op(9).await, json!(false));
+    // The connected client has received events that are lost.
+    assert_eq!(connected.expect_op(9).await, json!(false));
     accepts_again(&two).await;
-    // There are fewer dispatches than it has seen.
-    is_refused(&two, V10, &ahead_id, lost).await;
+    // The log has fewer dispatches than this client has received.
+    expect_invalid_session(&two, V10, &ahead_id, lost).await;
     publish_numbers(&two, 100..110).await;
-    // As many dispatches as it has seen are there again, and they are others.
-    is_refused(&two, V10, &beyond_id, lost).await;
-    // This one has seen nothing of what is gone, and would never hear of it.
-    is_refused(&two, V10, &before_id, at).await;
+    // The log has as many dispatches again, but different ones.
+    expect_invalid_session(&two, V10, &beyond_id, lost).await;
+    // This client received none of the lost events, and a resume could not deliver them.
+    expect_invalid_session(&two, V10, &before_id, at).await;
     let (mut new, _) = session(&two, V10).await;
     publish_numbers(&one, 110..113).await;
     expect_numbers(&mut new, 110..113).await;
@@ -136,11 +136,14 @@ async fn a_resume_of_an_expired_session_gets_op_9() {
     dying.ended(SLACK).await;
     let waiting = async {
         for id in [&left_id, &killed_id] {
-            eventually("a session whose time is up", async || {
-                (redis.cli(&["EXISTS", &kept(id)]).await == "0").then_some(())
+            eventually("the session expires", async || {
+                (redis.cli(&["EXISTS", &session_key(id)]).await == "0").then_some(())
             })
             .await;
-            join!(is_refused(&one, V10, id, 1), is_refused(&two, V10, id, 1));
+            join!(
+                expect_invalid_session(&one, V10, id, 1),
+                expect_invalid_session(&two, V10, id, 1)
+            );
         }
     };
     let beating = async {
@@ -151,10 +154,10 @@ async fn a_resume_of_an_expired_session_gets_op_9() {
         }
     };
     tokio::select! { () = waiting => {} () = beating => {} }
-    // One that has beaten all the time has all its time before it.
+    // A session with heartbeats all along has its full resume window left.
     let seen = staying.sequence();
     drop(staying);
-    goes_on(&two, &staying_id, seen, []).await;
+    expect_resumed(&two, &staying_id, seen, []).await;
 }
 
 #[tokio::test]
@@ -164,32 +167,32 @@ async fn a_resume_of_a_session_ended_by_its_client_gets_op_9_on_every_node() {
     for code in [1000, 1001] {
         let (client, id) = session(&one, V10).await;
         assert_eq!(client.close(code).await, Some(code));
-        is_ended(&redis, &id).await;
-        is_refused(&two, V10, &id, 1).await;
+        wait_until_ended(&redis, &id).await;
+        expect_invalid_session(&two, V10, &id, 1).await;
     }
-    // Ended by its second connection, on another node than the first.
+    // The session is ended by its second connection, on another node than the first.
     let (first, id) = session(&one, V10).await;
-    let second = goes_on(&two, &id, 1, []).await;
+    let second = expect_resumed(&two, &id, 1, []).await;
     drop(first);
     let seen = second.sequence();
     assert_eq!(second.close(1000).await, Some(1000));
-    is_ended(&redis, &id).await;
+    wait_until_ended(&redis, &id).await;
     join!(
-        is_refused(&one, V10, &id, seen),
-        is_refused(&two, V10, &id, seen),
-        is_refused(&three, V10, &id, seen),
+        expect_invalid_session(&one, V10, &id, seen),
+        expect_invalid_session(&two, V10, &id, seen),
+        expect_invalid_session(&three, V10, &id, seen),
     );
-    // Any other end leaves it.
+    // Any other close code keeps the session.
     let (client, id) = session(&one, V10).await;
     assert_eq!(client.close(4000).await, Some(4000));
     publish_numbers(&one, 0..3).await;
-    goes_on(&two, &id, 1, 0..3).await;
+    expect_resumed(&two, &id, 1, 0..3).await;
 }
 
-/// Waits until the server knows that nobody can go on.
-async fn is_ended(redis: &RedisServer, id: &str) {
-    eventually("a session that has ended", async || {
-        (redis.cli(&["HEXISTS", &kept(id), "ended"]).await == "1").then_some(())
+/// Waits until Redis has the session marked as ended.
+async fn wait_until_ended(redis: &RedisServer, id: &str) {
+    eventually("the session is marked as ended", async || {
+        (redis.cli(&["HEXISTS", &session_key(id), "ended"]).await == "1").then_some(())
     })
     .await;
 }

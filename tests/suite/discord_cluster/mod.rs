@@ -1,7 +1,7 @@
-//! Discord sessions on three nodes that share a Redis: whatever becomes of a node or of Redis, a session goes on elsewhere
-//! with every event once, under contiguous numbers, or is told that it cannot.
+//! Discord sessions on nodes that share a Redis: if a node or Redis fails, a session resumes elsewhere with every event
+//! once and contiguous sequence numbers, or gets op 9.
 //!
-//! The client counts the dispatches itself, and a gap in their numbers fails wherever it comes.
+//! The client counts the dispatches itself, so any gap in their sequence numbers fails the test.
 
 mod losses;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 const V10: &str = "v=10&encoding=json";
 const ZLIB: &str = "v=10&encoding=json&compress=zlib-stream";
-/// What a busy machine may take for a node to end.
+/// How long a node may take to stop on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 fn setup(redis: &RedisServer) -> Setup {
@@ -47,7 +47,7 @@ async fn session(node: &Node, query: &str) -> (DiscordClient, String) {
     (client, ready["session_id"].as_str().expect("an id").to_owned())
 }
 
-/// A connection to this node that has asked to go on with a session.
+/// Connects to a node and sends a Resume.
 async fn resumed(node: &Node, query: &str, id: &str, seq: u64) -> DiscordClient {
     let mut client = DiscordClient::greeted(node, query).await;
     client.resume(&token(), id, seq).await;
@@ -67,9 +67,9 @@ async fn expect_numbers(client: &mut DiscordClient, numbers: impl IntoIterator<I
     }
 }
 
-/// Waits until the node takes events again after Redis was away, which it shows by a `Y`.
+/// Waits until the node accepts events again after a Redis outage, by publishing `Y` until that succeeds.
 async fn accepts_again(node: &Node) {
-    eventually("a log that takes events again", async || {
+    eventually("the node accepts events again", async || {
         let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
         (post(node, &key("root"), &event).await.status == 202).then_some(())
     })
@@ -87,10 +87,10 @@ async fn a_session_survives_the_death_of_its_node() {
         client.heartbeat().await;
         publish_numbers(&second, 5..10).await;
         expect_numbers(&mut client, 5..8).await;
-        // Of what was written after this the client has seen nothing.
+        // The client has not read the events after these.
         let seen = client.sequence();
         drop(client);
-        // It is the first session of the third node, which has followed nothing so far.
+        // This is the first session on the third node, which has not followed the log so far.
         let mut again = resumed(&third, query, &id, seen).await;
         expect_numbers(&mut again, 8..10).await;
         assert_eq!(again.expect_dispatch("RESUMED").await, json!({}));
@@ -109,7 +109,7 @@ async fn a_session_survives_the_death_of_its_node() {
     again.expect_dispatch("RESUMED").await;
     publish_numbers(&third, 40..42).await;
     expect_numbers(&mut again, 40..42).await;
-    // And once more, from a point that the first node never heard of.
+    // Resume once more, from a position that the first node never reached.
     let seen = again.sequence();
     drop(again);
     publish_numbers(&second, 42..44).await;
@@ -128,7 +128,7 @@ async fn a_session_resumed_on_another_node_is_closed_on_the_first() {
     first.expect_close(4000).await;
     publish_numbers(&one, 0..3).await;
     expect_numbers(&mut second, 0..3).await;
-    // What the first one still had to say ends nothing.
+    // The end of the first connection does not end the session.
     drop(first);
     publish_numbers(&one, 3..5).await;
     expect_numbers(&mut second, 3..5).await;
@@ -169,27 +169,28 @@ async fn a_draining_node_asks_to_reconnect_and_loses_nothing() {
 async fn a_redis_restart_with_its_data_loses_no_session() {
     let mut redis = RedisServer::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
-    let mut lives = [
+    let mut sessions = [
         (session(&one, V10).await, V10, &two),
         (session(&two, ZLIB).await, ZLIB, &one),
     ];
     publish_numbers(&two, 0..5).await;
-    for ((client, _), ..) in &mut lives {
+    for ((client, _), ..) in &mut sessions {
         expect_numbers(client, 0..5).await;
         client.heartbeat().await;
     }
     redis.kill().await;
     redis.restart().await;
     accepts_again(&two).await;
-    // Nobody has lost its connection, or a number.
-    for ((client, _), ..) in &mut lives {
+    // No client has lost its connection or an event.
+    for ((client, _), ..) in &mut sessions {
         client.expect_dispatch("Y").await;
     }
     publish_numbers(&two, 5..8).await;
     let mut left = Vec::new();
-    for ((mut client, id), query, other) in lives {
+    for ((mut client, id), query, other) in sessions {
         expect_numbers(&mut client, 5..8).await;
-        // What the client has of the new life of the log, it has to have said: nobody else can tell it from what was lost.
+        // The client has to acknowledge the events of the new epoch: without that, another node cannot tell them from lost
+        // ones.
         client.heartbeat().await;
         left.push((id, client.sequence(), query, other));
     }
@@ -201,7 +202,7 @@ async fn a_redis_restart_with_its_data_loses_no_session() {
     }
 }
 
-/// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
+/// Runs the tool `rolling` with few sessions: each of three nodes is restarted under load.
 #[tokio::test]
 async fn load_a_rolling_deploy_loses_nothing_and_every_session_resumes() {
     let options = gateway_chaos::rolling::Options {
@@ -211,7 +212,7 @@ async fn load_a_rolling_deploy_loses_nothing_and_every_session_resumes() {
         rounds: 1,
         json: None,
     };
-    let report = gateway_chaos::rolling::run(&options).await.expect("a run to its end");
+    let report = gateway_chaos::rolling::run(&options).await.expect("the run completes");
     println!("{report}");
     assert_eq!(gateway_harness::Outcome::failures(&report), Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
-//! Bots on three nodes that share a Redis. All that a bot knows is the balancer before them; its node is killed, and that
-//! of its session afterwards, while somebody publishes without a pause.
+//! Bots on three nodes that share a Redis. The bots know only the balancer. Their nodes are killed one after the other
+//! while events are published continuously.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,24 +18,23 @@ use tokio::{
 
 use super::{DiscordJs, DiscordPy, setup, start};
 
-/// Between two messages.
-const PACE: Duration = Duration::from_millis(10);
-/// Before an event that was not accepted is tried again.
-const PAUSE: Duration = Duration::from_millis(20);
-/// Messages that everybody hears while nothing goes wrong.
-const CALM: u64 = 30;
-/// How long a bot may take to hear of it, find its way and have heard what it missed: a library waits for as long as it
-/// likes before it connects again.
-const MOVING: Duration = Duration::from_secs(40);
+/// The pause between two messages.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(10);
+/// The pause before a publish that was not accepted is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
+/// How many messages every bot receives before the first fault, and after each one.
+const MESSAGES_BETWEEN_FAULTS: u64 = 30;
+/// How long a bot may take to notice a dead node, reconnect and catch up. Libraries choose their own reconnect delays.
+const FAILOVER_DEADLINE: Duration = Duration::from_secs(40);
 
-struct Cluster {
+struct BotCluster {
     _redis: RedisServer,
-    /// `None` where a node was killed.
+    /// `None` for a killed node.
     nodes: [Option<Node>; 3],
     balancer: Balancer,
 }
 
-impl Cluster {
+impl BotCluster {
     async fn start() -> Self {
         let redis = RedisServer::start().await;
         let node = async || {
@@ -57,11 +56,11 @@ impl Cluster {
         }
     }
 
-    /// The node that a session is on, once it is on one.
+    /// Waits until a node lists the session. Returns the index of that node.
     async fn home(&self, session: &Value) -> usize {
         let bearer = format!("Bearer {}", key("root"));
         let headers = [("authorization", bearer.as_str())];
-        eventually(&format!("a node with the session {session}"), async || {
+        eventually(&format!("a node lists the session {session}"), async || {
             for (place, node) in self.nodes.iter().enumerate() {
                 let Some(node) = node else { continue };
                 let answer = request(node.address(), "GET", "/api/v1/sessions", &headers, "")
@@ -78,21 +77,24 @@ impl Cluster {
     }
 
     async fn kill(&mut self, place: usize) {
-        let mut node = self.nodes[place].take().expect("a node is killed once");
+        let mut node = self.nodes[place].take().expect("the node was not killed before");
         node.signal(Signal::SIGKILL);
         node.ended(WAIT).await;
     }
 }
 
-/// Publishes an event until it is accepted, wherever the balancer leads: once, since it is named.
+/// Publishes an event through the balancer, with retries until it is accepted. Its idempotency key keeps it unique.
 async fn publish(balancer: SocketAddr, name: &str, event: &Value) {
     let bearer = format!("Bearer {}", key("root"));
     let headers = [("authorization", &*bearer), ("idempotency-key", name)];
     let event = event.to_string();
-    within_time(&format!("{name} is accepted"), MOVING, async {
-        while !matches!(ask(balancer, "POST", "/api/v1/events", &headers, &event).await, Ok(answer) if answer.status == 202)
-        {
-            sleep(PAUSE).await;
+    within_time(&format!("{name} is accepted"), FAILOVER_DEADLINE, async {
+        loop {
+            let answer = ask(balancer, "POST", "/api/v1/events", &headers, &event).await;
+            if answer.is_ok_and(|answer| answer.status == 202) {
+                break;
+            }
+            sleep(RETRY_DELAY).await;
         }
     })
     .await;
@@ -102,24 +104,24 @@ fn content(number: u64) -> String {
     format!("message {number}")
 }
 
-/// Somebody who publishes numbered messages, one after the other.
-struct Publisher {
+/// A task that publishes numbered messages one after the other.
+struct MessagePublisher {
     published: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
     task: JoinHandle<u64>,
 }
 
-impl Publisher {
+impl MessagePublisher {
     fn start(balancer: SocketAddr, guild: Guild) -> Self {
         let (count, published) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let mut pace = interval(PACE);
+            let mut pace = interval(MESSAGE_INTERVAL);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut number = 0;
             loop {
                 pace.tick().await;
-                // One more than anybody can have heard before.
+                // Read before publishing, so that the last message is one that no bot can have received before the stop.
                 let is_last = *stopped.borrow();
                 number += 1;
                 let d = guild.message(number, &content(number));
@@ -134,83 +136,83 @@ impl Publisher {
         Self { published, stop, task }
     }
 
-    /// How many there were, once no more come.
+    /// Stops publishing. Returns the number of messages.
     async fn stop(self) -> u64 {
         self.stop.send_replace(true);
         within("the last message", self.task).await.expect("the publisher")
     }
 }
 
-/// Reads on to this message.
-async fn reaches(bot: &mut Bot, number: u64) {
+/// Reads the bot's output up to this message.
+async fn read_until_message(bot: &mut Bot, number: u64) {
     let expected = json!(content(number));
-    bot.until_within(&format!("message {number}"), MOVING, |line| {
+    bot.until_within(&format!("message {number}"), FAILOVER_DEADLINE, |line| {
         line["event"] == "dispatch" && line["t"] == "MESSAGE_CREATE" && line["d"]["content"] == expected
     })
     .await;
 }
 
-/// Every message came once, in order, as it was published, under numbers without a gap, and was understood once; in one
-/// session, which never had to begin anew.
-fn has_lost_nothing(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
-    let heard: Vec<Value> = bot
+/// Asserts that the bot received every message once, in order and unchanged, with contiguous sequence numbers, that the
+/// library emitted each one once, and that all of it happened in one session.
+fn assert_no_loss(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
+    let received: Vec<Value> = bot
         .all("dispatch")
         .into_iter()
         .filter(|line| line["t"] == "MESSAGE_CREATE")
         .map(|mut line| line["d"].take())
         .collect();
-    for (number, d) in (1..).zip(&heard) {
+    for (number, d) in (1..).zip(&received) {
         assert_eq!(*d, guild.message(number, &content(number)));
     }
-    assert_eq!(heard.len() as u64, last);
+    assert_eq!(received.len() as u64, last);
     bot.assert_gapless(&first["shard"]);
-    let understood = bot.all("message").into_iter().map(|mut line| line["content"].take());
-    assert!(understood.eq((1..=last).map(|number| json!(content(number)))));
+    let emitted = bot.all("message").into_iter().map(|mut line| line["content"].take());
+    assert!(emitted.eq((1..=last).map(|number| json!(content(number)))));
     for (event, times) in [("ready", 1), ("identify", 1), ("op", 0)] {
         assert_eq!(bot.all(event).len(), times, "{event}: {:?}", bot.all(event));
     }
     assert!(!bot.all("resume").is_empty());
 }
 
-/// The bots are on whatever nodes the balancer has chosen. One after the other loses its node; each has heard everything in
-/// the end.
-async fn outlive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); BOTS]) {
-    let mut cluster = Cluster::start().await;
+/// Starts the bots on nodes that the balancer chooses, and kills the node of one bot after the other. In the end every
+/// bot has received all messages.
+async fn survive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); BOTS]) {
+    let mut cluster = BotCluster::start().await;
     let balancer = cluster.balancer.address();
     let guild = Guild::new(0, 3);
-    let mut lives = Vec::new();
+    let mut sessions = Vec::new();
     for (library, compression) in bots {
         let mut bot = start(library, balancer, Wish::compressed(compression));
         let first = bot.event("ready").await;
         assert_eq!(first["resume_url"], format!("ws://{balancer}"));
         bot.event("client_ready").await;
-        lives.push((bot, first));
+        sessions.push((bot, first));
     }
     let created = guild.create();
     publish(balancer, "guild", &created).await;
-    for (bot, _) in &mut lives {
+    for (bot, _) in &mut sessions {
         assert_eq!(bot.dispatch("GUILD_CREATE").await["d"], created["d"]);
     }
 
-    let publisher = Publisher::start(balancer, guild.clone());
-    for (bot, _) in &mut lives {
-        reaches(bot, CALM).await;
+    let publisher = MessagePublisher::start(balancer, guild.clone());
+    for (bot, _) in &mut sessions {
+        read_until_message(bot, MESSAGES_BETWEEN_FAULTS).await;
     }
     for moved in 0..BOTS {
-        let dying = cluster.home(&lives[moved].1["session"]).await;
+        let dying = cluster.home(&sessions[moved].1["session"]).await;
         let mut homes = Vec::new();
-        for (_, first) in &lives {
+        for (_, first) in &sessions {
             homes.push(cluster.home(&first["session"]).await);
         }
         cluster.kill(dying).await;
-        for ((bot, first), home) in lives.iter_mut().zip(&homes) {
+        for ((bot, first), home) in sessions.iter_mut().zip(&homes) {
             if *home == dying {
-                bot.until_within("RESUMED", MOVING, |line| {
+                bot.until_within("RESUMED", FAILOVER_DEADLINE, |line| {
                     line["event"] == "dispatch" && line["t"] == "RESUMED"
                 })
                 .await;
             }
-            // The dead node is not asked any more, so whoever was there is on another now.
+            // `home` skips dead nodes, so a bot of the dead node is on another one now.
             let now = cluster.home(&first["session"]).await;
             assert_eq!(
                 now == *home,
@@ -218,31 +220,31 @@ async fn outlive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); 
                 "from {home} to {now}, and {dying} has died"
             );
         }
-        let next = *publisher.published.borrow() + CALM;
-        for (bot, _) in &mut lives {
-            reaches(bot, next).await;
+        let next = *publisher.published.borrow() + MESSAGES_BETWEEN_FAULTS;
+        for (bot, _) in &mut sessions {
+            read_until_message(bot, next).await;
         }
     }
     let last = publisher.stop().await;
-    for (mut bot, first) in lives {
-        reaches(&mut bot, last).await;
-        // What a library understands it may tell a moment after it has heard it.
-        let understood = json!(content(last));
-        bot.until("the last message, understood", |line| {
-            line["event"] == "message" && line["content"] == understood
+    for (mut bot, first) in sessions {
+        read_until_message(&mut bot, last).await;
+        // A library may emit a message some time after its dispatch.
+        let emitted = json!(content(last));
+        bot.until("the last message is emitted", |line| {
+            line["event"] == "message" && line["content"] == emitted
         })
         .await;
-        has_lost_nothing(&bot, &first, &guild, last);
+        assert_no_loss(&bot, &first, &guild, last);
         bot.quit().await;
     }
 }
 
 #[tokio::test]
 async fn discord_js_and_discord_py_survive_the_death_of_their_node_behind_a_balancer() {
-    outlive_their_nodes([(DiscordJs, "none"), (DiscordPy, "zstd-stream")]).await;
+    survive_their_nodes([(DiscordJs, "none"), (DiscordPy, "zstd-stream")]).await;
 }
 
 #[tokio::test]
 async fn discord_js_and_discord_py_survive_the_death_of_their_node_with_zlib_streams() {
-    outlive_their_nodes([(DiscordJs, "zlib-stream"), (DiscordPy, "zlib-stream")]).await;
+    survive_their_nodes([(DiscordJs, "zlib-stream"), (DiscordPy, "zlib-stream")]).await;
 }

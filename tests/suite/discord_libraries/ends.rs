@@ -1,4 +1,4 @@
-//! What a bot does whose session or whose token is not good, or no longer.
+//! What bots do when their session is gone or their token is invalid.
 
 use std::fs;
 
@@ -10,17 +10,17 @@ use gateway_harness::{
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{DiscordJs, DiscordPy, enters, hears_messages, messages, node, order, setup, start};
+use super::{DiscordJs, DiscordPy, command, expect_messages, node, publish_guild, publish_messages, setup, start};
 
-/// An administrator ends the session of a bot. It tries to resume, hears that there is nothing to resume, and begins anew.
-async fn begins_anew_when_its_session_is_ended(library: Library, compression: &'static str) {
+/// An administrator ends the session of a bot. The bot tries to resume, gets op 9, and identifies again.
+async fn identifies_again_when_its_session_is_ended(library: Library, compression: &'static str) {
     let node = node().await;
     let guild = Guild::new(0, 3);
     let mut bot = start(library, node.address(), Wish::compressed(compression));
     let first = bot.event("ready").await;
     bot.event("client_ready").await;
-    enters(&mut bot, &node, &guild).await;
-    order(&node, &first, "DELETE", "").await;
+    publish_guild(&mut bot, &node, &guild).await;
+    command(&node, &first, "DELETE", "").await;
     assert_eq!(bot.event("close").await["code"], 4000);
     bot.event("resume").await;
     let invalid = bot.event("op").await;
@@ -29,25 +29,25 @@ async fn begins_anew_when_its_session_is_ended(library: Library, compression: &'
     assert_ne!(second["session"], first["session"]);
     assert_eq!(second["guilds"], json!([guild.id]));
     bot.dispatch("GUILD_CREATE").await;
-    messages(&node, &guild, [1]).await;
-    hears_messages(&mut bot, &guild, [1]).await;
+    publish_messages(&node, &guild, [1]).await;
+    expect_messages(&mut bot, &guild, [1]).await;
     bot.assert_gapless(&second["shard"]);
     bot.quit().await;
 }
 
 #[tokio::test]
 async fn discord_js_identifies_again_when_its_session_is_ended() {
-    begins_anew_when_its_session_is_ended(DiscordJs, "none").await;
+    identifies_again_when_its_session_is_ended(DiscordJs, "none").await;
 }
 
 #[tokio::test]
 async fn discord_py_identifies_again_when_its_session_is_ended() {
-    begins_anew_when_its_session_is_ended(DiscordPy, "zstd-stream").await;
+    identifies_again_when_its_session_is_ended(DiscordPy, "zstd-stream").await;
 }
 
-/// The node of a bot is replaced by one that knows nothing of its session. It is told to reconnect, hears there that there
-/// is nothing to resume, and begins anew.
-async fn begins_anew_at_a_node_that_does_not_know_it(library: Library, compression: &'static str) {
+/// The node of a bot is replaced by one without its session. The bot is asked to reconnect, gets op 9 for its resume, and
+/// identifies again.
+async fn identifies_again_on_a_node_that_does_not_know_its_session(library: Library, compression: &'static str) {
     let guild = Guild::new(0, 3);
     let leaving = || setup().set("drain.balancer_wait_ms", 0).set("drain.spread_ms", 100);
     let (mut old, new) = (leaving().start().await, node().await);
@@ -64,24 +64,24 @@ async fn begins_anew_at_a_node_that_does_not_know_it(library: Library, compressi
     let second = bot.event("ready").await;
     assert_ne!(second["session"], first["session"]);
     bot.dispatch("GUILD_CREATE").await;
-    messages(&new, &guild, [1]).await;
-    hears_messages(&mut bot, &guild, [1]).await;
+    publish_messages(&new, &guild, [1]).await;
+    expect_messages(&mut bot, &guild, [1]).await;
     bot.quit().await;
 }
 
 #[tokio::test]
 async fn discord_js_identifies_again_on_a_node_that_does_not_know_its_session() {
-    begins_anew_at_a_node_that_does_not_know_it(DiscordJs, "zlib-stream").await;
+    identifies_again_on_a_node_that_does_not_know_its_session(DiscordJs, "zlib-stream").await;
 }
 
 #[tokio::test]
 async fn discord_py_identifies_again_on_a_node_that_does_not_know_its_session() {
-    begins_anew_at_a_node_that_does_not_know_it(DiscordPy, "zlib-stream").await;
+    identifies_again_on_a_node_that_does_not_know_its_session(DiscordPy, "zlib-stream").await;
 }
 
-/// The key of a connected bot is taken out of the configuration. The library has to give up: nothing that it can do
-/// would make the token good again.
-async fn gives_up_when_its_key_is_revoked(library: Library, compression: &'static str, last_word: &str) {
+/// The key of a connected bot is removed from the configuration. The library has to give up, because no reconnect would
+/// make the token valid again.
+async fn gives_up_when_its_key_is_revoked(library: Library, compression: &'static str, last_event: &str) {
     let node = node().await;
     let mut bot = start(library, node.address(), Wish::compressed(compression));
     bot.event("client_ready").await;
@@ -89,7 +89,7 @@ async fn gives_up_when_its_key_is_revoked(library: Library, compression: &'stati
     fs::write(node.file(), text.replace("\"scout\"", "\"somebody\"")).unwrap();
     node.signal(Signal::SIGHUP);
     assert_eq!(bot.event("close").await["code"], 4004);
-    bot.event(last_word).await;
+    bot.event(last_event).await;
     assert_eq!(bot.all("hello").len(), 1, "one connection");
 }
 
@@ -103,7 +103,7 @@ async fn discord_py_gives_up_when_its_key_is_revoked() {
     gives_up_when_its_key_is_revoked(DiscordPy, "zstd-stream", "login_failed").await;
 }
 
-async fn is_told_that_its_token_is_wrong(library: Library, compression: &'static str, code: &str) {
+async fn reports_a_wrong_token(library: Library, compression: &'static str, code: &str) {
     let node = node().await;
     let wish = Wish::compressed(compression);
     let mut bot = Bot::start(library, node.address(), "scout.not-the-secret", wish);
@@ -112,10 +112,10 @@ async fn is_told_that_its_token_is_wrong(library: Library, compression: &'static
 
 #[tokio::test]
 async fn discord_js_reports_a_wrong_token() {
-    is_told_that_its_token_is_wrong(DiscordJs, "none", "TokenInvalid").await;
+    reports_a_wrong_token(DiscordJs, "none", "TokenInvalid").await;
 }
 
 #[tokio::test]
 async fn discord_py_reports_a_wrong_token() {
-    is_told_that_its_token_is_wrong(DiscordPy, "zstd-stream", "LoginFailure").await;
+    reports_a_wrong_token(DiscordPy, "zstd-stream", "LoginFailure").await;
 }

@@ -1,4 +1,4 @@
-//! Guilds that were there before the bot, and their members.
+//! Guilds that exist before the bot connects, and their members.
 
 use gateway_harness::{
     Node,
@@ -7,10 +7,10 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-use super::{DiscordJs, DiscordPy, enters, hears, message, node, start};
+use super::{DiscordJs, DiscordPy, expect_message, node, publish_guild, publish_message, start};
 
-/// A bot that has been greeted with this guild.
-async fn greeted(library: Library, compression: &'static str, guild: &Guild) -> (Node, Bot) {
+/// Starts a node with this guild and a bot, whose READY must list the guild.
+async fn bot_with_guild(library: Library, compression: &'static str, guild: &Guild) -> (Node, Bot) {
     let node = node().await;
     publish(&node, &key("root"), &guild.create()).await;
     let mut bot = start(library, node.address(), Wish::compressed(compression));
@@ -19,8 +19,8 @@ async fn greeted(library: Library, compression: &'static str, guild: &Guild) -> 
     (node, bot)
 }
 
-/// What the library says of its guilds when it is ready has to be this one, whole.
-async fn knows(bot: &mut Bot, guild: &Guild) {
+/// Asserts that the library, once ready, has exactly this guild cached.
+async fn assert_cached(bot: &mut Bot, guild: &Guild) {
     let ready = bot.event("client_ready").await;
     let known = json!([{
         "id": guild.id,
@@ -33,53 +33,53 @@ async fn knows(bot: &mut Bot, guild: &Guild) {
     assert_eq!(ready["guilds"], known);
 }
 
-/// Asks for all members.
-async fn counts_members(bot: &mut Bot, guild: &Guild) {
+/// Requests all members and asserts that they are complete.
+async fn assert_members(bot: &mut Bot, guild: &Guild) {
     bot.tell(&format!("members {}", guild.id)).await;
     let members = bot.event("members").await;
     let names: Vec<String> = (0..guild.members).map(|number| guild.member_name(number)).collect();
     assert_eq!(members["names"], json!(names));
 }
 
-/// A guild is as it was published, and a message in it is understood.
-async fn knows_a_small_guild(library: Library, compression: &'static str) {
+/// A guild arrives as published, and the library emits a message in it.
+async fn caches_a_small_guild(library: Library, compression: &'static str) {
     let guild = Guild::new(0, 40);
-    let (node, mut bot) = greeted(library, compression, &guild).await;
+    let (node, mut bot) = bot_with_guild(library, compression, &guild).await;
     let mut created = bot.dispatch("GUILD_CREATE").await;
-    // That of the bot itself may be there already.
+    // The presence of the bot itself may already be included.
     created["d"]["presences"] = json!([]);
     assert_eq!(created["d"], guild.create()["d"]);
-    knows(&mut bot, &guild).await;
-    counts_members(&mut bot, &guild).await;
+    assert_cached(&mut bot, &guild).await;
+    assert_members(&mut bot, &guild).await;
     let d = guild.message(1, "welcome");
-    message(&node, json!({ "guild": guild.id }), &d).await;
-    hears(&mut bot, &d).await;
-    enters(&mut bot, &node, &Guild::new(1, 1)).await;
+    publish_message(&node, json!({ "guild": guild.id }), &d).await;
+    expect_message(&mut bot, &d).await;
+    publish_guild(&mut bot, &node, &Guild::new(1, 1)).await;
     bot.quit().await;
 }
 
 #[tokio::test]
 async fn discord_js_caches_a_small_guild() {
-    knows_a_small_guild(DiscordJs, "zlib-stream").await;
+    caches_a_small_guild(DiscordJs, "zlib-stream").await;
 }
 
 #[tokio::test]
 async fn discord_py_caches_a_small_guild() {
-    knows_a_small_guild(DiscordPy, "zstd-stream").await;
+    caches_a_small_guild(DiscordPy, "zstd-stream").await;
 }
 
-/// A large guild comes without those who are offline. discord.py asks for all of them before it calls itself ready.
-async fn knows_a_large_guild(library: Library, compression: &'static str) {
+/// A large guild comes without offline members. discord.py requests all members before it is ready.
+async fn caches_a_large_guild(library: Library, compression: &'static str) {
     let guild = Guild::new(0, 2500);
-    let (_node, mut bot) = greeted(library, compression, &guild).await;
+    let (_node, mut bot) = bot_with_guild(library, compression, &guild).await;
     let created = bot.dispatch("GUILD_CREATE").await;
     assert_eq!(
         (&created["d"]["large"], &created["d"]["member_count"]),
         (&json!(true), &json!(guild.members))
     );
     assert_eq!(created["d"]["members"], json!([]));
-    knows(&mut bot, &guild).await;
-    counts_members(&mut bot, &guild).await;
+    assert_cached(&mut bot, &guild).await;
+    assert_members(&mut bot, &guild).await;
     let chunks = bot
         .all("dispatch")
         .into_iter()
@@ -97,10 +97,10 @@ async fn knows_a_large_guild(library: Library, compression: &'static str) {
 
 #[tokio::test]
 async fn discord_js_caches_a_large_guild() {
-    knows_a_large_guild(DiscordJs, "none").await;
+    caches_a_large_guild(DiscordJs, "none").await;
 }
 
 #[tokio::test]
 async fn discord_py_caches_a_large_guild() {
-    knows_a_large_guild(DiscordPy, "zlib-stream").await;
+    caches_a_large_guild(DiscordPy, "zlib-stream").await;
 }

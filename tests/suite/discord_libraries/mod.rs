@@ -1,13 +1,12 @@
-//! Bots on discord.js and discord.py, which nobody changed, against a real node: what they are told, what they say to it,
-//! and that a lost connection costs them nothing.
+//! Bots on unmodified discord.js and discord.py against a real node: what they receive, what they send, and that a lost
+//! connection loses no event.
 //!
-//! Every event of a test is published once and heard once, in its order: a bot that heard the later one first would
-//! have failed.
+//! Every event of a test is published once, and must be received once and in order.
 
 mod cluster;
+mod compression;
 mod ends;
 mod guilds;
-mod lives;
 mod presences;
 mod resumes;
 mod shards;
@@ -25,11 +24,11 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-/// Milliseconds between heartbeats, so that a test sees several.
+/// The heartbeat interval in milliseconds, short enough for several heartbeats in a test.
 const HEARTBEAT_MS: u64 = 1000;
 
-/// Shards may begin at once, and a key of the bot's own: discord.js takes `bot` from the front of a token for the word
-/// in a header, dot or not.
+/// An application whose shards may start concurrently, with a key of its own for the bot: discord.js strips a leading
+/// `bot` from a token, as if it were the prefix of the `Authorization` header.
 const APPLICATION: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -42,7 +41,7 @@ secret = "correct-horse-battery-staple-0123456789"
 
 "#;
 
-/// The most bytes of an event: more than a guild of some thousand members has.
+/// The maximum size of an event in bytes: more than a guild with some thousand members needs.
 const EVENT_BYTES: usize = 1_000_000;
 
 fn setup() -> Setup {
@@ -50,7 +49,7 @@ fn setup() -> Setup {
         .file(&format!("{APPLICATION}{KEYS}"))
         .set("discord.heartbeat_interval_ms", HEARTBEAT_MS)
         .set("cluster.event_bytes", EVENT_BYTES)
-        // A library asks for all members when it is ready, and a test once more.
+        // A library requests all members before it is ready, and a test requests them again.
         .set("discord.member_list_interval_ms", 0)
 }
 
@@ -62,34 +61,34 @@ fn start(library: Library, authority: impl Display, wish: Wish) -> Bot {
     Bot::start(library, authority, &key("scout"), wish)
 }
 
-/// Publishes the guild to a bot that is ready, and waits until it knows it.
-async fn enters(bot: &mut Bot, node: &Node, guild: &Guild) {
+/// Publishes a guild and waits until the bot has received it.
+async fn publish_guild(bot: &mut Bot, node: &Node, guild: &Guild) {
     let event = guild.create();
     publish(node, &key("root"), &event).await;
     let created = bot.dispatch("GUILD_CREATE").await;
     assert_eq!(created["d"], event["d"]);
 }
 
-/// Publishes `MESSAGE_CREATE` to those that `to` names.
-async fn message(node: &Node, to: Value, d: &Value) {
+/// Publishes `MESSAGE_CREATE` with the target `to`.
+async fn publish_message(node: &Node, to: Value, d: &Value) {
     let event = json!({ "t": "MESSAGE_CREATE", "to": to, "d": d });
     publish(node, &key("root"), &event).await;
 }
 
-/// Publishes the messages with these numbers in the guild.
-async fn messages(node: &Node, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+/// Publishes messages with these numbers in the guild.
+async fn publish_messages(node: &Node, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let d = guild.message(number, &format!("message {number}"));
-        message(node, json!({ "guild": guild.id }), &d).await;
+        publish_message(node, json!({ "guild": guild.id }), &d).await;
     }
 }
 
-/// The next message that the library tells of, on the wire and as it has understood it, has to be this one.
-async fn hears(bot: &mut Bot, d: &Value) {
-    let heard = bot.dispatch("MESSAGE_CREATE").await;
-    assert_eq!(heard["d"], *d);
+/// Expects this message next: as a dispatch, and for a guild also as the library emits it.
+async fn expect_message(bot: &mut Bot, d: &Value) {
+    let received = bot.dispatch("MESSAGE_CREATE").await;
+    assert_eq!(received["d"], *d);
     if d["guild_id"].is_string() {
-        let understood = bot.event("message").await;
+        let emitted = bot.event("message").await;
         for (field, expected) in [
             ("id", &d["id"]),
             ("guild", &d["guild_id"]),
@@ -97,22 +96,22 @@ async fn hears(bot: &mut Bot, d: &Value) {
             ("content", &d["content"]),
             ("author", &d["author"]["username"]),
         ] {
-            assert_eq!(understood[field], *expected, "{field}");
+            assert_eq!(emitted[field], *expected, "{field}");
         }
     }
 }
 
-/// The same for the messages with these numbers, whose dispatches come one after the other.
-async fn hears_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+/// Expects dispatches of the messages with these numbers, in order.
+async fn expect_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
-        let heard = bot.dispatch("MESSAGE_CREATE").await;
-        assert_eq!(heard["d"], guild.message(number, &format!("message {number}")));
+        let received = bot.dispatch("MESSAGE_CREATE").await;
+        assert_eq!(received["d"], guild.message(number, &format!("message {number}")));
     }
 }
 
-/// Asks something of an administrator about the session of this READY.
-async fn order(node: &Node, ready: &Value, method: &str, what: &str) {
-    let session = ready["session"].as_str().expect("the id of a session is a string");
+/// Sends an administrator's request about the session of this READY.
+async fn command(node: &Node, ready: &Value, method: &str, what: &str) {
+    let session = ready["session"].as_str().expect("the session id is a string");
     let bearer = format!("Bearer {}", key("root"));
     let headers = [("authorization", bearer.as_str())];
     let target = format!("/api/v1/sessions/{session}{what}");

@@ -1,4 +1,4 @@
-//! A bot as another session of its sees it: the presence that it shows, the channel that it is in, and that it has left.
+//! Presence and voice state of a bot, as another session of the same bot receives them.
 
 use gateway_harness::{
     discord::{Bot, Guild, Library, Wish},
@@ -6,14 +6,14 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-use super::{DiscordJs, DiscordPy, enters, setup, start};
+use super::{DiscordJs, DiscordPy, publish_guild, setup, start};
 
-/// discord.py closes with 4000 when it says goodbye: its session is over when it has not been resumed for so long. Longer
-/// than it takes to connect again.
+/// The resume window in milliseconds, longer than a reconnect takes. discord.py closes with 4000 when it quits, so its
+/// session ends only when this window expires.
 const RESUME_WINDOW_MS: u64 = 6000;
 
-/// Reads on until the library has understood this of the bot in the guild.
-async fn understands(bot: &mut Bot, event: &str, guild: &Guild, user: &Value, field: &str, value: Value) {
+/// Reads until the library emits this event for the bot in the guild.
+async fn expect_emitted(bot: &mut Bot, event: &str, guild: &Guild, user: &Value, field: &str, value: Value) {
     let what = format!("{event}: {field} {value}");
     let is_it = |line: &Value| {
         let is_theirs = line["guild"] == guild.id && line["user"] == *user;
@@ -22,14 +22,14 @@ async fn understands(bot: &mut Bot, event: &str, guild: &Guild, user: &Value, fi
     bot.until(&what, is_it).await;
 }
 
-/// One library shows a presence and speaks, and another one sees and hears it.
-async fn is_seen(library: Library, by: Library) {
+/// A bot on `library` changes its presence and voice channel, and a watcher on the library `by` receives the changes.
+async fn updates_are_received(library: Library, by: Library) {
     let node = setup().set("session.resume_window_ms", RESUME_WINDOW_MS).start().await;
     let guild = Guild::new(0, 2);
     let mut watcher = start(by, node.address(), Wish::compressed("zlib-stream"));
     let user = watcher.event("ready").await["user"].clone();
     watcher.event("client_ready").await;
-    enters(&mut watcher, &node, &guild).await;
+    publish_guild(&mut watcher, &node, &guild).await;
     let welcome = guild.welcome(user.as_str().expect("an id is a string"));
     publish(&node, &key("root"), &welcome).await;
     watcher.dispatch("GUILD_MEMBER_ADD").await;
@@ -39,10 +39,10 @@ async fn is_seen(library: Library, by: Library) {
     bot.event("client_ready").await;
     for status in ["dnd", "idle"] {
         bot.tell(&format!("presence {status}")).await;
-        understands(&mut watcher, "presence", &guild, &user, "status", json!(status)).await;
+        expect_emitted(&mut watcher, "presence", &guild, &user, "status", json!(status)).await;
     }
     bot.tell("presence invisible").await;
-    understands(&mut watcher, "presence", &guild, &user, "status", json!("offline")).await;
+    expect_emitted(&mut watcher, "presence", &guild, &user, "status", json!("offline")).await;
     for channel in [Some(&guild.channel), None, Some(&guild.channel)] {
         let to = channel.map_or("", |channel| channel);
         bot.tell(format!("voice {} {to}", guild.id).trim_end()).await;
@@ -52,27 +52,27 @@ async fn is_seen(library: Library, by: Library) {
                 (&told["d"]["session_id"], &told["d"]["self_mute"]),
                 (&session, &json!(true))
             );
-            understands(one, "voice", &guild, &user, "channel", json!(channel)).await;
+            expect_emitted(one, "voice", &guild, &user, "channel", json!(channel)).await;
         }
     }
-    // A lost connection changes nothing of it, and a goodbye does.
+    // A lost connection changes neither, and quitting leaves the voice channel.
     bot.tell("drop").await;
     bot.event("resumed").await;
     bot.tell("presence online").await;
-    understands(&mut watcher, "presence", &guild, &user, "status", json!("online")).await;
+    expect_emitted(&mut watcher, "presence", &guild, &user, "status", json!("online")).await;
     let voices = watcher.all("voice").len();
     bot.quit().await;
-    understands(&mut watcher, "voice", &guild, &user, "channel", Value::Null).await;
+    expect_emitted(&mut watcher, "voice", &guild, &user, "channel", Value::Null).await;
     assert_eq!(watcher.all("voice").len(), voices + 1);
     watcher.quit().await;
 }
 
 #[tokio::test]
 async fn discord_py_receives_presence_and_voice_state_of_discord_js() {
-    is_seen(DiscordJs, DiscordPy).await;
+    updates_are_received(DiscordJs, DiscordPy).await;
 }
 
 #[tokio::test]
 async fn discord_js_receives_presence_and_voice_state_of_discord_py() {
-    is_seen(DiscordPy, DiscordJs).await;
+    updates_are_received(DiscordPy, DiscordJs).await;
 }

@@ -1,4 +1,4 @@
-//! What costs a bot its connection and nothing else.
+//! Lost connections that a bot resumes from.
 
 use gateway_harness::{
     Proxy,
@@ -6,10 +6,10 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-use super::{DiscordJs, DiscordPy, enters, hears_messages, messages, node, order, start};
+use super::{DiscordJs, DiscordPy, command, expect_messages, node, publish_guild, publish_messages, start};
 
-/// A bot loses its connection twice while events are published that the gateway still sends to the lost connection. It
-/// gets each of them once, in order, before it is told that it has resumed.
+/// A bot loses its connection twice, and the gateway still sends events to the lost connection. The bot receives each
+/// event once, in order, before RESUMED.
 async fn resumes_after_a_cut(library: Library, compression: &'static str) {
     let node = node().await;
     let guild = Guild::new(0, 3);
@@ -17,23 +17,23 @@ async fn resumes_after_a_cut(library: Library, compression: &'static str) {
     let mut bot = start(library, proxy.address(), Wish::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
-    enters(&mut bot, &node, &guild).await;
+    publish_guild(&mut bot, &node, &guild).await;
 
     for first in [1, 101] {
-        messages(&node, &guild, first..first + 5).await;
-        hears_messages(&mut bot, &guild, first..first + 5).await;
-        // Nobody learns of what follows: not the gateway of the end, not the bot of anything before it may connect.
+        publish_messages(&node, &guild, first..first + 5).await;
+        expect_messages(&mut bot, &guild, first..first + 5).await;
+        // While the proxy is frozen, the gateway does not notice the end of the connection, and the bot cannot reconnect.
         proxy.freeze();
         bot.tell("drop").await;
         bot.event("close").await;
-        messages(&node, &guild, first + 5..first + 25).await;
+        publish_messages(&node, &guild, first + 5..first + 25).await;
         proxy.heal();
         bot.event("resume").await;
-        hears_messages(&mut bot, &guild, first + 5..first + 25).await;
+        expect_messages(&mut bot, &guild, first + 5..first + 25).await;
         bot.dispatch("RESUMED").await;
     }
-    messages(&node, &guild, [201]).await;
-    hears_messages(&mut bot, &guild, [201]).await;
+    publish_messages(&node, &guild, [201]).await;
+    expect_messages(&mut bot, &guild, [201]).await;
     assert_eq!(bot.all("ready").len(), 1, "one session");
     bot.assert_gapless(&ready["shard"]);
     bot.quit().await;
@@ -54,7 +54,7 @@ async fn discord_py_resumes_after_a_cut_without_loss_in_a_zstd_stream() {
     resumes_after_a_cut(DiscordPy, "zstd-stream").await;
 }
 
-/// A connection is reset from both sides.
+/// The proxy resets the connection on both sides.
 async fn resumes_after_a_reset(library: Library, compression: &'static str) {
     let node = node().await;
     let guild = Guild::new(0, 3);
@@ -62,11 +62,11 @@ async fn resumes_after_a_reset(library: Library, compression: &'static str) {
     let mut bot = start(library, proxy.address(), Wish::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
-    enters(&mut bot, &node, &guild).await;
+    publish_guild(&mut bot, &node, &guild).await;
     proxy.reset();
     bot.event("close").await;
-    messages(&node, &guild, [1]).await;
-    hears_messages(&mut bot, &guild, [1]).await;
+    publish_messages(&node, &guild, [1]).await;
+    expect_messages(&mut bot, &guild, [1]).await;
     bot.dispatch("RESUMED").await;
     assert_eq!(bot.all("ready").len(), 1, "one session");
     bot.assert_gapless(&ready["shard"]);
@@ -83,33 +83,33 @@ async fn discord_py_resumes_after_a_reset() {
     resumes_after_a_reset(DiscordPy, "zlib-stream").await;
 }
 
-/// An administrator makes a bot reconnect. What is published meanwhile, it gets once.
-async fn reconnects_when_told_to(library: Library, compression: &'static str) {
+/// An administrator makes a bot reconnect. It receives events published meanwhile once.
+async fn reconnects_when_asked_to(library: Library, compression: &'static str) {
     let node = node().await;
     let guild = Guild::new(0, 3);
     let mut bot = start(library, node.address(), Wish::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
-    enters(&mut bot, &node, &guild).await;
-    messages(&node, &guild, 1..4).await;
+    publish_guild(&mut bot, &node, &guild).await;
+    publish_messages(&node, &guild, 1..4).await;
 
-    order(&node, &ready, "POST", "/reconnect").await;
-    messages(&node, &guild, 4..14).await;
+    command(&node, &ready, "POST", "/reconnect").await;
+    publish_messages(&node, &guild, 4..14).await;
 
     bot.until("op 7", |line| line["event"] == "op" && line["op"] == 7).await;
     bot.dispatch("RESUMED").await;
-    messages(&node, &guild, [14]).await;
+    publish_messages(&node, &guild, [14]).await;
     bot.until("the last message", |line| {
         line["t"] == "MESSAGE_CREATE" && line["d"]["content"] == "message 14"
     })
     .await;
-    let heard = bot
+    let received = bot
         .all("dispatch")
         .into_iter()
         .filter(|line| line["t"] == "MESSAGE_CREATE");
-    let heard: Vec<Value> = heard.map(|mut line| line["d"]["content"].take()).collect();
+    let received: Vec<Value> = received.map(|mut line| line["d"]["content"].take()).collect();
     let published: Vec<Value> = (1..15).map(|number| json!(format!("message {number}"))).collect();
-    assert_eq!(heard, published);
+    assert_eq!(received, published);
     assert_eq!(bot.all("ready").len(), 1, "one session");
     bot.assert_gapless(&ready["shard"]);
     bot.quit().await;
@@ -117,10 +117,10 @@ async fn reconnects_when_told_to(library: Library, compression: &'static str) {
 
 #[tokio::test]
 async fn discord_js_resumes_when_asked_to_reconnect() {
-    reconnects_when_told_to(DiscordJs, "none").await;
+    reconnects_when_asked_to(DiscordJs, "none").await;
 }
 
 #[tokio::test]
 async fn discord_py_resumes_when_asked_to_reconnect() {
-    reconnects_when_told_to(DiscordPy, "zstd-stream").await;
+    reconnects_when_asked_to(DiscordPy, "zstd-stream").await;
 }

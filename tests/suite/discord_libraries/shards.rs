@@ -3,10 +3,10 @@
 use gateway_harness::discord::{Guild, Library, Wish};
 use serde_json::json;
 
-use super::{DiscordJs, DiscordPy, enters, message, messages, node, start};
+use super::{DiscordJs, DiscordPy, node, publish_guild, publish_message, publish_messages, start};
 
-/// Each of two shards has its guild, its events and its numbers, and one that is cut resumes alone.
-async fn has_two_shards(library: Library, compression: &'static str) {
+/// Each of two shards receives its own guild and events with its own sequence numbers, and a cut shard resumes alone.
+async fn runs_two_shards(library: Library, compression: &'static str) {
     let node = node().await;
     let guilds = [Guild::new(0, 3), Guild::new(1, 3)];
     let wish = Wish::compressed(compression);
@@ -21,14 +21,14 @@ async fn has_two_shards(library: Library, compression: &'static str) {
     bot.event("client_ready").await;
     assert_eq!(bot.all("ready").len(), 2, "one session each");
     for guild in &guilds {
-        enters(&mut bot, &node, guild).await;
+        publish_guild(&mut bot, &node, guild).await;
     }
     for (shard, guild) in (0..).zip(&guilds) {
         for (number, to) in [(1, json!({ "guild": guild.id })), (2, json!({ "shard": [shard, 2] }))] {
             let d = guild.message(number, "for one shard");
-            message(&node, to, &d).await;
-            let heard = bot.dispatch("MESSAGE_CREATE").await;
-            assert_eq!((&heard["shard"], &heard["d"]), (&json!(shard), &d));
+            publish_message(&node, to, &d).await;
+            let received = bot.dispatch("MESSAGE_CREATE").await;
+            assert_eq!((&received["shard"], &received["d"]), (&json!(shard), &d));
         }
     }
 
@@ -36,9 +36,9 @@ async fn has_two_shards(library: Library, compression: &'static str) {
     let resumed = bot.dispatch("RESUMED").await;
     assert_eq!(resumed["shard"], 1);
     for (shard, guild) in (0..).zip(&guilds) {
-        messages(&node, guild, [3]).await;
-        let heard = bot.dispatch("MESSAGE_CREATE").await;
-        assert_eq!(heard["shard"], shard);
+        publish_messages(&node, guild, [3]).await;
+        let received = bot.dispatch("MESSAGE_CREATE").await;
+        assert_eq!(received["shard"], shard);
         bot.assert_gapless(&json!(shard));
     }
     assert_eq!(bot.all("resume").len(), 1, "one shard resumes");
@@ -47,10 +47,10 @@ async fn has_two_shards(library: Library, compression: &'static str) {
 
 #[tokio::test]
 async fn discord_js_runs_two_shards() {
-    has_two_shards(DiscordJs, "none").await;
+    runs_two_shards(DiscordJs, "none").await;
 }
 
 #[tokio::test]
 async fn discord_py_runs_two_shards() {
-    has_two_shards(DiscordPy, "zstd-stream").await;
+    runs_two_shards(DiscordPy, "zstd-stream").await;
 }

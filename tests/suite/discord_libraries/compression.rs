@@ -1,21 +1,24 @@
-//! A whole life on one connection, in each compression.
+//! A whole session on one connection, with each compression.
 
 use gateway_harness::discord::{Guild, Library, Wish, private_message};
 use serde_json::{Value, json};
 
-use super::{DiscordJs, DiscordPy, enters, hears, hears_messages, message, messages, node, start};
+use super::{
+    DiscordJs, DiscordPy, expect_message, expect_messages, node, publish_guild, publish_message, publish_messages,
+    start,
+};
 
-/// More than a block of DEFLATE holds, and more than 16 bits of a frame's length tell.
+/// A length in bytes above that of a stored DEFLATE block, and above a 16-bit frame length.
 const LONG: usize = 70_000;
 
-/// A bot goes from its login over events of every kind to its goodbye on one connection.
-async fn lives(library: Library, wish: Wish) {
+/// A bot logs in, receives events with every kind of target, and quits, on one connection.
+async fn runs_a_session(library: Library, wish: Wish) {
     let node = node().await;
     let guild = Guild::new(0, 60);
     let mut bot = start(library, node.address(), wish);
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
-    enters(&mut bot, &node, &guild).await;
+    publish_guild(&mut bot, &node, &guild).await;
 
     let targets = [
         json!("all"),
@@ -29,22 +32,22 @@ async fn lives(library: Library, wish: Wish) {
             Some(_) => private_message(number, "between us"),
             None => guild.message(number, &format!("to {to} — grüße 👋 \u{2028} \"quoted\" \\ \u{0}")),
         };
-        message(&node, to, &d).await;
-        hears(&mut bot, &d).await;
+        publish_message(&node, to, &d).await;
+        expect_message(&mut bot, &d).await;
     }
     let long = guild.message(6, &"lang wie ein Gedicht über 鯨 ".repeat(LONG / 31));
-    message(&node, json!("all"), &long).await;
-    hears(&mut bot, &long).await;
+    publish_message(&node, json!("all"), &long).await;
+    expect_message(&mut bot, &long).await;
 
     for _ in 0..4 {
         bot.event("heartbeat_ack").await;
     }
     bot.tell("presence idle").await;
-    messages(&node, &guild, [7]).await;
-    hears_messages(&mut bot, &guild, [7]).await;
+    publish_messages(&node, &guild, [7]).await;
+    expect_messages(&mut bot, &guild, [7]).await;
     assert_eq!(bot.all("hello").len(), 1, "one connection");
     assert_eq!(bot.all("close"), Vec::<Value>::new());
-    // discord.js unpacks packets on other threads, so a small one passes a large one.
+    // discord.js inflates packets on other threads, so a small packet may overtake a large one.
     if wish.compression != "identify" {
         bot.assert_gapless(&ready["shard"]);
     }
@@ -53,18 +56,18 @@ async fn lives(library: Library, wish: Wish) {
 
 #[tokio::test]
 async fn discord_js_works_uncompressed() {
-    lives(DiscordJs, Wish::compressed("none")).await;
+    runs_a_session(DiscordJs, Wish::compressed("none")).await;
 }
 
 #[tokio::test]
 async fn discord_js_works_with_compressed_packets() {
-    lives(DiscordJs, Wish::compressed("identify")).await;
+    runs_a_session(DiscordJs, Wish::compressed("identify")).await;
 }
 
 #[tokio::test]
 async fn discord_js_works_with_a_zlib_stream_and_the_recommended_shards() {
     let wish = Wish::compressed("zlib-stream");
-    lives(
+    runs_a_session(
         DiscordJs,
         Wish {
             shards: Some("auto"),
@@ -77,7 +80,7 @@ async fn discord_js_works_with_a_zlib_stream_and_the_recommended_shards() {
 #[tokio::test]
 async fn discord_py_works_with_a_zlib_stream_and_the_recommended_shards() {
     let wish = Wish::compressed("zlib-stream");
-    lives(
+    runs_a_session(
         DiscordPy,
         Wish {
             shards: Some("auto"),
@@ -89,5 +92,5 @@ async fn discord_py_works_with_a_zlib_stream_and_the_recommended_shards() {
 
 #[tokio::test]
 async fn discord_py_works_with_a_zstd_stream() {
-    lives(DiscordPy, Wish::compressed("zstd-stream")).await;
+    runs_a_session(DiscordPy, Wish::compressed("zstd-stream")).await;
 }
