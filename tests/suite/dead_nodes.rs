@@ -1,4 +1,4 @@
-//! Who counts: the bots of a node that was killed do not, those of a node that lives do, whatever became of Redis.
+//! Guild counts exclude the bots of a killed node, and include those of live nodes even after a Redis outage.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 const LEASE: Duration = Duration::from_secs(2);
-/// The longest time between two looks for nodes whose lease has ended.
-const REAP: Duration = Duration::from_millis(700);
-/// What a busy machine may take for all the rest.
+/// The longest interval between two searches for nodes whose lease has expired.
+const REAP_INTERVAL: Duration = Duration::from_millis(700);
+/// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
 async fn node(redis: &RedisServer) -> Node {
@@ -23,7 +23,7 @@ async fn node(redis: &RedisServer) -> Node {
     node
 }
 
-/// A bot that has reported these guilds.
+/// Connects a bot and reports these guilds.
 async fn bot(node: &Node, guilds: &[&str]) -> Client {
     let mut bot = Client::session(node, "bot", &key("bot")).await;
     let report = json!({ "guilds": guilds, "guildMembers": 10, "cachedGuildMembers": 1 });
@@ -35,8 +35,8 @@ fn counts(guilds: u64, bots: u64) -> Value {
     json!({ "guilds": guilds, "guildMembers": 10 * bots, "cachedGuildMembers": bots })
 }
 
-/// Reads on until these counts are told.
-async fn told(bot: &mut Client, counts: &Value) {
+/// Reads until the bot receives these counts.
+async fn wait_for_counts(bot: &mut Client, counts: &Value) {
     while bot.event_among_others("GLOBAL_GUILD_COUNT").await != *counts {}
 }
 
@@ -44,29 +44,29 @@ async fn told(bot: &mut Client, counts: &Value) {
 async fn bots_of_a_killed_node_leave_the_counts_within_a_lease_and_a_reap() {
     let redis = RedisServer::start().await;
     let (mut dying, living, other) = (node(&redis).await, node(&redis).await, node(&redis).await);
-    let mut ghosts = Vec::new();
+    let mut dead_bots = Vec::new();
     for guilds in [["1", "2"], ["2", "3"], ["3", "4"]] {
-        ghosts.push(bot(&dying, &guilds).await);
+        dead_bots.push(bot(&dying, &guilds).await);
     }
     let mut watching = [bot(&living, &["4", "5"]).await, bot(&other, &["5", "6"]).await];
     for bot in &mut watching {
-        told(bot, &counts(6, 5)).await;
+        wait_for_counts(bot, &counts(6, 5)).await;
     }
-    // Nobody is removed who has had a lease less long than those who look; it begins with their connections.
+    // A node removes another one only after watching it for a whole lease, which begins with its Redis connection.
     sleep(LEASE).await;
     let killed = Instant::now();
     dying.signal(Signal::SIGKILL);
     dying.ended(SLACK).await;
     for bot in &mut watching {
         within_time(
-            "the counts without the dead",
-            LEASE + REAP + SLACK,
-            told(bot, &counts(3, 2)),
+            "the counts exclude the killed node",
+            LEASE + REAP_INTERVAL + SLACK,
+            wait_for_counts(bot, &counts(3, 2)),
         )
         .await;
     }
     let took = killed.elapsed();
-    println!("the dead left the counts {} ms after they died", took.as_millis());
+    println!("the counts excluded the killed node after {} ms", took.as_millis());
 }
 
 #[tokio::test]
@@ -75,20 +75,20 @@ async fn live_bots_stay_in_the_counts_through_a_redis_outage() {
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut bots = [bot(&one, &["1", "2"]).await, bot(&two, &["2", "3"]).await];
     for bot in &mut bots {
-        told(bot, &counts(3, 2)).await;
+        wait_for_counts(bot, &counts(3, 2)).await;
     }
     redis.kill().await;
-    // Every lease ends meanwhile.
+    // Every lease expires meanwhile.
     sleep(2 * LEASE).await;
     redis.restart().await;
     ready(&one).await;
     ready(&two).await;
-    // Long enough for anybody who would remove somebody to do so.
-    sleep(2 * LEASE + REAP).await;
+    // Long enough for a node to remove another one, if it did.
+    sleep(2 * LEASE + REAP_INTERVAL).await;
     let mut late = Client::greeted(&one, gateway_harness::Encoding::Plain).await;
     late.identify("bot", &key("bot")).await;
     assert_eq!(late.event("GLOBAL_GUILD_COUNT").await, counts(3, 2));
-    // And nobody was told anything else: the next counts are those with one more.
+    // The bots received no other counts meanwhile: the next ones include the new bot.
     late.send_event(
         "send_servers",
         &json!({ "guilds": ["9"], "guildMembers": 10, "cachedGuildMembers": 1 }),

@@ -1,4 +1,4 @@
-//! How a node leaves.
+//! How a node drains and stops.
 
 use std::time::{Duration, Instant};
 
@@ -7,34 +7,34 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// Waits for the restart in every session; when each was told.
-pub(crate) async fn told_to_restart(clients: Vec<Client>, since: Instant) -> Vec<Duration> {
+/// Waits until every client is closed for a restart. Returns when that happened, as sorted times after `since`.
+pub(crate) async fn restart_times(clients: Vec<Client>, since: Instant) -> Vec<Duration> {
     let mut waiting = JoinSet::new();
     for mut client in clients {
         waiting.spawn(async move {
             let error = client.next().await;
-            let told = since.elapsed();
+            let time = since.elapsed();
             assert_eq!((&error["op"], &error["e"]), (&json!(-1), &json!(1000)), "{error}");
             assert_eq!(client.closed().await, 1012);
-            told
+            time
         });
     }
-    let mut told = within("everybody is told", waiting.join_all()).await;
-    told.sort_unstable();
-    told
+    let mut times = within("all clients are closed", waiting.join_all()).await;
+    times.sort_unstable();
+    times
 }
 
-/// The times are spread over the whole time and not beyond.
-pub(crate) fn is_spread(told: &[Duration], spread: Duration) {
-    let early = told.iter().filter(|time| **time < spread / 10).count();
-    assert!(early < told.len() / 3, "{early} of {} in the first tenth", told.len());
-    let late = told.iter().filter(|time| **time > spread * 6 / 10).count();
+/// Asserts that `times` are spread over the whole of `spread` and not beyond.
+pub(crate) fn assert_spread(times: &[Duration], spread: Duration) {
+    let early = times.iter().filter(|time| **time < spread / 10).count();
+    assert!(early < times.len() / 3, "{early} of {} in the first tenth", times.len());
+    let late = times.iter().filter(|time| **time > spread * 6 / 10).count();
     assert!(
-        late > told.len() / 10,
+        late > times.len() / 10,
         "{late} of {} in the last four tenths",
-        told.len()
+        times.len()
     );
-    let last = told.last().unwrap();
+    let last = times.last().unwrap();
     assert!(*last < spread + Duration::from_secs(1), "the last one after {last:?}");
 }
 
@@ -76,9 +76,9 @@ async fn restart_closes_are_spread_over_the_configured_time() {
         }
         let begin = Instant::now();
         node.signal(signal);
-        let told = told_to_restart(clients, begin).await;
-        is_spread(&told, spread);
-        // Those that never read are cut off when their linger is over, before the deadline.
+        let times = restart_times(clients, begin).await;
+        assert_spread(&times, spread);
+        // Clients that never read are cut when their linger is over, before the deadline.
         assert!(node.ended(WAIT).await.success());
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
         drop(stuck);
@@ -98,7 +98,7 @@ async fn the_deadline_stops_a_node_whose_clients_do_not_read() {
     node.signal(Signal::SIGTERM);
     assert!(node.ended(WAIT).await.success());
     assert!(begin.elapsed() < Duration::from_millis(2500), "{:?}", begin.elapsed());
-    // What was sent is still there to be read.
+    // What was sent can still be read.
     assert_eq!(stuck.frame().await.unwrap().opcode, 1);
     let error: serde_json::Value = serde_json::from_str(stuck.frame().await.unwrap().text()).unwrap();
     assert_eq!(error["e"], 1000);
@@ -118,7 +118,7 @@ async fn a_draining_node_is_not_ready_and_refuses_upgrades() {
         (get(&node, "/readyz").await.status == 503).then_some(())
     })
     .await;
-    // While the balancer has not noticed yet, who comes is served.
+    // Until the balancer has noticed, new clients are still served.
     let mut late = Client::greeted(&node, Encoding::Plain).await;
     late.heartbeat().await;
     assert_eq!(get(&node, "/livez").await.status, 200);

@@ -1,24 +1,24 @@
-//! Every row of the table of errors, read off the wire with its close code, in both encodings.
+//! Every row of the error table of protocol version 1: error and close code as received, in both encodings.
 
 use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key};
 use serde_json::{Value, json};
 
-/// How a client earns an Error.
-struct Row {
+/// A client that causes an Error, and what it must receive.
+struct ErrorCase {
     what: &'static str,
     settings: &'static [(&'static str, u64)],
-    /// The query beside the compression.
+    /// The query without the compression.
     query: &'static str,
     /// The type that identifies before the payloads are sent.
     identify: Option<&'static str>,
     send: Vec<Value>,
     e: u16,
     close: u16,
-    /// `errors` and `data`, where they are there.
+    /// The `errors` and `data` of the Error, if it has them.
     problems: Option<(Value, Value)>,
 }
 
-impl Row {
+impl ErrorCase {
     fn new(what: &'static str, e: u16) -> Self {
         Self {
             what,
@@ -55,8 +55,8 @@ impl Row {
     }
 }
 
-async fn check(row: &Row, encoding: Encoding) {
-    let setup = row
+async fn check(case: &ErrorCase, encoding: Encoding) {
+    let setup = case
         .settings
         .iter()
         .fold(full_setup(), |setup, (key, value)| setup.set(key, value));
@@ -67,54 +67,54 @@ async fn check(row: &Row, encoding: Encoding) {
     } else {
         ""
     };
-    let mut client = Client::connect(&node, &format!("{}{compression}", row.query), encoding).await;
-    if row.query == "v=1" {
-        assert_eq!(client.next().await["op"], 5, "{}", row.what);
+    let mut client = Client::connect(&node, &format!("{}{compression}", case.query), encoding).await;
+    if case.query == "v=1" {
+        assert_eq!(client.next().await["op"], 5, "{}", case.what);
     }
-    if let Some(kind) = row.identify {
+    if let Some(kind) = case.identify {
         client.identify(kind, &key(kind)).await;
         if kind == "bot" {
             client.event("GLOBAL_GUILD_COUNT").await;
         }
     }
-    for payload in &row.send {
+    for payload in &case.send {
         client.send(payload).await;
     }
-    let error = client.error(row.e, row.close).await;
-    let expected = row
+    let error = client.error(case.e, case.close).await;
+    let expected = case
         .problems
         .as_ref()
         .map(|(errors, data)| json!({ "errors": errors, "data": data }));
-    assert_eq!(error.get("d"), expected.as_ref(), "{}: {error}", row.what);
-    if row.settings.is_empty() {
+    assert_eq!(error.get("d"), expected.as_ref(), "{}: {error}", case.what);
+    if case.settings.is_empty() {
         bystander.heartbeat().await;
     }
 }
 
-async fn check_all(rows: Vec<Row>) {
-    for row in &rows {
+async fn check_all(cases: Vec<ErrorCase>) {
+    for case in &cases {
         for encoding in Encoding::ALL {
-            println!("{} in {encoding:?}", row.what);
-            check(row, encoding).await;
+            println!("{} in {encoding:?}", case.what);
+            check(case, encoding).await;
         }
     }
 }
 
 #[tokio::test]
 async fn wrong_version_is_4000() {
-    let mut row = Row::new("an unknown version", 4000).unidentified();
-    row.query = "v=11";
-    check_all(vec![row]).await;
+    let mut case = ErrorCase::new("an unknown version", 4000).unidentified();
+    case.query = "v=11";
+    check_all(vec![case]).await;
 }
 
 #[tokio::test]
 async fn wrong_auth_key_is_4001() {
     let identify = |key: &str| json!({ "op": 1, "t": "identify", "d": { "type": "bot", "key": key } });
     check_all(vec![
-        Row::new("an unknown key", 4001)
+        ErrorCase::new("an unknown key", 4001)
             .unidentified()
             .sends(identify("nobody.nothing")),
-        Row::new("a key of another type", 4001)
+        ErrorCase::new("a key of another type", 4001)
             .unidentified()
             .sends(identify(&key("website"))),
     ])
@@ -138,8 +138,8 @@ async fn bot_id_used_is_4002() {
 #[tokio::test]
 async fn no_opcode_is_4003() {
     check_all(vec![
-        Row::new("an empty object", 4003).sends(json!({})),
-        Row::new("everything but an opcode", 4003).sends(json!({ "t": "announce", "d": {}, "e": 1, "m": "" })),
+        ErrorCase::new("an empty object", 4003).sends(json!({})),
+        ErrorCase::new("everything but an opcode", 4003).sends(json!({ "t": "announce", "d": {}, "e": 1, "m": "" })),
     ])
     .await;
 }
@@ -176,69 +176,69 @@ async fn wrong_opcode_is_4004() {
 
 #[tokio::test]
 async fn malformed_data_is_4005_with_all_its_problems() {
-    let row = |what, kind: &'static str, payload, errors, data| {
-        let mut row = Row::new(what, 4005).sends(payload).lists(errors, data);
-        row.identify = Some(kind);
-        row
+    let case = |what, kind: &'static str, payload, errors, data| {
+        let mut case = ErrorCase::new(what, 4005).sends(payload).lists(errors, data);
+        case.identify = Some(kind);
+        case
     };
     check_all(vec![
-        row(
+        case(
             "neither d nor t",
             "website",
             json!({ "op": 1 }),
             json!(["Data not provided.", "Event name not provided."]),
             json!([null, null]),
         ),
-        row(
+        case(
             "d and t of the wrong shape",
             "website",
             json!({ "op": 1, "d": [1], "t": 7 }),
             json!(["Data must be an object.", "Event name must be a string."]),
             json!([[1], 7]),
         ),
-        row(
+        case(
             "an unknown event",
             "website",
             json!({ "op": 1, "t": "nonsense", "d": {} }),
             json!(["Unknown event."]),
             json!(["nonsense"]),
         ),
-        row(
+        case(
             "an event of the gateway",
             "bot",
             json!({ "op": 1, "t": "GLOBAL_GUILD_COUNT", "d": { "guilds": 1 } }),
             json!(["Unknown event."]),
             json!(["GLOBAL_GUILD_COUNT"]),
         ),
-        row(
+        case(
             "an event of another type",
             "bot",
             json!({ "op": 1, "t": "site_only", "d": {} }),
             json!(["Event not allowed for this client type."]),
             json!(["site_only"]),
         ),
-        row(
+        case(
             "no guild id",
             "website",
             json!({ "op": 1, "t": "guild_settings_changed", "d": { "guildId": [] } }),
             json!(["No guild id at /guildId."]),
             json!([[]]),
         ),
-        row(
-            "nobody there",
+        case(
+            "no receiver",
             "website",
             json!({ "op": 1, "t": "guild_settings_changed", "d": { "guildId": "1" } }),
             json!(["No receiver."]),
             json!(["guild_settings_changed"]),
         ),
-        row(
-            "a report of no bot",
+        case(
+            "a report from a website",
             "website",
             json!({ "op": 1, "t": "send_servers", "d": { "guilds": 1 } }),
             json!(["Only bots send servers."]),
             json!(["send_servers"]),
         ),
-        row(
+        case(
             "a report with every problem",
             "bot",
             json!({ "op": 1, "t": "send_servers", "d": {
@@ -252,7 +252,7 @@ async fn malformed_data_is_4005_with_all_its_problems() {
             ]),
             json!(["x", null, 1.5, -1, [1]]),
         ),
-        row(
+        case(
             "an empty report",
             "bot",
             json!({ "op": 1, "t": "send_servers", "d": {} }),
@@ -267,8 +267,8 @@ async fn malformed_data_is_4005_with_all_its_problems() {
 async fn no_heartbeat_is_4006() {
     const FAST: &[(&str, u64)] = &[("v1.heartbeat_interval_ms", 100), ("v1.heartbeat_tolerance_ms", 100)];
     check_all(vec![
-        Row::new("no heartbeat", 4006).with(FAST),
-        Row::new("no heartbeat before identifying", 4006)
+        ErrorCase::new("no heartbeat", 4006).with(FAST),
+        ErrorCase::new("no heartbeat before identifying", 4006)
             .unidentified()
             .with(FAST),
     ])
@@ -279,16 +279,16 @@ async fn no_heartbeat_is_4006() {
 async fn wrong_identify_is_4007() {
     let again = json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } });
     check_all(vec![
-        Row::new("a second identify", 4007).sends(again),
-        Row::new("a second identify that is malformed too", 4007).sends(json!({ "op": 1, "t": "identify" })),
-        Row::new("no identify in time", 4007)
+        ErrorCase::new("a second identify", 4007).sends(again),
+        ErrorCase::new("a second identify that is malformed too", 4007).sends(json!({ "op": 1, "t": "identify" })),
+        ErrorCase::new("no identify in time", 4007)
             .unidentified()
             .with(&[("session.identify_timeout_ms", 200)]),
     ])
     .await;
 }
 
-/// An Error 1000 with this close code, a plain sentence and no data.
+/// Expects an Error 1000 with this close code, a message that is a sentence, and no data.
 async fn error_1000(client: &mut Client, close: u16) {
     let error = client.error(1000, close).await;
     assert_eq!(error.get("d"), None, "{error}");
@@ -335,7 +335,7 @@ async fn the_default_rate_is_1200_payloads_per_minute() {
     };
     assert_eq!(error["e"], 1000);
     assert_eq!(client.closed().await, 1008);
-    // Allowance comes back while the burst is under way.
+    // The allowance refills during the burst.
     assert!((1200..1500).contains(&answers), "{answers} answers");
 }
 
@@ -350,7 +350,7 @@ async fn a_message_too_big_is_1000_and_close_1009() {
             if identified {
                 client.identify("website", &key("website")).await;
             }
-            // What has exactly the limit is still taken, as text and inflated.
+            // A message of exactly the limit is still accepted, as text and inflated.
             client.send_text(&exact).await;
             client.expect(&json!({ "op": 11 })).await;
             client.send_json(&exact).await;
@@ -398,7 +398,7 @@ async fn an_overloaded_node_is_1000_and_close_1013() {
     for encoding in Encoding::ALL {
         let node = full_setup().set("cluster.hold_bytes", 1).start().await;
         let mut client = Client::session_in(&node, "website", &key("website"), encoding).await;
-        // The first one is let in since it is alone; the second one comes before any worker has taken the first.
+        // The first event is accepted because the queue is empty; the second arrives before a worker has taken the first.
         let event = json!({ "op": 1, "t": "site_only", "d": {} });
         client.send_at_once(&[event.clone(), event]).await;
         error_1000(&mut client, 1013).await;

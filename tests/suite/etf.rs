@@ -1,4 +1,4 @@
-//! Erlang's External Term Format as a codec reads and writes it that shares no code with ours.
+//! Erlang's External Term Format, compared with a codec that shares no code with ours: npm's `erlang_js`.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Read and written by both.
+/// Values that both codecs read and write.
 const BOTH_WAYS: [&str; 9] = [
     "null",
     r#"[true,false,null,[],{},""]"#,
@@ -26,7 +26,8 @@ const BOTH_WAYS: [&str; 9] = [
         "member":{"roles":["1","2"],"joined_at":"2020-01-01T00:00:00.000000+00:00","deaf":false},"tts":false}}"#,
 ];
 
-/// Read by both; the other one writes no whole numbers of more than 32 bits, and JavaScript has no more than 53.
+/// Numbers that both codecs read, but `erlang_js` does not write: it writes integers of at most 32 bits, and JavaScript's
+/// integers have at most 53.
 const ONE_WAY: &str =
     "[4294967296,-4294967297,1507665886000,9007199254740991,-9007199254740991,9223372036854775808,1e300]";
 

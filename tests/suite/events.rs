@@ -1,4 +1,4 @@
-//! Application events: who may send them, who gets them, in which order.
+//! Application events: which sessions may send and receive them, and in which order.
 
 use gateway_harness::{Client, Encoding, Node, full_setup, key, metric, publish};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn an_event_reaches_exactly_the_types_of_its_table_entry() {
     let mut stranger = Client::greeted(&node, Encoding::Plain).await;
     sender.send_event("site_only", &json!({ "n": 1 })).await;
     sender.send_event("announce", &json!({ "n": 2 })).await;
-    // Everybody's order is the sender's, so whoever sees the second one first did not get the first one.
+    // Every client receives events in the sender's order, so one whose first event is the second did not get the first.
     assert_eq!(website.event("site_only").await, json!({ "n": 1 }));
     for client in [&mut website, &mut bot, &mut service] {
         assert_eq!(client.event("announce").await, json!({ "n": 2 }));
@@ -83,7 +83,7 @@ async fn an_event_to_any_or_a_guild_without_a_receiver_is_refused() {
             assert_eq!(error["d"], json!({ "errors": ["No receiver."], "data": [name] }));
         }
     }
-    // The only one that could receive it is the one that sent it.
+    // The only possible receiver is the sender.
     let mut bot = session(&node, "bot").await;
     bot.send_event("job", &json!({})).await;
     let error = bot.error(4005, 4005).await;
@@ -101,7 +101,7 @@ async fn a_guild_event_reaches_exactly_the_bots_that_reported_the_guild() {
     ];
     for (bot, guilds) in bots.iter_mut().zip([json!(["1", "2"]), json!([2, 3]), json!(2)]) {
         bot.send_event("send_servers", &json!({ "guilds": guilds })).await;
-        // Its answer says that the report is in; counts may come before it.
+        // The heartbeat ACK shows that the report has been processed. Counts may come before it.
         bot.send(&json!({ "op": 10 })).await;
         while bot.next().await["op"] != 11 {}
     }
@@ -125,7 +125,7 @@ async fn a_guild_event_reaches_exactly_the_bots_that_reported_the_guild() {
         }
         seen.push(guilds);
     }
-    // A count says nothing about which guilds a bot has.
+    // A bot that reports only a count gets no events of a guild.
     assert_eq!(json!(seen), json!([["1", 2, "0002"], [2, "3", "0002"], []]));
 }
 
@@ -231,7 +231,7 @@ async fn events_of_one_sender_arrive_in_order_and_once_at_every_receiver() {
         receiver.heartbeat().await;
         orders.push(order);
     }
-    // The order between senders is everybody's, too: one log.
+    // All receivers get the events of both senders in the same order, because there is one log.
     assert!(orders.iter().all(|order| *order == orders[0]));
 }
 

@@ -1,5 +1,5 @@
-//! A replica that lagged becomes the primary while the old one still serves a node: offsets go back, no event is taken for one
-//! that was there before, and no session receives what both have accepted.
+//! A lagging replica becomes the primary while the old primary still serves a node. Offsets go back, but no event is
+//! mistaken for an earlier one, and no session receives the diverging events of both primaries.
 
 use std::net::SocketAddr;
 
@@ -35,13 +35,13 @@ async fn expect(client: &mut Client, numbers: impl IntoIterator<Item = u64>) {
 async fn a_lagging_replica_takes_over_while_the_old_primary_serves_a_node() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
-    eventually("a replica in step", async || {
+    eventually("the replica is in sync", async || {
         let info = new.cli(&["INFO", "replication"]).await;
         info.contains("master_link_status:up").then_some(())
     })
     .await;
-    let (left_behind_way, moving_way) = (Proxy::start(address(&old)).await, Proxy::start(address(&old)).await);
-    let (left_behind, moving) = (node(&left_behind_way).await, node(&moving_way).await);
+    let (left_behind_proxy, moving_proxy) = (Proxy::start(address(&old)).await, Proxy::start(address(&old)).await);
+    let (left_behind, moving) = (node(&left_behind_proxy).await, node(&moving_proxy).await);
     let mut on_left_behind = Client::session(&left_behind, "website", &key("website")).await;
     let mut on_moving = Client::session(&moving, "website", &key("website")).await;
     for number in 0..10 {
@@ -49,47 +49,48 @@ async fn a_lagging_replica_takes_over_while_the_old_primary_serves_a_node() {
     }
     expect(&mut on_left_behind, 0..10).await;
     expect(&mut on_moving, 0..10).await;
-    // Everything until now is on the replica; nothing from now on is.
-    eventually("a replica that has it all", async || {
+    // The replica has everything up to now, and gets nothing from now on.
+    eventually("the replica has the whole log", async || {
         let length = ["XLEN", "utilbot:{utilbot}:log"];
         (new.cli(&length).await == old.cli(&length).await).then_some(())
     })
     .await;
     new.cli(&["REPLICAOF", "NO", "ONE"]).await;
-    moving_way.retarget(address(&new));
-    moving_way.reset();
+    moving_proxy.retarget(address(&new));
+    moving_proxy.reset();
 
-    // The old primary goes on accepting; only its own node sees it.
+    // The old primary still accepts events, which only its own node receives.
     for number in 100..105 {
         announce(&left_behind, number).await;
     }
     expect(&mut on_left_behind, 100..105).await;
-    eventually("a node on the new primary", async || {
+    eventually("the node uses the new primary", async || {
         let body = json!({ "t": "announce", "d": { "n": 200 } }).to_string();
         let answer = gateway_harness::post(&moving, &key("service"), &body).await;
         (answer.status == 202).then_some(())
     })
     .await;
-    // Offsets that the old primary has given as well.
+    // The old primary has assigned the same offsets.
     for number in 201..205 {
         announce(&moving, number).await;
     }
     expect(&mut on_moving, 200..205).await;
 
-    left_behind_way.retarget(address(&new));
-    left_behind_way.reset();
-    // Whoever has what the old primary accepted gets nothing of what the new one did meanwhile: their order is unknown.
+    left_behind_proxy.retarget(address(&new));
+    left_behind_proxy.reset();
+    // A session that received events of the old primary gets none that the new one accepted meanwhile, because their order
+    // is unknown. It is closed instead.
     on_left_behind.error(1000, 1012).await;
     let mut again = Client::session(&left_behind, "website", &key("website")).await;
     announce(&left_behind, 300).await;
     expect(&mut again, [300]).await;
     assert_eq!(metric(&left_behind, "utilbot_entries_lost_total").await, 5);
-    // Who never saw what the old primary had accepted is told to connect again.
+    // A session that never received the events of the old primary is closed too.
     let missed = loop {
         match on_moving.next_text().await {
             Ok(text) if text.contains("announce") => {}
             Ok(text) => break text,
-            Err(code) => panic!("closed with {code:?} and without a word"),
+            Err(code) => panic!("closed with {code:?} and without an Error"),
         }
     };
     assert!(missed.contains("\"e\":1000"), "{missed}");

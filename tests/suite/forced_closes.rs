@@ -1,11 +1,11 @@
-//! Ends that are nobody's mistake: the node's own faults, and an administrator's wish.
+//! Closes that a client did not cause: internal errors of the node, and kicks by an administrator.
 
 use std::time::UNIX_EPOCH;
 
 use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
 
-/// Milliseconds since 1970 in the last seconds of the time that ids can be made for (`shared::snowflake`): after them every
-/// id is refused.
+/// A time in the last seconds for which ids can be generated (`shared::snowflake`), in milliseconds since 1970. After it,
+/// no id can be generated.
 const END_OF_IDS: u128 = 3_776_860_053_000;
 
 #[tokio::test]
@@ -16,8 +16,8 @@ async fn an_internal_error_closes_with_error_1000_and_code_1011_in_both_encoding
     let node = Setup::new().clock(&clock).start().await;
     let key = node.development_key();
     for encoding in [Encoding::Plain, Encoding::Zlib] {
-        // Identifies succeed until the ids end, and from then on never again.
-        let mut client = eventually("an id that cannot be made", async || {
+        // Identifies succeed until ids run out, and fail from then on.
+        let mut client = eventually("an id cannot be generated", async || {
             let mut client = Client::greeted(&node, encoding).await;
             client.send_identify("website", &key).await;
             let answer = client.next().await;

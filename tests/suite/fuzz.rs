@@ -1,4 +1,4 @@
-//! The corpus of the fuzz targets, through the code that the fuzzer runs.
+//! Runs the committed corpus through the fuzz targets, the code that the fuzzer runs.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 use gateway_fuzz_targets::TARGETS;
 
-/// The most that all inputs take together, in bytes.
+/// The maximum size of all inputs together, in bytes.
 const CORPUS_BYTES: u64 = 1 << 20;
 
 fn fuzz() -> PathBuf {

@@ -1,4 +1,4 @@
-//! Requests for the members of large guilds: answered in order, as the client takes the answers, while others are served.
+//! Requests for the members of large guilds are answered in order, as fast as the client reads, without blocking others.
 
 use gateway_harness::{
     KEYS, Node, SECRET, Setup,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const V10: &str = "v=10&encoding=json";
 const MEMBERS: u64 = 4500;
 
-/// A node with two applications; the bot of the second has the key `other`.
+/// Starts a node with two applications. The bot of the second has the key `other`.
 async fn node(interval_ms: u64) -> Node {
     let file = format!(
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 100\n\n\
@@ -26,7 +26,7 @@ async fn node(interval_ms: u64) -> Node {
     node
 }
 
-/// Puts a guild with so many members, a thousand in each request.
+/// Puts a guild with this many members, a thousand in each request.
 async fn put(node: &Node, guild: &Guild, members: u64) {
     publish(node, &key("root"), &guild.create()).await;
     let bearer = format!("Bearer {}", key("root"));
@@ -40,13 +40,13 @@ async fn put(node: &Node, guild: &Guild, members: u64) {
     }
 }
 
-async fn ask(client: &mut DiscordClient, guild: &Guild, nonce: &str) {
+async fn request_members(client: &mut DiscordClient, guild: &Guild, nonce: &str) {
     let d = json!({ "guild_id": guild.id, "query": "", "limit": 0, "nonce": nonce });
     client.send(8, &d).await;
 }
 
-/// Takes one whole answer, and returns the ids of its members in their order.
-async fn answer(client: &mut DiscordClient, nonce: &str) -> Vec<u64> {
+/// Reads all chunks of one answer. Returns the ids of its members in order.
+async fn read_members(client: &mut DiscordClient, nonce: &str) -> Vec<u64> {
     let mut members = Vec::new();
     for index in 0.. {
         let chunk = client.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
@@ -75,15 +75,15 @@ async fn concurrent_member_requests_are_answered_in_order_without_blocking_other
     let (mut other, _) = DiscordClient::session(&node, V10, &other, 1).await;
     let nonces: Vec<String> = (0..8).map(|number| format!("n{number}")).collect();
     for nonce in &nonces {
-        ask(&mut bot, &guild, nonce).await;
+        request_members(&mut bot, &guild, nonce).await;
     }
     for nonce in &nonces {
-        let members = answer(&mut bot, nonce).await;
+        let members = read_members(&mut bot, nonce).await;
         assert_eq!(members.len() as u64, MEMBERS);
         assert!(members.is_sorted(), "{nonce}");
         other.heartbeat().await;
     }
-    // Afterwards it receives as before.
+    // Afterwards the bot receives events again.
     let event = json!({ "t": "CHANNEL_CREATE", "to": { "guild": guild.id }, "d": { "id": "5", "guild_id": guild.id } });
     publish(&node, &key("root"), &event).await;
     bot.expect_dispatch("CHANNEL_CREATE").await;
@@ -96,7 +96,7 @@ async fn a_resume_between_member_chunks_gets_the_remaining_chunks() {
     put(&node, &guild, MEMBERS).await;
     let (mut bot, ready) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
-    ask(&mut bot, &guild, "a").await;
+    request_members(&mut bot, &guild, "a").await;
     for index in 0..2 {
         let chunk = bot.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
         assert_eq!(chunk["chunk_index"], index);
@@ -122,20 +122,20 @@ async fn a_second_full_member_list_too_soon_is_rate_limited() {
     publish(&node, &key("root"), &guild.create()).await;
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
-    ask(&mut bot, &guild, "a").await;
-    answer(&mut bot, "a").await;
-    ask(&mut bot, &guild, "b").await;
+    request_members(&mut bot, &guild, "a").await;
+    read_members(&mut bot, "a").await;
+    request_members(&mut bot, &guild, "b").await;
     let d = bot.expect_dispatch("RATE_LIMITED").await;
     assert_eq!(d["opcode"], 8);
     assert!(d["retry_after"].as_f64().unwrap() > 0.0, "{d}");
     assert_eq!(d["meta"], json!({ "guild_id": guild.id, "nonce": "b" }));
-    // Anything but the whole list is answered.
+    // Any request but that for the whole list is still answered.
     let some: Value = json!({ "guild_id": guild.id, "query": "nobody", "limit": 1, "nonce": "c" });
     bot.send(8, &some).await;
-    assert_eq!(answer(&mut bot, "c").await, [0; 0]);
+    assert_eq!(read_members(&mut bot, "c").await, [0; 0]);
 }
 
-/// A close with 4001 would be fatal to hikari.
+/// Invalid ids are not a reason to close: hikari treats close code 4001 as fatal.
 #[tokio::test]
 async fn each_user_id_is_answered_once_and_invalid_ids_are_not_found() {
     let node = node(0).await;

@@ -1,5 +1,5 @@
-//! What the guilds of an application are: told over HTTP and by events, on every node alike, and remembered by Redis when
-//! no node does.
+//! The guilds of an application: changed over HTTP and by events, the same on every node, and kept in Redis when no node
+//! has them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const V10: &str = "v=10&encoding=json";
 const APPLICATION: &str = "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\n";
 const EVENT_BYTES: usize = 20_000;
-/// What a busy machine may take for a node to end.
+/// How long a node may take to stop on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 fn setup() -> Setup {
@@ -31,8 +31,8 @@ async fn node(redis: &RedisServer) -> Node {
     node
 }
 
-/// Asks about the guilds of the application, with this key.
-async fn ask(node: &Node, who: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+/// Sends a request to the guild API of the application, with the key of `who`. Returns the status and the body.
+async fn guild_request(node: &Node, who: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/applications/utilbot/guilds{path}");
     let body = if body.is_null() {
@@ -45,19 +45,19 @@ async fn ask(node: &Node, who: &str, method: &str, path: &str, body: &Value) -> 
 }
 
 async fn get(node: &Node, path: &str) -> Value {
-    let (status, answer) = ask(node, "root", "GET", path, &Value::Null).await;
+    let (status, answer) = guild_request(node, "root", "GET", path, &Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     answer
 }
 
 async fn put(node: &Node, path: &str, body: &Value) {
-    let (status, answer) = ask(node, "root", "PUT", path, body).await;
+    let (status, answer) = guild_request(node, "root", "PUT", path, body).await;
     assert_eq!(status, 202, "{answer}");
     assert!(answer["offset"].is_u64() && answer["epoch"].is_string(), "{answer}");
 }
 
-/// Publishes an event of this guild.
-async fn tell(node: &Node, guild: &Guild, t: &str, mut d: Value) {
+/// Publishes an event in this guild.
+async fn publish_in_guild(node: &Node, guild: &Guild, t: &str, mut d: Value) {
     d["guild_id"] = json!(guild.id);
     publish(
         node,
@@ -84,7 +84,7 @@ fn ids(list: &Value) -> BTreeSet<String> {
     items.map(id).collect()
 }
 
-/// The ids of the members that a session is told of when it asks for all.
+/// Requests all members over the WebSocket. Returns their ids.
 async fn all_members(client: &mut DiscordClient, guild: &Guild) -> BTreeSet<String> {
     client
         .send(8, &json!({ "guild_id": guild.id, "query": "", "limit": 0 }))
@@ -103,20 +103,20 @@ fn digits(ids: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
     ids.into_iter().map(|id| id.to_string()).collect()
 }
 
-/// What the API does, whatever the guilds are kept in.
-async fn is_told_and_asked(node: &Node) {
+/// Tests the guild API, with or without Redis.
+async fn test_guild_api(node: &Node) {
     let (guild, other) = (Guild::new(0, 2), Guild::new(1, 1));
     let (mut client, ready) = session(node).await;
     assert_eq!(ready["guilds"], json!([]));
     let mut whole = guild.whole();
     put(node, &format!("/{}", guild.id), &whole).await;
     assert_eq!(client.expect_dispatch("GUILD_CREATE").await, whole);
-    // The path says the id as well.
+    // The body may leave out the id, because the path has it.
     let mut nameless = other.whole();
     nameless.as_object_mut().expect("an object").remove("id");
     put(node, &format!("/{}", other.id), &nameless).await;
     assert_eq!(client.expect_dispatch("GUILD_CREATE").await["id"], other.id);
-    tell(
+    publish_in_guild(
         node,
         &guild,
         "CHANNEL_CREATE",
@@ -133,8 +133,8 @@ async fn is_told_and_asked(node: &Node) {
     let members: Vec<_> = (1000..1600).map(|id| member(id, &format!("m{id}"))).collect();
     let path_of_members = format!("{path}/members");
     put(node, &path_of_members, &json!(members)).await;
-    // Nothing was dispatched for that, and what was dispatched after it stands behind it.
-    tell(node, &guild, "CHANNEL_DELETE", json!({ "id": "70" })).await;
+    // Putting members dispatches nothing: the next dispatch is that of the next event.
+    publish_in_guild(node, &guild, "CHANNEL_DELETE", json!({ "id": "70" })).await;
     client.expect_dispatch("CHANNEL_DELETE").await;
     let own = ids(&whole["members"]);
     let expected: BTreeSet<_> = own.union(&digits(1000..1600)).cloned().collect();
@@ -155,14 +155,14 @@ async fn is_told_and_asked(node: &Node) {
     assert_eq!(list, json!({ "guilds": [guild.id], "next": guild.id }));
     let rest = get(node, &format!("?limit=1&after={}", guild.id)).await;
     assert_eq!(rest, json!({ "guilds": [other.id], "next": null }));
-    let (status, _) = ask(node, "root", "DELETE", &path, &Value::Null).await;
+    let (status, _) = guild_request(node, "root", "DELETE", &path, &Value::Null).await;
     assert_eq!(status, 202);
     assert_eq!(client.expect_dispatch("GUILD_DELETE").await, json!({ "id": guild.id }));
     assert_eq!(get(node, "").await["guilds"], json!([other.id]));
 
     for (method, path) in [("GET", ""), ("DELETE", ""), ("GET", "/members"), ("PUT", "/members")] {
         let path = format!("/{}{path}", guild.id);
-        let (status, answer) = ask(node, "root", method, &path, &json!([member(1, "m")])).await;
+        let (status, answer) = guild_request(node, "root", method, &path, &json!([member(1, "m")])).await;
         assert_eq!((status, &answer["code"]), (404, &json!("not_found")), "{method} {path}");
     }
     whole["members"][1]["user"] = json!({});
@@ -184,18 +184,18 @@ async fn is_told_and_asked(node: &Node) {
         ("/7/members", json!([{}]), 422, "`members[0]` has no id"),
         ("/7/members", json!([member(1, &large)]), 413, "`members[0]`"),
     ] {
-        let (known, answer) = ask(node, "root", "PUT", path, &body).await;
+        let (known, answer) = guild_request(node, "root", "PUT", path, &body).await;
         let message = answer["message"].as_str().expect("a message");
         assert!(known == status && message.contains(says), "{path} {known} {answer}");
     }
     assert_eq!(
         get(node, "").await["guilds"],
         json!([other.id]),
-        "nothing of it was taken"
+        "no refused request changed a guild"
     );
-    // Who may publish may not read, and no key is about another application.
-    assert_eq!(ask(node, "service", "GET", "", &Value::Null).await.0, 403);
-    assert_eq!(ask(node, "bot", "PUT", "/7", &json!({})).await.0, 403);
+    // A publish permission does not include read, and no key reaches another application.
+    assert_eq!(guild_request(node, "service", "GET", "", &Value::Null).await.0, 403);
+    assert_eq!(guild_request(node, "bot", "PUT", "/7", &json!({})).await.0, 403);
     let bearer = format!("Bearer {}", key("root"));
     let elsewhere = "/api/v1/applications/other/guilds";
     let answer = request(node.address(), "GET", elsewhere, &[("authorization", &bearer)], "").await;
@@ -204,13 +204,13 @@ async fn is_told_and_asked(node: &Node) {
 
 #[tokio::test]
 async fn the_guild_api_works_on_a_single_node() {
-    is_told_and_asked(&setup().start().await).await;
+    test_guild_api(&setup().start().await).await;
 }
 
 #[tokio::test]
 async fn the_guild_api_works_on_a_node_of_a_cluster() {
     let redis = RedisServer::start().await;
-    is_told_and_asked(&node(&redis).await).await;
+    test_guild_api(&node(&redis).await).await;
 }
 
 #[tokio::test]
@@ -218,10 +218,10 @@ async fn every_node_knows_the_guilds_even_if_it_starts_later() {
     let redis = RedisServer::start().await;
     let guild = Guild::new(0, 3);
     let (mut one, mut two) = (node(&redis).await, node(&redis).await);
-    // Nobody is connected, so no node listens.
+    // No session is connected, so no node follows the log.
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
-    tell(&two, &guild, "GUILD_MEMBER_ADD", member(77, "late")).await;
-    tell(
+    publish_in_guild(&two, &guild, "GUILD_MEMBER_ADD", member(77, "late")).await;
+    publish_in_guild(
         &one,
         &guild,
         "GUILD_MEMBER_REMOVE",
@@ -235,7 +235,7 @@ async fn every_node_knows_the_guilds_even_if_it_starts_later() {
         &json!((500..520).map(|id| member(id, "bulk")).collect::<Vec<_>>()),
     )
     .await;
-    tell(
+    publish_in_guild(
         &two,
         &guild,
         "GUILD_UPDATE",
@@ -260,19 +260,19 @@ async fn every_node_knows_the_guilds_even_if_it_starts_later() {
         assert_eq!(all_members(&mut client, &guild).await, expected);
         client.close(1000).await;
     }
-    // What changes while a node has nobody, and does not listen, it knows when somebody comes.
+    // A node without sessions does not follow the log. It learns of changes when a session connects.
     let watched = one.address();
-    eventually("a node without sessions", async || {
+    eventually("the node has no sessions", async || {
         let health = request(watched, "GET", "/health", &[], "").await.json();
         (health["sessions"]["discord"] == 0).then_some(())
     })
     .await;
-    tell(&two, &guild, "GUILD_MEMBER_ADD", member(78, "later")).await;
+    publish_in_guild(&two, &guild, "GUILD_MEMBER_ADD", member(78, "later")).await;
     expected.extend(digits([78]));
     let (mut client, _) = session(&one).await;
     client.expect_dispatch("GUILD_CREATE").await;
     assert_eq!(all_members(&mut client, &guild).await, expected);
-    // No node is left that has seen any of it.
+    // Kill every node that has followed these changes.
     for node in [&mut one, &mut two] {
         node.signal(Signal::SIGKILL);
         node.ended(SLACK).await;
@@ -300,15 +300,15 @@ async fn changes_of_a_guild_are_compacted() {
         for id in 0..50 {
             let mut member = member(1000 + id, &long);
             member["nick"] = json!(format!("{round}"));
-            tell(&one, &guild, "GUILD_MEMBER_ADD", member).await;
+            publish_in_guild(&one, &guild, "GUILD_MEMBER_ADD", member).await;
         }
-        eventually("a guild without much beside it", async || {
+        eventually("the changes of the guild are compacted", async || {
             let items: u64 = redis.cli(&["LLEN", &list]).await.trim().parse().expect("a number");
             (items < 40).then_some(())
         })
         .await;
     }
-    // Another node puts together what is written down.
+    // Another node rebuilds the guild from Redis.
     let two = node(&redis).await;
     let path = format!("/{}", guild.id);
     let page = get(&two, &format!("{path}/members?limit=1000")).await;
@@ -326,23 +326,27 @@ async fn a_guild_change_that_redis_lost_is_dropped() {
     let (mut client, _) = session(&one).await;
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
     client.expect_dispatch("GUILD_CREATE").await;
-    tell(&one, &guild, "GUILD_UPDATE", json!({ "id": guild.id, "name": "lost" })).await;
+    publish_in_guild(&one, &guild, "GUILD_UPDATE", json!({ "id": guild.id, "name": "lost" })).await;
     client.expect_dispatch("GUILD_UPDATE").await;
     redis.kill().await;
     redis.truncate_log(1 << 20);
     redis.restart().await;
-    // What the client has seen is gone.
+    // Redis has lost an event that the client received.
     assert_eq!(client.expect_op(9).await, json!(false));
     ready(&one).await;
     let known = get(&one, "").await["guilds"].clone();
     let (mut client, ready) = session(&one).await;
-    assert_eq!(ids(&ready["guilds"]), ids(&known), "the node knows what Redis does");
+    assert_eq!(
+        ids(&ready["guilds"]),
+        ids(&known),
+        "the node has the guilds that Redis has"
+    );
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
     client.dispatch_among_others("GUILD_CREATE").await;
 }
 
-/// Changes of members that several publish at the same time, through nodes that lose their subscriptions and then Redis
-/// itself for a moment. Whatever the order, each node has to come to what Redis has.
+/// Several publishers change members concurrently, through nodes that lose their subscriptions and then Redis itself for
+/// a moment. Whatever the order, each node must end up with the guild that Redis has.
 #[tokio::test]
 async fn all_nodes_converge_on_the_same_guild() {
     const PUBLISHERS: u64 = 4;
@@ -368,7 +372,7 @@ async fn all_nodes_converge_on_the_same_guild() {
                 json!({ "user": { "id": id.to_string() }, "nick": format!("{publisher} {round}") }),
             ),
         };
-        tell(node, &guild, t, d).await;
+        publish_in_guild(node, &guild, t, d).await;
     };
     let publish = async |rounds: std::ops::Range<u64>| {
         let publishers = (0..PUBLISHERS).map(|publisher| {
@@ -389,14 +393,14 @@ async fn all_nodes_converge_on_the_same_guild() {
         redis.stop().await;
         redis.restart().await;
         for node in &nodes {
-            eventually("a node that has found Redis again", async || {
+            eventually("the node has reconnected to Redis", async || {
                 let health = request(node.address(), "GET", "/health", &[], "").await.json();
                 (health["backplane"]["available"] == true).then_some(())
             })
             .await;
         }
     }
-    tell(
+    publish_in_guild(
         &nodes[0],
         &guild,
         "CHANNEL_UPDATE",
@@ -404,14 +408,14 @@ async fn all_nodes_converge_on_the_same_guild() {
     )
     .await;
     let path = format!("/{}/members?limit=1000", guild.id);
-    let kept = get(&nodes[1], &path).await["members"].clone();
-    assert!(ids(&kept).len() > 5, "{kept}");
+    let stored = get(&nodes[1], &path).await["members"].clone();
+    assert!(ids(&stored).len() > 5, "{stored}");
     for mut client in clients {
         client.dispatch_among_others("CHANNEL_UPDATE").await;
         client
             .send(8, &json!({ "guild_id": guild.id, "query": "", "limit": 0 }))
             .await;
         let chunk = client.expect_dispatch("GUILD_MEMBERS_CHUNK").await;
-        assert_eq!(chunk["members"], kept);
+        assert_eq!(chunk["members"], stored);
     }
 }

@@ -1,4 +1,4 @@
-//! How a connection opens: paths, parameters, extensions.
+//! The opening handshake: paths, query parameters, extensions and origins.
 
 use gateway_harness::{Client, Encoding, Raw, Setup, get, request};
 use serde_json::json;
@@ -84,10 +84,18 @@ async fn an_invalid_handshake_gets_an_http_error() {
     assert_eq!(status("/elsewhere").await, 404);
     assert_eq!(status("/health").await, 404);
     let mut bad = Raw::connect(node.address()).await;
-    bad.send(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n\r\n").await;
+    bad.send(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    )
+    .await;
     assert!(bad.text_to_end().await.starts_with("HTTP/1.1 400 "));
     let mut old = Raw::connect(node.address()).await;
-    old.send(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n").await;
+    old.send(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n",
+    )
+    .await;
     let answer = old.text_to_end().await.to_lowercase();
     assert!(answer.starts_with("http/1.1 426 "), "{answer}");
     assert!(answer.contains("sec-websocket-version: 13"), "{answer}");

@@ -82,26 +82,26 @@ async fn only_heartbeats_extend_the_deadline() {
         .await;
     let key = node.development_key();
     let mut busy = Client::session(&node, "bot", &key).await;
-    let mut beating = Client::session(&node, "website", &key).await;
+    let mut heartbeating = Client::session(&node, "website", &key).await;
     let begin = Instant::now();
-    // The busy one sends reports all the time, the other one heartbeats for three times as long as it could do without.
+    // The busy client only sends reports. The other one heartbeats for three times its heartbeat deadline.
     let ended = tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         loop {
             tokio::select! {
                 _ = tick.tick() => {
                     let report = r#"{"op":1,"t":"send_servers","d":{"guilds":0}}"#;
-                    assert!(busy.try_send(report.into()).await.is_ok(), "the node went without a word");
+                    assert!(busy.try_send(report.into()).await.is_ok(), "the node closed without an Error");
                 }
                 text = busy.next_text() => return (text, busy.closed().await),
             }
         }
     });
     while begin.elapsed() < Duration::from_millis(1500) {
-        beating.heartbeat().await;
+        heartbeating.heartbeat().await;
     }
     let (text, code) = within("the end of the busy session", ended).await.unwrap();
     assert_eq!(text.unwrap(), r#"{"op":-1,"e":4006,"m":"No heartbeat."}"#);
     assert_eq!(code, 4006);
-    beating.heartbeat().await;
+    heartbeating.heartbeat().await;
 }

@@ -1,4 +1,4 @@
-//! The counted functions, without counting them: each does what it is for, and the baseline knows all of them.
+//! The functions whose instructions `tests/bench/callgrind` counts: each one works, and the baseline lists all of them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A thousand sockets and more. Each of these runs alone.
+//! Tests with a thousand sockets or more. Each runs alone.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::drain::{is_spread, told_to_restart};
+use crate::drain::{assert_spread, restart_times};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_a_drain_of_1000_sessions_is_spread_despite_stuck_clients() {
@@ -30,9 +30,9 @@ async fn load_a_drain_of_1000_sessions_is_spread_despite_stuck_clients() {
     }
     let begin = Instant::now();
     node.signal(Signal::SIGTERM);
-    let told = told_to_restart(clients, begin).await;
-    assert_eq!(told.len(), 950);
-    is_spread(&told, Duration::from_millis(SPREAD_MS));
+    let times = restart_times(clients, begin).await;
+    assert_eq!(times.len(), 950);
+    assert_spread(&times, Duration::from_millis(SPREAD_MS));
     assert!(node.ended(WAIT).await.success());
     assert!(begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     drop(stuck);
@@ -86,7 +86,7 @@ async fn load_a_flood_without_identify_is_closed_without_affecting_others() {
     bot.heartbeat().await;
 }
 
-/// Readers that stop, are sent events until every one of them is evicted, and go.
+/// Opens clients that stop reading, publishes events until all of them are evicted, and drops them.
 async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
     const READERS: u64 = 50;
     let identify = json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } });
@@ -112,13 +112,14 @@ async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_later_waves_of_stopped_readers_need_no_more_memory() {
-    /// What the node keeps free before it gives it back. One wave leaves 8 MiB, what waited in the outboxes of its readers.
+    /// How much freed memory a node may keep before it returns it to the system, in KiB. One wave frees 8 MiB, which its
+    /// readers' outboxes held.
     const KEPT_KIB: u64 = 32 * 1024;
     const WAVES: u64 = 12;
     let node = full_setup().start().await;
     let mut healthy = Client::session(&node, "bot", &key("bot")).await;
-    let everybody_is_gone = async || {
-        eventually("the sockets of the wave are gone", async || {
+    let wait_until_removed = async || {
+        eventually("the sessions of the wave are removed", async || {
             (metric(&node, "utilbot_sessions{kind=\"website\"}").await == 0).then_some(())
         })
         .await;
@@ -131,7 +132,7 @@ async fn load_later_waves_of_stopped_readers_need_no_more_memory() {
     let mut after = Vec::new();
     for wave in 0..WAVES {
         wave_of_stopped_readers(&node, 50 * wave).await;
-        after.push(everybody_is_gone().await);
+        after.push(wait_until_removed().await);
     }
     println!("KiB after each wave: {after:?}");
     let first = after[0];
