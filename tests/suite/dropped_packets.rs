@@ -1,12 +1,12 @@
-//! What is dropped without a word: no answer, no close, no deadline moved. A heartbeat's answer that is the next thing
-//! on the stream proves that nothing came before it.
+//! Packets that are dropped silently: without an answer, a close, or an extended deadline. A heartbeat ACK as the next
+//! payload proves that no answer came before it.
 
 use std::time::{Duration, Instant};
 
 use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key, metric};
 use serde_json::json;
 
-/// Texts that are no JSON object.
+/// Texts that are not a JSON object.
 const NOT_OBJECTS: [&str; 16] = [
     "",
     " ",
@@ -160,14 +160,14 @@ async fn dropped_packets_do_not_extend_the_heartbeat_deadline() {
     assert_eq!(client.closed().await, 4006);
 }
 
-/// A packet of 91 bytes that inflates to 64 KiB of nothing.
+/// Returns a packet of 91 bytes that inflates to 64 KiB of spaces.
 fn bomb() -> Vec<u8> {
     deflate(&vec![b' '; 65_536])
 }
 
 #[tokio::test]
 async fn junk_within_the_allowance_does_not_delay_an_identify() {
-    // What exceeds the allowance would not be read within the test.
+    // Bytes beyond the allowance would not be read during the test.
     let node = full_setup()
         .set("limits.unidentified_bytes_per_second", 1)
         .start()
@@ -194,7 +194,7 @@ async fn bytes_beyond_the_allowance_before_identify_are_not_read_and_deadlines_h
     }
     client.error(4007, 4007).await;
     let dropped = metric(&node, "utilbot_packets_dropped_total{reason=\"not_json\"}").await;
-    // Four use the allowance up; a second later there is a byte, for which the next one is read.
+    // Four packets use up the allowance. A second later it has a byte again, so one more is read.
     assert!((4..=5).contains(&dropped), "{dropped}");
 }
 

@@ -1,4 +1,4 @@
-//! Each fault of the proxy, in front of a server that sends back what it gets.
+//! The harness's fault-injecting proxy: each of its faults, in front of an echo server.
 
 use std::{
     io::ErrorKind,
@@ -14,10 +14,10 @@ use tokio::{
     time::timeout,
 };
 
-/// Long enough for bytes that pass to have arrived; silence has no other proof.
-const MOMENT: Duration = Duration::from_millis(200);
+/// How long to wait for bytes that must not arrive. It is long enough for bytes that the proxy passes.
+const SILENCE: Duration = Duration::from_millis(200);
 
-/// A server that sends back what it gets, for as long as the test runs.
+/// Starts an echo server that runs as long as the test.
 async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -42,7 +42,7 @@ async fn connect(proxy: &Proxy) -> TcpStream {
 async fn reads(stream: &mut TcpStream, bytes: &[u8]) {
     let mut buffer = vec![0; bytes.len()];
     within("the echo", stream.read_exact(&mut buffer)).await.unwrap();
-    assert!(buffer == bytes, "other bytes");
+    assert!(buffer == bytes, "different bytes");
 }
 
 async fn echoes(stream: &mut TcpStream, bytes: &[u8]) {
@@ -56,7 +56,7 @@ async fn is_reset(stream: &mut TcpStream) {
 }
 
 async fn is_silent(stream: &mut TcpStream) {
-    let read = timeout(MOMENT, stream.read(&mut [0])).await;
+    let read = timeout(SILENCE, stream.read(&mut [0])).await;
     assert!(read.is_err(), "{read:?}");
 }
 
@@ -73,7 +73,7 @@ async fn bytes_and_half_closes_pass_unchanged() {
     };
     let both = futures_util::future::join(send, read.read_to_end(&mut back));
     within("the echo", both).await.1.unwrap();
-    assert!(back == bytes, "other bytes");
+    assert!(back == bytes, "different bytes");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn new_connections_go_to_the_new_target() {
     echoes(&mut connect(&proxy).await, b"second").await;
     old.write_all(b"first").await.unwrap();
     reads(&mut at_first, b"first").await;
-    // Where nobody listens, the proxy does not pretend.
+    // If the target refuses connections, the proxy resets its own.
     drop((first, at_first));
     proxy.retarget(SocketAddr::from(([127, 0, 0, 1], 1)));
     is_reset(&mut connect(&proxy).await).await;
@@ -99,7 +99,7 @@ async fn a_delay_applies_once_per_direction_and_keeps_the_order() {
     echoes(&mut stream, b"before").await;
     proxy.delay(Duration::from_millis(100));
     let begin = Instant::now();
-    // The pace keeps them apart.
+    // The interval keeps the chunks apart.
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     for part in [b"one ", b"two ", b"thre"] {
         tick.tick().await;
@@ -107,7 +107,7 @@ async fn a_delay_applies_once_per_direction_and_keeps_the_order() {
     }
     reads(&mut stream, b"one two thre").await;
     let taken = begin.elapsed();
-    // Chunks wait at the same time, not one after the other.
+    // The delays of chunks overlap; they do not add up.
     assert!((200..400).contains(&taken.as_millis()), "{taken:?}");
     proxy.heal();
     echoes(&mut stream, b"after").await;
@@ -191,7 +191,7 @@ async fn a_throttle_limits_the_bytes_per_second() {
 async fn a_sliced_stream_arrives_in_pieces() {
     let proxy = Proxy::start(echo().await).await;
     let mut stream = connect(&proxy).await;
-    // The system joins pieces that wait, so they are given time to be read.
+    // The kernel joins waiting pieces, so the throttle gives the reader time for each one.
     proxy.slice(NonZero::new(2).unwrap());
     proxy.throttle(NonZero::new(40).unwrap());
     stream.write_all(b"a text of 18 bytes").await.unwrap();

@@ -1,4 +1,4 @@
-//! What the node serves over plain HTTP.
+//! The plain HTTP endpoints: health, metrics and publishing.
 
 use gateway_harness::{Client, Encoding, Raw, Setup, full_setup, get, key, metric, post, publish, request};
 use serde_json::{Value, json};
@@ -315,7 +315,7 @@ async fn an_event_over_http_also_reaches_a_session_of_the_same_key() {
 async fn an_overloaded_node_answers_503() {
     let node = full_setup().set("cluster.hold_bytes", 1).start().await;
     let mut website = Client::session(&node, "website", &key("website")).await;
-    // The first one is let in since it is alone; the second one comes before the worker has taken the first.
+    // The first event is accepted because the queue is empty; the second arrives before the worker has taken the first.
     let body = r#"{"t":"announce","d":{}}"#;
     let post = format!(
         "POST /api/v1/events HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",

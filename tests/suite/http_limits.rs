@@ -1,4 +1,4 @@
-//! What a client can take from a node over HTTP before it has shown a key, and with one.
+//! Limits on what clients can consume of a node over HTTP, with and without a key.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -9,27 +9,27 @@ use crate::tls::secured_node_with;
 
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-/// The beginning of a request whose body never comes.
+/// The beginning of a request that is never completed.
 const UNFINISHED: &[u8] = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n";
 
 const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-async fn from(source: Ipv4Addr, node: &Node) -> Raw {
+async fn connect_from(source: Ipv4Addr, node: &Node) -> Raw {
     Raw::connect_from(source, node.address())
         .await
         .expect("the node accepts")
 }
 
 async fn is_alive(source: Ipv4Addr, node: &Node) -> bool {
-    from(source, node)
+    connect_from(source, node)
         .await
         .ask("GET", "/livez", &[])
         .await
         .ends_with("\r\n\r\nok\n")
 }
 
-/// Opens connections that begin a request. Those that the node refuses are closed by it.
-async fn unfinished(count: usize, source: Ipv4Addr, address: SocketAddr) -> Vec<Raw> {
+/// Opens connections and begins a request on each. The node closes those that it refuses.
+async fn begin_requests(count: usize, source: Ipv4Addr, address: SocketAddr) -> Vec<Raw> {
     let mut open = Vec::new();
     for _ in 0..count {
         if let Some(mut raw) = Raw::connect_from(source, address).await {
@@ -43,23 +43,23 @@ async fn unfinished(count: usize, source: Ipv4Addr, address: SocketAddr) -> Vec<
 #[tokio::test]
 async fn unfinished_requests_count_against_their_address() {
     let node = full_setup().set("limits.connections_per_address", 20).start().await;
-    let open = unfinished(20, STRANGER, node.address()).await;
-    eventually("all of them are counted", async || {
+    let open = begin_requests(20, STRANGER, node.address()).await;
+    eventually("all connections are counted", async || {
         (metric(&node, "utilbot_connections").await >= 20).then_some(())
     })
     .await;
-    let answer = from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
+    let answer = connect_from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     assert!(answer.contains("\"code\":\"connections_per_address\""), "{answer}");
-    // What an orchestrator asks is answered even then.
+    // Liveness probes are answered even then.
     assert!(is_alive(STRANGER, &node).await);
     assert!(is_alive(OTHER, &node).await);
     Client::session(&node, "bot", &key("bot")).await;
     let refused = "utilbot_connections_refused_total{reason=\"connections_per_address\"}";
     assert!(metric(&node, refused).await >= 2);
     drop(open);
-    eventually("there is room again", async || {
-        let answer = from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
+    eventually("requests are accepted again", async || {
+        let answer = connect_from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
         answer.starts_with("HTTP/1.1 200 ").then_some(())
     })
     .await;
@@ -68,7 +68,7 @@ async fn unfinished_requests_count_against_their_address() {
 #[tokio::test]
 async fn one_address_cannot_exhaust_the_descriptors() {
     let mut node = full_setup().descriptors(400).start().await;
-    let open = unfinished(450, STRANGER, node.address()).await;
+    let open = begin_requests(450, STRANGER, node.address()).await;
     for _ in 0..5 {
         assert!(is_alive(OTHER, &node).await);
         let mut client = Client::session(&node, "bot", &key("bot")).await;
@@ -87,10 +87,10 @@ async fn a_full_node_answers_only_livez_and_the_admin_listener() {
         .start()
         .await;
     let admin = node.banner()["admin_address"].as_str().unwrap().parse().unwrap();
-    // More than there is room for, so that a question in between cannot take the last place.
-    let _held = unfinished(20, STRANGER, node.address()).await;
+    // Open more than fit, so that a request of this test cannot take the last place.
+    let _held = begin_requests(20, STRANGER, node.address()).await;
     eventually("a full node", async || {
-        let answer = from(OTHER, &node).await.ask("GET", "/health", &[]).await;
+        let answer = connect_from(OTHER, &node).await.ask("GET", "/health", &[]).await;
         answer.starts_with("HTTP/1.1 503 ").then_some(())
     })
     .await;
@@ -105,23 +105,23 @@ async fn a_body_without_a_valid_key_is_refused_before_it_is_read() {
     let node = full_setup().start().await;
     let half = vec![b'x'; (1 << 20) - 1];
     let begin = async || {
-        let mut raw = from(STRANGER, &node).await;
+        let mut raw = connect_from(STRANGER, &node).await;
         raw.send(b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n")
             .await;
-        // The node may have answered and closed before it is all sent.
+        // The node may answer and close before everything is sent.
         raw.try_send(&half).await.ok();
         raw
     };
     let head = begin().await.head_of_answer().await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     assert!(head.contains("connection: close\r\n"), "{head}");
-    // Of many at once a few may read their answer, and the rest is cut.
+    // Of many connections at once, a few may read their answer, and the others are cut.
     let attack = async |count: usize| {
         let mut open = Vec::new();
         for _ in 0..count {
             open.push(begin().await);
         }
-        eventually("the node has ended all of them", async || {
+        eventually("the node has closed all of them", async || {
             (metric(&node, "utilbot_connections").await == 1).then_some(())
         })
         .await;
@@ -136,7 +136,8 @@ async fn a_body_without_a_valid_key_is_refused_before_it_is_read() {
 
 fn head_of_body(key: &str, length: usize) -> String {
     format!(
-        "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\r\n"
+        "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
+         Content-Length: {length}\r\n\r\n"
     )
 }
 
@@ -148,14 +149,14 @@ async fn bodies_stay_within_the_budgets_of_their_key_and_of_the_node() {
         .start()
         .await;
     let begin = async |id: &str| {
-        let mut raw = from(STRANGER, &node).await;
+        let mut raw = connect_from(STRANGER, &node).await;
         raw.send(head_of_body(&key(id), 100_000).as_bytes()).await;
         raw
     };
     let mut open = Vec::new();
     for bytes in [100_000, 200_000] {
         open.push(begin("service").await);
-        eventually("the body is charged before it is there", async || {
+        eventually("the body is charged before it arrives", async || {
             (metric(&node, "utilbot_body_bytes").await == bytes).then_some(())
         })
         .await;
@@ -173,7 +174,7 @@ async fn bodies_stay_within_the_budgets_of_their_key_and_of_the_node() {
     let head = begin("root").await.head_of_answer().await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     drop(open);
-    eventually("what was charged is given back", async || {
+    eventually("the charge is released", async || {
         (metric(&node, "utilbot_body_bytes").await == 0).then_some(())
     })
     .await;
@@ -184,7 +185,7 @@ async fn bodies_stay_within_the_budgets_of_their_key_and_of_the_node() {
 #[tokio::test]
 async fn a_stalled_body_times_out() {
     let node = full_setup().set("http.body_timeout_ms", 50).start().await;
-    let mut raw = from(STRANGER, &node).await;
+    let mut raw = connect_from(STRANGER, &node).await;
     raw.send(head_of_body(&key("service"), 1000).as_bytes()).await;
     let answer = raw.text_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -194,7 +195,7 @@ async fn a_stalled_body_times_out() {
 #[tokio::test]
 async fn a_slow_request_is_cut() {
     let node = full_setup().set("http.request_timeout_ms", 50).start().await;
-    let mut raw = from(STRANGER, &node).await;
+    let mut raw = connect_from(STRANGER, &node).await;
     raw.send(head_of_body(&key("service"), 1000).as_bytes()).await;
     assert_eq!(raw.text_to_end().await, "");
     node.logged("slow request").await;
@@ -203,7 +204,7 @@ async fn a_slow_request_is_cut() {
 #[tokio::test]
 async fn keep_alive_ends_after_its_timeout() {
     let node = full_setup().set("http.keep_alive_ms", 300).start().await;
-    let mut raw = from(STRANGER, &node).await;
+    let mut raw = connect_from(STRANGER, &node).await;
     for _ in 0..2 {
         raw.send(LIVEZ).await;
         let head = raw.head_of_answer().await;
@@ -223,7 +224,7 @@ async fn requests_with_a_valid_key_cost_no_connection_attempts() {
         assert_eq!(post(&node, &key("service"), &event).await.status, 202);
     }
     for expected in ["200", "200", "200", "429"] {
-        let answer = from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
+        let answer = connect_from(STRANGER, &node).await.ask("GET", "/health", &[]).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{answer}");
     }
 }
@@ -234,11 +235,11 @@ async fn each_request_without_a_key_counts_as_an_attempt() {
         .set("limits.connection_attempts_per_minute", 3)
         .start()
         .await;
-    let mut raw = from(STRANGER, &node).await;
+    let mut raw = connect_from(STRANGER, &node).await;
     for expected in ["200", "200", "200", "429"] {
         raw.send(LIVEZ).await;
         let head = raw.head_of_answer().await;
-        // The body of the answer before stands in front.
+        // The text begins with the body of the previous response.
         let head = head.trim_start_matches("ok\n");
         assert!(head.starts_with(&format!("HTTP/1.1 {expected} ")), "{head}");
     }
@@ -280,10 +281,10 @@ async fn tls_handshakes_count_against_their_address() {
     let (node, _folder, trusted) = secured_node_with(|setup| setup.set("limits.connections_per_address", 3)).await;
     let mut silent = Vec::new();
     for _ in 0..3 {
-        silent.push(from(STRANGER, &node).await);
+        silent.push(connect_from(STRANGER, &node).await);
     }
-    let one_more = from(STRANGER, &node).await.text_to_end().await;
-    assert_eq!(one_more, "", "it is cut without a handshake");
+    let one_more = connect_from(STRANGER, &node).await.text_to_end().await;
+    assert_eq!(one_more, "", "the connection is cut without a handshake");
     let mut client = Client::open_tls(node.address(), trusted, Encoding::Plain)
         .await
         .unwrap();

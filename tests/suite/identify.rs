@@ -1,4 +1,4 @@
-//! Identify: who is let in, and what everybody is told.
+//! Identify: which keys are accepted, and what each type receives in response.
 
 use std::collections::HashSet;
 
@@ -80,7 +80,7 @@ async fn every_kind_of_wrong_key_is_4001() {
     let node = full_setup().start().await;
     let bot = key("bot");
     let other_secret = bot.replace("correct", "wronged");
-    let mut rows = vec![
+    let mut cases = vec![
         ("bot", String::new()),
         ("bot", "bot".to_owned()),
         ("bot", "bot.".to_owned()),
@@ -92,9 +92,9 @@ async fn every_kind_of_wrong_key_is_4001() {
         ("bot", key("website")),
         ("bot", "\u{0}\u{fffd}\u{1F600}".to_owned()),
     ];
-    // Any string is a well-formed type too.
-    rows.extend(["website", "service", "", "Bot", "admin", "\u{1F600}"].map(|kind| (kind, bot.clone())));
-    for (kind, key) in rows {
+    // Any string is a well-formed type, so an unknown type is a wrong key and not malformed data.
+    cases.extend(["website", "service", "", "Bot", "admin", "\u{1F600}"].map(|kind| (kind, bot.clone())));
+    for (kind, key) in cases {
         let mut client = Client::greeted(&node, Encoding::Plain).await;
         client.send_identify(kind, &key).await;
         let error = client.error(4001, 4001).await;
@@ -106,7 +106,7 @@ async fn every_kind_of_wrong_key_is_4001() {
 #[tokio::test]
 async fn all_problems_of_an_identify_are_listed_at_once_and_the_key_is_never_echoed() {
     let node = full_setup().start().await;
-    let rows: Vec<(Value, Value, Value)> = vec![
+    let cases: Vec<(Value, Value, Value)> = vec![
         (
             json!({}),
             json!(["Type not provided.", "Key not provided."]),
@@ -138,7 +138,7 @@ async fn all_problems_of_an_identify_are_listed_at_once_and_the_key_is_never_ech
         (Value::Null, json!(["Data must be an object."]), json!([null])),
     ];
     for encoding in Encoding::ALL {
-        for (d, errors, data) in &rows {
+        for (d, errors, data) in &cases {
             let mut client = Client::greeted(&node, encoding).await;
             client.send_event("identify", d).await;
             let error = client.error(4005, 4005).await;
@@ -157,7 +157,10 @@ async fn the_documented_error_example_is_sent_verbatim() {
     let node = Setup::new().start().await;
     let mut client = Client::greeted(&node, Encoding::Plain).await;
     client.send_text(r#"{"op":1,"t":"identify","d":{}}"#).await;
-    let expected = r#"{"op":-1,"e":4005,"m":"Malformed data.","d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#;
+    let expected = concat!(
+        r#"{"op":-1,"e":4005,"m":"Malformed data.","#,
+        r#""d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#,
+    );
     assert_eq!(client.next_text().await.unwrap(), expected);
     assert_eq!(client.closed().await, 4005);
 }

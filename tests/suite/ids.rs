@@ -1,5 +1,5 @@
-//! Ids of several nodes while clocks and Redis go wrong. The first is a short run of the tool `ids`; a failure prints the
-//! seed and what was done.
+//! Ids of several nodes during faults of clocks and Redis. The first test is a short run of the tool `ids`; a failure
+//! prints the seed and the faults.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn load_ids_stay_unique_under_faults() {
     assert!(Trouble::all().all(|trouble| report.troubles[&trouble] >= 2), "{report}");
 }
 
-/// A node of a cluster that is ready.
+/// Starts a node on this Redis and waits until it is ready.
 async fn node(redis: &RedisServer) -> Node {
     let setup = full_setup()
         .redis(&redis.url())
@@ -44,7 +44,7 @@ async fn id(node: &Node) -> u64 {
     client.identify("bot", &key("bot")).await.parse().unwrap()
 }
 
-/// The time in an id, in milliseconds.
+/// Returns the timestamp in an id, in milliseconds.
 fn time(id: u64) -> u64 {
     id >> 22
 }
@@ -55,7 +55,7 @@ async fn ids_keep_increasing_when_the_clock_of_redis_goes_back() {
     let first = node(&redis).await;
     let mut latest = id(&first).await;
     redis.set_clock(-3_600_000);
-    // For long enough that the lease has been renewed by the clock that went back, and the old one has ended.
+    // Long enough for the lease to be renewed by the changed clock, and for the old one to expire.
     let began = Instant::now();
     while began.elapsed() < 2 * LEASE {
         let next = id(&first).await;

@@ -1,5 +1,5 @@
-//! Which intents an event needs: the table of Discord's public documentation, what a node does with it, and what
-//! twilight-gateway makes of it.
+//! The intents that each event needs, compared with Discord's public documentation and with twilight-gateway, and how a
+//! node filters by them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use twilight_gateway::{EventType, EventTypeFlags};
 const V10: &str = "v=10&encoding=json";
 const GUILD: u64 = 5 << 22;
 
-/// Discord's list of intents, August 2026. An event may be under several.
+/// Discord's list of intents, as of August 2026. An event may appear under several intents.
 const LISTED: &[(Intents, &[&str])] = &[
     (
         Intents::GUILDS,
@@ -174,21 +174,21 @@ const UNLISTED: &[&str] = &[
     "VOICE_SERVER_UPDATE",
 ];
 
-/// Where the gateway differs from the list: the event, what the list says, and why.
+/// Differences between the gateway and Discord's list: the event, its intents in the list, and the reason.
 const FROM_LIST: &[(&str, Intents, &str)] = &[(
     "MESSAGE_DELETE_BULK",
     Intents::GUILD_MESSAGES,
-    "without a guild it is direct, like every other event of messages; Discord does not send it there",
+    "without a guild it is treated as direct, like every other message event; Discord does not send it there",
 )];
 
-/// Where the gateway differs from twilight-gateway: the event, what that library says, `None` if it does not know the
-/// event, and why.
+/// Differences between the gateway and twilight-gateway: the event, its intents in that library (`None` if it does not
+/// know the event), and the reason.
 const FROM_TWILIGHT: &[(&str, Option<u64>, &str)] = &[
     ("CHANNEL_INFO", None, "newer than the library"),
     (
         "CHANNEL_PINS_UPDATE",
         Some(Intents::GUILDS.bits()),
-        "it leaves out DIRECT_MESSAGES, where Discord lists the event as well",
+        "it omits DIRECT_MESSAGES, under which Discord lists the event too",
     ),
     ("GUILD_SOUNDBOARD_SOUNDS_UPDATE", None, "it does not know soundboards"),
     ("GUILD_SOUNDBOARD_SOUND_CREATE", None, "it does not know soundboards"),
@@ -206,7 +206,7 @@ const FROM_TWILIGHT: &[(&str, Option<u64>, &str)] = &[
     ("VOICE_CHANNEL_STATUS_UPDATE", None, "it does not know statuses"),
 ];
 
-/// What twilight-gateway knows and Discord does not dispatch.
+/// Events of twilight-gateway that Discord does not dispatch.
 const ONLY_TWILIGHT: &[(&str, &str)] = &[
     ("GATEWAY_CLOSE", "a close frame"),
     ("GATEWAY_HEARTBEAT", "an opcode"),
@@ -223,12 +223,12 @@ const DIRECT: u64 = Intents::DIRECT_MESSAGES.bits()
     | Intents::DIRECT_MESSAGE_TYPING.bits()
     | Intents::DIRECT_MESSAGE_POLLS.bits();
 
-/// Every intent, by itself.
+/// Returns every single intent.
 fn single_intents() -> impl Iterator<Item = Intents> {
     (0..64).filter_map(|bit| Intents::from_bits(1 << bit))
 }
 
-/// Every dispatch of Discord's, with the intents of the list.
+/// Returns every dispatch of Discord with its intents in Discord's list.
 fn listed() -> BTreeMap<&'static str, u64> {
     let mut events: BTreeMap<_, _> = UNLISTED.iter().map(|name| (*name, 0)).collect();
     for (intent, names) in LISTED {
@@ -239,7 +239,7 @@ fn listed() -> BTreeMap<&'static str, u64> {
     events
 }
 
-/// Any one of these intents lets an event through; 0 if it needs none.
+/// Returns the intents any one of which admits an event, or 0 if it needs none.
 fn needed(name: &str, guild: Option<u64>) -> u64 {
     let header = Header::of(name, "{}", Target::All, guild);
     let admits = |intents: Intents| {
@@ -258,7 +258,7 @@ fn needed(name: &str, guild: Option<u64>) -> u64 {
     bits.fold(0, |all, intent| all | intent.bits())
 }
 
-/// The same in a guild or outside of one.
+/// Returns the union of the intents needed in a guild and outside of one.
 fn needed_anywhere(name: &str) -> u64 {
     needed(name, Some(GUILD)) | needed(name, None)
 }
@@ -312,7 +312,7 @@ fn the_intents_match_twilight_except_for_the_named_differences() {
     assert_eq!(only_theirs, named, "named: {ONLY_TWILIGHT:?}");
 }
 
-/// The intents that twilight-gateway has the event under; `None` if it does not know the event.
+/// Returns the intents under which twilight-gateway lists the event, or `None` if it does not know the event.
 fn twilight(name: &str) -> Option<u64> {
     let flag = EventTypeFlags::from(serde_json::from_value::<EventType>(json!(name)).ok()?);
     let groups = [
@@ -364,12 +364,12 @@ fn twilight(name: &str) -> Option<u64> {
     Some(groups.fold(0, |all, (_, intents)| all | intents))
 }
 
-/// The names of all events that twilight-gateway knows: what its type may be deserialised from.
+/// Returns the names of all events that twilight-gateway knows: those that its event type can be deserialized from.
 fn twilight_names() -> &'static [&'static str] {
     EventType::deserialize(Variants).expect_err("no event").0
 }
 
-/// Has the type that is deserialised say which variants it has, in place of an error.
+/// A deserializer that returns, as its error, the names of the variants of the type.
 struct Variants;
 
 #[derive(Debug, thiserror::Error)]
@@ -421,8 +421,8 @@ async fn a_session_gets_the_events_of_its_intent_and_unlisted_events() {
         json!({"t": name, "to": "all", "d": d})
     };
     let direct = |name: &&str| json!({"t": name, "to": "all", "d": {"channel_id": "1", "place": "direct"}});
-    let has_place = |intents: &u64| *intents == 0 || intents & DIRECT != 0;
-    let directs = events.iter().filter(|(_, intents)| has_place(intents));
+    let is_also_direct = |intents: &u64| *intents == 0 || intents & DIRECT != 0;
+    let directs = events.iter().filter(|(_, intents)| is_also_direct(intents));
     let mut published: Vec<_> = events
         .keys()
         .map(in_guild)
@@ -443,7 +443,7 @@ async fn a_session_gets_the_events_of_its_intent_and_unlisted_events() {
         let mut expected = BTreeSet::new();
         for (name, needed) in &events {
             for (place, needed_here) in [("guild", needed & !DIRECT), ("direct", needed & DIRECT)] {
-                let is_published = place == "guild" || has_place(needed);
+                let is_published = place == "guild" || is_also_direct(needed);
                 if is_published && (*needed == 0 || needed_here & intents != 0) {
                     expected.insert((place.to_owned(), (*name).to_owned()));
                 }

@@ -1,4 +1,4 @@
-//! Keys: for whom they are good, until when, and that nobody else gets to see them.
+//! Keys: the types they are valid for, expiry and revocation, and that they are never logged or sent.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use gateway_harness::{Client, Encoding, KEYS, SECRET, Setup, full_setup, get, ke
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-/// A second after the epoch, in RFC 3339.
+/// Formats a Unix time in seconds as RFC 3339.
 fn timestamp(unix: u64) -> String {
     let (days, second) = (unix / 86_400, unix % 86_400);
     let mut year = 1970;
@@ -105,7 +105,7 @@ async fn an_expired_key_ends_its_sessions_within_a_second() {
         client.error(4001, 4001).await;
     }
     let late = now().checked_sub(Duration::from_secs(expiry));
-    let late = late.expect("the key was good until it expired");
+    let late = late.expect("the key was valid until it expired");
     assert!(late < Duration::from_secs(1), "{late:?} late");
     let mut again = Client::greeted(&node, Encoding::Plain).await;
     again.send_identify("bot", &key("brief")).await;
@@ -118,10 +118,10 @@ async fn an_expired_key_ends_its_sessions_within_a_second() {
 async fn a_removed_key_ends_its_sessions_within_a_second_of_sighup() {
     let node = full_setup().start().await;
     let mut revoked = Client::session(&node, "bot", &key("bot")).await;
-    let mut stays = Client::session(&node, "website", &key("website")).await;
+    let mut unaffected = Client::session(&node, "website", &key("website")).await;
     let mut unidentified = Client::greeted(&node, Encoding::Plain).await;
     let text = fs::read_to_string(node.file()).unwrap();
-    // Another secret is another key; and a key that was not there yet.
+    // Changing the secret of a key revokes the old one. The file also has a new key.
     let without = text.replacen(SECRET, "another-secret-that-is-long-enough-to-be-one", 1);
     let added = format!("{without}\n[[keys]]\nid = \"new\"\ntype = \"bot\"\nsecret = \"{SECRET}\"\n");
     fs::write(node.file(), added).unwrap();
@@ -129,7 +129,7 @@ async fn a_removed_key_ends_its_sessions_within_a_second_of_sighup() {
     node.signal(Signal::SIGHUP);
     revoked.error(4001, 4001).await;
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    stays.heartbeat().await;
+    unaffected.heartbeat().await;
     unidentified.heartbeat().await;
     unidentified.identify("bot", &key("new")).await;
 }
@@ -197,7 +197,7 @@ async fn keys_never_appear_in_the_log_or_an_answer() {
     node.logged("configuration read again").await;
     assert!(!answers.contains(SECRET), "{answers}");
     let log = node.log();
-    assert!(log.contains("wrong auth key"), "the log is not there: {log}");
+    assert!(log.contains("wrong auth key"), "the log is incomplete: {log}");
     let line = log.lines().find(|line| line.contains(SECRET));
     assert_eq!(line, None);
 }

@@ -1,10 +1,10 @@
-//! The load tools at a size that fits every run. They fail on what is lost, never on what is slow.
+//! Short runs of the load tools. They fail on losses, never on slowness.
 
 use clap::Parser as _;
 use gateway_bench::load::{cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished};
 use gateway_harness::Outcome as _;
 
-/// Runs a tool away from the test's own thread, which it would block.
+/// Runs a tool on a blocking thread, since it would block the test's own.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {
     tokio::task::spawn_blocking(tool).await?
 }
@@ -52,8 +52,8 @@ async fn load_slow_discord_clients_are_closed_and_resume_without_loss() -> anyho
 
 #[tokio::test]
 async fn load_outbox_memory_of_slow_clients_is_returned_to_the_system() -> anyhow::Result<()> {
-    let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 --seconds 2 \
-                     --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
+    let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 \
+                     --seconds 2 --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
     let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
@@ -132,7 +132,7 @@ async fn load_strangers_do_not_end_healthy_sessions() -> anyhow::Result<()> {
     let options = strangers::Options::parse_from("strangers --strangers 20 --seconds 2".split(' '));
     let report = run(move || strangers::run(&options)).await?.expect("a report");
     assert_eq!(report.failures(), [""; 0], "{report}");
-    // Each stranger has 256 KiB at once and 16 KiB in each second after that, and may be a packet over it.
+    // Each stranger may send 256 KiB at once and 16 KiB in each second after that, and exceed that by one packet.
     let dropped = report.phases[1].dropped;
     assert!((20..=20 * 7).contains(&dropped), "{report}");
     Ok(())

@@ -1,8 +1,8 @@
-//! The log: it costs a node nothing that nobody reads it, and no client can fill it.
+//! The log: an unread log does not block a node, and clients cannot fill the log.
 
 use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric};
 
-/// Opens a session that fails to identify.
+/// Opens a connection that fails to identify.
 async fn fail_to_identify(node: &Node) {
     let mut client = Client::connect(node, "v=1", Encoding::Plain).await;
     client.next().await;
@@ -18,7 +18,7 @@ async fn an_unread_log_does_not_block_the_node_and_dropped_lines_are_counted() {
         .set("limits.connection_attempts_per_minute", 1_000_000)
         .start()
         .await;
-    // At this level each session that identifies is a line.
+    // At this level, each session that identifies is logged.
     while metric(&node, "utilbot_log_lines_dropped_total").await == 0 {
         for _ in 0..100 {
             Client::session(&node, "bot", &key("bot")).await;
@@ -28,7 +28,7 @@ async fn an_unread_log_does_not_block_the_node_and_dropped_lines_are_counted() {
     assert_eq!(get(&node, "/livez").await.status, 200);
     Client::session(&node, "bot", &key("bot")).await.heartbeat().await;
     let mut node = node;
-    assert!(node.stop().await.success(), "what nobody reads does not hold the end");
+    assert!(node.stop().await.success(), "the unread log must not delay the stop");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! HEAD, OPTIONS and wrong methods, on every route of every listener.
+//! HEAD, OPTIONS and wrong methods on every route of every listener.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,7 +7,7 @@ use gateway_node::http::{Endpoint, admin_endpoints, public_endpoints};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A path that the pattern matches.
+/// Returns a path that matches `pattern`.
 fn path(pattern: &str) -> String {
     let mut path = String::new();
     for segment in pattern.split_inclusive('/') {
@@ -28,15 +28,15 @@ fn path(pattern: &str) -> String {
     path
 }
 
-/// The lines of a head that do not depend on when it was made.
-fn lasting(answer: &Answer) -> Vec<String> {
-    let is_lasting = |line: &&str| !line.starts_with("date:") && !line.starts_with("content-length:");
-    let mut lines: Vec<_> = answer.head.lines().filter(is_lasting).map(str::to_owned).collect();
+/// Returns the header lines that are the same in every response: all but the date and the length.
+fn stable_headers(answer: &Answer) -> Vec<String> {
+    let is_stable = |line: &&str| !line.starts_with("date:") && !line.starts_with("content-length:");
+    let mut lines: Vec<_> = answer.head.lines().filter(is_stable).map(str::to_owned).collect();
     lines.sort();
     lines
 }
 
-async fn walk(address: SocketAddr, endpoints: &[Endpoint]) {
+async fn check_methods(address: SocketAddr, endpoints: &[Endpoint]) {
     for endpoint in endpoints {
         let allow = endpoint.allow();
         let allowed: Vec<_> = allow.split(", ").collect();
@@ -75,7 +75,7 @@ async fn walk(address: SocketAddr, endpoints: &[Endpoint]) {
                     for target in [target.clone(), format!("{target}?probe=1")] {
                         let get = request(address, "GET", &target, &headers, "").await;
                         let head = request(address, "HEAD", &target, &headers, "").await;
-                        assert_eq!(lasting(&head), lasting(&get), "HEAD {target}");
+                        assert_eq!(stable_headers(&head), stable_headers(&get), "HEAD {target}");
                         assert_eq!(head.body, "", "HEAD {target}");
                         assert_eq!(
                             head.header("content-length").is_some(),
@@ -112,8 +112,8 @@ async fn every_route_answers_head_as_get_options_with_204_and_wrong_methods_with
         .start()
         .await;
     let admin = node.banner()["admin_address"].as_str().unwrap().parse().unwrap();
-    walk(node.address(), &public_endpoints()).await;
-    walk(admin, &admin_endpoints()).await;
+    check_methods(node.address(), &public_endpoints()).await;
+    check_methods(admin, &admin_endpoints()).await;
 }
 
 #[tokio::test]
@@ -135,13 +135,13 @@ async fn requests_with_any_method_count_as_attempts() {
 #[tokio::test]
 async fn a_full_node_answers_head_without_a_body() {
     let node = full_setup().set("limits.connections", 1).start().await;
-    // More than there is room for, so that a question in between cannot take the last place.
+    // Open more than fit, so that a request of this test cannot take the last place.
     let mut open = Vec::new();
     for _ in 0..3 {
         open.extend(Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await);
     }
     for (target, expected) in [("/livez", 200), ("/health", 503)] {
-        gateway_harness::eventually("the answer of a full node", async || {
+        gateway_harness::eventually("a full node answers", async || {
             let raw = Raw::connect_from(Ipv4Addr::new(127, 0, 0, 2), node.address()).await?;
             let answer = raw.ask("HEAD", target, &[]).await;
             let is_it = answer.starts_with(&format!("HTTP/1.1 {expected} ")) && answer.ends_with("\r\n\r\n");

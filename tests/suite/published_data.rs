@@ -1,4 +1,4 @@
-//! What is published for Discord sessions arrives as it was published, in every encoding.
+//! Data published for Discord sessions arrives unchanged, in every encoding.
 
 use gateway_harness::{
     KEYS, Node, Raw, RedisServer, Setup,
@@ -8,7 +8,7 @@ use gateway_harness::{
 use serde_json::{Value, json};
 use shared::etf;
 
-/// Names and data of events, as Discord sends them and as platforms may.
+/// Names and data of events: those of Discord, and others that a publisher may send.
 const EVENTS: [(&str, &str); 9] = [
     ("PRESENCES_REPLACE", "[]"),
     (
@@ -20,14 +20,17 @@ const EVENTS: [(&str, &str); 9] = [
     ("NESTED", "[[[[],[null,[true,{\"a\":[1,[2]]}]]]]]"),
     (
         "NUMBERS",
-        r#"{"huge":123456789012345678901234567890,"tiny":1e-300,"zero":-0.0,"exp":1.5e+30,"nonce":18446744073709551615}"#,
+        concat!(
+            r#"{"huge":123456789012345678901234567890,"tiny":1e-300,"zero":-0.0,"#,
+            r#""exp":1.5e+30,"nonce":18446744073709551615}"#,
+        ),
     ),
     ("SPACED", "{ \"b\" : 1 , \"a\":  [ 1.0, 2 ] }"),
     ("TEXT", r#"{"content":"\u0000\u2028 </script> \u00e9 \ud83d\ude00"}"#),
     ("GUILD_CREATE", "[]"),
 ];
 
-/// A node with an event of the table, whose application may start any number of sessions at once.
+/// A node with one event in its table. Its application may start many sessions concurrently.
 fn setup() -> Setup {
     Setup::new().file(&format!(
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\n{KEYS}\n\
@@ -74,7 +77,7 @@ async fn compressed_streams_carry_the_same_data() {
     }
 }
 
-/// The value as the reader of terms has it, which takes a whole float for an integer, as JavaScript does.
+/// Returns the value that decoding the term yields: like JavaScript, the decoder turns whole floats into integers.
 fn as_term(value: &Value) -> Value {
     match value {
         Value::Array(values) => values.iter().map(as_term).collect(),
@@ -124,7 +127,7 @@ async fn a_scalar_is_refused_as_event_data() {
             "{d}: {answer:?}"
         );
     }
-    // No event of the table has such data, and who is in version 1 could not read it.
+    // Events of the table need an object, because version 1 has no other data.
     for d in ["[]", "null"] {
         let answer = post(&node, &key("root"), &body("announce", &json!("all"), d)).await;
         assert_eq!(answer.status, 422, "{d}: {answer:?}");
@@ -150,8 +153,8 @@ async fn a_message_list_is_empty_without_the_message_content_intent() {
     }
 }
 
-/// The same on both backplanes.
-async fn a_guild_stays(node: &Node) {
+/// Asserts that arrays and `null` as event data leave a guild unchanged, on either backplane.
+async fn assert_guild_unchanged(node: &Node) {
     let guild = Guild::new(0, 2);
     let to = json!({ "guild": guild.id });
     let (mut client, _) = DiscordClient::session(node, "v=10", &key("bot"), ALL_INTENTS).await;
@@ -184,7 +187,7 @@ async fn a_guild_stays(node: &Node) {
 
 #[tokio::test]
 async fn arrays_and_null_change_no_guild() {
-    a_guild_stays(&setup().start().await).await;
+    assert_guild_unchanged(&setup().start().await).await;
 }
 
 #[tokio::test]
@@ -192,10 +195,10 @@ async fn arrays_and_null_change_no_guild_in_redis() {
     let redis = RedisServer::start().await;
     let node = setup().redis(&redis.url()).start().await;
     ready(&node).await;
-    a_guild_stays(&node).await;
+    assert_guild_unchanged(&node).await;
 }
 
-/// A guild as large as the largest: its channels, threads, roles, emojis, members and presences, and what each weighs.
+/// Returns a guild of the maximum size: numbers and sizes of channels, threads, roles, emojis, members and presences.
 fn very_large_guild() -> Value {
     let id = |number: u64| (7_u64 << 22).wrapping_add(number).to_string();
     let list = |count: u64, bytes: usize| -> Vec<Value> {
@@ -238,10 +241,10 @@ async fn the_default_limits_fit_a_very_large_guild() {
             }
             client.heartbeat().await;
         }
-        eventually("who comes later gets it too", async || {
+        eventually("a later session receives the guild too", async || {
             let (mut late, _) = DiscordClient::session(&node, "v=10", &key("bot"), ALL_INTENTS).await;
-            let told = late.expect_dispatch("GUILD_CREATE").await;
-            (told["channels"] == guild["channels"] && told["threads"] == guild["threads"]).then_some(())
+            let received = late.expect_dispatch("GUILD_CREATE").await;
+            (received["channels"] == guild["channels"] && received["threads"] == guild["threads"]).then_some(())
         })
         .await;
     }

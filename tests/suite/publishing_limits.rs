@@ -1,9 +1,10 @@
-//! What one key may publish over HTTP, and how many idempotency keys an application has.
+//! Limits on what one key may publish over HTTP, and on the idempotency keys of an application.
 
 use gateway_harness::{Answer, Client, Node, RedisServer, Setup, full_setup, key, metric, post, ready, request};
 use serde_json::{Value, json};
 
-/// Two events a minute: of ten seconds' worth, which is less than one event, a full allowance lets a request pass.
+/// Limits a key to two events a minute. Its burst of ten seconds' worth is less than one event, but a full allowance
+/// still admits one request.
 fn one_event() -> Setup {
     full_setup().set("limits.publish_events_per_minute", 2)
 }
@@ -16,7 +17,7 @@ fn list(events: usize) -> String {
     json!(vec![json!({ "t": "announce", "d": {} }); events]).to_string()
 }
 
-/// A refusal of this kind, which says when to come again.
+/// Asserts a 429 with this code and a `Retry-After` within `seconds`.
 fn assert_limited(answer: &Answer, code: &str, seconds: std::ops::RangeInclusive<u64>) {
     assert_eq!(answer.status, 429, "{answer:?}");
     assert_eq!(answer.json()["code"], code);
@@ -24,7 +25,7 @@ fn assert_limited(answer: &Answer, code: &str, seconds: std::ops::RangeInclusive
     assert!(seconds.contains(&wait), "{wait}");
 }
 
-async fn repeatable(node: &Node, name: &str) -> Answer {
+async fn publish_with_idempotency_key(node: &Node, name: &str) -> Answer {
     let bearer = format!("Bearer {}", key("service"));
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", name)];
     request(node.address(), "POST", "/api/v1/events", &headers, &event()).await
@@ -39,7 +40,7 @@ async fn a_key_over_its_event_rate_gets_429_and_other_keys_continue() {
     assert_limited(&post(&node, &key("service"), &list(2)).await, "rate_limited", 1..=30);
     let refused = "utilbot_events_refused_total{reason=\"rate_limited\"}";
     assert_eq!(metric(&node, refused).await, 2);
-    // Nothing of what was refused is in the log.
+    // The refused events are not in the log.
     let next = post(
         &node,
         &key("root"),
@@ -56,7 +57,7 @@ async fn a_list_counts_every_event_and_may_overdraw_a_full_allowance() {
     let node = one_event().start().await;
     let answer = post(&node, &key("service"), &list(100)).await;
     assert_eq!(answer.json().as_array().map(Vec::len), Some(100), "{answer:?}");
-    // Fifty minutes of the rate.
+    // 100 events take fifty minutes at this rate.
     assert_limited(
         &post(&node, &key("service"), &event()).await,
         "rate_limited",
@@ -76,7 +77,7 @@ async fn body_bytes_are_limited_separately_from_events() {
     let node = full_setup().set("limits.publish_bytes_per_minute", 60).start().await;
     assert_eq!(post(&node, &key("service"), &event()).await.status, 202);
     assert_limited(&post(&node, &key("service"), &event()).await, "rate_limited", 1..=60);
-    // A guild is an entry of the log like others.
+    // A guild is a log entry too.
     let bearer = format!("Bearer {}", key("root"));
     let headers = [("authorization", bearer.as_str())];
     let guild = async |target: &str, body: Value| {
@@ -124,15 +125,19 @@ async fn the_publish_rate_does_not_apply_to_sockets() {
     }
 }
 
-/// The same on both backplanes.
+/// Asserts the limit on idempotency keys, on either backplane.
 async fn idempotency_keys_are_bounded(node: &Node) {
     for name in ["a", "b"] {
-        assert_eq!(repeatable(node, name).await.status, 202);
+        assert_eq!(publish_with_idempotency_key(node, name).await.status, 202);
     }
     for _ in 0..2 {
-        assert_limited(&repeatable(node, "c").await, "too_many_idempotency_keys", 1..=600);
+        assert_limited(
+            &publish_with_idempotency_key(node, "c").await,
+            "too_many_idempotency_keys",
+            1..=600,
+        );
     }
-    let again = repeatable(node, "a").await;
+    let again = publish_with_idempotency_key(node, "a").await;
     assert_eq!((again.status, &again.json()["offset"]), (202, &json!(1)));
     let without = post(node, &key("service"), &event()).await;
     assert_eq!((without.status, &without.json()["offset"]), (202, &json!(3)));

@@ -1,5 +1,5 @@
-//! Another program writes to the log and the channel of a busy cluster: events flow again within three seconds, and whoever has
-//! lost one is told to connect again.
+//! Another program writes to the log and the channel of a busy cluster. Events continue within three seconds, and clients
+//! that have lost one are asked to reconnect.
 
 use std::{
     sync::{
@@ -13,22 +13,22 @@ use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, request
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// How long events may stand still.
-const STANDSTILL: Duration = Duration::from_secs(3);
+/// How long a client may go without events.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 const HEAD: &str = "utilbot:{utilbot}:log:head";
 const LOG: &str = "utilbot:{utilbot}:log";
 
-/// Two nodes, to which events are published without a pause.
-struct Busy {
+/// Two nodes to which events are published continuously.
+struct BusyCluster {
     server: RedisServer,
     nodes: [Node; 2],
     published: Arc<AtomicU64>,
-    /// Aborted when it is dropped.
+    /// The publishing tasks, which are aborted on drop.
     _publishing: JoinSet<()>,
 }
 
-impl Busy {
+impl BusyCluster {
     async fn start() -> Self {
         let server = RedisServer::start().await;
         let setup = || {
@@ -70,37 +70,37 @@ impl Busy {
         ]
     }
 
-    /// Publishes a false message about the entry that is so far behind the log's last one. Returns how many nodes hear it.
+    /// Publishes a forged message about the entry `ahead` of the log's last one. Returns how many nodes receive it.
     async fn forge(&self, ahead: u64) -> u64 {
         let channel = self
             .server
             .cli(&["PUBSUB", "CHANNELS", "utilbot:{utilbot}:events*"])
             .await;
-        // The channel's name ends with what its messages begin with, if they carry an identity.
+        // If messages carry an identity, they begin with it and the channel's name ends with it.
         let prefix = match channel.split_once("events:") {
             Some((_, identity)) => format!("{identity} "),
             None => String::new(),
         };
-        // In one script, so that nothing is appended in between.
+        // One script, so that no entry is appended in between.
         let script = "local head = redis.call('HMGET', KEYS[1], 'epoch', 'top') \
                       local line = head[1] .. ' ' .. string.format('%.0f', head[2] + ARGV[2]) \
                       return redis.call('PUBLISH', ARGV[1], ARGV[3] .. line .. '\\n' .. ARGV[4])";
         let body = "a 255 - - 0 8\nannounce{\"n\":-1}";
-        let heard = self
+        let receivers = self
             .server
             .cli(&["EVAL", script, "1", HEAD, &channel, &ahead.to_string(), &prefix, body])
             .await;
-        heard.parse().expect("a number of subscribers")
+        receivers.parse().expect("a number of subscribers")
     }
 
-    /// Waits until a client has an event that is published from now on. False where it is told to connect again first.
-    async fn goes_on(&self, client: &mut Client) -> bool {
+    /// Waits until a client receives an event published after this call. Returns `false` if it is asked to reconnect first.
+    async fn keeps_receiving(&self, client: &mut Client) -> bool {
         let from = self.published.load(SeqCst) + 2;
         let going_on = async {
             loop {
                 let text = match client.next_text().await {
                     Ok(text) => text,
-                    Err(code) => panic!("closed with {code:?} and without a word"),
+                    Err(code) => panic!("closed with {code:?} and without an Error"),
                 };
                 let message: Value = serde_json::from_str(&text).unwrap();
                 match message["d"]["n"].as_i64() {
@@ -115,10 +115,10 @@ impl Busy {
             }
         };
         let began = Instant::now();
-        let goes_on = within_time("an event", STANDSTILL, going_on).await;
+        let goes_on = within_time("an event", LONGEST_PAUSE, going_on).await;
         println!(
             "{} after {:?}",
-            if goes_on { "an event" } else { "told to connect again" },
+            if goes_on { "an event" } else { "asked to reconnect" },
             began.elapsed()
         );
         goes_on
@@ -127,62 +127,62 @@ impl Busy {
 
 #[tokio::test]
 async fn a_forged_message_a_million_entries_ahead_is_ignored() {
-    let cluster = Busy::start().await;
+    let cluster = BusyCluster::start().await;
     let mut clients = cluster.clients().await;
     for _ in 0..3 {
         assert_eq!(cluster.forge(1_000_000).await, 2, "both nodes are subscribed");
         for client in &mut clients {
-            assert!(cluster.goes_on(client).await);
+            assert!(cluster.keeps_receiving(client).await);
         }
     }
 }
 
 #[tokio::test]
 async fn a_forged_next_entry_restarts_its_receivers_and_events_continue() {
-    let cluster = Busy::start().await;
+    let cluster = BusyCluster::start().await;
     let mut clients = cluster.clients().await;
     assert_eq!(cluster.forge(1).await, 2, "both nodes are subscribed");
-    within("clients that are told", async {
+    within("a client is asked to reconnect", async {
         loop {
             for client in &mut clients {
-                if !cluster.goes_on(client).await {
+                if !cluster.keeps_receiving(client).await {
                     return;
                 }
             }
-            // A node that is behind reads the true entry from the log instead. One whose client was told just now, and has
-            // left, does not hear this one.
+            // A node that lags behind reads the real entry from the log instead. A node whose only client has just left
+            // does not receive this message.
             cluster.forge(1).await;
         }
     })
     .await;
-    // The other node may tell its sessions up to a second later.
+    // The other node may close its sessions up to a second later.
     for node in &cluster.nodes {
         let going_on = async {
             loop {
                 let mut client = Client::session(node, "website", &key("website")).await;
-                if cluster.goes_on(&mut client).await {
+                if cluster.keeps_receiving(&mut client).await {
                     return;
                 }
             }
         };
-        within("a session that goes on", Box::pin(going_on)).await;
+        within("a session keeps receiving", Box::pin(going_on)).await;
     }
 }
 
 #[tokio::test]
 async fn entries_of_another_program_are_skipped() {
-    let cluster = Busy::start().await;
+    let cluster = BusyCluster::start().await;
     let mut clients = cluster.clients().await;
     for id in ["5000000-1", "18446744073709551615-1", "*"] {
         let added = cluster.server.cli(&["XADD", LOG, id, "e", "x"]).await;
         assert!(added.contains('-'), "{id}: {added}");
         for client in &mut clients {
-            assert!(cluster.goes_on(client).await, "{id}");
+            assert!(cluster.keeps_receiving(client).await, "{id}");
         }
     }
     for node in &cluster.nodes {
         node.logged("another program has added entries").await;
-        // Once a minute at most.
+        // Logged once a minute at most.
         assert_eq!(node.log().matches("another program has added entries").count(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! A Redis that answers and takes no writes: publishers over HTTP get 503 at once and know the cause, what sockets send is held
-//! as without a server, and both go on when the cause is gone.
+//! A Redis that answers but refuses writes. HTTP publishers get 503 at once with the cause, events from sockets are held as
+//! during an outage, and both work again once the cause is gone.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use gateway_harness::{
 };
 use serde_json::{Value, json};
 
-/// No answer to a publication may take longer. An unknown outcome takes 8 s.
+/// The longest that an answer to a publish may take. One with an unknown outcome would take 8 s.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// Why Redis takes no writes.
+/// The reason why Redis refuses writes.
 #[derive(Debug, Clone, Copy)]
 enum Cause {
     Full,
@@ -28,10 +28,10 @@ impl Cause {
                 set(redis, "save", "3600 1").await;
                 let folder = tempfile::tempdir().unwrap();
                 set(redis, "dir", &folder.path().display().to_string()).await;
-                // A folder that is gone takes no file, whoever the server runs as.
+                // Writing to a deleted folder fails for every user, root included.
                 drop(folder);
                 redis.cli(&["BGSAVE"]).await;
-                eventually("a snapshot that fails", async || {
+                eventually("the snapshot fails", async || {
                     let info = redis.cli(&["INFO", "persistence"]).await;
                     info.contains("rdb_last_bgsave_status:err").then_some(())
                 })
@@ -74,7 +74,7 @@ async fn announce(node: &Node, n: u32) -> Answer {
     post(node, &key("service"), &event.to_string()).await
 }
 
-/// The numbers of the announcements up to this one, in the order in which they come.
+/// Reads announcements up to the number `last`. Returns their numbers in order of arrival.
 async fn numbers(client: &mut Client, last: u32) -> Vec<Value> {
     let mut numbers = Vec::new();
     within("the announcements", async {
@@ -87,8 +87,8 @@ async fn numbers(client: &mut Client, last: u32) -> Vec<Value> {
     numbers
 }
 
-/// Waits until the node has read what the client has sent: small packets may wait for each other on their way.
-async fn read_by_the_node(client: &mut Client) {
+/// Waits until the node has read everything that the client has sent, which a heartbeat ACK shows.
+async fn wait_until_read(client: &mut Client) {
     client.send(&json!({ "op": 10 })).await;
     while client.next().await["op"] != 11 {}
 }
@@ -112,8 +112,8 @@ async fn refuses_and_goes_on(cause: Cause) {
     for n in 1..=3 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
-    read_by_the_node(&mut website).await;
-    eventually("a node that is not ready", async || {
+    wait_until_read(&mut website).await;
+    eventually("the node is not ready", async || {
         let ready = get(&node, "/readyz").await;
         (ready.status == 503 && ready.body.contains(cause.words())).then_some(())
     })
@@ -121,7 +121,7 @@ async fn refuses_and_goes_on(cause: Cause) {
     for n in 4..=6 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
-    read_by_the_node(&mut website).await;
+    wait_until_read(&mut website).await;
     let mut client = Client::greeted(&node, Encoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
@@ -131,7 +131,7 @@ async fn refuses_and_goes_on(cause: Cause) {
 
     cause.end(&redis).await;
     ready(&node).await;
-    eventually("a publication that is accepted", async || {
+    eventually("a publish is accepted", async || {
         (announce(&node, 7).await.status == 202).then_some(())
     })
     .await;
@@ -157,7 +157,8 @@ async fn publishing_recovers_after_redis_could_not_save() {
     refuses_and_goes_on(Cause::NoDisk).await;
 }
 
-/// Whoever finds out first that Redis refuses ends the connection to it; what others have sent there is answered all the same.
+/// The first command that Redis refuses makes the node close the connection. Commands already sent on it must still be
+/// answered.
 #[tokio::test]
 async fn publications_in_flight_get_a_definite_answer_when_redis_starts_to_refuse() {
     let (redis, node) = started().await;
@@ -176,14 +177,14 @@ async fn publications_in_flight_get_a_definite_answer_when_redis_starts_to_refus
     };
     let publishers: Vec<_> = (0..8).map(|place| publisher(place * 100_000)).collect();
     let refusing = async {
-        // Some of each second's looks and renewals fall among the publications.
+        // Long enough for health checks and lease renewals to fall among the publications.
         for _ in 0..5 {
             assert_eq!(announce(&node, 1).await.status, 202);
         }
         Cause::NoReplicas.begin(&redis).await;
     };
     let (answers, ()) = within(
-        "publishers that are refused",
+        "all publishers are refused",
         futures_util::future::join(futures_util::future::join_all(publishers), refusing),
     )
     .await;

@@ -1,10 +1,10 @@
-//! The Redis that other tests run: what it keeps, and what it loses when it is made to.
+//! The harness's Redis server: restarts, lost writes, pauses and killed subscribers.
 
 use std::net::SocketAddr;
 
 use gateway_harness::{Raw, RedisServer, eventually};
 
-/// Takes numbers for keys until the last one is in the append-only file.
+/// Sets the keys 0 to `keys - 1`.
 async fn fill(redis: &RedisServer, keys: u64) {
     for key in 0..keys {
         assert_eq!(redis.cli(&["SET", &key.to_string(), "value"]).await, "OK");
@@ -37,11 +37,11 @@ async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
     let mut redis = RedisServer::start().await;
     fill(&redis, 5).await;
     redis.kill().await;
-    // The end of the last command and no more.
+    // This cuts only the end of the last command.
     assert_eq!(redis.truncate_log(3), 3);
     redis.restart().await;
     assert_eq!(redis.cli(&["DBSIZE"]).await, "4");
-    // What it came back with is whole again: only what is written from now on can be cut.
+    // After the restart the log is valid again, and only later writes can be cut.
     fill(&redis, 9).await;
     redis.kill().await;
     assert!(redis.truncate_log(1 << 30) < 1 << 30);

@@ -1,4 +1,5 @@
-//! A Redis that others use too: other clusters in other databases, and whoever publishes or listens on its channels.
+//! A Redis that is shared: with other clusters in other databases, and with programs that publish or subscribe to its
+//! channels.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::{
 
 const HEAD: &str = "utilbot:{utilbot}:log:head";
 
-/// A node in this database of the server.
+/// Starts a node that uses this database of the server.
 async fn node_in(redis: &RedisServer, database: u8) -> Node {
     let url = format!("{}{database}", redis.url());
     let setup = full_setup().redis(&url).set("redis.prefix", "utilbot");
@@ -29,7 +30,7 @@ async fn announce(node: &Node, n: u32) {
     publish(node, &key("service"), &json!({ "t": "announce", "d": { "n": n } })).await;
 }
 
-/// Orders every session of the cluster to reconnect; the answer.
+/// Sends the reconnect command to all sessions of the cluster. Returns the response body.
 async fn order(node: &Node) -> Value {
     let bearer = format!("Bearer {}", key("root"));
     let target = "/api/v1/sessions/reconnect?scope=cluster&spread_ms=0";
@@ -43,8 +44,8 @@ async fn identity(redis: &RedisServer, database: u8) -> String {
     redis.cli(&["-n", &database, "HGET", HEAD, "identity"]).await
 }
 
-/// Somebody who is no node and listens on a channel.
-async fn listener(redis: &RedisServer, channel: &str) -> TcpStream {
+/// Subscribes to a channel, as a program that is not a node.
+async fn subscriber(redis: &RedisServer, channel: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
     let subscribe = format!("SUBSCRIBE {channel}\r\n");
     stream.write_all(subscribe.as_bytes()).await.unwrap();
@@ -79,7 +80,7 @@ async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not
     assert!(own.ends_with(".0") && own.len() == 18, "{own}");
     let channel = format!("utilbot:{{utilbot}}:events:{own}");
     let receivers = ["PUBSUB", "NUMSUB", &channel];
-    eventually("a node that has subscribed", async || {
+    eventually("the node has subscribed", async || {
         redis.cli(&receivers).await.ends_with('1').then_some(())
     })
     .await;
@@ -100,7 +101,7 @@ async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not
     announce(&node, 1).await;
     assert_eq!(client.event("announce").await, json!({ "n": 1 }));
     client.heartbeat().await;
-    let _listeners = (listener(&redis, &channel).await, listener(&redis, &channel).await);
+    let _listeners = (subscriber(&redis, &channel).await, subscriber(&redis, &channel).await);
     assert_eq!(self::order(&node).await, json!({ "nodes": 1 }));
     client.error(1000, 1012).await;
 }
@@ -111,16 +112,16 @@ async fn nodes_follow_a_regenerated_identity() {
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     let first = identity(&redis, 0).await;
-    // All that is lost, then the identity alone.
+    // First everything is lost, then only the identity.
     for loss in [&["FLUSHALL"][..], &["HDEL", HEAD, "identity"]] {
         let before = identity(&redis, 0).await;
         redis.cli(loss).await;
-        eventually("another identity", async || {
+        eventually("a new identity", async || {
             let now = identity(&redis, 0).await;
             (!now.is_empty() && now != before).then_some(())
         })
         .await;
-        eventually("two nodes that are subscribed to its channel", async || {
+        eventually("two nodes are subscribed to its channel", async || {
             let channel = format!("utilbot:{{utilbot}}:events:{}", identity(&redis, 0).await);
             redis
                 .cli(&["PUBSUB", "NUMSUB", &channel])

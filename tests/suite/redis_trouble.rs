@@ -1,4 +1,4 @@
-//! A Redis that cannot be used: the node says so in one line and in its readiness, keeps trying, and goes on without a
+//! A Redis that a node cannot use: the node logs the problem once, is not ready, keeps retrying, and recovers without a
 //! restart when the cause is gone.
 
 use std::{fs, net::SocketAddr};
@@ -12,14 +12,15 @@ use tokio::{
     sync::watch,
 };
 
-/// A node on this server that waits no longer for older leases than a test can.
-fn on(url: &str) -> Setup {
+/// A node on this server, with a lease short enough for a test to wait for.
+fn setup_on(url: &str) -> Setup {
     full_setup().redis(url).set("cluster.lease_ms", 1000)
 }
 
-/// Waits until the node says that it should get no clients, because of this.
-async fn troubled(node: &Node, problem: &str) {
-    eventually(&format!("a node that says: {problem}"), async || {
+/// Waits until the node reports this problem and is not ready. Then checks that it logged the problem once and refuses
+/// events and identifies.
+async fn expect_problem(node: &Node, problem: &str) {
+    eventually(&format!("the node reports: {problem}"), async || {
         let health = get(node, "/health").await;
         let shown = health.json()["backplane"]["problem"]
             .as_str()
@@ -30,7 +31,7 @@ async fn troubled(node: &Node, problem: &str) {
     .await;
     assert_eq!(get(node, "/readyz").await.status, 503);
     assert_eq!(get(node, "/livez").await.status, 200);
-    // Once, however often it was tried.
+    // The problem is logged once, however often the node retries.
     let lines = node.log().lines().filter(|line| line.contains(problem)).count();
     assert_eq!(lines, 1, "{}", node.log());
     let published = post(node, &key("service"), r#"{"t":"announce","d":{}}"#).await;
@@ -43,8 +44,8 @@ async fn troubled(node: &Node, problem: &str) {
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
 }
 
-/// Waits until the node is ready, and shows that it works.
-async fn recovered(node: &Node) {
+/// Waits until the node is ready, and checks that it delivers events.
+async fn expect_recovery(node: &Node) {
     ready(node).await;
     let mut bot = Client::session(node, "bot", &key("bot")).await;
     let published = post(node, &key("service"), r#"{"t":"announce","d":{"n":1}}"#).await;
@@ -57,42 +58,42 @@ async fn recovered(node: &Node) {
 async fn a_node_recovers_once_redis_is_reachable() {
     let mut server = RedisServer::start().await;
     server.kill().await;
-    let node = on(&server.url()).start().await;
-    troubled(&node, "cannot be reached").await;
+    let node = setup_on(&server.url()).start().await;
+    expect_problem(&node, "cannot be reached").await;
     server.restart().await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
 async fn a_node_recovers_once_the_redis_password_is_right() {
     let server = RedisServer::start_with(&[("requirepass", "right")]).await;
-    let node = on(&server.url().replace("://", "://:wrong@")).start().await;
-    troubled(&node, "refuses the user or the password").await;
+    let node = setup_on(&server.url().replace("://", "://:wrong@")).start().await;
+    expect_problem(&node, "refuses the user or the password").await;
     assert!(!node.log().contains("wrong"), "{}", node.log());
     server.cli(&["CONFIG", "SET", "requirepass", "wrong"]).await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_no_longer_evicts() {
     let server = RedisServer::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
-    let node = on(&server.url()).start().await;
-    troubled(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
+    let node = setup_on(&server.url()).start().await;
+    expect_problem(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
 async fn an_eviction_policy_set_at_run_time_is_detected() {
     let server = RedisServer::start().await;
-    let node = on(&server.url()).start().await;
-    recovered(&node).await;
+    let node = setup_on(&server.url()).start().await;
+    expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
-    troubled(&node, "evicts keys (maxmemory-policy volatile-ttl)").await;
+    expect_problem(&node, "evicts keys (maxmemory-policy volatile-ttl)").await;
     let ready = get(&node, "/readyz").await.body;
     assert!(ready.contains("maxmemory-policy volatile-ttl"), "{ready}");
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
@@ -101,32 +102,32 @@ async fn a_node_recovers_once_redis_is_a_primary() {
     server
         .cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
         .await;
-    let node = on(&server.url()).start().await;
-    troubled(&node, "is a replica").await;
+    let node = setup_on(&server.url()).start().await;
+    expect_problem(&node, "is a replica").await;
     server.cli(&["REPLICAOF", "NO", "ONE"]).await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_recent_enough() {
     let server = RedisServer::start().await;
     let (age, is_old) = watch::channel(true);
-    let address = aged(server.port(), is_old).await;
-    let node = on(&format!("redis://{address}/")).start().await;
-    troubled(&node, "too old: 6.2 is the oldest that works").await;
+    let address = version_proxy(server.port(), is_old).await;
+    let node = setup_on(&format!("redis://{address}/")).start().await;
+    expect_problem(&node, "too old: 6.2 is the oldest that works").await;
     age.send_replace(false);
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_has_memory_again() {
     let server = RedisServer::start().await;
-    let node = on(&server.url()).start().await;
-    recovered(&node).await;
+    let node = setup_on(&server.url()).start().await;
+    expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    troubled(&node, "is out of memory").await;
+    expect_problem(&node, "is out of memory").await;
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
@@ -146,9 +147,9 @@ async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
         ])
         .await;
     let url = server.url().replace("://", "://gateway:secret@");
-    let node = on(&url).set("redis.prefix", "mine").start().await;
-    troubled(&node, "NOPERM").await;
-    // What the operations page names, and nothing else.
+    let node = setup_on(&url).set("redis.prefix", "mine").start().await;
+    expect_problem(&node, "NOPERM").await;
+    // Exactly the rights that docs/operations.md lists.
     let rights = [
         "-@all",
         "+info",
@@ -178,7 +179,7 @@ async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
     server
         .cli(&[&["ACL", "SETUSER", "gateway"], &rights[..]].concat())
         .await;
-    recovered(&node).await;
+    expect_recovery(&node).await;
 }
 
 #[tokio::test]
@@ -200,14 +201,14 @@ async fn a_redis_certificate_of_another_authority_is_rejected() {
         ("tls-auth-clients", client),
     ])
     .await;
-    let node = on(&server.url()).set("redis.ca", path("wrong.pem")).start().await;
-    troubled(&node, "cannot be reached").await;
+    let node = setup_on(&server.url()).set("redis.ca", path("wrong.pem")).start().await;
+    expect_problem(&node, "cannot be reached").await;
     drop(node);
-    recovered(&on(&server.url()).set("redis.ca", &certificate).start().await).await;
+    expect_recovery(&setup_on(&server.url()).set("redis.ca", &certificate).start().await).await;
 }
 
-/// A way to the server at this port on which it claims to be of an earlier age.
-async fn aged(port: u16, is_old: watch::Receiver<bool>) -> SocketAddr {
+/// Starts a proxy to the server on `port`. While `is_old`, it makes the server report version 5.
+async fn version_proxy(port: u16, is_old: watch::Receiver<bool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -235,7 +236,7 @@ async fn aged(port: u16, is_old: watch::Receiver<bool>) -> SocketAddr {
     address
 }
 
-/// Puts a 5 where the major version is.
+/// Replaces the major version by 5.
 fn age(bytes: &mut [u8]) {
     const FIELD: &[u8] = b"redis_version:";
     if let Some(place) = bytes.windows(FIELD.len()).position(|window| window == FIELD) {
@@ -246,14 +247,17 @@ fn age(bytes: &mut [u8]) {
 #[tokio::test]
 async fn connected_sessions_survive_a_short_redis_outage() {
     let mut server = RedisServer::start().await;
-    let node = on(&server.url()).set("v1.heartbeat_interval_ms", 500).start().await;
+    let node = setup_on(&server.url())
+        .set("v1.heartbeat_interval_ms", 500)
+        .start()
+        .await;
     ready(&node).await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     let mut website = Client::session(&node, "website", &key("website")).await;
     server.kill().await;
     website.send_event("announce", &json!({ "n": 1 })).await;
-    // Its sender lives on; the event is held.
-    eventually("a node that is not ready", async || {
+    // The node holds the event, and its sender stays connected.
+    eventually("the node is not ready", async || {
         bot.heartbeat().await;
         website.heartbeat().await;
         (get(&node, "/readyz").await.status == 503).then_some(())
@@ -275,13 +279,13 @@ async fn connected_sessions_survive_a_short_redis_outage() {
 #[tokio::test]
 async fn senders_of_events_that_can_no_longer_be_held_get_redis_is_unavailable() {
     let mut server = RedisServer::start().await;
-    let setup = on(&server.url()).set("cluster.hold_bytes", 256);
+    let setup = setup_on(&server.url()).set("cluster.hold_bytes", 256);
     let node = setup.set("cluster.hold_ms", 2000).start().await;
     ready(&node).await;
     let mut first = Client::session(&node, "website", &key("website")).await;
     let mut second = Client::session(&node, "website", &key("website")).await;
     server.kill().await;
-    eventually("a node without a server", async || {
+    eventually("the node has lost Redis", async || {
         let health = get(&node, "/health").await.json();
         (health["backplane"]["available"] == false).then_some(())
     })
@@ -289,7 +293,7 @@ async fn senders_of_events_that_can_no_longer_be_held_get_redis_is_unavailable()
     let event = json!({ "text": "x".repeat(200) });
     first.send_event("announce", &event).await;
     first.heartbeat().await;
-    // There is no room beside the first, and after a while the first is not held either.
+    // The second event does not fit beside the first, and the first is dropped after `cluster.hold_ms`.
     second.send_event("announce", &event).await;
     for sender in [&mut second, &mut first] {
         assert_eq!(sender.error(1000, 1013).await["m"], "Redis is unavailable.");

@@ -1,4 +1,4 @@
-//! Whatever is refused over HTTP for size or rate says which setting decides it.
+//! Every HTTP refusal for size or rate names the setting that decides it.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -6,15 +6,15 @@ use gateway_harness::{Node, Raw, eventually, full_setup, key, metric, post, requ
 use gateway_node::config::reference;
 use serde_json::{Value, json};
 
-/// What a client does to be refused.
-enum Does {
-    /// Publishes an event with so many bytes of text.
+/// The action that causes a refusal.
+enum Trigger {
+    /// Publishes an event with this many bytes of text.
     Publishes(usize),
     /// Publishes two events, one after another.
     PublishesTwice,
-    /// Publishes two requests with an `Idempotency-Key` each.
+    /// Sends two requests with an `Idempotency-Key` each.
     PublishesWithTwoNames,
-    /// Publishes many requests in one packet.
+    /// Sends many publish requests in one packet.
     PublishesAtOnce,
     /// Puts a guild with a long name.
     PutsAGuild,
@@ -22,67 +22,73 @@ enum Does {
     PutsAMember,
     /// Begins two bodies of 100,000 bytes each.
     BeginsTwoBodies,
-    /// Begins a body and does not go on.
+    /// Begins a body and does not continue.
     BeginsABody,
     /// Opens connections until one is refused.
     Connects,
 }
 
-/// A setting, a value at which the refusal comes, what is done, and the status and the code of the answer.
-type Row = (&'static str, u64, Does, u16, &'static str);
+/// A setting, a value that causes the refusal, the action, and the status and code of the response.
+type RefusalCase = (&'static str, u64, Trigger, u16, &'static str);
 
-const ROWS: [Row; 18] = [
-    ("cluster.event_bytes", 100, Does::Publishes(200), 413, "too_large"),
-    ("cluster.event_bytes", 100, Does::PutsAGuild, 413, "too_large"),
-    ("cluster.event_bytes", 100, Does::PutsAMember, 413, "too_large"),
-    ("http.request_bytes", 100, Does::Publishes(200), 413, "too_large"),
-    ("http.request_bytes", 100, Does::PutsAGuild, 413, "too_large"),
-    ("http.body_bytes_per_key", 100, Does::Publishes(200), 413, "too_large"),
-    ("http.body_bytes", 100, Does::Publishes(200), 413, "too_large"),
+const REFUSAL_CASES: [RefusalCase; 18] = [
+    ("cluster.event_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
+    ("cluster.event_bytes", 100, Trigger::PutsAGuild, 413, "too_large"),
+    ("cluster.event_bytes", 100, Trigger::PutsAMember, 413, "too_large"),
+    ("http.request_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
+    ("http.request_bytes", 100, Trigger::PutsAGuild, 413, "too_large"),
+    (
+        "http.body_bytes_per_key",
+        100,
+        Trigger::Publishes(200),
+        413,
+        "too_large",
+    ),
+    ("http.body_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
     (
         "http.body_bytes_per_key",
         150_000,
-        Does::BeginsTwoBodies,
+        Trigger::BeginsTwoBodies,
         429,
         "rate_limited",
     ),
-    ("http.body_bytes", 150_000, Does::BeginsTwoBodies, 503, "overloaded"),
-    ("http.body_timeout_ms", 50, Does::BeginsABody, 408, "timeout"),
-    ("http.body_bytes_per_second", 1, Does::BeginsABody, 408, "timeout"),
+    ("http.body_bytes", 150_000, Trigger::BeginsTwoBodies, 503, "overloaded"),
+    ("http.body_timeout_ms", 50, Trigger::BeginsABody, 408, "timeout"),
+    ("http.body_bytes_per_second", 1, Trigger::BeginsABody, 408, "timeout"),
     (
         "limits.publish_events_per_minute",
         2,
-        Does::PublishesTwice,
+        Trigger::PublishesTwice,
         429,
         "rate_limited",
     ),
     (
         "limits.publish_bytes_per_minute",
         60,
-        Does::PublishesTwice,
+        Trigger::PublishesTwice,
         429,
         "rate_limited",
     ),
     (
         "limits.idempotency_keys",
         1,
-        Does::PublishesWithTwoNames,
+        Trigger::PublishesWithTwoNames,
         429,
         "too_many_idempotency_keys",
     ),
-    ("cluster.hold_bytes", 1, Does::PublishesAtOnce, 503, "overloaded"),
-    ("limits.connections", 3, Does::Connects, 503, "full"),
+    ("cluster.hold_bytes", 1, Trigger::PublishesAtOnce, 503, "overloaded"),
+    ("limits.connections", 3, Trigger::Connects, 503, "full"),
     (
         "limits.connections_per_address",
         3,
-        Does::Connects,
+        Trigger::Connects,
         429,
         "connections_per_address",
     ),
     (
         "limits.connection_attempts_per_minute",
         3,
-        Does::Connects,
+        Trigger::Connects,
         429,
         "connection_attempts",
     ),
@@ -92,7 +98,7 @@ fn event(bytes: usize) -> String {
     json!({ "t": "announce", "d": { "text": "x".repeat(bytes) } }).to_string()
 }
 
-/// The status and the body of an answer.
+/// Returns the status and the body of a response.
 fn split(answer: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -126,19 +132,19 @@ async fn publish_as(node: &Node, name: Option<&str>, bytes: usize) -> (u16, Valu
     (answer.status, answer.json())
 }
 
-async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
+async fn refusal(node: &Node, trigger: &Trigger) -> (u16, Value) {
     let long = "x".repeat(200);
-    match does {
-        Does::Publishes(bytes) => publish_as(node, None, *bytes).await,
-        Does::PublishesTwice => {
+    match trigger {
+        Trigger::Publishes(bytes) => publish_as(node, None, *bytes).await,
+        Trigger::PublishesTwice => {
             publish_as(node, None, 1).await;
             publish_as(node, None, 1).await
         }
-        Does::PublishesWithTwoNames => {
+        Trigger::PublishesWithTwoNames => {
             publish_as(node, Some("a"), 1).await;
             publish_as(node, Some("b"), 1).await
         }
-        Does::PublishesAtOnce => {
+        Trigger::PublishesAtOnce => {
             let body = event(1);
             let one = format!("{}\r\n{body}", head_of_body(body.len()));
             let last = one.replace("host: h", "host: h\r\nconnection: close");
@@ -149,8 +155,8 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
             let refused = &answers[refused..];
             split(refused.split_inclusive('}').next().expect("an answer"))
         }
-        Does::PutsAGuild => put(node, "/7", &json!({ "name": long })).await,
-        Does::PutsAMember => {
+        Trigger::PutsAGuild => put(node, "/7", &json!({ "name": long })).await,
+        Trigger::PutsAMember => {
             put(
                 node,
                 "/7/members",
@@ -158,7 +164,7 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
             )
             .await
         }
-        Does::BeginsTwoBodies => {
+        Trigger::BeginsTwoBodies => {
             let begin = format!("{}connection: close\r\n\r\n", head_of_body(100_000));
             let mut first = Raw::connect(node.address()).await;
             first.send(begin.as_bytes()).await;
@@ -170,13 +176,13 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
             second.send(begin.as_bytes()).await;
             split(&second.text_to_end().await)
         }
-        Does::BeginsABody => {
+        Trigger::BeginsABody => {
             let mut raw = Raw::connect(node.address()).await;
             raw.send(format!("{}\r\n", head_of_body(1000)).as_bytes()).await;
             split(&raw.text_to_end().await)
         }
-        Does::Connects => {
-            // More than there is room for, so that a question in between cannot take the last place.
+        Trigger::Connects => {
+            // Open more than fit, so that a request of this test cannot take the last place.
             let mut open = Vec::new();
             for _ in 0..10 {
                 open.extend(Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await);
@@ -184,7 +190,7 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
             eventually("a refusal", async || {
                 let raw = Raw::connect_from(Ipv4Addr::LOCALHOST, node.address()).await?;
                 let answer = raw.ask("GET", "/health", &[]).await;
-                // Those that were opened need not all be counted yet.
+                // The open connections may not all be counted yet.
                 (!answer.is_empty() && !answer.starts_with("HTTP/1.1 200 ")).then(|| split(&answer))
             })
             .await
@@ -194,13 +200,13 @@ async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
 
 #[tokio::test]
 async fn every_refusal_for_size_or_rate_names_its_setting() {
-    for (setting, value, does, status, code) in ROWS {
+    for (setting, value, trigger, status, code) in REFUSAL_CASES {
         let mut setup = full_setup().set(setting, value);
-        if matches!(does, Does::BeginsABody) {
+        if matches!(trigger, Trigger::BeginsABody) {
             setup = setup.set("http.body_timeout_ms", 50);
         }
         let node = setup.start().await;
-        let (known, body) = refusal(&node, &does).await;
+        let (known, body) = refusal(&node, &trigger).await;
         assert_eq!(
             (known, body["code"].as_str()),
             (status, Some(code)),
@@ -213,7 +219,7 @@ async fn every_refusal_for_size_or_rate_names_its_setting() {
 
 #[test]
 fn every_setting_that_can_refuse_an_http_request_is_listed() {
-    let listed: BTreeSet<_> = ROWS.iter().map(|(setting, ..)| *setting).collect();
+    let listed: BTreeSet<_> = REFUSAL_CASES.iter().map(|(setting, ..)| *setting).collect();
     for doc in reference() {
         let refuses = ["408", "413", "429", "503"]
             .iter()

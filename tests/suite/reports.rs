@@ -1,4 +1,4 @@
-//! `send_servers` and `GLOBAL_GUILD_COUNT`.
+//! Guild reports of bots (`send_servers`) and the counts made from them (`GLOBAL_GUILD_COUNT`).
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ fn counts(guilds: u64, members: u64, cached: u64) -> Value {
     json!({ "guilds": guilds, "guildMembers": members, "cachedGuildMembers": cached })
 }
 
-/// Reads on until these counts come. Others may come before: changes are told together, but not always.
-async fn reaches(client: &mut Client, expected: &Value) {
+/// Reads until these counts arrive. Others may arrive before, since changes are coalesced only within an interval.
+async fn wait_for_counts(client: &mut Client, expected: &Value) {
     loop {
         let seen = client.event("GLOBAL_GUILD_COUNT").await;
         if seen == *expected {
@@ -32,7 +32,7 @@ async fn counts_are_the_sums_over_all_bots_and_go_to_every_bot() {
     bots[1].send_event("send_servers", &counts(2, 20, 200)).await;
     bots[2].send_event("send_servers", &counts(3, 30, 300)).await;
     for bot in &mut bots {
-        reaches(bot, &counts(6, 60, 600)).await;
+        wait_for_counts(bot, &counts(6, 60, 600)).await;
     }
 }
 
@@ -44,7 +44,7 @@ async fn counts_go_to_bots_only_zlib_bots_included() {
     let mut zlib = Client::session_in(&node, "bot", &key("bot"), Encoding::Zlib).await;
     zlib.send_event("send_servers", &counts(1, 2, 3)).await;
     assert_eq!(zlib.event("GLOBAL_GUILD_COUNT").await, counts(1, 2, 3));
-    // Events reach everybody in one order: what comes next was sent after the counts.
+    // Events arrive in one order everywhere, so counts sent to these clients would have arrived before this event.
     zlib.send_event("announce", &json!({ "after": "counts" })).await;
     website.event("announce").await;
     service.event("announce").await;
@@ -60,21 +60,21 @@ async fn an_id_that_several_bots_report_counts_once() {
             &json!({ "guilds": ["7", 8, "007", 9_007_199_254_740_991_u64] }),
         )
         .await;
-    reaches(&mut first, &counts(3, 0, 0)).await;
+    wait_for_counts(&mut first, &counts(3, 0, 0)).await;
     second
         .send_event(
             "send_servers",
             &json!({ "guilds": [7, "18446744073709551615"], "guildMembers": 1 }),
         )
         .await;
-    reaches(&mut first, &counts(4, 1, 0)).await;
-    // Counts and ids are added up.
+    wait_for_counts(&mut first, &counts(4, 1, 0)).await;
+    // Reported counts are added to the number of distinct ids.
     let mut third = bot(&node).await;
     third.send_event("send_servers", &json!({ "guilds": 1000 })).await;
-    reaches(&mut first, &counts(1004, 1, 0)).await;
+    wait_for_counts(&mut first, &counts(1004, 1, 0)).await;
     // 7 is still reported by the second one.
     first.send_event("send_servers", &json!({ "guilds": [] })).await;
-    reaches(&mut second, &counts(1002, 1, 0)).await;
+    wait_for_counts(&mut second, &counts(1002, 1, 0)).await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_report_may_hold_ten_thousand_ids_and_no_more() {
     let mut bot = bot(&node).await;
     let ids: Vec<u64> = (1..=10_000).collect();
     bot.send_event("send_servers", &json!({ "guilds": ids })).await;
-    reaches(&mut bot, &counts(10_000, 0, 0)).await;
+    wait_for_counts(&mut bot, &counts(10_000, 0, 0)).await;
     let ids: Vec<u64> = (1..=10_001).collect();
     bot.send_event("send_servers", &json!({ "guilds": ids })).await;
     let error = bot.error(4005, 4005).await;
@@ -125,13 +125,13 @@ async fn the_report_of_a_bot_is_removed_however_it_disconnects() {
         leaves
             .send_event("send_servers", &json!({ "guilds": ["1", "2"], "guildMembers": 5 }))
             .await;
-        reaches(&mut stays, &counts(2, 5, 0)).await;
+        wait_for_counts(&mut stays, &counts(2, 5, 0)).await;
         match way {
             "closes" => assert_eq!(leaves.close(1000).await, Some(1000)),
             "drops" => drop(leaves),
             _ => leaves.send(&json!({})).await,
         }
-        reaches(&mut stays, &counts(0, 0, 0)).await;
+        wait_for_counts(&mut stays, &counts(0, 0, 0)).await;
     }
 }
 
@@ -145,7 +145,7 @@ async fn changes_in_quick_succession_are_coalesced() {
     while begin.elapsed() < 4 * INTERVAL {
         guilds += 1;
         reporter.send_event("send_servers", &json!({ "guilds": guilds })).await;
-        // Its answer says that the report was taken; counts may come before it.
+        // The heartbeat ACK shows that the report has been processed. Counts may come before it.
         reporter.send(&json!({ "op": 10 })).await;
         while reporter.next().await["op"] != 11 {}
     }
@@ -172,7 +172,7 @@ async fn the_default_interval_is_a_second() {
     let first = Instant::now();
     bot.send_event("send_servers", &json!({ "guilds": 2 })).await;
     assert_eq!(bot.event("GLOBAL_GUILD_COUNT").await, counts(2, 0, 0));
-    // The first one may have been a little late.
+    // The first counts may have been sent a little late.
     assert!(first.elapsed() > Duration::from_millis(900), "{:?}", first.elapsed());
 }
 
@@ -183,7 +183,7 @@ async fn unchanged_totals_are_not_sent() {
     let (mut first, mut second) = (bot(&node).await, bot(&node).await);
     first.send_event("send_servers", &json!({ "guilds": 2 })).await;
     assert_eq!(second.event("GLOBAL_GUILD_COUNT").await, counts(2, 0, 0));
-    // For many intervals reports come that change nothing in sum, and bots that report nothing come and go.
+    // For many intervals, reports leave the totals unchanged, and bots without a report connect and leave.
     let begin = Instant::now();
     while begin.elapsed() < 10 * INTERVAL {
         for report in [
@@ -196,6 +196,6 @@ async fn unchanged_totals_are_not_sent() {
         bot(&node).await.close(1000).await;
     }
     first.send_event("announce", &json!({ "marker": true })).await;
-    // The marker is the next thing on the stream.
+    // The marker must be the next event.
     second.event("announce").await;
 }

@@ -1,5 +1,5 @@
-//! Heads of HTTP requests on bare sockets: what a proxy could read in another way is refused, and a WebSocket may be one of
-//! several protocols.
+//! Heads of HTTP requests, sent on raw sockets. Heads that a proxy could parse differently are refused, and `websocket` may
+//! be one of several protocols in `Upgrade`.
 
 use std::net::SocketAddr;
 
@@ -7,11 +7,11 @@ use gateway_harness::{Node, Raw, full_setup, key};
 
 /// A request that is answered with 200 on every listener.
 const GOOD: &str = "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
-/// What a client tries to hide behind a malformed head.
+/// A request that a client tries to smuggle behind a malformed head.
 const HIDDEN: &str = "GET /livez HTTP/1.1\r\nHost: hidden\r\n\r\n";
 const KEY: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Heads with one thing wrong, made from one that is right.
+/// Returns variants of a valid head, each with one error.
 fn malformed(head: &str) -> Vec<String> {
     let host = "Host: h\r\n";
     let changes = [
@@ -126,7 +126,7 @@ async fn every_head_on_a_keep_alive_connection_is_checked() {
             let (_body, refusal) = answers.split_once("HTTP/1.1").unwrap_or_default();
             assert!(is_refused(&format!("HTTP/1.1{refusal}")), "{head:?}: {answers}");
         }
-        // What is right goes on, also without waiting for the answer.
+        // Valid requests are answered, also if pipelined.
         let mut client = Raw::connect(address).await;
         let last = GOOD.replacen("Host", "Connection: close\r\nHost", 1);
         client.send([before, before, &last].concat().as_bytes()).await;
@@ -173,7 +173,7 @@ async fn websocket_may_be_one_of_several_upgrade_protocols() {
         ("h2c\r\nupgrade: websocket", "Keep-Alive,UPGRADE"),
     ] {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: {upgrade}\r\nConnection: {connection}\r\n{KEY}");
-        // In one read, in several, and behind another request: each takes another way to the WebSocket.
+        // In one read, in several, and after another request: each takes a different code path to the upgrade.
         let whole = format!("{head}\r\n");
         let long = format!("{head}X: {}\r\n\r\n", "y".repeat(10_000));
         for (before, request) in [("", &whole), ("", &long), (GOOD, &whole)] {

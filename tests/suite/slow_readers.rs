@@ -1,4 +1,4 @@
-//! Clients that read too slowly: evicted, told why, and nobody else suffers.
+//! Clients that read too slowly are evicted with an Error, without affecting other clients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ async fn publish_until_evicted(node: &Node) {
     .await;
 }
 
-/// The last two frames say that the client read too slowly.
-fn says_too_slow(frames: &[Frame]) {
+/// Asserts that the last two frames are the Error and the close for a slow reader.
+fn assert_evicted(frames: &[Frame]) {
     let [.., words, close] = frames else {
         panic!("{} frames", frames.len())
     };
@@ -33,14 +33,14 @@ async fn slow_reader(node: &Node) -> Raw {
     let mut reader = Raw::open_small(node.address(), "/?v=1").await;
     let identify = json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } });
     reader.send_text(&identify.to_string()).await;
-    // Hello and the connect success; from here on it reads nothing.
+    // Hello and the connect success. The client reads nothing after them.
     for _ in 0..2 {
         assert_eq!(reader.frame().await.unwrap().opcode, 1);
     }
     reader
 }
 
-/// A session that reads all the time and says how many events came.
+/// Starts a session that reads continuously. The task returns the number of events received.
 fn healthy_reader(node: &Arc<Node>) -> tokio::task::JoinHandle<usize> {
     let node = Arc::clone(node);
     tokio::spawn(async move {
@@ -62,29 +62,30 @@ async fn others_are_unaffected(node: &Node, healthy: tokio::task::JoinHandle<usi
     assert_eq!(metric(node, EVICTED).await, 1);
 }
 
-/// Limits for one slow reader; the healthy one is never behind by so much.
+/// Settings for tests with one slow reader.
 fn slow_setup() -> Setup {
     full_setup()
         .set("limits.evict_linger_ms", 5000)
         .set("drain.deadline_ms", 20_000)
 }
 
-async fn identified(node: &Node, kind: &str, count: u64) {
+async fn wait_until_identified(node: &Node, kind: &str, count: u64) {
     let name = format!("utilbot_sessions{{kind=\"{kind}\"}}");
-    eventually("the healthy session is there", async || {
+    eventually("the healthy session has identified", async || {
         (metric(node, &name).await == count).then_some(())
     })
     .await;
 }
 
-/// Under these limits a reader that stops is evicted and reads why, and the healthy one misses nothing.
-async fn stopped_reader_is_told(setup: Setup) {
+/// Asserts that under these limits a stopped reader is evicted and can read the Error, and that a healthy one is not
+/// affected.
+async fn evict_stopped_reader(setup: Setup) {
     let node = Arc::new(setup.start().await);
     let healthy = healthy_reader(&node);
-    identified(&node, "bot", 1).await;
+    wait_until_identified(&node, "bot", 1).await;
     let reader = slow_reader(&node).await;
     publish_until_evicted(&node).await;
-    says_too_slow(&reader.rest().await);
+    assert_evicted(&reader.rest().await);
     others_are_unaffected(&node, healthy).await;
 }
 
@@ -93,7 +94,7 @@ async fn a_stopped_reader_is_evicted_by_bytes_and_can_still_read_why() {
     let setup = slow_setup()
         .set("limits.outbox_bytes", 4 << 20)
         .set("limits.outbox_age_ms", 600_000);
-    stopped_reader_is_told(setup).await;
+    evict_stopped_reader(setup).await;
 }
 
 #[tokio::test]
@@ -101,7 +102,7 @@ async fn a_stopped_reader_is_evicted_by_age_and_can_still_read_why() {
     let setup = slow_setup()
         .set("limits.outbox_bytes", 1 << 30)
         .set("limits.outbox_age_ms", 1500);
-    stopped_reader_is_told(setup).await;
+    evict_stopped_reader(setup).await;
 }
 
 #[tokio::test]
@@ -111,25 +112,25 @@ async fn a_reader_of_64_kib_twice_a_second_is_evicted_too() {
         .set("limits.outbox_age_ms", 1500);
     let node = Arc::new(setup.start().await);
     let healthy = healthy_reader(&node);
-    identified(&node, "bot", 1).await;
+    wait_until_identified(&node, "bot", 1).await;
     let mut reader = slow_reader(&node).await;
-    let sips = async {
-        // The pace is what is tested.
+    let slow_reading = async {
+        // The read rate is what this test is about.
         let mut tick = tokio::time::interval(Duration::from_millis(500));
         loop {
             tick.tick().await;
             let mut left = 65_536;
             while left > 0 {
                 let count = reader.read_some(left).await;
-                assert!(count > 0, "cut off before it was told");
+                assert!(count > 0, "cut before the Error");
                 left -= count;
             }
         }
     };
     tokio::select! {
         () = publish_until_evicted(&node) => {}
-        () = sips => {}
+        () = slow_reading => {}
     }
-    says_too_slow(&reader.rest().await);
+    assert_evicted(&reader.rest().await);
     others_are_unaffected(&node, healthy).await;
 }

@@ -1,4 +1,5 @@
-//! Streams that are put together from shared segments, or go on with a history of their own, read by decoders that share no code with the gateway's.
+//! Compressed streams, assembled from shared segments or with a history per session, decoded by decoders that share no code
+//! with the gateway.
 
 use std::{ffi::OsString, fs, iter, path::Path, time::Duration};
 
@@ -9,10 +10,10 @@ use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(100);
 const SESSIONS: u32 = 5;
-/// Of these, three in four go to all sessions, the others to one.
+/// Three in four events go to all sessions, the others to one.
 const EVENTS: u32 = 6000;
 
-/// Each with whether its sessions have a compressor of their own.
+/// Name, method, and whether each session has a compressor of its own.
 const METHODS: [(&str, Method, bool); 4] = [
     ("zlib-packet", Method::ZlibPacket, false),
     ("zlib-stream", Method::ZlibStream, false),
@@ -20,7 +21,8 @@ const METHODS: [(&str, Method, bool); 4] = [
     ("zstd-stream", Method::ZstdStream, false),
 ];
 
-/// What an event says after its `s`: JSON of 100 bytes to some KiB, now and then much more, now and then no text at all.
+/// Returns the part of an event after its `s`: mostly JSON of 100 bytes to some KiB, sometimes much more, sometimes binary
+/// data.
 fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
     let id = random.u64(1 << 59..1 << 60);
     let word = |random: &mut fastrand::Rng| -> String {
@@ -47,15 +49,15 @@ fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
     .into_bytes()
 }
 
-fn append(session: u32, sent: &[u8], said: &[u8], file: &mut Vec<u8>) {
+fn append(session: u32, sent: &[u8], plaintext: &[u8], file: &mut Vec<u8>) {
     file.extend_from_slice(&session.to_le_bytes());
-    for bytes in [sent, said] {
+    for bytes in [sent, plaintext] {
         file.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_le_bytes());
         file.extend_from_slice(bytes);
     }
 }
 
-/// Writes the file that the scripts read, and returns how many messages it has.
+/// Writes the file that the scripts read. Returns the number of messages in it.
 fn write(method: Method, keeps_history: bool, path: &Path) -> u64 {
     let mut random = fastrand::Rng::with_seed(8878);
     let history = |session| keeps_history.then(|| History::new(Level::new(2 * session + 1)));
@@ -75,7 +77,7 @@ fn write(method: Method, keeps_history: bool, path: &Path) -> u64 {
     for event in 0..EVENTS {
         let rest = rest(event, &mut random);
         let segment = method.format().segment(&rest, Level::default());
-        // Twice is not what a gateway sends, but a stream has to bear it.
+        // A gateway does not send a segment twice in a message, but a stream has to support it.
         let times = if event.is_multiple_of(100) { 2 } else { 1 };
         let only = (event % 4 == 3).then(|| random.u32(0..SESSIONS));
         for (session, stream, history, sequence) in &mut streams {
@@ -95,8 +97,8 @@ fn write(method: Method, keeps_history: bool, path: &Path) -> u64 {
                 }
                 message.end();
             }
-            let said = [own.as_bytes(), &rest].concat().repeat(times);
-            append(*session, &sent, &said, &mut file);
+            let plaintext = [own.as_bytes(), &rest].concat().repeat(times);
+            append(*session, &sent, &plaintext, &mut file);
             messages += 1;
         }
     }
@@ -104,7 +106,7 @@ fn write(method: Method, keeps_history: bool, path: &Path) -> u64 {
     messages
 }
 
-/// What a script says of its decoders, each of which has read all of the `messages`.
+/// Returns the names of a script's decoders, each of which must have read all `messages`.
 fn decoders(ran: &Ran, messages: u64) -> Vec<String> {
     assert!(ran.status.success(), "{ran:?}");
     let mut lines = ran.stdout.lines().rev();
@@ -118,8 +120,8 @@ fn decoders(ran: &Ran, messages: u64) -> Vec<String> {
     lines.map(name).collect()
 }
 
-/// Has a script read streams of every method. With each comes a decoder that has to be among those of the script.
-async fn read(program: OsString, script: &str, environment: &[(&str, OsString)], expected: [&str; 4]) {
+/// Runs a script on streams of every method. For each method, the script must use the decoder in `expected`.
+async fn decode_with(program: OsString, script: &str, environment: &[(&str, OsString)], expected: [&str; 4]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("streams.bin");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients").join(script);
@@ -143,7 +145,7 @@ async fn python_decodes_streams_message_by_message() {
         "UTILBOT_TEST_PYTHON",
         "python with the packages of tests/requirements.txt",
     );
-    read(python, "python/streams.py", &[], ["zlib", "zlib", "zlib", "zstandard"]).await;
+    decode_with(python, "python/streams.py", &[], ["zlib", "zlib", "zlib", "zstandard"]).await;
 }
 
 #[tokio::test]
@@ -154,7 +156,7 @@ async fn nodejs_decodes_streams_message_by_message() {
         "the node_modules folder that holds `ws` and `fzstd`",
     );
     let environment = [("UTILBOT_TEST_NODE_MODULES", modules)];
-    read(
+    decode_with(
         node,
         "node/streams.mjs",
         &environment,

@@ -1,4 +1,4 @@
-//! The same gateway over `wss://`.
+//! Connections over `wss://`, and renewed certificates.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -14,7 +14,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
 };
 
-/// Writes a new certificate for `localhost`, and returns who trusts it.
+/// Writes a new certificate for `localhost`. Returns a root store that trusts it.
 fn renew(folder: &Path) -> RootCertStore {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.join("chain.pem"), cert.pem()).unwrap();
@@ -34,14 +34,15 @@ pub(crate) async fn secured_node() -> (Node, TempDir, RootCertStore) {
     secured_node_with(|setup| setup).await
 }
 
-/// A node behind TLS with other settings as well, the folder of its certificate, and who trusts it.
+/// Starts a node with TLS and the settings that `change` adds. Returns it with the folder of its certificate and a root
+/// store that trusts it.
 pub(crate) async fn secured_node_with(change: impl FnOnce(Setup) -> Setup) -> (Node, TempDir, RootCertStore) {
     let folder = tempfile::tempdir().unwrap();
     let trusted = renew(folder.path());
     (change(secured(folder.path())).start().await, folder, trusted)
 }
 
-/// A connection on which the node is trusted by one of these certificates.
+/// Opens a TLS connection to the node with these trusted roots.
 pub(crate) async fn stream(node: &Node, trusted: RootCertStore) -> TlsStream<TcpStream> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -51,7 +52,7 @@ pub(crate) async fn stream(node: &Node, trusted: RootCertStore) -> TlsStream<Tcp
     let socket = within("connecting", TcpStream::connect(node.address())).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let secured = TlsConnector::from(Arc::new(config)).connect(name, socket);
-    within("the handshake of TLS", secured).await.unwrap()
+    within("the TLS handshake", secured).await.unwrap()
 }
 
 async fn session(node: &Node, trusted: &RootCertStore, kind: &str, encoding: Encoding) -> Client {
@@ -71,7 +72,7 @@ async fn sessions_over_tls_speak_the_same_protocol() {
     let mut bot = session(&node, &trusted, "bot", Encoding::Zlib).await;
     bot.event("GLOBAL_GUILD_COUNT").await;
     let mut website = session(&node, &trusted, "website", Encoding::Plain).await;
-    // More than one record of TLS.
+    // Larger than one TLS record.
     let large = json!({ "padding": "x".repeat(60_000) });
     for _ in 0..20 {
         website.send_event("announce", &large).await;
@@ -120,7 +121,7 @@ async fn sighup_reloads_a_renewed_certificate_and_keeps_live_sessions() {
     assert_eq!(renewed.next().await["op"], 5);
     lives.heartbeat().await;
     assert!(Client::open_tls(node.address(), old, Encoding::Plain).await.is_err());
-    // A certificate that is broken is not taken over.
+    // An invalid certificate is not loaded.
     fs::write(folder.path().join("chain.pem"), "broken").unwrap();
     node.signal(Signal::SIGHUP);
     node.logged("was not taken over").await;
