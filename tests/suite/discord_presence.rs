@@ -138,8 +138,8 @@ async fn presence_and_voice_state_reach_the_guilds_of_a_bot_until_its_session_en
     expect_presence(&mut watcher, &guilds[1], "offline").await;
     set_presence(&mut bot, "online").await;
     expect_presence(&mut watcher, &guilds[1], "online").await;
-    // The watcher is a session of the same bot in that guild, so the bot stays online there. The voice channel belongs to
-    // the closed session and is left.
+    // The watcher is a session of the same bot in that guild, so the bot stays online there. The voice channel belongs
+    // to the closed session and is left.
     bot.close(1000).await;
     let d = expect_voice_state(&mut watcher, &guilds[1], None).await;
     assert_eq!(d["session_id"], ready["session_id"]);

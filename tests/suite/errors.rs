@@ -398,7 +398,8 @@ async fn an_overloaded_node_is_1000_and_close_1013() {
     for encoding in Encoding::ALL {
         let node = full_setup().set("cluster.hold_bytes", 1).start().await;
         let mut client = Client::session_in(&node, "website", &key("website"), encoding).await;
-        // The first event is accepted because the queue is empty; the second arrives before a worker has taken the first.
+        // The first event is accepted because the queue is empty; the second arrives before a worker has taken the
+        // first.
         let event = json!({ "op": 1, "t": "site_only", "d": {} });
         client.send_at_once(&[event.clone(), event]).await;
         error_1000(&mut client, 1013).await;

@@ -26,8 +26,8 @@ const BOTH_WAYS: [&str; 9] = [
         "member":{"roles":["1","2"],"joined_at":"2020-01-01T00:00:00.000000+00:00","deaf":false},"tts":false}}"#,
 ];
 
-/// Numbers that both codecs read, but `erlang_js` does not write: it writes integers of at most 32 bits, and JavaScript's
-/// integers have at most 53.
+/// Numbers that both codecs read, but `erlang_js` does not write: it writes integers of at most 32 bits, and
+/// JavaScript's integers have at most 53.
 const ONE_WAY: &str =
     "[4294967296,-4294967297,1507665886000,9007199254740991,-9007199254740991,9223372036854775808,1e300]";
 

@@ -78,8 +78,8 @@ async fn a_lagging_replica_takes_over_while_the_old_primary_serves_a_node() {
 
     left_behind_proxy.retarget(address(&new));
     left_behind_proxy.reset();
-    // A session that received events of the old primary gets none that the new one accepted meanwhile, because their order
-    // is unknown. It is closed instead.
+    // A session that received events of the old primary gets none that the new one accepted meanwhile, because their
+    // order is unknown. It is closed instead.
     on_left_behind.error(1000, 1012).await;
     let mut again = Client::session(&left_behind, "website", &key("website")).await;
     announce(&left_behind, 300).await;

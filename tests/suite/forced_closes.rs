@@ -4,8 +4,8 @@ use std::time::UNIX_EPOCH;
 
 use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
 
-/// A time in the last seconds for which ids can be generated (`shared::snowflake`), in milliseconds since 1970. After it,
-/// no id can be generated.
+/// A time in the last seconds for which ids can be generated (`shared::snowflake`), in milliseconds since 1970. After
+/// it, no id can be generated.
 const END_OF_IDS: u128 = 3_776_860_053_000;
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Requests for the members of large guilds are answered in order, as fast as the client reads, without blocking others.
+//! Requests for the members of large guilds are answered in order, as fast as the client reads, without blocking
+//! others.
 
 use gateway_harness::{
     KEYS, Node, SECRET, Setup,

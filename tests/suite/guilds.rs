@@ -1,5 +1,5 @@
-//! The guilds of an application: changed over HTTP and by events, the same on every node, and kept in Redis when no node
-//! has them.
+//! The guilds of an application: changed over HTTP and by events, the same on every node, and kept in Redis when no
+//! node has them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -345,8 +345,8 @@ async fn a_guild_change_that_redis_lost_is_dropped() {
     client.dispatch_among_others("GUILD_CREATE").await;
 }
 
-/// Several publishers change members concurrently, through nodes that lose their subscriptions and then Redis itself for
-/// a moment. Whatever the order, each node must end up with the guild that Redis has.
+/// Several publishers change members concurrently, through nodes that lose their subscriptions and then Redis itself
+/// for a moment. Whatever the order, each node must end up with the guild that Redis has.
 #[tokio::test]
 async fn all_nodes_converge_on_the_same_guild() {
     const PUBLISHERS: u64 = 4;

@@ -112,8 +112,8 @@ async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_later_waves_of_stopped_readers_need_no_more_memory() {
-    /// How much freed memory a node may keep before it returns it to the system, in KiB. One wave frees 8 MiB, which its
-    /// readers' outboxes held.
+    /// How much freed memory a node may keep before it returns it to the system, in KiB. One wave frees 8 MiB, which
+    /// its readers' outboxes held.
     const KEPT_KIB: u64 = 32 * 1024;
     const WAVES: u64 = 12;
     let node = full_setup().start().await;

@@ -1,5 +1,5 @@
-//! Another program writes to the log and the channel of a busy cluster. Events continue within three seconds, and clients
-//! that have lost one are asked to reconnect.
+//! Another program writes to the log and the channel of a busy cluster. Events continue within three seconds, and
+//! clients that have lost one are asked to reconnect.
 
 use std::{
     sync::{
@@ -93,7 +93,8 @@ impl BusyCluster {
         receivers.parse().expect("a number of subscribers")
     }
 
-    /// Waits until a client receives an event published after this call. Returns `false` if it is asked to reconnect first.
+    /// Waits until a client receives an event published after this call. Returns `false` if it is asked to reconnect
+    /// first.
     async fn keeps_receiving(&self, client: &mut Client) -> bool {
         let from = self.published.load(SeqCst) + 2;
         let going_on = async {

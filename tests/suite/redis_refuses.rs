@@ -1,5 +1,5 @@
-//! A Redis that answers but refuses writes. HTTP publishers get 503 at once with the cause, events from sockets are held as
-//! during an outage, and both work again once the cause is gone.
+//! A Redis that answers but refuses writes. HTTP publishers get 503 at once with the cause, events from sockets are
+//! held as during an outage, and both work again once the cause is gone.
 
 use std::time::{Duration, Instant};
 

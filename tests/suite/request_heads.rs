@@ -1,5 +1,5 @@
-//! Heads of HTTP requests, sent on raw sockets. Heads that a proxy could parse differently are refused, and `websocket` may
-//! be one of several protocols in `Upgrade`.
+//! Heads of HTTP requests, sent on raw sockets. Heads that a proxy could parse differently are refused, and `websocket`
+//! may be one of several protocols in `Upgrade`.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! Compressed streams, assembled from shared segments or with a history per session, decoded by decoders that share no code
-//! with the gateway.
+//! Compressed streams, assembled from shared segments or with a history per session, decoded by decoders that share no
+//! code with the gateway.
 
 use std::{ffi::OsString, fs, iter, path::Path, time::Duration};
 
@@ -21,8 +21,8 @@ const METHODS: [(&str, Method, bool); 4] = [
     ("zstd-stream", Method::ZstdStream, false),
 ];
 
-/// Returns the part of an event after its `s`: mostly JSON of 100 bytes to some KiB, sometimes much more, sometimes binary
-/// data.
+/// Returns the part of an event after its `s`: mostly JSON of 100 bytes to some KiB, sometimes much more, sometimes
+/// binary data.
 fn rest(event: u32, random: &mut fastrand::Rng) -> Vec<u8> {
     let id = random.u64(1 << 59..1 << 60);
     let word = |random: &mut fastrand::Rng| -> String {

@@ -61,8 +61,8 @@ fn a_request_to_a_dead_node_is_sent_to_another() {
     assert!(["leastconn", "roundrobin"].contains(&rest("balance")[0].as_str()));
     assert_eq!(rest("option redispatch"), ["1"]);
     assert!(rest("retry-on").contains(&"503".to_owned()));
-    // A dead node is marked down before its health checks have failed, so that a client is not sent from one dead node to
-    // another.
+    // A dead node is marked down before its health checks have failed, so that a client is not sent from one dead node
+    // to another.
     let gives_up = rest("default-server observe").join(" ");
     assert_eq!(gives_up, "layer4 error-limit 2 on-error mark-down");
     // A publish may have succeeded, so it is not retried.

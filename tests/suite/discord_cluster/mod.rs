@@ -189,8 +189,8 @@ async fn a_redis_restart_with_its_data_loses_no_session() {
     let mut left = Vec::new();
     for ((mut client, id), query, other) in sessions {
         expect_numbers(&mut client, 5..8).await;
-        // The client has to acknowledge the events of the new epoch: without that, another node cannot tell them from lost
-        // ones.
+        // The client has to acknowledge the events of the new epoch: without that, another node cannot tell them from
+        // lost ones.
         client.heartbeat().await;
         left.push((id, client.sequence(), query, other));
     }

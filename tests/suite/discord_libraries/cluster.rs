@@ -121,7 +121,8 @@ impl MessagePublisher {
             let mut number = 0;
             loop {
                 pace.tick().await;
-                // Read before publishing, so that the last message is one that no bot can have received before the stop.
+                // Read before publishing, so that the last message is one that no bot can have received before the
+                // stop.
                 let is_last = *stopped.borrow();
                 number += 1;
                 let d = guild.message(number, &content(number));

@@ -45,8 +45,8 @@ async fn discord_py_identifies_again_when_its_session_is_ended() {
     identifies_again_when_its_session_is_ended(DiscordPy, "zstd-stream").await;
 }
 
-/// The node of a bot is replaced by one without its session. The bot is asked to reconnect, gets op 9 for its resume, and
-/// identifies again.
+/// The node of a bot is replaced by one without its session. The bot is asked to reconnect, gets op 9 for its resume,
+/// and identifies again.
 async fn identifies_again_on_a_node_that_does_not_know_its_session(library: Library, compression: &'static str) {
     let guild = Guild::new(0, 3);
     let leaving = || setup().set("drain.balancer_wait_ms", 0).set("drain.spread_ms", 100);

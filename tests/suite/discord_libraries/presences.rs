@@ -47,9 +47,9 @@ async fn updates_are_received(library: Library, by: Library) {
         let to = channel.map_or("", |channel| channel);
         bot.tell(format!("voice {} {to}", guild.id).trim_end()).await;
         for one in [&mut bot, &mut watcher] {
-            let told = one.dispatch("VOICE_STATE_UPDATE").await;
+            let update = one.dispatch("VOICE_STATE_UPDATE").await;
             assert_eq!(
-                (&told["d"]["session_id"], &told["d"]["self_mute"]),
+                (&update["d"]["session_id"], &update["d"]["self_mute"]),
                 (&session, &json!(true))
             );
             expect_emitted(one, "voice", &guild, &user, "channel", json!(channel)).await;

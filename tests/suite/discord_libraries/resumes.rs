@@ -22,7 +22,8 @@ async fn resumes_after_a_cut(library: Library, compression: &'static str) {
     for first in [1, 101] {
         publish_messages(&node, &guild, first..first + 5).await;
         expect_messages(&mut bot, &guild, first..first + 5).await;
-        // While the proxy is frozen, the gateway does not notice the end of the connection, and the bot cannot reconnect.
+        // While the proxy is frozen, the gateway does not notice the end of the connection, and the bot cannot
+        // reconnect.
         proxy.freeze();
         bot.tell("drop").await;
         bot.event("close").await;
