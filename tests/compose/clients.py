@@ -1,4 +1,4 @@
-"""Clients that stay connected through the balancer, and what they have seen."""
+"""Clients that stay connected through the balancer, and record what they receive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PORT = os.environ["UTILBOT_PORT"]
 
 @dataclass
 class Ending:
-    """How a connection ended, and what was said before."""
+    """How a connection ended: its node, the close code, and the Error before it."""
 
     node: str
     code: int | None
@@ -29,14 +29,14 @@ class Ending:
 
 
 class Client:
-    """A bot that stays connected: whatever ends its connection, it comes back. It reports one guild."""
+    """A bot that reports one guild, and reconnects whenever its connection ends."""
 
     def __init__(self, name: str, key: str) -> None:
         self.name = name
         self.key = key
         self.node: str | None = None
         self.totals: int | None = None
-        self.seen: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.order: list[str] = []
         self.endings: list[Ending] = []
         self.socket: ClientConnection | None = None
@@ -58,14 +58,14 @@ class Client:
             try:
                 await self.live()
             except (OSError, InvalidHandshake, ConnectionClosed, asyncio.TimeoutError):
-                # The balancer has no node for us at the moment.
+                # The balancer has no node available at the moment.
                 pass
             await asyncio.sleep(0.2)
 
     async def live(self) -> None:
-        """One connection, from the handshake to its end."""
+        """Runs one connection from the handshake to its end."""
         error = None
-        # A handshake takes as long as the balancer looks for a node; a client that hangs is told apart from a slow one.
+        # The balancer may take some seconds to find a node. The timeout is longer, so it only ends a client that hangs.
         async with connect(f"ws://127.0.0.1:{PORT}/?v=1", proxy=None, open_timeout=15) as socket:
             self.socket = socket
             beats = asyncio.create_task(self.beat(socket))
@@ -92,7 +92,7 @@ class Client:
         elif event == "GLOBAL_GUILD_COUNT":
             self.totals = data["guilds"]
         elif event == "announce":
-            self.seen[data["n"]] += 1
+            self.received[data["n"]] += 1
             self.order.append(data["n"])
 
     async def send(self, event: str, data: dict) -> None:
@@ -107,7 +107,7 @@ class Client:
 
 
 class Cluster:
-    """The clients, and what is known of them."""
+    """The clients of the cluster, and checks of what they received."""
 
     def __init__(self, engine: Engine, key: str) -> None:
         self.engine = engine
@@ -116,7 +116,7 @@ class Cluster:
         self.published = 0
 
     async def join(self, count: int) -> list[Client]:
-        """Connects clients one after the other, as they would come."""
+        """Connects clients one after the other."""
         new = []
         for _ in range(count):
             client = Client(f"bot {len(self.clients)}", self.key).start()
@@ -137,7 +137,7 @@ class Cluster:
         return f"event {self.published}"
 
     async def publish(self) -> str:
-        """Publishes over HTTP, through the balancer; again where the cluster says that it could not."""
+        """Publishes an event over HTTP through the balancer, and retries on 503. Returns its name."""
         name = self.name()
         body = json.dumps({"t": "announce", "d": {"n": name}}).encode()
         request = urllib.request.Request(
@@ -154,18 +154,21 @@ class Cluster:
                 check(refusal.code == 503 and time.monotonic() < deadline, f"publishing: HTTP {refusal.code}")
             await asyncio.sleep(0.2)
 
-    async def everybody_sees(self, *names: str, but: Client | None = None) -> None:
-        """Each of these events exactly once at every client, and never at its sender. One more event closes the list."""
+    async def every_client_receives(self, *names: str, except_for: Client | None = None) -> None:
+        """Checks that every client receives each of these events exactly once, and `except_for` none of them.
+
+        One more event marks the end: it arrives after all of them.
+        """
         marker = await self.publish()
-        await until(lambda: all(client.seen[marker] for client in self.clients), f"{marker} at every client")
+        await until(lambda: all(client.received[marker] for client in self.clients), f"{marker} at every client")
         for client in self.clients:
             for name in (*names, marker):
-                expected = 0 if client is but and name != marker else 1
-                times = client.seen[name]
+                expected = 0 if client is except_for and name != marker else 1
+                times = client.received[name]
                 check(times == expected, f"{client.name} on {client.node} has {name} {times} times, not {expected}")
 
     async def totals_are_right(self) -> None:
-        """Every bot counts once: none is missing, and none that is gone is left."""
+        """Waits until the totals of every bot count exactly the connected bots."""
         count = len(self.clients)
         try:
             await until(lambda: all(client.totals == count for client in self.clients), f"{count} in all totals")

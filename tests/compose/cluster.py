@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Starts docker-compose.yml, and shows with clients of its own that it is a cluster. run.sh prepares what it needs.
+"""Starts docker-compose.yml, and tests with its own clients that it works as a cluster. run.sh prepares the engine.
 
     cluster.py --compose docker-compose
 
-Each thing that was checked is a line PASS or FAIL, the last line counts them; exit 1 if anything failed. What cannot be
-checked after a failure is not tried.
+Prints a line PASS or FAIL for each check, and the counts in the last line. The exit code is 1 if any check failed.
+Checks that depend on a failed one are not run.
 
-That somebody does NOT get an event a second time is shown without waiting: events reach everybody in one order, so
-whoever has a later event has got everything before it.
+That a client does not receive an event twice is shown without waiting: all clients receive events in the same order, so
+one that has received a later event has received everything before it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ NODES = ["node-1", "node-2", "node-3"]
 CLIENTS = 12
 
 
-# ---- what is shown ---------------------------------------------------------------------------------------------
+# ---- checks ----------------------------------------------------------------------------------------------------
 
 
-async def files_are_right(engine: Engine) -> str:
+async def files_are_valid(engine: Engine) -> str:
     await engine.compose("config", "--quiet")
     look = "haproxy -c -f /usr/local/etc/haproxy/haproxy.cfg 2>&1"
     said = await engine.compose("run", "--rm", "--no-deps", "-T", "balancer", "sh", "-c", look)
     check("[WARNING]" not in said and "[ALERT]" not in said, said)
-    return "docker-compose and HAProxy take their files"
+    return "docker-compose and HAProxy accept their files"
 
 
-async def up_starts_everything(engine: Engine) -> str:
+async def up_starts_services_in_order(engine: Engine) -> str:
     start = time.time()
     await engine.compose("up", "--build", "--detach", seconds=1800)
     await engine.healthy("redis", *NODES, "balancer")
@@ -64,7 +64,7 @@ async def up_starts_everything(engine: Engine) -> str:
             first[needed, state] < first[user, "start"],
             f"{user} was started before {needed} had its '{state}'",
         )
-    return "up starts it all, each when what it needs is healthy"
+    return "up starts every service after its dependencies are healthy"
 
 
 async def only_the_balancer_is_published(engine: Engine) -> str:
@@ -75,29 +75,30 @@ async def only_the_balancer_is_published(engine: Engine) -> str:
     return f"only the balancer has a port here: {expected}"
 
 
-async def clients_land_on_every_node(cluster: Cluster) -> str:
+async def clients_connect_to_every_node(cluster: Cluster) -> str:
     await cluster.join(CLIENTS)
     check(all(cluster.on(node) for node in NODES), f"clients are {cluster.spread()}")
     await cluster.totals_are_right()
-    return f"{CLIENTS} clients land on every node ({cluster.spread()}), and the totals count each of them"
+    return f"{CLIENTS} clients connect to every node ({cluster.spread()}), and the totals count each of them"
 
 
-async def events_cross_the_nodes(cluster: Cluster) -> str:
+async def events_reach_every_node(cluster: Cluster) -> str:
     over_http = await cluster.publish()
     sender = cluster.on(NODES[0])[0]
     from_a_client = cluster.name()
     await sender.send("announce", {"n": from_a_client})
-    # Events of two senders have no order, so what closes the list must not be sent before somebody has this one.
+    # Events of two senders have no fixed order, so the marker must not be sent before the clients have this event.
     others = [client for client in cluster.clients if client is not sender]
-    await until(lambda: all(client.seen[from_a_client] for client in others), f"{from_a_client} at every other client")
-    await cluster.everybody_sees(over_http)
-    await cluster.everybody_sees(from_a_client, but=sender)
+    everywhere = f"{from_a_client} at every other client"
+    await until(lambda: all(client.received[from_a_client] for client in others), everywhere)
+    await cluster.every_client_receives(over_http)
+    await cluster.every_client_receives(from_a_client, except_for=sender)
     orders = {tuple(name for name in client.order if name != from_a_client) for client in cluster.clients}
-    check(len(orders) == 1, f"clients saw different orders: {orders}")
-    return "an event from HTTP and one from a client are seen once by every client on every node, in one order"
+    check(len(orders) == 1, f"clients received different orders: {orders}")
+    return "an event over HTTP and one from a client reach every client on every node once, in one order"
 
 
-async def a_killed_node_loses_its_clients_to_the_others(cluster: Cluster) -> str:
+async def clients_of_a_killed_node_reconnect_to_the_others(cluster: Cluster) -> str:
     victim = "node-2"
     moving = cluster.on(victim)
     staying = [client for client in cluster.clients if client not in moving]
@@ -110,11 +111,11 @@ async def a_killed_node_loses_its_clients_to_the_others(cluster: Cluster) -> str
     )
     took = time.monotonic() - start
     check(not cluster.on(victim), f"clients are {cluster.spread()}")
-    await cluster.everybody_sees(await cluster.publish())
+    await cluster.every_client_receives(await cluster.publish())
     await cluster.totals_are_right()
     cut = [client.name for client in staying if len(client.endings) > before[client.name]]
     check(not cut, f"clients of other nodes were cut too: {cut}")
-    return f"{victim} killed: its {len(moving)} clients are on the others within {took:.1f} s and see what comes next"
+    return f"{victim} killed: its {len(moving)} clients reconnect within {took:.1f} s and receive later events"
 
 
 async def a_killed_node_comes_back(cluster: Cluster) -> str:
@@ -123,12 +124,12 @@ async def a_killed_node_comes_back(cluster: Cluster) -> str:
     new = await cluster.join(CLIENTS // 2)
     returned = [client for client in new if client.node == "node-2"]
     check(returned, f"no new client is on node-2: {cluster.spread()}")
-    await cluster.everybody_sees(await cluster.publish())
+    await cluster.every_client_receives(await cluster.publish())
     await cluster.totals_are_right()
-    return f"up brings node-2 back: {len(returned)} of {len(new)} new clients land there and see events"
+    return f"up restarts node-2: {len(returned)} of {len(new)} new clients connect there and receive events"
 
 
-async def a_stopped_node_says_goodbye(cluster: Cluster) -> str:
+async def a_stopped_node_drains_its_clients(cluster: Cluster) -> str:
     leaving = "node-3"
     moving = cluster.on(leaving)
     before = {client.name: len(client.endings) for client in cluster.clients}
@@ -143,16 +144,17 @@ async def a_stopped_node_says_goodbye(cluster: Cluster) -> str:
         check(len(endings) == 1, f"{client.name} was cut more than once: {endings}")
         error, code = endings[0].error or {}, endings[0].code
         check(error.get("e") == 1000 and code == 1012, f"{client.name} got {error} and close code {code}")
-    cut = [client.name for client in cluster.clients if client not in moving and len(client.endings) > before[client.name]]
+    staying = [client for client in cluster.clients if client not in moving]
+    cut = [client.name for client in staying if len(client.endings) > before[client.name]]
     check(not cut, f"clients of other nodes were cut too: {cut}")
-    await cluster.everybody_sees(await cluster.publish())
+    await cluster.every_client_receives(await cluster.publish())
     await cluster.totals_are_right()
     await cluster.engine.compose("start", leaving)
     await cluster.engine.healthy(leaving)
     return f"{leaving} stopped in {took:.1f} s: its {len(moving)} clients got error 1000, then close 1012, and moved"
 
 
-async def a_node_that_dies_is_started_again(cluster: Cluster) -> str:
+async def a_node_that_dies_is_restarted(cluster: Cluster) -> str:
     state = (await cluster.engine.inspect("node-1"))["State"]
     os.kill(state["Pid"], 9)
     started = state["StartedAt"]
@@ -162,24 +164,24 @@ async def a_node_that_dies_is_started_again(cluster: Cluster) -> str:
         await asyncio.sleep(0.2)
     await cluster.engine.healthy(*NODES)
     await until(lambda: all(client.node for client in cluster.clients), "every client is connected again")
-    await cluster.everybody_sees(await cluster.publish())
+    await cluster.every_client_receives(await cluster.publish())
     await cluster.totals_are_right()
-    return "a node whose process dies is started again by itself"
+    return "a node whose process dies is restarted"
 
 
 async def redis_can_be_restarted(cluster: Cluster) -> str:
     before = {client.name: len(client.endings) for client in cluster.clients}
     await cluster.engine.compose("restart", "redis")
-    await cluster.everybody_sees(await cluster.publish())
+    await cluster.every_client_receives(await cluster.publish())
     cut = [client.name for client in cluster.clients if len(client.endings) > before[client.name]]
     check(not cut, f"clients were cut: {cut}")
     await cluster.engine.healthy("redis", *NODES)
     await cluster.totals_are_right()
-    return "Redis restarted: nobody is cut, and events go on"
+    return "Redis restarted: no client is cut, and events continue"
 
 
-async def a_proxy_here_is_believed(cluster: Cluster) -> str:
-    """The node's log names the client that the proxy before the balancer named."""
+async def a_proxy_in_front_is_trusted(cluster: Cluster) -> str:
+    """A node logs the client address from a proxy in front of the balancer."""
     headers = {"x-forwarded-for": "192.0.2.77"}
     async with connect(f"ws://127.0.0.1:{PORT}/?v=1", proxy=None, additional_headers=headers) as socket:
         await socket.send(json.dumps({"op": 1, "t": "identify", "d": {"type": "bot", "key": "no.such-key"}}))
@@ -191,17 +193,17 @@ async def a_proxy_here_is_believed(cluster: Cluster) -> str:
         check(socket.close_code == 4001, f"a wrong key was closed with {socket.close_code}")
     log = await cluster.engine.compose("logs", "--no-color", *NODES)
     check("192.0.2.77" in log, "no node has logged 192.0.2.77")
-    return "a proxy in front of the balancer is believed about who its client is"
+    return "nodes use the client address from a proxy in front of the balancer"
 
 
 async def the_tools_work(cluster: Cluster) -> str:
     said = await cluster.engine.compose("run", "--rm", "-T", "publish", "announce", '{"n":"by the tool"}')
     check(json.loads(said.splitlines()[-1])["offset"] > 0, said)
-    await cluster.everybody_sees("by the tool")
-    return "`docker-compose run --rm publish` publishes with the key that was made at the first start"
+    await cluster.every_client_receives("by the tool")
+    return "`docker-compose run --rm publish` publishes with the key from the first start"
 
 
-async def prometheus_sees_the_cluster(cluster: Cluster) -> str:
+async def prometheus_scrapes_the_cluster(cluster: Cluster) -> str:
     engine = cluster.engine
     await engine.compose("--profile", "monitoring", "up", "--detach", "prometheus")
 
@@ -218,15 +220,15 @@ async def prometheus_sees_the_cluster(cluster: Cluster) -> str:
                 break
         except Failed as failed:
             up = [str(failed)]
-        check(time.monotonic() < deadline, f"not everything is up: {up}")
+        check(time.monotonic() < deadline, f"some targets are not up: {up}")
         await asyncio.sleep(1)
     total = (await query("sum(utilbot_sessions)"))[0]
-    check(f"=> {len(cluster.clients)} @" in total, f"{len(cluster.clients)} clients are {total}")
+    check(f"=> {len(cluster.clients)} @" in total, f"{len(cluster.clients)} clients, but the total is {total}")
     dashboard = json.loads((ROOT / "deploy/grafana/gateway.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     for expression in queries:
         await query(expression.replace("$__rate_interval", "1m"))
-    return f"Prometheus has every node and the balancer, and answers the {len(queries)} queries of the dashboard"
+    return f"Prometheus scrapes every node and the balancer, and answers the {len(queries)} queries of the dashboard"
 
 
 async def the_key_is_in_no_log(cluster: Cluster) -> str:
@@ -236,11 +238,11 @@ async def the_key_is_in_no_log(cluster: Cluster) -> str:
     return "the key is in no log"
 
 
-# ---- all of it -------------------------------------------------------------------------------------------------
+# ---- main ------------------------------------------------------------------------------------------------------
 
 
 class Report:
-    """Prints what was shown, and counts."""
+    """Prints the results of checks, and counts them."""
 
     def __init__(self) -> None:
         self.passed = 0
@@ -260,22 +262,22 @@ class Report:
 
 async def run(engine: Engine) -> Report:
     report = Report()
-    if not await report.show([files_are_right, up_starts_everything, only_the_balancer_is_published], engine):
+    if not await report.show([files_are_valid, up_starts_services_in_order, only_the_balancer_is_published], engine):
         return report
     key = (await engine.compose("run", "--rm", "-T", "key")).strip()
     cluster = Cluster(engine, key)
     await report.show(
         [
-            clients_land_on_every_node,
-            events_cross_the_nodes,
-            a_killed_node_loses_its_clients_to_the_others,
+            clients_connect_to_every_node,
+            events_reach_every_node,
+            clients_of_a_killed_node_reconnect_to_the_others,
             a_killed_node_comes_back,
-            a_stopped_node_says_goodbye,
-            a_node_that_dies_is_started_again,
+            a_stopped_node_drains_its_clients,
+            a_node_that_dies_is_restarted,
             redis_can_be_restarted,
-            a_proxy_here_is_believed,
+            a_proxy_in_front_is_trusted,
             the_tools_work,
-            prometheus_sees_the_cluster,
+            prometheus_scrapes_the_cluster,
             the_key_is_in_no_log,
         ],
         cluster,

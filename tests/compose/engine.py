@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Engine:
-    """Runs them in the repository; a command that fails is a failure with what it said last."""
+    """Runs their commands in the repository. A failed command raises `Failed` with the last lines of its output."""
 
     def __init__(self, compose: str) -> None:
         self.tool = compose.split()
@@ -50,7 +50,7 @@ class Engine:
         return json.loads(await self.docker("inspect", await self.container(service)))[0]
 
     async def healthy(self, *services: str, seconds: float = 60) -> None:
-        """Waits until all of these are healthy."""
+        """Waits until all of these services are healthy."""
         deadline = time.monotonic() + seconds
         for service in services:
             while (state := (await self.inspect(service))["State"])["Health"]["Status"] != "healthy":

@@ -1,4 +1,4 @@
-"""What went wrong, and waiting for it not to."""
+"""The exception for failed checks, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-# The lease that a node may hold after its death, twice, and some time for a slow machine.
+# Twice the lease, which a dead node may still hold, and some time for a slow machine.
 WAIT_S = 30
 
 
 class Failed(Exception):
-    """Something was not as it should be."""
+    """A check that failed."""
 
 
 def check(condition: object, message: str) -> None:
@@ -20,7 +20,7 @@ def check(condition: object, message: str) -> None:
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
-    """Waits for a condition of what clients have seen."""
+    """Waits until `condition` is true, or fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         check(time.monotonic() < deadline, f"{what}: not within {seconds} s")

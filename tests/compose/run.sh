@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Starts docker-compose.yml on a container engine of its own and shows that it works: run as root, on Debian or Ubuntu.
+# Starts docker-compose.yml on a container engine of its own and tests the cluster. Run as root, on Debian or Ubuntu.
 #
-#   tests/compose/run.sh                              some minutes at first, since deploy/Dockerfile compiles the node
-#   tests/compose/run.sh --compose 'docker compose'   with another tool than docker-compose
-#   tests/compose/run.sh --fresh                      makes every image anew
+#   tests/compose/run.sh                              some minutes the first time: deploy/Dockerfile compiles the node
+#   tests/compose/run.sh --compose 'docker compose'   with a tool other than docker-compose
+#   tests/compose/run.sh --fresh                      builds every image again
 #
-# Needs no registry of images. Each image that our files name gets a stand-in: Debian by debootstrap, the rest on top of
-# it by images/*.Dockerfile, and rust with this machine's toolchain and the crates of Cargo.lock. Grafana has none, so
-# it is not started. The engine shares nothing with one that may run here, and is gone at the end; what it built is kept
-# under the target directory, so that a second run is quick.
+# Needs no image registry. Each image that the files name gets a stand-in: debian from debootstrap, the others on top of
+# it from images/*.Dockerfile, and rust from this machine's toolchain and the crates of Cargo.lock. Grafana has no
+# stand-in, so it is not started. The engine shares nothing with one that may already run on this machine, and is
+# removed at the end. Its images are kept in the target directory, so that a second run is quick.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
@@ -41,7 +41,7 @@ missing=()
 command -v dockerd >/dev/null && command -v docker >/dev/null || missing+=(docker.io)
 [ "${compose[0]}" != docker-compose ] || command -v docker-compose >/dev/null || missing+=(docker-compose)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
-# Without them Docker's name server does not work, even where nothing else uses them.
+# Docker's name server needs iptables, even if nothing else uses it.
 command -v iptables >/dev/null || missing+=(iptables)
 if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
@@ -52,14 +52,15 @@ here=$(mktemp -d /tmp/utilbot-compose.XXXXXX)
 if [ -n "$fresh" ]; then rm -rf "$kept"; fi
 mkdir -p "$kept"
 
-# Another project, port and network than those of somebody who uses docker-compose.yml on this machine.
+# The project, port and network differ from the defaults, which docker-compose.yml may already use on this machine.
 export DOCKER_HOST=unix://$here/socket DOCKER_BUILDKIT=0
 export COMPOSE_PROJECT_NAME=utilbot-test UTILBOT_PORT=18080 UTILBOT_NETWORK=172.30.81.0/24
 
 clean_up() {
     trap - EXIT INT TERM
     if [ -e "$here/pid" ]; then
-        timeout 60 "${compose[@]}" --profile monitoring --profile client down --volumes --remove-orphans >/dev/null 2>&1 || true
+        timeout 60 "${compose[@]}" --profile monitoring --profile client down --volumes --remove-orphans \
+            >/dev/null 2>&1 || true
         stop_engine
     fi
     rm -rf "$here"
@@ -70,7 +71,7 @@ stop_engine() {
     pid=$(cat "$here/pid" 2>/dev/null) || return 0
     kill "$pid" 2>/dev/null || true
     timeout 30 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
-    # It leaves the namespace of its own network behind.
+    # The engine does not remove its network namespace.
     umount "$here"/run/netns/* 2>/dev/null || true
 }
 
@@ -93,7 +94,7 @@ trap clean_up EXIT
 trap 'exit 1' INT TERM
 say "starting an engine"
 if ! start_engine overlay2; then
-    say "no overlay file system here; starting with copies"
+    say "no overlay file system; starting with the vfs storage driver"
     stop_engine
     start_engine vfs || fail "the engine does not start: $(tail -n 3 "$here/engine.log")"
 fi
@@ -102,7 +103,7 @@ fi
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# Debian as debian:SUITE-slim.
+# Builds debian:SUITE-slim with debootstrap.
 debian() {
     local suite=$1
     has_image "debian:$suite-slim" && return
@@ -113,12 +114,12 @@ debian() {
     rm -rf "${here:?}/$suite"
 }
 
-# Builds from a context on standard input, with this machine's network for Debian's packages.
+# Builds from a context on standard input, with the host network for Debian's packages.
 build() {
     docker build --network host --tag "$1" - >"$here/build.log" 2>&1 || fail "$1: $(tail -n 20 "$here/build.log")"
 }
 
-# The toolchain of this machine with the crates that Cargo.lock names, as rust does it.
+# Builds the stand-in for rust: the toolchain of this machine with the crates of Cargo.lock.
 rust() {
     local sysroot
     sysroot=$(rustc --print sysroot)
@@ -135,7 +136,7 @@ TOML
     rm -rf "$here/rust"
 }
 
-# Every image that our files name, by the name that they give it.
+# Prints the name of every image that the files use.
 images() {
     grep -ohP '^FROM \K[^ ]+' deploy/Dockerfile
     "${compose[@]}" --profile monitoring --profile client config 2>/dev/null | grep -oP '^ +image: \K[^ ]+'
@@ -158,12 +159,12 @@ for image in $(images | sort -u); do
     esac
 done
 
-# A name keeps the compiled dependencies for the next run.
+# The tag keeps the compiled dependencies for the next run.
 say "building deploy/Dockerfile"
 docker build --file deploy/Dockerfile --target build --tag utilbot-gateway:build . >"$here/build.log" 2>&1 ||
     fail "deploy/Dockerfile: $(tail -n 20 "$here/build.log")"
 docker image prune --force >/dev/null
 
-# ---- the cluster -----------------------------------------------------------------------------------------------
+# ---- cluster ---------------------------------------------------------------------------------------------------
 
 "$UTILBOT_TEST_PYTHON" tests/compose/cluster.py --compose "${compose[*]}"

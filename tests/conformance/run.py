@@ -6,12 +6,12 @@ Two suites, each on a node of its own:
 * core: groups 1 to 7 and 10, with the default limits (247 cases, three of them informational by design);
 * sizes: group 9, messages of up to 16 MiB, with the limits raised (54 cases).
 
-Groups 12 and 13 test compression, which the gateway does not negotiate. Every case must be OK, its close included;
-"non-strict" counts as a failure. Exit code 0 when all passed, 1 when not, 2 for a wrong call.
+Groups 12 and 13 test compression, which the gateway does not negotiate. Every case must be OK, including its close;
+"non-strict" counts as a failure. The exit code is 0 if all cases passed, 1 if not, and 2 for invalid arguments.
 
     run.py --binary target/debug/gateway-node
     run.py --binary target/debug/gateway-node --cases '6.4.*' --cases 7.1.5 --verbose
-    run.py --address 127.0.0.1:9001 --cases '1.*'       # something that already listens
+    run.py --address 127.0.0.1:9001 --cases '1.*'       # against a listener that is already running
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STOP_DEADLINE_S = 20
 
 
 class Problem(Exception):
-    """Something that fails the run and is no verdict on a case."""
+    """An error that fails the run as a whole, as opposed to a failed case."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Suite:
     groups: tuple[str, ...]
     count: int
     deadline_s: int
-    # These have no right or wrong answer and always end as INFORMATIONAL.
+    # These cases have no right or wrong behaviour and always end as INFORMATIONAL.
     informational: frozenset[str] = frozenset()
     environment: dict[str, str] = field(default_factory=dict)
 
     def select(self, patterns: Sequence[str]) -> list[str]:
-        """The ids of this suite's cases that match one of the patterns."""
+        """Returns the ids of this suite's cases that match one of the patterns."""
         mine = [case for case in CASES if group_of(case) in self.groups]
         if len(mine) != self.count:
             raise Problem(f"suite {self.name} has {len(mine)} cases instead of {self.count}")
@@ -102,7 +102,7 @@ def group_of(case_id: str) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One case as this project judges it."""
+    """The verdict on one case."""
 
     case: str
     kind: str  # "ok", "informational" or "failed"
@@ -111,7 +111,7 @@ class Verdict:
 
 
 def judge(result, suite: Suite) -> Verdict:
-    """Compares what a case reports with what it has to report."""
+    """Compares the reported result of a case with the required one."""
     behavior, close = result.behavior.value, result.behavior_close.value
     detail = f"behaviour {behavior}, close {close}: {result.result} / {result.result_close}"
     if result.case_id in suite.informational:
@@ -123,7 +123,7 @@ def judge(result, suite: Suite) -> Verdict:
 
 
 async def run_cases(address: str, suite: Suite, cases: list[str], jobs: int, report: Path) -> list[Verdict]:
-    """Runs the cases against a listener and checks that each of them was run once."""
+    """Runs the cases against a listener and checks that each of them ran once."""
     running = run_fuzzingclient(f"ws://{address}", cases, None, concurrency=jobs)
     try:
         results = await asyncio.wait_for(running, suite.deadline_s)
@@ -140,7 +140,7 @@ async def run_cases(address: str, suite: Suite, cases: list[str], jobs: int, rep
 
 @contextlib.asynccontextmanager
 async def node(binary: Path, suite: Suite, report: Path) -> AsyncIterator[str]:
-    """A node with an echo listener: yields the listener's address, then stops the node and checks how it ended."""
+    """Starts a node with an echo listener and yields its address, then stops the node and checks its exit code."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("UTILBOT__")}
     environment |= {
         "UTILBOT__SERVER__BIND": "127.0.0.1:0",
@@ -150,7 +150,12 @@ async def node(binary: Path, suite: Suite, report: Path) -> AsyncIterator[str]:
     log_path = report / f"node-{suite.name}.log"
     with tempfile.TemporaryDirectory() as empty, open(log_path, "wb") as log:
         process = await asyncio.create_subprocess_exec(
-            binary, env=environment, cwd=empty, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log
+            binary,
+            env=environment,
+            cwd=empty,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
         )
         try:
             yield await echo_address(process, log_path)
@@ -158,10 +163,10 @@ async def node(binary: Path, suite: Suite, report: Path) -> AsyncIterator[str]:
                 raise Problem(f"the node ended by itself with {process.returncode}; see {log_path}")
             process.send_signal(signal.SIGTERM)
             try:
-                # Reads standard output to its end as well, so that a chatty node cannot block on it.
+                # Also drains standard output, so that the node cannot block on a full pipe.
                 await asyncio.wait_for(process.communicate(), STOP_DEADLINE_S)
             except asyncio.TimeoutError:
-                raise Problem(f"the node was still there {STOP_DEADLINE_S} s after SIGTERM; see {log_path}") from None
+                raise Problem(f"the node was still running {STOP_DEADLINE_S} s after SIGTERM; see {log_path}") from None
             if process.returncode != 0:
                 raise Problem(f"the node ended with {process.returncode} after SIGTERM; see {log_path}")
         finally:
@@ -171,7 +176,7 @@ async def node(binary: Path, suite: Suite, report: Path) -> AsyncIterator[str]:
 
 
 async def echo_address(process: asyncio.subprocess.Process, log_path: Path) -> str:
-    """The address of the echo listener, out of the first line that the node prints."""
+    """Returns the address of the echo listener, from the first line that the node prints."""
     try:
         line = await asyncio.wait_for(process.stdout.readline(), START_DEADLINE_S)
     except asyncio.TimeoutError:
@@ -186,7 +191,7 @@ async def echo_address(process: asyncio.subprocess.Process, log_path: Path) -> s
 
 
 def print_table(verdicts: list[Verdict]) -> None:
-    """One line for each group."""
+    """Prints one line for each group."""
     print(f"{'group':<24}{'cases':>7}{'ok':>7}{'info':>7}{'failed':>8}{'seconds':>9}")
     for group, name in GROUP_NAMES.items():
         mine = [verdict for verdict in verdicts if group_of(verdict.case) == group]
@@ -198,7 +203,7 @@ def print_table(verdicts: list[Verdict]) -> None:
 
 
 async def run(options: argparse.Namespace) -> bool:
-    """Runs what was asked for; true when all of it passed."""
+    """Runs the selected cases. Returns whether all of them passed."""
     started = time.monotonic()
     options.report.mkdir(parents=True, exist_ok=True)
     verdicts: list[Verdict] = []
@@ -231,11 +236,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--binary", type=Path, metavar="PATH", help="the gateway-node to start")
-    target.add_argument("--address", metavar="HOST:PORT", help="an echo listener that already runs")
-    parser.add_argument("--cases", action="append", metavar="GLOB", help="case id or pattern; repeatable (default: all)")
+    target.add_argument("--address", metavar="HOST:PORT", help="an echo listener that is already running")
+    parser.add_argument(
+        "--cases", action="append", metavar="GLOB", help="case id or pattern; repeatable (default: all)"
+    )
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="cases at once (default: 4)")
-    parser.add_argument("--report", type=Path, default=Path("target/conformance"), metavar="DIR", help="for reports and logs")
-    parser.add_argument("--verbose", action="store_true", help="a line for every case")
+    parser.add_argument(
+        "--report", type=Path, default=Path("target/conformance"), metavar="DIR", help="folder for reports and logs"
+    )
+    parser.add_argument("--verbose", action="store_true", help="print a line for every case")
     options = parser.parse_args(arguments)
     options.cases = options.cases or ["*"]
     try:

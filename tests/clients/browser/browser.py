@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Walks through protocol version 1 with a browser's WebSocket: opens index.html in a headless Chromium.
+"""Runs the scenario of protocol version 1 with a browser's WebSocket: opens index.html in a headless Chromium.
 
     browser.py --url ws://127.0.0.1:8080/ --key-file key.txt --browser /usr/bin/chromium
 
 The key may be in UTILBOT_KEY and the browser in UTILBOT_TEST_BROWSER instead. The key has to be valid for bots and
-websites, and nobody else may be connected to the gateway. Each thing that was checked is one JSON line on standard
-output, the last line is `ok`. What fails is one line on standard error, exit 1.
+websites, and no other client may be connected to the gateway. Prints one JSON line for each check, and `ok` at the end.
+On a failure, prints one line on standard error and exits with 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FILES = {
 
 FLAGS = [
     "--headless",
-    "--no-sandbox",  # the only page is ours, and containers and root cannot have the sandbox
+    "--no-sandbox",  # the only page is ours, and the sandbox does not work for root or in containers
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -53,11 +53,11 @@ FLAGS = [
 
 
 class Failed(Exception):
-    """The browser did not come up, or the page says that something is wrong."""
+    """The browser did not start, or the page reported a failure."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the page and its module, nothing else."""
+    """Serves only the page and its module."""
 
     def do_GET(self) -> None:
         if self.path not in FILES:
@@ -77,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def page() -> Iterator[str]:
-    """Serves the page on a free port; yields its address."""
+    """Serves the page on a free port, and yields its address."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -88,7 +88,7 @@ def page() -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def chromium(binary: str) -> AsyncIterator[str]:
-    """A headless browser with an empty profile; yields the address of its DevTools."""
+    """Runs a headless browser with an empty profile, and yields its DevTools address."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
             binary,
@@ -104,7 +104,7 @@ async def chromium(binary: str) -> AsyncIterator[str]:
         draining = None
         try:
             address = await asyncio.wait_for(devtools_address(process.stderr), START_DEADLINE_S)
-            # The browser goes on writing its log; unread, it would block on it.
+            # The browser keeps writing its log, and would block if nothing read it.
             draining = asyncio.create_task(process.stderr.read())
             yield address
         except asyncio.TimeoutError:
@@ -116,7 +116,7 @@ async def chromium(binary: str) -> AsyncIterator[str]:
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """Lets the browser end its own processes, then kills what is left of them."""
+    """Lets the browser end its own processes, then kills the remaining ones."""
     with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):
         process.terminate()
         await asyncio.wait_for(process.wait(), STOP_DEADLINE_S)
@@ -175,7 +175,7 @@ class DevTools:
             await self.next()
 
     async def evaluate(self, expression: str) -> dict:
-        """The value that a promise in the page resolves to."""
+        """Returns the value that a promise in the page resolves to."""
         result = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in result:
             raise Failed(f"the page threw: {json.dumps(result['exceptionDetails'])}")

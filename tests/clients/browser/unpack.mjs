@@ -1,4 +1,4 @@
-// Unpacks the Chromium of the npm package: unpack.mjs FROM TO. Used where the system has no packaged browser.
+// Unpacks the Chromium of the npm package: unpack.mjs FROM TO. Used if the system has no packaged browser.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";

@@ -1,31 +1,32 @@
-// A bot on an unmodified discord.js, told what to do by lines on standard input and judged by the lines that it prints:
+// A bot on an unmodified discord.js. It takes commands on standard input and prints events for a test to check:
 //
-//   node bot.mjs --api http://127.0.0.1:8080/api --intents 513 [--shards 2|auto] [--compression none|identify|zlib-stream]
+//   node bot.mjs --api http://127.0.0.1:8080/api --intents 513 [--shards 2|auto]
+//     [--compression none|identify|zlib-stream]
 //
-// The token is in DISCORD_TOKEN, the packages are looked for in UTILBOT_TEST_DISCORDJS_MODULES. It knows these commands:
+// The token is in DISCORD_TOKEN, and the packages are in UTILBOT_TEST_DISCORDJS_MODULES. The commands are:
 //
-//   drop [SHARD]     cuts the TCP connection without a word
-//   presence STATUS  shows online, idle, dnd or invisible
-//   voice GUILD [CHANNEL]  wants to be in this voice channel, or in none
-//   members GUILD    asks for all members
-//   quit             leaves by close code 1000 and ends the process
+//   drop [SHARD]           cuts the TCP connection without a close frame
+//   presence STATUS        sets the presence: online, idle, dnd or invisible
+//   voice GUILD [CHANNEL]  joins this voice channel, or leaves
+//   members GUILD          requests all members
+//   quit                   closes with code 1000 and ends the process
 //
-// Every line of standard output is one JSON object with an `event`, and with a `shard` where it belongs to one:
+// Every line of standard output is one JSON object with an `event`, and a `shard` if it belongs to one:
 //
-//   hello, identify, resume    what was heard and said on a new connection
+//   hello, identify, resume    payloads received and sent on a new connection
 //   ready                      READY; `session`, `user`, `application`, `guilds`, `resume_url`
-//   dispatch                   every dispatch as it came: `t`, `s`, `d`
-//   heartbeat_ack, resumed     the latter may come before the last of the missed dispatches
-//   op                         `op` is 7 or 9, and then `d` is what it said
-//   close                      a connection has ended; `code`
-//   client_ready               the library calls itself ready; `guilds` as it has understood them
-//   message                    a message as the library has understood it
-//   presence, voice            of a member, as the library has understood it: `guild`, `user`, and `status` or `channel`
+//   dispatch                   every dispatch as received: `t`, `s`, `d`
+//   heartbeat_ack, resumed     `resumed` may come before the last of the missed dispatches
+//   op                         `op` is 7 or 9; for 9, `d` is its data
+//   close                      a connection has closed; `code`
+//   client_ready               the library is ready; `guilds` as the library has cached them
+//   message                    a message as the library emits it
+//   presence, voice            of a member, as the library emits it: `guild`, `user`, and `status` or `channel`
 //   members                    the answer to `members`
 //   login_failed, error        `code` and `message`
 //
-// `identify` compression is what discord.js falls back to without the package `zlib-sync`, which is native code. For
-// `zlib-stream` pako stands in for it: the same interface in plain JavaScript.
+// Without the native package `zlib-sync`, discord.js falls back to `identify` compression. For `zlib-stream`, pako
+// takes its place: it has the same interface, in plain JavaScript.
 
 import { once } from "node:events";
 import { createRequire, register } from "node:module";
@@ -63,10 +64,10 @@ if (options.compression === "zlib-stream") {
 }
 
 const { Client } = require("discord.js");
-const { SimpleShardingStrategy, WebSocketShardEvents: Heard } = require("@discordjs/ws");
+const { SimpleShardingStrategy, WebSocketShardEvents: ShardEvents } = require("@discordjs/ws");
 
-// What a debug line of the library tells that it tells in no other way.
-function heardInDebug(message, shard) {
+// Prints the events that the library reports only in its debug log.
+function reportFromDebug(message, shard) {
   if (message.startsWith("Identifying")) say("identify", { shard });
   if (message.startsWith("Resuming session")) say("resume", { shard });
   if (message.includes("Told to reconnect by Discord")) say("op", { shard, op: 7 });
@@ -79,9 +80,9 @@ let strategy;
 // Called by discord.js with its gateway, before anything is connected.
 function buildStrategy(gateway) {
   gateway.options.compression = options.compression === "none" ? null : "zlib-stream";
-  gateway.on(Heard.Hello, ({ shardId: shard }) => say("hello", { shard }));
-  gateway.on(Heard.Debug, ({ message, shardId: shard }) => heardInDebug(message, shard));
-  gateway.on(Heard.Ready, ({ data, shardId: shard }) =>
+  gateway.on(ShardEvents.Hello, ({ shardId: shard }) => say("hello", { shard }));
+  gateway.on(ShardEvents.Debug, ({ message, shardId: shard }) => reportFromDebug(message, shard));
+  gateway.on(ShardEvents.Ready, ({ data, shardId: shard }) =>
     say("ready", {
       shard,
       session: data.session_id,
@@ -91,13 +92,15 @@ function buildStrategy(gateway) {
       resume_url: data.resume_gateway_url,
     }),
   );
-  gateway.on(Heard.Dispatch, ({ data: { t, s, d }, shardId: shard }) => say("dispatch", { shard, t, s, d }));
-  gateway.on(Heard.Resumed, ({ shardId: shard }) => say("resumed", { shard }));
-  gateway.on(Heard.HeartbeatComplete, ({ latency, shardId: shard }) =>
+  gateway.on(ShardEvents.Dispatch, ({ data: { t, s, d }, shardId: shard }) => say("dispatch", { shard, t, s, d }));
+  gateway.on(ShardEvents.Resumed, ({ shardId: shard }) => say("resumed", { shard }));
+  gateway.on(ShardEvents.HeartbeatComplete, ({ latency, shardId: shard }) =>
     say("heartbeat_ack", { shard, latency_ms: latency }),
   );
-  gateway.on(Heard.Closed, ({ code, shardId: shard }) => say("close", { shard, code }));
-  gateway.on(Heard.Error, ({ error, shardId: shard }) => say("error", { shard, code: error.code, message: error.message }));
+  gateway.on(ShardEvents.Closed, ({ code, shardId: shard }) => say("close", { shard, code }));
+  gateway.on(ShardEvents.Error, ({ error, shardId: shard }) =>
+    say("error", { shard, code: error.code, message: error.message }),
+  );
   strategy = new SimpleShardingStrategy(gateway);
   return strategy;
 }
@@ -166,7 +169,7 @@ lines.on("line", async (line) => {
     say("error", { code: error.code, message: `${line}: ${error.message}` });
   }
 });
-// Nobody is left to judge this.
+// The test has ended.
 once(lines, "close").then(() => process.exit(0));
 
 try {

@@ -1,9 +1,9 @@
-// Protocol version 1 as a client sees it, for any runtime with the browser's WebSocket interface: node/v1_client.mjs
-// runs it on the `ws` package, browser/index.html on Chromium's own WebSocket. python/v1_client.py is its twin, written
-// apart.
+// A scenario of protocol version 1 for any runtime with the browser's WebSocket interface: node/v1_client.mjs runs it
+// on the `ws` package, browser/index.html on Chromium's own WebSocket. python/v1_client.py has the same scenario,
+// written independently.
 //
-// That somebody does NOT get an event is shown without waiting: events reach everybody in one order, so whoever gets a
-// later event without the earlier one was never sent it.
+// That a client does not receive an event is shown without waiting: all clients receive events in the same order, so
+// one that receives a later event without the earlier one was not sent the earlier one.
 
 const WAIT_MS = 15_000;
 
@@ -13,7 +13,7 @@ function check(condition, message) {
   if (!condition) throw new Failed(message);
 }
 
-// Compares parsed JSON without regard to the order of fields.
+// Compares parsed JSON, ignoring the order of fields.
 function same(a, b) {
   if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return a === b;
   const keys = Object.keys(a);
@@ -70,7 +70,7 @@ class Client {
     return client;
   }
 
-  // Queues a packet (or the promise of one, or why there will be none) for receive().
+  // Queues a packet, the promise of one, or a failure for receive().
   take(packet) {
     if (packet instanceof Promise) packet.catch(() => {});
     this.packets.push(packet);
@@ -86,7 +86,7 @@ class Client {
     return JSON.parse(await this.runtime.inflate(data));
   }
 
-  // The next packet, whatever it is.
+  // Returns the next packet.
   async receive() {
     if (this.packets.length === 0) {
       await within(new Promise((resolve) => (this.wake = resolve)), `${this.name}: waiting for a packet`);
@@ -96,13 +96,13 @@ class Client {
     return packet;
   }
 
-  // Sends a payload; a compressed connection may send text as well.
+  // Sends a payload. A compressed connection may send text too.
   async send(payload, { asText = false } = {}) {
     const text = typeof payload === "string" ? payload : JSON.stringify(payload);
     this.socket.send(this.compressed && !asText ? await this.runtime.deflate(text) : text);
   }
 
-  // The next packet has to be this one. A bot's totals may come between; nobody else may get them.
+  // Expects this packet next. A bot may receive totals before it; other clients may not.
   async expect(expected) {
     let packet = await this.receive();
     while (this.name.startsWith("bot") && packet.t === "GLOBAL_GUILD_COUNT") packet = await this.receive();
@@ -116,7 +116,7 @@ class Client {
     return this.expect({ op: 0, t: event, d: data });
   }
 
-  // Waits for these totals. They are coalesced, so older ones may come first, but nothing else may.
+  // Waits for these totals. Older totals may come first, because totals are coalesced, but no other packets.
   async expectTotals(guilds, guildMembers, cachedGuildMembers) {
     const wanted = { guilds, guildMembers, cachedGuildMembers };
     for (;;) {
@@ -127,7 +127,7 @@ class Client {
       );
       check(
         same(Object.keys(packet.d).sort(), Object.keys(wanted).sort()),
-        `${this.name}: totals of another shape: ${JSON.stringify(packet)}`,
+        `${this.name}: wrong fields in totals: ${JSON.stringify(packet)}`,
       );
       if (same(packet.d, wanted)) return;
     }
@@ -150,9 +150,9 @@ class Client {
       `${this.name}: expected ${type}_connect_success, got ${JSON.stringify(packet)}`,
     );
     const { id, node, heartbeat } = packet.d;
-    check(typeof id === "string" && /^[0-9]+$/.test(id), `${this.name}: id is no string of digits: ${id}`);
+    check(typeof id === "string" && /^[0-9]+$/.test(id), `${this.name}: id is not a string of digits: ${id}`);
     check(typeof node === "string" && node !== "", `${this.name}: no node name: ${node}`);
-    check(heartbeat === this.interval, `${this.name}: another interval than in Hello: ${heartbeat}`);
+    check(heartbeat === this.interval, `${this.name}: not the interval of Hello: ${heartbeat}`);
     this.id = id;
   }
 
@@ -163,7 +163,7 @@ class Client {
   }
 }
 
-// The whole scenario in one encoding.
+// Runs the scenario in one encoding.
 async function walk(url, key, encoding, runtime, report) {
   const passed = (checked) => report({ encoding, checked });
   const open = (name) => Client.open(name, url, encoding === "zlib", runtime);
@@ -195,7 +195,7 @@ async function walk(url, key, encoding, runtime, report) {
   await websiteB.identify("website", key);
   const ids = new Set([botA, botB, websiteA, websiteB].map((client) => client.id));
   check(ids.size === 4, "two live sessions share an id");
-  passed("website_connect_success, every id its own");
+  passed("website_connect_success, every id unique");
 
   await botA.emit("send_servers", { guilds: ["100", "200"], guildMembers: 50000, cachedGuildMembers: 30000 });
   await botB.emit("send_servers", { guilds: 998, guildMembers: 5555, cachedGuildMembers: 2000 });
@@ -206,9 +206,9 @@ async function walk(url, key, encoding, runtime, report) {
   await botB.emit("send_servers", { guilds: [200, "300"], guildMembers: 5 });
   await botA.expectTotals(3, 50005, 30000);
   await botB.expectTotals(3, 50005, 30000);
-  passed("a report replaces the one before, an id counts once");
+  passed("a report replaces the previous one, an id counts once");
 
-  // Website a speaks three times; website b speaks once it has seen the first. What each of the four gets, in order:
+  // Website a sends three events, and website b one after it has received the first. Each client gets, in order:
   const first = { text: 'grüße 👋 \u0000 "quoted"', nested: [1, -2.5, null, true, { deep: [] }] };
   const onlyB = { guildId: "300", settings: { prefix: "!" } };
   const bothBots = { guildId: 200, settings: { prefix: "?" } };
@@ -241,13 +241,13 @@ async function walk(url, key, encoding, runtime, report) {
 
   await botB.close();
   await botA.expectTotals(2, 50000, 30000);
-  passed("the report of a bot that left is gone from the totals");
+  passed("the report of a disconnected bot is removed from the totals");
 
   for (const client of [websiteB, websiteA, botA]) await client.close();
   passed("close is answered with the client's code");
 }
 
-// Runs the scenario in both encodings; `report` gets one object for each thing checked.
+// Runs the scenario in both encodings. `report` is called with one object for each check.
 export async function run(url, key, runtime, report) {
   for (const encoding of ["plain", "zlib"]) await walk(url, key, encoding, runtime, report);
 }

@@ -1,10 +1,10 @@
-// Reads terms of the node's codec with npm's `erlang_js`, and writes the same values with it:
+// Decodes terms of the node's codec with npm's `erlang_js`, and encodes the same values with it:
 //
 //   node etf.mjs --terms terms.jsonl
 //
-// A line of the file is `{"json": "…", "message": [131, …]}`: the bytes have to say what the text says. The answer is one
-// line on standard output, the bytes of the package's own message as a JSON array; the last line is `ok`. `erlang_js` is
-// looked for in UTILBOT_TEST_NODE_MODULES. What fails is one line on standard error, exit 1.
+// Each line of the file is `{"json": "…", "message": [131, …]}`, and the bytes must decode to the value of the text.
+// For each line, prints the package's own encoding as a JSON array of bytes, and `ok` at the end. `erlang_js` is loaded
+// from UTILBOT_TEST_NODE_MODULES. On a failure, prints one line on standard error and exits with 1.
 
 import { deepStrictEqual } from "node:assert";
 import { readFileSync } from "node:fs";
@@ -26,7 +26,7 @@ function loadErlang() {
 const erlang = loadErlang();
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** A term of the package as the value that JSON would have been. */
+/** Converts a term of the package to the value that parsing JSON gives. */
 function plain(term) {
   if (typeof term === "number" || typeof term === "boolean") return term;
   if (term instanceof erlang.OtpErlangAtom && term.value === "nil") return null;
@@ -35,10 +35,13 @@ function plain(term) {
   if (term instanceof erlang.OtpErlangMap) {
     return Object.fromEntries(Array.from(term.value, ([key, value]) => [plain(key), plain(value)]));
   }
-  throw new Error(`a term that nobody should send: ${term}`);
+  throw new Error(`a term without a JSON counterpart: ${term}`);
 }
 
-/** The other way round; the package makes `undefined` of null and a tuple of an array. */
+/**
+ * Converts a JSON value to a term. The package itself encodes null as the atom `undefined`, and an array as a tuple.
+ * Arrays of odd length are left to it, so that the node has to decode tuples too.
+ */
 function term(value) {
   if (typeof value === "string") return new erlang.OtpErlangBinary(Buffer.from(value));
   if (Array.isArray(value)) return value.length % 2 ? value.map(term) : new erlang.OtpErlangList(value.map(term));
@@ -47,7 +50,7 @@ function term(value) {
   return new erlang.OtpErlangMap(new Map(pairs));
 }
 
-/** The package answers before it returns, unless a term is compressed. */
+/** Calls a function of the package synchronously. Its callback runs before it returns, unless a term is compressed. */
 function now(call, input) {
   let answer;
   call(input, (error, output) => (answer = { error, output }));

@@ -1,9 +1,9 @@
-// Reads streams of compressed messages with Node's decoders, the way that bot libraries hold them:
+// Decodes streams of compressed messages with Node's decoders, the way that bot libraries use them:
 //
 //   node streams.mjs --method zlib-stream streams.bin
 //
-// The file is the one of ../python/streams.py, and so is the output. `fzstd` is looked for in
-// UTILBOT_TEST_NODE_MODULES; the decoder of Node itself reads zstd as well where there is one (22.15 and later).
+// The file and the output have the format of ../python/streams.py. `fzstd` is loaded from UTILBOT_TEST_NODE_MODULES.
+// Node's own zstd decoder is used too if it exists (22.15 and later).
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -25,7 +25,7 @@ function loadFzstd() {
   return createRequire(join(modules, "/"))("fzstd");
 }
 
-// As discord.js does: a message is written, and what has come out by then is all that it says.
+// Like discord.js: once a message has been written, the output so far must be the whole message.
 function transform(stream) {
   let chunks = [];
   let broken;
@@ -82,7 +82,7 @@ function decodersOf(method) {
       return decoders;
     }
     default:
-      return fail(`no method ${method}`);
+      return fail(`unknown method ${method}`);
   }
 }
 
@@ -109,9 +109,9 @@ async function read(data, make) {
     try {
       got = await sessions.get(session)(sent);
     } catch (error) {
-      fail(`${what} cannot be read: ${error.message}`);
+      fail(`${what} cannot be decoded: ${error.message}`);
     }
-    if (!said.equals(got)) fail(`${what} says ${got.subarray(0, 200)} and not ${said.subarray(0, 200)}`);
+    if (!said.equals(got)) fail(`${what} is ${got.subarray(0, 200)} instead of ${said.subarray(0, 200)}`);
     sum.messages += 1;
     sum.sent += sent.length;
     sum.said += said.length;
@@ -120,7 +120,7 @@ async function read(data, make) {
 }
 
 const { values: options, positionals } = parseArgs({ options: { method: { type: "string" } }, allowPositionals: true });
-if (positionals.length !== 1) fail("one file has to be given");
+if (positionals.length !== 1) fail("give exactly one file");
 
 setTimeout(() => fail(`not done within ${DEADLINE_MS} ms`), DEADLINE_MS).unref();
 const data = readFileSync(positionals[0]);

@@ -1,10 +1,10 @@
-// Walks through protocol version 1 with Node's `ws`, once in plain text and once with `compression=zlib`:
+// Runs the scenario of protocol version 1 with Node's `ws`, once in plain text and once with `compression=zlib`:
 //
 //   node v1_client.mjs --url ws://127.0.0.1:8080/ --key-file key.txt      (or the key in UTILBOT_KEY)
 //
-// The key has to be valid for bots and websites, and nobody else may be connected to the gateway. `ws` is looked for in
-// UTILBOT_TEST_NODE_MODULES. Each thing that was checked is one JSON line on standard output, the last line is `ok`.
-// What fails is one line on standard error, exit 1.
+// The key has to be valid for bots and websites, and no other client may be connected to the gateway. `ws` is loaded
+// from UTILBOT_TEST_NODE_MODULES. Prints one JSON line for each check, and `ok` at the end. On a failure, prints one
+// line on standard error and exits with 1.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";

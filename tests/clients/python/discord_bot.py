@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""A bot on an unmodified discord.py, told what to do by lines on standard input and judged by the lines that it prints.
+"""A bot on an unmodified discord.py. It takes commands on standard input and prints events for a test to check.
 
-    discord_bot.py --api http://127.0.0.1:8080/api --intents 513 [--shards 2|auto] [--compression zstd-stream|zlib-stream]
+    discord_bot.py --api http://127.0.0.1:8080/api --intents 513 [--shards 2|auto]
+        [--compression zstd-stream|zlib-stream]
 
-The token is in DISCORD_TOKEN. Commands and events are those of `discordjs/bot.mjs`, its twin, with the differences of
-the library: without --shards it names no shard (`shard` is null), it always asks for a transport compression, and
-`latency_ms` is not known when a heartbeat is answered.
+The token is in DISCORD_TOKEN. Commands and events are those of `discordjs/bot.mjs`, with the differences of the
+library: without --shards, `shard` is null; it always requests a transport compression; and `latency_ms` is not known
+when a heartbeat is acknowledged.
 
-What the library hears is taken from its own log, the one public place that names the shard: every payload before it is
-handled, and why a connection ended.
+Received payloads and the reasons of closes are taken from the library's log, the only public place that names the
+shard.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ def say(event: str, **fields: Any) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--api", required=True, help="base URL of the HTTP API, without a version")
-    parser.add_argument("--intents", required=True, type=int, help="the bits")
-    parser.add_argument("--shards", help="how many, or auto for as many as the gateway recommends")
+    parser.add_argument("--intents", required=True, type=int, help="the intents as a number")
+    parser.add_argument("--shards", help="number of shards, or auto for the number that the gateway recommends")
     parser.add_argument("--compression", choices=("zstd-stream", "zlib-stream"), default="zstd-stream")
     return parser.parse_args()
 
 
 options = parse_arguments()
 if options.compression == "zlib-stream":
-    # The library takes zstd where it finds it, so it has to find none.
+    # The library uses zstd if it can import it, so the import has to fail.
     sys.modules["zstandard"] = None  # type: ignore[assignment]
     sys.modules["compression.zstd"] = None  # type: ignore[assignment]
 
@@ -63,7 +64,7 @@ class GatewayLog(logging.Handler):
             say("error", message=record.getMessage() + (f": {record.exc_info[1]!r}" if record.exc_info else ""))
 
 
-def heard_payload(shard: int | None, payload: dict[str, Any]) -> None:
+def report_payload(shard: int | None, payload: dict[str, Any]) -> None:
     op, data = payload["op"], payload["d"]
     if op == 10:
         say("hello", shard=shard, heartbeat_interval=data["heartbeat_interval"])
@@ -72,10 +73,10 @@ def heard_payload(shard: int | None, payload: dict[str, Any]) -> None:
     elif op != 0:
         say("op", shard=shard, op=op, d=data)
     else:
-        heard_dispatch(shard, payload)
+        report_dispatch(shard, payload)
 
 
-def heard_dispatch(shard: int | None, payload: dict[str, Any]) -> None:
+def report_dispatch(shard: int | None, payload: dict[str, Any]) -> None:
     name, data = payload["t"], payload["d"]
     if name == "READY":
         say(
@@ -92,16 +93,16 @@ def heard_dispatch(shard: int | None, payload: dict[str, Any]) -> None:
     say("dispatch", shard=shard, t=name, s=payload["s"], d=data)
 
 
-def heard_close(code: int | None) -> None:
+def report_close(code: int | None) -> None:
     say("close", code=code)
 
 
 LOGGED = {
-    "For Shard ID %s: WebSocket Event: %s": heard_payload,
+    "For Shard ID %s: WebSocket Event: %s": report_payload,
     "Shard ID %s has sent the IDENTIFY payload.": lambda shard: say("identify", shard=shard),
     "Shard ID %s has sent the RESUME payload.": lambda shard: say("resume", shard=shard),
-    "Websocket closed with %s, attempting a reconnect.": heard_close,
-    "Websocket closed with %s, cannot reconnect.": heard_close,
+    "Websocket closed with %s, attempting a reconnect.": report_close,
+    "Websocket closed with %s, cannot reconnect.": report_close,
 }
 
 
@@ -142,7 +143,7 @@ class Bot(discord.AutoShardedClient if options.shards else discord.Client):  # t
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         say("error", message=f"{event_method}: {sys.exc_info()[1]!r}")
 
-    async def obey(self, command: str, *arguments: str) -> None:
+    async def execute(self, command: str, *arguments: str) -> None:
         await getattr(self, f"do_{command}")(*arguments)
 
     async def do_drop(self, shard: str | None = None) -> None:
@@ -174,13 +175,13 @@ class Bot(discord.AutoShardedClient if options.shards else discord.Client):  # t
         await self.close()
 
 
-async def follow_orders(bot: Bot) -> None:
-    """Obeys one line after the other; at the end of them nobody is left to judge this."""
+async def read_commands(bot: Bot) -> None:
+    """Executes commands line by line. At the end of input the test has ended, so the bot closes."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := (await lines.readline()).decode().strip():
         try:
-            await bot.obey(*line.split(" "))
+            await bot.execute(*line.split(" "))
         except Exception as problem:
             say("error", message=f"{line}: {problem!r}")
     await bot.close()
@@ -191,7 +192,7 @@ async def run() -> None:
     intents = discord.Intents.none()
     intents.value = options.intents
     bot = Bot(intents=intents, **shards)
-    orders = asyncio.create_task(follow_orders(bot))
+    commands = asyncio.create_task(read_commands(bot))
     try:
         await bot.start(os.environ["DISCORD_TOKEN"])
     except discord.LoginFailure as problem:
@@ -199,9 +200,9 @@ async def run() -> None:
     except (discord.DiscordException, OSError) as problem:
         say("login_failed", code=type(problem).__name__, message=str(problem))
     finally:
-        # Whoever waits for the end of `close` would cancel it.
+        # Close first: cancelling the command task while it awaits `close` would cancel the close.
         await bot.close()
-        orders.cancel()
+        commands.cancel()
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Reads streams of compressed messages with Python's decoders, the way that bot libraries hold them.
+"""Decodes streams of compressed messages with Python's decoders, the way that bot libraries use them.
 
     streams.py --method zlib-stream streams.bin
 
-The file has one message after another: the number of its session, the length of what was sent and that itself, the
-length of what it says and that itself. Numbers are 32 bits, little-endian. Methods are zlib-packet, zlib-stream and
-zstd-stream. A message has to say all that it says when nothing of the next one is there. Each decoder that has read
-everything is one JSON line on standard output, the last line is `ok`. What fails is one line on standard error, exit 1.
+The file is a sequence of messages. Each is the number of its session, the length and the bytes of the compressed
+message, and the length and the bytes of the plaintext. Numbers are 32 bits, little-endian. Methods are zlib-packet,
+zlib-stream and zstd-stream. Every message must decode completely before any byte of the next one is read. Prints one
+JSON line for each decoder that has decoded all messages, and `ok` at the end. On a failure, prints one line on standard
+error and exits with 1.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ Decode = Callable[[bytes], bytes]
 
 
 class Failed(Exception):
-    """Something was not as it has to be."""
+    """A message could not be decoded, or decoded to something else."""
 
 
 def zlib_packet() -> Decode:
-    """Every message is a stream of its own."""
+    """Decodes each message as a zlib stream of its own."""
 
     def decode(sent: bytes) -> bytes:
         stream = zlib.decompressobj()
@@ -47,7 +48,7 @@ def zlib_packet() -> Decode:
 
 
 def zlib_stream() -> Decode:
-    """As discord.py does: everything up to the end of a flush goes into one decompressor."""
+    """Like discord.py: feeds every message, which ends with a flush, to one decompressor."""
     stream = zlib.decompressobj()
 
     def decode(sent: bytes) -> bytes:
@@ -64,7 +65,7 @@ DECODERS: dict[str, dict[str, Callable[[], Decode]]] = {
     "zstd-stream": {
         # discord.py, with Python before 3.14
         "zstandard": lambda: zstandard.ZstdDecompressor().decompressobj().decompress,
-        # hikari, and discord.py with later ones
+        # hikari, and discord.py with Python 3.14 and later
         "zstd": lambda: zstd.ZstdDecompressor().decompress,
     },
 }
@@ -95,9 +96,9 @@ def read(data: bytes, make: Callable[[], Decode]) -> dict[str, int]:
         try:
             got = decode(sent)
         except Exception as error:
-            raise Failed(f"message {count} of session {session} cannot be read: {error}") from error
+            raise Failed(f"message {count} of session {session} cannot be decoded: {error}") from error
         if got != said:
-            raise Failed(f"message {count} of session {session} says {got[:200]!r} and not {said[:200]!r}")
+            raise Failed(f"message {count} of session {session} is {got[:200]!r} instead of {said[:200]!r}")
         count += 1
         sent_bytes += len(sent)
         said_bytes += len(said)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Walks through protocol version 1 with Python's `websockets`, once in plain text and once with `compression=zlib`.
+"""Runs the scenario of protocol version 1 with Python's `websockets`, in plain text and with `compression=zlib`.
 
     v1_client.py --url ws://127.0.0.1:8080/ --key-file key.txt      (or the key in UTILBOT_KEY)
 
-The key has to be valid for bots and websites, and nobody else may be connected to the gateway. Each thing that was
-checked is one JSON line on standard output, the last line is `ok`. What fails is one line on standard error, exit 1.
+The key has to be valid for bots and websites, and no other client may be connected to the gateway. Prints one JSON line
+for each check, and `ok` at the end. On a failure, prints one line on standard error and exits with 1.
 
-That somebody does NOT get an event is shown without waiting: events reach everybody in one order, so whoever gets a
-later event without the earlier one was never sent it.
+That a client does not receive an event is shown without waiting: all clients receive events in the same order, so one
+that receives a later event without the earlier one was not sent the earlier one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEADLINE_S = 120
 
 
 class Failed(Exception):
-    """Something was not as the protocol page says."""
+    """The gateway did not behave as the protocol page says."""
 
 
 def check(condition: bool, message: str) -> None:
@@ -41,7 +41,7 @@ def check(condition: bool, message: str) -> None:
 
 
 async def within(awaitable: Awaitable[T], what: str, seconds: float = WAIT_S) -> T:
-    """Gives up on something that takes too long."""
+    """Awaits something, and fails after a deadline."""
     try:
         return await asyncio.wait_for(awaitable, seconds)
     except asyncio.TimeoutError:
@@ -72,13 +72,13 @@ class Client:
         return client
 
     async def send(self, payload: object, *, as_text: bool = False) -> None:
-        """Sends a payload; a compressed connection may send text as well."""
+        """Sends a payload. A compressed connection may send text too."""
         text = payload if isinstance(payload, str) else json.dumps(payload)
         compressed = self.compressed and not as_text
         await within(self.socket.send(zlib.compress(text.encode()) if compressed else text), f"{self.name}: sending")
 
     async def receive(self) -> dict:
-        """The next packet, whatever it is."""
+        """Returns the next packet."""
         try:
             message = await within(self.socket.recv(), f"{self.name}: waiting for a packet")
         except ConnectionClosed as closed:
@@ -93,7 +93,7 @@ class Client:
         return json.loads(message)
 
     async def expect(self, expected: dict) -> None:
-        """The next packet has to be this one. A bot's totals may come between; nobody else may get them."""
+        """Expects this packet next. A bot may receive totals before it; other clients may not."""
         packet = await self.receive()
         while self.name.startswith("bot") and packet.get("t") == "GLOBAL_GUILD_COUNT":
             packet = await self.receive()
@@ -103,7 +103,7 @@ class Client:
         await self.expect({"op": 0, "t": event, "d": data})
 
     async def expect_totals(self, guilds: int, members: int, cached: int) -> None:
-        """Waits for these totals. They are coalesced, so older ones may come first, but nothing else may."""
+        """Waits for these totals. Older totals may come first, because totals are coalesced, but no other packets."""
         wanted = {"guilds": guilds, "guildMembers": members, "cachedGuildMembers": cached}
         while True:
             packet = await self.receive()
@@ -111,7 +111,7 @@ class Client:
                 packet.get("op") == 0 and packet.get("t") == "GLOBAL_GUILD_COUNT",
                 f"{self.name}: expected totals, got {json.dumps(packet)}",
             )
-            check(packet["d"].keys() == wanted.keys(), f"{self.name}: totals of another shape: {json.dumps(packet)}")
+            check(packet["d"].keys() == wanted.keys(), f"{self.name}: wrong fields in totals: {json.dumps(packet)}")
             if packet["d"] == wanted:
                 return
 
@@ -131,9 +131,9 @@ class Client:
         )
         data = packet["d"]
         self.id = data.get("id")
-        check(isinstance(self.id, str) and self.id.isdecimal(), f"{self.name}: id is no string of digits: {data}")
+        check(isinstance(self.id, str) and self.id.isdecimal(), f"{self.name}: id is not a string of digits: {data}")
         check(bool(data.get("node")), f"{self.name}: no node name: {data}")
-        check(data.get("heartbeat") == self.heartbeat_interval, f"{self.name}: another interval than in Hello: {data}")
+        check(data.get("heartbeat") == self.heartbeat_interval, f"{self.name}: not the interval of Hello: {data}")
 
     async def close(self) -> None:
         await within(self.socket.close(1000), f"{self.name}: closing")
@@ -142,7 +142,7 @@ class Client:
 
 
 async def walk(url: str, key: str, encoding: str) -> None:
-    """The whole scenario in one encoding."""
+    """Runs the scenario in one encoding."""
     compressed = encoding == "zlib"
 
     def passed(what: str) -> None:
@@ -173,7 +173,7 @@ async def walk(url: str, key: str, encoding: str) -> None:
     await website_b.identify("website", key)
     clients = [bot_a, bot_b, website_a, website_b]
     check(len({client.id for client in clients}) == 4, "two live sessions share an id")
-    passed("website_connect_success, every id its own")
+    passed("website_connect_success, every id unique")
 
     await bot_a.emit("send_servers", {"guilds": ["100", "200"], "guildMembers": 50000, "cachedGuildMembers": 30000})
     await bot_b.emit("send_servers", {"guilds": 998, "guildMembers": 5555, "cachedGuildMembers": 2000})
@@ -184,9 +184,9 @@ async def walk(url: str, key: str, encoding: str) -> None:
     await bot_b.emit("send_servers", {"guilds": [200, "300"], "guildMembers": 5})
     await bot_a.expect_totals(3, 50005, 30000)
     await bot_b.expect_totals(3, 50005, 30000)
-    passed("a report replaces the one before, an id counts once")
+    passed("a report replaces the previous one, an id counts once")
 
-    # Website a speaks three times; website b speaks once it has seen the first. What each of the four gets, in order:
+    # Website a sends three events, and website b one after it has received the first. Each client gets, in order:
     first = {"text": "grüße 👋 \u0000 \"quoted\"", "nested": [1, -2.5, None, True, {"deep": []}]}
     only_b = {"guildId": "300", "settings": {"prefix": "!"}}
     both_bots = {"guildId": 200, "settings": {"prefix": "?"}}
@@ -213,7 +213,8 @@ async def walk(url: str, key: str, encoding: str) -> None:
     stranger = await Client.open("stranger", url, compressed)
     await stranger.emit("identify", {"type": "bot", "key": "nobody.knows-this-key"})
     error = await stranger.receive()
-    check(error.get("op") == -1 and error.get("e") == 4001 and bool(error.get("m")), f"stranger: expected 4001, got {error}")
+    is_refusal = error.get("op") == -1 and error.get("e") == 4001 and bool(error.get("m"))
+    check(is_refusal, f"stranger: expected 4001, got {error}")
     check("nobody.knows-this-key" not in json.dumps(error), "stranger: the key was echoed")
     await within(stranger.socket.wait_closed(), "stranger: waiting for the close")
     check(stranger.socket.close_code == 4001, f"stranger: closed with {stranger.socket.close_code} instead of 4001")
@@ -221,7 +222,7 @@ async def walk(url: str, key: str, encoding: str) -> None:
 
     await bot_b.close()
     await bot_a.expect_totals(2, 50000, 30000)
-    passed("the report of a bot that left is gone from the totals")
+    passed("the report of a disconnected bot is removed from the totals")
 
     for client in (website_b, website_a, bot_a):
         await client.close()
@@ -246,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--key-file", type=Path, help="file that holds the key alone")
     options = parser.parse_args(arguments)
     try:
-        asyncio.run(within(run(options), "all of it", DEADLINE_S))
+        asyncio.run(within(run(options), "the whole scenario", DEADLINE_S))
     except (Failed, OSError, ConnectionClosed) as problem:
         print(f"failed: {problem}", file=sys.stderr)
     else:

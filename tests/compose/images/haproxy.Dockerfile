@@ -1,4 +1,4 @@
-# Stands in for haproxy:3.0: user, folder, signal and command as there. Debian 13 has HAProxy 3.0.
+# Stands in for haproxy:3.0, with the same user, folder, signal and command. Debian 13 has HAProxy 3.0.
 FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends haproxy \
@@ -7,5 +7,5 @@ RUN apt-get update \
 USER haproxy
 WORKDIR /var/lib/haproxy
 STOPSIGNAL SIGUSR1
-# There an entrypoint adds -W -db to the same command.
+# In haproxy:3.0 an entrypoint adds -W -db to this command.
 CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]

@@ -1,4 +1,4 @@
-# Stands in for prom/prometheus: user, folders and command as there. Debian 13 has Prometheus 2.53.
+# Stands in for prom/prometheus, with the same user, folders and command. Debian 13 has Prometheus 2.53.
 FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends prometheus \

@@ -1,4 +1,4 @@
-# Stands in for redis:7: user and folder as there. Debian's has Redis 7.0.
+# Stands in for redis:7, with the same user and folder. Debian 12 has Redis 7.0.
 FROM debian:bookworm-slim
 RUN groupadd --system --gid 999 redis \
     && useradd --system --gid redis --uid 999 --home-dir /data --no-create-home redis \

@@ -1,5 +1,5 @@
-# Stands in for rust:1-bookworm. The build context holds this machine's toolchain (bin, lib) and, in the place of a
-# registry, the crates of Cargo.lock (cargo).
+# Stands in for rust:1-bookworm. The build context holds this machine's toolchain (bin, lib) and, instead of a registry,
+# the crates of Cargo.lock (cargo).
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
