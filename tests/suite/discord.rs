@@ -379,8 +379,8 @@ async fn intents_shards_and_targets_select_the_receivers() {
         (json!({"guild": guild.id}), false),
     ] {
         publish(&node, &key("root"), &json!({"t": "X", "to": to, "d": {"to": to}})).await;
-        let receiver = if is_first { &mut first } else { &mut second };
-        assert_eq!(receiver.expect_dispatch("X").await["to"], to);
+        let selected = if is_first { &mut first } else { &mut second };
+        assert_eq!(selected.expect_dispatch("X").await["to"], to);
     }
     let listed = get(&node, "/health").await.json();
     assert_eq!(listed["sessions"]["discord"], 2, "{listed}");

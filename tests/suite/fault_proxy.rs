@@ -81,7 +81,9 @@ async fn new_connections_go_to_the_new_target() {
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(first.local_addr().unwrap()).await;
     let mut old = connect(&proxy).await;
-    let (mut at_first, _) = within("the first", first.accept()).await.unwrap();
+    let (mut at_first, _) = within("a connection at the first target", first.accept())
+        .await
+        .unwrap();
     proxy.retarget(echo().await);
     echoes(&mut connect(&proxy).await, b"second").await;
     old.write_all(b"first").await.unwrap();

@@ -89,7 +89,7 @@ async fn a_full_node_answers_only_livez_and_the_admin_listener() {
     let admin = node.banner()["admin_address"].as_str().unwrap().parse().unwrap();
     // Open more than fit, so that a request of this test cannot take the last place.
     let _held = begin_requests(20, STRANGER, node.address()).await;
-    eventually("a full node", async || {
+    eventually("the node is full", async || {
         let answer = connect_from(OTHER, &node).await.ask("GET", "/health", &[]).await;
         answer.starts_with("HTTP/1.1 503 ").then_some(())
     })

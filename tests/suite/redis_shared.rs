@@ -31,7 +31,7 @@ async fn announce(node: &Node, n: u32) {
 }
 
 /// Sends the reconnect command to all sessions of the cluster. Returns the response body.
-async fn order(node: &Node) -> Value {
+async fn reconnect_all(node: &Node) -> Value {
     let bearer = format!("Bearer {}", key("root"));
     let target = "/api/v1/sessions/reconnect?scope=cluster&spread_ms=0";
     let answer = request(node.address(), "POST", target, &[("authorization", &bearer)], "").await;
@@ -65,10 +65,10 @@ async fn clusters_in_two_databases_are_isolated() {
     }
     announce(&nodes[1], 9).await;
     assert_eq!(clients[1].event("announce").await, json!({ "n": 9 }));
-    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 1 }));
+    assert_eq!(reconnect_all(&nodes[0]).await, json!({ "nodes": 1 }));
     clients[0].error(1000, 1012).await;
     clients[1].heartbeat().await;
-    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 0 }));
+    assert_eq!(reconnect_all(&nodes[0]).await, json!({ "nodes": 0 }));
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not
     assert_eq!(client.event("announce").await, json!({ "n": 1 }));
     client.heartbeat().await;
     let _listeners = (subscriber(&redis, &channel).await, subscriber(&redis, &channel).await);
-    assert_eq!(self::order(&node).await, json!({ "nodes": 1 }));
+    assert_eq!(reconnect_all(&node).await, json!({ "nodes": 1 }));
     client.error(1000, 1012).await;
 }
 
@@ -135,7 +135,7 @@ async fn nodes_follow_a_regenerated_identity() {
     for node in &nodes {
         ready(node).await;
     }
-    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 2 }));
+    assert_eq!(reconnect_all(&nodes[0]).await, json!({ "nodes": 2 }));
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_command_is_answered_without_a_node_that_does_not_confirm_it() {
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     nodes[1].signal(Signal::SIGSTOP);
     let begin = tokio::time::Instant::now();
-    assert_eq!(order(&nodes[0]).await, json!({ "nodes": 1 }));
+    assert_eq!(reconnect_all(&nodes[0]).await, json!({ "nodes": 1 }));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     nodes[1].signal(Signal::SIGCONT);
 }

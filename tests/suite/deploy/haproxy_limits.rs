@@ -1,4 +1,4 @@
-//! `deploy/haproxy.cfg` in a real HAProxy: its limits per client address. The addresses are from 127.0.0.0/8.
+//! `deploy/haproxy.cfg` in a running `haproxy`: its limits per client address. The addresses are from 127.0.0.0/8.
 
 use std::net::SocketAddr;
 
