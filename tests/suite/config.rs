@@ -26,7 +26,7 @@ fn assert_refused<'a>(ran: &'a Ran, code: i32, parts: &[&str]) -> &'a str {
     &ran.stderr
 }
 
-fn written(text: &str) -> (tempfile::TempDir, String) {
+fn config_file(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, text).unwrap();
@@ -85,7 +85,7 @@ async fn an_invalid_file_prints_one_line_with_key_value_and_origin_and_exits_64(
         ("limits = 5\n", vec!["limits", "5"]),
         ("[limits\n", vec!["line 1"]),
     ] {
-        let (_folder, path) = written(text);
+        let (_folder, path) = config_file(text);
         for command in ["serve", "check-config"] {
             let ran = node(&[command, "--config", &path], &[]).await;
             let line = assert_refused(&ran, 64, &parts);
@@ -151,7 +151,7 @@ async fn both_refuse(path: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn all_problems_are_reported_at_once_one_per_line() {
-    let (_folder, path) = written(
+    let (_folder, path) = config_file(
         "[limits]\nmessage_bytes = 0\nconnections = 0\nnonsense = 1\n[other]\nx = 1\n[redis]\nurl = \"redis:///0\"\n\
          [server.tls]\ncertificate = \"gone.pem\"\nkey = \"gone.key\"\n\
          [[events]]\nname = \"x\"\nfrom = [\"bot\"]\nto = [\"bot\"]\nschema = \"gone.json\"\n",
@@ -198,7 +198,7 @@ fn tls(certificate: &str, key: &str) -> String {
 
 #[tokio::test]
 async fn check_config_rejects_every_file_that_serve_rejects() {
-    let (folder, path) = written("");
+    let (folder, path) = config_file("");
     certify(folder.path(), "one", 2100);
     certify(folder.path(), "other", 2100);
     for (name, text) in [
@@ -269,21 +269,21 @@ fn expired_key() -> String {
 
 #[tokio::test]
 async fn a_node_without_a_usable_key_does_not_start() {
-    let (_folder, path) = written(&expired_key());
+    let (_folder, path) = config_file(&expired_key());
     let lines = both_refuse(&path).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
         lines[0].starts_with("configuration: keys[0].expires_at = \"2020-01-01T00:00:00Z\" in "),
         "{lines:?}"
     );
-    let (_folder, path) = written(&format!("{}{KEYS}", expired_key()));
+    let (_folder, path) = config_file(&format!("{}{KEYS}", expired_key()));
     let ran = node(&["check-config", "--config", &path], &[]).await;
     assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
 }
 
 /// Asserts that `check-config` prints this warning and succeeds, and that a node logs it and starts.
 async fn both_warn(text: &str, warning: &str) {
-    let (_folder, path) = written(text);
+    let (_folder, path) = config_file(text);
     let ran = node(&["check-config", "--config", &path], &[]).await;
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!(
@@ -329,7 +329,7 @@ async fn misplaced_secrets_are_not_printed() {
         format!("[[keys]]\nid = \"a\"\ntype = \"bot\"\nsecret = \"{SECRET}.\"\n"),
         format!("keys = \"{SECRET}\"\n"),
     ] {
-        let (_folder, path) = written(&text);
+        let (_folder, path) = config_file(&text);
         let lines = both_refuse(&path).await;
         for line in lines {
             assert!(line.contains("keys") && !line.contains(SECRET), "{line}");
@@ -350,7 +350,7 @@ async fn a_port_in_use_prints_one_line_and_exits_69() {
 
 #[tokio::test]
 async fn an_unreadable_certificate_is_reported_and_prevents_the_start() {
-    let (_folder, path) = written(&format!(
+    let (_folder, path) = config_file(&format!(
         "[server]\nbind = \"127.0.0.1:0\"\ntls = {{ certificate = \"gone.pem\", key = \"gone.key\" }}\n{KEYS}"
     ));
     let lines = both_refuse(&path).await;
@@ -365,7 +365,7 @@ async fn an_unreadable_certificate_is_reported_and_prevents_the_start() {
 
 #[tokio::test]
 async fn a_valid_configuration_prints_one_line_and_exits_0() {
-    let (_folder, path) = written(KEYS);
+    let (_folder, path) = config_file(KEYS);
     let ran = node(&["check-config", "--config", &path], &[]).await;
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!((ran.stdout.lines().count(), &*ran.stderr), (1, ""), "{ran:?}");
@@ -373,7 +373,7 @@ async fn a_valid_configuration_prints_one_line_and_exits_0() {
 
 #[tokio::test]
 async fn print_config_prints_valid_toml_without_secrets() {
-    let (_folder, path) = written(&format!("[limits]\nconnections = 77\n{KEYS}"));
+    let (_folder, path) = config_file(&format!("[limits]\nconnections = 77\n{KEYS}"));
     let environment = [("UTILBOT__V1__HEARTBEAT_INTERVAL_MS", "1234")];
     let ran = node(&["print-config", "--config", &path], &environment).await;
     assert!(ran.status.success(), "{ran:?}");

@@ -270,7 +270,7 @@ async fn an_event_to_any_reaches_exactly_one_session_in_turn() {
 }
 
 #[tokio::test]
-async fn applications_do_not_see_each_other() {
+async fn applications_are_isolated() {
     let file = format!(
         "{}\n[[applications]]\nid = \"other\"\n\n[[keys]]\nid = \"stranger\"\ntype = [\"bot\", \"service\"]\n\
          application = \"other\"\npermissions = [\"publish\"]\nsecret = \"{}\"\n\n[[events]]\nname = \"announce\"\n\

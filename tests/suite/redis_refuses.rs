@@ -93,7 +93,7 @@ async fn wait_until_read(client: &mut Client) {
     while client.next().await["op"] != 11 {}
 }
 
-async fn refuses_and_goes_on(cause: Cause) {
+async fn refuses_and_recovers(cause: Cause) {
     let (redis, node) = started().await;
     let mut bot = Client::session(&node, "bot", &key("bot")).await;
     let mut website = Client::session(&node, "website", &key("website")).await;
@@ -144,17 +144,17 @@ async fn refuses_and_goes_on(cause: Cause) {
 
 #[tokio::test]
 async fn publishing_recovers_after_redis_was_out_of_memory() {
-    refuses_and_goes_on(Cause::Full).await;
+    refuses_and_recovers(Cause::Full).await;
 }
 
 #[tokio::test]
 async fn publishing_recovers_after_redis_had_too_few_replicas() {
-    refuses_and_goes_on(Cause::NoReplicas).await;
+    refuses_and_recovers(Cause::NoReplicas).await;
 }
 
 #[tokio::test]
 async fn publishing_recovers_after_redis_could_not_save() {
-    refuses_and_goes_on(Cause::NoDisk).await;
+    refuses_and_recovers(Cause::NoDisk).await;
 }
 
 /// The first command that Redis refuses makes the node close the connection. Commands already sent on it must still be

@@ -111,11 +111,11 @@ async fn a_node_recovers_once_redis_is_a_primary() {
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_recent_enough() {
     let server = RedisServer::start().await;
-    let (age, is_old) = watch::channel(true);
+    let (old, is_old) = watch::channel(true);
     let address = version_proxy(server.port(), is_old).await;
     let node = setup_on(&format!("redis://{address}/")).start().await;
     expect_problem(&node, "too old: 6.2 is the oldest that works").await;
-    age.send_replace(false);
+    old.send_replace(false);
     expect_recovery(&node).await;
 }
 
@@ -224,7 +224,7 @@ async fn version_proxy(port: u16, is_old: watch::Receiver<bool>) -> SocketAddr {
                 let mut buffer = vec![0; 1 << 16];
                 while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
                     if *is_old.borrow() {
-                        age(&mut buffer[..length]);
+                        set_version_5(&mut buffer[..length]);
                     }
                     if to_node.write_all(&buffer[..length]).await.is_err() {
                         break;
@@ -237,7 +237,7 @@ async fn version_proxy(port: u16, is_old: watch::Receiver<bool>) -> SocketAddr {
 }
 
 /// Replaces the major version by 5.
-fn age(bytes: &mut [u8]) {
+fn set_version_5(bytes: &mut [u8]) {
     const FIELD: &[u8] = b"redis_version:";
     if let Some(place) = bytes.windows(FIELD.len()).position(|window| window == FIELD) {
         bytes[place + FIELD.len()] = b'5';

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Environment, document, duration, root, settings, time_to_leave};
+use super::{Environment, document, duration, root, settings, time_to_drain};
 
 /// The services that `docker-compose up` starts without a profile.
 const CLUSTER: [&str; 6] = ["balancer", "node-1", "node-2", "node-3", "redis", "setup"];
@@ -77,7 +77,7 @@ async fn every_node_has_time_to_drain() {
     for (name, service) in Compose::read().nodes() {
         let settings = settings(&environment(service)).await;
         let grace = duration(service["stop_grace_period"].as_str().unwrap());
-        assert!(grace > time_to_leave(&settings), "{name}: {grace:?}");
+        assert!(grace > time_to_drain(&settings), "{name}: {grace:?}");
         assert_eq!(service["stop_signal"], "SIGTERM", "{name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Environment, documents, duration, settings, time_to_leave};
+use super::{Environment, documents, duration, settings, time_to_drain};
 
 fn object(kind: &str) -> Value {
     let objects = documents("deploy/kubernetes.yaml");
@@ -28,7 +28,7 @@ fn environment() -> Environment {
 async fn a_pod_has_time_to_drain() {
     let settings = settings(&environment()).await;
     let grace = duration(&pod()["terminationGracePeriodSeconds"].to_string());
-    assert!(grace > time_to_leave(&settings), "{grace:?}");
+    assert!(grace > time_to_drain(&settings), "{grace:?}");
 
     let probe = &pod()["containers"][0]["readinessProbe"];
     let notices = probe["periodSeconds"].as_i64().unwrap() * probe["failureThreshold"].as_i64().unwrap();

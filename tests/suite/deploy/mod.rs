@@ -66,7 +66,7 @@ async fn settings(environment: &Environment) -> toml::Table {
 }
 
 /// Returns how long a node may take to stop: balancer wait, spread, linger and 5 s.
-fn time_to_leave(settings: &toml::Table) -> Duration {
+fn time_to_drain(settings: &toml::Table) -> Duration {
     let ms = |section: &str, key: &str| {
         let value = settings[section][key].as_integer().unwrap();
         Duration::from_millis(value.try_into().unwrap())
@@ -136,7 +136,7 @@ async fn the_systemd_unit_gives_a_node_time_to_drain() {
         let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.unwrap_or_else(|| panic!("no {key}"))
     };
-    let leave = time_to_leave(&settings(&Environment::new()).await);
+    let leave = time_to_drain(&settings(&Environment::new()).await);
     assert!(duration(value("TimeoutStopSec")) > leave);
     assert_eq!(value("KillSignal"), "SIGTERM");
     assert_eq!(value("RestartPreventExitStatus"), "64");

@@ -7,7 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{join, time::interval};
 
-use super::{SLACK, V10, ZLIB, accepts_again, expect_numbers, node, publish_numbers, resumed, session, setup, start};
+use super::{
+    SLACK, V10, ZLIB, expect_numbers, node, publish_numbers, resumed, session, setup, start, wait_until_accepting,
+};
 
 /// The interval of a client's heartbeats.
 const BEAT: Duration = Duration::from_millis(200);
@@ -104,7 +106,7 @@ async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
 
     // The connected client has received events that are lost.
     assert_eq!(connected.expect_op(9).await, json!(false));
-    accepts_again(&two).await;
+    wait_until_accepting(&two).await;
     // The log has fewer dispatches than this client has received.
     expect_invalid_session(&two, V10, &ahead_id, lost).await;
     publish_numbers(&two, 100..110).await;

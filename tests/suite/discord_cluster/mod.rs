@@ -68,7 +68,7 @@ async fn expect_numbers(client: &mut DiscordClient, numbers: impl IntoIterator<I
 }
 
 /// Waits until the node accepts events again after a Redis outage, by publishing `Y` until that succeeds.
-async fn accepts_again(node: &Node) {
+async fn wait_until_accepting(node: &Node) {
     eventually("the node accepts events again", async || {
         let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
         (post(node, &key("root"), &event).await.status == 202).then_some(())
@@ -180,7 +180,7 @@ async fn a_redis_restart_with_its_data_loses_no_session() {
     }
     redis.kill().await;
     redis.restart().await;
-    accepts_again(&two).await;
+    wait_until_accepting(&two).await;
     // No client has lost its connection or an event.
     for ((client, _), ..) in &mut sessions {
         client.expect_dispatch("Y").await;
