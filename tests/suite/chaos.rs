@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gateway_harness::{
-    Client, KEYS, Node, RedisServer, Setup,
+    KEYS, NodeProcess, RedisProcess, Setup, V1Client,
     discord::{ALL_INTENTS, DiscordClient},
     key, ready, request,
 };
@@ -18,12 +18,12 @@ fn setup(has_chaos: bool) -> Setup {
         .set("chaos.enabled", has_chaos)
 }
 
-async fn node(has_chaos: bool) -> Node {
+async fn node(has_chaos: bool) -> NodeProcess {
     setup(has_chaos).start().await
 }
 
 /// Sends a command for all sessions. Returns the status and, if it is 200, the body with the number reached.
-async fn command_all(node: &Node, who: &str, what: &str) -> (u16, Value) {
+async fn command_all(node: &NodeProcess, who: &str, what: &str) -> (u16, Value) {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/sessions/{what}");
     let answer = request(node.address(), "POST", &target, &[("authorization", &bearer)], "").await;
@@ -35,7 +35,7 @@ async fn command_all(node: &Node, who: &str, what: &str) -> (u16, Value) {
     (answer.status, body)
 }
 
-async fn command(node: &Node, who: &str, id: &str, what: &str) -> u16 {
+async fn command(node: &NodeProcess, who: &str, id: &str, what: &str) -> u16 {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/sessions/{id}/{what}");
     request(node.address(), "POST", &target, &[("authorization", &bearer)], "")
@@ -43,13 +43,13 @@ async fn command(node: &Node, who: &str, id: &str, what: &str) -> u16 {
         .status
 }
 
-async fn session(node: &Node) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess) -> (DiscordClient, String) {
     let (client, ready) = DiscordClient::session(node, V10, &key("bot"), ALL_INTENTS).await;
     (client, ready["session_id"].as_str().expect("an id").to_owned())
 }
 
 /// Tries to resume a session. Returns whether it succeeded.
-async fn resumes(node: &Node, id: &str) -> bool {
+async fn resumes(node: &NodeProcess, id: &str) -> bool {
     let mut again = DiscordClient::greeted(node, V10).await;
     again.resume(&key("bot"), id, 1).await;
     again.next().await.t.as_deref() == Some("RESUMED")
@@ -87,7 +87,7 @@ async fn a_closed_or_cut_connection_leaves_its_session_resumable() {
     assert_eq!(command(&node, "root", &id, "cut").await, 204);
     assert_eq!(client.try_next().await, Err(None), "cut without a close frame");
     assert!(resumes(&node, &id).await);
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     let answer = request(
         node.address(),
         "GET",
@@ -165,7 +165,7 @@ async fn session_commands_work_for_all_sessions() {
         client.resume(&key("bot"), id, 1).await;
         client.expect_dispatch("RESUMED").await;
     }
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     assert_eq!(
         command_all(&node, "root", "close?code=4009&spread_ms=0").await,
         (200, json!({ "sessions": 4 }))
@@ -225,7 +225,7 @@ async fn a_command_for_all_sessions_is_spread_over_time() {
 
 #[tokio::test]
 async fn a_cluster_command_reaches_the_sessions_of_every_node() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let on = |has_chaos| setup(has_chaos).redis(&redis.url());
     let nodes = [on(true).start().await, on(true).start().await, on(false).start().await];
     let mut clients = Vec::new();

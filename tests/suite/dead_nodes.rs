@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, within_time};
+use gateway_harness::{NodeProcess, RedisProcess, V1Client, full_setup, key, ready, within_time};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -13,7 +13,7 @@ const REAP_INTERVAL: Duration = Duration::from_millis(700);
 /// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-async fn node(redis: &RedisServer) -> Node {
+async fn node(redis: &RedisProcess) -> NodeProcess {
     let node = full_setup()
         .redis(&redis.url())
         .set("cluster.lease_ms", LEASE.as_millis())
@@ -24,8 +24,8 @@ async fn node(redis: &RedisServer) -> Node {
 }
 
 /// Connects a bot and reports these guilds.
-async fn bot(node: &Node, guilds: &[&str]) -> Client {
-    let mut bot = Client::session(node, "bot", &key("bot")).await;
+async fn bot(node: &NodeProcess, guilds: &[&str]) -> V1Client {
+    let mut bot = V1Client::session(node, "bot", &key("bot")).await;
     let report = json!({ "guilds": guilds, "guildMembers": 10, "cachedGuildMembers": 1 });
     bot.send_event("send_servers", &report).await;
     bot
@@ -36,13 +36,13 @@ fn counts(guilds: u64, bots: u64) -> Value {
 }
 
 /// Reads until the bot receives these counts.
-async fn wait_for_counts(bot: &mut Client, counts: &Value) {
+async fn wait_for_counts(bot: &mut V1Client, counts: &Value) {
     while bot.event_among_others("GLOBAL_GUILD_COUNT").await != *counts {}
 }
 
 #[tokio::test]
 async fn bots_of_a_killed_node_leave_the_counts_within_a_lease_and_a_reap() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (mut dying, living, other) = (node(&redis).await, node(&redis).await, node(&redis).await);
     let mut dead_bots = Vec::new();
     for guilds in [["1", "2"], ["2", "3"], ["3", "4"]] {
@@ -71,7 +71,7 @@ async fn bots_of_a_killed_node_leave_the_counts_within_a_lease_and_a_reap() {
 
 #[tokio::test]
 async fn live_bots_stay_in_the_counts_through_a_redis_outage() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut bots = [bot(&one, &["1", "2"]).await, bot(&two, &["2", "3"]).await];
     for bot in &mut bots {
@@ -85,7 +85,7 @@ async fn live_bots_stay_in_the_counts_through_a_redis_outage() {
     ready(&two).await;
     // Long enough for a node to remove another one, if it did.
     sleep(2 * LEASE + REAP_INTERVAL).await;
-    let mut late = Client::greeted(&one, gateway_harness::Encoding::Plain).await;
+    let mut late = V1Client::greeted(&one, gateway_harness::PacketEncoding::Plain).await;
     late.identify("bot", &key("bot")).await;
     assert_eq!(late.event("GLOBAL_GUILD_COUNT").await, counts(3, 2));
     // The bots received no other counts meanwhile: the next ones include the new bot.

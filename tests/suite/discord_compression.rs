@@ -1,7 +1,7 @@
 //! Compression in Discord's protocol: text messages if uncompressed, binary if compressed, one payload in each.
 
 use gateway_harness::{
-    KEYS, Node, Setup,
+    KEYS, NodeProcess, Setup,
     discord::{ALL_INTENTS, DiscordClient, private_message},
     key, publish,
 };
@@ -14,7 +14,7 @@ fn setup() -> Setup {
     Setup::new().file(KEYS).set("cluster.event_bytes", 1_000_000)
 }
 
-async fn node() -> Node {
+async fn node() -> NodeProcess {
     setup().start().await
 }
 
@@ -22,7 +22,7 @@ async fn check_connection(query: &str, compress: Option<bool>) {
     check_connection_to(node().await, query, compress).await;
 }
 
-async fn check_connection_to(node: Node, query: &str, compress: Option<bool>) {
+async fn check_connection_to(node: NodeProcess, query: &str, compress: Option<bool>) {
     let mut client = DiscordClient::greeted(&node, query).await;
     client.heartbeat().await;
     let identify = json!({ "token": key("bot"), "intents": ALL_INTENTS, "properties": {}, "compress": compress });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use gateway_harness::{
-    KEYS, Node, RedisServer, Setup,
-    discord::{DiscordClient, Guild},
+    KEYS, NodeProcess, RedisProcess, Setup,
+    discord::{DiscordClient, TestGuild},
     eventually, key, publish, ready,
 };
 use nix::sys::signal::Signal;
@@ -23,12 +23,12 @@ fn setup() -> Setup {
     Setup::new().file(&format!("{applications}{KEYS}"))
 }
 
-async fn session(node: &Node, intents: u64) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess, intents: u64) -> (DiscordClient, String) {
     shard(node, intents, [0, 1]).await
 }
 
 /// Starts a session for one shard. Returns the client and the session id.
-async fn shard(node: &Node, intents: u64, shard: [u64; 2]) -> (DiscordClient, String) {
+async fn shard(node: &NodeProcess, intents: u64, shard: [u64; 2]) -> (DiscordClient, String) {
     let mut client = DiscordClient::greeted(node, V10).await;
     let identify = json!({ "token": key("bot"), "intents": intents, "properties": {}, "shard": shard });
     client.identify(&identify).await;
@@ -37,7 +37,7 @@ async fn shard(node: &Node, intents: u64, shard: [u64; 2]) -> (DiscordClient, St
     (client, id)
 }
 
-async fn resumed(node: &Node, id: &str, seen: u64) -> DiscordClient {
+async fn resumed(node: &NodeProcess, id: &str, seen: u64) -> DiscordClient {
     let mut client = DiscordClient::greeted(node, V10).await;
     client.resume(&key("bot"), id, seen).await;
     client.expect_dispatch("RESUMED").await;
@@ -45,7 +45,7 @@ async fn resumed(node: &Node, id: &str, seen: u64) -> DiscordClient {
 }
 
 /// Starts a new session and returns the presences and voice states in the `GUILD_CREATE` that it receives.
-async fn presences_and_voice_states(node: &Node) -> (Value, Value) {
+async fn presences_and_voice_states(node: &NodeProcess) -> (Value, Value) {
     let (mut client, _) = session(node, PRESENCE_AND_GUILD_INTENTS).await;
     let mut d = client.expect_dispatch("GUILD_CREATE").await;
     client.close(1000).await;
@@ -53,7 +53,7 @@ async fn presences_and_voice_states(node: &Node) -> (Value, Value) {
 }
 
 /// Waits until the only guild has no presences and no voice states.
-async fn expect_empty_guild(node: &Node) {
+async fn expect_empty_guild(node: &NodeProcess) {
     eventually("a guild without presences and voice states", async || {
         (presences_and_voice_states(node).await == (json!([]), json!([]))).then_some(())
     })
@@ -61,7 +61,7 @@ async fn expect_empty_guild(node: &Node) {
 }
 
 /// Publishes a guild.
-async fn publish_guild(node: &Node, guild: &Guild) {
+async fn publish_guild(node: &NodeProcess, guild: &TestGuild) {
     publish(node, &key("root"), &guild.create()).await;
 }
 
@@ -71,13 +71,13 @@ async fn set_presence(client: &mut DiscordClient, status: &str) {
     client.send(3, &d).await;
 }
 
-async fn set_voice_channel(client: &mut DiscordClient, guild: &Guild, channel: Option<&str>) {
+async fn set_voice_channel(client: &mut DiscordClient, guild: &TestGuild, channel: Option<&str>) {
     let d = json!({ "guild_id": guild.id, "channel_id": channel, "self_mute": false, "self_deaf": true });
     client.send(4, &d).await;
 }
 
 /// Expects a presence update with this status in this guild as the next dispatch. Returns its data.
-async fn expect_presence(watcher: &mut DiscordClient, guild: &Guild, status: &str) -> Value {
+async fn expect_presence(watcher: &mut DiscordClient, guild: &TestGuild, status: &str) -> Value {
     let d = watcher.expect_dispatch("PRESENCE_UPDATE").await;
     assert_eq!(
         (&d["guild_id"], &d["status"]),
@@ -88,7 +88,7 @@ async fn expect_presence(watcher: &mut DiscordClient, guild: &Guild, status: &st
 }
 
 /// Expects a voice state update with this channel as the next dispatch. Returns its data.
-async fn expect_voice_state(watcher: &mut DiscordClient, guild: &Guild, channel: Option<&str>) -> Value {
+async fn expect_voice_state(watcher: &mut DiscordClient, guild: &TestGuild, channel: Option<&str>) -> Value {
     let d = watcher.expect_dispatch("VOICE_STATE_UPDATE").await;
     assert_eq!(
         (&d["guild_id"], &d["channel_id"]),
@@ -101,7 +101,7 @@ async fn expect_voice_state(watcher: &mut DiscordClient, guild: &Guild, channel:
 #[tokio::test]
 async fn presence_and_voice_state_reach_the_guilds_of_a_bot_until_its_session_ends() {
     let node = setup().start().await;
-    let guilds = [Guild::new(0, 2), Guild::new(1, 2)];
+    let guilds = [TestGuild::new(0, 2), TestGuild::new(1, 2)];
     for guild in &guilds {
         publish_guild(&node, guild).await;
     }
@@ -149,7 +149,7 @@ async fn presence_and_voice_state_reach_the_guilds_of_a_bot_until_its_session_en
 #[tokio::test]
 async fn later_sessions_get_the_presence_of_a_bot_until_its_last_session_ends() {
     let node = setup().start().await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     publish_guild(&node, &guild).await;
     let (mut bot, id) = session(&node, PRESENCE_INTENTS).await;
     set_presence(&mut bot, "online").await;
@@ -172,7 +172,7 @@ async fn later_sessions_get_the_presence_of_a_bot_until_its_last_session_ends() 
 
 #[tokio::test]
 async fn presence_is_visible_on_every_node_until_the_sessions_of_a_dead_node_expire() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let on = || setup().redis(&redis.url()).set("cluster.lease_ms", 2000);
     // The node of a session decides how long the session is kept after its last heartbeat.
     let short = on()
@@ -185,7 +185,7 @@ async fn presence_is_visible_on_every_node_until_the_sessions_of_a_dead_node_exp
     let (mut watcher, _) = session(&third, PRESENCE_INTENTS).await;
     let (mut moving, id) = shard(&dying, PRESENCE_INTENTS, [1, 2]).await;
     let (mut bot, dead) = shard(&dying, PRESENCE_INTENTS, [1, 2]).await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     publish_guild(&second, &guild).await;
     // Events are in order, so both know the guild once they have received a later event.
     let after = json!({ "t": "X", "to": { "shard": [1, 2] }, "d": {} });
@@ -228,7 +228,7 @@ async fn presence_is_visible_on_every_node_until_the_sessions_of_a_dead_node_exp
 #[tokio::test]
 async fn an_expired_session_leaves_its_voice_channel() {
     let node = setup().set("session.resume_window_ms", 1500).start().await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     publish_guild(&node, &guild).await;
     let (mut bot, id) = session(&node, PRESENCE_INTENTS).await;
     set_presence(&mut bot, "online").await;

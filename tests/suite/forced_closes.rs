@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
+use gateway_harness::{Clock, PacketEncoding, Setup, V1Client, eventually, full_setup, key, request};
 
 /// A time in the last seconds for which ids can be generated (`shared::snowflake`), in milliseconds since 1970. After
 /// it, no id can be generated.
@@ -15,10 +15,10 @@ async fn an_internal_error_closes_with_error_1000_and_code_1011_in_both_encoding
     clock.set(i64::try_from(END_OF_IDS - now).expect("it is before 2089"));
     let node = Setup::new().clock(&clock).start().await;
     let key = node.development_key();
-    for encoding in [Encoding::Plain, Encoding::Zlib] {
+    for encoding in [PacketEncoding::Plain, PacketEncoding::Zlib] {
         // Identifies succeed until ids run out, and fail from then on.
         let mut client = eventually("an id cannot be generated", async || {
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             client.send_identify("website", &key).await;
             let answer = client.next().await;
             (answer["op"] == -1).then_some((client, answer))
@@ -37,10 +37,10 @@ async fn an_internal_error_closes_with_error_1000_and_code_1011_in_both_encoding
 #[tokio::test]
 async fn a_kicked_session_closes_with_error_1000_and_code_1008() {
     let node = full_setup().start().await;
-    for encoding in [Encoding::Plain, Encoding::Zlib] {
-        let mut client = Client::greeted(&node, encoding).await;
+    for encoding in [PacketEncoding::Plain, PacketEncoding::Zlib] {
+        let mut client = V1Client::greeted(&node, encoding).await;
         let id = client.identify("website", &key("website")).await;
-        let mut other = Client::session(&node, "website", &key("website")).await;
+        let mut other = V1Client::session(&node, "website", &key("website")).await;
         let kick = async |id: &str, key: &str| {
             let authorization = format!("Bearer {key}");
             let target = format!("/api/v1/sessions/{id}");

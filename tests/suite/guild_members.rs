@@ -2,8 +2,8 @@
 //! others.
 
 use gateway_harness::{
-    KEYS, Node, SECRET, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild},
+    KEYS, NodeProcess, SECRET, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild},
     key, publish, ready, request,
 };
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ const V10: &str = "v=10&encoding=json";
 const MEMBERS: u64 = 4500;
 
 /// Starts a node with two applications. The bot of the second has the key `other`.
-async fn node(interval_ms: u64) -> Node {
+async fn node(interval_ms: u64) -> NodeProcess {
     let file = format!(
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 100\n\n\
          [[applications]]\nid = \"other\"\nmax_concurrency = 100\n{KEYS}\n\
@@ -28,7 +28,7 @@ async fn node(interval_ms: u64) -> Node {
 }
 
 /// Puts a guild with this many members, a thousand in each request.
-async fn put(node: &Node, guild: &Guild, members: u64) {
+async fn put(node: &NodeProcess, guild: &TestGuild, members: u64) {
     publish(node, &key("root"), &guild.create()).await;
     let bearer = format!("Bearer {}", key("root"));
     let target = format!("/api/v1/applications/utilbot/guilds/{}/members", guild.id);
@@ -41,7 +41,7 @@ async fn put(node: &Node, guild: &Guild, members: u64) {
     }
 }
 
-async fn request_members(client: &mut DiscordClient, guild: &Guild, nonce: &str) {
+async fn request_members(client: &mut DiscordClient, guild: &TestGuild, nonce: &str) {
     let d = json!({ "guild_id": guild.id, "query": "", "limit": 0, "nonce": nonce });
     client.send(8, &d).await;
 }
@@ -68,7 +68,7 @@ async fn read_members(client: &mut DiscordClient, nonce: &str) -> Vec<u64> {
 #[tokio::test]
 async fn concurrent_member_requests_are_answered_in_order_without_blocking_others() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -93,7 +93,7 @@ async fn concurrent_member_requests_are_answered_in_order_without_blocking_other
 #[tokio::test]
 async fn a_resume_between_member_chunks_gets_the_remaining_chunks() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
     let (mut bot, ready) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -119,7 +119,7 @@ async fn a_resume_between_member_chunks_gets_the_remaining_chunks() {
 #[tokio::test]
 async fn a_second_full_member_list_too_soon_is_rate_limited() {
     let node = node(3_600_000).await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     publish(&node, &key("root"), &guild.create()).await;
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -140,7 +140,7 @@ async fn a_second_full_member_list_too_soon_is_rate_limited() {
 #[tokio::test]
 async fn each_user_id_is_answered_once_and_invalid_ids_are_not_found() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, 1).await;
     let member = (900_001_u64 << 22).to_string();
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;

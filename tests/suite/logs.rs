@@ -1,10 +1,10 @@
 //! The log: an unread log does not block a node, and clients cannot fill the log.
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric};
+use gateway_harness::{NodeProcess, PacketEncoding, Raw, Setup, V1Client, eventually, full_setup, get, key, metric};
 
 /// Opens a connection that fails to identify.
-async fn fail_to_identify(node: &Node) {
-    let mut client = Client::connect(node, "v=1", Encoding::Plain).await;
+async fn fail_to_identify(node: &NodeProcess) {
+    let mut client = V1Client::connect(node, "v=1", PacketEncoding::Plain).await;
     client.next().await;
     client.send_identify("bot", "bot.wrong").await;
     client.error(4001, 4001).await;
@@ -21,12 +21,12 @@ async fn an_unread_log_does_not_block_the_node_and_dropped_lines_are_counted() {
     // At this level, each session that identifies is logged.
     while metric(&node, "utilbot_log_lines_dropped_total").await == 0 {
         for _ in 0..100 {
-            Client::session(&node, "bot", &key("bot")).await;
+            V1Client::session(&node, "bot", &key("bot")).await;
         }
     }
     fail_to_identify(&node).await;
     assert_eq!(get(&node, "/livez").await.status, 200);
-    Client::session(&node, "bot", &key("bot")).await.heartbeat().await;
+    V1Client::session(&node, "bot", &key("bot")).await.heartbeat().await;
     let mut node = node;
     assert!(node.stop().await.success(), "the unread log must not delay the stop");
 }

@@ -1,8 +1,8 @@
 //! Data published for Discord sessions arrives unchanged, in every encoding.
 
 use gateway_harness::{
-    KEYS, Node, Raw, RedisServer, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild},
+    KEYS, NodeProcess, Raw, RedisProcess, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild},
     eventually, frame, key, post, publish, ready, request,
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn body(name: &str, to: &Value, d: &str) -> String {
     format!(r#"{{"t":"{name}","to":{to},"d":{d}}}"#)
 }
 
-async fn publish_text(node: &Node, name: &str, to: &Value, d: &str) {
+async fn publish_text(node: &NodeProcess, name: &str, to: &Value, d: &str) {
     let answer = post(node, &key("root"), &body(name, to, d)).await;
     assert_eq!(answer.status, 202, "{name} {d}: {answer:?}");
 }
@@ -154,8 +154,8 @@ async fn a_message_list_is_empty_without_the_message_content_intent() {
 }
 
 /// Asserts that arrays and `null` as event data leave a guild unchanged, on either backplane.
-async fn assert_guild_unchanged(node: &Node) {
-    let guild = Guild::new(0, 2);
+async fn assert_guild_unchanged(node: &NodeProcess) {
+    let guild = TestGuild::new(0, 2);
     let to = json!({ "guild": guild.id });
     let (mut client, _) = DiscordClient::session(node, "v=10", &key("bot"), ALL_INTENTS).await;
     publish(node, &key("root"), &guild.create()).await;
@@ -192,7 +192,7 @@ async fn arrays_and_null_change_no_guild() {
 
 #[tokio::test]
 async fn arrays_and_null_change_no_guild_in_redis() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = setup().redis(&redis.url()).start().await;
     ready(&node).await;
     assert_guild_unchanged(&node).await;
@@ -218,7 +218,7 @@ fn very_large_guild() -> Value {
 
 #[tokio::test]
 async fn the_default_limits_fit_a_very_large_guild() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     for node in [setup().start().await, setup().redis(&redis.url()).start().await] {
         ready(&node).await;
         let guild = very_large_guild();

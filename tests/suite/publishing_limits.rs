@@ -1,6 +1,8 @@
 //! Limits on what one key may publish over HTTP, and on the idempotency keys of an application.
 
-use gateway_harness::{Answer, Client, Node, RedisServer, Setup, full_setup, key, metric, post, ready, request};
+use gateway_harness::{
+    ApiResponse, NodeProcess, RedisProcess, Setup, V1Client, full_setup, key, metric, post, ready, request,
+};
 use serde_json::{Value, json};
 
 /// Limits a key to two events a minute. Its burst of ten seconds' worth is less than one event, but a full allowance
@@ -18,14 +20,14 @@ fn list(events: usize) -> String {
 }
 
 /// Asserts a 429 with this code and a `Retry-After` within `seconds`.
-fn assert_limited(answer: &Answer, code: &str, seconds: std::ops::RangeInclusive<u64>) {
+fn assert_limited(answer: &ApiResponse, code: &str, seconds: std::ops::RangeInclusive<u64>) {
     assert_eq!(answer.status, 429, "{answer:?}");
     assert_eq!(answer.json()["code"], code);
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!(seconds.contains(&wait), "{wait}");
 }
 
-async fn publish_with_idempotency_key(node: &Node, name: &str) -> Answer {
+async fn publish_with_idempotency_key(node: &NodeProcess, name: &str) -> ApiResponse {
     let bearer = format!("Bearer {}", key("service"));
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", name)];
     request(node.address(), "POST", "/api/v1/events", &headers, &event()).await
@@ -34,7 +36,7 @@ async fn publish_with_idempotency_key(node: &Node, name: &str) -> Answer {
 #[tokio::test]
 async fn a_key_over_its_event_rate_gets_429_and_other_keys_continue() {
     let node = one_event().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     assert_eq!(post(&node, &key("service"), &event()).await.status, 202);
     assert_limited(&post(&node, &key("service"), &event()).await, "rate_limited", 1..=30);
     assert_limited(&post(&node, &key("service"), &list(2)).await, "rate_limited", 1..=30);
@@ -115,8 +117,8 @@ async fn guilds_and_members_count_as_events() {
 #[tokio::test]
 async fn the_publish_rate_does_not_apply_to_sockets() {
     let node = one_event().start().await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     for n in 0..20 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
@@ -126,7 +128,7 @@ async fn the_publish_rate_does_not_apply_to_sockets() {
 }
 
 /// Asserts the limit on idempotency keys, on either backplane.
-async fn idempotency_keys_are_bounded(node: &Node) {
+async fn idempotency_keys_are_bounded(node: &NodeProcess) {
     for name in ["a", "b"] {
         assert_eq!(publish_with_idempotency_key(node, name).await.status, 202);
     }
@@ -153,7 +155,7 @@ async fn new_idempotency_keys_get_429_at_the_limit_and_known_ones_still_work() {
 
 #[tokio::test]
 async fn new_idempotency_keys_get_429_at_the_limit_with_redis_too() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = full_setup()
         .set("limits.idempotency_keys", 2)
         .redis(&redis.url())

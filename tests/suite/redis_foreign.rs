@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, request, within, within_time};
+use gateway_harness::{NodeProcess, RedisProcess, V1Client, full_setup, key, ready, request, within, within_time};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -21,8 +21,8 @@ const LOG: &str = "utilbot:{utilbot}:log";
 
 /// Two nodes to which events are published continuously.
 struct BusyCluster {
-    server: RedisServer,
-    nodes: [Node; 2],
+    server: RedisProcess,
+    nodes: [NodeProcess; 2],
     published: Arc<AtomicU64>,
     /// The publishing tasks, which are aborted on drop.
     _publishing: JoinSet<()>,
@@ -30,7 +30,7 @@ struct BusyCluster {
 
 impl BusyCluster {
     async fn start() -> Self {
-        let server = RedisServer::start().await;
+        let server = RedisProcess::start().await;
         let setup = || {
             full_setup()
                 .redis(&server.url())
@@ -61,12 +61,12 @@ impl BusyCluster {
         }
     }
 
-    async fn clients(&self) -> [Client; 2] {
+    async fn clients(&self) -> [V1Client; 2] {
         let key = key("website");
         let [one, other] = &self.nodes;
         [
-            Client::session(one, "website", &key).await,
-            Client::session(other, "website", &key).await,
+            V1Client::session(one, "website", &key).await,
+            V1Client::session(other, "website", &key).await,
         ]
     }
 
@@ -95,7 +95,7 @@ impl BusyCluster {
 
     /// Waits until a client receives an event published after this call. Returns `false` if it is asked to reconnect
     /// first.
-    async fn keeps_receiving(&self, client: &mut Client) -> bool {
+    async fn keeps_receiving(&self, client: &mut V1Client) -> bool {
         let from = self.published.load(SeqCst) + 2;
         let going_on = async {
             loop {
@@ -160,7 +160,7 @@ async fn a_forged_next_entry_restarts_its_receivers_and_events_continue() {
     for node in &cluster.nodes {
         let going_on = async {
             loop {
-                let mut client = Client::session(node, "website", &key("website")).await;
+                let mut client = V1Client::session(node, "website", &key("website")).await;
                 if cluster.keeps_receiving(&mut client).await {
                     return;
                 }

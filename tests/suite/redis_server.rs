@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use gateway_harness::{Raw, RedisServer, eventually};
+use gateway_harness::{Raw, RedisProcess, eventually};
 
 /// Sets the keys 0 to `keys - 1`.
-async fn fill(redis: &RedisServer, keys: u64) {
+async fn fill(redis: &RedisProcess, keys: u64) {
     for key in 0..keys {
         assert_eq!(redis.cli(&["SET", &key.to_string(), "value"]).await, "OK");
     }
@@ -13,7 +13,7 @@ async fn fill(redis: &RedisServer, keys: u64) {
 
 #[tokio::test]
 async fn a_killed_redis_restarts_on_its_port_with_its_data() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (url, run_id) = (redis.url(), run_id(&redis).await);
     fill(&redis, 5).await;
     redis.kill().await;
@@ -26,7 +26,7 @@ async fn a_killed_redis_restarts_on_its_port_with_its_data() {
     assert_ne!(run_id, self::run_id(&redis).await);
 }
 
-async fn run_id(redis: &RedisServer) -> String {
+async fn run_id(redis: &RedisProcess) -> String {
     let info = redis.cli(&["INFO", "server"]).await;
     let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
     line.unwrap().trim().to_owned()
@@ -34,7 +34,7 @@ async fn run_id(redis: &RedisServer) -> String {
 
 #[tokio::test]
 async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     fill(&redis, 5).await;
     redis.kill().await;
     // This cuts only the end of the last command.
@@ -51,7 +51,7 @@ async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
 
 #[tokio::test]
 async fn a_paused_redis_answers_once_resumed() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let mut raw = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;
     redis.pause();
     raw.send(b"PING\r\n").await;
@@ -61,7 +61,7 @@ async fn a_paused_redis_answers_once_resumed() {
 
 #[tokio::test]
 async fn subscribers_are_killed_with_resp2_and_with_resp3() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let address = SocketAddr::from(([127, 0, 0, 1], redis.port()));
     let mut others = Raw::connect(address).await;
     for greeting in ["", "HELLO 3\r\n"] {
@@ -84,7 +84,7 @@ async fn subscribers_are_killed_with_resp2_and_with_resp3() {
 
 #[tokio::test]
 async fn password_and_maxmemory_are_enforced() {
-    let redis = RedisServer::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
+    let redis = RedisProcess::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
     assert_eq!(redis.cli(&["PING"]).await, "PONG");
     assert!(redis.cli(&["SET", "a", "b"]).await.starts_with("OOM "));
     let mut stranger = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Client, Node, RedisServer, eventually, full_setup, key, publish, ready, request, within};
+use gateway_harness::{
+    NodeProcess, RedisProcess, V1Client, eventually, full_setup, key, publish, ready, request, within,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::{
@@ -14,7 +16,7 @@ use tokio::{
 const HEAD: &str = "utilbot:{utilbot}:log:head";
 
 /// Starts a node that uses this database of the server.
-async fn node_in(redis: &RedisServer, database: u8) -> Node {
+async fn node_in(redis: &RedisProcess, database: u8) -> NodeProcess {
     let url = format!("{}{database}", redis.url());
     let setup = full_setup().redis(&url).set("redis.prefix", "utilbot");
     let node = setup.set("cluster.lease_ms", 1000).start().await;
@@ -22,16 +24,16 @@ async fn node_in(redis: &RedisServer, database: u8) -> Node {
     node
 }
 
-async fn website(node: &Node) -> Client {
-    Client::session(node, "website", &key("website")).await
+async fn website(node: &NodeProcess) -> V1Client {
+    V1Client::session(node, "website", &key("website")).await
 }
 
-async fn announce(node: &Node, n: u32) {
+async fn announce(node: &NodeProcess, n: u32) {
     publish(node, &key("service"), &json!({ "t": "announce", "d": { "n": n } })).await;
 }
 
 /// Sends the reconnect command to all sessions of the cluster. Returns the response body.
-async fn reconnect_all(node: &Node) -> Value {
+async fn reconnect_all(node: &NodeProcess) -> Value {
     let bearer = format!("Bearer {}", key("root"));
     let target = "/api/v1/sessions/reconnect?scope=cluster&spread_ms=0";
     let answer = request(node.address(), "POST", target, &[("authorization", &bearer)], "").await;
@@ -39,13 +41,13 @@ async fn reconnect_all(node: &Node) -> Value {
     answer.json()
 }
 
-async fn identity(redis: &RedisServer, database: u8) -> String {
+async fn identity(redis: &RedisProcess, database: u8) -> String {
     let database = database.to_string();
     redis.cli(&["-n", &database, "HGET", HEAD, "identity"]).await
 }
 
 /// Subscribes to a channel, as a program that is not a node.
-async fn subscriber(redis: &RedisServer, channel: &str) -> TcpStream {
+async fn subscriber(redis: &RedisProcess, channel: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
     let subscribe = format!("SUBSCRIBE {channel}\r\n");
     stream.write_all(subscribe.as_bytes()).await.unwrap();
@@ -56,7 +58,7 @@ async fn subscriber(redis: &RedisServer, channel: &str) -> TcpStream {
 
 #[tokio::test]
 async fn clusters_in_two_databases_are_isolated() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 1).await];
     let mut clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     for n in 0..5 {
@@ -73,7 +75,7 @@ async fn clusters_in_two_databases_are_isolated() {
 
 #[tokio::test]
 async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not_counted_as_nodes() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = node_in(&redis, 0).await;
     let mut client = website(&node).await;
     let own = identity(&redis, 0).await;
@@ -108,7 +110,7 @@ async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not
 
 #[tokio::test]
 async fn nodes_follow_a_regenerated_identity() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     let first = identity(&redis, 0).await;
@@ -140,7 +142,7 @@ async fn nodes_follow_a_regenerated_identity() {
 
 #[tokio::test]
 async fn data_copied_into_another_database_gets_its_own_identity() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let _first = node_in(&redis, 0).await;
     redis.cli(&["COPY", HEAD, HEAD, "DB", "1"]).await;
     let copied = identity(&redis, 1).await;
@@ -152,7 +154,7 @@ async fn data_copied_into_another_database_gets_its_own_identity() {
 
 #[tokio::test]
 async fn a_command_is_answered_without_a_node_that_does_not_confirm_it() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     nodes[1].signal(Signal::SIGSTOP);

@@ -3,7 +3,9 @@
 
 use std::{fs, net::SocketAddr};
 
-use gateway_harness::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, ready, within};
+use gateway_harness::{
+    NodeProcess, RedisProcess, Setup, V1Client, WAIT, eventually, full_setup, get, key, post, ready, within,
+};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tokio::{
@@ -19,7 +21,7 @@ fn setup_on(url: &str) -> Setup {
 
 /// Waits until the node reports this problem and is not ready. Then checks that it logged the problem once and refuses
 /// events and identifies.
-async fn expect_problem(node: &Node, problem: &str) {
+async fn expect_problem(node: &NodeProcess, problem: &str) {
     eventually(&format!("the node reports: {problem}"), async || {
         let health = get(node, "/health").await;
         let shown = health.json()["backplane"]["problem"]
@@ -39,15 +41,15 @@ async fn expect_problem(node: &Node, problem: &str) {
         (published.status, &published.json()["code"]),
         (503, &json!("unavailable"))
     );
-    let mut client = Client::greeted(node, gateway_harness::Encoding::Plain).await;
+    let mut client = V1Client::greeted(node, gateway_harness::PacketEncoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
 }
 
 /// Waits until the node is ready, and checks that it delivers events.
-async fn expect_recovery(node: &Node) {
+async fn expect_recovery(node: &NodeProcess) {
     ready(node).await;
-    let mut bot = Client::session(node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(node, "bot", &key("bot")).await;
     let published = post(node, &key("service"), r#"{"t":"announce","d":{"n":1}}"#).await;
     assert_eq!(published.status, 202, "{published:?}");
     assert_eq!(bot.event("announce").await, json!({ "n": 1 }));
@@ -56,7 +58,7 @@ async fn expect_recovery(node: &Node) {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_reachable() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     server.kill().await;
     let node = setup_on(&server.url()).start().await;
     expect_problem(&node, "cannot be reached").await;
@@ -66,7 +68,7 @@ async fn a_node_recovers_once_redis_is_reachable() {
 
 #[tokio::test]
 async fn a_node_recovers_once_the_redis_password_is_right() {
-    let server = RedisServer::start_with(&[("requirepass", "right")]).await;
+    let server = RedisProcess::start_with(&[("requirepass", "right")]).await;
     let node = setup_on(&server.url().replace("://", "://:wrong@")).start().await;
     expect_problem(&node, "refuses the user or the password").await;
     assert!(!node.log().contains("wrong"), "{}", node.log());
@@ -76,7 +78,7 @@ async fn a_node_recovers_once_the_redis_password_is_right() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_no_longer_evicts() {
-    let server = RedisServer::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
+    let server = RedisProcess::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
     let node = setup_on(&server.url()).start().await;
     expect_problem(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
@@ -85,7 +87,7 @@ async fn a_node_recovers_once_redis_no_longer_evicts() {
 
 #[tokio::test]
 async fn an_eviction_policy_set_at_run_time_is_detected() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let node = setup_on(&server.url()).start().await;
     expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
@@ -98,7 +100,7 @@ async fn an_eviction_policy_set_at_run_time_is_detected() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_a_primary() {
-    let (primary, server) = (RedisServer::start().await, RedisServer::start().await);
+    let (primary, server) = (RedisProcess::start().await, RedisProcess::start().await);
     server
         .cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
         .await;
@@ -110,7 +112,7 @@ async fn a_node_recovers_once_redis_is_a_primary() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_recent_enough() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let (old, is_old) = watch::channel(true);
     let address = version_proxy(server.port(), is_old).await;
     let node = setup_on(&format!("redis://{address}/")).start().await;
@@ -121,7 +123,7 @@ async fn a_node_recovers_once_redis_is_recent_enough() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_has_memory_again() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let node = setup_on(&server.url()).start().await;
     expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -132,7 +134,7 @@ async fn a_node_recovers_once_redis_has_memory_again() {
 
 #[tokio::test]
 async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     server
         .cli(&[
             "ACL",
@@ -194,7 +196,7 @@ async fn a_redis_certificate_of_another_authority_is_rejected() {
     write("right");
     write("wrong");
     let (certificate, private, client) = (path("right.pem"), path("right.key"), "no");
-    let server = RedisServer::start_with(&[
+    let server = RedisProcess::start_with(&[
         ("tls-cert-file", &certificate),
         ("tls-key-file", &private),
         ("tls-ca-cert-file", &certificate),
@@ -246,14 +248,14 @@ fn set_version_5(bytes: &mut [u8]) {
 
 #[tokio::test]
 async fn connected_sessions_survive_a_short_redis_outage() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     let node = setup_on(&server.url())
         .set("v1.heartbeat_interval_ms", 500)
         .start()
         .await;
     ready(&node).await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     server.kill().await;
     website.send_event("announce", &json!({ "n": 1 })).await;
     // The node holds the event, and its sender stays connected.
@@ -278,12 +280,12 @@ async fn connected_sessions_survive_a_short_redis_outage() {
 
 #[tokio::test]
 async fn senders_of_events_that_can_no_longer_be_held_get_redis_is_unavailable() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     let setup = setup_on(&server.url()).set("cluster.hold_bytes", 256);
     let node = setup.set("cluster.hold_ms", 2000).start().await;
     ready(&node).await;
-    let mut first = Client::session(&node, "website", &key("website")).await;
-    let mut second = Client::session(&node, "website", &key("website")).await;
+    let mut first = V1Client::session(&node, "website", &key("website")).await;
+    let mut second = V1Client::session(&node, "website", &key("website")).await;
     server.kill().await;
     eventually("the node has lost Redis", async || {
         let health = get(&node, "/health").await.json();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Node, RedisServer, discord::DiscordClient, eventually};
+use gateway_harness::{NodeProcess, RedisProcess, discord::DiscordClient, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{join, time::interval};
@@ -20,7 +20,7 @@ fn session_key(id: &str) -> String {
 }
 
 /// Sends a heartbeat with the client's sequence number, and waits until Redis has stored it.
-async fn acknowledged(redis: &RedisServer, client: &mut DiscordClient, id: &str) {
+async fn acknowledged(redis: &RedisProcess, client: &mut DiscordClient, id: &str) {
     client.heartbeat().await;
     let seen = client.sequence().to_string();
     eventually(&format!("Redis stores {seen} acknowledged dispatches"), async || {
@@ -30,13 +30,18 @@ async fn acknowledged(redis: &RedisServer, client: &mut DiscordClient, id: &str)
 }
 
 /// Asserts that a resume gets op 9 with `d: false`.
-async fn expect_invalid_session(node: &Node, query: &str, id: &str, seq: u64) {
+async fn expect_invalid_session(node: &NodeProcess, query: &str, id: &str, seq: u64) {
     let mut client = resumed(node, query, id, seq).await;
     assert_eq!(client.expect_op(9).await, json!(false));
 }
 
 /// Asserts that a resume replays exactly these numbers. Returns the client.
-async fn expect_resumed(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item = u64>) -> DiscordClient {
+async fn expect_resumed(
+    node: &NodeProcess,
+    id: &str,
+    seq: u64,
+    missed: impl IntoIterator<Item = u64>,
+) -> DiscordClient {
     let mut client = resumed(node, V10, id, seq).await;
     expect_numbers(&mut client, missed).await;
     assert_eq!(client.expect_dispatch("RESUMED").await, json!({}));
@@ -45,7 +50,7 @@ async fn expect_resumed(node: &Node, id: &str, seq: u64, missed: impl IntoIterat
 
 #[tokio::test]
 async fn a_resume_from_trimmed_entries_gets_op_9() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let short = || setup(&redis).set("cluster.log_entries", 64);
     let one = start(short()).await;
     let (mut behind, behind_id) = session(&one, V10).await;
@@ -77,7 +82,7 @@ async fn a_resume_from_trimmed_entries_gets_op_9() {
 
 #[tokio::test]
 async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut before, before_id) = session(&one, V10).await;
     let (mut beyond, beyond_id) = session(&one, V10).await;
@@ -121,7 +126,7 @@ async fn a_resume_from_entries_that_redis_lost_gets_op_9() {
 
 #[tokio::test]
 async fn a_resume_of_an_expired_session_gets_op_9() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let brief = || {
         setup(&redis)
             .set("session.resume_window_ms", 500)
@@ -164,7 +169,7 @@ async fn a_resume_of_an_expired_session_gets_op_9() {
 
 #[tokio::test]
 async fn a_resume_of_a_session_ended_by_its_client_gets_op_9_on_every_node() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (one, two, three) = (node(&redis).await, node(&redis).await, node(&redis).await);
     for code in [1000, 1001] {
         let (client, id) = session(&one, V10).await;
@@ -192,7 +197,7 @@ async fn a_resume_of_a_session_ended_by_its_client_gets_op_9_on_every_node() {
 }
 
 /// Waits until Redis has the session marked as ended.
-async fn wait_until_ended(redis: &RedisServer, id: &str) {
+async fn wait_until_ended(redis: &RedisProcess, id: &str) {
     eventually("the session is marked as ended", async || {
         (redis.cli(&["HEXISTS", &session_key(id), "ended"]).await == "1").then_some(())
     })

@@ -4,8 +4,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use gateway_harness::{
-    Balancer, Node, RedisServer, WAIT, ask,
-    discord::{Bot, Guild, Library, Wish},
+    Balancer, NodeProcess, RedisProcess, WAIT, ask,
+    discord::{Bot, BotOptions, Library, TestGuild},
     eventually, key, ready, request, within, within_time,
 };
 use nix::sys::signal::Signal;
@@ -28,15 +28,15 @@ const MESSAGES_BETWEEN_FAULTS: u64 = 30;
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(40);
 
 struct BotCluster {
-    _redis: RedisServer,
+    _redis: RedisProcess,
     /// `None` for a killed node.
-    nodes: [Option<Node>; 3],
+    nodes: [Option<NodeProcess>; 3],
     balancer: Balancer,
 }
 
 impl BotCluster {
     async fn start() -> Self {
-        let redis = RedisServer::start().await;
+        let redis = RedisProcess::start().await;
         let node = async || {
             let node = setup()
                 .redis(&redis.url())
@@ -48,7 +48,7 @@ impl BotCluster {
             node
         };
         let nodes = [node().await, node().await, node().await];
-        let balancer = Balancer::start(nodes.each_ref().map(Node::address)).await;
+        let balancer = Balancer::start(nodes.each_ref().map(NodeProcess::address)).await;
         Self {
             _redis: redis,
             nodes: nodes.map(Some),
@@ -112,7 +112,7 @@ struct MessagePublisher {
 }
 
 impl MessagePublisher {
-    fn start(balancer: SocketAddr, guild: Guild) -> Self {
+    fn start(balancer: SocketAddr, guild: TestGuild) -> Self {
         let (count, published) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
@@ -155,7 +155,7 @@ async fn read_until_message(bot: &mut Bot, number: u64) {
 
 /// Asserts that the bot received every message once, in order and unchanged, with contiguous sequence numbers, that the
 /// library emitted each one once, and that all of it happened in one session.
-fn assert_no_loss(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
+fn assert_no_loss(bot: &Bot, first: &Value, guild: &TestGuild, last: u64) {
     let received: Vec<Value> = bot
         .all("dispatch")
         .into_iter()
@@ -180,10 +180,10 @@ fn assert_no_loss(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
 async fn survive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); BOTS]) {
     let mut cluster = BotCluster::start().await;
     let balancer = cluster.balancer.address();
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let mut sessions = Vec::new();
     for (library, compression) in bots {
-        let mut bot = start(library, balancer, Wish::compressed(compression));
+        let mut bot = start(library, balancer, BotOptions::compressed(compression));
         let first = bot.event("ready").await;
         assert_eq!(first["resume_url"], format!("ws://{balancer}"));
         bot.event("client_ready").await;

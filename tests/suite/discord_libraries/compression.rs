@@ -1,6 +1,6 @@
 //! A whole session on one connection, with each compression.
 
-use gateway_harness::discord::{Guild, Library, Wish, private_message};
+use gateway_harness::discord::{BotOptions, Library, TestGuild, private_message};
 use serde_json::{Value, json};
 
 use super::{
@@ -12,9 +12,9 @@ use super::{
 const LONG: usize = 70_000;
 
 /// A bot logs in, receives events with every kind of target, and quits, on one connection.
-async fn runs_a_session(library: Library, wish: Wish) {
+async fn runs_a_session(library: Library, wish: BotOptions) {
     let node = node().await;
-    let guild = Guild::new(0, 60);
+    let guild = TestGuild::new(0, 60);
     let mut bot = start(library, node.address(), wish);
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
@@ -56,20 +56,20 @@ async fn runs_a_session(library: Library, wish: Wish) {
 
 #[tokio::test]
 async fn discord_js_works_uncompressed() {
-    runs_a_session(DiscordJs, Wish::compressed("none")).await;
+    runs_a_session(DiscordJs, BotOptions::compressed("none")).await;
 }
 
 #[tokio::test]
 async fn discord_js_works_with_compressed_packets() {
-    runs_a_session(DiscordJs, Wish::compressed("identify")).await;
+    runs_a_session(DiscordJs, BotOptions::compressed("identify")).await;
 }
 
 #[tokio::test]
 async fn discord_js_works_with_a_zlib_stream_and_the_recommended_shards() {
-    let wish = Wish::compressed("zlib-stream");
+    let wish = BotOptions::compressed("zlib-stream");
     runs_a_session(
         DiscordJs,
-        Wish {
+        BotOptions {
             shards: Some("auto"),
             ..wish
         },
@@ -79,10 +79,10 @@ async fn discord_js_works_with_a_zlib_stream_and_the_recommended_shards() {
 
 #[tokio::test]
 async fn discord_py_works_with_a_zlib_stream_and_the_recommended_shards() {
-    let wish = Wish::compressed("zlib-stream");
+    let wish = BotOptions::compressed("zlib-stream");
     runs_a_session(
         DiscordPy,
-        Wish {
+        BotOptions {
             shards: Some("auto"),
             ..wish
         },
@@ -92,5 +92,5 @@ async fn discord_py_works_with_a_zlib_stream_and_the_recommended_shards() {
 
 #[tokio::test]
 async fn discord_py_works_with_a_zstd_stream() {
-    runs_a_session(DiscordPy, Wish::compressed("zstd-stream")).await;
+    runs_a_session(DiscordPy, BotOptions::compressed("zstd-stream")).await;
 }

@@ -1,8 +1,8 @@
 //! Guilds that exist before the bot connects, and their members.
 
 use gateway_harness::{
-    Node,
-    discord::{Bot, Guild, Library, Wish},
+    NodeProcess,
+    discord::{Bot, BotOptions, Library, TestGuild},
     key, publish,
 };
 use serde_json::{Value, json};
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use super::{DiscordJs, DiscordPy, expect_message, node, publish_guild, publish_message, start};
 
 /// Starts a node with this guild and a bot, whose READY must list the guild.
-async fn bot_with_guild(library: Library, compression: &'static str, guild: &Guild) -> (Node, Bot) {
+async fn bot_with_guild(library: Library, compression: &'static str, guild: &TestGuild) -> (NodeProcess, Bot) {
     let node = node().await;
     publish(&node, &key("root"), &guild.create()).await;
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     assert_eq!(ready["guilds"], json!([guild.id]));
     (node, bot)
 }
 
 /// Asserts that the library, once ready, has exactly this guild cached.
-async fn assert_cached(bot: &mut Bot, guild: &Guild) {
+async fn assert_cached(bot: &mut Bot, guild: &TestGuild) {
     let ready = bot.event("client_ready").await;
     let known = json!([{
         "id": guild.id,
@@ -34,7 +34,7 @@ async fn assert_cached(bot: &mut Bot, guild: &Guild) {
 }
 
 /// Requests all members and asserts that they are complete.
-async fn assert_members(bot: &mut Bot, guild: &Guild) {
+async fn assert_members(bot: &mut Bot, guild: &TestGuild) {
     bot.tell(&format!("members {}", guild.id)).await;
     let members = bot.event("members").await;
     let names: Vec<String> = (0..guild.members).map(|number| guild.member_name(number)).collect();
@@ -43,7 +43,7 @@ async fn assert_members(bot: &mut Bot, guild: &Guild) {
 
 /// A guild arrives as published, and the library emits a message in it.
 async fn caches_a_small_guild(library: Library, compression: &'static str) {
-    let guild = Guild::new(0, 40);
+    let guild = TestGuild::new(0, 40);
     let (node, mut bot) = bot_with_guild(library, compression, &guild).await;
     let mut created = bot.dispatch("GUILD_CREATE").await;
     // The presence of the bot itself may already be included.
@@ -54,7 +54,7 @@ async fn caches_a_small_guild(library: Library, compression: &'static str) {
     let d = guild.message(1, "welcome");
     publish_message(&node, json!({ "guild": guild.id }), &d).await;
     expect_message(&mut bot, &d).await;
-    publish_guild(&mut bot, &node, &Guild::new(1, 1)).await;
+    publish_guild(&mut bot, &node, &TestGuild::new(1, 1)).await;
     bot.quit().await;
 }
 
@@ -70,7 +70,7 @@ async fn discord_py_caches_a_small_guild() {
 
 /// A large guild comes without offline members. discord.py requests all members before it is ready.
 async fn caches_a_large_guild(library: Library, compression: &'static str) {
-    let guild = Guild::new(0, 2500);
+    let guild = TestGuild::new(0, 2500);
     let (_node, mut bot) = bot_with_guild(library, compression, &guild).await;
     let created = bot.dispatch("GUILD_CREATE").await;
     assert_eq!(

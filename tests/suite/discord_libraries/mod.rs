@@ -14,11 +14,11 @@ mod shards;
 use std::fmt::Display;
 
 use gateway_harness::{
-    KEYS, Node, Setup,
+    KEYS, NodeProcess, Setup,
     discord::{
-        Bot, Guild,
+        Bot, BotOptions,
         Library::{self, DiscordJs, DiscordPy},
-        Wish,
+        TestGuild,
     },
     key, publish, request,
 };
@@ -53,16 +53,16 @@ fn setup() -> Setup {
         .set("discord.member_list_interval_ms", 0)
 }
 
-async fn node() -> Node {
+async fn node() -> NodeProcess {
     setup().start().await
 }
 
-fn start(library: Library, authority: impl Display, wish: Wish) -> Bot {
+fn start(library: Library, authority: impl Display, wish: BotOptions) -> Bot {
     Bot::start(library, authority, &key("scout"), wish)
 }
 
 /// Publishes a guild and waits until the bot has received it.
-async fn publish_guild(bot: &mut Bot, node: &Node, guild: &Guild) {
+async fn publish_guild(bot: &mut Bot, node: &NodeProcess, guild: &TestGuild) {
     let event = guild.create();
     publish(node, &key("root"), &event).await;
     let created = bot.dispatch("GUILD_CREATE").await;
@@ -70,13 +70,13 @@ async fn publish_guild(bot: &mut Bot, node: &Node, guild: &Guild) {
 }
 
 /// Publishes `MESSAGE_CREATE` with the target `to`.
-async fn publish_message(node: &Node, to: Value, d: &Value) {
+async fn publish_message(node: &NodeProcess, to: Value, d: &Value) {
     let event = json!({ "t": "MESSAGE_CREATE", "to": to, "d": d });
     publish(node, &key("root"), &event).await;
 }
 
 /// Publishes messages with these numbers in the guild.
-async fn publish_messages(node: &Node, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+async fn publish_messages(node: &NodeProcess, guild: &TestGuild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let d = guild.message(number, &format!("message {number}"));
         publish_message(node, json!({ "guild": guild.id }), &d).await;
@@ -102,7 +102,7 @@ async fn expect_message(bot: &mut Bot, d: &Value) {
 }
 
 /// Expects dispatches of the messages with these numbers, in order.
-async fn expect_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+async fn expect_messages(bot: &mut Bot, guild: &TestGuild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let received = bot.dispatch("MESSAGE_CREATE").await;
         assert_eq!(received["d"], guild.message(number, &format!("message {number}")));
@@ -110,7 +110,7 @@ async fn expect_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterato
 }
 
 /// Sends an administrator's request about the session of this READY.
-async fn command(node: &Node, ready: &Value, method: &str, what: &str) {
+async fn command(node: &NodeProcess, ready: &Value, method: &str, what: &str) {
     let session = ready["session"].as_str().expect("the session id is a string");
     let bearer = format!("Bearer {}", key("root"));
     let headers = [("authorization", bearer.as_str())];

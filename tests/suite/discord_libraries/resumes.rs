@@ -2,7 +2,7 @@
 
 use gateway_harness::{
     Proxy,
-    discord::{Guild, Library, Wish},
+    discord::{BotOptions, Library, TestGuild},
 };
 use serde_json::{Value, json};
 
@@ -12,9 +12,9 @@ use super::{DiscordJs, DiscordPy, command, expect_messages, node, publish_guild,
 /// event once, in order, before RESUMED.
 async fn resumes_after_a_cut(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let proxy = Proxy::start(node.address()).await;
-    let mut bot = start(library, proxy.address(), Wish::compressed(compression));
+    let mut bot = start(library, proxy.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     publish_guild(&mut bot, &node, &guild).await;
@@ -58,9 +58,9 @@ async fn discord_py_resumes_after_a_cut_without_loss_in_a_zstd_stream() {
 /// The proxy resets the connection on both sides.
 async fn resumes_after_a_reset(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let proxy = Proxy::start(node.address()).await;
-    let mut bot = start(library, proxy.address(), Wish::compressed(compression));
+    let mut bot = start(library, proxy.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     publish_guild(&mut bot, &node, &guild).await;
@@ -87,8 +87,8 @@ async fn discord_py_resumes_after_a_reset() {
 /// An administrator makes a bot reconnect. It receives events published meanwhile once.
 async fn reconnects_when_asked_to(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let guild = TestGuild::new(0, 3);
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     publish_guild(&mut bot, &node, &guild).await;

@@ -1,6 +1,6 @@
 //! Bots with two shards.
 
-use gateway_harness::discord::{Guild, Library, Wish};
+use gateway_harness::discord::{BotOptions, Library, TestGuild};
 use serde_json::json;
 
 use super::{DiscordJs, DiscordPy, node, publish_guild, publish_message, publish_messages, start};
@@ -8,12 +8,12 @@ use super::{DiscordJs, DiscordPy, node, publish_guild, publish_message, publish_
 /// Each of two shards receives its own guild and events with its own sequence numbers, and a cut shard resumes alone.
 async fn runs_two_shards(library: Library, compression: &'static str) {
     let node = node().await;
-    let guilds = [Guild::new(0, 3), Guild::new(1, 3)];
-    let wish = Wish::compressed(compression);
+    let guilds = [TestGuild::new(0, 3), TestGuild::new(1, 3)];
+    let wish = BotOptions::compressed(compression);
     let mut bot = start(
         library,
         node.address(),
-        Wish {
+        BotOptions {
             shards: Some("2"),
             ..wish
         },
