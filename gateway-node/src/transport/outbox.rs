@@ -310,18 +310,26 @@ impl State {
         result.unwrap_or(Push::Taken)
     }
 
+    /// Appends a frame that fits. One that is larger than the limit fits where nothing waits.
+    #[inline]
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
+        let fits = self.queue.is_empty() || self.bytes + frame.len() <= self.limit;
+        if !fits || self.stage != Stage::Open {
+            return self.refuse();
+        }
+        self.append(frame, now);
+        Push::Taken
+    }
+
+    /// Says why a frame is not taken. The first one that does not fit makes the outbox overflow.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self) -> Push {
         match self.stage {
             Stage::Closed | Stage::Aborted => Push::Closed,
-            Stage::Overflowed => Push::Full,
-            // One that is larger than the limit passes where nothing waits.
-            Stage::Open if !self.queue.is_empty() && frame.len() > self.limit - self.bytes.min(self.limit) => {
+            Stage::Open | Stage::Overflowed => {
                 self.stage = Stage::Overflowed;
                 Push::Full
-            }
-            Stage::Open => {
-                self.append(frame, now);
-                Push::Taken
             }
         }
     }
