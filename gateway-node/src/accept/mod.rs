@@ -9,9 +9,9 @@
 mod address;
 mod browsers;
 mod checked_io;
-mod entrance;
 mod http_connection;
 mod limit;
+mod peek;
 mod request_scanner;
 mod upgrade;
 
@@ -19,8 +19,8 @@ pub use self::{
     address::{client_address, is_proxy},
     browsers::{BrowserPolicy, Foreign},
     checked_io::CheckedIo,
-    entrance::{Entrance, HEAD_TIMEOUT},
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     limit::{Accept, ConnectionError, Reception},
+    peek::{Entrance, HEAD_TIMEOUT},
     upgrade::{Gate, Purpose, serve},
 };

@@ -299,5 +299,5 @@ where
 impl<S: Service<Handed<T>>, T> Unpin for Entering<S, T> {}
 
 #[cfg(test)]
-#[path = "entrance_tests.rs"]
+#[path = "peek_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use shared::{
     discord::{Dispatch, Encoding, Transport},
 };
 
-use super::pieces::Pieces;
+use super::encoded_dispatch::Pieces;
 use crate::{backplane::Position, transport::message_head};
 
 /// How a connection's payloads become bytes.

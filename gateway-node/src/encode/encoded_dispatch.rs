@@ -6,7 +6,7 @@ use shared::{
     discord::Dispatch,
 };
 
-use super::line::Coding;
+use super::dispatch_encoder::Coding;
 
 /// From how many bytes on a payload is compressed for a client that wants large ones compressed one by one.
 const PACKED_BYTES: usize = 1024;

@@ -12,8 +12,8 @@ use shared::{
 use smallvec::SmallVec;
 
 use super::{
-    line::{Coding, Place},
-    pieces::Pieces,
+    dispatch_encoder::{Coding, Place},
+    encoded_dispatch::Pieces,
 };
 use crate::{
     backplane::{Audience, Entry},

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::encode::prepared::Prepared;
+use crate::encode::encoded_event::Prepared;
 
 /// The most entries that a shard takes at once.
 const BATCH: usize = 64;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::member::{Profile, Subscriber};
-use crate::encode::{line::Place, pieces::Pieces, prepared::Prepared};
+use crate::encode::{dispatch_encoder::Place, encoded_dispatch::Pieces, encoded_event::Prepared};
 
 /// From how many bytes on frames that stand side by side are written before more are added.
 const JOINED_BYTES: usize = 64 * 1024;

@@ -4,12 +4,12 @@ use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1
 
 use tokio::time::Instant;
 
-use super::room::{Member, Room};
+use super::subscriber_groups::{Member, Room};
 use crate::{
     backplane::Position,
     encode::{
-        line::{Coding, Line, Place},
-        prepared::Prepared,
+        dispatch_encoder::{Coding, Line, Place},
+        encoded_event::Prepared,
     },
     transport::{Batch, Outbox},
 };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::member::{Common, Guest};
 use crate::{
     backplane::{Epoch, Position},
-    encode::prepared::Prepared,
+    encode::encoded_event::Prepared,
     transport::Batch,
 };
 

@@ -319,7 +319,8 @@ mod tests {
     use serde_json::json;
     use shared::discord::GuildChange;
 
-    use super::{super::Guilds, *};
+    use super::*;
+    use crate::guilds::Guilds;
 
     /// What a request for these ids in a guild with the members 1 to 300 is answered with, as it is after it was kept.
     fn answer(ids: impl IntoIterator<Item = u64>, invalid: &[Value]) -> Value {

@@ -41,7 +41,7 @@ use crate::{
     config::Permission,
     drain::DrainState,
     events::Events,
-    late_hello::LateHello,
+    hello_delay::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,

@@ -24,7 +24,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
-    accept as gate,
+    accept,
     accept::{Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
     admission::{Admission, AdmissionLimits, Permit},
     applications::Applications,
@@ -56,7 +56,7 @@ macro_rules! web_service {
                 data.insert(Rc::clone(io.connection()));
             })
             .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, Rc::clone(&upgrades))
+                accept::serve(request, framed, Rc::clone(&upgrades))
             }))
             .finish(map_config($app, |()| AppConfig::default()));
         Entrance::<_, $socket>::new(gate, http, limits)

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Farewell, Kind, Order, Shard,
+    command::{Herd, ShardOrder, Tell},
     listing::{List, Listed},
-    order::{Herd, ShardOrder, Tell},
     shard::Occupant,
 };
-use crate::fanout::feed::Portion;
+use crate::fanout::delivery_queue::Portion;
 
 /// How often a shard looks whether keys have expired. A session has to hear of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(400);

@@ -6,11 +6,11 @@
 //! who may do what.
 
 mod actor;
-mod census;
+mod command;
 mod kind;
 mod listing;
-mod order;
-mod seat;
+mod session_counts;
+mod session_handle;
 mod shard;
 
 use std::{
@@ -26,24 +26,24 @@ use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId
 
 use self::{
     actor::ShardActor,
+    command::{Herd, ShardOrder, Tell},
     listing::List,
-    order::{Herd, ShardOrder, Tell},
 };
 pub use self::{
-    census::{Census, Headcount},
+    command::{Disturbance, Farewell, Herding, Order},
     kind::Kind,
     listing::{Listed, Page},
-    order::{Disturbance, Farewell, Herding, Order},
-    seat::{Registration, Seat, Subscription},
+    session_counts::{Census, Headcount},
+    session_handle::{Registration, Seat, Subscription},
     shard::Shard,
 };
 use crate::{
     backplane::{Audience, Deliver, Entry, Owner, Position},
-    encode::prepared::Prepared,
-    fanout::feed::Feed,
+    encode::encoded_event::Prepared,
+    fanout::delivery_queue::Feed,
     guilds::Guilds,
     metrics::Metrics,
-    replay::tail::{From, Reading, TailLimits, Tails, Unread},
+    replay::buffer::{From, Reading, TailLimits, Tails, Unread},
     resume::LogPage,
 };
 

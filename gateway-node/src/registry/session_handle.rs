@@ -8,7 +8,7 @@ use super::{Kind, Shard, shard::Identity};
 use crate::{
     auth::Key,
     backplane::{Owner, Position},
-    encode::line::{Line, Place},
+    encode::dispatch_encoder::{Line, Place},
     fanout::member::{Common, Guest, Profile, Rooms, Subscriber},
     transport::Outbox,
 };

@@ -12,12 +12,12 @@ use super::{Farewell, Kind, Order, Registry, Seat, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring},
     backplane::{Audience, Backplane},
-    encode::prepared::Prepared,
+    encode::encoded_event::Prepared,
     fanout::{
-        bundle::Bundle,
+        discord_batch::Bundle,
         member::{Profile, Rooms},
-        parcel::Parcel,
-        room::Stage,
+        subscriber_groups::Stage,
+        v1_batch::Parcel,
     },
 };
 

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::{
     backplane::{Entry, Epoch, Position},
     encode::{
-        line::{Line, Place},
-        prepared::Prepared,
+        dispatch_encoder::{Line, Place},
+        encoded_event::Prepared,
     },
     guilds::Guilds,
 };

@@ -1,5 +1,5 @@
 //! The latest entries of each log, from which sessions that resume or catch up are served.
 
-pub(crate) mod tail;
+pub(crate) mod buffer;
 
-pub use self::tail::{From, Reading, TailLimits, Unread};
+pub use self::buffer::{From, Reading, TailLimits, Unread};

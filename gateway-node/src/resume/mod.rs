@@ -4,27 +4,27 @@
 //! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`Private`]). How its bot is seen goes
 //! out as events like others; beside the session stands what is to be told when it is over.
 
-pub(crate) mod appearance;
-mod attachment;
-pub(crate) mod queue;
+mod ownership;
+pub(crate) mod presence;
+pub(crate) mod presence_queue;
+mod presence_tracker;
 mod record;
-mod seen;
 mod sessions;
 mod starts;
 mod store;
 
-pub(crate) use self::{
-    appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE},
-    queue::{Appearances, pause_after},
-    seen::{Cover, Seen},
-    starts::{DAY, Starts, WINDOW},
-    store::{Continued, PRIVATE_BYTES, SLOW_CUTS},
-};
 pub use self::{
-    appearance::{Appearing, Guise, Voice, Wish},
-    attachment::{Attachment, Keeping},
+    ownership::{Attachment, Keeping},
+    presence::{Appearing, Guise, Voice, Wish},
     record::{Checkpoint, Opened, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
     store::{Begun, LogPage, Presence, ReadError, Store, Taken},
+};
+pub(crate) use self::{
+    presence::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE},
+    presence_queue::{Appearances, pause_after},
+    presence_tracker::{Cover, Seen},
+    starts::{DAY, Starts, WINDOW},
+    store::{Continued, PRIVATE_BYTES, SLOW_CUTS},
 };

@@ -12,7 +12,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::appearance::{Appearance, Guise, Voice, Wish};
+use super::presence::{Appearance, Guise, Voice, Wish};
 use crate::backplane::Owner;
 
 /// How many events are made of it at once.

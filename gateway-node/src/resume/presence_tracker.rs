@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline};
+use super::presence::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline};
 use crate::backplane::Publication;
 
 /// Which bot user a session is, and which of its guilds it has.
@@ -122,7 +122,7 @@ mod tests {
     use shared::discord::{Presence, Status, VoiceState};
 
     use super::*;
-    use crate::resume::appearance::{Guise, Voice};
+    use crate::resume::presence::{Guise, Voice};
 
     const ME: u64 = 7;
 

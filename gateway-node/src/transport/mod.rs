@@ -14,14 +14,14 @@ mod echo;
 mod frame;
 mod frame_allowance;
 mod handshake;
-mod head;
 mod inbox;
 mod listener;
 mod outbox;
 mod outbox_pool;
-mod rewound;
+mod prefixed_io;
 mod socket;
 mod tls;
+mod upgrade_head;
 mod violation;
 mod write_through;
 
@@ -35,14 +35,14 @@ pub use self::{
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
     handshake::{Refusal, accept_key, lists_token, switching_protocols},
-    head::{Head, Room},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
     outbox_pool::OutboxPool,
-    rewound::Rewound,
+    prefixed_io::Rewound,
     socket::{Direct, Plain, Socket},
     tls::{Certificate, Lapse, TlsError, read_certificates, read_private_key},
+    upgrade_head::{Head, Room},
     violation::Violation,
 };
 

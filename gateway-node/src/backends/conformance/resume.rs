@@ -18,7 +18,7 @@ use crate::{
         redis::test_server::TestServer,
     },
     backplane::{Backplane, Deliver, Entry, Epoch, Owner, ReportLimits},
-    resume::{Guise, Record, Resuming, Store, Voice, Wish, queue::AT_ONCE},
+    resume::{Guise, Record, Resuming, Store, Voice, Wish, presence_queue::AT_ONCE},
 };
 
 const APPLICATION: &str = "utilbot";

@@ -1,10 +1,10 @@
 //! The backplane of a node that is alone: everything is in its memory and is gone with it.
 
 mod application;
-mod book;
 mod ids;
 mod requests;
 mod rotation;
+mod session_table;
 mod sessions;
 #[cfg(test)]
 mod tests;

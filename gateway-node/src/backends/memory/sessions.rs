@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
 use tokio::time::{Instant, sleep};
 
-use super::book::Book;
+use super::session_table::Book;
 use crate::{
     backplane::{
         Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Owner, Pending, Position, Publication,
@@ -21,8 +21,8 @@ use crate::{
     resume::{
         Appearances, Begun, Checkpoint, LogPage, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
         StartLimits, Starts, Store, Taken, Wish,
-        appearance::Appearance,
-        queue::{AT_ONCE, pause_after},
+        presence::Appearance,
+        presence_queue::{AT_ONCE, pause_after},
     },
 };
 

@@ -12,10 +12,10 @@ use tokio::{
 };
 
 use super::{
-    connection::link::Link,
+    connection::redis_connection::Link,
     log::{
         follower::Inlet,
-        log_sight::{Reached, Sight},
+        log_head::{Reached, Sight},
     },
     membership::Members,
     options::RedisOptions,

@@ -17,8 +17,8 @@ use tokio::{
 use super::{
     Shared,
     application::{Application, lock},
-    connection::{link::Link, problem::Problem},
-    membership::pulse::millis,
+    connection::{problem::Problem, redis_connection::Link},
+    membership::maintenance::millis,
     scripts::Script,
 };
 

@@ -10,8 +10,8 @@ use super::{
     Shared,
     application::Application,
     connection::{
-        link::{Link, Words},
         problem::Problem,
+        redis_connection::{Link, Words},
     },
     log::wire::NONE,
     scripts::Script,

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     KEY_CHECK, RedisSetupError, Shared,
-    connection::{link::Link, problem::Problem},
+    connection::{problem::Problem, redis_connection::Link},
     server_of,
 };
 

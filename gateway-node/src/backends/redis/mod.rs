@@ -10,6 +10,7 @@
 //! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
 mod application;
+mod cluster_commands;
 mod connection;
 #[cfg(test)]
 mod foreign_tests;
@@ -18,7 +19,6 @@ mod keys;
 mod log;
 mod membership;
 mod options;
-mod orders;
 #[cfg(test)]
 mod receiver_tests;
 #[cfg(test)]
@@ -48,14 +48,14 @@ use tokio::{
 
 use self::{
     application::{Application, lock},
+    cluster_commands::Orders,
     connection::{
-        driver::Driver,
-        link::{Link, Server},
+        redis_connection::{Link, Server},
+        supervisor::Driver,
     },
     log::{follower::Follower, publisher::Queue, subscriber::Subscriber},
-    membership::{Members, dead::Dead, lease::Lease},
-    orders::Orders,
-    sessions::notes::Notes,
+    membership::{Members, lease::Lease, reap_queue::Dead},
+    sessions::write_behind::Notes,
 };
 pub use self::{
     keys::{KeyRecords, KeyStore, KeyStoreError},
@@ -143,7 +143,7 @@ impl Bounds {
     /// Adds the bounds to a call: entries, ms, bytes.
     fn add_to(self, call: &mut Cmd) {
         call.arg(self.entries)
-            .arg(membership::pulse::millis(self.age))
+            .arg(membership::maintenance::millis(self.age))
             .arg(self.bytes);
     }
 }
@@ -319,7 +319,9 @@ impl Backplane for RedisBackplane {
         let order = order.to_owned();
         Box::pin(async move {
             let (link, application) = (link.ok_or(Away)?, application.ok_or(Away)?);
-            orders::give(&application, &link, &order).await.map_err(|_| Away)
+            cluster_commands::give(&application, &link, &order)
+                .await
+                .map_err(|_| Away)
         })
     }
 
@@ -364,7 +366,7 @@ impl Backplane for RedisBackplane {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let link = link.ok_or(Away)?;
-            connection::driver::peers(&shared, &link).await.map_err(|_| Away)
+            connection::supervisor::peers(&shared, &link).await.map_err(|_| Away)
         })
     }
 }

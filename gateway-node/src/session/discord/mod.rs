@@ -3,7 +3,6 @@
 //! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
 //! are the same from there on: a session that begins catches up with what came while it was greeted.
 
-mod catching_up;
 #[cfg(test)]
 mod cluster_tests;
 mod endings;
@@ -15,11 +14,12 @@ mod model_tests;
 mod payloads;
 mod presences;
 mod question;
+mod replay_cursor;
+mod replaying;
 mod requests;
-mod rules;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,12 +32,12 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
-    catching_up::CatchingUp,
     live::Live,
     presences::Presences,
     question::{Answer, Question, Unwelcome},
+    replaying::CatchingUp,
 };
-pub use self::{member_lists::MemberLists, rules::Rules};
+pub use self::{member_lists::MemberLists, settings::Rules};
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{
     backplane::{Away, PublishError},

@@ -10,12 +10,11 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    super::Step,
     Discord, Stage, Steps,
     question::{Question, Show},
     requests::Request,
 };
-use crate::transport::Message;
+use crate::{session::Step, transport::Message};
 
 impl Discord {
     fn decode(&self, message: &Message) -> Result<Value, Close> {

@@ -9,8 +9,8 @@ use super::{
     Steps,
     live::{Live, Points},
     question::{Dispatch, Known, Make, Question},
+    replay_cursor::Walk,
     requests::{Next, Request, Requests},
-    walk::Walk,
 };
 use crate::{
     auth::Key,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::{Settings, ZlibStream},
-    late_hello::LateHello,
+    hello_delay::LateHello,
 };
 
 /// The longest that a client has to reconnect after it was asked to.

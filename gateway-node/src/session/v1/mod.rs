@@ -1,10 +1,10 @@
 //! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
 
-mod joining;
-mod rules;
+mod frame;
+mod identify;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{joining::join, words::frame};
+use self::{frame::frame, identify::join};
 pub use self::{
-    joining::{Join, Unwelcome, Welcome},
-    rules::Rules,
+    identify::{Join, Unwelcome, Welcome},
+    settings::Rules,
 };
 use super::{Asked, Ending, Protocol, Sources, Step};
 use crate::{

@@ -10,7 +10,7 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::words::frame;
+use super::frame::frame;
 use crate::{config::Settings, events::Events};
 
 /// The settings of version 1, and the frames that are the same for everybody.

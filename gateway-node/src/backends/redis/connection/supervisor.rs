@@ -7,20 +7,19 @@ use serde::Deserialize;
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{backoff::Backoff, link::Link, problem::Problem};
+use super::{backoff::Backoff, problem::Problem, redis_connection::Link};
 use crate::{
     backends::redis::{
         Shared,
         application::lock,
-        guilds, keys,
+        cluster_commands as orders, guilds, keys,
         log::publisher::Publisher,
         membership::{
             Keeper,
-            pulse::{Pulse, millis},
+            maintenance::{Pulse, millis},
         },
-        orders,
         scripts::Script,
-        sessions::{appearances, notes},
+        sessions::{presence_publisher as appearances, write_behind as notes},
     },
     backplane::Peer,
 };

@@ -21,12 +21,13 @@ use tokio::{
 };
 
 use super::{
-    log_sight::Sight,
+    log_head::Sight,
     wire::{self, Origin, Stored},
 };
 use crate::{
     backends::redis::{
-        application::Application, connection::link::Link, guilds, scripts::Script, sessions::live::Generation,
+        application::Application, connection::redis_connection::Link, guilds, scripts::Script,
+        sessions::live::Generation,
     },
     backplane::{Audience, Away, Deliver, Epoch, Position},
 };

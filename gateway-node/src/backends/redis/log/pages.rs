@@ -19,7 +19,7 @@ use super::wire;
 use crate::{
     backends::redis::{
         application::{Application, lock},
-        connection::link::{Link, Words},
+        connection::redis_connection::{Link, Words},
         scripts::Script,
     },
     backplane::Position,

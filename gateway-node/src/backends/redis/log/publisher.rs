@@ -23,8 +23,8 @@ use crate::{
         Bounds,
         application::{Application, lock},
         connection::{
-            link::{Answer, Link, Words},
             problem::Problem,
+            redis_connection::{Answer, Link, Words},
         },
         scripts::Script,
     },

@@ -13,8 +13,8 @@ use crate::{
     backends::redis::{
         Shared,
         application::Application,
+        cluster_commands::Order,
         connection::{backoff::Backoff, problem::Problem},
-        orders::Order,
         sessions as discord,
     },
     backplane::Owner,

@@ -14,8 +14,8 @@ use super::lease::Grant;
 use crate::backends::redis::{
     Shared,
     application::Application,
-    connection::{link::Link, problem::Problem},
-    log::{log_sight::Sight, wire},
+    connection::{problem::Problem, redis_connection::Link},
+    log::{log_head::Sight, wire},
     scripts::Script,
 };
 

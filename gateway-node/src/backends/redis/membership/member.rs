@@ -6,8 +6,8 @@ use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
 use tokio::time::Instant;
 
 use super::{
+    op::{CHUNK, Step},
     sending::SendingReport,
-    step::{CHUNK, Step},
 };
 use crate::backplane::report_rates::ReportRates;
 

@@ -3,13 +3,13 @@
 //! What should be there is kept here; what is there is brought to it step by step, a batch at a time. So nothing has to
 //! be queued while the server is away, and after any accident the same steps repair what it left.
 
-pub(in crate::backends::redis) mod dead;
-mod keeper;
 pub(in crate::backends::redis) mod lease;
+pub(in crate::backends::redis) mod maintenance;
 mod member;
-pub(in crate::backends::redis) mod pulse;
+mod op;
+pub(in crate::backends::redis) mod reap_queue;
+mod reconciler;
 mod sending;
-mod step;
 
 use std::{
     collections::VecDeque,
@@ -24,10 +24,10 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) use self::keeper::Keeper;
+pub(super) use self::reconciler::Keeper;
 use self::{
     member::{Is, Member, Next, Wanted},
-    step::Step,
+    op::Step,
 };
 use super::application::lock;
 use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};

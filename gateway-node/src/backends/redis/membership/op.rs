@@ -11,7 +11,7 @@ use shared::{
 };
 
 use super::Join;
-use crate::backends::redis::{Bounds, application::Application, connection::link::Link, scripts::Script};
+use crate::backends::redis::{Bounds, application::Application, connection::redis_connection::Link, scripts::Script};
 
 /// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
 /// meanwhile waits for no more than that.

@@ -14,15 +14,15 @@ use super::{
     Join, State, abandon, begin_join,
     lease::Lease,
     member::{Is, Stored},
-    step::Step,
+    op::Step,
 };
 use crate::{
     backends::redis::{
         Bounds,
         application::Application,
         connection::{
-            link::{Answer, Link, Words},
             problem::Problem,
+            redis_connection::{Answer, Link, Words},
         },
         log::wire,
     },

@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use shared::{guild::GuildId, session_id::SessionId, v1::Report};
 
-use super::step::{CHUNK, Step};
+use super::op::{CHUNK, Step};
 use crate::backplane::report_changes::ReportChanges;
 
 /// A report that goes to Redis in parts, so that no call blocks the server for long.

@@ -2,11 +2,11 @@
 //!
 //! A session belongs to no node. Who has it says so with every heartbeat; it expires when nobody does.
 
-pub(in crate::backends::redis) mod appearances;
 pub(in crate::backends::redis) mod live;
-pub(in crate::backends::redis) mod notes;
+pub(in crate::backends::redis) mod presence_publisher;
 #[cfg(test)]
 pub(in crate::backends::redis) mod tests;
+pub(in crate::backends::redis) mod write_behind;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,13 +17,13 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::notes::epoch_or_none;
+use self::write_behind::epoch_or_none;
 use super::{
     Application, RedisBackplane, Shared,
-    connection::link::{Link, Words},
+    connection::redis_connection::{Link, Words},
     guilds,
     log::{pages::Pages, wire},
-    membership::pulse::millis,
+    membership::maintenance::millis,
     scripts::Script,
 };
 use crate::{

@@ -6,14 +6,14 @@ use std::time::Duration;
 use redis::Cmd;
 use tokio::time::sleep;
 
-use super::notes::superseded;
+use super::write_behind::superseded;
 use crate::{
     backends::redis::{
         Shared,
         application::Application,
-        connection::{link::Link, problem::Problem},
+        connection::{problem::Problem, redis_connection::Link},
         log::wire::NONE,
-        membership::pulse::Pulse,
+        membership::maintenance::Pulse,
         scripts::Script,
     },
     backplane::Owner,

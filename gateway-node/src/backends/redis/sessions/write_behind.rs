@@ -12,8 +12,8 @@ use crate::{
     backends::redis::{
         Shared,
         application::{Application, lock},
-        connection::{link::Link, problem::Problem},
-        membership::pulse::millis,
+        connection::{problem::Problem, redis_connection::Link},
+        membership::maintenance::millis,
         scripts::Script,
     },
     backplane::{Deliver, Epoch, Owner},

@@ -32,7 +32,7 @@ use crate::{
     backplane::{Backplane, Epoch, Haste, Publication, Publishing, ReportLimits},
     client_error_log::ClientErrorLog,
     config::{ApplicationSettings, KeySettings, Secret, Settings},
-    late_hello::LateHello,
+    hello_delay::LateHello,
     metrics::Metrics,
     registry::{Registry, Shard},
     replay::TailLimits,
