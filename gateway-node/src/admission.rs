@@ -50,11 +50,11 @@ impl AdmissionLimits {
 /// The connections there are. Clones count together.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    inner: Arc<Inner>,
+    inner: Arc<AdmissionInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct AdmissionInner {
     limits: AdmissionLimits,
     connections: AtomicUsize,
     websockets: AtomicUsize,
@@ -118,7 +118,7 @@ impl Denied {
 /// One connection, or one request that a proxy forwards. What it took is given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    inner: Arc<Inner>,
+    inner: Arc<AdmissionInner>,
     /// The address that it counts for; `None` for a trusted proxy.
     address: Option<IpAddr>,
     /// Whether it counts as a connection of the node: a forwarded request does not, its proxy does.
@@ -148,7 +148,7 @@ impl Admission {
             swept: now,
         });
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(AdmissionInner {
                 limits,
                 connections: AtomicUsize::new(0),
                 websockets: AtomicUsize::new(0),
@@ -363,7 +363,7 @@ impl Drop for Permit {
 /// The place of a refused connection that reads its answer, given back when it is dropped.
 #[derive(Debug)]
 pub struct RefusalPermit {
-    inner: Arc<Inner>,
+    inner: Arc<AdmissionInner>,
     address: IpAddr,
 }
 
@@ -376,7 +376,7 @@ impl Drop for RefusalPermit {
     }
 }
 
-impl Inner {
+impl AdmissionInner {
     fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }

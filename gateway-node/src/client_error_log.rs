@@ -28,20 +28,20 @@ const FAULT: &str = "internal fault";
 /// Logs and counts the errors of clients. Clones share the counts.
 #[derive(Clone, Default)]
 pub struct ClientErrorLog {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ErrorLogState>>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
-struct State {
-    errors: Window,
+struct ErrorLogState {
+    errors: ErrorWindow,
     /// Counted apart, so that no client hides a fault of the node behind its own errors.
-    faults: Window,
+    faults: ErrorWindow,
 }
 
 /// The errors since the first one that the last summary did not hold.
 #[derive(Default)]
-struct Window {
+struct ErrorWindow {
     since: Option<Instant>,
     lines: u32,
     by_address: HashMap<IpAddr, u32>,
@@ -84,7 +84,7 @@ impl ClientErrorLog {
     }
 
     fn end_windows(&self, is_over: impl Fn(Instant) -> bool) {
-        let end = |window: &mut Window| window.since.is_some_and(&is_over).then(|| window.end()).flatten();
+        let end = |window: &mut ErrorWindow| window.since.is_some_and(&is_over).then(|| window.end()).flatten();
         let (errors, faults) = self.with(|state| (end(&mut state.errors), end(&mut state.faults)));
         if let Some(Summary {
             left_out,
@@ -102,7 +102,7 @@ impl ClientErrorLog {
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ErrorLogState) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -118,7 +118,7 @@ struct Summary {
     causes: String,
 }
 
-impl Window {
+impl ErrorWindow {
     /// Counts an error. Returns whether it gets a line of its own.
     fn takes_line(&mut self, address: IpAddr, what: &'static str, now: Instant) -> bool {
         self.since.get_or_insert(now);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// Notes an error of each address. Returns how many got a line.
-    fn lines(window: &mut Window, addresses: impl Iterator<Item = IpAddr>) -> usize {
+    fn lines(window: &mut ErrorWindow, addresses: impl Iterator<Item = IpAddr>) -> usize {
         let now = Instant::now();
         addresses
             .filter(|&address| window.takes_line(address, "auth", now))
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_one_address_is_five_lines_and_one_number() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, std::iter::repeat_n(address(1), 1000)), 5);
         assert_eq!(lines(&mut window, [address(2)].into_iter()), 1);
         assert!(!window.takes_line(address(1), "rate", Instant::now()));
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_many_addresses_is_ten_lines() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, (0..2100).map(address)), 10);
         assert_eq!(window.by_address.len(), ADDRESSES);
         assert_eq!(window.end().unwrap().left_out, 2090);
@@ -201,14 +201,14 @@ mod tests {
 
     #[test]
     fn a_window_without_more_errors_than_lines_has_no_summary() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, (0..10).map(address)), 10);
         assert_eq!(window.end(), None);
     }
 
     #[test]
     fn an_ipv6_network_is_one_address() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         let inside = (0..100_u128).map(|host| IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host)));
         assert_eq!(lines(&mut window, inside), 5);
         assert_eq!(lines(&mut window, ["2001:db8:0:1::1".parse().unwrap()].into_iter()), 1);
@@ -243,7 +243,7 @@ mod tests {
         }
         assert_eq!(log.with(|state| (state.errors.lines, state.faults.lines)), (10, 5));
         for (reason, count) in [("auth", 100), (FAULT, 100)] {
-            let reason = crate::metrics::Reason { reason };
+            let reason = crate::metrics::ReasonLabel { reason };
             assert_eq!(log.metrics.client_errors.get_or_create(&reason).get(), count);
         }
     }

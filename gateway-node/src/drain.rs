@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     admission::Admission,
     config::DrainSettings,
-    registry::{Farewell, Registry},
+    registry::{EndReason, Registry},
 };
 
 /// How often the drain looks whether everybody has left.
@@ -50,7 +50,7 @@ impl DrainState {
 /// The process was asked to stop.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Stop {
+pub struct StopNode {
     /// The signal's name, for the log.
     pub signal: &'static str,
 }
@@ -95,7 +95,7 @@ impl Drain {
             sleep(ms(settings.balancer_wait_ms)).await;
         }
         state.advance(REFUSING);
-        registry.farewell(Farewell::Restarting, ms(settings.spread_ms));
+        registry.end_reason(EndReason::Restarting, ms(settings.spread_ms));
         let everybody_left = async {
             while admission.websockets() > 0 {
                 sleep(LOOK).await;
@@ -112,10 +112,10 @@ impl Actor for Drain {
     type Context = Context<Self>;
 }
 
-impl Handler<Stop> for Drain {
+impl Handler<StopNode> for Drain {
     type Result = ();
 
-    fn handle(&mut self, stop: Stop, context: &mut Self::Context) {
+    fn handle(&mut self, stop: StopNode, context: &mut Self::Context) {
         let Some(done) = self.done.take() else {
             log::warn!(signal = stop.signal; "stopping at once");
             // A second signal is an order, not a request; nothing that still runs is worth waiting for.

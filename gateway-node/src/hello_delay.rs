@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 /// A delay that holds for a while, readable from any thread. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct LateHello(Arc<Mutex<Option<(Duration, Instant)>>>);
+pub struct HelloDelay(Arc<Mutex<Option<(Duration, Instant)>>>);
 
-impl LateHello {
+impl HelloDelay {
     /// Has Hello come so much later on connections that begin before `until`.
     pub fn set(&self, delay: Duration, until: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((delay, until));
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_delay_holds_for_its_time() {
-        let (late, now, second) = (LateHello::default(), Instant::now(), Duration::from_secs(1));
+        let (late, now, second) = (HelloDelay::default(), Instant::now(), Duration::from_secs(1));
         assert_eq!(late.delay(now), Duration::ZERO);
         late.clone().set(5 * second, now + second);
         assert_eq!(

@@ -12,14 +12,14 @@ use prometheus_client::{
 
 /// Why something was counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
+pub struct ReasonLabel {
     /// One of the words in the source.
     pub reason: &'static str,
 }
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Ending {
+pub struct EndingLabel {
     /// The close code that the gateway sent, 0 where the client went by itself.
     pub code: u16,
 }
@@ -53,17 +53,17 @@ pub struct Metrics {
     /// WebSockets opened.
     pub sessions_opened: Counter,
     /// Sessions ended, by close code.
-    pub sessions_ended: Family<Ending, Counter>,
+    pub sessions_ended: Family<EndingLabel, Counter>,
     /// Connections that were refused when they were accepted, by reason.
-    pub connections_refused: Family<Reason, Counter>,
+    pub connections_refused: Family<ReasonLabel, Counter>,
     /// Requests for a WebSocket that were refused, by reason.
-    pub upgrades_refused: Family<Reason, Counter>,
+    pub upgrades_refused: Family<ReasonLabel, Counter>,
     /// What clients did wrong, by what it was.
-    pub client_errors: Family<Reason, Counter>,
+    pub client_errors: Family<ReasonLabel, Counter>,
     /// Payloads that clients sent and that were understood.
     pub payloads_received: Counter,
     /// Packets of clients that were dropped silently, by reason.
-    pub packets_dropped: Family<Reason, Counter>,
+    pub packets_dropped: Family<ReasonLabel, Counter>,
     /// Entries that the log accepted.
     pub entries: Counter,
     /// Entries that nobody received.
@@ -71,7 +71,7 @@ pub struct Metrics {
     /// Entries that the log had accepted and has lost.
     pub entries_lost: Counter,
     /// Events that were refused, by reason.
-    pub events_refused: Family<Reason, Counter>,
+    pub events_refused: Family<ReasonLabel, Counter>,
     /// Entries put into an outbox.
     pub deliveries: Counter,
     /// Text frames made for entries; at most one an entry.
@@ -85,32 +85,32 @@ pub struct Metrics {
 impl Metrics {
     /// Counts a packet that was dropped.
     pub fn dropped(&self, reason: &'static str) {
-        self.packets_dropped.get_or_create(&Reason { reason }).inc();
+        self.packets_dropped.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a connection that was refused when it was accepted.
     pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused.get_or_create(&Reason { reason }).inc();
+        self.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a refused upgrade.
     pub fn upgrade_refused(&self, reason: &'static str) {
-        self.upgrades_refused.get_or_create(&Reason { reason }).inc();
+        self.upgrades_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts something that a client did wrong.
     pub fn client_error(&self, reason: &'static str) {
-        self.client_errors.get_or_create(&Reason { reason }).inc();
+        self.client_errors.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a refused event.
     pub fn event_refused(&self, reason: &'static str) {
-        self.events_refused.get_or_create(&Reason { reason }).inc();
+        self.events_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts the end of a session.
     pub fn session_ended(&self, code: u16) {
-        self.sessions_ended.get_or_create(&Ending { code }).inc();
+        self.sessions_ended.get_or_create(&EndingLabel { code }).inc();
     }
 
     /// Everything in the OpenMetrics text format.
@@ -192,9 +192,9 @@ impl Metrics {
 
 impl Moment<'_> {
     fn register(&self, registry: &mut Registry) {
-        let live = Family::<Kind, Gauge<i64>>::default();
+        let live = Family::<KindLabel, Gauge<i64>>::default();
         for &(kind, count) in self.sessions {
-            live.get_or_create(&Kind { kind })
+            live.get_or_create(&KindLabel { kind })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -219,10 +219,10 @@ impl Moment<'_> {
             ConstCounter::new(self.outboxes_condemned),
         );
         registry.register("sessions", "Live sessions, by client type", live);
-        let lags = Family::<Application, Gauge<i64>>::default();
+        let lags = Family::<ApplicationLabel, Gauge<i64>>::default();
         for &(application, lag) in self.log_lags {
             let application = application.to_owned();
-            lags.get_or_create(&Application { application })
+            lags.get_or_create(&ApplicationLabel { application })
                 .set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
         registry.register(
@@ -245,12 +245,12 @@ impl Moment<'_> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Application {
+struct ApplicationLabel {
     application: String,
 }
 

@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::SocketAddr, sync::Arc};
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::{config::Settings, transport::Head};
+use crate::{config::Settings, transport::UpgradeHead};
 
 thread_local! {
     /// What was found last.
@@ -41,16 +41,16 @@ impl PublicUrl {
     }
 
     /// The URL to connect to, for whoever sent this request.
-    pub fn gateway(&self, request: &Head<'_>) -> Arc<str> {
+    pub fn gateway(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         self.gateway.clone().unwrap_or_else(|| self.found_by(request))
     }
 
     /// The URL to resume at, for whoever sent this request.
-    pub fn resume(&self, request: &Head<'_>) -> Arc<str> {
+    pub fn resume(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         self.resume.clone().unwrap_or_else(|| self.found_by(request))
     }
 
-    fn found_by(&self, request: &Head<'_>) -> Arc<str> {
+    fn found_by(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         let is_tls = self.told_by_proxy(request).unwrap_or(self.is_tls);
         let scheme = if is_tls { "wss" } else { "ws" };
         let url = match host(request) {
@@ -68,7 +68,7 @@ impl PublicUrl {
 
     /// Whether the client speaks TLS, as a proxy says that is believed. Of a chain of proxies the first one counts, which
     /// the client itself has reached.
-    fn told_by_proxy(&self, request: &Head<'_>) -> Option<bool> {
+    fn told_by_proxy(&self, request: &UpgradeHead<'_>) -> Option<bool> {
         let peer = request.peer?.ip().to_canonical();
         if !self.trusted_proxies.iter().any(|network| network.contains(&peer)) {
             return None;
@@ -97,7 +97,7 @@ fn origin(url: &str) -> &str {
 }
 
 /// Whom the request asks: a whole URL in its first line goes before the header (RFC 9112, section 3.2.2).
-fn host<'a>(request: &Head<'a>) -> Option<&'a str> {
+fn host<'a>(request: &UpgradeHead<'a>) -> Option<&'a str> {
     request
         .authority
         .into_iter()
@@ -139,7 +139,7 @@ mod tests {
 
     fn told(settings: &Settings, peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let request = request(peer, headers);
-        urls(settings).gateway(&Head::of(request.head())).to_string()
+        urls(settings).gateway(&UpgradeHead::of(request.head())).to_string()
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
     fn a_url_in_the_first_line_goes_before_the_header() {
         let mut request = request("192.0.2.1:5", &[("host", "other.example")]);
         request.head_mut().uri = "http://gateway.example:81/api/gateway".parse().unwrap();
-        let url = urls(&settings()).gateway(&Head::of(request.head()));
+        let url = urls(&settings()).gateway(&UpgradeHead::of(request.head()));
         assert_eq!(&*url, "ws://gateway.example:81");
     }
 
@@ -214,8 +214,8 @@ mod tests {
         ] {
             settings.server.public_url = Some(url.to_owned());
             let urls = urls(&settings);
-            assert_eq!(&*urls.gateway(&Head::of(request.head())), expected);
-            assert_eq!(&*urls.resume(&Head::of(request.head())), expected);
+            assert_eq!(&*urls.gateway(&UpgradeHead::of(request.head())), expected);
+            assert_eq!(&*urls.resume(&UpgradeHead::of(request.head())), expected);
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
         settings.discord.resume_url = Some("wss://resume.example/".to_owned());
         let request = request("192.0.2.1:5", &[("host", "h")]);
         let urls = urls(&settings);
-        assert_eq!(&*urls.resume(&Head::of(request.head())), "wss://resume.example");
-        assert_eq!(&*urls.gateway(&Head::of(request.head())), "ws://h");
+        assert_eq!(&*urls.resume(&UpgradeHead::of(request.head())), "wss://resume.example");
+        assert_eq!(&*urls.gateway(&UpgradeHead::of(request.head())), "ws://h");
     }
 }

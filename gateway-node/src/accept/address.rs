@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::transport::Head;
+use crate::transport::UpgradeHead;
 
 /// The address that a request counts for: the peer's, or the one that a trusted proxy names.
 ///
 /// A chain of proxies is read from its end, and the first address that is not a trusted proxy is believed: whatever
 /// stands before it, the client may have written itself.
-pub fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
+pub fn client_address(head: &UpgradeHead<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| is_proxy(*address, trusted);
     let peer = peer.ip().to_canonical();
     if !is_trusted(&peer) {
@@ -35,7 +35,7 @@ pub fn is_proxy(address: IpAddr, trusted: &[IpNet]) -> bool {
 }
 
 /// `for=` of `Forwarded` (RFC 7239), in order.
-fn forwarded(head: &Head<'_>) -> Vec<Option<IpAddr>> {
+fn forwarded(head: &UpgradeHead<'_>) -> Vec<Option<IpAddr>> {
     head.texts(&header::FORWARDED)
         .flat_map(|list| list.split(','))
         .map(|element| {
@@ -48,7 +48,7 @@ fn forwarded(head: &Head<'_>) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-fn listed(head: &Head<'_>, name: &HeaderName) -> Vec<Option<IpAddr>> {
+fn listed(head: &UpgradeHead<'_>, name: &HeaderName) -> Vec<Option<IpAddr>> {
     head.texts(name).flat_map(|list| list.split(',')).map(address).collect()
 }
 
@@ -75,7 +75,12 @@ mod tests {
             request.append_header(header);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        client_address(&Head::of(request.finish().head()), peer.parse().unwrap(), &trusted).to_string()
+        client_address(
+            &UpgradeHead::of(request.finish().head()),
+            peer.parse().unwrap(),
+            &trusted,
+        )
+        .to_string()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use actix_http::header;
 
-use crate::{config::Settings, transport::Head};
+use crate::{config::Settings, transport::UpgradeHead};
 
 /// The names that may stand in `Origin` and `Host`.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl BrowserPolicy {
     ///
     /// # Errors
     /// When a page or a host of another name is behind it.
-    pub fn check_upgrade(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    pub fn check_upgrade(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         self.check_host(head)?;
         self.check_origin(head)
     }
@@ -67,7 +67,7 @@ impl BrowserPolicy {
     ///
     /// # Errors
     /// As [`check_upgrade`](Self::check_upgrade). Outside development mode any page may ask: what it could read needs a key.
-    pub fn check_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    pub fn check_request(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if !matches!(head.path, "/livez" | "/readyz" | "/health") {
             self.check_host(head)?;
         }
@@ -82,7 +82,7 @@ impl BrowserPolicy {
     ///
     /// # Errors
     /// As [`check_request`](Self::check_request), in development mode only.
-    pub fn check_admin_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    pub fn check_admin_request(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if self.is_development {
             self.check_request(head)
         } else {
@@ -90,7 +90,7 @@ impl BrowserPolicy {
         }
     }
 
-    fn check_origin(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    fn check_origin(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         let Some(origin) = head.first(&header::ORIGIN) else {
             // Only browsers send it.
             return Ok(());
@@ -106,7 +106,7 @@ impl BrowserPolicy {
         if is_allowed { Ok(()) } else { Err(Foreign::Origin) }
     }
 
-    fn check_host(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    fn check_host(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if !self.is_development && self.allowed_hosts.is_empty() {
             return Ok(());
         }
@@ -180,7 +180,7 @@ mod tests {
             request.insert_header((header::ORIGIN, origin));
         }
         let request = request.finish();
-        let head = Head::of(request.head());
+        let head = UpgradeHead::of(request.head());
         [policy.check_upgrade(&head), policy.check_request(&head)]
     }
 

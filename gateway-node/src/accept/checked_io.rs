@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request_scanner::{Found, RequestScanner};
-use crate::transport::{Rewound, write_through};
+use crate::transport::{PrefixedIo, write_through};
 
 /// Stands in for a malformed byte. No part of a request may contain it, so that the HTTP server answers 400 and closes.
 const REFUSED: &[u8] = b"\r\0";
@@ -23,13 +23,13 @@ const DISCARDED_BYTES: usize = 16 * 1024;
 /// reader refuses.
 #[derive(Debug)]
 pub struct CheckedIo<T> {
-    io: Rewound<T>,
+    io: PrefixedIo<T>,
     scanner: RequestScanner,
 }
 
 impl<T> CheckedIo<T> {
     /// A stream whose next byte begins a request.
-    pub fn new(io: Rewound<T>) -> Self {
+    pub fn new(io: PrefixedIo<T>) -> Self {
         Self {
             io,
             scanner: RequestScanner::default(),
@@ -41,7 +41,7 @@ impl<T> CheckedIo<T> {
         self.io.get_ref()
     }
 
-    pub(super) fn into_inner(self) -> Rewound<T> {
+    pub(super) fn into_inner(self) -> PrefixedIo<T> {
         self.io
     }
 }
@@ -104,7 +104,7 @@ mod tests {
 
     /// What a server reads of these bytes, so many at a time.
     async fn read(bytes: &[u8], size: usize) -> Vec<u8> {
-        let mut io = CheckedIo::new(Rewound::new(Bytes::copy_from_slice(bytes), tokio::io::empty()));
+        let mut io = CheckedIo::new(PrefixedIo::new(Bytes::copy_from_slice(bytes), tokio::io::empty()));
         let mut part = vec![0; size];
         let mut all = Vec::new();
         loop {

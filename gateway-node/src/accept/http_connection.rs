@@ -22,7 +22,7 @@ use tokio::{
 use super::checked_io::CheckedIo;
 use crate::{
     admission::{Permit, RefusalPermit},
-    transport::{Rewound, Socket, write_through},
+    transport::{PrefixedIo, Socket, write_through},
 };
 
 /// The most bytes of heads that one turn reads: whatever is behind a head is read once it is known what it is.
@@ -49,7 +49,7 @@ pub struct HttpConnection {
     /// What the connection counts as.
     pub permit: Rc<Permit>,
     limits: HttpLimits,
-    phase: Cell<Phase>,
+    phase: Cell<HttpPhase>,
     /// When the phase began; that of a request began with its head.
     since: Cell<Instant>,
     /// Wakes the server when there is something to read again.
@@ -59,11 +59,11 @@ pub struct HttpConnection {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum HttpPhase {
     /// Between two requests.
     Idle,
     /// A request has begun.
-    Head,
+    UpgradeHead,
     /// A request without a body is being answered.
     Request,
     /// A request is being answered whose body its handler does not read, or not yet.
@@ -84,7 +84,7 @@ impl HttpConnection {
         Rc::new(Self {
             permit,
             limits,
-            phase: Cell::new(Phase::Head),
+            phase: Cell::new(HttpPhase::UpgradeHead),
             since: Cell::new(Instant::now()),
             reader: RefCell::new(None),
             refusal: RefCell::new(None),
@@ -93,19 +93,22 @@ impl HttpConnection {
 
     /// Records that a request was read up to the end of its head.
     pub fn begin_request(self: &Rc<Self>, has_body: bool) -> RequestGuard {
-        if self.phase.get() == Phase::Idle {
+        if self.phase.get() == HttpPhase::Idle {
             // One that came together with the request before it.
             self.since.set(Instant::now());
         }
-        self.phase
-            .set(if has_body { Phase::UnreadBody } else { Phase::Request });
+        self.phase.set(if has_body {
+            HttpPhase::UnreadBody
+        } else {
+            HttpPhase::Request
+        });
         RequestGuard(Rc::clone(self))
     }
 
     /// Lets the server read the body of the request. Without this call it stays in the socket.
     pub fn accept_body(&self) {
-        if self.phase.get() == Phase::UnreadBody {
-            self.phase.set(Phase::Body);
+        if self.phase.get() == HttpPhase::UnreadBody {
+            self.phase.set(HttpPhase::Body);
             if let Some(reader) = self.reader.take() {
                 reader.wake();
             }
@@ -114,21 +117,21 @@ impl HttpConnection {
 
     /// Whether the body of the request was not asked for, so that the connection has to end with the answer.
     pub fn is_body_unread(&self) -> bool {
-        self.phase.get() == Phase::UnreadBody
+        self.phase.get() == HttpPhase::UnreadBody
     }
 
     /// Whether the connection ends at once, without a place to read the answer in.
     fn is_cut(&self) -> bool {
-        self.phase.get() == Phase::Declined && self.refusal.borrow().is_none()
+        self.phase.get() == HttpPhase::Declined && self.refusal.borrow().is_none()
     }
 
     fn read_some(&self) {
-        if self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
+        if self.phase.get() == HttpPhase::Idle {
+            self.enter(HttpPhase::UpgradeHead);
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: HttpPhase) {
         self.phase.set(phase);
         self.since.set(Instant::now());
     }
@@ -136,11 +139,11 @@ impl HttpConnection {
     /// When the connection is cut if nothing else happens.
     pub(super) fn deadline(&self) -> Instant {
         let limit = match self.phase.get() {
-            Phase::Idle => self.limits.keep_alive,
-            Phase::Head => self.limits.head,
-            Phase::Request | Phase::UnreadBody | Phase::Body => self.limits.request,
-            Phase::Declined if self.is_cut() => Duration::ZERO,
-            Phase::Declined => self.limits.linger,
+            HttpPhase::Idle => self.limits.keep_alive,
+            HttpPhase::UpgradeHead => self.limits.head,
+            HttpPhase::Request | HttpPhase::UnreadBody | HttpPhase::Body => self.limits.request,
+            HttpPhase::Declined if self.is_cut() => Duration::ZERO,
+            HttpPhase::Declined => self.limits.linger,
         };
         self.since.get() + limit
     }
@@ -148,9 +151,9 @@ impl HttpConnection {
     /// Names what a connection at its deadline has done wrong; `None` if it was merely idle, or has had its answer.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self.phase.get() {
-            Phase::Idle | Phase::Declined => None,
-            Phase::Head => Some("slow request head"),
-            Phase::Request | Phase::UnreadBody | Phase::Body => Some("slow request"),
+            HttpPhase::Idle | HttpPhase::Declined => None,
+            HttpPhase::UpgradeHead => Some("slow request head"),
+            HttpPhase::Request | HttpPhase::UnreadBody | HttpPhase::Body => Some("slow request"),
         }
     }
 }
@@ -161,9 +164,9 @@ impl Drop for RequestGuard {
         if connection.is_body_unread() {
             // The client may still be sending, and a close would then take the answer from it. A few may go on.
             connection.refusal.replace(connection.permit.refuse());
-            connection.enter(Phase::Declined);
+            connection.enter(HttpPhase::Declined);
         } else {
-            connection.enter(Phase::Idle);
+            connection.enter(HttpPhase::Idle);
         }
     }
 }
@@ -178,7 +181,7 @@ pub struct HttpIo<T> {
 }
 
 impl<T> HttpIo<T> {
-    pub(super) fn new(io: Rewound<T>, connection: Rc<HttpConnection>) -> Self {
+    pub(super) fn new(io: PrefixedIo<T>, connection: Rc<HttpConnection>) -> Self {
         Self {
             io: CheckedIo::new(io),
             connection,
@@ -191,7 +194,7 @@ impl<T> HttpIo<T> {
         &self.connection
     }
 
-    pub(super) fn into_parts(self) -> (Rewound<T>, Rc<HttpConnection>) {
+    pub(super) fn into_parts(self) -> (PrefixedIo<T>, Rc<HttpConnection>) {
         (self.io.into_inner(), self.connection)
     }
 }
@@ -224,13 +227,13 @@ impl<T: AsyncRead + Unpin> HttpIo<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.connection.phase.get() {
-            Phase::Idle | Phase::Head | Phase::Request => self.poll_some(HEAD_BYTES, cx, buffer),
-            Phase::Body => self.poll_some(BODY_BYTES, cx, buffer),
-            Phase::UnreadBody => {
+            HttpPhase::Idle | HttpPhase::UpgradeHead | HttpPhase::Request => self.poll_some(HEAD_BYTES, cx, buffer),
+            HttpPhase::Body => self.poll_some(BODY_BYTES, cx, buffer),
+            HttpPhase::UnreadBody => {
                 self.connection.reader.replace(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            Phase::Declined => self.io.poll_discard(cx),
+            HttpPhase::Declined => self.io.poll_discard(cx),
         }
     }
 }
@@ -277,7 +280,7 @@ mod tests {
         let (peer, io) = duplex(64 * 1024);
         (
             peer,
-            HttpIo::new(Rewound::new(Bytes::new(), io), Rc::clone(&connection)),
+            HttpIo::new(PrefixedIo::new(Bytes::new(), io), Rc::clone(&connection)),
             connection,
         )
     }

@@ -21,6 +21,6 @@ pub use self::{
     checked_io::CheckedIo,
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     limit::{Accept, ConnectionError, Reception},
-    peek::{Entrance, HEAD_TIMEOUT},
-    upgrade::{Gate, Purpose, serve},
+    peek::{HEAD_TIMEOUT, Peek},
+    upgrade::{Purpose, Upgrader, serve},
 };

@@ -27,13 +27,13 @@ use tokio::{
 };
 
 use super::{
-    Gate,
+    Upgrader,
     http_connection::{HttpConnection, HttpIo, HttpLimits},
     upgrade::refuse,
 };
 use crate::{
     admission::Permit,
-    transport::{Head, Rewound, Room, Socket},
+    transport::{HeaderBuf, PrefixedIo, Socket, UpgradeHead},
 };
 
 /// How long a connection may be silent before the HTTP server has it.
@@ -52,22 +52,22 @@ thread_local! {
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What an HTTP server is handed: a stream whose first bytes were read.
-pub(super) type Handed<T> = (HttpIo<T>, Protocol, Option<SocketAddr>);
+pub(super) type PeekedIo<T> = (HttpIo<T>, Protocol, Option<SocketAddr>);
 
-/// Makes a worker's [`Door`].
-pub struct Entrance<F, T> {
-    gate: Rc<Gate>,
+/// Makes a worker's [`PeekService`].
+pub struct Peek<F, T> {
+    upgrader: Rc<Upgrader>,
     http: F,
     limits: HttpLimits,
     socket: PhantomData<T>,
 }
 
-impl<F, T> Entrance<F, T> {
+impl<F, T> Peek<F, T> {
     /// An entrance to a gate, and to an HTTP server for everything else. The server keeps `limits.keep_alive` and the
     /// first `limits.head` itself.
-    pub const fn new(gate: Rc<Gate>, http: F, limits: HttpLimits) -> Self {
+    pub const fn new(upgrader: Rc<Upgrader>, http: F, limits: HttpLimits) -> Self {
         Self {
-            gate,
+            upgrader,
             http,
             limits,
             socket: PhantomData,
@@ -76,36 +76,36 @@ impl<F, T> Entrance<F, T> {
 }
 
 /// Where the connections of one worker come in.
-pub struct Door<S, T> {
-    shared: Rc<Behind<S>>,
+pub struct PeekService<S, T> {
+    shared: Rc<PeekShared<S>>,
     socket: PhantomData<T>,
 }
 
 /// What is behind a door.
-struct Behind<S> {
-    gate: Rc<Gate>,
+struct PeekShared<S> {
+    upgrader: Rc<Upgrader>,
     http: S,
     limits: HttpLimits,
     /// What the answers to refused clients are written by.
     config: ServiceConfig,
 }
 
-impl<I, F, T> ServiceFactory<(I, Rc<Permit>)> for Entrance<F, T>
+impl<I, F, T> ServiceFactory<(I, Rc<Permit>)> for Peek<F, T>
 where
     I: Into<T>,
     T: Socket + 'static,
-    F: ServiceFactory<Handed<T>, Config = (), Response = (), InitError = ()>,
+    F: ServiceFactory<PeekedIo<T>, Config = (), Response = (), InitError = ()>,
     F::Future: 'static,
 {
     type Response = ();
     type Error = F::Error;
     type Config = ();
-    type Service = Door<F::Service, T>;
+    type Service = PeekService<F::Service, T>;
     type InitError = ();
     type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
 
     fn new_service(&self, (): ()) -> Self::Future {
-        let (gate, http) = (Rc::clone(&self.gate), self.http.new_service(()));
+        let (upgrader, http) = (Rc::clone(&self.upgrader), self.http.new_service(()));
         let HttpLimits {
             head,
             request,
@@ -119,13 +119,13 @@ where
             linger: linger + GRACE,
         };
         Box::pin(async move {
-            let shared = Behind {
-                gate,
+            let shared = PeekShared {
+                upgrader,
                 http: http.await?,
                 limits,
                 config: ServiceConfig::default(),
             };
-            Ok(Door {
+            Ok(PeekService {
                 shared: Rc::new(shared),
                 socket: PhantomData,
             })
@@ -133,15 +133,15 @@ where
     }
 }
 
-impl<I, S, T> Service<(I, Rc<Permit>)> for Door<S, T>
+impl<I, S, T> Service<(I, Rc<Permit>)> for PeekService<S, T>
 where
     I: Into<T>,
     T: Socket + 'static,
-    S: Service<Handed<T>, Response = ()>,
+    S: Service<PeekedIo<T>, Response = ()>,
 {
     type Response = ();
     type Error = S::Error;
-    type Future = Entering<S, T>;
+    type Future = PeekFuture<S, T>;
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.shared.http.poll_ready(cx)
@@ -149,24 +149,24 @@ where
 
     fn call(&self, (stream, permit): (I, Rc<Permit>)) -> Self::Future {
         let io = stream.into();
-        Entering {
-            behind: Rc::clone(&self.shared),
+        PeekFuture {
+            shared: Rc::clone(&self.shared),
             peer: io.peer(),
             permit,
-            stage: Stage::Listening { io, silence: None },
+            state: AcceptState::Listening { io, silence: None },
         }
     }
 }
 
 /// A connection until it is known what it is; then what the HTTP server makes of it, if it is for that.
-pub struct Entering<S: Service<Handed<T>>, T> {
-    behind: Rc<Behind<S>>,
+pub struct PeekFuture<S: Service<PeekedIo<T>>, T> {
+    shared: Rc<PeekShared<S>>,
     peer: Option<SocketAddr>,
     permit: Rc<Permit>,
-    stage: Stage<S::Future, T>,
+    state: AcceptState<S::Future, T>,
 }
 
-enum Stage<H, T> {
+enum AcceptState<H, T> {
     Listening {
         io: T,
         silence: Option<Pin<Box<Sleep>>>,
@@ -207,15 +207,15 @@ impl<H: Future> Serving<H> {
     }
 }
 
-impl<S, T> Entering<S, T>
+impl<S, T> PeekFuture<S, T>
 where
     T: Socket + 'static,
-    S: Service<Handed<T>, Response = ()>,
+    S: Service<PeekedIo<T>, Response = ()>,
 {
     /// Reads for the first time and decides where the connection goes. Pending while there is nothing to read.
     fn listen(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Stage::Listening { io, silence } = &mut self.stage else {
+            let AcceptState::Listening { io, silence } = &mut self.state else {
                 return Poll::Ready(());
             };
             let mut buffer = ReadBuf::new(scratch);
@@ -224,67 +224,67 @@ where
                 let silence = silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
                 ready!(silence.as_mut().poll(cx));
             }
-            if let Stage::Listening { io, .. } = mem::replace(&mut self.stage, Stage::Over) {
-                self.stage = self.admit(io, buffer.filled());
+            if let AcceptState::Listening { io, .. } = mem::replace(&mut self.state, AcceptState::Over) {
+                self.state = self.admit(io, buffer.filled());
             }
             Poll::Ready(())
         })
     }
 
     /// Where a connection goes that begins with these bytes.
-    fn admit(&self, io: T, bytes: &[u8]) -> Stage<S::Future, T> {
-        let Behind {
-            gate,
+    fn admit(&self, io: T, bytes: &[u8]) -> AcceptState<S::Future, T> {
+        let PeekShared {
+            upgrader,
             http,
             limits,
             config,
-        } = &*self.behind;
-        let mut room = Room::default();
-        let Some((head, length)) = Head::read(bytes, self.peer, &mut room) else {
+        } = &*self.shared;
+        let mut room = HeaderBuf::default();
+        let Some((head, length)) = UpgradeHead::read(bytes, self.peer, &mut room) else {
             let connection = HttpConnection::new(Rc::clone(&self.permit), *limits);
             let alarm = Box::pin(sleep_until(connection.deadline()));
-            let rewound = Rewound::new(Bytes::copy_from_slice(bytes), io);
-            let handed = HttpIo::new(rewound, Rc::clone(&connection));
-            return Stage::Http(Box::new(Serving {
+            let prefixed = PrefixedIo::new(Bytes::copy_from_slice(bytes), io);
+            let handed = HttpIo::new(prefixed, Rc::clone(&connection));
+            return AcceptState::Http(Box::new(Serving {
                 http: Box::pin(http.call((handed, Protocol::Http1, self.peer))),
                 connection,
                 alarm,
             }));
         };
-        let (own, behind) = bytes.split_at(length);
-        match gate.judge(&head, &self.permit) {
+        let (own, shared) = bytes.split_at(length);
+        match upgrader.judge(&head, &self.permit) {
             Ok(admitted) => {
-                gate.open(&head, io, behind, admitted);
-                Stage::Over
+                upgrader.open(&head, io, shared, admitted);
+                AcceptState::Over
             }
             Err(closed) => {
                 // The codec writes an answer to the request that it has read.
                 let mut codec = Codec::new(config.clone());
                 let _ = codec.decode(&mut BytesMut::from(own));
-                Stage::Refused(Box::pin(refuse(Framed::new(io, codec), closed)))
+                AcceptState::Refused(Box::pin(refuse(Framed::new(io, codec), closed)))
             }
         }
     }
 }
 
-impl<S, T> Future for Entering<S, T>
+impl<S, T> Future for PeekFuture<S, T>
 where
     T: Socket + 'static,
-    S: Service<Handed<T>, Response = ()>,
+    S: Service<PeekedIo<T>, Response = ()>,
 {
     type Output = Result<(), S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         ready!(this.listen(cx));
-        match &mut this.stage {
-            Stage::Listening { .. } | Stage::Over => Poll::Ready(Ok(())),
-            Stage::Refused(answering) => answering.as_mut().poll(cx).map(Ok),
-            Stage::Http(serving) => {
+        match &mut this.state {
+            AcceptState::Listening { .. } | AcceptState::Over => Poll::Ready(Ok(())),
+            AcceptState::Refused(answering) => answering.as_mut().poll(cx).map(Ok),
+            AcceptState::Http(serving) => {
                 let Some(ended) = ready!(serving.poll(cx)) else {
                     if let (Some(peer), Some(problem)) = (this.peer, serving.connection.problem()) {
-                        this.behind
-                            .gate
+                        this.shared
+                            .upgrader
                             .problems
                             .note(peer.ip().to_canonical(), problem, Instant::now());
                     }
@@ -296,7 +296,7 @@ where
     }
 }
 
-impl<S: Service<Handed<T>>, T> Unpin for Entering<S, T> {}
+impl<S: Service<PeekedIo<T>>, T> Unpin for PeekFuture<S, T> {}
 
 #[cfg(test)]
 #[path = "peek_tests.rs"]

@@ -49,9 +49,9 @@ fn settings(origins: &[&str]) -> Settings {
     settings
 }
 
-fn gate(origins: &[&str]) -> Rc<Gate> {
+fn upgrader(origins: &[&str]) -> Rc<Upgrader> {
     let admission = Admission::new(AdmissionLimits::UNLIMITED);
-    Rc::new(Gate {
+    Rc::new(Upgrader {
         purpose: Purpose::Echo,
         admission,
         limits: Rc::new(Limits {
@@ -74,10 +74,10 @@ fn gate(origins: &[&str]) -> Rc<Gate> {
 type Got = Rc<RefCell<Option<(Vec<u8>, Instant)>>>;
 
 /// A client of an entrance to `gate`.
-async fn enter(gate: &Rc<Gate>) -> (DuplexStream, Got) {
+async fn enter(upgrader: &Rc<Upgrader>) -> (DuplexStream, Got) {
     let got = Got::default();
     let keeps = Rc::clone(&got);
-    let server = fn_service(move |(mut io, _, _): Handed<DuplexStream>| {
+    let server = fn_service(move |(mut io, _, _): PeekedIo<DuplexStream>| {
         let (keeps, since) = (Rc::clone(&keeps), Instant::now());
         async move {
             let mut bytes = Vec::new();
@@ -86,19 +86,19 @@ async fn enter(gate: &Rc<Gate>) -> (DuplexStream, Got) {
             Ok::<_, Infallible>(())
         }
     });
-    let entrance = Entrance::<_, DuplexStream>::new(Rc::clone(gate), server, LIMITS);
-    let door = ServiceFactory::<(DuplexStream, Rc<Permit>)>::new_service(&entrance, ())
+    let peek = Peek::<_, DuplexStream>::new(Rc::clone(upgrader), server, LIMITS);
+    let door = ServiceFactory::<(DuplexStream, Rc<Permit>)>::new_service(&peek, ())
         .await
         .unwrap();
     let (client, io) = duplex(16 * 1024);
-    let permit = gate.admission.connect(None, Instant::now()).unwrap();
+    let permit = upgrader.admission.connect(None, Instant::now()).unwrap();
     spawn_local(door.call((io, Rc::new(permit))));
     (client, got)
 }
 
 /// The server's part of a connection that ends behind these bytes, which come in two parts.
 async fn served(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
-    let (mut client, got) = enter(&gate(&[])).await;
+    let (mut client, got) = enter(&upgrader(&[])).await;
     client.write_all(first).await.unwrap();
     for _ in 0..3 {
         yield_now().await;
@@ -114,7 +114,7 @@ async fn served(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
 async fn a_whole_upgrade_and_what_is_behind_it_go_to_the_gate() {
     LocalSet::new()
         .run_until(async {
-            let (mut client, got) = enter(&gate(&[])).await;
+            let (mut client, got) = enter(&upgrader(&[])).await;
             client.write_all(&[UPGRADE, HI.0].concat()).await.unwrap();
             let mut answer = vec![0; 512];
             let mut length = 0;
@@ -181,7 +181,7 @@ async fn who_says_nothing_is_the_servers_after_a_while() {
     LocalSet::new()
         .run_until(async {
             let begun = Instant::now();
-            let (mut client, got) = enter(&gate(&[])).await;
+            let (mut client, got) = enter(&upgrader(&[])).await;
             tokio::time::sleep(SILENCE * 2).await;
             client.shutdown().await.unwrap();
             client.read_to_end(&mut Vec::new()).await.unwrap();
@@ -196,13 +196,13 @@ async fn who_says_nothing_is_the_servers_after_a_while() {
 async fn a_connection_that_stays_in_its_first_head_is_cut() {
     LocalSet::new()
         .run_until(async {
-            let gate = gate(&[]);
+            let upgrader = upgrader(&[]);
             let begun = Instant::now();
-            let (mut client, got) = enter(&gate).await;
+            let (mut client, got) = enter(&upgrader).await;
             client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
             client.read_to_end(&mut Vec::new()).await.unwrap();
             assert_eq!(begun.elapsed(), LIMITS.head + GRACE);
-            assert_eq!((got.take(), gate.admission.connections()), (None, 0));
+            assert_eq!((got.take(), upgrader.admission.connections()), (None, 0));
         })
         .await;
 }
@@ -211,15 +211,15 @@ async fn a_connection_that_stays_in_its_first_head_is_cut() {
 async fn who_is_refused_gets_an_answer() {
     LocalSet::new()
         .run_until(async {
-            let gate = gate(&["https://only.example"]);
-            let (mut client, got) = enter(&gate).await;
+            let upgrader = upgrader(&["https://only.example"]);
+            let (mut client, got) = enter(&upgrader).await;
             let request = String::from_utf8_lossy(UPGRADE).replacen("Host", "Origin: https://other.example\r\nHost", 1);
             client.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
             assert!(answer.ends_with(r#"{"code":"origin","message":"this origin may not connect"}"#));
-            assert_eq!((got.take(), gate.admission.connections()), (None, 0));
+            assert_eq!((got.take(), upgrader.admission.connections()), (None, 0));
         })
         .await;
 }

@@ -22,7 +22,7 @@ pub(super) enum Found {
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct RequestScanner {
-    place: Place,
+    place: ScanState,
     /// Whether the last byte was a CR that has to be followed by an LF.
     after_cr: bool,
     /// What has come of a line of a head.
@@ -32,9 +32,9 @@ pub(super) struct RequestScanner {
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum ScanState {
     #[default]
-    Head,
+    UpgradeHead,
     /// This many bytes that may have any value.
     Bytes(u64),
     /// The line in front of a chunk, with what is known of its size.
@@ -78,26 +78,26 @@ impl RequestScanner {
         while let Some(byte) = bytes.get(at) {
             let left = bytes.len() - at;
             match &mut self.place {
-                Place::Opaque | Place::Refused => return None,
-                Place::Bytes(missing) | Place::Chunk(missing) => {
+                ScanState::Opaque | ScanState::Refused => return None,
+                ScanState::Bytes(missing) | ScanState::Chunk(missing) => {
                     let taken = usize::try_from(*missing).map_or(left, |missing| missing.min(left));
                     *missing -= taken as u64;
                     at += taken;
                     if *missing == 0 {
                         self.place = match self.place {
-                            Place::Chunk(_) => Place::CHUNK_SIZE,
-                            _ => Place::Head,
+                            ScanState::Chunk(_) => ScanState::CHUNK_SIZE,
+                            _ => ScanState::UpgradeHead,
                         };
                     }
                     continue;
                 }
-                Place::Head | Place::ChunkSize { .. } | Place::Trailers { .. } => {}
+                ScanState::UpgradeHead | ScanState::ChunkSize { .. } | ScanState::Trailers { .. } => {}
             }
             if self.head.websocket == WebSocket::Listed && self.is_blank_line(*byte) {
                 return Some((at, Found::ListedWebSocket));
             }
             if !self.take(*byte) {
-                self.place = Place::Refused;
+                self.place = ScanState::Refused;
                 self.line = Vec::new();
                 return Some((at, Found::Malformed));
             }
@@ -108,12 +108,12 @@ impl RequestScanner {
 
     /// Whether a malformed byte was found.
     pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.place, Place::Refused)
+        matches!(self.place, ScanState::Refused)
     }
 
     /// Whether `byte` begins the line that ends a head.
     fn is_blank_line(&self, byte: u8) -> bool {
-        self.place == Place::Head && byte == b'\r' && self.line.is_empty() && !self.after_cr
+        self.place == ScanState::UpgradeHead && byte == b'\r' && self.line.is_empty() && !self.after_cr
     }
 
     /// Takes a byte of a line. Returns `false` if it may not stand there.
@@ -127,15 +127,15 @@ impl RequestScanner {
         match (byte, &mut self.place) {
             (b'\n', _) => return false,
             (b'\r', _) => self.after_cr = true,
-            (_, Place::ChunkSize { size, is_over }) if !*is_over => match char::from(byte).to_digit(16) {
+            (_, ScanState::ChunkSize { size, is_over }) if !*is_over => match char::from(byte).to_digit(16) {
                 Some(digit) => match size.checked_mul(16) {
                     Some(sixteenfold) => *size = sixteenfold + u64::from(digit),
-                    None => self.place = Place::Opaque,
+                    None => self.place = ScanState::Opaque,
                 },
                 None => *is_over = true,
             },
-            (_, Place::Trailers { is_empty }) => *is_empty = false,
-            (_, Place::Head) => self.line.push(byte),
+            (_, ScanState::Trailers { is_empty }) => *is_empty = false,
+            (_, ScanState::UpgradeHead) => self.line.push(byte),
             _ => {}
         }
         true
@@ -143,28 +143,28 @@ impl RequestScanner {
 
     fn end_line(&mut self) {
         match self.place {
-            Place::Head if !self.line.is_empty() => {
+            ScanState::UpgradeHead if !self.line.is_empty() => {
                 self.head.read_line(&self.line);
                 self.line.clear();
             }
             // Blank lines in front of a request mean nothing (RFC 9112, section 2.2).
-            Place::Head if self.head.has_request_line => {
+            ScanState::UpgradeHead if self.head.has_request_line => {
                 self.place = mem::take(&mut self.head).body();
                 self.line = Vec::new();
             }
-            Place::ChunkSize { size: 0, .. } | Place::Trailers { is_empty: false } => {
-                self.place = Place::Trailers { is_empty: true };
+            ScanState::ChunkSize { size: 0, .. } | ScanState::Trailers { is_empty: false } => {
+                self.place = ScanState::Trailers { is_empty: true };
             }
-            Place::ChunkSize { size, .. } => {
-                self.place = size.checked_add(2).map_or(Place::Opaque, Place::Chunk);
+            ScanState::ChunkSize { size, .. } => {
+                self.place = size.checked_add(2).map_or(ScanState::Opaque, ScanState::Chunk);
             }
-            Place::Trailers { is_empty: true } => self.place = Place::Head,
+            ScanState::Trailers { is_empty: true } => self.place = ScanState::UpgradeHead,
             _ => {}
         }
     }
 }
 
-impl Place {
+impl ScanState {
     const CHUNK_SIZE: Self = Self::ChunkSize {
         size: 0,
         is_over: false,
@@ -199,12 +199,12 @@ impl HeadFields {
     }
 
     /// What stands behind the head, in the order in which the HTTP server decides.
-    fn body(self) -> Place {
+    fn body(self) -> ScanState {
         match self.length {
-            _ if self.is_chunked => Place::CHUNK_SIZE,
-            _ if self.is_connect || self.websocket == WebSocket::Alone => Place::Opaque,
-            Some(length) if length > 0 => Place::Bytes(length),
-            _ => Place::Head,
+            _ if self.is_chunked => ScanState::CHUNK_SIZE,
+            _ if self.is_connect || self.websocket == WebSocket::Alone => ScanState::Opaque,
+            Some(length) if length > 0 => ScanState::Bytes(length),
+            _ => ScanState::UpgradeHead,
         }
     }
 }

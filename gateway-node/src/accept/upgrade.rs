@@ -31,8 +31,8 @@ use crate::{
     client_error_log::ClientErrorLog,
     drain::DrainState,
     public_url::PublicUrl,
-    session::{Discord, DiscordRules, Rules, Services, Session, V1},
-    transport::{Connection, Echo, Head, Limits, Refusal, Socket, accept_key, switching_protocols},
+    session::{Discord, DiscordSessionSettings, Services, Session, V1, V1SessionSettings},
+    transport::{Connection, Echo, HandshakeRefusal, Limits, Socket, UpgradeHead, accept_key, switching_protocols},
 };
 
 /// How long a refused client has to take its answer.
@@ -45,9 +45,9 @@ pub enum Purpose {
         /// What sessions ask others for.
         services: Rc<Services>,
         /// The rules of version 1.
-        v1: Arc<Rules>,
+        v1: Arc<V1SessionSettings>,
         /// The rules of versions 6 to 10.
-        discord: Arc<DiscordRules>,
+        discord: Arc<DiscordSessionSettings>,
         /// Where clients of those are to resume.
         public_url: PublicUrl,
     },
@@ -56,7 +56,7 @@ pub enum Purpose {
 }
 
 /// What every upgrade on a worker is judged by.
-pub struct Gate {
+pub struct Upgrader {
     /// What the WebSockets are for.
     pub purpose: Purpose,
     /// Who is there already.
@@ -99,7 +99,7 @@ impl Permits {
 
 /// Why a request opens no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Closed {
+pub(super) enum UpgradeError {
     #[error("there is no WebSocket at this path")]
     Path,
     #[error(transparent)]
@@ -109,10 +109,10 @@ pub(super) enum Closed {
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
-    Handshake(#[from] Refusal),
+    Handshake(#[from] HandshakeRefusal),
 }
 
-impl Closed {
+impl UpgradeError {
     /// The word in the metrics and in the answer.
     const fn word(self) -> &'static str {
         match self {
@@ -153,18 +153,18 @@ impl Closed {
 pub async fn serve<T: Socket + 'static>(
     request: Request,
     framed: Framed<HttpIo<T>, Codec>,
-    gate: Rc<Gate>,
+    upgrader: Rc<Upgrader>,
 ) -> Result<(), Infallible> {
-    let head = Head::of(request.head());
+    let head = UpgradeHead::of(request.head());
     let permit = Rc::clone(&framed.io_ref().connection().permit);
-    match gate.judge(&head, &permit) {
+    match upgrader.judge(&head, &permit) {
         Ok(admitted) => {
             let parts = framed.into_parts();
-            let (rewound, _) = parts.io.into_parts();
-            let (front, io) = rewound.into_parts();
+            let (prefixed, _) = parts.io.into_parts();
+            let (front, io) = prefixed.into_parts();
             let mut unread = parts.read_buf;
             unread.extend_from_slice(&front);
-            gate.open(&head, io, &unread, admitted);
+            upgrader.open(&head, io, &unread, admitted);
         }
         Err(closed) => refuse(framed, closed).await,
     }
@@ -172,15 +172,15 @@ pub async fn serve<T: Socket + 'static>(
 }
 
 /// Answers why a request opens no WebSocket.
-pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: Closed) {
+pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: UpgradeError) {
     // One that does not take its answer goes without.
     let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
 }
 
-impl Gate {
+impl Upgrader {
     /// Starts the connection behind an admitted request, as a task of its own: at rest it has room for itself alone.
     /// `unread` is what has come behind the request.
-    pub(super) fn open<T: Socket + 'static>(&self, head: &Head<'_>, io: T, unread: &[u8], admitted: Admitted) {
+    pub(super) fn open<T: Socket + 'static>(&self, head: &UpgradeHead<'_>, io: T, unread: &[u8], admitted: Admitted) {
         let Admitted {
             accept,
             address,
@@ -200,13 +200,13 @@ impl Gate {
                 public_url,
             } => {
                 let (services, permit) = (Rc::clone(services), permits.of_client());
-                match Spoken::by(head) {
-                    Spoken::V1 { v, compression } => {
+                match RequestedProtocol::by(head) {
+                    RequestedProtocol::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
                         let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
-                    Spoken::Discord(query) => {
+                    RequestedProtocol::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
                         let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
@@ -218,7 +218,7 @@ impl Gate {
     }
 
     /// Decides about a request, and notes what is refused.
-    pub(super) fn judge(&self, head: &Head<'_>, connection: &Rc<Permit>) -> Result<Admitted, Closed> {
+    pub(super) fn judge(&self, head: &UpgradeHead<'_>, connection: &Rc<Permit>) -> Result<Admitted, UpgradeError> {
         let peer = head
             .peer
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
@@ -233,13 +233,13 @@ impl Gate {
     /// Admits a request of a client at `address` that came over a connection from `peer`.
     fn admit(
         &self,
-        head: &Head<'_>,
+        head: &UpgradeHead<'_>,
         peer: IpAddr,
         address: IpAddr,
         connection: &Rc<Permit>,
-    ) -> Result<Admitted, Closed> {
+    ) -> Result<Admitted, UpgradeError> {
         if self.drain.refuses() {
-            return Err(Closed::Draining);
+            return Err(UpgradeError::Draining);
         }
         // Whoever is connected directly was counted when the connection was accepted.
         let is_forwarded = peer != address && !is_proxy(address, &self.trusted_proxies);
@@ -249,7 +249,7 @@ impl Gate {
             forwarded: is_forwarded.then(forward).transpose()?,
         };
         if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.path, "/" | "//" | "") {
-            return Err(Closed::Path);
+            return Err(UpgradeError::Path);
         }
         let accept = accept_key(head)?;
         self.browsers.check_upgrade(head)?;
@@ -264,7 +264,7 @@ impl Gate {
 
 /// Drives a connection to its end and gives its place back then.
 fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permits) {
-    actix_rt::spawn(Placed {
+    actix_rt::spawn(WithPermit {
         connection,
         _permits: permits,
     });
@@ -272,12 +272,12 @@ fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permit
 
 /// A connection and its place. An `async` block would hold the connection twice: as what it was given, and as what it
 /// awaits.
-struct Placed<F> {
+struct WithPermit<F> {
     connection: F,
     _permits: Permits,
 }
 
-impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
+impl<F: Future<Output = ()> + Unpin> Future for WithPermit<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -286,7 +286,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
 }
 
 /// The protocol that a URL asks for. A parameter that is there twice counts with its first value.
-enum Spoken<'a> {
+enum RequestedProtocol<'a> {
     V1 {
         v: Option<Cow<'a, str>>,
         compression: Option<Cow<'a, str>>,
@@ -294,8 +294,8 @@ enum Spoken<'a> {
     Discord(Result<Query, Close>),
 }
 
-impl<'a> Spoken<'a> {
-    fn by(head: &Head<'a>) -> Self {
+impl<'a> RequestedProtocol<'a> {
+    fn by(head: &UpgradeHead<'a>) -> Self {
         let (mut v, mut encoding, mut compress, mut compression) = (None, None, None, None);
         for (key, value) in form_urlencoded::parse(head.query.unwrap_or_default().as_bytes()) {
             let place = match &*key {

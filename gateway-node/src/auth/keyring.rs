@@ -19,10 +19,10 @@ use super::Key;
 /// The keys that are good now. Clones are the same keyring.
 #[derive(Clone)]
 pub struct Keyring {
-    inner: Arc<Inner>,
+    inner: Arc<KeyringInner>,
 }
 
-struct Inner {
+struct KeyringInner {
     keys: RwLock<Arc<HashMap<String, Arc<Key>>>>,
     revision: AtomicU64,
     /// Whether there may be keys that have not been heard of yet.
@@ -47,7 +47,7 @@ impl Keyring {
     /// A keyring of these keys.
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(KeyringInner {
                 keys: RwLock::new(Arc::new(by_id(keys))),
                 revision: AtomicU64::new(0),
                 is_partial: AtomicBool::new(false),

@@ -27,7 +27,7 @@ pub trait Backplane: Send + Sync + 'static {
 
     /// Notes that a session which has joined can receive now. What is for one session of several is given to those alone
     /// of whom this is known.
-    fn enter(&self, application: &str, id: SessionId);
+    fn ready(&self, application: &str, id: SessionId);
 
     /// Ends the membership of a session: its report leaves the counts and it is no receiver any more.
     fn leave(&self, application: &str, id: SessionId);
@@ -41,24 +41,24 @@ pub trait Backplane: Send + Sync + 'static {
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
 
     /// Notes that an entry for some sessions alone has been delivered to at least one of them.
-    fn taken(&self, entry: &Entry);
+    fn ack(&self, entry: &Entry);
 
     /// Takes back an event for some sessions alone, because all of them that are here ended before they got it. It is
     /// appended once more for others; without others it waits for the next one, for as long as the log keeps it.
-    fn redirect(&self, entry: &Entry);
+    fn redeliver(&self, entry: &Entry);
 
     /// Passes an order on to every node that has sessions of an application, this one among them, and answers how many those
     /// are. One that cannot be reached now does not hear of it.
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away>;
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable>;
 
     /// Whether everything that it was told has reached the others.
-    fn settled(&self) -> bool;
+    fn is_flushed(&self) -> bool;
 
     /// How it is doing.
     fn status(&self) -> Status;
 
     /// Who else is there, as far as can be told now.
-    fn peers(&self) -> Pending<Vec<Peer>, Away>;
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable>;
 }
 
 /// Where a backplane puts what the log has accepted.
@@ -71,29 +71,29 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one whose sessions
     /// ended and that no other came for while the log kept it.
-    fn unheard(&self, application: &str, event: &str);
+    fn no_receiver(&self, application: &str, event: &str);
 
     /// Notes entries that were accepted and that the log has lost since.
     fn lost(&self, application: &str, entries: u64);
 
     /// Notes that entries of an application which were accepted cannot be delivered here any more: who is connected has
     /// missed them, and has to be told so.
-    fn missed(&self, application: &Arc<str>);
+    fn gap(&self, application: &Arc<str>);
 
     /// Ends the sessions of version 1 of an application that are here: what is delivered next was accepted while other entries
     /// were, which they have and which are gone. They receive nothing of it, since it would break the order of its senders.
     fn diverged(&self, application: &Arc<str>) {
-        self.missed(application);
+        self.gap(application);
     }
 
     /// Takes the next entry, which no session of version 1 here receives. Called in offset order among the deliveries.
-    fn pass(&self, entry: Entry) {
+    fn skip(&self, entry: Entry) {
         drop(entry);
     }
 
     /// Notes that what is delivered next stands behind this position, wherever the last delivery stood, or that nothing
     /// is until the log is followed again.
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
         let _ = (application, from);
     }
 
@@ -105,12 +105,12 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Notes that the log has lost entries which were delivered here: what has been counted by them cannot be counted
     /// again.
-    fn rewound(&self, application: &Arc<str>) {
+    fn rolled_back(&self, application: &Arc<str>) {
         let _ = application;
     }
 
     /// Hears an order for every session of an application.
-    fn herded(&self, application: &Arc<str>, order: &str) {
+    fn command_received(&self, application: &Arc<str>, order: &str) {
         let _ = (application, order);
     }
 
@@ -150,13 +150,13 @@ pub enum JoinError {
     NoId(#[from] shared::snowflake::SnowflakeError),
     /// What the nodes share is away, so that nobody can tell whether an id is free.
     #[error("the backplane is away")]
-    Away,
+    Unavailable,
 }
 
 /// What the nodes share cannot be reached now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the backplane is away")]
-pub struct Away;
+pub struct Unavailable;
 
 /// Events on their way into the log, all or none of which are appended.
 #[derive(Debug, Clone)]
@@ -166,16 +166,16 @@ pub struct Publishing {
     /// The events, in their order.
     pub events: Vec<Publication>,
     /// What happens while the log is away.
-    pub haste: Haste,
+    pub when_unavailable: WhenUnavailable,
 }
 
 /// What happens to events while the log is away.
 #[derive(Debug, Clone)]
-pub enum Haste {
+pub enum WhenUnavailable {
     /// They are held for a while: their sender cannot send them again.
-    Patient,
+    Hold,
     /// They are refused: their sender can send them again.
-    Prompt {
+    Fail {
         /// What tells a repetition from another request, if the sender gave such a thing.
         idempotency: Option<Idempotency>,
     },
@@ -270,7 +270,7 @@ pub enum PublishError {
     Overloaded,
     /// The log is away. Nothing was appended.
     #[error("the log is away")]
-    Away,
+    Unavailable,
     /// The log takes nothing now, such as for want of memory. Nothing was appended.
     #[error("the log takes nothing now: {cause}")]
     Refused {
@@ -301,7 +301,7 @@ impl PublishError {
         match self {
             Self::NoReceiver { .. } => "no_receiver",
             Self::Overloaded => "overloaded",
-            Self::Away => "away",
+            Self::Unavailable => "away",
             Self::Refused { .. } => "refused",
             Self::Unknown => "unknown",
             Self::Expired => "expired",

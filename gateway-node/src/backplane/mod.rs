@@ -13,8 +13,8 @@ pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Away, Backplane, Deliver, Epoch, Haste, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-        Position, Publication, PublishError, Publishing, Status,
+        Backplane, Deliver, Epoch, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
+        Publication, PublishError, Publishing, Status, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     owner::Owner,

@@ -13,5 +13,5 @@ pub struct Owner {
     /// The session.
     pub id: SessionId,
     /// Which of its owners this is.
-    pub generation: u64,
+    pub fencing_token: u64,
 }

@@ -35,7 +35,7 @@ use crate::{config::Sources, logging, node::Preflight};
 pub struct Cli {
     /// What to do; without a command, `serve`.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<CliCommand>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigOptions,
@@ -68,7 +68,7 @@ impl ConfigOptions {
 
 /// What the binary can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the node (the default)
     Serve,
     /// Say whether a node would start with the configuration: one line, or one for each problem
@@ -125,15 +125,15 @@ fn execute(
 ) -> Result<ExitCode, CliError> {
     let cli = Cli::try_parse_from(arguments)?;
     let sources = cli.config.sources(environment);
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
-        Command::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
-        Command::PrintConfig => print_config::run(&sources, out)?,
+    match cli.command.unwrap_or(CliCommand::Serve) {
+        CliCommand::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
+        CliCommand::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
+        CliCommand::PrintConfig => print_config::run(&sources, out)?,
         // Clients: they need no configuration, and have exit codes of their own.
-        Command::Connect(args) => return Ok(connect::run(&args)),
-        Command::Publish(args) => return Ok(publish::run(&args)),
-        Command::Healthcheck(args) => return Ok(healthcheck::run(&args)),
-        Command::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
+        CliCommand::Connect(args) => return Ok(connect::run(&args)),
+        CliCommand::Publish(args) => return Ok(publish::run(&args)),
+        CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args)),
+        CliCommand::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -45,7 +45,7 @@ pub struct PublishArgs {
 /// Why an event is not published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
+pub enum PublishCommandError {
     /// An option is wrong.
     #[error("{0}")]
     Usage(String),
@@ -69,7 +69,7 @@ pub enum PublishError {
     },
 }
 
-impl PublishError {
+impl PublishCommandError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
@@ -105,21 +105,21 @@ pub fn run(args: &PublishArgs) -> ExitCode {
 ///
 /// # Errors
 ///
-/// [`PublishError`], which never shows the key.
-fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishError> {
+/// [`PublishCommandError`], which never shows the key.
+fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishCommandError> {
     #[derive(Serialize)]
-    struct Event<'a> {
+    struct PublishedBody<'a> {
         t: &'a str,
         d: &'a RawValue,
     }
 
-    http_client::check_url(&args.url).map_err(|error| PublishError::Usage(error.to_string()))?;
+    http_client::check_url(&args.url).map_err(|error| PublishCommandError::Usage(error.to_string()))?;
     let data = object(args.data.trim())
-        .map_err(|problem| PublishError::Usage(format!("JSON is no JSON object: {problem}")))?;
-    let event = serde_json::to_string(&Event { t: &args.name, d: data })
-        .map_err(|error| PublishError::Usage(error.to_string()))?;
+        .map_err(|problem| PublishCommandError::Usage(format!("JSON is no JSON object: {problem}")))?;
+    let event = serde_json::to_string(&PublishedBody { t: &args.name, d: data })
+        .map_err(|error| PublishCommandError::Usage(error.to_string()))?;
 
-    let no_answer = |source| PublishError::NoAnswer {
+    let no_answer = |source| PublishCommandError::NoAnswer {
         url: args.url.clone(),
         source,
     };
@@ -137,19 +137,19 @@ fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishErro
     }
 }
 
-fn refusal(status: u16, body: &str) -> PublishError {
+fn refusal(status: u16, body: &str) -> PublishCommandError {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct RefusalBody {
         code: String,
         message: String,
     }
 
-    let Refusal { code, message } = serde_json::from_str(body).unwrap_or_else(|_| Refusal {
+    let RefusalBody { code, message } = serde_json::from_str(body).unwrap_or_else(|_| RefusalBody {
         // Something that is no node has answered, such as a balancer.
         code: "without a code".to_owned(),
         message: body.trim().chars().take(300).collect(),
     });
-    PublishError::Refused { status, code, message }
+    PublishCommandError::Refused { status, code, message }
 }
 
 fn one_line(body: &str) -> String {
@@ -163,7 +163,7 @@ fn one_line(body: &str) -> String {
 mod tests {
     use super::{super::http_client::tests, *};
 
-    fn publish_to(url: &str, data: &str) -> Result<String, PublishError> {
+    fn publish_to(url: &str, data: &str) -> Result<String, PublishCommandError> {
         let args = PublishArgs {
             url: url.to_owned(),
             key: KeyArgs::default(),

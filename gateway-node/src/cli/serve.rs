@@ -9,7 +9,7 @@ use std::{
 use crate::{
     config::{KeySettings, LogFormat, Secret},
     logging,
-    node::{Node, NodeError, Origin, Preflight},
+    node::{KeyOrigin, Node, NodeError, Preflight},
 };
 
 /// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
@@ -46,7 +46,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
         .development()
         .then(|| KeySettings::development(Secret::from(secret.clone())));
     let presented = development.as_ref().map(|key| format!("{}.{secret}", key.id));
-    let origin = Origin {
+    let origin = KeyOrigin {
         random: life,
         now: SystemTime::now(),
     };

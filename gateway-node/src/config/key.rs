@@ -9,7 +9,7 @@ use shared::{
 use super::{
     application::DEFAULT_APPLICATION,
     secret::Secret,
-    setting::{Kind, Setting, section, setting},
+    setting::{Setting, SettingKind, section, setting},
     timestamp::Timestamp,
     words::{is_application_id, is_name},
 };
@@ -70,7 +70,7 @@ setting! { KeyTypes: List, "bot, website, service or a list of them"; }
 pub struct HashText(pub String);
 
 impl Setting for HashText {
-    const KIND: Kind = Kind::Text;
+    const KIND: SettingKind = SettingKind::Text;
     const EXPECTED: &'static str = "64 lower-case hexadecimal digits, the SHA-256 of the secret";
     // A wrong hash may be a secret in the wrong place, so an error does not show it.
     const SECRET: bool = true;

@@ -8,7 +8,7 @@ use super::{
     check::refuse_unknown,
     draft::Findings,
     error::{ConfigError, boundary, shown},
-    setting::{Kind, SettingDoc},
+    setting::{SettingDoc, SettingKind},
 };
 
 /// What every environment variable that sets something starts with.
@@ -120,10 +120,10 @@ impl Layer {
 fn from_text(text: &str, doc: &SettingDoc, origin: &String) -> Value {
     let value: ValueKind = match doc.kind {
         _ if doc.optional && text.is_empty() => ValueKind::Nil,
-        Kind::Number => text.parse::<i64>().map_or_else(|_| text.into(), ValueKind::I64),
-        Kind::Switch => text.parse::<bool>().map_or_else(|_| text.into(), ValueKind::Boolean),
-        Kind::Text => text.into(),
-        Kind::List => ValueKind::Array(parts(text).map(|part| Value::new(Some(origin), part)).collect()),
+        SettingKind::Number => text.parse::<i64>().map_or_else(|_| text.into(), ValueKind::I64),
+        SettingKind::Switch => text.parse::<bool>().map_or_else(|_| text.into(), ValueKind::Boolean),
+        SettingKind::Text => text.into(),
+        SettingKind::List => ValueKind::Array(parts(text).map(|part| Value::new(Some(origin), part)).collect()),
     };
     Value::new(Some(origin), value)
 }

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::setting::{Kind, Setting};
+use super::setting::{Setting, SettingKind};
 
 /// What stands where a secret would.
 pub const REDACTED: &str = "<redacted>";
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 impl Setting for Secret {
-    const KIND: Kind = Kind::Text;
+    const KIND: SettingKind = SettingKind::Text;
     const EXPECTED: &'static str = "a text";
     const SECRET: bool = true;
 }

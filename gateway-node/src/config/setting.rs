@@ -11,7 +11,7 @@ use shared::{
 
 /// How the text of an environment variable becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SettingKind {
     /// Decimal digits.
     Number,
     /// `true` or `false`.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 /// A type that a setting can have.
 pub(super) trait Setting: Serialize + DeserializeOwned {
     /// How the environment spells it.
-    const KIND: Kind;
+    const KIND: SettingKind;
     /// What an error says was expected; for numbers the unit and range of the field say more.
     const EXPECTED: &'static str;
     /// Whether an empty environment variable takes the value away.
@@ -38,7 +38,7 @@ pub(super) trait Setting: Serialize + DeserializeOwned {
 macro_rules! setting {
     ($($type:ty: $kind:ident, $expected:literal;)+) => {
         $(impl $crate::config::setting::Setting for $type {
-            const KIND: $crate::config::setting::Kind = $crate::config::setting::Kind::$kind;
+            const KIND: $crate::config::setting::SettingKind = $crate::config::setting::SettingKind::$kind;
             const EXPECTED: &'static str = $expected;
         })+
     };
@@ -61,7 +61,7 @@ setting! {
 }
 
 impl<T: Setting> Setting for Option<T> {
-    const KIND: Kind = T::KIND;
+    const KIND: SettingKind = T::KIND;
     const EXPECTED: &'static str = T::EXPECTED;
     const OPTIONAL: bool = true;
     const SECRET: bool = T::SECRET;
@@ -79,7 +79,7 @@ pub struct SettingDoc {
     pub meaning: String,
     /// What a value must be, as error lines say it.
     pub expected: String,
-    pub(super) kind: Kind,
+    pub(super) kind: SettingKind,
     pub(super) optional: bool,
     pub(super) required: bool,
     pub(super) secret: bool,
@@ -166,7 +166,7 @@ macro_rules! section {
         impl $crate::config::setting::Section for $name {
             fn describe(prefix: &str, out: &mut Vec<$crate::config::setting::SettingDoc>) {
                 #[allow(unused_imports, reason = "not every section has every rule")]
-                use $crate::config::setting::{Kind, Setting, SettingDoc, default_text, in_range, number_words};
+                use $crate::config::setting::{SettingKind, Setting, SettingDoc, default_text, in_range, number_words};
                 let defaults = Self::default();
                 $({
                     const MIN: Option<u64> = section!(@optional $($min)?);
@@ -180,7 +180,7 @@ macro_rules! section {
                         meaning: concat!($($doc),+).trim().to_owned(),
                         expected: match expected {
                             Some(words) => words.to_owned(),
-                            None if <$type>::KIND == Kind::Number => number_words(name, MIN, MAX),
+                            None if <$type>::KIND == SettingKind::Number => number_words(name, MIN, MAX),
                             None => <$type>::EXPECTED.to_owned(),
                         },
                         kind: <$type>::KIND,

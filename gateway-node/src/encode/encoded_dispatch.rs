@@ -6,30 +6,30 @@ use shared::{
     discord::Dispatch,
 };
 
-use super::dispatch_encoder::Coding;
+use super::dispatch_encoder::WireFormat;
 
 /// From how many bytes on a payload is compressed for a client that wants large ones compressed one by one.
 const PACKED_BYTES: usize = 1024;
 
 /// The bytes before and after the number of a dispatch.
 #[derive(Debug)]
-pub(crate) enum Pieces {
+pub(crate) enum EncodedDispatch {
     /// As they are.
     Plain { before: Bytes, after: Bytes },
     /// Compressed once for every stream. What has no number has nothing before it.
     Compressed { before: Option<Segment>, after: Segment },
 }
 
-impl Pieces {
+impl EncodedDispatch {
     /// The event `name` with the data `d`; none where the data cannot be said in the encoding.
-    pub(crate) fn new(coding: Coding, name: &str, d: &str) -> Option<Self> {
-        let Dispatch { before, after } = Dispatch::new(coding.encoding, name, d)
+    pub(crate) fn new(wire_format: WireFormat, name: &str, d: &str) -> Option<Self> {
+        let Dispatch { before, after } = Dispatch::new(wire_format.encoding, name, d)
             .inspect_err(|error| log::warn!(event = name, cause:% = error; "an event cannot be encoded"))
             .ok()?;
-        Some(match method_for(coding, before.len() + after.len()) {
+        Some(match method_for(wire_format, before.len() + after.len()) {
             Some(method) => Self::Compressed {
-                before: Some(method.format().segment(&before, coding.level)),
-                after: method.format().segment(&after, coding.level),
+                before: Some(method.format().segment(&before, wire_format.level)),
+                after: method.format().segment(&after, wire_format.level),
             },
             None => Self::Plain {
                 before: before.into(),
@@ -39,11 +39,11 @@ impl Pieces {
     }
 
     /// A payload without a number.
-    pub(crate) fn of_one(coding: Coding, payload: &[u8]) -> Self {
-        match method_for(coding, payload.len()) {
+    pub(crate) fn of_one(wire_format: WireFormat, payload: &[u8]) -> Self {
+        match method_for(wire_format, payload.len()) {
             Some(method) => Self::Compressed {
                 before: None,
-                after: method.format().segment(payload, coding.level),
+                after: method.format().segment(payload, wire_format.level),
             },
             None => Self::Plain {
                 before: Bytes::new(),
@@ -53,7 +53,7 @@ impl Pieces {
     }
 }
 
-fn method_for(coding: Coding, length: usize) -> Option<Method> {
+fn method_for(wire_format: WireFormat, length: usize) -> Option<Method> {
     let is_wanted = |method: &Method| *method != Method::ZlibPacket || length >= PACKED_BYTES;
-    coding.method.filter(is_wanted)
+    wire_format.method.filter(is_wanted)
 }

@@ -12,8 +12,8 @@ use shared::{
 use smallvec::SmallVec;
 
 use super::{
-    dispatch_encoder::{Coding, Place},
-    encoded_dispatch::Pieces,
+    dispatch_encoder::{LogCursor, WireFormat},
+    encoded_dispatch::EncodedDispatch,
 };
 use crate::{
     backplane::{Audience, Entry},
@@ -22,63 +22,65 @@ use crate::{
 };
 
 /// What was made for a coding and a content; nothing where it cannot be said.
-type Made = (Coding, Content, Option<Arc<Pieces>>);
+type Made = (WireFormat, Content, Option<Arc<EncodedDispatch>>);
 
 /// What the shards share of one event.
-pub(crate) struct Prepared {
+pub(crate) struct EncodedEvent {
     pub(crate) entry: Entry,
     /// Its number among the entries of its log that this node has seen.
     pub(crate) number: u64,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
-    pieces: Mutex<SmallVec<[Made; 1]>>,
+    encoded: Mutex<SmallVec<[Made; 1]>>,
     /// How hard zlib tries.
     level: Level,
     metrics: Arc<Metrics>,
 }
 
-impl Prepared {
+impl EncodedEvent {
     pub(crate) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
         Self {
             entry,
             number,
             text: OnceLock::new(),
             zlib: OnceLock::new(),
-            pieces: Mutex::new(SmallVec::new()),
+            encoded: Mutex::new(SmallVec::new()),
             level,
             metrics,
         }
     }
 
     /// Where it stands.
-    pub(crate) const fn place(&self) -> Place {
-        Place {
+    pub(crate) const fn cursor(&self) -> LogCursor {
+        LogCursor {
             number: self.number,
             position: self.entry.position,
         }
     }
 
     /// What Discord sessions of this coding share of it; none where it cannot be said.
-    pub(crate) fn pieces(&self, coding: Coding, content: Content) -> Option<Arc<Pieces>> {
-        let mut made = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = made.iter().find(|(of, how, _)| *of == coding && *how == content);
-        if let Some((_, _, pieces)) = known {
-            return pieces.clone();
+    pub(crate) fn encoded(&self, wire_format: WireFormat, content: Content) -> Option<Arc<EncodedDispatch>> {
+        let mut made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made.iter().find(|(of, how, _)| *of == wire_format && *how == content);
+        if let Some((_, _, encoded)) = known {
+            return encoded.clone();
         }
         self.metrics.encoded_discord.inc();
         let (name, d) = (&self.entry.name, &self.entry.d);
-        let pieces = match content {
-            Content::Whole => Pieces::new(coding, name, d),
-            Content::Withheld => without_content(d).ok().and_then(|d| Pieces::new(coding, name, &d)),
+        let encoded = match content {
+            Content::Whole => EncodedDispatch::new(wire_format, name, d),
+            Content::Withheld => without_content(d)
+                .ok()
+                .and_then(|d| EncodedDispatch::new(wire_format, name, &d)),
         };
-        let pieces = pieces.map(Arc::new);
-        made.push((coding, content, pieces.clone()));
-        pieces
+        let encoded = encoded.map(Arc::new);
+        made.push((wire_format, content, encoded.clone()));
+        encoded
     }
 
     /// Whether one walk can deliver both: they are for all of some types, and of the same application.
     pub(crate) fn is_broadcast_with(&self, other: &Self) -> bool {
-        let is_broadcast = |prepared: &Self| matches!(prepared.entry.audience, Audience::Types(_));
+        let is_broadcast = |event: &Self| matches!(event.entry.audience, Audience::Types(_));
         is_broadcast(self) && is_broadcast(other) && self.entry.application == other.entry.application
     }
 

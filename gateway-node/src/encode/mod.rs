@@ -4,4 +4,4 @@ pub(crate) mod dispatch_encoder;
 pub(crate) mod encoded_dispatch;
 pub(crate) mod encoded_event;
 
-pub use self::dispatch_encoder::{Coding, Line, Place};
+pub use self::dispatch_encoder::{DispatchEncoder, LogCursor, WireFormat};

@@ -1,7 +1,7 @@
 //! From the log to the shards: one queue for the node, in which every shard has its own place.
 //!
 //! An entry stays until the slowest shard has read it. What does not fit is refused at the entrance
-//! ([`Feed::has_room`]), so that nothing is ever dropped between acceptance and delivery.
+//! ([`DeliveryQueue::has_room`]), so that nothing is ever dropped between acceptance and delivery.
 
 use std::{
     collections::VecDeque,
@@ -11,33 +11,33 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::encode::encoded_event::Prepared;
+use crate::encode::encoded_event::EncodedEvent;
 
 /// The most entries that a shard takes at once.
 const BATCH: usize = 64;
 
-pub(crate) struct Feed {
-    state: Mutex<State>,
+pub(crate) struct DeliveryQueue {
+    state: Mutex<DeliveryQueueState>,
     readers: Box<[AtomicWaker]>,
     limit: usize,
 }
 
 /// What shards read, in order.
-enum Item {
-    Entry(Arc<Prepared>),
+enum QueuedItem {
+    Entry(Arc<EncodedEvent>),
     /// What follows of this application's log is from another side of a split.
     Divergence(Arc<str>),
 }
 
 /// What a shard reads at once.
-pub(crate) enum Portion {
-    Entries(Vec<Arc<Prepared>>),
+pub(crate) enum QueueRead {
+    Entries(Vec<Arc<EncodedEvent>>),
     /// The application whose log continues on another side of a split.
     Divergence(Arc<str>),
 }
 
-struct State {
-    queue: VecDeque<Item>,
+struct DeliveryQueueState {
+    queue: VecDeque<QueuedItem>,
     /// The number of the first item in `queue`.
     first: u64,
     bytes: usize,
@@ -45,7 +45,7 @@ struct State {
     next: Box<[u64]>,
 }
 
-impl State {
+impl DeliveryQueueState {
     /// The number that the next item will get.
     fn end(&self) -> u64 {
         self.first + self.queue.len() as u64
@@ -56,7 +56,7 @@ impl State {
         let slowest = self.next.iter().copied().min().unwrap_or(self.first);
         while self.first < slowest {
             let Some(item) = self.queue.pop_front() else { break };
-            if let Item::Entry(entry) = item {
+            if let QueuedItem::Entry(entry) = item {
                 self.bytes -= entry.entry.weight();
             }
             self.first += 1;
@@ -64,11 +64,11 @@ impl State {
     }
 }
 
-impl Feed {
+impl DeliveryQueue {
     /// A queue for `readers` shards that holds up to `limit` bytes.
     pub(crate) fn new(readers: usize, limit: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(DeliveryQueueState {
                 queue: VecDeque::new(),
                 first: 0,
                 bytes: 0,
@@ -85,18 +85,18 @@ impl Feed {
         state.queue.is_empty() || state.bytes.saturating_add(bytes) <= self.limit
     }
 
-    pub(crate) fn push(&self, entry: Arc<Prepared>) {
+    pub(crate) fn push(&self, entry: Arc<EncodedEvent>) {
         {
             let mut state = self.lock();
             state.bytes += entry.entry.weight();
-            state.queue.push_back(Item::Entry(entry));
+            state.queue.push_back(QueuedItem::Entry(entry));
         }
         self.wake();
     }
 
     /// Marks the place from which on the entries of this application are from another side of a split.
     pub(crate) fn diverge(&self, application: Arc<str>) {
-        self.lock().queue.push_back(Item::Divergence(application));
+        self.lock().queue.push_back(QueuedItem::Divergence(application));
         self.wake();
     }
 
@@ -112,7 +112,7 @@ impl Feed {
     }
 
     /// The next items for a shard, and the number that follows them.
-    pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(Portion, u64)> {
+    pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(QueueRead, u64)> {
         self.readers[reader].register(cx.waker());
         let mut state = self.lock();
         let next = state.next[reader];
@@ -121,25 +121,25 @@ impl Feed {
         }
         let skip = usize::try_from(next - state.first).unwrap_or(usize::MAX);
         let mut items = state.queue.iter().skip(skip).take(BATCH);
-        let (portion, count) = match items.next() {
-            Some(Item::Divergence(application)) => (Portion::Divergence(Arc::clone(application)), 1),
+        let (next_read, count) = match items.next() {
+            Some(QueuedItem::Divergence(application)) => (QueueRead::Divergence(Arc::clone(application)), 1),
             first => {
                 let entries = first.into_iter().chain(items).map_while(|item| match item {
-                    Item::Entry(entry) => Some(Arc::clone(entry)),
-                    Item::Divergence(_) => None,
+                    QueuedItem::Entry(entry) => Some(Arc::clone(entry)),
+                    QueuedItem::Divergence(_) => None,
                 });
                 let entries: Vec<_> = entries.collect();
                 let count = entries.len() as u64;
-                (Portion::Entries(entries), count)
+                (QueueRead::Entries(entries), count)
             }
         };
         let next = next + count;
         state.next[reader] = next;
         state.trim();
-        Poll::Ready((portion, next))
+        Poll::Ready((next_read, next))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DeliveryQueueState> {
         // Nothing in here panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,7 +157,7 @@ mod tests {
         metrics::Metrics,
     };
 
-    fn entry(offset: u64) -> Arc<Prepared> {
+    fn entry(offset: u64) -> Arc<EncodedEvent> {
         let entry = Entry {
             position: Position {
                 offset,
@@ -170,7 +170,7 @@ mod tests {
             discord: None,
             d: "{}".into(),
         };
-        Arc::new(Prepared::new(
+        Arc::new(EncodedEvent::new(
             entry,
             offset,
             shared::compression::Level::default(),
@@ -178,57 +178,63 @@ mod tests {
         ))
     }
 
-    fn read(feed: &Feed, reader: usize) -> Vec<u64> {
-        match feed.poll_read(reader, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready((Portion::Entries(batch), _)) => {
+    fn read(delivery_queue: &DeliveryQueue, reader: usize) -> Vec<u64> {
+        match delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready((QueueRead::Entries(batch), _)) => {
                 batch.iter().map(|entry| entry.entry.position.offset).collect()
             }
-            Poll::Ready((Portion::Divergence(application), _)) => panic!("{application} diverges"),
+            Poll::Ready((QueueRead::Divergence(application), _)) => panic!("{application} diverges"),
             Poll::Pending => Vec::new(),
         }
     }
 
     #[test]
     fn every_shard_reads_everything_in_order() {
-        let feed = Feed::new(2, 1 << 20);
+        let delivery_queue = DeliveryQueue::new(2, 1 << 20);
         for offset in 0..100 {
-            feed.push(entry(offset));
+            delivery_queue.push(entry(offset));
         }
-        assert_eq!([read(&feed, 0), read(&feed, 0)].concat(), (0..100).collect::<Vec<_>>());
-        assert_eq!(feed.lock().queue.len(), 100);
-        assert_eq!([read(&feed, 1), read(&feed, 1)].concat(), (0..100).collect::<Vec<_>>());
-        let weight = feed.lock().bytes;
+        assert_eq!(
+            [read(&delivery_queue, 0), read(&delivery_queue, 0)].concat(),
+            (0..100).collect::<Vec<_>>()
+        );
+        assert_eq!(delivery_queue.lock().queue.len(), 100);
+        assert_eq!(
+            [read(&delivery_queue, 1), read(&delivery_queue, 1)].concat(),
+            (0..100).collect::<Vec<_>>()
+        );
+        let weight = delivery_queue.lock().bytes;
         assert_eq!(weight, 0);
-        assert_eq!(read(&feed, 0), Vec::<u64>::new());
+        assert_eq!(read(&delivery_queue, 0), Vec::<u64>::new());
     }
 
     #[test]
     fn a_divergence_is_read_in_its_place_by_every_shard() {
-        let feed = Feed::new(2, 1 << 20);
-        feed.push(entry(0));
-        feed.diverge("a".into());
-        feed.push(entry(1));
+        let delivery_queue = DeliveryQueue::new(2, 1 << 20);
+        delivery_queue.push(entry(0));
+        delivery_queue.diverge("a".into());
+        delivery_queue.push(entry(1));
         for reader in 0..2 {
-            assert_eq!(read(&feed, reader), [0]);
-            let portion = feed.poll_read(reader, &mut Context::from_waker(Waker::noop()));
-            assert!(matches!(portion, Poll::Ready((Portion::Divergence(_), 2))));
-            assert_eq!(read(&feed, reader), [1]);
+            assert_eq!(read(&delivery_queue, reader), [0]);
+            let next_read = delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop()));
+            assert!(matches!(next_read, Poll::Ready((QueueRead::Divergence(_), 2))));
+            assert_eq!(read(&delivery_queue, reader), [1]);
         }
-        let state = feed.lock();
+        let state = delivery_queue.lock();
         assert_eq!((state.queue.len(), state.bytes), (0, 0));
     }
 
     #[test]
     fn the_slowest_shard_decides_what_has_room() {
         let weight = entry(0).entry.weight();
-        let feed = Feed::new(2, 2 * weight);
-        assert!(feed.has_room(10 * weight));
-        feed.push(entry(0));
-        feed.push(entry(1));
-        assert!(!feed.has_room(weight));
-        read(&feed, 0);
-        assert!(!feed.has_room(weight));
-        read(&feed, 1);
-        assert!(feed.has_room(weight));
+        let delivery_queue = DeliveryQueue::new(2, 2 * weight);
+        assert!(delivery_queue.has_room(10 * weight));
+        delivery_queue.push(entry(0));
+        delivery_queue.push(entry(1));
+        assert!(!delivery_queue.has_room(weight));
+        read(&delivery_queue, 0);
+        assert!(!delivery_queue.has_room(weight));
+        read(&delivery_queue, 1);
+        assert!(delivery_queue.has_room(weight));
     }
 }

@@ -7,22 +7,22 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::member::{Profile, Subscriber};
-use crate::encode::{dispatch_encoder::Place, encoded_dispatch::Pieces, encoded_event::Prepared};
+use super::member::{DiscordGroupKey, DiscordMember};
+use crate::encode::{dispatch_encoder::LogCursor, encoded_dispatch::EncodedDispatch, encoded_event::EncodedEvent};
 
 /// From how many bytes on frames that stand side by side are written before more are added.
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
-pub(crate) struct Bundle {
-    items: SmallVec<[Item; 8]>,
+pub(crate) struct DiscordBatch {
+    items: SmallVec<[BatchItem; 8]>,
     /// Where a member is that has got all of them.
-    end: Place,
+    end: LogCursor,
 }
 
-struct Item {
-    place: Place,
-    pieces: Arc<Pieces>,
+struct BatchItem {
+    cursor: LogCursor,
+    encoded: Arc<EncodedDispatch>,
     /// Whom it is for, if it is for one of the group alone.
     only: Option<SessionId>,
 }
@@ -32,19 +32,16 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Bundle {
+impl DiscordBatch {
     /// Of those among `entries` that members with this profile receive; `is_here` says whether a session is one of them.
     /// None where it is none of them.
     pub(crate) fn new(
-        entries: &[Arc<Prepared>],
-        profile: Profile,
+        entries: &[Arc<EncodedEvent>],
+        key: DiscordGroupKey,
         is_here: impl Fn(SessionId) -> bool,
     ) -> Option<Self> {
-        let items: SmallVec<[Item; 8]> = entries
-            .iter()
-            .filter_map(|entry| item(entry, profile, &is_here))
-            .collect();
-        let end = entries.last()?.place();
+        let items: SmallVec<[BatchItem; 8]> = entries.iter().filter_map(|entry| item(entry, key, &is_here)).collect();
+        let end = entries.last()?.cursor();
         (!items.is_empty()).then_some(Self { items, end })
     }
 
@@ -54,15 +51,15 @@ impl Bundle {
     }
 
     /// Gives a member what is for it, and says how many entries that is.
-    pub(crate) fn give(&self, member: &Subscriber, now: Instant) -> u64 {
+    pub(crate) fn deliver_to(&self, member: &DiscordMember, now: Instant) -> u64 {
         SCRATCH.with_borrow_mut(|scratch| {
             let (mut given, mut ends) = (0, SmallVec::<[usize; 8]>::new());
             scratch.clear();
             for item in &self.items {
-                if item.place.number <= member.since || item.only.is_some_and(|only| only != member.id) {
+                if item.cursor.number <= member.since || item.only.is_some_and(|only| only != member.id) {
                     continue;
                 }
-                member.line.write(&item.pieces, scratch);
+                member.encoder.write(&item.encoded, scratch);
                 ends.push(scratch.len());
                 given += 1;
                 if scratch.len() >= JOINED_BYTES {
@@ -76,24 +73,24 @@ impl Bundle {
                 member.outbox.deliver_own(scratch, &ends, now);
             }
             if self.end.number > member.since {
-                member.line.reach(self.end);
+                member.encoder.advance_to(self.end);
             }
             given
         })
     }
 }
 
-fn item(entry: &Prepared, profile: Profile, is_here: impl Fn(SessionId) -> bool) -> Option<Item> {
+fn item(entry: &EncodedEvent, key: DiscordGroupKey, is_here: impl Fn(SessionId) -> bool) -> Option<BatchItem> {
     let header = entry.entry.discord.as_deref()?;
     let only = header.session().map(SessionId::from_raw);
     let content = match only {
-        Some(only) if is_here(only) => profile.filter.admits(header, only.get())?,
+        Some(only) if is_here(only) => key.filter.admits(header, only.get())?,
         Some(_) => return None,
-        None => profile.filter.admits_any(header)?,
+        None => key.filter.admits_any(header)?,
     };
-    Some(Item {
-        place: entry.place(),
-        pieces: entry.pieces(profile.coding, content)?,
+    Some(BatchItem {
+        cursor: entry.cursor(),
+        encoded: entry.encoded(key.wire_format, content)?,
         only,
     })
 }

@@ -7,7 +7,7 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 
 /// Somebody who is found by an id.
-pub(crate) trait Member {
+pub(crate) trait GroupMember {
     fn id(&self) -> SessionId;
 }
 
@@ -16,75 +16,75 @@ pub(crate) trait Member {
 ///
 /// While a walk is under way a leaving member leaves a hole behind, so that nobody is moved to where the walk has
 /// already been; otherwise the last one of its group takes its place.
-pub(crate) struct Room<C, M> {
+pub(crate) struct SubscriberGroups<C, M> {
     groups: Vec<Group<C, M>>,
-    by_common: FxHashMap<C, u32>,
+    by_key: FxHashMap<C, u32>,
     /// Groups that everybody has left, for others.
     free: Vec<u32>,
-    by_id: FxHashMap<SessionId, Place>,
-    is_walked: bool,
+    by_id: FxHashMap<SessionId, MemberIndex>,
+    in_pass: bool,
 }
 
 struct Group<C, M> {
-    common: C,
+    key: C,
     members: Vec<Option<M>>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct MemberIndex {
     group: u32,
     index: u32,
 }
 
 /// One group's part of a walk.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stage<C> {
+pub(crate) struct GroupRange<C> {
     pub(crate) group: usize,
-    pub(crate) common: C,
+    pub(crate) key: C,
     /// How many places there were when the walk began: who comes later joined after what the walk brings.
     pub(crate) end: usize,
 }
 
-impl<C, M> Default for Room<C, M> {
+impl<C, M> Default for SubscriberGroups<C, M> {
     fn default() -> Self {
         Self {
             groups: Vec::new(),
-            by_common: FxHashMap::default(),
+            by_key: FxHashMap::default(),
             free: Vec::new(),
             by_id: FxHashMap::default(),
-            is_walked: false,
+            in_pass: false,
         }
     }
 }
 
-impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
-    pub(crate) fn add(&mut self, common: C, member: M) {
-        let group = self.group_of(common);
+impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
+    pub(crate) fn add(&mut self, key: C, member: M) {
+        let group = self.group_of(key);
         let members = &mut self.groups[group].members;
         self.by_id.insert(member.id(), place(group, members.len()));
         members.push(Some(member));
     }
 
-    fn group_of(&mut self, common: C) -> usize {
-        if let Some(known) = self.by_common.get(&common) {
+    fn group_of(&mut self, key: C) -> usize {
+        if let Some(known) = self.by_key.get(&key) {
             return *known as usize;
         }
         let members = Vec::new();
         let group = if let Some(free) = self.free.pop() {
-            self.groups[free as usize] = Group { common, members };
+            self.groups[free as usize] = Group { key, members };
             free as usize
         } else {
-            self.groups.push(Group { common, members });
+            self.groups.push(Group { key, members });
             self.groups.len() - 1
         };
-        self.by_common.insert(common, narrow(group));
+        self.by_key.insert(key, narrow(group));
         group
     }
 
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<M> {
-        let Place { group, index } = self.by_id.remove(&id)?;
+        let MemberIndex { group, index } = self.by_id.remove(&id)?;
         let (group, index) = (group as usize, index as usize);
-        if self.is_walked {
+        if self.in_pass {
             self.groups[group].members[index].take()
         } else {
             let gone = self.fill(group, index);
@@ -99,33 +99,33 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<(C, &M)> {
-        let Place { group, index } = *self.by_id.get(&id)?;
+        let MemberIndex { group, index } = *self.by_id.get(&id)?;
         let group = &self.groups[group as usize];
-        Some((group.common, group.members[index as usize].as_ref()?))
+        Some((group.key, group.members[index as usize].as_ref()?))
     }
 
     /// Begins a walk over everybody who is here now. Groups that everybody has left are no part of it: nothing is framed
     /// for nobody.
-    pub(crate) fn begin_walk(&mut self) -> SmallVec<[Stage<C>; 6]> {
-        self.is_walked = true;
-        let stage = |(group, it): (usize, &Group<C, M>)| Stage {
+    pub(crate) fn begin_pass(&mut self) -> SmallVec<[GroupRange<C>; 6]> {
+        self.in_pass = true;
+        let range = |(group, it): (usize, &Group<C, M>)| GroupRange {
             group,
-            common: it.common,
+            key: it.key,
             end: it.members.len(),
         };
-        let stages = self.groups.iter().enumerate().map(stage);
-        stages.filter(|stage| stage.end > 0).collect()
+        let ranges = self.groups.iter().enumerate().map(range);
+        ranges.filter(|range| range.end > 0).collect()
     }
 
     /// The members of one stretch of a walk.
-    pub(crate) fn stretch(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
+    pub(crate) fn chunk(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
         let members = &self.groups[group].members;
         members.get(from..to).unwrap_or_default().iter().flatten()
     }
 
     /// Ends a walk and closes the holes that it left.
-    pub(crate) fn end_walk(&mut self) {
-        self.is_walked = false;
+    pub(crate) fn end_pass(&mut self) {
+        self.in_pass = false;
         for group in 0..self.groups.len() {
             let mut index = 0;
             let had_any = !self.groups[group].members.is_empty();
@@ -154,17 +154,17 @@ impl<C: Copy + Eq + Hash, M: Member> Room<C, M> {
 
     /// Lets others have a group that everybody has left.
     fn retire(&mut self, group: usize) {
-        let Group { common, members } = &mut self.groups[group];
+        let Group { key, members } = &mut self.groups[group];
         if members.is_empty() {
             *members = Vec::new();
-            self.by_common.remove(common);
+            self.by_key.remove(key);
             self.free.push(narrow(group));
         }
     }
 }
 
-fn place(group: usize, index: usize) -> Place {
-    Place {
+fn place(group: usize, index: usize) -> MemberIndex {
+    MemberIndex {
         group: narrow(group),
         index: narrow(index),
     }
@@ -182,62 +182,62 @@ mod tests {
     const BOTS: &str = "bots";
     const WEBSITES: &str = "websites";
 
-    struct Guest(u64);
+    struct TestMember(u64);
 
-    impl Member for Guest {
+    impl GroupMember for TestMember {
         fn id(&self) -> SessionId {
             SessionId::from_raw(self.0)
         }
     }
 
-    fn ids(room: &Room<&str, Guest>, group: usize, from: usize, to: usize) -> Vec<u64> {
-        room.stretch(group, from, to).map(|guest| guest.0).collect()
+    fn ids(groups: &SubscriberGroups<&str, TestMember>, group: usize, from: usize, to: usize) -> Vec<u64> {
+        groups.chunk(group, from, to).map(|member| member.0).collect()
     }
 
     #[test]
     fn a_walk_meets_everybody_who_stays_exactly_once() {
-        let mut room = Room::default();
+        let mut groups = SubscriberGroups::default();
         for id in 0..6 {
-            room.add(BOTS, Guest(id));
+            groups.add(BOTS, TestMember(id));
         }
-        let end = room.begin_walk()[0].end;
-        assert_eq!(ids(&room, 0, 0, 3), [0, 1, 2]);
+        let end = groups.begin_pass()[0].end;
+        assert_eq!(ids(&groups, 0, 0, 3), [0, 1, 2]);
         // One that was met and one that was not leave, and one arrives: nobody is met twice and nobody is missed.
-        room.remove(SessionId::from_raw(1));
-        room.remove(SessionId::from_raw(4));
-        room.add(BOTS, Guest(6));
-        assert_eq!(ids(&room, 0, 3, end), [3, 5]);
-        room.end_walk();
+        groups.remove(SessionId::from_raw(1));
+        groups.remove(SessionId::from_raw(4));
+        groups.add(BOTS, TestMember(6));
+        assert_eq!(ids(&groups, 0, 3, end), [3, 5]);
+        groups.end_pass();
         for id in [0, 2, 3, 5, 6] {
-            assert_eq!(room.get(SessionId::from_raw(id)).unwrap().1.0, id);
-            room.remove(SessionId::from_raw(id));
+            assert_eq!(groups.get(SessionId::from_raw(id)).unwrap().1.0, id);
+            groups.remove(SessionId::from_raw(id));
         }
-        assert!(room.by_id.is_empty() && room.groups[0].members.is_empty());
-        assert_eq!((room.free.len(), room.by_common.len()), (1, 0));
-        room.add(WEBSITES, Guest(1));
-        assert_eq!((room.groups.len(), room.begin_walk()[0].common), (1, WEBSITES));
+        assert!(groups.by_id.is_empty() && groups.groups[0].members.is_empty());
+        assert_eq!((groups.free.len(), groups.by_key.len()), (1, 0));
+        groups.add(WEBSITES, TestMember(1));
+        assert_eq!((groups.groups.len(), groups.begin_pass()[0].key), (1, WEBSITES));
     }
 
     #[test]
     fn a_group_holds_those_alone_who_have_everything_in_common() {
-        let mut room = Room::default();
+        let mut groups = SubscriberGroups::default();
         for id in 0..6 {
-            room.add(if id % 2 == 0 { BOTS } else { WEBSITES }, Guest(id));
+            groups.add(if id % 2 == 0 { BOTS } else { WEBSITES }, TestMember(id));
         }
-        let stages = room.begin_walk();
-        let found: Vec<_> = stages
+        let ranges = groups.begin_pass();
+        let found: Vec<_> = ranges
             .iter()
-            .map(|stage| (stage.common, ids(&room, stage.group, 0, stage.end)))
+            .map(|range| (range.key, ids(&groups, range.group, 0, range.end)))
             .collect();
         assert_eq!(found, [(BOTS, vec![0, 2, 4]), (WEBSITES, vec![1, 3, 5])]);
-        room.end_walk();
-        room.remove(SessionId::from_raw(1));
-        assert_eq!(room.get(SessionId::from_raw(5)).unwrap().0, WEBSITES);
-        assert_eq!(ids(&room, 1, 0, 2), [5, 3]);
+        groups.end_pass();
+        groups.remove(SessionId::from_raw(1));
+        assert_eq!(groups.get(SessionId::from_raw(5)).unwrap().0, WEBSITES);
+        assert_eq!(ids(&groups, 1, 0, 2), [5, 3]);
         for id in [3, 5] {
-            room.remove(SessionId::from_raw(id));
+            groups.remove(SessionId::from_raw(id));
         }
-        let left: Vec<_> = room.begin_walk().iter().map(|stage| stage.common).collect();
+        let left: Vec<_> = groups.begin_pass().iter().map(|range| range.key).collect();
         assert_eq!(left, [BOTS]);
     }
 }

@@ -5,10 +5,10 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::member::{Common, Guest};
+use super::member::{V1GroupKey, V1Member};
 use crate::{
     backplane::{Epoch, Position},
-    encode::encoded_event::Prepared,
+    encode::encoded_event::EncodedEvent,
     transport::Batch,
 };
 
@@ -16,9 +16,9 @@ use crate::{
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
-pub(crate) struct Parcel<'a> {
-    common: Common,
-    entries: SmallVec<[&'a Prepared; 8]>,
+pub(crate) struct V1Batch<'a> {
+    key: V1GroupKey,
+    entries: SmallVec<[&'a EncodedEvent; 8]>,
     batches: SmallVec<[Batch; 2]>,
     /// Who joined at this position or before gets all of them; none where the entries are of several epochs.
     first: Option<Position>,
@@ -26,10 +26,10 @@ pub(crate) struct Parcel<'a> {
     authors: SmallVec<[SessionId; 4]>,
 }
 
-impl<'a> Parcel<'a> {
+impl<'a> V1Batch<'a> {
     /// Of those among `entries` that are for all of the group's type.
-    pub(crate) fn new(entries: impl Iterator<Item = &'a Prepared>, common: Common) -> Self {
-        let entries: SmallVec<[&Prepared; 8]> = entries.filter(|it| it.is_for_all(common.kind)).collect();
+    pub(crate) fn new(entries: impl Iterator<Item = &'a EncodedEvent>, key: V1GroupKey) -> Self {
+        let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| it.is_for_all(key.kind)).collect();
         let mut authors = SmallVec::new();
         for author in entries.iter().filter_map(|it| it.entry.author) {
             if !authors.contains(&author) {
@@ -40,8 +40,8 @@ impl<'a> Parcel<'a> {
         let is_of = |epoch: Epoch| entries.iter().all(|it| it.entry.position.epoch == epoch);
         Self {
             first: first.filter(|first| is_of(first.epoch)),
-            batches: joined(entries.iter().map(|it| it.frame(common.encoding))),
-            common,
+            batches: joined(entries.iter().map(|it| it.frame(key.encoding))),
+            key,
             entries,
             authors,
         }
@@ -53,7 +53,7 @@ impl<'a> Parcel<'a> {
 
     /// Gives a member of the group what is for it, and says how many entries that is.
     #[inline]
-    pub(crate) fn give(&self, member: &Guest, now: Instant) -> u64 {
+    pub(crate) fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
         let gets_all = self
             .first
             .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));
@@ -64,7 +64,7 @@ impl<'a> Parcel<'a> {
             }
             return self.entries.len() as u64;
         }
-        let given = self.entries.iter().filter(|it| member.give(it, self.common, now));
+        let given = self.entries.iter().filter(|it| member.deliver_to(it, self.key, now));
         given.count() as u64
     }
 }

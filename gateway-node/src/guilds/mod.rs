@@ -37,11 +37,11 @@ pub struct Viewer {
 /// Guilds of one application: all of them, or some. Clones share what none of them changes.
 #[derive(Debug, Clone, Default)]
 pub struct Guilds {
-    guilds: BTreeMap<u64, Known>,
+    guilds: BTreeMap<u64, KnownGuilds>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownGuilds {
     guild: Arc<Guild>,
     /// Up to this offset of the log, what changed the guild is in it.
     through: u64,
@@ -86,7 +86,7 @@ impl Guilds {
 
     fn insert(&mut self, id: u64, guild: Guild, through: u64) {
         let guild = Arc::new(guild);
-        self.guilds.insert(id, Known { guild, through });
+        self.guilds.insert(id, KnownGuilds { guild, through });
     }
 
     fn get(&self, id: u64) -> Option<&Guild> {

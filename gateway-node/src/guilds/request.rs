@@ -40,7 +40,7 @@ pub struct MembersChunk {
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     nonce: Option<Box<str>>,
     #[serde(rename = "m")]
-    members: Members,
+    members: MembersOf,
     /// Ids in the request that are no snowflakes.
     #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
     invalid: Vec<Value>,
@@ -48,7 +48,7 @@ pub struct MembersChunk {
 
 /// The members of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Members {
+enum MembersOf {
     /// Those behind one id, up to and with another.
     #[serde(rename = "r")]
     Range(Option<u64>, u64),
@@ -64,8 +64,8 @@ impl MembersChunk {
     /// What it weighs beside its size, in bytes.
     pub fn weight(&self) -> usize {
         let ids = match &self.members {
-            Members::Range(..) => 0,
-            Members::Found(ids) | Members::Named(ids) => size_of_val(&**ids),
+            MembersOf::Range(..) => 0,
+            MembersOf::Found(ids) | MembersOf::Named(ids) => size_of_val(&**ids),
         };
         let invalid = self.invalid.iter().map(|id| size_of_val(id) + id.to_string().len());
         ids + self.nonce.as_deref().map_or(0, str::len) + invalid.sum::<usize>()
@@ -170,17 +170,17 @@ impl Search {
         let members = match self.goal {
             Goal::Named(users) => {
                 invalid = users.invalid;
-                vec![Members::Named(users.ids)]
+                vec![MembersOf::Named(users.ids)]
             }
-            Goal::Called(_, _, found) => vec![Members::Found(found)],
-            Goal::Whole(_, 0) => vec![Members::Found(Vec::new())],
+            Goal::Called(_, _, found) => vec![MembersOf::Found(found)],
+            Goal::Whole(_, 0) => vec![MembersOf::Found(Vec::new())],
             Goal::Whole(mut last, count) => {
                 if !count.is_multiple_of(CHUNK) {
                     last.extend(self.after);
                 }
                 let after = std::iter::once(None).chain(last.iter().copied().map(Some));
                 let ranges = after.zip(last.iter().copied());
-                ranges.map(|(after, last)| Members::Range(after, last)).collect()
+                ranges.map(|(after, last)| MembersOf::Range(after, last)).collect()
             }
         };
         let count = members.len();
@@ -220,8 +220,8 @@ impl<'a> ChunkText<'a> {
     /// Nothing of this chunk yet.
     pub fn new(chunk: &'a MembersChunk) -> Self {
         let after = match chunk.members {
-            Members::Range(after, _) => after,
-            Members::Found(_) | Members::Named(_) => None,
+            MembersOf::Range(after, _) => after,
+            MembersOf::Found(_) | MembersOf::Named(_) => None,
         };
         Self {
             chunk,
@@ -243,7 +243,7 @@ impl<'a> ChunkText<'a> {
         let (members, presences) = (self.members.slice(), self.presences.slice());
         let is_full = |text: &Self| text.members.is_past(members) || text.presences.is_past(presences);
         match &self.chunk.members {
-            Members::Range(_, last) => {
+            MembersOf::Range(_, last) => {
                 let Some(guild) = guild else { return true };
                 let range = (self.after.map_or(Unbounded, Excluded), Unbounded);
                 for (user, member) in guild.members.range(range) {
@@ -257,7 +257,7 @@ impl<'a> ChunkText<'a> {
                     self.write(guild, *user, member);
                 }
             }
-            Members::Found(users) | Members::Named(users) => {
+            MembersOf::Found(users) | MembersOf::Named(users) => {
                 for user in users.iter().skip(self.written) {
                     // Every id before this one was found or is missing.
                     if self.written - self.missing.len() == FOUND {
@@ -297,7 +297,7 @@ impl<'a> ChunkText<'a> {
         d.list_field("members", &self.members);
         d.field("chunk_index", &chunk.index);
         d.field("chunk_count", &chunk.count);
-        if matches!(chunk.members, Members::Named(_)) {
+        if matches!(chunk.members, MembersOf::Named(_)) {
             let missing = self.missing.iter().map(|id| Value::String(id.to_string()));
             let not_found: Vec<_> = chunk.invalid.iter().cloned().chain(missing).collect();
             if !not_found.is_empty() {
@@ -387,7 +387,7 @@ mod tests {
         let chunk: MembersChunk = serde_json::from_str(kept).unwrap();
         assert_eq!(
             (&chunk.members, &*chunk.invalid),
-            (&Members::Named(vec![1, 2]), &[][..])
+            (&MembersOf::Named(vec![1, 2]), &[][..])
         );
         assert_eq!(serde_json::to_string(&chunk).unwrap(), kept);
     }

@@ -23,7 +23,7 @@ use super::{Api, ApiError};
 use crate::{
     accept::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     admission::Permit,
-    transport::Head,
+    transport::UpgradeHead,
 };
 
 /// What a request that a trusted proxy forwarded counts as.
@@ -68,7 +68,7 @@ pub async fn admit(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
-    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _guard: guard })))
+    Ok(response.map_body(|_, body| BoxBody::new(AdmitAnswer { body, _guard: guard })))
 }
 
 /// Whether a body stands behind the head of a request.
@@ -92,7 +92,7 @@ pub(super) fn accept_body(request: &HttpRequest) {
 fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, ApiError> {
     let now = Instant::now();
     if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
-        let address = client_address(&Head::of(request.head()), peer, &api.trusted_proxies);
+        let address = client_address(&UpgradeHead::of(request.head()), peer, &api.trusted_proxies);
         if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
             return Ok(Some(Rc::new(api.admission.forward(address, now)?)));
         }
@@ -104,10 +104,10 @@ fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Optio
 /// Refuses what web pages may not send.
 fn check_browser(
     request: &ServiceRequest,
-    check: impl Fn(&BrowserPolicy, &Head<'_>) -> Result<(), Foreign>,
+    check: impl Fn(&BrowserPolicy, &UpgradeHead<'_>) -> Result<(), Foreign>,
 ) -> Result<(), ApiError> {
     if let Some(api) = request.app_data::<web::Data<Api>>() {
-        check(&api.browsers, &Head::of(request.head()))?;
+        check(&api.browsers, &UpgradeHead::of(request.head()))?;
     }
     Ok(())
 }
@@ -122,12 +122,12 @@ pub(super) fn show_key(request: &HttpRequest) {
 }
 
 /// The body of an answer. The request is over when it is dropped.
-struct Answer {
+struct AdmitAnswer {
     body: BoxBody,
     _guard: RequestGuard,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for AdmitAnswer {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

@@ -47,23 +47,23 @@ impl From<&HttpSettings> for BodyLimits {
 
 /// The bodies that the node holds. Clones count together.
 #[derive(Debug, Clone)]
-pub struct Bodies(Arc<Inner>);
+pub struct Bodies(Arc<BodiesInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct BodiesInner {
     limits: BodyLimits,
-    held: Mutex<Held>,
+    held: Mutex<HeldBytes>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldBytes {
     bytes: usize,
     by_key: HashMap<Arc<str>, usize>,
 }
 
 /// Bytes that a body was charged, given back when it is dropped.
 #[derive(Debug)]
-struct Charge {
+struct BodyCharge {
     bodies: Bodies,
     key: Arc<str>,
     bytes: usize,
@@ -73,7 +73,7 @@ struct Charge {
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Bytes,
-    _charge: Charge,
+    _charge: BodyCharge,
 }
 
 impl Deref for Body {
@@ -88,7 +88,7 @@ impl Bodies {
     /// Counts from zero.
     pub fn new(limits: BodyLimits) -> Self {
         let held = Mutex::default();
-        Self(Arc::new(Inner { limits, held }))
+        Self(Arc::new(BodiesInner { limits, held }))
     }
 
     /// The number of bytes that are held.
@@ -132,8 +132,8 @@ impl Bodies {
         })
     }
 
-    fn charge(&self, key: &Arc<str>, bytes: usize) -> Result<Charge, ApiError> {
-        let mut charge = Charge {
+    fn charge(&self, key: &Arc<str>, bytes: usize) -> Result<BodyCharge, ApiError> {
+        let mut charge = BodyCharge {
             bodies: self.clone(),
             key: Arc::clone(key),
             bytes: 0,
@@ -142,7 +142,7 @@ impl Bodies {
         Ok(charge)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldBytes> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +166,7 @@ impl BodyLimits {
     }
 }
 
-impl Charge {
+impl BodyCharge {
     /// Charges what is missing of so many bytes.
     fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
         let more = bytes.saturating_sub(self.bytes);
@@ -190,7 +190,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for BodyCharge {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;

@@ -7,11 +7,11 @@ use super::{Api, ApiError};
 use crate::{
     backplane::{Peer, Status},
     config::Permission,
-    registry::Headcount,
+    registry::CountsSnapshot,
 };
 
 #[derive(Serialize)]
-struct Cluster<'a> {
+struct ClusterBody<'a> {
     node: ThisNode<'a>,
     backplane: Status,
     /// Empty where the node shares nothing, and null while nobody can be asked.
@@ -23,7 +23,7 @@ struct ThisNode<'a> {
     name: &'a str,
     version: &'static str,
     uptime_seconds: u64,
-    sessions: Headcount,
+    sessions: CountsSnapshot,
     draining: bool,
 }
 
@@ -34,12 +34,12 @@ pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result
     let nodes = api.backplane.peers().await.ok();
     let mut backplane = api.backplane.status();
     backplane.logs.retain(|log| log.application == *key.application());
-    Ok(HttpResponse::Ok().json(Cluster {
+    Ok(HttpResponse::Ok().json(ClusterBody {
         node: ThisNode {
             name: &api.node,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: api.since.elapsed().as_secs(),
-            sessions: api.registry.census().headcount(),
+            sessions: api.registry.counts().snapshot(),
             draining: api.drain.is_draining(),
         },
         backplane,

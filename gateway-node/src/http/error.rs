@@ -73,7 +73,7 @@ pub enum ApiError {
     Overloaded,
     /// What the nodes share cannot be reached, or takes nothing now; the cause in one line, where it is known.
     #[error("the log is unavailable, nothing was published{}", because(.0.as_deref()))]
-    Away(Option<String>),
+    Unavailable(Option<String>),
     /// The same, of who wants to be heard there.
     #[error("the other nodes cannot be reached")]
     Unreachable,
@@ -122,7 +122,7 @@ impl ApiError {
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded | Self::BodiesOfNode => "overloaded",
-            Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
+            Self::Unavailable(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -146,7 +146,7 @@ impl ResponseError for ApiError {
             }
             Self::Overloaded
             | Self::BodiesOfNode
-            | Self::Away(_)
+            | Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
             | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,

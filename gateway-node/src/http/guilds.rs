@@ -14,12 +14,12 @@ use shared::{
 
 use super::{
     Api, ApiError,
-    page::{Page, PageQuery},
+    page::{PageBody, PageQuery},
     publish::refusal,
 };
 use crate::{
     auth::Key,
-    backplane::{Haste, Publication, Publishing},
+    backplane::{Publication, Publishing, WhenUnavailable},
     config::Permission,
     guilds::{GuildProblem, Guilds, check, check_members},
 };
@@ -28,14 +28,14 @@ use crate::{
 const MAX_MEMBERS: usize = 1000;
 
 #[derive(Serialize)]
-struct Ids {
+struct IdsQuery {
     guilds: Vec<String>,
     /// What `after` is to be for the next page; null where this is the last.
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Members<'a> {
+struct MembersBody<'a> {
     members: Vec<&'a Value>,
     next: Option<String>,
 }
@@ -50,7 +50,7 @@ pub(super) async fn list(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = of(&api, &request, &application, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let wanted = page.wanted();
     let kept = api.discord.guild_ids(key.application(), page.after, wanted).await;
     let mut ids = match kept.map_err(|_| ApiError::GuildsAway)? {
@@ -59,7 +59,7 @@ pub(super) async fn list(
     };
     let next = page.cut(&mut ids, |id| *id);
     let guilds = ids.iter().map(u64::to_string).collect();
-    Ok(HttpResponse::Ok().json(Ids { guilds, next }))
+    Ok(HttpResponse::Ok().json(IdsQuery { guilds, next }))
 }
 
 /// `GET …/guilds/{guild}`: the guild, without its members and their presences.
@@ -82,13 +82,13 @@ pub(super) async fn members(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let guilds = guild(&api, &key, id).await?;
     let found = guilds.members(id, page.after, page.wanted());
     let mut found = found.ok_or(ApiError::NotFound)?;
     let next = page.cut(&mut found, |(user, _)| *user);
     let members = found.into_iter().map(|(_, member)| member).collect();
-    Ok(HttpResponse::Ok().json(Members { members, next }))
+    Ok(HttpResponse::Ok().json(MembersBody { members, next }))
 }
 
 /// `PUT …/guilds/{guild}`: the guild is what the body says, the `d` of a `GUILD_CREATE`, and its sessions are told so.
@@ -202,7 +202,7 @@ async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpR
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,
-        haste: Haste::Prompt { idempotency: None },
+        when_unavailable: WhenUnavailable::Fail { idempotency: None },
     });
     let positions = answer.await.map_err(|error| refusal(api, &error))?;
     Ok(HttpResponse::Accepted().json(positions.last()))

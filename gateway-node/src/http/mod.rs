@@ -41,7 +41,7 @@ use crate::{
     config::Permission,
     drain::DrainState,
     events::Events,
-    hello_delay::LateHello,
+    hello_delay::HelloDelay,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
@@ -80,7 +80,7 @@ pub struct Api {
     /// Whether faults can be ordered.
     pub is_chaotic: bool,
     /// How much later Hello comes.
-    pub late_hello: LateHello,
+    pub hello_delay: HelloDelay,
     /// The time over which an order for many is carried out.
     pub spread: Duration,
     /// Whether anybody may read the metrics at this listener.

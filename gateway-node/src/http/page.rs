@@ -20,12 +20,12 @@ pub(super) struct PageQuery {
 
 /// A page: items behind this id, so many of them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Page {
+pub(super) struct PageBody {
     pub(super) after: Option<u64>,
     pub(super) limit: usize,
 }
 
-impl Page {
+impl PageBody {
     /// The page that a query asks for.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use shared::{
 use super::{Api, ApiError, body::Body};
 use crate::{
     auth::Key,
-    backplane::{Haste, Idempotency, Publication, PublishError, Publishing},
+    backplane::{Idempotency, Publication, PublishError, Publishing, WhenUnavailable},
     config::{Permission, is_event_name},
 };
 
@@ -27,7 +27,7 @@ const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
-struct Event<'a> {
+struct PublishBody<'a> {
     t: String,
     /// `None` if there is no `d`; one that is `null` is a value like others.
     #[serde(borrow, default, deserialize_with = "some")]
@@ -65,7 +65,7 @@ pub(super) async fn publish(
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
-    let parsed: Result<Vec<Event<'_>>, _> = if is_list {
+    let parsed: Result<Vec<PublishBody<'_>>, _> = if is_list {
         serde_json::from_slice(&body)
     } else {
         serde_json::from_slice(&body).map(|event| vec![event])
@@ -93,7 +93,7 @@ pub(super) async fn publish(
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
-        haste: Haste::Prompt { idempotency },
+        when_unavailable: WhenUnavailable::Fail { idempotency },
     });
     match answer.await {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
@@ -111,8 +111,8 @@ pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
         PublishError::Overloaded => ApiError::Overloaded,
-        PublishError::Away | PublishError::Expired => ApiError::Away(api.backplane.status().problem),
-        PublishError::Refused { cause } => ApiError::Away(Some(cause.to_string())),
+        PublishError::Unavailable | PublishError::Expired => ApiError::Unavailable(api.backplane.status().problem),
+        PublishError::Refused { cause } => ApiError::Unavailable(Some(cause.to_string())),
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,
         PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),
@@ -140,7 +140,7 @@ fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>
     }))
 }
 
-impl Event<'_> {
+impl PublishBody<'_> {
     /// What is to be published, if the key may send it and it is right.
     fn publication(&self, key: &Key, table: &EventTable, event_bytes: usize) -> Result<Publication, ApiError> {
         if self.d.is_some_and(|d| d.get().len() > event_bytes) {

@@ -33,11 +33,11 @@ pub struct PublishAllowances {
     events_per_minute: u64,
     bytes_per_minute: u64,
     most_keys: usize,
-    keys: Arc<Mutex<Keys>>,
+    keys: Arc<Mutex<AllowanceTable>>,
 }
 
 #[derive(Debug)]
-struct Keys {
+struct AllowanceTable {
     known: HashMap<KeyName, Allowance>,
     /// Of the keys for which there is no room.
     others: Allowance,
@@ -49,15 +49,15 @@ type KeyName = (Arc<str>, Arc<str>);
 
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
-    events: Bucket,
-    bytes: Bucket,
+    events: BucketPair,
+    bytes: BucketPair,
 }
 
 impl Allowance {
     const fn full(now: Instant) -> Self {
         Self {
-            events: Bucket { full_at: now },
-            bytes: Bucket { full_at: now },
+            events: BucketPair { full_at: now },
+            bytes: BucketPair { full_at: now },
         }
     }
 
@@ -68,11 +68,11 @@ impl Allowance {
 
 /// A token bucket that holds what refills in [`BURST`], as the time at which it is full again.
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct BucketPair {
     full_at: Instant,
 }
 
-impl Bucket {
+impl BucketPair {
     /// Takes `amount`, all or nothing. More than the bucket holds is taken from a full one, which then owes the rest:
     /// what a request may hold does not depend on the rate, and the rate holds on average.
     ///
@@ -100,7 +100,7 @@ impl PublishAllowances {
             events_per_minute: limits.publish_events_per_minute.into(),
             bytes_per_minute: limits.publish_bytes_per_minute,
             most_keys: MOST_KEYS,
-            keys: Arc::new(Mutex::new(Keys {
+            keys: Arc::new(Mutex::new(AllowanceTable {
                 known: HashMap::new(),
                 others: Allowance::full(now),
                 swept: now,
@@ -133,7 +133,7 @@ impl PublishAllowances {
     }
 }
 
-impl Keys {
+impl AllowanceTable {
     /// Forgets the keys whose allowance is full: a new one is the same.
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) >= SWEEP {

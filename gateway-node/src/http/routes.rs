@@ -19,7 +19,7 @@ const GUILDS: &str = "/api/v1/applications/{application}/guilds";
 
 /// Whose form the errors of a path have.
 #[derive(Debug, Clone, Copy)]
-enum Style {
+enum EndpointStyle {
     /// The gateway's own.
     Gateway,
     /// Discord's.
@@ -29,7 +29,7 @@ enum Style {
 /// A path and what answers it, by method.
 pub struct Endpoint {
     paths: Vec<String>,
-    style: Style,
+    style: EndpointStyle,
     routes: Vec<(Method, Route)>,
 }
 
@@ -37,7 +37,7 @@ impl Endpoint {
     fn new(path: &str) -> Self {
         Self {
             paths: vec![path.to_owned()],
-            style: Style::Gateway,
+            style: EndpointStyle::Gateway,
             routes: Vec::new(),
         }
     }
@@ -46,7 +46,7 @@ impl Endpoint {
     fn discord(path: &str) -> Self {
         Self {
             paths: vec![format!("/api{path}"), format!("/api/{{version:v(?:[6-9]|10)}}{path}")],
-            style: Style::Discord,
+            style: EndpointStyle::Discord,
             routes: Vec::new(),
         }
     }
@@ -101,11 +101,11 @@ impl Endpoint {
 }
 
 /// Answers a method that has no handler at this path.
-fn without_handler(request: &HttpRequest, style: Style, allow: Option<HeaderValue>) -> HttpResponse {
+fn without_handler(request: &HttpRequest, style: EndpointStyle, allow: Option<HeaderValue>) -> HttpResponse {
     let mut answer = match style {
         _ if request.method() == Method::OPTIONS => HttpResponse::NoContent().finish(),
-        Style::Gateway => ApiError::MethodNotAllowed.error_response(),
-        Style::Discord => RestError::MethodNotAllowed.error_response(),
+        EndpointStyle::Gateway => ApiError::MethodNotAllowed.error_response(),
+        EndpointStyle::Discord => RestError::MethodNotAllowed.error_response(),
     };
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
@@ -131,7 +131,7 @@ pub fn public_endpoints() -> Vec<Endpoint> {
             .on(Method::DELETE, sessions::kick)
             // Here it is the order's name.
             .on(Method::POST, sessions::order_all),
-        new("/api/v1/sessions/{id}/{order}").on(Method::POST, sessions::order),
+        new("/api/v1/sessions/{id}/{command}").on(Method::POST, sessions::command),
         new(GUILDS).on(Method::GET, guilds::list),
         new(&format!("{GUILDS}/{{guild}}"))
             .on(Method::GET, guilds::get)

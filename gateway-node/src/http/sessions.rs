@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     Api, ApiError,
-    page::{Page, PageQuery},
+    page::{PageBody, PageQuery},
 };
 use crate::{
     auth::Key,
     config::Permission,
-    registry::{self, Disturbance, Farewell, Herding, Kind, Listed, Order},
+    registry::{self, EndReason, InjectedFault, Listed, SessionCommand, SessionKind, SpreadCommand},
 };
 
 /// The longest time over which an order for many is spread.
@@ -26,17 +26,17 @@ const LATEST_HELLO_MS: u64 = 60_000;
 const LONGEST_LATENESS_MS: u64 = 3_600_000;
 
 #[derive(Serialize)]
-struct Sessions<'a> {
-    sessions: Vec<Session<'a>>,
+struct SessionsBody<'a> {
+    sessions: Vec<SessionView<'a>>,
     /// What `after` is to be for the next page; null where this is the last.
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Session<'a> {
+struct SessionView<'a> {
     id: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: SessionKind,
     key: String,
     node: &'a str,
 }
@@ -48,20 +48,20 @@ pub(super) async fn list(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let asked = registry::Page {
         after: page.after.map(SessionId::from_raw),
         limit: page.wanted(),
     };
     let mut listed = api.registry.sessions(key.application(), asked).await;
     let next = page.cut(&mut listed, |session| session.id.get());
-    let sessions = listed.into_iter().map(|Listed { id, kind, key }| Session {
+    let sessions = listed.into_iter().map(|Listed { id, kind, key }| SessionView {
         id: id.to_string(),
         kind,
         key,
         node: &api.node,
     });
-    Ok(HttpResponse::Ok().json(Sessions {
+    Ok(HttpResponse::Ok().json(SessionsBody {
         sessions: sessions.collect(),
         next,
     }))
@@ -75,7 +75,7 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = session_id(&id)?;
-    let answer = tell(&api, &key, id, Order::Leave(Farewell::Kicked)).await?;
+    let answer = tell(&api, &key, id, SessionCommand::Leave(EndReason::Kicked)).await?;
     log::info!(session:% = id, key = key.id(); "session kicked");
     Ok(answer)
 }
@@ -86,8 +86,8 @@ fn session_id(text: &str) -> Result<SessionId, ApiError> {
 }
 
 /// Gives a session of the key's application an order. 204, or 404 where there is none.
-async fn tell(api: &Api, key: &Key, id: SessionId, order: Order) -> Result<HttpResponse, ApiError> {
-    if api.registry.tell(key.application(), id, order).await {
+async fn tell(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
+    if api.registry.tell(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
@@ -117,29 +117,29 @@ enum Scope {
 
 impl How {
     /// The order with this name, if there is one and the node allows it.
-    fn order(&self, name: &str, api: &Api) -> Result<Order, ApiError> {
-        let order = match name {
-            "reconnect" => Order::Leave(Farewell::Reconnect),
-            "close" => Order::Disturb(Disturbance::Close(
+    fn command(&self, name: &str, api: &Api) -> Result<SessionCommand, ApiError> {
+        let command = match name {
+            "reconnect" => SessionCommand::Leave(EndReason::Reconnect),
+            "close" => SessionCommand::Inject(InjectedFault::Close(
                 self.code.filter(|code| is_close_code(*code)).ok_or_else(|| {
                     ApiError::Malformed("expected ?code=N, a close code from 1000 to 4999 that may be sent".to_owned())
                 })?,
             )),
-            "invalidate" => Order::Disturb(Disturbance::Invalidate {
+            "invalidate" => SessionCommand::Inject(InjectedFault::Invalidate {
                 is_resumable: self.resumable.unwrap_or(false),
             }),
-            "cut" => Order::Disturb(Disturbance::Cut),
-            "forget" => Order::Disturb(Disturbance::Forget),
+            "cut" => SessionCommand::Inject(InjectedFault::Cut),
+            "forget" => SessionCommand::Inject(InjectedFault::Forget),
             "deafen" => {
                 let ms = self
                     .ms
                     .ok_or_else(|| ApiError::Malformed("expected ?ms=N".to_owned()))?;
-                Order::Disturb(Disturbance::Deafen(Duration::from_millis(ms)))
+                SessionCommand::Inject(InjectedFault::Deafen(Duration::from_millis(ms)))
             }
             _ => return Err(ApiError::NotFound),
         };
-        if order.is_ordinary() || api.is_chaotic {
-            Ok(order)
+        if command.is_ordinary() || api.is_chaotic {
+            Ok(command)
         } else {
             Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()))
         }
@@ -150,7 +150,7 @@ impl How {
 /// in version 1) or closes its connection (`close?code=N`). With `chaos.enabled` as well: `invalidate?resumable=BOOL` (op
 /// 9), `cut` (no close frame), `forget` (it cannot be resumed), `deafen?ms=N` (no answer to heartbeats). 204, or 404
 /// where there is no such session.
-pub(super) async fn order(
+pub(super) async fn command(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     how: Result<web::Query<How>, actix_web::Error>,
@@ -162,9 +162,9 @@ pub(super) async fn order(
     let how = how.ok().filter(|how| how.spread_ms.is_none() && how.scope.is_none());
     let how =
         how.ok_or_else(|| ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned()))?;
-    let order = how.order(&name, &api)?;
-    let answer = tell(&api, &key, id, order).await?;
-    log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
+    let command = how.command(&name, &api)?;
+    let answer = tell(&api, &key, id, command).await?;
+    log::info!(session:% = id, key = key.id(), command = &*name; "session ordered");
     Ok(answer)
 }
 
@@ -187,16 +187,19 @@ pub(super) async fn order_all(
              &scope=node or cluster"
         ))
     })?;
-    let herding = Herding {
-        order: how.order(&name, &api)?,
+    let spread_command = SpreadCommand {
+        command: how.command(&name, &api)?,
         spread: how.spread_ms.map_or(api.spread, Duration::from_millis),
     };
-    log::info!(key = key.id(), order = &**name; "every session ordered");
+    log::info!(key = key.id(), command = &**name; "every session ordered");
     let answer = if how.scope == Some(Scope::Cluster) {
-        let nodes = api.backplane.herd(key.application(), &herding.text()).await;
+        let nodes = api
+            .backplane
+            .command_all(key.application(), &spread_command.text())
+            .await;
         json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)? })
     } else {
-        json!({ "sessions": api.registry.herd(key.application(), herding).await })
+        json!({ "sessions": api.registry.command_all(key.application(), spread_command).await })
     };
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -232,7 +235,7 @@ pub(super) async fn delay_hello(
         })?
         .into_inner();
     let until = Instant::now() + Duration::from_millis(for_ms);
-    api.late_hello.set(Duration::from_millis(delay_ms), until);
+    api.hello_delay.set(Duration::from_millis(delay_ms), until);
     log::info!(key = key.id(), delay_ms, for_ms; "hello delayed");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::{Api, ApiError, error::RETRY_AFTER};
-use crate::{backplane::Status, config::Permission, logging, metrics::Moment, registry::Headcount};
+use crate::{backplane::Status, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -15,7 +15,7 @@ struct Health<'a> {
     node: &'a str,
     version: &'static str,
     uptime_seconds: u64,
-    sessions: Headcount,
+    sessions: CountsSnapshot,
     backplane: Status,
     draining: bool,
 }
@@ -48,7 +48,7 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
         node: &api.node,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.since.elapsed().as_secs(),
-        sessions: api.registry.census().headcount(),
+        sessions: api.registry.counts().snapshot(),
         backplane,
         draining,
     };
@@ -99,7 +99,7 @@ pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, Ap
         body_bytes: api.bodies.bytes(),
         outbox_bytes: api.outboxes.bytes(),
         outboxes_condemned: api.outboxes.condemned(),
-        sessions: &api.registry.census().headcount().by_kind(),
+        sessions: &api.registry.counts().snapshot().by_kind(),
         is_draining: api.drain.is_draining(),
         is_backplane_available: backplane.available,
         log_lags: &lags,

@@ -18,17 +18,17 @@ pub(super) enum Field {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    Text(Cut),
+    Text(Truncated),
 }
 
 /// The start of a text, and whether there was more of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Cut {
+pub(super) struct Truncated {
     text: String,
     cut: bool,
 }
 
-impl Cut {
+impl Truncated {
     /// The start of what `value` displays.
     pub(super) fn of(value: impl fmt::Display) -> Self {
         let mut start = Self::default();
@@ -38,7 +38,7 @@ impl Cut {
     }
 }
 
-impl fmt::Write for Cut {
+impl fmt::Write for Truncated {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         let fits = starts_of(more, PEER_TEXT_BYTES - self.text.len());
         self.text.push_str(fits);
@@ -59,7 +59,7 @@ impl Field {
             Self::Unsigned(value) => write!(out, "{value}"),
             Self::Signed(value) => write!(out, "{value}"),
             Self::Float(value) => write!(out, "{value}"),
-            Self::Text(Cut { text, cut }) => {
+            Self::Text(Truncated { text, cut }) => {
                 let bare = |c: char| !(c.is_whitespace() || matches!(c, '"' | '=' | '\\') || is_deceptive(c));
                 if !cut && !text.is_empty() && text.chars().all(bare) {
                     out.write_str(text)
@@ -80,8 +80,8 @@ impl Serialize for Field {
             Self::Unsigned(value) => serializer.collect_str(value),
             Self::Signed(value) => serializer.collect_str(value),
             Self::Float(value) => serializer.serialize_f64(*value),
-            Self::Text(Cut { text, cut: false }) => serializer.serialize_str(text),
-            Self::Text(Cut { text, cut: true }) => serializer.collect_str(&format_args!("{text}…")),
+            Self::Text(Truncated { text, cut: false }) => serializer.serialize_str(text),
+            Self::Text(Truncated { text, cut: true }) => serializer.collect_str(&format_args!("{text}…")),
         }
     }
 }
@@ -120,7 +120,7 @@ struct Collect(Option<Field>);
 
 impl kv::VisitValue<'_> for Collect {
     fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
-        self.0 = Some(Field::Text(Cut::of(value)));
+        self.0 = Some(Field::Text(Truncated::of(value)));
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl kv::VisitValue<'_> for Collect {
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        self.0 = Some(Field::Text(Cut::of(value)));
+        self.0 = Some(Field::Text(Truncated::of(value)));
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn text(now: SystemTime, level_style: Style, record: &Record<'_>) -> 
 /// The record as one JSON object with its line feed.
 pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct LogLine<'a> {
         time: String,
         level: &'a str,
         target: &'a str,
@@ -51,7 +51,7 @@ pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
         fields.0.is_empty()
     }
 
-    let line = Line {
+    let line = LogLine {
         time: format_rfc3339_millis(now.max(UNIX_EPOCH)).to_string(),
         level: record.level().as_str(),
         target: record.target(),

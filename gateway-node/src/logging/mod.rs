@@ -32,7 +32,7 @@ use serde::Deserialize;
 pub use self::text::{PEER_TEXT_BYTES, quote};
 pub(crate) use self::text::{escape, escape_json};
 use self::{
-    queue::{Bounds, LogQueue},
+    queue::{LogQueue, LogQueueBounds},
     repeats::Repeats,
 };
 
@@ -146,7 +146,7 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
         let message = format_args!("log lines dropped, nobody read them in time");
         own_line(format, has_colour, Level::Warn, message, &[("lines", count)])
     };
-    let queue = LogQueue::start(Bounds::default(), io::stderr(), drop_line)?;
+    let queue = LogQueue::start(LogQueueBounds::default(), io::stderr(), drop_line)?;
     let mut builder = env_logger::Builder::new();
     // The server says how many workers it starts; the node says what matters of that. A filter that names the module wins.
     builder.filter_module("actix_server", LevelFilter::Warn);
@@ -199,7 +199,7 @@ pub fn write_last_words(text: &str) {
     let line = format!("{text}\n");
     let queue = match QUEUE.get() {
         Some(queue) => Ok(queue.clone()),
-        None => LogQueue::start(Bounds::default(), io::stderr(), |_| String::new()),
+        None => LogQueue::start(LogQueueBounds::default(), io::stderr(), |_| String::new()),
     };
     // Nobody is left to tell when there is not even a thread.
     if let Ok(queue) = queue {

@@ -12,14 +12,14 @@ use std::{
 
 /// How much may wait to be written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct LogQueueBounds {
     /// Bytes.
     pub(super) bytes: usize,
     /// Lines.
     pub(super) lines: usize,
 }
 
-impl Default for Bounds {
+impl Default for LogQueueBounds {
     /// Enough for a burst while the writer is asleep. More would only hide that nobody reads.
     fn default() -> Self {
         Self {
@@ -37,11 +37,11 @@ type DropLine = Box<dyn Fn(u64) -> String + Send>;
 
 /// A bounded queue of lines with one writer thread. Clones share it.
 #[derive(Clone)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<LogQueueShared>);
 
-struct Shared {
-    bounds: Bounds,
-    state: Mutex<State>,
+struct LogQueueShared {
+    bounds: LogQueueBounds,
+    state: Mutex<LogQueueState>,
     /// There is something to write.
     work: Condvar,
     /// Everything has been written.
@@ -49,7 +49,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct LogQueueState {
     /// Whole lines, one after the other.
     waiting: Vec<u8>,
     /// Lines and bytes that wait or are being written.
@@ -66,11 +66,11 @@ impl LogQueue {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
-        bounds: Bounds,
+        bounds: LogQueueBounds,
         out: impl Write + Send + 'static,
         drop_line: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let queue = Self(Arc::new(Shared {
+        let queue = Self(Arc::new(LogQueueShared {
             bounds,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -123,8 +123,8 @@ impl LogQueue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueueShared {
+    fn lock(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,12 +187,12 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     /// An output that hands over what it is given, and takes it only when it is told how that ends.
-    struct Held {
+    struct LogQueueGuard {
         given: Sender<String>,
         answers: Receiver<io::Result<()>>,
     }
 
-    impl Write for Held {
+    impl Write for LogQueueGuard {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.given.send(String::from_utf8(bytes.to_vec()).unwrap()).unwrap();
             self.answers.recv().unwrap_or(Ok(())).map(|()| bytes.len())
@@ -203,15 +203,18 @@ mod tests {
         }
     }
 
-    fn held(bounds: Bounds) -> (LogQueue, Receiver<String>, Sender<io::Result<()>>) {
+    fn held(bounds: LogQueueBounds) -> (LogQueue, Receiver<String>, Sender<io::Result<()>>) {
         let ((given, seen), (answer, answers)) = (channel(), channel());
-        let queue = LogQueue::start(bounds, Held { given, answers }, |count| format!("dropped {count}\n")).unwrap();
+        let queue = LogQueue::start(bounds, LogQueueGuard { given, answers }, |count| {
+            format!("dropped {count}\n")
+        })
+        .unwrap();
         (queue, seen, answer)
     }
 
     #[test]
     fn a_full_queue_drops_and_tells_once_how_many() {
-        let (queue, seen, answer) = held(Bounds { bytes: 1024, lines: 4 });
+        let (queue, seen, answer) = held(LogQueueBounds { bytes: 1024, lines: 4 });
         queue.push(b"0\n");
         assert_eq!(seen.recv_timeout(LONG).unwrap(), "0\n");
         // The writer is stuck from here on; callers are not.
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too() {
-        let (queue, seen, _answer) = held(Bounds { bytes: 8, lines: 100 });
+        let (queue, seen, _answer) = held(LogQueueBounds { bytes: 8, lines: 100 });
         queue.push(b"0\n");
         seen.recv_timeout(LONG).unwrap();
         queue.push(b"12345\n");
@@ -244,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_stuck_output_does_not_hold_a_flush() {
-        let (queue, seen, answer) = held(Bounds::default());
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         queue.push(b"last words\n");
         seen.recv_timeout(LONG).unwrap();
         assert!(!queue.flush(Duration::from_millis(1)));
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_a_broken_output_refuses_is_counted_and_told_later() {
-        let (queue, seen, answer) = held(Bounds::default());
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         queue.push(b"0\n");
         assert!(queue.flush(LONG));
@@ -267,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_output_that_would_block_is_tried_again() {
-        let (queue, seen, answer) = held(Bounds::default());
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         answer.send(Err(io::ErrorKind::WouldBlock.into())).unwrap();
         answer.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
         answer.send(Ok(())).unwrap();

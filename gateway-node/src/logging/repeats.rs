@@ -13,9 +13,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// When each place in a library was heard last. There are as many places as the libraries have.
 #[derive(Default)]
-pub(super) struct Repeats(Mutex<HashMap<(String, u32), Place>>);
+pub(super) struct Repeats(Mutex<HashMap<(String, u32), CallSite>>);
 
-struct Place {
+struct CallSite {
     last: Instant,
     left_out: u64,
 }
@@ -30,7 +30,7 @@ impl Repeats {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (record.target().to_owned(), record.line().unwrap_or_default());
         let Some(place) = places.get_mut(&place) else {
-            places.insert(place, Place { last: now, left_out: 0 });
+            places.insert(place, CallSite { last: now, left_out: 0 });
             return Some(0);
         };
         if now.saturating_duration_since(place.last) < INTERVAL {

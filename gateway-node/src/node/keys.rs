@@ -14,14 +14,14 @@ use crate::{
 };
 
 /// Puts together what the keyring holds.
-pub(super) struct Keys {
+pub(super) struct NodeKeys {
     keyring: Keyring,
     registry: Registry,
     applications: Vec<String>,
-    sources: Mutex<Sources>,
+    sources: Mutex<KeySources>,
 }
 
-struct Sources {
+struct KeySources {
     configured: Vec<Key>,
     stored: Vec<Key>,
 }
@@ -38,7 +38,7 @@ enum LeaveOut {
     Application,
 }
 
-impl Keys {
+impl NodeKeys {
     /// Begins with the keys of the configuration, which are in the keyring already.
     pub(super) fn new(keyring: Keyring, registry: Registry, applications: Vec<String>, configured: Vec<Key>) -> Self {
         let stored = Vec::new();
@@ -46,7 +46,7 @@ impl Keys {
             keyring,
             registry,
             applications,
-            sources: Mutex::new(Sources { configured, stored }),
+            sources: Mutex::new(KeySources { configured, stored }),
         }
     }
 
@@ -94,7 +94,7 @@ impl Keys {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Sources)) {
+    fn change(&self, change: impl FnOnce(&mut KeySources)) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
         // A key of the configuration hides one in Redis with its id.

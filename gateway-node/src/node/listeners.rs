@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use actix_server::Server;
 use actix_tls::accept::max_concurrent_tls_connect;
 
-use super::{NodeError, worker::Floor};
+use super::{NodeError, worker::WorkerConfig};
 use crate::{
     config::Settings,
     transport::{Certificate, ListenError, listen},
@@ -32,7 +32,7 @@ impl Listeners {
     /// Starts the workers, each with every listener.
     pub(super) fn serve(
         self,
-        floor: &Floor,
+        floor: &WorkerConfig,
         workers: usize,
         connections: usize,
         certificate: Option<&Certificate>,

@@ -27,10 +27,10 @@ use tokio::{
 pub use self::{banner::Banner, preflight::Preflight};
 use self::{
     descriptors::Descriptors,
-    keys::Keys,
+    keys::NodeKeys,
     listeners::Listeners,
     reload::{Reload, log_warnings},
-    worker::Floor,
+    worker::WorkerConfig,
 };
 use crate::{
     accept::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
@@ -44,16 +44,16 @@ use crate::{
     backplane::{Backplane, Epoch, ReportLimits},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
-    drain::{Drain, DrainState, Stop},
+    drain::{Drain, DrainState, StopNode},
     events::Events,
-    hello_delay::LateHello,
+    hello_delay::HelloDelay,
     http::{Api, Bodies, BodyLimits, PublishAllowances},
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
-    replay::TailLimits,
+    replay::ReplayLimits,
     resume::DiscordSessions,
-    session::{DiscordRules, MemberLists, Rules},
+    session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
     transport::{Limits, ListenError, OutboxPool, TlsError},
 };
 
@@ -93,7 +93,7 @@ pub enum NodeError {
 
 /// What a node draws at random, or reads off the wall clock, passed in by whoever starts it.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin {
+pub struct KeyOrigin {
     /// Tells this life of the node and its log from others.
     pub random: [u8; 8],
     /// The wall clock.
@@ -137,7 +137,11 @@ impl Node {
     ///
     /// # Errors
     /// When an address or the system does not allow it.
-    pub fn start(preflight: Preflight, development: Option<&KeySettings>, origin: Origin) -> Result<Self, NodeError> {
+    pub fn start(
+        preflight: Preflight,
+        development: Option<&KeySettings>,
+        origin: KeyOrigin,
+    ) -> Result<Self, NodeError> {
         let (settings, certificate) = (preflight.settings, preflight.certificate);
         let name = name(&settings, origin);
         let events = Events::new(preflight.events);
@@ -148,7 +152,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let registry = registry(&settings, workers, &metrics);
         let (keyring, keys) = keys(&settings, &registry, configured);
-        let Shared {
+        let NodeShared {
             backplane,
             discord,
             driving,
@@ -162,7 +166,7 @@ impl Node {
         let problems = ClientErrorLog::new(Arc::clone(&metrics));
         let listeners = Listeners::bind(&settings)?;
         let public_url = PublicUrl::new(&settings, listeners.public.local_addr()?);
-        let late_hello = LateHello::default();
+        let hello_delay = HelloDelay::default();
         let publishing = PublishAllowances::new(&settings.limits);
         let api = |metrics_public| {
             web::Data::new(Api {
@@ -180,7 +184,7 @@ impl Node {
                 event_bytes: settings.cluster.event_bytes,
                 publishing: publishing.clone(),
                 is_chaotic: settings.chaos.enabled,
-                late_hello: late_hello.clone(),
+                hello_delay: hello_delay.clone(),
                 spread: Duration::from_millis(settings.drain.spread_ms),
                 metrics_public,
                 admission: admission.clone(),
@@ -190,18 +194,22 @@ impl Node {
                 browsers: BrowserPolicy::from(&settings),
             })
         };
-        let floor = Floor {
+        let floor = WorkerConfig {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
             discord: discord.clone(),
             applications: applications.clone(),
             public_url: public_url.clone(),
             member_lists: MemberLists::new(settings.member_list_interval()),
-            discord_rules: Arc::new(DiscordRules::new(&settings, late_hello.clone(), Arc::clone(&name))),
+            discord_settings: Arc::new(DiscordSessionSettings::new(
+                &settings,
+                hello_delay.clone(),
+                Arc::clone(&name),
+            )),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),
             problems: problems.clone(),
-            rules: Arc::new(Rules::new(&settings, Arc::clone(&name), events.clone())),
+            rules: Arc::new(V1SessionSettings::new(&settings, Arc::clone(&name), events.clone())),
             admission: admission.clone(),
             limits: transport_limits(&settings, outboxes.clone()),
             trusted_proxies: Arc::clone(&trusted_proxies),
@@ -274,7 +282,7 @@ impl Node {
                     continue;
                 }
             };
-            if let Err(error) = drain.try_send(Stop { signal }) {
+            if let Err(error) = drain.try_send(StopNode { signal }) {
                 log::error!(cause:% = error; "the drain does not answer, stopping at once");
                 break;
             }
@@ -288,7 +296,7 @@ impl Node {
 }
 
 /// The name of the node, as configured or made of the origin.
-fn name(settings: &Settings, origin: Origin) -> Arc<str> {
+fn name(settings: &Settings, origin: KeyOrigin) -> Arc<str> {
     let [a, b, c, ..] = origin.random;
     settings.node.name_or([a, b, c]).into()
 }
@@ -329,12 +337,12 @@ fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<
 }
 
 /// The configured keys; with a Redis there are others that have still to be read.
-fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<Keys>) {
+fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<NodeKeys>) {
     let keyring = match settings.redis.url {
         Some(_) => Keyring::partial(configured.clone()),
         None => Keyring::new(configured.clone()),
     };
-    let keys = Keys::new(
+    let keys = NodeKeys::new(
         keyring.clone(),
         registry.clone(),
         settings.application_ids(),
@@ -361,8 +369,8 @@ fn http_limits(settings: &Settings) -> HttpLimits {
     }
 }
 
-fn tail_limits(settings: &Settings) -> TailLimits {
-    TailLimits {
+fn tail_limits(settings: &Settings) -> ReplayLimits {
+    ReplayLimits {
         entries: settings.cluster.log_entries,
         age: Duration::from_millis(settings.cluster.log_age_ms),
         bytes: settings.cluster.log_bytes,
@@ -390,7 +398,7 @@ fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
 /// Gives what the last sessions said and left behind a moment to reach the others.
 async fn settle(backplane: &dyn Backplane) {
     let settling = async {
-        while !backplane.settled() {
+        while !backplane.is_flushed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -400,7 +408,7 @@ async fn settle(backplane: &dyn Backplane) {
 }
 
 /// What a node shares with others, if there are others.
-struct Shared {
+struct NodeShared {
     backplane: Arc<dyn Backplane>,
     discord: DiscordSessions,
     driving: Driving,
@@ -409,10 +417,10 @@ struct Shared {
 fn shared(
     settings: &Settings,
     name: &Arc<str>,
-    origin: Origin,
+    origin: KeyOrigin,
     registry: Registry,
-    keys: &Arc<Keys>,
-) -> Result<Shared, NodeError> {
+    keys: &Arc<NodeKeys>,
+) -> Result<NodeShared, NodeError> {
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
@@ -420,7 +428,7 @@ fn shared(
         let driving = async move {
             futures_util::future::join(driving, keys.follow(records)).await;
         };
-        return Ok(Shared {
+        return Ok(NodeShared {
             discord: DiscordSessions::new(RedisSessions::new(&backplane)),
             backplane: Arc::new(backplane),
             driving: Box::pin(driving),
@@ -448,7 +456,7 @@ fn shared(
     let driving = async move {
         futures_util::future::join(broadcast, sweeping).await;
     };
-    Ok(Shared {
+    Ok(NodeShared {
         discord: DiscordSessions::new(sessions),
         backplane,
         driving: Box::pin(driving),
@@ -456,7 +464,7 @@ fn shared(
 }
 
 /// What a backplane on this server is made with.
-fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Origin) -> RedisOptions {
+fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: KeyOrigin) -> RedisOptions {
     let cluster = &settings.cluster;
     RedisOptions {
         url: url.expose().to_owned().into(),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    keys::Keys,
+    keys::NodeKeys,
     preflight::{Occasion, Preflight},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Reload {
     pub(super) settings: Settings,
     pub(super) development: Option<Key>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<NodeKeys>,
     pub(super) events: Events,
     pub(super) applications: Applications,
     pub(super) certificate: Option<Certificate>,

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     accept,
-    accept::{Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
+    accept::{Accept, BrowserPolicy, CheckedIo, HttpIo, HttpLimits, Peek, Purpose, Reception, Upgrader},
     admission::{Admission, AdmissionLimits, Permit},
     applications::Applications,
     auth::Keyring,
@@ -37,16 +37,16 @@ use crate::{
     public_url::PublicUrl,
     registry::{Registry, Shard},
     resume::DiscordSessions,
-    session::{DiscordRules, MemberLists, Rules, Services, Turns},
-    transport::{Limits, Plain, Rewound},
+    session::{DiscordSessionSettings, MemberLists, Services, Turns, V1SessionSettings},
+    transport::{Limits, Plain, PrefixedIo},
 };
 
 /// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
 /// the service's type cannot be written down.
 macro_rules! web_service {
-    ($floor:expr, $gate:expr, $app:expr, $socket:ty) => {{
-        let gate = Rc::new($gate);
-        let upgrades = Rc::clone(&gate);
+    ($floor:expr, $upgrader:expr, $app:expr, $socket:ty) => {{
+        let upgrader = Rc::new($upgrader);
+        let upgrades = Rc::clone(&upgrader);
         let limits = $floor.http_limits;
         let http = HttpService::build()
             .client_request_timeout(limits.head)
@@ -59,7 +59,7 @@ macro_rules! web_service {
                 accept::serve(request, framed, Rc::clone(&upgrades))
             }))
             .finish(map_config($app, |()| AppConfig::default()));
-        Entrance::<_, $socket>::new(gate, http, limits)
+        Peek::<_, $socket>::new(upgrader, http, limits)
     }};
 }
 
@@ -70,18 +70,18 @@ thread_local! {
 
 /// What the workers share, and each makes its own services from.
 #[derive(Clone)]
-pub(super) struct Floor {
+pub(super) struct WorkerConfig {
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
     pub(super) discord: DiscordSessions,
     pub(super) applications: Applications,
     pub(super) public_url: PublicUrl,
-    pub(super) discord_rules: Arc<DiscordRules>,
+    pub(super) discord_settings: Arc<DiscordSessionSettings>,
     pub(super) member_lists: MemberLists,
     pub(super) keyring: Keyring,
     pub(super) metrics: Arc<Metrics>,
     pub(super) problems: ClientErrorLog,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Arc<V1SessionSettings>,
     pub(super) admission: Admission,
     pub(super) limits: Limits,
     pub(super) trusted_proxies: Arc<[IpNet]>,
@@ -93,7 +93,7 @@ pub(super) struct Floor {
     pub(super) next_worker: Arc<AtomicUsize>,
 }
 
-impl Floor {
+impl WorkerConfig {
     /// The public listener: WebSockets and the HTTP API.
     pub(super) fn public(
         &self,
@@ -101,8 +101,8 @@ impl Floor {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));
-        let entrance = web_service!(self, self.public_gate(), app, Plain);
-        Accept::new(self.reception(self.admission.clone(), false), entrance)
+        let peek = web_service!(self, self.public_gate(), app, Plain);
+        Accept::new(self.reception(self.admission.clone(), false), peek)
     }
 
     /// The public listener behind TLS.
@@ -113,14 +113,14 @@ impl Floor {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));
-        let entrance = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
+        let peek = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
         let handshake = Acceptor::new(config).map_err(TlsError::into_service_error);
         // The permit waits for the handshake, so that a connection counts during it.
         let handshake = apply_fn_factory(handshake, |(stream, permit): (TcpStream, Rc<Permit>), acceptor| {
             acceptor.call(stream).map_ok(|stream| (stream, permit))
         });
-        let entrance = handshake.and_then(entrance.map_err(TlsError::Service));
-        Accept::new(self.reception(self.admission.clone(), true), entrance)
+        let peek = handshake.and_then(peek.map_err(TlsError::Service));
+        Accept::new(self.reception(self.admission.clone(), true), peek)
     }
 
     /// The listener for administration.
@@ -136,7 +136,7 @@ impl Floor {
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(async |io: TcpStream| {
             let peer = io.peer_addr().ok();
-            Ok((CheckedIo::new(Rewound::new(Bytes::new(), io)), Protocol::Http1, peer))
+            Ok((CheckedIo::new(PrefixedIo::new(Bytes::new(), io)), Protocol::Http1, peer))
         })
         .and_then(http)
     }
@@ -151,8 +151,13 @@ impl Floor {
             ..self.limits.clone()
         };
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        let entrance = web_service!(self, self.gate(Purpose::Echo, admission.clone(), limits), app, Plain);
-        Accept::new(self.reception(admission, false), entrance)
+        let peek = web_service!(
+            self,
+            self.upgrader(Purpose::Echo, admission.clone(), limits),
+            app,
+            Plain
+        );
+        Accept::new(self.reception(admission, false), peek)
     }
 
     fn reception(&self, admission: Admission, is_tls: bool) -> Reception {
@@ -166,18 +171,18 @@ impl Floor {
         }
     }
 
-    fn public_gate(&self) -> Gate {
+    fn public_gate(&self) -> Upgrader {
         let purpose = Purpose::Gateway {
             services: self.services(),
             v1: Arc::clone(&self.rules),
-            discord: Arc::clone(&self.discord_rules),
+            discord: Arc::clone(&self.discord_settings),
             public_url: self.public_url.clone(),
         };
-        self.gate(purpose, self.admission.clone(), self.limits.clone())
+        self.upgrader(purpose, self.admission.clone(), self.limits.clone())
     }
 
-    fn gate(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Gate {
-        Gate {
+    fn upgrader(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Upgrader {
+        Upgrader {
             purpose,
             admission,
             limits: Rc::new(limits),

@@ -11,65 +11,67 @@ use crate::backplane::Owner;
 /// What a session is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub enum Order {
+pub enum SessionCommand {
     /// Say why and close.
-    Leave(Farewell),
+    Leave(EndReason),
     /// Do what an administrator wants to see a client cope with.
-    Disturb(Disturbance),
+    Inject(InjectedFault),
 }
 
-impl Order {
+impl SessionCommand {
     /// Whether it may be given anywhere; others are faults, for nodes where those are enabled.
     pub const fn is_ordinary(self) -> bool {
-        matches!(self, Self::Leave(_) | Self::Disturb(Disturbance::Close(_)))
+        matches!(self, Self::Leave(_) | Self::Inject(InjectedFault::Close(_)))
     }
 }
 
 /// An order for every session of an application, carried out at a random moment within `spread`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Herding {
+pub struct SpreadCommand {
     /// What each of them is told.
-    pub order: Order,
+    pub command: SessionCommand,
     /// How long the last one may take.
     pub spread: Duration,
 }
 
-impl Herding {
+impl SpreadCommand {
     /// It as other nodes read it.
     pub fn text(self) -> String {
-        let order = match self.order {
-            Order::Leave(_) => "reconnect".to_owned(),
-            Order::Disturb(Disturbance::Close(code)) => format!("close {code}"),
-            Order::Disturb(Disturbance::Cut) => "cut".to_owned(),
-            Order::Disturb(Disturbance::Invalidate { is_resumable }) => format!("invalidate {is_resumable}"),
-            Order::Disturb(Disturbance::Forget) => "forget".to_owned(),
-            Order::Disturb(Disturbance::Deafen(time)) => format!("deafen {}", time.as_millis()),
+        let command = match self.command {
+            SessionCommand::Leave(_) => "reconnect".to_owned(),
+            SessionCommand::Inject(InjectedFault::Close(code)) => format!("close {code}"),
+            SessionCommand::Inject(InjectedFault::Cut) => "cut".to_owned(),
+            SessionCommand::Inject(InjectedFault::Invalidate { is_resumable }) => format!("invalidate {is_resumable}"),
+            SessionCommand::Inject(InjectedFault::Forget) => "forget".to_owned(),
+            SessionCommand::Inject(InjectedFault::Deafen(time)) => format!("deafen {}", time.as_millis()),
         };
-        format!("{} {order}", self.spread.as_millis())
+        format!("{} {command}", self.spread.as_millis())
     }
 
     /// Reads it. None where this version knows no such order.
     pub fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let spread = Duration::from_millis(words.next()?.parse().ok()?);
-        let order = match (words.next()?, words.next()) {
-            ("reconnect", None) => Order::Leave(Farewell::Reconnect),
-            ("close", Some(code)) => Order::Disturb(Disturbance::Close(code.parse().ok()?)),
-            ("cut", None) => Order::Disturb(Disturbance::Cut),
-            ("invalidate", Some(is_resumable)) => Order::Disturb(Disturbance::Invalidate {
+        let command = match (words.next()?, words.next()) {
+            ("reconnect", None) => SessionCommand::Leave(EndReason::Reconnect),
+            ("close", Some(code)) => SessionCommand::Inject(InjectedFault::Close(code.parse().ok()?)),
+            ("cut", None) => SessionCommand::Inject(InjectedFault::Cut),
+            ("invalidate", Some(is_resumable)) => SessionCommand::Inject(InjectedFault::Invalidate {
                 is_resumable: is_resumable.parse().ok()?,
             }),
-            ("forget", None) => Order::Disturb(Disturbance::Forget),
-            ("deafen", Some(ms)) => Order::Disturb(Disturbance::Deafen(Duration::from_millis(ms.parse().ok()?))),
+            ("forget", None) => SessionCommand::Inject(InjectedFault::Forget),
+            ("deafen", Some(ms)) => {
+                SessionCommand::Inject(InjectedFault::Deafen(Duration::from_millis(ms.parse().ok()?)))
+            }
             _ => return None,
         };
-        words.next().is_none().then_some(Self { order, spread })
+        words.next().is_none().then_some(Self { command, spread })
     }
 }
 
 /// What an administrator can do to one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disturbance {
+pub enum InjectedFault {
     /// Close it with this code.
     Close(u16),
     /// Cut it without a word.
@@ -87,7 +89,7 @@ pub enum Disturbance {
 
 /// Why the node ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Farewell {
+pub enum EndReason {
     /// The node is about to stop; another one takes the client.
     Restarting,
     /// The session's key was revoked or has expired.
@@ -99,7 +101,7 @@ pub enum Farewell {
     /// The session goes on over another connection.
     Superseded {
         /// Which of the session's owners that one is.
-        generation: u64,
+        fencing_token: u64,
     },
     /// The client should reconnect and resume.
     Reconnect,
@@ -108,9 +110,9 @@ pub enum Farewell {
 /// What a shard is told to do.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) enum ShardOrder {
+pub(super) enum ShardCommand {
     /// Tell every session to leave, each at a random moment within `spread`.
-    Farewell { farewell: Farewell, spread: Duration },
+    EndReason { end_reason: EndReason, spread: Duration },
     /// Tell those to leave whose key is no longer good.
     RecheckKeys,
     /// Tell those to leave who miss events of this application, each at a random moment within `spread`.
@@ -132,18 +134,18 @@ pub(super) enum ShardOrder {
 /// Give one session an order, if it is here. Answers whether it is.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
-pub(super) struct Tell {
+pub(super) struct CommandOne {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
-    pub(super) order: Order,
+    pub(super) command: SessionCommand,
 }
 
 /// Give every session of an application here an order. Answers how many those are.
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
-pub(super) struct Herd {
+pub(super) struct CommandAll {
     pub(super) application: Arc<str>,
-    pub(super) herding: Herding,
+    pub(super) spread_command: SpreadCommand,
 }
 
 #[cfg(test)]
@@ -153,18 +155,18 @@ mod tests {
     #[test]
     fn an_order_for_many_is_read_as_it_was_written() {
         let disturbances = [
-            Disturbance::Close(4000),
-            Disturbance::Cut,
-            Disturbance::Invalidate { is_resumable: true },
-            Disturbance::Invalidate { is_resumable: false },
-            Disturbance::Forget,
-            Disturbance::Deafen(Duration::from_millis(1500)),
+            InjectedFault::Close(4000),
+            InjectedFault::Cut,
+            InjectedFault::Invalidate { is_resumable: true },
+            InjectedFault::Invalidate { is_resumable: false },
+            InjectedFault::Forget,
+            InjectedFault::Deafen(Duration::from_millis(1500)),
         ];
-        let orders = disturbances.map(Order::Disturb).into_iter();
-        for order in orders.chain([Order::Leave(Farewell::Reconnect)]) {
+        let commands = disturbances.map(SessionCommand::Inject).into_iter();
+        for command in commands.chain([SessionCommand::Leave(EndReason::Reconnect)]) {
             let spread = Duration::from_secs(2);
-            let herding = Herding { order, spread };
-            assert_eq!(Herding::read(&herding.text()), Some(herding));
+            let spread_command = SpreadCommand { command, spread };
+            assert_eq!(SpreadCommand::read(&spread_command.text()), Some(spread_command));
         }
         for wrong in [
             "",
@@ -177,7 +179,7 @@ mod tests {
             "5 close 1 2",
             "5 deafen -1",
         ] {
-            assert_eq!(Herding::read(wrong), None, "{wrong}");
+            assert_eq!(SpreadCommand::read(wrong), None, "{wrong}");
         }
     }
 }

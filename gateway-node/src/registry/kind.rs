@@ -5,14 +5,14 @@ use shared::client_type::ClientType;
 
 /// What a session is, whatever its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SessionKind {
     /// A session of version 1 of this type.
     V1(ClientType),
     /// A Discord session.
     Discord,
 }
 
-impl Kind {
+impl SessionKind {
     /// The type that its key has to be for.
     pub const fn of_key(self) -> ClientType {
         match self {
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for SessionKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use shared::session_id::SessionId;
 
-use super::Kind;
+use super::SessionKind;
 
 /// One session, as those see it who may read their application's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Listed {
     /// Its id.
     pub id: SessionId,
     /// What it is.
-    pub kind: Kind,
+    pub kind: SessionKind,
     /// The id of the key that it showed.
     pub key: String,
 }

@@ -26,37 +26,37 @@ use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId
 
 use self::{
     actor::ShardActor,
-    command::{Herd, ShardOrder, Tell},
+    command::{CommandAll, CommandOne, ShardCommand},
     listing::List,
 };
 pub use self::{
-    command::{Disturbance, Farewell, Herding, Order},
-    kind::Kind,
+    command::{EndReason, InjectedFault, SessionCommand, SpreadCommand},
+    kind::SessionKind,
     listing::{Listed, Page},
-    session_counts::{Census, Headcount},
-    session_handle::{Registration, Seat, Subscription},
+    session_counts::{CountsSnapshot, SessionCounts},
+    session_handle::{Registration, SessionHandle, Subscription},
     shard::Shard,
 };
 use crate::{
     backplane::{Audience, Deliver, Entry, Owner, Position},
-    encode::encoded_event::Prepared,
-    fanout::delivery_queue::Feed,
+    encode::encoded_event::EncodedEvent,
+    fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
     metrics::Metrics,
-    replay::buffer::{From, Reading, TailLimits, Tails, Unread},
+    replay::buffer::{ReadFrom, ReplayBuffers, ReplayError, ReplayLimits, ReplayPage},
     resume::LogPage,
 };
 
 /// The node's registry, as the other threads see it.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    inner: Arc<RegistryInner>,
 }
 
-struct Inner {
-    feed: Feed,
-    tails: Tails,
-    census: Census,
+struct RegistryInner {
+    delivery_queue: DeliveryQueue,
+    buffers: ReplayBuffers,
+    counts: SessionCounts,
     level: Level,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
@@ -72,16 +72,16 @@ impl Registry {
     pub fn new(
         workers: usize,
         feed_bytes: usize,
-        tail: TailLimits,
+        buffer: ReplayLimits,
         level: Level,
         spread: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                feed: Feed::new(workers, feed_bytes),
-                tails: Tails::new(tail),
-                census: Census::default(),
+            inner: Arc::new(RegistryInner {
+                delivery_queue: DeliveryQueue::new(workers, feed_bytes),
+                buffers: ReplayBuffers::new(buffer),
+                counts: SessionCounts::default(),
                 level,
                 metrics,
                 shards: Mutex::new(Vec::new()),
@@ -92,28 +92,28 @@ impl Registry {
     }
 
     /// How many sessions there are.
-    pub fn census(&self) -> &Census {
-        &self.inner.census
+    pub fn counts(&self) -> &SessionCounts {
+        &self.inner.counts
     }
 
     /// Tells every session to leave, each at a random moment within `spread`.
-    pub fn farewell(&self, farewell: Farewell, spread: Duration) {
-        self.order(|| ShardOrder::Farewell { farewell, spread });
+    pub fn end_reason(&self, end_reason: EndReason, spread: Duration) {
+        self.command(|| ShardCommand::EndReason { end_reason, spread });
     }
 
     /// Has the shards look again at which keys are still good.
     pub fn recheck_keys(&self) {
-        self.order(|| ShardOrder::RecheckKeys);
+        self.command(|| ShardCommand::RecheckKeys);
     }
 
     /// Gives the session of an application with this id an order. False where there is none.
-    pub async fn tell(&self, application: &Arc<str>, id: SessionId, order: Order) -> bool {
+    pub async fn tell(&self, application: &Arc<str>, id: SessionId, command: SessionCommand) -> bool {
         let shards = self.shards();
         for shard in &shards {
-            let tell = Tell {
+            let tell = CommandOne {
                 application: Arc::clone(application),
                 id,
-                order,
+                command,
             };
             if shard.send(tell).await.unwrap_or(false) {
                 return true;
@@ -123,11 +123,17 @@ impl Registry {
     }
 
     /// Gives every session of an application on this node an order. Answers how many those are.
-    pub async fn herd(&self, application: &Arc<str>, herding: Herding) -> usize {
+    pub async fn command_all(&self, application: &Arc<str>, spread_command: SpreadCommand) -> usize {
         let mut count = 0;
         for shard in self.shards() {
             let application = Arc::clone(application);
-            count += shard.send(Herd { application, herding }).await.unwrap_or(0);
+            count += shard
+                .send(CommandAll {
+                    application,
+                    spread_command,
+                })
+                .await
+                .unwrap_or(0);
         }
         count
     }
@@ -141,16 +147,16 @@ impl Registry {
     ///
     /// # Errors
     /// When not all of them are kept here.
-    pub fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
-        self.inner.tails.read(application, from, most)
+    pub fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
+        self.inner.buffers.read(application, from, most)
     }
 
     /// What was read from the log itself, as if it had been read here.
-    pub fn reading(&self, page: LogPage) -> Reading {
+    pub fn page(&self, page: LogPage) -> ReplayPage {
         let prepare = |entry| self.prepare(entry, 0);
-        Reading {
+        ReplayPage {
             entries: page.entries.into_iter().map(prepare).collect(),
-            next: From::Position(page.through),
+            next: ReadFrom::Position(page.through),
             end: None,
             cut: page.cut,
         }
@@ -169,12 +175,12 @@ impl Registry {
     /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
     /// none when that cannot be told now. It holds up the deliveries of this node meanwhile.
     pub fn guilds<T>(&self, application: &str, since: Option<Position>, look: impl FnOnce(&Guilds) -> T) -> Option<T> {
-        self.inner.tails.guilds(application, since, look)
+        self.inner.buffers.guilds(application, since, look)
     }
 
-    fn prepare(&self, entry: Entry, number: u64) -> Arc<Prepared> {
-        let Inner { level, metrics, .. } = &*self.inner;
-        Arc::new(Prepared::new(entry, number, *level, Arc::clone(metrics)))
+    fn prepare(&self, entry: Entry, number: u64) -> Arc<EncodedEvent> {
+        let RegistryInner { level, metrics, .. } = &*self.inner;
+        Arc::new(EncodedEvent::new(entry, number, *level, Arc::clone(metrics)))
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
@@ -182,9 +188,9 @@ impl Registry {
     }
 
     /// A full mailbox can only be that of a shard which has got the same kind of order already.
-    fn order(&self, order: impl Fn() -> ShardOrder) {
+    fn command(&self, command: impl Fn() -> ShardCommand) {
         for shard in self.shards() {
-            if let Err(error) = shard.try_send(order()) {
+            if let Err(error) = shard.try_send(command()) {
                 log::error!("a registry shard takes no orders: {error}");
             }
         }
@@ -193,40 +199,40 @@ impl Registry {
 
 impl Deliver for Registry {
     fn has_room(&self, bytes: usize) -> bool {
-        self.inner.feed.has_room(bytes)
+        self.inner.delivery_queue.has_room(bytes)
     }
 
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
         // First where those read who catch up: what a shard has delivered, they find there.
-        let prepared = self
+        let event = self
             .inner
-            .tails
+            .buffers
             .push(entry, |entry, number| self.prepare(entry, number));
-        self.inner.feed.push(prepared);
+        self.inner.delivery_queue.push(event);
     }
 
-    fn pass(&self, mut entry: Entry) {
+    fn skip(&self, mut entry: Entry) {
         if entry.discord.is_some() {
             entry.audience = Audience::Types(ClientTypes::NONE);
             self.deliver(entry);
         } else {
             // Nobody receives it, but what comes next stands behind it.
             self.inner
-                .tails
+                .buffers
                 .push(entry, |entry, number| self.prepare(entry, number));
         }
     }
 
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
-        self.inner.tails.follow(application, from);
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
+        self.inner.buffers.follow(application, from);
     }
 
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
-        self.inner.tails.know(application, guilds);
+        self.inner.buffers.set_guilds(application, guilds);
     }
 
-    fn unheard(&self, _: &str, _: &str) {
+    fn no_receiver(&self, _: &str, _: &str) {
         self.inner.metrics.entries_without_receiver.inc();
     }
 
@@ -234,8 +240,8 @@ impl Deliver for Registry {
         self.inner.metrics.entries_lost.inc_by(entries);
     }
 
-    fn missed(&self, application: &Arc<str>) {
-        self.order(|| ShardOrder::Missed {
+    fn gap(&self, application: &Arc<str>) {
+        self.command(|| ShardCommand::Missed {
             application: Arc::clone(application),
             spread: self.inner.spread,
             is_for_all: true,
@@ -243,34 +249,37 @@ impl Deliver for Registry {
     }
 
     fn diverged(&self, application: &Arc<str>) {
-        self.inner.feed.diverge(Arc::clone(application));
+        self.inner.delivery_queue.diverge(Arc::clone(application));
     }
 
-    fn rewound(&self, application: &Arc<str>) {
-        self.order(|| ShardOrder::Missed {
+    fn rolled_back(&self, application: &Arc<str>) {
+        self.command(|| ShardCommand::Missed {
             application: Arc::clone(application),
             spread: Duration::ZERO,
             is_for_all: false,
         });
     }
 
-    fn herded(&self, application: &Arc<str>, order: &str) {
-        let herding = Herding::read(order)
-            .filter(|herding| herding.order.is_ordinary() || self.inner.allows_faults.load(Relaxed));
-        let Some(herding) = herding else {
-            log::warn!(application, order; "an order of another node is not obeyed");
+    fn command_received(&self, application: &Arc<str>, command: &str) {
+        let spread_command = SpreadCommand::read(command)
+            .filter(|spread_command| spread_command.command.is_ordinary() || self.inner.allows_faults.load(Relaxed));
+        let Some(spread_command) = spread_command else {
+            log::warn!(application, command; "an order of another node is not obeyed");
             return;
         };
-        log::info!(application, order; "every session ordered");
+        log::info!(application, command; "every session ordered");
         for shard in self.shards() {
             let application = Arc::clone(application);
-            if let Err(error) = shard.try_send(Herd { application, herding }) {
+            if let Err(error) = shard.try_send(CommandAll {
+                application,
+                spread_command,
+            }) {
                 log::error!("a registry shard takes no orders: {error}");
             }
         }
     }
 
     fn superseded(&self, owner: &Owner) {
-        self.order(|| ShardOrder::Superseded(owner.clone()));
+        self.command(|| ShardCommand::Superseded(owner.clone()));
     }
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use serde::Serialize;
 use shared::client_type::ClientType;
 
-use super::Kind;
+use super::SessionKind;
 
 /// Counters that the shards keep.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct SessionCounts {
     open: AtomicUsize,
     identified: [AtomicUsize; ClientType::ALL.len()],
     discord: AtomicUsize,
@@ -17,7 +17,7 @@ pub struct Census {
 
 /// The counts at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Headcount {
+pub struct CountsSnapshot {
     /// Sessions that have identified as a bot.
     pub bot: usize,
     /// As a website.
@@ -30,7 +30,7 @@ pub struct Headcount {
     pub unidentified: usize,
 }
 
-impl Headcount {
+impl CountsSnapshot {
     /// The counts under the names of the metrics.
     pub const fn by_kind(self) -> [(&'static str, usize); 5] {
         [
@@ -43,15 +43,15 @@ impl Headcount {
     }
 }
 
-impl Census {
+impl SessionCounts {
     /// The counts now.
-    pub fn headcount(&self) -> Headcount {
+    pub fn snapshot(&self) -> CountsSnapshot {
         let of = |kind: ClientType| self.identified[kind as usize].load(Relaxed);
         let (bot, website, service) = (of(ClientType::Bot), of(ClientType::Website), of(ClientType::Service));
         let discord = self.discord.load(Relaxed);
         // Read last, and after a session that has just gone: it may be below the others for a moment.
         let open = self.open.load(Relaxed);
-        Headcount {
+        CountsSnapshot {
             bot,
             website,
             service,
@@ -69,21 +69,21 @@ impl Census {
         self.open.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn identified(&self, kind: Kind) {
+    pub(super) fn identified(&self, kind: SessionKind) {
         self.of(kind).fetch_add(1, Relaxed);
     }
 
-    pub(super) fn closed(&self, kind: Option<Kind>) {
+    pub(super) fn closed(&self, kind: Option<SessionKind>) {
         if let Some(kind) = kind {
             self.of(kind).fetch_sub(1, Relaxed);
         }
         self.open.fetch_sub(1, Relaxed);
     }
 
-    const fn of(&self, kind: Kind) -> &AtomicUsize {
+    const fn of(&self, kind: SessionKind) -> &AtomicUsize {
         match kind {
-            Kind::V1(kind) => &self.identified[kind as usize],
-            Kind::Discord => &self.discord,
+            SessionKind::V1(kind) => &self.identified[kind as usize],
+            SessionKind::Discord => &self.discord,
         }
     }
 }

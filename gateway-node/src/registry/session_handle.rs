@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
-use super::{Kind, Shard, shard::Identity};
+use super::{SessionKind, Shard, shard::Identity};
 use crate::{
     auth::Key,
     backplane::{Owner, Position},
-    encode::dispatch_encoder::{Line, Place},
-    fanout::member::{Common, Guest, Profile, Rooms, Subscriber},
+    encode::dispatch_encoder::{DispatchEncoder, LogCursor},
+    fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1GroupKey, V1Member},
     transport::Outbox,
 };
 
@@ -34,20 +34,20 @@ pub struct Subscription {
     /// Which events it receives.
     pub filter: Filter,
     /// The number of the last entry that it has got or did not want.
-    pub since: Place,
+    pub since: LogCursor,
     /// What its dispatches are written through.
-    pub line: Line,
+    pub encoder: DispatchEncoder,
 }
 
 /// A session's place in the shard, given up when it is dropped: the one way in which a session ends.
-pub struct Seat {
+pub struct SessionHandle {
     shard: Shard,
-    place: usize,
+    index: usize,
 }
 
-impl Seat {
-    pub(super) const fn new(shard: Shard, place: usize) -> Self {
-        Self { shard, place }
+impl SessionHandle {
+    pub(super) const fn new(shard: Shard, index: usize) -> Self {
+        Self { shard, index }
     }
 
     /// Makes a session of version 1 a receiver.
@@ -63,26 +63,28 @@ impl Seat {
         let application = Arc::clone(key.application());
         {
             let mut state = inner.state.borrow_mut();
-            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
-            rooms.v1.add(Common { kind, encoding }, Guest { id, since, outbox });
+            let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
+            subscribers
+                .v1
+                .add(V1GroupKey { kind, encoding }, V1Member { id, since, outbox });
         }
-        inner.backplane.enter(&application, id);
-        self.sit(Identity {
+        inner.backplane.ready(&application, id);
+        self.set_identity(Identity {
             application,
             id,
-            kind: Kind::V1(kind),
-            generation: 0,
+            kind: SessionKind::V1(kind),
+            fencing_token: 0,
             key,
         });
     }
 
     /// Says which Discord session this is; it receives nothing yet.
     pub fn attach(&self, owner: &Owner, key: Arc<Key>) {
-        self.sit(Identity {
+        self.set_identity(Identity {
             application: Arc::clone(&owner.application),
             id: owner.id,
-            kind: Kind::Discord,
-            generation: owner.generation,
+            kind: SessionKind::Discord,
+            fencing_token: owner.fencing_token,
             key,
         });
     }
@@ -90,26 +92,26 @@ impl Seat {
     /// Makes a Discord session a receiver. False where its shard has come further than the session by now: then it has to
     /// read on first.
     pub fn subscribe(&self, subscription: Subscription, outbox: Outbox) -> bool {
-        let Subscription { filter, since, line } = subscription;
-        self.with_identity(|rooms, id, generation| {
-            if rooms.begun > since.number {
+        let Subscription { filter, since, encoder } = subscription;
+        self.with_identity(|subscribers, id, fencing_token| {
+            if subscribers.started > since.number {
                 return false;
             }
             // An earlier owner that has not heard of this one yet.
-            rooms.discord.remove(id);
-            line.go_on(line.s(), Some(since));
-            let profile = Profile {
+            subscribers.discord.remove(id);
+            encoder.continue_at(encoder.s(), Some(since));
+            let key = DiscordGroupKey {
                 filter,
-                coding: line.coding(),
+                wire_format: encoder.wire_format(),
             };
-            let subscriber = Subscriber {
+            let discord_member = DiscordMember {
                 id,
-                generation,
+                fencing_token,
                 since: since.number,
-                line,
+                encoder,
                 outbox,
             };
-            rooms.discord.add(profile, subscriber);
+            subscribers.discord.add(key, discord_member);
             true
         })
         .unwrap_or(false)
@@ -117,69 +119,74 @@ impl Seat {
 
     /// Stops the deliveries to a Discord session.
     pub fn unsubscribe(&self) {
-        self.with_identity(Rooms::unsubscribe);
+        self.with_identity(ApplicationSubscribers::unsubscribe);
     }
 
     /// Where a Discord session is that receives: every entry up to there it has got or did not want. None once it was severed:
     /// what came later is not known to continue what it has.
-    pub fn place(&self) -> Option<Place> {
+    pub fn cursor(&self) -> Option<LogCursor> {
         if self.is_severed() {
             return None;
         }
-        self.with_identity(|rooms, id, generation| {
-            let own = rooms.subscriber(id, generation).and_then(|it| it.line.place());
-            [own, rooms.done].into_iter().flatten().max_by_key(|place| place.number)
+        self.with_identity(|subscribers, id, fencing_token| {
+            let own = subscribers
+                .discord_member(id, fencing_token)
+                .and_then(|it| it.encoder.cursor());
+            [own, subscribers.finished]
+                .into_iter()
+                .flatten()
+                .max_by_key(|index| index.number)
         })
         .flatten()
     }
 
     fn is_severed(&self) -> bool {
         let state = self.shard.inner.state.borrow();
-        let occupant = state.seats.get(self.place).and_then(Option::as_ref);
-        let identity = occupant.and_then(|occupant| occupant.identity.as_ref());
+        let session = state.sessions.get(self.index).and_then(Option::as_ref);
+        let identity = session.and_then(|session| session.identity.as_ref());
         identity.is_some_and(|identity| state.severed.contains(&identity.id))
     }
 
-    fn sit(&self, identity: Identity) {
+    fn set_identity(&self, identity: Identity) {
         let inner = &self.shard.inner;
-        let (census, kind) = (inner.registry.census(), identity.kind);
+        let (counts, kind) = (inner.registry.counts(), identity.kind);
         let state = &mut *inner.state.borrow_mut();
-        let Some(Some(occupant)) = state.seats.get_mut(self.place) else {
+        let Some(Some(session)) = state.sessions.get_mut(self.index) else {
             return;
         };
-        match occupant.identity.replace(identity) {
+        match session.identity.replace(identity) {
             // A connection that goes from one session to another stays what it is.
             Some(before) => drop(state.severed.remove(&before.id)),
-            None => census.identified(kind),
+            None => counts.identified(kind),
         }
     }
 
-    fn with_identity<T>(&self, act: impl FnOnce(&mut Rooms, SessionId, u64) -> T) -> Option<T> {
+    fn with_identity<T>(&self, act: impl FnOnce(&mut ApplicationSubscribers, SessionId, u64) -> T) -> Option<T> {
         let state = &mut *self.shard.inner.state.borrow_mut();
-        let identity = state.seats.get(self.place)?.as_ref()?.identity.as_ref()?;
-        let rooms = state.rooms.entry(Arc::clone(&identity.application)).or_default();
-        Some(act(rooms, identity.id, identity.generation))
+        let identity = state.sessions.get(self.index)?.as_ref()?.identity.as_ref()?;
+        let subscribers = state.subscribers.entry(Arc::clone(&identity.application)).or_default();
+        Some(act(subscribers, identity.id, identity.fencing_token))
     }
 }
 
-impl Drop for Seat {
+impl Drop for SessionHandle {
     fn drop(&mut self) {
         let inner = &self.shard.inner;
-        let occupant = {
+        let session = {
             let mut state = inner.state.borrow_mut();
-            state.free.push(self.place);
-            state.seats[self.place].take()
+            state.free.push(self.index);
+            state.sessions[self.index].take()
         };
-        let identity = occupant.and_then(|occupant| occupant.identity);
+        let identity = session.and_then(|session| session.identity);
         inner
             .registry
-            .census()
+            .counts()
             .closed(identity.as_ref().map(|identity| identity.kind));
         let Some(Identity {
             application,
             id,
             kind,
-            generation,
+            fencing_token,
             ..
         }) = identity
         else {
@@ -187,12 +194,12 @@ impl Drop for Seat {
         };
         {
             let mut state = inner.state.borrow_mut();
-            let rooms = state.rooms.entry(Arc::clone(&application)).or_default();
+            let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
             match kind {
-                Kind::V1(_) => drop(rooms.v1.remove(id)),
+                SessionKind::V1(_) => drop(subscribers.v1.remove(id)),
                 // Whether it can be resumed is not decided here.
-                Kind::Discord => {
-                    rooms.unsubscribe(id, generation);
+                SessionKind::Discord => {
+                    subscribers.unsubscribe(id, fencing_token);
                     state.severed.remove(&id);
                     return;
                 }
@@ -200,7 +207,7 @@ impl Drop for Seat {
         }
         inner.backplane.leave(&application, id);
         // From here on nothing is addressed to it; what already is stands before the end of the feed.
-        let end = inner.registry.inner.feed.end();
+        let end = inner.registry.inner.delivery_queue.end();
         let mut state = inner.state.borrow_mut();
         state.severed.remove(&id);
         if end > state.delivered {

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::{
     backplane::{Entry, Epoch, Position},
     encode::{
-        dispatch_encoder::{Line, Place},
-        encoded_event::Prepared,
+        dispatch_encoder::{DispatchEncoder, LogCursor},
+        encoded_event::EncodedEvent,
     },
     guilds::Guilds,
 };
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 32 * 1024;
 
 /// What bounds the tail of one log.
 #[derive(Debug, Clone, Copy)]
-pub struct TailLimits {
+pub struct ReplayLimits {
     /// Entries.
     pub entries: usize,
     /// How long one is kept.
@@ -40,36 +40,36 @@ pub struct TailLimits {
 
 /// From where a session reads on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum ReadFrom {
     /// Behind this position of the log.
     Position(Position),
     /// Behind this place, which an earlier reading or the shard has named.
-    Place(Place),
+    LogCursor(LogCursor),
 }
 
-impl From {
+impl ReadFrom {
     /// Where that is in the log.
     pub const fn position(self) -> Position {
         match self {
             Self::Position(position) => position,
-            Self::Place(place) => place.position,
+            Self::LogCursor(cursor) => cursor.position,
         }
     }
 }
 
 /// Some entries of a log, in order.
-pub struct Reading {
-    pub(crate) entries: Vec<Arc<Prepared>>,
+pub struct ReplayPage {
+    pub(crate) entries: Vec<Arc<EncodedEvent>>,
     /// Where the next reading begins.
-    pub next: From,
+    pub next: ReadFrom,
     /// Where a session is that has got all there is now; none where there is more.
-    pub end: Option<Place>,
+    pub end: Option<LogCursor>,
     /// The last offset that is the same in the life of the log in which the reading began and in the present one, if
     /// those are not the same.
     pub cut: Option<u64>,
 }
 
-impl Reading {
+impl ReplayPage {
     /// The same, begun in a life of the log that has no more than this in common with the present one.
     pub(crate) const fn cut_at(mut self, cut: Option<u64>) -> Self {
         self.cut = cut;
@@ -78,8 +78,9 @@ impl Reading {
 
     /// The same, which is not all there is where it ends before this position.
     pub(crate) fn up_to(mut self, end: Option<Position>) -> Self {
-        let is_behind =
-            |here: Place, there: Position| here.position.epoch == there.epoch && here.position.offset < there.offset;
+        let is_behind = |here: LogCursor, there: Position| {
+            here.position.epoch == there.epoch && here.position.offset < there.offset
+        };
         if let (Some(here), Some(there)) = (self.end, end)
             && is_behind(here, there)
         {
@@ -89,16 +90,16 @@ impl Reading {
     }
 
     /// What was read, in order.
-    pub fn entries(&self) -> impl Iterator<Item = Replay<'_>> {
-        self.entries.iter().map(|entry| Replay(entry))
+    pub fn entries(&self) -> impl Iterator<Item = ReplayEntry<'_>> {
+        self.entries.iter().map(|entry| ReplayEntry(entry))
     }
 }
 
 /// An entry that a session reads again.
 #[derive(Clone, Copy)]
-pub struct Replay<'a>(&'a Prepared);
+pub struct ReplayEntry<'a>(&'a EncodedEvent);
 
-impl<'a> Replay<'a> {
+impl<'a> ReplayEntry<'a> {
     /// Where it stands in the log.
     pub const fn offset(self) -> u64 {
         self.0.entry.position.offset
@@ -110,17 +111,17 @@ impl<'a> Replay<'a> {
     }
 
     /// It as the next dispatch of a line.
-    pub fn dispatch(self, line: &Line, content: Content) -> Option<Bytes> {
-        let pieces = self.0.pieces(line.coding(), content)?;
+    pub fn dispatch(self, encoder: &DispatchEncoder, content: Content) -> Option<Bytes> {
+        let encoded = self.0.encoded(encoder.wire_format(), content)?;
         let mut frame = Vec::new();
-        line.write(&pieces, &mut frame);
+        encoder.write(&encoded, &mut frame);
         Some(frame.into())
     }
 }
 
 /// Why nothing is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
+pub enum ReplayError {
     /// The tail does not go back that far, or not that way.
     #[error("the log does not lead on from there")]
     Severed,
@@ -130,140 +131,145 @@ pub enum Unread {
 }
 
 /// The tails of all logs.
-pub(crate) struct Tails {
-    limits: TailLimits,
-    tails: Mutex<FxHashMap<Arc<str>, Tail>>,
+pub(crate) struct ReplayBuffers {
+    limits: ReplayLimits,
+    buffers: Mutex<FxHashMap<Arc<str>, ReplayBuffer>>,
 }
 
 /// The tail of one log, in one epoch.
-struct Tail {
-    kept: VecDeque<(Instant, Arc<Prepared>)>,
+struct ReplayBuffer {
+    kept: VecDeque<(Instant, Arc<EncodedEvent>)>,
     bytes: usize,
     /// Behind this everything is kept that can be received.
-    floor: Place,
-    end: Place,
+    floor: LogCursor,
+    end: LogCursor,
     /// The guilds as they are at the end; none while nobody here knows.
     guilds: Option<Guilds>,
     /// Whether it grows with the log. One that does not says nothing about what came behind its end.
     is_followed: bool,
 }
 
-impl Tails {
-    pub(crate) fn new(limits: TailLimits) -> Self {
+impl ReplayBuffers {
+    pub(crate) fn new(limits: ReplayLimits) -> Self {
         Self {
             limits,
-            tails: Mutex::default(),
+            buffers: Mutex::default(),
         }
     }
 
     /// Notes that what comes next stands behind this position, or that nothing comes until the log is followed again.
     pub(crate) fn follow(&self, application: &Arc<str>, from: Option<Position>) {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let nowhere = Position {
             offset: 0,
             epoch: Epoch::from_raw(0),
         };
-        let tail = tails
+        let buffer = buffers
             .entry(Arc::clone(application))
-            .or_insert_with(|| Tail::begun_at(from.unwrap_or(nowhere)));
-        tail.is_followed = from.is_some();
-        if !tail.is_followed {
-            tail.guilds = None;
+            .or_insert_with(|| ReplayBuffer::begun_at(from.unwrap_or(nowhere)));
+        buffer.is_followed = from.is_some();
+        if !buffer.is_followed {
+            buffer.guilds = None;
         }
         if let Some(from) = from
-            && tail.end.position != from
+            && buffer.end.position != from
         {
-            tail.cut_to(from);
+            buffer.cut_to(from);
         }
     }
 
     /// Takes the next entry of its log, numbered by `prepare`.
-    pub(crate) fn push(&self, entry: Entry, prepare: impl FnOnce(Entry, u64) -> Arc<Prepared>) -> Arc<Prepared> {
+    pub(crate) fn push(
+        &self,
+        entry: Entry,
+        prepare: impl FnOnce(Entry, u64) -> Arc<EncodedEvent>,
+    ) -> Arc<EncodedEvent> {
         let now = Instant::now();
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let position = entry.position;
-        let tail = match tails.get_mut(&entry.application) {
-            Some(tail) => tail,
-            None => tails.entry(Arc::clone(&entry.application)).or_insert_with(|| {
-                Tail::begun_at(Position {
+        let buffer = match buffers.get_mut(&entry.application) {
+            Some(buffer) => buffer,
+            None => buffers.entry(Arc::clone(&entry.application)).or_insert_with(|| {
+                ReplayBuffer::begun_at(Position {
                     offset: position.offset.saturating_sub(1),
                     ..position
                 })
             }),
         };
-        if !tail.leads_to(position) {
-            tail.cut_to(Position {
+        if !buffer.leads_to(position) {
+            buffer.cut_to(Position {
                 offset: position.offset.saturating_sub(1),
                 ..position
             });
         }
-        let number = tail.end.number + 1;
-        tail.end = Place { number, position };
-        let prepared = prepare(entry, number);
-        if let Some(header) = &prepared.entry.discord {
-            let Entry { name, d, .. } = &prepared.entry;
-            if let (Some(guilds), Some((change, guild))) = (&mut tail.guilds, header.change(name, d)) {
+        let number = buffer.end.number + 1;
+        buffer.end = LogCursor { number, position };
+        let event = prepare(entry, number);
+        if let Some(header) = &event.entry.discord {
+            let Entry { name, d, .. } = &event.entry;
+            if let (Some(guilds), Some((change, guild))) = (&mut buffer.guilds, header.change(name, d)) {
                 guilds.apply(position.offset, change, guild, d);
             }
-            tail.bytes += prepared.entry.weight();
-            tail.kept.push_back((now, Arc::clone(&prepared)));
-            tail.trim(self.limits, now);
+            buffer.bytes += event.entry.weight();
+            buffer.kept.push_back((now, Arc::clone(&event)));
+            buffer.trim(self.limits, now);
         }
-        prepared
+        event
     }
 
     /// The entries of a log from there on, at most `most` of them.
     ///
     /// # Errors
     /// When not all of them are here.
-    pub(crate) fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let tail = match (tails.get_mut(application), from) {
-            (Some(tail), _) => tail,
+    pub(crate) fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = match (buffers.get_mut(application), from) {
+            (Some(buffer), _) => buffer,
             // Nothing has come since anybody was here to hear it.
-            (None, From::Position(position)) => tails
+            (None, ReadFrom::Position(position)) => buffers
                 .entry(Arc::clone(application))
-                .or_insert_with(|| Tail::begun_at(position)),
-            (None, From::Place(_)) => return Err(Unread::Severed),
+                .or_insert_with(|| ReplayBuffer::begun_at(position)),
+            (None, ReadFrom::LogCursor(_)) => return Err(ReplayError::Severed),
         };
-        if !tail.is_followed {
-            return Err(Unread::Severed);
+        if !buffer.is_followed {
+            return Err(ReplayError::Severed);
         }
-        let (floor, end) = (tail.floor.position, tail.end.position);
+        let (floor, end) = (buffer.floor.position, buffer.end.position);
         let first = match from {
-            From::Position(position) => {
+            ReadFrom::Position(position) => {
                 if position.epoch != end.epoch || position.offset < floor.offset {
-                    return Err(Unread::Severed);
+                    return Err(ReplayError::Severed);
                 }
                 if position.offset > end.offset {
-                    return Err(Unread::Ahead);
+                    return Err(ReplayError::Ahead);
                 }
-                tail.kept
+                buffer
+                    .kept
                     .partition_point(|(_, kept)| kept.entry.position.offset <= position.offset)
             }
-            From::Place(Place { number, .. }) => {
-                if number < tail.floor.number {
-                    return Err(Unread::Severed);
+            ReadFrom::LogCursor(LogCursor { number, .. }) => {
+                if number < buffer.floor.number {
+                    return Err(ReplayError::Severed);
                 }
-                tail.kept.partition_point(|(_, kept)| kept.number <= number)
+                buffer.kept.partition_point(|(_, kept)| kept.number <= number)
             }
         };
         let mut bytes = 0;
-        let fits = |(_, kept): &&(Instant, Arc<Prepared>)| {
+        let fits = |(_, kept): &&(Instant, Arc<EncodedEvent>)| {
             let before = bytes;
             bytes += kept.entry.d.len();
             before == 0 || bytes <= AT_ONCE
         };
-        let kept = tail.kept.range(first..).take(most).take_while(fits);
+        let kept = buffer.kept.range(first..).take(most).take_while(fits);
         let entries: Vec<_> = kept.map(|(_, kept)| Arc::clone(kept)).collect();
-        let is_end = first + entries.len() == tail.kept.len();
+        let is_end = first + entries.len() == buffer.kept.len();
         let through = match entries.last() {
-            Some(last) if !is_end => last.place(),
-            _ => tail.end,
+            Some(last) if !is_end => last.cursor(),
+            _ => buffer.end,
         };
-        Ok(Reading {
+        Ok(ReplayPage {
             entries,
-            next: From::Place(through),
+            next: ReadFrom::LogCursor(through),
             end: is_end.then_some(through),
             cut: None,
         })
@@ -271,10 +277,10 @@ impl Tails {
 
     /// Replaces what is known of the guilds of an application. Each of them says how far it has come in the log; what is
     /// delivered next may be behind that, but leads up to it.
-    pub(crate) fn know(&self, application: &Arc<str>, guilds: Option<Guilds>) {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tail) = tails.get_mut(application) {
-            tail.guilds = guilds;
+    pub(crate) fn set_guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buffer) = buffers.get_mut(application) {
+            buffer.guilds = guilds;
         }
     }
 
@@ -286,26 +292,26 @@ impl Tails {
         since: Option<Position>,
         look: impl FnOnce(&Guilds) -> T,
     ) -> Option<T> {
-        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tail) = tails.get(application) else {
+        let buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(buffer) = buffers.get(application) else {
             // Nothing has come since the log began.
             return Some(look(&Guilds::default()));
         };
-        let end = tail.end.position;
+        let end = buffer.end.position;
         let is_there = |since: Position| end.epoch == since.epoch && end.offset >= since.offset;
-        let guilds = tail.guilds.as_ref()?;
+        let guilds = buffer.guilds.as_ref()?;
         since.is_none_or(is_there).then(|| look(guilds))
     }
 }
 
-impl Tail {
+impl ReplayBuffer {
     fn begun_at(position: Position) -> Self {
-        let place = Place { number: 0, position };
+        let cursor = LogCursor { number: 0, position };
         Self {
             kept: VecDeque::new(),
             bytes: 0,
-            floor: place,
-            end: place,
+            floor: cursor,
+            end: cursor,
             guilds: Some(Guilds::default()),
             is_followed: true,
         }
@@ -322,14 +328,14 @@ impl Tail {
     fn cut_to(&mut self, position: Position) {
         self.kept.clear();
         self.bytes = 0;
-        self.floor = Place {
+        self.floor = LogCursor {
             number: self.end.number + 1,
             position,
         };
         self.end = self.floor;
     }
 
-    fn trim(&mut self, limits: TailLimits, now: Instant) {
+    fn trim(&mut self, limits: ReplayLimits, now: Instant) {
         while let Some((since, oldest)) = self.kept.front() {
             let is_within = self.kept.len() <= limits.entries
                 && self.bytes <= limits.bytes
@@ -338,7 +344,7 @@ impl Tail {
                 break;
             }
             self.bytes -= oldest.entry.weight();
-            self.floor = oldest.place();
+            self.floor = oldest.cursor();
             self.kept.pop_front();
         }
     }
@@ -354,7 +360,7 @@ mod tests {
         metrics::Metrics,
     };
 
-    const LIMITS: TailLimits = TailLimits {
+    const LIMITS: ReplayLimits = ReplayLimits {
         entries: 4,
         age: Duration::from_secs(3600),
         bytes: 1 << 20,
@@ -367,7 +373,7 @@ mod tests {
         }
     }
 
-    fn push(tails: &Tails, position: Position, is_for_discord: bool) {
+    fn push(buffers: &ReplayBuffers, position: Position, is_for_discord: bool) {
         let header = || Arc::new(Header::of("X", "{}", Target::All, None));
         let entry = Entry {
             position,
@@ -378,8 +384,8 @@ mod tests {
             discord: is_for_discord.then(header),
             d: "{}".into(),
         };
-        tails.push(entry, |entry, number| {
-            Arc::new(Prepared::new(
+        buffers.push(entry, |entry, number| {
+            Arc::new(EncodedEvent::new(
                 entry,
                 number,
                 Level::default(),
@@ -388,18 +394,18 @@ mod tests {
         });
     }
 
-    fn read(tails: &Tails, from: From, most: usize) -> Result<(Vec<u64>, u64, bool), Unread> {
-        let reading = tails.read(&"a".into(), from, most)?;
-        let offsets = reading.entries.iter().map(|entry| entry.entry.position.offset);
-        let From::Place(next) = reading.next else {
+    fn read(buffers: &ReplayBuffers, from: ReadFrom, most: usize) -> Result<(Vec<u64>, u64, bool), ReplayError> {
+        let page = buffers.read(&"a".into(), from, most)?;
+        let offsets = page.entries.iter().map(|entry| entry.entry.position.offset);
+        let ReadFrom::LogCursor(next) = page.next else {
             panic!("a tail names places");
         };
-        Ok((offsets.collect(), next.number, reading.end.is_some()))
+        Ok((offsets.collect(), next.number, page.end.is_some()))
     }
 
     /// Behind the entry of this number; where it stands says nothing to a tail that has it.
-    fn number(number: u64) -> From {
-        From::Place(Place {
+    fn number(number: u64) -> ReadFrom {
+        ReadFrom::LogCursor(LogCursor {
             number,
             position: at(0, 0),
         })
@@ -407,46 +413,52 @@ mod tests {
 
     #[test]
     fn a_reading_goes_on_where_the_last_one_ended() {
-        let tails = Tails::new(LIMITS);
-        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Ok((vec![], 0, true)));
+        let buffers = ReplayBuffers::new(LIMITS);
+        assert_eq!(read(&buffers, ReadFrom::Position(at(5, 1)), 9), Ok((vec![], 0, true)));
         for offset in 6..=9 {
-            push(&tails, at(offset, 1), offset != 7);
+            push(&buffers, at(offset, 1), offset != 7);
         }
-        assert_eq!(read(&tails, From::Position(at(5, 1)), 2), Ok((vec![6, 8], 3, false)));
-        assert_eq!(read(&tails, number(3), 2), Ok((vec![9], 4, true)));
-        push(&tails, at(10, 1), false);
-        assert_eq!(read(&tails, number(4), 2), Ok((vec![], 5, true)));
-        assert_eq!(read(&tails, From::Position(at(10, 1)), 2), Ok((vec![], 5, true)));
+        assert_eq!(
+            read(&buffers, ReadFrom::Position(at(5, 1)), 2),
+            Ok((vec![6, 8], 3, false))
+        );
+        assert_eq!(read(&buffers, number(3), 2), Ok((vec![9], 4, true)));
+        push(&buffers, at(10, 1), false);
+        assert_eq!(read(&buffers, number(4), 2), Ok((vec![], 5, true)));
+        assert_eq!(read(&buffers, ReadFrom::Position(at(10, 1)), 2), Ok((vec![], 5, true)));
     }
 
     #[test]
     fn what_is_not_kept_is_not_passed_over() {
-        let tails = Tails::new(LIMITS);
+        let buffers = ReplayBuffers::new(LIMITS);
         for offset in 1..=6 {
-            push(&tails, at(offset, 1), true);
+            push(&buffers, at(offset, 1), true);
         }
         assert_eq!(
-            read(&tails, From::Position(at(2, 1)), 9),
+            read(&buffers, ReadFrom::Position(at(2, 1)), 9),
             Ok((vec![3, 4, 5, 6], 6, true))
         );
-        for severed in [From::Position(at(1, 1)), From::Position(at(3, 2)), number(1)] {
-            assert_eq!(read(&tails, severed, 9), Err(Unread::Severed), "{severed:?}");
+        for severed in [ReadFrom::Position(at(1, 1)), ReadFrom::Position(at(3, 2)), number(1)] {
+            assert_eq!(read(&buffers, severed, 9), Err(ReplayError::Severed), "{severed:?}");
         }
-        assert_eq!(read(&tails, From::Position(at(7, 1)), 9), Err(Unread::Ahead));
-        push(&tails, at(4, 2), true);
-        assert_eq!(read(&tails, From::Position(at(3, 2)), 9), Ok((vec![4], 8, true)));
-        for severed in [number(6), From::Position(at(2, 2))] {
-            assert_eq!(read(&tails, severed, 9), Err(Unread::Severed), "{severed:?}");
+        assert_eq!(read(&buffers, ReadFrom::Position(at(7, 1)), 9), Err(ReplayError::Ahead));
+        push(&buffers, at(4, 2), true);
+        assert_eq!(read(&buffers, ReadFrom::Position(at(3, 2)), 9), Ok((vec![4], 8, true)));
+        for severed in [number(6), ReadFrom::Position(at(2, 2))] {
+            assert_eq!(read(&buffers, severed, 9), Err(ReplayError::Severed), "{severed:?}");
         }
         // An entry that does not follow the last one cuts it as well.
-        push(&tails, at(6, 2), true);
-        assert_eq!(read(&tails, From::Position(at(4, 2)), 9), Err(Unread::Severed));
+        push(&buffers, at(6, 2), true);
+        assert_eq!(
+            read(&buffers, ReadFrom::Position(at(4, 2)), 9),
+            Err(ReplayError::Severed)
+        );
     }
 
     #[test]
     fn guilds_are_seen_no_earlier_than_asked_and_not_before_they_are_known() {
-        let (tails, name): (_, Arc<str>) = (Tails::new(LIMITS), "a".into());
-        let see = |since| tails.guilds("a", since, |guilds| guilds.ids(None).count());
+        let (buffers, name): (_, Arc<str>) = (ReplayBuffers::new(LIMITS), "a".into());
+        let see = |since| buffers.guilds("a", since, |guilds| guilds.ids(None).count());
         let create = |offset: u64, id: u64| {
             let d = format!("{{\"id\":\"{id}\"}}");
             let entry = Entry {
@@ -458,8 +470,8 @@ mod tests {
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
             };
-            tails.push(entry, |entry, number| {
-                Arc::new(Prepared::new(
+            buffers.push(entry, |entry, number| {
+                Arc::new(EncodedEvent::new(
                     entry,
                     number,
                     Level::default(),
@@ -467,38 +479,47 @@ mod tests {
                 ))
             });
         };
-        tails.follow(&name, None);
+        buffers.follow(&name, None);
         assert_eq!(see(None), None);
-        tails.know(&name, Some(Guilds::default()));
-        tails.follow(&name, Some(at(5, 1)));
+        buffers.set_guilds(&name, Some(Guilds::default()));
+        buffers.follow(&name, Some(at(5, 1)));
         assert_eq!(
             (see(None), see(Some(at(5, 1))), see(Some(at(6, 1)))),
             (Some(0), Some(0), None)
         );
         create(6, 7);
         assert_eq!((see(Some(at(6, 1))), see(Some(at(6, 2)))), (Some(1), None));
-        tails.know(&name, None);
+        buffers.set_guilds(&name, None);
         create(7, 8);
         assert_eq!(see(None), None);
-        tails.know(&name, Some(Guilds::default()));
+        buffers.set_guilds(&name, Some(Guilds::default()));
         assert_eq!(see(Some(at(7, 1))), Some(0));
     }
 
     #[test]
     fn a_tail_says_nothing_while_its_log_is_not_followed() {
-        let (tails, name) = (Tails::new(LIMITS), "a".into());
-        tails.follow(&name, None);
-        assert_eq!(read(&tails, From::Position(at(0, 1)), 9), Err(Unread::Severed));
-        tails.follow(&name, Some(at(5, 1)));
-        push(&tails, at(6, 1), true);
-        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
-        tails.follow(&name, None);
-        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Err(Unread::Severed));
+        let (buffers, name) = (ReplayBuffers::new(LIMITS), "a".into());
+        buffers.follow(&name, None);
+        assert_eq!(
+            read(&buffers, ReadFrom::Position(at(0, 1)), 9),
+            Err(ReplayError::Severed)
+        );
+        buffers.follow(&name, Some(at(5, 1)));
+        push(&buffers, at(6, 1), true);
+        assert_eq!(read(&buffers, ReadFrom::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
+        buffers.follow(&name, None);
+        assert_eq!(
+            read(&buffers, ReadFrom::Position(at(5, 1)), 9),
+            Err(ReplayError::Severed)
+        );
         // Nothing came meanwhile: what it has still leads on.
-        tails.follow(&name, Some(at(6, 1)));
-        assert_eq!(read(&tails, From::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
-        tails.follow(&name, Some(at(8, 1)));
-        assert_eq!(read(&tails, From::Position(at(6, 1)), 9), Err(Unread::Severed));
-        assert_eq!(read(&tails, From::Position(at(8, 1)), 9), Ok((vec![], 3, true)));
+        buffers.follow(&name, Some(at(6, 1)));
+        assert_eq!(read(&buffers, ReadFrom::Position(at(5, 1)), 9), Ok((vec![6], 2, true)));
+        buffers.follow(&name, Some(at(8, 1)));
+        assert_eq!(
+            read(&buffers, ReadFrom::Position(at(6, 1)), 9),
+            Err(ReplayError::Severed)
+        );
+        assert_eq!(read(&buffers, ReadFrom::Position(at(8, 1)), 9), Ok((vec![], 3, true)));
     }
 }

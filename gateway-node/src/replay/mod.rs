@@ -2,4 +2,4 @@
 
 pub(crate) mod buffer;
 
-pub use self::buffer::{From, Reading, TailLimits, Unread};
+pub use self::buffer::{ReadFrom, ReplayError, ReplayLimits, ReplayPage};

@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Appearing, Checkpoint, Presence, Private, Store};
-use crate::backplane::{Away, Epoch, Owner, Pending};
+use super::{Checkpoint, Presence, PresencePublisher, PrivateRecord, Store};
+use crate::backplane::{Epoch, Owner, Pending, Unavailable};
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
-pub struct Attachment {
+pub struct SessionOwnership {
     store: Arc<dyn Store>,
     owner: Owner,
     is_slow: bool,
@@ -15,14 +15,14 @@ pub struct Attachment {
 
 /// What is to be kept for one session alone, and where.
 #[derive(Clone)]
-pub struct Keeping {
+pub struct PrivateWrite {
     store: Arc<dyn Store>,
     owner: Owner,
-    privates: Vec<Private>,
+    privates: Vec<PrivateRecord>,
     epoch: Option<Epoch>,
 }
 
-impl Attachment {
+impl SessionOwnership {
     pub(crate) const fn new(store: Arc<dyn Store>, owner: Owner, presence: Presence) -> Self {
         Self {
             store,
@@ -38,8 +38,8 @@ impl Attachment {
     }
 
     /// What is about to be sent to this session alone, to be kept before it is.
-    pub fn keeping(&self, privates: Vec<Private>) -> Keeping {
-        Keeping {
+    pub fn private_write(&self, privates: Vec<PrivateRecord>) -> PrivateWrite {
+        PrivateWrite {
             store: Arc::clone(&self.store),
             owner: self.owner.clone(),
             privates,
@@ -48,8 +48,8 @@ impl Attachment {
     }
 
     /// What the session may say about how it is seen.
-    pub fn appearing(&self) -> Appearing {
-        Appearing {
+    pub fn presence_publisher(&self) -> PresencePublisher {
+        PresencePublisher {
             store: Arc::clone(&self.store),
             owner: self.owner.clone(),
         }
@@ -57,10 +57,10 @@ impl Attachment {
 
     /// Everything stands in this life of the log that the client has seen. To be kept before anything is sent that does not
     /// stand in the one before.
-    pub fn carrying(&self, epoch: Epoch) -> Keeping {
-        Keeping {
+    pub fn carry_to(&self, epoch: Epoch) -> PrivateWrite {
+        PrivateWrite {
             epoch: Some(epoch),
-            ..self.keeping(Vec::new())
+            ..self.private_write(Vec::new())
         }
     }
 
@@ -75,7 +75,7 @@ impl Attachment {
     }
 
     /// Notes that the connection ends because its client reads slowly.
-    pub const fn is_cut(&mut self) {
+    pub const fn set_slow(&mut self) {
         self.is_slow = true;
     }
 
@@ -85,35 +85,35 @@ impl Attachment {
     }
 }
 
-impl Keeping {
+impl PrivateWrite {
     /// Has it kept. False where the session has another owner by now. Without an answer it may be tried again, and nothing
     /// else may be said under these numbers.
     ///
     /// # Errors
     /// When it is not known whether it is kept.
-    pub fn attempt(&self) -> Pending<bool, Away> {
+    pub fn attempt(&self) -> Pending<bool, Unavailable> {
         self.store.keep(&self.owner, self.privates.clone(), self.epoch)
     }
 
     /// What is to be kept.
-    pub fn privates(&self) -> &[Private] {
+    pub fn privates(&self) -> &[PrivateRecord] {
         &self.privates
     }
 }
 
-impl Drop for Attachment {
+impl Drop for SessionOwnership {
     fn drop(&mut self) {
         self.store.detach(&self.owner, self.is_slow);
     }
 }
 
-impl fmt::Debug for Attachment {
+impl fmt::Debug for SessionOwnership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Attachment").field(&self.owner).finish()
     }
 }
 
-impl fmt::Debug for Keeping {
+impl fmt::Debug for PrivateWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Keeping")
             .field(&self.owner)

@@ -14,16 +14,16 @@ use crate::backplane::{Owner, Publication};
 
 /// What a session wants to be seen as.
 #[derive(Debug, Clone)]
-pub enum Wish {
+pub enum PresenceChange {
     /// A presence, in these guilds.
-    Presence(Arc<Guise>, Vec<u64>),
+    Presence(Arc<PresencePayload>, Vec<u64>),
     /// A voice state.
-    Voice(Arc<Voice>),
+    Voice(Arc<VoicePayload>),
 }
 
 /// A presence of a bot user, whatever the guild.
 #[derive(Debug)]
-pub struct Guise {
+pub struct PresencePayload {
     user: u64,
     presence: Presence,
     /// What tells it from another one; none where it is that of who is not there.
@@ -32,7 +32,7 @@ pub struct Guise {
 
 /// A voice state in one guild.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Voice {
+pub struct VoicePayload {
     guild: u64,
     /// What is told of it.
     d: Arc<str>,
@@ -42,37 +42,37 @@ pub struct Voice {
 
 /// One thing to be told of a bot in one guild.
 #[derive(Debug, Clone)]
-pub(crate) enum Appearance {
-    Presence(Arc<Guise>, u64),
-    Voice(Arc<Voice>),
+pub(crate) enum PresenceEvent {
+    Presence(Arc<PresencePayload>, u64),
+    Voice(Arc<VoicePayload>),
 }
 
 /// What a session may say about how it is seen, for as long as it is its owner's.
 #[derive(Clone)]
-pub struct Appearing {
+pub struct PresencePublisher {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) owner: Owner,
 }
 
-impl Appearing {
+impl PresencePublisher {
     /// Whose session it is.
     pub const fn owner(&self) -> &Owner {
         &self.owner
     }
 
     /// Has it seen like this as soon as may be. False where too much of that waits already.
-    pub fn wish(&self, wish: Wish) -> bool {
-        self.store.appear(&self.owner, wish)
+    pub fn change(&self, change: PresenceChange) -> bool {
+        self.store.change_presence(&self.owner, change)
     }
 }
 
-impl fmt::Debug for Appearing {
+impl fmt::Debug for PresencePublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Appearing").field(&self.owner).finish()
     }
 }
 
-impl Guise {
+impl PresencePayload {
     /// This presence of a bot user.
     pub fn new(user: u64, presence: Presence) -> Self {
         let is_there = presence.status.shown() != Status::Offline.shown() || !presence.activities.is_empty();
@@ -93,13 +93,13 @@ impl Guise {
     }
 }
 
-impl Voice {
+impl VoicePayload {
     /// What is told of this state of a session, and once that is over, as `told` says it.
-    pub fn new(state: VoiceState, told: impl Fn(VoiceState) -> String) -> Self {
+    pub fn new(state: VoiceState, published: impl Fn(VoiceState) -> String) -> Self {
         Self {
             guild: state.guild,
-            d: told(state).into(),
-            leaving: state.channel.map(|_| told(state.left()).into()),
+            d: published(state).into(),
+            leaving: state.channel.map(|_| published(state.left()).into()),
         }
     }
 
@@ -114,7 +114,7 @@ impl Voice {
     }
 }
 
-impl Appearance {
+impl PresenceEvent {
     pub(crate) fn guild(&self) -> u64 {
         match self {
             Self::Presence(_, guild) => *guild,
@@ -125,7 +125,7 @@ impl Appearance {
     /// The data of the event that tells of it.
     pub(crate) fn d(&self) -> Arc<str> {
         match self {
-            Self::Presence(guise, guild) => guise.d(*guild),
+            Self::Presence(payload, guild) => payload.d(*guild),
             Self::Voice(voice) => Arc::clone(&voice.d),
         }
     }

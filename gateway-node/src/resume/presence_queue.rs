@@ -12,7 +12,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::presence::{Appearance, Guise, Voice, Wish};
+use super::presence::{PresenceChange, PresenceEvent, PresencePayload, VoicePayload};
 use crate::backplane::Owner;
 
 /// How many events are made of it at once.
@@ -24,14 +24,14 @@ const MOST: usize = 1 << 18;
 
 /// The queue of a node.
 #[derive(Default)]
-pub(crate) struct Appearances {
-    state: Mutex<State>,
+pub(crate) struct PresenceQueue {
+    state: Mutex<PresenceQueueState>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    wishes: FxHashMap<Owner, Wishes>,
+struct PresenceQueueState {
+    wishes: FxHashMap<Owner, PendingChanges>,
     /// Whose turn it is; everybody who has wishes is here once.
     turns: VecDeque<Owner>,
     /// How many events all wishes are.
@@ -41,21 +41,21 @@ struct State {
 }
 
 #[derive(Default)]
-struct Wishes {
-    presence: Option<(Arc<Guise>, VecDeque<u64>)>,
-    voices: VecDeque<Arc<Voice>>,
+struct PendingChanges {
+    presence: Option<(Arc<PresencePayload>, VecDeque<u64>)>,
+    voices: VecDeque<Arc<VoicePayload>>,
 }
 
-impl Wishes {
+impl PendingChanges {
     fn count(&self) -> usize {
         let guilds = self.presence.as_ref().map_or(0, |(_, guilds)| guilds.len());
         guilds + self.voices.len()
     }
 
-    fn wish(&mut self, wish: Wish) {
-        match wish {
-            Wish::Presence(guise, guilds) => self.presence = Some((guise, guilds.into())),
-            Wish::Voice(voice) => {
+    fn change(&mut self, change: PresenceChange) {
+        match change {
+            PresenceChange::Presence(payload, guilds) => self.presence = Some((payload, guilds.into())),
+            PresenceChange::Voice(voice) => {
                 self.voices.retain(|earlier| earlier.guild() != voice.guild());
                 self.voices.push_back(voice);
             }
@@ -63,28 +63,28 @@ impl Wishes {
     }
 
     /// The next to be told: voice states first, since a client waits for its own.
-    fn next(&mut self) -> Option<Appearance> {
+    fn next(&mut self) -> Option<PresenceEvent> {
         if let Some(voice) = self.voices.pop_front() {
-            return Some(Appearance::Voice(voice));
+            return Some(PresenceEvent::Voice(voice));
         }
-        let (guise, guilds) = self.presence.as_mut()?;
+        let (payload, guilds) = self.presence.as_mut()?;
         let guild = guilds.pop_front()?;
-        Some(Appearance::Presence(Arc::clone(guise), guild))
+        Some(PresenceEvent::Presence(Arc::clone(payload), guild))
     }
 
     /// Takes back what has not been told, unless there is something newer.
-    fn take_back(&mut self, appearance: Appearance) {
-        match appearance {
-            Appearance::Voice(voice) => {
+    fn requeue(&mut self, event: PresenceEvent) {
+        match event {
+            PresenceEvent::Voice(voice) => {
                 if self.voices.iter().all(|newer| newer.guild() != voice.guild()) {
                     self.voices.push_front(voice);
                 }
             }
-            Appearance::Presence(guise, guild) => {
+            PresenceEvent::Presence(payload, guild) => {
                 let (present, guilds) = self
                     .presence
-                    .get_or_insert_with(|| (Arc::clone(&guise), VecDeque::new()));
-                if Arc::ptr_eq(present, &guise) {
+                    .get_or_insert_with(|| (Arc::clone(&payload), VecDeque::new()));
+                if Arc::ptr_eq(present, &payload) {
                     guilds.push_front(guild);
                 }
             }
@@ -92,26 +92,26 @@ impl Wishes {
     }
 }
 
-impl Appearances {
+impl PresenceQueue {
     /// Notes what a session wants. False where as much waits as may.
-    pub(crate) fn wish(&self, owner: &Owner, wish: Wish) -> bool {
+    pub(crate) fn change(&self, owner: &Owner, change: PresenceChange) -> bool {
         let mut state = self.lock();
-        let State {
+        let PresenceQueueState {
             wishes, turns, count, ..
         } = &mut *state;
-        let more = match &wish {
-            Wish::Presence(_, guilds) => guilds.len(),
-            Wish::Voice(_) => 1,
+        let more = match &change {
+            PresenceChange::Presence(_, guilds) => guilds.len(),
+            PresenceChange::Voice(_) => 1,
         };
         if *count + more > MOST {
             return false;
         }
         let theirs = wishes.entry(owner.clone()).or_insert_with(|| {
             turns.push_back(owner.clone());
-            Wishes::default()
+            PendingChanges::default()
         });
         *count -= theirs.count();
-        theirs.wish(wish);
+        theirs.change(change);
         *count += theirs.count();
         drop(state);
         self.changed.notify_one();
@@ -119,9 +119,9 @@ impl Appearances {
     }
 
     /// The next to be told, by session, each in turn.
-    pub(crate) fn take(&self) -> Vec<(Owner, Vec<Appearance>)> {
+    pub(crate) fn take(&self) -> Vec<(Owner, Vec<PresenceEvent>)> {
         let mut state = self.lock();
-        let mut taken: Vec<(Owner, Vec<Appearance>)> = Vec::new();
+        let mut taken: Vec<(Owner, Vec<PresenceEvent>)> = Vec::new();
         let mut left = AT_ONCE;
         while left > 0
             && let Some(owner) = state.turns.pop_front()
@@ -146,19 +146,19 @@ impl Appearances {
     }
 
     /// Takes back what could not be told.
-    pub(crate) fn take_back(&self, taken: Vec<(Owner, Vec<Appearance>)>) {
+    pub(crate) fn requeue(&self, taken: Vec<(Owner, Vec<PresenceEvent>)>) {
         let mut state = self.lock();
-        let State {
+        let PresenceQueueState {
             wishes, turns, count, ..
         } = &mut *state;
-        for (owner, appearances) in taken {
+        for (owner, presence_queue) in taken {
             let theirs = wishes.entry(owner.clone()).or_insert_with(|| {
                 turns.push_front(owner);
-                Wishes::default()
+                PendingChanges::default()
             });
             *count -= theirs.count();
-            for appearance in appearances.into_iter().rev() {
-                theirs.take_back(appearance);
+            for event in presence_queue.into_iter().rev() {
+                theirs.requeue(event);
             }
             *count += theirs.count();
         }
@@ -166,12 +166,12 @@ impl Appearances {
     }
 
     /// Notes that what was taken is told.
-    pub(crate) fn told(&self) {
+    pub(crate) fn published(&self) {
         self.lock().under_way = 0;
     }
 
     /// Whether everything is told.
-    pub(crate) fn are_told(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         let state = self.lock();
         state.count == 0 && state.under_way == 0
     }
@@ -186,7 +186,7 @@ impl Appearances {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PresenceQueueState> {
         // Nothing that is locked here is left half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,19 +211,22 @@ mod tests {
         Owner {
             application: "a".into(),
             id: SessionId::from_raw(id),
-            generation: 1,
+            fencing_token: 1,
         }
     }
 
-    fn presence(status: Status, guilds: impl IntoIterator<Item = u64>) -> Wish {
+    fn presence(status: Status, guilds: impl IntoIterator<Item = u64>) -> PresenceChange {
         let presence = Presence {
             status,
             ..Presence::default()
         };
-        Wish::Presence(Arc::new(Guise::new(1, presence)), guilds.into_iter().collect())
+        PresenceChange::Presence(
+            Arc::new(PresencePayload::new(1, presence)),
+            guilds.into_iter().collect(),
+        )
     }
 
-    fn voice(guild: u64, channel: u64) -> Wish {
+    fn voice(guild: u64, channel: u64) -> PresenceChange {
         let state = VoiceState {
             guild,
             channel: Some(channel),
@@ -231,16 +234,18 @@ mod tests {
             self_deaf: false,
             self_video: false,
         };
-        Wish::Voice(Arc::new(Voice::new(state, |state| format!("{:?}", state.channel))))
+        PresenceChange::Voice(Arc::new(VoicePayload::new(state, |state| {
+            format!("{:?}", state.channel)
+        })))
     }
 
     /// Session, guild and data of what is taken.
-    fn take(queue: &Appearances) -> Vec<(u64, u64, String)> {
+    fn take(queue: &PresenceQueue) -> Vec<(u64, u64, String)> {
         let taken = queue.take();
-        queue.told();
-        let of = |(owner, list): (Owner, Vec<Appearance>)| {
-            let told = move |it: Appearance| (owner.id.get(), it.guild(), status(&it.d()));
-            list.into_iter().map(told).collect::<Vec<_>>()
+        queue.published();
+        let of = |(owner, list): (Owner, Vec<PresenceEvent>)| {
+            let published = move |it: PresenceEvent| (owner.id.get(), it.guild(), status(&it.d()));
+            list.into_iter().map(published).collect::<Vec<_>>()
         };
         taken.into_iter().flat_map(of).collect()
     }
@@ -251,75 +256,75 @@ mod tests {
         status.unwrap_or_else(|| d.to_owned())
     }
 
-    fn told(session: u64, guild: u64, what: &str) -> (u64, u64, String) {
-        (session, guild, what.to_owned())
+    fn published(session: u64, guild: u64, body: &str) -> (u64, u64, String) {
+        (session, guild, body.to_owned())
     }
 
     #[test]
     fn of_what_a_session_wants_the_latest_is_told() {
-        let queue = Appearances::default();
-        for wish in [
+        let queue = PresenceQueue::default();
+        for change in [
             presence(Status::Online, [1, 2, 3]),
             voice(1, 10),
             voice(2, 20),
             voice(1, 11),
             presence(Status::Idle, [2, 3]),
         ] {
-            assert!(queue.wish(&owner(1), wish));
+            assert!(queue.change(&owner(1), change));
         }
         assert_eq!(
             take(&queue),
             [
-                told(1, 2, "Some(20)"),
-                told(1, 1, "Some(11)"),
-                told(1, 2, "idle"),
-                told(1, 3, "idle"),
+                published(1, 2, "Some(20)"),
+                published(1, 1, "Some(11)"),
+                published(1, 2, "idle"),
+                published(1, 3, "idle"),
             ]
         );
-        assert!(queue.are_told() && take(&queue).is_empty());
+        assert!(queue.is_flushed() && take(&queue).is_empty());
     }
 
     #[test]
     fn sessions_take_turns() {
-        let queue = Appearances::default();
+        let queue = PresenceQueue::default();
         let many = AT_ONCE as u64 + 1;
-        queue.wish(&owner(1), presence(Status::Dnd, 0..many));
-        queue.wish(&owner(2), presence(Status::Idle, [7]));
+        queue.change(&owner(1), presence(Status::Dnd, 0..many));
+        queue.change(&owner(2), presence(Status::Idle, [7]));
         assert_eq!(take(&queue).len(), AT_ONCE);
-        assert_eq!(take(&queue), [told(2, 7, "idle"), told(1, many - 1, "dnd")]);
+        assert_eq!(take(&queue), [published(2, 7, "idle"), published(1, many - 1, "dnd")]);
         assert_eq!((pause_after(AT_ONCE), pause_after(0)), (PAUSE, Duration::ZERO));
         assert_eq!(pause_after(usize::MAX), PAUSE);
     }
 
     #[test]
     fn what_could_not_be_told_comes_back_unless_there_is_something_newer() {
-        let queue = Appearances::default();
-        queue.wish(&owner(1), presence(Status::Dnd, [1, 2]));
-        queue.wish(&owner(1), voice(1, 10));
-        queue.wish(&owner(2), presence(Status::Dnd, [3]));
+        let queue = PresenceQueue::default();
+        queue.change(&owner(1), presence(Status::Dnd, [1, 2]));
+        queue.change(&owner(1), voice(1, 10));
+        queue.change(&owner(2), presence(Status::Dnd, [3]));
         let taken = queue.take();
-        assert!(!queue.are_told());
-        queue.wish(&owner(1), voice(1, 11));
-        queue.wish(&owner(2), presence(Status::Online, [4]));
-        queue.take_back(taken);
+        assert!(!queue.is_flushed());
+        queue.change(&owner(1), voice(1, 11));
+        queue.change(&owner(2), presence(Status::Online, [4]));
+        queue.requeue(taken);
         assert_eq!(
             take(&queue),
             [
-                told(1, 1, "Some(11)"),
-                told(1, 1, "dnd"),
-                told(1, 2, "dnd"),
-                told(2, 4, "online"),
+                published(1, 1, "Some(11)"),
+                published(1, 1, "dnd"),
+                published(1, 2, "dnd"),
+                published(2, 4, "online"),
             ]
         );
-        assert!(queue.are_told());
+        assert!(queue.is_flushed());
     }
 
     #[test]
     fn what_waits_is_bounded() {
-        let queue = Appearances::default();
-        assert!(queue.wish(&owner(1), presence(Status::Dnd, 0..MOST as u64)));
-        assert!(!queue.wish(&owner(2), voice(1, 1)));
+        let queue = PresenceQueue::default();
+        assert!(queue.change(&owner(1), presence(Status::Dnd, 0..MOST as u64)));
+        assert!(!queue.change(&owner(2), voice(1, 1)));
         take(&queue);
-        assert!(queue.wish(&owner(2), voice(1, 1)));
+        assert!(queue.change(&owner(2), voice(1, 1)));
     }
 }

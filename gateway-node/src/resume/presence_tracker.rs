@@ -5,12 +5,12 @@ use std::{collections::VecDeque, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::presence::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE, event, offline};
+use super::presence::{PRESENCE_UPDATE, PresenceEvent, VOICE_STATE_UPDATE, event, offline};
 use crate::backplane::Publication;
 
 /// Which bot user a session is, and which of its guilds it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cover {
+pub(crate) struct ShardCoverage {
     pub(crate) session: SessionId,
     pub(crate) user: u64,
     pub(crate) shard: Shard,
@@ -19,7 +19,7 @@ pub(crate) struct Cover {
 /// What others see of the bots of one application. A presence is the bot user's: it stays while any session of the user has
 /// the guild. A voice state is its session's.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct PresenceTracker {
     /// How many sessions have each shard of a user.
     covers: FxHashMap<(u64, Shard), usize>,
     /// What tells a presence from another one, by user and guild. Who is seen as offline is not among them.
@@ -27,50 +27,52 @@ pub(crate) struct Seen {
     /// Whose voice state it is, and what is told when that is over, by user and guild.
     voices: FxHashMap<(u64, u64), (SessionId, Arc<str>)>,
     /// Sessions that are over and have still to be seen no more.
-    over: VecDeque<Cover>,
+    over: VecDeque<ShardCoverage>,
     /// What is to be told of them.
     leaving: VecDeque<Publication>,
 }
 
-impl Seen {
+impl PresenceTracker {
     /// Notes a session.
-    pub(crate) fn begins(&mut self, cover: Cover) {
-        *self.covers.entry((cover.user, cover.shard)).or_default() += 1;
+    pub(crate) fn begins(&mut self, coverage: ShardCoverage) {
+        *self.covers.entry((coverage.user, coverage.shard)).or_default() += 1;
     }
 
     /// Notes that a session is over.
-    pub(crate) fn ends(&mut self, cover: Cover) {
-        let key = (cover.user, cover.shard);
+    pub(crate) fn ends(&mut self, coverage: ShardCoverage) {
+        let key = (coverage.user, coverage.shard);
         if let Some(count) = self.covers.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
                 self.covers.remove(&key);
             }
         }
-        self.over.push_back(cover);
+        self.over.push_back(coverage);
     }
 
     /// Whether it has to be told.
-    pub(crate) fn is_news(&self, cover: Cover, appearance: &Appearance) -> bool {
-        let guild = appearance.guild();
-        cover.shard.has(Some(guild))
-            && match appearance {
-                Appearance::Presence(guise, _) => self.presences.get(&(cover.user, guild)).copied() != guise.digest(),
+    pub(crate) fn is_news(&self, coverage: ShardCoverage, event: &PresenceEvent) -> bool {
+        let guild = event.guild();
+        coverage.shard.has(Some(guild))
+            && match event {
+                PresenceEvent::Presence(payload, _) => {
+                    self.presences.get(&(coverage.user, guild)).copied() != payload.digest()
+                }
                 // A client waits for the answer, whatever it was before.
-                Appearance::Voice(_) => true,
+                PresenceEvent::Voice(_) => true,
             }
     }
 
     /// Notes that it is told.
-    pub(crate) fn told(&mut self, cover: Cover, appearance: &Appearance) {
-        let key = (cover.user, appearance.guild());
-        match appearance {
-            Appearance::Presence(guise, _) => match guise.digest() {
+    pub(crate) fn published(&mut self, coverage: ShardCoverage, event: &PresenceEvent) {
+        let key = (coverage.user, event.guild());
+        match event {
+            PresenceEvent::Presence(payload, _) => match payload.digest() {
                 Some(digest) => drop(self.presences.insert(key, digest)),
                 None => drop(self.presences.remove(&key)),
             },
-            Appearance::Voice(voice) => match voice.leaving() {
-                Some(leaving) => drop(self.voices.insert(key, (cover.session, Arc::clone(leaving)))),
+            PresenceEvent::Voice(voice) => match voice.leaving() {
+                Some(leaving) => drop(self.voices.insert(key, (coverage.session, Arc::clone(leaving)))),
                 None => drop(self.voices.remove(&key)),
             },
         }
@@ -79,9 +81,9 @@ impl Seen {
     /// What is to be told next of sessions that are over, `most` at once. It stays until it [is told](Self::left).
     pub(crate) fn leaving(&mut self, most: usize) -> Vec<Publication> {
         while self.leaving.len() < most
-            && let Some(cover) = self.over.pop_front()
+            && let Some(coverage) = self.over.pop_front()
         {
-            self.forget(cover);
+            self.forget(coverage);
         }
         self.leaving.iter().take(most).cloned().collect()
     }
@@ -91,7 +93,7 @@ impl Seen {
         self.leaving.drain(..count.min(self.leaving.len()));
     }
 
-    fn forget(&mut self, Cover { session, user, shard }: Cover) {
+    fn forget(&mut self, ShardCoverage { session, user, shard }: ShardCoverage) {
         let Self {
             covers,
             presences,
@@ -122,12 +124,12 @@ mod tests {
     use shared::discord::{Presence, Status, VoiceState};
 
     use super::*;
-    use crate::resume::presence::{Guise, Voice};
+    use crate::resume::presence::{PresencePayload, VoicePayload};
 
     const ME: u64 = 7;
 
-    fn cover(session: u64, id: u32, count: u32) -> Cover {
-        Cover {
+    fn coverage(session: u64, id: u32, count: u32) -> ShardCoverage {
+        ShardCoverage {
             session: SessionId::from_raw(session),
             user: ME,
             shard: Shard { id, count },
@@ -139,15 +141,15 @@ mod tests {
         number << 22
     }
 
-    fn presence(status: Status, number: u64) -> Appearance {
+    fn presence(status: Status, number: u64) -> PresenceEvent {
         let presence = Presence {
             status,
             ..Presence::default()
         };
-        Appearance::Presence(Arc::new(Guise::new(ME, presence)), guild(number))
+        PresenceEvent::Presence(Arc::new(PresencePayload::new(ME, presence)), guild(number))
     }
 
-    fn voice(session: u64, number: u64, channel: Option<u64>) -> Appearance {
+    fn voice(session: u64, number: u64, channel: Option<u64>) -> PresenceEvent {
         let state = VoiceState {
             guild: guild(number),
             channel,
@@ -155,20 +157,20 @@ mod tests {
             self_deaf: false,
             self_video: false,
         };
-        let told = |state: VoiceState| state.update(ME, SessionId::from_raw(session), None, None).to_string();
-        Appearance::Voice(Arc::new(Voice::new(state, told)))
+        let published = |state: VoiceState| state.update(ME, SessionId::from_raw(session), None, None).to_string();
+        PresenceEvent::Voice(Arc::new(VoicePayload::new(state, published)))
     }
 
-    fn show(seen: &mut Seen, cover: Cover, appearance: &Appearance) -> bool {
-        let is_news = seen.is_news(cover, appearance);
+    fn show(seen: &mut PresenceTracker, coverage: ShardCoverage, event: &PresenceEvent) -> bool {
+        let is_news = seen.is_news(coverage, event);
         if is_news {
-            seen.told(cover, appearance);
+            seen.published(coverage, event);
         }
         is_news
     }
 
     /// The numbers of the guilds that a presence or a voice state is gone from.
-    fn left(seen: &mut Seen) -> Vec<(u64, bool)> {
+    fn left(seen: &mut PresenceTracker) -> Vec<(u64, bool)> {
         let events = seen.leaving(100);
         seen.left(100);
         let mut left: Vec<_> = events
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_presence_that_is_seen_already_is_no_news() {
-        let (mut seen, one) = (Seen::default(), cover(1, 0, 1));
+        let (mut seen, one) = (PresenceTracker::default(), coverage(1, 0, 1));
         seen.begins(one);
         assert!(
             !show(&mut seen, one, &presence(Status::Invisible, 1)),
@@ -200,7 +202,7 @@ mod tests {
         assert!(show(&mut seen, one, &presence(Status::Invisible, 1)));
         assert!(!show(&mut seen, one, &presence(Status::Offline, 1)));
         assert!(
-            !show(&mut seen, cover(1, 1, 2), &presence(Status::Idle, 4)),
+            !show(&mut seen, coverage(1, 1, 2), &presence(Status::Idle, 4)),
             "of another shard"
         );
         seen.ends(one);
@@ -210,17 +212,17 @@ mod tests {
 
     #[test]
     fn a_presence_stays_while_a_session_of_the_user_has_the_guild() {
-        let mut seen = Seen::default();
-        let (whole, even, odd) = (cover(1, 0, 1), cover(2, 0, 2), cover(3, 1, 2));
-        for cover in [whole, even, odd, cover(4, 0, 1)] {
-            seen.begins(cover);
+        let mut seen = PresenceTracker::default();
+        let (whole, even, odd) = (coverage(1, 0, 1), coverage(2, 0, 2), coverage(3, 1, 2));
+        for coverage in [whole, even, odd, coverage(4, 0, 1)] {
+            seen.begins(coverage);
         }
         for number in 0..4 {
             show(&mut seen, whole, &presence(Status::Online, number));
         }
         seen.ends(whole);
         assert_eq!(left(&mut seen), [], "another one has the very same shard");
-        seen.ends(cover(4, 0, 1));
+        seen.ends(coverage(4, 0, 1));
         seen.ends(even);
         assert_eq!(left(&mut seen), [(0, true), (2, true)]);
         // What it has never said itself it has taken over.
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_voice_state_goes_with_its_session() {
-        let (mut seen, one, two) = (Seen::default(), cover(1, 0, 1), cover(2, 0, 1));
+        let (mut seen, one, two) = (PresenceTracker::default(), coverage(1, 0, 1), coverage(2, 0, 1));
         seen.begins(one);
         seen.begins(two);
         for number in [1, 2, 3] {
@@ -247,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_told_stays_until_it_is() {
-        let (mut seen, one) = (Seen::default(), cover(1, 0, 1));
+        let (mut seen, one) = (PresenceTracker::default(), coverage(1, 0, 1));
         seen.begins(one);
         for number in 0..5 {
             show(&mut seen, one, &presence(Status::Dnd, number));

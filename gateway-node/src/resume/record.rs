@@ -8,7 +8,7 @@ use shared::{
     session_id::SessionId,
 };
 
-use super::Attachment;
+use super::SessionOwnership;
 use crate::{backplane::Position, guilds::MembersChunk};
 
 /// What a session identified with. It never changes.
@@ -40,16 +40,16 @@ pub struct Checkpoint {
 
 /// A dispatch for one session alone, which stands in no log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Private {
+pub struct PrivateRecord {
     /// Its number.
     pub s: u64,
     /// What it says.
-    pub what: What,
+    pub body: PrivateBody,
 }
 
 /// What a dispatch for one session alone says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum PrivateBody {
     /// An event, as it was sent.
     Event {
         /// Its name.
@@ -77,13 +77,13 @@ pub enum Recipe {
     Channels(u64),
 }
 
-impl Private {
+impl PrivateRecord {
     /// What it weighs while it is kept, in bytes.
     pub fn weight(&self) -> usize {
-        let text = match &self.what {
-            What::Event { name, d } => name.len() + d.len(),
-            What::Answer(Recipe::Members(chunk)) => chunk.weight(),
-            What::Guild(_) | What::Answer(Recipe::Sounds(_) | Recipe::Channels(_)) => 0,
+        let text = match &self.body {
+            PrivateBody::Event { name, d } => name.len() + d.len(),
+            PrivateBody::Answer(Recipe::Members(chunk)) => chunk.weight(),
+            PrivateBody::Guild(_) | PrivateBody::Answer(Recipe::Sounds(_) | Recipe::Channels(_)) => 0,
         };
         size_of::<Self>() + text
     }
@@ -91,9 +91,9 @@ impl Private {
 
 /// A session that was opened. It has had no dispatch yet.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedSession {
     /// The hold on it.
-    pub attachment: Attachment,
+    pub ownership: SessionOwnership,
     /// What it identified with.
     pub record: Arc<Record>,
     /// The end of the log at that moment: it receives what stands after it.
@@ -102,7 +102,7 @@ pub struct Opened {
 
 /// A client that wants to go on with a session.
 #[derive(Debug, Clone)]
-pub struct Resuming {
+pub struct ResumeParams {
     /// The application of the key that it shows.
     pub application: Arc<str>,
     /// The id of that key.
@@ -115,15 +115,15 @@ pub struct Resuming {
 
 /// A session that goes on here, and nowhere else any more.
 #[derive(Debug)]
-pub struct Resumed {
+pub struct ResumedSession {
     /// The hold on it.
-    pub attachment: Attachment,
+    pub ownership: SessionOwnership,
     /// What it identified with.
     pub record: Arc<Record>,
     /// From where to count on.
     pub checkpoint: Checkpoint,
     /// What it got alone after that, by number.
-    pub privates: BTreeMap<u64, What>,
+    pub privates: BTreeMap<u64, PrivateBody>,
     /// The end of the log when it was taken over, up to where it is not told that it goes on; none where its node cannot be
     /// behind that.
     pub end: Option<Position>,
@@ -138,5 +138,5 @@ pub enum ResumeError {
     Gone,
     /// The cluster cannot answer now.
     #[error("the backplane is away")]
-    Away,
+    Unavailable,
 }

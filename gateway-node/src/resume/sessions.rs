@@ -5,11 +5,11 @@ use std::sync::Arc;
 use shared::discord::Shard;
 
 use super::{
-    Attachment, Begun, LogPage, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits,
-    Store, Taken, store::Continued,
+    LogPage, OpenedRow, OpenedSession, ReadError, Record, ResumeError, ResumeParams, ResumedRow, ResumedSession,
+    SessionOwnership, StartBudget, StartLimits, Store, store::SessionContinuation,
 };
 use crate::{
-    backplane::{Away, JoinError, Owner, Pending, Position},
+    backplane::{JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
 };
 
@@ -29,7 +29,7 @@ impl DiscordSessions {
     ///
     /// # Errors
     /// When nobody can tell.
-    pub fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away> {
+    pub fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable> {
         self.store.start(application, shard, limits)
     }
 
@@ -37,7 +37,7 @@ impl DiscordSessions {
     ///
     /// # Errors
     /// When nobody can tell.
-    pub fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away> {
+    pub fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable> {
         self.store.start_budget(application, limits)
     }
 
@@ -45,45 +45,45 @@ impl DiscordSessions {
     ///
     /// # Errors
     /// When there is no id for it.
-    pub async fn open(&self, record: Record) -> Result<Opened, JoinError> {
+    pub async fn open(&self, record: Record) -> Result<OpenedSession, JoinError> {
         let store = Arc::clone(&self.store);
         let record = Arc::new(record);
         let begun = store.open(Arc::clone(&record));
         // A task of its own, so that nothing stays behind when nobody waits for the answer any more.
         let opening = tokio::spawn(async move {
-            let Begun {
+            let OpenedRow {
                 id,
-                generation,
+                fencing_token,
                 since,
                 presence,
             } = begun.await?;
             let owner = Owner {
                 application: Arc::clone(&record.application),
                 id,
-                generation,
+                fencing_token,
             };
-            Ok(Opened {
-                attachment: Attachment::new(store, owner, presence),
+            Ok(OpenedSession {
+                ownership: SessionOwnership::new(store, owner, presence),
                 record,
                 since,
             })
         });
-        opening.await.unwrap_or(Err(JoinError::Away))
+        opening.await.unwrap_or(Err(JoinError::Unavailable))
     }
 
     /// Takes a session over from whoever has it.
     ///
     /// # Errors
     /// When it cannot go on from where the client says that it is.
-    pub async fn resume(&self, resuming: Resuming) -> Result<Resumed, ResumeError> {
+    pub async fn resume(&self, params: ResumeParams) -> Result<ResumedSession, ResumeError> {
         let store = Arc::clone(&self.store);
-        let (application, id) = (Arc::clone(&resuming.application), resuming.id);
-        let taken = store.resume(resuming);
-        let resuming = tokio::spawn(async move {
-            let Taken { continued, presence } = taken.await?;
-            let Continued {
+        let (application, id) = (Arc::clone(&params.application), params.id);
+        let taken = store.resume(params);
+        let params = tokio::spawn(async move {
+            let ResumedRow { continued, presence } = taken.await?;
+            let SessionContinuation {
                 record,
-                generation,
+                fencing_token,
                 checkpoint,
                 privates,
                 end,
@@ -91,17 +91,17 @@ impl DiscordSessions {
             let owner = Owner {
                 application,
                 id,
-                generation,
+                fencing_token,
             };
-            Ok(Resumed {
-                attachment: Attachment::new(store, owner, presence),
+            Ok(ResumedSession {
+                ownership: SessionOwnership::new(store, owner, presence),
                 record,
                 checkpoint,
                 privates,
                 end,
             })
         });
-        resuming.await.unwrap_or(Err(ResumeError::Away))
+        params.await.unwrap_or(Err(ResumeError::Unavailable))
     }
 
     /// What the log of an application has behind this position, up to a page.
@@ -116,7 +116,7 @@ impl DiscordSessions {
     ///
     /// # Errors
     /// When nobody can tell.
-    pub fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
+    pub fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable> {
         self.store.guild(application, id)
     }
 
@@ -130,7 +130,7 @@ impl DiscordSessions {
         application: &Arc<str>,
         after: Option<u64>,
         most: usize,
-    ) -> Pending<Option<Vec<u64>>, Away> {
+    ) -> Pending<Option<Vec<u64>>, Unavailable> {
         self.store.guild_ids(application, after, most)
     }
 }

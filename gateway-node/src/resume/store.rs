@@ -4,9 +4,11 @@ use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::{Checkpoint, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, What, Wish};
+use super::{
+    Checkpoint, PresenceChange, PrivateBody, PrivateRecord, Record, ResumeError, ResumeParams, StartBudget, StartLimits,
+};
 use crate::{
-    backplane::{Away, Entry, Epoch, JoinError, Owner, Pending, Position},
+    backplane::{Entry, Epoch, JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
 };
 
@@ -20,21 +22,21 @@ pub(crate) const SLOW_CUTS: usize = 3;
 /// one changes nothing.
 pub trait Store: Send + Sync + 'static {
     /// Counts the start of a session. False where its application may not start one now.
-    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away>;
+    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable>;
 
     /// What is left of the sessions that an application may start today.
-    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away>;
+    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable>;
 
     /// Writes down a new session.
-    fn open(&self, record: Arc<Record>) -> Pending<Begun, JoinError>;
+    fn open(&self, record: Arc<Record>) -> Pending<OpenedRow, JoinError>;
 
     /// Gives a session to another owner. Earlier ones hear of it.
-    fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError>;
+    fn resume(&self, params: ResumeParams) -> Pending<ResumedRow, ResumeError>;
 
     /// Keeps what is about to be sent to one session alone, and that everything stands in the life `epoch` of the log that
     /// its client has seen. False where it has another owner by now. What was asked before and had no answer may be asked
     /// again.
-    fn keep(&self, owner: &Owner, privates: Vec<Private>, epoch: Option<Epoch>) -> Pending<bool, Away>;
+    fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, epoch: Option<Epoch>) -> Pending<bool, Unavailable>;
 
     /// Notes whether a session gets what its node delivers, and has nothing else from the log.
     fn is_live(&self, owner: &Owner, is_live: bool);
@@ -50,43 +52,48 @@ pub trait Store: Send + Sync + 'static {
 
     /// Has a session seen as it wishes, as soon as may be. False where too much of that waits already. When it is over,
     /// others are told so.
-    fn appear(&self, owner: &Owner, wish: Wish) -> bool;
+    fn change_presence(&self, owner: &Owner, change: PresenceChange) -> bool;
 
     /// What the log of an application has behind this position, up to a page.
     fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError>;
 
     /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
-    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away>;
+    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable>;
 
     /// The ids of an application's guilds in their order behind this one, at most `most`. `None` as above.
-    fn guild_ids(&self, application: &Arc<str>, after: Option<u64>, most: usize) -> Pending<Option<Vec<u64>>, Away>;
+    fn guild_ids(
+        &self,
+        application: &Arc<str>,
+        after: Option<u64>,
+        most: usize,
+    ) -> Pending<Option<Vec<u64>>, Unavailable>;
 }
 
 /// Keeps a node listening for a session that is connected to it, until it is dropped.
 pub type Presence = Box<dyn Any + Send>;
 
 /// A session that was written down.
-pub struct Begun {
+pub struct OpenedRow {
     pub(crate) id: SessionId,
-    pub(crate) generation: u64,
+    pub(crate) fencing_token: u64,
     /// The end of the log at that moment.
     pub(crate) since: Position,
     pub(crate) presence: Presence,
 }
 
 /// A session that has another owner now.
-pub struct Taken {
-    pub(crate) continued: Continued,
+pub struct ResumedRow {
+    pub(crate) continued: SessionContinuation,
     pub(crate) presence: Presence,
 }
 
 /// What a resumed session goes on with.
 #[derive(Debug, Clone)]
-pub(crate) struct Continued {
+pub(crate) struct SessionContinuation {
     pub(crate) record: Arc<Record>,
-    pub(crate) generation: u64,
+    pub(crate) fencing_token: u64,
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) privates: BTreeMap<u64, What>,
+    pub(crate) privates: BTreeMap<u64, PrivateBody>,
     /// The end of the log at that moment, or `None` if this node has delivered every entry.
     pub(crate) end: Option<Position>,
 }
@@ -147,5 +154,5 @@ pub enum ReadError {
     Severed,
     /// It cannot be reached now.
     #[error("the log is away")]
-    Away,
+    Unavailable,
 }

@@ -6,15 +6,15 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Ending, MemberLists, Protocol, Sources, Step, Steps, Turns};
+use super::{Action, Actions, CallContext, MemberLists, Protocol, SessionEnd, Turns};
 use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
-    backplane::{Backplane, Haste, Publication, PublishError, Publishing},
+    backplane::{Backplane, Publication, PublishError, Publishing, WhenUnavailable},
     client_error_log::ClientErrorLog,
     metrics::Metrics,
-    registry::{Order, Registration, Registry, Seat, Shard},
+    registry::{Registration, Registry, SessionCommand, SessionHandle, Shard},
     resume::DiscordSessions,
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -52,7 +52,7 @@ pub struct Session<P: Protocol> {
     address: IpAddr,
     /// What the client counts as among the connections of its address.
     permit: Rc<Permit>,
-    seat: Option<Seat>,
+    handle: Option<SessionHandle>,
     key: Option<Arc<Key>>,
     id: Option<SessionId>,
     /// The timer that is running, and when it fires.
@@ -77,7 +77,7 @@ impl<P: Protocol> Session<P> {
             services,
             address,
             permit,
-            seat: None,
+            handle: None,
             key: None,
             id: None,
             timer: None,
@@ -85,55 +85,55 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn carry_out(&mut self, steps: Steps<P::Question>, context: &mut Context<Self>) {
-        for step in steps {
-            match step {
+    fn apply(&mut self, actions: Actions<P::Call>, context: &mut Context<Self>) {
+        for action in actions {
+            match action {
                 // What does not fit evicts the session; the driver sees to that.
-                Step::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
-                Step::Ask(question) => self.ask(question, context),
-                Step::Register(registration) => self.register(*registration),
-                Step::Attach(owner, key) => {
+                Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
+                Action::Ask(call) => self.call(call, context),
+                Action::Register(registration) => self.register(*registration),
+                Action::Attach(owner, key) => {
                     self.permit.identify();
                     self.id = Some(owner.id);
                     self.key = Some(Arc::clone(&key));
-                    if let Some(seat) = &self.seat {
-                        seat.attach(&owner, key);
+                    if let Some(handle) = &self.handle {
+                        handle.attach(&owner, key);
                     }
                 }
-                Step::Subscribe(subscription) => {
-                    let seat = self.seat.as_ref();
-                    let is_receiver = seat.is_some_and(|seat| seat.subscribe(*subscription, self.outbox.clone()));
-                    let steps = self.protocol.subscribed(is_receiver, Instant::now());
-                    self.carry_out(steps, context);
+                Action::Subscribe(subscription) => {
+                    let handle = self.handle.as_ref();
+                    let is_receiver = handle.is_some_and(|handle| handle.subscribe(*subscription, self.outbox.clone()));
+                    let actions = self.protocol.subscribed(is_receiver, Instant::now());
+                    self.apply(actions, context);
                 }
-                Step::Unsubscribe => {
-                    if let Some(seat) = &self.seat {
-                        seat.unsubscribe();
+                Action::Unsubscribe => {
+                    if let Some(handle) = &self.handle {
+                        handle.unsubscribe();
                     }
                 }
-                Step::Pause => {
-                    let place = self.seat.as_ref().and_then(Seat::place);
-                    if let Some(seat) = &self.seat {
-                        seat.unsubscribe();
+                Action::Pause => {
+                    let place = self.handle.as_ref().and_then(SessionHandle::cursor);
+                    if let Some(handle) = &self.handle {
+                        handle.unsubscribe();
                     }
-                    let steps = self.protocol.paused(place, Instant::now());
-                    self.carry_out(steps, context);
+                    let actions = self.protocol.paused(place, Instant::now());
+                    self.apply(actions, context);
                 }
-                Step::Locate => {
-                    let place = self.seat.as_ref().and_then(Seat::place);
-                    let steps = self.protocol.located(place, Instant::now());
-                    self.carry_out(steps, context);
+                Action::Locate => {
+                    let place = self.handle.as_ref().and_then(SessionHandle::cursor);
+                    let actions = self.protocol.located(place, Instant::now());
+                    self.apply(actions, context);
                 }
-                Step::Drain => self.outbox.tell_when_drained(),
-                Step::Report(report) => {
+                Action::Drain => self.outbox.tell_when_drained(),
+                Action::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
                         self.services
                             .backplane
                             .report(key.application(), id, key.shared_id(), report);
                     }
                 }
-                Step::Publish(publication) => self.publish(publication, context),
-                Step::Close {
+                Action::Publish(publication) => self.publish(publication, context),
+                Action::Close {
                     last_words,
                     close,
                     problem,
@@ -147,16 +147,16 @@ impl<P: Protocol> Session<P> {
                     context.stop();
                     return;
                 }
-                Step::Cut => {
+                Action::Cut => {
                     self.outbox.abort();
                     self.services.metrics.session_ended(0);
                     self.has_ended = true;
                     context.stop();
                     return;
                 }
-                Step::StopReading { until } => self.inbox.pause_until(until),
-                Step::Drop(reason) => self.services.metrics.dropped(reason),
-                Step::Count => drop(self.services.metrics.payloads_received.inc()),
+                Action::StopReading { until } => self.inbox.pause_until(until),
+                Action::Drop(reason) => self.services.metrics.dropped(reason),
+                Action::Count => drop(self.services.metrics.payloads_received.inc()),
             }
         }
         if !self.has_ended {
@@ -179,23 +179,23 @@ impl<P: Protocol> Session<P> {
         let wait = deadline.saturating_duration_since(Instant::now());
         let timer = context.run_later(wait, |session, context| {
             session.timer = None;
-            let steps = session.protocol.tick(Instant::now());
-            session.carry_out(steps, context);
+            let actions = session.protocol.tick(Instant::now());
+            session.apply(actions, context);
         });
         self.timer = Some((timer, deadline));
     }
 
-    fn ask(&self, question: P::Question, context: &mut Context<Self>) {
-        let sources = Sources {
+    fn call(&self, call: P::Call, context: &mut Context<Self>) {
+        let cx = CallContext {
             services: Rc::clone(&self.services),
             address: self.address,
         };
-        let answer = P::ask(question, sources);
+        let answer = P::call(call, cx);
         // What the client sends meanwhile waits in the inbox, and the driver reads no more.
         context.wait(answer.into_actor(self).map(|answer, session, context| {
             if !session.has_ended {
-                let steps = session.protocol.answered(answer, Instant::now());
-                session.carry_out(steps, context);
+                let actions = session.protocol.on_result(answer, Instant::now());
+                session.apply(actions, context);
             }
         }));
     }
@@ -204,8 +204,8 @@ impl<P: Protocol> Session<P> {
         self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
-        if let Some(seat) = &self.seat {
-            seat.identify(registration, self.outbox.clone());
+        if let Some(handle) = &self.handle {
+            handle.identify(registration, self.outbox.clone());
         }
     }
 
@@ -219,7 +219,7 @@ impl<P: Protocol> Session<P> {
         let answer = self.services.backplane.publish(Publishing {
             application: Arc::clone(key.application()),
             events: vec![publication],
-            haste: Haste::Patient,
+            when_unavailable: WhenUnavailable::Hold,
         });
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
             session.published(name, answer.map(|_| ()), context);
@@ -231,15 +231,15 @@ impl<P: Protocol> Session<P> {
             self.services.metrics.event_refused(error.word());
         }
         if !self.has_ended {
-            let steps = self.protocol.published(name, answer);
-            self.carry_out(steps, context);
+            let actions = self.protocol.published(name, answer);
+            self.apply(actions, context);
         }
     }
 
-    fn end(&mut self, ending: Ending, context: &mut Context<Self>) {
+    fn end(&mut self, ending: SessionEnd, context: &mut Context<Self>) {
         if !self.has_ended {
-            let steps = self.protocol.end(ending, Instant::now());
-            self.carry_out(steps, context);
+            let actions = self.protocol.end(ending, Instant::now());
+            self.apply(actions, context);
         }
     }
 }
@@ -249,16 +249,16 @@ impl<P: Protocol> Actor for Session<P> {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.services.metrics.sessions_opened.inc();
-        self.seat = Some(self.services.shard.open(context.address().recipient()));
-        let steps = self.protocol.open(Instant::now());
-        self.carry_out(steps, context);
+        self.handle = Some(self.services.shard.open(context.address().recipient()));
+        let actions = self.protocol.open(Instant::now());
+        self.apply(actions, context);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.has_ended {
             self.services.metrics.session_ended(0);
         }
-        self.seat = None;
+        self.handle = None;
     }
 }
 
@@ -269,14 +269,14 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
         }
         match inbound {
             Inbound::Message(message) => {
-                let steps = self.protocol.receive(message, Instant::now());
-                self.carry_out(steps, context);
+                let actions = self.protocol.receive(message, Instant::now());
+                self.apply(actions, context);
             }
-            Inbound::Violation(violation) => self.end(Ending::Violation(violation), context),
-            Inbound::TooSlow => self.end(Ending::TooSlow, context),
+            Inbound::Violation(violation) => self.end(SessionEnd::Violation(violation), context),
+            Inbound::TooSlow => self.end(SessionEnd::TooSlow, context),
             Inbound::Drained => {
-                let steps = self.protocol.drained(Instant::now());
-                self.carry_out(steps, context);
+                let actions = self.protocol.drained(Instant::now());
+                self.apply(actions, context);
             }
             Inbound::Gone(code) => {
                 self.protocol.gone(code);
@@ -286,17 +286,17 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
     }
 }
 
-impl<P: Protocol> Handler<Order> for Session<P> {
+impl<P: Protocol> Handler<SessionCommand> for Session<P> {
     type Result = ();
 
-    fn handle(&mut self, order: Order, context: &mut Self::Context) {
-        match order {
-            Order::Leave(farewell) => self.end(Ending::Farewell(farewell), context),
-            Order::Disturb(disturbance) if !self.has_ended => {
-                let steps = self.protocol.disturb(disturbance, Instant::now());
-                self.carry_out(steps, context);
+    fn handle(&mut self, command: SessionCommand, context: &mut Self::Context) {
+        match command {
+            SessionCommand::Leave(end_reason) => self.end(SessionEnd::EndReason(end_reason), context),
+            SessionCommand::Inject(fault) if !self.has_ended => {
+                let actions = self.protocol.inject(fault, Instant::now());
+                self.apply(actions, context);
             }
-            Order::Disturb(_) => {}
+            SessionCommand::Inject(_) => {}
         }
     }
 }

@@ -11,20 +11,20 @@ use super::Services;
 use crate::{
     auth::Key,
     backplane::{Owner, Publication, PublishError},
-    encode::Place,
-    registry::{Disturbance, Farewell, Registration, Subscription},
+    encode::LogCursor,
+    registry::{EndReason, InjectedFault, Registration, Subscription},
     transport::{Message, Violation},
 };
 
 /// What is to be done, in order. `Q` is what the protocol asks.
-pub type Steps<Q> = SmallVec<[Step<Q>; 2]>;
+pub type Actions<Q> = SmallVec<[Action<Q>; 2]>;
 
 /// One thing that a protocol wants done.
 #[derive(Debug)]
-pub enum Step<Q> {
+pub enum Action<Q> {
     /// Send this frame.
     Send(Bytes),
-    /// Find something out. Answered by [`Protocol::answered`]; until then what the client sends waits.
+    /// Find something out. Answered by [`Protocol::on_result`]; until then what the client sends waits.
     Ask(Q),
     /// Make the session a receiver of version 1.
     Register(Box<Registration>),
@@ -68,18 +68,18 @@ pub enum Step<Q> {
 
 /// Why a session ends, when its protocol did not decide so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum SessionEnd {
     /// The peer broke a rule of the transport.
     Violation(Violation),
     /// The peer reads too slowly.
     TooSlow,
     /// The node ends it.
-    Farewell(Farewell),
+    EndReason(EndReason),
 }
 
 /// What the answer to a question is asked of.
 #[derive(Clone)]
-pub struct Sources {
+pub struct CallContext {
     /// What the sessions of the worker ask others for.
     pub services: Rc<Services>,
     /// Where the client is.
@@ -87,66 +87,66 @@ pub struct Sources {
 }
 
 /// An answer that may take a while, on this worker.
-pub type Asked<T> = Pin<Box<dyn Future<Output = T>>>;
+pub type PendingCall<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A state machine that turns what happens into [`Step`]s.
+/// A state machine that turns what happens into [`Action`]s.
 ///
-/// After [`Step::Close`] it is told nothing more.
+/// After [`Action::Close`] it is told nothing more.
 pub trait Protocol: Unpin + 'static {
     /// What it has others find out.
-    type Question: 'static;
+    type Call: 'static;
     /// What they say.
-    type Answer: 'static;
+    type CallResult: 'static;
 
     /// Finds an answer.
-    fn ask(question: Self::Question, sources: Sources) -> Asked<Self::Answer>;
+    fn call(call: Self::Call, cx: CallContext) -> PendingCall<Self::CallResult>;
 
     /// The socket is open.
-    fn open(&mut self, now: Instant) -> Steps<Self::Question>;
+    fn open(&mut self, now: Instant) -> Actions<Self::Call>;
 
     /// A message has arrived.
-    fn receive(&mut self, message: Message, now: Instant) -> Steps<Self::Question>;
+    fn receive(&mut self, message: Message, now: Instant) -> Actions<Self::Call>;
 
     /// The [`deadline`](Self::deadline) may have come. Called late after a stall, but never twice for one.
-    fn tick(&mut self, now: Instant) -> Steps<Self::Question>;
+    fn tick(&mut self, now: Instant) -> Actions<Self::Call>;
 
     /// When it has to be told the time next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The answer to [`Step::Ask`].
-    fn answered(&mut self, answer: Self::Answer, now: Instant) -> Steps<Self::Question>;
+    /// The answer to [`Action::Ask`].
+    fn on_result(&mut self, answer: Self::CallResult, now: Instant) -> Actions<Self::Call>;
 
-    /// The answer to [`Step::Publish`] of the event `name`.
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps<Self::Question>;
+    /// The answer to [`Action::Publish`] of the event `name`.
+    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Actions<Self::Call>;
 
     /// The session has to end: what is there to say?
-    fn end(&mut self, ending: Ending, now: Instant) -> Steps<Self::Question>;
+    fn end(&mut self, ending: SessionEnd, now: Instant) -> Actions<Self::Call>;
 
     /// An administrator wants to see how the client copes.
-    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps<Self::Question>;
+    fn inject(&mut self, fault: InjectedFault, now: Instant) -> Actions<Self::Call>;
 
-    /// The answer to [`Step::Subscribe`]: false where the shard has come further than the session.
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps<Self::Question> {
+    /// The answer to [`Action::Subscribe`]: false where the shard has come further than the session.
+    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Actions<Self::Call> {
         let _ = (is_receiver, now);
-        Steps::new()
+        Actions::new()
     }
 
-    /// The answer to [`Step::Drain`].
-    fn drained(&mut self, now: Instant) -> Steps<Self::Question> {
+    /// The answer to [`Action::Drain`].
+    fn drained(&mut self, now: Instant) -> Actions<Self::Call> {
         let _ = now;
-        Steps::new()
+        Actions::new()
     }
 
-    /// The answer to [`Step::Locate`]: every entry up to there it has got or did not want.
-    fn located(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
+    /// The answer to [`Action::Locate`]: every entry up to there it has got or did not want.
+    fn located(&mut self, place: Option<LogCursor>, now: Instant) -> Actions<Self::Call> {
         let _ = (place, now);
-        Steps::new()
+        Actions::new()
     }
 
-    /// The answer to [`Step::Pause`]: every entry up to there the session has got or did not want, and it gets no more.
-    fn paused(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
+    /// The answer to [`Action::Pause`]: every entry up to there the session has got or did not want, and it gets no more.
+    fn paused(&mut self, place: Option<LogCursor>, now: Instant) -> Actions<Self::Call> {
         let _ = (place, now);
-        Steps::new()
+        Actions::new()
     }
 
     /// The client has gone, with the code of its Close if it has sent one.

@@ -60,7 +60,7 @@ where
     inbox: Inbox,
     outbox: Outbox,
     actor: Option<ContextFut<A, Context<A>>>,
-    stage: Stage,
+    stage: ConnectionState,
     /// The peer sent Close, with this code. It is answered once the session has seen everything before it.
     peer_close: Option<PeerClose>,
     /// The peer went away without Close, or the socket broke.
@@ -78,7 +78,7 @@ struct PeerClose {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ConnectionState {
     Open,
     /// Close is queued; the peer has until then to take it.
     Closing {
@@ -119,7 +119,7 @@ where
             inbox,
             outbox,
             actor: Some(context.into_future(actor)),
-            stage: Stage::Open,
+            stage: ConnectionState::Open,
             peer_close: None,
             hung_up: false,
             was_blocked: false,
@@ -172,7 +172,7 @@ where
             cx.waker().wake_by_ref();
         }
         if self.outbox.is_closed() {
-            self.stage = Stage::Closing {
+            self.stage = ConnectionState::Closing {
                 until: Instant::now() + self.limits.linger,
             };
         } else {
@@ -337,7 +337,7 @@ where
         };
         match sent {
             Poll::Ready(Ok(())) => {
-                self.stage = Stage::Lingering { until };
+                self.stage = ConnectionState::Lingering { until };
                 return Poll::Pending;
             }
             Poll::Ready(Err(_)) => return Poll::Ready(()),
@@ -364,15 +364,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.stage == Stage::Open && this.turn(cx).is_err() {
+        if this.stage == ConnectionState::Open && this.turn(cx).is_err() {
             return Poll::Ready(());
         }
-        if let Stage::Closing { until } = this.stage
+        if let ConnectionState::Closing { until } = this.stage
             && this.poll_close(until, cx).is_ready()
         {
             return Poll::Ready(());
         }
-        if let Stage::Lingering { until } = this.stage {
+        if let ConnectionState::Lingering { until } = this.stage {
             if this.poll_discard(cx).is_ready() || until <= Instant::now() {
                 return Poll::Ready(());
             }

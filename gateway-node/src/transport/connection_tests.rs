@@ -67,14 +67,14 @@ impl AsyncWrite for Wire {
 }
 
 /// Sends what it is told to, and notes what it hears and that it ends.
-struct Session {
+struct TestSession {
     inbox: Inbox,
     outbox: Outbox,
     heard: Rc<Cell<usize>>,
     ended: Rc<Cell<bool>>,
 }
 
-impl Actor for Session {
+impl Actor for TestSession {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -82,7 +82,7 @@ impl Actor for Session {
     }
 }
 
-impl StreamHandler<Inbound> for Session {
+impl StreamHandler<Inbound> for TestSession {
     fn handle(&mut self, inbound: Inbound, context: &mut Self::Context) {
         let now = Instant::now();
         match inbound {
@@ -106,7 +106,7 @@ impl StreamHandler<Inbound> for Session {
     }
 }
 
-struct Peer {
+struct TestPeer {
     stream: DuplexStream,
     driver: JoinHandle<()>,
     aborted: Rc<Cell<bool>>,
@@ -114,7 +114,7 @@ struct Peer {
     ended: Rc<Cell<bool>>,
 }
 
-impl Peer {
+impl TestPeer {
     /// A connection over a pipe that holds `bytes` each way.
     async fn connect(bytes: usize) -> Self {
         Self::connect_in(&OutboxPool::new(usize::MAX), bytes).await
@@ -133,7 +133,7 @@ impl Peer {
             aborted: Rc::clone(&aborted),
         };
         let (session_heard, session_ended) = (Rc::clone(&heard), Rc::clone(&ended));
-        let make = |inbox, outbox| Session {
+        let make = |inbox, outbox| TestSession {
             inbox,
             outbox,
             heard: session_heard,
@@ -190,7 +190,7 @@ fn close_frame_of(close: Close) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_panics_closes_its_own_connection_with_1011() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("panic").await;
         assert_eq!(peer.read_to_end().await, close_frame_of(Close::INTERNAL));
         assert!(peer.ended.get());
@@ -201,7 +201,7 @@ async fn a_session_that_panics_closes_its_own_connection_with_1011() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("1000").await;
         advance(AGE).await;
         settle().await;
@@ -217,7 +217,7 @@ async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("1000").await;
         peer.say("7").await;
         advance(AGE).await;
@@ -239,8 +239,8 @@ async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words(
 async fn beyond_the_budget_of_the_node_the_fullest_is_evicted() {
     locally(async || {
         let pool = OutboxPool::new(3000);
-        let mut fullest = Peer::connect_in(&pool, 64).await;
-        let mut other = Peer::connect_in(&pool, 64).await;
+        let mut fullest = TestPeer::connect_in(&pool, 64).await;
+        let mut other = TestPeer::connect_in(&pool, 64).await;
         fullest.say("1000").await;
         fullest.say("1000").await;
         other.say("900").await;
@@ -260,7 +260,7 @@ async fn beyond_the_budget_of_the_node_the_fullest_is_evicted() {
 #[tokio::test(start_paused = true)]
 async fn more_than_the_budget_evicts_at_once() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         for _ in 0..5 {
             peer.say("1000").await;
         }
@@ -274,7 +274,7 @@ async fn more_than_the_budget_evicts_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("3").await;
         let close = [0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa0];
         peer.stream.write_all(&close).await.unwrap();
@@ -293,7 +293,7 @@ async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end
 #[tokio::test(start_paused = true)]
 async fn what_a_client_said_before_it_hung_up_is_heard() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frame = [0x81, 0x81, 0, 0, 0, 0, b'5'];
         peer.stream.write_all(&frame).await.unwrap();
         peer.stream.shutdown().await.unwrap();
@@ -307,7 +307,7 @@ async fn what_a_client_said_before_it_hung_up_is_heard() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_pauses_gets_no_message_that_is_already_there() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frames = [masked(0x81, "pause"), masked(0x81, "3"), masked(0x81, "4")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         settle().await;
@@ -324,7 +324,7 @@ async fn a_session_that_pauses_gets_no_message_that_is_already_there() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_connection_is_not_read() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("pause").await;
         let frames = masked(0x81, "0").repeat(20);
         assert!(
@@ -348,7 +348,7 @@ async fn a_paused_connection_is_not_read() {
 #[tokio::test(start_paused = true)]
 async fn timers_run_and_bytes_leave_during_a_pause() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("pause").await;
         advance(PAUSE / 2 + Duration::from_millis(1)).await;
         let mut sent = vec![0; text_frame(b"timer").len()];
@@ -362,7 +362,7 @@ async fn timers_run_and_bytes_leave_during_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_peer_is_evicted_during_a_pause() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         let frames = [masked(0x81, "1000"), masked(0x81, "pause"), masked(0x81, "7")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         settle().await;
@@ -382,7 +382,7 @@ async fn a_slow_peer_is_evicted_during_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn what_a_client_said_before_it_hung_up_is_heard_after_the_pause() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frames = [masked(0x81, "pause"), masked(0x81, "5")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         peer.stream.shutdown().await.unwrap();
@@ -401,7 +401,7 @@ async fn frames_that_are_no_message_are_read_at_their_rate() {
     locally(async || {
         // An empty fragment, pings and pongs; each set of frames is one more than a minute allows.
         for (start, first) in [("", 0x89), ("", 0x8a), ("7", 0x00)] {
-            let mut peer = Peer::connect(4096).await;
+            let mut peer = TestPeer::connect(4096).await;
             if !start.is_empty() {
                 peer.stream.write_all(&masked(0x01, start)).await.unwrap();
             }
@@ -429,7 +429,7 @@ async fn a_connection_without_a_frame_rate_answers_every_ping() {
             frames_per_minute: None,
             ..limits(OutboxPool::new(usize::MAX))
         };
-        let mut peer = Peer::connect_with(65_536, limits).await;
+        let mut peer = TestPeer::connect_with(65_536, limits).await;
         for _ in 0..10 {
             peer.stream.write_all(&masked(0x89, "").repeat(500)).await.unwrap();
             let mut pongs = vec![0; 1000];
@@ -443,6 +443,6 @@ async fn a_connection_without_a_frame_rate_answers_every_ping() {
 
 #[test]
 fn a_connection_at_rest_is_small() {
-    let bytes = size_of::<Connection<crate::transport::Plain, Session>>();
+    let bytes = size_of::<Connection<crate::transport::Plain, TestSession>>();
     assert!(bytes <= 512, "{bytes} bytes");
 }

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 
 use super::{
     Violation,
-    frame::{Header, MAX_HEADER_BYTES, is_control, unmask},
+    frame::{FrameHeader, MAX_HEADER_BYTES, is_control, unmask},
 };
 
 /// A whole message, however many frames it came in.
@@ -42,7 +42,7 @@ pub struct Decoder {
     /// The start of a header that is not whole.
     head: [u8; MAX_HEADER_BYTES],
     head_bytes: u8,
-    frame: Option<Frame>,
+    frame: Option<PartialFrame>,
     /// Text or binary, while a message is between its first and its last frame.
     kind: Option<OpCode>,
     message: BytesMut,
@@ -56,8 +56,8 @@ pub struct Decoder {
 }
 
 #[derive(Debug)]
-struct Frame {
-    header: Header,
+struct PartialFrame {
+    header: FrameHeader,
     taken: u64,
 }
 
@@ -150,7 +150,7 @@ impl Decoder {
         let kept = usize::from(self.head_bytes);
         let fill = input.len().min(MAX_HEADER_BYTES - kept);
         self.head[kept..kept + fill].copy_from_slice(&input[..fill]);
-        let Some((header, length)) = Header::parse(&self.head[..kept + fill])? else {
+        let Some((header, length)) = FrameHeader::parse(&self.head[..kept + fill])? else {
             // Both are at most MAX_HEADER_BYTES.
             self.head_bytes = u8::try_from(kept + fill).unwrap_or_default();
             *input = &input[fill..];
@@ -159,12 +159,12 @@ impl Decoder {
         *input = &input[length - kept..];
         self.head_bytes = 0;
         self.admit(header)?;
-        self.frame = Some(Frame { header, taken: 0 });
+        self.frame = Some(PartialFrame { header, taken: 0 });
         Ok(true)
     }
 
     /// Whether a frame may stand here, and whether its message stays within the limit.
-    fn admit(&mut self, header: Header) -> Result<(), Violation> {
+    fn admit(&mut self, header: FrameHeader) -> Result<(), Violation> {
         match (header.opcode, self.kind) {
             (OpCode::Continue, None) => return Err(Violation::Protocol("continuation of nothing")),
             (OpCode::Text | OpCode::Binary, Some(_)) => {
@@ -199,7 +199,7 @@ impl Decoder {
 
     /// What a whole frame amounts to; `None` for a fragment.
     fn end(&mut self) -> Result<Option<Decoded>, Violation> {
-        let Some(Frame { header, .. }) = self.frame.take() else {
+        let Some(PartialFrame { header, .. }) = self.frame.take() else {
             return Ok(None);
         };
         match header.opcode {

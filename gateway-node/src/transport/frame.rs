@@ -14,7 +14,7 @@ pub(super) const MAX_CONTROL_BYTES: u64 = 125;
 
 /// The header of a frame that a client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FrameHeader {
     pub(super) finished: bool,
     pub(super) opcode: OpCode,
     pub(super) mask: [u8; 4],
@@ -22,7 +22,7 @@ pub(super) struct Header {
     pub(super) length: u64,
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads a header from the front of `bytes`; `None` while it is not whole. Also says how many bytes it took.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ mod tests {
                 "length has its highest bit set",
             ),
         ] {
-            assert_eq!(Header::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
         }
     }
 
@@ -199,10 +199,10 @@ mod tests {
             field_64(126),
             field_64(0xffff),
         ] {
-            assert_eq!(Header::parse(&bytes), refused, "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(&bytes), refused, "{bytes:02x?}");
             // The mask is not waited for.
-            assert_eq!(Header::parse(&bytes[..bytes.len() - 4]), refused, "{bytes:02x?}");
-            assert_eq!(Header::parse(&bytes[..bytes.len() - 5]), Ok(None), "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(&bytes[..bytes.len() - 4]), refused, "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(&bytes[..bytes.len() - 5]), Ok(None), "{bytes:02x?}");
         }
         for (bytes, length) in [
             (header(&[0x80]), 0),
@@ -212,7 +212,7 @@ mod tests {
             (field_64(0x1_0000), 0x1_0000),
             (field_64(u64::MAX >> 1), u64::MAX >> 1),
         ] {
-            let (header, taken) = Header::parse(&bytes).unwrap().unwrap();
+            let (header, taken) = FrameHeader::parse(&bytes).unwrap().unwrap();
             assert_eq!((header.length, taken), (length, bytes.len()), "{bytes:02x?}");
         }
     }
@@ -221,9 +221,9 @@ mod tests {
     fn an_unfinished_header_waits_for_more() {
         let whole = [0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
         for end in 0..whole.len() {
-            assert_eq!(Header::parse(&whole[..end]), Ok(None), "{end} bytes");
+            assert_eq!(FrameHeader::parse(&whole[..end]), Ok(None), "{end} bytes");
         }
-        let (header, taken) = Header::parse(&whole).unwrap().unwrap();
+        let (header, taken) = FrameHeader::parse(&whole).unwrap().unwrap();
         assert_eq!((header.length, taken), (1 << 40, MAX_HEADER_BYTES));
         assert_eq!(header.mask, [1, 2, 3, 4]);
     }

@@ -8,12 +8,12 @@ use actix_http::{
 use actix_web_actors::ws::HandshakeError;
 use bytes::Bytes;
 
-use super::Head;
+use super::UpgradeHead;
 
 /// Why a request does not become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum HandshakeRefusal {
     /// The request breaks a rule of the handshake.
     #[error("{0}")]
     Handshake(HandshakeError),
@@ -22,7 +22,7 @@ pub enum Refusal {
     OldHttp,
 }
 
-impl Refusal {
+impl HandshakeRefusal {
     /// The status of the answer.
     pub const fn status(self) -> StatusCode {
         match self {
@@ -50,13 +50,13 @@ impl Refusal {
 ///
 /// # Errors
 /// The first rule that the request breaks.
-pub fn accept_key(head: &Head<'_>) -> Result<[u8; 28], Refusal> {
-    let broken = |error| Err(Refusal::Handshake(error));
+pub fn accept_key(head: &UpgradeHead<'_>) -> Result<[u8; 28], HandshakeRefusal> {
+    let broken = |error| Err(HandshakeRefusal::Handshake(error));
     if !head.is_get {
         return broken(HandshakeError::GetMethodRequired);
     }
     if !head.is_current {
-        return Err(Refusal::OldHttp);
+        return Err(HandshakeRefusal::OldHttp);
     }
     if !has_token(head, &header::UPGRADE, "websocket") {
         return broken(HandshakeError::NoWebsocketUpgrade);
@@ -90,7 +90,7 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
 }
 
 /// Whether one of the lists of this name holds `token`.
-fn has_token(head: &Head<'_>, name: &HeaderName, token: &str) -> bool {
+fn has_token(head: &UpgradeHead<'_>, name: &HeaderName, token: &str) -> bool {
     head.all(name).any(|list| lists_token(list, token))
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let accept = accept_key(&Head::of(request(&WHOLE).head())).unwrap();
+        let accept = accept_key(&UpgradeHead::of(request(&WHOLE).head())).unwrap();
         assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(switching_protocols(&accept).ends_with(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
     }
@@ -153,7 +153,7 @@ mod tests {
         ] {
             let others = WHOLE.into_iter().filter(|pair| pair.0 != name);
             let headers: Vec<_> = others.chain(lists.iter().map(|list| (name, *list))).collect();
-            let accepted = accept_key(&Head::of(request(&headers).head()));
+            let accepted = accept_key(&UpgradeHead::of(request(&headers).head()));
             assert!(accepted.is_ok(), "{name}: {lists:?}");
         }
     }
@@ -178,14 +178,14 @@ mod tests {
                 .map(|pair| if pair.0 == name { (name, value) } else { *pair })
                 .collect();
             assert_eq!(
-                accept_key(&Head::of(request(&headers).head())),
-                Err(Refusal::Handshake(error)),
+                accept_key(&UpgradeHead::of(request(&headers).head())),
+                Err(HandshakeRefusal::Handshake(error)),
                 "{name}: {value}"
             );
         }
         assert_eq!(
-            accept_key(&Head::of(request(&WHOLE[..2]).head())),
-            Err(Refusal::Handshake(HandshakeError::NoVersionHeader))
+            accept_key(&UpgradeHead::of(request(&WHOLE[..2]).head())),
+            Err(HandshakeRefusal::Handshake(HandshakeError::NoVersionHeader))
         );
     }
 }

@@ -36,10 +36,10 @@ pub enum Inbound {
 /// A session that has got too much for now pauses its inbox: until then messages stay where they are, even those that
 /// are already here, and the driver reads nothing. The session goes on with everything else.
 #[derive(Debug, Clone, Default)]
-pub struct Inbox(Rc<RefCell<State>>);
+pub struct Inbox(Rc<RefCell<InboxState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     queue: VecDeque<Inbound>,
     ended: bool,
     /// Until when no message is handed out. Boxed, since almost no session ever has one.
@@ -82,7 +82,7 @@ impl Inbox {
     }
 }
 
-impl State {
+impl InboxState {
     /// What the session is to be told next. During a pause only what is not from the peer: the rest waits in its order.
     fn next(&mut self) -> Option<Inbound> {
         if self.paused.is_none() {

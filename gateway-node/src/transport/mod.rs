@@ -34,15 +34,15 @@ pub use self::{
     decoder::{Decoded, Decoder, Message},
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
-    handshake::{Refusal, accept_key, lists_token, switching_protocols},
+    handshake::{HandshakeRefusal, accept_key, lists_token, switching_protocols},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
     outbox_pool::OutboxPool,
-    prefixed_io::Rewound,
+    prefixed_io::PrefixedIo,
     socket::{Direct, Plain, Socket},
     tls::{Certificate, Lapse, TlsError, read_certificates, read_private_key},
-    upgrade_head::{Head, Room},
+    upgrade_head::{HeaderBuf, UpgradeHead},
     violation::Violation,
 };
 

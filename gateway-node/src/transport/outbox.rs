@@ -21,7 +21,7 @@ use tokio::{io::AsyncWrite, time::Instant};
 use super::{
     Batch, Direct, OutboxPool,
     frame::{catalogued_close, close_frame},
-    outbox_pool::Charge,
+    outbox_pool::PoolCharge,
 };
 
 /// The most frames that one write joins; the kernel takes 1,024.
@@ -40,27 +40,27 @@ pub enum Push {
 
 /// The queue of frames to one peer, shared by its session, its registry shard and its driver.
 #[derive(Debug, Clone)]
-pub struct Outbox(Rc<RefCell<State>>);
+pub struct Outbox(Rc<RefCell<OutboxInner>>);
 
 #[derive(Debug)]
-struct State {
+struct OutboxInner {
     queue: VecDeque<Queued>,
     /// Bytes in `queue` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
     started: usize,
     limit: usize,
-    stage: Stage,
+    stage: OutboxState,
     driver: Option<Waker>,
     direct: Option<Direct>,
     /// Whether the session waits to hear that nothing waits any more.
     tells_drained: bool,
     /// The place in the node's pool while the socket takes nothing.
-    charge: Option<Box<Charge>>,
+    charge: Option<Box<PoolCharge>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum OutboxState {
     Open,
     /// A push did not fit.
     Overflowed,
@@ -84,12 +84,12 @@ impl Outbox {
 
     /// The same, which may write to a socket past its driver.
     pub(super) fn over(direct: Option<Direct>, limit: usize) -> Self {
-        Self(Rc::new(RefCell::new(State {
+        Self(Rc::new(RefCell::new(OutboxInner {
             queue: VecDeque::new(),
             bytes: 0,
             started: 0,
             limit,
-            stage: Stage::Open,
+            stage: OutboxState::Open,
             driver: None,
             direct,
             tells_drained: false,
@@ -164,36 +164,36 @@ impl Outbox {
 
     fn finish(&self, last_words: Option<Bytes>, close: Bytes, now: Instant) {
         let mut state = self.0.borrow_mut();
-        if matches!(state.stage, Stage::Closed | Stage::Aborted) {
+        if matches!(state.stage, OutboxState::Closed | OutboxState::Aborted) {
             return;
         }
         for frame in last_words.into_iter().chain([close]) {
             state.append(frame, now);
         }
-        state.stage = Stage::Closed;
+        state.stage = OutboxState::Closed;
         state.wake();
     }
 
     /// Has the connection cut without another byte.
     pub fn abort(&self) {
         let mut state = self.0.borrow_mut();
-        state.stage = Stage::Aborted;
+        state.stage = OutboxState::Aborted;
         state.wake();
     }
 
     /// Whether the connection is to be cut.
     pub(super) fn is_aborted(&self) -> bool {
-        self.0.borrow().stage == Stage::Aborted
+        self.0.borrow().stage == OutboxState::Aborted
     }
 
     /// Whether a close frame is queued or written.
     pub fn is_closed(&self) -> bool {
-        self.0.borrow().stage == Stage::Closed
+        self.0.borrow().stage == OutboxState::Closed
     }
 
     /// Whether a push did not fit.
     pub(super) fn has_overflowed(&self) -> bool {
-        self.0.borrow().stage == Stage::Overflowed
+        self.0.borrow().stage == OutboxState::Overflowed
     }
 
     /// Tells the node's pool how much waits, at the end of a turn. An outbox in which nothing waits is not in the pool.
@@ -282,12 +282,12 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxInner {
     /// Writes past the driver where nothing waits, and says how many bytes the socket took.
     #[inline]
     fn write_past(&self, bytes: &[u8]) -> usize {
         match &self.direct {
-            Some(direct) if self.queue.is_empty() && self.stage == Stage::Open => direct.write(bytes),
+            Some(direct) if self.queue.is_empty() && self.stage == OutboxState::Open => direct.write(bytes),
             _ => 0,
         }
     }
@@ -314,7 +314,7 @@ impl State {
     #[inline]
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
         let fits = self.queue.is_empty() || self.bytes + frame.len() <= self.limit;
-        if !fits || self.stage != Stage::Open {
+        if !fits || self.stage != OutboxState::Open {
             return self.refuse();
         }
         self.append(frame, now);
@@ -326,9 +326,9 @@ impl State {
     #[inline(never)]
     fn refuse(&mut self) -> Push {
         match self.stage {
-            Stage::Closed | Stage::Aborted => Push::Closed,
-            Stage::Open | Stage::Overflowed => {
-                self.stage = Stage::Overflowed;
+            OutboxState::Closed | OutboxState::Aborted => Push::Closed,
+            OutboxState::Open | OutboxState::Overflowed => {
+                self.stage = OutboxState::Overflowed;
                 Push::Full
             }
         }

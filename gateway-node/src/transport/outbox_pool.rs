@@ -14,18 +14,18 @@ use std::{
 
 /// The outboxes of a node that wait for their peers. Clones are the same pool.
 #[derive(Debug, Clone)]
-pub struct OutboxPool(Arc<Inner>);
+pub struct OutboxPool(Arc<PoolInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct PoolInner {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     next: u64,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, PooledOutbox>,
     /// Those that are not condemned, by how much waits in them.
     by_bytes: BTreeSet<(usize, u64)>,
     /// Bytes in all of them, and in those that are condemned.
@@ -35,7 +35,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PooledOutbox {
     bytes: usize,
     is_condemned: Arc<AtomicBool>,
     driver: Waker,
@@ -44,7 +44,7 @@ struct Waiting {
 impl OutboxPool {
     /// A pool that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(PoolInner {
             limit,
             state: Mutex::default(),
         }))
@@ -61,32 +61,32 @@ impl OutboxPool {
     }
 
     /// Enters an outbox. `driver` is woken if it is condemned.
-    pub(super) fn enter(&self, driver: &Waker) -> Charge {
+    pub(super) fn enter(&self, driver: &Waker) -> PoolCharge {
         let is_condemned = Arc::<AtomicBool>::default();
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
         state.by_bytes.insert((0, id));
-        let waiting = Waiting {
+        let waiting = PooledOutbox {
             bytes: 0,
             is_condemned: Arc::clone(&is_condemned),
             driver: driver.clone(),
         };
         state.waiting.insert(id, waiting);
         drop(state);
-        Charge {
+        PoolCharge {
             pool: self.clone(),
             id,
             is_condemned,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// Replaces the bytes of an outbox.
     fn set(&mut self, id: u64, bytes: usize) {
         let Some(waiting) = self.waiting.get_mut(&id) else {
@@ -128,13 +128,13 @@ impl State {
 
 /// An outbox in the pool. It leaves the pool when this is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(super) struct PoolCharge {
     pool: OutboxPool,
     id: u64,
     is_condemned: Arc<AtomicBool>,
 }
 
-impl Charge {
+impl PoolCharge {
     /// Says how many bytes wait.
     pub(super) fn set(&self, bytes: usize) {
         let mut state = self.pool.state();
@@ -148,7 +148,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for PoolCharge {
     fn drop(&mut self) {
         self.pool.state().leave(self.id);
     }
@@ -158,7 +158,7 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
-    fn enter(pool: &OutboxPool, bytes: usize) -> Charge {
+    fn enter(pool: &OutboxPool, bytes: usize) -> PoolCharge {
         let charge = pool.enter(Waker::noop());
         charge.set(bytes);
         charge
@@ -170,12 +170,12 @@ mod tests {
         let charges = [30, 50, 20].map(|bytes| enter(&pool, bytes));
         assert_eq!(pool.condemned(), 0);
         charges[2].set(40);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [false, true, false]);
         // What still waits in a condemned one condemns no other.
         charges[1].set(60);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [false, true, false]);
         charges[0].set(70);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [true, true, false]);
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [true, true, false]);
         assert_eq!((pool.condemned(), pool.bytes()), (2, 170));
         drop(charges);
         let state = pool.state();

@@ -13,12 +13,12 @@ use super::write_through;
 
 /// A stream with bytes in front of what it still brings.
 #[derive(Debug)]
-pub struct Rewound<T> {
+pub struct PrefixedIo<T> {
     front: Bytes,
     io: T,
 }
 
-impl<T> Rewound<T> {
+impl<T> PrefixedIo<T> {
     /// Puts `front` before what `io` still brings.
     pub const fn new(front: Bytes, io: T) -> Self {
         Self { front, io }
@@ -54,7 +54,7 @@ impl<T> Rewound<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for PrefixedIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.front.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
@@ -69,7 +69,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for PrefixedIo<T> {
     write_through!();
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -86,28 +86,28 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_comes_first_however_little_is_asked_for() {
         let (mut peer, io) = duplex(64);
-        let mut rewound = Rewound::new(Bytes::from_static(b"front"), io);
+        let mut prefixed = PrefixedIo::new(Bytes::from_static(b"front"), io);
         peer.write_all(b" and the rest").await.unwrap();
         let mut bytes = [0; 18];
         for byte in &mut bytes {
-            *byte = rewound.read_u8().await.unwrap();
+            *byte = prefixed.read_u8().await.unwrap();
         }
         assert_eq!(&bytes, b"front and the rest");
-        rewound.write_all(b"back").await.unwrap();
+        prefixed.write_all(b"back").await.unwrap();
         let mut back = [0; 4];
         peer.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, b"back");
         drop(peer);
-        assert_eq!(rewound.read(&mut bytes).await.unwrap(), 0);
+        assert_eq!(prefixed.read(&mut bytes).await.unwrap(), 0);
     }
 
     #[tokio::test]
     async fn what_nobody_has_read_again_is_given_back() {
-        let mut rewound = Rewound::new(Bytes::from_static(b"front"), tokio::io::empty());
-        assert_eq!(rewound.read_u8().await.unwrap(), b'f');
-        rewound.put_back(Bytes::from_static(b"new f"));
-        assert_eq!(rewound.read_u8().await.unwrap(), b'n');
-        assert!(rewound.has_front());
-        assert_eq!(rewound.into_parts().0, "ew front");
+        let mut prefixed = PrefixedIo::new(Bytes::from_static(b"front"), tokio::io::empty());
+        assert_eq!(prefixed.read_u8().await.unwrap(), b'f');
+        prefixed.put_back(Bytes::from_static(b"new f"));
+        assert_eq!(prefixed.read_u8().await.unwrap(), b'n');
+        assert!(prefixed.has_front());
+        assert_eq!(prefixed.into_parts().0, "ew front");
     }
 }

@@ -11,12 +11,12 @@ use httparse::{Request, Status};
 
 use super::lists_token;
 
-/// The most header fields of a head that [`Head::read`] reads. Browsers send about twenty.
+/// The most header fields of a head that [`UpgradeHead::read`] reads. Browsers send about twenty.
 const FIELDS: usize = 32;
 
 /// A method, a target and fields, of a request that somebody else keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
+pub struct UpgradeHead<'a> {
     /// Whether the method is GET.
     pub is_get: bool,
     /// Whether the request is HTTP/1.1 or later.
@@ -40,15 +40,15 @@ enum Fields<'a> {
 
 /// Room for the fields of one head while it is read.
 #[derive(Debug)]
-pub struct Room<'a>([MaybeUninit<httparse::Header<'a>>; FIELDS]);
+pub struct HeaderBuf<'a>([MaybeUninit<httparse::Header<'a>>; FIELDS]);
 
-impl Default for Room<'_> {
+impl Default for HeaderBuf<'_> {
     fn default() -> Self {
         Self([const { MaybeUninit::uninit() }; FIELDS])
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> UpgradeHead<'a> {
     /// The head of a request that a server has read.
     pub fn of(request: &'a RequestHead) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl<'a> Head<'a> {
     /// The head that `bytes` begin with, and its length, where it is a whole one that asks for a WebSocket and about which no
     /// server could think otherwise. None where a server has to look: at what is incomplete or malformed, at bodies and
     /// expectations, at rare targets, at anything that is no upgrade.
-    pub fn read(bytes: &'a [u8], peer: Option<SocketAddr>, room: &'a mut Room<'a>) -> Option<(Self, usize)> {
+    pub fn read(bytes: &'a [u8], peer: Option<SocketAddr>, room: &'a mut HeaderBuf<'a>) -> Option<(Self, usize)> {
         let mut request = Request::new(&mut []);
         let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut room.0) else {
             return None;
@@ -175,7 +175,7 @@ mod tests {
                            X-Forwarded-For: 1.2.3.4 \r\nx-forwarded-for:5.6.7.8\r\n\r\n";
 
     fn is_read(bytes: &[u8]) -> bool {
-        Head::read(bytes, None, &mut Room::default()).is_some()
+        UpgradeHead::read(bytes, None, &mut HeaderBuf::default()).is_some()
     }
 
     /// The request as the server reads it.
@@ -192,12 +192,12 @@ mod tests {
     #[test]
     fn a_head_is_what_the_server_would_have_read() {
         let behind = [UPGRADE.as_bytes(), b"\x81\x80behind"].concat();
-        let mut room = Room::default();
-        let (read, length) = Head::read(&behind, None, &mut room).unwrap();
+        let mut room = HeaderBuf::default();
+        let (read, length) = UpgradeHead::read(&behind, None, &mut room).unwrap();
         assert_eq!(length, UPGRADE.len());
         let request = served(UPGRADE);
-        let known = Head::of(request.head());
-        let all = |head: &Head<'_>| {
+        let known = UpgradeHead::of(request.head());
+        let all = |head: &UpgradeHead<'_>| {
             (
                 head.is_get,
                 head.is_current,
@@ -272,8 +272,8 @@ mod tests {
     #[test]
     fn only_printable_bytes_are_text() {
         let odd = UPGRADE.replacen("gateway.example", "gäteway.example", 1);
-        let mut room = Room::default();
-        let (head, _) = Head::read(odd.as_bytes(), None, &mut room).unwrap();
+        let mut room = HeaderBuf::default();
+        let (head, _) = UpgradeHead::read(odd.as_bytes(), None, &mut room).unwrap();
         assert_eq!(head.text(&header::HOST), None);
         assert!(head.first(&header::HOST).is_some());
         assert_eq!(head.text(&header::UPGRADE), Some("WebSocket"));

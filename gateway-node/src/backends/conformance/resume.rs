@@ -18,7 +18,7 @@ use crate::{
         redis::test_server::TestServer,
     },
     backplane::{Backplane, Deliver, Entry, Epoch, Owner, ReportLimits},
-    resume::{Guise, Record, Resuming, Store, Voice, Wish, presence_queue::AT_ONCE},
+    resume::{PresenceChange, PresencePayload, Record, ResumeParams, Store, VoicePayload, presence_queue::AT_ONCE},
 };
 
 const APPLICATION: &str = "utilbot";
@@ -43,11 +43,11 @@ impl Deliver for Log {
         self.0.lock().unwrap().push(entry);
     }
 
-    fn unheard(&self, _: &str, _: &str) {}
+    fn no_receiver(&self, _: &str, _: &str) {}
 
     fn lost(&self, _: &str, _: u64) {}
 
-    fn missed(&self, _: &Arc<str>) {}
+    fn gap(&self, _: &Arc<str>) {}
 }
 
 /// A store, and what it tells.
@@ -95,7 +95,7 @@ impl Bench {
             }
         }
         let begun = watcher.expect("a store that is ready");
-        let watcher = owner(begun.id, begun.generation);
+        let watcher = owner(begun.id, begun.fencing_token);
         // What keeps a node listening lives as long as the test.
         std::mem::forget(begun);
         Self {
@@ -108,19 +108,19 @@ impl Bench {
 
     async fn open(&self, id: u32, count: u32) -> Owner {
         let begun = self.store.open(record(id, count)).await.unwrap();
-        owner(begun.id, begun.generation)
+        owner(begun.id, begun.fencing_token)
     }
 
     async fn resume(&self, owner: &Owner) -> Owner {
-        let resuming = Resuming {
+        let params = ResumeParams {
             application: APPLICATION.into(),
             key: "k".into(),
             id: owner.id,
             seq: 1,
         };
-        let taken = self.store.resume(resuming).await.unwrap();
+        let ack = self.store.resume(params).await.unwrap();
         Owner {
-            generation: taken.continued.generation,
+            fencing_token: ack.continued.fencing_token,
             ..owner.clone()
         }
     }
@@ -130,8 +130,8 @@ impl Bench {
             status,
             ..Presence::default()
         };
-        let wish = Wish::Presence(Arc::new(Guise::new(ME, presence)), guilds.to_vec());
-        assert!(self.store.appear(owner, wish));
+        let change = PresenceChange::Presence(Arc::new(PresencePayload::new(ME, presence)), guilds.to_vec());
+        assert!(self.store.change_presence(owner, change));
     }
 
     fn speak(&self, owner: &Owner, guild: u64, channel: Option<u64>) {
@@ -142,50 +142,53 @@ impl Bench {
             self_deaf: false,
             self_video: false,
         };
-        let told = |state: VoiceState| state.update(ME, owner.id, None, None).to_string();
-        assert!(self.store.appear(owner, Wish::Voice(Arc::new(Voice::new(state, told)))));
+        let published = |state: VoiceState| state.update(ME, owner.id, None, None).to_string();
+        assert!(self.store.change_presence(
+            owner,
+            PresenceChange::Voice(Arc::new(VoicePayload::new(state, published)))
+        ));
     }
 
     /// The next `count` events in any order: guild, and status or channel. More must not have come.
-    async fn told(&self, count: usize) -> BTreeMap<u64, String> {
-        let told = self.told_in_order(count).await;
-        let guilds: BTreeMap<_, _> = told.into_iter().collect();
+    async fn published(&self, count: usize) -> BTreeMap<u64, String> {
+        let published = self.told_in_order(count).await;
+        let guilds: BTreeMap<_, _> = published.into_iter().collect();
         assert_eq!(guilds.len(), count, "one of each guild");
         guilds
     }
 
     async fn told_in_order(&self, count: usize) -> Vec<(u64, String)> {
-        let told = self.told_until(|told| told.len() >= count).await;
-        assert_eq!(told.len(), count, "{told:?}");
-        told
+        let published = self.told_until(|published| published.len() >= count).await;
+        assert_eq!(published.len(), count, "{published:?}");
+        published
     }
 
     async fn told_until(&self, mut is_enough: impl FnMut(&[(u64, String)]) -> bool) -> Vec<(u64, String)> {
-        let mut told = Vec::new();
+        let mut published = Vec::new();
         let until = tokio::time::Instant::now() + WAIT;
-        while !is_enough(&told) {
+        while !is_enough(&published) {
             let entries = std::mem::take(&mut *self.log.0.lock().unwrap());
-            told.extend(entries.iter().map(read));
-            assert!(tokio::time::Instant::now() < until, "there is more than {told:?}");
+            published.extend(entries.iter().map(read));
+            assert!(tokio::time::Instant::now() < until, "there is more than {published:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        told
+        published
     }
 
     /// Has one presence more told, and asserts that nothing came before it.
     async fn nothing(&self) {
         for status in [Status::Online, Status::Offline] {
             self.show(&self.watcher, status, &[guild(999)]);
-            assert_eq!(self.told(1).await, one(guild(999), status.shown()));
+            assert_eq!(self.published(1).await, one(guild(999), status.shown()));
         }
     }
 }
 
-fn owner(id: SessionId, generation: u64) -> Owner {
+fn owner(id: SessionId, fencing_token: u64) -> Owner {
     Owner {
         application: APPLICATION.into(),
         id,
-        generation,
+        fencing_token,
     }
 }
 
@@ -199,20 +202,20 @@ fn read(entry: &Entry) -> (u64, String) {
         shared::discord::Header::of(&entry.name, &entry.d, shared::discord::Target::All, None)
     );
     assert_eq!(header.guild, Some(guild));
-    let what = match &*entry.name {
+    let body = match &*entry.name {
         "PRESENCE_UPDATE" => &d["status"],
         "VOICE_STATE_UPDATE" => &d["channel_id"],
         name => panic!("{name}"),
     };
-    (guild, what.as_str().unwrap_or("none").to_owned())
+    (guild, body.as_str().unwrap_or("none").to_owned())
 }
 
-fn one(guild: u64, what: &str) -> BTreeMap<u64, String> {
-    BTreeMap::from([(guild, what.to_owned())])
+fn one(guild: u64, body: &str) -> BTreeMap<u64, String> {
+    BTreeMap::from([(guild, body.to_owned())])
 }
 
-fn all(guilds: impl IntoIterator<Item = u64>, what: &str) -> BTreeMap<u64, String> {
-    guilds.into_iter().map(|guild| (guild, what.to_owned())).collect()
+fn all(guilds: impl IntoIterator<Item = u64>, body: &str) -> BTreeMap<u64, String> {
+    guilds.into_iter().map(|guild| (guild, body.to_owned())).collect()
 }
 
 async fn memory() -> Bench {
@@ -287,11 +290,11 @@ async fn a_presence_is_told_once_in_each_guild(bench: Bench) {
     bench.show(&session, Status::Invisible, &guilds);
     bench.nothing().await;
     bench.show(&session, Status::Idle, &guilds);
-    assert_eq!(bench.told(2).await, all(guilds, "idle"));
+    assert_eq!(bench.published(2).await, all(guilds, "idle"));
     bench.show(&session, Status::Idle, &[guild(1), guild(2), guild(3)]);
-    assert_eq!(bench.told(1).await, one(guild(3), "idle"));
+    assert_eq!(bench.published(1).await, one(guild(3), "idle"));
     bench.show(&session, Status::Invisible, &guilds);
-    assert_eq!(bench.told(2).await, all(guilds, "offline"));
+    assert_eq!(bench.published(2).await, all(guilds, "offline"));
     bench.show(&session, Status::Offline, &guilds);
     bench.nothing().await;
 }
@@ -300,8 +303,8 @@ async fn a_voice_state_is_told_as_often_as_it_is_set(bench: Bench) {
     let session = bench.open(0, 1).await;
     for channel in [Some(5), Some(5), Some(6), None, None] {
         bench.speak(&session, guild(1), channel);
-        let what = channel.map_or("none".to_owned(), |channel| channel.to_string());
-        assert_eq!(bench.told(1).await, one(guild(1), &what));
+        let body = channel.map_or("none".to_owned(), |channel| channel.to_string());
+        assert_eq!(bench.published(1).await, one(guild(1), &body));
     }
     bench.store.end(&session);
     bench.nothing().await;
@@ -311,14 +314,14 @@ async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=3 * AT_ONCE as u64).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
-    let mut told = bench.told_until(|told| !told.is_empty()).await;
+    let mut published = bench.told_until(|published| !published.is_empty()).await;
     bench.show(&session, Status::Online, &guilds);
     bench.speak(&session, guild(1), Some(5));
-    let online = |told: &[(u64, String)]| told.iter().filter(|(_, what)| what == "online").count();
-    told.extend(bench.told_until(|told| online(told) >= guilds.len()).await);
-    let latest: BTreeMap<_, _> = told.iter().filter(|(_, what)| what != "5").cloned().collect();
+    let online = |published: &[(u64, String)]| published.iter().filter(|(_, body)| body == "online").count();
+    published.extend(bench.told_until(|published| online(published) >= guilds.len()).await);
+    let latest: BTreeMap<_, _> = published.iter().filter(|(_, body)| body != "5").cloned().collect();
     assert_eq!(latest, all(guilds.iter().copied(), "online"));
-    let voice = told.iter().position(|(_, what)| what == "5").unwrap();
+    let voice = published.iter().position(|(_, body)| body == "5").unwrap();
     assert!(
         voice < 3 * AT_ONCE,
         "a voice state does not wait for presences: {voice}"
@@ -330,14 +333,14 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=2 * AT_ONCE as u64 + 5).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
-    bench.told(guilds.len()).await;
+    bench.published(guilds.len()).await;
     for place in &guilds[..5] {
         bench.speak(&session, *place, Some(7));
-        bench.told(1).await;
+        bench.published(1).await;
     }
     bench.store.end(&session);
-    let told = bench.told_in_order(guilds.len() + 5).await;
-    let (left, offline): (Vec<_>, Vec<_>) = told.into_iter().partition(|(_, what)| what == "none");
+    let published = bench.told_in_order(guilds.len() + 5).await;
+    let (left, offline): (Vec<_>, Vec<_>) = published.into_iter().partition(|(_, body)| body == "none");
     assert_eq!(
         left.into_iter().collect::<BTreeMap<_, _>>(),
         all(guilds[..5].to_vec(), "none")
@@ -357,9 +360,9 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
 async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
     let session = bench.open(0, 1).await;
     bench.show(&session, Status::Dnd, &[guild(1)]);
-    bench.told(1).await;
+    bench.published(1).await;
     bench.speak(&session, guild(2), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.store.detach(&session, false);
     tokio::time::sleep(RESUME_WINDOW / 2).await;
     let session = bench.resume(&session).await;
@@ -367,9 +370,9 @@ async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
     bench.nothing().await;
     bench.store.detach(&session, false);
     let since = tokio::time::Instant::now();
-    let told = bench.told(2).await;
+    let published = bench.published(2).await;
     assert!(since.elapsed() >= RESUME_WINDOW * 3 / 4, "{:?}", since.elapsed());
-    assert_eq!((&*told[&guild(1)], &*told[&guild(2)]), ("offline", "none"));
+    assert_eq!((&*published[&guild(1)], &*published[&guild(2)]), ("offline", "none"));
     bench.nothing().await;
 }
 
@@ -378,37 +381,37 @@ async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) 
     let odd = bench.open(1, 2).await;
     let guilds: Vec<_> = (1..=4).map(guild).collect();
     bench.show(&whole, Status::Dnd, &guilds);
-    bench.told(4).await;
+    bench.published(4).await;
     bench.speak(&whole, guild(1), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.speak(&odd, guild(3), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.store.end(&whole);
-    let told: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
+    let published: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
     let expected = [(guild(1), "none"), (guild(2), "offline"), (guild(4), "offline")];
-    assert_eq!(told, expected.map(|(guild, what)| (guild, what.to_owned())).into());
+    assert_eq!(published, expected.map(|(guild, body)| (guild, body.to_owned())).into());
     // A second of the very same shard, and then neither.
     let second = bench.open(1, 2).await;
     bench.store.end(&odd);
-    assert_eq!(bench.told(1).await, one(guild(3), "none"));
+    assert_eq!(bench.published(1).await, one(guild(3), "none"));
     bench.nothing().await;
     bench.store.end(&second);
-    assert_eq!(bench.told(2).await, all([guild(1), guild(3)], "offline"));
+    assert_eq!(bench.published(2).await, all([guild(1), guild(3)], "offline"));
 }
 
 async fn an_earlier_owner_is_not_heard(bench: Bench) {
     let earlier = bench.open(0, 1).await;
     bench.show(&earlier, Status::Dnd, &[guild(1)]);
-    bench.told(1).await;
+    bench.published(1).await;
     let session = bench.resume(&earlier).await;
     bench.show(&earlier, Status::Idle, &[guild(1)]);
     bench.speak(&earlier, guild(1), Some(7));
     bench.store.end(&earlier);
     bench.nothing().await;
     bench.show(&session, Status::Online, &[guild(1)]);
-    assert_eq!(bench.told(1).await, one(guild(1), "online"));
+    assert_eq!(bench.published(1).await, one(guild(1), "online"));
     bench.store.end(&session);
-    assert_eq!(bench.told(1).await, one(guild(1), "offline"));
+    assert_eq!(bench.published(1).await, one(guild(1), "offline"));
 }
 
 async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
@@ -421,12 +424,12 @@ async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
     let (whole, part) = (bench.open(0, 1).await, Shard { id: 5, count: 7 });
     let staying = bench.open(part.id, part.count).await;
     bench.show(&whole, Status::Dnd, &guilds.iter().copied().collect::<Vec<_>>());
-    bench.told(guilds.len()).await;
+    bench.published(guilds.len()).await;
     bench.store.end(&whole);
     let (stay, go): (Vec<_>, Vec<_>) = guilds.iter().copied().partition(|id| part.has(Some(*id)));
     assert!(stay.len() > 2 && go.len() > 2);
-    assert_eq!(bench.told(go.len()).await, all(go, "offline"));
+    assert_eq!(bench.published(go.len()).await, all(go, "offline"));
     bench.store.end(&staying);
-    assert_eq!(bench.told(stay.len()).await, all(stay, "offline"));
+    assert_eq!(bench.published(stay.len()).await, all(stay, "offline"));
     bench.nothing().await;
 }

@@ -24,11 +24,11 @@ use crate::backplane::{
     report_rates::ReportRates,
 };
 
-pub(super) struct Application {
+pub(super) struct MemoryApplication {
     name: Arc<str>,
     /// The offset of the last entry.
     top: u64,
-    members: FxHashMap<SessionId, Member>,
+    members: FxHashMap<SessionId, MemberState>,
     rotation: Rotation,
     /// Who reported a guild, so that an id that many report counts once.
     reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
@@ -73,14 +73,14 @@ const fn count(report: &Report) -> u64 {
     }
 }
 
-struct Member {
+struct MemberState {
     kind: ClientType,
     report: Option<Report>,
     /// What it has reported since, and the id of the key that pays for it.
     waiting: Option<(Arc<str>, Report)>,
 }
 
-impl Application {
+impl MemoryApplication {
     pub(super) fn new(name: Arc<str>, limits: ReportLimits) -> Self {
         Self {
             name,
@@ -108,7 +108,7 @@ impl Application {
     }
 
     pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
-        let member = Member {
+        let member = MemberState {
             kind,
             report: None,
             waiting: None,
@@ -126,7 +126,7 @@ impl Application {
     }
 
     /// Lets a member that is there have what is for one session of several. Answers what waited for one.
-    pub(super) fn enter(&mut self, id: SessionId, epoch: Epoch) -> Vec<Entry> {
+    pub(super) fn ready(&mut self, id: SessionId, epoch: Epoch) -> Vec<Entry> {
         let Some(kind) = self.members.get(&id).map(|member| member.kind) else {
             return Vec::new();
         };
@@ -162,7 +162,7 @@ impl Application {
 
     /// Gives an entry for some sessions alone to others, since those have ended, or keeps it for the next one. Answers the
     /// new entry, and the names of events that nobody will have.
-    pub(super) fn redirect(
+    pub(super) fn redeliver(
         &mut self,
         entry: &Entry,
         limits: WaitingLimits,

@@ -22,11 +22,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::{application::Application, waiting::WaitingLimits};
+use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions};
 use crate::backplane::{
-    Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
-    PublishError, Publishing, ReportLimits, Status,
+    Backplane, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position, PublishError,
+    Publishing, ReportLimits, Status, Unavailable, WhenUnavailable,
 };
 
 /// How often another id is tried when the generated one is taken.
@@ -50,11 +50,11 @@ pub struct MemoryLimits {
 /// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
 /// for all. It is held for a few hash look-ups.
 pub struct MemoryBackplane {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryShared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct MemoryShared {
+    state: Mutex<MemoryState>,
     deliver: Arc<dyn Deliver>,
     epoch: Epoch,
     limits: MemoryLimits,
@@ -64,9 +64,9 @@ struct Shared {
     counts_changed: Notify,
 }
 
-struct State {
+struct MemoryState {
     ids: IdSource,
-    applications: FxHashMap<Arc<str>, Application>,
+    applications: FxHashMap<Arc<str>, MemoryApplication>,
 }
 
 impl MemoryBackplane {
@@ -77,8 +77,8 @@ impl MemoryBackplane {
         limits: MemoryLimits,
         deliver: Arc<dyn Deliver>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+        let shared = Arc::new(MemoryShared {
+            state: Mutex::new(MemoryState {
                 ids,
                 applications: FxHashMap::default(),
             }),
@@ -96,8 +96,8 @@ impl MemoryBackplane {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl MemoryShared {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         // The state is changed by code that does not panic between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +160,7 @@ impl Shared {
 
     fn join(&self, joining: &Joining) -> Result<Joined, JoinError> {
         let mut state = self.lock();
-        let State { ids, applications } = &mut *state;
+        let MemoryState { ids, applications } = &mut *state;
         for _ in 0..ID_ATTEMPTS {
             let id = ids.next()?;
             // Ids are unique across applications, so that one names a session of the cluster.
@@ -169,7 +169,7 @@ impl Shared {
             }
             let application = applications
                 .entry(Arc::clone(&joining.application))
-                .or_insert_with(|| Application::new(Arc::clone(&joining.application), self.limits.reports));
+                .or_insert_with(|| MemoryApplication::new(Arc::clone(&joining.application), self.limits.reports));
             return Ok(application.join(id, joining.kind, self.epoch));
         }
         Err(JoinError::IdTaken)
@@ -180,10 +180,10 @@ impl Shared {
         let application = state
             .applications
             .entry(publishing.application)
-            .or_insert_with_key(|name| Application::new(Arc::clone(name), self.limits.reports));
-        let idempotency = match publishing.haste {
-            Haste::Prompt { idempotency } => idempotency,
-            Haste::Patient => None,
+            .or_insert_with_key(|name| MemoryApplication::new(Arc::clone(name), self.limits.reports));
+        let idempotency = match publishing.when_unavailable {
+            WhenUnavailable::Fail { idempotency } => idempotency,
+            WhenUnavailable::Hold => None,
         };
         if let Some(answer) = idempotency
             .as_ref()
@@ -206,14 +206,14 @@ impl Shared {
         // Still under the lock: the order of the offsets is the order of delivery.
         for entry in entries {
             if application.is_unheard(&entry) {
-                self.deliver.unheard(&entry.application, &entry.name);
+                self.deliver.no_receiver(&entry.application, &entry.name);
             }
             self.deliver.deliver(entry);
         }
         Ok(positions)
     }
 
-    fn change(&self, application: &str, change: impl FnOnce(&mut Application)) {
+    fn change(&self, application: &str, change: impl FnOnce(&mut MemoryApplication)) {
         let changed = {
             let mut state = self.lock();
             state.applications.get_mut(application).is_some_and(|application| {
@@ -232,13 +232,13 @@ impl Backplane for MemoryBackplane {
         Box::pin(std::future::ready(self.shared.join(&joining)))
     }
 
-    fn enter(&self, application: &str, id: SessionId) {
+    fn ready(&self, application: &str, id: SessionId) {
         let shared = &self.shared;
         shared.change(application, |members| {
             for event in members.expire(shared.waiting_limits(), Instant::now()) {
-                shared.deliver.unheard(application, &event);
+                shared.deliver.no_receiver(application, &event);
             }
-            shared.deliver_all(members.enter(id, shared.epoch));
+            shared.deliver_all(members.ready(id, shared.epoch));
         });
     }
 
@@ -263,25 +263,25 @@ impl Backplane for MemoryBackplane {
         Box::pin(std::future::ready(self.shared.publish(publishing)))
     }
 
-    fn taken(&self, _: &Entry) {}
+    fn ack(&self, _: &Entry) {}
 
-    fn redirect(&self, entry: &Entry) {
+    fn redeliver(&self, entry: &Entry) {
         let shared = &self.shared;
         shared.change(&entry.application, |application| {
-            let (again, gone) = application.redirect(entry, shared.waiting_limits(), Instant::now());
+            let (again, gone) = application.redeliver(entry, shared.waiting_limits(), Instant::now());
             for event in gone {
-                shared.deliver.unheard(&entry.application, &event);
+                shared.deliver.no_receiver(&entry.application, &event);
             }
             shared.deliver_all(again.into_iter().collect());
         });
     }
 
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
-        self.shared.deliver.herded(application, order);
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
+        self.shared.deliver.command_received(application, order);
         Box::pin(std::future::ready(Ok(1)))
     }
 
-    fn settled(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         true
     }
 
@@ -302,7 +302,7 @@ impl Backplane for MemoryBackplane {
         }
     }
 
-    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }

@@ -13,13 +13,13 @@ const REMOVED_AT_ONCE: usize = 64;
 /// The requests of one application that were appended within the retention.
 #[derive(Default)]
 pub(super) struct Requests {
-    answers: FxHashMap<Arc<str>, Answer>,
+    answers: FxHashMap<Arc<str>, RememberedResult>,
     /// When each was remembered, oldest first.
     ages: VecDeque<(Instant, Arc<str>)>,
 }
 
 /// Where the events of one request stand. They stand side by side, so that the first and their number say it all.
-struct Answer {
+struct RememberedResult {
     digest: u64,
     first: Position,
     count: u64,
@@ -28,7 +28,7 @@ struct Answer {
 impl Requests {
     /// What was answered to the same request before.
     pub(super) fn answer(&self, request: &Idempotency) -> Option<Result<Vec<Position>, PublishError>> {
-        let Answer { digest, first, count } = self.answers.get(&request.key)?;
+        let RememberedResult { digest, first, count } = self.answers.get(&request.key)?;
         if *digest != request.digest {
             return Some(Err(PublishError::KeyReused));
         }
@@ -63,7 +63,7 @@ impl Requests {
     pub(super) fn remember(&mut self, request: Idempotency, positions: &[Position], now: Instant) {
         let Some(first) = positions.first() else { return };
         self.ages.push_back((now, Arc::clone(&request.key)));
-        let answer = Answer {
+        let answer = RememberedResult {
             digest: request.digest,
             first: *first,
             count: positions.len() as u64,

@@ -13,62 +13,62 @@ use tokio::time::Instant;
 use crate::{
     backplane::Position,
     resume::{
-        Appearance, Checkpoint, Continued, Cover, PRIVATE_BYTES, Private, Record, ResumeError, Resuming, SLOW_CUTS,
-        Seen, What,
+        Checkpoint, PRIVATE_BYTES, PresenceEvent, PresenceTracker, PrivateBody, PrivateRecord, Record, ResumeError,
+        ResumeParams, SLOW_CUTS, SessionContinuation, ShardCoverage,
     },
 };
 
 /// Every session of one application, connected or resumable.
-pub(crate) struct Book {
-    sessions: FxHashMap<SessionId, Session>,
+pub(crate) struct SessionTable {
+    sessions: FxHashMap<SessionId, SessionRow>,
     /// How long a session that is not connected stays.
     window: Duration,
     /// Sessions that are not connected, in the order in which their time is up.
     leaving: VecDeque<(Instant, SessionId, u64)>,
     /// What others see of them.
-    pub(crate) seen: Seen,
+    pub(crate) seen: PresenceTracker,
 }
 
-struct Session {
+struct SessionRow {
     record: Arc<Record>,
     /// Grows with every owner; what an earlier one says is not heard.
-    generation: u64,
+    fencing_token: u64,
     is_connected: bool,
     checkpoint: Checkpoint,
     /// What few sessions have.
-    rest: Option<Box<Rest>>,
+    cold: Option<Box<ColdState>>,
 }
 
 /// What is known of a session beside where it is. Most have nothing of it most of the time.
 #[derive(Default)]
-struct Rest {
-    privates: BTreeMap<u64, What>,
+struct ColdState {
+    privates: BTreeMap<u64, PrivateBody>,
     private_bytes: usize,
     /// Dispatches up to this one were for it alone and are not kept any more.
     forgotten: u64,
     slow_cuts: VecDeque<Instant>,
 }
 
-impl Rest {
+impl ColdState {
     fn is_empty(&self) -> bool {
         self.privates.is_empty() && self.forgotten == 0 && self.slow_cuts.is_empty()
     }
 }
 
-impl Session {
-    fn rest(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
+impl SessionRow {
+    fn cold(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
     }
 }
 
-impl Book {
+impl SessionTable {
     /// An empty book, in which a session stays for `window` after its connection.
     pub(crate) fn new(window: Duration) -> Self {
         Self {
             sessions: FxHashMap::default(),
             window,
             leaving: VecDeque::new(),
-            seen: Seen::default(),
+            seen: PresenceTracker::default(),
         }
     }
 
@@ -79,13 +79,13 @@ impl Book {
 
     /// Writes down a new session, which has got nothing of the log up to `since`. Answers its generation.
     pub(crate) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
-        self.seen.begins(cover(id, &record));
-        let session = Session {
+        self.seen.begins(coverage(id, &record));
+        let session = SessionRow {
             record,
-            generation: 1,
+            fencing_token: 1,
             is_connected: true,
             checkpoint: Checkpoint { s: 0, position: since },
-            rest: None,
+            cold: None,
         };
         self.sessions.insert(id, session);
         1
@@ -95,110 +95,113 @@ impl Book {
     ///
     /// # Errors
     /// When it cannot go on from the dispatch that the client has.
-    pub(crate) fn resume(&mut self, resuming: &Resuming, now: Instant) -> Result<Continued, ResumeError> {
-        let session = self.sessions.get_mut(&resuming.id).ok_or(ResumeError::Gone)?;
-        let is_theirs = *session.record.application == *resuming.application && session.record.key == resuming.key;
+    pub(crate) fn resume(&mut self, params: &ResumeParams, now: Instant) -> Result<SessionContinuation, ResumeError> {
+        let session = self.sessions.get_mut(&params.id).ok_or(ResumeError::Gone)?;
+        let is_theirs = *session.record.application == *params.application && session.record.key == params.key;
         if !is_theirs || session.record.filter_version != Filter::VERSION {
             return Err(ResumeError::Gone);
         }
         let (mut forgotten, mut slow_cuts) = (0, 0);
-        if let Some(rest) = &mut session.rest {
-            rest.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
-            (forgotten, slow_cuts) = (rest.forgotten, rest.slow_cuts.len());
+        if let Some(cold) = &mut session.cold {
+            cold.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
+            (forgotten, slow_cuts) = (cold.forgotten, cold.slow_cuts.len());
         }
         // Whoever resumes has seen the first dispatch, even if it does not count it.
-        let seq = resuming.seq.max(1);
+        let seq = params.seq.max(1);
         if seq < session.checkpoint.s || seq < forgotten {
             // Asked on a connection that its client has given up since, perhaps: the session is not over for that.
             return Err(ResumeError::Gone);
         }
         if slow_cuts >= SLOW_CUTS {
-            self.remove(resuming.id);
+            self.remove(params.id);
             return Err(ResumeError::Gone);
         }
-        session.generation += 1;
+        session.fencing_token += 1;
         session.is_connected = true;
-        Ok(Continued {
+        Ok(SessionContinuation {
             record: Arc::clone(&session.record),
-            generation: session.generation,
+            fencing_token: session.fencing_token,
             checkpoint: session.checkpoint,
             privates: session
-                .rest
+                .cold
                 .as_ref()
-                .map(|rest| rest.privates.clone())
+                .map(|cold| cold.privates.clone())
                 .unwrap_or_default(),
             end: None,
         })
     }
 
     /// Keeps what is about to be sent to one session alone. False where its owner is another one by now.
-    pub(crate) fn keep(&mut self, id: SessionId, generation: u64, privates: Vec<Private>) -> bool {
-        let Some(session) = self.owned(id, generation) else {
+    pub(crate) fn keep(&mut self, id: SessionId, fencing_token: u64, privates: Vec<PrivateRecord>) -> bool {
+        let Some(session) = self.owned(id, fencing_token) else {
             return false;
         };
-        let rest = session.rest();
+        let cold = session.cold();
         for private in privates {
-            rest.private_bytes += private.weight();
-            rest.privates.insert(private.s, private.what);
+            cold.private_bytes += private.weight();
+            cold.privates.insert(private.s, private.body);
         }
-        while rest.private_bytes > PRIVATE_BYTES {
-            let Some((s, what)) = rest.privates.pop_first() else {
+        while cold.private_bytes > PRIVATE_BYTES {
+            let Some((s, body)) = cold.privates.pop_first() else {
                 break;
             };
-            rest.private_bytes -= Private { s, what }.weight();
-            rest.forgotten = s;
+            cold.private_bytes -= PrivateRecord { s, body }.weight();
+            cold.forgotten = s;
         }
         true
     }
 
     /// Notes what a client has. Everything before is not needed any more.
-    pub(crate) fn checkpoint(&mut self, id: SessionId, generation: u64, checkpoint: Checkpoint) {
-        let Some(session) = self.owned(id, generation) else {
+    pub(crate) fn checkpoint(&mut self, id: SessionId, fencing_token: u64, checkpoint: Checkpoint) {
+        let Some(session) = self.owned(id, fencing_token) else {
             return;
         };
         if checkpoint.s < session.checkpoint.s {
             return;
         }
         session.checkpoint = checkpoint;
-        let Some(rest) = &mut session.rest else { return };
-        while let Some(first) = rest.privates.first_entry()
+        let Some(cold) = &mut session.cold else { return };
+        while let Some(first) = cold.privates.first_entry()
             && *first.key() <= checkpoint.s
         {
-            let (s, what) = first.remove_entry();
-            rest.private_bytes -= Private { s, what }.weight();
+            let (s, body) = first.remove_entry();
+            cold.private_bytes -= PrivateRecord { s, body }.weight();
         }
-        if rest.is_empty() {
-            session.rest = None;
+        if cold.is_empty() {
+            session.cold = None;
         }
     }
 
     /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
-    pub(crate) fn detach(&mut self, id: SessionId, generation: u64, is_slow: bool, now: Instant) {
+    pub(crate) fn detach(&mut self, id: SessionId, fencing_token: u64, is_slow: bool, now: Instant) {
         let until = now + self.window;
-        let Some(session) = self.owned(id, generation) else {
+        let Some(session) = self.owned(id, fencing_token) else {
             return;
         };
         session.is_connected = false;
         if is_slow {
-            session.rest().slow_cuts.push_back(now);
+            session.cold().slow_cuts.push_back(now);
         }
-        self.leaving.push_back((until, id, generation));
+        self.leaving.push_back((until, id, fencing_token));
     }
 
     /// Ends a session. False where its owner is another one by now.
-    pub(crate) fn end(&mut self, id: SessionId, generation: u64) -> bool {
-        self.owned(id, generation).is_some() && self.remove(id)
+    pub(crate) fn end(&mut self, id: SessionId, fencing_token: u64) -> bool {
+        self.owned(id, fencing_token).is_some() && self.remove(id)
     }
 
     /// Forgets sessions whose time is up, and says which.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
         let mut gone = Vec::new();
-        while let Some((until, id, generation)) = self.leaving.front().copied() {
+        while let Some((until, id, fencing_token)) = self.leaving.front().copied() {
             if until > now {
                 break;
             }
             self.leaving.pop_front();
-            if self.owned(id, generation).is_some_and(|session| !session.is_connected) {
+            if self
+                .owned(id, fencing_token)
+                .is_some_and(|session| !session.is_connected)
+            {
                 self.remove(id);
                 gone.push(id);
             }
@@ -210,32 +213,32 @@ impl Book {
     pub(crate) fn news(
         &self,
         id: SessionId,
-        generation: u64,
-        appearances: Vec<Appearance>,
-    ) -> Option<(Cover, Vec<Appearance>)> {
-        let session = self.sessions.get(&id).filter(|it| it.generation == generation)?;
-        let cover = cover(id, &session.record);
-        let mut news = appearances;
-        news.retain(|appearance| self.seen.is_news(cover, appearance));
-        Some((cover, news))
+        fencing_token: u64,
+        presence_queue: Vec<PresenceEvent>,
+    ) -> Option<(ShardCoverage, Vec<PresenceEvent>)> {
+        let session = self.sessions.get(&id).filter(|it| it.fencing_token == fencing_token)?;
+        let coverage = coverage(id, &session.record);
+        let mut news = presence_queue;
+        news.retain(|event| self.seen.is_news(coverage, event));
+        Some((coverage, news))
     }
 
     fn remove(&mut self, id: SessionId) -> bool {
         let Some(session) = self.sessions.remove(&id) else {
             return false;
         };
-        self.seen.ends(cover(id, &session.record));
+        self.seen.ends(coverage(id, &session.record));
         true
     }
 
-    fn owned(&mut self, id: SessionId, generation: u64) -> Option<&mut Session> {
+    fn owned(&mut self, id: SessionId, fencing_token: u64) -> Option<&mut SessionRow> {
         let session = self.sessions.get_mut(&id)?;
-        (session.generation == generation).then_some(session)
+        (session.fencing_token == fencing_token).then_some(session)
     }
 }
 
-fn cover(session: SessionId, record: &Record) -> Cover {
-    Cover {
+fn coverage(session: SessionId, record: &Record) -> ShardCoverage {
+    ShardCoverage {
         session,
         user: record.filter.user,
         shard: record.filter.shard,
@@ -275,14 +278,14 @@ mod tests {
         }
     }
 
-    fn book() -> Book {
-        let mut book = Book::new(WINDOW);
-        book.open(ID, Arc::new(record()), at(10));
-        book
+    fn table() -> SessionTable {
+        let mut table = SessionTable::new(WINDOW);
+        table.open(ID, Arc::new(record()), at(10));
+        table
     }
 
-    fn resuming(seq: u64) -> Resuming {
-        Resuming {
+    fn params(seq: u64) -> ResumeParams {
+        ResumeParams {
             application: "a".into(),
             key: "k".into(),
             id: ID,
@@ -290,10 +293,10 @@ mod tests {
         }
     }
 
-    fn private(s: u64, bytes: usize) -> Private {
-        Private {
+    fn private(s: u64, bytes: usize) -> PrivateRecord {
+        PrivateRecord {
             s,
-            what: What::Event {
+            body: PrivateBody::Event {
                 name: "X".into(),
                 d: "x".repeat(bytes).into(),
             },
@@ -302,84 +305,84 @@ mod tests {
 
     #[test]
     fn a_session_goes_on_from_what_its_client_has() {
-        let (mut book, now) = (book(), Instant::now());
+        let (mut table, now) = (table(), Instant::now());
         let checkpoint = Checkpoint { s: 5, position: at(20) };
-        book.checkpoint(ID, 1, checkpoint);
-        let resumed = book.resume(&resuming(9), now).unwrap();
-        assert_eq!((resumed.generation, resumed.checkpoint), (2, checkpoint));
+        table.checkpoint(ID, 1, checkpoint);
+        let resumed = table.resume(&params(9), now).unwrap();
+        assert_eq!((resumed.fencing_token, resumed.checkpoint), (2, checkpoint));
         // What the earlier owner still says is not heard.
-        book.checkpoint(ID, 1, Checkpoint { s: 9, position: at(30) });
-        assert!(!book.keep(ID, 1, vec![private(10, 1)]) && !book.end(ID, 1));
-        book.detach(ID, 1, false, now);
+        table.checkpoint(ID, 1, Checkpoint { s: 9, position: at(30) });
+        assert!(!table.keep(ID, 1, vec![private(10, 1)]) && !table.end(ID, 1));
+        table.detach(ID, 1, false, now);
         assert_eq!(
-            book.resume(&resuming(5), now + 2 * WINDOW).unwrap().checkpoint,
+            table.resume(&params(5), now + 2 * WINDOW).unwrap().checkpoint,
             checkpoint
         );
-        assert_eq!(book.resume(&resuming(4), now).unwrap_err(), ResumeError::Gone);
-        assert!(book.resume(&resuming(5), now).is_ok(), "what came late ends nothing");
+        assert_eq!(table.resume(&params(4), now).unwrap_err(), ResumeError::Gone);
+        assert!(table.resume(&params(5), now).is_ok(), "what came late ends nothing");
     }
 
     #[test]
     fn nobody_else_resumes_it() {
-        let (mut book, now) = (book(), Instant::now());
+        let (mut table, now) = (table(), Instant::now());
         for other in [
-            Resuming {
+            ResumeParams {
                 application: "b".into(),
-                ..resuming(1)
+                ..params(1)
             },
-            Resuming {
+            ResumeParams {
                 key: "other".into(),
-                ..resuming(1)
+                ..params(1)
             },
-            Resuming {
+            ResumeParams {
                 id: SessionId::from_raw(8),
-                ..resuming(1)
+                ..params(1)
             },
         ] {
-            assert_eq!(book.resume(&other, now).unwrap_err(), ResumeError::Gone);
+            assert_eq!(table.resume(&other, now).unwrap_err(), ResumeError::Gone);
         }
-        assert!(book.resume(&resuming(0), now).is_ok());
+        assert!(table.resume(&params(0), now).is_ok());
     }
 
     #[test]
     fn a_session_stays_for_its_window() {
-        let (mut book, now) = (book(), Instant::now());
-        book.detach(ID, 1, false, now);
-        assert_eq!(book.expire(now + WINDOW - Duration::from_millis(1)), []);
-        assert!(book.resume(&resuming(1), now).is_ok());
-        assert_eq!(book.expire(now + WINDOW), [], "it is connected again");
-        book.detach(ID, 2, false, now);
-        assert_eq!(book.expire(now + WINDOW), [ID]);
-        assert!(book.resume(&resuming(1), now).is_err());
-        let mut ended = self::book();
+        let (mut table, now) = (table(), Instant::now());
+        table.detach(ID, 1, false, now);
+        assert_eq!(table.expire(now + WINDOW - Duration::from_millis(1)), []);
+        assert!(table.resume(&params(1), now).is_ok());
+        assert_eq!(table.expire(now + WINDOW), [], "it is connected again");
+        table.detach(ID, 2, false, now);
+        assert_eq!(table.expire(now + WINDOW), [ID]);
+        assert!(table.resume(&params(1), now).is_err());
+        let mut ended = self::table();
         assert!(ended.end(ID, 1));
-        assert!(ended.resume(&resuming(1), now).is_err());
+        assert!(ended.resume(&params(1), now).is_err());
     }
 
     #[test]
     fn what_was_for_it_alone_is_kept_until_the_client_has_it() {
-        let (mut book, now) = (book(), Instant::now());
-        assert!(book.keep(ID, 1, vec![private(1, 10), private(2, 10), private(5, 10)]));
-        book.checkpoint(ID, 1, Checkpoint { s: 2, position: at(11) });
-        let resumed = book.resume(&resuming(2), now).unwrap();
+        let (mut table, now) = (table(), Instant::now());
+        assert!(table.keep(ID, 1, vec![private(1, 10), private(2, 10), private(5, 10)]));
+        table.checkpoint(ID, 1, Checkpoint { s: 2, position: at(11) });
+        let resumed = table.resume(&params(2), now).unwrap();
         assert_eq!(resumed.privates.keys().copied().collect::<Vec<_>>(), [5]);
         // Too much of it makes the points before it useless.
-        assert!(book.keep(ID, 2, vec![private(6, PRIVATE_BYTES), private(7, 10)]));
-        assert_eq!(book.resume(&resuming(5), now).unwrap_err(), ResumeError::Gone);
+        assert!(table.keep(ID, 2, vec![private(6, PRIVATE_BYTES), private(7, 10)]));
+        assert_eq!(table.resume(&params(5), now).unwrap_err(), ResumeError::Gone);
     }
 
     #[test]
     fn who_is_cut_for_reading_slowly_again_and_again_is_not_resumed() {
-        let (mut book, now) = (book(), Instant::now());
+        let (mut table, now) = (table(), Instant::now());
         for cut in 0..3 {
-            book.detach(ID, 1 + cut, true, now);
-            assert_eq!(book.resume(&resuming(1), now).is_ok(), cut < 2, "{cut}");
+            table.detach(ID, 1 + cut, true, now);
+            assert_eq!(table.resume(&params(1), now).is_ok(), cut < 2, "{cut}");
         }
-        let mut book = self::book();
+        let mut table = self::table();
         for cut in 0..10 {
             let then = now + WINDOW / 2 * u32::try_from(cut).unwrap();
-            book.detach(ID, 1 + cut, true, then);
-            assert!(book.resume(&resuming(1), then).is_ok(), "{cut}");
+            table.detach(ID, 1 + cut, true, then);
+            assert!(table.resume(&params(1), then).is_ok(), "{cut}");
         }
     }
 }

@@ -10,30 +10,30 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::application::Application;
+use super::application::MemoryApplication;
 use crate::backplane::{Epoch, ReportLimits};
 
-fn application() -> Application {
+fn application() -> MemoryApplication {
     let limits = ReportLimits {
         ids_per_second: 100,
         ids_burst: 100,
     };
-    Application::new("shop".into(), limits)
+    MemoryApplication::new("shop".into(), limits)
 }
 
 const EPOCH: Epoch = Epoch::from_raw(1);
 
 /// Reports, and answers whether the report has to wait.
-fn waits(application: &mut Application, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
+fn waits(application: &mut MemoryApplication, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
     application.report(id, key, report, EPOCH, now).is_none()
 }
 
 /// Applies the reports that have waited, and answers when to look again.
-fn apply(application: &mut Application, now: Instant) -> Option<Instant> {
+fn apply(application: &mut MemoryApplication, now: Instant) -> Option<Instant> {
     application.apply_waiting(EPOCH, now).0
 }
 
-fn bot(application: &mut Application, id: u64) -> SessionId {
+fn bot(application: &mut MemoryApplication, id: u64) -> SessionId {
     let id = SessionId::from_raw(id);
     application.join(id, ClientType::Bot, EPOCH);
     id
@@ -48,7 +48,7 @@ fn report(guilds: std::ops::Range<u64>) -> Report {
     }
 }
 
-fn counts(application: &mut Application) -> String {
+fn counts(application: &mut MemoryApplication) -> String {
     let entry = application.broadcast_counts(EPOCH);
     entry.expect("other counts").d.to_string()
 }

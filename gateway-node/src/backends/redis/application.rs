@@ -12,10 +12,10 @@ use tokio::{
 };
 
 use super::{
-    connection::redis_connection::Link,
+    connection::redis_connection::RedisConnection,
     log::{
-        follower::Inlet,
-        log_head::{Reached, Sight},
+        follower::LogSender,
+        log_head::{ConsumerProgress, LogHead},
     },
     membership::Members,
     options::RedisOptions,
@@ -24,28 +24,28 @@ use super::{
 };
 use crate::backplane::{LogStatus, Position};
 
-pub(super) struct Application {
+pub(super) struct RedisApplication {
     pub(super) name: Arc<str>,
     /// What all its keys start with.
     key: String,
     /// What the messages of its cluster carry; none before the node has registered.
     identity: Mutex<Option<Arc<str>>>,
-    registration: Mutex<Registration>,
+    registration: Mutex<NodeRegistration>,
     pub(super) members: Members,
     /// The Discord sessions that get what is delivered.
     pub(super) live: LiveSessions,
     /// Where messages of its channel go.
-    pub(super) inlet: Inlet,
+    pub(super) log_sender: LogSender,
     /// What the last look at the log showed.
-    pub(super) sight: watch::Sender<Option<Sight>>,
-    reached: Mutex<Reached>,
+    pub(super) head: watch::Sender<Option<LogHead>>,
+    progress: Mutex<ConsumerProgress>,
     /// The counts may differ from those that were told last.
     pub(super) counts_changed: Notify,
 }
 
 /// How this node is registered with an application.
 #[derive(Debug, Clone)]
-pub(super) struct Registration {
+pub(super) struct NodeRegistration {
     /// The name of the node there. Another one takes its place when the node was reaped under it.
     pub(super) owner: Arc<str>,
     /// Grows with every connection; the scripts hear the highest one alone.
@@ -57,10 +57,10 @@ pub(super) struct Registration {
     names: u32,
 }
 
-impl Application {
+impl RedisApplication {
     /// An application that this life of the node has nothing to do with yet.
-    pub(super) fn new(name: Arc<str>, options: &RedisOptions, inlet: Inlet) -> Self {
-        let registration = Registration {
+    pub(super) fn new(name: Arc<str>, options: &RedisOptions, log_sender: LogSender) -> Self {
+        let registration = NodeRegistration {
             owner: format!("{:016x}", options.incarnation).into(),
             fence: 0,
             until: Instant::now(),
@@ -74,9 +74,9 @@ impl Application {
             registration: Mutex::new(registration),
             members: Members::new(options.reports),
             live: LiveSessions::default(),
-            inlet,
-            sight: watch::Sender::new(None),
-            reached: Mutex::default(),
+            log_sender,
+            head: watch::Sender::new(None),
+            progress: Mutex::default(),
             counts_changed: Notify::new(),
         }
     }
@@ -113,7 +113,7 @@ impl Application {
         rest.starts_with(b" ").then_some(identity.len() + 1)
     }
 
-    pub(super) fn registration(&self) -> Registration {
+    pub(super) fn registration(&self) -> NodeRegistration {
         lock(&self.registration).clone()
     }
 
@@ -134,7 +134,7 @@ impl Application {
     }
 
     /// Begins a call of a script that only the registered node may make: its owner and fence come first.
-    pub(super) fn call(&self, link: &Link, script: Script) -> Cmd {
+    pub(super) fn call(&self, link: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
         let mut call = link.script(script, &self.key);
         call.arg(&*registration.owner).arg(registration.fence);
@@ -142,31 +142,31 @@ impl Application {
     }
 
     /// The same for a script that may begin an epoch: the server's life and the epoch's name come before.
-    pub(super) fn call_log(&self, link: &Link, script: Script) -> Cmd {
+    pub(super) fn call_log(&self, link: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
         let mut call = link.script(script, &self.key);
-        call.arg(&*link.life)
+        call.arg(&*link.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(&*registration.owner)
             .arg(registration.fence);
         call
     }
 
-    pub(super) fn reached(&self) -> MutexGuard<'_, Reached> {
-        lock(&self.reached)
+    pub(super) fn progress(&self) -> MutexGuard<'_, ConsumerProgress> {
+        lock(&self.progress)
     }
 
     /// Notes that an entry stands there.
     pub(super) fn note_entry(&self, position: Position) {
-        self.reached().note(position);
+        self.progress().note(position);
     }
 
     /// How this node stands with the log.
     pub(super) fn status(&self) -> LogStatus {
-        let sight = self.sight.borrow();
-        let reached = self.reached();
-        let (epoch, top) = sight.as_ref().map_or((None, 0), |sight| (Some(sight.epoch), sight.top));
-        let cursor = reached.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
+        let head = self.head.borrow();
+        let progress = self.progress();
+        let (epoch, top) = head.as_ref().map_or((None, 0), |head| (Some(head.epoch), head.top));
+        let cursor = progress.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
         let top = cursor.map_or(top, |cursor| top.max(cursor.offset));
         LogStatus {
             application: Arc::clone(&self.name),

@@ -15,9 +15,9 @@ use tokio::{
 };
 
 use super::{
-    Shared,
-    application::{Application, lock},
-    connection::{problem::Problem, redis_connection::Link},
+    RedisShared,
+    application::{RedisApplication, lock},
+    connection::{problem::RedisProblem, redis_connection::RedisConnection},
     membership::maintenance::millis,
     scripts::Script,
 };
@@ -36,12 +36,12 @@ const ORDER: &str = "order ";
 
 /// An order as a message brings it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Order {
+pub(super) struct ClusterCommand {
     pub(super) id: String,
     pub(super) text: String,
 }
 
-impl Order {
+impl ClusterCommand {
     /// Reads an order. Returns `None` if the message is another one.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let message = message.strip_prefix(ORDER.as_bytes())?;
@@ -55,14 +55,14 @@ impl Order {
 
 /// Orders that were carried out here and have still to be confirmed.
 #[derive(Default)]
-pub(super) struct Orders {
-    obeyed: Mutex<VecDeque<(Arc<Application>, String)>>,
+pub(super) struct ClusterCommands {
+    obeyed: Mutex<VecDeque<(Arc<RedisApplication>, String)>>,
     changed: Notify,
 }
 
-impl Orders {
+impl ClusterCommands {
     /// Records that the sessions here have an order. Beyond the most that wait, the oldest is not confirmed.
-    pub(super) fn obeyed(&self, application: &Arc<Application>, id: String) {
+    pub(super) fn obeyed(&self, application: &Arc<RedisApplication>, id: String) {
         let mut obeyed = lock(&self.obeyed);
         if obeyed.len() == WAITING {
             obeyed.pop_front();
@@ -74,7 +74,7 @@ impl Orders {
 }
 
 /// Confirms the orders that were carried out here, until the link ends.
-pub(super) async fn confirm(shared: &Shared, link: &Link) -> Problem {
+pub(super) async fn confirm(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
     let orders = &shared.orders;
     loop {
         let changed = orders.changed.notified();
@@ -96,9 +96,13 @@ pub(super) async fn confirm(shared: &Shared, link: &Link) -> Problem {
 }
 
 /// Gives an order to every node that has sessions of an application, and answers how many have carried it out.
-pub(super) async fn give(application: &Application, link: &Link, order: &str) -> Result<u64, Problem> {
+pub(super) async fn give(
+    application: &RedisApplication,
+    link: &RedisConnection,
+    order: &str,
+) -> Result<u64, RedisProblem> {
     let id = format!("{:016x}", fastrand::u64(..));
-    let mut call = link.script(Script::Order, &application.key(""));
+    let mut call = link.script(Script::ClusterCommand, &application.key(""));
     call.arg(&id).arg(order);
     // More than that cannot answer; fewer may, since others may listen.
     let connections = link.ask(call).await?.number(0);
@@ -120,10 +124,10 @@ mod tests {
 
     #[test]
     fn an_order_is_read_with_its_id() {
-        let order = Order::read(b"order 00ff close 4000 0").unwrap();
+        let order = ClusterCommand::read(b"order 00ff close 4000 0").unwrap();
         assert_eq!((&*order.id, &*order.text), ("00ff", "close 4000 0"));
         for other in [&b"order 00ff"[..], b"owner 1 2", b"00ff 1\nbody", b"", b"order \xff x"] {
-            assert_eq!(Order::read(other), None);
+            assert_eq!(ClusterCommand::read(other), None);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     RedisSessions,
     sessions::tests::record,
     test_server::TestServer,
-    tests::{APPLICATION, Node, PROMPT, eventually},
+    tests::{APPLICATION, ClusterNode, PROMPT, eventually},
 };
 use crate::{backplane::Epoch, resume::Store};
 
@@ -35,8 +35,8 @@ fn forge(server: &TestServer, offset: u64, number: u64) {
 }
 
 /// A node with a session, which has received events with the first `count` numbers.
-async fn node_after(server: &TestServer, count: u64) -> Node {
-    let node = Node::start(server, 1).await;
+async fn node_after(server: &TestServer, count: u64) -> ClusterNode {
+    let node = ClusterNode::start(server, 1).await;
     node.join().await;
     for number in 0..count {
         node.publish(number, PROMPT).await.unwrap();
@@ -45,8 +45,8 @@ async fn node_after(server: &TestServer, count: u64) -> Node {
     node
 }
 
-fn told(node: &Node) -> (u64, usize) {
-    (node.seen.lost(), node.seen.missed())
+fn published(node: &ClusterNode) -> (u64, usize) {
+    (node.seen.lost(), node.seen.gap())
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
         node.publish(number, PROMPT).await.unwrap();
     }
     node.saw(0..50).await;
-    assert_eq!(told(&node), (0, 0));
+    assert_eq!(published(&node), (0, 0));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
     forge(&server, top + 1, 99);
     node.saw([0, 99]).await;
     // The next look finds that the log does not go that far.
-    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    eventually("sessions that are told", || node.seen.gap() == 1).await;
     let (after, end) = head(&server);
     assert_ne!(after, before);
     assert_eq!(end, top);
@@ -79,7 +79,7 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
         node.publish(number, PROMPT).await.unwrap();
     }
     node.saw([0, 99, 1, 2, 3, 4]).await;
-    assert_eq!(told(&node), (1, 1));
+    assert_eq!(published(&node), (1, 1));
 }
 
 #[tokio::test]
@@ -90,13 +90,13 @@ async fn a_false_message_before_the_true_one_is_a_loss() {
     let (_, top) = head(&server);
     forge(&server, top + 1, 99);
     node.publish(1, PROMPT).await.unwrap();
-    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    eventually("sessions that are told", || node.seen.gap() == 1).await;
     for number in 2..5 {
         node.publish(number, PROMPT).await.unwrap();
     }
     eventually("the events after it", || node.seen.numbers().ends_with(&[2, 3, 4])).await;
     assert!(begun.elapsed().as_secs() < 3);
-    assert_eq!(node.seen.missed(), 1);
+    assert_eq!(node.seen.gap(), 1);
 }
 
 #[tokio::test]
@@ -108,13 +108,16 @@ async fn a_message_that_differs_from_the_entry_delivered_before_changes_nothing(
     forge(&server, top - 3, 99);
     node.publish(5, PROMPT).await.unwrap();
     node.saw(0..6).await;
-    assert_eq!(told(&node), (0, 0));
+    assert_eq!(published(&node), (0, 0));
 }
 
 #[tokio::test]
 async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -146,7 +149,7 @@ async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
     // A program that goes on causes no further epochs.
     assert!(epochs[2..].iter().all(|epoch| *epoch == epochs[1]), "{epochs:?}");
     for node in &nodes {
-        assert_eq!(told(node), (0, 0));
+        assert_eq!(published(node), (0, 0));
     }
     assert_eq!(head(&server).1, top + 6);
 }
@@ -164,7 +167,7 @@ async fn entries_of_another_program_do_not_survive_a_restart() {
         node.ready().await;
         node.publish(number, PROMPT).await.unwrap();
         node.saw(0..=number).await;
-        assert_eq!((head(&server).1, told(&node)), (top + 1, (0, 0)));
+        assert_eq!((head(&server).1, published(&node)), (top + 1, (0, 0)));
     }
 }
 
@@ -187,7 +190,7 @@ async fn a_log_whose_head_is_lost_goes_on_behind_its_own_entries() {
 #[tokio::test]
 async fn a_session_that_reads_passes_over_entries_of_another_program() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
     let begun = sessions.open(record()).await.unwrap();
     let start = begun.since.offset;

@@ -7,17 +7,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    Shared,
-    application::Application,
+    RedisShared,
+    application::RedisApplication,
     connection::{
-        problem::Problem,
-        redis_connection::{Link, Words},
+        problem::RedisProblem,
+        redis_connection::{RedisConnection, ReplyFields},
     },
     log::wire::NONE,
     scripts::Script,
 };
 use crate::{
-    backplane::Away,
+    backplane::Unavailable,
     guilds::{Guilds, Journal},
 };
 
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Written {
     id: u64,
     /// What it is when nobody has folded anything into it meanwhile.
-    generation: u64,
+    fencing_token: u64,
     /// How many items the server has of it.
     items: usize,
     journal: Journal,
@@ -40,13 +40,13 @@ struct Written {
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub(super) async fn all(application: &Application, link: &Link) -> Result<Guilds, Away> {
+pub(super) async fn all(application: &RedisApplication, link: &RedisConnection) -> Result<Guilds, Unavailable> {
     let mut guilds = Guilds::default();
     let mut after = NONE.to_owned();
     loop {
-        let words = ask(application, link, "after", &after).await?;
-        take(&mut guilds, application, &words);
-        words.word(3).clone_into(&mut after);
+        let fields = ask(application, link, "after", &after).await?;
+        take(&mut guilds, application, &fields);
+        fields.word(3).clone_into(&mut after);
         if after == NONE {
             return Ok(guilds);
         }
@@ -57,10 +57,14 @@ pub(super) async fn all(application: &Application, link: &Link) -> Result<Guilds
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub(super) async fn one(application: &Application, link: &Link, id: u64) -> Result<Guilds, Away> {
-    let words = ask(application, link, "one", &id.to_string()).await?;
+pub(super) async fn one(
+    application: &RedisApplication,
+    link: &RedisConnection,
+    id: u64,
+) -> Result<Guilds, Unavailable> {
+    let fields = ask(application, link, "one", &id.to_string()).await?;
     let mut guilds = Guilds::default();
-    take(&mut guilds, application, &words);
+    take(&mut guilds, application, &fields);
     Ok(guilds)
 }
 
@@ -69,11 +73,11 @@ pub(super) async fn one(application: &Application, link: &Link, id: u64) -> Resu
 /// # Errors
 /// When the server cannot be asked.
 pub(super) async fn ids(
-    application: &Application,
-    link: &Link,
+    application: &RedisApplication,
+    link: &RedisConnection,
     after: Option<u64>,
     most: usize,
-) -> Result<Vec<u64>, Away> {
+) -> Result<Vec<u64>, Unavailable> {
     let mut range = redis::cmd("ZRANGEBYLEX");
     range
         .arg(application.key("guild:order"))
@@ -82,34 +86,43 @@ pub(super) async fn ids(
         .arg("LIMIT")
         .arg(0)
         .arg(most);
-    let words = link.ask(range).await.map_err(|_| Away)?;
-    Ok(words.rest(0).filter_map(|id| id.parse().ok()).collect())
+    let fields = link.ask(range).await.map_err(|_| Unavailable)?;
+    Ok(fields.rest(0).filter_map(|id| id.parse().ok()).collect())
 }
 
-async fn ask(application: &Application, link: &Link, which: &str, guild: &str) -> Result<Words, Away> {
+async fn ask(
+    application: &RedisApplication,
+    link: &RedisConnection,
+    which: &str,
+    guild: &str,
+) -> Result<ReplyFields, Unavailable> {
     let mut call = application.call_log(link, Script::Guilds);
     call.arg(which).arg(guild).arg(AT_ONCE);
-    let words = link.ask(call).await.map_err(|_| Away)?;
+    let fields = link.ask(call).await.map_err(|_| Unavailable)?;
     // Otherwise it is registered anew.
-    if words.word(0) == "ok" { Ok(words) } else { Err(Away) }
+    if fields.word(0) == "ok" {
+        Ok(fields)
+    } else {
+        Err(Unavailable)
+    }
 }
 
 /// Takes in the guilds of an answer, as they are at the top of the log that it names.
-fn take(guilds: &mut Guilds, application: &Application, words: &Words) {
-    for Written { id, journal, .. } in written(words) {
-        if !guilds.read(id, &journal, words.number(2)) {
+fn take(guilds: &mut Guilds, application: &RedisApplication, fields: &ReplyFields) {
+    for Written { id, journal, .. } in written(fields) {
+        if !guilds.read(id, &journal, fields.number(2)) {
             log::error!(application = application.name, guild = id; "what redis has of a guild is none");
         }
     }
 }
 
 /// The guilds of an answer.
-fn written(words: &Words) -> Vec<Written> {
-    let mut rest = words.rest(4);
+fn written(fields: &ReplyFields) -> Vec<Written> {
+    let mut rest = fields.rest(4);
     let mut guilds = Vec::new();
     let mut next = || {
         let id = rest.next()?.parse().ok()?;
-        let generation = rest.next()?.parse().ok()?;
+        let fencing_token = rest.next()?.parse().ok()?;
         let items: usize = rest.next()?.parse().ok()?;
         let picture = rest.next()?.to_owned();
         let changes = (1..items).map(|_| {
@@ -118,7 +131,7 @@ fn written(words: &Words) -> Vec<Written> {
         });
         Some(Written {
             id,
-            generation,
+            fencing_token,
             items,
             journal: Journal {
                 changes: changes.collect::<Option<_>>()?,
@@ -133,7 +146,7 @@ fn written(words: &Words) -> Vec<Written> {
 }
 
 /// Folds what changed guilds into them, where it has become much.
-pub(super) async fn fold(shared: &Arc<Shared>, link: &Link) -> Problem {
+pub(super) async fn fold(shared: &Arc<RedisShared>, link: &RedisConnection) -> RedisProblem {
     loop {
         sleep(LOOK).await;
         for application in shared.applications.values() {
@@ -144,15 +157,15 @@ pub(super) async fn fold(shared: &Arc<Shared>, link: &Link) -> Problem {
     }
 }
 
-async fn fold_long(application: &Application, link: &Link) -> Result<(), Problem> {
+async fn fold_long(application: &RedisApplication, link: &RedisConnection) -> Result<(), RedisProblem> {
     loop {
         let mut call = application.call_log(link, Script::Guilds);
         call.arg("long").arg(NONE).arg(AT_ONCE);
-        let words = link.ask(call).await?;
-        if words.word(0) != "ok" {
+        let fields = link.ask(call).await?;
+        if fields.word(0) != "ok" {
             return Err(link.fenced());
         }
-        let Some(guild) = written(&words).pop() else {
+        let Some(guild) = written(&fields).pop() else {
             return Ok(());
         };
         let Some(picture) = guild.journal.fold() else {
@@ -160,10 +173,13 @@ async fn fold_long(application: &Application, link: &Link) -> Result<(), Problem
             continue;
         };
         let mut call = application.call(link, Script::GuildFold);
-        call.arg(guild.id).arg(guild.generation).arg(guild.items).arg(picture);
+        call.arg(guild.id)
+            .arg(guild.fencing_token)
+            .arg(guild.items)
+            .arg(picture);
         for answer in link.run([call]).await? {
             match answer {
-                Ok(words) if words.word(0) == "fenced" => return Err(link.fenced()),
+                Ok(fields) if fields.word(0) == "fenced" => return Err(link.fenced()),
                 // Somebody else was quicker.
                 Ok(_) => {}
                 Err(problem) => return Err(problem),

@@ -8,8 +8,8 @@ use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    KEY_CHECK, RedisSetupError, Shared,
-    connection::{problem::Problem, redis_connection::Link},
+    KEY_CHECK, RedisSetupError, RedisShared,
+    connection::{problem::RedisProblem, redis_connection::RedisConnection},
     server_of,
 };
 
@@ -18,7 +18,7 @@ pub type KeyRecords = Arc<Vec<(String, String)>>;
 
 /// A way to the keys for who is no node.
 pub struct KeyStore {
-    server: super::Server,
+    server: super::RedisServer,
     key: String,
 }
 
@@ -27,8 +27,8 @@ pub struct KeyStore {
 #[error("{0}")]
 pub struct KeyStoreError(String);
 
-impl From<Problem> for KeyStoreError {
-    fn from(problem: Problem) -> Self {
+impl From<RedisProblem> for KeyStoreError {
+    fn from(problem: RedisProblem) -> Self {
         Self(problem.to_string())
     }
 }
@@ -78,8 +78,8 @@ impl KeyStore {
         raise.arg(revision_key(&self.key));
         let transaction = [redis::cmd("MULTI"), change, raise, redis::cmd("EXEC")];
         let refusal = match link.run(transaction).await?.pop() {
-            Some(Ok(words)) => match words.error() {
-                None => return Ok(words.number(0) == 1),
+            Some(Ok(fields)) => match fields.error() {
+                None => return Ok(fields.number(0) == 1),
                 Some(error) => link.refusal(error),
             },
             Some(Err(problem)) => problem,
@@ -97,7 +97,7 @@ fn revision_key(key: &str) -> String {
     format!("{key}:revision")
 }
 
-async fn read(link: &Link, key: &str) -> Result<Vec<(String, String)>, Problem> {
+async fn read(link: &RedisConnection, key: &str) -> Result<Vec<(String, String)>, RedisProblem> {
     let mut ask = redis::cmd("HGETALL");
     ask.arg(key);
     let mut records: Vec<_> = link.ask(ask).await?.pairs().collect();
@@ -107,7 +107,11 @@ async fn read(link: &Link, key: &str) -> Result<Vec<(String, String)>, Problem> 
 
 /// Tells of the keys whenever they have changed, until the link ends. Keys that the server does not give away are no
 /// reason to end it: those that were known last stay.
-pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Option<KeyRecords>>) -> Problem {
+pub(super) async fn follow(
+    shared: &RedisShared,
+    link: &RedisConnection,
+    keys: &watch::Sender<Option<KeyRecords>>,
+) -> RedisProblem {
     let key = key(&shared.options.prefix);
     let (mut known, mut complaint) = (None, None);
     loop {
@@ -123,7 +127,7 @@ pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Op
                     is_new
                 });
             }
-            Err(problem @ (Problem::Unreachable { .. } | Problem::Silent { .. })) => return problem,
+            Err(problem @ (RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. })) => return problem,
             Err(problem) if complaint.as_ref() == Some(&problem) => {}
             Err(problem) => {
                 log::error!("the keys in redis cannot be read, those known last stay: {problem}");
@@ -136,10 +140,10 @@ pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Op
 
 /// The revision and the records, where the revision is not the one that is known.
 async fn look(
-    link: &Link,
+    link: &RedisConnection,
     key: &str,
     known: Option<&String>,
-) -> Result<Option<(String, Vec<(String, String)>)>, Problem> {
+) -> Result<Option<(String, Vec<(String, String)>)>, RedisProblem> {
     let mut ask = redis::cmd("GET");
     ask.arg(revision_key(key));
     let revision = link.ask(ask).await?.word(0).to_owned();

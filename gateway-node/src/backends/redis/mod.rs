@@ -5,7 +5,7 @@
 //! join, leave, report ─▶ members ─▶ link          pulse: leases, looks, counts, the dead
 //! ```
 //!
-//! A **link** is one checked connection. Everything that uses it ends with it; `Driver` makes the next one, registers
+//! A **link** is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers
 //! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
 //! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
@@ -47,15 +47,15 @@ use tokio::{
 };
 
 use self::{
-    application::{Application, lock},
-    cluster_commands::Orders,
+    application::{RedisApplication, lock},
+    cluster_commands::ClusterCommands,
     connection::{
-        redis_connection::{Link, Server},
-        supervisor::Driver,
+        redis_connection::{RedisConnection, RedisServer},
+        supervisor::ConnectionSupervisor,
     },
-    log::{follower::Follower, publisher::Queue, subscriber::Subscriber},
-    membership::{Members, lease::Lease, reap_queue::Dead},
-    sessions::write_behind::Notes,
+    log::{follower::Follower, publisher::PublishQueue, subscriber::Subscriber},
+    membership::{Members, lease::Lease, reap_queue::ReapQueue},
+    sessions::write_behind::WriteBehind,
 };
 pub use self::{
     keys::{KeyRecords, KeyStore, KeyStoreError},
@@ -64,10 +64,10 @@ pub use self::{
 };
 use crate::{
     backplane::{
-        Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
-        Publishing, Status,
+        Audience, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
+        Publishing, Status, Unavailable,
     },
-    resume::Appearances,
+    resume::PresenceQueue,
 };
 
 /// How entries are read and written, for the fuzz targets of `tests`.
@@ -95,23 +95,23 @@ pub enum RedisSetupError {
 
 /// A node's part of a cluster.
 pub struct RedisBackplane {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
 }
 
 /// What the tasks of the backplane share.
-struct Shared {
+struct RedisShared {
     options: RedisOptions,
-    server: Server,
+    server: RedisServer,
     deliver: Arc<dyn Deliver>,
-    bounds: Bounds,
-    applications: FxHashMap<Arc<str>, Arc<Application>>,
-    queue: Arc<Queue>,
+    bounds: LogBounds,
+    applications: FxHashMap<Arc<str>, Arc<RedisApplication>>,
+    queue: Arc<PublishQueue>,
     lease: Lease,
-    link: watch::Sender<Option<Link>>,
-    dead: Dead,
-    notes: Notes,
-    orders: Orders,
-    appearances: Appearances,
+    link: watch::Sender<Option<RedisConnection>>,
+    dead: ReapQueue,
+    notes: WriteBehind,
+    orders: ClusterCommands,
+    presence_queue: PresenceQueue,
     /// Asks for a look at the Discord sessions that are over.
     fade_now: Notify,
     /// The keys that are kept on the server; none before they were read.
@@ -133,13 +133,13 @@ struct Condition {
 
 /// What bounds a log.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct LogBounds {
     entries: usize,
     age: Duration,
     bytes: usize,
 }
 
-impl Bounds {
+impl LogBounds {
     /// Adds the bounds to a call: entries, ms, bytes.
     fn add_to(self, call: &mut Cmd) {
         call.arg(self.entries)
@@ -159,37 +159,37 @@ impl RedisBackplane {
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
         let server = server_of(&options.url, options.authority.as_deref())?;
-        let bounds = Bounds {
+        let bounds = LogBounds {
             entries: options.log_entries,
             age: options.log_age,
             bytes: options.log_bytes,
         };
         let mut outlets = Vec::new();
         let applications = options.applications.iter().map(|name| {
-            let (inlet, outlet) = log::follower::channel(options.hold_bytes);
-            let application = Application::new(Arc::clone(name), &options, inlet);
+            let (log_sender, log_receiver) = log::follower::channel(options.hold_bytes);
+            let application = RedisApplication::new(Arc::clone(name), &options, log_sender);
             let application = Arc::new(application);
-            outlets.push((Arc::clone(&application), outlet));
+            outlets.push((Arc::clone(&application), log_receiver));
             (Arc::clone(name), application)
         });
         let applications: FxHashMap<_, _> = applications.collect();
         for name in applications.keys() {
             // Nothing is delivered before it is known from where on.
-            deliver.follows(name, None);
+            deliver.reset(name, None);
         }
         // Not the incarnation itself: origins count on from it.
         let origin = options.incarnation.rotate_left(32);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RedisShared {
             server,
             bounds,
             applications,
-            queue: Arc::new(Queue::new(options.hold_bytes, options.hold, origin)),
+            queue: Arc::new(PublishQueue::new(options.hold_bytes, options.hold, origin)),
             lease: Lease::new(options.fixed_id),
             link: watch::Sender::new(None),
-            dead: Dead::default(),
-            notes: Notes::default(),
-            orders: Orders::default(),
-            appearances: Appearances::default(),
+            dead: ReapQueue::default(),
+            notes: WriteBehind::default(),
+            orders: ClusterCommands::default(),
+            presence_queue: PresenceQueue::default(),
             fade_now: Notify::new(),
             keys: watch::Sender::new(None),
             look_now: Notify::new(),
@@ -201,13 +201,13 @@ impl RedisBackplane {
         let subscriber = Subscriber::new(Arc::clone(&shared));
         let followers: Vec<_> = outlets
             .into_iter()
-            .filter_map(|(application, outlet)| {
+            .filter_map(|(application, log_receiver)| {
                 let since = subscriber.watch(&application.name)?;
                 let (deliver, link) = (Arc::clone(&shared.deliver), shared.link.subscribe());
-                Some(Follower::new(application, deliver, outlet, since, link).run())
+                Some(Follower::new(application, deliver, log_receiver, since, link).run())
             })
             .collect();
-        let driver = Driver::new(Arc::clone(&shared));
+        let driver = ConnectionSupervisor::new(Arc::clone(&shared));
         let driving = async move {
             futures_util::future::join3(
                 driver.run(),
@@ -224,18 +224,18 @@ impl RedisBackplane {
         self.shared.keys.subscribe()
     }
 
-    fn application(&self, name: &str) -> Option<&Arc<Application>> {
+    fn application(&self, name: &str) -> Option<&Arc<RedisApplication>> {
         self.shared.applications.get(name)
     }
 }
 
 /// The server at this URL, whose certificate is held against this authority if there is one.
-fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<Server, RedisSetupError> {
+fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<RedisServer, RedisSetupError> {
     let authority = authority.map(fs::read).transpose()?;
-    Ok(Server::new(url, authority.as_deref())?)
+    Ok(RedisServer::new(url, authority.as_deref())?)
 }
 
-impl Shared {
+impl RedisShared {
     /// The key of this name that all applications share.
     fn cluster_key(&self, name: &str) -> String {
         format!("{}:{{_cluster}}:{name}", self.options.prefix)
@@ -252,13 +252,13 @@ impl Backplane for RedisBackplane {
                 self.shared.receivers_changed.notify_one();
                 joined
             }
-            _ => Box::pin(std::future::ready(Err(JoinError::Away))),
+            _ => Box::pin(std::future::ready(Err(JoinError::Unavailable))),
         }
     }
 
-    fn enter(&self, application: &str, id: SessionId) {
+    fn ready(&self, application: &str, id: SessionId) {
         if let Some(application) = self.application(application) {
-            application.members.enter(id);
+            application.members.ready(id);
         }
     }
 
@@ -279,26 +279,28 @@ impl Backplane for RedisBackplane {
         let Publishing {
             application,
             events,
-            haste,
+            when_unavailable,
         } = publishing;
         let refused = |error| Box::pin(std::future::ready(Err(error)));
         let Some(application) = self.application(&application) else {
-            return refused(PublishError::Away);
+            return refused(PublishError::Unavailable);
         };
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
         if !self.shared.deliver.has_room(bytes) {
             return refused(PublishError::Overloaded);
         }
-        self.shared.queue.push(Arc::clone(application), events, haste)
+        self.shared
+            .queue
+            .push(Arc::clone(application), events, when_unavailable)
     }
 
-    fn taken(&self, entry: &Entry) {
+    fn ack(&self, entry: &Entry) {
         if let Some(application) = self.application(&entry.application) {
-            application.members.taken(entry.position.offset);
+            application.members.ack(entry.position.offset);
         }
     }
 
-    fn redirect(&self, entry: &Entry) {
+    fn redeliver(&self, entry: &Entry) {
         let Some(application) = self.application(&entry.application) else {
             return;
         };
@@ -309,23 +311,23 @@ impl Backplane for RedisBackplane {
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),
         };
         if is_given_up {
-            application.members.give_up(entry.position.offset);
+            application.members.nack(entry.position.offset);
         }
     }
 
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
         let link = self.shared.link.borrow().clone();
         let application = self.application(application).map(Arc::clone);
         let order = order.to_owned();
         Box::pin(async move {
-            let (link, application) = (link.ok_or(Away)?, application.ok_or(Away)?);
+            let (link, application) = (link.ok_or(Unavailable)?, application.ok_or(Unavailable)?);
             cluster_commands::give(&application, &link, &order)
                 .await
-                .map_err(|_| Away)
+                .map_err(|_| Unavailable)
         })
     }
 
-    fn settled(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         let mut members = self
             .shared
             .applications
@@ -333,7 +335,7 @@ impl Backplane for RedisBackplane {
             .map(|application| &application.members);
         self.shared.queue.is_empty()
             && self.shared.notes.are_settled()
-            && self.shared.appearances.are_told()
+            && self.shared.presence_queue.is_flushed()
             && members.all(Members::are_settled)
     }
 
@@ -361,12 +363,14 @@ impl Backplane for RedisBackplane {
         }
     }
 
-    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         let link = self.shared.link.borrow().clone();
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let link = link.ok_or(Away)?;
-            connection::supervisor::peers(&shared, &link).await.map_err(|_| Away)
+            let link = link.ok_or(Unavailable)?;
+            connection::supervisor::peers(&shared, &link)
+                .await
+                .map_err(|_| Unavailable)
         })
     }
 }

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 
 use super::{RedisBackplane, RedisOptions, test_server::TestServer};
 use crate::backplane::{
-    Backplane, Deliver, Entry, Haste, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
-    Publishing, ReportLimits,
+    Backplane, Deliver, Entry, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
+    Publishing, ReportLimits, WhenUnavailable,
 };
 
 pub(super) const APPLICATION: &str = "utilbot";
@@ -29,13 +29,13 @@ const LEASE: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct SeenEvents {
     entries: Mutex<Vec<Entry>>,
     lost: Mutex<u64>,
-    missed: Mutex<usize>,
+    gap: Mutex<usize>,
 }
 
-impl Deliver for Seen {
+impl Deliver for SeenEvents {
     fn superseded(&self, _: &crate::backplane::Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
@@ -46,26 +46,26 @@ impl Deliver for Seen {
         self.entries.lock().unwrap().push(entry);
     }
 
-    fn unheard(&self, _: &str, _: &str) {}
+    fn no_receiver(&self, _: &str, _: &str) {}
 
     fn lost(&self, _: &str, entries: u64) {
         *self.lost.lock().unwrap() += entries;
     }
 
-    fn missed(&self, _: &Arc<str>) {
-        *self.missed.lock().unwrap() += 1;
+    fn gap(&self, _: &Arc<str>) {
+        *self.gap.lock().unwrap() += 1;
     }
 }
 
-impl Seen {
+impl SeenEvents {
     /// How many entries were lost.
     pub(super) fn lost(&self) -> u64 {
         *self.lost.lock().unwrap()
     }
 
     /// How often sessions were told that they have missed something.
-    pub(super) fn missed(&self) -> usize {
-        *self.missed.lock().unwrap()
+    pub(super) fn gap(&self) -> usize {
+        *self.gap.lock().unwrap()
     }
 
     /// The first event that was delivered.
@@ -104,13 +104,13 @@ impl Seen {
 }
 
 /// A node without clients.
-pub(super) struct Node {
+pub(super) struct ClusterNode {
     pub(super) backplane: RedisBackplane,
-    pub(super) seen: Arc<Seen>,
+    pub(super) seen: Arc<SeenEvents>,
     driving: JoinHandle<()>,
 }
 
-impl Node {
+impl ClusterNode {
     /// A node that is ready.
     pub(super) async fn start(server: &TestServer, incarnation: u64) -> Self {
         let node = Self::start_unready(server, incarnation);
@@ -129,7 +129,7 @@ impl Node {
             count_interval: Duration::from_millis(50),
             ..server.options(incarnation)
         };
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(SeenEvents::default());
         let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();
         Self {
             backplane,
@@ -151,7 +151,7 @@ impl Node {
     }
 
     /// Ends the node as a kill does: nothing is said.
-    pub(super) fn kill(self) -> Arc<Seen> {
+    pub(super) fn kill(self) -> Arc<SeenEvents> {
         self.driving.abort();
         self.seen
     }
@@ -162,8 +162,8 @@ impl Node {
             kind: ClientType::Bot,
         };
         let joined = self.backplane.join(joining).await?;
-        self.backplane.enter(APPLICATION, joined.id);
-        eventually("a session that has entered", || self.backplane.settled()).await;
+        self.backplane.ready(APPLICATION, joined.id);
+        eventually("a session that has entered", || self.backplane.is_flushed()).await;
         Ok(joined)
     }
 
@@ -181,7 +181,7 @@ impl Node {
         self.backplane.report(APPLICATION, id, &"bot".into(), report);
     }
 
-    pub(super) async fn told(&self, guilds: u64, bots: u64) {
+    pub(super) async fn published(&self, guilds: u64, bots: u64) {
         let expected = GuildCount {
             guilds,
             guild_members: 10 * bots,
@@ -191,15 +191,19 @@ impl Node {
     }
 
     /// Publishes the event with this number.
-    pub(super) async fn publish(&self, number: u64, haste: Haste) -> Result<Position, PublishError> {
-        self.publish_to(number, Delivery::All, haste).await
+    pub(super) async fn publish(
+        &self,
+        number: u64,
+        when_unavailable: WhenUnavailable,
+    ) -> Result<Position, PublishError> {
+        self.publish_to(number, Delivery::All, when_unavailable).await
     }
 
     pub(super) async fn publish_to(
         &self,
         number: u64,
         delivery: Delivery,
-        haste: Haste,
+        when_unavailable: WhenUnavailable,
     ) -> Result<Position, PublishError> {
         let event = Publication {
             name: "event".into(),
@@ -212,7 +216,7 @@ impl Node {
         let publishing = Publishing {
             application: APPLICATION.into(),
             events: vec![event],
-            haste,
+            when_unavailable,
         };
         Ok(self.backplane.publish(publishing).await?[0])
     }
@@ -227,7 +231,7 @@ impl Node {
     }
 }
 
-pub(super) const PROMPT: Haste = Haste::Prompt { idempotency: None };
+pub(super) const PROMPT: WhenUnavailable = WhenUnavailable::Fail { idempotency: None };
 
 pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let seeing = async {
@@ -242,7 +246,10 @@ pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
 #[tokio::test]
 async fn an_event_of_any_node_reaches_every_node_once_and_in_order() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -260,7 +267,7 @@ async fn ids_of_several_nodes_never_collide() {
     let server = TestServer::start();
     let mut seen = std::collections::HashSet::new();
     for incarnation in 1..=4 {
-        let node = Node::start(&server, incarnation).await;
+        let node = ClusterNode::start(&server, incarnation).await;
         for _ in 0..500 {
             assert!(seen.insert(node.join().await.id));
         }
@@ -272,21 +279,24 @@ async fn ids_of_several_nodes_never_collide() {
 #[tokio::test]
 async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
     let mut server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for (node, guild) in nodes.iter().zip(1..) {
         let bot = node.join().await;
         node.report(bot.id, &[guild]);
     }
-    nodes[0].told(2, 2).await;
+    nodes[0].published(2, 2).await;
     nodes[0].publish(0, PROMPT).await.unwrap();
     server.kill();
     for node in &nodes {
         node.away().await;
     }
-    assert_eq!(nodes[0].publish(99, PROMPT).await, Err(PublishError::Away));
-    assert_eq!(nodes[0].try_join().await.unwrap_err(), JoinError::Away);
+    assert_eq!(nodes[0].publish(99, PROMPT).await, Err(PublishError::Unavailable));
+    assert_eq!(nodes[0].try_join().await.unwrap_err(), JoinError::Unavailable);
     let held: Vec<_> = (1..=50)
-        .map(|number| Box::pin(nodes[1].publish(number, Haste::Patient)))
+        .map(|number| Box::pin(nodes[1].publish(number, WhenUnavailable::Hold)))
         .collect();
     let held = futures_util::future::join_all(held);
     let coming_back = async {
@@ -299,7 +309,7 @@ async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
     for node in &nodes {
         node.saw(0..=50).await;
         assert_eq!(
-            (*node.seen.lost.lock().unwrap(), *node.seen.missed.lock().unwrap()),
+            (*node.seen.lost.lock().unwrap(), *node.seen.gap.lock().unwrap()),
             (0, 0)
         );
     }
@@ -312,7 +322,10 @@ async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
 #[tokio::test]
 async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_old() {
     let mut server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -346,18 +359,21 @@ async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_o
         node.saw(0..30).await;
         assert_eq!(*node.seen.lost.lock().unwrap(), 10);
         // They had been delivered here before they were lost.
-        assert_eq!(*node.seen.missed.lock().unwrap(), 0);
+        assert_eq!(*node.seen.gap.lock().unwrap(), 0);
     }
 }
 
 #[tokio::test]
 async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing() {
     let server = TestServer::start();
-    let (sleeper, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (sleeper, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let (asleep, awake) = (sleeper.join().await, living.join().await);
     sleeper.report(asleep.id, &[1]);
     living.report(awake.id, &[2]);
-    living.told(2, 2).await;
+    living.published(2, 2).await;
     // The server forgets the node as it would have after its lease.
     let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
     let owner = owner.lines().find(|owner| owner.ends_with("01")).unwrap().to_owned();
@@ -376,14 +392,14 @@ async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing(
     living.saw(0..20).await;
     sleeper.saw(0..20).await;
     sleeper.ready().await;
-    living.told(2, 2).await;
+    living.published(2, 2).await;
     let guild = Delivery::Guild(GuildId::from_raw(1));
     eventually_published(&living, 20, guild).await;
     sleeper.saw(0..=20).await;
 }
 
 /// Publishes once there is a receiver.
-async fn eventually_published(node: &Node, number: u64, delivery: Delivery) {
+async fn eventually_published(node: &ClusterNode, number: u64, delivery: Delivery) {
     let publishing = async {
         while node.publish_to(number, delivery, PROMPT).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -396,9 +412,12 @@ async fn eventually_published(node: &Node, number: u64, delivery: Delivery) {
 #[tokio::test]
 async fn a_request_that_another_node_repeats_is_not_appended_again() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     let bot = nodes[0].join().await;
-    let request = || Haste::Prompt {
+    let request = || WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: "once".into(),
             digest: 7,
@@ -414,9 +433,9 @@ async fn a_request_that_another_node_repeats_is_not_appended_again() {
 #[tokio::test]
 async fn expired_idempotency_keys_leave_the_count_in_portions() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = |key: &str| Haste::Prompt {
+    let request = |key: &str| WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: key.into(),
             digest: 7,
@@ -439,9 +458,9 @@ async fn expired_idempotency_keys_leave_the_count_in_portions() {
 #[tokio::test]
 async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = || Haste::Prompt {
+    let request = || WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: "once".into(),
             digest: 7,
@@ -459,7 +478,7 @@ async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
 #[tokio::test]
 async fn messages_that_never_came_are_read_from_the_log() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     for number in 0..100 {
         if number % 10 == 0 {
@@ -473,7 +492,7 @@ async fn messages_that_never_came_are_read_from_the_log() {
 #[tokio::test]
 async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     node.publish(0, PROMPT).await.unwrap();
     node.saw([0]).await;
@@ -482,7 +501,7 @@ async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
     let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
                   redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
     server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
-    eventually("sessions that are told", || *node.seen.missed.lock().unwrap() == 1).await;
+    eventually("sessions that are told", || *node.seen.gap.lock().unwrap() == 1).await;
     assert_eq!(*node.seen.lost.lock().unwrap(), 5);
     node.publish(1, PROMPT).await.unwrap();
     node.saw([0, 1]).await;
@@ -491,22 +510,25 @@ async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
 #[tokio::test]
 async fn a_big_report_is_counted_as_a_whole() {
     let server = TestServer::start();
-    let (node, other) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (node, other) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let bot = node.join().await;
     other.join().await;
     let guilds: Vec<u64> = (1..=10_000).collect();
     node.report(bot.id, &guilds);
-    other.told(10_000, 1).await;
+    other.published(10_000, 1).await;
     // Not one of the counts on the way was told.
-    let counts = |seen: &Seen| {
+    let counts = |seen: &SeenEvents| {
         let entries = seen.entries.lock().unwrap();
         entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()
     };
     assert_eq!(counts(&other.seen), 1);
     node.report(bot.id, &guilds[5000..]);
-    other.told(5000, 1).await;
+    other.published(5000, 1).await;
     node.backplane.leave(APPLICATION, bot.id);
-    other.told(0, 0).await;
+    other.published(0, 0).await;
     assert_eq!(counts(&other.seen), 3);
     let left = server.cli(&["KEYS", "test:{utilbot}:report:*"]);
     assert_eq!(left.trim(), "");

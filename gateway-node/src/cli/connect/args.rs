@@ -130,7 +130,7 @@ impl FromStr for Servers {
 /// Why a URL is none that `connect` can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UrlError {
+pub enum ServerUrlError {
     /// It is no URL with a host.
     #[error("--url is no URL of the form ws://HOST:PORT/")]
     Malformed,
@@ -150,18 +150,18 @@ impl ConnectArgs {
     ///
     /// # Errors
     ///
-    /// [`UrlError`] for what is no `ws://` URL.
-    pub fn target(&self) -> Result<String, UrlError> {
-        let uri: Uri = self.url.parse().map_err(|_| UrlError::Malformed)?;
+    /// [`ServerUrlError`] for what is no `ws://` URL.
+    pub fn target(&self) -> Result<String, ServerUrlError> {
+        let uri: Uri = self.url.parse().map_err(|_| ServerUrlError::Malformed)?;
         match uri.scheme_str() {
             Some("ws") => {}
-            Some("wss") => return Err(UrlError::Tls),
-            Some(other) => return Err(UrlError::Scheme(other.to_owned())),
-            None => return Err(UrlError::Malformed),
+            Some("wss") => return Err(ServerUrlError::Tls),
+            Some(other) => return Err(ServerUrlError::Scheme(other.to_owned())),
+            None => return Err(ServerUrlError::Malformed),
         }
-        let authority = uri.authority().ok_or(UrlError::Malformed)?;
+        let authority = uri.authority().ok_or(ServerUrlError::Malformed)?;
         if authority.as_str().contains('@') {
-            return Err(UrlError::UserInformation);
+            return Err(ServerUrlError::UserInformation);
         }
         let mut query = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
         query.append_pair("v", &self.version_param);
@@ -214,12 +214,12 @@ mod tests {
     #[test]
     fn urls_that_cannot_work_are_refused_with_the_reason() {
         let target = |url| parse(&["--url", url]).target().unwrap_err();
-        assert_eq!(target("wss://h/"), UrlError::Tls);
-        assert_eq!(target("http://h/"), UrlError::Scheme("http".into()));
-        assert_eq!(target("ws://a:b@h/"), UrlError::UserInformation);
-        assert_eq!(target("127.0.0.1:8080"), UrlError::Malformed);
-        assert_eq!(target("/"), UrlError::Malformed);
-        assert_eq!(target(""), UrlError::Malformed);
+        assert_eq!(target("wss://h/"), ServerUrlError::Tls);
+        assert_eq!(target("http://h/"), ServerUrlError::Scheme("http".into()));
+        assert_eq!(target("ws://a:b@h/"), ServerUrlError::UserInformation);
+        assert_eq!(target("127.0.0.1:8080"), ServerUrlError::Malformed);
+        assert_eq!(target("/"), ServerUrlError::Malformed);
+        assert_eq!(target(""), ServerUrlError::Malformed);
     }
 
     #[test]

@@ -21,9 +21,9 @@ use super::{
     args::Servers,
     backoff::Backoff,
     close_code, connection,
-    line::{self, Command},
+    line::{self, InputCommand},
     packet::MESSAGE_BYTES,
-    render::{Record, Renderer},
+    render::{PrintedRecord, Renderer},
 };
 
 /// How long a connection may take, from the first packet of TCP to the answer to the upgrade.
@@ -33,7 +33,7 @@ const HELD_LINES: usize = 64;
 
 /// What the client was told to do.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(super) struct ClientOptions {
     /// With its query.
     pub(super) url: String,
     pub(super) key: SecretString,
@@ -59,18 +59,18 @@ pub(super) enum OnEof {
 
 /// What standard input has brought.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Input {
+pub(super) enum ClientInput {
     /// A line without its end.
-    Line(String),
+    RenderedLine(String),
     /// A line that cannot be one of ours, with the reason.
     Unreadable(&'static str),
     /// There is no more.
-    End,
+    ClientEnd,
 }
 
 /// Why the client shall stop before it is done by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum StopReason {
     /// Ctrl-C.
     Interrupted,
     /// `--timeout-ms` ran out.
@@ -79,7 +79,7 @@ pub(super) enum Stop {
 
 /// How a connection, or the whole client, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ClientEnd {
     /// Closed by this side, or by the gateway with 1000.
     Normal,
     /// As many events as were waited for have arrived.
@@ -94,17 +94,17 @@ pub(super) enum End {
         had_session: bool,
     },
     /// Stopped from outside.
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
-impl End {
+impl ClientEnd {
     /// The exit code: 0 normal, 1 lost, 2 an error of the gateway, 3 out of time.
     pub(super) fn exit_code(self) -> u8 {
         match self {
-            Self::Normal | Self::Counted | Self::Stopped(Stop::Interrupted) => 0,
+            Self::Normal | Self::Counted | Self::Stopped(StopReason::Interrupted) => 0,
             Self::Lost => 1,
             Self::Refused { .. } => 2,
-            Self::Stopped(Stop::OutOfTime) => 3,
+            Self::Stopped(StopReason::OutOfTime) => 3,
         }
     }
 
@@ -119,11 +119,11 @@ impl End {
 
 /// A client; `W` is where it shows what happens.
 #[derive(Debug)]
-pub(super) struct Client<W> {
-    pub(super) options: Options,
+pub(super) struct ConnectClient<W> {
+    pub(super) options: ClientOptions,
     pub(super) renderer: Renderer<W>,
-    input: mpsc::Receiver<Input>,
-    stop: watch::Receiver<Option<Stop>>,
+    input: mpsc::Receiver<ClientInput>,
+    stop: watch::Receiver<Option<StopReason>>,
     /// Packets that wait for a session.
     pub(super) held: VecDeque<String>,
     /// Whether the input has ended; a channel without a sender would be ready for ever.
@@ -135,12 +135,12 @@ pub(super) struct Client<W> {
     backoff: Backoff,
 }
 
-impl<W: Write> Client<W> {
+impl<W: Write> ConnectClient<W> {
     pub(super) fn new(
-        options: Options,
+        options: ClientOptions,
         renderer: Renderer<W>,
-        input: mpsc::Receiver<Input>,
-        stop: watch::Receiver<Option<Stop>>,
+        input: mpsc::Receiver<ClientInput>,
+        stop: watch::Receiver<Option<StopReason>>,
     ) -> Self {
         Self {
             options,
@@ -160,15 +160,15 @@ impl<W: Write> Client<W> {
     /// # Errors
     ///
     /// When nothing can be shown any more.
-    pub(super) async fn run(&mut self) -> io::Result<End> {
+    pub(super) async fn run(&mut self) -> io::Result<ClientEnd> {
         let end = self.run_until_over().await?;
-        if end == End::Stopped(Stop::OutOfTime) {
+        if end == ClientEnd::Stopped(StopReason::OutOfTime) {
             self.problem("timeout", "out of time")?;
         }
         Ok(end)
     }
 
-    async fn run_until_over(&mut self) -> io::Result<End> {
+    async fn run_until_over(&mut self) -> io::Result<ClientEnd> {
         loop {
             let end = self.attempt().await?;
             if !self.options.reconnect || !end.may_improve() {
@@ -185,45 +185,45 @@ impl<W: Write> Client<W> {
         }
     }
 
-    async fn attempt(&mut self) -> io::Result<End> {
+    async fn attempt(&mut self) -> io::Result<ClientEnd> {
         let url = self.options.url.clone();
-        self.show(&Record::Connecting { url: &url })?;
+        self.show(&PrintedRecord::Connecting { url: &url })?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
         let connecting = timeout(CONNECT_TIMEOUT, connect_async_with_config(&url, Some(config), true));
         let connected = tokio::select! {
             connected = connecting => connected,
-            stop = stopped(&mut self.stop) => return Ok(End::Stopped(stop)),
+            stop = stopped(&mut self.stop) => return Ok(ClientEnd::Stopped(stop)),
         };
         match connected {
             Ok(Ok((socket, _response))) => {
-                self.show(&Record::Connected { url: &url })?;
+                self.show(&PrintedRecord::Connected { url: &url })?;
                 connection::drive(self, socket).await
             }
             Ok(Err(error)) => {
                 self.problem("refused", &refusal(&error))?;
-                Ok(End::Lost)
+                Ok(ClientEnd::Lost)
             }
             Err(_elapsed) => {
                 self.problem("refused", "no answer to the upgrade in 10 s")?;
-                Ok(End::Lost)
+                Ok(ClientEnd::Lost)
             }
         }
     }
 
     /// Waits before the next attempt; `Some` if that is not to come.
-    async fn wait(&mut self, duration: Duration) -> io::Result<Option<End>> {
+    async fn wait(&mut self, duration: Duration) -> io::Result<Option<ClientEnd>> {
         let mut wait = std::pin::pin!(sleep(duration));
         loop {
             let input = tokio::select! {
                 () = &mut wait => return Ok(None),
-                stop = stopped(&mut self.stop) => return Ok(Some(End::Stopped(stop))),
+                stop = stopped(&mut self.stop) => return Ok(Some(ClientEnd::Stopped(stop))),
                 input = next_input(&mut self.input), if self.takes_input() => input,
             };
             self.take_input(input)?;
             if self.leaving && self.held.is_empty() {
-                return Ok(Some(End::Normal));
+                return Ok(Some(ClientEnd::Normal));
             }
         }
     }
@@ -233,30 +233,30 @@ impl<W: Write> Client<W> {
     }
 
     /// Waits for input, or for being stopped. What is held does not grow beyond its bound.
-    pub(super) async fn next_event(&mut self) -> Event {
+    pub(super) async fn next_event(&mut self) -> ClientEvent {
         let takes_input = self.takes_input();
         tokio::select! {
-            input = next_input(&mut self.input), if takes_input => Event::Input(input),
-            stop = stopped(&mut self.stop) => Event::Stop(stop),
+            input = next_input(&mut self.input), if takes_input => ClientEvent::ClientInput(input),
+            stop = stopped(&mut self.stop) => ClientEvent::StopReason(stop),
         }
     }
 
     /// Holds what a line asks to send, and obeys what it asks of the client.
-    pub(super) fn take_input(&mut self, input: Input) -> io::Result<()> {
+    pub(super) fn take_input(&mut self, input: ClientInput) -> io::Result<()> {
         match input {
-            Input::Line(line) => match line::parse(&line) {
+            ClientInput::RenderedLine(line) => match line::parse(&line) {
                 Ok(None) => {}
-                Ok(Some(Command::Send(text))) => self.held.push_back(text),
-                Ok(Some(Command::Help)) => {
+                Ok(Some(InputCommand::Send(text))) => self.held.push_back(text),
+                Ok(Some(InputCommand::Help)) => {
                     for line in line::HELP {
                         self.note("help", line)?;
                     }
                 }
-                Ok(Some(Command::Quit)) => self.leaving = true,
+                Ok(Some(InputCommand::Quit)) => self.leaving = true,
                 Err(error) => self.problem("bad_line", &error.to_string())?,
             },
-            Input::Unreadable(why) => self.problem("bad_line", why)?,
-            Input::End => {
+            ClientInput::Unreadable(why) => self.problem("bad_line", why)?,
+            ClientInput::ClientEnd => {
                 self.input_ended = true;
                 self.leaving = self.options.on_eof == OnEof::Close;
             }
@@ -276,32 +276,32 @@ impl<W: Write> Client<W> {
         self.backoff.reset();
     }
 
-    pub(super) fn show(&mut self, record: &Record<'_>) -> io::Result<()> {
+    pub(super) fn show(&mut self, record: &PrintedRecord<'_>) -> io::Result<()> {
         self.renderer.write(SystemTime::now(), record)
     }
 
     pub(super) fn problem(&mut self, event: &'static str, message: &str) -> io::Result<()> {
-        self.show(&Record::Problem { event, message })
+        self.show(&PrintedRecord::Problem { event, message })
     }
 
     fn note(&mut self, event: &'static str, message: &str) -> io::Result<()> {
-        self.show(&Record::Note { event, message })
+        self.show(&PrintedRecord::Note { event, message })
     }
 }
 
 /// What a client reacts to beside its connection.
 #[derive(Debug)]
-pub(super) enum Event {
-    Input(Input),
-    Stop(Stop),
+pub(super) enum ClientEvent {
+    ClientInput(ClientInput),
+    StopReason(StopReason),
 }
 
-async fn next_input(input: &mut mpsc::Receiver<Input>) -> Input {
-    input.recv().await.unwrap_or(Input::End)
+async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
+    input.recv().await.unwrap_or(ClientInput::ClientEnd)
 }
 
 /// Waits until the client is told to stop; for ever if nobody is left who could.
-async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
+async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     let told = stop.wait_for(Option::is_some).await.ok().and_then(|it| *it);
     match told {
         Some(stop) => stop,

@@ -28,7 +28,7 @@ pub struct KeyArgs {
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum ConnectKeyError {
     /// Neither a file nor the environment names one.
     #[error("no key: give --key-file FILE or set {KEY_VARIABLE}")]
     Missing,
@@ -54,13 +54,13 @@ impl KeyArgs {
     ///
     /// # Errors
     ///
-    /// [`KeyError`], which never shows what was read.
-    pub fn load(&self) -> Result<SecretString, KeyError> {
+    /// [`ConnectKeyError`], which never shows what was read.
+    pub fn load(&self) -> Result<SecretString, ConnectKeyError> {
         use secrecy::ExposeSecret as _;
 
         match (&self.file, &self.from_environment) {
             (Some(path), _) => {
-                let text = read(path).map_err(|source| KeyError::Read {
+                let text = read(path).map_err(|source| ConnectKeyError::Read {
                     path: path.clone(),
                     source,
                 })?;
@@ -69,7 +69,7 @@ impl KeyArgs {
             (None, Some(key)) if !key.expose_secret().is_empty() => {
                 parse(key.expose_secret(), || KEY_VARIABLE.to_owned())
             }
-            (None, _) => Err(KeyError::Missing),
+            (None, _) => Err(ConnectKeyError::Missing),
         }
     }
 }
@@ -80,11 +80,11 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str, origin: impl FnOnce() -> String) -> Result<SecretString, KeyError> {
+fn parse(text: &str, origin: impl FnOnce() -> String) -> Result<SecretString, ConnectKeyError> {
     let key = text.trim();
     // Whether it is a good key is the gateway's to say; here it only has to fit in a header and on one line.
     if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err(KeyError::NotAKey { origin: origin() });
+        return Err(ConnectKeyError::NotAKey { origin: origin() });
     }
     Ok(SecretString::from(key))
 }
@@ -180,11 +180,11 @@ mod tests {
         for content in [&b""[..], b" \n", b"two\nlines", "ключ".as_bytes()] {
             let (_file, args) = file(content);
             let error = args.load().unwrap_err();
-            assert!(matches!(error, KeyError::NotAKey { .. }), "{error}");
+            assert!(matches!(error, ConnectKeyError::NotAKey { .. }), "{error}");
             assert!(!error.to_string().contains("two"));
         }
         let (_file, args) = file(b"\xff\xfe");
-        assert!(matches!(args.load(), Err(KeyError::Read { .. })));
+        assert!(matches!(args.load(), Err(ConnectKeyError::Read { .. })));
     }
 
     #[test]

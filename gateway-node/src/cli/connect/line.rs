@@ -18,7 +18,7 @@ pub(super) const HELP: &[&str] = &[
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum InputCommand {
     /// Send this text.
     Send(String),
     /// Print [`HELP`].
@@ -43,19 +43,19 @@ pub(super) enum LineError {
 }
 
 /// Reads a line; `None` for an empty one.
-pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
+pub(super) fn parse(line: &str) -> Result<Option<InputCommand>, LineError> {
     let line = line.trim();
     if line.is_empty() {
         return Ok(None);
     }
     if line.starts_with('{') {
         object(line).map_err(LineError::Object)?;
-        return Ok(Some(Command::Send(line.to_owned())));
+        return Ok(Some(InputCommand::Send(line.to_owned())));
     }
     if line.starts_with('/') {
         return match line {
-            "/help" => Ok(Some(Command::Help)),
-            "/quit" => Ok(Some(Command::Quit)),
+            "/help" => Ok(Some(InputCommand::Help)),
+            "/quit" => Ok(Some(InputCommand::Quit)),
             _ => Err(LineError::Slash),
         };
     }
@@ -64,7 +64,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
         .map_or((line, ""), |(name, rest)| (name, rest.trim_start()));
     if name == "servers" && !rest.starts_with('{') {
         let servers = Servers::parse(rest.split_whitespace())?;
-        return Ok(Some(Command::Send(packet::send_servers(servers))));
+        return Ok(Some(InputCommand::Send(packet::send_servers(servers))));
     }
     if rest.is_empty() || name.contains(['{', '"']) {
         return Err(LineError::Shape);
@@ -73,7 +73,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
         name: name.to_owned(),
         problem,
     })?;
-    Ok(Some(Command::Send(packet::event(name, data))))
+    Ok(Some(InputCommand::Send(packet::event(name, data))))
 }
 
 /// `text` as it stands, if it is one JSON object.
@@ -95,7 +95,7 @@ mod tests {
 
     fn sent(line: &str) -> String {
         match parse(line) {
-            Ok(Some(Command::Send(text))) => text,
+            Ok(Some(InputCommand::Send(text))) => text,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn commands_and_empty_lines() {
-        assert_eq!(parse("/help"), Ok(Some(Command::Help)));
-        assert_eq!(parse(" /quit "), Ok(Some(Command::Quit)));
+        assert_eq!(parse("/help"), Ok(Some(InputCommand::Help)));
+        assert_eq!(parse(" /quit "), Ok(Some(InputCommand::Quit)));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse(" \t"), Ok(None));
     }

@@ -24,12 +24,12 @@ use std::{
 };
 
 pub use self::{
-    args::{Compression, ConnectArgs, NoServers, Servers, UrlError},
-    key::{KeyArgs, KeyError},
+    args::{Compression, ConnectArgs, NoServers, ServerUrlError, Servers},
+    key::{ConnectKeyError, KeyArgs},
 };
 use self::{
-    client::{Client, End, OnEof, Options, Stop},
-    render::{Renderer, Style},
+    client::{ClientEnd, ClientOptions, ConnectClient, OnEof, StopReason},
+    render::{OutputStyle, Renderer},
 };
 pub(super) use self::{line::object, packet::compact};
 use tokio::{
@@ -59,18 +59,18 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     };
     let stdout = io::stdout();
     let style = if args.json || !stdout.is_terminal() {
-        Style::Json
+        OutputStyle::Json
     } else {
         // Knows NO_COLOR, CLICOLOR and TERM.
         let colour = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-        Style::Terminal { colour }
+        OutputStyle::Terminal { colour }
     };
     let on_eof = match (io::stdin().is_terminal(), args.exit_on_eof) {
         (true, _) => OnEof::Close,
         (false, true) => OnEof::CloseWhenSent,
         (false, false) => OnEof::Stay,
     };
-    let options = Options {
+    let options = ClientOptions {
         url,
         key: key.clone(),
         client_type: args.client_type,
@@ -81,7 +81,7 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     };
     let (lines, input) = mpsc::channel(INPUT_LINES);
     let (stop, stopped) = watch::channel(None);
-    let client = Client::new(options, Renderer::new(stdout, style, key), input, stopped);
+    let client = ConnectClient::new(options, Renderer::new(stdout, style, key), input, stopped);
     input::spawn(io::stdin(), lines);
     let code = runtime.block_on(supervise(client, &stop, args.timeout()));
     // A name that is still being looked up must not hold the process.
@@ -90,24 +90,28 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
 }
 
 /// Runs `client`, tells it to stop on Ctrl-C or when the time is up, and does not wait for ever until it has.
-async fn supervise<W: Write>(mut client: Client<W>, stop: &watch::Sender<Option<Stop>>, limit: Option<Duration>) -> u8 {
+async fn supervise<W: Write>(
+    mut client: ConnectClient<W>,
+    stop: &watch::Sender<Option<StopReason>>,
+    limit: Option<Duration>,
+) -> u8 {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut run = std::pin::pin!(client.run());
     let why = tokio::select! {
         end = &mut run => return exit_code(end),
-        Ok(()) = tokio::signal::ctrl_c() => Stop::Interrupted,
-        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Stop::OutOfTime,
+        Ok(()) = tokio::signal::ctrl_c() => StopReason::Interrupted,
+        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => StopReason::OutOfTime,
     };
     // Nobody listening means that the client is done already.
     let _ = stop.send(Some(why));
     tokio::select! {
         end = &mut run => exit_code(end),
         Ok(()) = tokio::signal::ctrl_c() => EXIT_INTERRUPTED,
-        () = sleep(STOP_TIMEOUT) => End::Stopped(why).exit_code(),
+        () = sleep(STOP_TIMEOUT) => ClientEnd::Stopped(why).exit_code(),
     }
 }
 
-fn exit_code(end: io::Result<End>) -> u8 {
+fn exit_code(end: io::Result<ClientEnd>) -> u8 {
     match end {
         Ok(end) => end.exit_code(),
         // Whoever reads has seen enough, as in `connect | head -1`.

@@ -114,14 +114,14 @@ pub(super) fn heartbeat() -> String {
 /// An identify. Holds the key: to be sent, not shown.
 pub(super) fn identify(client_type: ClientType, key: &str) -> String {
     #[derive(Serialize)]
-    struct Identify<'a> {
+    struct IdentifyPacket<'a> {
         r#type: ClientType,
         key: &'a str,
     }
 
     client_event(
         "identify",
-        &Identify {
+        &IdentifyPacket {
             r#type: client_type,
             key,
         },
@@ -157,13 +157,13 @@ pub(super) fn event(name: &str, data: &RawValue) -> String {
 
 fn client_event<D: Serialize + ?Sized>(t: &str, d: &D) -> String {
     #[derive(Serialize)]
-    struct Event<'a, D: ?Sized> {
+    struct EventPacket<'a, D: ?Sized> {
         op: i64,
         t: &'a str,
         d: &'a D,
     }
 
-    let event = Event { op: CLIENT_EVENT, t, d };
+    let event = EventPacket { op: CLIENT_EVENT, t, d };
     // Strings, numbers and raw JSON: there is nothing here that JSON cannot say.
     serde_json::to_string(&event).unwrap_or_default()
 }

@@ -18,15 +18,15 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{client::Input, *};
+use super::{client::ClientInput, *};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const KEY: &str = "id.verysecretverysecret";
 
 /// The gateway's side of one connection.
-struct Peer(WebSocketStream<TcpStream>);
+struct FakeGateway(WebSocketStream<TcpStream>);
 
-impl Peer {
+impl FakeGateway {
     async fn send(&mut self, packet: Value) {
         self.0.send(Message::text(packet.to_string())).await.unwrap();
     }
@@ -74,14 +74,14 @@ impl Peer {
 /// Plays `script` for the first connection; returns the URL.
 async fn gateway<F, R>(script: F) -> (String, JoinHandle<R::Output>)
 where
-    F: FnOnce(TcpListener, Peer) -> R + Send + 'static,
+    F: FnOnce(TcpListener, FakeGateway) -> R + Send + 'static,
     R: Future<Output: Send + 'static> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/?v=1", listener.local_addr().unwrap());
     let played = tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
-        let peer = Peer(accept_async(socket).await.unwrap());
+        let peer = FakeGateway(accept_async(socket).await.unwrap());
         timeout(DEADLINE, script(listener, peer))
             .await
             .expect("the script is stuck")
@@ -89,8 +89,8 @@ where
     (url, played)
 }
 
-fn options(url: String) -> Options {
-    Options {
+fn options(url: String) -> ClientOptions {
+    ClientOptions {
         url,
         key: KEY.into(),
         client_type: shared::client_type::ClientType::Bot,
@@ -101,12 +101,12 @@ fn options(url: String) -> Options {
     }
 }
 
-struct Outcome {
+struct RunOutcome {
     code: u8,
     lines: Vec<Value>,
 }
 
-impl Outcome {
+impl RunOutcome {
     fn event(&self, name: &str) -> Option<&Value> {
         self.lines.iter().find(|line| line["event"] == name)
     }
@@ -119,31 +119,31 @@ impl Outcome {
     }
 }
 
-async fn run_for(options: Options, lines: &[&str], limit: Option<Duration>) -> Outcome {
+async fn run_for(options: ClientOptions, lines: &[&str], limit: Option<Duration>) -> RunOutcome {
     let (input, received) = mpsc::channel(64);
     for line in lines {
-        input.try_send(Input::Line((*line).to_owned())).unwrap();
+        input.try_send(ClientInput::RenderedLine((*line).to_owned())).unwrap();
     }
     if options.on_eof != OnEof::Stay {
-        input.try_send(Input::End).unwrap();
+        input.try_send(ClientInput::ClientEnd).unwrap();
     }
     let (stop, stopped) = watch::channel(None);
     let mut shown = Vec::new();
-    let renderer = Renderer::new(&mut shown, Style::Json, options.key.clone());
-    let client = Client::new(options, renderer, received, stopped);
+    let renderer = Renderer::new(&mut shown, OutputStyle::Json, options.key.clone());
+    let client = ConnectClient::new(options, renderer, received, stopped);
     let code = timeout(DEADLINE, supervise(client, &stop, limit))
         .await
         .expect("the client is stuck");
     drop(input);
     let shown = String::from_utf8(shown).unwrap();
     assert!(!shown.contains("verysecret"), "the key is shown: {shown}");
-    Outcome {
+    RunOutcome {
         code,
         lines: shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
     }
 }
 
-async fn run_client(options: Options, lines: &[&str]) -> Outcome {
+async fn run_client(options: ClientOptions, lines: &[&str]) -> RunOutcome {
     run_for(options, lines, None).await
 }
 
@@ -162,7 +162,7 @@ async fn a_session_identifies_reports_sends_and_counts() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             servers: Some("5,100".parse().unwrap()),
             count: Some(2),
             ..options(url)
@@ -218,7 +218,7 @@ async fn a_refused_key_is_told_clearly_and_is_final() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             reconnect: true,
             ..options(url)
         },
@@ -258,13 +258,13 @@ async fn a_connection_that_breaks_off_is_lost_and_made_again() {
         peer.session().await;
         drop(peer);
         let (socket, _) = listener.accept().await.unwrap();
-        let mut peer = Peer(accept_async(socket).await.unwrap());
+        let mut peer = FakeGateway(accept_async(socket).await.unwrap());
         peer.session().await;
         peer.close(1000).await;
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             reconnect: true,
             ..options(url)
         },
@@ -309,7 +309,7 @@ async fn a_script_is_sent_whole_before_the_end_of_its_input_counts() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             on_eof: OnEof::CloseWhenSent,
             ..options(url)
         },

@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 pub use new::NewKey;
 
-use self::store::Store;
+use self::store::KeyFileStore;
 use super::CliError;
 use crate::config::Sources;
 
@@ -45,7 +45,7 @@ pub(super) fn run(
         }
         KeysCommand::List => {
             let settings = sources.load()?;
-            let stored = Store::of(&settings)?.map(|store| store.all()).transpose()?;
+            let stored = KeyFileStore::of(&settings)?.map(|store| store.all()).transpose()?;
             list::run(&settings.keys, stored.as_deref(), out)
         }
         KeysCommand::Revoke { id } => revoke::run(id, file, sources, out),

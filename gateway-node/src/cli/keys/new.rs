@@ -9,7 +9,7 @@ use shared::{
     key::{SecretHash, generate},
 };
 
-use super::{CliError, Store};
+use super::{CliError, KeyFileStore};
 use crate::config::{
     DEFAULT_APPLICATION, KeySettings, KeyTypes, Permission, Secret, Sources, Timestamp, is_application_id, is_key_id,
 };
@@ -85,7 +85,7 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut d
 fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> {
     let settings = sources.load()?;
     let usage = |text: String| Err(CliError::Usage(format!("keys new: {text}")));
-    let Some(store) = Store::of(&settings)? else {
+    let Some(store) = KeyFileStore::of(&settings)? else {
         return usage("--store needs redis.url in the configuration".to_owned());
     };
     if !settings.applications.iter().any(|known| known.id == new.application) {

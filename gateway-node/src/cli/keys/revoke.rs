@@ -8,7 +8,7 @@ use std::{
 
 use toml::de::DeTable;
 
-use super::{CliError, Store};
+use super::{CliError, KeyFileStore};
 use crate::config::Sources;
 
 /// Removes a key from Redis where it is there, and names the lines to delete where it is in the file. The rest of the
@@ -17,7 +17,7 @@ pub(super) fn run(id: &str, file: Option<&Path>, sources: &Sources, out: &mut dy
     let lines = file.map(|path| lines(id, path)).transpose()?.flatten();
     let settings = sources.load();
     let store = match &settings {
-        Ok(settings) => Store::of(settings)?,
+        Ok(settings) => KeyFileStore::of(settings)?,
         Err(_) => None,
     };
     let removed = store.as_ref().map_or(Ok(false), |store| store.remove(id));

@@ -10,12 +10,12 @@ use crate::{
 };
 
 /// The keys in Redis.
-pub(super) struct Store {
+pub(super) struct KeyFileStore {
     keys: KeyStore,
     runtime: tokio::runtime::Runtime,
 }
 
-impl Store {
+impl KeyFileStore {
     /// Those of this configuration; none where it names no Redis.
     pub(super) fn of(settings: &Settings) -> Result<Option<Self>, CliError> {
         let Some(url) = &settings.redis.url else {

@@ -10,7 +10,7 @@ use crate::{
     applications::Application,
     auth::Refused,
     http::{Api, admit::show_key, presented},
-    transport::Head,
+    transport::UpgradeHead,
 };
 
 impl Api {
@@ -34,7 +34,7 @@ impl Api {
 
 /// `GET /gateway`: where to connect to.
 pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&Head::of(request.head())) }))
+    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())) }))
 }
 
 /// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
@@ -45,7 +45,7 @@ pub(in crate::http) async fn gateway_for_bot(
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
-        "url": &*api.public_url.gateway(&Head::of(request.head())),
+        "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())),
         "shards": application.shards,
         "session_start_limit": {
             "total": application.session_starts_per_day,

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use super::requests::Request;
 use crate::{
-    encode::Place,
-    resume::{Attachment, Checkpoint, Record},
+    encode::LogCursor,
+    resume::{Checkpoint, Record, SessionOwnership},
 };
 
 /// How many points of a session are remembered that its client may acknowledge.
@@ -15,7 +15,7 @@ const POINTS: usize = 2;
 
 /// A session that its shard delivers to.
 pub(super) struct Live {
-    pub(super) attachment: Attachment,
+    pub(super) ownership: SessionOwnership,
     pub(super) record: Arc<Record>,
     pub(super) points: Points,
     /// What its client has asked for, to be answered as soon as nothing is delivered to it.
@@ -29,16 +29,16 @@ pub(super) struct Points(SmallVec<[Checkpoint; POINTS]>);
 impl Live {
     /// Notes that the client has everything up to dispatch `acknowledged`, while the session is at dispatch `s` and at
     /// this place. Only what the client says counts: what was written may not have arrived.
-    pub(super) fn acknowledge(&mut self, acknowledged: u64, s: u64, place: Option<Place>) {
+    pub(super) fn acknowledge(&mut self, acknowledged: u64, s: u64, cursor: Option<LogCursor>) {
         let Points(points) = &mut self.points;
-        let known = points.iter().rev().find(|point| point.s <= acknowledged).copied();
-        let here = place.map(|place| Checkpoint {
+        let authenticated = points.iter().rev().find(|point| point.s <= acknowledged).copied();
+        let here = cursor.map(|cursor| Checkpoint {
             s,
-            position: place.position,
+            position: cursor.position,
         });
-        let reached = here.filter(|here| here.s <= acknowledged).or(known);
+        let reached = here.filter(|here| here.s <= acknowledged).or(authenticated);
         // Without one it is said that the client is there.
-        self.attachment.checkpoint(reached);
+        self.ownership.checkpoint(reached);
         if let Some(here) = here {
             if points.len() == POINTS {
                 points.remove(0);

@@ -25,7 +25,7 @@ pub struct MemberLists {
 struct Lists {
     last: FxHashMap<u64, Instant>,
     /// The same, the oldest first.
-    order: VecDeque<(Instant, u64)>,
+    command: VecDeque<(Instant, u64)>,
 }
 
 impl MemberLists {
@@ -48,16 +48,16 @@ impl MemberLists {
         let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
         applications.retain(|_, lists| {
             lists.sweep(now, self.interval);
-            !lists.order.is_empty()
+            !lists.command.is_empty()
         });
         let lists = applications.entry(Arc::clone(application)).or_default();
-        let oldest = (lists.order.len() >= GUILDS).then(|| lists.order.front().map(|(at, _)| *at));
+        let oldest = (lists.command.len() >= GUILDS).then(|| lists.command.front().map(|(at, _)| *at));
         let last = lists.last.get(&guild).copied().or(oldest.flatten());
         if let Some(last) = last.filter(|last| asked < *last + self.interval) {
             return Err((last + self.interval).saturating_duration_since(now));
         }
         lists.last.insert(guild, asked);
-        lists.order.push_back((asked, guild));
+        lists.command.push_back((asked, guild));
         Ok(())
     }
 }
@@ -65,10 +65,10 @@ impl MemberLists {
 impl Lists {
     /// Forgets what is older than `interval`.
     fn sweep(&mut self, now: Instant, interval: Duration) {
-        while let Some((at, guild)) = self.order.front().copied()
+        while let Some((at, guild)) = self.command.front().copied()
             && at + interval <= now
         {
-            self.order.pop_front();
+            self.command.pop_front();
             if self.last.get(&guild) == Some(&at) {
                 self.last.remove(&guild);
             }
@@ -128,6 +128,6 @@ mod tests {
         let now = start + INTERVAL;
         assert_eq!(lists.take(&a, u64::MAX, now, now), Ok(()));
         let applications = lists.applications.lock().unwrap();
-        assert_eq!((applications[&a].last.len(), applications[&a].order.len()), (1, 1));
+        assert_eq!((applications[&a].last.len(), applications[&a].command.len()), (1, 1));
     }
 }

@@ -3,6 +3,7 @@
 //! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
 //! are the same from there on: a session that begins catches up with what came while it was greeted.
 
+mod call;
 #[cfg(test)]
 mod cluster_tests;
 mod endings;
@@ -13,7 +14,6 @@ mod member_lists;
 mod model_tests;
 mod payloads;
 mod presences;
-mod question;
 mod replay_cursor;
 mod replaying;
 mod requests;
@@ -32,17 +32,17 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
+    call::{Call, CallResult, DiscordIdentifyError},
     live::Live,
     presences::Presences,
-    question::{Answer, Question, Unwelcome},
-    replaying::CatchingUp,
+    replaying::Replaying,
 };
-pub use self::{member_lists::MemberLists, settings::Rules};
-use super::{Asked, Ending, Protocol, Sources, Step};
+pub use self::{member_lists::MemberLists, settings::DiscordSessionSettings};
+use super::{Action, CallContext, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{Away, PublishError},
-    encode::{Line, Place},
-    registry::Disturbance,
+    backplane::{PublishError, Unavailable},
+    encode::{DispatchEncoder, LogCursor},
+    registry::InjectedFault,
     resume::ReadError,
     transport::Message,
 };
@@ -56,15 +56,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long a connection without a session is kept for another try after op 9.
 const SECOND_TRY: Duration = Duration::from_secs(8);
 
-type Steps = super::Steps<Question>;
+type Actions = super::Actions<Call>;
 
 /// One connection that speaks version 6 to 10.
 pub struct Discord {
-    rules: Arc<Rules>,
-    line: Line,
+    settings: Arc<DiscordSessionSettings>,
+    encoder: DispatchEncoder,
     /// What the URL asked for.
     query: Query,
-    stage: Stage,
+    phase: DiscordPhase,
     /// When Hello is due; none once it is sent.
     hello_at: Option<Instant>,
     /// When the next heartbeat must have come; none until there is a session.
@@ -86,7 +86,7 @@ pub struct Discord {
     resume_url: Arc<str>,
 }
 
-enum Stage {
+enum DiscordPhase {
     /// The URL asked for what is not spoken.
     Refused(Close),
     /// There is no session yet.
@@ -102,7 +102,7 @@ enum Stage {
         at: Instant,
     },
     /// It has a session that has still to get what it missed.
-    CatchingUp(Box<CatchingUp>),
+    Replaying(Box<Replaying>),
     /// It gets what comes.
     Live(Box<Live>),
     Over,
@@ -110,13 +110,18 @@ enum Stage {
 
 impl Discord {
     /// A connection whose URL asked for this, and that is to resume at `resume_url`.
-    pub fn new(query: Result<Query, Close>, resume_url: Arc<str>, rules: Arc<Rules>, now: Instant) -> Self {
-        let (query, stage) = match query {
+    pub fn new(
+        query: Result<Query, Close>,
+        resume_url: Arc<str>,
+        settings: Arc<DiscordSessionSettings>,
+        now: Instant,
+    ) -> Self {
+        let (query, phase) = match query {
             Ok(query) => {
                 // No heartbeat need come any sooner.
-                let until = now + rules.identify_timeout.max(rules.heartbeat_limit);
+                let until = now + settings.identify_timeout.max(settings.heartbeat_limit);
                 let longest = now + LONGEST_WAIT;
-                (query, Stage::Waiting { until, longest })
+                (query, DiscordPhase::Waiting { until, longest })
             }
             Err(close) => {
                 let query = Query {
@@ -124,16 +129,16 @@ impl Discord {
                     encoding: Encoding::Json,
                     transport: None,
                 };
-                (query, Stage::Refused(close))
+                (query, DiscordPhase::Refused(close))
             }
         };
         Self {
-            line: Line::new(query.encoding, query.transport, rules.level),
-            hello_at: Some(rules.hello_at(now)),
-            payloads: TokenBucket::per_minute(rules.payloads_per_minute),
-            heartbeats: TokenBucket::per_minute(rules.payloads_per_minute),
+            encoder: DispatchEncoder::new(query.encoding, query.transport, settings.level),
+            hello_at: Some(settings.hello_at(now)),
+            payloads: TokenBucket::per_minute(settings.payloads_per_minute),
+            heartbeats: TokenBucket::per_minute(settings.payloads_per_minute),
             query,
-            stage,
+            phase,
             heartbeat_by: None,
             leaves_at: None,
             deaf_until: None,
@@ -141,23 +146,23 @@ impl Discord {
             acknowledged: 0,
             presences: None,
             resume_url,
-            rules,
+            settings,
         }
     }
 
-    fn send(&self, payload: &str) -> Step<Question> {
-        Step::Send(self.line.frame(payload))
+    fn send(&self, payload: &str) -> Action<Call> {
+        Action::Send(self.encoder.frame(payload))
     }
 
     /// Hello, if it has not been sent.
-    fn hello(&mut self) -> Option<Step<Question>> {
-        self.hello_at.take().map(|_| self.send(&self.rules.hello))
+    fn hello(&mut self) -> Option<Action<Call>> {
+        self.hello_at.take().map(|_| self.send(&self.settings.hello))
     }
 
     /// Ends the connection. A session that it has can be resumed.
-    fn close(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
-        self.stage = Stage::Over;
-        smallvec![Step::Close {
+    fn close(&mut self, close: Close, problem: Option<&'static str>) -> Actions {
+        self.phase = DiscordPhase::Over;
+        smallvec![Action::Close {
             last_words: None,
             close,
             problem,
@@ -165,176 +170,181 @@ impl Discord {
     }
 
     /// The same for what the client has done wrong.
-    fn fail(&mut self, close: Close) -> Steps {
+    fn fail(&mut self, close: Close) -> Actions {
         self.close(close, Some(close.reason))
     }
 
-    fn attachment(&self) -> Option<&crate::resume::Attachment> {
-        match &self.stage {
-            Stage::CatchingUp(session) => Some(&session.attachment),
-            Stage::Live(session) => Some(&session.attachment),
+    fn ownership(&self) -> Option<&crate::resume::SessionOwnership> {
+        match &self.phase {
+            DiscordPhase::Replaying(session) => Some(&session.ownership),
+            DiscordPhase::Live(session) => Some(&session.ownership),
             _ => None,
         }
     }
 
     /// Tells the client that there is no session, and lets it try again on the same connection.
-    fn invalid(&mut self, is_resumable: bool, now: Instant) -> Steps {
+    fn invalid(&mut self, is_resumable: bool, now: Instant) -> Actions {
         let until = now + SECOND_TRY;
-        self.stage = Stage::Waiting { until, longest: until };
+        self.phase = DiscordPhase::Waiting { until, longest: until };
         smallvec![self.send(&payload::invalid_session(is_resumable))]
     }
 
     /// The same, after a while.
-    fn invalid_later(&mut self, now: Instant) -> Steps {
+    fn invalid_later(&mut self, now: Instant) -> Actions {
         self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
-        self.stage = Stage::Invalid {
+        self.phase = DiscordPhase::Invalid {
             at: now + least + more.mul_f64(fastrand::f64()),
         };
-        Steps::new()
+        Actions::new()
     }
 
     /// Goes on with a session that has caught up.
-    fn live(&mut self, now: Instant) -> Steps {
-        let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return Steps::new();
+    fn live(&mut self, now: Instant) -> Actions {
+        let DiscordPhase::Replaying(caught_up) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
+            return Actions::new();
         };
-        self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
-        self.stage = Stage::Live(Box::new(caught_up.finish()));
+        self.heartbeat_by.get_or_insert(now + self.settings.heartbeat_limit);
+        self.phase = DiscordPhase::Live(Box::new(caught_up.finish()));
         self.late_presence(now).into_iter().collect()
     }
 
     /// The connection is given up, and the session may be resumed.
-    fn away(&mut self) -> Steps {
+    fn away(&mut self) -> Actions {
         self.close(close::AWAY, None)
     }
 }
 
 impl Protocol for Discord {
-    type Question = Question;
-    type Answer = Answer;
+    type Call = Call;
+    type CallResult = CallResult;
 
-    fn ask(question: Question, sources: Sources) -> Asked<Answer> {
-        Box::pin(question::answer(question, sources))
+    fn call(call: Call, cx: CallContext) -> PendingCall<CallResult> {
+        Box::pin(call::answer(call, cx))
     }
 
-    fn open(&mut self, now: Instant) -> Steps {
-        if let Stage::Refused(close) = self.stage {
+    fn open(&mut self, now: Instant) -> Actions {
+        if let DiscordPhase::Refused(close) = self.phase {
             return self.fail(close);
         }
         self.tick(now)
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> Steps {
+    fn receive(&mut self, message: Message, now: Instant) -> Actions {
         // Whoever speaks has taken the upgrade, and Hello comes before everything else.
-        let mut steps: Steps = self.hello().into_iter().collect();
+        let mut actions: Actions = self.hello().into_iter().collect();
         match self.understand(&message, now) {
-            Ok(more) => steps.extend(more),
-            Err(close) => steps.extend(self.fail(close)),
+            Ok(more) => actions.extend(more),
+            Err(close) => actions.extend(self.fail(close)),
         }
-        steps
+        actions
     }
 
-    fn tick(&mut self, now: Instant) -> Steps {
-        if matches!(self.stage, Stage::Over) {
-            return Steps::new();
+    fn tick(&mut self, now: Instant) -> Actions {
+        if matches!(self.phase, DiscordPhase::Over) {
+            return Actions::new();
         }
-        let mut steps = Steps::new();
+        let mut actions = Actions::new();
         if self.hello_at.is_some_and(|at| at <= now) {
-            steps.extend(self.hello());
+            actions.extend(self.hello());
         }
         if self.leaves_at.as_ref().is_some_and(|at| **at <= now) {
-            steps.extend(self.close(close::RECONNECT, None));
+            actions.extend(self.close(close::RECONNECT, None));
         } else if self.heartbeat_by.is_some_and(|by| by <= now) {
-            steps.extend(self.fail(close::SESSION_TIMED_OUT));
+            actions.extend(self.fail(close::SESSION_TIMED_OUT));
         } else {
-            match self.stage {
-                Stage::Waiting { until, .. } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
-                Stage::Invalid { at } if at <= now => steps.extend(self.invalid(false, now)),
-                Stage::Live(_) => steps.extend(self.late_presence(now)),
+            match self.phase {
+                DiscordPhase::Waiting { until, .. } if until <= now => actions.extend(self.fail(close::NO_IDENTIFY)),
+                DiscordPhase::Invalid { at } if at <= now => actions.extend(self.invalid(false, now)),
+                DiscordPhase::Live(_) => actions.extend(self.late_presence(now)),
                 _ => {}
             }
         }
-        steps
+        actions
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let of_stage = match self.stage {
-            Stage::Over | Stage::Refused(_) => return None,
-            Stage::Waiting { until, .. } => Some(until),
-            Stage::Invalid { at } => Some(at),
-            Stage::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
-            Stage::Asking | Stage::CatchingUp(_) => None,
+        let of_stage = match self.phase {
+            DiscordPhase::Over | DiscordPhase::Refused(_) => return None,
+            DiscordPhase::Waiting { until, .. } => Some(until),
+            DiscordPhase::Invalid { at } => Some(at),
+            DiscordPhase::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
+            DiscordPhase::Asking | DiscordPhase::Replaying(_) => None,
         };
         let leaves_at = self.leaves_at.as_deref().copied();
         let deadlines = [of_stage, self.hello_at, self.heartbeat_by, leaves_at];
         deadlines.into_iter().flatten().min()
     }
 
-    fn answered(&mut self, answer: Answer, now: Instant) -> Steps {
-        if self.rules.keeps_history && matches!(answer, Answer::Opened(Ok(_)) | Answer::Resumed(Ok(_))) {
+    fn on_result(&mut self, answer: CallResult, now: Instant) -> Actions {
+        if self.settings.keeps_history
+            && matches!(
+                answer,
+                CallResult::OpenedSession(Ok(_)) | CallResult::ResumedSession(Ok(_))
+            )
+        {
             // Not before: who has no session has no compressor either.
-            self.line.keep_history();
+            self.encoder.use_own_compressor();
         }
         match answer {
-            Answer::Opened(Ok(known)) => {
-                let (session, steps) = CatchingUp::begin(
-                    *known,
+            CallResult::OpenedSession(Ok(authenticated)) => {
+                let (session, actions) = Replaying::begin(
+                    *authenticated,
                     self.query.version,
                     &self.resume_url,
-                    &self.rules.node,
-                    &self.line,
+                    &self.settings.node,
+                    &self.encoder,
                 );
-                self.stage = Stage::CatchingUp(Box::new(session));
+                self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
-                steps
+                actions
             }
-            Answer::Resumed(Ok(known)) => {
-                let (session, steps) = CatchingUp::go_on(*known, self.acknowledged, &self.line);
-                self.stage = Stage::CatchingUp(Box::new(session));
+            CallResult::ResumedSession(Ok(authenticated)) => {
+                let (session, actions) = Replaying::resume(*authenticated, self.acknowledged, &self.encoder);
+                self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
-                steps
+                actions
             }
-            Answer::Opened(Err(unwelcome)) | Answer::Resumed(Err(unwelcome)) => match unwelcome {
-                Unwelcome::Close(close) if close == close::AWAY => self.close(close, None),
-                Unwelcome::Close(close) => self.fail(close),
-                Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
+            CallResult::OpenedSession(Err(unwelcome)) | CallResult::ResumedSession(Err(unwelcome)) => match unwelcome {
+                DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
+                DiscordIdentifyError::Close(close) => self.fail(close),
+                DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
             },
-            Answer::Planned(Err(Away)) | Answer::Made(Err(Away)) => self.away(),
-            Answer::Planned(Ok(answers)) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.planned(answers),
-                _ => Steps::new(),
+            CallResult::Planned(Err(Unavailable)) | CallResult::Made(Err(Unavailable)) => self.away(),
+            CallResult::Planned(Ok(answers)) => match &mut self.phase {
+                DiscordPhase::Replaying(session) => session.planned(answers),
+                _ => Actions::new(),
             },
-            Answer::Made(Ok(dispatches)) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.made(dispatches, &self.line),
-                _ => Steps::new(),
+            CallResult::Made(Ok(dispatches)) => match &mut self.phase {
+                DiscordPhase::Replaying(session) => session.made(dispatches, &self.encoder),
+                _ => Actions::new(),
             },
-            Answer::Read(reading) => {
-                let Stage::CatchingUp(session) = &mut self.stage else {
-                    return Steps::new();
+            CallResult::Read(page) => {
+                let DiscordPhase::Replaying(session) = &mut self.phase else {
+                    return Actions::new();
                 };
-                match reading.map(|reading| session.read(&reading, &self.line)) {
-                    Ok(Ok(steps)) => steps,
-                    Err(ReadError::Away) => self.away(),
+                match page.map(|page| session.read(&page, &self.encoder)) {
+                    Ok(Ok(actions)) => actions,
+                    Err(ReadError::Unavailable) => self.away(),
                     // It cannot be made whole.
                     _ => {
-                        log::debug!(session:% = session.attachment.owner().id, s = self.line.s(); "session cannot be made whole");
-                        session.attachment.end();
+                        log::debug!(session:% = session.ownership.owner().id, s = self.encoder.s(); "session cannot be made whole");
+                        session.ownership.end();
                         self.invalid_later(now)
                     }
                 }
             }
-            Answer::Shown(shown) => shown
+            CallResult::Shown(shown) => shown
                 .err()
-                .map(|unseen| Step::Drop(unseen.word()))
+                .map(|unseen| Action::Drop(unseen.word()))
                 .into_iter()
                 .collect(),
-            Answer::Kept(keeping, kept) => {
-                let Stage::CatchingUp(session) = &mut self.stage else {
-                    return Steps::new();
+            CallResult::Kept(private_write, kept) => {
+                let DiscordPhase::Replaying(session) = &mut self.phase else {
+                    return Actions::new();
                 };
                 match kept {
-                    Ok(true) => session.kept(keeping.privates()),
+                    Ok(true) => session.kept(private_write.privates()),
                     Ok(false) => self.close(close::SUPERSEDED, None),
                     // It may be kept, so nothing else may have its numbers.
                     Err(_) => self.away(),
@@ -343,57 +353,57 @@ impl Protocol for Discord {
         }
     }
 
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps {
-        match &mut self.stage {
-            Stage::CatchingUp(_) if is_receiver => self.live(now),
-            Stage::CatchingUp(session) => session.read_on(),
-            _ => Steps::new(),
+    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Actions {
+        match &mut self.phase {
+            DiscordPhase::Replaying(_) if is_receiver => self.live(now),
+            DiscordPhase::Replaying(session) => session.read_on(),
+            _ => Actions::new(),
         }
     }
 
-    fn drained(&mut self, _: Instant) -> Steps {
-        match &mut self.stage {
-            Stage::CatchingUp(session) => session.drained(),
-            _ => Steps::new(),
+    fn drained(&mut self, _: Instant) -> Actions {
+        match &mut self.phase {
+            DiscordPhase::Replaying(session) => session.drained(),
+            _ => Actions::new(),
         }
     }
 
-    fn located(&mut self, place: Option<Place>, _: Instant) -> Steps {
-        if let Stage::Live(session) = &mut self.stage {
-            session.acknowledge(self.acknowledged, self.line.s(), place);
+    fn located(&mut self, cursor: Option<LogCursor>, _: Instant) -> Actions {
+        if let DiscordPhase::Live(session) = &mut self.phase {
+            session.acknowledge(self.acknowledged, self.encoder.s(), cursor);
         }
-        Steps::new()
+        Actions::new()
     }
 
-    fn paused(&mut self, place: Option<Place>, _: Instant) -> Steps {
-        let Stage::Live(live) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return Steps::new();
+    fn paused(&mut self, cursor: Option<LogCursor>, _: Instant) -> Actions {
+        let DiscordPhase::Live(live) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
+            return Actions::new();
         };
-        let Some(place) = place else {
+        let Some(cursor) = cursor else {
             // Whoever receives is somewhere.
             return self.close(close::UNKNOWN, None);
         };
-        let (session, steps) = CatchingUp::pause(*live, self.line.s(), place);
-        self.stage = Stage::CatchingUp(Box::new(session));
-        steps
+        let (session, actions) = Replaying::pause(*live, self.encoder.s(), cursor);
+        self.phase = DiscordPhase::Replaying(Box::new(session));
+        actions
     }
 
-    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Steps {
-        Steps::new()
+    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Actions {
+        Actions::new()
     }
 
-    fn end(&mut self, ending: Ending, now: Instant) -> Steps {
+    fn end(&mut self, ending: SessionEnd, now: Instant) -> Actions {
         self.leave(ending, now)
     }
 
-    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
-        self.suffer(disturbance, now)
+    fn inject(&mut self, fault: InjectedFault, now: Instant) -> Actions {
+        self.suffer(fault, now)
     }
 
     fn gone(&mut self, code: Option<u16>) {
         // Any other end leaves the session to whoever resumes it.
-        if let (Some(1000 | 1001), Some(attachment)) = (code, self.attachment()) {
-            attachment.end();
+        if let (Some(1000 | 1001), Some(ownership)) = (code, self.ownership()) {
+            ownership.end();
         }
     }
 }

@@ -10,11 +10,11 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    Discord, Stage, Steps,
-    question::{Question, Show},
+    Actions, Discord, DiscordPhase,
+    call::{BotState, Call},
     requests::Request,
 };
-use crate::{session::Step, transport::Message};
+use crate::{session::Action, transport::Message};
 
 impl Discord {
     fn decode(&self, message: &Message) -> Result<Value, Close> {
@@ -22,7 +22,7 @@ impl Discord {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
         };
-        if bytes.len() > self.rules.payload_bytes {
+        if bytes.len() > self.settings.payload_bytes {
             return Err(close::TOO_LARGE);
         }
         // JSON comes in binary messages as well.
@@ -33,7 +33,7 @@ impl Discord {
         }
     }
 
-    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<Steps, Close> {
+    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<Actions, Close> {
         let payload = self.decode(message)?;
         let opcode = opcode_of(&payload)?;
         let bucket = if opcode == Opcode::Heartbeat {
@@ -41,13 +41,13 @@ impl Discord {
         } else {
             &mut self.payloads
         };
-        if !bucket.take(now.saturating_duration_since(self.rules.origin)) {
+        if !bucket.take(now.saturating_duration_since(self.settings.origin)) {
             return Err(close::RATE_LIMITED);
         }
-        let has_session = matches!(self.stage, Stage::CatchingUp(_) | Stage::Live(_));
+        let has_session = matches!(self.phase, DiscordPhase::Replaying(_) | DiscordPhase::Live(_));
         if !has_session && !opcode.needs_no_session() {
             return if self.had_session {
-                Ok(smallvec![Step::Count])
+                Ok(smallvec![Action::Count])
             } else {
                 Err(close::NOT_AUTHENTICATED)
             };
@@ -55,76 +55,76 @@ impl Discord {
         if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
             return Err(close::ALREADY_AUTHENTICATED);
         }
-        let mut steps: Steps = smallvec![Step::Count];
+        let mut actions: Actions = smallvec![Action::Count];
         match Command::parse(opcode, &payload, self.query.version)? {
-            Command::Heartbeat { seq } => steps.extend(self.heartbeat(seq, now)),
+            Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, now)),
             // Whoever is about to hear that there is no session waits for that.
-            _ if matches!(self.stage, Stage::Invalid { .. }) => {}
+            _ if matches!(self.phase, DiscordPhase::Invalid { .. }) => {}
             Command::Identify(identify) => {
                 if identify.compress {
-                    self.line.pack();
+                    self.encoder.compress_large();
                 }
                 // Of this session it has nothing yet, whatever it had of another one.
                 self.acknowledged = 0;
                 if let Some(presences) = &mut self.presences {
                     presences.forget();
                 }
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Open(identify, self.query.version)));
+                self.phase = DiscordPhase::Asking;
+                actions.push(Action::Ask(Call::Open(identify, self.query.version)));
             }
             Command::Resume(resume) => {
                 self.acknowledged = resume.seq;
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Resume(resume)));
+                self.phase = DiscordPhase::Asking;
+                actions.push(Action::Ask(Call::Resume(resume)));
             }
-            command => steps.extend(self.obey(command, now)?),
+            command => actions.extend(self.obey(command, now)?),
         }
-        Ok(steps)
+        Ok(actions)
     }
 
-    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Steps {
-        let mut steps = Steps::new();
+    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Actions {
+        let mut actions = Actions::new();
         if self.heartbeat_by.is_some() {
-            self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
+            self.heartbeat_by = Some(now + self.settings.heartbeat_limit);
         }
-        if let Stage::Waiting { until, longest } = &mut self.stage {
-            *until = (*until).max((now + self.rules.heartbeat_limit).min(*longest));
+        if let DiscordPhase::Waiting { until, longest } = &mut self.phase {
+            *until = (*until).max((now + self.settings.heartbeat_limit).min(*longest));
         }
-        match (seq, &self.stage) {
-            (Some(seq), Stage::Live(_)) => {
+        match (seq, &self.phase) {
+            (Some(seq), DiscordPhase::Live(_)) => {
                 self.acknowledged = self.acknowledged.max(seq);
-                steps.push(Step::Locate);
+                actions.push(Action::Locate);
             }
             _ => {
-                if let Some(attachment) = self.attachment() {
-                    attachment.checkpoint(None);
+                if let Some(ownership) = self.ownership() {
+                    ownership.checkpoint(None);
                 }
             }
         }
         if self.deaf_until.as_ref().is_none_or(|until| **until <= now) {
-            steps.push(self.send(&self.rules.heartbeat_ack));
+            actions.push(self.send(&self.settings.heartbeat_ack));
         }
-        steps
+        actions
     }
 
     /// Does what the client of a session asks for, or has it wait for its turn.
-    fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Step<Question>>, Close> {
+    fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Action<Call>>, Close> {
         Ok(match command {
             Command::Presence(presence) => {
                 let presence = self.presences.get_or_insert_default().set(presence, now);
-                presence.and_then(|presence| self.show(Show::Presence(presence)))
+                presence.and_then(|presence| self.show(BotState::Presence(presence)))
             }
-            Command::Voice(state) => self.show(Show::Voice(state)),
-            command => match (Request::from_command(command, now), &mut self.stage) {
-                (Some(request), Stage::CatchingUp(session)) => {
+            Command::Voice(state) => self.show(BotState::Voice(state)),
+            command => match (Request::from_command(command, now), &mut self.phase) {
+                (Some(request), DiscordPhase::Replaying(session)) => {
                     if !session.request(request) {
                         return Err(close::RATE_LIMITED);
                     }
                     None
                 }
-                (Some(request), Stage::Live(session)) => {
+                (Some(request), DiscordPhase::Live(session)) => {
                     session.request = Some(Box::new(request));
-                    Some(Step::Pause)
+                    Some(Action::Pause)
                 }
                 _ => None,
             },
@@ -132,18 +132,22 @@ impl Discord {
     }
 
     /// Has the bot of the session seen like this.
-    fn show(&self, show: Show) -> Option<Step<Question>> {
-        let (attachment, record) = match &self.stage {
-            Stage::CatchingUp(session) => (&session.attachment, session.record()),
-            Stage::Live(session) => (&session.attachment, &*session.record),
+    fn show(&self, show: BotState) -> Option<Action<Call>> {
+        let (ownership, record) = match &self.phase {
+            DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
+            DiscordPhase::Live(session) => (&session.ownership, &*session.record),
             _ => return None,
         };
-        Some(Step::Ask(Question::Show(attachment.appearing(), record.filter, show)))
+        Some(Action::Ask(Call::BotState(
+            ownership.presence_publisher(),
+            record.filter,
+            show,
+        )))
     }
 
     /// Shows a presence that had to wait.
-    pub(super) fn late_presence(&mut self, now: Instant) -> Option<Step<Question>> {
+    pub(super) fn late_presence(&mut self, now: Instant) -> Option<Action<Call>> {
         let presence = self.presences.as_mut()?.due(now)?;
-        self.show(Show::Presence(presence))
+        self.show(BotState::Presence(presence))
     }
 }

@@ -13,7 +13,7 @@ const WHILE: Duration = Duration::from_secs(20);
 /// The presences of one connection. Of those that come too often the latest is told, as soon as it may be.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
-    told: VecDeque<Instant>,
+    published: VecDeque<Instant>,
     waiting: Option<Presence>,
 }
 
@@ -26,22 +26,22 @@ impl Presences {
 
     /// The presence that is to be told by now.
     pub(super) fn due(&mut self, now: Instant) -> Option<Presence> {
-        let is_full = self.told.len() == MOST;
-        if is_full && self.told.front().is_some_and(|first| *first + WHILE > now) {
+        let is_full = self.published.len() == MOST;
+        if is_full && self.published.front().is_some_and(|first| *first + WHILE > now) {
             return None;
         }
         let presence = self.waiting.take()?;
         if is_full {
-            self.told.pop_front();
+            self.published.pop_front();
         }
-        self.told.push_back(now);
+        self.published.push_back(now);
         Some(presence)
     }
 
     /// When the one that waits is to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.as_ref()?;
-        self.told.front().map(|first| *first + WHILE)
+        self.published.front().map(|first| *first + WHILE)
     }
 
     /// Forgets the one that waits: its session is over.

@@ -7,24 +7,24 @@ use shared::{
     session_id::SessionId,
 };
 
-use crate::resume::What;
+use crate::resume::PrivateBody;
 
 /// A walk along the log that numbers what a session got or would have got, in the order in which it did.
 ///
 /// What was for the session alone stands in no log, and is known by its number: it comes when its number is the next
 /// one. Everything else the filter decides, which says of an entry today what it said of it then.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct ReplayCursor {
     filter: Filter,
     session: SessionId,
     /// The number of the last dispatch that was met.
     s: u64,
-    privates: BTreeMap<u64, What>,
+    privates: BTreeMap<u64, PrivateBody>,
 }
 
-impl Walk {
+impl ReplayCursor {
     /// From behind dispatch `s` on.
-    pub(super) const fn new(filter: Filter, session: SessionId, s: u64, privates: BTreeMap<u64, What>) -> Self {
+    pub(super) const fn new(filter: Filter, session: SessionId, s: u64, privates: BTreeMap<u64, PrivateBody>) -> Self {
         Self {
             filter,
             session,
@@ -40,7 +40,7 @@ impl Walk {
 
     /// The next dispatches, if they were for the session alone: their number is the next one. To be asked before each entry
     /// and behind the last one.
-    pub(super) fn privates(&self) -> impl Iterator<Item = &What> {
+    pub(super) fn privates(&self) -> impl Iterator<Item = &PrivateBody> {
         let mut next = self.s;
         let behind = self.privates.range(self.s + 1..);
         behind
@@ -48,7 +48,7 @@ impl Walk {
                 next += 1;
                 **s == next
             })
-            .map(|(_, what)| what)
+            .map(|(_, body)| body)
     }
 
     /// Meets the next dispatch if it was for the session alone. Returns `false` if it was not.
@@ -59,8 +59,8 @@ impl Walk {
     }
 
     /// Adds a dispatch for the session alone.
-    pub(super) fn add(&mut self, s: u64, what: What) {
-        self.privates.insert(s, what);
+    pub(super) fn add(&mut self, s: u64, body: PrivateBody) {
+        self.privates.insert(s, body);
     }
 
     /// How the session receives this entry, if it does; then it is the next dispatch.

@@ -6,21 +6,21 @@ use shared::discord::{Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
-    Steps,
+    Actions,
+    call::{Authenticated, Call, Dispatch, Make},
     live::{Live, Points},
-    question::{Dispatch, Known, Make, Question},
-    replay_cursor::Walk,
+    replay_cursor::ReplayCursor,
     requests::{Next, Request, Requests},
 };
 use crate::{
     auth::Key,
     backplane::{Epoch, Position},
-    encode::{Line, Place},
+    encode::{DispatchEncoder, LogCursor},
     guilds::Viewer,
     registry::Subscription,
-    replay::{From, Reading},
-    resume::{Attachment, Checkpoint, Opened, Private, Record, Resumed, What},
-    session::Step,
+    replay::{ReadFrom, ReplayPage},
+    resume::{Checkpoint, OpenedSession, PrivateBody, PrivateRecord, Record, ResumedSession, SessionOwnership},
+    session::Action,
 };
 
 /// How many dispatches for the session alone are made at once. They are sent before more are made.
@@ -29,12 +29,12 @@ const MADE: usize = 16;
 const UNTAKEN: usize = 8 * 1024;
 
 /// A session that has still to get what came before it could receive.
-pub(super) struct CatchingUp {
-    pub(super) attachment: Attachment,
+pub(super) struct Replaying {
+    pub(super) ownership: SessionOwnership,
     record: Arc<Record>,
-    walk: Walk,
+    replay: ReplayCursor,
     /// From where to read on.
-    from: From,
+    from: ReadFrom,
     /// Up to where there is something to read, wherever the node is.
     end: Option<Position>,
     /// What the client has: nothing up to there is sent.
@@ -50,32 +50,32 @@ pub(super) struct CatchingUp {
 
 /// What the log yields is not what the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Differs;
+pub(super) struct Diverged;
 
-impl CatchingUp {
+impl Replaying {
     /// A new session, with what it is greeted with.
     pub(super) fn begin(
-        known: Known<Opened>,
+        authenticated: Authenticated<OpenedSession>,
         version: Version,
         resume_url: &str,
         node: &str,
-        line: &Line,
-    ) -> (Self, Steps) {
-        let Known {
+        encoder: &DispatchEncoder,
+    ) -> (Self, Actions) {
+        let Authenticated {
             session,
             key,
             application,
             guilds,
-        } = known;
-        let Opened {
-            attachment,
+        } = authenticated;
+        let OpenedSession {
+            ownership,
             record,
             since,
         } = session;
         let shard = record.filter.shard;
         let ready = Ready {
             version,
-            session: attachment.owner().id,
+            session: ownership.owner().id,
             resume_url,
             shard: Some(shard),
             user: &application.user,
@@ -83,37 +83,41 @@ impl CatchingUp {
             guilds: &guilds,
             node,
         };
-        line.go_on(0, None);
-        let greeting = line.dispatch(Ready::NAME, &ready.d());
+        encoder.continue_at(0, None);
+        let greeting = encoder.dispatch(Ready::NAME, &ready.d());
         let is_told = record.filter.intents.contains(Intents::GUILDS);
         let session = Self {
-            walk: Walk::new(record.filter, attachment.owner().id, line.s(), BTreeMap::new()),
-            attachment,
+            replay: ReplayCursor::new(record.filter, ownership.owner().id, encoder.s(), BTreeMap::new()),
+            ownership,
             record,
-            from: From::Position(since),
+            from: ReadFrom::Position(since),
             end: None,
-            seq: line.s(),
+            seq: encoder.s(),
             cut: None,
             requests: Requests::default(),
             untaken: 0,
             points: Points::default(),
         };
-        let mut steps = session.attach(key);
-        steps.extend(greeting.map(Step::Send));
+        let mut actions = session.attach(key);
+        actions.extend(greeting.map(Action::Send));
         if is_told && !guilds.is_empty() {
             // Kept before the first of them is sent.
-            steps.push(session.keep(guilds.into_iter().map(What::Guild)));
+            actions.push(session.keep(guilds.into_iter().map(PrivateBody::Guild)));
         } else {
-            steps.push(session.ask_next());
+            actions.push(session.ask_next());
         }
-        (session, steps)
+        (session, actions)
     }
 
     /// A session that its client knows up to dispatch `seq`.
-    pub(super) fn go_on(known: Known<Resumed>, seq: u64, line: &Line) -> (Self, Steps) {
-        let Known { session, key, .. } = known;
-        let Resumed {
-            attachment,
+    pub(super) fn resume(
+        authenticated: Authenticated<ResumedSession>,
+        seq: u64,
+        encoder: &DispatchEncoder,
+    ) -> (Self, Actions) {
+        let Authenticated { session, key, .. } = authenticated;
+        let ResumedSession {
+            ownership,
             record,
             checkpoint: Checkpoint { s, position },
             privates,
@@ -121,12 +125,12 @@ impl CatchingUp {
         } = session;
         // The first dispatch is Ready, which nobody gets twice: some libraries do not count it.
         let (s, seq) = (s.max(1), seq.max(1));
-        line.go_on(s, None);
+        encoder.continue_at(s, None);
         let mut session = Self {
-            walk: Walk::new(record.filter, attachment.owner().id, s, privates),
-            attachment,
+            replay: ReplayCursor::new(record.filter, ownership.owner().id, s, privates),
+            ownership,
             record,
-            from: From::Position(position),
+            from: ReadFrom::Position(position),
             end,
             seq,
             cut: None,
@@ -134,29 +138,29 @@ impl CatchingUp {
             untaken: 0,
             points: Points::default(),
         };
-        session.requests.planned([What::Event {
+        session.requests.planned([PrivateBody::Event {
             name: "RESUMED".into(),
             d: "{}".into(),
         }]);
-        let mut steps = session.attach(key);
-        steps.extend(session.read_on());
-        (session, steps)
+        let mut actions = session.attach(key);
+        actions.extend(session.read_on());
+        (session, actions)
     }
 
     /// A session that received up to dispatch `s` and this place, and gets nothing more now.
-    pub(super) fn pause(live: Live, s: u64, place: Place) -> (Self, Steps) {
+    pub(super) fn pause(live: Live, s: u64, cursor: LogCursor) -> (Self, Actions) {
         let Live {
-            attachment,
+            ownership,
             record,
             points,
             request,
         } = live;
-        attachment.is_live(false);
+        ownership.is_live(false);
         let mut session = Self {
-            walk: Walk::new(record.filter, attachment.owner().id, s, BTreeMap::new()),
-            attachment,
+            replay: ReplayCursor::new(record.filter, ownership.owner().id, s, BTreeMap::new()),
+            ownership,
             record,
-            from: From::Place(place),
+            from: ReadFrom::LogCursor(cursor),
             end: None,
             seq: s,
             cut: None,
@@ -167,31 +171,31 @@ impl CatchingUp {
         if let Some(request) = request {
             session.requests.push(*request);
         }
-        let steps = match session.next_answer() {
-            Some(step) => smallvec![step],
+        let actions = match session.next_answer() {
+            Some(action) => smallvec![action],
             None => session.read_on(),
         };
-        (session, steps)
+        (session, actions)
     }
 
-    fn attach(&self, key: Arc<Key>) -> Steps {
-        smallvec![Step::Attach(self.attachment.owner().clone(), key)]
+    fn attach(&self, key: Arc<Key>) -> Actions {
+        smallvec![Action::Attach(self.ownership.owner().clone(), key)]
     }
 
     /// Asks for what comes next: what is for the session alone, then the log.
-    pub(super) fn read_on(&mut self) -> Steps {
+    pub(super) fn read_on(&mut self) -> Actions {
         self.pass_what_the_client_has();
         smallvec![self.ask_next()]
     }
 
-    fn ask_next(&self) -> Step<Question> {
-        let application = Arc::clone(&self.attachment.owner().application);
-        let privates: Vec<_> = self.walk.privates().take(MADE).cloned().collect();
-        Step::Ask(if privates.is_empty() {
-            Question::Read(application, self.from, self.end)
+    fn ask_next(&self) -> Action<Call> {
+        let application = Arc::clone(&self.ownership.owner().application);
+        let privates: Vec<_> = self.replay.privates().take(MADE).cloned().collect();
+        Action::Ask(if privates.is_empty() {
+            Call::Read(application, self.from, self.end)
         } else {
             let filter = self.record.filter;
-            Question::Make(Make {
+            Call::Make(Make {
                 application,
                 viewer: Viewer {
                     intents: filter.intents,
@@ -205,145 +209,145 @@ impl CatchingUp {
 
     /// Counts the dispatches for the session alone that the client has.
     fn pass_what_the_client_has(&mut self) {
-        while self.walk.s() < self.seq && self.walk.pass() {}
+        while self.replay.s() < self.seq && self.replay.pass() {}
     }
 
     /// The client has taken everything.
-    pub(super) fn drained(&mut self) -> Steps {
+    pub(super) fn drained(&mut self) -> Actions {
         self.untaken = 0;
         self.read_on()
     }
 
     /// Sends what was made for the session alone, under its numbers.
-    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, line: &Line) -> Steps {
-        let mut steps = Steps::new();
+    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, encoder: &DispatchEncoder) -> Actions {
+        let mut actions = Actions::new();
         for (name, d) in dispatches {
-            line.go_on(self.walk.s(), None);
-            if self.walk.pass() {
-                steps.extend(line.dispatch(&name, &d).map(Step::Send));
+            encoder.continue_at(self.replay.s(), None);
+            if self.replay.pass() {
+                actions.extend(encoder.dispatch(&name, &d).map(Action::Send));
             }
         }
-        line.go_on(self.walk.s(), None);
-        self.go_on_after(steps)
+        encoder.continue_at(self.replay.s(), None);
+        self.go_on_after(actions)
     }
 
     /// Goes on after these steps: when the client has taken what was sent, if that is much.
-    fn go_on_after(&mut self, mut steps: Steps) -> Steps {
-        let sent = steps.iter().map(|step| match step {
-            Step::Send(frame) => frame.len(),
+    fn go_on_after(&mut self, mut actions: Actions) -> Actions {
+        let sent = actions.iter().map(|action| match action {
+            Action::Send(frame) => frame.len(),
             _ => 0,
         });
         self.untaken += sent.sum::<usize>();
         if self.untaken < UNTAKEN {
-            steps.extend(self.read_on());
+            actions.extend(self.read_on());
         } else {
-            steps.push(Step::Drain);
+            actions.push(Action::Drain);
         }
-        steps
+        actions
     }
 
     /// Sends what was read, and then either reads on, when the client has taken it, or receives.
     ///
     /// # Errors
     /// When the client has seen what the log does not yield.
-    pub(super) fn read(&mut self, reading: &Reading, line: &Line) -> Result<Steps, Differs> {
-        let mut steps = Steps::new();
-        self.cut = [self.cut, reading.cut].into_iter().flatten().min();
-        let epoch = reading.next.position().epoch;
-        for entry in reading.entries() {
+    pub(super) fn read(&mut self, page: &ReplayPage, encoder: &DispatchEncoder) -> Result<Actions, Diverged> {
+        let mut actions = Actions::new();
+        self.cut = [self.cut, page.cut].into_iter().flatten().min();
+        let epoch = page.next.position().epoch;
+        for entry in page.entries() {
             self.pass_what_the_client_has();
-            if self.walk.privates().next().is_some() {
+            if self.replay.privates().next().is_some() {
                 // It comes before this entry, and has still to be made.
-                return Ok(self.go_on_after(steps));
+                return Ok(self.go_on_after(actions));
             }
             if let Some(offset) = self.cut.filter(|cut| entry.offset() > *cut) {
                 // What the client has seen beyond may have been other entries, which are lost.
-                if self.walk.s() < self.seq {
-                    return Err(Differs);
+                if self.replay.s() < self.seq {
+                    return Err(Diverged);
                 }
-                self.from = From::Position(Position { offset, epoch });
-                steps.push(self.cross_to(epoch));
-                return Ok(steps);
+                self.from = ReadFrom::Position(Position { offset, epoch });
+                actions.push(self.cross_to(epoch));
+                return Ok(actions);
             }
-            if let Some(content) = entry.header().and_then(|header| self.walk.entry(header))
-                && self.walk.s() > self.seq
+            if let Some(content) = entry.header().and_then(|header| self.replay.entry(header))
+                && self.replay.s() > self.seq
             {
-                line.go_on(self.walk.s() - 1, None);
-                steps.extend(entry.dispatch(line, content).map(Step::Send));
+                encoder.continue_at(self.replay.s() - 1, None);
+                actions.extend(entry.dispatch(encoder, content).map(Action::Send));
             }
             let offset = entry.offset();
-            self.from = From::Position(Position { offset, epoch });
+            self.from = ReadFrom::Position(Position { offset, epoch });
         }
-        self.from = reading.next;
-        let Some(end) = reading.end else {
-            if steps.is_empty() {
+        self.from = page.next;
+        let Some(end) = page.end else {
+            if actions.is_empty() {
                 return Ok(self.read_on());
             }
-            steps.push(Step::Drain);
-            return Ok(steps);
+            actions.push(Action::Drain);
+            return Ok(actions);
         };
         self.pass_what_the_client_has();
-        if self.walk.privates().next().is_some() {
-            return Ok(self.go_on_after(steps));
+        if self.replay.privates().next().is_some() {
+            return Ok(self.go_on_after(actions));
         }
-        if !self.walk.is_complete() || self.walk.s() < self.seq {
+        if !self.replay.is_complete() || self.replay.s() < self.seq {
             // The client has it from a node that has come further than this one, or the log has lost it.
-            self.from = From::Position(end.position);
-            let application = Arc::clone(&self.attachment.owner().application);
-            steps.push(Step::Ask(Question::ReadBeyond(application, end.position)));
-            return Ok(steps);
+            self.from = ReadFrom::Position(end.position);
+            let application = Arc::clone(&self.ownership.owner().application);
+            actions.push(Action::Ask(Call::ReadBeyond(application, end.position)));
+            return Ok(actions);
         }
-        line.go_on(self.walk.s(), None);
+        encoder.continue_at(self.replay.s(), None);
         if self.cut.is_some() {
-            steps.push(self.cross_to(end.position.epoch));
-        } else if let Some(step) = self.next_answer() {
-            steps.push(step);
+            actions.push(self.cross_to(end.position.epoch));
+        } else if let Some(action) = self.next_answer() {
+            actions.push(action);
         } else {
-            steps.push(Step::Subscribe(Box::new(Subscription {
+            actions.push(Action::Subscribe(Box::new(Subscription {
                 filter: self.record.filter,
                 since: end,
-                line: line.clone(),
+                encoder: encoder.clone(),
             })));
         }
-        Ok(steps)
+        Ok(actions)
     }
 
     /// Goes on in another life of the log. That the client has nothing that is gone has to be kept before it sees anything
     /// of that life: nobody could tell any more.
-    fn cross_to(&mut self, epoch: Epoch) -> Step<Question> {
+    fn cross_to(&mut self, epoch: Epoch) -> Action<Call> {
         self.cut = None;
-        Step::Ask(Question::Keep(self.attachment.carrying(epoch)))
+        Action::Ask(Call::Keep(self.ownership.carry_to(epoch)))
     }
 
     /// What is to be done next for what the client has asked for; `None` if nothing waits.
-    fn next_answer(&mut self) -> Option<Step<Question>> {
-        let application = &self.attachment.owner().application;
+    fn next_answer(&mut self) -> Option<Action<Call>> {
+        let application = &self.ownership.owner().application;
         Some(match self.requests.next(application, self.record.filter.intents)? {
-            Next::Plan(question) => Step::Ask(question),
-            Next::Keep(whats) => self.keep(whats),
+            Next::Plan(call) => Action::Ask(call),
+            Next::Keep(bodies) => self.keep(bodies),
         })
     }
 
     /// Has the next dispatches kept before they are made and sent: what the client has seen can always be found again.
-    fn keep(&self, whats: impl IntoIterator<Item = What>) -> Step<Question> {
-        let numbers = self.walk.s() + 1..;
-        let privates = numbers.zip(whats).map(|(s, what)| Private { s, what }).collect();
-        Step::Ask(Question::Keep(self.attachment.keeping(privates)))
+    fn keep(&self, bodies: impl IntoIterator<Item = PrivateBody>) -> Action<Call> {
+        let numbers = self.replay.s() + 1..;
+        let privates = numbers.zip(bodies).map(|(s, body)| PrivateRecord { s, body }).collect();
+        Action::Ask(Call::Keep(self.ownership.private_write(privates)))
     }
 
     /// Takes in what the answers to a request are made from.
-    pub(super) fn planned(&mut self, answers: Vec<What>) -> Steps {
+    pub(super) fn planned(&mut self, answers: Vec<PrivateBody>) -> Actions {
         self.requests.planned(answers);
         match self.next_answer() {
-            Some(step) => smallvec![step],
+            Some(action) => smallvec![action],
             None => self.read_on(),
         }
     }
 
     /// Sends what is kept now, as the client takes it.
-    pub(super) fn kept(&mut self, kept: &[Private]) -> Steps {
-        for Private { s, what } in kept {
-            self.walk.add(*s, what.clone());
+    pub(super) fn kept(&mut self, kept: &[PrivateRecord]) -> Actions {
+        for PrivateRecord { s, body } in kept {
+            self.replay.add(*s, body.clone());
         }
         self.read_on()
     }
@@ -355,9 +359,9 @@ impl CatchingUp {
 
     /// The session that receives now. Nothing that its client has asked for waits any more.
     pub(super) fn finish(self) -> Live {
-        self.attachment.is_live(true);
+        self.ownership.is_live(true);
         Live {
-            attachment: self.attachment,
+            ownership: self.ownership,
             record: self.record,
             points: self.points,
             request: None,

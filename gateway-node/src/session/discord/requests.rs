@@ -5,10 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 use shared::discord::{Command, Intents, RequestMembers};
 use tokio::time::Instant;
 
-use super::question::{Plan, Question};
+use super::call::{Call, Plan};
 use crate::{
     guilds::Search,
-    resume::{Recipe, What},
+    resume::{PrivateBody, Recipe},
 };
 
 /// The most requests of a session, with the one that is being answered. One more closes the connection with 4008.
@@ -32,16 +32,16 @@ pub(super) enum Request {
 pub(super) struct Requests {
     waiting: VecDeque<Request>,
     /// The answers of the first one that are planned, and not yet kept.
-    planned: VecDeque<What>,
+    planned: VecDeque<PrivateBody>,
 }
 
 /// What is to be done next for a session's requests.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Find out what the answers are made from.
-    Plan(Question),
+    Plan(Call),
     /// Keep and then send these.
-    Keep(Vec<What>),
+    Keep(Vec<PrivateBody>),
 }
 
 impl Request {
@@ -58,7 +58,7 @@ impl Request {
 
 impl Requests {
     /// Has the client told these before anything else.
-    pub(super) fn planned(&mut self, answers: impl IntoIterator<Item = What>) {
+    pub(super) fn planned(&mut self, answers: impl IntoIterator<Item = PrivateBody>) {
         self.planned.extend(answers);
     }
 
@@ -77,7 +77,7 @@ impl Requests {
             match self.waiting.front_mut()? {
                 Request::Members(request, at) => {
                     if let Some(guild) = (!request.guilds.is_empty()).then(|| request.guilds.remove(0)) {
-                        return Some(Next::Plan(Question::Plan(Plan {
+                        return Some(Next::Plan(Call::Plan(Plan {
                             application: Arc::clone(application),
                             search: Search::new(guild, request, intents),
                             asked: *at,
@@ -85,10 +85,10 @@ impl Requests {
                     }
                 }
                 Request::Sounds(guilds) => {
-                    let sounds = guilds.iter().map(|id| What::Answer(Recipe::Sounds(*id)));
+                    let sounds = guilds.iter().map(|id| PrivateBody::Answer(Recipe::Sounds(*id)));
                     self.planned.extend(sounds);
                 }
-                Request::Channels(guild) => self.planned.push_back(What::Answer(Recipe::Channels(*guild))),
+                Request::Channels(guild) => self.planned.push_back(PrivateBody::Answer(Recipe::Channels(*guild))),
             }
             self.waiting.pop_front();
         }

@@ -7,18 +7,18 @@ use tokio::time::Instant;
 
 use crate::{
     config::{Settings, ZlibStream},
-    hello_delay::LateHello,
+    hello_delay::HelloDelay,
 };
 
 /// The longest that a client has to reconnect after it was asked to.
 const MOST_GRACE: Duration = Duration::from_secs(5);
 
 /// The settings of Discord's protocol, and what is the same for everybody.
-pub struct Rules {
+pub struct DiscordSessionSettings {
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) hello_delay: Duration,
-    late_hello: LateHello,
+    extra_hello_delay: HelloDelay,
     /// How long a client may be without a heartbeat: as long as two of them.
     pub(super) heartbeat_limit: Duration,
     pub(super) payload_bytes: usize,
@@ -35,9 +35,9 @@ pub struct Rules {
     pub(super) heartbeat_ack: String,
 }
 
-impl Rules {
+impl DiscordSessionSettings {
     /// The rules of the node named `node`.
-    pub fn new(settings: &Settings, late_hello: LateHello, node: Arc<str>) -> Self {
+    pub fn new(settings: &Settings, extra_hello_delay: HelloDelay, node: Arc<str>) -> Self {
         let ms = Duration::from_millis;
         let discord = &settings.discord;
         // Half of what is left of a drain when everybody has been asked and the last one has to be read out.
@@ -46,7 +46,7 @@ impl Rules {
         Self {
             identify_timeout: ms(settings.session.identify_timeout_ms),
             hello_delay: ms(discord.hello_delay_ms),
-            late_hello,
+            extra_hello_delay,
             heartbeat_limit: 2 * ms(discord.heartbeat_interval_ms),
             payload_bytes: discord.payload_bytes,
             payloads_per_minute: discord.payloads_per_minute,
@@ -62,6 +62,6 @@ impl Rules {
 
     /// When Hello is due on a connection that begins now.
     pub(super) fn hello_at(&self, now: Instant) -> Instant {
-        now + self.hello_delay + self.late_hello.delay(now)
+        now + self.hello_delay + self.extra_hello_delay.delay(now)
     }
 }

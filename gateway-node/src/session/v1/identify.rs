@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, time::Instant};
 use crate::{
     auth::{Key, Refused},
     backplane::{Backplane, JoinError, Joined, Joining, Pending, Position},
-    session::Sources,
+    session::CallContext,
 };
 
 /// A client that wants to join.
@@ -31,7 +31,7 @@ pub struct Join {
 
 /// A session that has joined.
 #[derive(Debug, Clone)]
-pub struct Welcome {
+pub struct Identified {
     /// Its id.
     pub id: SessionId,
     /// What it is.
@@ -46,7 +46,7 @@ pub struct Welcome {
 
 /// Why a session may not join.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unwelcome {
+pub enum V1IdentifyError {
     /// The key is not good, or not for this type.
     #[error("the key is not good for this type")]
     Key,
@@ -56,33 +56,33 @@ pub enum Unwelcome {
 }
 
 /// Finds out whether the key is good for this type, and joins.
-pub(super) async fn join(join: Join, sources: Sources) -> Result<Welcome, Unwelcome> {
-    let services = &sources.services;
+pub(super) async fn join(join: Join, cx: CallContext) -> Result<Identified, V1IdentifyError> {
+    let services = &cx.services;
     let opened = services.keyring.open(join.key.expose(), SystemTime::now());
     let (key, kind) = match (opened, join.kind.parse()) {
         (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
         // The other keys are where the ids are: they come together.
-        (Err(Refused::NotYet), _) => return Err(JoinError::Away.into()),
-        _ => return Err(Unwelcome::Key),
+        (Err(Refused::NotYet), _) => return Err(JoinError::Unavailable.into()),
+        _ => return Err(V1IdentifyError::Key),
     };
     let joining = Joining {
         application: Arc::clone(key.application()),
         kind,
     };
-    let joined = JoinAnswer::of(&services.backplane, joining).await;
+    let joined = PendingJoin::of(&services.backplane, joining).await;
     let Joined { id, since, counts } = joined.inspect_err(|error| {
         // That the server is away, the backplane says itself, and once.
-        if *error != JoinError::Away {
-            services.problems.fault(sources.address, error, Instant::now());
+        if *error != JoinError::Unavailable {
+            services.problems.fault(cx.address, error, Instant::now());
         }
     })?;
     if !services.keyring.is_good(&key, kind, SystemTime::now()) {
         // Revoked while the answer was under way: the shard did not know the session when it told the others.
         services.backplane.leave(key.application(), id);
-        return Err(Unwelcome::Key);
+        return Err(V1IdentifyError::Key);
     }
-    log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = sources.address; "session identified");
-    Ok(Welcome {
+    log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = cx.address; "session identified");
+    Ok(Identified {
         id,
         kind,
         key,
@@ -93,13 +93,13 @@ pub(super) async fn join(join: Join, sources: Sources) -> Result<Welcome, Unwelc
 
 /// The answer to a join, heard even when its session has ended before it came. Dropped before its answer, it leaves what it then has joined: no id and no membership may stay
 /// behind without a session.
-struct JoinAnswer {
+struct PendingJoin {
     backplane: Arc<dyn Backplane>,
     application: Arc<str>,
     pending: Option<Pending<Joined, JoinError>>,
 }
 
-impl JoinAnswer {
+impl PendingJoin {
     /// Asks to join.
     fn of(backplane: &Arc<dyn Backplane>, joining: Joining) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl JoinAnswer {
     }
 }
 
-impl Future for JoinAnswer {
+impl Future for PendingJoin {
     type Output = Result<Joined, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -123,7 +123,7 @@ impl Future for JoinAnswer {
     }
 }
 
-impl Drop for JoinAnswer {
+impl Drop for PendingJoin {
     fn drop(&mut self) {
         // Without a runtime the process is ending, and its memberships with it.
         if let (Some(pending), Ok(runtime)) = (self.pending.take(), Handle::try_current()) {

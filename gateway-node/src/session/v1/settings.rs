@@ -14,7 +14,7 @@ use super::frame::frame;
 use crate::{config::Settings, events::Events};
 
 /// The settings of version 1, and the frames that are the same for everybody.
-pub struct Rules {
+pub struct V1SessionSettings {
     pub(super) events: Events,
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
@@ -55,7 +55,7 @@ impl Frames {
     }
 }
 
-impl Rules {
+impl V1SessionSettings {
     /// The rules of the node named `node`.
     pub fn new(settings: &Settings, node: Arc<str>, events: Events) -> Self {
         let ms = Duration::from_millis;

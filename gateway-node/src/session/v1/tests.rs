@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use super::*;
 use crate::{config::Settings, events::Events};
 
-fn rules() -> Arc<Rules> {
+fn settings() -> Arc<V1SessionSettings> {
     let settings = Settings::default();
     let events = Events::new(settings.event_table().unwrap());
-    Arc::new(Rules::new(&settings, "node".into(), events))
+    Arc::new(V1SessionSettings::new(&settings, "node".into(), events))
 }
 
 fn connection() -> V1 {
-    V1::new(Some("1"), None, rules(), Instant::now())
+    V1::new(Some("1"), None, settings(), Instant::now())
 }
 
 /// The last words of a closing session, and its close code.
-fn ending(steps: Steps) -> (Value, u16) {
-    let Some(Step::Close { last_words, close, .. }) = steps.into_iter().last() else {
+fn ending(actions: Actions) -> (Value, u16) {
+    let Some(Action::Close { last_words, close, .. }) = actions.into_iter().last() else {
         panic!("the session goes on");
     };
     let words = last_words.map_or(Value::Null, |frame| serde_json::from_slice(&frame[2..]).unwrap());
@@ -35,30 +35,30 @@ fn error(e: u16, m: &str) -> Value {
 #[test]
 fn each_ending_has_its_words_and_its_close_code() {
     let cases = [
-        (Ending::TooSlow, error(1000, "The client reads too slowly."), 1013),
+        (SessionEnd::TooSlow, error(1000, "The client reads too slowly."), 1013),
         (
-            Ending::Violation(Violation::TooBig),
+            SessionEnd::Violation(Violation::TooBig),
             error(1000, "Message too big."),
             1009,
         ),
         (
-            Ending::Violation(Violation::Protocol("reserved bits")),
+            SessionEnd::Violation(Violation::Protocol("reserved bits")),
             Value::Null,
             1002,
         ),
-        (Ending::Violation(Violation::InvalidUtf8), Value::Null, 1007),
+        (SessionEnd::Violation(Violation::InvalidUtf8), Value::Null, 1007),
         (
-            Ending::Farewell(Farewell::Restarting),
+            SessionEnd::EndReason(EndReason::Restarting),
             error(1000, "The node is restarting."),
             1012,
         ),
         (
-            Ending::Farewell(Farewell::KeyRevoked),
+            SessionEnd::EndReason(EndReason::KeyRevoked),
             error(4001, "Wrong auth key."),
             4001,
         ),
         (
-            Ending::Farewell(Farewell::Kicked),
+            SessionEnd::EndReason(EndReason::Kicked),
             error(1000, "Kicked by an administrator."),
             1008,
         ),
@@ -71,26 +71,26 @@ fn each_ending_has_its_words_and_its_close_code() {
 #[test]
 fn an_internal_fault_is_1000_and_never_tells_its_cause() {
     let fault = JoinError::NoId(SnowflakeError::Exhausted);
-    let steps = connection().answered(Err(Unwelcome::Cluster(fault)), Instant::now());
-    assert_eq!(ending(steps), (error(1000, "Unknown error."), 1011));
+    let actions = connection().on_result(Err(V1IdentifyError::Cluster(fault)), Instant::now());
+    assert_eq!(ending(actions), (error(1000, "Unknown error."), 1011));
 }
 
 #[test]
 fn an_overloaded_node_says_so() {
-    let steps = connection().published("announce".into(), Err(PublishError::Overloaded));
-    assert_eq!(ending(steps), (error(1000, "The node is overloaded."), 1013));
+    let actions = connection().published("announce".into(), Err(PublishError::Overloaded));
+    assert_eq!(ending(actions), (error(1000, "The node is overloaded."), 1013));
 }
 
 #[test]
 fn a_client_that_is_turned_away_for_want_of_redis_is_told_that() {
     let unavailable = (error(1000, "Redis is unavailable."), 1013);
-    let away = Err(Unwelcome::Cluster(JoinError::Away));
-    assert_eq!(ending(connection().answered(away, Instant::now())), unavailable);
+    let away = Err(V1IdentifyError::Cluster(JoinError::Unavailable));
+    assert_eq!(ending(connection().on_result(away, Instant::now())), unavailable);
     let refused = PublishError::Refused {
         cause: "out of memory".into(),
     };
     for error in [
-        PublishError::Away,
+        PublishError::Unavailable,
         PublishError::Expired,
         PublishError::Unknown,
         refused,
@@ -105,7 +105,7 @@ fn a_client_that_is_turned_away_for_want_of_redis_is_told_that() {
 #[test]
 fn nothing_is_said_after_the_end() {
     let mut connection = connection();
-    connection.end(Ending::TooSlow, Instant::now());
+    connection.end(SessionEnd::TooSlow, Instant::now());
     let later = Instant::now() + Duration::from_secs(1_000_000);
     assert!(connection.tick(later).is_empty());
     assert!(
@@ -118,7 +118,7 @@ fn nothing_is_said_after_the_end() {
 
 /// A connection that takes zlib, and a packet of `bytes` that means nothing.
 fn zlib_connection(now: Instant) -> V1 {
-    V1::new(Some("1"), Some("zlib"), rules(), now)
+    V1::new(Some("1"), Some("zlib"), settings(), now)
 }
 
 fn junk(bytes: usize) -> Message {
@@ -132,9 +132,9 @@ fn identify() -> Message {
     Message::Text(r#"{"op":1,"t":"identify","d":{"type":"bot","key":"bot.key"}}"#.into())
 }
 
-fn pause(steps: &Steps) -> Option<Instant> {
-    steps.iter().find_map(|step| match step {
-        Step::StopReading { until } => Some(*until),
+fn pause(actions: &Actions) -> Option<Instant> {
+    actions.iter().find_map(|action| match action {
+        Action::StopReading { until } => Some(*until),
         _ => None,
     })
 }
@@ -152,11 +152,11 @@ fn what_is_sent_before_identify_is_counted_inflated_and_read_at_its_rate() {
     // Below zero by one packet: 64 KiB take four seconds.
     let until = pause(&connection.receive(junk(65_536), now)).expect("a pause");
     assert_eq!((until - now).as_secs(), 4);
-    let steps = connection.receive(identify(), until);
+    let actions = connection.receive(identify(), until);
     assert!(
-        matches!(steps[..], [Step::Count, Step::Ask(_)]),
+        matches!(actions[..], [Action::Count, Action::Ask(_)]),
         "{} steps",
-        steps.len()
+        actions.len()
     );
 }
 
@@ -180,15 +180,15 @@ fn two_hundred_kib_of_junk_do_not_delay_an_identify() {
     for _ in 0..200 {
         assert_eq!(pause(&connection.receive(junk(1024), now)), None);
     }
-    let steps = connection.receive(identify(), now);
-    assert!(matches!(steps[..], [Step::Count, Step::Ask(_)]));
+    let actions = connection.receive(identify(), now);
+    assert!(matches!(actions[..], [Action::Count, Action::Ask(_)]));
 }
 
 #[test]
 fn dropped_packets_count_against_the_payload_rate_and_never_close() {
     let now = Instant::now();
     let mut connection = connection();
-    connection.stage = Stage::Identified(ClientType::Bot);
+    connection.phase = V1Phase::Identified(ClientType::Bot);
     let junk = || Message::Text("junk".into());
     for _ in 0..1199 {
         assert_eq!(pause(&connection.receive(junk(), now)), None);
@@ -196,12 +196,15 @@ fn dropped_packets_count_against_the_payload_rate_and_never_close() {
     let until = pause(&connection.receive(junk(), now)).expect("a pause");
     // 1,200 a minute are one in 50 ms.
     assert_eq!((until - now).as_millis(), 50);
-    let steps = connection.receive(junk(), until);
-    assert!(matches!(steps[..], [Step::Drop("not_json"), Step::StopReading { .. }]));
+    let actions = connection.receive(junk(), until);
+    assert!(matches!(
+        actions[..],
+        [Action::Drop("not_json"), Action::StopReading { .. }]
+    ));
     // What is understood is answered as soon as it is read.
-    let until = pause(&steps).expect("a pause");
-    let steps = connection.receive(Message::Text(r#"{"op":10}"#.into()), until);
-    assert!(matches!(steps[..], [Step::Count, Step::Send(_)]));
+    let until = pause(&actions).expect("a pause");
+    let actions = connection.receive(Message::Text(r#"{"op":10}"#.into()), until);
+    assert!(matches!(actions[..], [Action::Count, Action::Send(_)]));
     // And closes when it comes too fast.
     assert_eq!(
         ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), until)),
@@ -226,13 +229,13 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
         connection.receive(junk(65_536), now);
     }
     let deadline = connection.deadline().expect("a deadline");
-    assert_eq!(deadline, now + connection.rules.identify_timeout);
+    assert_eq!(deadline, now + connection.settings.identify_timeout);
     assert_eq!(ending_code(connection.tick(deadline)), 4007);
 }
 
-fn ending_code(steps: Steps) -> u16 {
-    match steps.into_iter().last() {
-        Some(Step::Close { close, .. }) => close.code,
+fn ending_code(actions: Actions) -> u16 {
+    match actions.into_iter().last() {
+        Some(Action::Close { close, .. }) => close.code,
         _ => panic!("the session goes on"),
     }
 }

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerError};
 /// What a person has to do something about, or wait for. One line each; it never shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(in crate::backends::redis) enum Problem {
+pub(in crate::backends::redis) enum RedisProblem {
     #[error("redis at {address} cannot be reached: {cause}")]
     Unreachable { address: String, cause: String },
     #[error("redis at {address} refuses the user or the password of redis.url: {cause}")]
@@ -23,14 +23,14 @@ pub(in crate::backends::redis) enum Problem {
     #[error("redis at {address} takes no writes: it cannot write to its disk (MISCONF), its log says why")]
     CannotSave { address: String },
     #[error("redis at {address} answers: {cause}")]
-    Answer { address: String, cause: String },
+    ReplyResult { address: String, cause: String },
     #[error("redis at {address} does not answer")]
     Silent { address: String },
     #[error("redis at {address} has registered somebody else under this node's name")]
     Fenced { address: String },
 }
 
-impl Problem {
+impl RedisProblem {
     /// What went wrong with a connection to `address`.
     pub(in crate::backends::redis) fn of(address: &str, error: &RedisError) -> Self {
         let address = address.to_owned();
@@ -68,7 +68,7 @@ impl Problem {
             "NOREPLICAS" => Self::TooFewReplicas { address },
             "MISCONF" => Self::CannotSave { address },
             "READONLY" => Self::Replica { address },
-            _ => Self::Answer { address, cause },
+            _ => Self::ReplyResult { address, cause },
         }
     }
 }
@@ -172,7 +172,7 @@ mod tests {
             ("READONLY You can't write against a read only replica.", "is a replica"),
             ("LOADING Redis is loading", "answers: LOADING Redis is loading"),
         ] {
-            let problem = Problem::of_answer("host:1", &error(line)).to_string();
+            let problem = RedisProblem::of_answer("host:1", &error(line)).to_string();
             assert!(problem.contains(part) && problem.lines().count() == 1, "{problem}");
         }
     }

@@ -13,7 +13,7 @@ use redis::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::watch, time::Instant};
 
-use super::problem::{Problem, is_refusal};
+use super::problem::{RedisProblem, is_refusal};
 use crate::backends::redis::scripts::{Script, Scripts};
 
 /// How long a connection may take, and then its checks.
@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const OLDEST: (u32, u32) = (6, 2);
 
 /// Where the server is and how to reach it.
-pub(in crate::backends::redis) struct Server {
+pub(in crate::backends::redis) struct RedisServer {
     client: Client,
     /// Host and port, without user and password.
     pub(in crate::backends::redis) address: String,
@@ -33,7 +33,7 @@ pub(in crate::backends::redis) struct Server {
     scripts: Arc<Scripts>,
 }
 
-impl Server {
+impl RedisServer {
     /// The server of this URL. `authority` is a PEM file's content: the one authority that its certificate is held
     /// against, instead of the system's.
     pub(in crate::backends::redis) fn new(url: &SecretString, authority: Option<&[u8]>) -> Result<Self, RedisError> {
@@ -65,7 +65,7 @@ impl Server {
     pub(in crate::backends::redis) async fn connect(
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<(MultiplexedConnection, watch::Receiver<bool>), Problem> {
+    ) -> Result<(MultiplexedConnection, watch::Receiver<bool>), RedisProblem> {
         let (cut, is_cut) = watch::channel(false);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
@@ -79,32 +79,32 @@ impl Server {
                 Ok::<_, std::convert::Infallible>(())
             });
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|error| Problem::of(&self.address, &error))?;
+        let connection = connection.map_err(|error| RedisProblem::of(&self.address, &error))?;
         Ok((connection, is_cut))
     }
 
     /// Connects for commands: checks what the server is, and makes it know the scripts.
-    pub(in crate::backends::redis) async fn link(&self) -> Result<Link, Problem> {
+    pub(in crate::backends::redis) async fn link(&self) -> Result<RedisConnection, RedisProblem> {
         let (mut connection, is_cut) = self.connect(|_| {}).await?;
         let info: String = redis::cmd("INFO")
             .query_async(&mut connection)
             .await
-            .map_err(|error| Problem::of(&self.address, &error))?;
-        let facts = Facts::check(&self.address, &info)?;
+            .map_err(|error| RedisProblem::of(&self.address, &error))?;
+        let info = ServerInfo::check(&self.address, &info)?;
         let mut load = redis::pipe();
         for script in Scripts::load() {
             load.add_command(script).ignore();
         }
         load.query_async::<()>(&mut connection)
             .await
-            .map_err(|error| Problem::of(&self.address, &error))?;
-        Ok(Link {
+            .map_err(|error| RedisProblem::of(&self.address, &error))?;
+        Ok(RedisConnection {
             connection,
             is_cut,
             address: self.address.as_str().into(),
             scripts: Arc::clone(&self.scripts),
-            life: facts.run.into(),
-            version: facts.version.into(),
+            run_id: info.run.into(),
+            version: info.version.into(),
             since: Instant::now(),
         })
     }
@@ -130,15 +130,15 @@ fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
 
 /// What the server says of itself.
 #[derive(Debug, PartialEq, Eq)]
-struct Facts {
+struct ServerInfo {
     /// What it calls this life of its process.
     run: String,
     version: String,
 }
 
-impl Facts {
+impl ServerInfo {
     /// Reads the answer to `INFO`, and refuses a server that cannot keep the node's promises.
-    fn check(address: &str, info: &str) -> Result<Self, Problem> {
+    fn check(address: &str, info: &str) -> Result<Self, RedisProblem> {
         let field = |name: &str| {
             let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
             info.lines().find_map(value)
@@ -147,16 +147,16 @@ impl Facts {
         let version = field("redis_version").unwrap_or_default();
         let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
-            return Err(Problem::TooOld { address, version });
+            return Err(RedisProblem::TooOld { address, version });
         }
         if field("role").is_some_and(|role| role != "master") {
-            return Err(Problem::Replica { address });
+            return Err(RedisProblem::Replica { address });
         }
         match field("maxmemory_policy") {
-            Some(policy) if policy != "noeviction" => return Err(Problem::Evicts { address, policy }),
+            Some(policy) if policy != "noeviction" => return Err(RedisProblem::Evicts { address, policy }),
             _ => {}
         }
-        let run = field("run_id").ok_or_else(|| Problem::Answer {
+        let run = field("run_id").ok_or_else(|| RedisProblem::ReplyResult {
             address,
             cause: "INFO without run_id".to_owned(),
         })?;
@@ -169,22 +169,22 @@ impl Facts {
 
 /// A server that answers. Clones are the same connection.
 #[derive(Clone)]
-pub(in crate::backends::redis) struct Link {
+pub(in crate::backends::redis) struct RedisConnection {
     connection: MultiplexedConnection,
     is_cut: watch::Receiver<bool>,
     address: Arc<str>,
     scripts: Arc<Scripts>,
     /// The life of the server. A connection is to one process, so it cannot change while the link lasts.
-    pub(in crate::backends::redis) life: Arc<str>,
+    pub(in crate::backends::redis) run_id: Arc<str>,
     /// The server's version.
     pub(in crate::backends::redis) version: Arc<str>,
     since: Instant,
 }
 
 /// What one command was answered: its words, or why the server refuses it and has changed nothing.
-pub(in crate::backends::redis) type Answer = Result<Words, Problem>;
+pub(in crate::backends::redis) type ReplyResult = Result<ReplyFields, RedisProblem>;
 
-impl Link {
+impl RedisConnection {
     /// Begins a call of a script.
     pub(in crate::backends::redis) fn script(&self, script: Script, key: &str) -> Cmd {
         self.scripts.call(script, key)
@@ -195,7 +195,7 @@ impl Link {
     pub(in crate::backends::redis) async fn run(
         &self,
         commands: impl IntoIterator<Item = Cmd>,
-    ) -> Result<Vec<Answer>, Problem> {
+    ) -> Result<Vec<ReplyResult>, RedisProblem> {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command);
@@ -206,25 +206,25 @@ impl Link {
         }
         let mut connection = self.connection.clone();
         let values = connection.send_packed_commands(&pipeline, 0, count).await;
-        let values = values.map_err(|error| Problem::of(&self.address, &error))?;
+        let values = values.map_err(|error| RedisProblem::of(&self.address, &error))?;
         values
             .into_iter()
             .map(|value| match value {
                 Value::ServerError(error) => {
-                    let problem = Problem::of_answer(&self.address, &error);
+                    let problem = RedisProblem::of_answer(&self.address, &error);
                     if is_refusal(&error) {
                         Ok(Err(problem))
                     } else {
                         Err(problem)
                     }
                 }
-                value => Ok(Ok(Words::new(value))),
+                value => Ok(Ok(ReplyFields::new(value))),
             })
             .collect()
     }
 
     /// Runs one command whose errors are all the end of the link.
-    pub(in crate::backends::redis) async fn ask(&self, command: Cmd) -> Result<Words, Problem> {
+    pub(in crate::backends::redis) async fn ask(&self, command: Cmd) -> Result<ReplyFields, RedisProblem> {
         let answer = self.run([command]).await?.pop();
         match answer {
             Some(answer) => answer,
@@ -233,9 +233,9 @@ impl Link {
     }
 
     /// Whether the server is still one that can keep the node's promises: what it was at first can be set while it runs.
-    pub(in crate::backends::redis) async fn check(&self) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn check(&self) -> Result<(), RedisProblem> {
         let info = self.ask(redis::cmd("INFO")).await?;
-        Facts::check(&self.address, info.word(0)).map(drop)
+        ServerInfo::check(&self.address, info.word(0)).map(drop)
     }
 
     /// When the connection was made.
@@ -244,31 +244,31 @@ impl Link {
     }
 
     /// Waits until the connection is cut.
-    pub(in crate::backends::redis) async fn cut(&self) -> Problem {
+    pub(in crate::backends::redis) async fn cut(&self) -> RedisProblem {
         // The sender lives as long as the connection.
         let _ = self.is_cut.clone().wait_for(|is_cut| *is_cut).await;
-        Problem::Unreachable {
+        RedisProblem::Unreachable {
             address: self.address.to_string(),
             cause: "the connection was cut".to_owned(),
         }
     }
 
     /// What it means that the server refuses a command.
-    pub(in crate::backends::redis) fn refusal(&self, error: &ServerError) -> Problem {
-        Problem::of_answer(&self.address, error)
+    pub(in crate::backends::redis) fn refusal(&self, error: &ServerError) -> RedisProblem {
+        RedisProblem::of_answer(&self.address, error)
     }
 
     /// An answer that no version of a script gives.
-    pub(in crate::backends::redis) fn nonsense(&self, what: &str) -> Problem {
-        Problem::Answer {
+    pub(in crate::backends::redis) fn nonsense(&self, what: &str) -> RedisProblem {
+        RedisProblem::ReplyResult {
             address: self.address.to_string(),
             cause: format!("nonsense: {what}"),
         }
     }
 
     /// Somebody else goes by this node's name.
-    pub(in crate::backends::redis) fn fenced(&self) -> Problem {
-        Problem::Fenced {
+    pub(in crate::backends::redis) fn fenced(&self) -> RedisProblem {
+        RedisProblem::Fenced {
             address: self.address.to_string(),
         }
     }
@@ -276,9 +276,9 @@ impl Link {
 
 /// An answer as its words.
 #[derive(Debug)]
-pub(in crate::backends::redis) struct Words(Vec<Value>);
+pub(in crate::backends::redis) struct ReplyFields(Vec<Value>);
 
-impl Words {
+impl ReplyFields {
     fn new(value: Value) -> Self {
         Self(match value {
             Value::Array(values) | Value::Set(values) => values,
@@ -308,11 +308,11 @@ impl Words {
 
     /// Names and what each stands for. What is no UTF-8 is replaced, so that no pair is lost.
     pub(in crate::backends::redis) fn pairs(self) -> impl Iterator<Item = (String, String)> {
-        let mut words = self.0.into_iter().map(|word| match word {
+        let mut fields = self.0.into_iter().map(|word| match word {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             word => text(&word).unwrap_or_default().to_owned(),
         });
-        std::iter::from_fn(move || words.next().zip(words.next()))
+        std::iter::from_fn(move || fields.next().zip(fields.next()))
     }
 
     /// The first error among the answers to a transaction.
@@ -353,14 +353,14 @@ mod tests {
     const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Memory\r\n\
         maxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\n";
 
-    fn check(from: &str, to: &str) -> Result<Facts, String> {
-        Facts::check("host:1", &INFO.replace(from, to)).map_err(|problem| problem.to_string())
+    fn check(from: &str, to: &str) -> Result<ServerInfo, String> {
+        ServerInfo::check("host:1", &INFO.replace(from, to)).map_err(|problem| problem.to_string())
     }
 
     #[test]
     fn a_good_server_passes() {
-        let facts = check("", "").unwrap();
-        assert_eq!(facts.run, "abc");
+        let info = check("", "").unwrap();
+        assert_eq!(info.run, "abc");
         assert!(check("7.0.15", "6.2.0").is_ok());
     }
 

@@ -7,19 +7,19 @@ use serde::Deserialize;
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{backoff::Backoff, problem::Problem, redis_connection::Link};
+use super::{backoff::Backoff, problem::RedisProblem, redis_connection::RedisConnection};
 use crate::{
     backends::redis::{
-        Shared,
+        RedisShared,
         application::lock,
-        cluster_commands as orders, guilds, keys,
+        cluster_commands, guilds, keys,
         log::publisher::Publisher,
         membership::{
-            Keeper,
-            maintenance::{Pulse, millis},
+            Reconciler,
+            maintenance::{Maintenance, millis},
         },
         scripts::Script,
-        sessions::{presence_publisher as appearances, write_behind as notes},
+        sessions::{presence_publisher, write_behind},
     },
     backplane::Peer,
 };
@@ -29,16 +29,16 @@ const EXPIRY: Duration = Duration::from_millis(100);
 /// How many names a node may have been reaped under before it gives up for this link.
 const NAMES: usize = 8;
 
-pub(in crate::backends::redis) struct Driver {
-    shared: Arc<Shared>,
+pub(in crate::backends::redis) struct ConnectionSupervisor {
+    shared: Arc<RedisShared>,
     publisher: Publisher,
     fence: u64,
     /// The life of the server that the last link was to.
     run: Option<Arc<str>>,
 }
 
-impl Driver {
-    pub(in crate::backends::redis) fn new(shared: Arc<Shared>) -> Self {
+impl ConnectionSupervisor {
+    pub(in crate::backends::redis) fn new(shared: Arc<RedisShared>) -> Self {
         let (queue, deliver) = (Arc::clone(&shared.queue), Arc::clone(&shared.deliver));
         Self {
             publisher: Publisher::new(queue, deliver, shared.bounds, shared.options.idempotency_keys),
@@ -84,7 +84,7 @@ impl Driver {
     }
 
     /// Works on a link until it ends, and says why it did.
-    async fn serve(&mut self, link: &Link) -> Problem {
+    async fn serve(&mut self, link: &RedisConnection) -> RedisProblem {
         let opened = tokio::select! {
             opened = self.open(link) => opened,
             problem = link.cut() => Err(problem),
@@ -94,11 +94,11 @@ impl Driver {
         }
         let shared = &self.shared;
         shared.came(link);
-        let pulse = &Pulse { shared, link };
-        let keepers: Vec<_> = shared
+        let maintenance = &Maintenance { shared, link };
+        let reconcilers: Vec<_> = shared
             .applications
             .values()
-            .map(|application| Keeper {
+            .map(|application| Reconciler {
                 application,
                 link,
                 lease: &shared.lease,
@@ -106,28 +106,28 @@ impl Driver {
                 bounds: shared.bounds,
             })
             .collect();
-        if keepers.is_empty() {
+        if reconcilers.is_empty() {
             return link.cut().await;
         }
-        let keeping = select_all(keepers.iter().map(|keeper| Box::pin(keeper.run())));
+        let keeping = select_all(reconcilers.iter().map(|reconciler| Box::pin(reconciler.run())));
         let telling = shared
             .applications
             .values()
-            .map(|application| Box::pin(pulse.tell_counts(application)));
+            .map(|application| Box::pin(maintenance.tell_counts(application)));
         let ending = Notify::new();
         let mut publishing = Box::pin(self.publisher.run(link, &ending));
         let problem = tokio::select! {
             problem = link.cut() => problem,
             problem = &mut publishing => return problem,
-            problem = pulse.lease() => problem,
-            problem = pulse.beat() => problem,
-            problem = pulse.reap() => problem,
-            problem = pulse.check() => problem,
-            problem = notes::tell(shared, link) => problem,
-            problem = orders::confirm(shared, link) => problem,
+            problem = maintenance.lease() => problem,
+            problem = maintenance.beat() => problem,
+            problem = maintenance.reap() => problem,
+            problem = maintenance.check() => problem,
+            problem = write_behind::tell(shared, link) => problem,
+            problem = cluster_commands::confirm(shared, link) => problem,
             problem = guilds::fold(shared, link) => problem,
-            problem = Box::pin(appearances::tell(shared, link)) => problem,
-            problem = Box::pin(pulse.fade()) => problem,
+            problem = Box::pin(presence_publisher::tell(shared, link)) => problem,
+            problem = Box::pin(maintenance.fade()) => problem,
             problem = keys::follow(shared, link, &shared.keys) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
@@ -141,9 +141,9 @@ impl Driver {
     }
 
     /// Registers the node anew, so that nothing of an older link is heard any more, and finds out what became of it.
-    async fn open(&mut self, link: &Link) -> Result<(), Problem> {
+    async fn open(&mut self, link: &RedisConnection) -> Result<(), RedisProblem> {
         self.fence += 1;
-        let is_new_life = self.run.as_ref() != Some(&link.life);
+        let is_new_life = self.run.as_ref() != Some(&link.run_id);
         for application in self.shared.applications.values() {
             let is_reaped = register(&self.shared, application, link, self.fence).await?;
             application.members.begin_link(is_new_life, is_reaped);
@@ -155,9 +155,9 @@ impl Driver {
                 application.members.compare(ids);
             }
         }
-        self.run = Some(Arc::clone(&link.life));
+        self.run = Some(Arc::clone(&link.run_id));
         self.publisher.resolve(link).await?;
-        Pulse {
+        Maintenance {
             shared: &self.shared,
             link,
         }
@@ -168,17 +168,17 @@ impl Driver {
 
 /// Registers with one application; under another name where the node was reaped, which is answered.
 async fn register(
-    shared: &Shared,
-    application: &crate::backends::redis::Application,
-    link: &Link,
+    shared: &RedisShared,
+    application: &crate::backends::redis::RedisApplication,
+    link: &RedisConnection,
     fence: u64,
-) -> Result<bool, Problem> {
+) -> Result<bool, RedisProblem> {
     let mut is_reaped = false;
     for _ in 0..NAMES {
         let registration = application.registration();
         let sent = Instant::now();
         let mut call = link.script(Script::Register, &application.key(""));
-        call.arg(&*link.life)
+        call.arg(&*link.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(&*registration.owner)
             .arg(fence)
@@ -186,10 +186,10 @@ async fn register(
             .arg(u8::from(registration.is_known))
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(shared.server.database);
-        let words = link.ask(call).await?;
-        match words.word(0) {
+        let fields = link.ask(call).await?;
+        match fields.word(0) {
             "ok" => {
-                application.set_identity(words.word(1));
+                application.set_identity(fields.word(1));
                 application.registered(fence, sent, shared.options.lease);
                 return Ok(is_reaped);
             }
@@ -203,9 +203,9 @@ async fn register(
     Err(link.fenced())
 }
 
-impl Shared {
+impl RedisShared {
     /// Notes that there is a link.
-    fn came(&self, link: &Link) {
+    fn came(&self, link: &RedisConnection) {
         let mut condition = lock(&self.condition);
         if let Some(problem) = condition.problem.take() {
             log::info!(version = link.version; "redis is back: {problem}");
@@ -228,7 +228,7 @@ impl Shared {
     }
 
     /// Tells of a problem once for as long as it lasts.
-    fn note_problem(&self, problem: &Problem) {
+    fn note_problem(&self, problem: &RedisProblem) {
         let mut condition = lock(&self.condition);
         let line = problem.to_string();
         if condition.problem.as_ref() != Some(&line) {
@@ -247,7 +247,10 @@ impl Shared {
 }
 
 /// Who else is there.
-pub(in crate::backends::redis) async fn peers(shared: &Shared, link: &Link) -> Result<Vec<Peer>, Problem> {
+pub(in crate::backends::redis) async fn peers(
+    shared: &RedisShared,
+    link: &RedisConnection,
+) -> Result<Vec<Peer>, RedisProblem> {
     #[derive(Deserialize)]
     struct About {
         node: String,

@@ -21,15 +21,15 @@ use tokio::{
 };
 
 use super::{
-    log_head::Sight,
+    log_head::LogHead,
     wire::{self, Origin, Stored},
 };
 use crate::{
     backends::redis::{
-        application::Application, connection::redis_connection::Link, guilds, scripts::Script,
-        sessions::live::Generation,
+        application::RedisApplication, connection::redis_connection::RedisConnection, guilds, scripts::Script,
+        sessions::live::FencingToken,
     },
-    backplane::{Audience, Away, Deliver, Epoch, Position},
+    backplane::{Audience, Deliver, Epoch, Position, Unavailable},
 };
 
 /// The most messages that wait for a follower. What comes beyond is dropped, and read from the log later.
@@ -48,32 +48,32 @@ const CARRIED: usize = 256;
 
 /// The way of messages to a follower.
 #[derive(Clone)]
-pub(in crate::backends::redis) struct Inlet {
+pub(in crate::backends::redis) struct LogSender {
     messages: mpsc::Sender<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
     limit: usize,
 }
 
 /// Where a follower reads them.
-pub(in crate::backends::redis) struct Outlet {
+pub(in crate::backends::redis) struct LogReceiver {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// A way for messages, of which `limit` bytes may wait.
-pub(in crate::backends::redis) fn channel(limit: usize) -> (Inlet, Outlet) {
+pub(in crate::backends::redis) fn channel(limit: usize) -> (LogSender, LogReceiver) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let inlet = Inlet {
+    let log_sender = LogSender {
         messages: sender,
         bytes: Arc::clone(&bytes),
         limit,
     };
     let messages = receiver;
-    (inlet, Outlet { messages, bytes })
+    (log_sender, LogReceiver { messages, bytes })
 }
 
-impl Inlet {
+impl LogSender {
     /// Passes a message on, or drops it when too many wait.
     pub(in crate::backends::redis) fn push(&self, message: Vec<u8>) {
         let size = message.len();
@@ -85,13 +85,13 @@ impl Inlet {
 
 /// Follows one log for as long as the node lives.
 pub(in crate::backends::redis) struct Follower {
-    application: Arc<Application>,
+    application: Arc<RedisApplication>,
     deliver: Arc<dyn Deliver>,
-    outlet: Outlet,
+    log_receiver: LogReceiver,
     /// When the channel was last subscribed to; none while it is not.
     subscribed: watch::Receiver<Option<Instant>>,
-    sight: watch::Receiver<Option<Sight>>,
-    link: watch::Receiver<Option<Link>>,
+    head: watch::Receiver<Option<LogHead>>,
+    link: watch::Receiver<Option<RedisConnection>>,
     /// The origins of the latest entries that were delivered here, with their offsets.
     origins: VecDeque<(u64, Origin)>,
     /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
@@ -103,22 +103,22 @@ pub(in crate::backends::redis) struct Follower {
     guilds_are_stale: bool,
     /// Discord sessions whose points have to be counted in the present life of the log before anything of it is
     /// delivered.
-    uncarried: Vec<Generation>,
+    uncarried: Vec<FencingToken>,
 }
 
 impl Follower {
     pub(in crate::backends::redis) fn new(
-        application: Arc<Application>,
+        application: Arc<RedisApplication>,
         deliver: Arc<dyn Deliver>,
-        outlet: Outlet,
+        log_receiver: LogReceiver,
         subscribed: watch::Receiver<Option<Instant>>,
-        link: watch::Receiver<Option<Link>>,
+        link: watch::Receiver<Option<RedisConnection>>,
     ) -> Self {
         Self {
-            sight: application.sight.subscribe(),
+            head: application.head.subscribe(),
             application,
             deliver,
-            outlet,
+            log_receiver,
             subscribed,
             link,
             origins: VecDeque::new(),
@@ -132,17 +132,17 @@ impl Follower {
     pub(in crate::backends::redis) async fn run(mut self) {
         loop {
             tokio::select! {
-                message = self.outlet.messages.recv() => match message {
+                message = self.log_receiver.messages.recv() => match message {
                     Some(message) => {
-                        self.outlet.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+                        self.log_receiver.bytes.fetch_sub(message.len(), Ordering::Relaxed);
                         self.hear(&message).await;
                     }
                     None => return,
                 },
-                changed = self.sight.changed() => {
-                    let sight = self.sight.borrow_and_update().clone();
-                    match (changed, sight) {
-                        (Ok(()), Some(sight)) => self.look(sight).await,
+                changed = self.head.changed() => {
+                    let head = self.head.borrow_and_update().clone();
+                    match (changed, head) {
+                        (Ok(()), Some(head)) => self.look(head).await,
                         (Ok(()), None) => {}
                         (Err(_), _) => return,
                     }
@@ -153,8 +153,8 @@ impl Follower {
                     }
                     if self.subscribed.borrow_and_update().is_none() && self.application.members.end_following() {
                         // Nobody is there to receive.
-                        self.application.reached().cursor = None;
-                        self.deliver.follows(&self.application.name, None);
+                        self.application.progress().cursor = None;
+                        self.deliver.reset(&self.application.name, None);
                         self.origins.clear();
                         self.heard.clear();
                     }
@@ -164,7 +164,7 @@ impl Follower {
     }
 
     fn cursor(&self) -> Option<Position> {
-        self.application.reached().cursor
+        self.application.progress().cursor
     }
 
     async fn hear(&mut self, message: &[u8]) {
@@ -231,10 +231,10 @@ impl Follower {
         // Who reads on here must not find the false entry.
         let before = offset.saturating_sub(1);
         self.deliver
-            .follows(&application.name, Some(Position { offset: before, epoch }));
-        self.deliver.follows(&application.name, self.cursor());
+            .reset(&application.name, Some(Position { offset: before, epoch }));
+        self.deliver.reset(&application.name, self.cursor());
         self.deliver.lost(&application.name, 1);
-        self.missed("a false message was delivered in the place of an entry");
+        self.gap("a false message was delivered in the place of an entry");
     }
 
     /// Reads the body of one entry. Returns `None` if the log does not have it or cannot be read now.
@@ -248,40 +248,40 @@ impl Follower {
     }
 
     /// Takes in what a look at the log has shown.
-    async fn look(&mut self, sight: Sight) {
+    async fn look(&mut self, head: LogHead) {
         let application = Arc::clone(&self.application);
-        if application.reached().epoch().is_some_and(|epoch| epoch != sight.epoch) {
-            self.change_epoch(&sight);
-            self.report_expulsion(sight.epoch).await;
+        if application.progress().epoch().is_some_and(|epoch| epoch != head.epoch) {
+            self.change_epoch(&head);
+            self.report_expulsion(head.epoch).await;
         }
-        application.reached().run = Some(Arc::clone(&sight.run));
-        if application.reached().learns_of_a_loss(&sight) {
-            self.missed("another node knows of entries that are gone");
+        application.progress().run = Some(Arc::clone(&head.run));
+        if application.progress().learns_of_a_loss(&head) {
+            self.gap("another node knows of entries that are gone");
         }
         let top = Position {
-            epoch: sight.epoch,
-            offset: sight.top,
+            epoch: head.epoch,
+            offset: head.top,
         };
         application.note_entry(top);
-        if !self.carry(sight.epoch).await {
+        if !self.carry(head.epoch).await {
             return;
         }
         let cursor = self.cursor();
         let subscribed = *self.subscribed.borrow();
         match cursor {
             // What is appended after this look comes as a message, so nothing is missed in between.
-            None if subscribed.is_some_and(|subscribed| sight.asked > subscribed) => {
+            None if subscribed.is_some_and(|subscribed| head.asked > subscribed) => {
                 // They may have come further than the top, where the log goes on to them.
                 if !self.know_guilds().await {
                     return;
                 }
-                application.reached().begin(top);
+                application.progress().begin(top);
                 application.members.sweep(top.offset);
                 application.live.begin(top.epoch);
-                self.deliver.follows(&application.name, Some(top));
+                self.deliver.reset(&application.name, Some(top));
                 application.members.begin_following();
             }
-            Some(cursor) if cursor.epoch == sight.epoch && cursor.offset < sight.top => self.repair(sight.top).await,
+            Some(cursor) if cursor.epoch == head.epoch && cursor.offset < head.top => self.repair(head.top).await,
             _ => {}
         }
         if self.guilds_are_stale && self.cursor().is_some() {
@@ -300,7 +300,7 @@ impl Follower {
                 self.guilds_are_stale = false;
                 true
             }
-            Err(Away) => false,
+            Err(Unavailable) => false,
         }
     }
 
@@ -310,26 +310,26 @@ impl Follower {
         self.deliver.guilds(&self.application.name, None);
     }
 
-    fn change_epoch(&mut self, sight: &Sight) {
+    fn change_epoch(&mut self, head: &LogHead) {
         let before = self.cursor();
-        let cut = self.application.reached().cut(sight, Instant::now());
+        let cut = self.application.progress().cut(head, Instant::now());
         let Some(cut) = cut else { return };
         let name = Arc::clone(&self.application.name);
         self.uncarried = if cut.is_missed || before.is_none_or(|before| before.offset > cut.kept) {
-            self.application.live.begin(sight.epoch);
+            self.application.live.begin(head.epoch);
             Vec::new()
         } else {
-            self.application.live.go_on(sight.epoch)
+            self.application.live.go_on(head.epoch)
         };
         if let Some(before) = before {
             if before.offset > cut.kept {
-                self.deliver.rewound(&name);
+                self.deliver.rolled_back(&name);
             }
-            self.deliver.follows(&name, self.cursor());
+            self.deliver.reset(&name, self.cursor());
             self.doubt_guilds();
         }
-        log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
-        if sight.kept.is_none() {
+        log::info!(application = name, epoch:% = head.epoch, offset = cut.kept; "the log begins another life");
+        if head.kept.is_none() {
             self.application.members.sweep(cut.kept);
         }
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
@@ -356,7 +356,7 @@ impl Follower {
             self.deliver.diverged(&name);
         }
         if cut.is_missed {
-            self.missed("redis has lost entries before they were delivered here");
+            self.gap("redis has lost entries before they were delivered here");
         }
     }
 
@@ -382,8 +382,8 @@ impl Follower {
             let rest = self.uncarried.len().saturating_sub(CARRIED);
             let mut call = link.script(Script::DiscordCarry, &self.application.key(""));
             call.arg(epoch.to_string());
-            for (session, generation) in &self.uncarried[rest..] {
-                call.arg(session.get()).arg(generation);
+            for (session, fencing_token) in &self.uncarried[rest..] {
+                call.arg(session.get()).arg(fencing_token);
             }
             if link.ask(call).await.is_err() {
                 return false;
@@ -429,23 +429,23 @@ impl Follower {
     /// Goes on behind this offset, over entries that are not kept any more.
     fn skip_to(&mut self, offset: u64) {
         let skipped = {
-            let mut reached = self.application.reached();
-            let Some(cursor) = &mut reached.cursor else { return };
+            let mut progress = self.application.progress();
+            let Some(cursor) = &mut progress.cursor else { return };
             let skipped = offset.saturating_sub(cursor.offset);
             cursor.offset = cursor.offset.max(offset);
             skipped
         };
         if skipped > 0 {
-            self.deliver.follows(&self.application.name, self.cursor());
+            self.deliver.reset(&self.application.name, self.cursor());
             self.deliver.lost(&self.application.name, skipped);
-            self.missed("entries were trimmed before they were delivered here");
+            self.gap("entries were trimmed before they were delivered here");
         }
     }
 
-    fn missed(&mut self, why: &str) {
+    fn gap(&mut self, why: &str) {
         self.doubt_guilds();
         log::error!(application = self.application.name; "sessions have to connect again: {why}");
-        self.deliver.missed(&self.application.name);
+        self.deliver.gap(&self.application.name);
     }
 
     /// Delivers the entry that stands right behind the cursor.
@@ -456,7 +456,7 @@ impl Follower {
                 let was_delivered = origin != 0 && self.delivered_before.remove(&origin);
                 let is_for_us = !was_delivered && self.is_for_us(&stored).await;
                 if was_delivered && stored.owners.contains(&self.application.registration().owner) {
-                    self.application.members.taken(position.offset);
+                    self.application.members.ack(position.offset);
                 }
                 while !self.deliver.has_room(stored.entry.weight()) {
                     tokio::time::sleep(NO_ROOM).await;
@@ -464,7 +464,7 @@ impl Follower {
                 if is_for_us {
                     self.deliver.deliver(stored.entry);
                 } else {
-                    self.deliver.pass(stored.entry);
+                    self.deliver.skip(stored.entry);
                 }
                 if origin != 0 && (is_for_us || was_delivered) {
                     if self.origins.len() == ORIGINS {
@@ -475,7 +475,7 @@ impl Follower {
             }
             Err(error) => log::error!(application = self.application.name, offset = position.offset; "{error}"),
         }
-        self.application.reached().advance(position);
+        self.application.progress().advance(position);
     }
 
     /// Whether an entry is for sessions that are here.
@@ -487,7 +487,7 @@ impl Follower {
                 let members = &self.application.members;
                 let is_there = members.is_any_there(sessions);
                 if !is_there && stored.owners.contains(&self.application.registration().owner) {
-                    members.give_up(stored.entry.position.offset);
+                    members.nack(stored.entry.position.offset);
                 }
                 return is_there;
             }
@@ -500,7 +500,7 @@ impl Follower {
             if Instant::now() < registration.until {
                 let is_there = self.application.members.can_receive(*session);
                 if !is_there {
-                    self.application.members.give_up(stored.entry.position.offset);
+                    self.application.members.nack(stored.entry.position.offset);
                 }
                 return is_there;
             }

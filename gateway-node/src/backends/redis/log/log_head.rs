@@ -7,14 +7,14 @@ use tokio::time::Instant;
 use crate::backplane::{Epoch, Position};
 
 /// How long after an epoch's end its losses are still told from node to node.
-const AFTERMATH: Duration = Duration::from_secs(60);
+const EPOCH_GRACE: Duration = Duration::from_secs(60);
 /// How many epochs a node remembers, for when the server has lost the beginning of a later one, or more of one that it
 /// has left.
 const EPOCHS: usize = 8;
 
 /// What a look at the log asks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::backends::redis) struct Question {
+pub(in crate::backends::redis) struct HeadQuery {
     /// The positions from which this node could go on, latest first.
     pub(in crate::backends::redis) positions: Vec<Position>,
     /// The last entries that it has seen of the epochs that it has left, latest first.
@@ -23,7 +23,7 @@ pub(in crate::backends::redis) struct Question {
 
 /// What a look at the log showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backends::redis) struct Sight {
+pub(in crate::backends::redis) struct LogHead {
     /// The server's `run_id`.
     pub(in crate::backends::redis) run: Arc<str>,
     /// The life of the log.
@@ -33,7 +33,7 @@ pub(in crate::backends::redis) struct Sight {
     /// When it was asked for; what was appended before that is in it.
     pub(in crate::backends::redis) asked: Instant,
     /// What was asked.
-    pub(in crate::backends::redis) question: Question,
+    pub(in crate::backends::redis) question: HeadQuery,
     /// The offset behind which this node goes on; none where none of its positions is known any more.
     pub(in crate::backends::redis) kept: Option<u64>,
     /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
@@ -46,7 +46,7 @@ pub(in crate::backends::redis) struct Sight {
 
 /// How far this node has come.
 #[derive(Debug, Default)]
-pub(in crate::backends::redis) struct Reached {
+pub(in crate::backends::redis) struct ConsumerProgress {
     /// Where it stands; none while it has no receivers.
     pub(in crate::backends::redis) cursor: Option<Position>,
     /// The `run_id` of the server that the last look was at.
@@ -56,14 +56,14 @@ pub(in crate::backends::redis) struct Reached {
     /// Where earlier epochs ended, the latest first.
     ends: VecDeque<Position>,
     /// Ends of which more may be heard, the latest first.
-    aftermath: VecDeque<Aftermath>,
+    grace: VecDeque<EpochGrace>,
     /// What is known to be gone of epochs after the first of those.
     skipped: u64,
 }
 
 /// The end of an epoch, of which more may be heard.
 #[derive(Debug)]
-struct Aftermath {
+struct EpochGrace {
     highest: Position,
     /// The last of its entries that this node has delivered, or has told its sessions about.
     settled: u64,
@@ -72,7 +72,7 @@ struct Aftermath {
 
 /// What the end of an epoch has cost.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::backends::redis) struct Cut {
+pub(in crate::backends::redis) struct Truncation {
     /// Entries that were in the log and are not any more, as far as this node knows.
     pub(in crate::backends::redis) gone: u64,
     /// Whether there are some that this node has not delivered and cannot any more.
@@ -84,7 +84,7 @@ pub(in crate::backends::redis) struct Cut {
     pub(in crate::backends::redis) kept: u64,
 }
 
-impl Reached {
+impl ConsumerProgress {
     /// Notes an entry of the epoch that is known; one of another epoch comes up by itself.
     pub(in crate::backends::redis) fn note(&mut self, position: Position) {
         match &mut self.highest {
@@ -114,9 +114,9 @@ impl Reached {
     }
 
     /// What to ask with the next look.
-    pub(in crate::backends::redis) fn question(&mut self, now: Instant) -> Question {
-        self.aftermath.retain(|aftermath| aftermath.until >= now);
-        if self.aftermath.is_empty() {
+    pub(in crate::backends::redis) fn question(&mut self, now: Instant) -> HeadQuery {
+        self.grace.retain(|grace| grace.until >= now);
+        if self.grace.is_empty() {
             self.skipped = 0;
         }
         let mut positions: Vec<_> = self.cursor.or(self.highest).into_iter().collect();
@@ -128,59 +128,59 @@ impl Reached {
             let epoch = end.epoch;
             positions.push(Position { offset, epoch });
         }
-        Question {
+        HeadQuery {
             positions,
             // The epoch that it knows may have ended by now.
             left: self
                 .highest
                 .into_iter()
-                .chain(self.aftermath.iter().map(|aftermath| aftermath.highest))
+                .chain(self.grace.iter().map(|grace| grace.highest))
                 .collect(),
         }
     }
 
     /// Goes over to the epoch that a look has found. `None` where the look did not ask about the one that ends.
-    pub(in crate::backends::redis) fn cut(&mut self, sight: &Sight, now: Instant) -> Option<Cut> {
+    pub(in crate::backends::redis) fn cut(&mut self, head: &LogHead, now: Instant) -> Option<Truncation> {
         let highest = self.highest?;
-        if sight.question.positions.first()?.epoch != highest.epoch {
+        if head.question.positions.first()?.epoch != highest.epoch {
             return None;
         }
-        let reached = self.cursor.map_or(highest.offset, |cursor| cursor.offset);
+        let progress = self.cursor.map_or(highest.offset, |cursor| cursor.offset);
         let lost = |epoch| {
-            let mut left = sight.question.left.iter().zip(&sight.lost);
+            let mut left = head.question.left.iter().zip(&head.lost);
             left.find(|(left, _)| left.epoch == epoch).map_or(0, |(_, lost)| *lost)
         };
         let end = highest.offset.max(lost(highest.epoch));
         // From a position that nobody knows any more nobody can tell what is new: what is there now counts as missed.
-        let kept = sight.kept.unwrap_or(sight.top);
-        let good = sight.good.unwrap_or(kept);
-        let is_missed = end > good.max(reached) || (sight.kept.is_none() && sight.top > 0);
+        let kept = head.kept.unwrap_or(head.top);
+        let good = head.good.unwrap_or(kept);
+        let is_missed = end > good.max(progress) || (head.kept.is_none() && head.top > 0);
         // Where no other node has appended anything since, the log has merely gone back. On the same server it cannot have:
         // then a false message was delivered.
-        let has_other = sight.top > kept || self.run.as_ref() == Some(&sight.run);
-        let is_diverged = self.cursor.is_some() && sight.kept.is_some_and(|kept| reached > kept) && has_other;
-        self.aftermath.push_front(Aftermath {
+        let has_other = head.top > kept || self.run.as_ref() == Some(&head.run);
+        let is_diverged = self.cursor.is_some() && head.kept.is_some_and(|kept| progress > kept) && has_other;
+        self.grace.push_front(EpochGrace {
             highest,
-            settled: reached.max(end),
-            until: now + AFTERMATH,
+            settled: progress.max(end),
+            until: now + EPOCH_GRACE,
         });
-        self.aftermath.truncate(EPOCHS);
-        if sight.good.is_some() {
+        self.grace.truncate(EPOCHS);
+        if head.good.is_some() {
             let (epoch, offset) = (highest.epoch, good);
             self.ends.push_front(Position { offset, epoch });
             self.ends.truncate(EPOCHS);
-        } else if sight.kept.is_none() {
+        } else if head.kept.is_none() {
             self.ends.clear();
         }
         let start = Position {
-            epoch: sight.epoch,
+            epoch: head.epoch,
             offset: kept,
         };
         if self.cursor.is_some() {
             self.cursor = Some(start);
         }
         self.highest = Some(start);
-        Some(Cut {
+        Some(Truncation {
             gone: end.saturating_sub(good),
             is_missed,
             is_diverged,
@@ -189,13 +189,13 @@ impl Reached {
     }
 
     /// Whether a later look tells of a loss, at the end of the epoch before, that this node did not know of.
-    pub(in crate::backends::redis) fn learns_of_a_loss(&mut self, sight: &Sight) -> bool {
-        let mut is_news = sight.skipped > self.skipped && !self.aftermath.is_empty();
+    pub(in crate::backends::redis) fn learns_of_a_loss(&mut self, head: &LogHead) -> bool {
+        let mut is_news = head.skipped > self.skipped && !self.grace.is_empty();
         if is_news {
-            self.skipped = sight.skipped;
+            self.skipped = head.skipped;
         }
-        for (left, lost) in sight.question.left.iter().zip(&sight.lost) {
-            let mut ends = self.aftermath.iter_mut();
+        for (left, lost) in head.question.left.iter().zip(&head.lost) {
+            let mut ends = self.grace.iter_mut();
             if let Some(end) = ends.find(|end| end.highest.epoch == left.epoch && *lost > end.settled) {
                 end.settled = *lost;
                 is_news = true;
@@ -218,17 +218,17 @@ mod tests {
     }
 
     /// A node that has come to `cursor` and knows of `highest`.
-    fn reached(cursor: u64, highest: u64) -> Reached {
-        let mut reached = Reached::default();
-        reached.begin(at(OLD, cursor));
-        reached.note(at(OLD, highest));
-        reached
+    fn progress(cursor: u64, highest: u64) -> ConsumerProgress {
+        let mut progress = ConsumerProgress::default();
+        progress.begin(at(OLD, cursor));
+        progress.note(at(OLD, highest));
+        progress
     }
 
     /// What a look shows in which the old epoch is good up to `good`.
-    fn sight(reached: &mut Reached, good: u64, lost: u64) -> Sight {
-        let question = reached.question(Instant::now());
-        Sight {
+    fn head(progress: &mut ConsumerProgress, good: u64, lost: u64) -> LogHead {
+        let question = progress.question(Instant::now());
+        LogHead {
             run: "new".into(),
             epoch: NEW,
             top: good,
@@ -245,97 +245,97 @@ mod tests {
         }
     }
 
-    fn cut(reached: &mut Reached, good: u64, lost: u64) -> Cut {
-        let sight = sight(reached, good, lost);
-        reached.cut(&sight, Instant::now()).unwrap()
+    fn cut(progress: &mut ConsumerProgress, good: u64, lost: u64) -> Truncation {
+        let head = head(progress, good, lost);
+        progress.cut(&head, Instant::now()).unwrap()
     }
 
     #[test]
     fn an_epoch_that_lost_nothing_goes_on_where_it_was() {
-        let mut reached = reached(95, 100);
-        let cut = cut(&mut reached, 100, 0);
+        let mut progress = progress(95, 100);
+        let cut = cut(&mut progress, 100, 0);
         assert_eq!((cut.gone, cut.is_missed), (0, false));
-        assert_eq!(reached.cursor, Some(at(NEW, 95)));
+        assert_eq!(progress.cursor, Some(at(NEW, 95)));
     }
 
     #[test]
     fn what_was_delivered_and_is_gone_is_counted_and_not_missed() {
-        let mut reached = reached(100, 100);
-        let cut = cut(&mut reached, 80, 0);
+        let mut progress = progress(100, 100);
+        let cut = cut(&mut progress, 80, 0);
         assert_eq!((cut.gone, cut.is_missed), (20, false));
-        assert_eq!(reached.cursor, Some(at(NEW, 80)));
+        assert_eq!(progress.cursor, Some(at(NEW, 80)));
     }
 
     #[test]
     fn entries_that_took_the_place_of_delivered_ones_are_a_divergence() {
         // The new server has the first 80 entries of the old epoch, and perhaps five that others have appended since.
         for (cursor, top, is_diverged) in [(100, 80, false), (100, 85, true), (80, 85, false), (70, 85, false)] {
-            let mut reached = reached(cursor, cursor);
-            let sight = Sight {
+            let mut progress = progress(cursor, cursor);
+            let head = LogHead {
                 top,
-                ..sight(&mut reached, 80, 0)
+                ..head(&mut progress, 80, 0)
             };
-            let cut = reached.cut(&sight, Instant::now()).unwrap();
+            let cut = progress.cut(&head, Instant::now()).unwrap();
             assert_eq!((cut.is_diverged, cut.is_missed), (is_diverged, false), "{cursor} {top}");
-            assert_eq!(reached.cursor, Some(at(NEW, cursor.min(80))));
+            assert_eq!(progress.cursor, Some(at(NEW, cursor.min(80))));
         }
     }
 
     #[test]
     fn what_was_delivered_and_the_same_server_does_not_have_is_a_divergence() {
         for (cursor, is_diverged) in [(81, true), (80, false)] {
-            let mut reached = reached(cursor, cursor);
-            reached.run = Some("new".into());
-            let cut = cut(&mut reached, 80, 0);
+            let mut progress = progress(cursor, cursor);
+            progress.run = Some("new".into());
+            let cut = cut(&mut progress, 80, 0);
             assert_eq!((cut.is_diverged, cut.gone), (is_diverged, cursor - 80));
         }
     }
 
     #[test]
     fn a_node_without_receivers_does_not_diverge() {
-        let mut reached = reached(100, 100);
-        reached.cursor = None;
-        let sight = Sight {
+        let mut progress = progress(100, 100);
+        progress.cursor = None;
+        let head = LogHead {
             top: 85,
-            ..sight(&mut reached, 80, 0)
+            ..head(&mut progress, 80, 0)
         };
-        assert!(!reached.cut(&sight, Instant::now()).unwrap().is_diverged);
+        assert!(!progress.cut(&head, Instant::now()).unwrap().is_diverged);
     }
 
     #[test]
     fn what_is_gone_before_it_was_delivered_is_missed() {
-        assert!(cut(&mut reached(90, 100), 80, 0).is_missed);
+        assert!(cut(&mut progress(90, 100), 80, 0).is_missed);
         // Another node knows of more.
-        assert!(cut(&mut reached(90, 90), 80, 95).is_missed);
+        assert!(cut(&mut progress(90, 90), 80, 95).is_missed);
     }
 
     #[test]
     fn a_loss_that_another_node_tells_of_later_is_learnt_once() {
-        let mut reached = reached(90, 90);
-        assert!(!cut(&mut reached, 80, 0).is_missed);
-        let later = |reached: &mut Reached, lost, skipped| Sight {
+        let mut progress = progress(90, 90);
+        assert!(!cut(&mut progress, 80, 0).is_missed);
+        let later = |progress: &mut ConsumerProgress, lost, skipped| LogHead {
             skipped,
-            ..sight(reached, 80, lost)
+            ..head(progress, 80, lost)
         };
         for (lost, skipped, is_news) in [(95, 0, true), (95, 0, false), (95, 3, true), (95, 3, false)] {
-            let sight = later(&mut reached, lost, skipped);
-            assert_eq!(sight.question.left, [at(NEW, 80), at(OLD, 90)]);
-            assert_eq!(reached.learns_of_a_loss(&sight), is_news, "{lost} {skipped}");
+            let head = later(&mut progress, lost, skipped);
+            assert_eq!(head.question.left, [at(NEW, 80), at(OLD, 90)]);
+            assert_eq!(progress.learns_of_a_loss(&head), is_news, "{lost} {skipped}");
         }
-        let question = reached.question(Instant::now() + 2 * AFTERMATH);
+        let question = progress.question(Instant::now() + 2 * EPOCH_GRACE);
         assert_eq!(question.left, [at(NEW, 80)]);
     }
 
     #[test]
     fn a_node_can_go_on_from_an_epoch_before_one_that_is_not_known_any_more() {
-        let mut reached = reached(100, 100);
-        cut(&mut reached, 80, 0);
-        reached.note(at(NEW, 120));
-        reached.cursor = Some(at(NEW, 120));
-        let question = reached.question(Instant::now());
+        let mut progress = progress(100, 100);
+        cut(&mut progress, 80, 0);
+        progress.note(at(NEW, 120));
+        progress.cursor = Some(at(NEW, 120));
+        let question = progress.question(Instant::now());
         assert_eq!(question.positions, [at(NEW, 120), at(OLD, 80)]);
         // The server has lost the new epoch as a whole, and some of what came before it.
-        let sight = Sight {
+        let head = LogHead {
             run: "newest".into(),
             epoch: NEWEST,
             top: 70,
@@ -346,23 +346,23 @@ mod tests {
             good: None,
             skipped: 0,
         };
-        let cut = reached.cut(&sight, Instant::now()).unwrap();
+        let cut = progress.cut(&head, Instant::now()).unwrap();
         assert_eq!((cut.gone, cut.is_missed, cut.kept), (50, false, 70));
-        let question = reached.question(Instant::now());
+        let question = progress.question(Instant::now());
         assert_eq!(question.positions, [at(NEWEST, 70), at(OLD, 70)]);
     }
 
     #[test]
     fn a_node_whose_positions_are_all_forgotten_begins_at_the_end_and_says_so() {
-        let mut reached = reached(100, 100);
-        let sight = Sight {
+        let mut progress = progress(100, 100);
+        let head = LogHead {
             kept: None,
             good: None,
             top: 5000,
-            ..sight(&mut reached, 0, 0)
+            ..head(&mut progress, 0, 0)
         };
-        let cut = reached.cut(&sight, Instant::now()).unwrap();
+        let cut = progress.cut(&head, Instant::now()).unwrap();
         assert!(cut.is_missed);
-        assert_eq!(reached.cursor, Some(at(NEW, 5000)));
+        assert_eq!(progress.cursor, Some(at(NEW, 5000)));
     }
 }

@@ -18,8 +18,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::wire;
 use crate::{
     backends::redis::{
-        application::{Application, lock},
-        connection::redis_connection::{Link, Words},
+        application::{RedisApplication, lock},
+        connection::redis_connection::{RedisConnection, ReplyFields},
         scripts::Script,
     },
     backplane::Position,
@@ -33,14 +33,14 @@ const READERS: usize = 4;
 /// How long they do.
 const TURN: Duration = Duration::from_secs(2);
 
-type Answer = Result<Arc<LogPage>, ReadError>;
-type Reading = BoxFuture<'static, Answer>;
+type PageResult = Result<Arc<LogPage>, ReadError>;
+type PendingPage = BoxFuture<'static, PageResult>;
 /// A log and a place in it.
 type Beginning = (Arc<str>, Position);
 
 /// The pages that are being read.
 pub(in crate::backends::redis) struct Pages {
-    reading: Mutex<FxHashMap<Beginning, WeakShared<Reading>>>,
+    reading: Mutex<FxHashMap<Beginning, WeakShared<PendingPage>>>,
     readers: Arc<Semaphore>,
 }
 
@@ -59,8 +59,8 @@ impl Pages {
     /// When it does not lead on from there, or cannot be reached.
     pub(in crate::backends::redis) async fn read(
         &self,
-        application: Arc<Application>,
-        link: Link,
+        application: Arc<RedisApplication>,
+        link: RedisConnection,
         after: Position,
     ) -> Result<LogPage, ReadError> {
         let start = Position {
@@ -68,7 +68,7 @@ impl Pages {
             ..after
         };
         match self.page(&application, &link, start).await {
-            Err(ReadError::Away) => return Err(ReadError::Away),
+            Err(ReadError::Unavailable) => return Err(ReadError::Unavailable),
             Ok(page) if page.leads_to(after) => {
                 let page = page.behind(after.offset);
                 if !page.entries.is_empty() {
@@ -83,7 +83,12 @@ impl Pages {
     }
 
     /// The page that begins behind this position, which somebody may be reading already.
-    fn page(&self, application: &Arc<Application>, link: &Link, after: Position) -> Shared<Reading> {
+    fn page(
+        &self,
+        application: &Arc<RedisApplication>,
+        link: &RedisConnection,
+        after: Position,
+    ) -> Shared<PendingPage> {
         let mut reading = lock(&self.reading);
         let place = (Arc::clone(&application.name), after);
         if let Some(page) = reading.get(&place).and_then(WeakShared::upgrade) {
@@ -104,35 +109,40 @@ impl Pages {
     }
 }
 
-async fn read(readers: Arc<Semaphore>, application: Arc<Application>, link: Link, after: Position) -> Answer {
+async fn read(
+    readers: Arc<Semaphore>,
+    application: Arc<RedisApplication>,
+    link: RedisConnection,
+    after: Position,
+) -> PageResult {
     let turn = timeout(TURN, readers.acquire_owned()).await;
     let Ok(Ok(_turn)) = turn else {
-        return Err(ReadError::Away);
+        return Err(ReadError::Unavailable);
     };
     let mut call = application.call_log(&link, Script::Read);
     call.arg(after.epoch.to_string()).arg(after.offset).arg(PAGE);
-    let words = link.ask(call).await.map_err(|_| ReadError::Away)?;
-    match words.word(0) {
-        "ok" => page(&application.name, after, words)
+    let fields = link.ask(call).await.map_err(|_| ReadError::Unavailable)?;
+    match fields.word(0) {
+        "ok" => page(&application.name, after, fields)
             .map(Arc::new)
             .ok_or(ReadError::Severed),
         "severed" => Err(ReadError::Severed),
         // It is registered anew.
-        _ => Err(ReadError::Away),
+        _ => Err(ReadError::Unavailable),
     }
 }
 
 /// The entries of an answer. None where they do not stand right behind the position and each other.
-fn page(application: &Arc<str>, after: Position, words: Words) -> Option<LogPage> {
-    let epoch = wire::epoch(words.word(1)).ok()?;
-    let cut = words.word(2).parse().ok();
-    let top = words.number(3);
+fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<LogPage> {
+    let epoch = wire::epoch(fields.word(1)).ok()?;
+    let cut = fields.word(2).parse().ok();
+    let top = fields.number(3);
     let mut through = Position {
         epoch,
         offset: after.offset,
     };
     let mut entries = Vec::new();
-    for (id, body) in words.pairs().skip(2) {
+    for (id, body) in fields.pairs().skip(2) {
         let offset = wire::offset_of(&id).ok()?;
         if offset != through.offset + 1 {
             return None;

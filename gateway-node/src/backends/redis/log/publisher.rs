@@ -20,15 +20,15 @@ use tokio::{
 use super::wire::{self, NONE, Origin};
 use crate::{
     backends::redis::{
-        Bounds,
-        application::{Application, lock},
+        LogBounds,
+        application::{RedisApplication, lock},
         connection::{
-            problem::Problem,
-            redis_connection::{Answer, Link, Words},
+            problem::RedisProblem,
+            redis_connection::{RedisConnection, ReplyFields, ReplyResult},
         },
         scripts::Script,
     },
-    backplane::{Deliver, Entry, Haste, Idempotency, Pending, Position, Publication, PublishError},
+    backplane::{Deliver, Entry, Idempotency, Pending, Position, Publication, PublishError, WhenUnavailable},
 };
 
 /// The most publications of one batch. The server remembers what became of the last 1024 of a node.
@@ -39,8 +39,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const PROMPT: Duration = Duration::from_secs(8);
 
 /// What waits to be appended.
-pub(in crate::backends::redis) struct Queue {
-    state: Mutex<State>,
+pub(in crate::backends::redis) struct PublishQueue {
+    state: Mutex<PublishQueueState>,
     filled: Notify,
     /// Bytes that may wait, those under way among them.
     limit: usize,
@@ -48,16 +48,16 @@ pub(in crate::backends::redis) struct Queue {
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Item>,
+struct PublishQueueState {
+    waiting: VecDeque<QueuedPublication>,
     bytes: usize,
     next_origin: Origin,
     /// Whether there is a link, so that what is not patient may wait.
     is_open: bool,
 }
 
-struct Item {
-    application: Arc<Application>,
+struct QueuedPublication {
+    application: Arc<RedisApplication>,
     events: Vec<Publication>,
     idempotency: Option<Idempotency>,
     is_patient: bool,
@@ -70,14 +70,14 @@ struct Item {
     answer: oneshot::Sender<Result<Vec<Position>, PublishError>>,
 }
 
-impl Queue {
+impl PublishQueue {
     /// A queue of up to `limit` bytes in which an event waits `hold` at most. Its events are told from those of other
     /// nodes by `origin`, a random number.
     pub(in crate::backends::redis) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(PublishQueueState {
                 next_origin: origin,
-                ..State::default()
+                ..PublishQueueState::default()
             }),
             filled: Notify::new(),
             limit,
@@ -88,21 +88,21 @@ impl Queue {
     /// Takes events in.
     pub(in crate::backends::redis) fn push(
         &self,
-        application: Arc<Application>,
+        application: Arc<RedisApplication>,
         events: Vec<Publication>,
-        haste: Haste,
+        when_unavailable: WhenUnavailable,
     ) -> Pending<Vec<Position>, PublishError> {
         let refused = |error| Box::pin(std::future::ready(Err(error)));
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
-        let (is_patient, idempotency) = match haste {
-            Haste::Patient => (true, None),
-            Haste::Prompt { idempotency } => (false, idempotency),
+        let (is_patient, idempotency) = match when_unavailable {
+            WhenUnavailable::Hold => (true, None),
+            WhenUnavailable::Fail { idempotency } => (false, idempotency),
         };
         let (answer, answered) = oneshot::channel();
         {
             let mut state = lock(&self.state);
             if !is_patient && !state.is_open {
-                return refused(PublishError::Away);
+                return refused(PublishError::Unavailable);
             }
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
                 // While the log is away, that is why so much waits.
@@ -110,7 +110,7 @@ impl Queue {
                 return refused(if is_open {
                     PublishError::Overloaded
                 } else {
-                    PublishError::Away
+                    PublishError::Unavailable
                 });
             }
             let origin = if let Some(request) = &idempotency {
@@ -122,7 +122,7 @@ impl Queue {
                 origin
             };
             state.bytes += bytes;
-            state.waiting.push_back(Item {
+            state.waiting.push_back(QueuedPublication {
                 application,
                 events,
                 idempotency,
@@ -137,7 +137,7 @@ impl Queue {
         self.filled.notify_one();
         Box::pin(async move {
             if is_patient {
-                return answered.await.unwrap_or(Err(PublishError::Away));
+                return answered.await.unwrap_or(Err(PublishError::Unavailable));
             }
             match tokio::time::timeout(PROMPT, answered).await {
                 Ok(answer) => answer.unwrap_or(Err(PublishError::Unknown)),
@@ -151,7 +151,7 @@ impl Queue {
         let mut state = lock(&self.state);
         state.is_open = is_open;
         if !is_open {
-            refuse(&mut state, &PublishError::Away, |item| !item.is_patient);
+            refuse(&mut state, &PublishError::Unavailable, |item| !item.is_patient);
         }
     }
 
@@ -169,7 +169,7 @@ impl Queue {
         lock(&self.state).bytes == 0
     }
 
-    fn put_back(&self, items: impl DoubleEndedIterator<Item = Item>) {
+    fn put_back(&self, items: impl DoubleEndedIterator<Item = QueuedPublication>) {
         let mut state = lock(&self.state);
         for mut item in items.rev() {
             item.sent = None;
@@ -177,7 +177,7 @@ impl Queue {
         }
     }
 
-    fn settle(&self, item: Item, answer: Result<Vec<Position>, PublishError>) {
+    fn settle(&self, item: QueuedPublication, answer: Result<Vec<Position>, PublishError>) {
         lock(&self.state).bytes -= item.bytes;
         // Who asked may have gone.
         let _ = item.answer.send(answer);
@@ -196,10 +196,10 @@ fn origin_of(application: &str, request: &Idempotency) -> Origin {
         .fold(0, |origin, byte| origin << 8 | Origin::from(*byte))
 }
 
-fn refuse(state: &mut State, error: &PublishError, is_refused: impl Fn(&Item) -> bool) {
+fn refuse(state: &mut PublishQueueState, error: &PublishError, is_refused: impl Fn(&QueuedPublication) -> bool) {
     let (refused, kept) = std::mem::take(&mut state.waiting).into_iter().partition(is_refused);
     state.waiting = kept;
-    let refused: VecDeque<Item> = refused;
+    let refused: VecDeque<QueuedPublication> = refused;
     for item in refused {
         state.bytes -= item.bytes;
         let _ = item.answer.send(Err(error.clone()));
@@ -208,20 +208,20 @@ fn refuse(state: &mut State, error: &PublishError, is_refused: impl Fn(&Item) ->
 
 /// Appends what is in the queue.
 pub(in crate::backends::redis) struct Publisher {
-    queue: Arc<Queue>,
+    queue: Arc<PublishQueue>,
     deliver: Arc<dyn Deliver>,
-    bounds: Bounds,
+    bounds: LogBounds,
     /// The most idempotency keys of an application that are remembered at once.
     idempotency_keys: usize,
     /// What was sent and has no answer yet, in its order.
-    unanswered: VecDeque<Item>,
+    unanswered: VecDeque<QueuedPublication>,
 }
 
 impl Publisher {
     pub(in crate::backends::redis) const fn new(
-        queue: Arc<Queue>,
+        queue: Arc<PublishQueue>,
         deliver: Arc<dyn Deliver>,
-        bounds: Bounds,
+        bounds: LogBounds,
         idempotency_keys: usize,
     ) -> Self {
         Self {
@@ -234,7 +234,7 @@ impl Publisher {
     }
 
     /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
-    pub(in crate::backends::redis) async fn resolve(&mut self, link: &Link) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn resolve(&mut self, link: &RedisConnection) -> Result<(), RedisProblem> {
         let questions = self.unanswered.iter().filter_map(|item| {
             let (owner, fence, n) = item.sent.as_ref()?;
             let mut question = redis::cmd("HGET");
@@ -250,8 +250,8 @@ impl Publisher {
             let n = item.sent.as_ref().map_or(0, |(_, _, n)| *n);
             match remembered.split_once(' ') {
                 Some((number, answer)) if number.parse() == Ok(n) => {
-                    let words: Vec<_> = answer.split(' ').collect();
-                    self.answer(item, &words, link)?;
+                    let fields: Vec<_> = answer.split(' ').collect();
+                    self.answer(item, &fields, link)?;
                 }
                 _ => again.push(item),
             }
@@ -261,7 +261,7 @@ impl Publisher {
     }
 
     /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
-    pub(in crate::backends::redis) async fn run(&mut self, link: &Link, ending: &Notify) -> Problem {
+    pub(in crate::backends::redis) async fn run(&mut self, link: &RedisConnection, ending: &Notify) -> RedisProblem {
         // Numbers begin anew with the fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {
@@ -271,11 +271,11 @@ impl Publisher {
                 () = self.take(&mut numbers) => {}
             }
             let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, link)).collect();
-            let settled = match link.run(calls).await {
+            let is_flushed = match link.run(calls).await {
                 Ok(answers) => self.settle(answers, &mut numbers, link),
                 Err(problem) => Err(problem),
             };
-            if let Err(problem) = settled {
+            if let Err(problem) = is_flushed {
                 return problem;
             }
         }
@@ -311,7 +311,7 @@ impl Publisher {
         }
     }
 
-    fn call(&self, item: &Item, link: &Link) -> Cmd {
+    fn call(&self, item: &QueuedPublication, link: &RedisConnection) -> Cmd {
         let mut call = item.application.call_log(link, Script::Publish);
         call.arg(item.sent.as_ref().map_or(0, |(_, _, n)| *n));
         self.bounds.add_to(&mut call);
@@ -328,27 +328,27 @@ impl Publisher {
 
     fn settle(
         &mut self,
-        answers: Vec<Answer>,
+        answers: Vec<ReplyResult>,
         numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>,
-        link: &Link,
-    ) -> Result<(), Problem> {
+        link: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
         let mut again = Vec::new();
         let mut problem = None;
         for answer in answers {
             let Some(item) = self.unanswered.pop_front() else { break };
             match answer {
-                Ok(words) if words.word(0) == "gap" => {
+                Ok(fields) if fields.word(0) == "gap" => {
                     // What came before it was not appended, so neither is this.
-                    numbers.insert(Arc::clone(&item.application.name), words.number(1));
+                    numbers.insert(Arc::clone(&item.application.name), fields.number(1));
                     again.push(item);
                 }
-                Ok(words) if words.word(0) == "fenced" => {
+                Ok(fields) if fields.word(0) == "fenced" => {
                     self.unanswered.push_front(item);
                     problem = Some(link.fenced());
                     break;
                 }
-                Ok(words) => {
-                    if let Err(nonsense) = self.answer(item, &all(&words), link) {
+                Ok(fields) => {
+                    if let Err(nonsense) = self.answer(item, &all(&fields), link) {
                         problem = Some(nonsense);
                         break;
                     }
@@ -370,9 +370,9 @@ impl Publisher {
     }
 
     /// Passes on what the script has answered.
-    fn answer(&self, item: Item, words: &[&str], link: &Link) -> Result<(), Problem> {
-        let number = |place: usize| words.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
-        let answer = match (words.first().copied(), number(1)) {
+    fn answer(&self, item: QueuedPublication, fields: &[&str], link: &RedisConnection) -> Result<(), RedisProblem> {
+        let number = |place: usize| fields.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
+        let answer = match (fields.first().copied(), number(1)) {
             (Some("no_receiver"), Some(index)) => Err(PublishError::NoReceiver {
                 index: usize::try_from(index).unwrap_or(0),
             }),
@@ -381,7 +381,7 @@ impl Publisher {
                 retry_after: Duration::from_millis(ms),
             }),
             (Some("ok"), _) => {
-                let epoch = words.get(1).and_then(|word| wire::epoch(word).ok());
+                let epoch = fields.get(1).and_then(|word| wire::epoch(word).ok());
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {
                     return Err(link.nonsense("a publication without its position"));
                 };
@@ -397,7 +397,7 @@ impl Publisher {
                     .iter()
                     .take(number(3).and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
                 {
-                    self.deliver.unheard(&item.application.name, &event.name);
+                    self.deliver.no_receiver(&item.application.name, &event.name);
                 }
                 Ok(positions)
             }
@@ -408,6 +408,6 @@ impl Publisher {
     }
 }
 
-fn all(words: &Words) -> Vec<&str> {
-    words.rest(0).collect()
+fn all(fields: &ReplyFields) -> Vec<&str> {
+    fields.rest(0).collect()
 }

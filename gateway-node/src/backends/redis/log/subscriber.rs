@@ -11,10 +11,10 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     backends::redis::{
-        Shared,
-        application::Application,
-        cluster_commands::Order,
-        connection::{backoff::Backoff, problem::Problem},
+        RedisShared,
+        application::RedisApplication,
+        cluster_commands::ClusterCommand,
+        connection::{backoff::Backoff, problem::RedisProblem},
         sessions as discord,
     },
     backplane::Owner,
@@ -24,13 +24,13 @@ use crate::{
 const PING: Duration = Duration::from_secs(1);
 
 pub(in crate::backends::redis) struct Subscriber {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
     /// When the channel of each application was subscribed to.
     subscribed: FxHashMap<Arc<str>, watch::Sender<Option<Instant>>>,
 }
 
 impl Subscriber {
-    pub(in crate::backends::redis) fn new(shared: Arc<Shared>) -> Self {
+    pub(in crate::backends::redis) fn new(shared: Arc<RedisShared>) -> Self {
         let names = shared.applications.keys();
         Self {
             subscribed: names.map(|name| (Arc::clone(name), watch::Sender::new(None))).collect(),
@@ -53,7 +53,7 @@ impl Subscriber {
             let problem = self.subscribe().await;
             // What keeps the node from having a link, that one tells. Beside a link, this connection is missed for its
             // speed alone: what it does not bring is found by the next look.
-            let is_cut = matches!(problem, Problem::Unreachable { .. } | Problem::Silent { .. });
+            let is_cut = matches!(problem, RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. });
             let is_told = is_cut || self.shared.link.borrow().is_none();
             if !is_told && last.as_ref() != Some(&problem) {
                 log::warn!("events come late, without pub/sub: {problem}");
@@ -66,7 +66,7 @@ impl Subscriber {
         }
     }
 
-    async fn subscribe(&self) -> Problem {
+    async fn subscribe(&self) -> RedisProblem {
         // By the name of its channel without an identity.
         let applications: FxHashMap<Vec<u8>, _> = self
             .shared
@@ -96,20 +96,20 @@ impl Subscriber {
         let mut pings = tokio::time::interval(PING);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wanted = self.shared.receivers_changed.notified();
+            let desired = self.shared.receivers_changed.notified();
             if let Err(error) = self.follow_receivers(&mut connection, &mut held).await {
-                return Problem::of(&self.shared.server.address, &error);
+                return RedisProblem::of(&self.shared.server.address, &error);
             }
             let is_time_to_ping = tokio::select! {
-                () = wanted => false,
+                () = desired => false,
                 _ = pings.tick() => true,
                 // It changes once: when the connection is cut.
-                _ = is_cut.changed() => return Problem::Silent { address: self.shared.server.address.clone() },
+                _ = is_cut.changed() => return RedisProblem::Silent { address: self.shared.server.address.clone() },
             };
             if is_time_to_ping {
                 let pong: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut connection).await;
                 if let Err(error) = pong {
-                    return Problem::of(&self.shared.server.address, &error);
+                    return RedisProblem::of(&self.shared.server.address, &error);
                 }
             }
         }
@@ -123,16 +123,16 @@ impl Subscriber {
         held: &mut FxHashMap<Arc<str>, String>,
     ) -> redis::RedisResult<()> {
         for application in self.shared.applications.values() {
-            let Application { name, members, .. } = &**application;
+            let RedisApplication { name, members, .. } = &**application;
             let identity = application.identity().filter(|_| members.are_there());
-            let wanted = identity.map(|identity| application.channel(&identity));
-            if wanted.as_ref() == held.get(name) {
+            let desired = identity.map(|identity| application.channel(&identity));
+            if desired.as_ref() == held.get(name) {
                 continue;
             }
             if let Some(channel) = held.remove(name) {
                 connection.unsubscribe(channel).await?;
             }
-            let Some(channel) = wanted else {
+            let Some(channel) = desired else {
                 self.note(name, None);
                 continue;
             };
@@ -152,21 +152,21 @@ impl Subscriber {
 }
 
 /// Takes in a message of an application's channel, if it is one of this cluster.
-fn hear(shared: &Shared, application: &Arc<Application>, mut message: Vec<u8>) {
+fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, mut message: Vec<u8>) {
     let Some(prefix) = application.own_prefix(&message) else {
         return;
     };
     message.drain(..prefix);
-    if let Some(Order { id, text }) = Order::read(&message) {
-        shared.deliver.herded(&application.name, &text);
+    if let Some(ClusterCommand { id, text }) = ClusterCommand::read(&message) {
+        shared.deliver.command_received(&application.name, &text);
         shared.orders.obeyed(application, id);
-    } else if let Some((id, generation)) = discord::owner_in(&message) {
+    } else if let Some((id, fencing_token)) = discord::owner_in(&message) {
         shared.deliver.superseded(&Owner {
             application: Arc::clone(&application.name),
             id,
-            generation,
+            fencing_token,
         });
     } else {
-        application.inlet.push(message);
+        application.log_sender.push(message);
     }
 }

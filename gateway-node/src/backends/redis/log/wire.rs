@@ -174,8 +174,8 @@ pub(in crate::backends::redis) fn offset_of(id: &str) -> Result<u64, NoEntry> {
 /// When it is none.
 pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
     let (head, rest) = split_line(body)?;
-    let mut words = head.split(' ');
-    let mut word = || words.next().ok_or(NoEntry);
+    let mut fields = head.split(' ');
+    let mut word = || fields.next().ok_or(NoEntry);
     let (audience, types, author, receivers, label, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
     let length: usize = length.parse().map_err(|_| NoEntry)?;
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
@@ -305,9 +305,9 @@ mod tests {
         assert_eq!((some.entry.audience, &*some.entry.name), (reporters, "\n\n"));
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
         assert!(one.owners.contains("me") && !one.owners.contains("m"));
-        let told = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
+        let published = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
         assert_eq!(
-            &*told.entry.d,
+            &*published.entry.d,
             r#"{"guilds":3,"guildMembers":67108864,"cachedGuildMembers":1}"#
         );
     }

@@ -17,17 +17,17 @@ use crate::backplane::JoinError;
 /// What a node may make ids with; nothing before the first grant.
 #[derive(Debug, Default)]
 pub(in crate::backends::redis) struct Lease {
-    state: Mutex<State>,
+    state: Mutex<LeaseState>,
     fixed: Option<SessionId>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    held: Option<Held>,
+struct LeaseState {
+    held: Option<HeldLease>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldLease {
     worker: u16,
     generator: Generator,
     window: Window,
@@ -44,7 +44,7 @@ pub(in crate::backends::redis) struct Grant {
     pub(in crate::backends::redis) now_ms: u64,
 }
 
-impl Held {
+impl HeldLease {
     /// The server's time at `now`, or a little before.
     fn time(&self, now: Instant) -> u64 {
         let (granted_ms, since) = self.granted;
@@ -97,7 +97,7 @@ impl Lease {
             }
             held => {
                 let generator = Generator::new(worker, window)?;
-                *held = Some(Held {
+                *held = Some(HeldLease {
                     worker,
                     generator,
                     window,
@@ -111,19 +111,19 @@ impl Lease {
     /// The next id at `now`.
     pub(in crate::backends::redis) fn next(&self, now: Instant) -> Result<SessionId, JoinError> {
         let mut state = self.lock();
-        let held = state.held.as_mut().ok_or(JoinError::Away)?;
+        let held = state.held.as_mut().ok_or(JoinError::Unavailable)?;
         if let Some(id) = self.fixed {
             return Ok(id);
         }
         match held.generator.next(held.id_time(now)) {
             Ok(id) => Ok(id),
             // The lease has run out: nobody can tell now whose the id would be.
-            Err(SnowflakeError::OutsideWindow { .. }) => Err(JoinError::Away),
+            Err(SnowflakeError::OutsideWindow { .. }) => Err(JoinError::Unavailable),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,10 +153,10 @@ mod tests {
     fn no_id_without_a_grant_or_after_its_end() {
         let lease = Lease::default();
         let now = Instant::now();
-        assert_eq!(lease.next(now), Err(JoinError::Away));
+        assert_eq!(lease.next(now), Err(JoinError::Unavailable));
         lease.take(grant(3, 0, 1000), now).unwrap();
         assert!(lease.next(now + Duration::from_millis(999)).is_ok());
-        assert_eq!(lease.next(now + Duration::from_secs(1)), Err(JoinError::Away));
+        assert_eq!(lease.next(now + Duration::from_secs(1)), Err(JoinError::Unavailable));
         lease.take(grant(3, 0, 5000), now + Duration::from_secs(2)).unwrap();
         assert!(lease.next(now + Duration::from_secs(2)).is_ok());
     }
@@ -175,7 +175,7 @@ mod tests {
         let after = |ms| now + Duration::from_millis(ms);
         assert_eq!(lease.time(after(300)), START + 300);
         assert!(lease.next(after(1999)).is_ok());
-        assert_eq!(lease.next(after(2000)), Err(JoinError::Away));
+        assert_eq!(lease.next(after(2000)), Err(JoinError::Unavailable));
     }
 
     #[test]

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 
 use super::lease::Grant;
 use crate::backends::redis::{
-    Shared,
-    application::Application,
-    connection::{problem::Problem, redis_connection::Link},
-    log::{log_head::Sight, wire},
+    RedisShared,
+    application::RedisApplication,
+    connection::{problem::RedisProblem, redis_connection::RedisConnection},
+    log::{log_head::LogHead, wire},
     scripts::Script,
 };
 
@@ -27,14 +27,14 @@ const CHECK: Duration = Duration::from_secs(5);
 const REAP: usize = 256;
 
 /// The steps of the pulse, on one link.
-pub(in crate::backends::redis) struct Pulse<'a> {
-    pub(in crate::backends::redis) shared: &'a Arc<Shared>,
-    pub(in crate::backends::redis) link: &'a Link,
+pub(in crate::backends::redis) struct Maintenance<'a> {
+    pub(in crate::backends::redis) shared: &'a Arc<RedisShared>,
+    pub(in crate::backends::redis) link: &'a RedisConnection,
 }
 
-impl Pulse<'_> {
+impl Maintenance<'_> {
     /// Renews the node's number for ids, in time.
-    pub(in crate::backends::redis) async fn lease(&self) -> Problem {
+    pub(in crate::backends::redis) async fn lease(&self) -> RedisProblem {
         let mut has_waited = false;
         loop {
             let pause = match self.renew_number().await {
@@ -52,8 +52,8 @@ impl Pulse<'_> {
     }
 
     /// `None` when a number is held, otherwise how long to wait for one.
-    async fn renew_number(&self) -> Result<Option<Duration>, Problem> {
-        let Shared { options, lease, .. } = &**self.shared;
+    async fn renew_number(&self) -> Result<Option<Duration>, RedisProblem> {
+        let RedisShared { options, lease, .. } = &**self.shared;
         let about = serde_json::json!({
             "node": &*options.node,
             "version": env!("CARGO_PKG_VERSION"),
@@ -63,32 +63,32 @@ impl Pulse<'_> {
         call.arg(format!("{:016x}", options.incarnation))
             .arg(lease.worker().map_or(-1, i32::from))
             .arg(millis(options.lease))
-            .arg(&*self.link.life)
+            .arg(&*self.link.run_id)
             .arg(lease.time(Instant::now()))
             .arg(about.to_string());
-        let words = self.link.ask(call).await?;
-        match words.word(0) {
+        let fields = self.link.ask(call).await?;
+        match fields.word(0) {
             "granted" => {
                 let grant = Grant {
-                    worker: u16::try_from(words.number(1)).unwrap_or(u16::MAX),
+                    worker: u16::try_from(fields.number(1)).unwrap_or(u16::MAX),
                     window: Window {
-                        start_ms: words.number(3),
-                        end_ms: words.number(4),
+                        start_ms: fields.number(3),
+                        end_ms: fields.number(4),
                     },
-                    now_ms: words.number(2),
+                    now_ms: fields.number(2),
                 };
                 lease
                     .take(grant, Instant::now())
                     .map_err(|error| self.link.nonsense(&error.to_string()))?;
                 Ok(None)
             }
-            "wait" => Ok(Some(Duration::from_millis(words.number(1)).min(options.lease))),
+            "wait" => Ok(Some(Duration::from_millis(fields.number(1)).min(options.lease))),
             "full" => {
                 log::error!("every number for ids is held by another node");
                 Ok(Some(LOOK))
             }
             "clock" => {
-                log::error!(unix_ms = words.number(1); "redis's clock is outside of the years that ids can tell");
+                log::error!(unix_ms = fields.number(1); "redis's clock is outside of the years that ids can tell");
                 Ok(Some(LOOK))
             }
             _ => Err(self.link.nonsense("a lease with another answer")),
@@ -96,7 +96,7 @@ impl Pulse<'_> {
     }
 
     /// Watches what an operator can change while the server runs, such as the policy by which it evicts keys.
-    pub(in crate::backends::redis) async fn check(&self) -> Problem {
+    pub(in crate::backends::redis) async fn check(&self) -> RedisProblem {
         loop {
             sleep(CHECK).await;
             if let Err(problem) = self.link.check().await {
@@ -106,7 +106,7 @@ impl Pulse<'_> {
     }
 
     /// Renews the registrations and looks at the logs.
-    pub(in crate::backends::redis) async fn beat(&self) -> Problem {
+    pub(in crate::backends::redis) async fn beat(&self) -> RedisProblem {
         let pause = LOOK.min(self.shared.options.lease / 3);
         loop {
             tokio::select! {
@@ -120,13 +120,13 @@ impl Pulse<'_> {
     }
 
     /// One look at every log, with which the registrations are renewed.
-    pub(in crate::backends::redis) async fn look(&self) -> Result<(), Problem> {
+    pub(in crate::backends::redis) async fn look(&self) -> Result<(), RedisProblem> {
         let asked = Instant::now();
         let lease = self.shared.options.lease;
         let applications: Vec<_> = self.shared.applications.values().collect();
         let questions: Vec<_> = applications
             .iter()
-            .map(|application| application.reached().question(asked))
+            .map(|application| application.progress().question(asked))
             .collect();
         let calls: Vec<_> = applications
             .iter()
@@ -144,43 +144,43 @@ impl Pulse<'_> {
             .collect();
         let answers = self.link.run(calls).await?;
         for ((application, question), answer) in applications.into_iter().zip(questions).zip(answers) {
-            let words = answer?;
-            if words.word(0) != "ok" {
+            let fields = answer?;
+            if fields.word(0) != "ok" {
                 return Err(self.link.fenced());
             }
             application.registered(application.registration().fence, asked, lease);
-            let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
-            match words.word(8) {
+            let epoch = wire::epoch(fields.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
+            match fields.word(8) {
                 "" => return Err(self.link.nonsense("a log without the identity of its cluster")),
                 identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
                 _ => {}
             }
             let dead = 9 + question.left.len();
-            application.sight.send_replace(Some(Sight {
-                run: Arc::clone(&self.link.life),
+            application.head.send_replace(Some(LogHead {
+                run: Arc::clone(&self.link.run_id),
                 epoch,
-                top: words.number(2),
+                top: fields.number(2),
                 asked,
                 question,
-                kept: words.word(3).parse().ok(),
-                good: words.word(4).parse().ok(),
-                lost: (9..dead).map(|place| words.number(place)).collect(),
-                skipped: words.number(6),
+                kept: fields.word(3).parse().ok(),
+                good: fields.word(4).parse().ok(),
+                lost: (9..dead).map(|place| fields.number(place)).collect(),
+                skipped: fields.number(6),
             }));
-            if words.word(5) == "1" {
+            if fields.word(5) == "1" {
                 application.counts_changed.notify_one();
             }
-            for _ in 0..words.number(7) {
-                self.shared.deliver.unheard(&application.name, "");
+            for _ in 0..fields.number(7) {
+                self.shared.deliver.no_receiver(&application.name, "");
             }
-            self.note_dead(application, words.rest(dead));
+            self.note_dead(application, fields.rest(dead));
         }
         Ok(())
     }
 
     /// Notes whose lease has ended. Only who has seen a whole lease go by can tell: when the server comes back after a
     /// while every lease has ended, and those who live renew theirs first.
-    fn note_dead<'a>(&self, application: &Arc<Application>, owners: impl Iterator<Item = &'a str>) {
+    fn note_dead<'a>(&self, application: &Arc<RedisApplication>, owners: impl Iterator<Item = &'a str>) {
         if self.link.since().elapsed() <= self.shared.options.lease {
             return;
         }
@@ -190,7 +190,7 @@ impl Pulse<'_> {
     }
 
     /// Removes the nodes that are dead.
-    pub(in crate::backends::redis) async fn reap(&self) -> Problem {
+    pub(in crate::backends::redis) async fn reap(&self) -> RedisProblem {
         loop {
             let (application, owner) = self.shared.dead.next().await;
             if let Err(problem) = self.reap_one(&application, &owner).await {
@@ -199,18 +199,18 @@ impl Pulse<'_> {
         }
     }
 
-    async fn reap_one(&self, application: &Application, owner: &str) -> Result<(), Problem> {
+    async fn reap_one(&self, application: &RedisApplication, owner: &str) -> Result<(), RedisProblem> {
         let mut sessions = 0;
         loop {
             let mut call = application.call_log(self.link, Script::Reap);
             self.shared.bounds.add_to(&mut call);
             call.arg(owner).arg(REAP);
-            let words = self.link.ask(call).await?;
-            sessions += words.number(1);
-            for _ in 0..words.number(2) {
-                self.shared.deliver.unheard(&application.name, "");
+            let fields = self.link.ask(call).await?;
+            sessions += fields.number(1);
+            for _ in 0..fields.number(2) {
+                self.shared.deliver.no_receiver(&application.name, "");
             }
-            match words.word(0) {
+            match fields.word(0) {
                 "more" => {}
                 "ok" => break,
                 "alive" => return Ok(()),
@@ -225,7 +225,7 @@ impl Pulse<'_> {
     }
 
     /// Tells an application's counts when they have changed.
-    pub(in crate::backends::redis) async fn tell_counts(&self, application: &Application) -> Problem {
+    pub(in crate::backends::redis) async fn tell_counts(&self, application: &RedisApplication) -> RedisProblem {
         let types = ClientTypes::from(ClientType::Bot);
         loop {
             application.counts_changed.notified().await;
@@ -235,8 +235,8 @@ impl Pulse<'_> {
                 self.shared.bounds.add_to(&mut call);
                 call.arg(types.bits()).arg(GuildCount::NAME);
                 match self.link.ask(call).await {
-                    Ok(words) if words.word(0) == "later" => sleep(Duration::from_millis(words.number(1))).await,
-                    Ok(words) if words.word(0) == "fenced" => return self.link.fenced(),
+                    Ok(fields) if fields.word(0) == "later" => sleep(Duration::from_millis(fields.number(1))).await,
+                    Ok(fields) if fields.word(0) == "fenced" => return self.link.fenced(),
                     Ok(_) => break,
                     Err(problem) => return problem,
                 }

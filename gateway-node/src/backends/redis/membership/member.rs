@@ -6,7 +6,7 @@ use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
 use tokio::time::Instant;
 
 use super::{
-    op::{CHUNK, Step},
+    op::{CHUNK, MembershipOp},
     sending::SendingReport,
 };
 use crate::backplane::report_rates::ReportRates;
@@ -18,14 +18,14 @@ const FIRST_LEAVE: usize = 1;
 pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
     /// What it reported last. A newer report takes its place, whether or not it was sent.
-    pub(in crate::backends::redis) wanted: Option<Wanted>,
+    pub(in crate::backends::redis) desired: Option<Desired>,
     pub(in crate::backends::redis) stored: Stored,
     /// The report that is on its way: one at a time, and to its end.
     pub(in crate::backends::redis) sending: Option<SendingReport>,
     /// What it is here.
-    pub(in crate::backends::redis) is: Is,
+    pub(in crate::backends::redis) is: Actual,
     /// What Redis takes it for.
-    pub(in crate::backends::redis) taken_for: Is,
+    pub(in crate::backends::redis) taken_for: Actual,
     /// Whether it is among those for which something is to be done.
     pub(in crate::backends::redis) is_changed: bool,
     /// Whether its report waits for its key's allowance.
@@ -35,14 +35,14 @@ pub(in crate::backends::redis) struct Member {
 }
 
 /// A report, and the id of the key that pays for it.
-pub(in crate::backends::redis) struct Wanted {
+pub(in crate::backends::redis) struct Desired {
     pub(in crate::backends::redis) report: Arc<Report>,
     pub(in crate::backends::redis) key: Arc<str>,
 }
 
 /// What a session needs next.
 pub(in crate::backends::redis) enum Next {
-    Step(Step),
+    MembershipOp(MembershipOp),
     /// Its report has to wait until then.
     Wait(Instant),
     Nothing,
@@ -50,7 +50,7 @@ pub(in crate::backends::redis) enum Next {
 
 /// What a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backends::redis) enum Is {
+pub(in crate::backends::redis) enum Actual {
     /// Nothing any more, or, for Redis, nothing until it is made a member again.
     Gone,
     /// A member that cannot receive yet.
@@ -72,11 +72,11 @@ impl Member {
     pub(in crate::backends::redis) fn new(kind: ClientType) -> Self {
         Self {
             kind,
-            wanted: None,
+            desired: None,
             stored: Stored::Report(None),
             sending: None,
-            is: Is::Member,
-            taken_for: Is::Member,
+            is: Actual::Member,
+            taken_for: Actual::Member,
             is_changed: false,
             is_waiting: false,
             is_leaving: false,
@@ -84,13 +84,13 @@ impl Member {
     }
 
     pub(in crate::backends::redis) fn needs_a_step(&self) -> bool {
-        let is_stored = match (&self.stored, &self.wanted) {
+        let is_stored = match (&self.stored, &self.desired) {
             (Stored::Report(None), None) => true,
-            (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, &wanted.report),
+            (Stored::Report(Some(stored)), Some(desired)) => Arc::ptr_eq(stored, &desired.report),
             _ => false,
         };
         // One that is gone is forgotten as soon as Redis has forgotten it.
-        self.is == Is::Gone || self.is != self.taken_for || !is_stored
+        self.is == Actual::Gone || self.is != self.taken_for || !is_stored
     }
 
     /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
@@ -102,8 +102,8 @@ impl Member {
     /// Whether the next step touches many guilds. Only few such steps are under way at once.
     pub(in crate::backends::redis) fn is_next_heavy(&self) -> bool {
         match (self.is, self.taken_for) {
-            (Is::Gone, _) => self.is_leaving,
-            (_, Is::Gone) | (Is::Receiver, Is::Member) => false,
+            (Actual::Gone, _) => self.is_leaving,
+            (_, Actual::Gone) | (Actual::Receiver, Actual::Member) => false,
             _ => true,
         }
     }
@@ -116,27 +116,27 @@ impl Member {
     /// What is to be done next. A report that begins is charged to its key.
     pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
         match (self.is, self.taken_for) {
-            (Is::Gone, _) => {
+            (Actual::Gone, _) => {
                 self.sending = None;
                 let budget = if self.is_leaving { CHUNK } else { FIRST_LEAVE };
                 self.is_leaving = true;
-                return Next::Step(Step::Leave(id, budget));
+                return Next::MembershipOp(MembershipOp::Leave(id, budget));
             }
-            (_, Is::Gone) => return Next::Step(Step::JoinAgain(id, self.kind)),
-            (Is::Receiver, Is::Member) => return Next::Step(Step::Enter(id)),
+            (_, Actual::Gone) => return Next::MembershipOp(MembershipOp::JoinAgain(id, self.kind)),
+            (Actual::Receiver, Actual::Member) => return Next::MembershipOp(MembershipOp::Enter(id)),
             _ => {}
         }
         if let Some(sending) = &mut self.sending {
-            return Next::Step(sending.next_part(id));
+            return Next::MembershipOp(sending.next_part(id));
         }
-        let Some(Wanted { report, key }) = &self.wanted else {
+        let Some(Desired { report, key }) = &self.desired else {
             return match self.stored {
-                Stored::Unknown => Next::Step(Step::Ask(id)),
+                Stored::Unknown => Next::MembershipOp(MembershipOp::Ask(id)),
                 Stored::Report(_) | Stored::Found(_) => Next::Nothing,
             };
         };
         let (stored, is_free) = match &self.stored {
-            Stored::Unknown => return Next::Step(Step::Ask(id)),
+            Stored::Unknown => return Next::MembershipOp(MembershipOp::Ask(id)),
             Stored::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return Next::Nothing,
             Stored::Report(stored) => (stored.as_deref(), false),
             Stored::Found(found) => (Some(&**found), true),
@@ -153,7 +153,7 @@ impl Member {
         }
         let part = sending.next_part(id);
         self.sending = Some(sending);
-        Next::Step(part)
+        Next::MembershipOp(part)
     }
 }
 

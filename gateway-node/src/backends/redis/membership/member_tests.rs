@@ -30,7 +30,7 @@ fn member() -> Member {
 }
 
 fn wants(member: &mut Member, guilds: std::ops::Range<u64>) {
-    member.wanted = Some(Wanted {
+    member.desired = Some(Desired {
         report: Arc::new(report(guilds)),
         key: "bot".into(),
     });
@@ -38,7 +38,7 @@ fn wants(member: &mut Member, guilds: std::ops::Range<u64>) {
 
 /// The size of the next part and whether it is the last one, which is then answered.
 fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, bool) {
-    let Next::Step(Step::Report {
+    let Next::MembershipOp(MembershipOp::Report {
         report,
         added,
         removed,
@@ -95,7 +95,7 @@ fn a_report_waits_until_its_key_has_an_allowance() {
     assert_eq!(until - now, Duration::from_millis(1020));
     assert!(matches!(
         member.next(ID, &mut rates, until),
-        Next::Step(Step::Report { .. })
+        Next::MembershipOp(MembershipOp::Report { .. })
     ));
 }
 
@@ -105,7 +105,10 @@ fn a_report_that_is_restored_is_not_charged() {
     rates.charge(&"bot".into(), 100_000, now);
     wants(&mut member, 0..10);
     member.lose_sight();
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Step(Step::Ask(_))));
+    assert!(matches!(
+        member.next(ID, &mut rates, now),
+        Next::MembershipOp(MembershipOp::Ask(_))
+    ));
     member.stored = Stored::Found(Arc::new(report(0..0)));
     assert_eq!(part(&mut member, &mut rates, now), (10, true));
     wants(&mut member, 0..11);
@@ -118,15 +121,15 @@ fn a_session_that_leaves_does_so_at_once_whatever_its_report_waits_for() {
     rates.charge(&"bot".into(), 100_000, now);
     wants(&mut member, 0..10);
     assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
-    member.is = Is::Gone;
+    member.is = Actual::Gone;
     assert!(!member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::Step(Step::Leave(_, 1))
+        Next::MembershipOp(MembershipOp::Leave(_, 1))
     ));
     assert!(member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::Step(Step::Leave(_, CHUNK))
+        Next::MembershipOp(MembershipOp::Leave(_, CHUNK))
     ));
 }

@@ -26,9 +26,9 @@ fn report(members: &Members, id: u64, key: &str, guilds: u64) {
 /// The sessions whose report is among the next steps, whose parts are answered.
 fn reporting(members: &Members, now: Instant) -> Vec<u64> {
     let mut state = members.lock();
-    let steps = state.next_steps(now, 256, 1);
-    let reports = steps.into_iter().filter_map(|step| match step {
-        Step::Report {
+    let ops = state.next_steps(now, 256, 1);
+    let reports = ops.into_iter().filter_map(|op| match op {
+        MembershipOp::Report {
             id, report, is_last, ..
         } => Some((id, report, is_last)),
         _ => None,
@@ -65,9 +65,9 @@ fn what_is_cheap_does_not_wait_for_reports() {
     for id in 201..=300 {
         members.leave(SessionId::from_raw(id));
     }
-    let steps = members.lock().next_steps(now, 256, 1);
-    let leaving = steps.iter().filter(|step| matches!(step, Step::Leave(..))).count();
-    assert_eq!((leaving, steps.len()), (100, 101));
+    let ops = members.lock().next_steps(now, 256, 1);
+    let leaving = ops.iter().filter(|op| matches!(op, MembershipOp::Leave(..))).count();
+    assert_eq!((leaving, ops.len()), (100, 101));
 }
 
 #[test]

@@ -24,10 +24,10 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) use self::reconciler::Keeper;
+pub(super) use self::reconciler::Reconciler;
 use self::{
-    member::{Is, Member, Next, Wanted},
-    op::Step,
+    member::{Actual, Desired, Member, Next},
+    op::MembershipOp,
 };
 use super::application::lock;
 use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};
@@ -39,11 +39,11 @@ const ID_ATTEMPTS: usize = 3;
 
 /// The sessions of one application on this node.
 pub(super) struct Members {
-    state: Mutex<State>,
+    state: Mutex<MembersState>,
     changed: Notify,
 }
 
-struct State {
+struct MembersState {
     sessions: FxHashMap<SessionId, Member>,
     /// Those for which something is to be done. Each is here or in `heavy`, once.
     changed: VecDeque<SessionId>,
@@ -54,13 +54,13 @@ struct State {
     rates: ReportRates,
     joins: VecDeque<Join>,
     /// Offsets of entries for some sessions alone, which have been delivered to at least one of them.
-    taken: Vec<u64>,
+    ack: Vec<u64>,
     /// Offsets of entries for some sessions alone, which ended before they had them.
     given_up: VecDeque<u64>,
     /// Up to which offset every entry for some sessions alone is to be given up.
     to_sweep: Option<u64>,
     /// What was sent and has no answer yet.
-    under_way: Vec<Step>,
+    in_flight: Vec<MembershipOp>,
     /// Whether the log is followed, so that a session can be told from where on it receives.
     is_followed: bool,
     /// How many sessions are here that are no members: the server knows them by themselves.
@@ -76,17 +76,17 @@ struct Join {
 impl Members {
     /// No sessions; those of one key may change their reports so fast.
     pub(super) fn new(limits: ReportLimits) -> Self {
-        let state = State {
+        let state = MembersState {
             sessions: FxHashMap::default(),
             changed: VecDeque::new(),
             heavy: VecDeque::new(),
             waiting: VecDeque::new(),
             rates: ReportRates::new(limits),
             joins: VecDeque::new(),
-            taken: Vec::new(),
+            ack: Vec::new(),
             given_up: VecDeque::new(),
             to_sweep: None,
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             is_followed: false,
             guests: 0,
         };
@@ -109,21 +109,21 @@ impl Members {
             match tokio::time::timeout(JOIN, answered).await {
                 Ok(Ok(answer)) => answer,
                 // Should it become a member after all, nobody hears of it, and it leaves again.
-                Ok(Err(_)) | Err(_) => Err(JoinError::Away),
+                Ok(Err(_)) | Err(_) => Err(JoinError::Unavailable),
             }
         })
     }
 
     /// Lets a session have what is for one of several.
-    pub(super) fn enter(&self, id: SessionId) {
-        self.change(id, |member| member.is = Is::Receiver);
+    pub(super) fn ready(&self, id: SessionId) {
+        self.change(id, |member| member.is = Actual::Receiver);
     }
 
     /// Whether an entry for this session alone can still be delivered to it.
     pub(super) fn can_receive(&self, id: SessionId) -> bool {
         let state = lock(&self.state);
         let member = state.sessions.get(&id);
-        member.is_some_and(|member| member.is == Is::Receiver)
+        member.is_some_and(|member| member.is == Actual::Receiver)
     }
 
     /// Whether one of these sessions is here: it has what the node has delivered, or will have it.
@@ -133,7 +133,7 @@ impl Members {
             state
                 .sessions
                 .get(id)
-                .is_some_and(|member: &Member| member.is != Is::Gone)
+                .is_some_and(|member: &Member| member.is != Actual::Gone)
         };
         ids.iter().any(is_there)
     }
@@ -142,12 +142,12 @@ impl Members {
     /// they left.
     pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
         let mut state = lock(&self.state);
-        let State { sessions, changed, .. } = &mut *state;
+        let MembersState { sessions, changed, .. } = &mut *state;
         for id in known {
             sessions.entry(id).or_insert_with(|| {
                 changed.push_back(id);
                 Member {
-                    is: Is::Gone,
+                    is: Actual::Gone,
                     is_changed: true,
                     ..Member::new(ClientType::Bot)
                 }
@@ -157,26 +157,26 @@ impl Members {
 
     /// Ends a membership.
     pub(super) fn leave(&self, id: SessionId) {
-        self.change(id, |member| member.is = Is::Gone);
+        self.change(id, |member| member.is = Actual::Gone);
     }
 
     /// Replaces what a session reports, which is charged to the key with this id.
     pub(super) fn report(&self, id: SessionId, key: &Arc<str>, report: Report) {
-        let wanted = Wanted {
+        let desired = Desired {
             report: Arc::new(report),
             key: Arc::clone(key),
         };
-        self.change(id, |member| member.wanted = Some(wanted));
+        self.change(id, |member| member.desired = Some(desired));
     }
 
     /// Notes that the entry at this offset, for some sessions alone, has reached one of them.
-    pub(super) fn taken(&self, offset: u64) {
-        lock(&self.state).taken.push(offset);
+    pub(super) fn ack(&self, offset: u64) {
+        lock(&self.state).ack.push(offset);
         self.changed.notify_one();
     }
 
     /// Gives up the entry at this offset: those of its sessions that were here have ended.
-    pub(super) fn give_up(&self, offset: u64) {
+    pub(super) fn nack(&self, offset: u64) {
         lock(&self.state).given_up.push_back(offset);
         self.changed.notify_one();
     }
@@ -218,7 +218,7 @@ impl Members {
     /// Whether Redis has everything that it should have.
     pub(super) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
-        let nothing_to_do = state.taken.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
+        let nothing_to_do = state.ack.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
         nothing_to_do && state.joins.is_empty() && !state.sessions.values().any(Member::needs_a_step)
     }
 
@@ -238,11 +238,11 @@ impl Members {
     /// Notes that the link has ended: who waits to join is refused, and nobody knows what became of what was under way.
     pub(super) fn end_link(&self) {
         let mut state = lock(&self.state);
-        for step in std::mem::take(&mut state.under_way) {
-            abandon(&mut state, step);
+        for op in std::mem::take(&mut state.in_flight) {
+            abandon(&mut state, op);
         }
         for join in state.joins.drain(..) {
-            let _ = join.answer.send(Err(JoinError::Away));
+            let _ = join.answer.send(Err(JoinError::Unavailable));
         }
     }
 
@@ -253,17 +253,17 @@ impl Members {
         let is_lost = is_lost || is_reaped;
         if is_reaped {
             // What was for them alone has been given to others.
-            state.taken.clear();
+            state.ack.clear();
             state.given_up.clear();
             state.to_sweep = None;
         }
         state.heavy.clear();
         state.waiting.clear();
-        let State { sessions, changed, .. } = &mut *state;
+        let MembersState { sessions, changed, .. } = &mut *state;
         changed.clear();
         for (id, member) in sessions {
             if is_lost {
-                member.taken_for = Is::Gone;
+                member.taken_for = Actual::Gone;
             }
             if is_lost || member.sending.is_some() {
                 member.lose_sight();
@@ -278,7 +278,7 @@ impl Members {
 
     fn change(&self, id: SessionId, change: impl FnOnce(&mut Member)) {
         let mut state = lock(&self.state);
-        let State { sessions, changed, .. } = &mut *state;
+        let MembersState { sessions, changed, .. } = &mut *state;
         // A session that is none any more has nothing to change.
         let Some(member) = sessions.get_mut(&id) else { return };
         change(member);
@@ -289,38 +289,38 @@ impl Members {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MembersState> {
         lock(&self.state)
     }
 }
 
-impl State {
+impl MembersState {
     /// The steps that are next: all that are cheap, up to `most`, and then up to `most_heavy` that touch many guilds.
-    fn next_steps(&mut self, now: Instant, most: usize, most_heavy: usize) -> Vec<Step> {
+    fn next_steps(&mut self, now: Instant, most: usize, most_heavy: usize) -> Vec<MembershipOp> {
         self.end_waits(now);
-        let mut steps = Vec::new();
-        while steps.len() < most {
+        let mut ops = Vec::new();
+        while ops.len() < most {
             let Some(id) = self.changed.pop_front() else { break };
             match self.sessions.get(&id) {
                 // What has begun goes to its end first: until then the counts stay what they were.
                 Some(member) if member.is_next_heavy() && member.has_begun() => self.heavy.push_front(id),
                 Some(member) if member.is_next_heavy() => self.heavy.push_back(id),
-                _ => steps.extend(self.next_step(id, now)),
+                _ => ops.extend(self.next_step(id, now)),
             }
         }
-        let most = most.min(steps.len() + most_heavy);
-        while steps.len() < most {
+        let most = most.min(ops.len() + most_heavy);
+        while ops.len() < most {
             let Some(id) = self.heavy.pop_front() else { break };
-            steps.extend(self.next_step(id, now));
+            ops.extend(self.next_step(id, now));
         }
-        steps
+        ops
     }
 
-    fn next_step(&mut self, id: SessionId, now: Instant) -> Option<Step> {
+    fn next_step(&mut self, id: SessionId, now: Instant) -> Option<MembershipOp> {
         let member = self.sessions.get_mut(&id)?;
         member.is_changed = false;
         match member.next(id, &mut self.rates, now) {
-            Next::Step(step) => Some(step),
+            Next::MembershipOp(op) => Some(op),
             Next::Wait(until) => {
                 if !std::mem::replace(&mut member.is_waiting, true) {
                     self.waiting.push_back((until, id));
@@ -357,7 +357,7 @@ impl State {
     }
 
     fn are_there(&self) -> bool {
-        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
+        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Actual::Gone)
     }
 
     /// Notes a step that is done, and looks whether there is another.
@@ -373,25 +373,28 @@ impl State {
 }
 
 /// Makes the session a member here before it is asked for: whatever becomes of the call, it can be left again.
-fn begin_join(state: &mut State, id: SessionId, join: Join) -> Option<Step> {
+fn begin_join(state: &mut MembersState, id: SessionId, join: Join) -> Option<MembershipOp> {
     if state.sessions.contains_key(&id) {
         let _ = join.answer.send(Err(JoinError::IdTaken));
         return None;
     }
     state.sessions.insert(id, Member::new(join.kind));
-    Some(Step::Join(id, join))
+    Some(MembershipOp::Join(id, join))
 }
 
 /// Whether the step was done is not known: who wanted to join did not, and a report has to be asked for.
-fn abandon(state: &mut State, step: Step) {
-    match step {
-        Step::Join(id, join) => {
-            state.advance(id, |member| member.is = Is::Gone);
-            let _ = join.answer.send(Err(JoinError::Away));
+fn abandon(state: &mut MembersState, op: MembershipOp) {
+    match op {
+        MembershipOp::Join(id, join) => {
+            state.advance(id, |member| member.is = Actual::Gone);
+            let _ = join.answer.send(Err(JoinError::Unavailable));
         }
-        Step::Report { id, .. } => state.advance(id, Member::lose_sight),
-        Step::JoinAgain(id, _) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
-        Step::Taken(_) | Step::GiveUp(_) | Step::Sweep(_) => {}
+        MembershipOp::Report { id, .. } => state.advance(id, Member::lose_sight),
+        MembershipOp::JoinAgain(id, _)
+        | MembershipOp::Enter(id)
+        | MembershipOp::Leave(id, _)
+        | MembershipOp::Ask(id) => state.advance(id, |_| {}),
+        MembershipOp::ResumedRow(_) | MembershipOp::GiveUp(_) | MembershipOp::Sweep(_) => {}
     }
 }
 

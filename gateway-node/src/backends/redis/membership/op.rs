@@ -11,14 +11,16 @@ use shared::{
 };
 
 use super::Join;
-use crate::backends::redis::{Bounds, application::Application, connection::redis_connection::Link, scripts::Script};
+use crate::backends::redis::{
+    LogBounds, application::RedisApplication, connection::redis_connection::RedisConnection, scripts::Script,
+};
 
 /// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
 /// meanwhile waits for no more than that.
 pub(in crate::backends::redis) const CHUNK: usize = 64;
 
 /// One thing to do. A session has at most one under way.
-pub(in crate::backends::redis) enum Step {
+pub(in crate::backends::redis) enum MembershipOp {
     Join(SessionId, Join),
     JoinAgain(SessionId, ClientType),
     Enter(SessionId),
@@ -34,15 +36,20 @@ pub(in crate::backends::redis) enum Step {
         removed: Vec<GuildId>,
         is_last: bool,
     },
-    Taken(Vec<u64>),
+    ResumedRow(Vec<u64>),
     GiveUp(u64),
     /// Gives up everything up to this offset.
     Sweep(u64),
 }
 
-impl Step {
+impl MembershipOp {
     /// What Redis is asked for it.
-    pub(in crate::backends::redis) fn call(&self, application: &Application, link: &Link, bounds: Bounds) -> Cmd {
+    pub(in crate::backends::redis) fn call(
+        &self,
+        application: &RedisApplication,
+        link: &RedisConnection,
+        bounds: LogBounds,
+    ) -> Cmd {
         let call_script = |script| application.call(link, script);
         let call_log = |script| application.call_log(link, script);
         match self {
@@ -94,8 +101,8 @@ impl Step {
                 }
                 call
             }
-            Self::Taken(offsets) => {
-                let mut call = call_script(Script::Taken);
+            Self::ResumedRow(offsets) => {
+                let mut call = call_script(Script::ResumedRow);
                 call.arg(offsets);
                 call
             }

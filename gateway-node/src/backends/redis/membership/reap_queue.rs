@@ -7,17 +7,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::backends::redis::application::{Application, lock};
+use crate::backends::redis::application::{RedisApplication, lock};
 
 /// Each at most once.
 #[derive(Default)]
-pub(in crate::backends::redis) struct Dead {
-    owners: Mutex<VecDeque<(Arc<Application>, Box<str>)>>,
+pub(in crate::backends::redis) struct ReapQueue {
+    owners: Mutex<VecDeque<(Arc<RedisApplication>, Box<str>)>>,
     found: Notify,
 }
 
-impl Dead {
-    pub(in crate::backends::redis) fn push(&self, application: &Arc<Application>, owner: &str) {
+impl ReapQueue {
+    pub(in crate::backends::redis) fn push(&self, application: &Arc<RedisApplication>, owner: &str) {
         let mut owners = lock(&self.owners);
         let is_known = owners
             .iter()
@@ -28,7 +28,7 @@ impl Dead {
         }
     }
 
-    pub(in crate::backends::redis) async fn next(&self) -> (Arc<Application>, Box<str>) {
+    pub(in crate::backends::redis) async fn next(&self) -> (Arc<RedisApplication>, Box<str>) {
         loop {
             let found = self.found.notified();
             if let Some(owner) = lock(&self.owners).pop_front() {

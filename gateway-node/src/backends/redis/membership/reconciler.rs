@@ -11,18 +11,18 @@ use shared::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Join, State, abandon, begin_join,
+    Join, MembersState, abandon, begin_join,
     lease::Lease,
-    member::{Is, Stored},
-    op::Step,
+    member::{Actual, Stored},
+    op::MembershipOp,
 };
 use crate::{
     backends::redis::{
-        Bounds,
-        application::Application,
+        LogBounds,
+        application::RedisApplication,
         connection::{
-            problem::Problem,
-            redis_connection::{Answer, Link, Words},
+            problem::RedisProblem,
+            redis_connection::{RedisConnection, ReplyFields, ReplyResult},
         },
         log::wire,
     },
@@ -35,16 +35,16 @@ const BATCH: usize = 256;
 const HEAVY: usize = 1;
 
 /// Brings Redis to what should be there, until the link ends.
-pub(in crate::backends::redis) struct Keeper<'a> {
-    pub(in crate::backends::redis) application: &'a Application,
-    pub(in crate::backends::redis) link: &'a Link,
+pub(in crate::backends::redis) struct Reconciler<'a> {
+    pub(in crate::backends::redis) application: &'a RedisApplication,
+    pub(in crate::backends::redis) link: &'a RedisConnection,
     pub(in crate::backends::redis) lease: &'a Lease,
     pub(in crate::backends::redis) deliver: &'a dyn Deliver,
-    pub(in crate::backends::redis) bounds: Bounds,
+    pub(in crate::backends::redis) bounds: LogBounds,
 }
 
-impl Keeper<'_> {
-    pub(in crate::backends::redis) async fn run(&self) -> Problem {
+impl Reconciler<'_> {
+    pub(in crate::backends::redis) async fn run(&self) -> RedisProblem {
         loop {
             let changed = self.application.members.changed.notified();
             let calls = self.next_calls();
@@ -57,11 +57,11 @@ impl Keeper<'_> {
                 continue;
             }
             // What is under way when this is dropped stays in the state.
-            let settled = match self.link.run(calls).await {
+            let is_flushed = match self.link.run(calls).await {
                 Ok(answers) => self.settle(answers),
                 Err(problem) => Err(problem),
             };
-            if let Err(problem) = settled {
+            if let Err(problem) = is_flushed {
                 return problem;
             }
         }
@@ -69,54 +69,60 @@ impl Keeper<'_> {
 
     fn next_calls(&self) -> Vec<Cmd> {
         let mut state = self.application.members.lock();
-        let mut steps = Vec::new();
-        if !state.taken.is_empty() {
-            steps.push(Step::Taken(state.taken.clone()));
+        let mut ops = Vec::new();
+        if !state.ack.is_empty() {
+            ops.push(MembershipOp::ResumedRow(state.ack.clone()));
         }
-        steps.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
+        ops.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
         // After those who left, so that none of them is chosen.
-        steps.extend(state.given_up.iter().take(BATCH).map(|offset| Step::GiveUp(*offset)));
-        steps.extend(state.to_sweep.map(Step::Sweep));
-        while state.is_followed && steps.len() < BATCH {
+        ops.extend(
+            state
+                .given_up
+                .iter()
+                .take(BATCH)
+                .map(|offset| MembershipOp::GiveUp(*offset)),
+        );
+        ops.extend(state.to_sweep.map(MembershipOp::Sweep));
+        while state.is_followed && ops.len() < BATCH {
             let Some(join) = state.joins.pop_front() else { break };
             if join.answer.is_closed() {
                 continue;
             }
             match self.lease.next(Instant::now()) {
                 Ok(id) => {
-                    if let Some(step) = begin_join(&mut state, id, join) {
-                        steps.push(step);
+                    if let Some(op) = begin_join(&mut state, id, join) {
+                        ops.push(op);
                     }
                 }
                 Err(error) => drop(join.answer.send(Err(error))),
             }
         }
-        let calls = steps
+        let calls = ops
             .iter()
-            .map(|step| step.call(self.application, self.link, self.bounds))
+            .map(|op| op.call(self.application, self.link, self.bounds))
             .collect();
-        state.under_way = steps;
+        state.in_flight = ops;
         calls
     }
 
-    fn settle(&self, answers: Vec<Answer>) -> Result<(), Problem> {
+    fn settle(&self, answers: Vec<ReplyResult>) -> Result<(), RedisProblem> {
         let mut state = self.application.members.lock();
-        let steps = std::mem::take(&mut state.under_way);
+        let ops = std::mem::take(&mut state.in_flight);
         let mut problem = None;
-        for (step, answer) in steps.into_iter().zip(answers) {
-            let settled = match answer {
-                Ok(words) if words.word(0) == "fenced" => Err(self.link.fenced()),
-                Ok(words) => self.settle_step(&mut state, &step, &words),
+        for (op, answer) in ops.into_iter().zip(answers) {
+            let is_flushed = match answer {
+                Ok(fields) if fields.word(0) == "fenced" => Err(self.link.fenced()),
+                Ok(fields) => self.settle_step(&mut state, &op, &fields),
                 Err(problem) => Err(problem),
             };
             // What is answered is settled even when something else in the batch has failed.
-            match (settled, step) {
-                (Ok(Settled::Joined(joined)), Step::Join(id, join)) => {
+            match (is_flushed, op) {
+                (Ok(Settled::Joined(joined)), MembershipOp::Join(id, join)) => {
                     if join.answer.send(Ok(joined)).is_err() {
-                        state.advance(id, |member| member.is = Is::Gone);
+                        state.advance(id, |member| member.is = Actual::Gone);
                     }
                 }
-                (Ok(Settled::Taken), Step::Join(id, join)) => {
+                (Ok(Settled::ResumedRow), MembershipOp::Join(id, join)) => {
                     state.sessions.remove(&id);
                     if join.attempts > 1 {
                         state.joins.push_front(Join {
@@ -128,35 +134,42 @@ impl Keeper<'_> {
                     }
                 }
                 (Ok(_), _) => {}
-                (Err(found), step) => {
+                (Err(found), op) => {
                     problem.get_or_insert(found);
-                    abandon(&mut state, step);
+                    abandon(&mut state, op);
                 }
             }
         }
         problem.map_or(Ok(()), Err)
     }
 
-    fn settle_step(&self, state: &mut State, step: &Step, words: &Words) -> Result<Settled, Problem> {
-        match step {
-            Step::Join(..) if words.word(0) == "taken" => return Ok(Settled::Taken),
-            Step::Join(id, _) => return self.joined(*id, words).map(Settled::Joined),
-            Step::JoinAgain(id, _) => {
-                if words.word(0) == "taken" {
+    fn settle_step(
+        &self,
+        state: &mut MembersState,
+        op: &MembershipOp,
+        fields: &ReplyFields,
+    ) -> Result<Settled, RedisProblem> {
+        match op {
+            MembershipOp::Join(..) if fields.word(0) == "taken" => return Ok(Settled::ResumedRow),
+            MembershipOp::Join(id, _) => return self.joined(*id, fields).map(Settled::Joined),
+            MembershipOp::JoinAgain(id, _) => {
+                if fields.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another one");
                 }
-                let is_done = words.word(0) != "later";
+                let is_done = fields.word(0) != "later";
                 state.advance(*id, |member| {
-                    member.taken_for = if is_done { Is::Member } else { Is::Gone }
+                    member.taken_for = if is_done { Actual::Member } else { Actual::Gone }
                 });
             }
             // Of a session that was reaped meanwhile; the next link makes it a member again.
-            Step::Enter(..) | Step::Report { .. } if words.word(0) == "gone" => return Err(self.link.fenced()),
+            MembershipOp::Enter(..) | MembershipOp::Report { .. } if fields.word(0) == "gone" => {
+                return Err(self.link.fenced());
+            }
             // It has been given some of what waited for it.
-            Step::Enter(id) if words.word(0) == "more" => state.advance(*id, |_| {}),
-            Step::Enter(id) => state.advance(*id, |member| member.taken_for = Is::Receiver),
-            Step::Leave(id, _) => {
-                if words.word(0) == "more" {
+            MembershipOp::Enter(id) if fields.word(0) == "more" => state.advance(*id, |_| {}),
+            MembershipOp::Enter(id) => state.advance(*id, |member| member.taken_for = Actual::Receiver),
+            MembershipOp::Leave(id, _) => {
+                if fields.word(0) == "more" {
                     state.advance(*id, |_| {});
                 } else {
                     state.sessions.remove(id);
@@ -167,8 +180,8 @@ impl Keeper<'_> {
                 }
                 self.application.counts_changed.notify_one();
             }
-            Step::Ask(id) => {
-                let mut ids: Vec<_> = words.rest(0).filter_map(GuildId::from_digits).collect();
+            MembershipOp::Ask(id) => {
+                let mut ids: Vec<_> = fields.rest(0).filter_map(GuildId::from_digits).collect();
                 ids.sort_unstable();
                 // The numbers are whatever they are: a report that is another one replaces them.
                 let report = Report {
@@ -178,20 +191,20 @@ impl Keeper<'_> {
                     shard: None,
                 };
                 state.advance(*id, |member| {
-                    member.stored = match &member.wanted {
+                    member.stored = match &member.desired {
                         Some(_) => Stored::Found(Arc::new(report)),
                         None => Stored::Report(None),
                     };
                 });
             }
-            Step::Report { id, added, removed, .. } if words.word(0) == "more" => {
+            MembershipOp::Report { id, added, removed, .. } if fields.word(0) == "more" => {
                 state.advance(*id, |member| {
                     if let Some(sending) = &mut member.sending {
                         sending.put_back(added, removed);
                     }
                 });
             }
-            Step::Report {
+            MembershipOp::Report {
                 id, report, is_last, ..
             } => {
                 state.advance(*id, |member| {
@@ -204,33 +217,33 @@ impl Keeper<'_> {
                     self.application.counts_changed.notify_one();
                 }
             }
-            Step::Taken(offsets) => {
-                state.taken.drain(..offsets.len());
+            MembershipOp::ResumedRow(offsets) => {
+                state.ack.drain(..offsets.len());
             }
-            Step::Sweep(up_to) => {
-                if words.word(0) == "ok" && state.to_sweep == Some(*up_to) {
+            MembershipOp::Sweep(up_to) => {
+                if fields.word(0) == "ok" && state.to_sweep == Some(*up_to) {
                     state.to_sweep = None;
                 }
-                for _ in 0..words.number(1) {
-                    self.deliver.unheard(&self.application.name, "");
+                for _ in 0..fields.number(1) {
+                    self.deliver.no_receiver(&self.application.name, "");
                 }
             }
-            Step::GiveUp(offset) => {
+            MembershipOp::GiveUp(offset) => {
                 state.given_up.retain(|given_up| given_up != offset);
-                if words.word(0) == "unheard" {
-                    self.deliver.unheard(&self.application.name, "");
+                if fields.word(0) == "unheard" {
+                    self.deliver.no_receiver(&self.application.name, "");
                 }
             }
         }
         Ok(Settled::Done)
     }
 
-    fn joined(&self, id: SessionId, words: &Words) -> Result<Joined, Problem> {
-        let epoch = wire::epoch(words.word(1)).map_err(|_| self.link.nonsense("a join without its epoch"))?;
-        let counts = wire::counts(words.word(3)).ok_or_else(|| self.link.nonsense("a join without counts"))?;
+    fn joined(&self, id: SessionId, fields: &ReplyFields) -> Result<Joined, RedisProblem> {
+        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.link.nonsense("a join without its epoch"))?;
+        let counts = wire::counts(fields.word(3)).ok_or_else(|| self.link.nonsense("a join without counts"))?;
         let since = Position {
             epoch,
-            offset: words.number(2),
+            offset: fields.number(2),
         };
         Ok(Joined { id, since, counts })
     }
@@ -239,5 +252,5 @@ impl Keeper<'_> {
 enum Settled {
     Done,
     Joined(Joined),
-    Taken,
+    ResumedRow,
 }

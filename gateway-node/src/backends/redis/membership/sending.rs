@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use shared::{guild::GuildId, session_id::SessionId, v1::Report};
 
-use super::op::{CHUNK, Step};
+use super::op::{CHUNK, MembershipOp};
 use crate::backplane::report_changes::ReportChanges;
 
 /// A report that goes to Redis in parts, so that no call blocks the server for long.
@@ -32,10 +32,10 @@ impl SendingReport {
     }
 
     /// The next part. The last one leaves nothing; it is sent even when no guild changes.
-    pub(in crate::backends::redis) fn next_part(&mut self, id: SessionId) -> Step {
+    pub(in crate::backends::redis) fn next_part(&mut self, id: SessionId) -> MembershipOp {
         let added = take_last(&mut self.left.added, CHUNK);
         let removed = take_last(&mut self.left.removed, CHUNK - added.len());
-        Step::Report {
+        MembershipOp::Report {
             id,
             report: Arc::clone(&self.report),
             added,

@@ -10,7 +10,7 @@ pub(super) enum Script {
     Renew,
     Join,
     Enter,
-    Taken,
+    ResumedRow,
     Leave,
     Report,
     Counts,
@@ -31,7 +31,7 @@ pub(super) enum Script {
     DiscordEnd,
     DiscordShow,
     DiscordFade,
-    Order,
+    ClusterCommand,
     OrderDone,
 }
 
@@ -45,7 +45,7 @@ impl Script {
         Self::Renew,
         Self::Join,
         Self::Enter,
-        Self::Taken,
+        Self::ResumedRow,
         Self::Leave,
         Self::Report,
         Self::Counts,
@@ -66,7 +66,7 @@ impl Script {
         Self::DiscordEnd,
         Self::DiscordShow,
         Self::DiscordFade,
-        Self::Order,
+        Self::ClusterCommand,
         Self::OrderDone,
     ];
 
@@ -77,7 +77,7 @@ impl Script {
             Self::Renew => include_str!("renew.lua"),
             Self::Join => include_str!("join.lua"),
             Self::Enter => include_str!("enter.lua"),
-            Self::Taken => include_str!("taken.lua"),
+            Self::ResumedRow => include_str!("taken.lua"),
             Self::Leave => include_str!("leave.lua"),
             Self::Report => include_str!("report.lua"),
             Self::Counts => include_str!("counts.lua"),
@@ -97,7 +97,7 @@ impl Script {
             Self::DiscordEnd => include_str!("discord_end.lua"),
             Self::DiscordShow => include_str!("discord_show.lua"),
             Self::DiscordFade => include_str!("discord_fade.lua"),
-            Self::Order => include_str!("order.lua"),
+            Self::ClusterCommand => include_str!("order.lua"),
             Self::OrderDone => include_str!("order_done.lua"),
             Self::Lease => return include_str!("lease.lua").to_owned(),
         };

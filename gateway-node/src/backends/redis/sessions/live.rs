@@ -15,19 +15,19 @@ use crate::{
 };
 
 /// A session, and which of its owners is here.
-pub(in crate::backends::redis) type Generation = (SessionId, u64);
+pub(in crate::backends::redis) type FencingToken = (SessionId, u64);
 
 /// Those of one application.
 #[derive(Default)]
 pub(in crate::backends::redis) struct LiveSessions {
-    state: Mutex<State>,
+    state: Mutex<LiveState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LiveState {
     /// The life of the log in which everything stands that they have seen.
     epoch: Option<Epoch>,
-    sessions: FxHashSet<Generation>,
+    sessions: FxHashSet<FencingToken>,
 }
 
 impl LiveSessions {
@@ -35,22 +35,22 @@ impl LiveSessions {
     pub(in crate::backends::redis) fn note(&self, owner: &Owner, is_live: bool) {
         let sessions = &mut lock(&self.state).sessions;
         if is_live {
-            sessions.insert((owner.id, owner.generation));
+            sessions.insert((owner.id, owner.fencing_token));
         } else {
-            sessions.remove(&(owner.id, owner.generation));
+            sessions.remove(&(owner.id, owner.fencing_token));
         }
     }
 
     /// The life of the log in which everything stands that this session has seen; none where that is not known.
     pub(in crate::backends::redis) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
         let state = lock(&self.state);
-        let is_live = state.sessions.contains(&(owner.id, owner.generation));
+        let is_live = state.sessions.contains(&(owner.id, owner.fencing_token));
         state.epoch.filter(|_| is_live)
     }
 
     /// Notes that the log goes on in another life, with everything that was delivered here; the sessions whose points
     /// can be of that life now.
-    pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<Generation> {
+    pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<FencingToken> {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch);
         state.sessions.iter().copied().collect()
@@ -71,10 +71,10 @@ mod tests {
     #[test]
     fn what_is_known_of_a_session_is_known_as_long_as_nothing_is_lost() {
         let (live, [old, new, newest]) = (LiveSessions::default(), [1, 2, 3].map(Epoch::from_raw));
-        let owner = |generation| Owner {
+        let owner = |fencing_token| Owner {
             application: "a".into(),
             id: SessionId::from_raw(7),
-            generation,
+            fencing_token,
         };
         live.begin(old);
         live.note(&owner(1), true);

@@ -9,15 +9,15 @@ use tokio::time::sleep;
 use super::write_behind::superseded;
 use crate::{
     backends::redis::{
-        Shared,
-        application::Application,
-        connection::{problem::Problem, redis_connection::Link},
+        RedisShared,
+        application::RedisApplication,
+        connection::{problem::RedisProblem, redis_connection::RedisConnection},
         log::wire::NONE,
-        membership::maintenance::Pulse,
+        membership::maintenance::Maintenance,
         scripts::Script,
     },
     backplane::Owner,
-    resume::{Appearance, Appearances, PRESENCE_UPDATE, VOICE_STATE_UPDATE, pause_after},
+    resume::{PRESENCE_UPDATE, PresenceEvent, PresenceQueue, VOICE_STATE_UPDATE, pause_after},
 };
 
 /// How often a node looks for sessions that are over.
@@ -26,36 +26,36 @@ const LOOK: Duration = Duration::from_secs(1);
 const FADE: usize = 64;
 
 /// Appearances that were taken; taken back unless they were told.
-struct UnderWay<'a> {
-    queue: &'a Appearances,
-    taken: Vec<(Owner, Vec<Appearance>)>,
+struct EventsInFlight<'a> {
+    queue: &'a PresenceQueue,
+    ack: Vec<(Owner, Vec<PresenceEvent>)>,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for EventsInFlight<'_> {
     fn drop(&mut self) {
-        self.queue.take_back(std::mem::take(&mut self.taken));
+        self.queue.requeue(std::mem::take(&mut self.ack));
     }
 }
 
 /// Tells the server how sessions of this node are seen, for as long as the link lasts. What had no answer is told again: a
 /// presence that was heard is no news then, and a voice state twice is the same one.
-pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Problem {
-    let queue = &shared.appearances;
+pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
+    let queue = &shared.presence_queue;
     loop {
-        let mut under_way = UnderWay {
-            taken: queue.take(),
+        let mut in_flight = EventsInFlight {
+            ack: queue.take(),
             queue,
         };
-        if under_way.taken.is_empty() {
-            drop(under_way);
+        if in_flight.ack.is_empty() {
+            drop(in_flight);
             queue.changed().await;
             continue;
         }
-        let told = under_way.taken.iter().filter_map(|(owner, appearances)| {
+        let published = in_flight.ack.iter().filter_map(|(owner, presence_queue)| {
             let application = shared.applications.get(&owner.application)?;
-            Some((owner, call(shared, link, application, owner, appearances)))
+            Some((owner, call(shared, link, application, owner, presence_queue)))
         });
-        let (owners, calls): (Vec<_>, Vec<_>) = told.unzip();
+        let (owners, calls): (Vec<_>, Vec<_>) = published.unzip();
         let answers = match link.run(calls).await {
             Ok(answers) => answers,
             Err(problem) => return problem,
@@ -63,9 +63,9 @@ pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Pr
         let mut events = 0;
         for (owner, answer) in owners.into_iter().zip(answers) {
             match answer {
-                Ok(words) => match words.word(0) {
-                    "ok" => events += words.number(1),
-                    "superseded" => superseded(&*shared.deliver, owner, words.number(1)),
+                Ok(fields) => match fields.word(0) {
+                    "ok" => events += fields.number(1),
+                    "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
                     "fenced" => return link.fenced(),
                     // Who is over is not seen.
                     _ => {}
@@ -73,28 +73,34 @@ pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Pr
                 Err(problem) => return problem,
             }
         }
-        under_way.taken.clear();
-        drop(under_way);
+        in_flight.ack.clear();
+        drop(in_flight);
         sleep(pause_after(usize::try_from(events).unwrap_or(usize::MAX))).await;
     }
 }
 
-fn call(shared: &Shared, link: &Link, application: &Application, owner: &Owner, appearances: &[Appearance]) -> Cmd {
+fn call(
+    shared: &RedisShared,
+    link: &RedisConnection,
+    application: &RedisApplication,
+    owner: &Owner,
+    presence_queue: &[PresenceEvent],
+) -> Cmd {
     let mut call = application.call_log(link, Script::DiscordShow);
     shared.bounds.add_to(&mut call);
-    call.arg(owner.id.get()).arg(owner.generation);
-    for appearance in appearances {
-        call.arg(appearance.guild());
-        match appearance {
-            Appearance::Presence(guise, _) => {
-                call.arg(PRESENCE_UPDATE).arg(&*appearance.d());
-                match guise.digest() {
+    call.arg(owner.id.get()).arg(owner.fencing_token);
+    for event in presence_queue {
+        call.arg(event.guild());
+        match event {
+            PresenceEvent::Presence(payload, _) => {
+                call.arg(PRESENCE_UPDATE).arg(&*event.d());
+                match payload.digest() {
                     Some(digest) => call.arg(format!("{digest:016x}")),
                     None => call.arg(NONE),
                 };
             }
-            Appearance::Voice(voice) => {
-                call.arg(VOICE_STATE_UPDATE).arg(&*appearance.d());
+            PresenceEvent::Voice(voice) => {
+                call.arg(VOICE_STATE_UPDATE).arg(&*event.d());
                 call.arg(voice.leaving().map_or(NONE, |leaving| leaving));
             }
         }
@@ -102,9 +108,9 @@ fn call(shared: &Shared, link: &Link, application: &Application, owner: &Owner, 
     call
 }
 
-impl Pulse<'_> {
+impl Maintenance<'_> {
     /// Has those seen no more whose session is over.
-    pub(in crate::backends::redis) async fn fade(&self) -> Problem {
+    pub(in crate::backends::redis) async fn fade(&self) -> RedisProblem {
         loop {
             for application in self.shared.applications.values() {
                 if let Err(problem) = self.fade_all(application).await {
@@ -118,20 +124,20 @@ impl Pulse<'_> {
         }
     }
 
-    async fn fade_all(&self, application: &Application) -> Result<(), Problem> {
+    async fn fade_all(&self, application: &RedisApplication) -> Result<(), RedisProblem> {
         loop {
             // When the server comes back after a while every deadline has passed, and those who live say so first.
             let is_sure = self.link.since().elapsed() > self.shared.options.lease;
             let mut call = application.call_log(self.link, Script::DiscordFade);
             self.shared.bounds.add_to(&mut call);
             call.arg(u8::from(is_sure)).arg(FADE);
-            let words = self.link.ask(call).await?;
-            let is_more = match words.word(0) {
+            let fields = self.link.ask(call).await?;
+            let is_more = match fields.word(0) {
                 "ok" => false,
                 "more" => true,
                 _ => return Err(self.link.fenced()),
             };
-            sleep(pause_after(usize::try_from(words.number(1)).unwrap_or(usize::MAX))).await;
+            sleep(pause_after(usize::try_from(fields.number(1)).unwrap_or(usize::MAX))).await;
             if !is_more {
                 return Ok(());
             }

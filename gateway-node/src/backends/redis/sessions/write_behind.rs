@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 
 use crate::{
     backends::redis::{
-        Shared,
-        application::{Application, lock},
-        connection::{problem::Problem, redis_connection::Link},
+        RedisShared,
+        application::{RedisApplication, lock},
+        connection::{problem::RedisProblem, redis_connection::RedisConnection},
         membership::maintenance::millis,
         scripts::Script,
     },
@@ -24,21 +24,21 @@ use crate::{
 const BATCH: usize = 256;
 
 #[derive(Default)]
-pub(in crate::backends::redis) struct Notes {
-    state: Mutex<State>,
+pub(in crate::backends::redis) struct WriteBehind {
+    state: Mutex<PendingWrites>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    notes: FxHashMap<Owner, Note>,
+struct PendingWrites {
+    notes: FxHashMap<Owner, PendingWrite>,
     /// How many were sent and have no answer yet.
-    under_way: usize,
+    in_flight: usize,
 }
 
 /// What is to be said of one session.
 #[derive(Debug, Clone, Copy, Default)]
-struct Note {
+struct PendingWrite {
     checkpoint: Option<Checkpoint>,
     /// The life of the log in which everything stands that the client has seen, if that is known.
     epoch: Option<Epoch>,
@@ -47,7 +47,7 @@ struct Note {
     has_ended: bool,
 }
 
-impl Note {
+impl PendingWrite {
     /// The same with what was said before and not heard.
     fn after(self, earlier: Self) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Note {
     }
 }
 
-impl Notes {
+impl WriteBehind {
     /// Notes what a client has, if that is known, and that it is there. All that it has seen stands in `epoch`.
     pub(in crate::backends::redis) fn checkpoint(
         &self,
@@ -69,10 +69,10 @@ impl Notes {
     ) {
         self.note(
             owner,
-            Note {
+            PendingWrite {
                 checkpoint,
                 epoch,
-                ..Note::default()
+                ..PendingWrite::default()
             },
         );
     }
@@ -81,9 +81,9 @@ impl Notes {
     pub(in crate::backends::redis) fn detach(&self, owner: &Owner, is_slow: bool) {
         self.note(
             owner,
-            Note {
+            PendingWrite {
                 detached: Some(is_slow),
-                ..Note::default()
+                ..PendingWrite::default()
             },
         );
     }
@@ -92,9 +92,9 @@ impl Notes {
     pub(in crate::backends::redis) fn end(&self, owner: &Owner) {
         self.note(
             owner,
-            Note {
+            PendingWrite {
                 has_ended: true,
-                ..Note::default()
+                ..PendingWrite::default()
             },
         );
     }
@@ -102,10 +102,10 @@ impl Notes {
     /// Whether the server has everything.
     pub(in crate::backends::redis) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
-        state.notes.is_empty() && state.under_way == 0
+        state.notes.is_empty() && state.in_flight == 0
     }
 
-    fn note(&self, owner: &Owner, note: Note) {
+    fn note(&self, owner: &Owner, note: PendingWrite) {
         let mut state = lock(&self.state);
         let known = state.notes.entry(owner.clone()).or_default();
         *known = note.after(*known);
@@ -113,21 +113,21 @@ impl Notes {
         self.changed.notify_one();
     }
 
-    fn take(&self) -> Vec<(Owner, Note)> {
+    fn take(&self) -> Vec<(Owner, PendingWrite)> {
         let mut state = lock(&self.state);
         let owners: Vec<_> = state.notes.keys().take(BATCH).cloned().collect();
         let taken: Vec<_> = owners
             .into_iter()
             .filter_map(|owner| state.notes.remove_entry(&owner))
             .collect();
-        state.under_way = taken.len();
+        state.in_flight = taken.len();
         taken
     }
 
     /// Takes back what may not have been heard. It does no harm twice.
-    fn take_back(&self, taken: Vec<(Owner, Note)>) {
+    fn requeue(&self, taken: Vec<(Owner, PendingWrite)>) {
         let mut state = lock(&self.state);
-        state.under_way = 0;
+        state.in_flight = 0;
         for (owner, earlier) in taken {
             let known = state.notes.entry(owner).or_default();
             *known = known.after(earlier);
@@ -136,33 +136,33 @@ impl Notes {
 }
 
 /// Notes that were taken; taken back unless they were heard.
-struct UnderWay<'a> {
-    notes: &'a Notes,
-    taken: Vec<(Owner, Note)>,
+struct InFlight<'a> {
+    notes: &'a WriteBehind,
+    taken: Vec<(Owner, PendingWrite)>,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.notes.take_back(std::mem::take(&mut self.taken));
+        self.notes.requeue(std::mem::take(&mut self.taken));
     }
 }
 
 /// Tells the server what is noted, for as long as the link lasts.
-pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Problem {
+pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
     let notes = &shared.notes;
     loop {
-        let mut under_way = UnderWay {
+        let mut in_flight = InFlight {
             taken: notes.take(),
             notes,
         };
-        if under_way.taken.is_empty() {
-            drop(under_way);
+        if in_flight.taken.is_empty() {
+            drop(in_flight);
             notes.changed.notified().await;
             continue;
         }
         let mut calls = Vec::new();
         let mut callers = Vec::new();
-        for (owner, note) in &under_way.taken {
+        for (owner, note) in &in_flight.taken {
             let Some(application) = shared.applications.get(&owner.application) else {
                 continue;
             };
@@ -177,37 +177,37 @@ pub(in crate::backends::redis) async fn tell(shared: &Shared, link: &Link) -> Pr
         };
         for (owner, answer) in callers.into_iter().zip(answers) {
             match answer {
-                Ok(words) if words.word(0) == "superseded" => superseded(&*shared.deliver, owner, words.number(1)),
+                Ok(fields) if fields.word(0) == "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
                 // One that the server has forgotten cannot be resumed, but has its connection.
                 Ok(_) => {}
                 Err(problem) => return problem,
             }
         }
-        if under_way.taken.iter().any(|(_, note)| note.has_ended) {
+        if in_flight.taken.iter().any(|(_, note)| note.has_ended) {
             shared.fade_now.notify_one();
         }
-        under_way.taken.clear();
+        in_flight.taken.clear();
     }
 }
 
 /// Has the session's connection here let go of it: that another one has it was not heard.
-pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owner, generation: u64) {
+pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owner, fencing_token: u64) {
     deliver.superseded(&Owner {
-        generation,
+        fencing_token,
         ..owner.clone()
     });
 }
 
 fn calls_of(
-    shared: &Shared,
-    link: &Link,
-    application: &Application,
+    shared: &RedisShared,
+    link: &RedisConnection,
+    application: &RedisApplication,
     owner: &Owner,
-    note: Note,
+    note: PendingWrite,
 ) -> impl Iterator<Item = Cmd> {
     let call = |script, kept: Duration| {
         let mut call = link.script(script, &application.key(""));
-        call.arg(owner.id.get()).arg(owner.generation).arg(millis(kept));
+        call.arg(owner.id.get()).arg(owner.fencing_token).arg(millis(kept));
         call
     };
     let (window, presence) = (shared.options.resume_window, shared.options.presence());

@@ -2,8 +2,8 @@
 //!
 //! Time is the real one here, so everything waits for what it wants to see, with a deadline.
 
-mod going_on;
 mod model;
+mod resuming;
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::tests::{Client, Node, identify, resume};
+use super::tests::{DiscordTestClient, DiscordTestNode, identify, resume};
 use crate::{
     backends::{RedisBackplane, RedisSessions, TestServer},
     backplane::{Backplane, Deliver, Entry, Owner, Position, PublishError},
@@ -35,8 +35,8 @@ const WAIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A node of a cluster.
-struct Member {
-    node: Node,
+struct ClusterMember {
+    node: DiscordTestNode,
     backplane: Arc<RedisBackplane>,
     driving: JoinHandle<()>,
     /// Whether it takes nothing that the log has.
@@ -61,8 +61,8 @@ impl Deliver for Stalling {
         self.registry.deliver(entry);
     }
 
-    fn unheard(&self, application: &str, event: &str) {
-        self.registry.unheard(application, event);
+    fn no_receiver(&self, application: &str, event: &str) {
+        self.registry.no_receiver(application, event);
     }
 
     fn lost(&self, application: &str, entries: u64) {
@@ -70,22 +70,22 @@ impl Deliver for Stalling {
         self.registry.lost(application, entries);
     }
 
-    fn missed(&self, application: &Arc<str>) {
+    fn gap(&self, application: &Arc<str>) {
         self.losses.fetch_add(1, Ordering::Relaxed);
-        self.registry.missed(application);
+        self.registry.gap(application);
     }
 
-    fn pass(&self, entry: Entry) {
-        self.registry.pass(entry);
+    fn skip(&self, entry: Entry) {
+        self.registry.skip(entry);
     }
 
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
-        self.registry.follows(application, from);
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
+        self.registry.reset(application, from);
     }
 
-    fn rewound(&self, application: &Arc<str>) {
+    fn rolled_back(&self, application: &Arc<str>) {
         self.losses.fetch_add(1, Ordering::Relaxed);
-        self.registry.rewound(application);
+        self.registry.rolled_back(application);
     }
 
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
@@ -97,13 +97,13 @@ impl Deliver for Stalling {
     }
 }
 
-impl Member {
+impl ClusterMember {
     async fn start(server: &TestServer, incarnation: u64) -> Self {
         let options = server.options(incarnation);
         let stalled = Arc::<AtomicBool>::default();
         let losses = Arc::<AtomicU64>::default();
         let mut made = None;
-        let node = Node::over(
+        let node = DiscordTestNode::over(
             |_| {},
             |registry| {
                 let deliver = Stalling {
@@ -144,7 +144,7 @@ impl Member {
     }
 
     /// A client that has Ready, and its session's id.
-    async fn identified(&self) -> (Client, String) {
+    async fn identified(&self) -> (DiscordTestClient, String) {
         let mut client = self.node.open("10");
         client.send(&identify(1)).await;
         has(&mut client, "READY", 1).await;
@@ -154,7 +154,7 @@ impl Member {
     }
 
     /// A client that has asked to go on with a session.
-    async fn resumed(&self, id: &str, seq: u64) -> Client {
+    async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.node.open("10");
         client.send(&resume(id, seq)).await;
         client
@@ -166,36 +166,36 @@ impl Member {
     }
 }
 
-async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+async fn eventually(body: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + WAIT;
     while !is_true() {
-        assert!(Instant::now() < deadline, "{what} did not come within {WAIT:?}");
+        assert!(Instant::now() < deadline, "{body} did not come within {WAIT:?}");
         sleep(LOOK).await;
     }
 }
 
 /// Whether a connection has nothing more to come: it is closed, or was told that there is no session.
-fn is_over(client: &Client) -> bool {
+fn is_over(client: &DiscordTestClient) -> bool {
     client.close.is_some() || client.seen.iter().any(|payload| payload["op"] == 9)
 }
 
 /// Waits until a client has so many dispatches of this name or number, or is over.
-async fn has_or_is_over(client: &mut Client, what: &str, count: usize) {
+async fn has_or_is_over(client: &mut DiscordTestClient, body: &str, count: usize) {
     let deadline = Instant::now() + WAIT;
     loop {
         client.drive().await;
-        let those = client.dispatches().iter().filter(|(_, it)| it == what).count();
+        let those = client.dispatches().iter().filter(|(_, it)| it == body).count();
         if those >= count || is_over(client) {
             return;
         }
         let seen = &client.seen;
-        assert!(Instant::now() < deadline, "{count} {what} did not come: {seen:?}");
+        assert!(Instant::now() < deadline, "{count} {body} did not come: {seen:?}");
         sleep(LOOK).await;
     }
 }
 
 /// The same of one that may not be over.
-async fn has(client: &mut Client, what: &str, count: usize) {
-    has_or_is_over(client, what, count).await;
+async fn has(client: &mut DiscordTestClient, body: &str, count: usize) {
+    has_or_is_over(client, body, count).await;
     assert!(!is_over(client), "{:?} {:?}", client.close, client.seen);
 }

@@ -23,13 +23,13 @@ const CASES: u32 = 12;
 const TRIES: usize = 20;
 
 #[derive(Debug, Clone)]
-enum Act {
+enum ClusterAct {
     /// An event that the session receives, published by this node.
     Wanted(usize),
     /// One that it does not.
     Unwanted(usize),
     /// Something for this session alone.
-    Private,
+    PrivateRecord,
     /// A heartbeat that says what the client has, less this many dispatches.
     Heartbeat(usize),
     /// The connection breaks, and this many of the last dispatches never arrived.
@@ -44,18 +44,18 @@ enum Act {
     Deafen,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<ClusterAct>> {
     let node = 0_usize..2;
     let act = prop_oneof![
-        6 => node.clone().prop_map(Act::Wanted),
-        2 => node.clone().prop_map(Act::Unwanted),
-        3 => Just(Act::Private),
-        4 => (0_usize..4).prop_map(Act::Heartbeat),
-        3 => (0_usize..6).prop_map(Act::Cut),
-        1 => (0_usize..6).prop_map(Act::Death),
-        4 => node.clone().prop_map(Act::Resume),
-        1 => node.prop_map(Act::Kill),
-        1 => Just(Act::Deafen),
+        6 => node.clone().prop_map(ClusterAct::Wanted),
+        2 => node.clone().prop_map(ClusterAct::Unwanted),
+        3 => Just(ClusterAct::PrivateRecord),
+        4 => (0_usize..4).prop_map(ClusterAct::Heartbeat),
+        3 => (0_usize..6).prop_map(ClusterAct::Cut),
+        1 => (0_usize..6).prop_map(ClusterAct::Death),
+        4 => node.clone().prop_map(ClusterAct::Resume),
+        1 => node.prop_map(ClusterAct::Kill),
+        1 => Just(ClusterAct::Deafen),
     ];
     proptest::collection::vec(act, 5..30)
 }
@@ -63,18 +63,18 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// What all cases share: starting it takes longer than a case.
 struct Cluster {
     server: TestServer,
-    nodes: [Member; 2],
+    nodes: [ClusterMember; 2],
     incarnation: u64,
     /// The number of the last event.
     last: u64,
 }
 
 /// One session.
-struct World<'c> {
+struct ClusterModel<'c> {
     cluster: &'c mut Cluster,
     id: String,
     /// The connection, and its node.
-    client: Option<(Client, usize)>,
+    client: Option<(DiscordTestClient, usize)>,
     /// How much of what the present connection has sent is in `seen`.
     read: usize,
     seen: Vec<String>,
@@ -90,7 +90,10 @@ struct World<'c> {
 impl Cluster {
     async fn start() -> Self {
         let server = TestServer::start();
-        let nodes = [Member::start(&server, 1).await, Member::start(&server, 2).await];
+        let nodes = [
+            ClusterMember::start(&server, 1).await,
+            ClusterMember::start(&server, 2).await,
+        ];
         Self {
             server,
             nodes,
@@ -100,7 +103,7 @@ impl Cluster {
     }
 }
 
-impl<'c> World<'c> {
+impl<'c> ClusterModel<'c> {
     async fn begin(cluster: &'c mut Cluster) -> Self {
         let (client, id) = cluster.nodes[0].identified().await;
         let mut world = Self {
@@ -121,11 +124,11 @@ impl<'c> World<'c> {
     /// Takes in what the connection has sent; one that is closed is gone.
     fn read(&mut self) {
         let Some((client, _)) = &self.client else { return };
-        for (s, what) in client.dispatches().into_iter().skip(self.read) {
-            assert_eq!(s, self.seen.len() as u64 + 1, "{what} after {:?}", self.seen);
-            let known = self.ever.entry(s).or_insert_with(|| what.clone());
-            assert_eq!(*known, what, "dispatch {s} is another one now");
-            self.seen.push(what);
+        for (s, body) in client.dispatches().into_iter().skip(self.read) {
+            assert_eq!(s, self.seen.len() as u64 + 1, "{body} after {:?}", self.seen);
+            let authenticated = self.ever.entry(s).or_insert_with(|| body.clone());
+            assert_eq!(*authenticated, body, "dispatch {s} is another one now");
+            self.seen.push(body);
             self.read += 1;
         }
         let is_invalid = client.seen.iter().any(|payload| payload["op"] == 9);
@@ -159,7 +162,7 @@ impl<'c> World<'c> {
     async fn await_private(&mut self) {
         if let Some((client, _)) = &mut self.client {
             let read = client.dispatches().into_iter().take(self.read);
-            let before = read.filter(|(_, what)| what == "CHANNEL_INFO").count();
+            let before = read.filter(|(_, body)| body == "CHANNEL_INFO").count();
             has_or_is_over(client, "CHANNEL_INFO", before + 1).await;
         }
         self.read();
@@ -194,40 +197,40 @@ impl<'c> World<'c> {
         panic!("it does not go on after {TRIES} attempts");
     }
 
-    async fn act(&mut self, act: &Act) {
+    async fn act(&mut self, act: &ClusterAct) {
         match act {
-            Act::Wanted(node) => {
+            ClusterAct::Wanted(node) => {
                 self.cluster.last += 1;
                 let number = self.cluster.last;
                 self.cluster.nodes[*node].publish(number).await.unwrap();
                 self.published.push(number);
                 self.await_published(number).await;
             }
-            Act::Unwanted(node) => {
+            ClusterAct::Unwanted(node) => {
                 let event = json!({"guild_id": "1"});
                 let node = &self.cluster.nodes[*node].node;
                 node.try_publish_to("MESSAGE_CREATE", &event, Target::All)
                     .await
                     .unwrap();
             }
-            Act::Private => {
+            ClusterAct::PrivateRecord => {
                 self.ask_for_private().await;
                 self.await_private().await;
             }
-            Act::Heartbeat(less) => {
+            ClusterAct::Heartbeat(less) => {
                 let has = self.seen.len().saturating_sub(*less);
                 if let Some((client, _)) = &mut self.client {
                     client.send(&json!({"op": 1, "d": has})).await;
                     self.said = self.said.max(has);
                 }
             }
-            Act::Cut(lost) => {
+            ClusterAct::Cut(lost) => {
                 if let Some((client, _)) = self.client.take() {
                     client.cut().await;
                     self.lose(*lost);
                 }
             }
-            Act::Death(lost) => {
+            ClusterAct::Death(lost) => {
                 let dying = self.client.as_ref().map_or(0, |(_, node)| *node);
                 self.cluster.nodes[dying].die();
                 if let Some((client, _)) = self.client.take() {
@@ -235,12 +238,12 @@ impl<'c> World<'c> {
                     self.lose(*lost);
                 }
                 self.cluster.incarnation += 1;
-                let next = Member::start(&self.cluster.server, self.cluster.incarnation).await;
+                let next = ClusterMember::start(&self.cluster.server, self.cluster.incarnation).await;
                 self.cluster.nodes[dying] = next;
             }
-            Act::Resume(node) => self.resume(*node).await,
-            Act::Kill(node) => self.kill(*node).await,
-            Act::Deafen => {
+            ClusterAct::Resume(node) => self.resume(*node).await,
+            ClusterAct::Kill(node) => self.kill(*node).await,
+            ClusterAct::Deafen => {
                 self.cluster.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             }
         }
@@ -288,7 +291,7 @@ impl<'c> World<'c> {
         if let Some(last) = self.published.last().copied() {
             self.await_published(last).await;
         }
-        let numbers: Vec<u64> = self.seen.iter().filter_map(|what| what.parse().ok()).collect();
+        let numbers: Vec<u64> = self.seen.iter().filter_map(|body| body.parse().ok()).collect();
         let is_due = |number: &u64| !self.doubtful.contains(number) || numbers.contains(number);
         let expected: Vec<u64> = self.published.iter().copied().filter(is_due).collect();
         assert_eq!(numbers, expected);
@@ -311,7 +314,7 @@ fn every_dispatch_arrives_once_under_its_number_whatever_becomes_of_nodes_and_re
     let tried = TestRunner::new(config).run(&acts(), |acts| {
         local.block_on(&runtime, async {
             let mut cluster = cluster.lock().await;
-            let mut world = World::begin(&mut cluster).await;
+            let mut world = ClusterModel::begin(&mut cluster).await;
             for act in &acts {
                 world.act(act).await;
             }

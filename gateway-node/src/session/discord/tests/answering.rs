@@ -6,7 +6,7 @@ use super::*;
 const MEMBERS: u64 = 2500;
 
 /// A node with a guild of so many members, and a client that has been told of it.
-async fn asking(node: &Node) -> (Client, String) {
+async fn asking(node: &DiscordTestNode) -> (DiscordTestClient, String) {
     let members: Vec<_> = (1..=MEMBERS)
         .map(|id| json!({"user": {"id": id.to_string(), "username": "someone with a long name"}, "roles": []}))
         .collect();
@@ -22,18 +22,18 @@ async fn asking(node: &Node) -> (Client, String) {
 }
 
 /// Lets the node make all that it makes before the client has taken anything more.
-async fn made(client: &mut Client) {
+async fn made(client: &mut DiscordTestClient) {
     for _ in 0..10 {
         client.settle().await;
     }
 }
 
-fn ask(nonce: &str) -> Value {
+fn call(nonce: &str) -> Value {
     json!({"op": 8, "d": {"guild_id": "7", "query": "", "limit": 0, "nonce": nonce}})
 }
 
 /// The nonce and the index of each chunk that has come.
-fn chunks(client: &Client) -> Vec<(String, u64)> {
+fn chunks(client: &DiscordTestClient) -> Vec<(String, u64)> {
     let chunks = client.seen.iter().filter(|it| it["t"] == "GUILD_MEMBERS_CHUNK");
     chunks
         .map(|it| {
@@ -51,10 +51,10 @@ fn expected(list: &[(&str, u64)]) -> Vec<(String, u64)> {
 
 #[tokio::test(start_paused = true)]
 async fn chunks_are_made_one_at_a_time_as_the_client_takes_them_and_in_the_order_of_the_requests() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
         for nonce in ["a", "b", "c"] {
-            client.send(&ask(nonce)).await;
+            client.send(&call(nonce)).await;
         }
         let all: Vec<_> = ["a", "b", "c"]
             .iter()
@@ -82,10 +82,10 @@ async fn chunks_are_made_one_at_a_time_as_the_client_takes_them_and_in_the_order
 
 #[tokio::test(start_paused = true)]
 async fn events_go_out_between_two_answers() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
-        client.send(&ask("a")).await;
-        client.send(&ask("b")).await;
+        client.send(&call("a")).await;
+        client.send(&call("b")).await;
         made(&mut client).await;
         node.publish("X", &json!({"n": 1})).await;
         for _ in 0..6 {
@@ -101,9 +101,9 @@ async fn events_go_out_between_two_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_in_the_middle_of_an_answer_goes_on_with_the_right_chunks() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = asking(&node).await;
-        client.send(&ask("a")).await;
+        client.send(&call("a")).await;
         made(&mut client).await;
         client.drained().await;
         made(&mut client).await;
@@ -135,15 +135,15 @@ async fn a_resume_in_the_middle_of_an_answer_goes_on_with_the_right_chunks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_may_have_so_many_requests_waiting() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
         for _ in 0..requests::WAITING {
-            client.send(&ask("a")).await;
+            client.send(&call("a")).await;
             // So that the rate of payloads does not end it.
             advance(Duration::from_millis(500)).await;
         }
         assert_eq!((client.close, chunks(&client).len()), (None, 1));
-        client.send(&ask("a")).await;
+        client.send(&call("a")).await;
         assert_eq!(client.close, Some(4008));
     })
     .await;

@@ -1,9 +1,9 @@
 //! Versions 6 to 10 as plain code, and as sessions without a socket.
 
 mod answering;
-mod appearing;
 mod ending;
 mod payloads;
+mod presence;
 mod receiving;
 mod resuming;
 
@@ -29,13 +29,13 @@ use crate::{
     applications::Applications,
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
-    backplane::{Backplane, Epoch, Haste, Publication, Publishing, ReportLimits},
+    backplane::{Backplane, Epoch, Publication, Publishing, ReportLimits, WhenUnavailable},
     client_error_log::ClientErrorLog,
     config::{ApplicationSettings, KeySettings, Secret, Settings},
-    hello_delay::LateHello,
+    hello_delay::HelloDelay,
     metrics::Metrics,
     registry::{Registry, Shard},
-    replay::TailLimits,
+    replay::ReplayLimits,
     resume::DiscordSessions,
     session::{Services, Session},
     transport::{Inbound, Inbox, Outbox},
@@ -46,15 +46,15 @@ const MS: Duration = Duration::from_millis(1);
 const ALL_INTENTS: u64 = 0b11_0011_0001_1111_1111_1111_1111;
 
 /// A node without sockets.
-pub(super) struct Node {
+pub(super) struct DiscordTestNode {
     services: Rc<Services>,
-    rules: Arc<Rules>,
+    settings: Arc<DiscordSessionSettings>,
     registry: Registry,
     keyring: Keyring,
 }
 
 /// The far end of a session.
-pub(super) struct Client {
+pub(super) struct DiscordTestClient {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
     /// The session; aborting it is what its driver does when the socket is gone.
@@ -63,7 +63,7 @@ pub(super) struct Client {
     pub(super) close: Option<u16>,
 }
 
-impl Node {
+impl DiscordTestNode {
     pub(in super::super) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -102,12 +102,19 @@ impl Node {
         };
         change(&mut application);
         let metrics = Arc::new(Metrics::default());
-        let tail = TailLimits {
+        let buffer = ReplayLimits {
             entries: 100,
             age: Duration::from_secs(600),
             bytes: 1 << 20,
         };
-        let registry = Registry::new(1, 1 << 20, tail, Level::default(), Duration::ZERO, Arc::clone(&metrics));
+        let registry = Registry::new(
+            1,
+            1 << 20,
+            buffer,
+            Level::default(),
+            Duration::ZERO,
+            Arc::clone(&metrics),
+        );
         let (backplane, discord) = connect(&registry);
         let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
@@ -124,28 +131,37 @@ impl Node {
         };
         Self {
             services: Rc::new(services),
-            rules: Arc::new(Rules::new(&settings, LateHello::default(), "node".into())),
+            settings: Arc::new(DiscordSessionSettings::new(
+                &settings,
+                HelloDelay::default(),
+                "node".into(),
+            )),
             registry,
             keyring,
         }
     }
 
-    async fn connect(&self) -> Client {
+    async fn connect(&self) -> DiscordTestClient {
         self.connect_with("10").await
     }
 
-    async fn connect_with(&self, v: &str) -> Client {
+    async fn connect_with(&self, v: &str) -> DiscordTestClient {
         let mut client = self.open(v);
-        client.after(self.rules.hello_delay + MS).await;
+        client.after(self.settings.hello_delay + MS).await;
         client
     }
 
     /// A connection that nothing has come on yet.
-    pub(super) fn open(&self, v: &str) -> Client {
+    pub(super) fn open(&self, v: &str) -> DiscordTestClient {
         let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
-        let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
+        let protocol = Discord::new(
+            query,
+            "ws://localhost".into(),
+            Arc::clone(&self.settings),
+            Instant::now(),
+        );
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(
             protocol,
@@ -162,7 +178,7 @@ impl Node {
         let mut context = actix::Context::new();
         context.add_stream(received);
         let task = tokio::task::spawn_local(context.into_future(session));
-        Client {
+        DiscordTestClient {
             inbox,
             outbox,
             task,
@@ -172,7 +188,7 @@ impl Node {
     }
 
     /// A client that has its session, and the session's id.
-    pub(in super::super) async fn identified(&self, intents: u64) -> (Client, String) {
+    pub(in super::super) async fn identified(&self, intents: u64) -> (DiscordTestClient, String) {
         let mut client = self.connect().await;
         client.send(&identify(intents)).await;
         let ready = client.seen.last().unwrap();
@@ -187,7 +203,7 @@ impl Node {
     }
 
     /// A client that has asked to go on with a session.
-    pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> Client {
+    pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.connect().await;
         client.send(&resume(id, seq)).await;
         client
@@ -215,7 +231,7 @@ impl Node {
         let publishing = Publishing {
             application: "utilbot".into(),
             events: vec![event],
-            haste: Haste::Patient,
+            when_unavailable: WhenUnavailable::Hold,
         };
         self.services.backplane.publish(publishing).await.map(drop)
     }
@@ -229,7 +245,7 @@ pub(super) fn resume(id: &str, seq: u64) -> Value {
     json!({"op": 6, "d": {"token": TOKEN, "session_id": id, "seq": seq}})
 }
 
-impl Client {
+impl DiscordTestClient {
     pub(in super::super) async fn send(&mut self, payload: &Value) {
         let message = Message::Text(payload.to_string().into());
         // One that is closed hears nothing more.
@@ -298,9 +314,9 @@ impl Client {
 }
 
 fn numbered(list: &[(u64, &str)]) -> Vec<(u64, String)> {
-    list.iter().map(|(s, what)| (*s, (*what).to_owned())).collect()
+    list.iter().map(|(s, body)| (*s, (*body).to_owned())).collect()
 }
 
-async fn on<T>(node: impl FnOnce() -> Node, test: impl AsyncFnOnce(Node) -> T) -> T {
+async fn on<T>(node: impl FnOnce() -> DiscordTestNode, test: impl AsyncFnOnce(DiscordTestNode) -> T) -> T {
     LocalSet::new().run_until(async { test(node()).await }).await
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn hello_comes_a_while_after_the_upgrade_and_heartbeats_are_acknowledged_at_once() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.connect().await;
         assert_eq!(client.seen[0]["op"], 10);
         assert_eq!(client.seen[0]["d"]["heartbeat_interval"], 41_250);
@@ -19,7 +19,7 @@ async fn hello_comes_a_while_after_the_upgrade_and_heartbeats_are_acknowledged_a
 
 #[tokio::test(start_paused = true)]
 async fn each_wrong_payload_has_its_close_code() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let before = [
             (json!([]), 4002),
             (json!({"op": 0, "d": {}}), 4001),
@@ -64,7 +64,7 @@ async fn each_wrong_payload_has_its_close_code() {
 
 #[tokio::test(start_paused = true)]
 async fn privileged_intents_are_for_those_who_may_have_them() {
-    let strict = || Node::with(|application| application.privileged_intents = Vec::new());
+    let strict = || DiscordTestNode::with(|application| application.privileged_intents = Vec::new());
     on(strict, async |node| {
         let mut client = node.connect().await;
         client.send(&identify(1 << 15)).await;
@@ -83,10 +83,10 @@ async fn privileged_intents_are_for_those_who_may_have_them() {
 
 #[tokio::test(start_paused = true)]
 async fn who_neither_identifies_nor_resumes_is_closed_with_4000() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.connect().await;
         let mut beating = node.connect().await;
-        let half = node.rules.heartbeat_limit / 2;
+        let half = node.settings.heartbeat_limit / 2;
         client.after(half).await;
         beating.send(&json!({"op": 1, "d": null})).await;
         client.after(half).await;
@@ -105,7 +105,7 @@ async fn who_neither_identifies_nor_resumes_is_closed_with_4000() {
 
 #[tokio::test(start_paused = true)]
 async fn a_minute_has_so_many_payloads_and_heartbeats_beside_them() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         for n in 1..120 {
             client.send(&json!({"op": 3, "d": {"status": "online"}})).await;
@@ -122,7 +122,7 @@ async fn a_minute_has_so_many_payloads_and_heartbeats_beside_them() {
 #[tokio::test(start_paused = true)]
 async fn identifies_are_paced_and_counted() {
     let paced = || {
-        Node::with(|application| {
+        DiscordTestNode::with(|application| {
             application.max_concurrency = 1;
             application.session_starts_per_day = 2;
         })
@@ -152,11 +152,15 @@ fn what_is_not_spoken_is_closed_at_once() {
         ("10", "json", Some("gzip"), 4002),
     ] {
         let query = Query::parse(Some(v), Some(encoding), compress).unwrap();
-        let rules = Arc::new(Rules::new(&Settings::default(), LateHello::default(), "node".into()));
-        let mut connection = Discord::new(query, "ws://x".into(), rules, Instant::now());
-        let steps = connection.open(Instant::now());
-        let [Step::Close { close, .. }] = &steps[..] else {
-            panic!("{steps:?}");
+        let settings = Arc::new(DiscordSessionSettings::new(
+            &Settings::default(),
+            HelloDelay::default(),
+            "node".into(),
+        ));
+        let mut connection = Discord::new(query, "ws://x".into(), settings, Instant::now());
+        let actions = connection.open(Instant::now());
+        let [Action::Close { close, .. }] = &actions[..] else {
+            panic!("{actions:?}");
         };
         assert_eq!(close.code, code);
     }
@@ -164,7 +168,7 @@ fn what_is_not_spoken_is_closed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn more_guilds_than_a_session_may_have_need_shards() {
-    let few = || Node::with(|application| application.guilds_per_session = 2);
+    let few = || DiscordTestNode::with(|application| application.guilds_per_session = 2);
     on(few, async |node| {
         for id in 1..=3_u64 {
             node.publish("GUILD_CREATE", &json!({"id": (id << 22).to_string()}))

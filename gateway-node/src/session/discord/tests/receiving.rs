@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn dispatches_are_numbered_for_each_session_by_what_it_wants() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut guilds, _) = node.identified(1).await;
         let (mut messages, _) = node.identified(1 << 9 | 1 << 12).await;
         for n in 0..6 {
@@ -28,7 +28,7 @@ async fn dispatches_are_numbered_for_each_session_by_what_it_wants() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_for_one_session_reaches_that_one() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut first, id) = node.identified(0).await;
         let (mut second, _) = node.identified(0).await;
         node.publish_to("X", &json!({"n": 1}), Target::Session(id.parse().unwrap()))
@@ -44,7 +44,7 @@ async fn an_event_for_one_session_reaches_that_one() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_answered_in_the_numbers_of_the_session() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         client
             .send(&json!({"op": 8, "d": {"guild_id": "5", "user_ids": [7], "nonce": "n"}}))
@@ -71,7 +71,7 @@ async fn requests_are_answered_in_the_numbers_of_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_greeted_with_its_guilds_and_told_of_them_again_when_it_resumes() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         for id in 1..=20_u64 {
             let d = json!({"id": (id << 22).to_string(), "name": format!("guild {id}"), "members": []});
             node.publish("GUILD_CREATE", &d).await;

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_session_goes_on_where_its_client_is() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(ALL_INTENTS).await;
         for n in 0..3 {
             node.publish("X", &json!({"n": n})).await;
@@ -36,7 +36,7 @@ async fn a_session_goes_on_where_its_client_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_counts_nothing_resumes_and_never_gets_ready_twice() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         node.publish("X", &json!({"n": 1})).await;
         client.cut().await;
@@ -48,7 +48,7 @@ async fn a_client_that_counts_nothing_resumes_and_never_gets_ready_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for (id, seq) in [("1", 1), ("nonsense", 1), (&*id, 50)] {
@@ -74,7 +74,7 @@ async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_has_one_connection() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut first, id) = node.identified(0).await;
         let mut second = node.resumed(&id, 1).await;
         first.settle().await;
@@ -94,7 +94,7 @@ async fn a_session_has_one_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_replay_waits_for_its_reader() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for n in 0..100 {
@@ -116,7 +116,7 @@ async fn a_long_replay_waits_for_its_reader() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_log_no_longer_has_is_no_silent_gap() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for n in 0..101 {
@@ -132,7 +132,7 @@ async fn what_the_log_no_longer_has_is_no_silent_gap() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_client_had_of_another_session_says_nothing_of_a_new_one() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.resumed("1", 500).await;
         client.after(Duration::from_secs(5)).await;
         client.send(&identify(0)).await;

@@ -19,14 +19,14 @@ use super::making;
 use crate::{
     applications::Application,
     auth::{Key, Refused},
-    backplane::{Away, JoinError, Owner, Position},
+    backplane::{JoinError, Owner, Position, Unavailable},
     guilds::{Guilds, Search, Viewer},
-    replay::{From, Reading, Unread},
+    replay::{ReadFrom, ReplayError, ReplayPage},
     resume::{
-        Appearing, Guise, Keeping, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartLimits, Voice, What,
-        Wish,
+        OpenedSession, PresenceChange, PresencePayload, PresencePublisher, PrivateBody, PrivateWrite, ReadError,
+        Record, ResumeError, ResumeParams, ResumedSession, StartLimits, VoicePayload,
     },
-    session::Sources,
+    session::CallContext,
 };
 
 /// How long a client waits for a cluster that is away.
@@ -44,28 +44,28 @@ const MEMBER_BYTES: usize = 4096;
 
 /// A question.
 #[derive(Debug)]
-pub enum Question {
+pub enum Call {
     /// Whether there is a new session for this client, who speaks this version.
     Open(Box<Identify>, Version),
     /// Whether a session goes on.
     Resume(Resume),
     /// What the log of this application has from there on. It does not end before the last position, if there is one.
-    Read(Arc<str>, From, Option<Position>),
+    Read(Arc<str>, ReadFrom, Option<Position>),
     /// What it has there that the node has not come to yet.
     ReadBeyond(Arc<str>, Position),
     /// Whether this is kept.
-    Keep(Keeping),
+    Keep(PrivateWrite),
     /// What the answers to a request for members are made from.
     Plan(Plan),
     /// The dispatches that these are.
     Make(Make),
     /// Whether a session, which has identified with this, is seen like this from now on.
-    Show(Appearing, Filter, Show),
+    BotState(PresencePublisher, Filter, BotState),
 }
 
 /// How a client wants to be seen.
 #[derive(Debug)]
-pub enum Show {
+pub enum BotState {
     /// In all guilds that it has.
     Presence(Presence),
     /// In one.
@@ -91,27 +91,27 @@ pub struct Make {
     /// How the session sees guilds.
     pub viewer: Viewer,
     /// What they say, in order. As many are made as are sent at once.
-    pub privates: Vec<What>,
+    pub privates: Vec<PrivateBody>,
 }
 
 /// The name and the data of a dispatch.
 pub(super) type Dispatch = (Cow<'static, str>, String);
 
 /// An answer.
-pub enum Answer {
-    /// To [`Question::Open`].
-    Opened(Result<Box<Known<Opened>>, Unwelcome>),
-    /// To [`Question::Resume`].
-    Resumed(Result<Box<Known<Resumed>>, Unwelcome>),
-    /// To [`Question::Read`] and [`Question::ReadBeyond`].
-    Read(Result<Reading, ReadError>),
-    /// To [`Question::Keep`]: what was to be kept, and whether the session is still its owner's.
-    Kept(Keeping, Result<bool, Away>),
-    /// To [`Question::Plan`].
-    Planned(Result<Vec<What>, Away>),
-    /// To [`Question::Make`]: the first of what was to be made, and at least one.
-    Made(Result<Vec<Dispatch>, Away>),
-    /// To [`Question::Show`]: why it is not, if so.
+pub enum CallResult {
+    /// To [`Call::Open`].
+    OpenedSession(Result<Box<Authenticated<OpenedSession>>, DiscordIdentifyError>),
+    /// To [`Call::Resume`].
+    ResumedSession(Result<Box<Authenticated<ResumedSession>>, DiscordIdentifyError>),
+    /// To [`Call::Read`] and [`Call::ReadBeyond`].
+    Read(Result<ReplayPage, ReadError>),
+    /// To [`Call::Keep`]: what was to be kept, and whether the session is still its owner's.
+    Kept(PrivateWrite, Result<bool, Unavailable>),
+    /// To [`Call::Plan`].
+    Planned(Result<Vec<PrivateBody>, Unavailable>),
+    /// To [`Call::Make`]: the first of what was to be made, and at least one.
+    Made(Result<Vec<Dispatch>, Unavailable>),
+    /// To [`Call::BotState`]: why it is not, if so.
     Shown(Result<(), Unseen>),
 }
 
@@ -121,7 +121,7 @@ pub enum Unseen {
     /// It does not have the guild, or nobody knows that one.
     UnknownGuild,
     /// Nobody knows the guilds now.
-    Away,
+    Unavailable,
     /// Too much of that waits.
     Full,
 }
@@ -131,14 +131,14 @@ impl Unseen {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::UnknownGuild => "unknown_guild",
-            Self::Away => "guilds_away",
+            Self::Unavailable => "guilds_away",
             Self::Full => "appearances_full",
         }
     }
 }
 
 /// A session, and whose it is.
-pub struct Known<T> {
+pub struct Authenticated<T> {
     pub(super) session: T,
     pub(super) key: Arc<Key>,
     pub(super) application: Arc<Application>,
@@ -148,7 +148,7 @@ pub struct Known<T> {
 
 /// Why there is no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unwelcome {
+pub enum DiscordIdentifyError {
     /// The connection ends.
     Close(Close),
     /// Not now: op 9.
@@ -158,52 +158,59 @@ pub enum Unwelcome {
 }
 
 /// Finds an answer.
-pub(super) async fn answer(question: Question, sources: Sources) -> Answer {
-    match question {
-        Question::Open(identify, version) => Answer::Opened(open(*identify, version, &sources).await.map(Box::new)),
-        Question::Resume(resume) => Answer::Resumed(go_on(&resume, &sources).await.map(Box::new)),
-        Question::Read(application, from, end) => Answer::Read(read(&application, from, end, &sources).await),
-        Question::ReadBeyond(application, after) => Answer::Read(read_beyond(&application, after, &sources).await),
-        Question::Keep(keeping) => {
-            let kept = keep(&keeping).await;
-            Answer::Kept(keeping, kept)
+pub(super) async fn answer(call: Call, cx: CallContext) -> CallResult {
+    match call {
+        Call::Open(identify, version) => CallResult::OpenedSession(open(*identify, version, &cx).await.map(Box::new)),
+        Call::Resume(resume) => CallResult::ResumedSession(resume_session(&resume, &cx).await.map(Box::new)),
+        Call::Read(application, from, end) => CallResult::Read(read(&application, from, end, &cx).await),
+        Call::ReadBeyond(application, after) => CallResult::Read(read_beyond(&application, after, &cx).await),
+        Call::Keep(private_write) => {
+            let kept = keep(&private_write).await;
+            CallResult::Kept(private_write, kept)
         }
-        Question::Plan(plan) => Answer::Planned(making::plan(plan, &sources).await),
-        Question::Make(make) => Answer::Made(making::make(make, &sources).await),
-        Question::Show(appearing, filter, show) => Answer::Shown(self::show(&appearing, &filter, show, &sources).await),
+        Call::Plan(plan) => CallResult::Planned(making::plan(plan, &cx).await),
+        Call::Make(make) => CallResult::Made(making::make(make, &cx).await),
+        Call::BotState(presence_publisher, filter, show) => {
+            CallResult::Shown(self::show(&presence_publisher, &filter, show, &cx).await)
+        }
     }
 }
 
 /// Has a bot seen in the guilds of its session.
-async fn show(appearing: &Appearing, filter: &Filter, show: Show, sources: &Sources) -> Result<(), Unseen> {
-    let Owner { application, id, .. } = appearing.owner();
-    let wish = match show {
-        Show::Presence(presence) => {
-            let seen = guilds(application, None, sources, |guilds| guilds.of_shard(filter.shard)).await;
-            Wish::Presence(
-                Arc::new(Guise::new(filter.user, presence)),
-                seen.map_err(|_| Unseen::Away)?,
+async fn show(
+    presence_publisher: &PresencePublisher,
+    filter: &Filter,
+    show: BotState,
+    cx: &CallContext,
+) -> Result<(), Unseen> {
+    let Owner { application, id, .. } = presence_publisher.owner();
+    let change = match show {
+        BotState::Presence(presence) => {
+            let seen = guilds(application, None, cx, |guilds| guilds.of_shard(filter.shard)).await;
+            PresenceChange::Presence(
+                Arc::new(PresencePayload::new(filter.user, presence)),
+                seen.map_err(|_| Unseen::Unavailable)?,
             )
         }
-        Show::Voice(state) if filter.shard.has(Some(state.guild)) => {
+        BotState::Voice(state) if filter.shard.has(Some(state.guild)) => {
             // Copied while it is looked at: whoever holds a guild makes the next event copy all of it.
             let speaker = |guilds: &Guilds| {
-                let (member, known) = guilds.speaker(state.guild, filter.user)?;
-                Some((member.cloned(), known.cloned()))
+                let (member, authenticated) = guilds.speaker(state.guild, filter.user)?;
+                Some((member.cloned(), authenticated.cloned()))
             };
-            let seen = guilds(application, None, sources, speaker).await;
-            let (member, known) = seen.map_err(|_| Unseen::Away)?.ok_or(Unseen::UnknownGuild)?;
+            let seen = guilds(application, None, cx, speaker).await;
+            let (member, authenticated) = seen.map_err(|_| Unseen::Unavailable)?.ok_or(Unseen::UnknownGuild)?;
             let member = member.filter(|member| member.to_string().len() <= MEMBER_BYTES);
-            let told = |state: VoiceState| {
+            let published = |state: VoiceState| {
                 state
-                    .update(filter.user, *id, known.as_ref(), member.as_ref())
+                    .update(filter.user, *id, authenticated.as_ref(), member.as_ref())
                     .to_string()
             };
-            Wish::Voice(Arc::new(Voice::new(state, told)))
+            PresenceChange::Voice(Arc::new(VoicePayload::new(state, published)))
         }
-        Show::Voice(_) => return Err(Unseen::UnknownGuild),
+        BotState::Voice(_) => return Err(Unseen::UnknownGuild),
     };
-    if appearing.wish(wish) {
+    if presence_publisher.change(change) {
         Ok(())
     } else {
         Err(Unseen::Full)
@@ -214,15 +221,15 @@ async fn show(appearing: &Appearing, filter: &Filter, show: Show, sources: &Sour
 async fn guilds<T>(
     application: &str,
     since: Option<Position>,
-    sources: &Sources,
+    cx: &CallContext,
     look: impl Fn(&Guilds) -> T,
-) -> Result<T, Away> {
+) -> Result<T, Unavailable> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match sources.services.registry.guilds(application, since, &look) {
+        match cx.services.registry.guilds(application, since, &look) {
             Some(seen) => return Ok(seen),
             None if Instant::now() < until => sleep(GLANCE).await,
-            None => return Err(Away),
+            None => return Err(Unavailable),
         }
     }
 }
@@ -230,38 +237,38 @@ async fn guilds<T>(
 /// Reads what the node remembers, or else what the log has. Only who has come to the end of the former can receive.
 async fn read(
     application: &Arc<str>,
-    mut from: From,
+    mut from: ReadFrom,
     end: Option<Position>,
-    sources: &Sources,
-) -> Result<Reading, ReadError> {
-    let services = &sources.services;
+    cx: &CallContext,
+) -> Result<ReplayPage, ReadError> {
+    let services = &cx.services;
     let until = Instant::now() + PATIENCE;
     let mut cut = None;
     loop {
         match services.registry.read(application, from, PAGE) {
-            Ok(reading) => {
-                let reading = reading.up_to(end).cut_at(cut);
-                if reading.end.is_some() || reading.entries().next().is_some() {
-                    return Ok(reading);
+            Ok(page) => {
+                let page = page.up_to(end).cut_at(cut);
+                if page.end.is_some() || page.entries().next().is_some() {
+                    return Ok(page);
                 }
-                from = reading.next;
+                from = page.next;
             }
-            Err(Unread::Ahead) => {}
-            Err(Unread::Severed) => match services.discord.read(application, from.position()).await {
+            Err(ReplayError::Ahead) => {}
+            Err(ReplayError::Severed) => match services.discord.read(application, from.position()).await {
                 Ok(page) => {
                     let page = page.of_bytes(PAGE_BYTES);
                     cut = [cut, page.cut].into_iter().flatten().min();
                     if !page.entries.is_empty() {
-                        return Ok(services.registry.reading(page).cut_at(cut));
+                        return Ok(services.registry.page(page).cut_at(cut));
                     }
-                    from = From::Position(page.through);
+                    from = ReadFrom::Position(page.through);
                 }
                 Err(ReadError::Severed) => return Err(ReadError::Severed),
-                Err(ReadError::Away) => {}
+                Err(ReadError::Unavailable) => {}
             },
         }
         if Instant::now() >= until {
-            return Err(ReadError::Away);
+            return Err(ReadError::Unavailable);
         }
         sleep(GLANCE).await;
     }
@@ -269,8 +276,8 @@ async fn read(
 
 /// Reads the log itself, wherever the node is. Who asks has been told of more than the node knows, so that there being
 /// nothing means that it is gone.
-async fn read_beyond(application: &Arc<str>, after: Position, sources: &Sources) -> Result<Reading, ReadError> {
-    let services = &sources.services;
+async fn read_beyond(application: &Arc<str>, after: Position, cx: &CallContext) -> Result<ReplayPage, ReadError> {
+    let services = &cx.services;
     let until = Instant::now() + PATIENCE;
     loop {
         match services.discord.read(application, after).await {
@@ -278,33 +285,37 @@ async fn read_beyond(application: &Arc<str>, after: Position, sources: &Sources)
             Ok(page) => {
                 let page = page.of_bytes(PAGE_BYTES);
                 let cut = page.cut;
-                return Ok(services.registry.reading(page).cut_at(cut));
+                return Ok(services.registry.page(page).cut_at(cut));
             }
-            Err(ReadError::Away) if Instant::now() < until => sleep(PAUSE).await,
+            Err(ReadError::Unavailable) if Instant::now() < until => sleep(PAUSE).await,
             Err(error) => return Err(error),
         }
     }
 }
 
-async fn keep(keeping: &Keeping) -> Result<bool, Away> {
+async fn keep(private_write: &PrivateWrite) -> Result<bool, Unavailable> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match keeping.attempt().await {
+        match private_write.attempt().await {
             Ok(is_theirs) => return Ok(is_theirs),
-            Err(Away) if Instant::now() < until => sleep(PAUSE).await,
-            Err(Away) => return Err(Away),
+            Err(Unavailable) if Instant::now() < until => sleep(PAUSE).await,
+            Err(Unavailable) => return Err(Unavailable),
         }
     }
 }
 
-async fn open(identify: Identify, version: Version, sources: &Sources) -> Result<Known<Opened>, Unwelcome> {
-    let services = &sources.services;
-    let (key, application) = known(&identify.token, sources).await?;
+async fn open(
+    identify: Identify,
+    version: Version,
+    cx: &CallContext,
+) -> Result<Authenticated<OpenedSession>, DiscordIdentifyError> {
+    let services = &cx.services;
+    let (key, application) = authenticated(&identify.token, cx).await?;
     let allowed = Intents::from_bits(application.privileged_intents).unwrap_or(Intents::NONE);
     let denied = Intents::PRIVILEGED.without(allowed);
     let intents = identify.intents.unwrap_or_else(|| Intents::ALL.without(denied));
     if intents.meets(denied) {
-        return Err(Unwelcome::Close(close::DISALLOWED_INTENTS));
+        return Err(DiscordIdentifyError::Close(close::DISALLOWED_INTENTS));
     }
     let shard = identify.shard.unwrap_or(Shard::WHOLE);
     let limits = StartLimits {
@@ -315,9 +326,9 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
     loop {
         match services.discord.start(key.application(), shard, limits).await {
             Ok(true) => break,
-            Ok(false) => return Err(Unwelcome::Throttled),
-            Err(Away) if Instant::now() < until => sleep(PAUSE).await,
-            Err(Away) => return Err(away().await),
+            Ok(false) => return Err(DiscordIdentifyError::Throttled),
+            Err(Unavailable) if Instant::now() < until => sleep(PAUSE).await,
+            Err(Unavailable) => return Err(away().await),
         }
     }
     let record = Record {
@@ -336,43 +347,46 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
     let session = loop {
         match services.discord.open(record.clone()).await {
             Ok(session) => break session,
-            Err(JoinError::Away) if Instant::now() < until => sleep(PAUSE).await,
-            Err(JoinError::Away) => return Err(away().await),
+            Err(JoinError::Unavailable) if Instant::now() < until => sleep(PAUSE).await,
+            Err(JoinError::Unavailable) => return Err(away().await),
             Err(error) => {
-                services.problems.fault(sources.address, &error, Instant::now());
-                return Err(Unwelcome::Close(close::UNKNOWN));
+                services.problems.fault(cx.address, &error, Instant::now());
+                return Err(DiscordIdentifyError::Close(close::UNKNOWN));
             }
         }
     };
     // What comes to the session is behind the place where it began, so the guilds must not be those of an earlier one.
-    let seen = guilds(key.application(), Some(session.since), sources, |guilds| {
+    let seen = guilds(key.application(), Some(session.since), cx, |guilds| {
         guilds.of_shard(shard)
     })
     .await;
     let Ok(guilds) = seen else {
-        session.attachment.end();
+        session.ownership.end();
         return Err(away().await);
     };
     if guilds.len() > application.guilds_per_session {
-        session.attachment.end();
-        return Err(Unwelcome::Close(close::SHARDING_REQUIRED));
+        session.ownership.end();
+        return Err(DiscordIdentifyError::Close(close::SHARDING_REQUIRED));
     }
     if !services.keyring.is_good(&key, ClientType::Bot, SystemTime::now()) {
         // Revoked while the answer was under way: the shard did not know the session when it told the others.
-        session.attachment.end();
-        return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED));
+        session.ownership.end();
+        return Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED));
     }
     if let Some(presence) = identify.presence {
-        let wish = Wish::Presence(Arc::new(Guise::new(application.bot_id, presence)), guilds.clone());
-        if !session.attachment.appearing().wish(wish) {
+        let change = PresenceChange::Presence(
+            Arc::new(PresencePayload::new(application.bot_id, presence)),
+            guilds.clone(),
+        );
+        if !session.ownership.presence_publisher().change(change) {
             services.metrics.dropped(Unseen::Full.word());
         }
     }
     log::debug!(
-        session:% = session.attachment.owner().id, client = "discord", key = key.id(), address:% = sources.address;
+        session:% = session.ownership.owner().id, client = "discord", key = key.id(), address:% = cx.address;
         "session identified"
     );
-    Ok(Known {
+    Ok(Authenticated {
         session,
         key,
         application,
@@ -380,44 +394,50 @@ async fn open(identify: Identify, version: Version, sources: &Sources) -> Result
     })
 }
 
-async fn go_on(resume: &Resume, sources: &Sources) -> Result<Known<Resumed>, Unwelcome> {
-    let services = &sources.services;
-    let (key, application) = known(&resume.token, sources).await?;
-    let resuming = Resuming {
+async fn resume_session(
+    resume: &Resume,
+    cx: &CallContext,
+) -> Result<Authenticated<ResumedSession>, DiscordIdentifyError> {
+    let services = &cx.services;
+    let (key, application) = authenticated(&resume.token, cx).await?;
+    let params = ResumeParams {
         application: Arc::clone(key.application()),
         key: Arc::clone(key.shared_id()),
-        id: SessionId::from_raw(resume.session_id.parse().map_err(|_| Unwelcome::Gone)?),
+        id: SessionId::from_raw(resume.session_id.parse().map_err(|_| DiscordIdentifyError::Gone)?),
         seq: resume.seq,
     };
-    let id = resuming.id;
+    let id = params.id;
     let until = Instant::now() + PATIENCE;
     let session = loop {
-        match services.discord.resume(resuming.clone()).await {
-            Err(ResumeError::Away) if Instant::now() < until => sleep(PAUSE).await,
+        match services.discord.resume(params.clone()).await {
+            Err(ResumeError::Unavailable) if Instant::now() < until => sleep(PAUSE).await,
             answer => break answer,
         }
     };
     match session {
         Ok(session) => {
-            log::debug!(session:% = id, key = key.id(), address:% = sources.address; "session resumed");
-            Ok(Known {
+            log::debug!(session:% = id, key = key.id(), address:% = cx.address; "session resumed");
+            Ok(Authenticated {
                 session,
                 key,
                 application,
                 guilds: Vec::new(),
             })
         }
-        Err(ResumeError::Away) => Err(away().await),
+        Err(ResumeError::Unavailable) => Err(away().await),
         Err(_) => {
-            log::debug!(session:% = id, seq = resume.seq, address:% = sources.address; "session refused to resume");
-            Err(Unwelcome::Gone)
+            log::debug!(session:% = id, seq = resume.seq, address:% = cx.address; "session refused to resume");
+            Err(DiscordIdentifyError::Gone)
         }
     }
 }
 
 /// The key that a token is, and its application.
-async fn known(token: &PresentedSecret, sources: &Sources) -> Result<(Arc<Key>, Arc<Application>), Unwelcome> {
-    let services = &sources.services;
+async fn authenticated(
+    token: &PresentedSecret,
+    cx: &CallContext,
+) -> Result<(Arc<Key>, Arc<Application>), DiscordIdentifyError> {
+    let services = &cx.services;
     let until = Instant::now() + PATIENCE;
     let key = loop {
         match services
@@ -427,17 +447,17 @@ async fn known(token: &PresentedSecret, sources: &Sources) -> Result<(Arc<Key>, 
             Ok(key) => break key,
             Err(Refused::NotYet) if Instant::now() < until => sleep(PAUSE).await,
             Err(Refused::NotYet) => return Err(away().await),
-            Err(Refused::Wrong) => return Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
+            Err(Refused::Wrong) => return Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED)),
         }
     };
     match services.applications.get(key.application()) {
         Some(application) => Ok((key, application)),
-        None => Err(Unwelcome::Close(close::AUTHENTICATION_FAILED)),
+        None => Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED)),
     }
 }
 
 /// Not everybody at the same time: they will all come back.
-async fn away() -> Unwelcome {
+async fn away() -> DiscordIdentifyError {
     sleep(Duration::from_secs(1).mul_f64(fastrand::f64())).await;
-    Unwelcome::Close(close::AWAY)
+    DiscordIdentifyError::Close(close::AWAY)
 }

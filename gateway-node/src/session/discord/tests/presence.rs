@@ -1,7 +1,7 @@
 //! How a bot is seen by others, and that it is seen no more once its session is over.
 
 use super::*;
-use crate::registry::Farewell;
+use crate::registry::EndReason;
 
 const PRESENCES: u64 = 1 << 8;
 const VOICE_STATES: u64 = 1 << 7;
@@ -18,7 +18,7 @@ fn voice(guild: u64, channel: Option<u64>) -> Value {
 }
 
 /// A node that knows guilds of these ids, of which the bot is a member.
-async fn with_guilds(node: &Node, ids: impl IntoIterator<Item = u64>) {
+async fn with_guilds(node: &DiscordTestNode, ids: impl IntoIterator<Item = u64>) {
     let bot = node.services.applications.get("utilbot").unwrap().bot_id.to_string();
     for id in ids {
         let member = json!({"user": {"id": bot, "username": "bot"}, "nick": "b"});
@@ -27,16 +27,18 @@ async fn with_guilds(node: &Node, ids: impl IntoIterator<Item = u64>) {
     }
 }
 
-impl Client {
+impl DiscordTestClient {
     /// What has been told of presences: guild and status.
     fn statuses(&self) -> Vec<(String, String)> {
-        self.told("PRESENCE_UPDATE", "guild_id", "status")
+        self.published("PRESENCE_UPDATE", "guild_id", "status")
     }
 
-    fn told(&self, name: &str, first: &str, second: &str) -> Vec<(String, String)> {
-        let told = self.seen.iter().filter(|it| it["t"] == name);
+    fn published(&self, name: &str, first: &str, second: &str) -> Vec<(String, String)> {
+        let published = self.seen.iter().filter(|it| it["t"] == name);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        told.map(|it| (text(&it["d"][first]), text(&it["d"][second]))).collect()
+        published
+            .map(|it| (text(&it["d"][first]), text(&it["d"][second])))
+            .collect()
     }
 }
 
@@ -48,7 +50,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_presence_is_seen_in_each_guild_by_those_who_have_the_intent() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7, 8]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
         let (mut blind, _) = node.identified(VOICE_STATES).await;
@@ -77,7 +79,7 @@ async fn a_presence_is_seen_in_each_guild_by_those_who_have_the_intent() {
 
 #[tokio::test(start_paused = true)]
 async fn the_presence_of_an_identify_is_seen_and_an_invisible_one_is_not() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
         for (status, seen) in [("invisible", 0), ("dnd", 1), ("invisible", 2)] {
@@ -101,7 +103,7 @@ async fn the_presence_of_an_identify_is_seen_and_an_invisible_one_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn of_presences_that_come_too_often_the_last_is_seen() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
         let (mut bot, _) = node.identified(0).await;
@@ -120,7 +122,7 @@ async fn of_presences_that_come_too_often_the_last_is_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn a_voice_state_is_told_in_a_guild_that_the_session_has() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut bot, id) = node.identified(VOICE_STATES).await;
         bot.send(&voice(8, Some(80))).await;
@@ -144,19 +146,19 @@ async fn a_voice_state_is_told_in_a_guild_that_the_session_has() {
         bot.send(&voice(7, None)).await;
         bot.after(TURN).await;
         assert_eq!(
-            bot.told("VOICE_STATE_UPDATE", "guild_id", "channel_id")
+            bot.published("VOICE_STATE_UPDATE", "guild_id", "channel_id")
                 .last()
                 .unwrap()
                 .1,
             "null"
         );
-        assert_eq!(bot.told("VOICE_STATE_UPDATE", "guild_id", "channel_id").len(), 4);
+        assert_eq!(bot.published("VOICE_STATE_UPDATE", "guild_id", "channel_id").len(), 4);
     })
     .await;
 }
 
 /// Whether the guild sees the bot online, and in a channel.
-fn seen(node: &Node) -> (bool, bool) {
+fn seen(node: &DiscordTestNode) -> (bool, bool) {
     let viewer = crate::guilds::Viewer {
         intents: shared::discord::Intents::ALL,
         user: node.services.applications.get("utilbot").unwrap().bot_id,
@@ -173,7 +175,7 @@ fn seen(node: &Node) -> (bool, bool) {
 }
 
 /// A session that is online and in a channel.
-async fn appears(node: &Node) -> (Client, String) {
+async fn appears(node: &DiscordTestNode) -> (DiscordTestClient, String) {
     let (mut bot, id) = node.identified(0).await;
     bot.send(&presence("online")).await;
     bot.send(&voice(7, Some(70))).await;
@@ -182,7 +184,7 @@ async fn appears(node: &Node) -> (Client, String) {
     (bot, id)
 }
 
-impl Client {
+impl DiscordTestClient {
     /// The connection has ended, with this code if it was closed, and what that changes is told.
     async fn ends(mut self, code: Option<u16>) {
         self.inbox.send(Inbound::Gone(code)).unwrap();
@@ -193,7 +195,7 @@ impl Client {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_over_is_offline_and_in_no_channel_and_who_may_resume_is_not() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (bot, _) = appears(&node).await;
         bot.ends(Some(1000)).await;
@@ -216,13 +218,13 @@ async fn who_is_over_is_offline_and_in_no_channel_and_who_may_resume_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_presence_outlives_its_session_where_the_bot_has_another_one_and_a_voice_state_does_not() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut other, _) = node.identified(0).await;
         let (bot, _) = appears(&node).await;
         bot.ends(Some(1001)).await;
         assert_eq!(seen(&node), (true, false));
-        node.registry.farewell(Farewell::Kicked, Duration::ZERO);
+        node.registry.end_reason(EndReason::Kicked, Duration::ZERO);
         other.after(TURN).await;
         assert_eq!(seen(&node), (false, false));
     })

@@ -3,17 +3,20 @@
 use super::*;
 
 /// A Redis and two nodes.
-async fn cluster(test: impl AsyncFnOnce(TestServer, [Member; 2])) {
+async fn cluster(test: impl AsyncFnOnce(TestServer, [ClusterMember; 2])) {
     let running = async {
         let server = TestServer::start();
-        let nodes = [Member::start(&server, 1).await, Member::start(&server, 2).await];
+        let nodes = [
+            ClusterMember::start(&server, 1).await,
+            ClusterMember::start(&server, 2).await,
+        ];
         test(server, nodes).await;
     };
     tokio::task::LocalSet::new().run_until(running).await;
 }
 
 /// Kills the server and starts it again with everything.
-async fn restart(server: &mut TestServer, nodes: &[Member]) {
+async fn restart(server: &mut TestServer, nodes: &[ClusterMember]) {
     server.kill();
     for node in nodes {
         eventually("a node without its server", || !node.backplane.status().available).await;
@@ -24,12 +27,12 @@ async fn restart(server: &mut TestServer, nodes: &[Member]) {
     }
 }
 
-fn dispatches(client: &Client) -> Vec<(u64, String)> {
+fn dispatches(client: &DiscordTestClient) -> Vec<(u64, String)> {
     client.dispatches()
 }
 
 fn numbered(list: &[(u64, &str)]) -> Vec<(u64, String)> {
-    list.iter().map(|(s, what)| (*s, (*what).to_owned())).collect()
+    list.iter().map(|(s, body)| (*s, (*body).to_owned())).collect()
 }
 
 #[tokio::test]
@@ -45,8 +48,8 @@ async fn a_client_that_has_come_further_than_its_next_node_goes_on_there() {
         has(&mut client, "3", 1).await;
         client.cut().await;
         let mut again = behind.resumed(&id, 4).await;
-        let generation = ["HGET", &format!("test:{{utilbot}}:discord:{id}"), "generation"];
-        eventually("another owner", || server.cli(&generation).trim() == "2").await;
+        let fencing_token = ["HGET", &format!("test:{{utilbot}}:discord:{id}"), "generation"];
+        eventually("another owner", || server.cli(&fencing_token).trim() == "2").await;
         again.drive().await;
         behind.stalled.store(false, Ordering::Relaxed);
         has(&mut again, "RESUMED", 1).await;
