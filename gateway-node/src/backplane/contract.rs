@@ -55,7 +55,7 @@ pub trait Backplane: Send + Sync + 'static {
     fn is_flushed(&self) -> bool;
 
     /// How it is doing.
-    fn status(&self) -> Status;
+    fn status(&self) -> BackplaneStatus;
 
     /// Who else is there, as far as can be told now.
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable>;
@@ -313,7 +313,7 @@ impl PublishError {
 
 /// How a backplane is doing, as `/health` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct BackplaneStatus {
     /// Which implementation it is.
     pub kind: &'static str,
     /// Whether it takes events and sessions now.

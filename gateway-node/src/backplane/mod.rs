@@ -13,8 +13,8 @@ pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Backplane, Deliver, Epoch, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
-        Publication, PublishError, Publishing, Status, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, Epoch, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
+        Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     owner::Owner,

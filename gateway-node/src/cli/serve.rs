@@ -21,8 +21,8 @@ const SOFTWARE: u8 = 70;
 pub fn run(preflight: Preflight) -> ExitCode {
     let settings = &preflight.settings;
     let format = match settings.log.format {
-        LogFormat::Text => logging::Format::Text,
-        LogFormat::Json => logging::Format::Json,
+        LogFormat::Text => logging::LogOutput::Text,
+        LogFormat::Json => logging::LogOutput::Json,
     };
     let _flush = match logging::init(format, &settings.log.level) {
         Ok(flush) => flush,

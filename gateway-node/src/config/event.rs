@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf};
 
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, EventDefinition, ReceiverType, TableError},
+    routing::{DeliverMode, EventDefinition, ReceiverType, TableError},
 };
 
 use super::{error::cut, setting::section};
@@ -20,7 +20,7 @@ section! {
         to: Vec<ReceiverType>, check not_empty;
         /// Which of the receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or
         /// `{ guild = "/pointer" }` (the sessions that reported the guild found there in `d`).
-        deliver: Deliver = Deliver::All;
+        deliver: DeliverMode = DeliverMode::All;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
     }
@@ -50,14 +50,14 @@ pub fn development_events() -> Vec<EventDefinition> {
             name: "announce".to_owned(),
             from: ClientType::ALL.to_vec(),
             to: vec![ReceiverType::Bot, ReceiverType::Website],
-            deliver: Deliver::All,
+            deliver: DeliverMode::All,
             schema: None,
         },
         EventDefinition {
             name: "guild_settings_changed".to_owned(),
             from: vec![ClientType::Website, ClientType::Service],
             to: vec![ReceiverType::Bot],
-            deliver: Deliver::Guild("/guildId".to_owned()),
+            deliver: DeliverMode::Guild("/guildId".to_owned()),
             schema: None,
         },
     ]

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, ReceiverType},
+    routing::{DeliverMode, ReceiverType},
 };
 
 /// How the text of an environment variable becomes a value.
@@ -57,7 +57,7 @@ setting! {
     Vec<IpNet>: List, "a list of networks such as 10.0.0.0/8";
     Vec<ClientType>: List, "a list of bot, website, service";
     Vec<ReceiverType>: List, "a list of bot, website, service, discord";
-    Deliver: Text, "\"all\", \"any\" or { guild = \"/pointer\" }";
+    DeliverMode: Text, "\"all\", \"any\" or { guild = \"/pointer\" }";
 }
 
 impl<T: Setting> Setting for Option<T> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Api, ApiError};
 use crate::{
-    backplane::{Peer, Status},
+    backplane::{BackplaneStatus, Peer},
     config::Permission,
     registry::CountsSnapshot,
 };
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Serialize)]
 struct ClusterBody<'a> {
     node: ThisNode<'a>,
-    backplane: Status,
+    backplane: BackplaneStatus,
     /// Empty where the node shares nothing, and null while nobody can be asked.
     nodes: Option<Vec<Peer>>,
 }

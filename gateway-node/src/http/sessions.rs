@@ -75,7 +75,7 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = session_id(&id)?;
-    let answer = tell(&api, &key, id, SessionCommand::Leave(EndReason::Kicked)).await?;
+    let answer = command_one(&api, &key, id, SessionCommand::Leave(EndReason::Kicked)).await?;
     log::info!(session:% = id, key = key.id(); "session kicked");
     Ok(answer)
 }
@@ -86,8 +86,8 @@ fn session_id(text: &str) -> Result<SessionId, ApiError> {
 }
 
 /// Gives a session of the key's application an order. 204, or 404 where there is none.
-async fn tell(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
-    if api.registry.tell(key.application(), id, command).await {
+async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
+    if api.registry.command_one(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
@@ -163,7 +163,7 @@ pub(super) async fn command(
     let how =
         how.ok_or_else(|| ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned()))?;
     let command = how.command(&name, &api)?;
-    let answer = tell(&api, &key, id, command).await?;
+    let answer = command_one(&api, &key, id, command).await?;
     log::info!(session:% = id, key = key.id(), command = &*name; "session ordered");
     Ok(answer)
 }

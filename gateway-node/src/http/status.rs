@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::{Api, ApiError, error::RETRY_AFTER};
-use crate::{backplane::Status, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
+use crate::{backplane::BackplaneStatus, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -16,13 +16,13 @@ struct Health<'a> {
     version: &'static str,
     uptime_seconds: u64,
     sessions: CountsSnapshot,
-    backplane: Status,
+    backplane: BackplaneStatus,
     draining: bool,
 }
 
 impl Api {
     /// Why the node should get no clients, in one line; none where it should.
-    fn unready(&self, backplane: &Status) -> Option<String> {
+    fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
         if self.drain.is_draining() {
             return Some("draining".to_owned());
         }

@@ -88,9 +88,9 @@ impl Serialize for Field {
 
 /// A record's fields in the order in which they were given.
 #[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Vec<(String, Field)>);
+pub(super) struct LogFields(pub(super) Vec<(String, Field)>);
 
-impl Fields {
+impl LogFields {
     pub(super) fn of(source: &dyn kv::Source) -> Self {
         let mut fields = Self::default();
         // Our visitor never fails; a source that does has shown what it could.
@@ -99,7 +99,7 @@ impl Fields {
     }
 }
 
-impl<'kvs> kv::VisitSource<'kvs> for Fields {
+impl<'kvs> kv::VisitSource<'kvs> for LogFields {
     fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let mut field = Collect(None);
         value.visit(&mut field)?;
@@ -110,7 +110,7 @@ impl<'kvs> kv::VisitSource<'kvs> for Fields {
     }
 }
 
-impl Serialize for Fields {
+impl Serialize for LogFields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }

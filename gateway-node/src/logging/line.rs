@@ -11,7 +11,7 @@ use log::Record;
 use serde::Serialize;
 
 use super::{
-    field::Fields,
+    field::LogFields,
     text::{escape, escape_json, starts_of},
 };
 
@@ -26,7 +26,7 @@ pub(super) fn text(now: SystemTime, level_style: Style, record: &Record<'_>) -> 
     let message = message(record);
     let mut line = format!("{time} {level_style}{level}{level_style:#} {module} ");
     line.push_str(&escape(&message));
-    for (key, value) in Fields::of(record.key_values()).0 {
+    for (key, value) in LogFields::of(record.key_values()).0 {
         // Writing to a string does not fail.
         let _ = write!(line, " {}=", escape(&key));
         let _ = value.write_to(&mut line);
@@ -44,10 +44,10 @@ pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
         target: &'a str,
         message: String,
         #[serde(skip_serializing_if = "none")]
-        fields: Fields,
+        fields: LogFields,
     }
 
-    fn none(fields: &Fields) -> bool {
+    fn none(fields: &LogFields) -> bool {
         fields.0.is_empty()
     }
 
@@ -56,7 +56,7 @@ pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
         level: record.level().as_str(),
         target: record.target(),
         message: message(record),
-        fields: Fields::of(record.key_values()),
+        fields: LogFields::of(record.key_values()),
     };
     // Strings, numbers and a map with string keys: there is nothing in a line that JSON cannot say.
     let mut json = escape_json(&serde_json::to_string(&line).unwrap_or_default());

@@ -39,7 +39,7 @@ use self::{
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogOutput {
     /// `2026-01-02T03:04:05.678Z INFO session identified session=123`: for people.
     #[default]
     Text,
@@ -47,7 +47,7 @@ pub enum Format {
     Json,
 }
 
-impl Format {
+impl LogOutput {
     /// The name in the configuration and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,18 +57,18 @@ impl Format {
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for LogOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// The string names no [`Format`].
+/// The string names no [`LogOutput`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such log format: expected text or json")]
 pub struct UnknownFormat;
 
-impl FromStr for Format {
+impl FromStr for LogOutput {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -131,13 +131,13 @@ impl Drop for FlushGuard {
 /// logging never waits for whoever reads. Panics are logged the same way, whatever the filter.
 ///
 /// `filter` is a level (`info`) or what `env_logger` takes beyond that (`info,gateway_node::session=debug`). Colour is
-/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`. Unless `filter` names them, only warnings of
+/// used in [`LogOutput::Text`] on a terminal only, and never under `NO_COLOR`. Unless `filter` names them, only warnings of
 /// `actix_server` are let through, and nothing of the libraries that log what peers do wrong.
 ///
 /// # Errors
 ///
 /// [`InitError::Filter`] when the filter is not understood, [`InitError::AlreadySet`] on a second call.
-pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
+pub fn init(format: LogOutput, filter: &str) -> Result<FlushGuard, InitError> {
     // `parse_filters` alone would skip what it does not understand, and a log that is silent for a typing error is
     // found out too late.
     check_filter(filter)?;
@@ -161,12 +161,12 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
         WriteStyle::Never
     });
     match format {
-        Format::Text => builder.format(|out, record| {
+        LogOutput::Text => builder.format(|out, record| {
             let style = out.default_level_style(record.level());
             let line = line::text(SystemTime::now(), style, record);
             out.write_all(line.as_bytes())
         }),
-        Format::Json => builder.format(|out, record| {
+        LogOutput::Json => builder.format(|out, record| {
             let line = line::json(SystemTime::now(), record);
             out.write_all(line.as_bytes())
         }),
@@ -255,7 +255,7 @@ impl log::Log for Logger {
 
 /// A line that the log writes of itself.
 fn own_line(
-    format: Format,
+    format: LogOutput,
     has_colour: bool,
     level: Level,
     message: fmt::Arguments<'_>,
@@ -269,15 +269,15 @@ fn own_line(
         .build();
     let now = SystemTime::now();
     match format {
-        Format::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
-        Format::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),
-        Format::Text => line::text(now, Style::new(), &record),
-        Format::Json => line::json(now, &record),
+        LogOutput::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
+        LogOutput::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),
+        LogOutput::Text => line::text(now, Style::new(), &record),
+        LogOutput::Json => line::json(now, &record),
     }
 }
 
 /// A panic as log lines: the message, and its backtrace where the environment asks for one.
-fn panic_lines(format: Format, has_colour: bool, panic: &PanicHookInfo<'_>) -> Vec<String> {
+fn panic_lines(format: LogOutput, has_colour: bool, panic: &PanicHookInfo<'_>) -> Vec<String> {
     let line = |message: fmt::Arguments<'_>| own_line(format, has_colour, Level::Error, message, &[]);
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
@@ -302,10 +302,10 @@ mod tests {
 
     #[test]
     fn format_names_round_trip() {
-        for format in [Format::Text, Format::Json] {
+        for format in [LogOutput::Text, LogOutput::Json] {
             assert_eq!(format.as_str().parse(), Ok(format));
         }
-        assert_eq!("JSON".parse::<Format>(), Err(UnknownFormat));
+        assert_eq!("JSON".parse::<LogOutput>(), Err(UnknownFormat));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::{
     http::{self, Api},
     metrics::Metrics,
     public_url::PublicUrl,
-    registry::{Registry, Shard},
+    registry::{Registry, RegistryShard},
     resume::DiscordSessions,
     session::{DiscordSessionSettings, MemberLists, Services, Turns, V1SessionSettings},
     transport::{Limits, Plain, PrefixedIo},
@@ -201,7 +201,7 @@ impl WorkerConfig {
                 let index = self.next_worker.fetch_add(1, Relaxed);
                 let (registry, backplane) = (self.registry.clone(), Arc::clone(&self.backplane));
                 Rc::new(Services {
-                    shard: Shard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
+                    shard: RegistryShard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
                     registry,
                     backplane,
                     discord: self.discord.clone(),

@@ -6,9 +6,9 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    EndReason, SessionCommand, SessionKind, Shard,
+    EndReason, RegistryShard, SessionCommand, SessionKind,
     command::{CommandAll, CommandOne, ShardCommand},
-    listing::{List, Listed},
+    listing::{ListSessions, Listed},
     shard::SessionEntry,
 };
 use crate::fanout::delivery_queue::QueueRead;
@@ -21,7 +21,7 @@ const ORDERS: usize = 1024;
 
 /// One a worker; it lives as long as its worker.
 pub(super) struct ShardActor {
-    shard: Shard,
+    shard: RegistryShard,
     /// When and at which revision of the keyring keys were last looked at.
     checked: SystemTime,
     revision: u64,
@@ -29,7 +29,7 @@ pub(super) struct ShardActor {
 
 impl ShardActor {
     /// The actor of a shard that has just been made.
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(super) fn new(shard: RegistryShard) -> Self {
         Self {
             shard,
             checked: SystemTime::now(),
@@ -40,7 +40,7 @@ impl ShardActor {
 
 impl ShardActor {
     /// Gives the sessions that `whom` picks an order, each at a random moment within `spread`. Answers how many those are.
-    fn tell(
+    fn command_one(
         &self,
         command: SessionCommand,
         spread: Duration,
@@ -115,9 +115,9 @@ impl Handler<ShardCommand> for ShardActor {
     fn handle(&mut self, command: ShardCommand, context: &mut Self::Context) {
         match command {
             ShardCommand::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
-            ShardCommand::EndReason { end_reason, spread } => {
+            ShardCommand::End { end_reason, spread } => {
                 self.shard.inner.state.borrow_mut().end_reason = Some(end_reason);
-                self.tell(SessionCommand::Leave(end_reason), spread, |_| true, context);
+                self.command_one(SessionCommand::Leave(end_reason), spread, |_| true, context);
             }
             ShardCommand::Missed {
                 application,
@@ -130,7 +130,7 @@ impl Handler<ShardCommand> for ShardActor {
                         identity.application == application && (is_for_all || identity.kind == SessionKind::Discord)
                     })
                 };
-                self.tell(SessionCommand::Leave(EndReason::Missed), spread, is_theirs, context);
+                self.command_one(SessionCommand::Leave(EndReason::Missed), spread, is_theirs, context);
             }
             ShardCommand::Severed { application, sessions } => {
                 let is_severed = |session: &SessionEntry| {
@@ -139,7 +139,7 @@ impl Handler<ShardCommand> for ShardActor {
                         .is_some_and(|identity| identity.application == application && sessions.contains(&identity.id))
                 };
                 let spread = self.shard.inner.registry.inner.spread;
-                self.tell(SessionCommand::Leave(EndReason::Missed), spread, is_severed, context);
+                self.command_one(SessionCommand::Leave(EndReason::Missed), spread, is_severed, context);
             }
             ShardCommand::Superseded(owner) => {
                 let is_earlier = |session: &SessionEntry| {
@@ -153,7 +153,7 @@ impl Handler<ShardCommand> for ShardActor {
                 let end_reason = EndReason::Superseded {
                     fencing_token: owner.fencing_token,
                 };
-                self.tell(SessionCommand::Leave(end_reason), Duration::ZERO, is_earlier, context);
+                self.command_one(SessionCommand::Leave(end_reason), Duration::ZERO, is_earlier, context);
             }
         }
     }
@@ -162,12 +162,12 @@ impl Handler<ShardCommand> for ShardActor {
 impl Handler<CommandOne> for ShardActor {
     type Result = bool;
 
-    fn handle(&mut self, tell: CommandOne, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, command_one: CommandOne, _: &mut Self::Context) -> bool {
         let CommandOne {
             application,
             id,
             command,
-        } = tell;
+        } = command_one;
         let state = self.shard.inner.state.borrow();
         let mut identified = state
             .sessions
@@ -195,14 +195,14 @@ impl Handler<CommandAll> for ShardActor {
             let identity = session.identity.as_ref();
             identity.is_some_and(|identity| identity.application == application)
         };
-        self.tell(spread_command.command, spread_command.spread, is_theirs, context)
+        self.command_one(spread_command.command, spread_command.spread, is_theirs, context)
     }
 }
 
-impl Handler<List> for ShardActor {
+impl Handler<ListSessions> for ShardActor {
     type Result = Vec<Listed>;
 
-    fn handle(&mut self, List { application, page }: List, _: &mut Self::Context) -> Vec<Listed> {
+    fn handle(&mut self, ListSessions { application, page }: ListSessions, _: &mut Self::Context) -> Vec<Listed> {
         let state = self.shard.inner.state.borrow();
         let identified = state
             .sessions

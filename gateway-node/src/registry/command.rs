@@ -112,7 +112,7 @@ pub enum EndReason {
 #[rtype(result = "()")]
 pub(super) enum ShardCommand {
     /// Tell every session to leave, each at a random moment within `spread`.
-    EndReason { end_reason: EndReason, spread: Duration },
+    End { end_reason: EndReason, spread: Duration },
     /// Tell those to leave whose key is no longer good.
     RecheckKeys,
     /// Tell those to leave who miss events of this application, each at a random moment within `spread`.

@@ -46,7 +46,7 @@ impl Page {
 /// Ask a shard for its sessions of one application on a page.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Listed>")]
-pub(super) struct List {
+pub(super) struct ListSessions {
     pub(super) application: Arc<str>,
     pub(super) page: Page,
 }

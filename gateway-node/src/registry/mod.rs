@@ -27,7 +27,7 @@ use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId
 use self::{
     actor::ShardActor,
     command::{CommandAll, CommandOne, ShardCommand},
-    listing::List,
+    listing::ListSessions,
 };
 pub use self::{
     command::{EndReason, InjectedFault, SessionCommand, SpreadCommand},
@@ -35,7 +35,7 @@ pub use self::{
     listing::{Listed, Page},
     session_counts::{CountsSnapshot, SessionCounts},
     session_handle::{Registration, SessionHandle, Subscription},
-    shard::Shard,
+    shard::RegistryShard,
 };
 use crate::{
     backplane::{Audience, Deliver, Entry, Owner, Position},
@@ -98,7 +98,7 @@ impl Registry {
 
     /// Tells every session to leave, each at a random moment within `spread`.
     pub fn end_reason(&self, end_reason: EndReason, spread: Duration) {
-        self.command(|| ShardCommand::EndReason { end_reason, spread });
+        self.command(|| ShardCommand::End { end_reason, spread });
     }
 
     /// Has the shards look again at which keys are still good.
@@ -107,15 +107,15 @@ impl Registry {
     }
 
     /// Gives the session of an application with this id an order. False where there is none.
-    pub async fn tell(&self, application: &Arc<str>, id: SessionId, command: SessionCommand) -> bool {
+    pub async fn command_one(&self, application: &Arc<str>, id: SessionId, command: SessionCommand) -> bool {
         let shards = self.shards();
         for shard in &shards {
-            let tell = CommandOne {
+            let command_one = CommandOne {
                 application: Arc::clone(application),
                 id,
                 command,
             };
-            if shard.send(tell).await.unwrap_or(false) {
+            if shard.send(command_one).await.unwrap_or(false) {
                 return true;
             }
         }
@@ -167,7 +167,7 @@ impl Registry {
         let mut sessions = Vec::new();
         for shard in self.shards() {
             let application = Arc::clone(application);
-            sessions.extend(shard.send(List { application, page }).await.unwrap_or_default());
+            sessions.extend(shard.send(ListSessions { application, page }).await.unwrap_or_default());
         }
         page.cut(sessions.into_iter(), |session| session.id)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
-use super::{SessionKind, Shard, shard::Identity};
+use super::{RegistryShard, SessionKind, shard::Identity};
 use crate::{
     auth::Key,
     backplane::{Owner, Position},
@@ -41,12 +41,12 @@ pub struct Subscription {
 
 /// A session's place in the shard, given up when it is dropped: the one way in which a session ends.
 pub struct SessionHandle {
-    shard: Shard,
+    shard: RegistryShard,
     index: usize,
 }
 
 impl SessionHandle {
-    pub(super) const fn new(shard: Shard, index: usize) -> Self {
+    pub(super) const fn new(shard: RegistryShard, index: usize) -> Self {
         Self { shard, index }
     }
 

@@ -26,7 +26,7 @@ const CHUNK: usize = 256;
 
 /// One worker's share of the registry. Clones are the same shard and never leave its thread.
 #[derive(Clone)]
-pub struct Shard {
+pub struct RegistryShard {
     pub(super) inner: Rc<ShardInner>,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Identity {
     pub(super) key: Arc<Key>,
 }
 
-impl Shard {
+impl RegistryShard {
     /// Starts the shard of this worker, the `index`th.
     pub fn start(index: usize, registry: Registry, backplane: Arc<dyn Backplane>, keyring: Keyring) -> Self {
         let inner = ShardInner {

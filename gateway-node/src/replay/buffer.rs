@@ -44,7 +44,7 @@ pub enum ReadFrom {
     /// Behind this position of the log.
     Position(Position),
     /// Behind this place, which an earlier reading or the shard has named.
-    LogCursor(LogCursor),
+    Cursor(LogCursor),
 }
 
 impl ReadFrom {
@@ -52,7 +52,7 @@ impl ReadFrom {
     pub const fn position(self) -> Position {
         match self {
             Self::Position(position) => position,
-            Self::LogCursor(cursor) => cursor.position,
+            Self::Cursor(cursor) => cursor.position,
         }
     }
 }
@@ -229,7 +229,7 @@ impl ReplayBuffers {
             (None, ReadFrom::Position(position)) => buffers
                 .entry(Arc::clone(application))
                 .or_insert_with(|| ReplayBuffer::begun_at(position)),
-            (None, ReadFrom::LogCursor(_)) => return Err(ReplayError::Severed),
+            (None, ReadFrom::Cursor(_)) => return Err(ReplayError::Severed),
         };
         if !buffer.is_followed {
             return Err(ReplayError::Severed);
@@ -247,7 +247,7 @@ impl ReplayBuffers {
                     .kept
                     .partition_point(|(_, kept)| kept.entry.position.offset <= position.offset)
             }
-            ReadFrom::LogCursor(LogCursor { number, .. }) => {
+            ReadFrom::Cursor(LogCursor { number, .. }) => {
                 if number < buffer.floor.number {
                     return Err(ReplayError::Severed);
                 }
@@ -269,7 +269,7 @@ impl ReplayBuffers {
         };
         Ok(ReplayPage {
             entries,
-            next: ReadFrom::LogCursor(through),
+            next: ReadFrom::Cursor(through),
             end: is_end.then_some(through),
             cut: None,
         })
@@ -397,7 +397,7 @@ mod tests {
     fn read(buffers: &ReplayBuffers, from: ReadFrom, most: usize) -> Result<(Vec<u64>, u64, bool), ReplayError> {
         let page = buffers.read(&"a".into(), from, most)?;
         let offsets = page.entries.iter().map(|entry| entry.entry.position.offset);
-        let ReadFrom::LogCursor(next) = page.next else {
+        let ReadFrom::Cursor(next) = page.next else {
             panic!("a tail names places");
         };
         Ok((offsets.collect(), next.number, page.end.is_some()))
@@ -405,7 +405,7 @@ mod tests {
 
     /// Behind the entry of this number; where it stands says nothing to a tail that has it.
     fn number(number: u64) -> ReadFrom {
-        ReadFrom::LogCursor(LogCursor {
+        ReadFrom::Cursor(LogCursor {
             number,
             position: at(0, 0),
         })

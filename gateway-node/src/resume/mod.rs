@@ -22,7 +22,7 @@ pub use self::{
     },
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
-    store::{LogPage, OpenedRow, Presence, ReadError, ResumedRow, Store},
+    store::{FollowGuard, LogPage, OpenedRow, ReadError, ResumedRow, Store},
 };
 pub(crate) use self::{
     presence::{PRESENCE_UPDATE, PresenceEvent, VOICE_STATE_UPDATE},

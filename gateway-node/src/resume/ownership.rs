@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Checkpoint, Presence, PresencePublisher, PrivateRecord, Store};
+use super::{Checkpoint, FollowGuard, PresencePublisher, PrivateRecord, Store};
 use crate::backplane::{Epoch, Owner, Pending, Unavailable};
 
 /// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
@@ -10,7 +10,7 @@ pub struct SessionOwnership {
     store: Arc<dyn Store>,
     owner: Owner,
     is_slow: bool,
-    _presence: Presence,
+    _presence: FollowGuard,
 }
 
 /// What is to be kept for one session alone, and where.
@@ -23,7 +23,7 @@ pub struct PrivateWrite {
 }
 
 impl SessionOwnership {
-    pub(crate) const fn new(store: Arc<dyn Store>, owner: Owner, presence: Presence) -> Self {
+    pub(crate) const fn new(store: Arc<dyn Store>, owner: Owner, presence: FollowGuard) -> Self {
         Self {
             store,
             owner,
@@ -65,8 +65,8 @@ impl SessionOwnership {
     }
 
     /// Notes whether the session gets what its node delivers, and has nothing else from the log.
-    pub fn is_live(&self, is_live: bool) {
-        self.store.is_live(&self.owner, is_live);
+    pub fn set_live(&self, set_live: bool) {
+        self.store.set_live(&self.owner, set_live);
     }
 
     /// Notes what the client has, if that is known, and that it is there.

@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + 'static {
     fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, epoch: Option<Epoch>) -> Pending<bool, Unavailable>;
 
     /// Notes whether a session gets what its node delivers, and has nothing else from the log.
-    fn is_live(&self, owner: &Owner, is_live: bool);
+    fn set_live(&self, owner: &Owner, set_live: bool);
 
     /// Notes what a client has, if that is known, and that it is there.
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>);
@@ -70,7 +70,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Keeps a node listening for a session that is connected to it, until it is dropped.
-pub type Presence = Box<dyn Any + Send>;
+pub type FollowGuard = Box<dyn Any + Send>;
 
 /// A session that was written down.
 pub struct OpenedRow {
@@ -78,13 +78,13 @@ pub struct OpenedRow {
     pub(crate) fencing_token: u64,
     /// The end of the log at that moment.
     pub(crate) since: Position,
-    pub(crate) presence: Presence,
+    pub(crate) presence: FollowGuard,
 }
 
 /// A session that has another owner now.
 pub struct ResumedRow {
     pub(crate) continued: SessionContinuation,
-    pub(crate) presence: Presence,
+    pub(crate) presence: FollowGuard,
 }
 
 /// What a resumed session goes on with.

@@ -14,7 +14,7 @@ use crate::{
     backplane::{Backplane, Publication, PublishError, Publishing, WhenUnavailable},
     client_error_log::ClientErrorLog,
     metrics::Metrics,
-    registry::{Registration, Registry, SessionCommand, SessionHandle, Shard},
+    registry::{Registration, Registry, RegistryShard, SessionCommand, SessionHandle},
     resume::DiscordSessions,
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -22,7 +22,7 @@ use crate::{
 /// What the sessions of one worker ask others for.
 pub struct Services {
     /// This worker's part of the registry.
-    pub shard: Shard,
+    pub shard: RegistryShard,
     /// The whole of it.
     pub registry: Registry,
     /// The way to the other nodes.
@@ -291,7 +291,7 @@ impl<P: Protocol> Handler<SessionCommand> for Session<P> {
 
     fn handle(&mut self, command: SessionCommand, context: &mut Self::Context) {
         match command {
-            SessionCommand::Leave(end_reason) => self.end(SessionEnd::EndReason(end_reason), context),
+            SessionCommand::Leave(end_reason) => self.end(SessionEnd::ByNode(end_reason), context),
             SessionCommand::Inject(fault) if !self.has_ended => {
                 let actions = self.protocol.inject(fault, Instant::now());
                 self.apply(actions, context);

@@ -17,5 +17,5 @@ pub use self::{
     discord::{Discord, DiscordSessionSettings, MemberLists},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},
-    v1::{Identified, Join, V1, V1IdentifyError, V1SessionSettings},
+    v1::{Identified, JoinRequest, V1, V1IdentifyError, V1SessionSettings},
 };

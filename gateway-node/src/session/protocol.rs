@@ -74,7 +74,7 @@ pub enum SessionEnd {
     /// The peer reads too slowly.
     TooSlow,
     /// The node ends it.
-    EndReason(EndReason),
+    ByNode(EndReason),
 }
 
 /// What the answer to a question is asked of.

@@ -20,14 +20,14 @@ use crate::{
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
-        Backplane, Deliver, Entry, Epoch, JoinError, Joined, Joining, Peer, Pending, Position, Publication,
-        PublishError, Publishing, ReportLimits, Status, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, Peer, Pending, Position,
+        Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
     },
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
-    registry::{EndReason, Registry, Shard},
+    registry::{EndReason, Registry, RegistryShard},
     replay::ReplayLimits,
     resume::DiscordSessions,
     transport::{Inbound, Inbox, Message, Outbox},
@@ -77,7 +77,7 @@ impl Backplane for Distant {
         self.0.is_flushed()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> BackplaneStatus {
         self.0.status()
     }
 
@@ -148,7 +148,7 @@ impl TestNode {
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
         let backplane = wrap(Arc::new(backplane));
-        let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
+        let shard = RegistryShard::start(0, registry.clone(), backplane.clone(), keyring.clone());
         let events = Events::new(settings.event_table().unwrap());
         let rules = Arc::new(V1SessionSettings::new(&settings, "node".into(), events));
         let deliver = Arc::new(registry.clone());

@@ -29,11 +29,11 @@ pub struct UpgradeHead<'a> {
     pub query: Option<&'a str>,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
-    fields: Fields<'a>,
+    fields: HeaderFields<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Fields<'a> {
+enum HeaderFields<'a> {
     Read(&'a [httparse::Header<'a>]),
     Known(&'a HeaderMap),
 }
@@ -58,7 +58,7 @@ impl<'a> UpgradeHead<'a> {
             path: request.uri.path(),
             query: request.uri.query(),
             peer: request.peer_addr,
-            fields: Fields::Known(&request.headers),
+            fields: HeaderFields::Known(&request.headers),
         }
     }
 
@@ -90,7 +90,7 @@ impl<'a> UpgradeHead<'a> {
             path,
             query,
             peer,
-            fields: Fields::Read(fields),
+            fields: HeaderFields::Read(fields),
         };
         Some((head, length))
     }
@@ -98,8 +98,8 @@ impl<'a> UpgradeHead<'a> {
     /// The values of all fields of this name, in order.
     pub fn all(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
         let (read, known) = match self.fields {
-            Fields::Read(fields) => (fields, None),
-            Fields::Known(fields) => (&[][..], Some(fields.get_all(name))),
+            HeaderFields::Read(fields) => (fields, None),
+            HeaderFields::Known(fields) => (&[][..], Some(fields.get_all(name))),
         };
         let is_named = move |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name.as_str());
         let known = known.into_iter().flatten().map(HeaderValue::as_bytes);

@@ -2,7 +2,7 @@
 //!
 //! A stream of a connection looks as if every connection needed a compressor, and every message for a thousand of them a
 //! thousand compressions. It needs neither. What many connections are sent is compressed once, without history, into a
-//! [`Segment`] that can stand anywhere in any stream of its [`Format`]; what differs from one connection to the next
+//! [`Segment`] that can stand anywhere in any stream of its [`SegmentFormat`]; what differs from one connection to the next
 //! goes between segments as it is. [`Stream`] puts the two together.
 //!
 //! What that costs is the history between messages. Where it is worth a compressor for each connection, [`History`] keeps it.
@@ -22,8 +22,8 @@ pub use self::{
     history::History,
     level::Level,
     packet::{InflateError, deflate, inflate, inflate_into},
-    segment::{Format, Segment},
-    stream::{Message, Method, Stream},
+    segment::{Segment, SegmentFormat},
+    stream::{Method, Stream, StreamMessage},
 };
 
 /// How the blocks of zstd are rewritten, for the fuzz targets of `tests`.

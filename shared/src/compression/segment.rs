@@ -6,14 +6,14 @@ use super::{Level, adler32::Adler32, zlib_stream, zstd_stream};
 
 /// What a stream, and so a segment of it, is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
+pub enum SegmentFormat {
     /// DEFLATE blocks (RFC 1951), which both kinds of zlib stream are made of.
     Deflate,
     /// zstd blocks (RFC 8878).
     Zstd,
 }
 
-impl Format {
+impl SegmentFormat {
     /// Compresses `plain`, of any length, for all streams of this format. The level is zlib's; zstd has its own default.
     pub fn segment(self, plain: &[u8], level: Level) -> Segment {
         let (bytes, sum) = match self {
@@ -34,7 +34,7 @@ impl Format {
 /// They refer to nothing that stands before them, and begin and end at the border of a byte. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    format: Format,
+    format: SegmentFormat,
     bytes: Bytes,
     plain_len: usize,
     /// The checksum of the plain bytes; not kept for zstd, whose stream has none.
@@ -43,7 +43,7 @@ pub struct Segment {
 
 impl Segment {
     /// What it is written in.
-    pub const fn format(&self) -> Format {
+    pub const fn format(&self) -> SegmentFormat {
         self.format
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     adler32::Adler32,
-    segment::{Format, Segment},
+    segment::{Segment, SegmentFormat},
     zlib_stream, zstd_stream,
 };
 
@@ -19,10 +19,10 @@ pub enum Method {
 
 impl Method {
     /// What the segments for such a connection are written in.
-    pub const fn format(self) -> Format {
+    pub const fn format(self) -> SegmentFormat {
         match self {
-            Self::ZlibPacket | Self::ZlibStream => Format::Deflate,
-            Self::ZstdStream => Format::Zstd,
+            Self::ZlibPacket | Self::ZlibStream => SegmentFormat::Deflate,
+            Self::ZstdStream => SegmentFormat::Zstd,
         }
     }
 }
@@ -54,7 +54,7 @@ impl Stream {
     }
 
     /// Begins the next message, behind whatever `out` holds. The bytes of all messages go to the peer in this order.
-    pub fn message<'a>(&mut self, out: &'a mut Vec<u8>) -> Message<'a> {
+    pub fn message<'a>(&mut self, out: &'a mut Vec<u8>) -> StreamMessage<'a> {
         let start = out.len();
         let opening: &[u8] = match self.method {
             Method::ZlibPacket => &zlib_stream::HEADER,
@@ -64,7 +64,7 @@ impl Stream {
         };
         self.has_begun = true;
         out.extend_from_slice(opening);
-        Message {
+        StreamMessage {
             method: self.method,
             out,
             start,
@@ -76,7 +76,7 @@ impl Stream {
 /// A message of a stream while it is put together.
 #[derive(Debug)]
 #[must_use = "a peer waits for the end of a message"]
-pub struct Message<'a> {
+pub struct StreamMessage<'a> {
     method: Method,
     out: &'a mut Vec<u8>,
     /// Where in `out` it begins.
@@ -84,13 +84,13 @@ pub struct Message<'a> {
     sum: Adler32,
 }
 
-impl Message<'_> {
+impl StreamMessage<'_> {
     /// Adds bytes of this connection alone, which go as they are. Costs five bytes with zlib and three with zstd,
     /// so what stands side by side is better added at once.
     pub fn own(&mut self, plain: &[u8]) {
         match self.method.format() {
-            Format::Deflate => zlib_stream::stored(plain, self.out),
-            Format::Zstd => zstd_stream::raw(plain, self.out),
+            SegmentFormat::Deflate => zlib_stream::stored(plain, self.out),
+            SegmentFormat::Zstd => zstd_stream::raw(plain, self.out),
         }
         if self.method == Method::ZlibPacket {
             self.sum = self.sum.followed_by(Adler32::of(plain));

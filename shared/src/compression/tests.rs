@@ -155,7 +155,7 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
 
 #[test]
 fn segments_are_much_shorter_than_what_they_say() {
-    for format in [Format::Deflate, Format::Zstd] {
+    for format in [SegmentFormat::Deflate, SegmentFormat::Zstd] {
         let (_, rest) = (0..100).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
         let segment = format.segment(rest.as_bytes(), Level::default());
         assert!(
@@ -172,7 +172,7 @@ fn segments_are_much_shorter_than_what_they_say() {
 fn a_segment_is_of_the_level_that_is_asked_for() {
     let plain: String = (0..200).map(|number| event(number).1).collect();
     let length = |level| {
-        let segment = Format::Deflate.segment(plain.as_bytes(), Level::new(level));
+        let segment = SegmentFormat::Deflate.segment(plain.as_bytes(), Level::new(level));
         let (mut peer, mut wire) = (Peer::new(Method::ZlibStream), Vec::new());
         let mut stream = Stream::new(Method::ZlibStream);
         let mut message = stream.message(&mut wire);
@@ -189,7 +189,7 @@ fn a_segment_is_of_the_level_that_is_asked_for() {
 
 #[test]
 fn what_does_not_become_shorter_goes_as_it_is() {
-    for (format, more) in [(Format::Deflate, 5), (Format::Zstd, 3)] {
+    for (format, more) in [(SegmentFormat::Deflate, 5), (SegmentFormat::Zstd, 3)] {
         let plain = br#"{"op":11}"#;
         let segment = format.segment(plain, Level::default());
         assert_eq!(segment.bytes().len(), plain.len() + more, "{format:?}");

@@ -33,7 +33,7 @@ impl ReceiverType {
 /// Which of the receivers get an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deliver {
+pub enum DeliverMode {
     /// Every live session of the receiving types.
     #[default]
     All,
@@ -53,7 +53,7 @@ pub struct EventDefinition {
     /// The types that receive it.
     pub to: Vec<ReceiverType>,
     /// Which sessions of those types.
-    pub deliver: Deliver,
+    pub deliver: DeliverMode,
     /// A JSON Schema for `d`, already read and parsed.
     pub schema: Option<serde_json::Value>,
 }

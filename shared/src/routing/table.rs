@@ -8,7 +8,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Deliver, Delivery, EventDefinition, ReceiverType, Route, TableError};
+use super::{DeliverMode, Delivery, EventDefinition, ReceiverType, Route, TableError};
 use crate::{
     client_type::{ClientType, ClientTypes},
     fields::{check_readable, is_object},
@@ -29,7 +29,7 @@ struct Rule {
     from: ClientTypes,
     receivers: ClientTypes,
     to_discord: bool,
-    deliver: Deliver,
+    deliver: DeliverMode,
     schema: Option<Validator>,
 }
 
@@ -146,7 +146,7 @@ impl Rule {
         if to.is_empty() {
             return Err(TableError::EmptyTo { event });
         }
-        if let Deliver::Guild(pointer) = &deliver
+        if let DeliverMode::Guild(pointer) = &deliver
             && !is_pointer_into_object(pointer)
         {
             return Err(TableError::Pointer {
@@ -169,7 +169,7 @@ impl Rule {
 
     /// Where the event goes by its data; `None` when a problem says why it goes nowhere.
     fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
-        let reads_data = self.schema.is_some() || matches!(self.deliver, Deliver::Guild(_));
+        let reads_data = self.schema.is_some() || matches!(self.deliver, DeliverMode::Guild(_));
         let read = if reads_data {
             serde_json::from_str::<Value>(d.get()).map(Some)
         } else {
@@ -183,9 +183,9 @@ impl Rule {
             }
         };
         let delivery = match &self.deliver {
-            Deliver::All => Some(Delivery::All),
-            Deliver::Any => Some(Delivery::Any),
-            Deliver::Guild(pointer) => {
+            DeliverMode::All => Some(Delivery::All),
+            DeliverMode::Any => Some(Delivery::Any),
+            DeliverMode::Guild(pointer) => {
                 let found = value.and_then(|value| value.pointer(pointer));
                 let guild = found.and_then(GuildId::from_json);
                 if guild.is_none() {

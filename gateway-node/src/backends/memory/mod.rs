@@ -25,8 +25,8 @@ use tokio::{
 use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions};
 use crate::backplane::{
-    Backplane, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position, PublishError,
-    Publishing, ReportLimits, Status, Unavailable, WhenUnavailable,
+    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
+    PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
 };
 
 /// How often another id is tried when the generated one is taken.
@@ -285,7 +285,7 @@ impl Backplane for MemoryBackplane {
         true
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> BackplaneStatus {
         let state = self.shared.lock();
         let logs = state.applications.iter().map(|(name, application)| LogStatus {
             application: Arc::clone(name),
@@ -293,7 +293,7 @@ impl Backplane for MemoryBackplane {
             top: application.top(),
             lag: 0,
         });
-        Status {
+        BackplaneStatus {
             kind: "memory",
             available: true,
             ready: true,

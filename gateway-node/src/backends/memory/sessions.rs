@@ -64,7 +64,7 @@ impl MemorySessions {
             applications: Mutex::default(),
             presence_queue: PresenceQueue::default(),
         });
-        let (sweeping, telling) = (Arc::clone(&shared).sweep(), Arc::clone(&shared).tell());
+        let (sweeping, telling) = (Arc::clone(&shared).sweep(), Arc::clone(&shared).publish_pending());
         let working = async move {
             futures_util::future::join(sweeping, telling).await;
         };
@@ -133,10 +133,10 @@ impl SessionsShared {
     }
 
     /// Tells how sessions are seen, and that they are seen no more, in their turn.
-    async fn tell(self: Arc<Self>) {
+    async fn publish_pending(self: Arc<Self>) {
         loop {
-            let left = self.tell_of_those_who_left();
-            let published = self.tell_of_those_who_are_there();
+            let left = self.publish_departures();
+            let published = self.publish_changes();
             match (left, published) {
                 (Ok(0), Ok(0)) => self.presence_queue.changed().await,
                 (Ok(left), Ok(published)) => sleep(pause_after(left + published)).await,
@@ -145,7 +145,7 @@ impl SessionsShared {
         }
     }
 
-    fn tell_of_those_who_left(&self) -> Result<usize, Unavailable> {
+    fn publish_departures(&self) -> Result<usize, Unavailable> {
         let mut published = 0;
         for (name, application) in &mut *self.lock() {
             let seen = &mut application.table.seen;
@@ -160,7 +160,7 @@ impl SessionsShared {
         Ok(published)
     }
 
-    fn tell_of_those_who_are_there(&self) -> Result<usize, Unavailable> {
+    fn publish_changes(&self) -> Result<usize, Unavailable> {
         let mut ack = self.presence_queue.take();
         let mut published = 0;
         while let Some((owner, presence_queue)) = ack.last() {
@@ -251,7 +251,7 @@ impl Store for MemorySessions {
         Box::pin(ready(Ok(is_theirs)))
     }
 
-    fn is_live(&self, _: &Owner, _: bool) {}
+    fn set_live(&self, _: &Owner, _: bool) {}
 
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
         if let Some(checkpoint) = checkpoint {

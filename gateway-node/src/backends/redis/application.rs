@@ -134,18 +134,18 @@ impl RedisApplication {
     }
 
     /// Begins a call of a script that only the registered node may make: its owner and fence come first.
-    pub(super) fn call(&self, link: &RedisConnection, script: Script) -> Cmd {
+    pub(super) fn call(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
-        let mut call = link.script(script, &self.key);
+        let mut call = connection.script(script, &self.key);
         call.arg(&*registration.owner).arg(registration.fence);
         call
     }
 
     /// The same for a script that may begin an epoch: the server's life and the epoch's name come before.
-    pub(super) fn call_log(&self, link: &RedisConnection, script: Script) -> Cmd {
+    pub(super) fn call_log(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
-        let mut call = link.script(script, &self.key);
-        call.arg(&*link.run_id)
+        let mut call = connection.script(script, &self.key);
+        call.arg(&*connection.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(&*registration.owner)
             .arg(registration.fence);

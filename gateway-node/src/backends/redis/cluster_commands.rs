@@ -74,7 +74,7 @@ impl ClusterCommands {
 }
 
 /// Confirms the orders that were carried out here, until the link ends.
-pub(super) async fn confirm(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
+pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
     let orders = &shared.orders;
     loop {
         let changed = orders.changed.notified();
@@ -84,12 +84,12 @@ pub(super) async fn confirm(shared: &RedisShared, link: &RedisConnection) -> Red
             continue;
         }
         let calls = obeyed.iter().map(|(application, id)| {
-            let mut call = application.call(link, Script::OrderDone);
+            let mut call = application.call(connection, Script::CommandDone);
             call.arg(id).arg(millis(KEPT));
             call
         });
         // One that is refused is not counted.
-        if let Err(problem) = link.run(calls).await {
+        if let Err(problem) = connection.run(calls).await {
             return problem;
         }
     }
@@ -98,19 +98,19 @@ pub(super) async fn confirm(shared: &RedisShared, link: &RedisConnection) -> Red
 /// Gives an order to every node that has sessions of an application, and answers how many have carried it out.
 pub(super) async fn give(
     application: &RedisApplication,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     order: &str,
 ) -> Result<u64, RedisProblem> {
     let id = format!("{:016x}", fastrand::u64(..));
-    let mut call = link.script(Script::ClusterCommand, &application.key(""));
+    let mut call = connection.script(Script::Command, &application.key(""));
     call.arg(&id).arg(order);
     // More than that cannot answer; fewer may, since others may listen.
-    let connections = link.ask(call).await?.number(0);
+    let connections = connection.query(call).await?.number(0);
     let until = Instant::now() + PATIENCE;
     loop {
-        let mut ask = redis::cmd("SCARD");
-        ask.arg(application.key(format_args!("order:{id}")));
-        let nodes = link.ask(ask).await?.number(0);
+        let mut query = redis::cmd("SCARD");
+        query.arg(application.key(format_args!("order:{id}")));
+        let nodes = connection.query(query).await?.number(0);
         if nodes >= connections || Instant::now() >= until {
             return Ok(nodes);
         }

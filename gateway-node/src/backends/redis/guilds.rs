@@ -40,11 +40,11 @@ struct Written {
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub(super) async fn all(application: &RedisApplication, link: &RedisConnection) -> Result<Guilds, Unavailable> {
+pub(super) async fn all(application: &RedisApplication, connection: &RedisConnection) -> Result<Guilds, Unavailable> {
     let mut guilds = Guilds::default();
     let mut after = NONE.to_owned();
     loop {
-        let fields = ask(application, link, "after", &after).await?;
+        let fields = query(application, connection, "after", &after).await?;
         take(&mut guilds, application, &fields);
         fields.word(3).clone_into(&mut after);
         if after == NONE {
@@ -59,10 +59,10 @@ pub(super) async fn all(application: &RedisApplication, link: &RedisConnection) 
 /// When the server cannot be asked.
 pub(super) async fn one(
     application: &RedisApplication,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     id: u64,
 ) -> Result<Guilds, Unavailable> {
-    let fields = ask(application, link, "one", &id.to_string()).await?;
+    let fields = query(application, connection, "one", &id.to_string()).await?;
     let mut guilds = Guilds::default();
     take(&mut guilds, application, &fields);
     Ok(guilds)
@@ -74,7 +74,7 @@ pub(super) async fn one(
 /// When the server cannot be asked.
 pub(super) async fn ids(
     application: &RedisApplication,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     after: Option<u64>,
     most: usize,
 ) -> Result<Vec<u64>, Unavailable> {
@@ -86,19 +86,19 @@ pub(super) async fn ids(
         .arg("LIMIT")
         .arg(0)
         .arg(most);
-    let fields = link.ask(range).await.map_err(|_| Unavailable)?;
+    let fields = connection.query(range).await.map_err(|_| Unavailable)?;
     Ok(fields.rest(0).filter_map(|id| id.parse().ok()).collect())
 }
 
-async fn ask(
+async fn query(
     application: &RedisApplication,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     which: &str,
     guild: &str,
 ) -> Result<ReplyFields, Unavailable> {
-    let mut call = application.call_log(link, Script::Guilds);
+    let mut call = application.call_log(connection, Script::Guilds);
     call.arg(which).arg(guild).arg(AT_ONCE);
-    let fields = link.ask(call).await.map_err(|_| Unavailable)?;
+    let fields = connection.query(call).await.map_err(|_| Unavailable)?;
     // Otherwise it is registered anew.
     if fields.word(0) == "ok" {
         Ok(fields)
@@ -146,24 +146,24 @@ fn written(fields: &ReplyFields) -> Vec<Written> {
 }
 
 /// Folds what changed guilds into them, where it has become much.
-pub(super) async fn fold(shared: &Arc<RedisShared>, link: &RedisConnection) -> RedisProblem {
+pub(super) async fn fold(shared: &Arc<RedisShared>, connection: &RedisConnection) -> RedisProblem {
     loop {
         sleep(LOOK).await;
         for application in shared.applications.values() {
-            if let Err(problem) = fold_long(application, link).await {
+            if let Err(problem) = fold_long(application, connection).await {
                 return problem;
             }
         }
     }
 }
 
-async fn fold_long(application: &RedisApplication, link: &RedisConnection) -> Result<(), RedisProblem> {
+async fn fold_long(application: &RedisApplication, connection: &RedisConnection) -> Result<(), RedisProblem> {
     loop {
-        let mut call = application.call_log(link, Script::Guilds);
+        let mut call = application.call_log(connection, Script::Guilds);
         call.arg("long").arg(NONE).arg(AT_ONCE);
-        let fields = link.ask(call).await?;
+        let fields = connection.query(call).await?;
         if fields.word(0) != "ok" {
-            return Err(link.fenced());
+            return Err(connection.fenced());
         }
         let Some(guild) = written(&fields).pop() else {
             return Ok(());
@@ -172,14 +172,14 @@ async fn fold_long(application: &RedisApplication, link: &RedisConnection) -> Re
             log::error!(application = application.name, guild = guild.id; "what redis has of a guild is none");
             continue;
         };
-        let mut call = application.call(link, Script::GuildFold);
+        let mut call = application.call(connection, Script::GuildFold);
         call.arg(guild.id)
             .arg(guild.fencing_token)
             .arg(guild.items)
             .arg(picture);
-        for answer in link.run([call]).await? {
+        for answer in connection.run([call]).await? {
             match answer {
-                Ok(fields) if fields.word(0) == "fenced" => return Err(link.fenced()),
+                Ok(fields) if fields.word(0) == "fenced" => return Err(connection.fenced()),
                 // Somebody else was quicker.
                 Ok(_) => {}
                 Err(problem) => return Err(problem),

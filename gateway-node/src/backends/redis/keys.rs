@@ -51,7 +51,7 @@ impl KeyStore {
     /// # Errors
     /// When the server cannot be asked.
     pub async fn all(&self) -> Result<Vec<(String, String)>, KeyStoreError> {
-        Ok(read(&self.server.link().await?, &self.key).await?)
+        Ok(read(&self.server.connection().await?, &self.key).await?)
     }
 
     /// Adds a key. False where there is one with this id already.
@@ -71,19 +71,19 @@ impl KeyStore {
     }
 
     async fn change(&self, command: &str, arguments: &[&str]) -> Result<bool, KeyStoreError> {
-        let link = self.server.link().await?;
+        let connection = self.server.connection().await?;
         let mut change = redis::cmd(command);
         change.arg(&self.key).arg(arguments);
         let mut raise = redis::cmd("INCR");
         raise.arg(revision_key(&self.key));
         let transaction = [redis::cmd("MULTI"), change, raise, redis::cmd("EXEC")];
-        let refusal = match link.run(transaction).await?.pop() {
+        let refusal = match connection.run(transaction).await?.pop() {
             Some(Ok(fields)) => match fields.error() {
                 None => return Ok(fields.number(0) == 1),
-                Some(error) => link.refusal(error),
+                Some(error) => connection.refusal(error),
             },
             Some(Err(problem)) => problem,
-            None => link.nonsense("a transaction without an answer"),
+            None => connection.nonsense("a transaction without an answer"),
         };
         Err(refusal.into())
     }
@@ -97,10 +97,10 @@ fn revision_key(key: &str) -> String {
     format!("{key}:revision")
 }
 
-async fn read(link: &RedisConnection, key: &str) -> Result<Vec<(String, String)>, RedisProblem> {
-    let mut ask = redis::cmd("HGETALL");
-    ask.arg(key);
-    let mut records: Vec<_> = link.ask(ask).await?.pairs().collect();
+async fn read(connection: &RedisConnection, key: &str) -> Result<Vec<(String, String)>, RedisProblem> {
+    let mut query = redis::cmd("HGETALL");
+    query.arg(key);
+    let mut records: Vec<_> = connection.query(query).await?.pairs().collect();
     records.sort_unstable();
     Ok(records)
 }
@@ -109,13 +109,13 @@ async fn read(link: &RedisConnection, key: &str) -> Result<Vec<(String, String)>
 /// reason to end it: those that were known last stay.
 pub(super) async fn follow(
     shared: &RedisShared,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     keys: &watch::Sender<Option<KeyRecords>>,
 ) -> RedisProblem {
     let key = key(&shared.options.prefix);
     let (mut known, mut complaint) = (None, None);
     loop {
-        match look(link, &key, known.as_ref()).await {
+        match look(connection, &key, known.as_ref()).await {
             Ok(None) => complaint = None,
             Ok(Some((revision, records))) => {
                 (known, complaint) = (Some(revision), None);
@@ -140,18 +140,18 @@ pub(super) async fn follow(
 
 /// The revision and the records, where the revision is not the one that is known.
 async fn look(
-    link: &RedisConnection,
+    connection: &RedisConnection,
     key: &str,
     known: Option<&String>,
 ) -> Result<Option<(String, Vec<(String, String)>)>, RedisProblem> {
-    let mut ask = redis::cmd("GET");
-    ask.arg(revision_key(key));
-    let revision = link.ask(ask).await?.word(0).to_owned();
+    let mut query = redis::cmd("GET");
+    query.arg(revision_key(key));
+    let revision = connection.query(query).await?.word(0).to_owned();
     if known == Some(&revision) {
         return Ok(None);
     }
     // Read after the revision: what changes in between is read again.
-    let records = read(link, key).await?;
+    let records = read(connection, key).await?;
     Ok(Some((revision, records)))
 }
 

@@ -64,8 +64,8 @@ pub use self::{
 };
 use crate::{
     backplane::{
-        Audience, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
-        Publishing, Status, Unavailable,
+        Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position,
+        PublishError, Publishing, Unavailable,
     },
     resume::PresenceQueue,
 };
@@ -73,7 +73,7 @@ use crate::{
 /// How entries are read and written, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
-    pub use super::log::wire::{NoEntry, Origin, Stored, decode, label, split_message};
+    pub use super::log::wire::{NoEntry, Origin, StoredEntry, decode, label, split_message};
 }
 
 /// How long the server may be away before the node says that it should not get clients.
@@ -107,9 +107,9 @@ struct RedisShared {
     applications: FxHashMap<Arc<str>, Arc<RedisApplication>>,
     queue: Arc<PublishQueue>,
     lease: Lease,
-    link: watch::Sender<Option<RedisConnection>>,
+    connection: watch::Sender<Option<RedisConnection>>,
     dead: ReapQueue,
-    notes: WriteBehind,
+    write_behind: WriteBehind,
     orders: ClusterCommands,
     presence_queue: PresenceQueue,
     /// Asks for a look at the Discord sessions that are over.
@@ -185,9 +185,9 @@ impl RedisBackplane {
             applications,
             queue: Arc::new(PublishQueue::new(options.hold_bytes, options.hold, origin)),
             lease: Lease::new(options.fixed_id),
-            link: watch::Sender::new(None),
+            connection: watch::Sender::new(None),
             dead: ReapQueue::default(),
-            notes: WriteBehind::default(),
+            write_behind: WriteBehind::default(),
             orders: ClusterCommands::default(),
             presence_queue: PresenceQueue::default(),
             fade_now: Notify::new(),
@@ -203,8 +203,8 @@ impl RedisBackplane {
             .into_iter()
             .filter_map(|(application, log_receiver)| {
                 let since = subscriber.watch(&application.name)?;
-                let (deliver, link) = (Arc::clone(&shared.deliver), shared.link.subscribe());
-                Some(Follower::new(application, deliver, log_receiver, since, link).run())
+                let (deliver, connection) = (Arc::clone(&shared.deliver), shared.connection.subscribe());
+                Some(Follower::new(application, deliver, log_receiver, since, connection).run())
             })
             .collect();
         let driver = ConnectionSupervisor::new(Arc::clone(&shared));
@@ -245,7 +245,7 @@ impl RedisShared {
 impl Backplane for RedisBackplane {
     fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
         let application = self.application(&joining.application);
-        let is_linked = self.shared.link.borrow().is_some();
+        let is_linked = self.shared.connection.borrow().is_some();
         match application {
             Some(application) if is_linked => {
                 let joined = application.members.join(joining.kind);
@@ -316,12 +316,12 @@ impl Backplane for RedisBackplane {
     }
 
     fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
-        let link = self.shared.link.borrow().clone();
+        let connection = self.shared.connection.borrow().clone();
         let application = self.application(application).map(Arc::clone);
         let order = order.to_owned();
         Box::pin(async move {
-            let (link, application) = (link.ok_or(Unavailable)?, application.ok_or(Unavailable)?);
-            cluster_commands::give(&application, &link, &order)
+            let (connection, application) = (connection.ok_or(Unavailable)?, application.ok_or(Unavailable)?);
+            cluster_commands::give(&application, &connection, &order)
                 .await
                 .map_err(|_| Unavailable)
         })
@@ -334,13 +334,13 @@ impl Backplane for RedisBackplane {
             .values()
             .map(|application| &application.members);
         self.shared.queue.is_empty()
-            && self.shared.notes.are_settled()
+            && self.shared.write_behind.are_settled()
             && self.shared.presence_queue.is_flushed()
             && members.all(Members::are_settled)
     }
 
-    fn status(&self) -> Status {
-        let available = self.shared.link.borrow().is_some();
+    fn status(&self) -> BackplaneStatus {
+        let available = self.shared.connection.borrow().is_some();
         let is_leased = self.shared.lease.is_good(Instant::now());
         let condition = lock(&self.shared.condition);
         let is_in_grace = condition.well.is_some_and(|well| well.elapsed() < GRACE);
@@ -349,7 +349,7 @@ impl Backplane for RedisBackplane {
             (true, false) => Some("waiting for a number for ids, until older leases in redis have ended"),
             (true, true) => None,
         };
-        Status {
+        BackplaneStatus {
             kind: "redis",
             available,
             ready: (available && is_leased) || is_in_grace,
@@ -364,11 +364,11 @@ impl Backplane for RedisBackplane {
     }
 
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
-        let link = self.shared.link.borrow().clone();
+        let connection = self.shared.connection.borrow().clone();
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let link = link.ok_or(Unavailable)?;
-            connection::supervisor::peers(&shared, &link)
+            let connection = connection.ok_or(Unavailable)?;
+            connection::supervisor::peers(&shared, &connection)
                 .await
                 .map_err(|_| Unavailable)
         })

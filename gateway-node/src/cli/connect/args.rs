@@ -185,13 +185,15 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Cli {
+    struct ArgsTestCli {
         #[command(flatten)]
         connect: ConnectArgs,
     }
 
     fn parse(options: &[&str]) -> ConnectArgs {
-        Cli::try_parse_from([&["connect"], options].concat()).unwrap().connect
+        ArgsTestCli::try_parse_from([&["connect"], options].concat())
+            .unwrap()
+            .connect
     }
 
     #[test]
@@ -255,7 +257,10 @@ mod tests {
             &["--timeout-ms", "0"],
             &["--servers", "x"],
         ] {
-            assert!(Cli::try_parse_from([&["connect"], bad].concat()).is_err(), "{bad:?}");
+            assert!(
+                ArgsTestCli::try_parse_from([&["connect"], bad].concat()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 }

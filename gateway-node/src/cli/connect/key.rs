@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Cli {
+    struct KeyTestCli {
         #[command(flatten)]
         key: KeyArgs,
     }
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_key_on_the_command_line_is_refused_and_not_repeated() {
-        let error = Cli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
+        let error = KeyTestCli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("UTILBOT_KEY") && !text.contains("verysecret"), "{text}");
     }

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use shared::{
     client_type::ClientType,
     key::SecretHash,
-    routing::{Deliver, ReceiverType},
+    routing::{DeliverMode, ReceiverType},
 };
 
 use super::{Given, file, variable};
@@ -268,7 +268,7 @@ fn development_mode_has_its_two_events_until_the_operator_names_some() {
     assert_eq!(names(&settings), ["a"]);
     assert_eq!(
         (event.to.as_slice(), &event.deliver),
-        (&[ReceiverType::Discord][..], &Deliver::Guild("/g".to_owned()))
+        (&[ReceiverType::Discord][..], &DeliverMode::Guild("/g".to_owned()))
     );
     let keys = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nhash = '{}'", "0".repeat(64));
     assert!(names(&file(&keys).unwrap()).is_empty());

@@ -112,7 +112,7 @@ pub enum CallResult {
     /// To [`Call::Make`]: the first of what was to be made, and at least one.
     Made(Result<Vec<Dispatch>, Unavailable>),
     /// To [`Call::BotState`]: why it is not, if so.
-    Shown(Result<(), Unseen>),
+    StateSet(Result<(), Unseen>),
 }
 
 /// Why a session is not seen as it wants.
@@ -170,21 +170,21 @@ pub(super) async fn answer(call: Call, cx: CallContext) -> CallResult {
         }
         Call::Plan(plan) => CallResult::Planned(making::plan(plan, &cx).await),
         Call::Make(make) => CallResult::Made(making::make(make, &cx).await),
-        Call::BotState(presence_publisher, filter, show) => {
-            CallResult::Shown(self::show(&presence_publisher, &filter, show, &cx).await)
+        Call::BotState(presence_publisher, filter, publish_state) => {
+            CallResult::StateSet(self::publish_state(&presence_publisher, &filter, publish_state, &cx).await)
         }
     }
 }
 
 /// Has a bot seen in the guilds of its session.
-async fn show(
+async fn publish_state(
     presence_publisher: &PresencePublisher,
     filter: &Filter,
-    show: BotState,
+    publish_state: BotState,
     cx: &CallContext,
 ) -> Result<(), Unseen> {
     let Owner { application, id, .. } = presence_publisher.owner();
-    let change = match show {
+    let change = match publish_state {
         BotState::Presence(presence) => {
             let seen = guilds(application, None, cx, |guilds| guilds.of_shard(filter.shard)).await;
             PresenceChange::Presence(

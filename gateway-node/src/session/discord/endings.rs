@@ -7,7 +7,7 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{Actions, Discord, DiscordPhase};
+use super::{Discord, DiscordActions, DiscordPhase};
 use crate::{
     registry::{EndReason, InjectedFault},
     session::{Action, SessionEnd},
@@ -16,7 +16,7 @@ use crate::{
 
 impl Discord {
     /// The session has to end.
-    pub(super) fn leave(&mut self, ending: SessionEnd, now: Instant) -> Actions {
+    pub(super) fn leave(&mut self, ending: SessionEnd, now: Instant) -> DiscordActions {
         match ending {
             SessionEnd::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
             SessionEnd::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
@@ -29,10 +29,10 @@ impl Discord {
                 }
                 self.close(close::TOO_SLOW, Some("reads too slowly"))
             }
-            SessionEnd::EndReason(EndReason::Restarting | EndReason::Reconnect) => self.reconnect(now),
-            SessionEnd::EndReason(EndReason::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
-            SessionEnd::EndReason(EndReason::Kicked) => self.end_session(close::KICKED),
-            SessionEnd::EndReason(EndReason::Superseded { fencing_token }) => {
+            SessionEnd::ByNode(EndReason::Restarting | EndReason::Reconnect) => self.reconnect(now),
+            SessionEnd::ByNode(EndReason::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
+            SessionEnd::ByNode(EndReason::Kicked) => self.end_session(close::KICKED),
+            SessionEnd::ByNode(EndReason::Superseded { fencing_token }) => {
                 // A connection may have gone on with its session by itself, after op 9.
                 let is_earlier = self
                     .ownership()
@@ -40,16 +40,16 @@ impl Discord {
                 if is_earlier {
                     self.close(close::SUPERSEDED, None)
                 } else {
-                    Actions::new()
+                    DiscordActions::new()
                 }
             }
-            SessionEnd::EndReason(EndReason::Missed) => {
+            SessionEnd::ByNode(EndReason::Missed) => {
                 let Some(ownership) = self.ownership() else {
-                    return Actions::new();
+                    return DiscordActions::new();
                 };
                 ownership.end();
                 self.heartbeat_by = None;
-                let mut actions: Actions = smallvec![Action::Unsubscribe];
+                let mut actions: DiscordActions = smallvec![Action::Unsubscribe];
                 actions.extend(self.invalid(false, now));
                 actions
             }
@@ -57,7 +57,7 @@ impl Discord {
     }
 
     /// Has the client see what an administrator wishes it to.
-    pub(super) fn suffer(&mut self, fault: InjectedFault, now: Instant) -> Actions {
+    pub(super) fn inject_fault(&mut self, fault: InjectedFault, now: Instant) -> DiscordActions {
         match fault {
             InjectedFault::Close(code) => {
                 let reason = close::KICKED.reason;
@@ -69,23 +69,23 @@ impl Discord {
             }
             InjectedFault::Deafen(time) => {
                 self.deaf_until = Some(Box::new(now + time));
-                Actions::new()
+                DiscordActions::new()
             }
             InjectedFault::Forget => {
                 if let Some(ownership) = self.ownership() {
                     ownership.end();
                 }
-                Actions::new()
+                DiscordActions::new()
             }
             InjectedFault::Invalidate { is_resumable } => {
                 let Some(ownership) = self.ownership() else {
-                    return Actions::new();
+                    return DiscordActions::new();
                 };
                 if !is_resumable {
                     ownership.end();
                 }
                 self.heartbeat_by = None;
-                let mut actions: Actions = smallvec![Action::Unsubscribe];
+                let mut actions: DiscordActions = smallvec![Action::Unsubscribe];
                 actions.extend(self.invalid(is_resumable, now));
                 actions
             }
@@ -93,7 +93,7 @@ impl Discord {
     }
 
     /// Ends the session and then the connection.
-    fn end_session(&mut self, close: Close) -> Actions {
+    fn end_session(&mut self, close: Close) -> DiscordActions {
         if let Some(ownership) = self.ownership() {
             ownership.end();
         }
@@ -101,12 +101,12 @@ impl Discord {
     }
 
     /// Asks the client to reconnect, and ends the connection if it does not.
-    fn reconnect(&mut self, now: Instant) -> Actions {
+    fn reconnect(&mut self, now: Instant) -> DiscordActions {
         if self.ownership().is_none() {
             return self.close(close::RESTARTING, None);
         }
         if self.leaves_at.is_some() {
-            return Actions::new();
+            return DiscordActions::new();
         }
         self.leaves_at = Some(Box::new(now + self.settings.grace));
         smallvec![self.send(&payload::reconnect())]

@@ -56,7 +56,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long a connection without a session is kept for another try after op 9.
 const SECOND_TRY: Duration = Duration::from_secs(8);
 
-type Actions = super::Actions<Call>;
+type DiscordActions = super::Actions<Call>;
 
 /// One connection that speaks version 6 to 10.
 pub struct Discord {
@@ -160,7 +160,7 @@ impl Discord {
     }
 
     /// Ends the connection. A session that it has can be resumed.
-    fn close(&mut self, close: Close, problem: Option<&'static str>) -> Actions {
+    fn close(&mut self, close: Close, problem: Option<&'static str>) -> DiscordActions {
         self.phase = DiscordPhase::Over;
         smallvec![Action::Close {
             last_words: None,
@@ -170,7 +170,7 @@ impl Discord {
     }
 
     /// The same for what the client has done wrong.
-    fn fail(&mut self, close: Close) -> Actions {
+    fn fail(&mut self, close: Close) -> DiscordActions {
         self.close(close, Some(close.reason))
     }
 
@@ -183,26 +183,26 @@ impl Discord {
     }
 
     /// Tells the client that there is no session, and lets it try again on the same connection.
-    fn invalid(&mut self, is_resumable: bool, now: Instant) -> Actions {
+    fn invalid(&mut self, is_resumable: bool, now: Instant) -> DiscordActions {
         let until = now + SECOND_TRY;
         self.phase = DiscordPhase::Waiting { until, longest: until };
         smallvec![self.send(&payload::invalid_session(is_resumable))]
     }
 
     /// The same, after a while.
-    fn invalid_later(&mut self, now: Instant) -> Actions {
+    fn invalid_later(&mut self, now: Instant) -> DiscordActions {
         self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
         self.phase = DiscordPhase::Invalid {
             at: now + least + more.mul_f64(fastrand::f64()),
         };
-        Actions::new()
+        DiscordActions::new()
     }
 
     /// Goes on with a session that has caught up.
-    fn live(&mut self, now: Instant) -> Actions {
+    fn live(&mut self, now: Instant) -> DiscordActions {
         let DiscordPhase::Replaying(caught_up) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
-            return Actions::new();
+            return DiscordActions::new();
         };
         self.heartbeat_by.get_or_insert(now + self.settings.heartbeat_limit);
         self.phase = DiscordPhase::Live(Box::new(caught_up.finish()));
@@ -210,7 +210,7 @@ impl Discord {
     }
 
     /// The connection is given up, and the session may be resumed.
-    fn away(&mut self) -> Actions {
+    fn away(&mut self) -> DiscordActions {
         self.close(close::AWAY, None)
     }
 }
@@ -223,16 +223,16 @@ impl Protocol for Discord {
         Box::pin(call::answer(call, cx))
     }
 
-    fn open(&mut self, now: Instant) -> Actions {
+    fn open(&mut self, now: Instant) -> DiscordActions {
         if let DiscordPhase::Refused(close) = self.phase {
             return self.fail(close);
         }
         self.tick(now)
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> Actions {
+    fn receive(&mut self, message: Message, now: Instant) -> DiscordActions {
         // Whoever speaks has taken the upgrade, and Hello comes before everything else.
-        let mut actions: Actions = self.hello().into_iter().collect();
+        let mut actions: DiscordActions = self.hello().into_iter().collect();
         match self.understand(&message, now) {
             Ok(more) => actions.extend(more),
             Err(close) => actions.extend(self.fail(close)),
@@ -240,11 +240,11 @@ impl Protocol for Discord {
         actions
     }
 
-    fn tick(&mut self, now: Instant) -> Actions {
+    fn tick(&mut self, now: Instant) -> DiscordActions {
         if matches!(self.phase, DiscordPhase::Over) {
-            return Actions::new();
+            return DiscordActions::new();
         }
-        let mut actions = Actions::new();
+        let mut actions = DiscordActions::new();
         if self.hello_at.is_some_and(|at| at <= now) {
             actions.extend(self.hello());
         }
@@ -264,7 +264,7 @@ impl Protocol for Discord {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let of_stage = match self.phase {
+        let of_phase = match self.phase {
             DiscordPhase::Over | DiscordPhase::Refused(_) => return None,
             DiscordPhase::Waiting { until, .. } => Some(until),
             DiscordPhase::Invalid { at } => Some(at),
@@ -272,11 +272,11 @@ impl Protocol for Discord {
             DiscordPhase::Asking | DiscordPhase::Replaying(_) => None,
         };
         let leaves_at = self.leaves_at.as_deref().copied();
-        let deadlines = [of_stage, self.hello_at, self.heartbeat_by, leaves_at];
+        let deadlines = [of_phase, self.hello_at, self.heartbeat_by, leaves_at];
         deadlines.into_iter().flatten().min()
     }
 
-    fn on_result(&mut self, answer: CallResult, now: Instant) -> Actions {
+    fn on_result(&mut self, answer: CallResult, now: Instant) -> DiscordActions {
         if self.settings.keeps_history
             && matches!(
                 answer,
@@ -305,7 +305,7 @@ impl Protocol for Discord {
                 self.had_session = true;
                 actions
             }
-            CallResult::OpenedSession(Err(unwelcome)) | CallResult::ResumedSession(Err(unwelcome)) => match unwelcome {
+            CallResult::OpenedSession(Err(error)) | CallResult::ResumedSession(Err(error)) => match error {
                 DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
                 DiscordIdentifyError::Close(close) => self.fail(close),
                 DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
@@ -313,15 +313,15 @@ impl Protocol for Discord {
             CallResult::Planned(Err(Unavailable)) | CallResult::Made(Err(Unavailable)) => self.away(),
             CallResult::Planned(Ok(answers)) => match &mut self.phase {
                 DiscordPhase::Replaying(session) => session.planned(answers),
-                _ => Actions::new(),
+                _ => DiscordActions::new(),
             },
             CallResult::Made(Ok(dispatches)) => match &mut self.phase {
                 DiscordPhase::Replaying(session) => session.made(dispatches, &self.encoder),
-                _ => Actions::new(),
+                _ => DiscordActions::new(),
             },
             CallResult::Read(page) => {
                 let DiscordPhase::Replaying(session) = &mut self.phase else {
-                    return Actions::new();
+                    return DiscordActions::new();
                 };
                 match page.map(|page| session.read(&page, &self.encoder)) {
                     Ok(Ok(actions)) => actions,
@@ -334,14 +334,14 @@ impl Protocol for Discord {
                     }
                 }
             }
-            CallResult::Shown(shown) => shown
+            CallResult::StateSet(set) => set
                 .err()
                 .map(|unseen| Action::Drop(unseen.word()))
                 .into_iter()
                 .collect(),
             CallResult::Kept(private_write, kept) => {
                 let DiscordPhase::Replaying(session) = &mut self.phase else {
-                    return Actions::new();
+                    return DiscordActions::new();
                 };
                 match kept {
                     Ok(true) => session.kept(private_write.privates()),
@@ -353,31 +353,31 @@ impl Protocol for Discord {
         }
     }
 
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Actions {
+    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> DiscordActions {
         match &mut self.phase {
             DiscordPhase::Replaying(_) if is_receiver => self.live(now),
             DiscordPhase::Replaying(session) => session.read_on(),
-            _ => Actions::new(),
+            _ => DiscordActions::new(),
         }
     }
 
-    fn drained(&mut self, _: Instant) -> Actions {
+    fn drained(&mut self, _: Instant) -> DiscordActions {
         match &mut self.phase {
             DiscordPhase::Replaying(session) => session.drained(),
-            _ => Actions::new(),
+            _ => DiscordActions::new(),
         }
     }
 
-    fn located(&mut self, cursor: Option<LogCursor>, _: Instant) -> Actions {
+    fn located(&mut self, cursor: Option<LogCursor>, _: Instant) -> DiscordActions {
         if let DiscordPhase::Live(session) = &mut self.phase {
             session.acknowledge(self.acknowledged, self.encoder.s(), cursor);
         }
-        Actions::new()
+        DiscordActions::new()
     }
 
-    fn paused(&mut self, cursor: Option<LogCursor>, _: Instant) -> Actions {
+    fn paused(&mut self, cursor: Option<LogCursor>, _: Instant) -> DiscordActions {
         let DiscordPhase::Live(live) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
-            return Actions::new();
+            return DiscordActions::new();
         };
         let Some(cursor) = cursor else {
             // Whoever receives is somewhere.
@@ -388,16 +388,16 @@ impl Protocol for Discord {
         actions
     }
 
-    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Actions {
-        Actions::new()
+    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> DiscordActions {
+        DiscordActions::new()
     }
 
-    fn end(&mut self, ending: SessionEnd, now: Instant) -> Actions {
+    fn end(&mut self, ending: SessionEnd, now: Instant) -> DiscordActions {
         self.leave(ending, now)
     }
 
-    fn inject(&mut self, fault: InjectedFault, now: Instant) -> Actions {
-        self.suffer(fault, now)
+    fn inject(&mut self, fault: InjectedFault, now: Instant) -> DiscordActions {
+        self.inject_fault(fault, now)
     }
 
     fn gone(&mut self, code: Option<u16>) {

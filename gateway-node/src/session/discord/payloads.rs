@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    Actions, Discord, DiscordPhase,
+    Discord, DiscordActions, DiscordPhase,
     call::{BotState, Call},
     requests::Request,
 };
@@ -33,7 +33,7 @@ impl Discord {
         }
     }
 
-    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<Actions, Close> {
+    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<DiscordActions, Close> {
         let payload = self.decode(message)?;
         let opcode = opcode_of(&payload)?;
         let bucket = if opcode == Opcode::Heartbeat {
@@ -55,7 +55,7 @@ impl Discord {
         if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
             return Err(close::ALREADY_AUTHENTICATED);
         }
-        let mut actions: Actions = smallvec![Action::Count];
+        let mut actions: DiscordActions = smallvec![Action::Count];
         match Command::parse(opcode, &payload, self.query.version)? {
             Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, now)),
             // Whoever is about to hear that there is no session waits for that.
@@ -82,8 +82,8 @@ impl Discord {
         Ok(actions)
     }
 
-    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Actions {
-        let mut actions = Actions::new();
+    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> DiscordActions {
+        let mut actions = DiscordActions::new();
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.settings.heartbeat_limit);
         }
@@ -112,9 +112,9 @@ impl Discord {
         Ok(match command {
             Command::Presence(presence) => {
                 let presence = self.presences.get_or_insert_default().set(presence, now);
-                presence.and_then(|presence| self.show(BotState::Presence(presence)))
+                presence.and_then(|presence| self.publish_state(BotState::Presence(presence)))
             }
-            Command::Voice(state) => self.show(BotState::Voice(state)),
+            Command::Voice(state) => self.publish_state(BotState::Voice(state)),
             command => match (Request::from_command(command, now), &mut self.phase) {
                 (Some(request), DiscordPhase::Replaying(session)) => {
                     if !session.request(request) {
@@ -132,7 +132,7 @@ impl Discord {
     }
 
     /// Has the bot of the session seen like this.
-    fn show(&self, show: BotState) -> Option<Action<Call>> {
+    fn publish_state(&self, publish_state: BotState) -> Option<Action<Call>> {
         let (ownership, record) = match &self.phase {
             DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
             DiscordPhase::Live(session) => (&session.ownership, &*session.record),
@@ -141,13 +141,13 @@ impl Discord {
         Some(Action::Ask(Call::BotState(
             ownership.presence_publisher(),
             record.filter,
-            show,
+            publish_state,
         )))
     }
 
     /// Shows a presence that had to wait.
     pub(super) fn late_presence(&mut self, now: Instant) -> Option<Action<Call>> {
         let presence = self.presences.as_mut()?.due(now)?;
-        self.show(BotState::Presence(presence))
+        self.publish_state(BotState::Presence(presence))
     }
 }

@@ -52,7 +52,7 @@ impl ReplayCursor {
     }
 
     /// Meets the next dispatch if it was for the session alone. Returns `false` if it was not.
-    pub(super) fn pass(&mut self) -> bool {
+    pub(super) fn skip_private(&mut self) -> bool {
         let is_private = self.privates.remove(&(self.s + 1)).is_some();
         self.s += u64::from(is_private);
         is_private

@@ -6,11 +6,11 @@ use shared::discord::{Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
-    Actions,
+    DiscordActions,
     call::{Authenticated, Call, Dispatch, Make},
     live::{Live, Points},
     replay_cursor::ReplayCursor,
-    requests::{Next, Request, Requests},
+    requests::{NextAnswer, Request, Requests},
 };
 use crate::{
     auth::Key,
@@ -60,7 +60,7 @@ impl Replaying {
         resume_url: &str,
         node: &str,
         encoder: &DispatchEncoder,
-    ) -> (Self, Actions) {
+    ) -> (Self, DiscordActions) {
         let Authenticated {
             session,
             key,
@@ -114,7 +114,7 @@ impl Replaying {
         authenticated: Authenticated<ResumedSession>,
         seq: u64,
         encoder: &DispatchEncoder,
-    ) -> (Self, Actions) {
+    ) -> (Self, DiscordActions) {
         let Authenticated { session, key, .. } = authenticated;
         let ResumedSession {
             ownership,
@@ -148,19 +148,19 @@ impl Replaying {
     }
 
     /// A session that received up to dispatch `s` and this place, and gets nothing more now.
-    pub(super) fn pause(live: Live, s: u64, cursor: LogCursor) -> (Self, Actions) {
+    pub(super) fn pause(live: Live, s: u64, cursor: LogCursor) -> (Self, DiscordActions) {
         let Live {
             ownership,
             record,
             points,
             request,
         } = live;
-        ownership.is_live(false);
+        ownership.set_live(false);
         let mut session = Self {
             replay: ReplayCursor::new(record.filter, ownership.owner().id, s, BTreeMap::new()),
             ownership,
             record,
-            from: ReadFrom::LogCursor(cursor),
+            from: ReadFrom::Cursor(cursor),
             end: None,
             seq: s,
             cut: None,
@@ -178,12 +178,12 @@ impl Replaying {
         (session, actions)
     }
 
-    fn attach(&self, key: Arc<Key>) -> Actions {
+    fn attach(&self, key: Arc<Key>) -> DiscordActions {
         smallvec![Action::Attach(self.ownership.owner().clone(), key)]
     }
 
     /// Asks for what comes next: what is for the session alone, then the log.
-    pub(super) fn read_on(&mut self) -> Actions {
+    pub(super) fn read_on(&mut self) -> DiscordActions {
         self.pass_what_the_client_has();
         smallvec![self.ask_next()]
     }
@@ -209,21 +209,21 @@ impl Replaying {
 
     /// Counts the dispatches for the session alone that the client has.
     fn pass_what_the_client_has(&mut self) {
-        while self.replay.s() < self.seq && self.replay.pass() {}
+        while self.replay.s() < self.seq && self.replay.skip_private() {}
     }
 
     /// The client has taken everything.
-    pub(super) fn drained(&mut self) -> Actions {
+    pub(super) fn drained(&mut self) -> DiscordActions {
         self.untaken = 0;
         self.read_on()
     }
 
     /// Sends what was made for the session alone, under its numbers.
-    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, encoder: &DispatchEncoder) -> Actions {
-        let mut actions = Actions::new();
+    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, encoder: &DispatchEncoder) -> DiscordActions {
+        let mut actions = DiscordActions::new();
         for (name, d) in dispatches {
             encoder.continue_at(self.replay.s(), None);
-            if self.replay.pass() {
+            if self.replay.skip_private() {
                 actions.extend(encoder.dispatch(&name, &d).map(Action::Send));
             }
         }
@@ -232,7 +232,7 @@ impl Replaying {
     }
 
     /// Goes on after these steps: when the client has taken what was sent, if that is much.
-    fn go_on_after(&mut self, mut actions: Actions) -> Actions {
+    fn go_on_after(&mut self, mut actions: DiscordActions) -> DiscordActions {
         let sent = actions.iter().map(|action| match action {
             Action::Send(frame) => frame.len(),
             _ => 0,
@@ -250,8 +250,8 @@ impl Replaying {
     ///
     /// # Errors
     /// When the client has seen what the log does not yield.
-    pub(super) fn read(&mut self, page: &ReplayPage, encoder: &DispatchEncoder) -> Result<Actions, Diverged> {
-        let mut actions = Actions::new();
+    pub(super) fn read(&mut self, page: &ReplayPage, encoder: &DispatchEncoder) -> Result<DiscordActions, Diverged> {
+        let mut actions = DiscordActions::new();
         self.cut = [self.cut, page.cut].into_iter().flatten().min();
         let epoch = page.next.position().epoch;
         for entry in page.entries() {
@@ -323,8 +323,8 @@ impl Replaying {
     fn next_answer(&mut self) -> Option<Action<Call>> {
         let application = &self.ownership.owner().application;
         Some(match self.requests.next(application, self.record.filter.intents)? {
-            Next::Plan(call) => Action::Ask(call),
-            Next::Keep(bodies) => self.keep(bodies),
+            NextAnswer::Plan(call) => Action::Ask(call),
+            NextAnswer::Keep(bodies) => self.keep(bodies),
         })
     }
 
@@ -336,7 +336,7 @@ impl Replaying {
     }
 
     /// Takes in what the answers to a request are made from.
-    pub(super) fn planned(&mut self, answers: Vec<PrivateBody>) -> Actions {
+    pub(super) fn planned(&mut self, answers: Vec<PrivateBody>) -> DiscordActions {
         self.requests.planned(answers);
         match self.next_answer() {
             Some(action) => smallvec![action],
@@ -345,7 +345,7 @@ impl Replaying {
     }
 
     /// Sends what is kept now, as the client takes it.
-    pub(super) fn kept(&mut self, kept: &[PrivateRecord]) -> Actions {
+    pub(super) fn kept(&mut self, kept: &[PrivateRecord]) -> DiscordActions {
         for PrivateRecord { s, body } in kept {
             self.replay.add(*s, body.clone());
         }
@@ -359,7 +359,7 @@ impl Replaying {
 
     /// The session that receives now. Nothing that its client has asked for waits any more.
     pub(super) fn finish(self) -> Live {
-        self.ownership.is_live(true);
+        self.ownership.set_live(true);
         Live {
             ownership: self.ownership,
             record: self.record,

@@ -37,7 +37,7 @@ pub(super) struct Requests {
 
 /// What is to be done next for a session's requests.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextAnswer {
     /// Find out what the answers are made from.
     Plan(Call),
     /// Keep and then send these.
@@ -72,12 +72,12 @@ impl Requests {
     }
 
     /// What is to be done next; `None` if nothing waits.
-    pub(super) fn next(&mut self, application: &Arc<str>, intents: Intents) -> Option<Next> {
+    pub(super) fn next(&mut self, application: &Arc<str>, intents: Intents) -> Option<NextAnswer> {
         while self.planned.is_empty() {
             match self.waiting.front_mut()? {
                 Request::Members(request, at) => {
                     if let Some(guild) = (!request.guilds.is_empty()).then(|| request.guilds.remove(0)) {
-                        return Some(Next::Plan(Call::Plan(Plan {
+                        return Some(NextAnswer::Plan(Call::Plan(Plan {
                             application: Arc::clone(application),
                             search: Search::new(guild, request, intents),
                             asked: *at,
@@ -93,6 +93,6 @@ impl Requests {
             self.waiting.pop_front();
         }
         let count = self.planned.len().min(PLANNED);
-        Some(Next::Keep(self.planned.drain(..count).collect()))
+        Some(NextAnswer::Keep(self.planned.drain(..count).collect()))
     }
 }

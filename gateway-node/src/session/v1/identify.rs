@@ -22,7 +22,7 @@ use crate::{
 
 /// A client that wants to join.
 #[derive(Debug)]
-pub struct Join {
+pub struct JoinRequest {
     /// Its type, as sent.
     pub(super) kind: String,
     /// Its key, as sent.
@@ -56,7 +56,7 @@ pub enum V1IdentifyError {
 }
 
 /// Finds out whether the key is good for this type, and joins.
-pub(super) async fn join(join: Join, cx: CallContext) -> Result<Identified, V1IdentifyError> {
+pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
     let services = &cx.services;
     let opened = services.keyring.open(join.key.expose(), SystemTime::now());
     let (key, kind) = match (opened, join.kind.parse()) {

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::{frame::frame, identify::join};
 pub use self::{
-    identify::{Identified, Join, V1IdentifyError},
+    identify::{Identified, JoinRequest, V1IdentifyError},
     settings::V1SessionSettings,
 };
 use super::{Action, CallContext, PendingCall, Protocol, SessionEnd};
@@ -36,7 +36,7 @@ use crate::{
     transport::{Message, Violation},
 };
 
-type Actions = super::Actions<Join>;
+type V1Actions = super::Actions<JoinRequest>;
 
 /// One connection that speaks version 1.
 pub struct V1 {
@@ -94,7 +94,7 @@ impl V1 {
     }
 
     /// Ends the session with an Error of the table.
-    fn fail(&mut self, rejection: &Rejection) -> Actions {
+    fn fail(&mut self, rejection: &Rejection) -> V1Actions {
         let Rejection { code, problems } = rejection;
         let problem = match code {
             // Not the client's; who found it has said so.
@@ -113,11 +113,11 @@ impl V1 {
     }
 
     /// Ends the session for something that the table has no code for.
-    fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> Actions {
+    fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> V1Actions {
         self.finish(&payload::error(ErrorCode::Unknown, close.reason, &[]), close, problem)
     }
 
-    fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> Actions {
+    fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> V1Actions {
         self.phase = V1Phase::Over;
         smallvec![Action::Close {
             last_words: Some(frame(self.encoding, self.settings.level, words)),
@@ -126,7 +126,7 @@ impl V1 {
         }]
     }
 
-    fn send(&self, words: &str) -> Action<Join> {
+    fn send(&self, words: &str) -> Action<JoinRequest> {
         Action::Send(frame(self.encoding, self.settings.level, words))
     }
 
@@ -138,7 +138,7 @@ impl V1 {
     /// Charges for a packet of `bytes`, inflated, that is dropped or comes before the identify, and led to `steps`. The
     /// next one is not read before there is room for it: a client that is not understood is never told that it sends
     /// too much.
-    fn charge(&mut self, mut actions: Actions, bytes: usize, now: Instant) -> Actions {
+    fn charge(&mut self, mut actions: V1Actions, bytes: usize, now: Instant) -> V1Actions {
         let since = now.saturating_duration_since(self.settings.origin);
         let mut wait = Duration::ZERO;
         if matches!(actions.first(), Some(Action::Drop(_))) {
@@ -155,11 +155,11 @@ impl V1 {
         actions
     }
 
-    fn drop_packet(&mut self, why: &'static str, bytes: usize, now: Instant) -> Actions {
+    fn drop_packet(&mut self, why: &'static str, bytes: usize, now: Instant) -> V1Actions {
         self.charge(smallvec![Action::Drop(why)], bytes, now)
     }
 
-    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> Actions {
+    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> V1Actions {
         if self.encoding == Encoding::Text {
             return self.drop_packet("binary", packet.len(), now);
         }
@@ -174,16 +174,16 @@ impl V1 {
         }
     }
 
-    fn too_fast(&mut self) -> Actions {
+    fn too_fast(&mut self) -> V1Actions {
         self.fail_plainly(Close::RATE_LIMITED, Some("rate limit exceeded"))
     }
 
-    fn too_big(&mut self) -> Actions {
+    fn too_big(&mut self) -> V1Actions {
         self.fail_plainly(Close::TOO_BIG, Some("message too big"))
     }
 
     /// What a packet means that is this text, and of so many bytes as it came or inflated.
-    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> Actions {
+    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> V1Actions {
         let Some(envelope) = Envelope::parse(text) else {
             return self.drop_packet("not_json", bytes, now);
         };
@@ -207,11 +207,11 @@ impl V1 {
                     }
                 }
             }
-            V1Phase::Refused(_) | V1Phase::Joining | V1Phase::Over => Actions::new(),
+            V1Phase::Refused(_) | V1Phase::Joining | V1Phase::Over => V1Actions::new(),
         }
     }
 
-    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> Actions {
+    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> V1Actions {
         match before_identify(envelope) {
             None => smallvec![Action::Drop("unidentified")],
             Some(_) if !self.allow(now) => self.too_fast(),
@@ -221,7 +221,7 @@ impl V1 {
                 self.phase = V1Phase::Joining;
                 smallvec![
                     Action::Count,
-                    Action::Ask(Join {
+                    Action::Ask(JoinRequest {
                         kind: identify.kind,
                         key: identify.key
                     })
@@ -230,7 +230,7 @@ impl V1 {
         }
     }
 
-    fn heartbeat(&mut self, now: Instant) -> Actions {
+    fn heartbeat(&mut self, now: Instant) -> V1Actions {
         self.heartbeat_by = now + self.settings.heartbeat_limit();
         if self.deaf_until.as_ref().is_some_and(|until| now < **until) {
             return smallvec![Action::Count];
@@ -252,14 +252,14 @@ fn publication(route: &Route<'_>, d: &str) -> Publication {
 }
 
 impl Protocol for V1 {
-    type Call = Join;
+    type Call = JoinRequest;
     type CallResult = Result<Identified, V1IdentifyError>;
 
-    fn call(call: Join, cx: CallContext) -> PendingCall<Self::CallResult> {
+    fn call(call: JoinRequest, cx: CallContext) -> PendingCall<Self::CallResult> {
         Box::pin(join(call, cx))
     }
 
-    fn open(&mut self, _: Instant) -> Actions {
+    fn open(&mut self, _: Instant) -> V1Actions {
         if let V1Phase::Refused(rejection) = &self.phase {
             let rejection = rejection.clone();
             self.fail(&rejection)
@@ -268,16 +268,16 @@ impl Protocol for V1 {
         }
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> Actions {
+    fn receive(&mut self, message: Message, now: Instant) -> V1Actions {
         match message {
             Message::Text(text) => self.receive_text(&text, text.len(), now),
             Message::Binary(packet) => self.receive_binary(&packet, now),
         }
     }
 
-    fn tick(&mut self, now: Instant) -> Actions {
+    fn tick(&mut self, now: Instant) -> V1Actions {
         if matches!(self.phase, V1Phase::Over) {
-            return Actions::new();
+            return V1Actions::new();
         }
         if self.heartbeat_by <= now {
             return self.fail(&Rejection::plain(ErrorCode::NoHeartbeat));
@@ -286,7 +286,7 @@ impl Protocol for V1 {
             V1Phase::Unidentified { until, .. } if until <= now => {
                 self.fail(&Rejection::plain(ErrorCode::WrongIdentify))
             }
-            _ => Actions::new(),
+            _ => V1Actions::new(),
         }
     }
 
@@ -298,16 +298,16 @@ impl Protocol for V1 {
         }
     }
 
-    fn on_result(&mut self, answer: Self::CallResult, _: Instant) -> Actions {
+    fn on_result(&mut self, answer: Self::CallResult, _: Instant) -> V1Actions {
         match answer {
-            Ok(welcome) => {
+            Ok(identified) => {
                 let Identified {
                     id,
                     kind,
                     key,
                     since,
                     counts,
-                } = welcome;
+                } = identified;
                 self.phase = V1Phase::Identified(kind);
                 let interval = self.settings.heartbeat_ms();
                 let mut actions =
@@ -332,9 +332,9 @@ impl Protocol for V1 {
         }
     }
 
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Actions {
+    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> V1Actions {
         match answer {
-            Ok(()) => Actions::new(),
+            Ok(()) => V1Actions::new(),
             Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
             Err(
                 PublishError::Unavailable
@@ -348,7 +348,7 @@ impl Protocol for V1 {
         }
     }
 
-    fn inject(&mut self, fault: InjectedFault, now: Instant) -> Actions {
+    fn inject(&mut self, fault: InjectedFault, now: Instant) -> V1Actions {
         match fault {
             InjectedFault::Close(code) => {
                 let reason = Close::KICKED.reason;
@@ -360,14 +360,14 @@ impl Protocol for V1 {
             }
             InjectedFault::Deafen(time) => {
                 self.deaf_until = Some(Box::new(now + time));
-                Actions::new()
+                V1Actions::new()
             }
             // There is nothing to resume.
-            InjectedFault::Invalidate { .. } | InjectedFault::Forget => Actions::new(),
+            InjectedFault::Invalidate { .. } | InjectedFault::Forget => V1Actions::new(),
         }
     }
 
-    fn end(&mut self, ending: SessionEnd, _: Instant) -> Actions {
+    fn end(&mut self, ending: SessionEnd, _: Instant) -> V1Actions {
         match ending {
             SessionEnd::Violation(Violation::TooBig) => self.too_big(),
             SessionEnd::Violation(violation) => {
@@ -381,11 +381,11 @@ impl Protocol for V1 {
                 }]
             }
             SessionEnd::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
-            SessionEnd::EndReason(EndReason::Restarting | EndReason::Missed | EndReason::Reconnect) => {
+            SessionEnd::ByNode(EndReason::Restarting | EndReason::Missed | EndReason::Reconnect) => {
                 self.fail_plainly(Close::RESTARTING, None)
             }
-            SessionEnd::EndReason(EndReason::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            SessionEnd::EndReason(EndReason::Kicked | EndReason::Superseded { .. }) => {
+            SessionEnd::ByNode(EndReason::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            SessionEnd::ByNode(EndReason::Kicked | EndReason::Superseded { .. }) => {
                 self.fail_plainly(Close::KICKED, None)
             }
         }

@@ -20,7 +20,7 @@ fn connection() -> V1 {
 }
 
 /// The last words of a closing session, and its close code.
-fn ending(actions: Actions) -> (Value, u16) {
+fn ending(actions: V1Actions) -> (Value, u16) {
     let Some(Action::Close { last_words, close, .. }) = actions.into_iter().last() else {
         panic!("the session goes on");
     };
@@ -48,17 +48,17 @@ fn each_ending_has_its_words_and_its_close_code() {
         ),
         (SessionEnd::Violation(Violation::InvalidUtf8), Value::Null, 1007),
         (
-            SessionEnd::EndReason(EndReason::Restarting),
+            SessionEnd::ByNode(EndReason::Restarting),
             error(1000, "The node is restarting."),
             1012,
         ),
         (
-            SessionEnd::EndReason(EndReason::KeyRevoked),
+            SessionEnd::ByNode(EndReason::KeyRevoked),
             error(4001, "Wrong auth key."),
             4001,
         ),
         (
-            SessionEnd::EndReason(EndReason::Kicked),
+            SessionEnd::ByNode(EndReason::Kicked),
             error(1000, "Kicked by an administrator."),
             1008,
         ),
@@ -132,7 +132,7 @@ fn identify() -> Message {
     Message::Text(r#"{"op":1,"t":"identify","d":{"type":"bot","key":"bot.key"}}"#.into())
 }
 
-fn pause(actions: &Actions) -> Option<Instant> {
+fn pause(actions: &V1Actions) -> Option<Instant> {
     actions.iter().find_map(|action| match action {
         Action::StopReading { until } => Some(*until),
         _ => None,
@@ -233,7 +233,7 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
     assert_eq!(ending_code(connection.tick(deadline)), 4007);
 }
 
-fn ending_code(actions: Actions) -> u16 {
+fn ending_code(actions: V1Actions) -> u16 {
     match actions.into_iter().last() {
         Some(Action::Close { close, .. }) => close.code,
         _ => panic!("the session goes on"),

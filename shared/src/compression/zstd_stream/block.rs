@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    repeats::Repeats,
+    repeats::RepeatOffsets,
     sequences::{self, Sequence, Sequences},
 };
 
@@ -13,7 +13,7 @@ use super::{
 /// what they are, and the sequences say their offsets. None if the block cannot be read, or needs an earlier one.
 pub fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (_, section) = sections(content)?;
-    let mut repeats = Repeats::first();
+    let mut repeats = RepeatOffsets::first();
     for sequence in Sequences::new(section)? {
         let sequence = sequence?;
         if !repeats.resolve(sequence.offset, sequence.has_literals())?.is_own {
@@ -29,8 +29,8 @@ pub fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
 /// The same block, without any offset that was there before it.
 pub fn anew(content: &[u8]) -> Option<Vec<u8>> {
     let (literals, section) = sections(content)?;
-    let mut read = Repeats::first();
-    let mut written = Repeats::first();
+    let mut read = RepeatOffsets::first();
+    let mut written = RepeatOffsets::first();
     let named_anew = |sequence: Option<Sequence>| {
         let sequence = sequence?;
         let has_literals = sequence.has_literals();

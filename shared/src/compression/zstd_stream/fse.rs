@@ -10,7 +10,7 @@ const MOST_SYMBOLS: usize = 53;
 
 /// A state.
 #[derive(Debug, Clone, Copy, Default)]
-struct Entry {
+struct FseEntry {
     symbol: u8,
     /// How many bits are read for the next state, and what they are added to.
     bits: u8,
@@ -21,15 +21,15 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     log: u8,
-    entries: Vec<Entry>,
+    entries: Vec<FseEntry>,
 }
 
 impl Table {
     /// One in which every symbol is the same, and none takes a bit.
     pub(super) fn of_one(symbol: u8) -> Self {
-        let entry = Entry {
+        let entry = FseEntry {
             symbol,
-            ..Entry::default()
+            ..FseEntry::default()
         };
         Self {
             log: 0,
@@ -78,7 +78,7 @@ impl Table {
     /// Gives each symbol its states (RFC 8878, section 4.1.1).
     fn spread(counts: &[i16], log: u8) -> Self {
         let size = 1_usize << log;
-        let mut entries = vec![Entry::default(); size];
+        let mut entries = vec![FseEntry::default(); size];
         // The rare ones are at the end. `next` is the number of a symbol's next state, its count the first.
         let mut end = size;
         let mut next = [0_u16; MOST_SYMBOLS];
@@ -138,7 +138,7 @@ impl Table {
 
     /// The state of `symbol` from which `next` is reached, and the bits for that.
     pub(super) fn before(&self, symbol: u8, next: State) -> Option<(State, u32)> {
-        let bits = |entry: &Entry| {
+        let bits = |entry: &FseEntry| {
             next.0
                 .checked_sub(entry.base.into())
                 .filter(|bits| bits >> entry.bits == 0)
@@ -147,13 +147,13 @@ impl Table {
         Some((state, bits(&self.entry(state))?))
     }
 
-    fn find(&self, is_it: impl FnMut(&Entry) -> bool) -> Option<State> {
+    fn find(&self, is_it: impl FnMut(&FseEntry) -> bool) -> Option<State> {
         let at = self.entries.iter().position(is_it)?;
         Some(State(u32::try_from(at).ok()?))
     }
 
     /// A state is always one of this table; a log of 0 takes no bits.
-    fn entry(&self, state: State) -> Entry {
+    fn entry(&self, state: State) -> FseEntry {
         usize::try_from(state.0)
             .ok()
             .and_then(|at| self.entries.get(at))

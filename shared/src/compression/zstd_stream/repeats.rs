@@ -15,9 +15,9 @@ pub(super) struct Offset {
 
 /// The offsets that can be repeated, the latest first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Repeats([Offset; 3]);
+pub(super) struct RepeatOffsets([Offset; 3]);
 
-impl Repeats {
+impl RepeatOffsets {
     /// Those at the beginning of a frame.
     pub(super) fn first() -> Self {
         Self(FIRST.map(|distance| Offset {
@@ -84,13 +84,13 @@ fn place(value: u32, has_literals: bool) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn distances(repeats: &Repeats) -> [u32; 3] {
+    fn distances(repeats: &RepeatOffsets) -> [u32; 3] {
         repeats.0.map(|offset| offset.distance)
     }
 
     #[test]
     fn values_name_offsets_as_the_specification_says() {
-        let mut repeats = Repeats::first();
+        let mut repeats = RepeatOffsets::first();
         let cases = [
             // value, has literals: distance, what can be repeated then
             (1114, true, 1111, [1111, 1, 4]),
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_offset_is_own_when_the_block_has_said_it() {
-        let mut repeats = Repeats::first();
+        let mut repeats = RepeatOffsets::first();
         assert!(!repeats.resolve(1, true).unwrap().is_own);
         assert!(repeats.resolve(10, true).unwrap().is_own);
         assert!(!repeats.resolve(2, true).unwrap().is_own);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_offset_from_before_is_never_named_by_its_place() {
-        let mut repeats = Repeats::first();
+        let mut repeats = RepeatOffsets::first();
         assert_eq!(repeats.name(1, true), 4);
         assert_eq!(repeats.name(1, true), 1);
         assert_eq!(repeats.name(8, false), 11);

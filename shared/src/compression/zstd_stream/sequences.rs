@@ -89,10 +89,10 @@ static LENGTH: Kind = Kind {
 pub(super) struct Sequences<'a> {
     left: usize,
     /// None in a section without sequences, which has nothing behind their number.
-    coding: Option<Coding<'a>>,
+    coding: Option<SymbolCoding<'a>>,
 }
 
-struct Coding<'a> {
+struct SymbolCoding<'a> {
     literals: Reader,
     offset: Reader,
     length: Reader,
@@ -129,7 +129,7 @@ impl<'a> Sequences<'a> {
         let coding = match left {
             0 if rest.is_empty() => None,
             0 => return None,
-            _ => Some(Coding::new(rest)?),
+            _ => Some(SymbolCoding::new(rest)?),
         };
         Some(Self { left, coding })
     }
@@ -150,7 +150,7 @@ impl Iterator for Sequences<'_> {
     }
 }
 
-impl<'a> Coding<'a> {
+impl<'a> SymbolCoding<'a> {
     fn new(section: &'a [u8]) -> Option<Self> {
         let (modes, mut rest) = section.split_first()?;
         if modes & 0b11 != 0 {
@@ -231,9 +231,9 @@ pub(super) fn write(sequences: &[Sequence], out: &mut Vec<u8>) -> Option<()> {
     out.push(0);
     // A decoder reads from the end, so the last sequence comes first, and in each what is read last.
     let mut bits = Writer::new(out);
-    let mut literals = Tail::new(&LITERALS);
-    let mut offset = Tail::new(&OFFSET);
-    let mut length = Tail::new(&LENGTH);
+    let mut literals = SequenceTail::new(&LITERALS);
+    let mut offset = SequenceTail::new(&OFFSET);
+    let mut length = SequenceTail::new(&LENGTH);
     for sequence in sequences.iter().rev() {
         let log = u8::try_from(sequence.offset.checked_ilog2()?).ok()?;
         offset.precede(log, &mut bits)?;
@@ -251,12 +251,12 @@ pub(super) fn write(sequences: &[Sequence], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A table, and the state that the writing has come to from the end.
-struct Tail {
+struct SequenceTail {
     table: &'static Table,
     state: Option<State>,
 }
 
-impl Tail {
+impl SequenceTail {
     fn new(kind: &'static Kind) -> Self {
         Self {
             table: &kind.usual,

@@ -9,14 +9,14 @@ fn definition(name: &str) -> EventDefinition {
         name: name.into(),
         from: vec![ClientType::Website],
         to: vec![ReceiverType::Bot],
-        deliver: Deliver::All,
+        deliver: DeliverMode::All,
         schema: None,
     }
 }
 
 fn to_guild(pointer: &str) -> EventDefinition {
     EventDefinition {
-        deliver: Deliver::Guild(pointer.into()),
+        deliver: DeliverMode::Guild(pointer.into()),
         ..definition("a")
     }
 }
@@ -264,7 +264,7 @@ fn the_guild_is_found_at_the_pointer() {
 #[test]
 fn any_delivers_to_any() {
     let table = table(EventDefinition {
-        deliver: Deliver::Any,
+        deliver: DeliverMode::Any,
         ..definition("a")
     });
     assert_eq!(delivery(&table, "{}"), Delivery::Any);
@@ -273,7 +273,7 @@ fn any_delivers_to_any() {
 #[test]
 fn every_violation_of_a_schema_is_one_problem() {
     let table = table(EventDefinition {
-        deliver: Deliver::Guild("/guildId".into()),
+        deliver: DeliverMode::Guild("/guildId".into()),
         ..with_schema(json!({
             "required": ["text", "guildId"],
             "properties": {

@@ -66,13 +66,13 @@ impl RedisServer {
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(MultiplexedConnection, watch::Receiver<bool>), RedisProblem> {
-        let (cut, is_cut) = watch::channel(false);
+        let (disconnected, is_disconnected) = watch::channel(false);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER))
             .set_push_sender(move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
-                    cut.send_replace(true);
+                    disconnected.send_replace(true);
                 } else {
                     on_push(push);
                 }
@@ -80,12 +80,12 @@ impl RedisServer {
             });
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connection.map_err(|error| RedisProblem::of(&self.address, &error))?;
-        Ok((connection, is_cut))
+        Ok((connection, is_disconnected))
     }
 
     /// Connects for commands: checks what the server is, and makes it know the scripts.
-    pub(in crate::backends::redis) async fn link(&self) -> Result<RedisConnection, RedisProblem> {
-        let (mut connection, is_cut) = self.connect(|_| {}).await?;
+    pub(in crate::backends::redis) async fn connection(&self) -> Result<RedisConnection, RedisProblem> {
+        let (mut connection, is_disconnected) = self.connect(|_| {}).await?;
         let info: String = redis::cmd("INFO")
             .query_async(&mut connection)
             .await
@@ -100,7 +100,7 @@ impl RedisServer {
             .map_err(|error| RedisProblem::of(&self.address, &error))?;
         Ok(RedisConnection {
             connection,
-            is_cut,
+            is_disconnected,
             address: self.address.as_str().into(),
             scripts: Arc::clone(&self.scripts),
             run_id: info.run.into(),
@@ -171,7 +171,7 @@ impl ServerInfo {
 #[derive(Clone)]
 pub(in crate::backends::redis) struct RedisConnection {
     connection: MultiplexedConnection,
-    is_cut: watch::Receiver<bool>,
+    is_disconnected: watch::Receiver<bool>,
     address: Arc<str>,
     scripts: Arc<Scripts>,
     /// The life of the server. A connection is to one process, so it cannot change while the link lasts.
@@ -224,7 +224,7 @@ impl RedisConnection {
     }
 
     /// Runs one command whose errors are all the end of the link.
-    pub(in crate::backends::redis) async fn ask(&self, command: Cmd) -> Result<ReplyFields, RedisProblem> {
+    pub(in crate::backends::redis) async fn query(&self, command: Cmd) -> Result<ReplyFields, RedisProblem> {
         let answer = self.run([command]).await?.pop();
         match answer {
             Some(answer) => answer,
@@ -234,7 +234,7 @@ impl RedisConnection {
 
     /// Whether the server is still one that can keep the node's promises: what it was at first can be set while it runs.
     pub(in crate::backends::redis) async fn check(&self) -> Result<(), RedisProblem> {
-        let info = self.ask(redis::cmd("INFO")).await?;
+        let info = self.query(redis::cmd("INFO")).await?;
         ServerInfo::check(&self.address, info.word(0)).map(drop)
     }
 
@@ -244,9 +244,13 @@ impl RedisConnection {
     }
 
     /// Waits until the connection is cut.
-    pub(in crate::backends::redis) async fn cut(&self) -> RedisProblem {
+    pub(in crate::backends::redis) async fn disconnected(&self) -> RedisProblem {
         // The sender lives as long as the connection.
-        let _ = self.is_cut.clone().wait_for(|is_cut| *is_cut).await;
+        let _ = self
+            .is_disconnected
+            .clone()
+            .wait_for(|is_disconnected| *is_disconnected)
+            .await;
         RedisProblem::Unreachable {
             address: self.address.to_string(),
             cause: "the connection was cut".to_owned(),

@@ -56,58 +56,58 @@ impl ConnectionSupervisor {
             loop {
                 ticks.tick().await;
                 shared.queue.expire(Instant::now());
-                shared.note_well();
+                shared.record_healthy();
             }
         };
         tokio::select! {
             () = expiring => {}
-            () = self.link_after_link() => {}
+            () = self.connect_forever() => {}
         }
     }
 
-    async fn link_after_link(&mut self) {
+    async fn connect_forever(&mut self) {
         let mut backoff = Backoff::default();
         loop {
-            match self.shared.server.link().await {
-                Ok(link) => {
-                    let problem = Box::pin(self.serve(&link)).await;
-                    self.shared.note_problem(&problem);
-                    self.shared.went();
-                    if link.since().elapsed() > Duration::from_secs(5) {
+            match self.shared.server.connection().await {
+                Ok(connection) => {
+                    let problem = Box::pin(self.serve(&connection)).await;
+                    self.shared.record_problem(&problem);
+                    self.shared.set_disconnected();
+                    if connection.since().elapsed() > Duration::from_secs(5) {
                         backoff = Backoff::default();
                     }
                 }
-                Err(problem) => self.shared.note_problem(&problem),
+                Err(problem) => self.shared.record_problem(&problem),
             }
             tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 
     /// Works on a link until it ends, and says why it did.
-    async fn serve(&mut self, link: &RedisConnection) -> RedisProblem {
+    async fn serve(&mut self, connection: &RedisConnection) -> RedisProblem {
         let opened = tokio::select! {
-            opened = self.open(link) => opened,
-            problem = link.cut() => Err(problem),
+            opened = self.open(connection) => opened,
+            problem = connection.disconnected() => Err(problem),
         };
         if let Err(problem) = opened {
             return problem;
         }
         let shared = &self.shared;
-        shared.came(link);
-        let maintenance = &Maintenance { shared, link };
+        shared.set_connected(connection);
+        let maintenance = &Maintenance { shared, connection };
         let reconcilers: Vec<_> = shared
             .applications
             .values()
             .map(|application| Reconciler {
                 application,
-                link,
+                connection,
                 lease: &shared.lease,
                 deliver: &*shared.deliver,
                 bounds: shared.bounds,
             })
             .collect();
         if reconcilers.is_empty() {
-            return link.cut().await;
+            return connection.disconnected().await;
         }
         let keeping = select_all(reconcilers.iter().map(|reconciler| Box::pin(reconciler.run())));
         let telling = shared
@@ -115,20 +115,20 @@ impl ConnectionSupervisor {
             .values()
             .map(|application| Box::pin(maintenance.tell_counts(application)));
         let ending = Notify::new();
-        let mut publishing = Box::pin(self.publisher.run(link, &ending));
+        let mut publishing = Box::pin(self.publisher.run(connection, &ending));
         let problem = tokio::select! {
-            problem = link.cut() => problem,
+            problem = connection.disconnected() => problem,
             problem = &mut publishing => return problem,
             problem = maintenance.lease() => problem,
-            problem = maintenance.beat() => problem,
+            problem = maintenance.keep_registered() => problem,
             problem = maintenance.reap() => problem,
             problem = maintenance.check() => problem,
-            problem = write_behind::tell(shared, link) => problem,
-            problem = cluster_commands::confirm(shared, link) => problem,
-            problem = guilds::fold(shared, link) => problem,
-            problem = Box::pin(presence_publisher::tell(shared, link)) => problem,
-            problem = Box::pin(maintenance.fade()) => problem,
-            problem = keys::follow(shared, link, &shared.keys) => problem,
+            problem = write_behind::flush(shared, connection) => problem,
+            problem = cluster_commands::confirm(shared, connection) => problem,
+            problem = guilds::fold(shared, connection) => problem,
+            problem = Box::pin(presence_publisher::publish_pending(shared, connection)) => problem,
+            problem = Box::pin(maintenance.expire()) => problem,
+            problem = keys::follow(shared, connection, &shared.keys) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
         };
@@ -141,25 +141,25 @@ impl ConnectionSupervisor {
     }
 
     /// Registers the node anew, so that nothing of an older link is heard any more, and finds out what became of it.
-    async fn open(&mut self, link: &RedisConnection) -> Result<(), RedisProblem> {
+    async fn open(&mut self, connection: &RedisConnection) -> Result<(), RedisProblem> {
         self.fence += 1;
-        let is_new_life = self.run.as_ref() != Some(&link.run_id);
+        let is_new_life = self.run.as_ref() != Some(&connection.run_id);
         for application in self.shared.applications.values() {
-            let is_reaped = register(&self.shared, application, link, self.fence).await?;
+            let is_reaped = register(&self.shared, application, connection, self.fence).await?;
             application.members.begin_link(is_new_life, is_reaped);
             if is_new_life && !is_reaped {
-                let mut ask = redis::cmd("SMEMBERS");
-                ask.arg(application.key(format_args!("node:{}", application.registration().owner)));
-                let known = link.ask(ask).await?;
+                let mut query = redis::cmd("SMEMBERS");
+                query.arg(application.key(format_args!("node:{}", application.registration().owner)));
+                let known = connection.query(query).await?;
                 let ids = known.rest(0).filter_map(|id| id.parse().ok()).map(SessionId::from_raw);
                 application.members.compare(ids);
             }
         }
-        self.run = Some(Arc::clone(&link.run_id));
-        self.publisher.resolve(link).await?;
+        self.run = Some(Arc::clone(&connection.run_id));
+        self.publisher.resolve(connection).await?;
         Maintenance {
             shared: &self.shared,
-            link,
+            connection,
         }
         .look()
         .await
@@ -170,15 +170,15 @@ impl ConnectionSupervisor {
 async fn register(
     shared: &RedisShared,
     application: &crate::backends::redis::RedisApplication,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     fence: u64,
 ) -> Result<bool, RedisProblem> {
     let mut is_reaped = false;
     for _ in 0..NAMES {
         let registration = application.registration();
         let sent = Instant::now();
-        let mut call = link.script(Script::Register, &application.key(""));
-        call.arg(&*link.run_id)
+        let mut call = connection.script(Script::Register, &application.key(""));
+        call.arg(&*connection.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(&*registration.owner)
             .arg(fence)
@@ -186,7 +186,7 @@ async fn register(
             .arg(u8::from(registration.is_known))
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(shared.server.database);
-        let fields = link.ask(call).await?;
+        let fields = connection.query(call).await?;
         match fields.word(0) {
             "ok" => {
                 application.set_identity(fields.word(1));
@@ -197,38 +197,38 @@ async fn register(
                 is_reaped = true;
                 application.rename(shared.options.incarnation);
             }
-            _ => return Err(link.fenced()),
+            _ => return Err(connection.fenced()),
         }
     }
-    Err(link.fenced())
+    Err(connection.fenced())
 }
 
 impl RedisShared {
     /// Notes that there is a link.
-    fn came(&self, link: &RedisConnection) {
+    fn set_connected(&self, connection: &RedisConnection) {
         let mut condition = lock(&self.condition);
         if let Some(problem) = condition.problem.take() {
-            log::info!(version = link.version; "redis is back: {problem}");
+            log::info!(version = connection.version; "redis is back: {problem}");
         } else {
-            log::info!(version = link.version; "connected to redis at {}", self.server.address);
+            log::info!(version = connection.version; "connected to redis at {}", self.server.address);
         }
         drop(condition);
-        self.link.send_replace(Some(link.clone()));
+        self.connection.send_replace(Some(connection.clone()));
         self.queue.set_open(true);
         self.receivers_changed.notify_one();
     }
 
     /// Notes that the link has ended.
-    fn went(&self) {
+    fn set_disconnected(&self) {
         self.queue.set_open(false);
-        self.link.send_replace(None);
+        self.connection.send_replace(None);
         for application in self.applications.values() {
             application.members.end_link();
         }
     }
 
     /// Tells of a problem once for as long as it lasts.
-    fn note_problem(&self, problem: &RedisProblem) {
+    fn record_problem(&self, problem: &RedisProblem) {
         let mut condition = lock(&self.condition);
         let line = problem.to_string();
         if condition.problem.as_ref() != Some(&line) {
@@ -238,9 +238,9 @@ impl RedisShared {
     }
 
     /// Notes that all is well, if it is.
-    fn note_well(&self) {
+    fn record_healthy(&self) {
         let now = Instant::now();
-        if self.link.borrow().is_some() && self.lease.is_good(now) {
+        if self.connection.borrow().is_some() && self.lease.is_good(now) {
             lock(&self.condition).well = Some(now);
         }
     }
@@ -249,7 +249,7 @@ impl RedisShared {
 /// Who else is there.
 pub(in crate::backends::redis) async fn peers(
     shared: &RedisShared,
-    link: &RedisConnection,
+    connection: &RedisConnection,
 ) -> Result<Vec<Peer>, RedisProblem> {
     #[derive(Deserialize)]
     struct About {
@@ -263,9 +263,9 @@ pub(in crate::backends::redis) async fn peers(
     workers.arg(shared.cluster_key("workers"));
     let mut clock = redis::cmd("GET");
     clock.arg(shared.cluster_key("clock"));
-    let answers = link.run([clock, workers, nodes]).await?;
+    let answers = connection.run([clock, workers, nodes]).await?;
     let Ok([Ok(clock), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
-        return Err(link.nonsense("a list of nodes that is none"));
+        return Err(connection.nonsense("a list of nodes that is none"));
     };
     let now: u64 = clock
         .word(0)

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     log_head::LogHead,
-    wire::{self, Origin, Stored},
+    wire::{self, Origin, StoredEntry},
 };
 use crate::{
     backends::redis::{
@@ -91,7 +91,7 @@ pub(in crate::backends::redis) struct Follower {
     /// When the channel was last subscribed to; none while it is not.
     subscribed: watch::Receiver<Option<Instant>>,
     head: watch::Receiver<Option<LogHead>>,
-    link: watch::Receiver<Option<RedisConnection>>,
+    connection: watch::Receiver<Option<RedisConnection>>,
     /// The origins of the latest entries that were delivered here, with their offsets.
     origins: VecDeque<(u64, Origin)>,
     /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
@@ -112,7 +112,7 @@ impl Follower {
         deliver: Arc<dyn Deliver>,
         log_receiver: LogReceiver,
         subscribed: watch::Receiver<Option<Instant>>,
-        link: watch::Receiver<Option<RedisConnection>>,
+        connection: watch::Receiver<Option<RedisConnection>>,
     ) -> Self {
         Self {
             head: application.head.subscribe(),
@@ -120,7 +120,7 @@ impl Follower {
             deliver,
             log_receiver,
             subscribed,
-            link,
+            connection,
             origins: VecDeque::new(),
             heard: VecDeque::new(),
             delivered_before: FxHashSet::default(),
@@ -197,10 +197,14 @@ impl Follower {
     /// Reads the log up to an entry that a message is about. If the log does not go that far, the message is false.
     async fn read_up_to(&mut self, claimed: Position) {
         // Without a link the next look comes back to it.
-        let Some(link) = self.link.borrow().clone() else { return };
-        let mut ask = redis::cmd("HMGET");
-        ask.arg(self.application.key("log:head")).arg("epoch").arg("top");
-        let Ok(head) = link.ask(ask).await else { return };
+        let Some(connection) = self.connection.borrow().clone() else {
+            return;
+        };
+        let mut query = redis::cmd("HMGET");
+        query.arg(self.application.key("log:head")).arg("epoch").arg("top");
+        let Ok(head) = connection.query(query).await else {
+            return;
+        };
         if wire::epoch(head.word(0)) != Ok(claimed.epoch) {
             return;
         }
@@ -239,11 +243,11 @@ impl Follower {
 
     /// Reads the body of one entry. Returns `None` if the log does not have it or cannot be read now.
     async fn stored(&self, offset: u64) -> Option<Vec<u8>> {
-        let link = self.link.borrow().clone()?;
+        let connection = self.connection.borrow().clone()?;
         let id = format!("{offset}-0");
         let mut read = redis::cmd("XRANGE");
         read.arg(self.application.key("log")).arg(&id).arg(&id);
-        let (_, body) = link.ask(read).await.ok()?.entries().next()?;
+        let (_, body) = connection.query(read).await.ok()?.entries().next()?;
         Some(body)
     }
 
@@ -291,10 +295,10 @@ impl Follower {
 
     /// Finds out what the guilds are. Without a link the next look comes back to it.
     async fn know_guilds(&mut self) -> bool {
-        let Some(link) = self.link.borrow().clone() else {
+        let Some(connection) = self.connection.borrow().clone() else {
             return false;
         };
-        match guilds::all(&self.application, &link).await {
+        match guilds::all(&self.application, &connection).await {
             Ok(guilds) => {
                 self.deliver.guilds(&self.application.name, Some(guilds));
                 self.guilds_are_stale = false;
@@ -312,61 +316,65 @@ impl Follower {
 
     fn change_epoch(&mut self, head: &LogHead) {
         let before = self.cursor();
-        let cut = self.application.progress().cut(head, Instant::now());
-        let Some(cut) = cut else { return };
+        let truncation = self.application.progress().truncation(head, Instant::now());
+        let Some(truncation) = truncation else { return };
         let name = Arc::clone(&self.application.name);
-        self.uncarried = if cut.is_missed || before.is_none_or(|before| before.offset > cut.kept) {
+        self.uncarried = if truncation.is_missed || before.is_none_or(|before| before.offset > truncation.kept) {
             self.application.live.begin(head.epoch);
             Vec::new()
         } else {
             self.application.live.go_on(head.epoch)
         };
         if let Some(before) = before {
-            if before.offset > cut.kept {
+            if before.offset > truncation.kept {
                 self.deliver.rolled_back(&name);
             }
             self.deliver.reset(&name, self.cursor());
             self.doubt_guilds();
         }
-        log::info!(application = name, epoch:% = head.epoch, offset = cut.kept; "the log begins another life");
+        log::info!(application = name, epoch:% = head.epoch, offset = truncation.kept; "the log begins another life");
         if head.kept.is_none() {
-            self.application.members.sweep(cut.kept);
+            self.application.members.sweep(truncation.kept);
         }
         // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
-        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
+        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > truncation.kept;
         let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
         if self.delivered_before.len() > ORIGINS {
             // Whoever had no answer then has given up by now.
             self.delivered_before.clear();
         }
         self.delivered_before.extend(lost);
-        if cut.is_diverged {
+        if truncation.is_diverged {
             // Whoever had these is cut off, and sessions that come now do not have them.
             self.delivered_before.clear();
         }
-        self.origins.retain(|(offset, _)| *offset <= cut.kept);
+        self.origins.retain(|(offset, _)| *offset <= truncation.kept);
         self.heard.clear();
-        if cut.gone > 0 {
-            log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
-            self.deliver.lost(&name, cut.gone);
+        if truncation.gone > 0 {
+            log::error!(application = name, entries = truncation.gone; "redis has lost entries that it had accepted");
+            self.deliver.lost(&name, truncation.gone);
         }
-        if cut.is_diverged {
+        if truncation.is_diverged {
             self.doubt_guilds();
-            log::error!(application = name, offset = cut.kept; "sessions have to connect again: others have gone on without entries that were delivered here");
+            log::error!(application = name, offset = truncation.kept; "sessions have to connect again: others have gone on without entries that were delivered here");
             self.deliver.diverged(&name);
         }
-        if cut.is_missed {
+        if truncation.is_missed {
             self.gap("redis has lost entries before they were delivered here");
         }
     }
 
     /// Logs it if this epoch began because another program had added entries to the log.
     async fn report_expulsion(&self, epoch: Epoch) {
-        let Some(link) = self.link.borrow().clone() else { return };
+        let Some(connection) = self.connection.borrow().clone() else {
+            return;
+        };
         let key = self.application.key("log:head");
-        let mut ask = redis::cmd("HGET");
-        ask.arg(&key).arg("expelled_in");
-        let Ok(answer) = link.ask(ask).await else { return };
+        let mut query = redis::cmd("HGET");
+        query.arg(&key).arg("expelled_in");
+        let Ok(answer) = connection.query(query).await else {
+            return;
+        };
         if wire::epoch(answer.word(0)) == Ok(epoch) {
             let key = self.application.key("log");
             log::error!(application = self.application.name, key; "another program has added entries to the log: they were deleted");
@@ -376,16 +384,16 @@ impl Follower {
     /// Has the points of the sessions here counted in this life of the log. Whether they are.
     async fn carry(&mut self, epoch: Epoch) -> bool {
         while !self.uncarried.is_empty() {
-            let Some(link) = self.link.borrow().clone() else {
+            let Some(connection) = self.connection.borrow().clone() else {
                 return false;
             };
             let rest = self.uncarried.len().saturating_sub(CARRIED);
-            let mut call = link.script(Script::DiscordCarry, &self.application.key(""));
+            let mut call = connection.script(Script::DiscordCarry, &self.application.key(""));
             call.arg(epoch.to_string());
             for (session, fencing_token) in &self.uncarried[rest..] {
                 call.arg(session.get()).arg(fencing_token);
             }
-            if link.ask(call).await.is_err() {
+            if connection.query(call).await.is_err() {
                 return false;
             }
             self.uncarried.truncate(rest);
@@ -401,14 +409,18 @@ impl Follower {
             && cursor.offset < to
         {
             // Without a link the next look comes back to it.
-            let Some(link) = self.link.borrow().clone() else { return };
+            let Some(connection) = self.connection.borrow().clone() else {
+                return;
+            };
             let mut read = redis::cmd("XRANGE");
             read.arg(self.application.key("log"))
                 .arg(from.take().unwrap_or_else(|| format!("{}-0", cursor.offset + 1)))
                 .arg(format!("{to}-0"))
                 .arg("COUNT")
                 .arg(PAGE);
-            let Ok(entries) = link.ask(read).await else { return };
+            let Ok(entries) = connection.query(read).await else {
+                return;
+            };
             let mut last = None;
             for (id, body) in entries.entries() {
                 // Another program may have added entries between those of the log.
@@ -479,7 +491,7 @@ impl Follower {
     }
 
     /// Whether an entry is for sessions that are here.
-    async fn is_for_us(&mut self, stored: &Stored) -> bool {
+    async fn is_for_us(&mut self, stored: &StoredEntry) -> bool {
         let session = match &stored.entry.audience {
             Audience::Types(_) => return true,
             Audience::One { session, .. } => session,

@@ -33,7 +33,7 @@ pub(in crate::backends::redis) struct LogHead {
     /// When it was asked for; what was appended before that is in it.
     pub(in crate::backends::redis) asked: Instant,
     /// What was asked.
-    pub(in crate::backends::redis) question: HeadQuery,
+    pub(in crate::backends::redis) head_query: HeadQuery,
     /// The offset behind which this node goes on; none where none of its positions is known any more.
     pub(in crate::backends::redis) kept: Option<u64>,
     /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
@@ -114,7 +114,7 @@ impl ConsumerProgress {
     }
 
     /// What to ask with the next look.
-    pub(in crate::backends::redis) fn question(&mut self, now: Instant) -> HeadQuery {
+    pub(in crate::backends::redis) fn head_query(&mut self, now: Instant) -> HeadQuery {
         self.grace.retain(|grace| grace.until >= now);
         if self.grace.is_empty() {
             self.skipped = 0;
@@ -140,14 +140,14 @@ impl ConsumerProgress {
     }
 
     /// Goes over to the epoch that a look has found. `None` where the look did not ask about the one that ends.
-    pub(in crate::backends::redis) fn cut(&mut self, head: &LogHead, now: Instant) -> Option<Truncation> {
+    pub(in crate::backends::redis) fn truncation(&mut self, head: &LogHead, now: Instant) -> Option<Truncation> {
         let highest = self.highest?;
-        if head.question.positions.first()?.epoch != highest.epoch {
+        if head.head_query.positions.first()?.epoch != highest.epoch {
             return None;
         }
         let progress = self.cursor.map_or(highest.offset, |cursor| cursor.offset);
         let lost = |epoch| {
-            let mut left = head.question.left.iter().zip(&head.lost);
+            let mut left = head.head_query.left.iter().zip(&head.lost);
             left.find(|(left, _)| left.epoch == epoch).map_or(0, |(_, lost)| *lost)
         };
         let end = highest.offset.max(lost(highest.epoch));
@@ -194,7 +194,7 @@ impl ConsumerProgress {
         if is_news {
             self.skipped = head.skipped;
         }
-        for (left, lost) in head.question.left.iter().zip(&head.lost) {
+        for (left, lost) in head.head_query.left.iter().zip(&head.lost) {
             let mut ends = self.grace.iter_mut();
             if let Some(end) = ends.find(|end| end.highest.epoch == left.epoch && *lost > end.settled) {
                 end.settled = *lost;
@@ -227,42 +227,42 @@ mod tests {
 
     /// What a look shows in which the old epoch is good up to `good`.
     fn head(progress: &mut ConsumerProgress, good: u64, lost: u64) -> LogHead {
-        let question = progress.question(Instant::now());
+        let head_query = progress.head_query(Instant::now());
         LogHead {
             run: "new".into(),
             epoch: NEW,
             top: good,
             asked: Instant::now(),
-            kept: Some(good.min(question.positions[0].offset)),
+            kept: Some(good.min(head_query.positions[0].offset)),
             good: Some(good),
-            lost: question
+            lost: head_query
                 .left
                 .iter()
                 .map(|left| if left.epoch == OLD { lost } else { 0 })
                 .collect(),
-            question,
+            head_query,
             skipped: 0,
         }
     }
 
-    fn cut(progress: &mut ConsumerProgress, good: u64, lost: u64) -> Truncation {
+    fn truncation(progress: &mut ConsumerProgress, good: u64, lost: u64) -> Truncation {
         let head = head(progress, good, lost);
-        progress.cut(&head, Instant::now()).unwrap()
+        progress.truncation(&head, Instant::now()).unwrap()
     }
 
     #[test]
     fn an_epoch_that_lost_nothing_goes_on_where_it_was() {
         let mut progress = progress(95, 100);
-        let cut = cut(&mut progress, 100, 0);
-        assert_eq!((cut.gone, cut.is_missed), (0, false));
+        let truncation = truncation(&mut progress, 100, 0);
+        assert_eq!((truncation.gone, truncation.is_missed), (0, false));
         assert_eq!(progress.cursor, Some(at(NEW, 95)));
     }
 
     #[test]
     fn what_was_delivered_and_is_gone_is_counted_and_not_missed() {
         let mut progress = progress(100, 100);
-        let cut = cut(&mut progress, 80, 0);
-        assert_eq!((cut.gone, cut.is_missed), (20, false));
+        let truncation = truncation(&mut progress, 80, 0);
+        assert_eq!((truncation.gone, truncation.is_missed), (20, false));
         assert_eq!(progress.cursor, Some(at(NEW, 80)));
     }
 
@@ -275,8 +275,12 @@ mod tests {
                 top,
                 ..head(&mut progress, 80, 0)
             };
-            let cut = progress.cut(&head, Instant::now()).unwrap();
-            assert_eq!((cut.is_diverged, cut.is_missed), (is_diverged, false), "{cursor} {top}");
+            let truncation = progress.truncation(&head, Instant::now()).unwrap();
+            assert_eq!(
+                (truncation.is_diverged, truncation.is_missed),
+                (is_diverged, false),
+                "{cursor} {top}"
+            );
             assert_eq!(progress.cursor, Some(at(NEW, cursor.min(80))));
         }
     }
@@ -286,8 +290,8 @@ mod tests {
         for (cursor, is_diverged) in [(81, true), (80, false)] {
             let mut progress = progress(cursor, cursor);
             progress.run = Some("new".into());
-            let cut = cut(&mut progress, 80, 0);
-            assert_eq!((cut.is_diverged, cut.gone), (is_diverged, cursor - 80));
+            let truncation = truncation(&mut progress, 80, 0);
+            assert_eq!((truncation.is_diverged, truncation.gone), (is_diverged, cursor - 80));
         }
     }
 
@@ -299,57 +303,60 @@ mod tests {
             top: 85,
             ..head(&mut progress, 80, 0)
         };
-        assert!(!progress.cut(&head, Instant::now()).unwrap().is_diverged);
+        assert!(!progress.truncation(&head, Instant::now()).unwrap().is_diverged);
     }
 
     #[test]
     fn what_is_gone_before_it_was_delivered_is_missed() {
-        assert!(cut(&mut progress(90, 100), 80, 0).is_missed);
+        assert!(truncation(&mut progress(90, 100), 80, 0).is_missed);
         // Another node knows of more.
-        assert!(cut(&mut progress(90, 90), 80, 95).is_missed);
+        assert!(truncation(&mut progress(90, 90), 80, 95).is_missed);
     }
 
     #[test]
     fn a_loss_that_another_node_tells_of_later_is_learnt_once() {
         let mut progress = progress(90, 90);
-        assert!(!cut(&mut progress, 80, 0).is_missed);
+        assert!(!truncation(&mut progress, 80, 0).is_missed);
         let later = |progress: &mut ConsumerProgress, lost, skipped| LogHead {
             skipped,
             ..head(progress, 80, lost)
         };
         for (lost, skipped, is_news) in [(95, 0, true), (95, 0, false), (95, 3, true), (95, 3, false)] {
             let head = later(&mut progress, lost, skipped);
-            assert_eq!(head.question.left, [at(NEW, 80), at(OLD, 90)]);
+            assert_eq!(head.head_query.left, [at(NEW, 80), at(OLD, 90)]);
             assert_eq!(progress.learns_of_a_loss(&head), is_news, "{lost} {skipped}");
         }
-        let question = progress.question(Instant::now() + 2 * EPOCH_GRACE);
-        assert_eq!(question.left, [at(NEW, 80)]);
+        let head_query = progress.head_query(Instant::now() + 2 * EPOCH_GRACE);
+        assert_eq!(head_query.left, [at(NEW, 80)]);
     }
 
     #[test]
     fn a_node_can_go_on_from_an_epoch_before_one_that_is_not_known_any_more() {
         let mut progress = progress(100, 100);
-        cut(&mut progress, 80, 0);
+        truncation(&mut progress, 80, 0);
         progress.note(at(NEW, 120));
         progress.cursor = Some(at(NEW, 120));
-        let question = progress.question(Instant::now());
-        assert_eq!(question.positions, [at(NEW, 120), at(OLD, 80)]);
+        let head_query = progress.head_query(Instant::now());
+        assert_eq!(head_query.positions, [at(NEW, 120), at(OLD, 80)]);
         // The server has lost the new epoch as a whole, and some of what came before it.
         let head = LogHead {
             run: "newest".into(),
             epoch: NEWEST,
             top: 70,
             asked: Instant::now(),
-            lost: vec![0; question.left.len()],
-            question,
+            lost: vec![0; head_query.left.len()],
+            head_query,
             kept: Some(70),
             good: None,
             skipped: 0,
         };
-        let cut = progress.cut(&head, Instant::now()).unwrap();
-        assert_eq!((cut.gone, cut.is_missed, cut.kept), (50, false, 70));
-        let question = progress.question(Instant::now());
-        assert_eq!(question.positions, [at(NEWEST, 70), at(OLD, 70)]);
+        let truncation = progress.truncation(&head, Instant::now()).unwrap();
+        assert_eq!(
+            (truncation.gone, truncation.is_missed, truncation.kept),
+            (50, false, 70)
+        );
+        let head_query = progress.head_query(Instant::now());
+        assert_eq!(head_query.positions, [at(NEWEST, 70), at(OLD, 70)]);
     }
 
     #[test]
@@ -361,8 +368,8 @@ mod tests {
             top: 5000,
             ..head(&mut progress, 0, 0)
         };
-        let cut = progress.cut(&head, Instant::now()).unwrap();
-        assert!(cut.is_missed);
+        let truncation = progress.truncation(&head, Instant::now()).unwrap();
+        assert!(truncation.is_missed);
         assert_eq!(progress.cursor, Some(at(NEW, 5000)));
     }
 }

@@ -60,14 +60,14 @@ impl Pages {
     pub(in crate::backends::redis) async fn read(
         &self,
         application: Arc<RedisApplication>,
-        link: RedisConnection,
+        connection: RedisConnection,
         after: Position,
     ) -> Result<LogPage, ReadError> {
         let start = Position {
             offset: after.offset - after.offset % PAGE,
             ..after
         };
-        match self.page(&application, &link, start).await {
+        match self.page(&application, &connection, start).await {
             Err(ReadError::Unavailable) => return Err(ReadError::Unavailable),
             Ok(page) if page.leads_to(after) => {
                 let page = page.behind(after.offset);
@@ -78,7 +78,7 @@ impl Pages {
             Ok(_) | Err(ReadError::Severed) => {}
         }
         // Its beginning is not kept any more; or it was asked for when there was less, since when something may have come.
-        let page = read(Arc::clone(&self.readers), application, link, after).await?;
+        let page = read(Arc::clone(&self.readers), application, connection, after).await?;
         Ok(page.behind(after.offset))
     }
 
@@ -86,7 +86,7 @@ impl Pages {
     fn page(
         &self,
         application: &Arc<RedisApplication>,
-        link: &RedisConnection,
+        connection: &RedisConnection,
         after: Position,
     ) -> Shared<PendingPage> {
         let mut reading = lock(&self.reading);
@@ -99,7 +99,7 @@ impl Pages {
         }
         reading.retain(|_, page| page.upgrade().is_some());
         let readers = Arc::clone(&self.readers);
-        let page = read(readers, Arc::clone(application), link.clone(), after)
+        let page = read(readers, Arc::clone(application), connection.clone(), after)
             .boxed()
             .shared();
         if let Some(weak) = page.downgrade() {
@@ -112,16 +112,16 @@ impl Pages {
 async fn read(
     readers: Arc<Semaphore>,
     application: Arc<RedisApplication>,
-    link: RedisConnection,
+    connection: RedisConnection,
     after: Position,
 ) -> PageResult {
     let turn = timeout(TURN, readers.acquire_owned()).await;
     let Ok(Ok(_turn)) = turn else {
         return Err(ReadError::Unavailable);
     };
-    let mut call = application.call_log(&link, Script::Read);
+    let mut call = application.call_log(&connection, Script::Read);
     call.arg(after.epoch.to_string()).arg(after.offset).arg(PAGE);
-    let fields = link.ask(call).await.map_err(|_| ReadError::Unavailable)?;
+    let fields = connection.query(call).await.map_err(|_| ReadError::Unavailable)?;
     match fields.word(0) {
         "ok" => page(&application.name, after, fields)
             .map(Arc::new)

@@ -234,16 +234,19 @@ impl Publisher {
     }
 
     /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
-    pub(in crate::backends::redis) async fn resolve(&mut self, link: &RedisConnection) -> Result<(), RedisProblem> {
+    pub(in crate::backends::redis) async fn resolve(
+        &mut self,
+        connection: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
         let questions = self.unanswered.iter().filter_map(|item| {
             let (owner, fence, n) = item.sent.as_ref()?;
-            let mut question = redis::cmd("HGET");
-            question.arg(item.application.key(format_args!("producer:{owner}:{fence}")));
-            question.arg(n % 1024);
-            Some(question)
+            let mut head_query = redis::cmd("HGET");
+            head_query.arg(item.application.key(format_args!("producer:{owner}:{fence}")));
+            head_query.arg(n % 1024);
+            Some(head_query)
         });
         // Refused, a question says nothing about what became of its publication.
-        let answers: Vec<_> = link.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
+        let answers: Vec<_> = connection.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
         let mut again = Vec::new();
         for (item, answer) in std::mem::take(&mut self.unanswered).into_iter().zip(answers) {
             let remembered = answer.word(0).to_owned();
@@ -251,7 +254,7 @@ impl Publisher {
             match remembered.split_once(' ') {
                 Some((number, answer)) if number.parse() == Ok(n) => {
                     let fields: Vec<_> = answer.split(' ').collect();
-                    self.answer(item, &fields, link)?;
+                    self.answer(item, &fields, connection)?;
                 }
                 _ => again.push(item),
             }
@@ -261,18 +264,22 @@ impl Publisher {
     }
 
     /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
-    pub(in crate::backends::redis) async fn run(&mut self, link: &RedisConnection, ending: &Notify) -> RedisProblem {
+    pub(in crate::backends::redis) async fn run(
+        &mut self,
+        connection: &RedisConnection,
+        ending: &Notify,
+    ) -> RedisProblem {
         // Numbers begin anew with the fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {
             tokio::select! {
                 biased;
-                () = ending.notified() => return link.nonsense("another task has given the link up"),
+                () = ending.notified() => return connection.nonsense("another task has given the link up"),
                 () = self.take(&mut numbers) => {}
             }
-            let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, link)).collect();
-            let is_flushed = match link.run(calls).await {
-                Ok(answers) => self.settle(answers, &mut numbers, link),
+            let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, connection)).collect();
+            let is_flushed = match connection.run(calls).await {
+                Ok(answers) => self.settle(answers, &mut numbers, connection),
                 Err(problem) => Err(problem),
             };
             if let Err(problem) = is_flushed {
@@ -311,8 +318,8 @@ impl Publisher {
         }
     }
 
-    fn call(&self, item: &QueuedPublication, link: &RedisConnection) -> Cmd {
-        let mut call = item.application.call_log(link, Script::Publish);
+    fn call(&self, item: &QueuedPublication, connection: &RedisConnection) -> Cmd {
+        let mut call = item.application.call_log(connection, Script::Publish);
         call.arg(item.sent.as_ref().map_or(0, |(_, _, n)| *n));
         self.bounds.add_to(&mut call);
         match &item.idempotency {
@@ -330,7 +337,7 @@ impl Publisher {
         &mut self,
         answers: Vec<ReplyResult>,
         numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>,
-        link: &RedisConnection,
+        connection: &RedisConnection,
     ) -> Result<(), RedisProblem> {
         let mut again = Vec::new();
         let mut problem = None;
@@ -344,11 +351,11 @@ impl Publisher {
                 }
                 Ok(fields) if fields.word(0) == "fenced" => {
                     self.unanswered.push_front(item);
-                    problem = Some(link.fenced());
+                    problem = Some(connection.fenced());
                     break;
                 }
                 Ok(fields) => {
-                    if let Err(nonsense) = self.answer(item, &all(&fields), link) {
+                    if let Err(nonsense) = self.answer(item, &all(&fields), connection) {
                         problem = Some(nonsense);
                         break;
                     }
@@ -370,7 +377,12 @@ impl Publisher {
     }
 
     /// Passes on what the script has answered.
-    fn answer(&self, item: QueuedPublication, fields: &[&str], link: &RedisConnection) -> Result<(), RedisProblem> {
+    fn answer(
+        &self,
+        item: QueuedPublication,
+        fields: &[&str],
+        connection: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
         let number = |place: usize| fields.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
         let answer = match (fields.first().copied(), number(1)) {
             (Some("no_receiver"), Some(index)) => Err(PublishError::NoReceiver {
@@ -383,7 +395,7 @@ impl Publisher {
             (Some("ok"), _) => {
                 let epoch = fields.get(1).and_then(|word| wire::epoch(word).ok());
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {
-                    return Err(link.nonsense("a publication without its position"));
+                    return Err(connection.nonsense("a publication without its position"));
                 };
                 let positions: Vec<_> = (first..)
                     .take(item.events.len())
@@ -401,7 +413,7 @@ impl Publisher {
                 }
                 Ok(positions)
             }
-            _ => return Err(link.nonsense("a publication with another answer")),
+            _ => return Err(connection.nonsense("a publication with another answer")),
         };
         self.queue.settle(item, answer);
         Ok(())

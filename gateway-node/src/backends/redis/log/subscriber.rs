@@ -54,7 +54,7 @@ impl Subscriber {
             // What keeps the node from having a link, that one tells. Beside a link, this connection is missed for its
             // speed alone: what it does not bring is found by the next look.
             let is_cut = matches!(problem, RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. });
-            let is_told = is_cut || self.shared.link.borrow().is_none();
+            let is_told = is_cut || self.shared.connection.borrow().is_none();
             if !is_told && last.as_ref() != Some(&problem) {
                 log::warn!("events come late, without pub/sub: {problem}");
             }

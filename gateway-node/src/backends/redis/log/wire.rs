@@ -33,7 +33,7 @@ pub type Origin = u64;
 
 /// An entry that was read.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredEntry {
     /// The entry itself.
     pub entry: Entry,
     /// The names of the nodes whose sessions an entry for some sessions alone is for.
@@ -172,7 +172,7 @@ pub(in crate::backends::redis) fn offset_of(id: &str) -> Result<u64, NoEntry> {
 ///
 /// # Errors
 /// When it is none.
-pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
+pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<StoredEntry, NoEntry> {
     let (head, rest) = split_line(body)?;
     let mut fields = head.split(' ');
     let mut word = || fields.next().ok_or(NoEntry);
@@ -224,7 +224,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         Some(header) => Some(Arc::new(read_header(name, header).ok_or(NoEntry)?)),
         None => None,
     };
-    Ok(Stored {
+    Ok(StoredEntry {
         entry: Entry {
             position,
             application: Arc::clone(application),
@@ -277,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &str) -> Result<Stored, NoEntry> {
+    fn read(body: &str) -> Result<StoredEntry, NoEntry> {
         let position = Position {
             epoch: Epoch::from_raw(7),
             offset: 1,

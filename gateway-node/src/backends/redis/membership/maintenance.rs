@@ -29,7 +29,7 @@ const REAP: usize = 256;
 /// The steps of the pulse, on one link.
 pub(in crate::backends::redis) struct Maintenance<'a> {
     pub(in crate::backends::redis) shared: &'a Arc<RedisShared>,
-    pub(in crate::backends::redis) link: &'a RedisConnection,
+    pub(in crate::backends::redis) connection: &'a RedisConnection,
 }
 
 impl Maintenance<'_> {
@@ -59,14 +59,14 @@ impl Maintenance<'_> {
             "version": env!("CARGO_PKG_VERSION"),
             "sessions": self.shared.applications.values().map(|application| application.members.count()).sum::<usize>(),
         });
-        let mut call = self.link.script(Script::Lease, &self.shared.cluster_key(""));
+        let mut call = self.connection.script(Script::Lease, &self.shared.cluster_key(""));
         call.arg(format!("{:016x}", options.incarnation))
             .arg(lease.worker().map_or(-1, i32::from))
             .arg(millis(options.lease))
-            .arg(&*self.link.run_id)
+            .arg(&*self.connection.run_id)
             .arg(lease.time(Instant::now()))
             .arg(about.to_string());
-        let fields = self.link.ask(call).await?;
+        let fields = self.connection.query(call).await?;
         match fields.word(0) {
             "granted" => {
                 let grant = Grant {
@@ -79,7 +79,7 @@ impl Maintenance<'_> {
                 };
                 lease
                     .take(grant, Instant::now())
-                    .map_err(|error| self.link.nonsense(&error.to_string()))?;
+                    .map_err(|error| self.connection.nonsense(&error.to_string()))?;
                 Ok(None)
             }
             "wait" => Ok(Some(Duration::from_millis(fields.number(1)).min(options.lease))),
@@ -91,7 +91,7 @@ impl Maintenance<'_> {
                 log::error!(unix_ms = fields.number(1); "redis's clock is outside of the years that ids can tell");
                 Ok(Some(LOOK))
             }
-            _ => Err(self.link.nonsense("a lease with another answer")),
+            _ => Err(self.connection.nonsense("a lease with another answer")),
         }
     }
 
@@ -99,14 +99,14 @@ impl Maintenance<'_> {
     pub(in crate::backends::redis) async fn check(&self) -> RedisProblem {
         loop {
             sleep(CHECK).await;
-            if let Err(problem) = self.link.check().await {
+            if let Err(problem) = self.connection.check().await {
                 return problem;
             }
         }
     }
 
     /// Renews the registrations and looks at the logs.
-    pub(in crate::backends::redis) async fn beat(&self) -> RedisProblem {
+    pub(in crate::backends::redis) async fn keep_registered(&self) -> RedisProblem {
         let pause = LOOK.min(self.shared.options.lease / 3);
         loop {
             tokio::select! {
@@ -126,42 +126,42 @@ impl Maintenance<'_> {
         let applications: Vec<_> = self.shared.applications.values().collect();
         let questions: Vec<_> = applications
             .iter()
-            .map(|application| application.progress().question(asked))
+            .map(|application| application.progress().head_query(asked))
             .collect();
         let calls: Vec<_> = applications
             .iter()
             .zip(&questions)
-            .map(|(application, question)| {
-                let mut call = application.call_log(self.link, Script::Renew);
+            .map(|(application, head_query)| {
+                let mut call = application.call_log(self.connection, Script::Renew);
                 call.arg(millis(lease));
                 self.shared.bounds.add_to(&mut call);
-                call.arg(question.left.len());
-                for position in question.left.iter().chain(&question.positions) {
+                call.arg(head_query.left.len());
+                for position in head_query.left.iter().chain(&head_query.positions) {
                     call.arg(position.epoch.to_string()).arg(position.offset);
                 }
                 call
             })
             .collect();
-        let answers = self.link.run(calls).await?;
-        for ((application, question), answer) in applications.into_iter().zip(questions).zip(answers) {
+        let answers = self.connection.run(calls).await?;
+        for ((application, head_query), answer) in applications.into_iter().zip(questions).zip(answers) {
             let fields = answer?;
             if fields.word(0) != "ok" {
-                return Err(self.link.fenced());
+                return Err(self.connection.fenced());
             }
             application.registered(application.registration().fence, asked, lease);
-            let epoch = wire::epoch(fields.word(1)).map_err(|_| self.link.nonsense("a look without an epoch"))?;
+            let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a look without an epoch"))?;
             match fields.word(8) {
-                "" => return Err(self.link.nonsense("a log without the identity of its cluster")),
+                "" => return Err(self.connection.nonsense("a log without the identity of its cluster")),
                 identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
                 _ => {}
             }
-            let dead = 9 + question.left.len();
+            let dead = 9 + head_query.left.len();
             application.head.send_replace(Some(LogHead {
-                run: Arc::clone(&self.link.run_id),
+                run: Arc::clone(&self.connection.run_id),
                 epoch,
                 top: fields.number(2),
                 asked,
-                question,
+                head_query,
                 kept: fields.word(3).parse().ok(),
                 good: fields.word(4).parse().ok(),
                 lost: (9..dead).map(|place| fields.number(place)).collect(),
@@ -181,7 +181,7 @@ impl Maintenance<'_> {
     /// Notes whose lease has ended. Only who has seen a whole lease go by can tell: when the server comes back after a
     /// while every lease has ended, and those who live renew theirs first.
     fn note_dead<'a>(&self, application: &Arc<RedisApplication>, owners: impl Iterator<Item = &'a str>) {
-        if self.link.since().elapsed() <= self.shared.options.lease {
+        if self.connection.since().elapsed() <= self.shared.options.lease {
             return;
         }
         for owner in owners {
@@ -202,10 +202,10 @@ impl Maintenance<'_> {
     async fn reap_one(&self, application: &RedisApplication, owner: &str) -> Result<(), RedisProblem> {
         let mut sessions = 0;
         loop {
-            let mut call = application.call_log(self.link, Script::Reap);
+            let mut call = application.call_log(self.connection, Script::Reap);
             self.shared.bounds.add_to(&mut call);
             call.arg(owner).arg(REAP);
-            let fields = self.link.ask(call).await?;
+            let fields = self.connection.query(call).await?;
             sessions += fields.number(1);
             for _ in 0..fields.number(2) {
                 self.shared.deliver.no_receiver(&application.name, "");
@@ -214,7 +214,7 @@ impl Maintenance<'_> {
                 "more" => {}
                 "ok" => break,
                 "alive" => return Ok(()),
-                _ => return Err(self.link.fenced()),
+                _ => return Err(self.connection.fenced()),
             }
         }
         application.counts_changed.notify_one();
@@ -230,13 +230,13 @@ impl Maintenance<'_> {
         loop {
             application.counts_changed.notified().await;
             loop {
-                let mut call = application.call_log(self.link, Script::Counts);
+                let mut call = application.call_log(self.connection, Script::Counts);
                 call.arg(millis(self.shared.options.count_interval));
                 self.shared.bounds.add_to(&mut call);
                 call.arg(types.bits()).arg(GuildCount::NAME);
-                match self.link.ask(call).await {
+                match self.connection.query(call).await {
                     Ok(fields) if fields.word(0) == "later" => sleep(Duration::from_millis(fields.number(1))).await,
-                    Ok(fields) if fields.word(0) == "fenced" => return self.link.fenced(),
+                    Ok(fields) if fields.word(0) == "fenced" => return self.connection.fenced(),
                     Ok(_) => break,
                     Err(problem) => return problem,
                 }

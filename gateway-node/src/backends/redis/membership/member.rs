@@ -19,7 +19,7 @@ pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
     /// What it reported last. A newer report takes its place, whether or not it was sent.
     pub(in crate::backends::redis) desired: Option<Desired>,
-    pub(in crate::backends::redis) stored: Stored,
+    pub(in crate::backends::redis) stored: StoredReport,
     /// The report that is on its way: one at a time, and to its end.
     pub(in crate::backends::redis) sending: Option<SendingReport>,
     /// What it is here.
@@ -41,7 +41,7 @@ pub(in crate::backends::redis) struct Desired {
 }
 
 /// What a session needs next.
-pub(in crate::backends::redis) enum Next {
+pub(in crate::backends::redis) enum NextOp {
     MembershipOp(MembershipOp),
     /// Its report has to wait until then.
     Wait(Instant),
@@ -60,7 +60,7 @@ pub(in crate::backends::redis) enum Actual {
 }
 
 /// What Redis has of a session's report.
-pub(in crate::backends::redis) enum Stored {
+pub(in crate::backends::redis) enum StoredReport {
     Report(Option<Arc<Report>>),
     /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
     Found(Arc<Report>),
@@ -73,7 +73,7 @@ impl Member {
         Self {
             kind,
             desired: None,
-            stored: Stored::Report(None),
+            stored: StoredReport::Report(None),
             sending: None,
             is: Actual::Member,
             taken_for: Actual::Member,
@@ -85,8 +85,8 @@ impl Member {
 
     pub(in crate::backends::redis) fn needs_a_step(&self) -> bool {
         let is_stored = match (&self.stored, &self.desired) {
-            (Stored::Report(None), None) => true,
-            (Stored::Report(Some(stored)), Some(desired)) => Arc::ptr_eq(stored, &desired.report),
+            (StoredReport::Report(None), None) => true,
+            (StoredReport::Report(Some(stored)), Some(desired)) => Arc::ptr_eq(stored, &desired.report),
             _ => false,
         };
         // One that is gone is forgotten as soon as Redis has forgotten it.
@@ -96,7 +96,7 @@ impl Member {
     /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
     pub(in crate::backends::redis) fn lose_sight(&mut self) {
         self.sending = None;
-        self.stored = Stored::Unknown;
+        self.stored = StoredReport::Unknown;
     }
 
     /// Whether the next step touches many guilds. Only few such steps are under way at once.
@@ -114,37 +114,37 @@ impl Member {
     }
 
     /// What is to be done next. A report that begins is charged to its key.
-    pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
+    pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> NextOp {
         match (self.is, self.taken_for) {
             (Actual::Gone, _) => {
                 self.sending = None;
                 let budget = if self.is_leaving { CHUNK } else { FIRST_LEAVE };
                 self.is_leaving = true;
-                return Next::MembershipOp(MembershipOp::Leave(id, budget));
+                return NextOp::MembershipOp(MembershipOp::Leave(id, budget));
             }
-            (_, Actual::Gone) => return Next::MembershipOp(MembershipOp::JoinAgain(id, self.kind)),
-            (Actual::Receiver, Actual::Member) => return Next::MembershipOp(MembershipOp::Enter(id)),
+            (_, Actual::Gone) => return NextOp::MembershipOp(MembershipOp::JoinAgain(id, self.kind)),
+            (Actual::Receiver, Actual::Member) => return NextOp::MembershipOp(MembershipOp::Enter(id)),
             _ => {}
         }
         if let Some(sending) = &mut self.sending {
-            return Next::MembershipOp(sending.next_part(id));
+            return NextOp::MembershipOp(sending.next_part(id));
         }
         let Some(Desired { report, key }) = &self.desired else {
             return match self.stored {
-                Stored::Unknown => Next::MembershipOp(MembershipOp::Ask(id)),
-                Stored::Report(_) | Stored::Found(_) => Next::Nothing,
+                StoredReport::Unknown => NextOp::MembershipOp(MembershipOp::Ask(id)),
+                StoredReport::Report(_) | StoredReport::Found(_) => NextOp::Nothing,
             };
         };
         let (stored, is_free) = match &self.stored {
-            Stored::Unknown => return Next::MembershipOp(MembershipOp::Ask(id)),
-            Stored::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return Next::Nothing,
-            Stored::Report(stored) => (stored.as_deref(), false),
-            Stored::Found(found) => (Some(&**found), true),
+            StoredReport::Unknown => return NextOp::MembershipOp(MembershipOp::Ask(id)),
+            StoredReport::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return NextOp::Nothing,
+            StoredReport::Report(stored) => (stored.as_deref(), false),
+            StoredReport::Found(found) => (Some(&**found), true),
         };
         if !is_free {
             let wait = rates.wait(key, now);
             if !wait.is_zero() {
-                return Next::Wait(now + wait);
+                return NextOp::Wait(now + wait);
             }
         }
         let mut sending = SendingReport::new(Arc::clone(report), stored);
@@ -153,7 +153,7 @@ impl Member {
         }
         let part = sending.next_part(id);
         self.sending = Some(sending);
-        Next::MembershipOp(part)
+        NextOp::MembershipOp(part)
     }
 }
 

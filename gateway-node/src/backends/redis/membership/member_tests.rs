@@ -38,7 +38,7 @@ fn wants(member: &mut Member, guilds: std::ops::Range<u64>) {
 
 /// The size of the next part and whether it is the last one, which is then answered.
 fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, bool) {
-    let Next::MembershipOp(MembershipOp::Report {
+    let NextOp::MembershipOp(MembershipOp::Report {
         report,
         added,
         removed,
@@ -50,7 +50,7 @@ fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, b
     };
     if is_last {
         member.sending = None;
-        member.stored = Stored::Report(Some(report));
+        member.stored = StoredReport::Report(Some(report));
     }
     (added.len() + removed.len(), is_last)
 }
@@ -88,14 +88,14 @@ fn a_report_waits_until_its_key_has_an_allowance() {
         part(&mut member, &mut rates, now);
     }
     wants(&mut member, 0..10);
-    let Next::Wait(until) = member.next(ID, &mut rates, now) else {
+    let NextOp::Wait(until) = member.next(ID, &mut rates, now) else {
         panic!("it does not wait")
     };
     // 101 below zero, and one for the next.
     assert_eq!(until - now, Duration::from_millis(1020));
     assert!(matches!(
         member.next(ID, &mut rates, until),
-        Next::MembershipOp(MembershipOp::Report { .. })
+        NextOp::MembershipOp(MembershipOp::Report { .. })
     ));
 }
 
@@ -107,12 +107,12 @@ fn a_report_that_is_restored_is_not_charged() {
     member.lose_sight();
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::MembershipOp(MembershipOp::Ask(_))
+        NextOp::MembershipOp(MembershipOp::Ask(_))
     ));
-    member.stored = Stored::Found(Arc::new(report(0..0)));
+    member.stored = StoredReport::Found(Arc::new(report(0..0)));
     assert_eq!(part(&mut member, &mut rates, now), (10, true));
     wants(&mut member, 0..11);
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
+    assert!(matches!(member.next(ID, &mut rates, now), NextOp::Wait(_)));
 }
 
 #[test]
@@ -120,16 +120,16 @@ fn a_session_that_leaves_does_so_at_once_whatever_its_report_waits_for() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     rates.charge(&"bot".into(), 100_000, now);
     wants(&mut member, 0..10);
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
+    assert!(matches!(member.next(ID, &mut rates, now), NextOp::Wait(_)));
     member.is = Actual::Gone;
     assert!(!member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::MembershipOp(MembershipOp::Leave(_, 1))
+        NextOp::MembershipOp(MembershipOp::Leave(_, 1))
     ));
     assert!(member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::MembershipOp(MembershipOp::Leave(_, CHUNK))
+        NextOp::MembershipOp(MembershipOp::Leave(_, CHUNK))
     ));
 }

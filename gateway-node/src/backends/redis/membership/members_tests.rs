@@ -39,7 +39,7 @@ fn reporting(members: &Members, now: Instant) -> Vec<u64> {
         state.advance(id, |member| {
             if is_last {
                 member.sending = None;
-                member.stored = member::Stored::Report(Some(report));
+                member.stored = member::StoredReport::Report(Some(report));
             }
         });
     }

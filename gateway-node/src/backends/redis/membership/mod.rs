@@ -26,7 +26,7 @@ use tokio::{
 
 pub(super) use self::reconciler::Reconciler;
 use self::{
-    member::{Actual, Desired, Member, Next},
+    member::{Actual, Desired, Member, NextOp},
     op::MembershipOp,
 };
 use super::application::lock;
@@ -52,7 +52,7 @@ struct MembersState {
     /// Those whose report waits for its key's allowance, and when to look again.
     waiting: VecDeque<(Instant, SessionId)>,
     rates: ReportRates,
-    joins: VecDeque<Join>,
+    joins: VecDeque<JoinState>,
     /// Offsets of entries for some sessions alone, which have been delivered to at least one of them.
     ack: Vec<u64>,
     /// Offsets of entries for some sessions alone, which ended before they had them.
@@ -67,7 +67,7 @@ struct MembersState {
     guests: usize,
 }
 
-struct Join {
+struct JoinState {
     kind: ClientType,
     attempts: usize,
     answer: oneshot::Sender<Result<Joined, JoinError>>,
@@ -99,7 +99,7 @@ impl Members {
     /// Asks to join; the answer comes once the session is a member.
     pub(super) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
         let (answer, answered) = oneshot::channel();
-        lock(&self.state).joins.push_back(Join {
+        lock(&self.state).joins.push_back(JoinState {
             kind,
             attempts: ID_ATTEMPTS,
             answer,
@@ -320,14 +320,14 @@ impl MembersState {
         let member = self.sessions.get_mut(&id)?;
         member.is_changed = false;
         match member.next(id, &mut self.rates, now) {
-            Next::MembershipOp(op) => Some(op),
-            Next::Wait(until) => {
+            NextOp::MembershipOp(op) => Some(op),
+            NextOp::Wait(until) => {
                 if !std::mem::replace(&mut member.is_waiting, true) {
                     self.waiting.push_back((until, id));
                 }
                 None
             }
-            Next::Nothing => None,
+            NextOp::Nothing => None,
         }
     }
 
@@ -373,7 +373,7 @@ impl MembersState {
 }
 
 /// Makes the session a member here before it is asked for: whatever becomes of the call, it can be left again.
-fn begin_join(state: &mut MembersState, id: SessionId, join: Join) -> Option<MembershipOp> {
+fn begin_join(state: &mut MembersState, id: SessionId, join: JoinState) -> Option<MembershipOp> {
     if state.sessions.contains_key(&id) {
         let _ = join.answer.send(Err(JoinError::IdTaken));
         return None;
@@ -394,7 +394,7 @@ fn abandon(state: &mut MembersState, op: MembershipOp) {
         | MembershipOp::Enter(id)
         | MembershipOp::Leave(id, _)
         | MembershipOp::Ask(id) => state.advance(id, |_| {}),
-        MembershipOp::ResumedRow(_) | MembershipOp::GiveUp(_) | MembershipOp::Sweep(_) => {}
+        MembershipOp::Ack(_) | MembershipOp::Nack(_) | MembershipOp::Sweep(_) => {}
     }
 }
 

@@ -10,7 +10,7 @@ use shared::{
     v1::{Report, ReportedGuilds},
 };
 
-use super::Join;
+use super::JoinState;
 use crate::backends::redis::{
     LogBounds, application::RedisApplication, connection::redis_connection::RedisConnection, scripts::Script,
 };
@@ -21,7 +21,7 @@ pub(in crate::backends::redis) const CHUNK: usize = 64;
 
 /// One thing to do. A session has at most one under way.
 pub(in crate::backends::redis) enum MembershipOp {
-    Join(SessionId, Join),
+    Join(SessionId, JoinState),
     JoinAgain(SessionId, ClientType),
     Enter(SessionId),
     /// Ends a membership, and removes at most so many of its guilds.
@@ -36,8 +36,8 @@ pub(in crate::backends::redis) enum MembershipOp {
         removed: Vec<GuildId>,
         is_last: bool,
     },
-    ResumedRow(Vec<u64>),
-    GiveUp(u64),
+    Ack(Vec<u64>),
+    Nack(u64),
     /// Gives up everything up to this offset.
     Sweep(u64),
 }
@@ -47,13 +47,13 @@ impl MembershipOp {
     pub(in crate::backends::redis) fn call(
         &self,
         application: &RedisApplication,
-        link: &RedisConnection,
+        connection: &RedisConnection,
         bounds: LogBounds,
     ) -> Cmd {
-        let call_script = |script| application.call(link, script);
-        let call_log = |script| application.call_log(link, script);
+        let call_script = |script| application.call(connection, script);
+        let call_log = |script| application.call_log(connection, script);
         match self {
-            Self::Join(id, Join { kind, .. }) => {
+            Self::Join(id, JoinState { kind, .. }) => {
                 let mut call = call_log(Script::Join);
                 call.arg(id.get()).arg(*kind as u8).arg(0);
                 call
@@ -64,7 +64,7 @@ impl MembershipOp {
                 call
             }
             Self::Enter(id) => {
-                let mut call = call_log(Script::Enter);
+                let mut call = call_log(Script::Ready);
                 call.arg(id.get());
                 call
             }
@@ -74,9 +74,9 @@ impl MembershipOp {
                 call
             }
             Self::Ask(id) => {
-                let mut ask = redis::cmd("SMEMBERS");
-                ask.arg(application.key(format_args!("report:{id}")));
-                ask
+                let mut query = redis::cmd("SMEMBERS");
+                query.arg(application.key(format_args!("report:{id}")));
+                query
             }
             Self::Report {
                 id,
@@ -101,12 +101,12 @@ impl MembershipOp {
                 }
                 call
             }
-            Self::ResumedRow(offsets) => {
-                let mut call = call_script(Script::ResumedRow);
+            Self::Ack(offsets) => {
+                let mut call = call_script(Script::Ack);
                 call.arg(offsets);
                 call
             }
-            Self::GiveUp(offset) => {
+            Self::Nack(offset) => {
                 let mut call = call_log(Script::Redirect);
                 bounds.add_to(&mut call);
                 call.arg(*offset);

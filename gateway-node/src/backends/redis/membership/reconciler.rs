@@ -11,9 +11,9 @@ use shared::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Join, MembersState, abandon, begin_join,
+    JoinState, MembersState, abandon, begin_join,
     lease::Lease,
-    member::{Actual, Stored},
+    member::{Actual, StoredReport},
     op::MembershipOp,
 };
 use crate::{
@@ -37,7 +37,7 @@ const HEAVY: usize = 1;
 /// Brings Redis to what should be there, until the link ends.
 pub(in crate::backends::redis) struct Reconciler<'a> {
     pub(in crate::backends::redis) application: &'a RedisApplication,
-    pub(in crate::backends::redis) link: &'a RedisConnection,
+    pub(in crate::backends::redis) connection: &'a RedisConnection,
     pub(in crate::backends::redis) lease: &'a Lease,
     pub(in crate::backends::redis) deliver: &'a dyn Deliver,
     pub(in crate::backends::redis) bounds: LogBounds,
@@ -57,7 +57,7 @@ impl Reconciler<'_> {
                 continue;
             }
             // What is under way when this is dropped stays in the state.
-            let is_flushed = match self.link.run(calls).await {
+            let is_flushed = match self.connection.run(calls).await {
                 Ok(answers) => self.settle(answers),
                 Err(problem) => Err(problem),
             };
@@ -71,7 +71,7 @@ impl Reconciler<'_> {
         let mut state = self.application.members.lock();
         let mut ops = Vec::new();
         if !state.ack.is_empty() {
-            ops.push(MembershipOp::ResumedRow(state.ack.clone()));
+            ops.push(MembershipOp::Ack(state.ack.clone()));
         }
         ops.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
         // After those who left, so that none of them is chosen.
@@ -80,7 +80,7 @@ impl Reconciler<'_> {
                 .given_up
                 .iter()
                 .take(BATCH)
-                .map(|offset| MembershipOp::GiveUp(*offset)),
+                .map(|offset| MembershipOp::Nack(*offset)),
         );
         ops.extend(state.to_sweep.map(MembershipOp::Sweep));
         while state.is_followed && ops.len() < BATCH {
@@ -99,7 +99,7 @@ impl Reconciler<'_> {
         }
         let calls = ops
             .iter()
-            .map(|op| op.call(self.application, self.link, self.bounds))
+            .map(|op| op.call(self.application, self.connection, self.bounds))
             .collect();
         state.in_flight = ops;
         calls
@@ -111,7 +111,7 @@ impl Reconciler<'_> {
         let mut problem = None;
         for (op, answer) in ops.into_iter().zip(answers) {
             let is_flushed = match answer {
-                Ok(fields) if fields.word(0) == "fenced" => Err(self.link.fenced()),
+                Ok(fields) if fields.word(0) == "fenced" => Err(self.connection.fenced()),
                 Ok(fields) => self.settle_step(&mut state, &op, &fields),
                 Err(problem) => Err(problem),
             };
@@ -122,10 +122,10 @@ impl Reconciler<'_> {
                         state.advance(id, |member| member.is = Actual::Gone);
                     }
                 }
-                (Ok(Settled::ResumedRow), MembershipOp::Join(id, join)) => {
+                (Ok(Settled::IdTaken), MembershipOp::Join(id, join)) => {
                     state.sessions.remove(&id);
                     if join.attempts > 1 {
-                        state.joins.push_front(Join {
+                        state.joins.push_front(JoinState {
                             attempts: join.attempts - 1,
                             ..join
                         });
@@ -150,7 +150,7 @@ impl Reconciler<'_> {
         fields: &ReplyFields,
     ) -> Result<Settled, RedisProblem> {
         match op {
-            MembershipOp::Join(..) if fields.word(0) == "taken" => return Ok(Settled::ResumedRow),
+            MembershipOp::Join(..) if fields.word(0) == "taken" => return Ok(Settled::IdTaken),
             MembershipOp::Join(id, _) => return self.joined(*id, fields).map(Settled::Joined),
             MembershipOp::JoinAgain(id, _) => {
                 if fields.word(0) == "taken" {
@@ -163,7 +163,7 @@ impl Reconciler<'_> {
             }
             // Of a session that was reaped meanwhile; the next link makes it a member again.
             MembershipOp::Enter(..) | MembershipOp::Report { .. } if fields.word(0) == "gone" => {
-                return Err(self.link.fenced());
+                return Err(self.connection.fenced());
             }
             // It has been given some of what waited for it.
             MembershipOp::Enter(id) if fields.word(0) == "more" => state.advance(*id, |_| {}),
@@ -192,8 +192,8 @@ impl Reconciler<'_> {
                 };
                 state.advance(*id, |member| {
                     member.stored = match &member.desired {
-                        Some(_) => Stored::Found(Arc::new(report)),
-                        None => Stored::Report(None),
+                        Some(_) => StoredReport::Found(Arc::new(report)),
+                        None => StoredReport::Report(None),
                     };
                 });
             }
@@ -210,14 +210,14 @@ impl Reconciler<'_> {
                 state.advance(*id, |member| {
                     if *is_last {
                         member.sending = None;
-                        member.stored = Stored::Report(Some(Arc::clone(report)));
+                        member.stored = StoredReport::Report(Some(Arc::clone(report)));
                     }
                 });
                 if *is_last {
                     self.application.counts_changed.notify_one();
                 }
             }
-            MembershipOp::ResumedRow(offsets) => {
+            MembershipOp::Ack(offsets) => {
                 state.ack.drain(..offsets.len());
             }
             MembershipOp::Sweep(up_to) => {
@@ -228,7 +228,7 @@ impl Reconciler<'_> {
                     self.deliver.no_receiver(&self.application.name, "");
                 }
             }
-            MembershipOp::GiveUp(offset) => {
+            MembershipOp::Nack(offset) => {
                 state.given_up.retain(|given_up| given_up != offset);
                 if fields.word(0) == "unheard" {
                     self.deliver.no_receiver(&self.application.name, "");
@@ -239,8 +239,8 @@ impl Reconciler<'_> {
     }
 
     fn joined(&self, id: SessionId, fields: &ReplyFields) -> Result<Joined, RedisProblem> {
-        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.link.nonsense("a join without its epoch"))?;
-        let counts = wire::counts(fields.word(3)).ok_or_else(|| self.link.nonsense("a join without counts"))?;
+        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a join without its epoch"))?;
+        let counts = wire::counts(fields.word(3)).ok_or_else(|| self.connection.nonsense("a join without counts"))?;
         let since = Position {
             epoch,
             offset: fields.number(2),
@@ -252,5 +252,5 @@ impl Reconciler<'_> {
 enum Settled {
     Done,
     Joined(Joined),
-    ResumedRow,
+    IdTaken,
 }

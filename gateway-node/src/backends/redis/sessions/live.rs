@@ -32,9 +32,9 @@ struct LiveState {
 
 impl LiveSessions {
     /// Notes whether a session is one of them.
-    pub(in crate::backends::redis) fn note(&self, owner: &Owner, is_live: bool) {
+    pub(in crate::backends::redis) fn note(&self, owner: &Owner, set_live: bool) {
         let sessions = &mut lock(&self.state).sessions;
-        if is_live {
+        if set_live {
             sessions.insert((owner.id, owner.fencing_token));
         } else {
             sessions.remove(&(owner.id, owner.fencing_token));
@@ -44,8 +44,8 @@ impl LiveSessions {
     /// The life of the log in which everything stands that this session has seen; none where that is not known.
     pub(in crate::backends::redis) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
         let state = lock(&self.state);
-        let is_live = state.sessions.contains(&(owner.id, owner.fencing_token));
-        state.epoch.filter(|_| is_live)
+        let set_live = state.sessions.contains(&(owner.id, owner.fencing_token));
+        state.epoch.filter(|_| set_live)
     }
 
     /// Notes that the log goes on in another life, with everything that was delivered here; the sessions whose points

@@ -30,7 +30,7 @@ use crate::{
     backplane::{Epoch, JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
     resume::{
-        Checkpoint, DAY, LogPage, OpenedRow, PRIVATE_BYTES, Presence, PresenceChange, PrivateBody, PrivateRecord,
+        Checkpoint, DAY, FollowGuard, LogPage, OpenedRow, PRIVATE_BYTES, PresenceChange, PrivateBody, PrivateRecord,
         ReadError, Record, ResumeError, ResumeParams, ResumedRow, SLOW_CUTS, SessionContinuation, StartBudget,
         StartLimits, Store, WINDOW,
     },
@@ -98,8 +98,8 @@ impl RedisSessions {
 
     /// What a call needs; none without a server.
     fn reach(&self, name: &str) -> Option<(Arc<RedisShared>, Arc<RedisApplication>, RedisConnection)> {
-        let link = self.shared.link.borrow().clone()?;
-        Some((Arc::clone(&self.shared), self.application(name)?, link))
+        let connection = self.shared.connection.borrow().clone()?;
+        Some((Arc::clone(&self.shared), self.application(name)?, connection))
     }
 }
 
@@ -107,15 +107,15 @@ impl Store for RedisSessions {
     fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Unavailable)?;
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
             let concurrency = limits.max_concurrency.max(1);
-            let mut call = link.script(Script::DiscordStart, &application.key(""));
+            let mut call = connection.script(Script::DiscordStart, &application.key(""));
             call.arg(shard.id % concurrency)
                 .arg(concurrency)
                 .arg(millis(WINDOW))
                 .arg(limits.per_day)
                 .arg(millis(DAY));
-            let fields = link.ask(call).await.map_err(|_| Unavailable)?;
+            let fields = connection.query(call).await.map_err(|_| Unavailable)?;
             Ok(fields.word(0) == "ok")
         })
     }
@@ -123,13 +123,13 @@ impl Store for RedisSessions {
     fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Unavailable)?;
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
             let command = |name| {
                 let mut command = redis::cmd(name);
                 command.arg(application.key("discord:starts"));
                 command
             };
-            let answers = link
+            let answers = connection
                 .run([command("GET"), command("PTTL")])
                 .await
                 .map_err(|_| Unavailable)?;
@@ -165,9 +165,9 @@ impl Store for RedisSessions {
     fn resume(&self, params: ResumeParams) -> Pending<ResumedRow, ResumeError> {
         let reach = self.reach(&params.application);
         Box::pin(async move {
-            let (shared, application, link) = reach.ok_or(ResumeError::Unavailable)?;
+            let (shared, application, connection) = reach.ok_or(ResumeError::Unavailable)?;
             let guest = RedisFollowGuard::new(&shared, &application);
-            let mut call = link.script(Script::DiscordResume, &application.key(""));
+            let mut call = connection.script(Script::DiscordResume, &application.key(""));
             call.arg(params.id.get())
                 .arg(&*params.key)
                 .arg(Filter::VERSION)
@@ -176,7 +176,7 @@ impl Store for RedisSessions {
                 .arg(SLOW_CUTS)
                 .arg(millis(shared.options.resume_window))
                 .arg(millis(shared.options.presence()));
-            let fields = link.ask(call).await.map_err(|_| ResumeError::Unavailable)?;
+            let fields = connection.query(call).await.map_err(|_| ResumeError::Unavailable)?;
             if fields.word(0) != "ok" {
                 return Err(ResumeError::Gone);
             }
@@ -197,8 +197,8 @@ impl Store for RedisSessions {
         let reach = self.reach(&owner.application);
         let owner = owner.clone();
         Box::pin(async move {
-            let (shared, application, link) = reach.ok_or(Unavailable)?;
-            let mut call = link.script(Script::DiscordKeep, &application.key(""));
+            let (shared, application, connection) = reach.ok_or(Unavailable)?;
+            let mut call = connection.script(Script::DiscordKeep, &application.key(""));
             call.arg(owner.id.get())
                 .arg(owner.fencing_token)
                 .arg(PRIVATE_BYTES)
@@ -216,7 +216,7 @@ impl Store for RedisSessions {
                     }
                 };
             }
-            let fields = link.ask(call).await.map_err(|_| Unavailable)?;
+            let fields = connection.query(call).await.map_err(|_| Unavailable)?;
             // One that the server has forgotten cannot be resumed, but has its connection.
             Ok(fields.word(0) != "superseded")
         })
@@ -225,22 +225,22 @@ impl Store for RedisSessions {
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
         let application = self.application(&owner.application);
         let epoch = application.and_then(|application| application.live.epoch_of(owner));
-        self.shared.notes.checkpoint(owner, checkpoint, epoch);
+        self.shared.write_behind.checkpoint(owner, checkpoint, epoch);
     }
 
-    fn is_live(&self, owner: &Owner, is_live: bool) {
+    fn set_live(&self, owner: &Owner, set_live: bool) {
         if let Some(application) = self.application(&owner.application) {
-            application.live.note(owner, is_live);
+            application.live.note(owner, set_live);
         }
     }
 
     fn detach(&self, owner: &Owner, is_slow: bool) {
-        self.is_live(owner, false);
-        self.shared.notes.detach(owner, is_slow);
+        self.set_live(owner, false);
+        self.shared.write_behind.detach(owner, is_slow);
     }
 
     fn end(&self, owner: &Owner) {
-        self.shared.notes.end(owner);
+        self.shared.write_behind.end(owner);
     }
 
     fn change_presence(&self, owner: &Owner, change: PresenceChange) -> bool {
@@ -250,8 +250,8 @@ impl Store for RedisSessions {
     fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Unavailable)?;
-            guilds::one(&application, &link, id).await.map(Some)
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
+            guilds::one(&application, &connection, id).await.map(Some)
         })
     }
 
@@ -263,8 +263,8 @@ impl Store for RedisSessions {
     ) -> Pending<Option<Vec<u64>>, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Unavailable)?;
-            guilds::ids(&application, &link, after, most).await.map(Some)
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
+            guilds::ids(&application, &connection, after, most).await.map(Some)
         })
     }
 
@@ -272,8 +272,8 @@ impl Store for RedisSessions {
         let reach = self.reach(application);
         let pages = Arc::clone(&self.pages);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(ReadError::Unavailable)?;
-            pages.read(application, link, after).await
+            let (_, application, connection) = reach.ok_or(ReadError::Unavailable)?;
+            pages.read(application, connection, after).await
         })
     }
 }
@@ -282,15 +282,15 @@ async fn open(
     shared: &RedisShared,
     application: &RedisApplication,
     record: &Record,
-    presence: Presence,
+    presence: FollowGuard,
 ) -> Result<OpenedRow, JoinError> {
-    let link = shared.link.borrow().clone().ok_or(JoinError::Unavailable)?;
+    let connection = shared.connection.borrow().clone().ok_or(JoinError::Unavailable)?;
     let kept = Kept::of(record);
     let text = serde_json::to_string(&kept).map_err(|_| JoinError::Unavailable)?;
     for _ in 0..ID_ATTEMPTS {
         // The windows of leases make it one that no other session has; no membership holds it.
         let id = shared.lease.next(Instant::now())?;
-        let mut call = application.call_log(&link, Script::DiscordOpen);
+        let mut call = application.call_log(&connection, Script::DiscordOpen);
         call.arg(id.get())
             .arg(&*record.key)
             .arg(record.filter_version)
@@ -298,7 +298,7 @@ async fn open(
             .arg(millis(shared.options.presence()))
             .arg(record.filter.user)
             .arg(format!("{} {}", record.filter.shard.id, record.filter.shard.count));
-        let fields = link.ask(call).await.map_err(|_| JoinError::Unavailable)?;
+        let fields = connection.query(call).await.map_err(|_| JoinError::Unavailable)?;
         match fields.word(0) {
             "ok" => {
                 return Ok(OpenedRow {

@@ -39,7 +39,10 @@ impl Drop for EventsInFlight<'_> {
 
 /// Tells the server how sessions of this node are seen, for as long as the link lasts. What had no answer is told again: a
 /// presence that was heard is no news then, and a voice state twice is the same one.
-pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
+pub(in crate::backends::redis) async fn publish_pending(
+    shared: &RedisShared,
+    connection: &RedisConnection,
+) -> RedisProblem {
     let queue = &shared.presence_queue;
     loop {
         let mut in_flight = EventsInFlight {
@@ -53,10 +56,10 @@ pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisC
         }
         let published = in_flight.ack.iter().filter_map(|(owner, presence_queue)| {
             let application = shared.applications.get(&owner.application)?;
-            Some((owner, call(shared, link, application, owner, presence_queue)))
+            Some((owner, call(shared, connection, application, owner, presence_queue)))
         });
         let (owners, calls): (Vec<_>, Vec<_>) = published.unzip();
-        let answers = match link.run(calls).await {
+        let answers = match connection.run(calls).await {
             Ok(answers) => answers,
             Err(problem) => return problem,
         };
@@ -66,7 +69,7 @@ pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisC
                 Ok(fields) => match fields.word(0) {
                     "ok" => events += fields.number(1),
                     "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
-                    "fenced" => return link.fenced(),
+                    "fenced" => return connection.fenced(),
                     // Who is over is not seen.
                     _ => {}
                 },
@@ -81,12 +84,12 @@ pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisC
 
 fn call(
     shared: &RedisShared,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     application: &RedisApplication,
     owner: &Owner,
     presence_queue: &[PresenceEvent],
 ) -> Cmd {
-    let mut call = application.call_log(link, Script::DiscordShow);
+    let mut call = application.call_log(connection, Script::DiscordPresence);
     shared.bounds.add_to(&mut call);
     call.arg(owner.id.get()).arg(owner.fencing_token);
     for event in presence_queue {
@@ -110,7 +113,7 @@ fn call(
 
 impl Maintenance<'_> {
     /// Has those seen no more whose session is over.
-    pub(in crate::backends::redis) async fn fade(&self) -> RedisProblem {
+    pub(in crate::backends::redis) async fn expire(&self) -> RedisProblem {
         loop {
             for application in self.shared.applications.values() {
                 if let Err(problem) = self.fade_all(application).await {
@@ -127,15 +130,15 @@ impl Maintenance<'_> {
     async fn fade_all(&self, application: &RedisApplication) -> Result<(), RedisProblem> {
         loop {
             // When the server comes back after a while every deadline has passed, and those who live say so first.
-            let is_sure = self.link.since().elapsed() > self.shared.options.lease;
-            let mut call = application.call_log(self.link, Script::DiscordFade);
+            let is_sure = self.connection.since().elapsed() > self.shared.options.lease;
+            let mut call = application.call_log(self.connection, Script::DiscordExpire);
             self.shared.bounds.add_to(&mut call);
             call.arg(u8::from(is_sure)).arg(FADE);
-            let fields = self.link.ask(call).await?;
+            let fields = self.connection.query(call).await?;
             let is_more = match fields.word(0) {
                 "ok" => false,
                 "more" => true,
-                _ => return Err(self.link.fenced()),
+                _ => return Err(self.connection.fenced()),
             };
             sleep(pause_after(usize::try_from(fields.number(1)).unwrap_or(usize::MAX))).await;
             if !is_more {

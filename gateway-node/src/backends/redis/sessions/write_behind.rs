@@ -67,7 +67,7 @@ impl WriteBehind {
         checkpoint: Option<Checkpoint>,
         epoch: Option<Epoch>,
     ) {
-        self.note(
+        self.write(
             owner,
             PendingWrite {
                 checkpoint,
@@ -79,7 +79,7 @@ impl WriteBehind {
 
     /// Notes that a session has lost its connection.
     pub(in crate::backends::redis) fn detach(&self, owner: &Owner, is_slow: bool) {
-        self.note(
+        self.write(
             owner,
             PendingWrite {
                 detached: Some(is_slow),
@@ -90,7 +90,7 @@ impl WriteBehind {
 
     /// Notes that a session has ended.
     pub(in crate::backends::redis) fn end(&self, owner: &Owner) {
-        self.note(
+        self.write(
             owner,
             PendingWrite {
                 has_ended: true,
@@ -105,10 +105,10 @@ impl WriteBehind {
         state.notes.is_empty() && state.in_flight == 0
     }
 
-    fn note(&self, owner: &Owner, note: PendingWrite) {
+    fn write(&self, owner: &Owner, write: PendingWrite) {
         let mut state = lock(&self.state);
         let known = state.notes.entry(owner.clone()).or_default();
-        *known = note.after(*known);
+        *known = write.after(*known);
         drop(state);
         self.changed.notify_one();
     }
@@ -148,8 +148,8 @@ impl Drop for InFlight<'_> {
 }
 
 /// Tells the server what is noted, for as long as the link lasts.
-pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisConnection) -> RedisProblem {
-    let notes = &shared.notes;
+pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
+    let notes = &shared.write_behind;
     loop {
         let mut in_flight = InFlight {
             taken: notes.take(),
@@ -162,16 +162,16 @@ pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisC
         }
         let mut calls = Vec::new();
         let mut callers = Vec::new();
-        for (owner, note) in &in_flight.taken {
+        for (owner, write) in &in_flight.taken {
             let Some(application) = shared.applications.get(&owner.application) else {
                 continue;
             };
-            for call in calls_of(shared, link, application, owner, *note) {
+            for call in calls_of(shared, connection, application, owner, *write) {
                 calls.push(call);
                 callers.push(owner);
             }
         }
-        let answers = match link.run(calls).await {
+        let answers = match connection.run(calls).await {
             Ok(answers) => answers,
             Err(problem) => return problem,
         };
@@ -183,7 +183,7 @@ pub(in crate::backends::redis) async fn tell(shared: &RedisShared, link: &RedisC
                 Err(problem) => return problem,
             }
         }
-        if in_flight.taken.iter().any(|(_, note)| note.has_ended) {
+        if in_flight.taken.iter().any(|(_, write)| write.has_ended) {
             shared.fade_now.notify_one();
         }
         in_flight.taken.clear();
@@ -200,29 +200,29 @@ pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owne
 
 fn calls_of(
     shared: &RedisShared,
-    link: &RedisConnection,
+    connection: &RedisConnection,
     application: &RedisApplication,
     owner: &Owner,
-    note: PendingWrite,
+    write: PendingWrite,
 ) -> impl Iterator<Item = Cmd> {
     let call = |script, kept: Duration| {
-        let mut call = link.script(script, &application.key(""));
+        let mut call = connection.script(script, &application.key(""));
         call.arg(owner.id.get()).arg(owner.fencing_token).arg(millis(kept));
         call
     };
     let (window, presence) = (shared.options.resume_window, shared.options.presence());
-    if note.has_ended {
+    if write.has_ended {
         return [Some(call(Script::DiscordEnd, presence)), None].into_iter().flatten();
     }
-    let checkpoint = (note.checkpoint.is_some() || note.detached.is_none()).then(|| {
+    let checkpoint = (write.checkpoint.is_some() || write.detached.is_none()).then(|| {
         let mut call = call(Script::DiscordCheckpoint, presence);
-        call.arg(epoch_or_none(note.epoch));
-        if let Some(Checkpoint { s, position }) = note.checkpoint {
+        call.arg(epoch_or_none(write.epoch));
+        if let Some(Checkpoint { s, position }) = write.checkpoint {
             call.arg(s).arg(position.epoch.to_string()).arg(position.offset);
         }
         call
     });
-    let detach = note.detached.map(|is_slow| {
+    let detach = write.detached.map(|is_slow| {
         let mut call = call(Script::DiscordDetach, window);
         call.arg(u8::from(is_slow));
         call

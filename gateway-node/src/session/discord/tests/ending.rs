@@ -130,7 +130,7 @@ async fn a_connection_that_goes_on_with_its_own_session_does_not_end_itself() {
         for n in 0..3 {
             let invalid = SessionCommand::Inject(InjectedFault::Invalidate { is_resumable: true });
             let raw = shared::session_id::SessionId::from_raw(id.parse().unwrap());
-            assert!(node.registry.tell(&"utilbot".into(), raw, invalid).await);
+            assert!(node.registry.command_one(&"utilbot".into(), raw, invalid).await);
             client.settle().await;
             let seen = client.dispatches().len() as u64;
             client.send(&resume(&id, seen)).await;

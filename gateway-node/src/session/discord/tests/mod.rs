@@ -34,7 +34,7 @@ use crate::{
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     hello_delay::HelloDelay,
     metrics::Metrics,
-    registry::{Registry, Shard},
+    registry::{Registry, RegistryShard},
     replay::ReplayLimits,
     resume::DiscordSessions,
     session::{Services, Session},
@@ -116,7 +116,7 @@ impl DiscordTestNode {
             Arc::clone(&metrics),
         );
         let (backplane, discord) = connect(&registry);
-        let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
+        let shard = RegistryShard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
             shard,
             registry: registry.clone(),

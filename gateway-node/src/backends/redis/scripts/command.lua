@@ -3,6 +3,6 @@
 -- ARGV  the order's id, its text
 --
 -- Answers { how many connections the message went to }. Those may be others than nodes: who has carried out the order says so
--- itself (order_done.lua).
+-- itself (command_done.lua).
 
 return { broadcast(redis.call('HGET', key('log:head'), 'identity'), 'order ' .. ARGV[1] .. ' ' .. ARGV[2]) }
