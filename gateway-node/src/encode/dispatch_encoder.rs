@@ -1,4 +1,5 @@
-//! What one Discord session is written through: it numbers its dispatches and knows how its bytes are written.
+//! Per-connection encoding state of a Discord session: the sequence number of its dispatches, and its compression
+//! context.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,27 +15,28 @@ use shared::{
 use super::encoded_dispatch::EncodedDispatch;
 use crate::{backplane::Position, transport::message_head};
 
-/// How a connection's payloads become bytes.
+/// The wire format of a connection: its encoding and its compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WireFormat {
-    /// How payloads are written.
+    /// How payloads are serialized.
     pub encoding: Encoding,
-    /// How they are compressed for all at once, if they are.
+    /// The compression that all sessions with this wire format share, if any.
     pub method: Option<Method>,
-    /// How hard zlib tries.
+    /// The zlib compression level.
     pub level: Level,
 }
 
-/// Where a session is in the log, as its shard counts.
+/// A session's cursor in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogCursor {
-    /// The number of the last entry that it got or did not want.
+    /// The node-local number of the last entry that the session received or filtered out.
     pub number: u64,
-    /// Where that stands.
+    /// The log position of that entry.
     pub position: Position,
 }
 
-/// Shared by a session and its shard; clones are the same line.
+/// Encodes payloads and dispatches for one connection, and numbers the dispatches. Shared by a session and its shard;
+/// clones share the state.
 #[derive(Debug, Clone)]
 pub struct DispatchEncoder(Rc<EncoderState>);
 
@@ -43,28 +45,28 @@ struct EncoderState {
     encoding: Encoding,
     level: Level,
     compressor: RefCell<Compressor>,
-    /// The number of the last dispatch.
+    /// The sequence number of the last dispatch.
     s: Cell<u64>,
     cursor: Cell<Option<LogCursor>>,
 }
 
-/// What a connection's payloads are packed by.
+/// A connection's compressor.
 #[derive(Debug)]
 enum Compressor {
     None,
-    /// Put together from what was compressed for all.
+    /// Messages are assembled from segments that were compressed once for all sessions.
     Shared(Stream),
-    /// A zlib stream that is compressed for this connection alone.
+    /// A zlib stream with a compressor for this connection alone.
     Own(Box<History>),
 }
 
 thread_local! {
-    /// Lent to one message at a time.
+    /// Scratch space for the body of one message.
     static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl DispatchEncoder {
-    /// A line on which nothing has been said, and zlib tries this hard.
+    /// Creates the state of a connection on which nothing has been sent.
     pub fn new(encoding: Encoding, transport: Option<Transport>, level: Level) -> Self {
         let method = transport.map(|transport| match transport {
             Transport::Zlib => Method::ZlibStream,
@@ -80,7 +82,7 @@ impl DispatchEncoder {
         }))
     }
 
-    /// Compresses large payloads one by one from now on; where everything is part of a stream this says nothing.
+    /// From now on, compresses each large payload by itself. Does nothing on a connection that has a compressed stream.
     pub fn compress_large(&self) {
         let compressor = &mut *self.0.compressor.borrow_mut();
         if matches!(compressor, Compressor::None) {
@@ -88,18 +90,19 @@ impl DispatchEncoder {
         }
     }
 
-    /// Goes on with a zlib stream by a compressor of this connection's own, which takes about 300 KiB; where there is no
-    /// such stream this says nothing.
+    /// Continues a zlib stream with a compressor of its own, which takes about 300 KiB. Does nothing unless the
+    /// connection has a zlib stream on which something has been sent.
     pub fn use_own_compressor(&self) {
         let compressor = &mut *self.0.compressor.borrow_mut();
-        // One that has not begun has still to write its header.
+        // A stream that has not begun still has to write its header.
         if matches!(compressor, Compressor::Shared(stream) if stream.method() == Method::ZlibStream && stream.has_begun())
         {
             *compressor = Compressor::Own(Box::new(History::new(self.0.level)));
         }
     }
 
-    /// How its payloads are written, as far as they are written for all at once.
+    /// Returns the wire format of the parts that it shares with other sessions. A stream with its own compressor counts
+    /// as uncompressed.
     pub fn wire_format(&self) -> WireFormat {
         let method = match &*self.0.compressor.borrow() {
             Compressor::Shared(stream) => Some(stream.method()),
@@ -112,23 +115,23 @@ impl DispatchEncoder {
         }
     }
 
-    /// The number of the last dispatch.
+    /// Returns the sequence number of the last dispatch.
     pub fn s(&self) -> u64 {
         self.0.s.get()
     }
 
-    /// Where it is in the log; none while its shard has brought it nothing.
+    /// Returns the session's log cursor. It has none before it subscribes.
     pub fn cursor(&self) -> Option<LogCursor> {
         self.0.cursor.get()
     }
 
-    /// Counts on from this dispatch, at this place.
+    /// Continues after the dispatch numbered `s`, at this log cursor.
     pub fn continue_at(&self, s: u64, cursor: Option<LogCursor>) {
         self.0.s.set(s);
         self.0.cursor.set(cursor);
     }
 
-    /// A payload without a number, written as JSON, as one frame.
+    /// Encodes a payload without a sequence number, given as JSON, as one frame.
     pub fn frame(&self, payload: &str) -> Bytes {
         let bytes = Dispatch::encode(self.0.encoding, payload).unwrap_or_default();
         let encoded = EncodedDispatch::of_one(self.wire_format(), &bytes);
@@ -137,7 +140,8 @@ impl DispatchEncoder {
         out.into()
     }
 
-    /// The next dispatch, for this session alone, as one frame. None for data that its encoding cannot say.
+    /// Encodes the next dispatch, which only this session receives, as one frame. Returns `None` if the data cannot be
+    /// represented in its encoding.
     pub fn dispatch(&self, name: &str, d: &str) -> Option<Bytes> {
         let encoded = EncodedDispatch::new(self.wire_format(), name, d)?;
         let mut out = Vec::with_capacity(d.len() + 64);
@@ -145,7 +149,7 @@ impl DispatchEncoder {
         Some(out.into())
     }
 
-    /// Appends the next dispatch as a frame.
+    /// Appends the next dispatch to `out` as a frame.
     pub(crate) fn write(&self, encoded: &EncodedDispatch, out: &mut Vec<u8>) {
         let s = self.0.s.get() + 1;
         self.0.s.set(s);
@@ -153,7 +157,7 @@ impl DispatchEncoder {
         self.write_around(encoded, &number, out);
     }
 
-    /// Notes where its shard has brought it.
+    /// Records the log cursor up to which its shard has delivered.
     pub(crate) fn advance_to(&self, cursor: LogCursor) {
         self.0.cursor.set(Some(cursor));
     }
@@ -179,13 +183,13 @@ impl DispatchEncoder {
                 out.extend_from_slice(own);
                 out.extend_from_slice(after);
             }
-            // Whoever makes pieces asks this line how.
+            // Unreachable: pieces are made for the wire format that this connection has.
             (EncodedDispatch::Compressed { .. }, Compressor::None | Compressor::Own(_)) => {}
         }
     }
 }
 
-/// Appends a binary message whose body is written by `write`.
+/// Appends a binary message. `write` writes its body.
 fn in_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     BODY.with_borrow_mut(|body| {
         body.clear();
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn dispatches_are_numbered_and_nothing_else_is() {
+    fn only_dispatches_are_numbered() {
         let encoder = encoder(None);
         let text = |frame: Bytes| serde_json::from_slice::<Value>(&frame[2..]).unwrap();
         assert_eq!(text(encoder.frame("{\"op\":10}")), json!({"op": 10}));
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_begins_once() {
+    fn a_stream_has_one_header() {
         let encoder = encoder(Some(Transport::Zlib));
         encoder.compress_large();
         assert_eq!(encoder.wire_format().method, Some(Method::ZlibStream));
@@ -240,13 +244,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_with_a_history_goes_on_where_the_shared_one_was() {
+    fn a_compressor_of_its_own_continues_the_shared_stream() {
         let encoder = encoder(Some(Transport::Zlib));
         encoder.use_own_compressor();
         assert_eq!(
             encoder.wire_format().method,
             Some(Method::ZlibStream),
-            "nothing has been said"
+            "nothing has been sent"
         );
         let mut frames = vec![encoder.frame("{\"op\":10}")];
         encoder.use_own_compressor();
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_decides_how_short_a_frame_is() {
+    fn a_higher_level_makes_shorter_frames() {
         let d = json!({"text": "to and fro, ".repeat(50)}).to_string();
         let length = |level| {
             let encoder = DispatchEncoder::new(Encoding::Json, Some(Transport::Zlib), Level::new(level));
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_large_is_packed() {
+    fn only_large_payloads_are_compressed() {
         let encoder = encoder(None);
         encoder.compress_large();
         assert_eq!(encoder.dispatch("X", "{}").unwrap()[0], 0x81);

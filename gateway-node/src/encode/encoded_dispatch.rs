@@ -1,4 +1,4 @@
-//! What all sessions of one coding share of a dispatch: everything but its number.
+//! The part of a dispatch that all sessions with one wire format share: everything but the sequence number.
 
 use bytes::Bytes;
 use shared::{
@@ -8,20 +8,20 @@ use shared::{
 
 use super::dispatch_encoder::WireFormat;
 
-/// From how many bytes on a payload is compressed for a client that wants large ones compressed one by one.
+/// The size in bytes from which payloads are compressed one by one, for clients that asked for that.
 const PACKED_BYTES: usize = 1024;
 
-/// The bytes before and after the number of a dispatch.
+/// The bytes before and after the sequence number of a dispatch.
 #[derive(Debug)]
 pub(crate) enum EncodedDispatch {
-    /// As they are.
+    /// Uncompressed.
     Plain { before: Bytes, after: Bytes },
-    /// Compressed once for every stream. What has no number has nothing before it.
+    /// Compressed once for all streams. A payload without a sequence number has no `before`.
     Compressed { before: Option<Segment>, after: Segment },
 }
 
 impl EncodedDispatch {
-    /// The event `name` with the data `d`; none where the data cannot be said in the encoding.
+    /// Encodes the event `name` with the data `d`. Returns `None` if the data cannot be represented in the encoding.
     pub(crate) fn new(wire_format: WireFormat, name: &str, d: &str) -> Option<Self> {
         let Dispatch { before, after } = Dispatch::new(wire_format.encoding, name, d)
             .inspect_err(|error| log::warn!(event = name, cause:% = error; "an event cannot be encoded"))
@@ -38,7 +38,7 @@ impl EncodedDispatch {
         })
     }
 
-    /// A payload without a number.
+    /// Encodes a payload that has no sequence number.
     pub(crate) fn of_one(wire_format: WireFormat, payload: &[u8]) -> Self {
         match method_for(wire_format, payload.len()) {
             Some(method) => Self::Compressed {

@@ -1,4 +1,4 @@
-//! An entry and its frames, each made at most once however many sessions get it.
+//! An entry and its frames, each encoded at most once for all sessions.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -21,18 +21,18 @@ use crate::{
     transport::{binary_frame, text_frame},
 };
 
-/// What was made for a coding and a content; nothing where it cannot be said.
+/// The encoding for one wire format and content; `None` if the data cannot be represented in it.
 type Made = (WireFormat, Content, Option<Arc<EncodedDispatch>>);
 
-/// What the shards share of one event.
+/// A log entry with its lazily encoded frames, shared by all shards.
 pub(crate) struct EncodedEvent {
     pub(crate) entry: Entry,
-    /// Its number among the entries of its log that this node has seen.
+    /// Its node-local number: it counts the entries of its log that this node has seen.
     pub(crate) number: u64,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
-    /// How hard zlib tries.
+    /// The zlib compression level.
     level: Level,
     metrics: Arc<Metrics>,
 }
@@ -50,7 +50,7 @@ impl EncodedEvent {
         }
     }
 
-    /// Where it stands.
+    /// Returns its log cursor.
     pub(crate) const fn cursor(&self) -> LogCursor {
         LogCursor {
             number: self.number,
@@ -58,7 +58,8 @@ impl EncodedEvent {
         }
     }
 
-    /// What Discord sessions of this coding share of it; none where it cannot be said.
+    /// Returns the shared part of the dispatch for Discord sessions with this wire format, or `None` if the data cannot
+    /// be represented in it.
     pub(crate) fn encoded(&self, wire_format: WireFormat, content: Content) -> Option<Arc<EncodedDispatch>> {
         let mut made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = made.iter().find(|(of, how, _)| *of == wire_format && *how == content);
@@ -78,18 +79,19 @@ impl EncodedEvent {
         encoded
     }
 
-    /// Whether one walk can deliver both: they are for all of some types, and of the same application.
+    /// Returns whether one pass can deliver both entries: both are broadcasts of the same application.
     pub(crate) fn is_broadcast_with(&self, other: &Self) -> bool {
         let is_broadcast = |event: &Self| matches!(event.entry.audience, Audience::Types(_));
         is_broadcast(self) && is_broadcast(other) && self.entry.application == other.entry.application
     }
 
-    /// Whether it is for everybody of this type.
+    /// Returns whether all sessions of this type receive it.
     pub(crate) fn is_for_all(&self, kind: ClientType) -> bool {
         matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
     }
 
-    /// The frame for sessions of this encoding. Server frames are unmasked, so the header is shared as well.
+    /// Returns the frame for v1 sessions with this encoding. Server frames are unmasked, so the frame header is shared
+    /// too.
     pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
         match encoding {
             Encoding::Text => self.text.get_or_init(|| {

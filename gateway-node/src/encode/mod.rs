@@ -1,4 +1,4 @@
-//! An event in every wire format, each made once for all sessions that have it.
+//! Encodes events in every wire format, each once for all sessions that use it.
 
 pub(crate) mod dispatch_encoder;
 pub(crate) mod encoded_dispatch;

@@ -1,7 +1,7 @@
-//! From the log to the shards: one queue for the node, in which every shard has its own place.
+//! The delivery queue between the log and the shards: one for the node, in which every shard has its own cursor.
 //!
-//! An entry stays until the slowest shard has read it. What does not fit is refused at the entrance
-//! ([`DeliveryQueue::has_room`]), so that nothing is ever dropped between acceptance and delivery.
+//! An entry stays until the slowest shard has read it. If there is no room for an event, its publication is refused
+//! ([`DeliveryQueue::has_room`]), so no event is dropped between acceptance and delivery.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 
 use crate::encode::encoded_event::EncodedEvent;
 
-/// The most entries that a shard takes at once.
+/// The most entries that a shard reads at once.
 const BATCH: usize = 64;
 
 pub(crate) struct DeliveryQueue {
@@ -22,17 +22,17 @@ pub(crate) struct DeliveryQueue {
     limit: usize,
 }
 
-/// What shards read, in order.
+/// One element of the queue.
 enum QueuedItem {
     Entry(Arc<EncodedEvent>),
-    /// What follows of this application's log is from another side of a split.
+    /// The following entries of this application are from the other side of a split brain.
     Divergence(Arc<str>),
 }
 
-/// What a shard reads at once.
+/// What a shard reads in one call.
 pub(crate) enum QueueRead {
     Entries(Vec<Arc<EncodedEvent>>),
-    /// The application whose log continues on another side of a split.
+    /// The application whose log continues on the other side of a split brain.
     Divergence(Arc<str>),
 }
 
@@ -46,12 +46,12 @@ struct DeliveryQueueState {
 }
 
 impl DeliveryQueueState {
-    /// The number that the next item will get.
+    /// Returns the number of the next item.
     fn end(&self) -> u64 {
         self.first + self.queue.len() as u64
     }
 
-    /// Forgets what every shard has read.
+    /// Removes the items that every shard has read.
     fn trim(&mut self) {
         let slowest = self.next.iter().copied().min().unwrap_or(self.first);
         while self.first < slowest {
@@ -65,7 +65,7 @@ impl DeliveryQueueState {
 }
 
 impl DeliveryQueue {
-    /// A queue for `readers` shards that holds up to `limit` bytes.
+    /// Creates a queue for `readers` shards that holds up to `limit` bytes.
     pub(crate) fn new(readers: usize, limit: usize) -> Self {
         Self {
             state: Mutex::new(DeliveryQueueState {
@@ -81,7 +81,7 @@ impl DeliveryQueue {
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
-        // One that is larger than the whole queue passes when it would be alone.
+        // An entry larger than the whole limit is accepted if the queue is empty.
         state.queue.is_empty() || state.bytes.saturating_add(bytes) <= self.limit
     }
 
@@ -94,7 +94,7 @@ impl DeliveryQueue {
         self.wake();
     }
 
-    /// Marks the place from which on the entries of this application are from another side of a split.
+    /// Marks that the following entries of this application are from the other side of a split brain.
     pub(crate) fn diverge(&self, application: Arc<str>) {
         self.lock().queue.push_back(QueuedItem::Divergence(application));
         self.wake();
@@ -106,12 +106,12 @@ impl DeliveryQueue {
         }
     }
 
-    /// The number that the next item will get: everything accepted by now has a lower one.
+    /// Returns the number of the next item. Every entry that was accepted before has a lower one.
     pub(crate) fn end(&self) -> u64 {
         self.lock().end()
     }
 
-    /// The next items for a shard, and the number that follows them.
+    /// Returns the next items for a shard, and the number of the item after them.
     pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(QueueRead, u64)> {
         self.readers[reader].register(cx.waker());
         let mut state = self.lock();
@@ -140,7 +140,7 @@ impl DeliveryQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, DeliveryQueueState> {
-        // Nothing in here panics between two changes that belong together.
+        // No code that holds the lock panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shard_reads_everything_in_order() {
+    fn every_shard_reads_every_entry_in_order() {
         let delivery_queue = DeliveryQueue::new(2, 1 << 20);
         for offset in 0..100 {
             delivery_queue.push(entry(offset));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_divergence_is_read_in_its_place_by_every_shard() {
+    fn every_shard_reads_a_divergence_in_order() {
         let delivery_queue = DeliveryQueue::new(2, 1 << 20);
         delivery_queue.push(entry(0));
         delivery_queue.diverge("a".into());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_shard_decides_what_has_room() {
+    fn the_slowest_shard_limits_the_room() {
         let weight = entry(0).entry.weight();
         let delivery_queue = DeliveryQueue::new(2, 2 * weight);
         assert!(delivery_queue.has_room(10 * weight));

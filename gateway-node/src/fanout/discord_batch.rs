@@ -1,5 +1,6 @@
-//! What one walk brings to one group of Discord sessions. What they share is made once for the group; each session's frames are
-//! put together around its own numbers, side by side, so that what has waited leaves in one write.
+//! One pass's entries for one group of Discord sessions. The shared parts are encoded once for the group. Each
+//! session's frames are assembled around its own sequence numbers, side by side, so that everything that waited leaves
+//! in one write.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -10,31 +11,31 @@ use tokio::time::Instant;
 use super::member::{DiscordGroupKey, DiscordMember};
 use crate::encode::{dispatch_encoder::LogCursor, encoded_dispatch::EncodedDispatch, encoded_event::EncodedEvent};
 
-/// From how many bytes on frames that stand side by side are written before more are added.
+/// The size in bytes from which collected frames are written before more are added.
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
 pub(crate) struct DiscordBatch {
     items: SmallVec<[BatchItem; 8]>,
-    /// Where a member is that has got all of them.
+    /// The log cursor of a member that has received all of them.
     end: LogCursor,
 }
 
 struct BatchItem {
     cursor: LogCursor,
     encoded: Arc<EncodedDispatch>,
-    /// Whom it is for, if it is for one of the group alone.
+    /// The only member that receives it, if it is for one session.
     only: Option<SessionId>,
 }
 
 thread_local! {
-    /// Lent to one member at a time.
+    /// Scratch space for the frames of one member.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl DiscordBatch {
-    /// Of those among `entries` that members with this profile receive; `is_here` says whether a session is one of them.
-    /// None where it is none of them.
+    /// Selects those of `entries` that members with this profile receive. `is_here` returns whether a session is a
+    /// member of the group. Returns `None` if none of the entries is for this group.
     pub(crate) fn new(
         entries: &[Arc<EncodedEvent>],
         key: DiscordGroupKey,
@@ -45,12 +46,12 @@ impl DiscordBatch {
         (!items.is_empty()).then_some(Self { items, end })
     }
 
-    /// Those that get something, where it is nothing for everybody.
+    /// Returns the members that receive something, or `None` if an entry is for all of them.
     pub(crate) fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
         self.items.iter().map(|item| item.only).collect()
     }
 
-    /// Gives a member what is for it, and says how many entries that is.
+    /// Sends a member the entries that are for it, and returns how many those are.
     pub(crate) fn deliver_to(&self, member: &DiscordMember, now: Instant) -> u64 {
         SCRATCH.with_borrow_mut(|scratch| {
             let (mut given, mut ends) = (0, SmallVec::<[usize; 8]>::new());
@@ -63,7 +64,7 @@ impl DiscordBatch {
                 ends.push(scratch.len());
                 given += 1;
                 if scratch.len() >= JOINED_BYTES {
-                    // What does not fit evicts the session; its driver sees to that.
+                    // If the outbox overflows, the connection's driver evicts the session.
                     member.outbox.deliver_own(scratch, &ends, now);
                     scratch.clear();
                     ends.clear();

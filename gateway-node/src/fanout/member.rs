@@ -1,4 +1,4 @@
-//! Who is in a room, and what those have in common who get the same bytes.
+//! The members of subscriber groups, and the keys by which they are grouped.
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
@@ -14,7 +14,7 @@ use crate::{
     transport::{Batch, Outbox},
 };
 
-/// What the way from an entry to a socket needs of a session of version 1.
+/// A v1 session as a member of a group.
 pub(crate) struct V1Member {
     pub(crate) id: SessionId,
     /// It receives the entries after this position.
@@ -22,26 +22,26 @@ pub(crate) struct V1Member {
     pub(crate) outbox: Outbox,
 }
 
-/// What the members of a group of version 1 have in common: who they are decides what they get, and the encoding in
-/// which frame.
+/// What the members of a v1 group have in common. The client type decides which events they receive, the encoding which
+/// frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct V1GroupKey {
     pub(crate) kind: ClientType,
     pub(crate) encoding: Encoding,
 }
 
-/// The same of a Discord session.
+/// A Discord session as a member of a group.
 pub(crate) struct DiscordMember {
     pub(crate) id: SessionId,
-    /// Which owner of the session it is: for a while two of them can be on one worker.
+    /// The fencing token of its owner. For a short time two owners of one session can be on the same worker.
     pub(crate) fencing_token: u64,
-    /// It receives the entries after the one of this number.
+    /// It receives the entries with higher numbers than this.
     pub(crate) since: u64,
     pub(crate) encoder: DispatchEncoder,
     pub(crate) outbox: Outbox,
 }
 
-/// What the members of a group of Discord sessions have in common: which events they receive, and how these are written.
+/// What the members of a Discord group have in common: which events they receive, and their wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DiscordGroupKey {
     pub(crate) filter: Filter,
@@ -53,20 +53,20 @@ pub(crate) struct DiscordGroupKey {
 pub(crate) struct ApplicationSubscribers {
     pub(crate) v1: SubscriberGroups<V1GroupKey, V1Member>,
     pub(crate) discord: SubscriberGroups<DiscordGroupKey, DiscordMember>,
-    /// The number of the last entry that some of them may have got.
+    /// The number of the last entry of which delivery has begun.
     pub(crate) started: u64,
-    /// The last entry that all of them have got or did not want.
+    /// The last entry that has been delivered to all sessions that receive it.
     pub(crate) finished: Option<LogCursor>,
 }
 
 impl ApplicationSubscribers {
-    /// The subscriber of this session, if it is still this owner of it.
+    /// Returns the member with this session id, if its owner has this fencing token.
     pub(crate) fn discord_member(&self, id: SessionId, fencing_token: u64) -> Option<&DiscordMember> {
         let (_, discord_member) = self.discord.get(id)?;
         (discord_member.fencing_token == fencing_token).then_some(discord_member)
     }
 
-    /// Stops deliveries to this owner of a session.
+    /// Removes the member with this session id, if its owner has this fencing token.
     pub(crate) fn unsubscribe(&mut self, id: SessionId, fencing_token: u64) {
         if self.discord_member(id, fencing_token).is_some() {
             self.discord.remove(id);
@@ -75,11 +75,11 @@ impl ApplicationSubscribers {
 }
 
 impl V1Member {
-    /// Gives the session an entry, if it is for it. Returns whether it is.
+    /// Sends the session an entry if it is a receiver. Returns whether it is.
     pub(crate) fn deliver_to(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
         let admitted = entry.entry.admits(self.id, key.kind, self.since);
         if admitted {
-            // What does not fit evicts the session; its driver sees to that.
+            // If the outbox overflows, the connection's driver evicts the session.
             self.outbox
                 .deliver(&Batch::from(entry.frame(key.encoding).clone()), now);
         }

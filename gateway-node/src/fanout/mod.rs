@@ -1,4 +1,5 @@
-//! The way from the log to outboxes, on each worker: the queue of entries, and the sessions grouped by what they receive.
+//! Delivery from the log to outboxes, on each worker: the queue of entries, and the sessions grouped by what they
+//! receive.
 
 pub(crate) mod delivery_queue;
 pub(crate) mod discord_batch;

@@ -1,4 +1,4 @@
-//! The sessions of one application and one protocol on one worker, in the shape that delivering needs.
+//! The sessions of one application and protocol on one worker, grouped for delivery.
 
 use std::hash::Hash;
 
@@ -6,20 +6,21 @@ use rustc_hash::FxHashMap;
 use shared::session_id::SessionId;
 use smallvec::SmallVec;
 
-/// Somebody who is found by an id.
+/// A member of a group, identified by its session id.
 pub(crate) trait GroupMember {
     fn id(&self) -> SessionId;
 }
 
-/// Members side by side in groups, each found by its id. What the members of a group have in common (`C`) decides what they
-/// get and in which frame, so an event is a walk over the groups that get it and touches nobody else.
+/// Members in groups, each group a dense array, and each member found by its id. What the members of a group have in
+/// common (`C`) decides which events and which frames they receive. An event is delivered by iterating over the groups
+/// that receive it, and no other session is touched.
 ///
-/// While a walk is under way a leaving member leaves a hole behind, so that nobody is moved to where the walk has
-/// already been; otherwise the last one of its group takes its place.
+/// A member that leaves during an iteration leaves a hole, so that no other member moves to an index that has already
+/// been passed. At other times the last member of the group takes its index.
 pub(crate) struct SubscriberGroups<C, M> {
     groups: Vec<Group<C, M>>,
     by_key: FxHashMap<C, u32>,
-    /// Groups that everybody has left, for others.
+    /// Empty groups, to be reused.
     free: Vec<u32>,
     by_id: FxHashMap<SessionId, MemberIndex>,
     in_pass: bool,
@@ -36,12 +37,13 @@ struct MemberIndex {
     index: u32,
 }
 
-/// One group's part of a walk.
+/// One group's part of an iteration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GroupRange<C> {
     pub(crate) group: usize,
     pub(crate) key: C,
-    /// How many places there were when the walk began: who comes later joined after what the walk brings.
+    /// The length of the group when the iteration began. Members after it joined later than the entries being
+    /// delivered.
     pub(crate) end: usize,
 }
 
@@ -93,7 +95,7 @@ impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
         }
     }
 
-    /// The ids of all members.
+    /// Returns the ids of all members.
     pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
         self.by_id.keys().copied()
     }
@@ -104,8 +106,7 @@ impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
         Some((group.key, group.members[index as usize].as_ref()?))
     }
 
-    /// Begins a walk over everybody who is here now. Groups that everybody has left are no part of it: nothing is framed
-    /// for nobody.
+    /// Begins an iteration over all current members. Empty groups are left out, so that no event is encoded for them.
     pub(crate) fn begin_pass(&mut self) -> SmallVec<[GroupRange<C>; 6]> {
         self.in_pass = true;
         let range = |(group, it): (usize, &Group<C, M>)| GroupRange {
@@ -117,13 +118,13 @@ impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
         ranges.filter(|range| range.end > 0).collect()
     }
 
-    /// The members of one stretch of a walk.
+    /// Returns the members of one chunk of an iteration.
     pub(crate) fn chunk(&self, group: usize, from: usize, to: usize) -> impl Iterator<Item = &M> {
         let members = &self.groups[group].members;
         members.get(from..to).unwrap_or_default().iter().flatten()
     }
 
-    /// Ends a walk and closes the holes that it left.
+    /// Ends an iteration and closes the holes that it left.
     pub(crate) fn end_pass(&mut self) {
         self.in_pass = false;
         for group in 0..self.groups.len() {
@@ -142,7 +143,7 @@ impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
         }
     }
 
-    /// Puts the last member of a group into this place, whose member is returned.
+    /// Removes the member at `index`, moves the last member of the group there, and returns the removed one.
     fn fill(&mut self, group: usize, index: usize) -> Option<M> {
         let members = &mut self.groups[group].members;
         let gone = members.swap_remove(index);
@@ -152,7 +153,7 @@ impl<C: Copy + Eq + Hash, M: GroupMember> SubscriberGroups<C, M> {
         gone
     }
 
-    /// Lets others have a group that everybody has left.
+    /// Makes the group available for reuse if it is empty.
     fn retire(&mut self, group: usize) {
         let Group { key, members } = &mut self.groups[group];
         if members.is_empty() {
@@ -170,7 +171,7 @@ fn place(group: usize, index: usize) -> MemberIndex {
     }
 }
 
-/// A worker has no more sessions than descriptors, which are counted in 31 bits.
+/// A worker cannot have more sessions than file descriptors, whose numbers have 31 bits.
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -195,14 +196,15 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_meets_everybody_who_stays_exactly_once() {
+    fn an_iteration_visits_every_remaining_member_once() {
         let mut groups = SubscriberGroups::default();
         for id in 0..6 {
             groups.add(BOTS, TestMember(id));
         }
         let end = groups.begin_pass()[0].end;
         assert_eq!(ids(&groups, 0, 0, 3), [0, 1, 2]);
-        // One that was met and one that was not leave, and one arrives: nobody is met twice and nobody is missed.
+        // Of two members that leave, one has been visited and one has not; another joins. None is visited twice or
+        // missed.
         groups.remove(SessionId::from_raw(1));
         groups.remove(SessionId::from_raw(4));
         groups.add(BOTS, TestMember(6));
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_holds_those_alone_who_have_everything_in_common() {
+    fn members_are_grouped_by_their_key() {
         let mut groups = SubscriberGroups::default();
         for id in 0..6 {
             groups.add(if id % 2 == 0 { BOTS } else { WEBSITES }, TestMember(id));

@@ -1,4 +1,4 @@
-//! What one walk brings to one group: the entries that are for it, framed, and joined where that saves writes.
+//! One pass's entries for one v1 group, framed, and joined into batches that save writes.
 
 use bytes::Bytes;
 use shared::session_id::SessionId;
@@ -12,7 +12,7 @@ use crate::{
     transport::Batch,
 };
 
-/// The most bytes that are copied side by side; a larger frame goes by itself.
+/// The most bytes that are copied into one batch; a larger frame is sent without a copy.
 const JOINED_BYTES: usize = 64 * 1024;
 
 /// Entries for the members of one group, in order.
@@ -20,14 +20,15 @@ pub(crate) struct V1Batch<'a> {
     key: V1GroupKey,
     entries: SmallVec<[&'a EncodedEvent; 8]>,
     batches: SmallVec<[Batch; 2]>,
-    /// Who joined at this position or before gets all of them; none where the entries are of several epochs.
+    /// Members that joined at this position or before it receive all entries. `None` if the entries are of several
+    /// epochs.
     first: Option<Position>,
-    /// Who sent one of them.
+    /// The sessions that sent one of the entries.
     authors: SmallVec<[SessionId; 4]>,
 }
 
 impl<'a> V1Batch<'a> {
-    /// Of those among `entries` that are for all of the group's type.
+    /// Selects the entries that all sessions of the group's type receive.
     pub(crate) fn new(entries: impl Iterator<Item = &'a EncodedEvent>, key: V1GroupKey) -> Self {
         let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| it.is_for_all(key.kind)).collect();
         let mut authors = SmallVec::new();
@@ -51,7 +52,7 @@ impl<'a> V1Batch<'a> {
         self.entries.is_empty()
     }
 
-    /// Gives a member of the group what is for it, and says how many entries that is.
+    /// Sends a member of the group the entries that are for it, and returns how many those are.
     #[inline]
     pub(crate) fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
         let gets_all = self
@@ -59,7 +60,7 @@ impl<'a> V1Batch<'a> {
             .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));
         if gets_all {
             for batch in &self.batches {
-                // What does not fit evicts the session; its driver sees to that.
+                // If the outbox overflows, the connection's driver evicts the session.
                 member.outbox.deliver(batch, now);
             }
             return self.entries.len() as u64;
@@ -69,7 +70,7 @@ impl<'a> V1Batch<'a> {
     }
 }
 
-/// Frames in batches of a size that is worth a copy.
+/// Joins frames into batches of up to [`JOINED_BYTES`].
 fn joined<'a>(frames: impl Iterator<Item = &'a Bytes>) -> SmallVec<[Batch; 2]> {
     let mut batches = SmallVec::new();
     let mut together: SmallVec<[Bytes; 8]> = SmallVec::new();

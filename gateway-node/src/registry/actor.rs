@@ -1,4 +1,4 @@
-//! The actor of a shard: delivers what the feed has, and hears orders for all its sessions.
+//! The actor of a shard: delivers what is in the queue, and handles commands for all of the shard's sessions.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,22 +13,22 @@ use super::{
 };
 use crate::fanout::delivery_queue::QueueRead;
 
-/// How often a shard looks whether keys have expired. A session has to hear of it within a second.
+/// How often a shard checks whether keys have expired. A session must learn of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(400);
 
-/// How many orders may wait.
+/// The capacity of the mailbox, in commands.
 const ORDERS: usize = 1024;
 
-/// One a worker; it lives as long as its worker.
+/// One per worker. It lives as long as its worker.
 pub(super) struct ShardActor {
     shard: RegistryShard,
-    /// When and at which revision of the keyring keys were last looked at.
+    /// The time and the keyring revision of the last key check.
     checked: SystemTime,
     revision: u64,
 }
 
 impl ShardActor {
-    /// The actor of a shard that has just been made.
+    /// Creates the actor of a new shard.
     pub(super) fn new(shard: RegistryShard) -> Self {
         Self {
             shard,
@@ -39,7 +39,8 @@ impl ShardActor {
 }
 
 impl ShardActor {
-    /// Gives the sessions that `whom` picks an order, each at a random moment within `spread`. Answers how many those are.
+    /// Sends a command to the sessions that `whom` selects, each at a random moment within `spread`. Returns how many
+    /// sessions those are.
     fn command_one(
         &self,
         command: SessionCommand,
@@ -58,7 +59,7 @@ impl ShardActor {
         let telling = async move {
             for (when, commands) in plan {
                 sleep_until(when).await;
-                // One that is gone or has been told needs no telling.
+                // A session that has ended or has a full mailbox needs no command.
                 let _ = commands.try_send(command);
             }
         };
@@ -85,10 +86,10 @@ impl Actor for ShardActor {
                     QueueRead::Entries(batch) => shard.deliver(&batch).await,
                     QueueRead::Divergence(application) => {
                         let sessions = shard.sever(&application);
-                        // Waits for a place in the mailbox, so that nobody who was severed goes untold.
+                        // Waits for room in the mailbox, so that every severed session gets the command.
                         let told = own.send(ShardCommand::Severed { application, sessions }).await;
                         if told.is_err() {
-                            // The actor is over, and its sessions with it.
+                            // The actor has stopped, and its sessions with it.
                             return;
                         }
                     }
@@ -175,7 +176,7 @@ impl Handler<CommandOne> for ShardActor {
             .flatten()
             .filter_map(|session| Some((session, session.identity.as_ref()?)));
         let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
-        // A full mailbox holds orders enough.
+        // A session with a full mailbox has enough commands to handle.
         found.is_some_and(|(session, _)| {
             let _ = session.commands.try_send(command);
             true
@@ -221,7 +222,7 @@ impl Handler<ListSessions> for ShardActor {
     }
 }
 
-/// Ends the process when a shard dies: a node whose events reach nobody must not look alive.
+/// Ends the process when a shard panics: a node that delivers no events must not look alive.
 struct Vital;
 
 impl Drop for Vital {

@@ -1,4 +1,4 @@
-//! What a registry tells its shards, and a shard its sessions.
+//! Commands from the registry to its shards, and from a shard to its sessions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,34 +8,35 @@ use shared::session_id::SessionId;
 
 use crate::backplane::Owner;
 
-/// What a session is told to do.
+/// A command to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum SessionCommand {
-    /// Say why and close.
+    /// Say why, and close.
     Leave(EndReason),
-    /// Do what an administrator wants to see a client cope with.
+    /// Inject a fault that an administrator wants to test a client with.
     Inject(InjectedFault),
 }
 
 impl SessionCommand {
-    /// Whether it may be given anywhere; others are faults, for nodes where those are enabled.
+    /// Returns whether the command is allowed everywhere. Other commands are faults, for nodes on which those are
+    /// enabled.
     pub const fn is_ordinary(self) -> bool {
         matches!(self, Self::Leave(_) | Self::Inject(InjectedFault::Close(_)))
     }
 }
 
-/// An order for every session of an application, carried out at a random moment within `spread`.
+/// A command to every session of an application, each at a random moment within `spread`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpreadCommand {
-    /// What each of them is told.
+    /// The command to each session.
     pub command: SessionCommand,
-    /// How long the last one may take.
+    /// The period over which the command is spread.
     pub spread: Duration,
 }
 
 impl SpreadCommand {
-    /// It as other nodes read it.
+    /// Encodes the command as text for other nodes.
     pub fn text(self) -> String {
         let command = match self.command {
             SessionCommand::Leave(_) => "reconnect".to_owned(),
@@ -48,7 +49,7 @@ impl SpreadCommand {
         format!("{} {command}", self.spread.as_millis())
     }
 
-    /// Reads it. None where this version knows no such order.
+    /// Parses a command from text. Returns `None` if this version does not know it.
     pub fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let spread = Duration::from_millis(words.next()?.parse().ok()?);
@@ -69,60 +70,60 @@ impl SpreadCommand {
     }
 }
 
-/// What an administrator can do to one connection.
+/// A fault that an administrator can inject into a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// Close it with this code.
+    /// Close the connection with this code.
     Close(u16),
-    /// Cut it without a word.
+    /// Cut the connection without a Close frame.
     Cut,
-    /// Say that the session is invalid (op 9), and whether it may be resumed. Discord sessions alone know that.
+    /// Send Invalid Session (op 9). Only Discord sessions support this.
     Invalidate {
-        /// Whether it may be resumed.
+        /// Whether the session may be resumed.
         is_resumable: bool,
     },
-    /// Forget the session: its connection lives on, and when that has ended it cannot be resumed.
+    /// Forget the session: its connection stays open, but once it has ended the session cannot be resumed.
     Forget,
-    /// Answer no heartbeat for so long.
+    /// Answer no heartbeats for this long.
     Deafen(Duration),
 }
 
 /// Why the node ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// The node is about to stop; another one takes the client.
+    /// The node is about to stop; the client should connect to another one.
     Restarting,
     /// The session's key was revoked or has expired.
     KeyRevoked,
     /// An administrator ended it.
     Kicked,
-    /// The node cannot deliver an event that it should have had.
+    /// The node cannot deliver an event that the session should have received.
     Missed,
-    /// The session goes on over another connection.
+    /// The session continues on another connection.
     Superseded {
-        /// Which of the session's owners that one is.
+        /// The fencing token of the new owner.
         fencing_token: u64,
     },
     /// The client should reconnect and resume.
     Reconnect,
 }
 
-/// What a shard is told to do.
+/// A command to a shard.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum ShardCommand {
     /// Tell every session to leave, each at a random moment within `spread`.
     End { end_reason: EndReason, spread: Duration },
-    /// Tell those to leave whose key is no longer good.
+    /// Tell sessions to leave whose key is no longer valid.
     RecheckKeys,
-    /// Tell those to leave who miss events of this application, each at a random moment within `spread`.
+    /// Tell sessions of this application to leave because they miss events, each at a random moment within `spread`.
     Missed {
         application: Arc<str>,
         spread: Duration,
-        /// Or for Discord sessions alone.
+        /// Whether this includes v1 sessions, or only Discord sessions.
         is_for_all: bool,
     },
-    /// Tell these sessions of an application to leave: they get nothing more.
+    /// Tell these sessions of an application to leave: they receive nothing more.
     Severed {
         application: Arc<str>,
         sessions: FxHashSet<SessionId>,
@@ -131,7 +132,7 @@ pub(super) enum ShardCommand {
     Superseded(Owner),
 }
 
-/// Give one session an order, if it is here. Answers whether it is.
+/// Sends a command to one session. Returns whether this shard has the session.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(super) struct CommandOne {
@@ -140,7 +141,7 @@ pub(super) struct CommandOne {
     pub(super) command: SessionCommand,
 }
 
-/// Give every session of an application here an order. Answers how many those are.
+/// Sends a command to every session of an application on this shard. Returns how many sessions those are.
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
 pub(super) struct CommandAll {
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_for_many_is_read_as_it_was_written() {
+    fn spread_commands_survive_a_round_trip_through_text() {
         let disturbances = [
             InjectedFault::Close(4000),
             InjectedFault::Cut,

@@ -1,9 +1,8 @@
 //! The node-local registry: which sessions are connected.
 //!
-//! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
-//! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]
-//! handle: entries through the `feed`, orders through the shards' mailboxes. Nothing here knows a socket or decides
-//! who may do what.
+//! A node has one registry, with a shard on every worker. A session and its shard share a thread, so registering and
+//! delivering are plain calls. Everything that crosses threads goes through the [`Registry`] handle: entries through
+//! the `feed`, commands through the shards' mailboxes. Nothing here knows sockets or checks permissions.
 
 mod actor;
 mod command;
@@ -47,7 +46,7 @@ use crate::{
     resume::LogPage,
 };
 
-/// The node's registry, as the other threads see it.
+/// A handle to the node's registry, for any thread.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<RegistryInner>,
@@ -60,15 +59,16 @@ struct RegistryInner {
     level: Level,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
-    /// Whether other nodes may order faults.
+    /// Whether fault injection commands of other nodes are carried out.
     allows_faults: AtomicBool,
-    /// The time over which those are told to leave who missed something.
+    /// The period over which sessions that missed events are told to leave.
     spread: Duration,
 }
 
 impl Registry {
-    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
-    /// for sessions that catch up, `level` says how hard zlib tries. Who misses an event is told so within `spread`.
+    /// Creates a registry for `workers` shards. Up to `feed_bytes` of entries may wait between the log and the shards.
+    /// `tail` bounds the history for sessions that catch up, `level` is the zlib compression level. Sessions that miss
+    /// an event are told to leave within `spread`.
     pub fn new(
         workers: usize,
         feed_bytes: usize,
@@ -91,7 +91,7 @@ impl Registry {
         }
     }
 
-    /// How many sessions there are.
+    /// Returns the session counts.
     pub fn counts(&self) -> &SessionCounts {
         &self.inner.counts
     }
@@ -101,12 +101,12 @@ impl Registry {
         self.command(|| ShardCommand::End { end_reason, spread });
     }
 
-    /// Has the shards look again at which keys are still good.
+    /// Makes the shards check which keys are still valid.
     pub fn recheck_keys(&self) {
         self.command(|| ShardCommand::RecheckKeys);
     }
 
-    /// Gives the session of an application with this id an order. False where there is none.
+    /// Sends a command to one session of an application. Returns `false` if the node has no such session.
     pub async fn command_one(&self, application: &Arc<str>, id: SessionId, command: SessionCommand) -> bool {
         let shards = self.shards();
         for shard in &shards {
@@ -122,7 +122,7 @@ impl Registry {
         false
     }
 
-    /// Gives every session of an application on this node an order. Answers how many those are.
+    /// Sends a command to every session of an application on this node. Returns how many sessions those are.
     pub async fn command_all(&self, application: &Arc<str>, spread_command: SpreadCommand) -> usize {
         let mut count = 0;
         for shard in self.shards() {
@@ -138,20 +138,20 @@ impl Registry {
         count
     }
 
-    /// Obeys orders of other nodes that are faults.
+    /// Allows fault injection commands of other nodes.
     pub fn allow_faults(&self) {
         self.inner.allows_faults.store(true, Relaxed);
     }
 
-    /// The entries of a log from there on that Discord sessions may receive, at most `most` of them.
+    /// Returns up to `most` entries of a log after `from` that Discord sessions may receive.
     ///
     /// # Errors
-    /// When not all of them are kept here.
+    /// Fails if the history of this node does not have all of them.
     pub fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
         self.inner.buffers.read(application, from, most)
     }
 
-    /// What was read from the log itself, as if it had been read here.
+    /// Converts a page that was read from the log itself, as if it came from the history of this node.
     pub fn page(&self, page: LogPage) -> ReplayPage {
         let prepare = |entry| self.prepare(entry, 0);
         ReplayPage {
@@ -162,7 +162,7 @@ impl Registry {
         }
     }
 
-    /// The sessions of an application on this page.
+    /// Returns one page of an application's sessions on this node.
     pub async fn sessions(&self, application: &Arc<str>, page: Page) -> Vec<Listed> {
         let mut sessions = Vec::new();
         for shard in self.shards() {
@@ -172,8 +172,8 @@ impl Registry {
         page.cut(sessions.into_iter(), |session| session.id)
     }
 
-    /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
-    /// none when that cannot be told now. It holds up the deliveries of this node meanwhile.
+    /// Calls `look` with the guilds of an application as of the end of its log. Returns `None` if this node does not
+    /// know them now or has not reached `since`. Deliveries of this node wait while `look` runs.
     pub fn guilds<T>(&self, application: &str, since: Option<Position>, look: impl FnOnce(&Guilds) -> T) -> Option<T> {
         self.inner.buffers.guilds(application, since, look)
     }
@@ -187,11 +187,12 @@ impl Registry {
         self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A full mailbox can only be that of a shard which has got the same kind of order already.
+    /// Sends a command to every shard. A full mailbox can only belong to a shard that already has a command of this
+    /// kind.
     fn command(&self, command: impl Fn() -> ShardCommand) {
         for shard in self.shards() {
             if let Err(error) = shard.try_send(command()) {
-                log::error!("a registry shard takes no orders: {error}");
+                log::error!("a registry shard accepts no commands: {error}");
             }
         }
     }
@@ -204,7 +205,7 @@ impl Deliver for Registry {
 
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
-        // First where those read who catch up: what a shard has delivered, they find there.
+        // History first: whatever a shard has delivered, a session that catches up must find there.
         let event = self
             .inner
             .buffers
@@ -217,7 +218,7 @@ impl Deliver for Registry {
             entry.audience = Audience::Types(ClientTypes::NONE);
             self.deliver(entry);
         } else {
-            // Nobody receives it, but what comes next stands behind it.
+            // No session receives it, but the following entries come after it in the log.
             self.inner
                 .buffers
                 .push(entry, |entry, number| self.prepare(entry, number));
@@ -264,17 +265,17 @@ impl Deliver for Registry {
         let spread_command = SpreadCommand::read(command)
             .filter(|spread_command| spread_command.command.is_ordinary() || self.inner.allows_faults.load(Relaxed));
         let Some(spread_command) = spread_command else {
-            log::warn!(application, command; "an order of another node is not obeyed");
+            log::warn!(application, command; "a command of another node was ignored");
             return;
         };
-        log::info!(application, command; "every session ordered");
+        log::info!(application, command; "every session gets a command of another node");
         for shard in self.shards() {
             let application = Arc::clone(application);
             if let Err(error) = shard.try_send(CommandAll {
                 application,
                 spread_command,
             }) {
-                log::error!("a registry shard takes no orders: {error}");
+                log::error!("a registry shard accepts no commands: {error}");
             }
         }
     }

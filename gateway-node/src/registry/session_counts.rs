@@ -1,4 +1,4 @@
-//! How many sessions the node has, readable from any thread.
+//! Session counts of the node, readable from any thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -7,7 +7,7 @@ use shared::client_type::ClientType;
 
 use super::SessionKind;
 
-/// Counters that the shards keep.
+/// The live counters, which the shards update.
 #[derive(Debug, Default)]
 pub struct SessionCounts {
     open: AtomicUsize,
@@ -15,14 +15,14 @@ pub struct SessionCounts {
     discord: AtomicUsize,
 }
 
-/// The counts at one moment.
+/// A snapshot of the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CountsSnapshot {
-    /// Sessions that have identified as a bot.
+    /// Sessions that have identified as bots.
     pub bot: usize,
-    /// As a website.
+    /// Sessions that have identified as websites.
     pub website: usize,
-    /// As a service.
+    /// Sessions that have identified as services.
     pub service: usize,
     /// Discord sessions.
     pub discord: usize,
@@ -31,7 +31,7 @@ pub struct CountsSnapshot {
 }
 
 impl CountsSnapshot {
-    /// The counts under the names of the metrics.
+    /// Returns the counts with the names that metrics use.
     pub const fn by_kind(self) -> [(&'static str, usize); 5] {
         [
             ("bot", self.bot),
@@ -44,12 +44,12 @@ impl CountsSnapshot {
 }
 
 impl SessionCounts {
-    /// The counts now.
+    /// Returns a snapshot of the counts.
     pub fn snapshot(&self) -> CountsSnapshot {
         let of = |kind: ClientType| self.identified[kind as usize].load(Relaxed);
         let (bot, website, service) = (of(ClientType::Bot), of(ClientType::Website), of(ClientType::Service));
         let discord = self.discord.load(Relaxed);
-        // Read last, and after a session that has just gone: it may be below the others for a moment.
+        // Read last. If a session closes meanwhile, this can briefly be below the sum of the others.
         let open = self.open.load(Relaxed);
         CountsSnapshot {
             bot,
@@ -60,7 +60,7 @@ impl SessionCounts {
         }
     }
 
-    /// Sessions, identified or not.
+    /// Returns the number of sessions, identified or not.
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }

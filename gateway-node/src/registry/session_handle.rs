@@ -1,4 +1,4 @@
-//! A session's place in the registry.
+//! A session's registration with its shard.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::{
     transport::Outbox,
 };
 
-/// What a session of version 1 registers with once it has identified.
+/// What a v1 session registers with once it has identified.
 #[derive(Debug)]
 pub struct Registration {
     /// Its id.
     pub id: SessionId,
-    /// What it is.
+    /// Its client type.
     pub kind: ClientType,
-    /// The key that it showed; it belongs to the application that the session gets events of.
+    /// The key it identified with. The session receives the events of the key's application.
     pub key: Arc<Key>,
     /// How its events are encoded.
     pub encoding: Encoding,
@@ -28,18 +28,18 @@ pub struct Registration {
     pub since: Position,
 }
 
-/// What a Discord session has its shard deliver.
+/// What a Discord session subscribes with.
 #[derive(Debug, Clone)]
 pub struct Subscription {
     /// Which events it receives.
     pub filter: Filter,
-    /// The number of the last entry that it has got or did not want.
+    /// The cursor of the last entry that the session received or filtered out.
     pub since: LogCursor,
-    /// What its dispatches are written through.
+    /// Encodes and numbers its dispatches.
     pub encoder: DispatchEncoder,
 }
 
-/// A session's place in the shard, given up when it is dropped: the one way in which a session ends.
+/// A session's registration with its shard. Dropping it unregisters the session; there is no other way.
 pub struct SessionHandle {
     shard: RegistryShard,
     index: usize,
@@ -50,7 +50,7 @@ impl SessionHandle {
         Self { shard, index }
     }
 
-    /// Makes a session of version 1 a receiver.
+    /// Registers a v1 session as a receiver.
     pub fn identify(&self, registration: Registration, outbox: Outbox) {
         let Registration {
             id,
@@ -78,7 +78,7 @@ impl SessionHandle {
         });
     }
 
-    /// Says which Discord session this is; it receives nothing yet.
+    /// Records which Discord session this is. It receives nothing until it subscribes.
     pub fn attach(&self, owner: &Owner, key: Arc<Key>) {
         self.set_identity(Identity {
             application: Arc::clone(&owner.application),
@@ -89,15 +89,15 @@ impl SessionHandle {
         });
     }
 
-    /// Makes a Discord session a receiver. False where its shard has come further than the session by now: then it has to
-    /// read on first.
+    /// Registers a Discord session as a receiver. Returns `false` if its shard is already past the session's cursor:
+    /// then the session has to read on first.
     pub fn subscribe(&self, subscription: Subscription, outbox: Outbox) -> bool {
         let Subscription { filter, since, encoder } = subscription;
         self.with_identity(|subscribers, id, fencing_token| {
             if subscribers.started > since.number {
                 return false;
             }
-            // An earlier owner that has not heard of this one yet.
+            // The member may be an earlier owner that does not know yet that it was superseded.
             subscribers.discord.remove(id);
             encoder.continue_at(encoder.s(), Some(since));
             let key = DiscordGroupKey {
@@ -117,13 +117,13 @@ impl SessionHandle {
         .unwrap_or(false)
     }
 
-    /// Stops the deliveries to a Discord session.
+    /// Stops deliveries to a Discord session.
     pub fn unsubscribe(&self) {
         self.with_identity(ApplicationSubscribers::unsubscribe);
     }
 
-    /// Where a Discord session is that receives: every entry up to there it has got or did not want. None once it was severed:
-    /// what came later is not known to continue what it has.
+    /// Returns the log cursor of a subscribed Discord session: it has received or filtered out every entry up to there.
+    /// Returns `None` once the session is severed, because later entries may not continue what it has.
     pub fn cursor(&self) -> Option<LogCursor> {
         if self.is_severed() {
             return None;
@@ -155,7 +155,7 @@ impl SessionHandle {
             return;
         };
         match session.identity.replace(identity) {
-            // A connection that goes from one session to another stays what it is.
+            // The connection switched to another session: its kind and the counts stay the same.
             Some(before) => drop(state.severed.remove(&before.id)),
             None => counts.identified(kind),
         }
@@ -197,7 +197,7 @@ impl Drop for SessionHandle {
             let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
             match kind {
                 SessionKind::V1(_) => drop(subscribers.v1.remove(id)),
-                // Whether it can be resumed is not decided here.
+                // Whether the session stays resumable is decided elsewhere.
                 SessionKind::Discord => {
                     subscribers.unsubscribe(id, fencing_token);
                     state.severed.remove(&id);
@@ -206,7 +206,7 @@ impl Drop for SessionHandle {
             }
         }
         inner.backplane.leave(&application, id);
-        // From here on nothing is addressed to it; what already is stands before the end of the feed.
+        // From here on nothing is addressed to it, and everything that already is comes before the end of the queue.
         let end = inner.registry.inner.delivery_queue.end();
         let mut state = inner.state.borrow_mut();
         state.severed.remove(&id);

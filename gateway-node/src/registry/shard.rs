@@ -1,4 +1,4 @@
-//! The registry's part on one worker: its sessions, and the loop that delivers to them.
+//! One worker's part of the registry: its sessions, and delivery to them.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime};
 
@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// How many sessions are given an event before the worker turns to their sockets, and to everything else it does.
+/// How many sessions are given an event before the worker yields to their sockets and its other tasks.
 const CHUNK: usize = 256;
 
-/// One worker's share of the registry. Clones are the same shard and never leave its thread.
+/// One worker's part of the registry. Clones share it and never leave its thread.
 #[derive(Clone)]
 pub struct RegistryShard {
     pub(super) inner: Rc<ShardInner>,
@@ -40,23 +40,24 @@ pub(super) struct ShardInner {
 
 #[derive(Default)]
 pub(super) struct ShardState {
-    /// Every session on this worker, identified or not.
+    /// Every session on this worker, identified or not, by its index.
     pub(super) sessions: Vec<Option<SessionEntry>>,
     pub(super) free: Vec<usize>,
     pub(super) subscribers: FxHashMap<Arc<str>, ApplicationSubscribers>,
-    /// Sessions that ended, and the end of the feed at that time: an entry for one of them alone that stands before it
-    /// needs another receiver.
+    /// Sessions that ended, each with the end of the queue at that time. An entry before it that is for such a session
+    /// alone needs another receiver.
     pub(super) departed: Vec<(SessionId, u64)>,
-    /// Sessions that receive nothing more and have not left yet: an entry for one of them alone needs another receiver.
+    /// Sessions that receive nothing more but have not left yet. An entry for such a session alone needs another
+    /// receiver.
     pub(super) severed: FxHashSet<SessionId>,
-    /// Every entry of the feed before this number has been delivered here.
+    /// All queue items before this number have been delivered here.
     pub(super) delivered: u64,
-    /// Set once everybody has been told to leave: who comes now is told at once.
+    /// Set once all sessions have been told to leave. Sessions that open afterwards are told immediately.
     pub(super) end_reason: Option<EndReason>,
 }
 
 impl ShardState {
-    /// Whether a session was here that gets nothing any more.
+    /// Returns whether the session was on this shard but receives nothing any more.
     fn has_lost(&self, id: SessionId) -> bool {
         self.severed.contains(&id) || self.departed.iter().any(|(departed, _)| *departed == id)
     }
@@ -71,13 +72,13 @@ pub(super) struct Identity {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
     pub(super) kind: SessionKind,
-    /// Which owner of a session this is; 0 where it can have one alone.
+    /// The fencing token of the session's owner; 0 for v1 sessions, which only ever have one owner.
     pub(super) fencing_token: u64,
     pub(super) key: Arc<Key>,
 }
 
 impl RegistryShard {
-    /// Starts the shard of this worker, the `index`th.
+    /// Starts the shard of worker `index`.
     pub fn start(index: usize, registry: Registry, backplane: Arc<dyn Backplane>, keyring: Keyring) -> Self {
         let inner = ShardInner {
             index,
@@ -100,11 +101,11 @@ impl RegistryShard {
         shard
     }
 
-    /// Seats a session that has just opened and hears orders at `orders`.
+    /// Registers a session that has just opened. `orders` receives its commands.
     pub fn open(&self, commands: Recipient<SessionCommand>) -> SessionHandle {
         let mut state = self.inner.state.borrow_mut();
         if let Some(end_reason) = state.end_reason {
-            // Its mailbox is empty.
+            // A new session's mailbox is empty.
             let _ = commands.try_send(SessionCommand::Leave(end_reason));
         }
         let session = Some(SessionEntry {
@@ -122,7 +123,7 @@ impl RegistryShard {
         SessionHandle::new(self.clone(), index)
     }
 
-    /// Hands entries to the sessions that they are for, in order.
+    /// Delivers entries to the sessions that receive them, in order.
     pub(super) async fn deliver(&self, batch: &[Arc<EncodedEvent>]) {
         let mut rest = batch;
         while let Some(first) = rest.first() {
@@ -140,8 +141,8 @@ impl RegistryShard {
         }
     }
 
-    /// Walks over the sessions of version 1 of one application once with several entries, so that they leave in one
-    /// write each.
+    /// Delivers several entries to the v1 sessions of one application in a single pass, so that they leave in one write
+    /// per session.
     async fn broadcast(&self, entries: &[Arc<EncodedEvent>]) {
         let ranges = self.with_subscribers(&entries[0], |subscribers| subscribers.v1.begin_pass());
         for GroupRange { group, key, end } in ranges {
@@ -162,7 +163,7 @@ impl RegistryShard {
         self.with_subscribers(&entries[0], |subscribers| subscribers.v1.end_pass());
     }
 
-    /// The same over the Discord sessions.
+    /// Delivers several entries to the Discord sessions of one application in a single pass.
     async fn dispatch(&self, entries: &[Arc<EncodedEvent>]) {
         if entries.iter().all(|entry| entry.entry.discord.is_none()) {
             return;
@@ -201,8 +202,8 @@ impl RegistryShard {
         self.with_subscribers(&entries[0], |subscribers| subscribers.discord.end_pass());
     }
 
-    /// Notes that some of its sessions may have got these entries from now on; also where there is no session, since
-    /// whoever comes has to know.
+    /// Records that delivery of these entries has begun. This is recorded even without sessions, because a session that
+    /// subscribes later compares its cursor with it.
     fn begin(&self, entries: &[Arc<EncodedEvent>]) {
         let Some(last) = entries.last() else { return };
         let mut state = self.inner.state.borrow_mut();
@@ -213,14 +214,15 @@ impl RegistryShard {
         }
     }
 
-    /// Notes that all of its sessions have got these entries.
+    /// Records that these entries have been delivered to all sessions that receive them.
     fn finish(&self, entries: &[Arc<EncodedEvent>]) {
         if let Some(last) = entries.last() {
             self.with_subscribers(last, |subscribers| subscribers.finished = Some(last.cursor()));
         }
     }
 
-    /// What becomes of the rooms of an entry's application; nothing where it has no session here.
+    /// Calls `act` with the groups of an entry's application. Returns the default if the application has no session
+    /// here.
     fn with_subscribers<T: Default>(
         &self,
         entry: &EncodedEvent,
@@ -267,8 +269,8 @@ impl RegistryShard {
         }
     }
 
-    /// Stops all deliveries to the sessions of an application that receive now: what is for those of version 1 alone goes to
-    /// others. Returns who they are.
+    /// Stops all deliveries to the current sessions of an application. Entries that are for one of its v1 sessions
+    /// alone go to other sessions. Returns the ids of the severed sessions.
     pub(super) fn sever(&self, application: &Arc<str>) -> FxHashSet<SessionId> {
         let (members, subscribers) = {
             let state = &mut *self.inner.state.borrow_mut();
@@ -286,14 +288,14 @@ impl RegistryShard {
         members.into_iter().chain(subscribers).collect()
     }
 
-    /// Forgets who left before what has now been delivered.
+    /// Forgets ended sessions once everything before their end has been delivered.
     pub(super) fn forget_departed(&self, delivered: u64) {
         let mut state = self.inner.state.borrow_mut();
         state.delivered = delivered;
         state.departed.retain(|(_, end)| *end > delivered);
     }
 
-    /// Tells those to leave whose key is not good any more.
+    /// Tells sessions to leave whose key is no longer valid.
     pub(super) fn recheck_keys(&self, now: SystemTime) {
         let state = self.inner.state.borrow();
         for session in state.sessions.iter().flatten() {
@@ -302,7 +304,7 @@ impl RegistryShard {
                 .as_ref()
                 .is_some_and(|identity| !self.inner.keyring.is_good(&identity.key, identity.kind.of_key(), now));
             if revoked {
-                // A full mailbox holds an order to leave already.
+                // A full mailbox already holds a command to leave.
                 let _ = session.commands.try_send(SessionCommand::Leave(EndReason::KeyRevoked));
             }
         }

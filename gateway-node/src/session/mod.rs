@@ -1,8 +1,8 @@
 //! One client's session: an actor that carries out what a protocol's state machine decides.
 //!
-//! A protocol (`v1`, `discord`) is told what happened and answers with [`Action`]s; it knows no socket, no actor and no lock, so it
-//! is tested as plain code. The [`Session`] actor owns the timer, asks the keyring, the registry and the backplane,
-//! and puts frames into its outbox. A protocol is added by implementing [`Protocol`].
+//! A protocol (`v1`, `discord`) receives events and returns [`Action`]s. It knows no sockets, actors or locks, so it is
+//! tested as plain code. The [`Session`] actor owns the timer, queries the keyring, the registry and the backplane, and
+//! puts frames into its outbox. To add a protocol, implement [`Protocol`].
 
 mod actor;
 mod discord;

@@ -33,7 +33,7 @@ use crate::{
     transport::{Inbound, Inbox, Message, Outbox},
 };
 
-/// A backplane that takes a second to answer a join.
+/// A backplane that answers a join after one second.
 struct Distant(Arc<dyn Backplane>);
 
 impl Backplane for Distant {
@@ -101,11 +101,11 @@ fn clock() -> IdSource {
     IdSource::from_clock(1_800_000_000_000).unwrap()
 }
 
-/// The far end of a session.
+/// The client's end of a session.
 struct TestClient {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
-    /// The session; aborting it is what its driver does when the socket is gone.
+    /// The session's task. Its driver aborts it when the socket is gone.
     task: JoinHandle<()>,
     seen: Vec<Value>,
     close: Option<u16>,
@@ -116,7 +116,7 @@ impl TestNode {
         Self::made_of(clock(), |backplane| backplane)
     }
 
-    /// A node with these ids, whose sessions reach the backplane through what `wrap` makes of it.
+    /// Creates a node with these ids, whose sessions use the backplane that `wrap` returns.
     fn made_of(ids: IdSource, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
         Self::with(ids, Keyring::new(vec![Key::new(&key).unwrap()]), wrap)
@@ -227,7 +227,7 @@ impl TestClient {
         self.settle().await;
     }
 
-    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    /// Lets every task run until none has anything left to do at this time, then reads what was sent.
     async fn settle(&mut self) {
         for _ in 0..20 {
             yield_now().await;
@@ -275,7 +275,7 @@ async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_alone_move_the_deadline() {
+async fn only_heartbeats_move_the_deadline() {
     on_a_node(async |node| {
         let mut client = node.identified().await;
         client.after(node.heartbeat_limit().saturating_sub(MS)).await;
@@ -318,7 +318,7 @@ async fn a_stall_of_many_intervals_ends_a_session_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_farewell_reaches_identified_and_unidentified_sessions_within_the_spread() {
+async fn a_restart_ends_identified_and_unidentified_sessions_within_the_spread() {
     on_a_node(async |node| {
         let mut clients = [node.identified().await, node.connect().await];
         node.registry.end_reason(EndReason::Restarting, Duration::from_secs(2));
@@ -330,7 +330,7 @@ async fn a_farewell_reaches_identified_and_unidentified_sessions_within_the_spre
             client.settle().await;
             client.assert_ended(1000, 1012);
         }
-        // One that opens when everybody has been told is told at once.
+        // A session that opens after all others were told to leave is told at once.
         let late = node.connect().await;
         late.assert_ended(1000, 1012);
         assert_eq!(node.registry.counts().open(), 0);
@@ -353,7 +353,7 @@ async fn a_revoked_key_ends_its_sessions_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_revoked_while_its_session_joins_lets_nobody_in() {
+async fn a_key_revoked_during_a_join_ends_the_session_with_4001() {
     let far = async || {
         let node = TestNode::made_of(clock(), |backplane| Arc::new(Distant(backplane)));
         let mut client = node.connect().await;
@@ -369,7 +369,7 @@ async fn a_key_that_is_revoked_while_its_session_joins_lets_nobody_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_before_all_keys_are_known_is_asked_to_come_again() {
+async fn an_unknown_key_gets_1013_until_all_keys_are_loaded() {
     let early = async || {
         let node = TestNode::with(clock(), Keyring::partial(Vec::new()), |backplane| backplane);
         for (is_complete, (e, close)) in [(false, (1000, 1013)), (true, (4001, 4001))] {
@@ -387,7 +387,7 @@ async fn who_comes_before_all_keys_are_known_is_asked_to_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
+async fn an_event_reaches_sessions_identified_before_it_but_not_its_sender() {
     on_a_node(async |node| {
         let mut first = node.identified().await;
         let mut second = node.identified().await;
@@ -445,11 +445,11 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         publish("settings", Delivery::Guild(GuildId::from_raw(1)), 6).await;
         publish("announce", Delivery::All, 2).await;
         severed.settle().await;
-        // Whoever comes now belongs to what follows.
+        // Sessions that join now belong to the new side.
         let mut late = node.identified().await;
         late.send(&report).await;
         publish("announce", Delivery::All, 3).await;
-        // Each is chosen for one of them.
+        // "Any" events go to one session each.
         for n in 4..6 {
             publish("job", Delivery::Any, n).await;
         }
@@ -467,11 +467,11 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
+async fn an_event_for_a_leaving_session_reaches_another() {
     on_a_node(async |node| {
         let leaving = node.identified().await;
         let mut staying = node.identified().await;
-        // It has gone, but nobody knows yet when both of them are chosen in turn.
+        // The client is gone, but the node does not know that yet when the two events choose both sessions in turn.
         leaving.inbox.send(Inbound::Gone(None)).unwrap();
         for n in 0..2 {
             let event = Publication {
@@ -507,7 +507,7 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind() {
+async fn a_join_answered_after_its_session_ended_is_undone() {
     let far = async || {
         let ids = IdSource::Fixed(SessionId::from_raw(7));
         let node = TestNode::made_of(ids, |backplane| Arc::new(Distant(backplane)));
@@ -516,7 +516,7 @@ async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind
             .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
             .await;
         assert_eq!(client.seen.len(), 1, "the answer is under way");
-        // Whoever comes next gets the same id, if nobody has it.
+        // The next session gets the same id if no other session has it.
         let join = || {
             let joining = Joining {
                 application: "utilbot".into(),

@@ -1,4 +1,4 @@
-//! How a connection ends that its client does not end, and what an administrator does to it.
+//! How the node ends a connection, and the faults that an administrator injects.
 
 use shared::{
     close::Close,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Discord {
-    /// The session has to end.
+    /// Ends the session or the connection, for this reason.
     pub(super) fn leave(&mut self, ending: SessionEnd, now: Instant) -> DiscordActions {
         match ending {
             SessionEnd::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
@@ -33,7 +33,8 @@ impl Discord {
             SessionEnd::ByNode(EndReason::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
             SessionEnd::ByNode(EndReason::Kicked) => self.end_session(close::KICKED),
             SessionEnd::ByNode(EndReason::Superseded { fencing_token }) => {
-                // A connection may have gone on with its session by itself, after op 9.
+                // After op 9 the client may have resumed on this same connection, which then has the newer fencing
+                // token.
                 let is_earlier = self
                     .ownership()
                     .is_some_and(|it| it.owner().fencing_token < fencing_token);
@@ -56,7 +57,7 @@ impl Discord {
         }
     }
 
-    /// Has the client see what an administrator wishes it to.
+    /// Injects a fault.
     pub(super) fn inject_fault(&mut self, fault: InjectedFault, now: Instant) -> DiscordActions {
         match fault {
             InjectedFault::Close(code) => {
@@ -92,7 +93,7 @@ impl Discord {
         }
     }
 
-    /// Ends the session and then the connection.
+    /// Ends the session, then the connection.
     fn end_session(&mut self, close: Close) -> DiscordActions {
         if let Some(ownership) = self.ownership() {
             ownership.end();
@@ -100,7 +101,7 @@ impl Discord {
         self.close(close, None)
     }
 
-    /// Asks the client to reconnect, and ends the connection if it does not.
+    /// Asks the client to reconnect, and closes the connection later if it does not.
     fn reconnect(&mut self, now: Instant) -> DiscordActions {
         if self.ownership().is_none() {
             return self.close(close::RESTARTING, None);

@@ -1,7 +1,7 @@
-//! Versions 6 to 10 as a state machine: the rules of the protocol page and nothing else.
+//! Discord's protocol, versions 6 to 10, as a state machine: exactly the rules of its protocol page.
 //!
-//! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
-//! are the same from there on: a session that begins catches up with what came while it was greeted.
+//! A connection waits for an Identify or a Resume, then catches up with the log, then is live. New and resumed sessions
+//! take the same path: a new session catches up with what came while it was greeted.
 
 mod call;
 #[cfg(test)]
@@ -47,69 +47,68 @@ use crate::{
     transport::Message,
 };
 
-/// How long the answer to a session that may not begin takes at least, and how much longer at most: some libraries come
-/// again at once.
+/// The least delay before Invalid Session, and the most random delay added to it: some libraries reconnect at once.
 const INVALID_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
-/// How long a connection that beats may be without a session: libraries connect all their shards at once, and let each
-/// wait for its turn.
+/// How long a connection that sends heartbeats may be without a session: libraries connect all their shards at once,
+/// and each waits for its turn to identify.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// How long a connection without a session is kept for another try after op 9.
+/// How long a connection is kept after op 9 for another Identify or Resume.
 const SECOND_TRY: Duration = Duration::from_secs(8);
 
 type DiscordActions = super::Actions<Call>;
 
-/// One connection that speaks version 6 to 10.
+/// One connection with a protocol version from 6 to 10.
 pub struct Discord {
     settings: Arc<DiscordSessionSettings>,
     encoder: DispatchEncoder,
-    /// What the URL asked for.
+    /// The parameters of the URL.
     query: Query,
     phase: DiscordPhase,
-    /// When Hello is due; none once it is sent.
+    /// When Hello is due; `None` once it is sent.
     hello_at: Option<Instant>,
-    /// When the next heartbeat must have come; none until there is a session.
+    /// The time by which the next heartbeat must arrive; `None` until there is a session.
     heartbeat_by: Option<Instant>,
-    /// Until when heartbeats get no answer, as an administrator wishes.
+    /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
-    /// When the connection ends, after the client was asked to reconnect.
+    /// When the connection is closed, after the client was asked to reconnect.
     leaves_at: Option<Box<Instant>>,
-    /// Whether there has been a session. What its client still says to it may come after its end.
+    /// Whether there has been a session. Commands that its client sent before learning of its end may still arrive.
     had_session: bool,
-    /// The last dispatch that the client says it has.
+    /// The last dispatch that the client has acknowledged.
     acknowledged: u64,
     payloads: TokenBucket,
-    /// Heartbeats have an allowance of their own: a client that is busy must not die of it.
+    /// Heartbeats have a limit of their own, so that a busy client can still send them.
     heartbeats: TokenBucket,
-    /// What the client has said of its presence since it has a session; none where that is nothing.
+    /// The client's presence updates since it has a session; `None` without any.
     presences: Option<Box<Presences>>,
-    /// Where the client is to resume.
+    /// Where the client should resume.
     resume_url: Arc<str>,
 }
 
 enum DiscordPhase {
-    /// The URL asked for what is not spoken.
+    /// The URL asked for an unsupported version, encoding or compression.
     Refused(Close),
     /// There is no session yet.
     Waiting {
         until: Instant,
-        /// Until when heartbeats can put that off.
+        /// Heartbeats can extend `until` no further than this.
         longest: Instant,
     },
-    /// Whether there is one is being found out.
+    /// The answer to an Identify or Resume is pending.
     Asking,
-    /// There is none, and the client is told so at this time.
+    /// There is no session. Invalid Session is sent at this time.
     Invalid {
         at: Instant,
     },
-    /// It has a session that has still to get what it missed.
+    /// The session still has to get what it missed.
     Replaying(Box<Replaying>),
-    /// It gets what comes.
+    /// The session receives events as they come.
     Live(Box<Live>),
     Over,
 }
 
 impl Discord {
-    /// A connection whose URL asked for this, and that is to resume at `resume_url`.
+    /// Creates a connection whose URL had these parameters, and whose client should resume at `resume_url`.
     pub fn new(
         query: Result<Query, Close>,
         resume_url: Arc<str>,
@@ -118,7 +117,7 @@ impl Discord {
     ) -> Self {
         let (query, phase) = match query {
             Ok(query) => {
-                // No heartbeat need come any sooner.
+                // No less than the heartbeat limit: a heartbeat that comes in time extends it.
                 let until = now + settings.identify_timeout.max(settings.heartbeat_limit);
                 let longest = now + LONGEST_WAIT;
                 (query, DiscordPhase::Waiting { until, longest })
@@ -154,12 +153,12 @@ impl Discord {
         Action::Send(self.encoder.frame(payload))
     }
 
-    /// Hello, if it has not been sent.
+    /// Returns Hello if it has not been sent.
     fn hello(&mut self) -> Option<Action<Call>> {
         self.hello_at.take().map(|_| self.send(&self.settings.hello))
     }
 
-    /// Ends the connection. A session that it has can be resumed.
+    /// Closes the connection. Its session stays resumable.
     fn close(&mut self, close: Close, problem: Option<&'static str>) -> DiscordActions {
         self.phase = DiscordPhase::Over;
         smallvec![Action::Close {
@@ -169,7 +168,7 @@ impl Discord {
         }]
     }
 
-    /// The same for what the client has done wrong.
+    /// Closes the connection because of a client error.
     fn fail(&mut self, close: Close) -> DiscordActions {
         self.close(close, Some(close.reason))
     }
@@ -182,14 +181,14 @@ impl Discord {
         }
     }
 
-    /// Tells the client that there is no session, and lets it try again on the same connection.
+    /// Sends Invalid Session, and lets the client try again on the same connection.
     fn invalid(&mut self, is_resumable: bool, now: Instant) -> DiscordActions {
         let until = now + SECOND_TRY;
         self.phase = DiscordPhase::Waiting { until, longest: until };
         smallvec![self.send(&payload::invalid_session(is_resumable))]
     }
 
-    /// The same, after a while.
+    /// Sends Invalid Session after a delay.
     fn invalid_later(&mut self, now: Instant) -> DiscordActions {
         self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
@@ -199,7 +198,7 @@ impl Discord {
         DiscordActions::new()
     }
 
-    /// Goes on with a session that has caught up.
+    /// Makes the session live once it has caught up.
     fn live(&mut self, now: Instant) -> DiscordActions {
         let DiscordPhase::Replaying(caught_up) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
             return DiscordActions::new();
@@ -209,7 +208,7 @@ impl Discord {
         self.late_presence(now).into_iter().collect()
     }
 
-    /// The connection is given up, and the session may be resumed.
+    /// Closes the connection because the cluster is unavailable. The session stays resumable.
     fn away(&mut self) -> DiscordActions {
         self.close(close::AWAY, None)
     }
@@ -231,7 +230,7 @@ impl Protocol for Discord {
     }
 
     fn receive(&mut self, message: Message, now: Instant) -> DiscordActions {
-        // Whoever speaks has taken the upgrade, and Hello comes before everything else.
+        // A client that sends something has completed the upgrade, and Hello must come before everything else.
         let mut actions: DiscordActions = self.hello().into_iter().collect();
         match self.understand(&message, now) {
             Ok(more) => actions.extend(more),
@@ -283,7 +282,7 @@ impl Protocol for Discord {
                 CallResult::OpenedSession(Ok(_)) | CallResult::ResumedSession(Ok(_))
             )
         {
-            // Not before: who has no session has no compressor either.
+            // Not earlier: a connection without a session has no compressor of its own.
             self.encoder.use_own_compressor();
         }
         match answer {
@@ -326,9 +325,12 @@ impl Protocol for Discord {
                 match page.map(|page| session.read(&page, &self.encoder)) {
                     Ok(Ok(actions)) => actions,
                     Err(ReadError::Unavailable) => self.away(),
-                    // It cannot be made whole.
+                    // The client cannot be given everything that it missed.
                     _ => {
-                        log::debug!(session:% = session.ownership.owner().id, s = self.encoder.s(); "session cannot be made whole");
+                        log::debug!(
+                            session:% = session.ownership.owner().id, s = self.encoder.s();
+                            "session cannot be replayed completely"
+                        );
                         session.ownership.end();
                         self.invalid_later(now)
                     }
@@ -346,7 +348,7 @@ impl Protocol for Discord {
                 match kept {
                     Ok(true) => session.kept(private_write.privates()),
                     Ok(false) => self.close(close::SUPERSEDED, None),
-                    // It may be kept, so nothing else may have its numbers.
+                    // It may have been stored, so its sequence numbers must not be used for anything else.
                     Err(_) => self.away(),
                 }
             }
@@ -380,7 +382,7 @@ impl Protocol for Discord {
             return DiscordActions::new();
         };
         let Some(cursor) = cursor else {
-            // Whoever receives is somewhere.
+            // Only a severed session has no log cursor.
             return self.close(close::UNKNOWN, None);
         };
         let (session, actions) = Replaying::pause(*live, self.encoder.s(), cursor);
@@ -401,7 +403,7 @@ impl Protocol for Discord {
     }
 
     fn gone(&mut self, code: Option<u16>) {
-        // Any other end leaves the session to whoever resumes it.
+        // After any other code the session stays resumable.
         if let (Some(1000 | 1001), Some(ownership)) = (code, self.ownership()) {
             ownership.end();
         }

@@ -1,5 +1,5 @@
-//! A session against a model that is a list: whatever is cut, lost and resumed in whatever order, the client ends up with
-//! every dispatch once, under the number that it always had.
+//! Compares a session with a model that is a list. Whatever is cut, lost and resumed in whatever order, the client ends
+//! up with every dispatch once, under the sequence number that it always had.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,15 +11,15 @@ use super::tests::{DiscordTestClient, DiscordTestNode};
 enum ModelAct {
     /// An event that the session receives.
     Wanted,
-    /// One that it does not.
+    /// An event that the session does not receive.
     Unwanted,
-    /// Something for this session alone.
+    /// A private dispatch.
     PrivateRecord,
-    /// A heartbeat that says what the client has, less this many dispatches.
+    /// A heartbeat that acknowledges all but this many of the dispatches that the client has.
     Heartbeat(usize),
-    /// The connection breaks, and this many of the last dispatches never arrived.
+    /// The connection breaks, and the last dispatches are lost: this many.
     Cut(usize),
-    /// The client resumes, on a connection that takes over.
+    /// The client resumes on a new connection, which takes over.
     Resume,
 }
 
@@ -35,15 +35,15 @@ fn acts() -> impl Strategy<Value = Vec<ModelAct>> {
     proptest::collection::vec(act, 1..50)
 }
 
-/// What happened, in the order of its numbers, and who has seen how much of it.
+/// The expected dispatches in order, and how many of them the client has seen.
 struct ModelWorld {
     node: DiscordTestNode,
     id: String,
     client: Option<DiscordTestClient>,
-    /// How much of what the present connection has sent is in `seen`.
+    /// How many dispatches of the current connection are in `seen`.
     read: usize,
     seen: Vec<(u64, String)>,
-    /// The dispatch that the client has said it has: it never goes back behind that.
+    /// The last dispatch that the client has acknowledged. It never resumes from before it.
     said: usize,
     model: Vec<String>,
     next: u64,
@@ -128,7 +128,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn every_dispatch_arrives_once_under_its_number(acts in acts()) {
+    fn every_dispatch_arrives_once_with_its_number(acts in acts()) {
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let mut world = ModelWorld::begin().await;

@@ -1,4 +1,4 @@
-//! What a client says, and what it means where the connection is.
+//! Decodes what a client sends, and handles it according to the connection's state.
 
 use serde_json::Value;
 use shared::{
@@ -25,7 +25,7 @@ impl Discord {
         if bytes.len() > self.settings.payload_bytes {
             return Err(close::TOO_LARGE);
         }
-        // JSON comes in binary messages as well.
+        // JSON is accepted in binary messages too.
         match (self.query.encoding, message) {
             (Encoding::Json, _) => serde_json::from_slice(bytes).map_err(|_| close::DECODE),
             (Encoding::Etf, Message::Binary(_)) => etf::decode(bytes).map_err(|_| close::DECODE),
@@ -58,13 +58,13 @@ impl Discord {
         let mut actions: DiscordActions = smallvec![Action::Count];
         match Command::parse(opcode, &payload, self.query.version)? {
             Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, now)),
-            // Whoever is about to hear that there is no session waits for that.
+            // Everything but heartbeats is ignored until the pending Invalid Session has been sent.
             _ if matches!(self.phase, DiscordPhase::Invalid { .. }) => {}
             Command::Identify(identify) => {
                 if identify.compress {
                     self.encoder.compress_large();
                 }
-                // Of this session it has nothing yet, whatever it had of another one.
+                // What was acknowledged of another session does not count for this one.
                 self.acknowledged = 0;
                 if let Some(presences) = &mut self.presences {
                     presences.forget();
@@ -107,7 +107,7 @@ impl Discord {
         actions
     }
 
-    /// Does what the client of a session asks for, or has it wait for its turn.
+    /// Handles a command of the session's client, or queues it.
     fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Action<Call>>, Close> {
         Ok(match command {
             Command::Presence(presence) => {
@@ -131,7 +131,7 @@ impl Discord {
         })
     }
 
-    /// Has the bot of the session seen like this.
+    /// Returns the step that shows the session's bot with this presence or voice state.
     fn publish_state(&self, publish_state: BotState) -> Option<Action<Call>> {
         let (ownership, record) = match &self.phase {
             DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
@@ -145,7 +145,7 @@ impl Discord {
         )))
     }
 
-    /// Shows a presence that had to wait.
+    /// Returns the step for a presence update that was held back and is now due.
     pub(super) fn late_presence(&mut self, now: Instant) -> Option<Action<Call>> {
         let presence = self.presences.as_mut()?.due(now)?;
         self.publish_state(BotState::Presence(presence))

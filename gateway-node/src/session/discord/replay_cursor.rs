@@ -1,4 +1,4 @@
-//! Counting a session's dispatches again, from a checkpoint on.
+//! Recounts a session's dispatches from a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use shared::{
 
 use crate::resume::PrivateBody;
 
-/// A walk along the log that numbers what a session got or would have got, in the order in which it did.
+/// A replay cursor. It numbers the dispatches that a session received, or would have received, in their order.
 ///
-/// What was for the session alone stands in no log, and is known by its number: it comes when its number is the next
-/// one. Everything else the filter decides, which says of an entry today what it said of it then.
+/// Private dispatches are in no log and are stored with their sequence numbers: one comes next if its number does. For
+/// log entries the filter decides, which treats an entry now as it did then.
 #[derive(Debug)]
 pub(super) struct ReplayCursor {
     filter: Filter,
     session: SessionId,
-    /// The number of the last dispatch that was met.
+    /// The sequence number of the last dispatch counted.
     s: u64,
     privates: BTreeMap<u64, PrivateBody>,
 }
 
 impl ReplayCursor {
-    /// From behind dispatch `s` on.
+    /// Starts after dispatch `s`.
     pub(super) const fn new(filter: Filter, session: SessionId, s: u64, privates: BTreeMap<u64, PrivateBody>) -> Self {
         Self {
             filter,
@@ -33,13 +33,13 @@ impl ReplayCursor {
         }
     }
 
-    /// The number of the last dispatch that was met.
+    /// Returns the sequence number of the last dispatch counted.
     pub(super) const fn s(&self) -> u64 {
         self.s
     }
 
-    /// The next dispatches, if they were for the session alone: their number is the next one. To be asked before each entry
-    /// and behind the last one.
+    /// Returns the private dispatches that come next, one after the other. To be checked before each entry, and after
+    /// the last one.
     pub(super) fn privates(&self) -> impl Iterator<Item = &PrivateBody> {
         let mut next = self.s;
         let behind = self.privates.range(self.s + 1..);
@@ -51,26 +51,26 @@ impl ReplayCursor {
             .map(|(_, body)| body)
     }
 
-    /// Meets the next dispatch if it was for the session alone. Returns `false` if it was not.
+    /// Counts the next dispatch if it is private. Returns `false` if it is not.
     pub(super) fn skip_private(&mut self) -> bool {
         let is_private = self.privates.remove(&(self.s + 1)).is_some();
         self.s += u64::from(is_private);
         is_private
     }
 
-    /// Adds a dispatch for the session alone.
+    /// Adds a private dispatch.
     pub(super) fn add(&mut self, s: u64, body: PrivateBody) {
         self.privates.insert(s, body);
     }
 
-    /// How the session receives this entry, if it does; then it is the next dispatch.
+    /// Returns how the session receives this entry, and counts it; `None` if it does not.
     pub(super) fn entry(&mut self, header: &Header) -> Option<Content> {
         let content = self.filter.admits(header, self.session.get())?;
         self.s += 1;
         Some(content)
     }
 
-    /// Whether everything that was for the session alone has been met.
+    /// Returns whether all private dispatches have been counted.
     pub(super) fn is_complete(&self) -> bool {
         self.privates.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A session on its way to the end of the log.
+//! A session that catches up with the end of the log.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,37 +23,38 @@ use crate::{
     session::Action,
 };
 
-/// How many dispatches for the session alone are made at once. They are sent before more are made.
+/// How many private dispatches are made at once. They are sent before more are made.
 const MADE: usize = 16;
-/// How many bytes are sent before the client has to have taken them. Small answers go out without waiting.
+/// How many bytes are sent before waiting for the client to take them. Small answers go out without waiting.
 const UNTAKEN: usize = 8 * 1024;
 
-/// A session that has still to get what came before it could receive.
+/// A session that still has to receive what came before it could subscribe.
 pub(super) struct Replaying {
     pub(super) ownership: SessionOwnership,
     record: Arc<Record>,
     replay: ReplayCursor,
-    /// From where to read on.
+    /// Where to read on.
     from: ReadFrom,
-    /// Up to where there is something to read, wherever the node is.
+    /// The log has entries up to this position, even if this node has not reached it yet.
     end: Option<Position>,
-    /// What the client has: nothing up to there is sent.
+    /// The last dispatch that the client has. Dispatches up to it are not sent again.
     seq: u64,
-    /// Entries behind this offset may be others than those that the client has seen there.
+    /// The last offset that the client's epoch shares with the current one, if they differ. The client may have seen
+    /// other entries after it.
     cut: Option<u64>,
-    /// What the client is to be told alone before the session receives.
+    /// What the client gets before the session subscribes.
     requests: Requests,
-    /// The bytes that were sent since the client was last known to have taken everything.
+    /// The bytes sent since the client was last known to have taken everything.
     untaken: usize,
     points: Points,
 }
 
-/// What the log yields is not what the client has seen.
+/// The log does not yield what the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Diverged;
 
 impl Replaying {
-    /// A new session, with what it is greeted with.
+    /// Starts a new session with READY.
     pub(super) fn begin(
         authenticated: Authenticated<OpenedSession>,
         version: Version,
@@ -101,7 +102,7 @@ impl Replaying {
         let mut actions = session.attach(key);
         actions.extend(greeting.map(Action::Send));
         if is_told && !guilds.is_empty() {
-            // Kept before the first of them is sent.
+            // Stored before the first of them is sent.
             actions.push(session.keep(guilds.into_iter().map(PrivateBody::Guild)));
         } else {
             actions.push(session.ask_next());
@@ -109,7 +110,7 @@ impl Replaying {
         (session, actions)
     }
 
-    /// A session that its client knows up to dispatch `seq`.
+    /// Continues a resumed session whose client has the dispatches up to `seq`.
     pub(super) fn resume(
         authenticated: Authenticated<ResumedSession>,
         seq: u64,
@@ -123,7 +124,7 @@ impl Replaying {
             privates,
             end,
         } = session;
-        // The first dispatch is Ready, which nobody gets twice: some libraries do not count it.
+        // Dispatch 1 is READY, which is never sent twice: some libraries do not count it.
         let (s, seq) = (s.max(1), seq.max(1));
         encoder.continue_at(s, None);
         let mut session = Self {
@@ -147,7 +148,8 @@ impl Replaying {
         (session, actions)
     }
 
-    /// A session that received up to dispatch `s` and this place, and gets nothing more now.
+    /// Continues a live session that received the dispatches up to `s`, at this log cursor, and that receives nothing
+    /// for now.
     pub(super) fn pause(live: Live, s: u64, cursor: LogCursor) -> (Self, DiscordActions) {
         let Live {
             ownership,
@@ -182,7 +184,7 @@ impl Replaying {
         smallvec![Action::Attach(self.ownership.owner().clone(), key)]
     }
 
-    /// Asks for what comes next: what is for the session alone, then the log.
+    /// Requests what comes next: private dispatches first, then the log.
     pub(super) fn read_on(&mut self) -> DiscordActions {
         self.pass_what_the_client_has();
         smallvec![self.ask_next()]
@@ -207,18 +209,18 @@ impl Replaying {
         })
     }
 
-    /// Counts the dispatches for the session alone that the client has.
+    /// Counts the private dispatches that the client already has.
     fn pass_what_the_client_has(&mut self) {
         while self.replay.s() < self.seq && self.replay.skip_private() {}
     }
 
-    /// The client has taken everything.
+    /// Continues once the client has taken everything.
     pub(super) fn drained(&mut self) -> DiscordActions {
         self.untaken = 0;
         self.read_on()
     }
 
-    /// Sends what was made for the session alone, under its numbers.
+    /// Sends the private dispatches that were made, under their sequence numbers.
     pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, encoder: &DispatchEncoder) -> DiscordActions {
         let mut actions = DiscordActions::new();
         for (name, d) in dispatches {
@@ -231,7 +233,7 @@ impl Replaying {
         self.go_on_after(actions)
     }
 
-    /// Goes on after these steps: when the client has taken what was sent, if that is much.
+    /// Continues after these steps: at once if little was sent, otherwise when the client has taken it.
     fn go_on_after(&mut self, mut actions: DiscordActions) -> DiscordActions {
         let sent = actions.iter().map(|action| match action {
             Action::Send(frame) => frame.len(),
@@ -246,10 +248,10 @@ impl Replaying {
         actions
     }
 
-    /// Sends what was read, and then either reads on, when the client has taken it, or receives.
+    /// Sends what was read. Then reads on once the client has taken it, or subscribes at the end of the log.
     ///
     /// # Errors
-    /// When the client has seen what the log does not yield.
+    /// Fails if the client has seen what the log does not yield.
     pub(super) fn read(&mut self, page: &ReplayPage, encoder: &DispatchEncoder) -> Result<DiscordActions, Diverged> {
         let mut actions = DiscordActions::new();
         self.cut = [self.cut, page.cut].into_iter().flatten().min();
@@ -257,11 +259,11 @@ impl Replaying {
         for entry in page.entries() {
             self.pass_what_the_client_has();
             if self.replay.privates().next().is_some() {
-                // It comes before this entry, and has still to be made.
+                // A private dispatch comes before this entry and still has to be made.
                 return Ok(self.go_on_after(actions));
             }
             if let Some(offset) = self.cut.filter(|cut| entry.offset() > *cut) {
-                // What the client has seen beyond may have been other entries, which are lost.
+                // After this offset the client may have seen other entries, which are lost.
                 if self.replay.s() < self.seq {
                     return Err(Diverged);
                 }
@@ -291,7 +293,7 @@ impl Replaying {
             return Ok(self.go_on_after(actions));
         }
         if !self.replay.is_complete() || self.replay.s() < self.seq {
-            // The client has it from a node that has come further than this one, or the log has lost it.
+            // The client got more from a node that is further ahead than this one, or the log has lost it.
             self.from = ReadFrom::Position(end.position);
             let application = Arc::clone(&self.ownership.owner().application);
             actions.push(Action::Ask(Call::ReadBeyond(application, end.position)));
@@ -312,14 +314,14 @@ impl Replaying {
         Ok(actions)
     }
 
-    /// Goes on in another life of the log. That the client has nothing that is gone has to be kept before it sees anything
-    /// of that life: nobody could tell any more.
+    /// Continues in another epoch of the log. Before the client sees anything of that epoch, it is stored that the
+    /// client has nothing that is lost; afterwards this could no longer be known.
     fn cross_to(&mut self, epoch: Epoch) -> Action<Call> {
         self.cut = None;
         Action::Ask(Call::Keep(self.ownership.carry_to(epoch)))
     }
 
-    /// What is to be done next for what the client has asked for; `None` if nothing waits.
+    /// Returns the next step for the client's requests, or `None` if none is pending.
     fn next_answer(&mut self) -> Option<Action<Call>> {
         let application = &self.ownership.owner().application;
         Some(match self.requests.next(application, self.record.filter.intents)? {
@@ -328,14 +330,15 @@ impl Replaying {
         })
     }
 
-    /// Has the next dispatches kept before they are made and sent: what the client has seen can always be found again.
+    /// Stores the next private dispatches before they are made and sent, so that everything the client has seen can be
+    /// found again.
     fn keep(&self, bodies: impl IntoIterator<Item = PrivateBody>) -> Action<Call> {
         let numbers = self.replay.s() + 1..;
         let privates = numbers.zip(bodies).map(|(s, body)| PrivateRecord { s, body }).collect();
         Action::Ask(Call::Keep(self.ownership.private_write(privates)))
     }
 
-    /// Takes in what the answers to a request are made from.
+    /// Takes what the answers to a request are made from.
     pub(super) fn planned(&mut self, answers: Vec<PrivateBody>) -> DiscordActions {
         self.requests.planned(answers);
         match self.next_answer() {
@@ -344,7 +347,7 @@ impl Replaying {
         }
     }
 
-    /// Sends what is kept now, as the client takes it.
+    /// Sends the private dispatches that are now stored, as the client takes them.
     pub(super) fn kept(&mut self, kept: &[PrivateRecord]) -> DiscordActions {
         for PrivateRecord { s, body } in kept {
             self.replay.add(*s, body.clone());
@@ -352,12 +355,12 @@ impl Replaying {
         self.read_on()
     }
 
-    /// Appends a request of the client. Returns `false` if too many wait.
+    /// Queues a request of the client. Returns `false` if too many are pending.
     pub(super) fn request(&mut self, request: Request) -> bool {
         self.requests.push(request)
     }
 
-    /// The session that receives now. Nothing that its client has asked for waits any more.
+    /// Makes the session live. None of its client's requests is pending at this point.
     pub(super) fn finish(self) -> Live {
         self.ownership.set_live(true);
         Live {
@@ -368,7 +371,7 @@ impl Replaying {
         }
     }
 
-    /// What the session identified with.
+    /// Returns what the session identified with.
     pub(super) fn record(&self) -> &Record {
         &self.record
     }

@@ -1,4 +1,4 @@
-//! What all connections of Discord's protocol have in common.
+//! Settings that all Discord connections share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,37 +10,38 @@ use crate::{
     hello_delay::HelloDelay,
 };
 
-/// The longest that a client has to reconnect after it was asked to.
+/// The most time that a client gets to reconnect after it was asked to.
 const MOST_GRACE: Duration = Duration::from_secs(5);
 
-/// The settings of Discord's protocol, and what is the same for everybody.
+/// The settings of Discord's protocol, and payloads that are the same for every connection.
 pub struct DiscordSessionSettings {
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) hello_delay: Duration,
     extra_hello_delay: HelloDelay,
-    /// How long a client may be without a heartbeat: as long as two of them.
+    /// The longest time without a heartbeat: two intervals.
     pub(super) heartbeat_limit: Duration,
     pub(super) payload_bytes: usize,
     pub(super) payloads_per_minute: u32,
     /// How long a client has to reconnect after it was asked to.
     pub(super) grace: Duration,
-    /// What the allowances of payloads count time from.
+    /// The time origin of the rate limits.
     pub(super) origin: Instant,
-    /// How hard zlib tries.
+    /// The zlib compression level.
     pub(super) level: Level,
-    /// Whether a session with a zlib stream has a compressor of its own.
+    /// Whether a session with a zlib stream gets a compressor of its own.
     pub(super) keeps_history: bool,
     pub(super) hello: String,
     pub(super) heartbeat_ack: String,
 }
 
 impl DiscordSessionSettings {
-    /// The rules of the node named `node`.
+    /// Creates the settings of the node named `node`.
     pub fn new(settings: &Settings, extra_hello_delay: HelloDelay, node: Arc<str>) -> Self {
         let ms = Duration::from_millis;
         let discord = &settings.discord;
-        // Half of what is left of a drain when everybody has been asked and the last one has to be read out.
+        // Half of the drain's time that is left when all sessions have been asked to reconnect and the last connection
+        // still has to linger.
         let busy = ms(settings.drain.balancer_wait_ms + settings.drain.spread_ms + settings.limits.evict_linger_ms);
         let left = ms(settings.drain.deadline_ms).saturating_sub(busy);
         Self {
@@ -60,7 +61,7 @@ impl DiscordSessionSettings {
         }
     }
 
-    /// When Hello is due on a connection that begins now.
+    /// Returns when Hello is due on a connection that opens now.
     pub(super) fn hello_at(&self, now: Instant) -> Instant {
         now + self.hello_delay + self.extra_hello_delay.delay(now)
     }

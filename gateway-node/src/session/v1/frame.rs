@@ -1,4 +1,4 @@
-//! Payloads as frames.
+//! Encodes payloads as frames.
 
 use bytes::Bytes;
 use shared::{
@@ -8,7 +8,7 @@ use shared::{
 
 use crate::transport::{binary_frame, text_frame};
 
-/// One payload as one message: text, or one complete zlib stream.
+/// Encodes a payload as one message: text, or one complete zlib stream.
 pub(super) fn frame(encoding: Encoding, level: Level, payload: &str) -> Bytes {
     match encoding {
         Encoding::Text => text_frame(payload.as_bytes()),

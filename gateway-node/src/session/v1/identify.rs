@@ -1,4 +1,4 @@
-//! Joining: from the key that a client shows to its place among the sessions.
+//! Checks an identify and joins the cluster.
 
 use std::{
     pin::Pin,
@@ -20,48 +20,48 @@ use crate::{
     session::CallContext,
 };
 
-/// A client that wants to join.
+/// A request to join.
 #[derive(Debug)]
 pub struct JoinRequest {
-    /// Its type, as sent.
+    /// The client type, as sent.
     pub(super) kind: String,
-    /// Its key, as sent.
+    /// The key, as sent.
     pub(super) key: PresentedSecret,
 }
 
-/// A session that has joined.
+/// The outcome of a successful identify.
 #[derive(Debug, Clone)]
 pub struct Identified {
-    /// Its id.
+    /// The session's id.
     pub id: SessionId,
-    /// What it is.
+    /// The client type.
     pub kind: ClientType,
-    /// The key that it showed.
+    /// The key it identified with.
     pub key: Arc<Key>,
     /// The end of the log when it joined.
     pub since: Position,
-    /// The counts of its application.
+    /// The guild counts of its application.
     pub counts: GuildCount,
 }
 
-/// Why a session may not join.
+/// Why an identify fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum V1IdentifyError {
-    /// The key is not good, or not for this type.
+    /// The key is invalid, or not for this client type.
     #[error("the key is not good for this type")]
     Key,
-    /// The cluster cannot take it.
+    /// The cluster refused the join.
     #[error(transparent)]
     Cluster(#[from] JoinError),
 }
 
-/// Finds out whether the key is good for this type, and joins.
+/// Checks that the key is valid for this client type, and joins.
 pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
     let services = &cx.services;
     let opened = services.keyring.open(join.key.expose(), SystemTime::now());
     let (key, kind) = match (opened, join.kind.parse()) {
         (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
-        // The other keys are where the ids are: they come together.
+        // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
         (Err(Refused::NotYet), _) => return Err(JoinError::Unavailable.into()),
         _ => return Err(V1IdentifyError::Key),
     };
@@ -71,13 +71,13 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
     };
     let joined = PendingJoin::of(&services.backplane, joining).await;
     let Joined { id, since, counts } = joined.inspect_err(|error| {
-        // That the server is away, the backplane says itself, and once.
+        // The backplane logs its own outage, once.
         if *error != JoinError::Unavailable {
             services.problems.fault(cx.address, error, Instant::now());
         }
     })?;
     if !services.keyring.is_good(&key, kind, SystemTime::now()) {
-        // Revoked while the answer was under way: the shard did not know the session when it told the others.
+        // The key was revoked while the join was pending, when the shard did not know the session yet.
         services.backplane.leave(key.application(), id);
         return Err(V1IdentifyError::Key);
     }
@@ -91,8 +91,7 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
     })
 }
 
-/// The answer to a join, heard even when its session has ended before it came. Dropped before its answer, it leaves what it then has joined: no id and no membership may stay
-/// behind without a session.
+/// A pending join. If dropped, the join is still awaited in the background and undone, so no id or membership leaks.
 struct PendingJoin {
     backplane: Arc<dyn Backplane>,
     application: Arc<str>,
@@ -100,7 +99,7 @@ struct PendingJoin {
 }
 
 impl PendingJoin {
-    /// Asks to join.
+    /// Starts the join.
     fn of(backplane: &Arc<dyn Backplane>, joining: Joining) -> Self {
         Self {
             backplane: Arc::clone(backplane),

@@ -1,4 +1,4 @@
-//! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
+//! Protocol version 1 as a state machine: exactly the rules of its protocol page.
 
 mod frame;
 mod identify;
@@ -38,35 +38,36 @@ use crate::{
 
 type V1Actions = super::Actions<JoinRequest>;
 
-/// One connection that speaks version 1.
+/// One v1 connection.
 pub struct V1 {
     settings: Arc<V1SessionSettings>,
     encoding: Encoding,
     phase: V1Phase,
-    /// When the next heartbeat must have come.
+    /// The time by which the next heartbeat must arrive.
     heartbeat_by: Instant,
-    /// Until when heartbeats get no answer, as an administrator wishes.
+    /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
     payloads: TokenBucket,
 }
 
 enum V1Phase {
-    /// The URL asked for something that is not spoken: the Error takes the place of Hello.
+    /// The URL asked for an unsupported version or compression. The client gets an Error instead of Hello.
     Refused(Rejection),
-    /// Everything but heartbeats and an identify is ignored.
+    /// Everything but heartbeats and identify is ignored.
     Unidentified {
         until: Instant,
-        /// How many bytes it may still send, counted inflated. Boxed, since an identified session has none.
+        /// The bytes that the client may still send, counted after inflating. Boxed because identified sessions have
+        /// none.
         input: Box<TokenBucket>,
     },
-    /// The answer to the identify is under way.
+    /// The identify is being processed.
     Joining,
     Identified(ClientType),
     Over,
 }
 
 impl V1 {
-    /// A connection whose URL had these values of `v` and `compression`.
+    /// Creates a connection whose URL had these values of `v` and `compression`.
     pub fn new(v: Option<&str>, compression: Option<&str>, settings: Arc<V1SessionSettings>, now: Instant) -> Self {
         let (encoding, phase) = match Query::parse(v, compression) {
             Ok(Query { encoding }) => (
@@ -76,7 +77,7 @@ impl V1 {
                     input: Box::new(settings.unidentified_input()),
                 },
             ),
-            // The compression that was asked for holds for the Error too, if there is such a one.
+            // The Error uses the requested compression if that is supported.
             Err(rejection) => (
                 Query::parse(None, compression).map_or(Encoding::Text, |query| query.encoding),
                 V1Phase::Refused(rejection),
@@ -93,11 +94,11 @@ impl V1 {
         }
     }
 
-    /// Ends the session with an Error of the table.
+    /// Ends the session with an Error from the protocol's table.
     fn fail(&mut self, rejection: &Rejection) -> V1Actions {
         let Rejection { code, problems } = rejection;
         let problem = match code {
-            // Not the client's; who found it has said so.
+            // Not the client's fault, and already logged where it was found.
             ErrorCode::Unknown => None,
             ErrorCode::WrongVersion => Some("wrong version"),
             ErrorCode::WrongAuthKey => Some("wrong auth key"),
@@ -112,7 +113,7 @@ impl V1 {
         self.finish(&words, code.close(), problem)
     }
 
-    /// Ends the session for something that the table has no code for.
+    /// Ends the session for a reason that has no Error code of its own.
     fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> V1Actions {
         self.finish(&payload::error(ErrorCode::Unknown, close.reason, &[]), close, problem)
     }
@@ -130,14 +131,14 @@ impl V1 {
         Action::Send(frame(self.encoding, self.settings.level, words))
     }
 
-    /// Whether the minute's allowance has room for one more payload.
+    /// Takes one payload from the minute's allowance. Returns `false` if it is used up.
     fn allow(&mut self, now: Instant) -> bool {
         self.payloads.take(now.saturating_duration_since(self.settings.origin))
     }
 
-    /// Charges for a packet of `bytes`, inflated, that is dropped or comes before the identify, and led to `steps`. The
-    /// next one is not read before there is room for it: a client that is not understood is never told that it sends
-    /// too much.
+    /// Charges for a packet of `bytes` (inflated) that was dropped or came before identify, and that led to `steps`.
+    /// Reading pauses until the allowance is positive again. A client whose packets are dropped gets no answer, so it
+    /// is slowed down instead of being closed.
     fn charge(&mut self, mut actions: V1Actions, bytes: usize, now: Instant) -> V1Actions {
         let since = now.saturating_duration_since(self.settings.origin);
         let mut wait = Duration::ZERO;
@@ -167,7 +168,7 @@ impl V1 {
         let result = inflate_into(&mut inflated, packet, self.settings.message_bytes);
         let bytes = inflated.len().max(packet.len());
         match result {
-            // What is no UTF-8 is no JSON: an empty text stands for it.
+            // Invalid UTF-8 cannot be JSON. An empty text stands for it.
             Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), bytes, now),
             Err(InflateError::TooBig) => self.too_big(),
             Err(_) => self.drop_packet("not_zlib", bytes, now),
@@ -182,7 +183,7 @@ impl V1 {
         self.fail_plainly(Close::TOO_BIG, Some("message too big"))
     }
 
-    /// What a packet means that is this text, and of so many bytes as it came or inflated.
+    /// Handles a packet with this text. `bytes` is its size as received or inflated, whichever is larger.
     fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> V1Actions {
         let Some(envelope) = Envelope::parse(text) else {
             return self.drop_packet("not_json", bytes, now);
@@ -315,7 +316,7 @@ impl Protocol for V1 {
                 if kind == ClientType::Bot {
                     actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
                 }
-                // After its welcome and in the same turn, so that no event overtakes it.
+                // After the connect success and in the same turn, so that no event overtakes it.
                 actions.push(Action::Register(Box::new(Registration {
                     id,
                     kind,
@@ -362,7 +363,7 @@ impl Protocol for V1 {
                 self.deaf_until = Some(Box::new(now + time));
                 V1Actions::new()
             }
-            // There is nothing to resume.
+            // v1 sessions cannot be resumed.
             InjectedFault::Invalidate { .. } | InjectedFault::Forget => V1Actions::new(),
         }
     }
@@ -371,7 +372,7 @@ impl Protocol for V1 {
         match ending {
             SessionEnd::Violation(Violation::TooBig) => self.too_big(),
             SessionEnd::Violation(violation) => {
-                // The transport's own rules have their own close codes, and no payload before them.
+                // Violations of the WebSocket protocol have their own close codes, and no Error before them.
                 self.phase = V1Phase::Over;
                 let close = violation.close();
                 smallvec![Action::Close {

@@ -1,4 +1,4 @@
-//! What all connections of version 1 have in common.
+//! Settings that all v1 connections share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,20 +13,20 @@ use tokio::time::Instant;
 use super::frame::frame;
 use crate::{config::Settings, events::Events};
 
-/// The settings of version 1, and the frames that are the same for everybody.
+/// The settings of v1, and frames that are the same for every connection.
 pub struct V1SessionSettings {
     pub(super) events: Events,
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) payloads_per_minute: u32,
-    /// What a connection may send before it identifies: at once, and then in each second.
+    /// The bytes that a connection may send before identify: the burst, and the refill per second.
     unidentified_bytes: u32,
     unidentified_bytes_per_second: u32,
     pub(super) message_bytes: usize,
     pub(super) event_bytes: usize,
-    /// How hard zlib tries.
+    /// The zlib compression level.
     pub(super) level: Level,
-    /// What the allowances of payloads count time from.
+    /// The time origin of the rate limits.
     pub(super) origin: Instant,
     heartbeat_interval: Duration,
     heartbeat_tolerance: Duration,
@@ -56,7 +56,7 @@ impl Frames {
 }
 
 impl V1SessionSettings {
-    /// The rules of the node named `node`.
+    /// Creates the settings of the node named `node`.
     pub fn new(settings: &Settings, node: Arc<str>, events: Events) -> Self {
         let ms = Duration::from_millis;
         let level = settings.compression.level();
@@ -90,7 +90,7 @@ impl V1SessionSettings {
         u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What a connection may send before it identifies, one token for each byte.
+    /// Returns the allowance of bytes before identify: one token per byte.
     pub(super) const fn unidentified_input(&self) -> TokenBucket {
         TokenBucket::new(
             self.unidentified_bytes,
@@ -98,7 +98,7 @@ impl V1SessionSettings {
         )
     }
 
-    /// How long a client may be without a heartbeat.
+    /// Returns the longest time without a heartbeat.
     pub(super) fn heartbeat_limit(&self) -> Duration {
         self.heartbeat_interval + self.heartbeat_tolerance
     }

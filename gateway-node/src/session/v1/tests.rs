@@ -1,4 +1,4 @@
-//! Version 1 as plain code: what each ending says.
+//! The v1 state machine: how each session ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ fn connection() -> V1 {
     V1::new(Some("1"), None, settings(), Instant::now())
 }
 
-/// The last words of a closing session, and its close code.
+/// Returns the last payload of a closing session, and its close code.
 fn ending(actions: V1Actions) -> (Value, u16) {
     let Some(Action::Close { last_words, close, .. }) = actions.into_iter().last() else {
-        panic!("the session goes on");
+        panic!("the session does not end");
     };
     let words = last_words.map_or(Value::Null, |frame| serde_json::from_slice(&frame[2..]).unwrap());
     (words, close.code)
@@ -33,7 +33,7 @@ fn error(e: u16, m: &str) -> Value {
 }
 
 #[test]
-fn each_ending_has_its_words_and_its_close_code() {
+fn each_ending_has_its_error_and_close_code() {
     let cases = [
         (SessionEnd::TooSlow, error(1000, "The client reads too slowly."), 1013),
         (
@@ -69,20 +69,20 @@ fn each_ending_has_its_words_and_its_close_code() {
 }
 
 #[test]
-fn an_internal_fault_is_1000_and_never_tells_its_cause() {
+fn an_internal_fault_closes_with_1011_without_its_cause() {
     let fault = JoinError::NoId(SnowflakeError::Exhausted);
     let actions = connection().on_result(Err(V1IdentifyError::Cluster(fault)), Instant::now());
     assert_eq!(ending(actions), (error(1000, "Unknown error."), 1011));
 }
 
 #[test]
-fn an_overloaded_node_says_so() {
+fn an_overloaded_node_closes_with_1013() {
     let actions = connection().published("announce".into(), Err(PublishError::Overloaded));
     assert_eq!(ending(actions), (error(1000, "The node is overloaded."), 1013));
 }
 
 #[test]
-fn a_client_that_is_turned_away_for_want_of_redis_is_told_that() {
+fn without_redis_a_client_gets_1013() {
     let unavailable = (error(1000, "Redis is unavailable."), 1013);
     let away = Err(V1IdentifyError::Cluster(JoinError::Unavailable));
     assert_eq!(ending(connection().on_result(away, Instant::now())), unavailable);
@@ -103,7 +103,7 @@ fn a_client_that_is_turned_away_for_want_of_redis_is_told_that() {
 }
 
 #[test]
-fn nothing_is_said_after_the_end() {
+fn an_ended_session_sends_nothing() {
     let mut connection = connection();
     connection.end(SessionEnd::TooSlow, Instant::now());
     let later = Instant::now() + Duration::from_secs(1_000_000);
@@ -116,7 +116,7 @@ fn nothing_is_said_after_the_end() {
     assert_eq!(connection.deadline(), None);
 }
 
-/// A connection that takes zlib, and a packet of `bytes` that means nothing.
+/// Creates a connection with zlib compression.
 fn zlib_connection(now: Instant) -> V1 {
     V1::new(Some("1"), Some("zlib"), settings(), now)
 }
@@ -140,17 +140,17 @@ fn pause(actions: &V1Actions) -> Option<Instant> {
 }
 
 #[test]
-fn what_is_sent_before_identify_is_counted_inflated_and_read_at_its_rate() {
+fn bytes_before_identify_are_counted_inflated_and_throttled() {
     let now = Instant::now();
     let mut connection = zlib_connection(now);
     for _ in 0..3 {
         assert_eq!(pause(&connection.receive(junk(65_536), now)), None);
     }
-    // 256 KiB are used up; one byte comes back in less than a millisecond.
-    let until = pause(&connection.receive(junk(65_536), now)).expect("a pause");
+    // 256 KiB are used up. One byte is refilled in less than a millisecond.
+    let until = pause(&connection.receive(junk(65_536), now)).expect("reading should pause");
     assert!(until - now <= Duration::from_millis(1), "{:?}", until - now);
-    // Below zero by one packet: 64 KiB take four seconds.
-    let until = pause(&connection.receive(junk(65_536), now)).expect("a pause");
+    // One packet below zero: refilling 64 KiB takes four seconds.
+    let until = pause(&connection.receive(junk(65_536), now)).expect("reading should pause");
     assert_eq!((until - now).as_secs(), 4);
     let actions = connection.receive(identify(), until);
     assert!(
@@ -161,7 +161,7 @@ fn what_is_sent_before_identify_is_counted_inflated_and_read_at_its_rate() {
 }
 
 #[test]
-fn a_packet_that_does_not_inflate_costs_what_was_inflated_of_it() {
+fn a_corrupt_packet_is_charged_its_inflated_part() {
     let now = Instant::now();
     let mut connection = zlib_connection(now);
     let Message::Binary(packet) = junk(65_536) else {
@@ -193,19 +193,19 @@ fn dropped_packets_count_against_the_payload_rate_and_never_close() {
     for _ in 0..1199 {
         assert_eq!(pause(&connection.receive(junk(), now)), None);
     }
-    let until = pause(&connection.receive(junk(), now)).expect("a pause");
-    // 1,200 a minute are one in 50 ms.
+    let until = pause(&connection.receive(junk(), now)).expect("reading should pause");
+    // 1,200 per minute are one every 50 ms.
     assert_eq!((until - now).as_millis(), 50);
     let actions = connection.receive(junk(), until);
     assert!(matches!(
         actions[..],
         [Action::Drop("not_json"), Action::StopReading { .. }]
     ));
-    // What is understood is answered as soon as it is read.
-    let until = pause(&actions).expect("a pause");
+    // A valid payload is answered as soon as it is read.
+    let until = pause(&actions).expect("reading should pause");
     let actions = connection.receive(Message::Text(r#"{"op":10}"#.into()), until);
     assert!(matches!(actions[..], [Action::Count, Action::Send(_)]));
-    // And closes when it comes too fast.
+    // A second one is too fast and closes the connection.
     assert_eq!(
         ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), until)),
         (error(1000, "Rate limit exceeded."), 1008)
@@ -228,7 +228,7 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
     for _ in 0..20 {
         connection.receive(junk(65_536), now);
     }
-    let deadline = connection.deadline().expect("a deadline");
+    let deadline = connection.deadline().expect("a deadline should be set");
     assert_eq!(deadline, now + connection.settings.identify_timeout);
     assert_eq!(ending_code(connection.tick(deadline)), 4007);
 }
@@ -236,6 +236,6 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
 fn ending_code(actions: V1Actions) -> u16 {
     match actions.into_iter().last() {
         Some(Action::Close { close, .. }) => close.code,
-        _ => panic!("the session goes on"),
+        _ => panic!("the session does not end"),
     }
 }

@@ -1,6 +1,6 @@
-//! Sessions without a socket on nodes that share a Redis, a real one, which is killed and cut off.
+//! Sessions without sockets, on nodes that share a real Redis, which is killed and cut off.
 //!
-//! Time is the real one here, so everything waits for what it wants to see, with a deadline.
+//! Time is real here, so every test polls for what it expects, with a deadline.
 
 mod model;
 mod resuming;
@@ -29,9 +29,9 @@ use crate::{
     resume::DiscordSessions,
 };
 
-/// How long anything may take that is bound to happen.
+/// How long an expected change may take.
 const WAIT: Duration = Duration::from_secs(20);
-/// How often it is looked for.
+/// How often to poll for it.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A node of a cluster.
@@ -39,13 +39,13 @@ struct ClusterMember {
     node: DiscordTestNode,
     backplane: Arc<RedisBackplane>,
     driving: JoinHandle<()>,
-    /// Whether it takes nothing that the log has.
+    /// Whether the node takes no entries from the log.
     stalled: Arc<AtomicBool>,
-    /// How often it was told that the log has lost something.
+    /// How often the node was told that the log has lost entries.
     losses: Arc<AtomicU64>,
 }
 
-/// A registry that may have no room.
+/// A registry that can be made to have no room.
 struct Stalling {
     registry: Registry,
     stalled: Arc<AtomicBool>,
@@ -138,12 +138,12 @@ impl ClusterMember {
         .await;
     }
 
-    /// Ends the node as a kill does: nothing is said.
+    /// Ends the node abruptly, like a kill.
     fn die(&self) {
         self.driving.abort();
     }
 
-    /// A client that has Ready, and its session's id.
+    /// Returns a client that has received READY, and its session's id.
     async fn identified(&self) -> (DiscordTestClient, String) {
         let mut client = self.node.open("10");
         client.send(&identify(1)).await;
@@ -153,14 +153,14 @@ impl ClusterMember {
         (client, id)
     }
 
-    /// A client that has asked to go on with a session.
+    /// Returns a client that has asked to resume a session.
     async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.node.open("10");
         client.send(&resume(id, seq)).await;
         client
     }
 
-    /// Publishes the event with this number.
+    /// Publishes an event with this number.
     async fn publish(&self, number: u64) -> Result<(), PublishError> {
         self.node.try_publish_to("X", &json!({"n": number}), Target::All).await
     }
@@ -174,12 +174,12 @@ async fn eventually(body: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a connection has nothing more to come: it is closed, or was told that there is no session.
+/// Returns whether a connection is closed or its session was invalidated.
 fn is_over(client: &DiscordTestClient) -> bool {
     client.close.is_some() || client.seen.iter().any(|payload| payload["op"] == 9)
 }
 
-/// Waits until a client has so many dispatches of this name or number, or is over.
+/// Waits until a client has `count` dispatches of this name or number, or is over.
 async fn has_or_is_over(client: &mut DiscordTestClient, body: &str, count: usize) {
     let deadline = Instant::now() + WAIT;
     loop {
@@ -194,7 +194,7 @@ async fn has_or_is_over(client: &mut DiscordTestClient, body: &str, count: usize
     }
 }
 
-/// The same of one that may not be over.
+/// Waits until a client has `count` dispatches of this name or number, and checks that it is not over.
 async fn has(client: &mut DiscordTestClient, body: &str, count: usize) {
     has_or_is_over(client, body, count).await;
     assert!(!is_over(client), "{:?} {:?}", client.close, client.seen);

@@ -1,8 +1,8 @@
-//! The model of `model_tests`, on two nodes and a Redis: nodes die without a word, others take over, and Redis is killed
-//! while it is written.
+//! The model of `model_tests`, on two nodes and a Redis: nodes die abruptly, others take over, and Redis is killed
+//! during writes.
 //!
-//! What happens at the same time has no order that a model could know. What holds is this: a number once seen is always
-//! the same dispatch, numbers have no gap, and of the events that were published each comes once, in their order.
+//! Concurrent events have no order that a model could know. Checked is that a sequence number always stands for the
+//! same dispatch, that the numbers have no gaps, and that every published event arrives once and in order.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,30 +17,30 @@ use tokio::{
 
 use super::*;
 
-/// How many cases there are: each takes about a second.
+/// The number of cases. Each takes about a second.
 const CASES: u32 = 12;
-/// How often a client tries to go on before that counts as a failure.
+/// How often a client tries to resume before that counts as a failure.
 const TRIES: usize = 20;
 
 #[derive(Debug, Clone)]
 enum ClusterAct {
     /// An event that the session receives, published by this node.
     Wanted(usize),
-    /// One that it does not.
+    /// An event that the session does not receive.
     Unwanted(usize),
-    /// Something for this session alone.
+    /// A private dispatch.
     PrivateRecord,
-    /// A heartbeat that says what the client has, less this many dispatches.
+    /// A heartbeat that acknowledges all but this many of the dispatches that the client has.
     Heartbeat(usize),
-    /// The connection breaks, and this many of the last dispatches never arrived.
+    /// The connection breaks, and the last dispatches are lost: this many.
     Cut(usize),
-    /// The same, since the node of the session dies. Another one begins.
+    /// Like `Cut`, because the session's node dies. A new node starts.
     Death(usize),
-    /// The client resumes at this node, on a connection that takes over.
+    /// The client resumes at this node on a new connection, which takes over.
     Resume(usize),
-    /// Redis is killed while an event is published by this node and something is kept for the session, and comes back.
+    /// Redis is killed and restarted while this node publishes an event and a private dispatch is stored.
     Kill(usize),
-    /// Nobody hears of the next entries until they have looked.
+    /// The pub/sub connections are killed: nodes learn of new entries only when they poll.
     Deafen,
 }
 
@@ -60,7 +60,7 @@ fn acts() -> impl Strategy<Value = Vec<ClusterAct>> {
     proptest::collection::vec(act, 5..30)
 }
 
-/// What all cases share: starting it takes longer than a case.
+/// Shared by all cases, because starting it takes longer than a case.
 struct Cluster {
     server: TestServer,
     nodes: [ClusterMember; 2],
@@ -73,16 +73,16 @@ struct Cluster {
 struct ClusterModel<'c> {
     cluster: &'c mut Cluster,
     id: String,
-    /// The connection, and its node.
+    /// The connection, and the index of its node.
     client: Option<(DiscordTestClient, usize)>,
-    /// How much of what the present connection has sent is in `seen`.
+    /// How many dispatches of the current connection are in `seen`.
     read: usize,
     seen: Vec<String>,
-    /// What was ever seen, by its number.
+    /// Every dispatch that was ever seen, by its sequence number.
     ever: BTreeMap<u64, String>,
-    /// The dispatch that the client has said it has: it never goes back behind that.
+    /// The last dispatch that the client has acknowledged. It never resumes from before it.
     said: usize,
-    /// The events that were published, and of these those that nobody knows to be.
+    /// The published events, and those of them whose publication has an unknown outcome.
     published: Vec<u64>,
     doubtful: HashSet<u64>,
 }
@@ -121,13 +121,13 @@ impl<'c> ClusterModel<'c> {
         world
     }
 
-    /// Takes in what the connection has sent; one that is closed is gone.
+    /// Reads what the connection has sent. Drops the client if the connection is closed.
     fn read(&mut self) {
         let Some((client, _)) = &self.client else { return };
         for (s, body) in client.dispatches().into_iter().skip(self.read) {
             assert_eq!(s, self.seen.len() as u64 + 1, "{body} after {:?}", self.seen);
             let authenticated = self.ever.entry(s).or_insert_with(|| body.clone());
-            assert_eq!(*authenticated, body, "dispatch {s} is another one now");
+            assert_eq!(*authenticated, body, "dispatch {s} has changed");
             self.seen.push(body);
             self.read += 1;
         }
@@ -140,7 +140,7 @@ impl<'c> ClusterModel<'c> {
         let losses: Vec<_> = losses.collect();
         assert!(
             !is_invalid,
-            "not resumed behind {:?}; told of losses: {losses:?}",
+            "not resumed after {:?}; losses per node: {losses:?}",
             self.seen
         );
         if let Some(code) = client.close {
@@ -151,7 +151,7 @@ impl<'c> ClusterModel<'c> {
 
     async fn await_published(&mut self, number: u64) {
         if let Some((client, _)) = &mut self.client {
-            // An earlier connection may have had it.
+            // An earlier connection may have received it.
             if !self.seen.contains(&number.to_string()) {
                 has_or_is_over(client, &number.to_string(), 1).await;
             }
@@ -168,7 +168,7 @@ impl<'c> ClusterModel<'c> {
         self.read();
     }
 
-    /// The client has lost its connection, and this many dispatches with it.
+    /// The client loses its connection and the last dispatches.
     fn lose(&mut self, dispatches: usize) {
         let has = self.seen.len().saturating_sub(dispatches).max(self.said).max(1);
         self.seen.truncate(has);
@@ -185,7 +185,7 @@ impl<'c> ClusterModel<'c> {
             let node = (at + attempt) % 2;
             let mut client = self.cluster.nodes[node].resumed(&self.id, self.seen.len() as u64).await;
             has_or_is_over(&mut client, "RESUMED", 1).await;
-            // Of an earlier one that is sent again there is another behind it.
+            // The first RESUMED may be an older one that is replayed; then the new one follows.
             client.drive().await;
             self.client = Some((client, node));
             self.read = 0;
@@ -194,7 +194,7 @@ impl<'c> ClusterModel<'c> {
                 return;
             }
         }
-        panic!("it does not go on after {TRIES} attempts");
+        panic!("the session was not resumed after {TRIES} attempts");
     }
 
     async fn act(&mut self, act: &ClusterAct) {
@@ -257,7 +257,7 @@ impl<'c> ClusterModel<'c> {
             let Cluster { nodes, server, .. } = &mut *self.cluster;
             let publishing = nodes[node].publish(number);
             let killing = async {
-                // As far as it gets meanwhile.
+                // The publication gets this far before the kill.
                 for _ in 0..number % 16 {
                     yield_now().await;
                 }
@@ -274,7 +274,7 @@ impl<'c> ClusterModel<'c> {
         }
         self.published.push(number);
         self.await_private().await;
-        // What is published after it comes after it, so that it is there by then or never.
+        // A later event comes after it in the log, so once that one is there the first is there too, or never will be.
         self.act_published_behind(node).await;
     }
 
@@ -301,12 +301,12 @@ impl<'c> ClusterModel<'c> {
 }
 
 #[test]
-fn every_dispatch_arrives_once_under_its_number_whatever_becomes_of_nodes_and_redis() {
+fn every_dispatch_arrives_once_with_its_number_when_nodes_and_redis_die() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     let cluster = tokio::sync::Mutex::new(local.block_on(&runtime, Cluster::start()));
     let config = ProptestConfig {
-        // A failure prints what was done, and a smaller one takes longer to find than it saves.
+        // A failure prints its acts. Shrinking would take longer than it saves.
         failure_persistence: None,
         max_shrink_iters: 0,
         ..ProptestConfig::with_cases(CASES)

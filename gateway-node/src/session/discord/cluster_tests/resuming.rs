@@ -1,8 +1,8 @@
-//! What is resumed while Redis or a node is not where the client is.
+//! Resuming after Redis restarted or lost data, and on a node that lags behind the client.
 
 use super::*;
 
-/// A Redis and two nodes.
+/// Runs `test` with a Redis and two nodes.
 async fn cluster(test: impl AsyncFnOnce(TestServer, [ClusterMember; 2])) {
     let running = async {
         let server = TestServer::start();
@@ -15,7 +15,7 @@ async fn cluster(test: impl AsyncFnOnce(TestServer, [ClusterMember; 2])) {
     tokio::task::LocalSet::new().run_until(running).await;
 }
 
-/// Kills the server and starts it again with everything.
+/// Kills the server and restarts it without data loss.
 async fn restart(server: &mut TestServer, nodes: &[ClusterMember]) {
     server.kill();
     for node in nodes {
@@ -36,9 +36,9 @@ fn numbered(list: &[(u64, &str)]) -> Vec<(u64, String)> {
 }
 
 #[tokio::test]
-async fn a_client_that_has_come_further_than_its_next_node_goes_on_there() {
+async fn a_client_resumes_on_a_node_that_lags_behind_it() {
     cluster(async |server, [ahead, behind]| {
-        // The log is followed where somebody is.
+        // A node follows the log only while it has a session.
         let (_other, _) = behind.identified().await;
         let (mut client, id) = ahead.identified().await;
         behind.stalled.store(true, Ordering::Relaxed);
@@ -49,14 +49,14 @@ async fn a_client_that_has_come_further_than_its_next_node_goes_on_there() {
         client.cut().await;
         let mut again = behind.resumed(&id, 4).await;
         let fencing_token = ["HGET", &format!("test:{{utilbot}}:discord:{id}"), "generation"];
-        eventually("another owner", || server.cli(&fencing_token).trim() == "2").await;
+        eventually("a second owner", || server.cli(&fencing_token).trim() == "2").await;
         again.drive().await;
         behind.stalled.store(false, Ordering::Relaxed);
         has(&mut again, "RESUMED", 1).await;
         ahead.publish(4).await.unwrap();
         has(&mut again, "4", 1).await;
         assert_eq!(dispatches(&again), numbered(&[(5, "RESUMED"), (6, "4")]));
-        // What nobody has ever told it is another matter.
+        // A sequence number that no node ever sent cannot be resumed.
         again.cut().await;
         let mut beyond = ahead.resumed(&id, 9).await;
         has_or_is_over(&mut beyond, "RESUMED", 1).await;
@@ -66,7 +66,7 @@ async fn a_client_that_has_come_further_than_its_next_node_goes_on_there() {
 }
 
 #[tokio::test]
-async fn what_comes_after_a_restart_of_redis_need_not_be_acknowledged_to_be_gone_on_from() {
+async fn a_session_resumes_from_unacknowledged_events_after_a_redis_restart() {
     cluster(async |mut server, nodes| {
         let (mut client, id) = nodes[0].identified().await;
         nodes[0].publish(1).await.unwrap();
@@ -74,7 +74,7 @@ async fn what_comes_after_a_restart_of_redis_need_not_be_acknowledged_to_be_gone
         restart(&mut server, &nodes).await;
         nodes[0].publish(2).await.unwrap();
         has(&mut client, "2", 1).await;
-        // A point that was noted in the old life does not lead back to it.
+        // Acknowledging a checkpoint of the old epoch does not lead the session back to it.
         client.send(&json!({"op": 1, "d": 1})).await;
         client.cut().await;
         let mut again = nodes[1].resumed(&id, 3).await;
@@ -85,7 +85,7 @@ async fn what_comes_after_a_restart_of_redis_need_not_be_acknowledged_to_be_gone
 }
 
 #[tokio::test]
-async fn who_was_away_when_redis_lost_something_is_told_so() {
+async fn a_session_that_was_away_when_redis_lost_entries_gets_op_9() {
     cluster(async |mut server, nodes| {
         let mut others = [nodes[0].identified().await.0, nodes[1].identified().await.0];
         let (mut away, id) = nodes[1].identified().await;
@@ -110,7 +110,7 @@ async fn who_was_away_when_redis_lost_something_is_told_so() {
             has_or_is_over(other, "never", 1).await;
             assert_eq!(other.seen.last().unwrap()["op"], 9);
         }
-        // Nothing that it has is gone, and all that it has missed is.
+        // The client has nothing that was lost, but everything that it missed was lost.
         let mut again = nodes[1].resumed(&id, 2).await;
         has_or_is_over(&mut again, "RESUMED", 1).await;
         assert_eq!(again.seen.last().unwrap()["op"], 9, "{:?}", again.seen);
@@ -119,7 +119,7 @@ async fn who_was_away_when_redis_lost_something_is_told_so() {
 }
 
 #[tokio::test]
-async fn who_resumes_across_a_restart_of_redis_may_do_so_again_before_it_says_what_it_has() {
+async fn a_session_resumes_twice_across_a_redis_restart_without_heartbeats() {
     cluster(async |mut server, nodes| {
         let (mut client, id) = nodes[0].identified().await;
         nodes[0].publish(1).await.unwrap();

@@ -1,10 +1,10 @@
-//! How a connection ends, and what becomes of its session.
+//! How connections end, and what happens to their sessions.
 
 use super::*;
 use crate::registry::{EndReason, SessionCommand};
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
+async fn only_close_codes_1000_and_1001_end_the_session() {
     on(DiscordTestNode::new, async |node| {
         for (code, goes_on) in [
             (Some(1000), false),
@@ -39,7 +39,7 @@ async fn a_session_without_heartbeats_times_out_and_can_be_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_asks_to_reconnect_and_closes_with_4000_later() {
+async fn a_draining_node_sends_reconnect_and_closes_with_4000() {
     on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
         node.registry.end_reason(EndReason::Restarting, Duration::ZERO);
@@ -67,7 +67,7 @@ async fn a_revoked_token_ends_its_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_that_cannot_be_repaired_is_told() {
+async fn a_missed_event_invalidates_the_session() {
     on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
         crate::backplane::Deliver::gap(&node.registry, &"utilbot".into());
@@ -77,7 +77,7 @@ async fn a_gap_that_cannot_be_repaired_is_told() {
         node.publish("X", &json!({"n": 1})).await;
         client.settle().await;
         assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
-        // What it still had to say to its session was under way: 4003 would be no answer to that.
+        // The client's commands to the old session may still arrive and must not be answered with 4003.
         client.send(&json!({"op": 43, "d": {"guild_id": "5"}})).await;
         assert_eq!(client.close, None);
         client.send(&identify(0)).await;
@@ -124,7 +124,7 @@ async fn a_slow_reader_is_closed_with_4000_and_resumes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_goes_on_with_its_own_session_does_not_end_itself() {
+async fn a_connection_that_resumes_its_own_session_stays_open() {
     on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
         for n in 0..3 {

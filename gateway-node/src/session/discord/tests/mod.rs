@@ -1,4 +1,4 @@
-//! Versions 6 to 10 as plain code, and as sessions without a socket.
+//! Discord's protocol as plain code, and as sessions without sockets.
 
 mod answering;
 mod ending;
@@ -53,11 +53,11 @@ pub(super) struct DiscordTestNode {
     keyring: Keyring,
 }
 
-/// The far end of a session.
+/// The client's end of a session.
 pub(super) struct DiscordTestClient {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
-    /// The session; aborting it is what its driver does when the socket is gone.
+    /// The session's task. Its driver aborts it when the socket is gone.
     pub(super) task: JoinHandle<()>,
     pub(super) seen: Vec<Value>,
     pub(super) close: Option<u16>,
@@ -88,7 +88,7 @@ impl DiscordTestNode {
         })
     }
 
-    /// A node over the backplane that `connect` makes, which delivers to this registry.
+    /// Creates a node over the backplane that `connect` makes, which delivers to the given registry.
     pub(super) fn over(
         change: impl FnOnce(&mut ApplicationSettings),
         connect: impl FnOnce(&Registry) -> (Arc<dyn Backplane>, DiscordSessions),
@@ -151,7 +151,7 @@ impl DiscordTestNode {
         client
     }
 
-    /// A connection that nothing has come on yet.
+    /// Opens a connection, before anything is sent on it.
     pub(super) fn open(&self, v: &str) -> DiscordTestClient {
         let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
@@ -187,7 +187,7 @@ impl DiscordTestNode {
         }
     }
 
-    /// A client that has its session, and the session's id.
+    /// Returns a client that has a session, and the session's id.
     pub(in super::super) async fn identified(&self, intents: u64) -> (DiscordTestClient, String) {
         let mut client = self.connect().await;
         client.send(&identify(intents)).await;
@@ -202,7 +202,7 @@ impl DiscordTestNode {
         (client, id)
     }
 
-    /// A client that has asked to go on with a session.
+    /// Returns a client that has asked to resume a session.
     pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.connect().await;
         client.send(&resume(id, seq)).await;
@@ -217,7 +217,7 @@ impl DiscordTestNode {
         self.try_publish_to(name, d, target).await.unwrap();
     }
 
-    /// The same of what may be refused.
+    /// Like `publish_to`, if the publication may be refused.
     pub(super) async fn try_publish_to(&self, name: &str, d: &Value, target: Target) -> Result<(), PublishError> {
         let d = d.to_string();
         let event = Publication {
@@ -248,12 +248,12 @@ pub(super) fn resume(id: &str, seq: u64) -> Value {
 impl DiscordTestClient {
     pub(in super::super) async fn send(&mut self, payload: &Value) {
         let message = Message::Text(payload.to_string().into());
-        // One that is closed hears nothing more.
+        // A closed connection receives nothing more.
         let _ = self.inbox.send(Inbound::Message(message));
         self.settle().await;
     }
 
-    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    /// Lets every task run until none has anything left to do at this time, then reads what was sent.
     pub(in super::super) async fn settle(&mut self) {
         for _ in 0..40 {
             yield_now().await;
@@ -272,10 +272,10 @@ impl DiscordTestClient {
         }
     }
 
-    /// Does what a driver does as time goes by.
+    /// Does what a connection's driver does over time.
     pub(super) async fn drive(&mut self) {
         if self.outbox.take_drained() {
-            // One that is closed hears nothing more.
+            // A closed connection receives nothing more.
             let _ = self.inbox.send(Inbound::Drained);
         }
         self.settle().await;
@@ -287,20 +287,20 @@ impl DiscordTestClient {
         self.settle().await;
     }
 
-    /// The socket is gone without a word.
+    /// Cuts the connection without a Close frame.
     pub(in super::super) async fn cut(mut self) {
         self.inbox.send(Inbound::Gone(None)).unwrap();
         self.settle().await;
         self.task.abort();
     }
 
-    /// The driver has written everything.
+    /// Reports that the driver has written everything.
     async fn drained(&mut self) {
         self.inbox.send(Inbound::Drained).unwrap();
         self.settle().await;
     }
 
-    /// The dispatches that it has seen: number and name, or the value of `n` in the data.
+    /// Returns the dispatches received: sequence number, and the name or the value of `n` in the data.
     pub(in super::super) fn dispatches(&self) -> Vec<(u64, String)> {
         let dispatches = self.seen.iter().filter(|payload| payload["op"] == 0);
         dispatches

@@ -1,11 +1,11 @@
-//! How a bot is seen by others, and that it is seen no more once its session is over.
+//! Presences and voice states of bots, and their removal once the session has ended.
 
 use super::*;
 use crate::registry::EndReason;
 
 const PRESENCES: u64 = 1 << 8;
 const VOICE_STATES: u64 = 1 << 7;
-/// Longer than it takes until as much may be told again.
+/// Longer than the pause between two batches of updates.
 const TURN: Duration = Duration::from_millis(101);
 
 fn presence(status: &str) -> Value {
@@ -17,7 +17,7 @@ fn voice(guild: u64, channel: Option<u64>) -> Value {
     json!({"op": 4, "d": {"guild_id": guild.to_string(), "channel_id": channel, "self_mute": true, "self_deaf": false}})
 }
 
-/// A node that knows guilds of these ids, of which the bot is a member.
+/// Publishes guilds with these ids, of which the bot is a member.
 async fn with_guilds(node: &DiscordTestNode, ids: impl IntoIterator<Item = u64>) {
     let bot = node.services.applications.get("utilbot").unwrap().bot_id.to_string();
     for id in ids {
@@ -28,7 +28,7 @@ async fn with_guilds(node: &DiscordTestNode, ids: impl IntoIterator<Item = u64>)
 }
 
 impl DiscordTestClient {
-    /// What has been told of presences: guild and status.
+    /// Returns the guild and status of each presence update received.
     fn statuses(&self) -> Vec<(String, String)> {
         self.published("PRESENCE_UPDATE", "guild_id", "status")
     }
@@ -49,7 +49,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_presence_is_seen_in_each_guild_by_those_who_have_the_intent() {
+async fn presences_reach_sessions_with_the_intent_in_each_guild() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7, 8]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
@@ -60,13 +60,14 @@ async fn a_presence_is_seen_in_each_guild_by_those_who_have_the_intent() {
         let d = &watcher.seen.last().unwrap()["d"];
         let expected = json!({
             "user": {"id": node.services.applications.get("utilbot").unwrap().bot_id.to_string()},
-            "guild_id": "8", "status": "idle", "activities": [{"name": "a", "type": 0}], "client_status": {"web": "idle"},
+            "guild_id": "8", "status": "idle", "activities": [{"name": "a", "type": 0}],
+            "client_status": {"web": "idle"},
         });
         assert_eq!(d, &expected);
         assert_eq!(watcher.statuses(), pairs(&[("7", "idle"), ("8", "idle")]));
         blind.settle().await;
         assert_eq!(blind.dispatches(), numbered(&[(1, "READY")]));
-        // What is seen already is not told again, but in a guild that has not seen it.
+        // A presence is not published again to a guild that has it, only to a guild that does not.
         with_guilds(&node, [9]).await;
         bot.after(TURN).await;
         bot.send(&presence("idle")).await;
@@ -78,7 +79,7 @@ async fn a_presence_is_seen_in_each_guild_by_those_who_have_the_intent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_presence_of_an_identify_is_seen_and_an_invisible_one_is_not() {
+async fn a_presence_in_identify_is_published_unless_invisible() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
@@ -93,7 +94,7 @@ async fn the_presence_of_an_identify_is_seen_and_an_invisible_one_is_not() {
             bot.after(TURN).await;
             watcher.settle().await;
             assert_eq!(watcher.statuses().len(), seen, "{status}");
-            // Its session goes on without it.
+            // The session stays resumable without its connection.
             bot.cut().await;
         }
         assert_eq!(watcher.statuses(), pairs(&[("7", "dnd"), ("7", "offline")]));
@@ -102,7 +103,7 @@ async fn the_presence_of_an_identify_is_seen_and_an_invisible_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_presences_that_come_too_often_the_last_is_seen() {
+async fn the_last_presence_over_the_limit_is_published() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut watcher, _) = node.identified(PRESENCES).await;
@@ -121,7 +122,7 @@ async fn of_presences_that_come_too_often_the_last_is_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_voice_state_is_told_in_a_guild_that_the_session_has() {
+async fn a_voice_state_is_published_in_a_guild_of_the_session() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut bot, id) = node.identified(VOICE_STATES).await;
@@ -136,7 +137,7 @@ async fn a_voice_state_is_told_in_a_guild_that_the_session_has() {
             "self_video": false, "suppress": false, "request_to_speak_timestamp": null,
         });
         assert_eq!(d, &expected);
-        // What others have decided about it stays, and what it says itself is told once more.
+        // Fields that others have set are kept, and the bot's own state is published again.
         let mut muted = expected.clone();
         muted["mute"] = json!(true);
         node.publish("VOICE_STATE_UPDATE", &muted).await;
@@ -157,7 +158,7 @@ async fn a_voice_state_is_told_in_a_guild_that_the_session_has() {
     .await;
 }
 
-/// Whether the guild sees the bot online, and in a channel.
+/// Returns whether guild 7 shows the bot as online, and in a voice channel.
 fn seen(node: &DiscordTestNode) -> (bool, bool) {
     let viewer = crate::guilds::Viewer {
         intents: shared::discord::Intents::ALL,
@@ -171,10 +172,10 @@ fn seen(node: &DiscordTestNode) -> (bool, bool) {
         let (_, text) = picture.finish();
         (!text.contains("\"presences\":[]"), voice.is_some())
     });
-    seen.expect("a node that is alone knows its guilds")
+    seen.expect("a single node knows its guilds")
 }
 
-/// A session that is online and in a channel.
+/// Returns the client and id of a session that is online and in a voice channel.
 async fn appears(node: &DiscordTestNode) -> (DiscordTestClient, String) {
     let (mut bot, id) = node.identified(0).await;
     bot.send(&presence("online")).await;
@@ -185,7 +186,7 @@ async fn appears(node: &DiscordTestNode) -> (DiscordTestClient, String) {
 }
 
 impl DiscordTestClient {
-    /// The connection has ended, with this code if it was closed, and what that changes is told.
+    /// Ends the connection, with this code if the client closed it, and lets the resulting updates be published.
     async fn ends(mut self, code: Option<u16>) {
         self.inbox.send(Inbound::Gone(code)).unwrap();
         self.after(TURN).await;
@@ -194,7 +195,7 @@ impl DiscordTestClient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_over_is_offline_and_in_no_channel_and_who_may_resume_is_not() {
+async fn ended_sessions_go_offline_and_resumable_ones_stay_online() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (bot, _) = appears(&node).await;
@@ -204,7 +205,7 @@ async fn who_is_over_is_offline_and_in_no_channel_and_who_may_resume_is_not() {
         bot.ends(None).await;
         let mut again = node.resumed(&id, 1).await;
         again.after(Duration::from_secs(62)).await;
-        assert_eq!(seen(&node), (true, true), "it goes on");
+        assert_eq!(seen(&node), (true, true), "it was resumed");
         again.ends(None).await;
         let mut clock = node.connect().await;
         clock.after(Duration::from_secs(58)).await;
@@ -217,7 +218,7 @@ async fn who_is_over_is_offline_and_in_no_channel_and_who_may_resume_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_presence_outlives_its_session_where_the_bot_has_another_one_and_a_voice_state_does_not() {
+async fn a_bot_with_another_session_keeps_its_presence_but_not_its_voice_state() {
     on(DiscordTestNode::new, async |node| {
         with_guilds(&node, [7]).await;
         let (mut other, _) = node.identified(0).await;
