@@ -1,4 +1,4 @@
-//! How much later Hello comes than it should, as an administrator wishes.
+//! A delay of Hello that an administrator sets, to test how clients react.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,17 +7,17 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A delay that holds for a while, readable from any thread. Clones are the same.
+/// A delay that applies until a deadline, readable from any thread. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct HelloDelay(Arc<Mutex<Option<(Duration, Instant)>>>);
 
 impl HelloDelay {
-    /// Has Hello come so much later on connections that begin before `until`.
+    /// Delays Hello by `delay` on connections that begin before `until`.
     pub fn set(&self, delay: Duration, until: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((delay, until));
     }
 
-    /// How much later it comes on a connection that begins now.
+    /// Returns the delay for a connection that begins at `now`.
     pub fn delay(&self, now: Instant) -> Duration {
         let late = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = late.filter(|(_, until)| now < *until);
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_holds_for_its_time() {
+    fn a_delay_applies_until_its_deadline() {
         let (late, now, second) = (HelloDelay::default(), Instant::now(), Duration::from_secs(1));
         assert_eq!(late.delay(now), Duration::ZERO);
         late.clone().set(5 * second, now + second);

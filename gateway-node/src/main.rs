@@ -1,4 +1,4 @@
-//! The binary of the node: everything is in the library, but for one call that has to come before any thread.
+//! The binary of the node. Everything is in the library, except one call that has to come before the first thread.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod malloc;

@@ -1,39 +1,40 @@
-//! How the C library's allocator treats what has been freed. A module of the binary: the library forbids `unsafe`.
+//! Makes the C library's allocator return freed memory to the system. This is a module of the binary because the
+//! library forbids `unsafe`.
 
 use std::{thread, time::Duration};
 
 use libc::{M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, c_int, mallopt};
 
-/// From this size on, in bytes, an allocation has pages of its own, which go back to the system when it is freed.
+/// The size, in bytes, from which an allocation is mapped on its own, so that freeing it returns its pages to the
+/// system.
 const OWN_PAGES: c_int = 64 * 1024;
-/// So many free bytes at the end of a thread's heap go back as well.
+/// How many free bytes at the end of a heap make the allocator return them to the system.
 const TRIM: c_int = 128 * 1024;
-/// How often it is looked whether much is free between what is used.
+/// How often to check for free memory between allocations.
 const LOOK: Duration = Duration::from_secs(5);
-/// So many bytes are much.
+/// How many bytes have to be freed to trigger a trim.
 const MUCH: usize = 32 * 1024 * 1024;
 
-/// Lets memory that is freed go back to the system. Has to be called before the first thread is made.
+/// Makes freed memory return to the system. Must be called before the first thread starts.
 ///
-/// Left alone, glibc raises both thresholds to the largest block that was ever freed: after one burst of large events
-/// every worker keeps megabytes for the next one. <https://man7.org/linux/man-pages/man3/mallopt.3.html>
-#[allow(unsafe_code, reason = "nothing safe offers this call")]
+/// By default glibc raises both thresholds to match the largest block ever freed, so that after one burst of large
+/// events every worker keeps megabytes for the next one. <https://man7.org/linux/man-pages/man3/mallopt.3.html>
+#[allow(unsafe_code, reason = "there is no safe wrapper for this call")]
 pub(crate) fn give_memory_back() {
-    // SAFETY: `mallopt` takes two integers, and its manual asks for one thing: that no other thread allocates meanwhile.
-    // `main` begins with this, so there is no other thread. What it does not know it answers with 0, and leaves
-    // everything as it was.
+    // SAFETY: `mallopt` takes two integers. Its manual requires only that no other thread allocates meanwhile; `main`
+    // calls this first, so there is no other thread. For an unknown parameter it returns 0 and changes nothing.
     unsafe {
         mallopt(M_MMAP_THRESHOLD, OWN_PAGES);
         mallopt(M_TRIM_THRESHOLD, TRIM);
     }
-    // Without it the node works as well.
+    // The node works without this thread.
     let _ = thread::Builder::new().name("heap".to_owned()).spawn(look_after_it);
 }
 
-/// Has pages go back that are free between others.
+/// Returns free pages in the middle of a heap to the system, for as long as the process runs.
 ///
-/// What waits for clients that read slowly is freed when they are cut, and the log's entries lie between. Only the end of a
-/// heap goes back by itself, so that the next wave would find its gigabyte still there.
+/// Cutting slow clients frees their outboxes, but log entries that are still in use lie between the freed blocks. The
+/// allocator by itself returns only the end of a heap, so a gigabyte of outboxes would stay with the process.
 fn look_after_it() {
     let mut free = Free::default();
     loop {
@@ -44,29 +45,29 @@ fn look_after_it() {
     }
 }
 
-/// The bytes that are free, as the allocator counts them: those too whose pages have gone back.
-#[allow(unsafe_code, reason = "nothing safe offers this call")]
+/// Returns how many bytes are free. The allocator also counts those whose pages it has returned.
+#[allow(unsafe_code, reason = "there is no safe wrapper for this call")]
 fn free_bytes() -> usize {
-    // SAFETY: it has no arguments, takes the locks that it needs, and answers with a structure of integers.
+    // SAFETY: it takes no arguments, acquires the locks that it needs, and returns a structure of integers.
     // <https://man7.org/linux/man-pages/man3/mallinfo.3.html>
     unsafe { libc::mallinfo2() }.fordblks
 }
 
-#[allow(unsafe_code, reason = "nothing safe offers this call")]
+#[allow(unsafe_code, reason = "there is no safe wrapper for this call")]
 fn trim() {
-    // SAFETY: it takes an integer, and may be called by any thread at any time; what is in use it leaves alone.
+    // SAFETY: it takes an integer, may be called by any thread at any time, and does not touch memory in use.
     // <https://man7.org/linux/man-pages/man3/malloc_trim.3.html>
     unsafe { libc::malloc_trim(0) };
 }
 
-/// How much was free when it was least, since pages have gone back last.
+/// The lowest number of free bytes since the last trim.
 #[derive(Debug, Default)]
 struct Free {
     least: Option<usize>,
 }
 
 impl Free {
-    /// Whether much has been freed since then, and is to go back now.
+    /// Returns whether enough bytes have been freed since then to trim now.
     fn is_much(&mut self, free: usize) -> bool {
         let least = self.least.map_or(free, |least| least.min(free));
         let is_much = free - least >= MUCH;
@@ -80,15 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_freed_goes_back_once() {
+    fn freed_memory_triggers_one_trim() {
         let mut free = Free::default();
         for (bytes, is_much) in [
             (50, false),
             (50 + MUCH - 1, false),
             (50 + MUCH, true),
-            // It is counted still.
+            // The allocator still counts them as free.
             (50 + MUCH, false),
-            // Used again, and freed again.
+            // Allocated again, and freed again.
             (10, false),
             (10 + MUCH, true),
             (10 + 2 * MUCH, true),

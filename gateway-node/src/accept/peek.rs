@@ -1,9 +1,9 @@
-//! The first bytes of a connection.
+//! Peeks at the first bytes of a connection and chooses who handles it.
 //!
-//! A client that opens a WebSocket sends its whole request at once. Such a request goes to the gate as it is; the HTTP server,
-//! with its two buffers, its timers and its own idea of a connection, hears nothing of it. Whatever else comes, and
-//! whatever comes slowly or in parts, goes to the HTTP server with the bytes that were read put in front: it decides as
-//! if nobody had looked, and hands upgrades to the same gate.
+//! A client that opens a WebSocket sends its whole request at once. Such a request goes straight to the [`Upgrader`] and
+//! bypasses the HTTP server, which would cost two buffers and several timers a connection. Anything else, and any
+//! request that arrives slowly or in parts, goes to the HTTP server with the bytes already read put back in front. The
+//! server parses them as if they had not been read, and passes upgrades on to the same [`Upgrader`].
 
 use std::{
     cell::RefCell,
@@ -36,22 +36,24 @@ use crate::{
     transport::{HeaderBuf, PrefixedIo, Socket, UpgradeHead},
 };
 
-/// How long a connection may be silent before the HTTP server has it.
+/// How long a connection may be silent before it is handed to the HTTP server.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long the HTTP server then waits for a whole head. Both together are its own default.
+/// How long the HTTP server then waits for a complete request head. Together with the silence before, this is the
+/// server's own default.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(4);
-/// The most bytes of a head that is not the HTTP server's.
+/// The most bytes peeked at. A longer request goes to the HTTP server.
 const FIRST_BYTES: usize = 4096;
 
 thread_local! {
-    /// Lent to one connection at a time.
+    /// The read buffer of this worker, lent to one connection at a time.
     static SCRATCH: RefCell<[u8; FIRST_BYTES]> = const { RefCell::new([0; FIRST_BYTES]) };
 }
 
-/// How much later than the HTTP server itself a connection is cut: the server can still say why.
+/// How long after the HTTP server's own deadline a connection is cut. In that time the server can still send an error
+/// response.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What an HTTP server is handed: a stream whose first bytes were read.
+/// What the HTTP server is given: a stream with its first bytes put back, the protocol, and the peer's address.
 pub(super) type PeekedIo<T> = (HttpIo<T>, Protocol, Option<SocketAddr>);
 
 /// Makes a worker's [`PeekService`].
@@ -63,8 +65,8 @@ pub struct Peek<F, T> {
 }
 
 impl<F, T> Peek<F, T> {
-    /// An entrance to a gate, and to an HTTP server for everything else. The server keeps `limits.keep_alive` and the
-    /// first `limits.head` itself.
+    /// Sends upgrades to `gate` and everything else to `http`. The HTTP server itself enforces `limits.keep_alive`,
+    /// and `limits.head` for the first request.
     pub const fn new(upgrader: Rc<Upgrader>, http: F, limits: HttpLimits) -> Self {
         Self {
             upgrader,
@@ -75,18 +77,18 @@ impl<F, T> Peek<F, T> {
     }
 }
 
-/// Where the connections of one worker come in.
+/// The service of one worker that peeks at each accepted connection.
 pub struct PeekService<S, T> {
     shared: Rc<PeekShared<S>>,
     socket: PhantomData<T>,
 }
 
-/// What is behind a door.
+/// What the connections of one worker share.
 struct PeekShared<S> {
     upgrader: Rc<Upgrader>,
     http: S,
     limits: HttpLimits,
-    /// What the answers to refused clients are written by.
+    /// Configures the codec that encodes the responses to refused upgrades.
     config: ServiceConfig,
 }
 
@@ -158,7 +160,8 @@ where
     }
 }
 
-/// A connection until it is known what it is; then what the HTTP server makes of it, if it is for that.
+/// The future of one connection: peeks at its first bytes, then runs the HTTP server's future if the connection goes
+/// there.
 pub struct PeekFuture<S: Service<PeekedIo<T>>, T> {
     shared: Rc<PeekShared<S>>,
     peer: Option<SocketAddr>,
@@ -173,11 +176,11 @@ enum AcceptState<H, T> {
     },
     Refused(LocalBoxFuture<'static, ()>),
     Http(Box<Serving<H>>),
-    /// It has a task of its own, or is gone.
+    /// The connection has become a WebSocket, with a task of its own, or has ended.
     Over,
 }
 
-/// A connection that the HTTP server has.
+/// A connection that the HTTP server handles.
 struct Serving<H> {
     http: Pin<Box<H>>,
     connection: Rc<HttpConnection>,
@@ -186,7 +189,8 @@ struct Serving<H> {
 }
 
 impl<H: Future> Serving<H> {
-    /// Ready when the server is done; with `None` when the connection has taken too long and is to be cut.
+    /// Ready with the server's result when it is done, or with `None` when the connection is past its deadline and has
+    /// to be cut.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<H::Output>> {
         if let Poll::Ready(ended) = self.http.as_mut().poll(cx) {
             return Poll::Ready(Some(ended));
@@ -195,7 +199,7 @@ impl<H: Future> Serving<H> {
         if deadline < self.alarm.deadline() {
             self.alarm.as_mut().reset(deadline);
         }
-        // A deadline that moved on costs nothing until the alarm for the earlier one fires.
+        // A deadline that moves later costs nothing until the alarm for the earlier one fires.
         while self.alarm.as_mut().poll(cx).is_ready() {
             let deadline = self.connection.deadline();
             if deadline <= Instant::now() {
@@ -212,14 +216,14 @@ where
     T: Socket + 'static,
     S: Service<PeekedIo<T>, Response = ()>,
 {
-    /// Reads for the first time and decides where the connection goes. Pending while there is nothing to read.
+    /// Reads once and decides where the connection goes. Pending until bytes arrive or [`SILENCE`] has passed.
     fn listen(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             let AcceptState::Listening { io, silence } = &mut self.state else {
                 return Poll::Ready(());
             };
             let mut buffer = ReadBuf::new(scratch);
-            // Nothing read is the end of the stream, or a broken one, which the HTTP server finds out again.
+            // An empty read is the end of the stream or an error. The HTTP server will meet either one again.
             if Pin::new(&mut *io).poll_read(cx, &mut buffer).is_pending() {
                 let silence = silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
                 ready!(silence.as_mut().poll(cx));
@@ -231,7 +235,7 @@ where
         })
     }
 
-    /// Where a connection goes that begins with these bytes.
+    /// Decides where a connection goes that begins with these bytes.
     fn admit(&self, io: T, bytes: &[u8]) -> AcceptState<S::Future, T> {
         let PeekShared {
             upgrader,
@@ -258,7 +262,7 @@ where
                 AcceptState::Over
             }
             Err(closed) => {
-                // The codec writes an answer to the request that it has read.
+                // The codec can encode a response only to a request that it has decoded.
                 let mut codec = Codec::new(config.clone());
                 let _ = codec.decode(&mut BytesMut::from(own));
                 AcceptState::Refused(Box::pin(refuse(Framed::new(io, codec), closed)))

@@ -1,4 +1,4 @@
-//! An entrance over pipes, under a paused clock, with a server behind it that keeps what it gets.
+//! Tests an [`Peek`] over pipes, under a paused clock, with a server behind it that records what it receives.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -28,7 +28,7 @@ const LIMITS: HttpLimits = HttpLimits {
     keep_alive: Duration::from_secs(75),
     linger: Duration::from_secs(1),
 };
-/// A text message with a mask of zeros, and the answer to it.
+/// A text message with a mask of zeros, and its echo.
 const HI: (&[u8], &[u8]) = (b"\x81\x82\0\0\0\0hi", b"\x81\x02hi");
 
 impl Socket for DuplexStream {
@@ -70,10 +70,10 @@ fn upgrader(origins: &[&str]) -> Rc<Upgrader> {
     })
 }
 
-/// What the server behind the entrance got, whole, and when it got the connection.
+/// All bytes that the server received, and when it was given the connection. `None` if it was not given one.
 type Got = Rc<RefCell<Option<(Vec<u8>, Instant)>>>;
 
-/// A client of an entrance to `gate`.
+/// Connects a client to an [`Peek`] in front of `gate`.
 async fn enter(upgrader: &Rc<Upgrader>) -> (DuplexStream, Got) {
     let got = Got::default();
     let keeps = Rc::clone(&got);
@@ -96,7 +96,7 @@ async fn enter(upgrader: &Rc<Upgrader>) -> (DuplexStream, Got) {
     (client, got)
 }
 
-/// The server's part of a connection that ends behind these bytes, which come in two parts.
+/// Sends these bytes in two parts and closes. Returns what the server received, if it was given the connection.
 async fn served(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
     let (mut client, got) = enter(&upgrader(&[])).await;
     client.write_all(first).await.unwrap();
@@ -105,13 +105,13 @@ async fn served(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
     }
     client.write_all(second).await.unwrap();
     client.shutdown().await.unwrap();
-    // Both go when they have seen the end.
+    // Both sides close once they have read the end of the stream.
     client.read_to_end(&mut Vec::new()).await.unwrap();
     got.take().map(|(bytes, _)| bytes)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_upgrade_and_what_is_behind_it_go_to_the_gate() {
+async fn a_complete_upgrade_bypasses_the_server_with_the_bytes_after_it() {
     LocalSet::new()
         .run_until(async {
             let (mut client, got) = enter(&upgrader(&[])).await;
@@ -130,7 +130,7 @@ async fn a_whole_upgrade_and_what_is_behind_it_go_to_the_gate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_comes_in_parts_goes_to_the_server_whole() {
+async fn a_request_that_arrives_in_parts_goes_to_the_server() {
     LocalSet::new()
         .run_until(async {
             for at in 0..UPGRADE.len() {
@@ -144,7 +144,7 @@ async fn whatever_comes_in_parts_goes_to_the_server_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_is_no_upgrade_goes_to_the_server() {
+async fn anything_but_an_upgrade_goes_to_the_server() {
     LocalSet::new()
         .run_until(async {
             let huge = [b"GET / HTTP/1.1\r\nX: ", &[b'x'; 2 * FIRST_BYTES][..]].concat();
@@ -162,7 +162,7 @@ async fn whatever_is_no_upgrade_goes_to_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_with_a_bare_lf_is_malformed_for_the_server_in_one_piece_and_in_two() {
+async fn an_upgrade_with_a_bare_lf_is_refused_however_it_is_cut() {
     LocalSet::new()
         .run_until(async {
             let text = String::from_utf8_lossy(UPGRADE).replacen("Host: h\r\n", "Host: h\n", 1);
@@ -177,7 +177,7 @@ async fn an_upgrade_with_a_bare_lf_is_malformed_for_the_server_in_one_piece_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_the_servers_after_a_while() {
+async fn a_silent_connection_goes_to_the_server_after_a_second() {
     LocalSet::new()
         .run_until(async {
             let begun = Instant::now();
@@ -193,7 +193,7 @@ async fn who_says_nothing_is_the_servers_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_stays_in_its_first_head_is_cut() {
+async fn a_slow_request_head_is_cut_at_its_deadline() {
     LocalSet::new()
         .run_until(async {
             let upgrader = upgrader(&[]);
@@ -208,7 +208,7 @@ async fn a_connection_that_stays_in_its_first_head_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_gets_an_answer() {
+async fn a_refused_upgrade_gets_an_http_response() {
     LocalSet::new()
         .run_until(async {
             let upgrader = upgrader(&["https://only.example"]);

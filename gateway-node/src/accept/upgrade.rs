@@ -1,4 +1,4 @@
-//! One upgrade request.
+//! Decides whether a request may open a WebSocket, and opens it.
 
 use std::{
     borrow::Cow,
@@ -35,55 +35,55 @@ use crate::{
     transport::{Connection, Echo, HandshakeRefusal, Limits, Socket, UpgradeHead, accept_key, switching_protocols},
 };
 
-/// How long a refused client has to take its answer.
+/// How long a refused client may take to read the response.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What a listener's WebSockets are for.
+/// What the WebSockets of a listener are used for.
 pub enum Purpose {
     /// Gateway sessions, at `/` and `//`.
     Gateway {
-        /// What sessions ask others for.
+        /// The parts of the node that sessions use.
         services: Rc<Services>,
-        /// The rules of version 1.
+        /// The settings of protocol version 1.
         v1: Arc<V1SessionSettings>,
-        /// The rules of versions 6 to 10.
+        /// The settings of Discord's protocol, versions 6 to 10.
         discord: Arc<DiscordSessionSettings>,
-        /// Where clients of those are to resume.
+        /// Where clients of Discord's protocol resume.
         public_url: PublicUrl,
     },
-    /// Sending back what comes, at any path.
+    /// Echoes each message, at any path.
     Echo,
 }
 
-/// What every upgrade on a worker is judged by.
+/// Decides about the upgrade requests of a worker.
 pub struct Upgrader {
-    /// What the WebSockets are for.
+    /// What the WebSockets are used for.
     pub purpose: Purpose,
-    /// Who is there already.
+    /// Counts the connections and enforces their limits.
     pub admission: Admission,
-    /// What one connection may cost.
+    /// The limits of each connection.
     pub limits: Rc<Limits>,
-    /// Proxies that are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Which web pages are let in.
+    /// Which web pages and host names are accepted.
     pub browsers: BrowserPolicy,
-    /// Whether the node is leaving.
+    /// Whether the node is draining. It then refuses upgrades.
     pub drain: DrainState,
-    /// Where the log hears of what was refused.
+    /// Logs refused requests.
     pub problems: ClientErrorLog,
-    /// What is counted.
+    /// Counts refused requests.
     pub metrics: Arc<crate::metrics::Metrics>,
 }
 
 /// A request that may open a WebSocket.
 pub(super) struct Admitted {
     accept: [u8; 28],
-    /// The address that it counts for.
+    /// The client's address.
     address: IpAddr,
     permits: Permits,
 }
 
-/// What a WebSocket counts as: a connection, and what a trusted proxy has forwarded if it comes through one.
+/// The permits of a WebSocket: one for its connection, and one for the client's address if a trusted proxy forwards it.
 #[derive(Debug, Clone)]
 struct Permits {
     connection: Rc<Permit>,
@@ -97,7 +97,7 @@ impl Permits {
     }
 }
 
-/// Why a request opens no WebSocket.
+/// Why a request may not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UpgradeError {
     #[error("there is no WebSocket at this path")]
@@ -113,7 +113,7 @@ pub(super) enum UpgradeError {
 }
 
 impl UpgradeError {
-    /// The word in the metrics and in the answer.
+    /// The name of the reason in metrics and in the response.
     const fn word(self) -> &'static str {
         match self {
             Self::Path => "not_found",
@@ -146,10 +146,11 @@ impl UpgradeError {
     }
 }
 
-/// Turns an upgrade request that the HTTP server has read into a connection that goes on by itself, or answers why not.
+/// Opens a WebSocket for an upgrade request that came through the HTTP server, or answers why not. The WebSocket runs
+/// in a task of its own.
 ///
 /// # Errors
-/// Never; the type is what the server asks for.
+/// Never; the HTTP server requires the type.
 pub async fn serve<T: Socket + 'static>(
     request: Request,
     framed: Framed<HttpIo<T>, Codec>,
@@ -171,15 +172,15 @@ pub async fn serve<T: Socket + 'static>(
     Ok(())
 }
 
-/// Answers why a request opens no WebSocket.
+/// Answers a request that may not open a WebSocket.
 pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: UpgradeError) {
-    // One that does not take its answer goes without.
+    // A client that does not read the response in time goes without.
     let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
 }
 
 impl Upgrader {
-    /// Starts the connection behind an admitted request, as a task of its own: at rest it has room for itself alone.
-    /// `unread` is what has come behind the request.
+    /// Starts the WebSocket of an admitted request in a task of its own, so that an idle one takes no more memory than
+    /// its own state. `unread` holds the bytes that arrived after the request.
     pub(super) fn open<T: Socket + 'static>(&self, head: &UpgradeHead<'_>, io: T, unread: &[u8], admitted: Admitted) {
         let Admitted {
             accept,
@@ -217,7 +218,7 @@ impl Upgrader {
         }
     }
 
-    /// Decides about a request, and notes what is refused.
+    /// Decides about a request. A refusal is counted and logged.
     pub(super) fn judge(&self, head: &UpgradeHead<'_>, connection: &Rc<Permit>) -> Result<Admitted, UpgradeError> {
         let peer = head
             .peer
@@ -230,7 +231,7 @@ impl Upgrader {
             })
     }
 
-    /// Admits a request of a client at `address` that came over a connection from `peer`.
+    /// Checks a request of the client at `address` that came over a connection from `peer`.
     fn admit(
         &self,
         head: &UpgradeHead<'_>,
@@ -241,7 +242,7 @@ impl Upgrader {
         if self.drain.refuses() {
             return Err(UpgradeError::Draining);
         }
-        // Whoever is connected directly was counted when the connection was accepted.
+        // A client without a proxy was counted when its connection was accepted.
         let is_forwarded = peer != address && !is_proxy(address, &self.trusted_proxies);
         let forward = || self.admission.forward(address, Instant::now()).map(Rc::new);
         let permits = Permits {
@@ -262,7 +263,7 @@ impl Upgrader {
     }
 }
 
-/// Drives a connection to its end and gives its place back then.
+/// Runs a connection to its end in a task of its own. Its permits are dropped with it.
 fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permits) {
     actix_rt::spawn(WithPermit {
         connection,
@@ -270,8 +271,8 @@ fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permit
     });
 }
 
-/// A connection and its place. An `async` block would hold the connection twice: as what it was given, and as what it
-/// awaits.
+/// A connection with its permits. An `async` block would store the connection twice: as a captured variable and as the
+/// awaited future.
 struct WithPermit<F> {
     connection: F,
     _permits: Permits,
@@ -285,7 +286,7 @@ impl<F: Future<Output = ()> + Unpin> Future for WithPermit<F> {
     }
 }
 
-/// The protocol that a URL asks for. A parameter that is there twice counts with its first value.
+/// The protocol that a URL asks for. The first value of a repeated parameter counts.
 enum RequestedProtocol<'a> {
     V1 {
         v: Option<Cow<'a, str>>,

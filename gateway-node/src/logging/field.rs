@@ -1,5 +1,5 @@
-//! The key-value fields of a log record, bounded while they are collected: a value's `Display` may be as long as the
-//! peer that sent it wished.
+//! The key-value fields of a log record. Values are truncated while they are collected, because a peer decides how long
+//! the text is that it sends.
 
 use std::fmt::{self, Write as _};
 
@@ -8,10 +8,10 @@ use serde::{Serialize, Serializer};
 
 use super::text::{PEER_TEXT_BYTES, is_deceptive, starts_of, write_quoted};
 
-/// Integers beyond this lose their last digits in readers that keep every number as a double.
+/// The largest integer that JSON readers that store every number as a double read exactly.
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
-/// One field's value.
+/// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Field {
     Bool(bool),
@@ -21,7 +21,7 @@ pub(super) enum Field {
     Text(Truncated),
 }
 
-/// The start of a text, and whether there was more of it.
+/// A text, truncated to [`PEER_TEXT_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Truncated {
     text: String,
@@ -29,10 +29,10 @@ pub(super) struct Truncated {
 }
 
 impl Truncated {
-    /// The start of what `value` displays.
+    /// Formats `value` and keeps the start.
     pub(super) fn of(value: impl fmt::Display) -> Self {
         let mut start = Self::default();
-        // The only error is our own, at the bound.
+        // The only error is the one that `write_str` returns at the limit.
         let _ = write!(start, "{value}");
         start
     }
@@ -44,7 +44,7 @@ impl fmt::Write for Truncated {
         self.text.push_str(fits);
         if fits.len() < more.len() {
             self.cut = true;
-            // Ends the value's own formatting: the rest would be thrown away.
+            // Stops the formatting of the value: the rest would be discarded.
             return Err(fmt::Error);
         }
         Ok(())
@@ -52,7 +52,7 @@ impl fmt::Write for Truncated {
 }
 
 impl Field {
-    /// Writes the value as the right side of `key=value`.
+    /// Writes the value as in `key=value`, quoted if it could be misread.
     pub(super) fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::Bool(value) => write!(out, "{value}"),
@@ -86,14 +86,14 @@ impl Serialize for Field {
     }
 }
 
-/// A record's fields in the order in which they were given.
+/// The fields of a record, in their order.
 #[derive(Debug, Default)]
 pub(super) struct LogFields(pub(super) Vec<(String, Field)>);
 
 impl LogFields {
     pub(super) fn of(source: &dyn kv::Source) -> Self {
         let mut fields = Self::default();
-        // Our visitor never fails; a source that does has shown what it could.
+        // The visitor never fails. If the source does, the fields before that are kept.
         let _ = source.visit(&mut fields);
         fields
     }
@@ -125,7 +125,7 @@ impl kv::VisitValue<'_> for Collect {
     }
 
     fn visit_null(&mut self) -> Result<(), kv::Error> {
-        // An absent value, such as a key that is not known yet, is no field at all.
+        // A field without a value, such as a key that is not known yet, is left out.
         Ok(())
     }
 

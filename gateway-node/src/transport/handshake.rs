@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
+//! The server's side of the WebSocket handshake (RFC 6455, section 4.2).
 
 use actix_http::{
     StatusCode,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::UpgradeHead;
 
-/// Why a request does not become a WebSocket.
+/// Why a request is not a valid WebSocket handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeRefusal {
@@ -23,7 +23,7 @@ pub enum HandshakeRefusal {
 }
 
 impl HandshakeRefusal {
-    /// The status of the answer.
+    /// The status of the response.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
@@ -34,7 +34,7 @@ impl HandshakeRefusal {
         }
     }
 
-    /// Headers that tell the client what would have been right (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
+    /// Response headers that name what the server supports (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Handshake(HandshakeError::GetMethodRequired) => &[("allow", "GET")],
@@ -46,10 +46,10 @@ impl HandshakeRefusal {
     }
 }
 
-/// Checks the request and derives the value of `Sec-WebSocket-Accept`.
+/// Checks a request and returns the value of `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-/// The first rule that the request breaks.
+/// If the request breaks a rule of the handshake. The error names the first one.
 pub fn accept_key(head: &UpgradeHead<'_>) -> Result<[u8; 28], HandshakeRefusal> {
     let broken = |error| Err(HandshakeRefusal::Handshake(error));
     if !head.is_get {
@@ -77,7 +77,7 @@ pub fn accept_key(head: &UpgradeHead<'_>) -> Result<[u8; 28], HandshakeRefusal> 
     }
 }
 
-/// The answer that turns the connection into a WebSocket.
+/// Returns the response that completes the handshake.
 pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
     [
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: "
@@ -89,19 +89,19 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
     .into()
 }
 
-/// Whether one of the lists of this name holds `token`.
+/// Whether one of the fields called `name` lists `token`.
 fn has_token(head: &UpgradeHead<'_>, name: &HeaderName, token: &str) -> bool {
     head.all(name).any(|list| lists_token(list, token))
 }
 
-/// Whether a comma-separated list holds `token`, in any case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a version,
-/// such as `websocket/13`, is another one.
+/// Whether a comma-separated list contains `token`, ignoring case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a
+/// version, such as `websocket/13`, is a different token.
 pub fn lists_token(list: &[u8], token: &str) -> bool {
     list.split(|byte| *byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether `key` is the base64 of sixteen bytes.
+/// Whether `key` is base64 of sixteen bytes.
 fn is_key(key: &[u8]) -> bool {
     match key {
         [digits @ .., b'=', b'='] => {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_and_connection_are_lists_over_any_number_of_fields() {
+    fn upgrade_and_connection_may_be_lists_in_several_fields() {
         for (name, lists) in [
             ("upgrade", &["h2c, websocket"][..]),
             ("upgrade", &["WEBSOCKET ,h2c"]),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_rule_has_its_name() {
+    fn each_broken_rule_has_its_own_error() {
         for (name, value, error) in [
             ("upgrade", "h2c", HandshakeError::NoWebsocketUpgrade),
             ("upgrade", "websocket/13", HandshakeError::NoWebsocketUpgrade),

@@ -1,4 +1,4 @@
-//! A stream some of whose bytes were read before it was handed on.
+//! A stream with bytes put back in front of it.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::write_through;
 
-/// A stream with bytes in front of what it still brings.
+/// A stream that yields `front` before the bytes of `io`.
 #[derive(Debug)]
 pub struct PrefixedIo<T> {
     front: Bytes,
@@ -19,17 +19,17 @@ pub struct PrefixedIo<T> {
 }
 
 impl<T> PrefixedIo<T> {
-    /// Puts `front` before what `io` still brings.
+    /// Puts `front` before the bytes of `io`.
     pub const fn new(front: Bytes, io: T) -> Self {
         Self { front, io }
     }
 
-    /// The stream itself.
+    /// The underlying stream.
     pub const fn get_ref(&self) -> &T {
         &self.io
     }
 
-    /// Whether bytes in front of the stream are still unread.
+    /// Whether bytes that were put back are still unread.
     pub const fn has_front(&self) -> bool {
         !self.front.is_empty()
     }
@@ -43,12 +43,12 @@ impl<T> PrefixedIo<T> {
         };
     }
 
-    /// Puts `bytes` in the place of the unread bytes in front of the stream.
+    /// Replaces the unread bytes that were put back.
     pub fn replace_front(&mut self, bytes: Bytes) {
         self.front = bytes;
     }
 
-    /// The bytes that nobody has read again, and the stream behind them.
+    /// Returns the unread bytes that were put back, and the underlying stream.
     pub fn into_parts(self) -> (Bytes, T) {
         (self.front, self.io)
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_comes_first_however_little_is_asked_for() {
+    async fn bytes_put_back_are_read_first() {
         let (mut peer, io) = duplex(64);
         let mut prefixed = PrefixedIo::new(Bytes::from_static(b"front"), io);
         peer.write_all(b" and the rest").await.unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_has_read_again_is_given_back() {
+    async fn into_parts_returns_the_unread_bytes() {
         let mut prefixed = PrefixedIo::new(Bytes::from_static(b"front"), tokio::io::empty());
         assert_eq!(prefixed.read_u8().await.unwrap(), b'f');
         prefixed.put_back(Bytes::from_static(b"new f"));

@@ -1,4 +1,4 @@
-//! The head of a request that may become a WebSocket, as far as anybody asks for it.
+//! A borrowed view of a request head, reduced to what upgrades and access checks need.
 
 use std::{mem::MaybeUninit, net::SocketAddr};
 
@@ -11,23 +11,23 @@ use httparse::{Request, Status};
 
 use super::lists_token;
 
-/// The most header fields of a head that [`UpgradeHead::read`] reads. Browsers send about twenty.
+/// The most header fields that [`UpgradeHead::read`] accepts. Browsers send about twenty.
 const FIELDS: usize = 32;
 
-/// A method, a target and fields, of a request that somebody else keeps.
+/// The method, target and fields of a request, borrowed from its owner.
 #[derive(Debug, Clone, Copy)]
 pub struct UpgradeHead<'a> {
     /// Whether the method is GET.
     pub is_get: bool,
     /// Whether the request is HTTP/1.1 or later.
     pub is_current: bool,
-    /// Whom the target names, where it is a whole URL.
+    /// The authority of the target, if the target is an absolute URL.
     pub authority: Option<&'a str>,
     /// The path of the target.
     pub path: &'a str,
-    /// What stands behind the question mark of the target.
+    /// The query of the target, without the question mark.
     pub query: Option<&'a str>,
-    /// The other end of the connection.
+    /// The address of the peer, if it has one.
     pub peer: Option<SocketAddr>,
     fields: HeaderFields<'a>,
 }
@@ -38,7 +38,7 @@ enum HeaderFields<'a> {
     Known(&'a HeaderMap),
 }
 
-/// Room for the fields of one head while it is read.
+/// Scratch space for the fields that [`UpgradeHead::read`] parses.
 #[derive(Debug)]
 pub struct HeaderBuf<'a>([MaybeUninit<httparse::Header<'a>>; FIELDS]);
 
@@ -49,7 +49,7 @@ impl Default for HeaderBuf<'_> {
 }
 
 impl<'a> UpgradeHead<'a> {
-    /// The head of a request that a server has read.
+    /// The head of a request that the HTTP server has parsed.
     pub fn of(request: &'a RequestHead) -> Self {
         Self {
             is_get: request.method == Method::GET,
@@ -62,9 +62,12 @@ impl<'a> UpgradeHead<'a> {
         }
     }
 
-    /// The head that `bytes` begin with, and its length, where it is a whole one that asks for a WebSocket and about which no
-    /// server could think otherwise. None where a server has to look: at what is incomplete or malformed, at bodies and
-    /// expectations, at rare targets, at anything that is no upgrade.
+    /// Parses a complete WebSocket request at the front of `bytes`. Returns its head and the length of the head in
+    /// bytes.
+    ///
+    /// Accepts only a request that every HTTP server parses the same way. Returns `None` for anything that the HTTP
+    /// server has to handle: an incomplete or malformed head, a body or an expectation, an unusual target, or no
+    /// upgrade to WebSocket.
     pub fn read(bytes: &'a [u8], peer: Option<SocketAddr>, room: &'a mut HeaderBuf<'a>) -> Option<(Self, usize)> {
         let mut request = Request::new(&mut []);
         let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut room.0) else {
@@ -95,7 +98,7 @@ impl<'a> UpgradeHead<'a> {
         Some((head, length))
     }
 
-    /// The values of all fields of this name, in order.
+    /// The values of all fields called `name`, in order.
     pub fn all(&self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
         let (read, known) = match self.fields {
             HeaderFields::Read(fields) => (fields, None),
@@ -106,17 +109,18 @@ impl<'a> UpgradeHead<'a> {
         read.iter().filter(is_named).map(|field| field.value).chain(known)
     }
 
-    /// The value of the first field of this name.
+    /// The value of the first field called `name`.
     pub fn first(&self, name: &HeaderName) -> Option<&'a [u8]> {
         self.all(name).next()
     }
 
-    /// The same for all fields that are text, which is printable ASCII and tabs (RFC 9110, section 5.5).
+    /// The values of all fields called `name` that are text: printable ASCII and tabs (RFC 9110, section 5.5). In
+    /// order.
     pub fn texts(&self, name: &HeaderName) -> impl Iterator<Item = &'a str> {
         self.all(name).filter_map(text)
     }
 
-    /// The value of the first field of this name, where it is text.
+    /// The value of the first field called `name`. `None` if that is not text.
     pub fn text(&self, name: &HeaderName) -> Option<&'a str> {
         self.first(name).and_then(text)
     }
@@ -127,13 +131,13 @@ fn text(value: &[u8]) -> Option<&str> {
     is_text.then(|| str::from_utf8(value).ok()).flatten()
 }
 
-/// Whether every LF of a head stands behind a CR. The parser takes one for the end of a line by itself.
+/// Whether every LF of a head follows a CR. The parser also accepts a bare LF as the end of a line.
 fn ends_lines_with_crlf(head: &[u8]) -> bool {
     let is_whole = |pair: &[u8]| pair[1] != b'\n' || pair[0] == b'\r';
     head.first() != Some(&b'\n') && head.windows(2).all(is_whole)
 }
 
-/// Whether a byte of a target means the same to whoever parses it.
+/// Whether every HTTP server treats this byte of a target the same way.
 const fn is_common(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -142,7 +146,7 @@ const fn is_common(byte: u8) -> bool {
         )
 }
 
-/// Whether these fields ask for a WebSocket, name one host, and announce neither a body nor an expectation.
+/// Whether these fields ask for a WebSocket, have one `Host`, and announce neither a body nor an expectation.
 fn asks_for_websocket(fields: &[httparse::Header<'_>]) -> bool {
     let (mut hosts, mut upgrades) = (0, false);
     for field in fields {
@@ -178,7 +182,7 @@ mod tests {
         UpgradeHead::read(bytes, None, &mut HeaderBuf::default()).is_some()
     }
 
-    /// The request as the server reads it.
+    /// Parses a request as the HTTP server does.
     fn served(text: &str) -> Request {
         actix_rt::System::new().block_on(async {
             let mut codec = Codec::new(ServiceConfig::default());
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_what_the_server_would_have_read() {
+    fn a_head_matches_what_the_http_server_parses() {
         let behind = [UPGRADE.as_bytes(), b"\x81\x80behind"].concat();
         let mut room = HeaderBuf::default();
         let (read, length) = UpgradeHead::read(&behind, None, &mut room).unwrap();
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_left_to_the_server() {
+    fn an_incomplete_head_is_left_to_the_server() {
         for end in 0..UPGRADE.len() {
             assert!(!is_read(&UPGRADE.as_bytes()[..end]), "{end}");
         }
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_server_might_refuse_is_left_to_it() {
+    fn an_unusual_head_is_left_to_the_server() {
         let host = "Host: gateway.example:80\r\n";
         for (from, to) in [
             ("GET", "POST"),
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_may_be_one_of_several_protocols() {
+    fn websocket_may_be_one_of_several_protocols() {
         for list in ["h2c, websocket", "websocket ,h2c", "h2c\r\nUpgrade: a/1,WebSocket"] {
             assert!(is_read(UPGRADE.replacen("WebSocket", list, 1).as_bytes()), "{list}");
         }
