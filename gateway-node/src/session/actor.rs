@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Action, Actions, CallContext, MemberLists, Protocol, SessionEnd, Turns};
+use super::{Action, Actions, CallContext, Cx, MemberLists, Protocol, SessionEnd, Turns};
 use crate::{
     admission::Permit,
     applications::Applications,
@@ -90,7 +90,7 @@ impl<P: Protocol> Session<P> {
             match action {
                 // What does not fit evicts the session; the driver sees to that.
                 Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
-                Action::Ask(call) => self.call(call, context),
+                Action::Call(call) => self.call(call, context),
                 Action::Register(registration) => self.register(*registration),
                 Action::Attach(owner, key) => {
                     self.permit.identify();
@@ -99,30 +99,6 @@ impl<P: Protocol> Session<P> {
                     if let Some(handle) = &self.handle {
                         handle.attach(&owner, key);
                     }
-                }
-                Action::Subscribe(subscription) => {
-                    let handle = self.handle.as_ref();
-                    let is_receiver = handle.is_some_and(|handle| handle.subscribe(*subscription, self.outbox.clone()));
-                    let actions = self.protocol.subscribed(is_receiver, Instant::now());
-                    self.apply(actions, context);
-                }
-                Action::Unsubscribe => {
-                    if let Some(handle) = &self.handle {
-                        handle.unsubscribe();
-                    }
-                }
-                Action::Pause => {
-                    let place = self.handle.as_ref().and_then(SessionHandle::cursor);
-                    if let Some(handle) = &self.handle {
-                        handle.unsubscribe();
-                    }
-                    let actions = self.protocol.paused(place, Instant::now());
-                    self.apply(actions, context);
-                }
-                Action::Locate => {
-                    let place = self.handle.as_ref().and_then(SessionHandle::cursor);
-                    let actions = self.protocol.located(place, Instant::now());
-                    self.apply(actions, context);
                 }
                 Action::Drain => self.outbox.tell_when_drained(),
                 Action::Report(report) => {
@@ -179,7 +155,8 @@ impl<P: Protocol> Session<P> {
         let wait = deadline.saturating_duration_since(Instant::now());
         let timer = context.run_later(wait, |session, context| {
             session.timer = None;
-            let actions = session.protocol.tick(Instant::now());
+            let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);
+            let actions = session.protocol.tick(&cx);
             session.apply(actions, context);
         });
         self.timer = Some((timer, deadline));
@@ -194,7 +171,8 @@ impl<P: Protocol> Session<P> {
         // What the client sends meanwhile waits in the inbox, and the driver reads no more.
         context.wait(answer.into_actor(self).map(|answer, session, context| {
             if !session.has_ended {
-                let actions = session.protocol.on_result(answer, Instant::now());
+                let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);
+                let actions = session.protocol.on_result(answer, &cx);
                 session.apply(actions, context);
             }
         }));
@@ -238,7 +216,8 @@ impl<P: Protocol> Session<P> {
 
     fn end(&mut self, ending: SessionEnd, context: &mut Context<Self>) {
         if !self.has_ended {
-            let actions = self.protocol.end(ending, Instant::now());
+            let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+            let actions = self.protocol.end(ending, &cx);
             self.apply(actions, context);
         }
     }
@@ -250,7 +229,8 @@ impl<P: Protocol> Actor for Session<P> {
     fn started(&mut self, context: &mut Self::Context) {
         self.services.metrics.sessions_opened.inc();
         self.handle = Some(self.services.shard.open(context.address().recipient()));
-        let actions = self.protocol.open(Instant::now());
+        let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+        let actions = self.protocol.open(&cx);
         self.apply(actions, context);
     }
 
@@ -269,13 +249,15 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
         }
         match inbound {
             Inbound::Message(message) => {
-                let actions = self.protocol.receive(message, Instant::now());
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.receive(message, &cx);
                 self.apply(actions, context);
             }
             Inbound::Violation(violation) => self.end(SessionEnd::Violation(violation), context),
             Inbound::TooSlow => self.end(SessionEnd::TooSlow, context),
             Inbound::Drained => {
-                let actions = self.protocol.drained(Instant::now());
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.drained(&cx);
                 self.apply(actions, context);
             }
             Inbound::Gone(code) => {
@@ -293,7 +275,8 @@ impl<P: Protocol> Handler<SessionCommand> for Session<P> {
         match command {
             SessionCommand::Leave(end_reason) => self.end(SessionEnd::ByNode(end_reason), context),
             SessionCommand::Inject(fault) if !self.has_ended => {
-                let actions = self.protocol.inject(fault, Instant::now());
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.inject(fault, &cx);
                 self.apply(actions, context);
             }
             SessionCommand::Inject(_) => {}

@@ -5,6 +5,7 @@
 //! puts frames into its outbox. To add a protocol, implement [`Protocol`].
 
 mod actor;
+mod cx;
 mod discord;
 mod protocol;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod v1;
 
 pub use self::{
     actor::{Services, Session},
+    cx::Cx,
     discord::{Discord, DiscordSessionSettings, MemberLists},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},

@@ -195,15 +195,15 @@ async fn publish_state(
         BotState::Voice(state) if filter.shard.has(Some(state.guild)) => {
             // Copied while it is looked at: whoever holds a guild makes the next event copy all of it.
             let speaker = |guilds: &Guilds| {
-                let (member, authenticated) = guilds.speaker(state.guild, filter.user)?;
-                Some((member.cloned(), authenticated.cloned()))
+                let (member, user) = guilds.speaker(state.guild, filter.user)?;
+                Some((member.cloned(), user.cloned()))
             };
             let seen = guilds(application, None, cx, speaker).await;
-            let (member, authenticated) = seen.map_err(|_| Unseen::Unavailable)?.ok_or(Unseen::UnknownGuild)?;
+            let (member, user) = seen.map_err(|_| Unseen::Unavailable)?.ok_or(Unseen::UnknownGuild)?;
             let member = member.filter(|member| member.to_string().len() <= MEMBER_BYTES);
             let published = |state: VoiceState| {
                 state
-                    .update(filter.user, *id, authenticated.as_ref(), member.as_ref())
+                    .update(filter.user, *id, user.as_ref(), member.as_ref())
                     .to_string()
             };
             PresenceChange::Voice(Arc::new(VoicePayload::new(state, published)))

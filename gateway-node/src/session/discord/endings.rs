@@ -10,14 +10,15 @@ use tokio::time::Instant;
 use super::{Discord, DiscordActions, DiscordPhase};
 use crate::{
     registry::{EndReason, InjectedFault},
-    session::{Action, SessionEnd},
+    session::{Action, Cx, SessionEnd},
     transport::Violation,
 };
 
 impl Discord {
     /// Ends the session or the connection, for this reason.
-    pub(super) fn leave(&mut self, ending: SessionEnd, now: Instant) -> DiscordActions {
-        match ending {
+    pub(super) fn leave(&mut self, end: SessionEnd, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        match end {
             SessionEnd::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
             SessionEnd::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
             SessionEnd::Violation(violation) => self.close(violation.close(), Some("protocol violation")),
@@ -50,15 +51,15 @@ impl Discord {
                 };
                 ownership.end();
                 self.heartbeat_by = None;
-                let mut actions: DiscordActions = smallvec![Action::Unsubscribe];
-                actions.extend(self.invalid(false, now));
-                actions
+                cx.unsubscribe();
+                self.invalid(false, now)
             }
         }
     }
 
     /// Injects a fault.
-    pub(super) fn inject_fault(&mut self, fault: InjectedFault, now: Instant) -> DiscordActions {
+    pub(super) fn inject_fault(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
         match fault {
             InjectedFault::Close(code) => {
                 let reason = close::KICKED.reason;
@@ -86,9 +87,8 @@ impl Discord {
                     ownership.end();
                 }
                 self.heartbeat_by = None;
-                let mut actions: DiscordActions = smallvec![Action::Unsubscribe];
-                actions.extend(self.invalid(is_resumable, now));
-                actions
+                cx.unsubscribe();
+                self.invalid(is_resumable, now)
             }
         }
     }

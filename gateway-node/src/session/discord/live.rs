@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::requests::Request;
 use crate::{
     encode::LogCursor,
     resume::{Checkpoint, Record, SessionOwnership},
@@ -18,8 +17,6 @@ pub(super) struct Live {
     pub(super) ownership: SessionOwnership,
     pub(super) record: Arc<Record>,
     pub(super) points: Points,
-    /// A request of its client, which is answered as soon as deliveries have stopped.
-    pub(super) request: Option<Box<Request>>,
 }
 
 /// A session's checkpoints at its last heartbeats: the number of its last dispatch, and the end of the log at that
@@ -32,12 +29,12 @@ impl Live {
     /// this log cursor. Only what the client acknowledges counts, because what was written may not have arrived.
     pub(super) fn acknowledge(&mut self, acknowledged: u64, s: u64, cursor: Option<LogCursor>) {
         let Points(points) = &mut self.points;
-        let authenticated = points.iter().rev().find(|point| point.s <= acknowledged).copied();
+        let known = points.iter().rev().find(|point| point.s <= acknowledged).copied();
         let here = cursor.map(|cursor| Checkpoint {
             s,
             position: cursor.position,
         });
-        let reached = here.filter(|here| here.s <= acknowledged).or(authenticated);
+        let reached = here.filter(|here| here.s <= acknowledged).or(known);
         // `None` only reports that the client is alive.
         self.ownership.checkpoint(reached);
         if let Some(here) = here {

@@ -35,13 +35,13 @@ use self::{
     call::{Call, CallResult, DiscordIdentifyError},
     live::Live,
     presences::Presences,
-    replaying::Replaying,
+    replaying::{ReplayStep, Replaying},
 };
 pub use self::{member_lists::MemberLists, settings::DiscordSessionSettings};
-use super::{Action, CallContext, PendingCall, Protocol, SessionEnd};
+use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{PublishError, Unavailable},
-    encode::{DispatchEncoder, LogCursor},
+    encode::DispatchEncoder,
     registry::InjectedFault,
     resume::ReadError,
     transport::Message,
@@ -222,24 +222,25 @@ impl Protocol for Discord {
         Box::pin(call::answer(call, cx))
     }
 
-    fn open(&mut self, now: Instant) -> DiscordActions {
+    fn open(&mut self, cx: &Cx<'_>) -> DiscordActions {
         if let DiscordPhase::Refused(close) = self.phase {
             return self.fail(close);
         }
-        self.tick(now)
+        self.tick(cx)
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> DiscordActions {
+    fn receive(&mut self, message: Message, cx: &Cx<'_>) -> DiscordActions {
         // A client that sends something has completed the upgrade, and Hello must come before everything else.
         let mut actions: DiscordActions = self.hello().into_iter().collect();
-        match self.understand(&message, now) {
+        match self.understand(&message, cx) {
             Ok(more) => actions.extend(more),
             Err(close) => actions.extend(self.fail(close)),
         }
         actions
     }
 
-    fn tick(&mut self, now: Instant) -> DiscordActions {
+    fn tick(&mut self, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
         if matches!(self.phase, DiscordPhase::Over) {
             return DiscordActions::new();
         }
@@ -275,7 +276,8 @@ impl Protocol for Discord {
         deadlines.into_iter().flatten().min()
     }
 
-    fn on_result(&mut self, answer: CallResult, now: Instant) -> DiscordActions {
+    fn on_result(&mut self, answer: CallResult, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
         if self.settings.keeps_history
             && matches!(
                 answer,
@@ -322,8 +324,12 @@ impl Protocol for Discord {
                 let DiscordPhase::Replaying(session) = &mut self.phase else {
                     return DiscordActions::new();
                 };
-                match page.map(|page| session.read(&page, &self.encoder)) {
-                    Ok(Ok(actions)) => actions,
+                match page.map(|page| session.read(&page, &self.encoder, cx)) {
+                    Ok(Ok(ReplayStep::More(actions))) => actions,
+                    Ok(Ok(ReplayStep::CaughtUp(mut actions))) => {
+                        actions.extend(self.live(now));
+                        actions
+                    }
                     Err(ReadError::Unavailable) => self.away(),
                     // The client cannot be given everything that it missed.
                     _ => {
@@ -355,51 +361,23 @@ impl Protocol for Discord {
         }
     }
 
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> DiscordActions {
-        match &mut self.phase {
-            DiscordPhase::Replaying(_) if is_receiver => self.live(now),
-            DiscordPhase::Replaying(session) => session.read_on(),
-            _ => DiscordActions::new(),
-        }
-    }
-
-    fn drained(&mut self, _: Instant) -> DiscordActions {
+    fn drained(&mut self, _: &Cx<'_>) -> DiscordActions {
         match &mut self.phase {
             DiscordPhase::Replaying(session) => session.drained(),
             _ => DiscordActions::new(),
         }
     }
 
-    fn located(&mut self, cursor: Option<LogCursor>, _: Instant) -> DiscordActions {
-        if let DiscordPhase::Live(session) = &mut self.phase {
-            session.acknowledge(self.acknowledged, self.encoder.s(), cursor);
-        }
-        DiscordActions::new()
-    }
-
-    fn paused(&mut self, cursor: Option<LogCursor>, _: Instant) -> DiscordActions {
-        let DiscordPhase::Live(live) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
-            return DiscordActions::new();
-        };
-        let Some(cursor) = cursor else {
-            // Only a severed session has no log cursor.
-            return self.close(close::UNKNOWN, None);
-        };
-        let (session, actions) = Replaying::pause(*live, self.encoder.s(), cursor);
-        self.phase = DiscordPhase::Replaying(Box::new(session));
-        actions
-    }
-
     fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> DiscordActions {
         DiscordActions::new()
     }
 
-    fn end(&mut self, ending: SessionEnd, now: Instant) -> DiscordActions {
-        self.leave(ending, now)
+    fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> DiscordActions {
+        self.leave(end, cx)
     }
 
-    fn inject(&mut self, fault: InjectedFault, now: Instant) -> DiscordActions {
-        self.inject_fault(fault, now)
+    fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> DiscordActions {
+        self.inject_fault(fault, cx)
     }
 
     fn gone(&mut self, code: Option<u16>) {

@@ -12,9 +12,13 @@ use tokio::time::Instant;
 use super::{
     Discord, DiscordActions, DiscordPhase,
     call::{BotState, Call},
+    replaying::Replaying,
     requests::Request,
 };
-use crate::{session::Action, transport::Message};
+use crate::{
+    session::{Action, Cx},
+    transport::Message,
+};
 
 impl Discord {
     fn decode(&self, message: &Message) -> Result<Value, Close> {
@@ -33,7 +37,7 @@ impl Discord {
         }
     }
 
-    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<DiscordActions, Close> {
+    pub(super) fn understand(&mut self, message: &Message, cx: &Cx<'_>) -> Result<DiscordActions, Close> {
         let payload = self.decode(message)?;
         let opcode = opcode_of(&payload)?;
         let bucket = if opcode == Opcode::Heartbeat {
@@ -41,7 +45,7 @@ impl Discord {
         } else {
             &mut self.payloads
         };
-        if !bucket.take(now.saturating_duration_since(self.settings.origin)) {
+        if !bucket.take(cx.now.saturating_duration_since(self.settings.origin)) {
             return Err(close::RATE_LIMITED);
         }
         let has_session = matches!(self.phase, DiscordPhase::Replaying(_) | DiscordPhase::Live(_));
@@ -57,7 +61,7 @@ impl Discord {
         }
         let mut actions: DiscordActions = smallvec![Action::Count];
         match Command::parse(opcode, &payload, self.query.version)? {
-            Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, now)),
+            Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, cx)),
             // Everything but heartbeats is ignored until the pending Invalid Session has been sent.
             _ if matches!(self.phase, DiscordPhase::Invalid { .. }) => {}
             Command::Identify(identify) => {
@@ -70,19 +74,20 @@ impl Discord {
                     presences.forget();
                 }
                 self.phase = DiscordPhase::Asking;
-                actions.push(Action::Ask(Call::Open(identify, self.query.version)));
+                actions.push(Action::Call(Call::Open(identify, self.query.version)));
             }
             Command::Resume(resume) => {
                 self.acknowledged = resume.seq;
                 self.phase = DiscordPhase::Asking;
-                actions.push(Action::Ask(Call::Resume(resume)));
+                actions.push(Action::Call(Call::Resume(resume)));
             }
-            command => actions.extend(self.obey(command, now)?),
+            command => actions.extend(self.obey(command, cx)?),
         }
         Ok(actions)
     }
 
-    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> DiscordActions {
+    fn heartbeat(&mut self, seq: Option<u64>, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
         let mut actions = DiscordActions::new();
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.settings.heartbeat_limit);
@@ -90,10 +95,10 @@ impl Discord {
         if let DiscordPhase::Waiting { until, longest } = &mut self.phase {
             *until = (*until).max((now + self.settings.heartbeat_limit).min(*longest));
         }
-        match (seq, &self.phase) {
-            (Some(seq), DiscordPhase::Live(_)) => {
+        match (seq, &mut self.phase) {
+            (Some(seq), DiscordPhase::Live(session)) => {
                 self.acknowledged = self.acknowledged.max(seq);
-                actions.push(Action::Locate);
+                session.acknowledge(self.acknowledged, self.encoder.s(), cx.cursor());
             }
             _ => {
                 if let Some(ownership) = self.ownership() {
@@ -108,8 +113,9 @@ impl Discord {
     }
 
     /// Handles a command of the session's client, or queues it.
-    fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Action<Call>>, Close> {
-        Ok(match command {
+    fn obey(&mut self, command: Command, cx: &Cx<'_>) -> Result<DiscordActions, Close> {
+        let now = cx.now;
+        let action = match command {
             Command::Presence(presence) => {
                 let presence = self.presences.get_or_insert_default().set(presence, now);
                 presence.and_then(|presence| self.publish_state(BotState::Presence(presence)))
@@ -122,23 +128,38 @@ impl Discord {
                     }
                     None
                 }
-                (Some(request), DiscordPhase::Live(session)) => {
-                    session.request = Some(Box::new(request));
-                    Some(Action::Pause)
-                }
+                (Some(request), DiscordPhase::Live(_)) => return Ok(self.answer_live(request, cx)),
                 _ => None,
             },
-        })
+        };
+        Ok(action.into_iter().collect())
     }
 
-    /// Returns the step that shows the session's bot with this presence or voice state.
+    /// Ends the subscription of a live session, so that the answers to a request have places of their own among its
+    /// dispatches, and replays from there.
+    fn answer_live(&mut self, request: Request, cx: &Cx<'_>) -> DiscordActions {
+        let DiscordPhase::Live(live) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
+            return DiscordActions::new();
+        };
+        let cursor = cx.cursor();
+        cx.unsubscribe();
+        let Some(cursor) = cursor else {
+            // Its shard has stopped delivering to it; it is about to be told why.
+            return self.close(close::UNKNOWN, None);
+        };
+        let (session, actions) = Replaying::pause(*live, request, self.encoder.s(), cursor);
+        self.phase = DiscordPhase::Replaying(Box::new(session));
+        actions
+    }
+
+    /// Returns the action that shows the session's bot with this presence or voice state.
     fn publish_state(&self, publish_state: BotState) -> Option<Action<Call>> {
         let (ownership, record) = match &self.phase {
             DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
             DiscordPhase::Live(session) => (&session.ownership, &*session.record),
             _ => return None,
         };
-        Some(Action::Ask(Call::BotState(
+        Some(Action::Call(Call::BotState(
             ownership.presence_publisher(),
             record.filter,
             publish_state,

@@ -20,7 +20,7 @@ use crate::{
     registry::Subscription,
     replay::{ReadFrom, ReplayPage},
     resume::{Checkpoint, OpenedSession, PrivateBody, PrivateRecord, Record, ResumedSession, SessionOwnership},
-    session::Action,
+    session::{Action, Cx},
 };
 
 /// How many private dispatches are made at once. They are sent before more are made.
@@ -52,6 +52,14 @@ pub(super) struct Replaying {
 /// The log does not yield what the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Diverged;
+
+/// How a replay goes on after a page.
+pub(super) enum ReplayStep {
+    /// There is more to replay.
+    More(DiscordActions),
+    /// The session has everything and is subscribed to what comes.
+    CaughtUp(DiscordActions),
+}
 
 impl Replaying {
     /// Starts a new session with READY.
@@ -150,12 +158,11 @@ impl Replaying {
 
     /// Continues a live session that received the dispatches up to `s`, at this log cursor, and that receives nothing
     /// for now.
-    pub(super) fn pause(live: Live, s: u64, cursor: LogCursor) -> (Self, DiscordActions) {
+    pub(super) fn pause(live: Live, request: Request, s: u64, cursor: LogCursor) -> (Self, DiscordActions) {
         let Live {
             ownership,
             record,
             points,
-            request,
         } = live;
         ownership.set_live(false);
         let mut session = Self {
@@ -170,9 +177,7 @@ impl Replaying {
             untaken: 0,
             points,
         };
-        if let Some(request) = request {
-            session.requests.push(*request);
-        }
+        session.requests.push(request);
         let actions = match session.next_answer() {
             Some(action) => smallvec![action],
             None => session.read_on(),
@@ -193,7 +198,7 @@ impl Replaying {
     fn ask_next(&self) -> Action<Call> {
         let application = Arc::clone(&self.ownership.owner().application);
         let privates: Vec<_> = self.replay.privates().take(MADE).cloned().collect();
-        Action::Ask(if privates.is_empty() {
+        Action::Call(if privates.is_empty() {
             Call::Read(application, self.from, self.end)
         } else {
             let filter = self.record.filter;
@@ -252,7 +257,12 @@ impl Replaying {
     ///
     /// # Errors
     /// Fails if the client has seen what the log does not yield.
-    pub(super) fn read(&mut self, page: &ReplayPage, encoder: &DispatchEncoder) -> Result<DiscordActions, Diverged> {
+    pub(super) fn read(
+        &mut self,
+        page: &ReplayPage,
+        encoder: &DispatchEncoder,
+        cx: &Cx<'_>,
+    ) -> Result<ReplayStep, Diverged> {
         let mut actions = DiscordActions::new();
         self.cut = [self.cut, page.cut].into_iter().flatten().min();
         let epoch = page.next.position().epoch;
@@ -260,7 +270,7 @@ impl Replaying {
             self.pass_what_the_client_has();
             if self.replay.privates().next().is_some() {
                 // A private dispatch comes before this entry and still has to be made.
-                return Ok(self.go_on_after(actions));
+                return Ok(ReplayStep::More(self.go_on_after(actions)));
             }
             if let Some(offset) = self.cut.filter(|cut| entry.offset() > *cut) {
                 // After this offset the client may have seen other entries, which are lost.
@@ -269,7 +279,7 @@ impl Replaying {
                 }
                 self.from = ReadFrom::Position(Position { offset, epoch });
                 actions.push(self.cross_to(epoch));
-                return Ok(actions);
+                return Ok(ReplayStep::More(actions));
             }
             if let Some(content) = entry.header().and_then(|header| self.replay.entry(header))
                 && self.replay.s() > self.seq
@@ -283,21 +293,21 @@ impl Replaying {
         self.from = page.next;
         let Some(end) = page.end else {
             if actions.is_empty() {
-                return Ok(self.read_on());
+                return Ok(ReplayStep::More(self.read_on()));
             }
             actions.push(Action::Drain);
-            return Ok(actions);
+            return Ok(ReplayStep::More(actions));
         };
         self.pass_what_the_client_has();
         if self.replay.privates().next().is_some() {
-            return Ok(self.go_on_after(actions));
+            return Ok(ReplayStep::More(self.go_on_after(actions)));
         }
         if !self.replay.is_complete() || self.replay.s() < self.seq {
             // The client got more from a node that is further ahead than this one, or the log has lost it.
             self.from = ReadFrom::Position(end.position);
             let application = Arc::clone(&self.ownership.owner().application);
-            actions.push(Action::Ask(Call::ReadBeyond(application, end.position)));
-            return Ok(actions);
+            actions.push(Action::Call(Call::ReadBeyond(application, end.position)));
+            return Ok(ReplayStep::More(actions));
         }
         encoder.continue_at(self.replay.s(), None);
         if self.cut.is_some() {
@@ -305,27 +315,32 @@ impl Replaying {
         } else if let Some(action) = self.next_answer() {
             actions.push(action);
         } else {
-            actions.push(Action::Subscribe(Box::new(Subscription {
+            let is_subscribed = cx.subscribe(Subscription {
                 filter: self.record.filter,
                 since: end,
                 encoder: encoder.clone(),
-            })));
+            });
+            if is_subscribed {
+                return Ok(ReplayStep::CaughtUp(actions));
+            }
+            // The shard has delivered more by now.
+            actions.extend(self.read_on());
         }
-        Ok(actions)
+        Ok(ReplayStep::More(actions))
     }
 
     /// Continues in another epoch of the log. Before the client sees anything of that epoch, it is stored that the
     /// client has nothing that is lost; afterwards this could no longer be known.
     fn cross_to(&mut self, epoch: Epoch) -> Action<Call> {
         self.cut = None;
-        Action::Ask(Call::Keep(self.ownership.carry_to(epoch)))
+        Action::Call(Call::Keep(self.ownership.carry_to(epoch)))
     }
 
     /// Returns the next step for the client's requests, or `None` if none is pending.
     fn next_answer(&mut self) -> Option<Action<Call>> {
         let application = &self.ownership.owner().application;
         Some(match self.requests.next(application, self.record.filter.intents)? {
-            NextAnswer::Plan(call) => Action::Ask(call),
+            NextAnswer::Plan(call) => Action::Call(call),
             NextAnswer::Keep(bodies) => self.keep(bodies),
         })
     }
@@ -335,7 +350,7 @@ impl Replaying {
     fn keep(&self, bodies: impl IntoIterator<Item = PrivateBody>) -> Action<Call> {
         let numbers = self.replay.s() + 1..;
         let privates = numbers.zip(bodies).map(|(s, body)| PrivateRecord { s, body }).collect();
-        Action::Ask(Call::Keep(self.ownership.private_write(privates)))
+        Action::Call(Call::Keep(self.ownership.private_write(privates)))
     }
 
     /// Takes what the answers to a request are made from.
@@ -367,7 +382,6 @@ impl Replaying {
             ownership: self.ownership,
             record: self.record,
             points: self.points,
-            request: None,
         }
     }
 

@@ -29,7 +29,7 @@ pub use self::{
     identify::{Identified, JoinRequest, V1IdentifyError},
     settings::V1SessionSettings,
 };
-use super::{Action, CallContext, PendingCall, Protocol, SessionEnd};
+use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{JoinError, Publication, PublishError},
     registry::{EndReason, InjectedFault, Registration},
@@ -222,7 +222,7 @@ impl V1 {
                 self.phase = V1Phase::Joining;
                 smallvec![
                     Action::Count,
-                    Action::Ask(JoinRequest {
+                    Action::Call(JoinRequest {
                         kind: identify.kind,
                         key: identify.key
                     })
@@ -260,7 +260,7 @@ impl Protocol for V1 {
         Box::pin(join(call, cx))
     }
 
-    fn open(&mut self, _: Instant) -> V1Actions {
+    fn open(&mut self, _: &Cx<'_>) -> V1Actions {
         if let V1Phase::Refused(rejection) = &self.phase {
             let rejection = rejection.clone();
             self.fail(&rejection)
@@ -269,14 +269,16 @@ impl Protocol for V1 {
         }
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> V1Actions {
+    fn receive(&mut self, message: Message, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         match message {
             Message::Text(text) => self.receive_text(&text, text.len(), now),
             Message::Binary(packet) => self.receive_binary(&packet, now),
         }
     }
 
-    fn tick(&mut self, now: Instant) -> V1Actions {
+    fn tick(&mut self, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         if matches!(self.phase, V1Phase::Over) {
             return V1Actions::new();
         }
@@ -299,7 +301,7 @@ impl Protocol for V1 {
         }
     }
 
-    fn on_result(&mut self, answer: Self::CallResult, _: Instant) -> V1Actions {
+    fn on_result(&mut self, answer: Self::CallResult, _: &Cx<'_>) -> V1Actions {
         match answer {
             Ok(identified) => {
                 let Identified {
@@ -349,7 +351,8 @@ impl Protocol for V1 {
         }
     }
 
-    fn inject(&mut self, fault: InjectedFault, now: Instant) -> V1Actions {
+    fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         match fault {
             InjectedFault::Close(code) => {
                 let reason = Close::KICKED.reason;
@@ -368,7 +371,7 @@ impl Protocol for V1 {
         }
     }
 
-    fn end(&mut self, ending: SessionEnd, _: Instant) -> V1Actions {
+    fn end(&mut self, ending: SessionEnd, _: &Cx<'_>) -> V1Actions {
         match ending {
             SessionEnd::Violation(Violation::TooBig) => self.too_big(),
             SessionEnd::Violation(violation) => {

@@ -64,14 +64,18 @@ fn each_ending_has_its_error_and_close_code() {
         ),
     ];
     for (why, words, code) in cases {
-        assert_eq!(ending(connection().end(why, Instant::now())), (words, code), "{why:?}");
+        assert_eq!(
+            ending(connection().end(why, &Cx::at(Instant::now()))),
+            (words, code),
+            "{why:?}"
+        );
     }
 }
 
 #[test]
 fn an_internal_fault_closes_with_1011_without_its_cause() {
     let fault = JoinError::NoId(SnowflakeError::Exhausted);
-    let actions = connection().on_result(Err(V1IdentifyError::Cluster(fault)), Instant::now());
+    let actions = connection().on_result(Err(V1IdentifyError::Cluster(fault)), &Cx::at(Instant::now()));
     assert_eq!(ending(actions), (error(1000, "Unknown error."), 1011));
 }
 
@@ -85,7 +89,10 @@ fn an_overloaded_node_closes_with_1013() {
 fn without_redis_a_client_gets_1013() {
     let unavailable = (error(1000, "Redis is unavailable."), 1013);
     let away = Err(V1IdentifyError::Cluster(JoinError::Unavailable));
-    assert_eq!(ending(connection().on_result(away, Instant::now())), unavailable);
+    assert_eq!(
+        ending(connection().on_result(away, &Cx::at(Instant::now()))),
+        unavailable
+    );
     let refused = PublishError::Refused {
         cause: "out of memory".into(),
     };
@@ -105,12 +112,12 @@ fn without_redis_a_client_gets_1013() {
 #[test]
 fn an_ended_session_sends_nothing() {
     let mut connection = connection();
-    connection.end(SessionEnd::TooSlow, Instant::now());
+    connection.end(SessionEnd::TooSlow, &Cx::at(Instant::now()));
     let later = Instant::now() + Duration::from_secs(1_000_000);
-    assert!(connection.tick(later).is_empty());
+    assert!(connection.tick(&Cx::at(later)).is_empty());
     assert!(
         connection
-            .receive(Message::Text(r#"{"op":10}"#.into()), later)
+            .receive(Message::Text(r#"{"op":10}"#.into()), &Cx::at(later))
             .is_empty()
     );
     assert_eq!(connection.deadline(), None);
@@ -144,17 +151,17 @@ fn bytes_before_identify_are_counted_inflated_and_throttled() {
     let now = Instant::now();
     let mut connection = zlib_connection(now);
     for _ in 0..3 {
-        assert_eq!(pause(&connection.receive(junk(65_536), now)), None);
+        assert_eq!(pause(&connection.receive(junk(65_536), &Cx::at(now))), None);
     }
     // 256 KiB are used up. One byte is refilled in less than a millisecond.
-    let until = pause(&connection.receive(junk(65_536), now)).expect("reading should pause");
+    let until = pause(&connection.receive(junk(65_536), &Cx::at(now))).expect("reading should pause");
     assert!(until - now <= Duration::from_millis(1), "{:?}", until - now);
     // One packet below zero: refilling 64 KiB takes four seconds.
-    let until = pause(&connection.receive(junk(65_536), now)).expect("reading should pause");
+    let until = pause(&connection.receive(junk(65_536), &Cx::at(now))).expect("reading should pause");
     assert_eq!((until - now).as_secs(), 4);
-    let actions = connection.receive(identify(), until);
+    let actions = connection.receive(identify(), &Cx::at(until));
     assert!(
-        matches!(actions[..], [Action::Count, Action::Ask(_)]),
+        matches!(actions[..], [Action::Count, Action::Call(_)]),
         "{} steps",
         actions.len()
     );
@@ -169,7 +176,8 @@ fn a_corrupt_packet_is_charged_its_inflated_part() {
     };
     let mut broken = packet.to_vec();
     *broken.last_mut().unwrap() ^= 1;
-    let pauses = (0..5).filter_map(|_| pause(&connection.receive(Message::Binary(broken.clone().into()), now)));
+    let pauses =
+        (0..5).filter_map(|_| pause(&connection.receive(Message::Binary(broken.clone().into()), &Cx::at(now))));
     assert_eq!(pauses.count(), 2);
 }
 
@@ -178,10 +186,10 @@ fn two_hundred_kib_of_junk_do_not_delay_an_identify() {
     let now = Instant::now();
     let mut connection = zlib_connection(now);
     for _ in 0..200 {
-        assert_eq!(pause(&connection.receive(junk(1024), now)), None);
+        assert_eq!(pause(&connection.receive(junk(1024), &Cx::at(now))), None);
     }
-    let actions = connection.receive(identify(), now);
-    assert!(matches!(actions[..], [Action::Count, Action::Ask(_)]));
+    let actions = connection.receive(identify(), &Cx::at(now));
+    assert!(matches!(actions[..], [Action::Count, Action::Call(_)]));
 }
 
 #[test]
@@ -191,23 +199,23 @@ fn dropped_packets_count_against_the_payload_rate_and_never_close() {
     connection.phase = V1Phase::Identified(ClientType::Bot);
     let junk = || Message::Text("junk".into());
     for _ in 0..1199 {
-        assert_eq!(pause(&connection.receive(junk(), now)), None);
+        assert_eq!(pause(&connection.receive(junk(), &Cx::at(now))), None);
     }
-    let until = pause(&connection.receive(junk(), now)).expect("reading should pause");
+    let until = pause(&connection.receive(junk(), &Cx::at(now))).expect("reading should pause");
     // 1,200 per minute are one every 50 ms.
     assert_eq!((until - now).as_millis(), 50);
-    let actions = connection.receive(junk(), until);
+    let actions = connection.receive(junk(), &Cx::at(until));
     assert!(matches!(
         actions[..],
         [Action::Drop("not_json"), Action::StopReading { .. }]
     ));
     // A valid payload is answered as soon as it is read.
     let until = pause(&actions).expect("reading should pause");
-    let actions = connection.receive(Message::Text(r#"{"op":10}"#.into()), until);
+    let actions = connection.receive(Message::Text(r#"{"op":10}"#.into()), &Cx::at(until));
     assert!(matches!(actions[..], [Action::Count, Action::Send(_)]));
     // A second one is too fast and closes the connection.
     assert_eq!(
-        ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), until)),
+        ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), &Cx::at(until))),
         (error(1000, "Rate limit exceeded."), 1008)
     );
 }
@@ -217,7 +225,7 @@ fn ignored_packets_before_identify_count_against_the_payload_rate() {
     let now = Instant::now();
     let mut connection = connection();
     let ignored = || Message::Text(r#"{"op":7}"#.into());
-    let pauses = (0..1200).filter_map(|_| pause(&connection.receive(ignored(), now)));
+    let pauses = (0..1200).filter_map(|_| pause(&connection.receive(ignored(), &Cx::at(now))));
     assert_eq!(pauses.count(), 1);
 }
 
@@ -226,11 +234,11 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
     let now = Instant::now();
     let mut connection = zlib_connection(now);
     for _ in 0..20 {
-        connection.receive(junk(65_536), now);
+        connection.receive(junk(65_536), &Cx::at(now));
     }
     let deadline = connection.deadline().expect("a deadline should be set");
     assert_eq!(deadline, now + connection.settings.identify_timeout);
-    assert_eq!(ending_code(connection.tick(deadline)), 4007);
+    assert_eq!(ending_code(connection.tick(&Cx::at(deadline))), 4007);
 }
 
 fn ending_code(actions: V1Actions) -> u16 {

@@ -158,7 +158,7 @@ fn an_unsupported_url_is_closed_at_once() {
             "node".into(),
         ));
         let mut connection = Discord::new(query, "ws://x".into(), settings, Instant::now());
-        let actions = connection.open(Instant::now());
+        let actions = connection.open(&Cx::at(Instant::now()));
         let [Action::Close { close, .. }] = &actions[..] else {
             panic!("{actions:?}");
         };
