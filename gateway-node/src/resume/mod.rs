@@ -1,8 +1,10 @@
-//! Discord sessions as the nodes share them: what a session identified with, how far its client is, who has it now.
+//! Resumable Discord sessions, shared by all nodes: what a session identified with, how far its client is, and which
+//! connection owns it.
 //!
-//! Events are kept once, in the log. Of a session there is only what cannot be found there again: its record, a point
-//! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`PrivateRecord`]). How its bot is seen goes
-//! out as events like others; beside the session stands what is to be told when it is over.
+//! Events are stored once, in the log. A session stores only what cannot be found there: its record, a [`Checkpoint`]
+//! from which to count its dispatches, and the dispatches that only it received ([`PrivateRecord`]). Presence and voice
+//! states of its bot are published as ordinary events. The events that undo them are stored beside the session and
+//! published when it ends.
 
 mod ownership;
 pub(crate) mod presence;

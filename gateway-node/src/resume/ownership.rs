@@ -1,11 +1,11 @@
-//! A connection's hold on its session.
+//! A connection's ownership of its session.
 
 use std::{fmt, sync::Arc};
 
 use super::{Checkpoint, FollowGuard, PresencePublisher, PrivateRecord, Store};
 use crate::backplane::{Epoch, Owner, Pending, Unavailable};
 
-/// What the connection that has a session may say about it. Dropped, it leaves the session to whoever resumes it.
+/// The ownership of a session by a connection. Dropping it detaches the session, which can then be resumed.
 pub struct SessionOwnership {
     store: Arc<dyn Store>,
     owner: Owner,
@@ -13,7 +13,7 @@ pub struct SessionOwnership {
     _presence: FollowGuard,
 }
 
-/// What is to be kept for one session alone, and where.
+/// A pending write of private events, or of an epoch, for one session.
 #[derive(Clone)]
 pub struct PrivateWrite {
     store: Arc<dyn Store>,
@@ -32,12 +32,13 @@ impl SessionOwnership {
         }
     }
 
-    /// Who has the session.
+    /// The owner of the session.
     pub const fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// What is about to be sent to this session alone, to be kept before it is.
+    /// Prepares to persist events that are about to be sent to this session only. They must be persisted before they
+    /// are sent.
     pub fn private_write(&self, privates: Vec<PrivateRecord>) -> PrivateWrite {
         PrivateWrite {
             store: Arc::clone(&self.store),
@@ -47,7 +48,7 @@ impl SessionOwnership {
         }
     }
 
-    /// What the session may say about how it is seen.
+    /// Returns the publisher of its presence and voice states.
     pub fn presence_publisher(&self) -> PresencePublisher {
         PresencePublisher {
             store: Arc::clone(&self.store),
@@ -55,8 +56,8 @@ impl SessionOwnership {
         }
     }
 
-    /// Everything stands in this life of the log that the client has seen. To be kept before anything is sent that does not
-    /// stand in the one before.
+    /// Prepares to record that everything the client has seen belongs to `epoch`. It must be recorded before anything
+    /// from that epoch is sent.
     pub fn carry_to(&self, epoch: Epoch) -> PrivateWrite {
         PrivateWrite {
             epoch: Some(epoch),
@@ -64,38 +65,38 @@ impl SessionOwnership {
         }
     }
 
-    /// Notes whether the session gets what its node delivers, and has nothing else from the log.
+    /// Sets whether the session is live: it receives what its node delivers, and nothing else from the log.
     pub fn set_live(&self, set_live: bool) {
         self.store.set_live(&self.owner, set_live);
     }
 
-    /// Notes what the client has, if that is known, and that it is there.
+    /// Records how far the client is, if that is known, and that it is still connected.
     pub fn checkpoint(&self, checkpoint: Option<Checkpoint>) {
         self.store.checkpoint(&self.owner, checkpoint);
     }
 
-    /// Notes that the connection ends because its client reads slowly.
+    /// Marks the connection as closed because its client reads too slowly.
     pub const fn set_slow(&mut self) {
         self.is_slow = true;
     }
 
-    /// Ends the session: nobody can resume it.
+    /// Ends the session, so that it cannot be resumed.
     pub fn end(&self) {
         self.store.end(&self.owner);
     }
 }
 
 impl PrivateWrite {
-    /// Has it kept. False where the session has another owner by now. Without an answer it may be tried again, and nothing
-    /// else may be said under these numbers.
+    /// Persists the write. Returns `false` if the session has a newer owner. Without an answer it may be retried;
+    /// nothing else may be sent under the same sequence numbers.
     ///
     /// # Errors
-    /// When it is not known whether it is kept.
+    /// When it is unknown whether it was persisted.
     pub fn attempt(&self) -> Pending<bool, Unavailable> {
         self.store.keep(&self.owner, self.privates.clone(), self.epoch)
     }
 
-    /// What is to be kept.
+    /// The private events to persist.
     pub fn privates(&self) -> &[PrivateRecord] {
         &self.privates
     }

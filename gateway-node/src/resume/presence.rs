@@ -1,4 +1,5 @@
-//! How a bot is seen in a guild: what is told of it there, and what is told once its session is over.
+//! Presence and voice-state updates of bots: the events that publish them, and the events that undo them when the
+//! session ends.
 
 use std::{fmt, sync::Arc};
 
@@ -12,21 +13,21 @@ use shared::{
 use super::Store;
 use crate::backplane::{Owner, Publication};
 
-/// What a session wants to be seen as.
+/// A presence or voice-state change that a session requests.
 #[derive(Debug, Clone)]
 pub enum PresenceChange {
-    /// A presence, in these guilds.
+    /// A presence, for these guilds.
     Presence(Arc<PresencePayload>, Vec<u64>),
     /// A voice state.
     Voice(Arc<VoicePayload>),
 }
 
-/// A presence of a bot user, whatever the guild.
+/// The presence of a bot user, independent of the guild.
 #[derive(Debug)]
 pub struct PresencePayload {
     user: u64,
     presence: Presence,
-    /// What tells it from another one; none where it is that of who is not there.
+    /// A digest of the presence; `None` if it is an offline presence without activities.
     digest: Option<u64>,
 }
 
@@ -34,20 +35,20 @@ pub struct PresencePayload {
 #[derive(Debug, PartialEq, Eq)]
 pub struct VoicePayload {
     guild: u64,
-    /// What is told of it.
+    /// The data of the event that publishes it.
     d: Arc<str>,
-    /// What is told once its session is over; none where it is in no channel.
+    /// The data of the event that undoes it when its session ends; `None` if it is in no channel.
     leaving: Option<Arc<str>>,
 }
 
-/// One thing to be told of a bot in one guild.
+/// One update to publish about a bot in one guild.
 #[derive(Debug, Clone)]
 pub(crate) enum PresenceEvent {
     Presence(Arc<PresencePayload>, u64),
     Voice(Arc<VoicePayload>),
 }
 
-/// What a session may say about how it is seen, for as long as it is its owner's.
+/// Publishes the presence and voice states of a session, for as long as the connection owns the session.
 #[derive(Clone)]
 pub struct PresencePublisher {
     pub(crate) store: Arc<dyn Store>,
@@ -55,12 +56,12 @@ pub struct PresencePublisher {
 }
 
 impl PresencePublisher {
-    /// Whose session it is.
+    /// The owner of the session.
     pub const fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// Has it seen like this as soon as may be. False where too much of that waits already.
+    /// Queues a change. Returns `false` if too many changes are waiting already.
     pub fn change(&self, change: PresenceChange) -> bool {
         self.store.change_presence(&self.owner, change)
     }
@@ -73,7 +74,7 @@ impl fmt::Debug for PresencePublisher {
 }
 
 impl PresencePayload {
-    /// This presence of a bot user.
+    /// The given presence of a bot user.
     pub fn new(user: u64, presence: Presence) -> Self {
         let is_there = presence.status.shown() != Status::Offline.shown() || !presence.activities.is_empty();
         let digest = is_there.then(|| {
@@ -83,7 +84,7 @@ impl PresencePayload {
         Self { user, presence, digest }
     }
 
-    /// What tells it from another one; none where it is that of who is not there.
+    /// A digest of the presence; `None` if it is an offline presence without activities.
     pub(crate) const fn digest(&self) -> Option<u64> {
         self.digest
     }
@@ -94,7 +95,7 @@ impl PresencePayload {
 }
 
 impl VoicePayload {
-    /// What is told of this state of a session, and once that is over, as `told` says it.
+    /// Renders a voice state of a session with `told`, and also the state after the session has left the channel.
     pub fn new(state: VoiceState, published: impl Fn(VoiceState) -> String) -> Self {
         Self {
             guild: state.guild,
@@ -108,7 +109,7 @@ impl VoicePayload {
         self.guild
     }
 
-    /// What is told once its session is over.
+    /// The data of the event that undoes it when its session ends.
     pub(crate) const fn leaving(&self) -> Option<&Arc<str>> {
         self.leaving.as_ref()
     }
@@ -122,7 +123,7 @@ impl PresenceEvent {
         }
     }
 
-    /// The data of the event that tells of it.
+    /// The data of the event that publishes the update.
     pub(crate) fn d(&self) -> Arc<str> {
         match self {
             Self::Presence(payload, guild) => payload.d(*guild),
@@ -130,7 +131,7 @@ impl PresenceEvent {
         }
     }
 
-    /// The event that tells of it.
+    /// The event that publishes the update.
     pub(crate) fn event(&self) -> Publication {
         let name = match self {
             Self::Presence(..) => PRESENCE_UPDATE,
@@ -143,7 +144,7 @@ impl PresenceEvent {
 pub(crate) const PRESENCE_UPDATE: &str = "PRESENCE_UPDATE";
 pub(crate) const VOICE_STATE_UPDATE: &str = "VOICE_STATE_UPDATE";
 
-/// Who receives an event of a guild.
+/// The header that addresses an event to the sessions of a guild.
 pub(crate) fn header(name: &str, guild: u64) -> Header {
     Header::from_parts(name, Some(guild), None, Box::default(), Target::All)
 }
@@ -159,7 +160,7 @@ pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
     }
 }
 
-/// The presence of who is not there, `d` of a `PRESENCE_UPDATE`.
+/// An offline presence, as the `d` of a `PRESENCE_UPDATE`.
 pub(crate) fn offline(user: u64, guild: u64) -> Arc<str> {
     let presence = Presence {
         status: Status::Offline,

@@ -1,7 +1,7 @@
-//! What sessions want to be seen as and nobody has been told yet.
+//! Presence and voice-state updates waiting to be published.
 //!
-//! Of each session there is the latest presence and the latest voice state of each guild alone, whatever it says. What is
-//! told at once is bounded, so that a bot in many guilds does not hold up everything else that goes through the log.
+//! Each session has only its latest presence and its latest voice state per guild in the queue. The rate is bounded, so
+//! that a bot in many guilds does not hold up everything else that goes through the log.
 
 use std::{
     collections::VecDeque,
@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use super::presence::{PresenceChange, PresenceEvent, PresencePayload, VoicePayload};
 use crate::backplane::Owner;
 
-/// How many events are made of it at once.
+/// The maximum number of events in one batch.
 pub(crate) const AT_ONCE: usize = 64;
-/// How long it takes until there may be as many again.
+/// The pause after a full batch.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many may wait in all. What would be more is refused.
+/// The maximum number of updates in the queue. Further changes are refused.
 const MOST: usize = 1 << 18;
 
 /// The queue of a node.
@@ -32,11 +32,11 @@ pub(crate) struct PresenceQueue {
 #[derive(Default)]
 struct PresenceQueueState {
     wishes: FxHashMap<Owner, PendingChanges>,
-    /// Whose turn it is; everybody who has wishes is here once.
+    /// The sessions in turn. Each session with pending changes is here once.
     turns: VecDeque<Owner>,
-    /// How many events all wishes are.
+    /// The number of events that the pending changes make.
     count: usize,
-    /// How many were taken and are not told yet.
+    /// The number of updates taken but not yet published.
     under_way: usize,
 }
 
@@ -62,7 +62,7 @@ impl PendingChanges {
         }
     }
 
-    /// The next to be told: voice states first, since a client waits for its own.
+    /// The next update to publish. Voice states go first, since a client waits for its own.
     fn next(&mut self) -> Option<PresenceEvent> {
         if let Some(voice) = self.voices.pop_front() {
             return Some(PresenceEvent::Voice(voice));
@@ -72,7 +72,7 @@ impl PendingChanges {
         Some(PresenceEvent::Presence(Arc::clone(payload), guild))
     }
 
-    /// Takes back what has not been told, unless there is something newer.
+    /// Puts an unpublished update back, unless there is a newer one.
     fn requeue(&mut self, event: PresenceEvent) {
         match event {
             PresenceEvent::Voice(voice) => {
@@ -93,7 +93,7 @@ impl PendingChanges {
 }
 
 impl PresenceQueue {
-    /// Notes what a session wants. False where as much waits as may.
+    /// Queues a change of a session. Returns `false` if the queue is full.
     pub(crate) fn change(&self, owner: &Owner, change: PresenceChange) -> bool {
         let mut state = self.lock();
         let PresenceQueueState {
@@ -118,7 +118,7 @@ impl PresenceQueue {
         true
     }
 
-    /// The next to be told, by session, each in turn.
+    /// Takes the next batch of updates, grouped by session, each session in turn.
     pub(crate) fn take(&self) -> Vec<(Owner, Vec<PresenceEvent>)> {
         let mut state = self.lock();
         let mut taken: Vec<(Owner, Vec<PresenceEvent>)> = Vec::new();
@@ -145,7 +145,7 @@ impl PresenceQueue {
         taken
     }
 
-    /// Takes back what could not be told.
+    /// Puts back a batch that could not be published.
     pub(crate) fn requeue(&self, taken: Vec<(Owner, Vec<PresenceEvent>)>) {
         let mut state = self.lock();
         let PresenceQueueState {
@@ -165,34 +165,34 @@ impl PresenceQueue {
         state.under_way = 0;
     }
 
-    /// Notes that what was taken is told.
+    /// Records that the batch taken last has been published.
     pub(crate) fn published(&self) {
         self.lock().under_way = 0;
     }
 
-    /// Whether everything is told.
+    /// Whether everything has been published.
     pub(crate) fn is_flushed(&self) -> bool {
         let state = self.lock();
         state.count == 0 && state.under_way == 0
     }
 
-    /// Waits until something may have come.
+    /// Waits until there may be something to publish.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Has whoever waits look again.
+    /// Wakes the task that waits in [`Self::changed`].
     pub(crate) fn look(&self) {
         self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, PresenceQueueState> {
-        // Nothing that is locked here is left half changed.
+        // No code panics while the state is half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long to wait after so many events.
+/// The pause after publishing this many events.
 pub(crate) fn pause_after(events: usize) -> Duration {
     let share = u32::try_from(events.min(AT_ONCE)).unwrap_or(u32::MAX);
     PAUSE * share / u32::try_from(AT_ONCE).unwrap_or(1)
@@ -239,7 +239,7 @@ mod tests {
         })))
     }
 
-    /// Session, guild and data of what is taken.
+    /// Returns the session, guild and data of each update taken.
     fn take(queue: &PresenceQueue) -> Vec<(u64, u64, String)> {
         let taken = queue.take();
         queue.published();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_session_wants_the_latest_is_told() {
+    fn only_the_latest_change_of_a_session_is_published() {
         let queue = PresenceQueue::default();
         for change in [
             presence(Status::Online, [1, 2, 3]),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_told_comes_back_unless_there_is_something_newer() {
+    fn failed_updates_are_requeued_unless_a_newer_one_is_pending() {
         let queue = PresenceQueue::default();
         queue.change(&owner(1), presence(Status::Dnd, [1, 2]));
         queue.change(&owner(1), voice(1, 10));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn the_queue_is_bounded() {
         let queue = PresenceQueue::default();
         assert!(queue.change(&owner(1), presence(Status::Dnd, 0..MOST as u64)));
         assert!(!queue.change(&owner(2), voice(1, 1)));

@@ -1,4 +1,4 @@
-//! How the bots of an application are seen, and by which of its sessions that is so.
+//! The published presences and voice states of an application's bots, and the sessions that they come from.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,7 +8,7 @@ use shared::{discord::Shard, session_id::SessionId};
 use super::presence::{PRESENCE_UPDATE, PresenceEvent, VOICE_STATE_UPDATE, event, offline};
 use crate::backplane::Publication;
 
-/// Which bot user a session is, and which of its guilds it has.
+/// The bot user of a session, and the shard of guilds that the session covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ShardCoverage {
     pub(crate) session: SessionId,
@@ -16,29 +16,29 @@ pub(crate) struct ShardCoverage {
     pub(crate) shard: Shard,
 }
 
-/// What others see of the bots of one application. A presence is the bot user's: it stays while any session of the user has
-/// the guild. A voice state is its session's.
+/// Tracks the published presences and voice states of one application's bots. A presence belongs to the bot user: it
+/// stays while any session of the user covers the guild. A voice state belongs to its session.
 #[derive(Debug, Default)]
 pub(crate) struct PresenceTracker {
-    /// How many sessions have each shard of a user.
+    /// The number of sessions that cover each shard of a user.
     covers: FxHashMap<(u64, Shard), usize>,
-    /// What tells a presence from another one, by user and guild. Who is seen as offline is not among them.
+    /// The digest of each published presence, by user and guild. Offline presences are not stored.
     presences: FxHashMap<(u64, u64), u64>,
-    /// Whose voice state it is, and what is told when that is over, by user and guild.
+    /// The session of each voice state, and the event data that undoes it, by user and guild.
     voices: FxHashMap<(u64, u64), (SessionId, Arc<str>)>,
-    /// Sessions that are over and have still to be seen no more.
+    /// Ended sessions whose presence and voice states have not been undone yet.
     over: VecDeque<ShardCoverage>,
-    /// What is to be told of them.
+    /// The events that undo them, waiting to be published.
     leaving: VecDeque<Publication>,
 }
 
 impl PresenceTracker {
-    /// Notes a session.
+    /// Records a new session.
     pub(crate) fn begins(&mut self, coverage: ShardCoverage) {
         *self.covers.entry((coverage.user, coverage.shard)).or_default() += 1;
     }
 
-    /// Notes that a session is over.
+    /// Records that a session has ended.
     pub(crate) fn ends(&mut self, coverage: ShardCoverage) {
         let key = (coverage.user, coverage.shard);
         if let Some(count) = self.covers.get_mut(&key) {
@@ -50,7 +50,7 @@ impl PresenceTracker {
         self.over.push_back(coverage);
     }
 
-    /// Whether it has to be told.
+    /// Whether an update has to be published.
     pub(crate) fn is_news(&self, coverage: ShardCoverage, event: &PresenceEvent) -> bool {
         let guild = event.guild();
         coverage.shard.has(Some(guild))
@@ -58,12 +58,12 @@ impl PresenceTracker {
                 PresenceEvent::Presence(payload, _) => {
                     self.presences.get(&(coverage.user, guild)).copied() != payload.digest()
                 }
-                // A client waits for the answer, whatever it was before.
+                // A client waits for this event, even if nothing changed.
                 PresenceEvent::Voice(_) => true,
             }
     }
 
-    /// Notes that it is told.
+    /// Records that an update has been published.
     pub(crate) fn published(&mut self, coverage: ShardCoverage, event: &PresenceEvent) {
         let key = (coverage.user, event.guild());
         match event {
@@ -78,7 +78,8 @@ impl PresenceTracker {
         }
     }
 
-    /// What is to be told next of sessions that are over, `most` at once. It stays until it [is told](Self::left).
+    /// Returns the next `most` events to publish for ended sessions. They stay queued until [`Self::left`] confirms
+    /// them.
     pub(crate) fn leaving(&mut self, most: usize) -> Vec<Publication> {
         while self.leaving.len() < most
             && let Some(coverage) = self.over.pop_front()
@@ -88,7 +89,7 @@ impl PresenceTracker {
         self.leaving.iter().take(most).cloned().collect()
     }
 
-    /// Notes that the first `count` of them are told.
+    /// Records that the first `count` of those events have been published.
     pub(crate) fn left(&mut self, count: usize) {
         self.leaving.drain(..count.min(self.leaving.len()));
     }
@@ -136,7 +137,7 @@ mod tests {
         }
     }
 
-    /// The guild with this number, which is the remainder that shards go by.
+    /// The guild with this number. Shards are assigned by its remainder.
     fn guild(number: u64) -> u64 {
         number << 22
     }
@@ -169,7 +170,8 @@ mod tests {
         is_news
     }
 
-    /// The numbers of the guilds that a presence or a voice state is gone from.
+    /// Publishes what is pending for ended sessions. Returns the guilds' numbers, each with whether a presence (`true`)
+    /// or a voice state (`false`) was undone.
     fn left(seen: &mut PresenceTracker) -> Vec<(u64, bool)> {
         let events = seen.leaving(100);
         seen.left(100);
@@ -189,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn a_presence_that_is_seen_already_is_no_news() {
+    fn an_unchanged_presence_is_not_published_again() {
         let (mut seen, one) = (PresenceTracker::default(), coverage(1, 0, 1));
         seen.begins(one);
         assert!(
             !show(&mut seen, one, &presence(Status::Invisible, 1)),
-            "nobody was there"
+            "no presence was published"
         );
         assert!(show(&mut seen, one, &presence(Status::Idle, 1)));
         assert!(!show(&mut seen, one, &presence(Status::Idle, 1)));
@@ -203,7 +205,7 @@ mod tests {
         assert!(!show(&mut seen, one, &presence(Status::Offline, 1)));
         assert!(
             !show(&mut seen, coverage(1, 1, 2), &presence(Status::Idle, 4)),
-            "of another shard"
+            "the guild belongs to another shard"
         );
         seen.ends(one);
         assert_eq!(left(&mut seen), [(2, true)]);
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_presence_stays_while_a_session_of_the_user_has_the_guild() {
+    fn a_presence_stays_while_a_session_of_the_user_covers_the_guild() {
         let mut seen = PresenceTracker::default();
         let (whole, even, odd) = (coverage(1, 0, 1), coverage(2, 0, 2), coverage(3, 1, 2));
         for coverage in [whole, even, odd, coverage(4, 0, 1)] {
@@ -221,25 +223,31 @@ mod tests {
             show(&mut seen, whole, &presence(Status::Online, number));
         }
         seen.ends(whole);
-        assert_eq!(left(&mut seen), [], "another one has the very same shard");
+        assert_eq!(left(&mut seen), [], "another session has the same shard");
         seen.ends(coverage(4, 0, 1));
         seen.ends(even);
         assert_eq!(left(&mut seen), [(0, true), (2, true)]);
-        // What it has never said itself it has taken over.
+        // It covers guilds whose presence another session of the user published.
         seen.ends(odd);
         assert_eq!(left(&mut seen), [(1, true), (3, true)]);
     }
 
     #[test]
-    fn a_voice_state_goes_with_its_session() {
+    fn a_voice_state_ends_with_its_session() {
         let (mut seen, one, two) = (PresenceTracker::default(), coverage(1, 0, 1), coverage(2, 0, 1));
         seen.begins(one);
         seen.begins(two);
         for number in [1, 2, 3] {
             assert!(show(&mut seen, one, &voice(1, number, Some(5))));
         }
-        assert!(show(&mut seen, one, &voice(1, 1, Some(5))), "a client waits for it");
-        assert!(show(&mut seen, two, &voice(2, 2, Some(6))), "it has moved");
+        assert!(
+            show(&mut seen, one, &voice(1, 1, Some(5))),
+            "a client waits for the event"
+        );
+        assert!(
+            show(&mut seen, two, &voice(2, 2, Some(6))),
+            "the bot has moved to the other session's channel"
+        );
         assert!(show(&mut seen, two, &voice(2, 3, None)));
         seen.ends(one);
         assert_eq!(left(&mut seen), [(1, false)]);
@@ -248,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_told_stays_until_it_is() {
+    fn events_of_ended_sessions_stay_queued_until_published() {
         let (mut seen, one) = (PresenceTracker::default(), coverage(1, 0, 1));
         seen.begins(one);
         for number in 0..5 {

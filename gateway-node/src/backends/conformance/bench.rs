@@ -1,4 +1,4 @@
-//! What the cases of the suite stand on: a backplane, what it delivers, and how to ask it.
+//! The test bench of the conformance suite: a backplane, a recorder of its deliveries, and helpers to call it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -23,13 +23,13 @@ use crate::{
 
 pub(super) const APPLICATION: &str = "utilbot";
 pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(200);
-/// The most idempotency keys of an application, and how long they are remembered.
+/// The maximum number of idempotency keys of an application, and how long they are remembered.
 pub(super) const KEYS: usize = 5;
 pub(super) const RETENTION: Duration = Duration::from_secs(60);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 pub(super) const WAIT: Duration = Duration::from_secs(10);
 
-/// Keeps what is delivered.
+/// Records deliveries.
 #[derive(Default)]
 pub(super) struct RecordingDeliver {
     pub(super) entries: Mutex<Vec<Entry>>,
@@ -61,13 +61,13 @@ impl Deliver for RecordingDeliver {
 }
 
 impl RecordingDeliver {
-    /// Takes what is there of events, without counts.
+    /// Takes the events delivered so far, without counts.
     pub(super) fn take(&self) -> Vec<Entry> {
         let is_event = |entry: &mut Entry| &*entry.name != GuildCount::NAME;
         self.entries.lock().unwrap().extract_if(.., is_event).collect()
     }
 
-    /// The counts that were broadcast since the last look, as JSON.
+    /// Takes the counts broadcast since the last call, as JSON.
     pub(super) fn counts(&self) -> Vec<String> {
         let is_count = |entry: &mut Entry| &*entry.name == GuildCount::NAME;
         let counts = self
@@ -80,7 +80,7 @@ impl RecordingDeliver {
     }
 }
 
-/// A backplane, what it delivers, and everything a case needs of it.
+/// A backplane and the recorder of its deliveries.
 pub(super) struct BackplaneBench {
     pub(super) backplane: Arc<dyn Backplane>,
     pub(super) log: Arc<RecordingDeliver>,
@@ -103,7 +103,7 @@ impl BackplaneBench {
         joined
     }
 
-    /// Publishes and answers the offsets.
+    /// Publishes events and returns their offsets.
     pub(super) async fn publish(&self, events: Vec<Publication>) -> Result<Vec<u64>, PublishError> {
         self.publish_to(APPLICATION, events, None).await
     }
@@ -123,7 +123,7 @@ impl BackplaneBench {
         Ok(positions.into_iter().map(|position| position.offset).collect())
     }
 
-    /// The next `count` events; more must not have come.
+    /// Waits for the next `count` events. Fails if there are more.
     pub(super) async fn entries(&self, count: usize) -> Vec<Entry> {
         let mut entries = Vec::new();
         self.eventually(&format!("{count} entries"), || {
@@ -135,7 +135,7 @@ impl BackplaneBench {
         entries
     }
 
-    /// Publishes one event more and asserts that nothing came before it.
+    /// Publishes a marker event and asserts that nothing was delivered before it.
     pub(super) async fn nothing_but_a_marker(&self) {
         self.publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
             .await
@@ -143,7 +143,7 @@ impl BackplaneBench {
         self.entries(1).await;
     }
 
-    /// Waits until what was reported and who left is known to all.
+    /// Waits until the reports and departures have been flushed.
     pub(super) async fn is_flushed(&self) {
         self.eventually("a settled backplane", || self.backplane.is_flushed())
             .await;
@@ -157,10 +157,10 @@ impl BackplaneBench {
         };
         let seen = tokio::time::timeout(WAIT, seeing).await;
         let status = self.backplane.status();
-        assert!(seen.is_ok(), "{body} did not come within {WAIT:?}: {status:?}");
+        assert!(seen.is_ok(), "waited {WAIT:?} in vain for {body}: {status:?}");
     }
 
-    /// Waits until these counts have been broadcast, and nothing after them.
+    /// Waits until these counts have been broadcast, with nothing after them.
     pub(super) async fn published(&self, expected: String) {
         let mut published = Vec::new();
         self.eventually(&expected, || {
@@ -184,7 +184,7 @@ impl BackplaneBench {
         self.backplane.leave(APPLICATION, id);
     }
 
-    /// Lets background tasks run for one interval of counts.
+    /// Lets background tasks run for one count interval.
     pub(super) async fn an_interval(&self) {
         tokio::time::sleep(COUNT_INTERVAL + COUNT_INTERVAL / 10).await;
     }
@@ -214,7 +214,7 @@ pub(super) fn counts(guilds: u64, members: u64, cached: u64) -> String {
     .d()
 }
 
-/// A node of its own on a server of its own.
+/// A single node on its own Redis server.
 pub(super) async fn redis() -> BackplaneBench {
     let server = TestServer::start();
     let log = Arc::new(RecordingDeliver::default());

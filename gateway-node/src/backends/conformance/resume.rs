@@ -1,4 +1,4 @@
-//! How every store has Discord sessions seen, whatever it is made of.
+//! The conformance suite of presences and voice states, for every store of Discord sessions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,12 +23,12 @@ use crate::{
 
 const APPLICATION: &str = "utilbot";
 const ME: u64 = 1 << 62;
-/// How long a session can be resumed after its connection.
+/// How long a session can be resumed after it disconnects.
 const RESUME_WINDOW: Duration = Duration::from_secs(2);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Keeps what is delivered.
+/// Records deliveries.
 #[derive(Default)]
 struct Log(Mutex<Vec<Entry>>);
 
@@ -50,16 +50,16 @@ impl Deliver for Log {
     fn gap(&self, _: &Arc<str>) {}
 }
 
-/// A store, and what it tells.
+/// A store, and a recorder of the events that it publishes.
 struct Bench {
     store: Arc<dyn Store>,
     log: Arc<Log>,
-    /// One that keeps the log followed and has no guild of the others.
+    /// A session that keeps the node following the log. It shares no guild with the others.
     watcher: Owner,
     _server: Option<TestServer>,
 }
 
-/// The guild with this number, which is the remainder that shards go by.
+/// The guild with this number. Shards are assigned by its remainder.
 const fn guild(number: u64) -> u64 {
     number << 22
 }
@@ -96,7 +96,7 @@ impl Bench {
         }
         let begun = watcher.expect("a store that is ready");
         let watcher = owner(begun.id, begun.fencing_token);
-        // What keeps a node listening lives as long as the test.
+        // Leaks the guard that keeps the node following the log, for as long as the test runs.
         std::mem::forget(begun);
         Self {
             store,
@@ -149,11 +149,11 @@ impl Bench {
         ));
     }
 
-    /// The next `count` events in any order: guild, and status or channel. More must not have come.
+    /// Waits for the next `count` events, in any order, each as guild and status or channel. Fails if there are more.
     async fn published(&self, count: usize) -> BTreeMap<u64, String> {
         let published = self.told_in_order(count).await;
         let guilds: BTreeMap<_, _> = published.into_iter().collect();
-        assert_eq!(guilds.len(), count, "one of each guild");
+        assert_eq!(guilds.len(), count, "one event per guild");
         guilds
     }
 
@@ -169,13 +169,13 @@ impl Bench {
         while !is_enough(&published) {
             let entries = std::mem::take(&mut *self.log.0.lock().unwrap());
             published.extend(entries.iter().map(read));
-            assert!(tokio::time::Instant::now() < until, "there is more than {published:?}");
+            assert!(tokio::time::Instant::now() < until, "only {published:?} arrived");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         published
     }
 
-    /// Has one presence more told, and asserts that nothing came before it.
+    /// Publishes another presence, and asserts that nothing was published before it.
     async fn nothing(&self) {
         for status in [Status::Online, Status::Offline] {
             self.show(&self.watcher, status, &[guild(999)]);
@@ -192,7 +192,7 @@ fn owner(id: SessionId, fencing_token: u64) -> Owner {
     }
 }
 
-/// The guild, and the status or the channel. The header has to say what the data does.
+/// Reads the guild and the status or channel of an event. The header must agree with the data.
 fn read(entry: &Entry) -> (u64, String) {
     let d: Value = serde_json::from_str(&entry.d).unwrap();
     let guild: u64 = d["guild_id"].as_str().unwrap().parse().unwrap();
@@ -274,17 +274,17 @@ macro_rules! conformance {
 }
 
 conformance! {
-    a_presence_is_told_once_in_each_guild
-    a_voice_state_is_told_as_often_as_it_is_set
-    of_many_presences_the_latest_is_told_everywhere
-    who_has_ended_is_seen_no_more
-    who_may_resume_is_seen_until_the_window_is_over
-    a_presence_stays_with_another_session_that_has_the_guild
-    an_earlier_owner_is_not_heard
-    guilds_are_of_the_shards_that_their_ids_say
+    a_presence_is_published_once_per_guild
+    a_voice_state_is_published_each_time_it_is_set
+    the_latest_presence_is_published_in_every_guild
+    ended_sessions_go_offline
+    resumable_sessions_stay_online_until_the_window_ends
+    a_presence_stays_while_another_session_covers_the_guild
+    an_earlier_owner_is_ignored
+    guilds_map_to_shards_by_their_ids
 }
 
-async fn a_presence_is_told_once_in_each_guild(bench: Bench) {
+async fn a_presence_is_published_once_per_guild(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds = [guild(1), guild(2)];
     bench.show(&session, Status::Invisible, &guilds);
@@ -299,7 +299,7 @@ async fn a_presence_is_told_once_in_each_guild(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn a_voice_state_is_told_as_often_as_it_is_set(bench: Bench) {
+async fn a_voice_state_is_published_each_time_it_is_set(bench: Bench) {
     let session = bench.open(0, 1).await;
     for channel in [Some(5), Some(5), Some(6), None, None] {
         bench.speak(&session, guild(1), channel);
@@ -310,7 +310,7 @@ async fn a_voice_state_is_told_as_often_as_it_is_set(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
+async fn the_latest_presence_is_published_in_every_guild(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=3 * AT_ONCE as u64).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
@@ -329,7 +329,7 @@ async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn who_has_ended_is_seen_no_more(bench: Bench) {
+async fn ended_sessions_go_offline(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=2 * AT_ONCE as u64 + 5).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
@@ -349,7 +349,7 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
         offline.into_iter().collect::<BTreeMap<_, _>>(),
         all(guilds.clone(), "offline")
     );
-    // What it still says is not heard.
+    // Further calls by the ended session are ignored.
     bench.show(&session, Status::Online, &guilds);
     bench.speak(&session, guild(1), Some(7));
     bench.store.end(&session);
@@ -357,7 +357,7 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
+async fn resumable_sessions_stay_online_until_the_window_ends(bench: Bench) {
     let session = bench.open(0, 1).await;
     bench.show(&session, Status::Dnd, &[guild(1)]);
     bench.published(1).await;
@@ -376,7 +376,7 @@ async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) {
+async fn a_presence_stays_while_another_session_covers_the_guild(bench: Bench) {
     let whole = bench.open(0, 1).await;
     let odd = bench.open(1, 2).await;
     let guilds: Vec<_> = (1..=4).map(guild).collect();
@@ -390,7 +390,7 @@ async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) 
     let published: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
     let expected = [(guild(1), "none"), (guild(2), "offline"), (guild(4), "offline")];
     assert_eq!(published, expected.map(|(guild, body)| (guild, body.to_owned())).into());
-    // A second of the very same shard, and then neither.
+    // A second session of the same shard starts, then both end.
     let second = bench.open(1, 2).await;
     bench.store.end(&odd);
     assert_eq!(bench.published(1).await, one(guild(3), "none"));
@@ -399,7 +399,7 @@ async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) 
     assert_eq!(bench.published(2).await, all([guild(1), guild(3)], "offline"));
 }
 
-async fn an_earlier_owner_is_not_heard(bench: Bench) {
+async fn an_earlier_owner_is_ignored(bench: Bench) {
     let earlier = bench.open(0, 1).await;
     bench.show(&earlier, Status::Dnd, &[guild(1)]);
     bench.published(1).await;
@@ -414,7 +414,7 @@ async fn an_earlier_owner_is_not_heard(bench: Bench) {
     assert_eq!(bench.published(1).await, one(guild(1), "offline"));
 }
 
-async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
+async fn guilds_map_to_shards_by_their_ids(bench: Bench) {
     let mut random = fastrand::Rng::with_seed(7);
     let guilds: Vec<_> = (0..60).map(|bits| random.u64(..) >> bits).map(|id| id.max(1)).collect();
     let guilds: BTreeSet<_> = guilds

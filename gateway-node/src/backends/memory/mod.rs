@@ -1,4 +1,4 @@
-//! The backplane of a node that is alone: everything is in its memory and is gone with it.
+//! The backplane of a single node. Its state is in memory, and is lost when the node stops.
 
 mod application;
 mod ids;
@@ -29,26 +29,27 @@ use crate::backplane::{
     PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
 };
 
-/// How often another id is tried when the generated one is taken.
+/// How many ids are tried before a join fails.
 const ID_ATTEMPTS: usize = 3;
 
-/// What bounds the backplane.
+/// The limits of the backplane.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
-    /// The least time between two broadcasts of an application's counts.
+    /// The minimum time between two broadcasts of an application's counts.
     pub count_interval: Duration,
     /// How fast the sessions of a key may change what they report.
     pub reports: ReportLimits,
-    /// How long a request is remembered that may come again, and how long an event waits whose receivers have ended.
+    /// How long idempotency keys are remembered, and how long an event waits for another receiver after its own have
+    /// ended.
     pub retention: Duration,
-    /// The most bytes of an application's events that wait because their receivers have ended.
+    /// The maximum bytes of an application's events that wait because their receivers have ended.
     pub waiting_bytes: usize,
-    /// The most idempotency keys of an application that are remembered at once.
+    /// The maximum number of idempotency keys remembered for an application.
     pub idempotency_keys: usize,
 }
 
-/// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
-/// for all. It is held for a few hash look-ups.
+/// A backplane in memory, behind one lock. Assigning an offset and handing the entry on happen under the same lock,
+/// which gives all entries one order. The lock is held for a few hash look-ups.
 pub struct MemoryBackplane {
     shared: Arc<MemoryShared>,
 }
@@ -58,9 +59,9 @@ struct MemoryShared {
     deliver: Arc<dyn Deliver>,
     epoch: Epoch,
     limits: MemoryLimits,
-    /// A report has begun to wait.
+    /// Notified when a report starts to wait.
     report_waits: Notify,
-    /// Some application's counts may differ from those that were broadcast last.
+    /// Notified when an application's counts may differ from those broadcast last.
     counts_changed: Notify,
 }
 
@@ -70,7 +71,8 @@ struct MemoryState {
 }
 
 impl MemoryBackplane {
-    /// An empty backplane in the life named `epoch`, and the task that broadcasts counts for as long as it is polled.
+    /// Creates an empty backplane in the epoch `epoch`, and the task that broadcasts counts and applies delayed reports
+    /// while it is polled.
     pub fn new(
         ids: IdSource,
         epoch: Epoch,
@@ -98,11 +100,11 @@ impl MemoryBackplane {
 
 impl MemoryShared {
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        // The state is changed by code that does not panic between two changes that belong together.
+        // No code panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends each application's counts when they have changed, at most once an interval.
+    /// Broadcasts each application's counts when they have changed, at most once per interval.
     async fn broadcast_counts(self: Arc<Self>) {
         loop {
             self.counts_changed.notified().await;
@@ -119,7 +121,7 @@ impl MemoryShared {
         }
     }
 
-    /// Applies the reports that wait, each as soon as its key has an allowance again.
+    /// Applies delayed reports, each as soon as its key has an allowance again.
     async fn apply_reports(self: Arc<Self>) {
         loop {
             let waits = self.report_waits.notified();
@@ -144,7 +146,7 @@ impl MemoryShared {
         }
     }
 
-    /// Hands entries on. Called under the lock: the order of the offsets is the order of delivery.
+    /// Delivers entries. Called under the lock, so that they are delivered in offset order.
     fn deliver_all(&self, entries: Vec<Entry>) {
         for entry in entries {
             self.deliver.deliver(entry);
@@ -163,7 +165,7 @@ impl MemoryShared {
         let MemoryState { ids, applications } = &mut *state;
         for _ in 0..ID_ATTEMPTS {
             let id = ids.next()?;
-            // Ids are unique across applications, so that one names a session of the cluster.
+            // Ids are unique across applications, so that an id identifies one session of the cluster.
             if applications.values().any(|application| application.has(id)) {
                 continue;
             }
@@ -203,7 +205,7 @@ impl MemoryShared {
         if let Some(request) = idempotency {
             application.requests.remember(request, &positions, now);
         }
-        // Still under the lock: the order of the offsets is the order of delivery.
+        // Still under the lock, so that entries are delivered in offset order.
         for entry in entries {
             if application.is_unheard(&entry) {
                 self.deliver.no_receiver(&entry.application, &entry.name);

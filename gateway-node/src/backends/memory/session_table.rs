@@ -1,4 +1,4 @@
-//! The sessions that can be resumed, in memory.
+//! The in-memory table of resumable sessions.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,33 +18,33 @@ use crate::{
     },
 };
 
-/// Every session of one application, connected or resumable.
+/// The sessions of one application, connected or resumable.
 pub(crate) struct SessionTable {
     sessions: FxHashMap<SessionId, SessionRow>,
-    /// How long a session that is not connected stays.
+    /// How long a disconnected session can be resumed.
     window: Duration,
-    /// Sessions that are not connected, in the order in which their time is up.
+    /// Disconnected sessions, in the order in which they expire, each with its fencing token.
     leaving: VecDeque<(Instant, SessionId, u64)>,
-    /// What others see of them.
+    /// Their published presences and voice states.
     pub(crate) seen: PresenceTracker,
 }
 
 struct SessionRow {
     record: Arc<Record>,
-    /// Grows with every owner; what an earlier one says is not heard.
+    /// Grows with every owner. Writes of an earlier owner are ignored.
     fencing_token: u64,
     is_connected: bool,
     checkpoint: Checkpoint,
-    /// What few sessions have.
+    /// State that few sessions have.
     cold: Option<Box<ColdState>>,
 }
 
-/// What is known of a session beside where it is. Most have nothing of it most of the time.
+/// The less common state of a session. Most sessions have none of it most of the time.
 #[derive(Default)]
 struct ColdState {
     privates: BTreeMap<u64, PrivateBody>,
     private_bytes: usize,
-    /// Dispatches up to this one were for it alone and are not kept any more.
+    /// Some private events up to this sequence number have been discarded.
     forgotten: u64,
     slow_cuts: VecDeque<Instant>,
 }
@@ -62,7 +62,7 @@ impl SessionRow {
 }
 
 impl SessionTable {
-    /// An empty book, in which a session stays for `window` after its connection.
+    /// Creates an empty table. A session can be resumed for `window` after it disconnects.
     pub(crate) fn new(window: Duration) -> Self {
         Self {
             sessions: FxHashMap::default(),
@@ -72,12 +72,12 @@ impl SessionTable {
         }
     }
 
-    /// Whether there is a session of this id.
+    /// Whether there is a session with this id.
     pub(crate) fn has(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
     }
 
-    /// Writes down a new session, which has got nothing of the log up to `since`. Answers its generation.
+    /// Stores a new session, which receives the entries after `since`. Returns its fencing token.
     pub(crate) fn open(&mut self, id: SessionId, record: Arc<Record>, since: Position) -> u64 {
         self.seen.begins(coverage(id, &record));
         let session = SessionRow {
@@ -91,10 +91,10 @@ impl SessionTable {
         1
     }
 
-    /// Gives a session to another owner.
+    /// Gives a session a new owner.
     ///
     /// # Errors
-    /// When it cannot go on from the dispatch that the client has.
+    /// When it cannot be resumed from the dispatch that the client has.
     pub(crate) fn resume(&mut self, params: &ResumeParams, now: Instant) -> Result<SessionContinuation, ResumeError> {
         let session = self.sessions.get_mut(&params.id).ok_or(ResumeError::Gone)?;
         let is_theirs = *session.record.application == *params.application && session.record.key == params.key;
@@ -106,10 +106,10 @@ impl SessionTable {
             cold.slow_cuts.retain(|cut| now.duration_since(*cut) < self.window);
             (forgotten, slow_cuts) = (cold.forgotten, cold.slow_cuts.len());
         }
-        // Whoever resumes has seen the first dispatch, even if it does not count it.
+        // A client that resumes has seen the first dispatch, even if it does not count it.
         let seq = params.seq.max(1);
         if seq < session.checkpoint.s || seq < forgotten {
-            // Asked on a connection that its client has given up since, perhaps: the session is not over for that.
+            // The session stays resumable: the request may come from a connection that the client has since given up.
             return Err(ResumeError::Gone);
         }
         if slow_cuts >= SLOW_CUTS {
@@ -131,7 +131,7 @@ impl SessionTable {
         })
     }
 
-    /// Keeps what is about to be sent to one session alone. False where its owner is another one by now.
+    /// Persists private events before they are sent. Returns `false` if the session has a newer owner.
     pub(crate) fn keep(&mut self, id: SessionId, fencing_token: u64, privates: Vec<PrivateRecord>) -> bool {
         let Some(session) = self.owned(id, fencing_token) else {
             return false;
@@ -151,7 +151,7 @@ impl SessionTable {
         true
     }
 
-    /// Notes what a client has. Everything before is not needed any more.
+    /// Records how far a client is, and drops the private events up to there.
     pub(crate) fn checkpoint(&mut self, id: SessionId, fencing_token: u64, checkpoint: Checkpoint) {
         let Some(session) = self.owned(id, fencing_token) else {
             return;
@@ -172,7 +172,7 @@ impl SessionTable {
         }
     }
 
-    /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
+    /// Records that a session has lost its connection. `is_slow` means that it was closed for reading too slowly.
     pub(crate) fn detach(&mut self, id: SessionId, fencing_token: u64, is_slow: bool, now: Instant) {
         let until = now + self.window;
         let Some(session) = self.owned(id, fencing_token) else {
@@ -185,12 +185,12 @@ impl SessionTable {
         self.leaving.push_back((until, id, fencing_token));
     }
 
-    /// Ends a session. False where its owner is another one by now.
+    /// Ends a session. Returns `false` if it has a newer owner.
     pub(crate) fn end(&mut self, id: SessionId, fencing_token: u64) -> bool {
         self.owned(id, fencing_token).is_some() && self.remove(id)
     }
 
-    /// Forgets sessions whose time is up, and says which.
+    /// Removes expired sessions and returns their ids.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<SessionId> {
         let mut gone = Vec::new();
         while let Some((until, id, fencing_token)) = self.leaving.front().copied() {
@@ -209,7 +209,7 @@ impl SessionTable {
         gone
     }
 
-    /// Those of these appearances that have to be told; none where the session has another owner by now.
+    /// Returns those of the updates that have to be published, or `None` if the session has a newer owner.
     pub(crate) fn news(
         &self,
         id: SessionId,
@@ -304,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_goes_on_from_what_its_client_has() {
+    fn a_session_resumes_from_what_its_client_has() {
         let (mut table, now) = (table(), Instant::now());
         let checkpoint = Checkpoint { s: 5, position: at(20) };
         table.checkpoint(ID, 1, checkpoint);
         let resumed = table.resume(&params(9), now).unwrap();
         assert_eq!((resumed.fencing_token, resumed.checkpoint), (2, checkpoint));
-        // What the earlier owner still says is not heard.
+        // Writes of the earlier owner are ignored.
         table.checkpoint(ID, 1, Checkpoint { s: 9, position: at(30) });
         assert!(!table.keep(ID, 1, vec![private(10, 1)]) && !table.end(ID, 1));
         table.detach(ID, 1, false, now);
@@ -319,11 +319,14 @@ mod tests {
             checkpoint
         );
         assert_eq!(table.resume(&params(4), now).unwrap_err(), ResumeError::Gone);
-        assert!(table.resume(&params(5), now).is_ok(), "what came late ends nothing");
+        assert!(
+            table.resume(&params(5), now).is_ok(),
+            "a failed resume does not end the session"
+        );
     }
 
     #[test]
-    fn nobody_else_resumes_it() {
+    fn a_resume_needs_the_sessions_application_key_and_id() {
         let (mut table, now) = (table(), Instant::now());
         for other in [
             ResumeParams {
@@ -345,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_stays_for_its_window() {
+    fn a_detached_session_is_resumable_for_its_window() {
         let (mut table, now) = (table(), Instant::now());
         table.detach(ID, 1, false, now);
         assert_eq!(table.expire(now + WINDOW - Duration::from_millis(1)), []);
@@ -360,19 +363,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_for_it_alone_is_kept_until_the_client_has_it() {
+    fn private_events_are_stored_until_the_client_has_them() {
         let (mut table, now) = (table(), Instant::now());
         assert!(table.keep(ID, 1, vec![private(1, 10), private(2, 10), private(5, 10)]));
         table.checkpoint(ID, 1, Checkpoint { s: 2, position: at(11) });
         let resumed = table.resume(&params(2), now).unwrap();
         assert_eq!(resumed.privates.keys().copied().collect::<Vec<_>>(), [5]);
-        // Too much of it makes the points before it useless.
+        // Discarded private events make earlier dispatches impossible to resume from.
         assert!(table.keep(ID, 2, vec![private(6, PRIVATE_BYTES), private(7, 10)]));
         assert_eq!(table.resume(&params(5), now).unwrap_err(), ResumeError::Gone);
     }
 
     #[test]
-    fn who_is_cut_for_reading_slowly_again_and_again_is_not_resumed() {
+    fn a_session_closed_repeatedly_for_slow_reading_is_not_resumed() {
         let (mut table, now) = (table(), Instant::now());
         for cut in 0..3 {
             table.detach(ID, 1 + cut, true, now);

@@ -1,4 +1,4 @@
-//! The Discord sessions of a node that is alone, in its memory.
+//! The Discord sessions of a single node, in its memory.
 
 use std::{
     future::ready,
@@ -26,12 +26,12 @@ use crate::{
     },
 };
 
-/// How often sessions are forgotten whose time is up.
+/// How often expired sessions are removed.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long it takes until it is tried again to tell what the node had no room for.
+/// The delay before a failed publication is retried.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Every session that was opened on this node and can still go on.
+/// Every session that was opened on this node and can still be resumed.
 pub struct MemorySessions {
     shared: Arc<SessionsShared>,
 }
@@ -50,8 +50,8 @@ struct ApplicationSessions {
 }
 
 impl MemorySessions {
-    /// No sessions yet, and what forgets those whose time is up and tells how they are seen, for as long as it is polled. One that is not connected
-    /// stays for `window`.
+    /// Creates an empty store, and the task that removes expired sessions and publishes presences and voice states
+    /// while it is polled. A disconnected session can be resumed for `window`.
     pub fn new(
         backplane: Arc<dyn Backplane>,
         deliver: Arc<dyn Deliver>,
@@ -74,7 +74,7 @@ impl MemorySessions {
 
 impl SessionsShared {
     async fn open(self: Arc<Self>, record: Arc<Record>) -> Result<OpenedRow, JoinError> {
-        // Its id is one that no session has, whatever its protocol.
+        // The id is unique among the sessions of both protocols.
         let joining = self.backplane.join(Joining {
             application: Arc::clone(&record.application),
             kind: ClientType::Bot,
@@ -132,7 +132,7 @@ impl SessionsShared {
         self.presence_queue.look();
     }
 
-    /// Tells how sessions are seen, and that they are seen no more, in their turn.
+    /// Publishes the updates of ended and of connected sessions, at a bounded rate.
     async fn publish_pending(self: Arc<Self>) {
         loop {
             let left = self.publish_departures();
@@ -190,8 +190,8 @@ impl SessionsShared {
         Ok(published)
     }
 
-    /// Appends events while what they say is locked, so that the log has them in the order in which it changed. The
-    /// backplane is in memory too, and answers at once.
+    /// Appends events while the table that they describe is locked, so that the log has them in the order of the
+    /// changes. The backplane is in memory too, and answers at once.
     fn publish(&self, application: &Arc<str>, events: Vec<Publication>) -> Result<(), Unavailable> {
         let published = self.backplane.publish(Publishing {
             application: Arc::clone(application),
@@ -216,7 +216,7 @@ impl SessionsShared {
     }
 
     fn lock(&self) -> MutexGuard<'_, FxHashMap<Arc<str>, ApplicationSessions>> {
-        // What is changed under it does not panic between two changes that belong together.
+        // No code panics between two changes that belong together.
         self.applications.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -283,7 +283,7 @@ impl Store for MemorySessions {
     }
 
     fn read(&self, _: &Arc<str>, _: Position) -> Pending<LogPage, ReadError> {
-        // There is nothing but what the node remembers.
+        // There is no log beyond the replay buffer of the node.
         Box::pin(ready(Err(ReadError::Severed)))
     }
 

@@ -1,4 +1,4 @@
-//! One application as this node sees it: under which name it is registered, how far its log goes, who is a member.
+//! One application as this node sees it: its registration, the state of its log, and its members.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,39 +26,39 @@ use crate::backplane::{LogStatus, Position};
 
 pub(super) struct RedisApplication {
     pub(super) name: Arc<str>,
-    /// What all its keys start with.
+    /// The prefix of all its keys.
     key: String,
-    /// What the messages of its cluster carry; none before the node has registered.
+    /// The identity that the messages of its cluster carry; `None` until the node has registered.
     identity: Mutex<Option<Arc<str>>>,
     registration: Mutex<NodeRegistration>,
     pub(super) members: Members,
-    /// The Discord sessions that get what is delivered.
+    /// The live Discord sessions, which receive what is delivered.
     pub(super) live: LiveSessions,
-    /// Where messages of its channel go.
+    /// The sending end of the queue of channel messages.
     pub(super) log_sender: LogSender,
-    /// What the last look at the log showed.
+    /// The head of the log when it was last read.
     pub(super) head: watch::Sender<Option<LogHead>>,
     progress: Mutex<ConsumerProgress>,
-    /// The counts may differ from those that were told last.
+    /// Notified when the counts may differ from those broadcast last.
     pub(super) counts_changed: Notify,
 }
 
-/// How this node is registered with an application.
+/// The registration of this node with an application.
 #[derive(Debug, Clone)]
 pub(super) struct NodeRegistration {
-    /// The name of the node there. Another one takes its place when the node was reaped under it.
+    /// The name of the node in this application. It takes a new name if it was reaped under the old one.
     pub(super) owner: Arc<str>,
-    /// Grows with every connection; the scripts hear the highest one alone.
+    /// Grows with every connection. The scripts accept only the highest fence.
     pub(super) fence: u64,
-    /// Until when nobody can have reaped the node.
+    /// Until when no other node can have reaped this one.
     pub(super) until: Instant,
-    /// Whether the server has known the owner.
+    /// Whether the node has been registered under this name before.
     pub(super) is_known: bool,
     names: u32,
 }
 
 impl RedisApplication {
-    /// An application that this life of the node has nothing to do with yet.
+    /// An application with which this process has not registered yet.
     pub(super) fn new(name: Arc<str>, options: &RedisOptions, log_sender: LogSender) -> Self {
         let registration = NodeRegistration {
             owner: format!("{:016x}", options.incarnation).into(),
@@ -81,22 +81,22 @@ impl RedisApplication {
         }
     }
 
-    /// The key of this name.
+    /// The full key for `name`.
     pub(super) fn key(&self, name: impl std::fmt::Display) -> String {
         format!("{}{name}", self.key)
     }
 
-    /// The channel of the cluster with this identity, on which the server publishes new entries.
+    /// The channel on which the server publishes new entries, for the cluster with this identity.
     pub(super) fn channel(&self, identity: &str) -> String {
         self.key(format_args!("events:{identity}"))
     }
 
-    /// What the messages of this cluster carry, as the server said last.
+    /// The identity of the cluster, as the server last returned it.
     pub(super) fn identity(&self) -> Option<Arc<str>> {
         lock(&self.identity).clone()
     }
 
-    /// Takes over the identity that the server says. Returns whether it is another one.
+    /// Stores the identity that the server returned. Returns whether it has changed.
     pub(super) fn set_identity(&self, identity: &str) -> bool {
         let mut known = lock(&self.identity);
         let is_new = known.as_deref() != Some(identity);
@@ -106,7 +106,7 @@ impl RedisApplication {
         is_new
     }
 
-    /// The length of the identity and the space in front of a message, if it is one of this cluster.
+    /// The length of the prefix of a message (identity and space), or `None` if the message belongs to another cluster.
     pub(super) fn own_prefix(&self, message: &[u8]) -> Option<usize> {
         let identity = self.identity()?;
         let rest = message.strip_prefix(identity.as_bytes())?;
@@ -117,7 +117,7 @@ impl RedisApplication {
         lock(&self.registration).clone()
     }
 
-    /// Takes another name: under the last one the node has been reaped.
+    /// Takes a new name, after the node was reaped under the old one.
     pub(super) fn rename(&self, incarnation: u64) {
         let mut registration = lock(&self.registration);
         registration.names += 1;
@@ -125,7 +125,7 @@ impl RedisApplication {
         registration.is_known = false;
     }
 
-    /// Notes that the server has this fence, or has renewed the lease, by a call that was sent at `sent`.
+    /// Records that the server has accepted this fence or renewed the lease, in a call sent at `sent`.
     pub(super) fn registered(&self, fence: u64, sent: Instant, lease: Duration) {
         let mut registration = lock(&self.registration);
         registration.fence = fence;
@@ -133,7 +133,7 @@ impl RedisApplication {
         registration.until = sent + lease;
     }
 
-    /// Begins a call of a script that only the registered node may make: its owner and fence come first.
+    /// Starts a call of a script that only the registered node may run. The first arguments are its name and fence.
     pub(super) fn call(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
         let mut call = connection.script(script, &self.key);
@@ -141,7 +141,8 @@ impl RedisApplication {
         call
     }
 
-    /// The same for a script that may begin an epoch: the server's life and the epoch's name come before.
+    /// Starts a call of a script that may begin an epoch. The first arguments are the server's run id and the name of
+    /// the new epoch, then as in [`Self::call`].
     pub(super) fn call_log(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
         let mut call = connection.script(script, &self.key);
@@ -156,12 +157,12 @@ impl RedisApplication {
         lock(&self.progress)
     }
 
-    /// Notes that an entry stands there.
+    /// Records that there is an entry at this position.
     pub(super) fn note_entry(&self, position: Position) {
         self.progress().note(position);
     }
 
-    /// How this node stands with the log.
+    /// The state of the log, as this node knows it.
     pub(super) fn status(&self) -> LogStatus {
         let head = self.head.borrow();
         let progress = self.progress();
@@ -177,7 +178,7 @@ impl RedisApplication {
     }
 }
 
-/// Nothing that is locked here is left half changed.
+/// Locks a mutex, ignoring poisoning: no code panics while the state is half changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
-//! Orders for the sessions of all nodes, and who has carried them out.
+//! Commands for all sessions of an application, on every node, and their confirmations.
 //!
-//! An order is a message on the application's channel. How many connections get a message says nothing about nodes: others
-//! may listen, and a node may have lost its connection. So each node that has carried an order out says so on the server.
+//! A command is a message on the application's channel. The number of connections that receive a message does not equal
+//! the number of nodes: other clients may subscribe, and a node may have lost its connection. So each node that has
+//! executed a command confirms it on the server.
 
 use std::{
     collections::VecDeque,
@@ -22,19 +23,19 @@ use super::{
     scripts::Script,
 };
 
-/// How long the nodes have to carry an order out before it is answered without them.
+/// How long to wait for the nodes to confirm a command.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the server is asked for those who have.
+/// How often to ask the server for confirmations.
 const POLL: Duration = Duration::from_millis(10);
-/// How long the server keeps who has.
+/// How long the server keeps the confirmations.
 const KEPT: Duration = Duration::from_secs(10);
-/// The most orders that wait to be confirmed.
+/// The maximum number of commands waiting to be confirmed.
 const WAITING: usize = 64;
 
-/// What a message begins with that is an order.
+/// The prefix of a command message.
 const ORDER: &str = "order ";
 
-/// An order as a message brings it.
+/// A command received in a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClusterCommand {
     pub(super) id: String,
@@ -42,7 +43,7 @@ pub(super) struct ClusterCommand {
 }
 
 impl ClusterCommand {
-    /// Reads an order. Returns `None` if the message is another one.
+    /// Parses a command. Returns `None` for any other message.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         let message = message.strip_prefix(ORDER.as_bytes())?;
         let (id, text) = str::from_utf8(message).ok()?.split_once(' ')?;
@@ -53,7 +54,7 @@ impl ClusterCommand {
     }
 }
 
-/// Orders that were carried out here and have still to be confirmed.
+/// The commands executed on this node that have not been confirmed yet.
 #[derive(Default)]
 pub(super) struct ClusterCommands {
     obeyed: Mutex<VecDeque<(Arc<RedisApplication>, String)>>,
@@ -61,7 +62,7 @@ pub(super) struct ClusterCommands {
 }
 
 impl ClusterCommands {
-    /// Records that the sessions here have an order. Beyond the most that wait, the oldest is not confirmed.
+    /// Records that this node has executed a command. If the queue is full, the oldest command is never confirmed.
     pub(super) fn obeyed(&self, application: &Arc<RedisApplication>, id: String) {
         let mut obeyed = lock(&self.obeyed);
         if obeyed.len() == WAITING {
@@ -73,7 +74,7 @@ impl ClusterCommands {
     }
 }
 
-/// Confirms the orders that were carried out here, until the link ends.
+/// Confirms the commands executed on this node, until the connection ends.
 pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
     let orders = &shared.orders;
     loop {
@@ -88,14 +89,14 @@ pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) 
             call.arg(id).arg(millis(KEPT));
             call
         });
-        // One that is refused is not counted.
+        // A confirmation that the server refuses is not counted.
         if let Err(problem) = connection.run(calls).await {
             return problem;
         }
     }
 }
 
-/// Gives an order to every node that has sessions of an application, and answers how many have carried it out.
+/// Sends a command to every node that has sessions of an application. Returns how many nodes have executed it.
 pub(super) async fn give(
     application: &RedisApplication,
     connection: &RedisConnection,
@@ -104,7 +105,7 @@ pub(super) async fn give(
     let id = format!("{:016x}", fastrand::u64(..));
     let mut call = connection.script(Script::Command, &application.key(""));
     call.arg(&id).arg(order);
-    // More than that cannot answer; fewer may, since others may listen.
+    // No more than that can confirm. Fewer may, since other clients may subscribe.
     let connections = connection.query(call).await?.number(0);
     let until = Instant::now() + PATIENCE;
     loop {
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_read_with_its_id() {
+    fn a_command_is_parsed_with_its_id() {
         let order = ClusterCommand::read(b"order 00ff close 4000 0").unwrap();
         assert_eq!((&*order.id, &*order.text), ("00ff", "close 4000 0"));
         for other in [&b"order 00ff"[..], b"owner 1 2", b"00ff 1\nbody", b"", b"order \xff x"] {

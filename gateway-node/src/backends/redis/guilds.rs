@@ -1,6 +1,6 @@
-//! The guilds of an application, which are on the server: each as what it was and what has changed it since, which every
-//! publication notes that changes one. Nobody needs to know a guild to note its change; who reads it puts the two
-//! together, and from time to time a node writes down what they come to.
+//! The guilds of an application, stored in Redis: each as a snapshot and the changes since. Each publication that
+//! changes a guild appends the change without reading the guild. A reader applies the changes to the snapshot, and from
+//! time to time a node folds them into a new snapshot.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,25 +21,25 @@ use crate::{
     guilds::{Guilds, Journal},
 };
 
-/// How many bytes of guilds are read at once; one that is larger comes by itself.
+/// The maximum bytes of guilds read at once. A larger guild is read on its own.
 const AT_ONCE: usize = 512 * 1024;
-/// How often a node looks for a guild with much beside it.
+/// How often a node looks for a guild with many changes.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A guild as the server has it.
+/// A guild as stored on the server.
 struct Written {
     id: u64,
-    /// What it is when nobody has folded anything into it meanwhile.
+    /// The generation of the snapshot. It changes when a node folds changes into it.
     fencing_token: u64,
-    /// How many items the server has of it.
+    /// The number of stored items: the snapshot and its changes.
     items: usize,
     journal: Journal,
 }
 
-/// All guilds of an application.
+/// Reads all guilds of an application.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server cannot be reached.
 pub(super) async fn all(application: &RedisApplication, connection: &RedisConnection) -> Result<Guilds, Unavailable> {
     let mut guilds = Guilds::default();
     let mut after = NONE.to_owned();
@@ -53,10 +53,10 @@ pub(super) async fn all(application: &RedisApplication, connection: &RedisConnec
     }
 }
 
-/// One guild, if there is one.
+/// Reads one guild, if it exists.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server cannot be reached.
 pub(super) async fn one(
     application: &RedisApplication,
     connection: &RedisConnection,
@@ -68,10 +68,10 @@ pub(super) async fn one(
     Ok(guilds)
 }
 
-/// The ids of guilds in their order.
+/// Reads ids of guilds, in order.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server cannot be reached.
 pub(super) async fn ids(
     application: &RedisApplication,
     connection: &RedisConnection,
@@ -99,7 +99,7 @@ async fn query(
     let mut call = application.call_log(connection, Script::Guilds);
     call.arg(which).arg(guild).arg(AT_ONCE);
     let fields = connection.query(call).await.map_err(|_| Unavailable)?;
-    // Otherwise it is registered anew.
+    // Any other result makes the node register again.
     if fields.word(0) == "ok" {
         Ok(fields)
     } else {
@@ -107,16 +107,16 @@ async fn query(
     }
 }
 
-/// Takes in the guilds of an answer, as they are at the top of the log that it names.
+/// Adds the guilds of a reply, as they are at the log position given in it.
 fn take(guilds: &mut Guilds, application: &RedisApplication, fields: &ReplyFields) {
     for Written { id, journal, .. } in written(fields) {
         if !guilds.read(id, &journal, fields.number(2)) {
-            log::error!(application = application.name, guild = id; "what redis has of a guild is none");
+            log::error!(application = application.name, guild = id; "a guild stored in redis is invalid");
         }
     }
 }
 
-/// The guilds of an answer.
+/// Parses the guilds of a reply.
 fn written(fields: &ReplyFields) -> Vec<Written> {
     let mut rest = fields.rest(4);
     let mut guilds = Vec::new();
@@ -145,7 +145,7 @@ fn written(fields: &ReplyFields) -> Vec<Written> {
     guilds
 }
 
-/// Folds what changed guilds into them, where it has become much.
+/// Folds the changes of guilds into their snapshots, where there are many.
 pub(super) async fn fold(shared: &Arc<RedisShared>, connection: &RedisConnection) -> RedisProblem {
     loop {
         sleep(LOOK).await;
@@ -169,7 +169,7 @@ async fn fold_long(application: &RedisApplication, connection: &RedisConnection)
             return Ok(());
         };
         let Some(picture) = guild.journal.fold() else {
-            log::error!(application = application.name, guild = guild.id; "what redis has of a guild is none");
+            log::error!(application = application.name, guild = guild.id; "a guild stored in redis is invalid");
             continue;
         };
         let mut call = application.call(connection, Script::GuildFold);
@@ -180,7 +180,7 @@ async fn fold_long(application: &RedisApplication, connection: &RedisConnection)
         for answer in connection.run([call]).await? {
             match answer {
                 Ok(fields) if fields.word(0) == "fenced" => return Err(connection.fenced()),
-                // Somebody else was quicker.
+                // Another node was quicker.
                 Ok(_) => {}
                 Err(problem) => return Err(problem),
             }

@@ -1,6 +1,6 @@
-//! The keys that are kept in Redis, by their ids. What a record says is nobody's business here.
+//! The API keys stored in Redis, by their ids. This module does not interpret the records.
 //!
-//! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` goes up with every change.
+//! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` increases with every change.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,16 +13,16 @@ use super::{
     server_of,
 };
 
-/// Ids and their records, by id.
+/// Pairs of id and record, sorted by id.
 pub type KeyRecords = Arc<Vec<(String, String)>>;
 
-/// A way to the keys for who is no node.
+/// Access to the keys for a process that is not a node, such as the command line.
 pub struct KeyStore {
     server: super::RedisServer,
     key: String,
 }
 
-/// The server cannot be asked; one line says why.
+/// The server cannot be reached, or refuses; the text is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyStoreError(String);
@@ -34,8 +34,8 @@ impl From<RedisProblem> for KeyStoreError {
 }
 
 impl KeyStore {
-    /// The keys on the server at `url`, whose certificate is held against the PEM file `authority` if there is one; `prefix`
-    /// is that of the nodes.
+    /// The keys on the server at `url`. If `authority` is given, the server's certificate is verified against that PEM
+    /// file. `prefix` is the prefix of the nodes.
     ///
     /// # Errors
     /// When the URL or the authority's file cannot be used.
@@ -46,26 +46,26 @@ impl KeyStore {
         })
     }
 
-    /// All of them.
+    /// Returns all keys.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn all(&self) -> Result<Vec<(String, String)>, KeyStoreError> {
         Ok(read(&self.server.connection().await?, &self.key).await?)
     }
 
-    /// Adds a key. False where there is one with this id already.
+    /// Adds a key. Returns `false` if there is already one with this id.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn add(&self, id: &str, record: &str) -> Result<bool, KeyStoreError> {
         self.change("HSETNX", &[id, record]).await
     }
 
-    /// Removes a key. False where there is none with this id.
+    /// Removes a key. Returns `false` if there is none with this id.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn remove(&self, id: &str) -> Result<bool, KeyStoreError> {
         self.change("HDEL", &[id]).await
     }
@@ -83,7 +83,7 @@ impl KeyStore {
                 Some(error) => connection.refusal(error),
             },
             Some(Err(problem)) => problem,
-            None => connection.nonsense("a transaction without an answer"),
+            None => connection.nonsense("a transaction without a reply"),
         };
         Err(refusal.into())
     }
@@ -105,8 +105,8 @@ async fn read(connection: &RedisConnection, key: &str) -> Result<Vec<(String, St
     Ok(records)
 }
 
-/// Tells of the keys whenever they have changed, until the link ends. Keys that the server does not give away are no
-/// reason to end it: those that were known last stay.
+/// Publishes the keys whenever they change, until the connection ends. An error reply does not end the connection: the
+/// last known keys stay in use.
 pub(super) async fn follow(
     shared: &RedisShared,
     connection: &RedisConnection,
@@ -138,7 +138,7 @@ pub(super) async fn follow(
     }
 }
 
-/// The revision and the records, where the revision is not the one that is known.
+/// Reads the revision and the records, or returns `None` if the revision is still `known`.
 async fn look(
     connection: &RedisConnection,
     key: &str,
@@ -150,7 +150,7 @@ async fn look(
     if known == Some(&revision) {
         return Ok(None);
     }
-    // Read after the revision: what changes in between is read again.
+    // The records are read after the revision, so a change in between is read again next time.
     let records = read(connection, key).await?;
     Ok(Some((revision, records)))
 }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::backends::redis::test_server::TestServer;
 
-    /// The store on a server that answers.
+    /// Connects to the server, once it answers.
     async fn store(server: &TestServer) -> KeyStore {
         let store = KeyStore::new(&server.url().into(), None, "test").unwrap();
         let answering = async {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_server_refuses_is_one_line_and_changes_nothing() {
+    async fn a_server_error_is_one_line_and_changes_nothing() {
         let mut server = TestServer::start();
         let store = store(&server).await;
         server.cli(&["SET", "test:{_cluster}:keys", "something else"]);

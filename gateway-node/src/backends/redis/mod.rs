@@ -1,13 +1,14 @@
-//! The backplane of nodes that share a Redis: its log, membership and counts are there, changed by scripts alone.
+//! The backplane of nodes that share a Redis server. The log, the membership and the counts are stored there, and
+//! changed only by scripts.
 //!
 //! ```text
-//! publish ─▶ publisher ─▶ link ══▶ Redis ══▶ subscriber ─▶ follower ─▶ Deliver
-//! join, leave, report ─▶ members ─▶ link          pulse: leases, looks, counts, the dead
+//! publish ─▶ publisher ─▶ connection ══▶ Redis ══▶ subscriber ─▶ follower ─▶ Deliver
+//! join, leave, report ─▶ members ─▶ connection    periodic: leases, log heads, counts, reaping
 //! ```
 //!
-//! A **link** is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers
-//! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
-//! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
+//! A `RedisConnection` is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers the
+//! node under a higher fence, and starts everything again. The scripts refuse commands that a lost connection still
+//! delivers, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
 mod application;
 mod cluster_commands;
@@ -70,35 +71,35 @@ use crate::{
     resume::PresenceQueue,
 };
 
-/// How entries are read and written, for the fuzz targets of `tests`.
+/// Parsing and formatting of entries, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
     pub use super::log::wire::{NoEntry, Origin, StoredEntry, decode, label, split_message};
 }
 
-/// How long the server may be away before the node says that it should not get clients.
+/// How long the server may be unavailable before the node reports itself not ready for clients.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often a node looks whether the keys have changed. Who is revoked has to hear of it within a second.
+/// How often a node checks whether the API keys have changed. A revoked key must take effect within a second.
 const KEY_CHECK: Duration = Duration::from_millis(250);
 
-/// Why there is no backplane. That the server is away is no reason.
+/// Why the backplane cannot be created. An unavailable server is not a reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisSetupError {
-    /// The URL is none of a server.
+    /// The URL is not that of a server.
     #[error("redis.url cannot be used: {0}")]
     Url(#[from] RedisError),
-    /// The authority's certificate cannot be read.
+    /// The certificate of the authority cannot be read.
     #[error("redis.ca cannot be read: {0}")]
     Authority(#[from] io::Error),
 }
 
-/// A node's part of a cluster.
+/// The backplane of one node of a cluster.
 pub struct RedisBackplane {
     shared: Arc<RedisShared>,
 }
 
-/// What the tasks of the backplane share.
+/// The state shared by the tasks of the backplane.
 struct RedisShared {
     options: RedisOptions,
     server: RedisServer,
@@ -112,26 +113,26 @@ struct RedisShared {
     write_behind: WriteBehind,
     orders: ClusterCommands,
     presence_queue: PresenceQueue,
-    /// Asks for a look at the Discord sessions that are over.
+    /// Requests a check for Discord sessions that have ended.
     fade_now: Notify,
-    /// The keys that are kept on the server; none before they were read.
+    /// The API keys stored on the server; `None` until they have been read.
     keys: watch::Sender<Option<KeyRecords>>,
-    /// Asks for a look at the logs now.
+    /// Requests a read of the log heads now.
     look_now: Notify,
-    /// An application may have its first receiver, or have lost its last.
+    /// Notified when an application may have gained its first receiver or lost its last.
     receivers_changed: Notify,
     condition: Mutex<Condition>,
 }
 
-/// How the server is.
+/// The condition of the server.
 #[derive(Default)]
 struct Condition {
     problem: Option<String>,
-    /// When everything was well last; none before it ever was.
+    /// When everything was last well; `None` if it never was.
     well: Option<Instant>,
 }
 
-/// What bounds a log.
+/// The bounds of a log.
 #[derive(Debug, Clone, Copy)]
 struct LogBounds {
     entries: usize,
@@ -149,8 +150,8 @@ impl LogBounds {
 }
 
 impl RedisBackplane {
-    /// A backplane on the server of the options, and what drives it for as long as it is polled. The server need not be
-    /// there yet.
+    /// Creates a backplane on the configured server, and the task that drives it while it is polled. The server need
+    /// not be running yet.
     ///
     /// # Errors
     /// When the URL or the authority's file cannot be used.
@@ -174,10 +175,10 @@ impl RedisBackplane {
         });
         let applications: FxHashMap<_, _> = applications.collect();
         for name in applications.keys() {
-            // Nothing is delivered before it is known from where on.
+            // Nothing is delivered until the starting position is known.
             deliver.reset(name, None);
         }
-        // Not the incarnation itself: origins count on from it.
+        // Origins are counted up from here, so the incarnation itself is not used.
         let origin = options.incarnation.rotate_left(32);
         let shared = Arc::new(RedisShared {
             server,
@@ -219,7 +220,7 @@ impl RedisBackplane {
         Ok((Self { shared }, driving))
     }
 
-    /// The keys that are kept on the server, as they change.
+    /// Returns a watch on the API keys stored on the server.
     pub fn keys(&self) -> watch::Receiver<Option<KeyRecords>> {
         self.shared.keys.subscribe()
     }
@@ -229,14 +230,14 @@ impl RedisBackplane {
     }
 }
 
-/// The server at this URL, whose certificate is held against this authority if there is one.
+/// Describes the server at this URL. If `authority` is given, the server's certificate is verified against it.
 fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<RedisServer, RedisSetupError> {
     let authority = authority.map(fs::read).transpose()?;
     Ok(RedisServer::new(url, authority.as_deref())?)
 }
 
 impl RedisShared {
-    /// The key of this name that all applications share.
+    /// The full key for `name`, which all applications share.
     fn cluster_key(&self, name: &str) -> String {
         format!("{}:{{_cluster}}:{name}", self.options.prefix)
     }
@@ -307,7 +308,7 @@ impl Backplane for RedisBackplane {
         let is_given_up = match &entry.audience {
             Audience::Types(_) => false,
             Audience::One { .. } => true,
-            // Others of its sessions may be on other workers of this node.
+            // Some of its sessions may be on other workers of this node.
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),
         };
         if is_given_up {

@@ -1,4 +1,4 @@
-//! Events for some sessions alone, and who gets them when those or their nodes have ended.
+//! Tests of addressed events: who receives them when their sessions or nodes have ended.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::backplane::{Audience, Backplane, PublishError};
 
 #[tokio::test]
-async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_others() {
+async fn sessions_of_a_dead_node_leave_the_counts_and_their_events_are_reassigned() {
     let server = TestServer::start();
     let (dying, living) = (
         ClusterNode::start(&server, 1).await,
@@ -22,7 +22,7 @@ async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_ot
     dying.report(gone.id, &[1, 2]);
     living.report(stays.id, &[2, 3]);
     living.published(3, 2).await;
-    // Chosen in turn: one for each, of which the dying one never says that it took it.
+    // Each session is chosen once. The dying node never acknowledges its event.
     for number in 0..2 {
         living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
     }
@@ -38,7 +38,7 @@ async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_ot
 }
 
 #[tokio::test]
-async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_passes_over() {
+async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_skips() {
     let server = TestServer::start();
     let (dying, living) = (
         ClusterNode::start(&server, 1).await,
@@ -48,14 +48,14 @@ async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_passes_ove
     futures_util::future::join_all(joins).await;
     living.join().await;
     dying.kill();
-    // Nobody removes the dead node before the calls: its lease is made to have ended by hand.
+    // The dead node must not be reaped before the calls: its lease is expired by hand.
     let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
     let owner = owner.lines().find(|owner| owner.ends_with('1')).unwrap().to_owned();
     server.cli(&["ZADD", "test:{utilbot}:nodes", "1", &owner]);
     for number in 0..10 {
         living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
     }
-    // The first ones went to dead sessions, and come to the live one when those are removed.
+    // The first ones were addressed to dead sessions, and are reassigned to the live one when those are removed.
     eventually("all events", || living.seen.numbers().len() >= 10).await;
     let mut numbers = living.seen.numbers();
     numbers.sort_unstable();
@@ -96,7 +96,7 @@ async fn events_outlive_all_nodes_and_the_server() {
     node.report(gone, &[1]);
     node.published(1, 1).await;
     node.kill();
-    // Nobody has this one's pub/sub any more; its lease is still good.
+    // No node receives this one's pub/sub messages; the lease of the killed node is still valid.
     let publisher = ClusterNode::start(&server, 2).await;
     publisher.publish_to(0, Delivery::Any, PROMPT).await.unwrap();
     publisher
@@ -126,7 +126,7 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
     dying.report(gone, &[1]);
     dying.published(1, 1).await;
     dying.kill();
-    // Until its lease has ended nobody knows; from then on there is no receiver.
+    // Until its lease expires, the dead node counts as a receiver; from then on there is none.
     let deliveries = [Delivery::Any, Delivery::Guild(GuildId::from_raw(1))];
     let mut accepted = vec![Vec::new(), Vec::new()];
     let mut refused = [false; 2];
@@ -140,7 +140,8 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
         if refused == [true, true] {
             break;
         }
-        // The log has to keep all of them, each twice, whatever the machine: a few hundred, and more than one call gives.
+        // The log has to hold all of them twice, even on a slow machine: a few hundred, and more than one call gives
+        // back.
         sleep(Duration::from_millis(2)).await;
     }
     assert!(accepted.iter().all(|numbers| !numbers.is_empty()), "{accepted:?}");
@@ -149,20 +150,23 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
     })
     .await;
     let next = living.join().await.id;
-    eventually("what waited for a bot", || {
+    eventually("the events waiting for a bot", || {
         living.seen.numbers().len() >= accepted[0].len()
     })
     .await;
     assert_eq!(living.seen.numbers(), accepted[0]);
     living.report(next, &[2, 1]);
     let all = accepted.concat();
-    eventually("what waited for the guild", || living.seen.numbers().len() >= all.len()).await;
+    eventually("the events waiting for the guild", || {
+        living.seen.numbers().len() >= all.len()
+    })
+    .await;
     assert_eq!(living.seen.numbers(), all);
-    eventually("what was taken", || living.backplane.is_flushed()).await;
+    eventually("acknowledged events", || living.backplane.is_flushed()).await;
 }
 
 #[tokio::test]
-async fn what_its_session_has_taken_is_not_given_to_another() {
+async fn an_acknowledged_event_is_not_reassigned() {
     let server = TestServer::start();
     let (dying, living) = (
         ClusterNode::start(&server, 1).await,
@@ -174,7 +178,7 @@ async fn what_its_session_has_taken_is_not_given_to_another() {
     let entry = dying.seen.first_event();
     assert!(matches!(entry.audience, Audience::One { .. }));
     dying.backplane.ack(&entry);
-    eventually("a taken event", || dying.backplane.is_flushed()).await;
+    eventually("an acknowledged event", || dying.backplane.is_flushed()).await;
     let bot = living.join().await;
     living.report(bot.id, &[1]);
     living.published(1, 1).await;
@@ -188,7 +192,7 @@ async fn what_its_session_has_taken_is_not_given_to_another() {
 }
 
 #[tokio::test]
-async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next() {
+async fn events_for_a_session_that_leaves_first_wait_for_the_next() {
     let server = TestServer::start();
     let (leaving, staying) = (
         ClusterNode::start(&server, 1).await,
@@ -197,7 +201,7 @@ async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next()
     let mut accepted = Vec::new();
     for number in 0..20 {
         let bot = leaving.join().await;
-        // It leaves while the event is on its way to it, and then nobody reads the log there.
+        // It leaves while the event is in flight, and then its node stops reading the log.
         let publishing = staying.publish_to(number, Delivery::Any, PROMPT);
         let (published, ()) = tokio::join!(publishing, async { leaving.backplane.leave(APPLICATION, bot.id) });
         match published {
@@ -209,6 +213,6 @@ async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next()
     }
     assert!(!accepted.is_empty());
     staying.join().await;
-    eventually("what waited", || staying.seen.numbers().len() >= accepted.len()).await;
+    eventually("the waiting events", || staying.seen.numbers().len() >= accepted.len()).await;
     assert_eq!(staying.seen.numbers(), accepted);
 }

@@ -1,4 +1,4 @@
-//! Reports that change too many guilds, and what they cost the server.
+//! Tests of reports that change many guilds, and of their cost for the server.
 
 use shared::{
     guild::GuildId,
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::backplane::{Backplane as _, ReportLimits};
 
-/// An allowance of 100 ids that comes back in two seconds.
+/// An allowance of 100 ids that is restored in two seconds.
 const FEW: ReportLimits = ReportLimits {
     ids_per_second: 50,
     ids_burst: 100,
 };
 
 #[tokio::test]
-async fn reports_beyond_the_allowance_come_later_and_only_the_latest() {
+async fn only_the_latest_report_beyond_the_allowance_is_sent_later() {
     let server = TestServer::start();
     let node = ClusterNode::start_with(&server, 1, FEW);
     node.ready().await;
@@ -31,11 +31,11 @@ async fn reports_beyond_the_allowance_come_later_and_only_the_latest() {
     }
     assert!(!node.backplane.is_flushed());
     node.published(210, 1).await;
-    assert_eq!(node.seen.times_told(), 2, "none between the first and the last");
+    assert_eq!(node.seen.times_told(), 2, "no counts between the first and the last");
 }
 
 #[tokio::test]
-async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
+async fn a_key_without_an_allowance_delays_no_other_key_and_no_leave() {
     let server = TestServer::start();
     let node = ClusterNode::start_with(
         &server,
@@ -50,7 +50,7 @@ async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
     let all: Vec<u64> = (1..=1000).collect();
     node.report(busy.id, &all);
     node.published(1000, 1).await;
-    // This one would wait for a quarter of an hour.
+    // This report would wait for a quarter of an hour.
     node.report(busy.id, &all[..10]);
     let report = Report {
         guilds: ReportedGuilds::Ids(vec![GuildId::from_raw(2000)]),
@@ -65,7 +65,7 @@ async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
 }
 
 #[tokio::test]
-async fn reports_that_redis_has_lost_come_back_without_an_allowance() {
+async fn reports_lost_by_redis_are_restored_without_an_allowance() {
     let mut server = TestServer::start();
     let node = ClusterNode::start_with(
         &server,
@@ -94,10 +94,10 @@ async fn reports_that_redis_has_lost_come_back_without_an_allowance() {
 }
 
 #[tokio::test]
-async fn no_call_of_a_script_touches_more_than_a_part_of_a_report() {
+async fn a_script_call_touches_at_most_one_part_of_a_report() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
-    // One stays, to be told the counts.
+    // One session stays, to receive the counts.
     let (bot, _) = (node.join().await, node.join().await);
     server.cli(&["CONFIG", "RESETSTAT"]);
     let all: Vec<u64> = (1..=10_000).collect();

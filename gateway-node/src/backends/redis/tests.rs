@@ -1,7 +1,7 @@
-//! Several nodes on one server, and what becomes of them when one of them, or the server, goes away.
+//! Tests of several nodes on one server, in which a node or the server goes away.
 //!
-//! What any backplane must do is in the conformance suite; the same with real processes and under load in the fault
-//! suite.
+//! The behaviour required of any backplane is tested in the conformance suite; real processes under load are tested in
+//! the fault suite.
 
 use std::{
     sync::{Arc, Mutex},
@@ -25,7 +25,7 @@ use crate::backplane::{
 
 pub(super) const APPLICATION: &str = "utilbot";
 const LEASE: Duration = Duration::from_secs(1);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 const WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
@@ -58,12 +58,12 @@ impl Deliver for SeenEvents {
 }
 
 impl SeenEvents {
-    /// How many entries were lost.
+    /// The number of lost entries.
     pub(super) fn lost(&self) -> u64 {
         *self.lost.lock().unwrap()
     }
 
-    /// How often sessions were told that they have missed something.
+    /// How often a gap was reported to the sessions.
     pub(super) fn gap(&self) -> usize {
         *self.gap.lock().unwrap()
     }
@@ -75,7 +75,7 @@ impl SeenEvents {
         event.expect("an event").clone()
     }
 
-    /// The numbers in the events that were delivered, in their order.
+    /// The numbers in the delivered events, in order.
     pub(super) fn numbers(&self) -> Vec<u64> {
         let entries = self.entries.lock().unwrap();
         let events = entries.iter().filter(|entry| &*entry.name == "event");
@@ -84,14 +84,14 @@ impl SeenEvents {
             .collect()
     }
 
-    /// The data of every entry with this name, in their order.
+    /// The data of every entry with this name, in order.
     pub(super) fn named(&self, name: &str) -> Vec<String> {
         let entries = self.entries.lock().unwrap();
         let named = entries.iter().filter(|entry| &*entry.name == name);
         named.map(|entry| entry.d.to_string()).collect()
     }
 
-    /// How often counts were told.
+    /// How often counts were broadcast.
     pub(super) fn times_told(&self) -> usize {
         self.named(GuildCount::NAME).len()
     }
@@ -111,7 +111,7 @@ pub(super) struct ClusterNode {
 }
 
 impl ClusterNode {
-    /// A node that is ready.
+    /// Starts a node and waits until it is ready.
     pub(super) async fn start(server: &TestServer, incarnation: u64) -> Self {
         let node = Self::start_unready(server, incarnation);
         node.ready().await;
@@ -150,7 +150,7 @@ impl ClusterNode {
         eventually("a node without its server", || !self.backplane.status().available).await;
     }
 
-    /// Ends the node as a kill does: nothing is said.
+    /// Stops the node abruptly, as a kill does.
     pub(super) fn kill(self) -> Arc<SeenEvents> {
         self.driving.abort();
         self.seen
@@ -190,7 +190,7 @@ impl ClusterNode {
         eventually(&expected.d(), || self.seen.last_counts() == Some(expected.d())).await;
     }
 
-    /// Publishes the event with this number.
+    /// Publishes an event with this number.
     pub(super) async fn publish(
         &self,
         number: u64,
@@ -240,11 +240,11 @@ pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
         }
     };
     let seen = tokio::time::timeout(WAIT, seeing).await;
-    assert!(seen.is_ok(), "{what} did not come within {WAIT:?}");
+    assert!(seen.is_ok(), "waited {WAIT:?} in vain for {what}");
 }
 
 #[tokio::test]
-async fn an_event_of_any_node_reaches_every_node_once_and_in_order() {
+async fn events_reach_every_node_once_and_in_order() {
     let server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -271,13 +271,13 @@ async fn ids_of_several_nodes_never_collide() {
         for _ in 0..500 {
             assert!(seen.insert(node.join().await.id));
         }
-        // The next one waits until this one's number may be given again, or takes another.
+        // The next node waits until this one's worker number may be granted again, or takes another.
         node.kill();
     }
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
+async fn a_returning_server_gets_all_sessions_and_held_events() {
     let mut server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -300,7 +300,7 @@ async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
         .collect();
     let held = futures_util::future::join_all(held);
     let coming_back = async {
-        // Longer than a lease, so that all of them have ended.
+        // Longer than a lease, so that all leases have expired.
         tokio::time::sleep(2 * LEASE).await;
         server.start_again();
     };
@@ -313,14 +313,14 @@ async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
             (0, 0)
         );
     }
-    // Nobody who lives was removed, and whoever comes sees so.
+    // No live session was removed, and a new session receives the full counts.
     tokio::time::sleep(2 * LEASE).await;
     let late = nodes[0].join().await;
     assert_eq!((late.counts.guilds, late.counts.guild_members), (2, 20));
 }
 
 #[tokio::test]
-async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_old() {
+async fn lost_entries_are_counted_and_later_ones_are_delivered() {
     let mut server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -335,7 +335,7 @@ async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_o
     for node in &nodes {
         node.saw(0..10).await;
     }
-    // The server writes before it answers.
+    // The server writes the file before it replies.
     let kept = server.log_length();
     for number in 10..20 {
         nodes[0].publish(number, PROMPT).await.unwrap();
@@ -358,13 +358,13 @@ async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_o
     for node in &nodes {
         node.saw(0..30).await;
         assert_eq!(*node.seen.lost.lock().unwrap(), 10);
-        // They had been delivered here before they were lost.
+        // They were delivered here before they were lost.
         assert_eq!(*node.seen.gap.lock().unwrap(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing() {
+async fn a_node_paused_beyond_its_lease_returns_and_misses_nothing() {
     let server = TestServer::start();
     let (sleeper, living) = (
         ClusterNode::start(&server, 1).await,
@@ -374,14 +374,14 @@ async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing(
     sleeper.report(asleep.id, &[1]);
     living.report(awake.id, &[2]);
     living.published(2, 2).await;
-    // The server forgets the node as it would have after its lease.
+    // The node's lease is made to expire on the server, as if it had not been renewed.
     let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
     let owner = owner.lines().find(|owner| owner.ends_with("01")).unwrap().to_owned();
-    // Against its renewals, until somebody has begun to remove it.
+    // Repeated against its renewals, until another node has started to reap it.
     let expire = "local lease = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1)
         if lease >= 0 then redis.call('ZADD', KEYS[1], 1, ARGV[1]) end
         return lease >= 0 and 1 or 0";
-    eventually("a node whose lease has ended", || {
+    eventually("a node whose lease has expired", || {
         let lives = server.cli(&["EVAL", expire, "1", "test:{utilbot}:nodes", &owner]);
         lives.trim() == "0"
     })
@@ -406,11 +406,11 @@ async fn eventually_published(node: &ClusterNode, number: u64, delivery: Deliver
         }
     };
     let published = tokio::time::timeout(WAIT, publishing).await;
-    assert!(published.is_ok(), "nobody received within {WAIT:?}");
+    assert!(published.is_ok(), "no receiver within {WAIT:?}");
 }
 
 #[tokio::test]
-async fn a_request_that_another_node_repeats_is_not_appended_again() {
+async fn a_request_repeated_on_another_node_is_not_appended_again() {
     let server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -441,7 +441,7 @@ async fn expired_idempotency_keys_leave_the_count_in_portions() {
             digest: 7,
         }),
     };
-    // More than the limit, all of which have expired, and one less than the limit that have not.
+    // More expired keys than the limit, and one fewer unexpired key than the limit.
     let fill = "for n = 1, 2000 do redis.call('ZADD', KEYS[1], 1, 'old' .. n) end \
                 for n = 1, 999 do redis.call('ZADD', KEYS[1], 99999999999999, 'new' .. n) end";
     server.cli(&["EVAL", fill, "1", "test:{utilbot}:requests"]);
@@ -456,7 +456,7 @@ async fn expired_idempotency_keys_leave_the_count_in_portions() {
 }
 
 #[tokio::test]
-async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
+async fn a_request_appended_by_an_older_node_is_not_appended_again() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
@@ -467,7 +467,7 @@ async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
         }),
     };
     let first = node.publish(1, request()).await.unwrap();
-    // Older nodes write the key alone.
+    // Older nodes write only the key.
     server.cli(&["DEL", "test:{utilbot}:requests"]);
     assert_eq!(node.publish(1, request()).await, Ok(first));
     let lasts = server.cli(&["PTTL", "test:{utilbot}:request:once"]);
@@ -476,7 +476,7 @@ async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
 }
 
 #[tokio::test]
-async fn messages_that_never_came_are_read_from_the_log() {
+async fn missing_messages_are_read_from_the_log() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
@@ -490,18 +490,18 @@ async fn messages_that_never_came_are_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
+async fn trimming_undelivered_entries_reports_a_gap() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     node.publish(0, PROMPT).await.unwrap();
     node.saw([0]).await;
-    // What the node has not seen is trimmed at once.
+    // Entries are trimmed before the node has read them.
     server.cli(&["XTRIM", "test:{utilbot}:log", "MAXLEN", "0"]);
     let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
                   redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
     server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
-    eventually("sessions that are told", || *node.seen.gap.lock().unwrap() == 1).await;
+    eventually("a reported gap", || *node.seen.gap.lock().unwrap() == 1).await;
     assert_eq!(*node.seen.lost.lock().unwrap(), 5);
     node.publish(1, PROMPT).await.unwrap();
     node.saw([0, 1]).await;
@@ -519,7 +519,7 @@ async fn a_big_report_is_counted_as_a_whole() {
     let guilds: Vec<u64> = (1..=10_000).collect();
     node.report(bot.id, &guilds);
     other.published(10_000, 1).await;
-    // Not one of the counts on the way was told.
+    // No intermediate counts were broadcast.
     let counts = |seen: &SeenEvents| {
         let entries = seen.entries.lock().unwrap();
         entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()

@@ -27,7 +27,7 @@ const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
 const CUT: Duration = Duration::from_secs(5);
 
 /// What a node logs when a log goes on with less, and the fields behind it.
-const ANOTHER_LIFE: &str = "the log begins another life ";
+const ANOTHER_LIFE: &str = "the log begins a new epoch ";
 /// What it logs after that, if it knows of entries that are gone.
 const LOST: &str = "redis has lost entries that it had accepted ";
 
@@ -357,8 +357,8 @@ mod tests {
 
     #[test]
     fn losses_are_read_from_the_log_of_a_node() {
-        let log = "x INFO follower the log begins another life application=utilbot epoch=b offset=10\n\
-                   x INFO follower the log begins another life application=utilbot epoch=c offset=8\n\
+        let log = "x INFO follower the log begins a new epoch application=utilbot epoch=b offset=10\n\
+                   x INFO follower the log begins a new epoch application=utilbot epoch=c offset=8\n\
                    x ERROR follower redis has lost entries that it had accepted application=utilbot entries=6\n";
         let losses = reported(log, &"a".into());
         let losses: Vec<_> = losses.iter().map(|loss| (&*loss.epoch, loss.above)).collect();

@@ -1,4 +1,4 @@
-//! The connection for commands: made, checked, used, and given up as a whole.
+//! The connection for commands: connecting, checking, reconnecting.
 
 pub(in crate::backends::redis) mod backoff;
 pub(in crate::backends::redis) mod problem;

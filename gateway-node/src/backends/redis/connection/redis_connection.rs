@@ -1,6 +1,7 @@
-//! A connection to the server: made, checked, used, and given up as a whole when anything about it fails.
+//! The connection for commands. It is checked when it is made, and discarded as a whole when anything about it fails.
 //!
-//! Nothing in here connects again or repeats a command. Who uses a link ends with it, and begins anew with the next.
+//! Nothing in this module reconnects or repeats a command. Tasks that use a connection end with it, and start again on
+//! the next one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,17 +17,17 @@ use tokio::{sync::watch, time::Instant};
 use super::problem::{RedisProblem, is_refusal};
 use crate::backends::redis::scripts::{Script, Scripts};
 
-/// How long a connection may take, and then its checks.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long an answer may take before the server counts as away.
+/// How long a reply may take before the server counts as unavailable.
 const ANSWER: Duration = Duration::from_secs(2);
-/// The oldest server that has what the scripts use.
+/// The oldest server version that has what the scripts use.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// Where the server is and how to reach it.
+/// The address of the server, and how to connect to it.
 pub(in crate::backends::redis) struct RedisServer {
     client: Client,
-    /// Host and port, without user and password.
+    /// The host and port, without user and password.
     pub(in crate::backends::redis) address: String,
     /// The number of the database.
     pub(in crate::backends::redis) database: i64,
@@ -34,8 +35,8 @@ pub(in crate::backends::redis) struct RedisServer {
 }
 
 impl RedisServer {
-    /// The server of this URL. `authority` is a PEM file's content: the one authority that its certificate is held
-    /// against, instead of the system's.
+    /// The server at this URL. `authority` is the content of a PEM file with the only certificate authority to trust,
+    /// instead of the system's.
     pub(in crate::backends::redis) fn new(url: &SecretString, authority: Option<&[u8]>) -> Result<Self, RedisError> {
         let info = url.expose_secret().into_connection_info()?;
         let address = match info.addr() {
@@ -61,7 +62,7 @@ impl RedisServer {
         })
     }
 
-    /// Connects; what is pushed goes to `on_push`. The receiver turns true when the connection is cut.
+    /// Connects. Push messages go to `on_push`. The receiver becomes `true` when the connection is lost.
     pub(in crate::backends::redis) async fn connect(
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -83,7 +84,7 @@ impl RedisServer {
         Ok((connection, is_disconnected))
     }
 
-    /// Connects for commands: checks what the server is, and makes it know the scripts.
+    /// Connects for commands: checks the server, and loads the scripts.
     pub(in crate::backends::redis) async fn connection(&self) -> Result<RedisConnection, RedisProblem> {
         let (mut connection, is_disconnected) = self.connect(|_| {}).await?;
         let info: String = redis::cmd("INFO")
@@ -110,7 +111,7 @@ impl RedisServer {
     }
 }
 
-/// The same server, with a socket that notices when the other end is gone.
+/// Returns the connection settings with TCP keepalive and timeouts, so that a dead peer is detected.
 fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(5))
@@ -128,16 +129,16 @@ fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
     info.clone().set_tcp_settings(tcp).set_redis_settings(redis)
 }
 
-/// What the server says of itself.
+/// What the server reports in `INFO`.
 #[derive(Debug, PartialEq, Eq)]
 struct ServerInfo {
-    /// What it calls this life of its process.
+    /// The run id of its process.
     run: String,
     version: String,
 }
 
 impl ServerInfo {
-    /// Reads the answer to `INFO`, and refuses a server that cannot keep the node's promises.
+    /// Parses the reply to `INFO`. Rejects a server that cannot give the guarantees that the node relies on.
     fn check(address: &str, info: &str) -> Result<Self, RedisProblem> {
         let field = |name: &str| {
             let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
@@ -167,31 +168,31 @@ impl ServerInfo {
     }
 }
 
-/// A server that answers. Clones are the same connection.
+/// A checked connection to the server. Clones share it.
 #[derive(Clone)]
 pub(in crate::backends::redis) struct RedisConnection {
     connection: MultiplexedConnection,
     is_disconnected: watch::Receiver<bool>,
     address: Arc<str>,
     scripts: Arc<Scripts>,
-    /// The life of the server. A connection is to one process, so it cannot change while the link lasts.
+    /// The run id of the server. It cannot change during the connection, since a connection is to one process.
     pub(in crate::backends::redis) run_id: Arc<str>,
     /// The server's version.
     pub(in crate::backends::redis) version: Arc<str>,
     since: Instant,
 }
 
-/// What one command was answered: its words, or why the server refuses it and has changed nothing.
+/// The reply to one command: its fields, or the reason why the server refused it without changing anything.
 pub(in crate::backends::redis) type ReplyResult = Result<ReplyFields, RedisProblem>;
 
 impl RedisConnection {
-    /// Begins a call of a script.
+    /// Starts a call of a script.
     pub(in crate::backends::redis) fn script(&self, script: Script, key: &str) -> Cmd {
         self.scripts.call(script, key)
     }
 
-    /// Runs commands in one round trip, each for itself, in their order. An error of the connection, or one that says
-    /// nothing about what the command has done, is the end of the link.
+    /// Runs commands in one round trip, in order, each independent of the others. A connection error, or an error that
+    /// leaves open what the command has changed, ends the connection.
     pub(in crate::backends::redis) async fn run(
         &self,
         commands: impl IntoIterator<Item = Cmd>,
@@ -223,7 +224,7 @@ impl RedisConnection {
             .collect()
     }
 
-    /// Runs one command whose errors are all the end of the link.
+    /// Runs one command, any error of which ends the connection.
     pub(in crate::backends::redis) async fn query(&self, command: Cmd) -> Result<ReplyFields, RedisProblem> {
         let answer = self.run([command]).await?.pop();
         match answer {
@@ -232,7 +233,7 @@ impl RedisConnection {
         }
     }
 
-    /// Whether the server is still one that can keep the node's promises: what it was at first can be set while it runs.
+    /// Checks the server again, since its configuration can be changed while it runs.
     pub(in crate::backends::redis) async fn check(&self) -> Result<(), RedisProblem> {
         let info = self.query(redis::cmd("INFO")).await?;
         ServerInfo::check(&self.address, info.word(0)).map(drop)
@@ -243,9 +244,9 @@ impl RedisConnection {
         self.since
     }
 
-    /// Waits until the connection is cut.
+    /// Waits until the connection is lost.
     pub(in crate::backends::redis) async fn disconnected(&self) -> RedisProblem {
-        // The sender lives as long as the connection.
+        // The sender is dropped only with the connection.
         let _ = self
             .is_disconnected
             .clone()
@@ -257,12 +258,12 @@ impl RedisConnection {
         }
     }
 
-    /// What it means that the server refuses a command.
+    /// Converts an error reply to a [`RedisProblem`].
     pub(in crate::backends::redis) fn refusal(&self, error: &ServerError) -> RedisProblem {
         RedisProblem::of_answer(&self.address, error)
     }
 
-    /// An answer that no version of a script gives.
+    /// The problem for a reply that no version of a script gives.
     pub(in crate::backends::redis) fn nonsense(&self, what: &str) -> RedisProblem {
         RedisProblem::ReplyResult {
             address: self.address.to_string(),
@@ -270,7 +271,7 @@ impl RedisConnection {
         }
     }
 
-    /// Somebody else goes by this node's name.
+    /// The problem for a node whose name is registered by another process.
     pub(in crate::backends::redis) fn fenced(&self) -> RedisProblem {
         RedisProblem::Fenced {
             address: self.address.to_string(),
@@ -278,7 +279,7 @@ impl RedisConnection {
     }
 }
 
-/// An answer as its words.
+/// The fields of a reply.
 #[derive(Debug)]
 pub(in crate::backends::redis) struct ReplyFields(Vec<Value>);
 
@@ -292,12 +293,12 @@ impl ReplyFields {
         })
     }
 
-    /// The word at this place; empty where there is none.
+    /// The field at this index, or an empty string.
     pub(in crate::backends::redis) fn word(&self, place: usize) -> &str {
         self.0.get(place).and_then(text).unwrap_or_default()
     }
 
-    /// The number at this place; 0 where there is none.
+    /// The number at this index, or 0.
     pub(in crate::backends::redis) fn number(&self, place: usize) -> u64 {
         match self.0.get(place) {
             Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
@@ -305,12 +306,12 @@ impl ReplyFields {
         }
     }
 
-    /// The words from this place on.
+    /// The fields from this index on.
     pub(in crate::backends::redis) fn rest(&self, place: usize) -> impl Iterator<Item = &str> {
         self.0.iter().skip(place).filter_map(text)
     }
 
-    /// Names and what each stands for. What is no UTF-8 is replaced, so that no pair is lost.
+    /// Pairs of name and value. Invalid UTF-8 is replaced, so that no pair is lost.
     pub(in crate::backends::redis) fn pairs(self) -> impl Iterator<Item = (String, String)> {
         let mut fields = self.0.into_iter().map(|word| match word {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -319,7 +320,7 @@ impl ReplyFields {
         std::iter::from_fn(move || fields.next().zip(fields.next()))
     }
 
-    /// The first error among the answers to a transaction.
+    /// The first error in the replies of a transaction.
     pub(in crate::backends::redis) fn error(&self) -> Option<&ServerError> {
         self.0.iter().find_map(|word| match word {
             Value::ServerError(error) => Some(error),
@@ -327,7 +328,7 @@ impl ReplyFields {
         })
     }
 
-    /// The entries of a stream: each one's id and its one field's value.
+    /// The entries of a stream: the id of each, and the value of its only field.
     pub(in crate::backends::redis) fn entries(self) -> impl Iterator<Item = (String, Vec<u8>)> {
         self.0.into_iter().filter_map(|entry| {
             let Value::Array(entry) = entry else { return None };
@@ -362,14 +363,14 @@ mod tests {
     }
 
     #[test]
-    fn a_good_server_passes() {
+    fn a_suitable_server_passes_the_check() {
         let info = check("", "").unwrap();
         assert_eq!(info.run, "abc");
         assert!(check("7.0.15", "6.2.0").is_ok());
     }
 
     #[test]
-    fn each_fault_of_a_server_is_one_line() {
+    fn each_unsuitable_server_is_reported_in_one_line() {
         for (from, to, line) in [
             (
                 "7.0.15",

@@ -1,4 +1,4 @@
-//! Makes links, one after the other, and has everything run on them.
+//! Connects to the server again and again, and runs all tasks on each connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::{
     backplane::Peer,
 };
 
-/// How often what waits for the log is looked through for what has waited too long.
+/// How often the publish queue is checked for events that have waited too long.
 const EXPIRY: Duration = Duration::from_millis(100);
-/// How many names a node may have been reaped under before it gives up for this link.
+/// How many names a node tries on one connection, each after it was reaped under the one before.
 const NAMES: usize = 8;
 
 pub(in crate::backends::redis) struct ConnectionSupervisor {
     shared: Arc<RedisShared>,
     publisher: Publisher,
     fence: u64,
-    /// The life of the server that the last link was to.
+    /// The run id of the server of the last connection.
     run: Option<Arc<str>>,
 }
 
@@ -48,7 +48,7 @@ impl ConnectionSupervisor {
         }
     }
 
-    /// Runs for as long as the node lives.
+    /// Runs until the node stops.
     pub(in crate::backends::redis) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let expiring = async {
@@ -83,7 +83,7 @@ impl ConnectionSupervisor {
         }
     }
 
-    /// Works on a link until it ends, and says why it did.
+    /// Runs all tasks on a connection until it ends. Returns the reason.
     async fn serve(&mut self, connection: &RedisConnection) -> RedisProblem {
         let opened = tokio::select! {
             opened = self.open(connection) => opened,
@@ -133,14 +133,15 @@ impl ConnectionSupervisor {
             (problem, ..) = select_all(telling) => problem,
         };
         if !problem.is_cut() {
-            // What has been sent is answered, and its callers need not wait for another link to hear of it.
+            // The batch under way is still answered, so its callers need not wait for the next connection.
             ending.notify_one();
             publishing.await;
         }
         problem
     }
 
-    /// Registers the node anew, so that nothing of an older link is heard any more, and finds out what became of it.
+    /// Registers the node under a higher fence, so that commands of older connections are refused, and resolves their
+    /// unanswered publications.
     async fn open(&mut self, connection: &RedisConnection) -> Result<(), RedisProblem> {
         self.fence += 1;
         let is_new_life = self.run.as_ref() != Some(&connection.run_id);
@@ -166,7 +167,7 @@ impl ConnectionSupervisor {
     }
 }
 
-/// Registers with one application; under another name where the node was reaped, which is answered.
+/// Registers the node with one application, under a new name if it was reaped. Returns whether it was.
 async fn register(
     shared: &RedisShared,
     application: &crate::backends::redis::RedisApplication,
@@ -204,11 +205,11 @@ async fn register(
 }
 
 impl RedisShared {
-    /// Notes that there is a link.
+    /// Records that the connection is up.
     fn set_connected(&self, connection: &RedisConnection) {
         let mut condition = lock(&self.condition);
         if let Some(problem) = condition.problem.take() {
-            log::info!(version = connection.version; "redis is back: {problem}");
+            log::info!(version = connection.version; "redis is available again, after: {problem}");
         } else {
             log::info!(version = connection.version; "connected to redis at {}", self.server.address);
         }
@@ -218,7 +219,7 @@ impl RedisShared {
         self.receivers_changed.notify_one();
     }
 
-    /// Notes that the link has ended.
+    /// Records that the connection has ended.
     fn set_disconnected(&self) {
         self.queue.set_open(false);
         self.connection.send_replace(None);
@@ -227,7 +228,7 @@ impl RedisShared {
         }
     }
 
-    /// Tells of a problem once for as long as it lasts.
+    /// Logs a problem, once for as long as it lasts.
     fn record_problem(&self, problem: &RedisProblem) {
         let mut condition = lock(&self.condition);
         let line = problem.to_string();
@@ -237,7 +238,7 @@ impl RedisShared {
         }
     }
 
-    /// Notes that all is well, if it is.
+    /// Records the time if the node has a connection and a valid lease.
     fn record_healthy(&self) {
         let now = Instant::now();
         if self.connection.borrow().is_some() && self.lease.is_good(now) {
@@ -246,7 +247,7 @@ impl RedisShared {
     }
 }
 
-/// Who else is there.
+/// Lists the nodes of the cluster.
 pub(in crate::backends::redis) async fn peers(
     shared: &RedisShared,
     connection: &RedisConnection,
@@ -265,7 +266,7 @@ pub(in crate::backends::redis) async fn peers(
     clock.arg(shared.cluster_key("clock"));
     let answers = connection.run([clock, workers, nodes]).await?;
     let Ok([Ok(clock), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
-        return Err(connection.nonsense("a list of nodes that is none"));
+        return Err(connection.nonsense("an invalid list of nodes"));
     };
     let now: u64 = clock
         .word(0)

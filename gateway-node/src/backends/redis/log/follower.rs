@@ -1,8 +1,8 @@
-//! One log, followed: messages of its channel in their order, and what is missing among them from the log itself.
+//! Follows one log: delivers the messages of its channel in order, and reads missing entries from the stream.
 //!
-//! Pub/sub is the fast path and is trusted with nothing. An entry is delivered when it stands right behind the last one;
-//! one that came before is dropped, and before one that comes too early the missing ones are read. That the last one of
-//! all was lost, no message can show: a look at the top of the log does.
+//! Pub/sub is the fast path, and is not trusted. An entry is delivered if it directly follows the last one. An earlier
+//! one is dropped; before a later one, the missing entries are read. No message can show that the last message was
+//! lost: reading the head of the log does.
 
 use std::{
     collections::VecDeque,
@@ -32,21 +32,22 @@ use crate::{
     backplane::{Audience, Deliver, Epoch, Position, Unavailable},
 };
 
-/// The most messages that wait for a follower. What comes beyond is dropped, and read from the log later.
+/// The maximum number of messages queued for a follower. Further messages are dropped, and the entries are read from
+/// the log later.
 const MESSAGES: usize = 8192;
-/// The most entries that are read at once.
+/// The maximum number of entries read at once.
 const PAGE: usize = 64;
-/// How long a follower waits until it looks again whether the workers have room.
+/// How long a follower waits before it checks again whether the workers have room.
 const NO_ROOM: Duration = Duration::from_millis(2);
-/// How many of the latest entries are remembered by their origin, to tell one that comes again after the server has lost
-/// it.
+/// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
+/// has lost it.
 const ORIGINS: usize = 4096;
-/// How many of the latest messages are remembered, to tell when a false one came before the true one.
+/// How many of the latest messages are remembered, to detect that a forged one arrived before the genuine one.
 const HEARD: usize = 64;
-/// How many sessions are carried over to another life of the log at once.
+/// How many sessions are carried over to a new epoch in one call.
 const CARRIED: usize = 256;
 
-/// The way of messages to a follower.
+/// The sending end of the bounded queue of channel messages.
 #[derive(Clone)]
 pub(in crate::backends::redis) struct LogSender {
     messages: mpsc::Sender<Vec<u8>>,
@@ -54,13 +55,13 @@ pub(in crate::backends::redis) struct LogSender {
     limit: usize,
 }
 
-/// Where a follower reads them.
+/// The receiving end of the queue.
 pub(in crate::backends::redis) struct LogReceiver {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// A way for messages, of which `limit` bytes may wait.
+/// Creates a queue of messages, bounded to about `limit` bytes.
 pub(in crate::backends::redis) fn channel(limit: usize) -> (LogSender, LogReceiver) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let bytes = Arc::new(AtomicUsize::new(0));
@@ -74,7 +75,7 @@ pub(in crate::backends::redis) fn channel(limit: usize) -> (LogSender, LogReceiv
 }
 
 impl LogSender {
-    /// Passes a message on, or drops it when too many wait.
+    /// Queues a message, or drops it if the queue is full.
     pub(in crate::backends::redis) fn push(&self, message: Vec<u8>) {
         let size = message.len();
         if self.bytes.load(Ordering::Relaxed) < self.limit && self.messages.try_send(message).is_ok() {
@@ -83,26 +84,25 @@ impl LogSender {
     }
 }
 
-/// Follows one log for as long as the node lives.
+/// Follows one log until the node stops.
 pub(in crate::backends::redis) struct Follower {
     application: Arc<RedisApplication>,
     deliver: Arc<dyn Deliver>,
     log_receiver: LogReceiver,
-    /// When the channel was last subscribed to; none while it is not.
+    /// When the channel was last subscribed to; `None` while it is not.
     subscribed: watch::Receiver<Option<Instant>>,
     head: watch::Receiver<Option<LogHead>>,
     connection: watch::Receiver<Option<RedisConnection>>,
-    /// The origins of the latest entries that were delivered here, with their offsets.
+    /// The offsets and origins of the latest entries delivered here.
     origins: VecDeque<(u64, Origin)>,
-    /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
+    /// The offsets of the latest entries delivered from messages, with hashes of their bodies.
     heard: VecDeque<(u64, u64)>,
-    /// Origins of entries that were delivered and that the server has lost since: whoever sends one again sends it to
-    /// those who do not have it.
+    /// Origins of entries that were delivered here and that the server has since lost. If such an event is appended
+    /// again, that is for the sessions that do not have it.
     delivered_before: FxHashSet<Origin>,
-    /// Whether what has been delivered may not lead to what the guilds are.
+    /// Whether the guild state may not match the entries delivered, and has to be read again.
     guilds_are_stale: bool,
-    /// Discord sessions whose points have to be counted in the present life of the log before anything of it is
-    /// delivered.
+    /// Discord sessions whose checkpoints must be moved to the current epoch before any entry of it is delivered.
     uncarried: Vec<FencingToken>,
 }
 
@@ -152,7 +152,7 @@ impl Follower {
                         return;
                     }
                     if self.subscribed.borrow_and_update().is_none() && self.application.members.end_following() {
-                        // Nobody is there to receive.
+                        // There are no receivers.
                         self.application.progress().cursor = None;
                         self.deliver.reset(&self.application.name, None);
                         self.origins.clear();
@@ -173,7 +173,7 @@ impl Follower {
             Ok(split) => split,
             Err(error) => return log::error!(application = self.application.name; "{error}"),
         };
-        // One of another epoch shows up in the next look, and that in which order they come.
+        // The next read of the log head finds a new epoch, and the order of epochs.
         if position.epoch != cursor.epoch {
             return;
         }
@@ -194,9 +194,10 @@ impl Follower {
         }
     }
 
-    /// Reads the log up to an entry that a message is about. If the log does not go that far, the message is false.
+    /// Reads the log up to an entry that a message announced. If the log does not reach that far, the message is
+    /// forged.
     async fn read_up_to(&mut self, claimed: Position) {
-        // Without a link the next look comes back to it.
+        // Without a connection, the next read of the log head tries again.
         let Some(connection) = self.connection.borrow().clone() else {
             return;
         };
@@ -211,13 +212,16 @@ impl Follower {
         let top = head.number(1);
         if claimed.offset > top {
             let Position { offset, .. } = claimed;
-            log::warn!(application = self.application.name, offset, top; "ignored a message about an entry that the log does not have");
+            log::warn!(
+                application = self.application.name, offset, top;
+                "ignored a message about an entry that the log does not have"
+            );
         }
         self.repair(top.min(claimed.offset)).await;
     }
 
-    /// Checks a message about an entry that was delivered. If the bodies differ, one of the two messages is false, and the
-    /// log says which.
+    /// Checks a second message about a delivered entry. If the bodies differ, one of the messages is forged, and the
+    /// log tells which.
     async fn compare(&mut self, position: Position, body: &[u8]) {
         let Position { offset, epoch } = position;
         let mut heard = self.heard.iter();
@@ -232,16 +236,16 @@ impl Follower {
             return log::warn!(application = application.name, offset; "ignored a message that differs from the log");
         }
         self.heard.clear();
-        // Who reads on here must not find the false entry.
+        // Sessions that replay from the buffer must not find the forged entry.
         let before = offset.saturating_sub(1);
         self.deliver
             .reset(&application.name, Some(Position { offset: before, epoch }));
         self.deliver.reset(&application.name, self.cursor());
         self.deliver.lost(&application.name, 1);
-        self.gap("a false message was delivered in the place of an entry");
+        self.gap("a forged message was delivered in the place of an entry");
     }
 
-    /// Reads the body of one entry. Returns `None` if the log does not have it or cannot be read now.
+    /// Reads the body of one entry. Returns `None` if the log does not have it, or cannot be read now.
     async fn stored(&self, offset: u64) -> Option<Vec<u8>> {
         let connection = self.connection.borrow().clone()?;
         let id = format!("{offset}-0");
@@ -251,7 +255,7 @@ impl Follower {
         Some(body)
     }
 
-    /// Takes in what a look at the log has shown.
+    /// Processes the log head that was read.
     async fn look(&mut self, head: LogHead) {
         let application = Arc::clone(&self.application);
         if application.progress().epoch().is_some_and(|epoch| epoch != head.epoch) {
@@ -260,7 +264,7 @@ impl Follower {
         }
         application.progress().run = Some(Arc::clone(&head.run));
         if application.progress().learns_of_a_loss(&head) {
-            self.gap("another node knows of entries that are gone");
+            self.gap("redis has lost entries that another node has seen");
         }
         let top = Position {
             epoch: head.epoch,
@@ -273,9 +277,9 @@ impl Follower {
         let cursor = self.cursor();
         let subscribed = *self.subscribed.borrow();
         match cursor {
-            // What is appended after this look comes as a message, so nothing is missed in between.
+            // Entries appended after this read arrive as messages, so nothing is missed in between.
             None if subscribed.is_some_and(|subscribed| head.asked > subscribed) => {
-                // They may have come further than the top, where the log goes on to them.
+                // The guild state may be ahead of `top`. The log leads from there up to it.
                 if !self.know_guilds().await {
                     return;
                 }
@@ -293,7 +297,7 @@ impl Follower {
         }
     }
 
-    /// Finds out what the guilds are. Without a link the next look comes back to it.
+    /// Reads the guild state. Returns `false` without a connection; the next read of the log head tries again.
     async fn know_guilds(&mut self) -> bool {
         let Some(connection) = self.connection.borrow().clone() else {
             return false;
@@ -308,7 +312,7 @@ impl Follower {
         }
     }
 
-    /// What is known of the guilds is not to be trusted any more.
+    /// Marks the guild state as unknown until it is read again.
     fn doubt_guilds(&mut self) {
         self.guilds_are_stale = true;
         self.deliver.guilds(&self.application.name, None);
@@ -332,20 +336,20 @@ impl Follower {
             self.deliver.reset(&name, self.cursor());
             self.doubt_guilds();
         }
-        log::info!(application = name, epoch:% = head.epoch, offset = truncation.kept; "the log begins another life");
+        log::info!(application = name, epoch:% = head.epoch, offset = truncation.kept; "the log begins a new epoch");
         if head.kept.is_none() {
             self.application.members.sweep(truncation.kept);
         }
-        // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
+        // Entries beyond the cut were delivered here. They return only if their sender publishes them again.
         let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > truncation.kept;
         let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
         if self.delivered_before.len() > ORIGINS {
-            // Whoever had no answer then has given up by now.
+            // Senders whose publications were unanswered then have given up by now.
             self.delivered_before.clear();
         }
         self.delivered_before.extend(lost);
         if truncation.is_diverged {
-            // Whoever had these is cut off, and sessions that come now do not have them.
+            // The sessions that received these are closed, and new sessions do not have them.
             self.delivered_before.clear();
         }
         self.origins.retain(|(offset, _)| *offset <= truncation.kept);
@@ -356,7 +360,10 @@ impl Follower {
         }
         if truncation.is_diverged {
             self.doubt_guilds();
-            log::error!(application = name, offset = truncation.kept; "sessions have to connect again: others have gone on without entries that were delivered here");
+            log::error!(
+                application = name, offset = truncation.kept;
+                "sessions must reconnect: other nodes continued without entries that were delivered here"
+            );
             self.deliver.diverged(&name);
         }
         if truncation.is_missed {
@@ -364,7 +371,7 @@ impl Follower {
         }
     }
 
-    /// Logs it if this epoch began because another program had added entries to the log.
+    /// Logs if this epoch began because another program had added entries to the log.
     async fn report_expulsion(&self, epoch: Epoch) {
         let Some(connection) = self.connection.borrow().clone() else {
             return;
@@ -377,11 +384,14 @@ impl Follower {
         };
         if wire::epoch(answer.word(0)) == Ok(epoch) {
             let key = self.application.key("log");
-            log::error!(application = self.application.name, key; "another program has added entries to the log: they were deleted");
+            log::error!(
+                application = self.application.name, key;
+                "another program has added entries to the log: they were deleted"
+            );
         }
     }
 
-    /// Has the points of the sessions here counted in this life of the log. Whether they are.
+    /// Moves the checkpoints of the sessions on this node to this epoch. Returns whether that is done.
     async fn carry(&mut self, epoch: Epoch) -> bool {
         while !self.uncarried.is_empty() {
             let Some(connection) = self.connection.borrow().clone() else {
@@ -401,14 +411,14 @@ impl Follower {
         true
     }
 
-    /// Reads what is missing up to this offset, which must not be beyond the end of the log: what is not there by then counts
-    /// as trimmed.
+    /// Reads and delivers the missing entries up to this offset, which must not be beyond the end of the log. Entries
+    /// that are not found count as trimmed.
     async fn repair(&mut self, to: u64) {
         let mut from = None;
         while let Some(cursor) = self.cursor()
             && cursor.offset < to
         {
-            // Without a link the next look comes back to it.
+            // Without a connection, the next read of the log head tries again.
             let Some(connection) = self.connection.borrow().clone() else {
                 return;
             };
@@ -438,7 +448,7 @@ impl Follower {
         }
     }
 
-    /// Goes on behind this offset, over entries that are not kept any more.
+    /// Moves the cursor to this offset, past entries that the log no longer has.
     fn skip_to(&mut self, offset: u64) {
         let skipped = {
             let mut progress = self.application.progress();
@@ -456,11 +466,11 @@ impl Follower {
 
     fn gap(&mut self, why: &str) {
         self.doubt_guilds();
-        log::error!(application = self.application.name; "sessions have to connect again: {why}");
+        log::error!(application = self.application.name; "sessions must reconnect: {why}");
         self.deliver.gap(&self.application.name);
     }
 
-    /// Delivers the entry that stands right behind the cursor.
+    /// Delivers the entry that directly follows the cursor.
     async fn take(&mut self, position: Position, body: &[u8]) {
         match wire::decode(&self.application.name, position, body) {
             Ok(stored) => {
@@ -490,7 +500,7 @@ impl Follower {
         self.application.progress().advance(position);
     }
 
-    /// Whether an entry is for sessions that are here.
+    /// Whether an entry is for sessions on this node.
     async fn is_for_us(&mut self, stored: &StoredEntry) -> bool {
         let session = match &stored.entry.audience {
             Audience::Types(_) => return true,
@@ -516,8 +526,8 @@ impl Follower {
                 }
                 return is_there;
             }
-            // The lease has ended, so that others may have given the event to somebody else. Once the node is
-            // registered again, it either has another name or was not reaped.
+            // The lease has expired, so another node may have reassigned the event. Once this node is registered again,
+            // it either has another name or was not reaped.
             tokio::time::sleep(NO_ROOM).await;
         }
     }

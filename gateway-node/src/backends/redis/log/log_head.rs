@@ -1,4 +1,4 @@
-//! How far a log goes, and how far this node has come in it.
+//! The head of a log, the progress of this node in it, and the losses at the end of an epoch.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -6,86 +6,86 @@ use tokio::time::Instant;
 
 use crate::backplane::{Epoch, Position};
 
-/// How long after an epoch's end its losses are still told from node to node.
+/// How long after the end of an epoch the nodes still exchange its losses.
 const EPOCH_GRACE: Duration = Duration::from_secs(60);
-/// How many epochs a node remembers, for when the server has lost the beginning of a later one, or more of one that it
-/// has left.
+/// How many past epochs a node remembers, in case the server has lost the start of a later epoch, or more of an earlier
+/// one.
 const EPOCHS: usize = 8;
 
-/// What a look at the log asks.
+/// The query sent to read the head of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::backends::redis) struct HeadQuery {
-    /// The positions from which this node could go on, latest first.
+    /// The positions from which this node could continue, latest first.
     pub(in crate::backends::redis) positions: Vec<Position>,
-    /// The last entries that it has seen of the epochs that it has left, latest first.
+    /// The last entry that it has seen of each epoch that it has left, latest first.
     pub(in crate::backends::redis) left: Vec<Position>,
 }
 
-/// What a look at the log showed.
+/// The head of the log, as read from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::backends::redis) struct LogHead {
     /// The server's `run_id`.
     pub(in crate::backends::redis) run: Arc<str>,
-    /// The life of the log.
+    /// The epoch of the log.
     pub(in crate::backends::redis) epoch: Epoch,
     /// The offset of its last entry.
     pub(in crate::backends::redis) top: u64,
-    /// When it was asked for; what was appended before that is in it.
+    /// When it was requested. Entries appended before that are included.
     pub(in crate::backends::redis) asked: Instant,
-    /// What was asked.
+    /// The query.
     pub(in crate::backends::redis) head_query: HeadQuery,
-    /// The offset behind which this node goes on; none where none of its positions is known any more.
+    /// The offset after which this node continues; `None` if none of its positions is known any more.
     pub(in crate::backends::redis) kept: Option<u64>,
-    /// The last offset of the epoch that it knew that is still good; none where that epoch is not known any more.
+    /// The last offset that has survived of the epoch that this node knew; `None` if that epoch is not known any more.
     pub(in crate::backends::redis) good: Option<u64>,
-    /// Of each epoch that was left, the last offset that any node has seen and that is gone; 0 for none.
+    /// For each past epoch: the highest offset any node saw that the server has since lost, or 0.
     pub(in crate::backends::redis) lost: Vec<u64>,
-    /// Entries that were seen, and are gone, of epochs after the first of those.
+    /// The number of entries that were seen and lost in epochs after the first of those.
     pub(in crate::backends::redis) skipped: u64,
 }
 
-/// How far this node has come.
+/// The progress of this node in the log.
 #[derive(Debug, Default)]
 pub(in crate::backends::redis) struct ConsumerProgress {
-    /// Where it stands; none while it has no receivers.
+    /// The position of the last entry delivered; `None` while the node has no receivers.
     pub(in crate::backends::redis) cursor: Option<Position>,
-    /// The `run_id` of the server that the last look was at.
+    /// The `run_id` of the server, when the head was last read.
     pub(in crate::backends::redis) run: Option<Arc<str>>,
-    /// The highest entry that it knows of, in the epoch that it knows.
+    /// The highest entry known, in the epoch known.
     highest: Option<Position>,
-    /// Where earlier epochs ended, the latest first.
+    /// The ends of earlier epochs, latest first.
     ends: VecDeque<Position>,
-    /// Ends of which more may be heard, the latest first.
+    /// The ends of epochs of which more losses may become known, latest first.
     grace: VecDeque<EpochGrace>,
-    /// What is known to be gone of epochs after the first of those.
+    /// The number of entries known to be lost in epochs after the first of those.
     skipped: u64,
 }
 
-/// The end of an epoch, of which more may be heard.
+/// The end of an epoch, of which more losses may become known.
 #[derive(Debug)]
 struct EpochGrace {
     highest: Position,
-    /// The last of its entries that this node has delivered, or has told its sessions about.
+    /// The last of its entries that this node has delivered, or whose loss it has reported to its sessions.
     settled: u64,
     until: Instant,
 }
 
-/// What the end of an epoch has cost.
+/// What was lost at the end of an epoch.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::backends::redis) struct Truncation {
-    /// Entries that were in the log and are not any more, as far as this node knows.
+    /// The number of entries that were in the log and are lost, as far as this node knows.
     pub(in crate::backends::redis) gone: u64,
-    /// Whether there are some that this node has not delivered and cannot any more.
+    /// Whether this node has not delivered some of them, and no longer can.
     pub(in crate::backends::redis) is_missed: bool,
-    /// Whether entries that this node has delivered are gone while others took their place: what comes next was not
-    /// necessarily sent after them.
+    /// Whether other entries have taken the place of entries that this node has delivered. The next entries were then
+    /// not necessarily sent after the delivered ones.
     pub(in crate::backends::redis) is_diverged: bool,
-    /// The offset behind which it goes on.
+    /// The offset after which this node continues.
     pub(in crate::backends::redis) kept: u64,
 }
 
 impl ConsumerProgress {
-    /// Notes an entry of the epoch that is known; one of another epoch comes up by itself.
+    /// Records an entry of the known epoch. An entry of another epoch is ignored: the next read of the head finds it.
     pub(in crate::backends::redis) fn note(&mut self, position: Position) {
         match &mut self.highest {
             Some(highest) if highest.epoch == position.epoch => highest.offset = highest.offset.max(position.offset),
@@ -102,18 +102,18 @@ impl ConsumerProgress {
         }
     }
 
-    /// The epoch that is known.
+    /// The epoch that this node knows.
     pub(in crate::backends::redis) fn epoch(&self) -> Option<Epoch> {
         self.highest.map(|highest| highest.epoch)
     }
 
-    /// Begins to follow the log from its end.
+    /// Starts to follow the log from its end.
     pub(in crate::backends::redis) fn begin(&mut self, top: Position) {
         self.cursor = Some(top);
         self.highest = Some(top);
     }
 
-    /// What to ask with the next look.
+    /// Returns the query for the next read of the head.
     pub(in crate::backends::redis) fn head_query(&mut self, now: Instant) -> HeadQuery {
         self.grace.retain(|grace| grace.until >= now);
         if self.grace.is_empty() {
@@ -121,7 +121,8 @@ impl ConsumerProgress {
         }
         let mut positions: Vec<_> = self.cursor.or(self.highest).into_iter().collect();
         for end in &self.ends {
-            // What this node has of an earlier epoch ends where it stands, or where that one ended.
+            // What this node has of an earlier epoch ends at its own position or at the end of that epoch, whichever is
+            // lower.
             let offset = positions
                 .last()
                 .map_or(end.offset, |later| later.offset.min(end.offset));
@@ -139,7 +140,7 @@ impl ConsumerProgress {
         }
     }
 
-    /// Goes over to the epoch that a look has found. `None` where the look did not ask about the one that ends.
+    /// Moves to the epoch that a read has found. Returns `None` if the read did not ask about the epoch that ends.
     pub(in crate::backends::redis) fn truncation(&mut self, head: &LogHead, now: Instant) -> Option<Truncation> {
         let highest = self.highest?;
         if head.head_query.positions.first()?.epoch != highest.epoch {
@@ -151,12 +152,13 @@ impl ConsumerProgress {
             left.find(|(left, _)| left.epoch == epoch).map_or(0, |(_, lost)| *lost)
         };
         let end = highest.offset.max(lost(highest.epoch));
-        // From a position that nobody knows any more nobody can tell what is new: what is there now counts as missed.
+        // If the server does not know any of the positions, new entries cannot be distinguished from old ones:
+        // everything in the log counts as missed.
         let kept = head.kept.unwrap_or(head.top);
         let good = head.good.unwrap_or(kept);
         let is_missed = end > good.max(progress) || (head.kept.is_none() && head.top > 0);
-        // Where no other node has appended anything since, the log has merely gone back. On the same server it cannot have:
-        // then a false message was delivered.
+        // If no other node has appended anything since, the log has only been rolled back. On the same server it cannot
+        // have been: then a forged message was delivered.
         let has_other = head.top > kept || self.run.as_ref() == Some(&head.run);
         let is_diverged = self.cursor.is_some() && head.kept.is_some_and(|kept| progress > kept) && has_other;
         self.grace.push_front(EpochGrace {
@@ -188,7 +190,7 @@ impl ConsumerProgress {
         })
     }
 
-    /// Whether a later look tells of a loss, at the end of the epoch before, that this node did not know of.
+    /// Whether a later read shows a loss at the end of the previous epoch that this node did not know of.
     pub(in crate::backends::redis) fn learns_of_a_loss(&mut self, head: &LogHead) -> bool {
         let mut is_news = head.skipped > self.skipped && !self.grace.is_empty();
         if is_news {
@@ -217,7 +219,7 @@ mod tests {
         Position { offset, epoch }
     }
 
-    /// A node that has come to `cursor` and knows of `highest`.
+    /// A node that has delivered up to `cursor` and knows of `highest`.
     fn progress(cursor: u64, highest: u64) -> ConsumerProgress {
         let mut progress = ConsumerProgress::default();
         progress.begin(at(OLD, cursor));
@@ -225,7 +227,7 @@ mod tests {
         progress
     }
 
-    /// What a look shows in which the old epoch is good up to `good`.
+    /// The head of a log in which the old epoch has survived up to `good`.
     fn head(progress: &mut ConsumerProgress, good: u64, lost: u64) -> LogHead {
         let head_query = progress.head_query(Instant::now());
         LogHead {
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_lost_nothing_goes_on_where_it_was() {
+    fn a_new_epoch_without_losses_keeps_the_cursor() {
         let mut progress = progress(95, 100);
         let truncation = truncation(&mut progress, 100, 0);
         assert_eq!((truncation.gone, truncation.is_missed), (0, false));
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_and_is_gone_is_counted_and_not_missed() {
+    fn lost_entries_that_were_delivered_count_as_gone_but_not_missed() {
         let mut progress = progress(100, 100);
         let truncation = truncation(&mut progress, 80, 0);
         assert_eq!((truncation.gone, truncation.is_missed), (20, false));
@@ -267,8 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_took_the_place_of_delivered_ones_are_a_divergence() {
-        // The new server has the first 80 entries of the old epoch, and perhaps five that others have appended since.
+    fn entries_that_replace_delivered_ones_are_a_divergence() {
+        // The new server has the first 80 entries of the old epoch, and possibly five that other nodes have appended
+        // since.
         for (cursor, top, is_diverged) in [(100, 80, false), (100, 85, true), (80, 85, false), (70, 85, false)] {
             let mut progress = progress(cursor, cursor);
             let head = LogHead {
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_and_the_same_server_does_not_have_is_a_divergence() {
+    fn a_delivered_entry_missing_on_the_same_server_is_a_divergence() {
         for (cursor, is_diverged) in [(81, true), (80, false)] {
             let mut progress = progress(cursor, cursor);
             progress.run = Some("new".into());
@@ -307,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_before_it_was_delivered_is_missed() {
+    fn entries_lost_before_delivery_are_missed() {
         assert!(truncation(&mut progress(90, 100), 80, 0).is_missed);
-        // Another node knows of more.
+        // Another node has seen more entries.
         assert!(truncation(&mut progress(90, 90), 80, 95).is_missed);
     }
 
     #[test]
-    fn a_loss_that_another_node_tells_of_later_is_learnt_once() {
+    fn a_loss_reported_later_by_another_node_is_learnt_once() {
         let mut progress = progress(90, 90);
         assert!(!truncation(&mut progress, 80, 0).is_missed);
         let later = |progress: &mut ConsumerProgress, lost, skipped| LogHead {
@@ -331,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_can_go_on_from_an_epoch_before_one_that_is_not_known_any_more() {
+    fn a_node_continues_from_the_last_epoch_the_server_knows() {
         let mut progress = progress(100, 100);
         truncation(&mut progress, 80, 0);
         progress.note(at(NEW, 120));
         progress.cursor = Some(at(NEW, 120));
         let head_query = progress.head_query(Instant::now());
         assert_eq!(head_query.positions, [at(NEW, 120), at(OLD, 80)]);
-        // The server has lost the new epoch as a whole, and some of what came before it.
+        // The server has lost the whole new epoch, and part of what came before it.
         let head = LogHead {
             run: "newest".into(),
             epoch: NEWEST,
@@ -360,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_whose_positions_are_all_forgotten_begins_at_the_end_and_says_so() {
+    fn a_node_without_known_positions_restarts_at_the_end_and_reports_a_gap() {
         let mut progress = progress(100, 100);
         let head = LogHead {
             kept: None,

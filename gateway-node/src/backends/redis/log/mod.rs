@@ -1,4 +1,4 @@
-//! The logs: what is appended, what is followed, what is read again.
+//! The logs: appending, following, and reading older pages.
 
 pub(in crate::backends::redis) mod follower;
 pub(in crate::backends::redis) mod log_head;

@@ -1,7 +1,7 @@
-//! Older pages of the logs, each read once for all sessions that wait for it.
+//! Reads older pages of the logs, each once for all sessions that wait for it.
 //!
-//! Sessions that come back together, because their node has died, read the same part of the log from places of their own.
-//! Pages begin at places of the log's, so that they meet.
+//! When a node dies, its sessions return together and read the same part of the log, each from its own position. Pages
+//! start at fixed positions of the log, so that the sessions share them.
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,26 +26,26 @@ use crate::{
     resume::{LogPage, ReadError},
 };
 
-/// How many entries a page has.
+/// The number of entries in a page.
 const PAGE: u64 = 64;
-/// How many pages are read at once. Others wait.
+/// How many pages are read at once. Further reads wait.
 const READERS: usize = 4;
-/// How long they do.
+/// How long a read waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
 
 type PageResult = Result<Arc<LogPage>, ReadError>;
 type PendingPage = BoxFuture<'static, PageResult>;
-/// A log and a place in it.
+/// A log and a position in it.
 type Beginning = (Arc<str>, Position);
 
-/// The pages that are being read.
+/// The pages being read.
 pub(in crate::backends::redis) struct Pages {
     reading: Mutex<FxHashMap<Beginning, WeakShared<PendingPage>>>,
     readers: Arc<Semaphore>,
 }
 
 impl Pages {
-    /// None yet.
+    /// Creates an empty set of pages.
     pub(in crate::backends::redis) fn new() -> Self {
         Self {
             reading: Mutex::default(),
@@ -53,10 +53,10 @@ impl Pages {
         }
     }
 
-    /// What the log has behind this position: up to a page.
+    /// Reads up to one page of the log after this position.
     ///
     /// # Errors
-    /// When it does not lead on from there, or cannot be reached.
+    /// When the log does not continue from there, or is unavailable.
     pub(in crate::backends::redis) async fn read(
         &self,
         application: Arc<RedisApplication>,
@@ -77,12 +77,13 @@ impl Pages {
             }
             Ok(_) | Err(ReadError::Severed) => {}
         }
-        // Its beginning is not kept any more; or it was asked for when there was less, since when something may have come.
+        // The start of the page has been trimmed, or a shared page was requested when the log was shorter. Reads from
+        // the exact position instead.
         let page = read(Arc::clone(&self.readers), application, connection, after).await?;
         Ok(page.behind(after.offset))
     }
 
-    /// The page that begins behind this position, which somebody may be reading already.
+    /// Returns the page that starts after this position. It may be in flight already.
     fn page(
         &self,
         application: &Arc<RedisApplication>,
@@ -92,7 +93,7 @@ impl Pages {
         let mut reading = lock(&self.reading);
         let place = (Arc::clone(&application.name), after);
         if let Some(page) = reading.get(&place).and_then(WeakShared::upgrade) {
-            // What has been read may have become less than there is.
+            // A page that is complete may be outdated: the log may have grown since.
             if page.peek().is_none() {
                 return page;
             }
@@ -127,12 +128,12 @@ async fn read(
             .map(Arc::new)
             .ok_or(ReadError::Severed),
         "severed" => Err(ReadError::Severed),
-        // It is registered anew.
+        // The node has to register again.
         _ => Err(ReadError::Unavailable),
     }
 }
 
-/// The entries of an answer. None where they do not stand right behind the position and each other.
+/// Parses the entries of a reply. Returns `None` if they do not directly follow the position and each other.
 fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<LogPage> {
     let epoch = wire::epoch(fields.word(1)).ok()?;
     let cut = fields.word(2).parse().ok();
@@ -150,6 +151,6 @@ fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<
         through.offset = offset;
         entries.push(wire::decode(application, through, body.as_bytes()).ok()?.entry);
     }
-    // The end of the log is a place where entries are, or would be.
+    // An empty page is only valid at the end of the log.
     (!entries.is_empty() || through.offset == top).then_some(LogPage { entries, through, cut })
 }

@@ -1,8 +1,8 @@
-//! The way into the log: one queue for the node, in the order of its calls, and at most one batch under way.
+//! Appends events to the logs: one queue per node, in call order, with at most one batch in flight.
 //!
-//! A publication is sent once on a link. When the link ends before the answer, the next one first asks what became of
-//! it: its old fence has been raised by then, so that what had not arrived never will. So nothing is appended twice, and
-//! nothing that was appended is taken for refused.
+//! A publication is sent once per connection. If the connection ends before the reply, the next one first asks for its
+//! outcome. By then the old fence has been superseded, so a command still in flight can no longer take effect. Thus
+//! nothing is appended twice, and nothing appended is reported as refused.
 
 use std::{
     collections::VecDeque,
@@ -31,18 +31,18 @@ use crate::{
     backplane::{Deliver, Entry, Idempotency, Pending, Position, Publication, PublishError, WhenUnavailable},
 };
 
-/// The most publications of one batch. The server remembers what became of the last 1024 of a node.
+/// The maximum number of publications in one batch. The server remembers the outcome of a node's last 1024.
 const BATCH: usize = 256;
-/// The most bytes of one batch that holds more than one publication.
+/// The maximum bytes of a batch of more than one publication.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long a caller that is not patient waits for an answer.
+/// How long a caller waits for a result if its events are not held.
 const PROMPT: Duration = Duration::from_secs(8);
 
-/// What waits to be appended.
+/// The queue of publications.
 pub(in crate::backends::redis) struct PublishQueue {
     state: Mutex<PublishQueueState>,
     filled: Notify,
-    /// Bytes that may wait, those under way among them.
+    /// The maximum bytes in the queue, including the batch in flight.
     limit: usize,
     hold: Duration,
 }
@@ -52,7 +52,7 @@ struct PublishQueueState {
     waiting: VecDeque<QueuedPublication>,
     bytes: usize,
     next_origin: Origin,
-    /// Whether there is a link, so that what is not patient may wait.
+    /// Whether there is a connection. Without one, only events that may be held are queued.
     is_open: bool,
 }
 
@@ -61,18 +61,18 @@ struct QueuedPublication {
     events: Vec<Publication>,
     idempotency: Option<Idempotency>,
     is_patient: bool,
-    /// Of the first event; those after it count on.
+    /// The origin of the first event. The later events have consecutive origins.
     origin: Origin,
     deadline: Instant,
     bytes: usize,
-    /// The fence under which it was sent, and its number there.
+    /// The owner and fence under which it was sent, and its number under that fence.
     sent: Option<(Arc<str>, u64, u64)>,
     answer: oneshot::Sender<Result<Vec<Position>, PublishError>>,
 }
 
 impl PublishQueue {
-    /// A queue of up to `limit` bytes in which an event waits `hold` at most. Its events are told from those of other
-    /// nodes by `origin`, a random number.
+    /// Creates a queue of up to `limit` bytes, in which an event waits for at most `hold`. `origin`, a random number,
+    /// distinguishes its events from those of other nodes.
     pub(in crate::backends::redis) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
         Self {
             state: Mutex::new(PublishQueueState {
@@ -85,7 +85,7 @@ impl PublishQueue {
         }
     }
 
-    /// Takes events in.
+    /// Queues events.
     pub(in crate::backends::redis) fn push(
         &self,
         application: Arc<RedisApplication>,
@@ -105,7 +105,7 @@ impl PublishQueue {
                 return refused(PublishError::Unavailable);
             }
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
-                // While the log is away, that is why so much waits.
+                // While the log is unavailable, that is the reason for the full queue.
                 let is_open = state.is_open;
                 return refused(if is_open {
                     PublishError::Overloaded
@@ -114,7 +114,7 @@ impl PublishQueue {
                 });
             }
             let origin = if let Some(request) = &idempotency {
-                // Whoever repeats it, on whichever node: it is the same.
+                // The same request has the same origin, on any node.
                 origin_of(&application.name, request)
             } else {
                 let origin = state.next_origin;
@@ -146,7 +146,7 @@ impl PublishQueue {
         })
     }
 
-    /// Opens the queue, or closes it: what is not patient and was not sent is refused.
+    /// Opens or closes the queue. Closing it refuses the unsent publications that are not held.
     pub(in crate::backends::redis) fn set_open(&self, is_open: bool) {
         let mut state = lock(&self.state);
         state.is_open = is_open;
@@ -155,16 +155,16 @@ impl PublishQueue {
         }
     }
 
-    /// Refuses what has waited for too long.
+    /// Refuses publications that have waited too long.
     pub(in crate::backends::redis) fn expire(&self, now: Instant) {
         let mut state = lock(&self.state);
-        // The oldest is in front, whatever was put back there.
+        // The oldest is always at the front, even after publications were put back.
         if state.waiting.front().is_some_and(|item| item.deadline <= now) {
             refuse(&mut state, &PublishError::Expired, |item| item.deadline <= now);
         }
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing is queued or in flight.
     pub(in crate::backends::redis) fn is_empty(&self) -> bool {
         lock(&self.state).bytes == 0
     }
@@ -179,7 +179,7 @@ impl PublishQueue {
 
     fn settle(&self, item: QueuedPublication, answer: Result<Vec<Position>, PublishError>) {
         lock(&self.state).bytes -= item.bytes;
-        // Who asked may have gone.
+        // The caller may have stopped waiting.
         let _ = item.answer.send(answer);
     }
 }
@@ -206,14 +206,14 @@ fn refuse(state: &mut PublishQueueState, error: &PublishError, is_refused: impl 
     }
 }
 
-/// Appends what is in the queue.
+/// Appends the queued publications.
 pub(in crate::backends::redis) struct Publisher {
     queue: Arc<PublishQueue>,
     deliver: Arc<dyn Deliver>,
     bounds: LogBounds,
-    /// The most idempotency keys of an application that are remembered at once.
+    /// The maximum number of idempotency keys remembered for an application.
     idempotency_keys: usize,
-    /// What was sent and has no answer yet, in its order.
+    /// The publications sent but not yet answered, in order.
     unanswered: VecDeque<QueuedPublication>,
 }
 
@@ -233,7 +233,8 @@ impl Publisher {
         }
     }
 
-    /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
+    /// Finds the outcome of the publications that were unanswered when the last connection ended. The node has
+    /// registered again by now.
     pub(in crate::backends::redis) async fn resolve(
         &mut self,
         connection: &RedisConnection,
@@ -245,7 +246,7 @@ impl Publisher {
             head_query.arg(n % 1024);
             Some(head_query)
         });
-        // Refused, a question says nothing about what became of its publication.
+        // If the server refuses the query, the outcome of its publication is still unknown.
         let answers: Vec<_> = connection.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
         let mut again = Vec::new();
         for (item, answer) in std::mem::take(&mut self.unanswered).into_iter().zip(answers) {
@@ -263,18 +264,18 @@ impl Publisher {
         Ok(())
     }
 
-    /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
+    /// Appends until the connection ends, or until `ending` is notified: then the batch in flight is the last.
     pub(in crate::backends::redis) async fn run(
         &mut self,
         connection: &RedisConnection,
         ending: &Notify,
     ) -> RedisProblem {
-        // Numbers begin anew with the fence.
+        // The numbers restart with each fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {
             tokio::select! {
                 biased;
-                () = ending.notified() => return connection.nonsense("another task has given the link up"),
+                () = ending.notified() => return connection.nonsense("another task has given up the connection"),
                 () = self.take(&mut numbers) => {}
             }
             let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, connection)).collect();
@@ -288,7 +289,7 @@ impl Publisher {
         }
     }
 
-    /// Takes the next batch, numbered.
+    /// Takes the next batch and numbers it.
     async fn take(&mut self, numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>) {
         loop {
             let filled = self.queue.filled.notified();
@@ -345,7 +346,7 @@ impl Publisher {
             let Some(item) = self.unanswered.pop_front() else { break };
             match answer {
                 Ok(fields) if fields.word(0) == "gap" => {
-                    // What came before it was not appended, so neither is this.
+                    // The publication before it was not appended, so this one was not either.
                     numbers.insert(Arc::clone(&item.application.name), fields.number(1));
                     again.push(item);
                 }
@@ -360,7 +361,8 @@ impl Publisher {
                         break;
                     }
                 }
-                // It was not appended. Who can send it again does; the rest wait as they do without a server.
+                // It was not appended. A caller that can retry gets the error; the others wait as they do without a
+                // server.
                 Err(refusal) => {
                     if item.is_patient {
                         again.push(item);
@@ -376,7 +378,7 @@ impl Publisher {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Passes on what the script has answered.
+    /// Passes the script's result to the caller.
     fn answer(
         &self,
         item: QueuedPublication,
@@ -395,7 +397,7 @@ impl Publisher {
             (Some("ok"), _) => {
                 let epoch = fields.get(1).and_then(|word| wire::epoch(word).ok());
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {
-                    return Err(connection.nonsense("a publication without its position"));
+                    return Err(connection.nonsense("a publication without a position"));
                 };
                 let positions: Vec<_> = (first..)
                     .take(item.events.len())
@@ -413,7 +415,7 @@ impl Publisher {
                 }
                 Ok(positions)
             }
-            _ => return Err(connection.nonsense("a publication with another answer")),
+            _ => return Err(connection.nonsense("an unknown result of a publication")),
         };
         self.queue.settle(item, answer);
         Ok(())

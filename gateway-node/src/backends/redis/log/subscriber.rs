@@ -1,7 +1,8 @@
-//! The node's one connection for pub/sub: subscribed to the channel of every application that has receivers here.
+//! The node's single pub/sub connection. It is subscribed to the channel of every application that has receivers on
+//! this node.
 //!
-//! Pub/sub knows no databases, and anybody may publish. So the channel's name and every message on it carry the identity of
-//! the cluster, and a message without it is dropped.
+//! Pub/sub ignores database numbers, and any client may publish. So the channel's name and every message carry the
+//! identity of the cluster, and a message without it is dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,12 +21,12 @@ use crate::{
     backplane::Owner,
 };
 
-/// How often the connection is asked whether it is alive.
+/// How often the connection is pinged.
 const PING: Duration = Duration::from_secs(1);
 
 pub(in crate::backends::redis) struct Subscriber {
     shared: Arc<RedisShared>,
-    /// When the channel of each application was subscribed to.
+    /// When the channel of each application was subscribed to; `None` while it is not.
     subscribed: FxHashMap<Arc<str>, watch::Sender<Option<Instant>>>,
 }
 
@@ -38,25 +39,25 @@ impl Subscriber {
         }
     }
 
-    /// When the application's channel was subscribed to.
+    /// Returns a watch on when the application's channel was subscribed to.
     pub(in crate::backends::redis) fn watch(&self, application: &str) -> Option<watch::Receiver<Option<Instant>>> {
         self.subscribed.get(application).map(watch::Sender::subscribe)
     }
 
-    /// Subscribes, again after every cut, for as long as the node lives. Whoever is behind after one learns so from the
-    /// next look at the log, which is asked for at once.
+    /// Subscribes until the node stops, again after every disconnect. It then requests a read of the log heads, which
+    /// finds missed entries.
     pub(in crate::backends::redis) async fn run(self) {
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {
             let began = Instant::now();
             let problem = self.subscribe().await;
-            // What keeps the node from having a link, that one tells. Beside a link, this connection is missed for its
-            // speed alone: what it does not bring is found by the next look.
+            // The command connection reports outages. While it is up, losing pub/sub only adds latency: the next read
+            // of the log heads finds what was missed.
             let is_cut = matches!(problem, RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. });
             let is_told = is_cut || self.shared.connection.borrow().is_none();
             if !is_told && last.as_ref() != Some(&problem) {
-                log::warn!("events come late, without pub/sub: {problem}");
+                log::warn!("events are delayed without pub/sub: {problem}");
             }
             last = Some(problem);
             if began.elapsed() > Duration::from_secs(5) {
@@ -67,7 +68,7 @@ impl Subscriber {
     }
 
     async fn subscribe(&self) -> RedisProblem {
-        // By the name of its channel without an identity.
+        // Keyed by the name of the channel without the identity.
         let applications: FxHashMap<Vec<u8>, _> = self
             .shared
             .applications
@@ -103,7 +104,7 @@ impl Subscriber {
             let is_time_to_ping = tokio::select! {
                 () = desired => false,
                 _ = pings.tick() => true,
-                // It changes once: when the connection is cut.
+                // It changes only once, when the connection is lost.
                 _ = is_cut.changed() => return RedisProblem::Silent { address: self.shared.server.address.clone() },
             };
             if is_time_to_ping {
@@ -115,8 +116,8 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes to what has receivers, and leaves what has none any more or has another channel now. `held` are the
-    /// channels by application.
+    /// Subscribes to the channels of applications with receivers. Unsubscribes from channels without receivers, or
+    /// whose name has changed. `held` maps applications to their subscribed channels.
     async fn follow_receivers(
         &self,
         connection: &mut MultiplexedConnection,
@@ -151,7 +152,7 @@ impl Subscriber {
     }
 }
 
-/// Takes in a message of an application's channel, if it is one of this cluster.
+/// Processes a message of an application's channel, if it belongs to this cluster.
 fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, mut message: Vec<u8>) {
     let Some(prefix) = application.own_prefix(&message) else {
         return;

@@ -1,5 +1,5 @@
-//! What a node does again and again while it has a link: it renews its lease and its registrations, looks at the tops of
-//! the logs, tells the counts, and removes nodes that are dead.
+//! The periodic work of a node while it has a connection: renewing its lease and its registrations, reading the heads
+//! of the logs, broadcasting counts, and reaping dead nodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,28 +19,28 @@ use crate::backends::redis::{
     scripts::Script,
 };
 
-/// The longest time between two looks at the top of a log.
+/// The longest time between two reads of a log's head.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the server is asked whether it is still what it was when the node connected.
+/// How often the server's role and configuration are checked again.
 const CHECK: Duration = Duration::from_secs(5);
 /// How many guilds of dead sessions one call removes.
 const REAP: usize = 256;
 
-/// The steps of the pulse, on one link.
+/// The periodic tasks, on one connection.
 pub(in crate::backends::redis) struct Maintenance<'a> {
     pub(in crate::backends::redis) shared: &'a Arc<RedisShared>,
     pub(in crate::backends::redis) connection: &'a RedisConnection,
 }
 
 impl Maintenance<'_> {
-    /// Renews the node's number for ids, in time.
+    /// Renews the lease of the node's worker number in time.
     pub(in crate::backends::redis) async fn lease(&self) -> RedisProblem {
         let mut has_waited = false;
         loop {
             let pause = match self.renew_number().await {
                 Ok(Some(wait)) => {
                     if !std::mem::replace(&mut has_waited, true) {
-                        log::info!(wait_ms:% = wait.as_millis(); "waiting until older leases have ended");
+                        log::info!(wait_ms:% = wait.as_millis(); "waiting until older leases have expired");
                     }
                     wait
                 }
@@ -51,7 +51,7 @@ impl Maintenance<'_> {
         }
     }
 
-    /// `None` when a number is held, otherwise how long to wait for one.
+    /// Acquires or renews the worker number. Returns `None` if it is held, otherwise how long to wait for one.
     async fn renew_number(&self) -> Result<Option<Duration>, RedisProblem> {
         let RedisShared { options, lease, .. } = &**self.shared;
         let about = serde_json::json!({
@@ -88,14 +88,14 @@ impl Maintenance<'_> {
                 Ok(Some(LOOK))
             }
             "clock" => {
-                log::error!(unix_ms = fields.number(1); "redis's clock is outside of the years that ids can tell");
+                log::error!(unix_ms = fields.number(1); "redis's clock is outside of the range that ids can represent");
                 Ok(Some(LOOK))
             }
-            _ => Err(self.connection.nonsense("a lease with another answer")),
+            _ => Err(self.connection.nonsense("an unknown result of a lease")),
         }
     }
 
-    /// Watches what an operator can change while the server runs, such as the policy by which it evicts keys.
+    /// Watches settings that an operator can change while the server runs, such as the eviction policy.
     pub(in crate::backends::redis) async fn check(&self) -> RedisProblem {
         loop {
             sleep(CHECK).await;
@@ -105,7 +105,7 @@ impl Maintenance<'_> {
         }
     }
 
-    /// Renews the registrations and looks at the logs.
+    /// Renews the registrations and reads the heads of the logs, periodically and on request.
     pub(in crate::backends::redis) async fn keep_registered(&self) -> RedisProblem {
         let pause = LOOK.min(self.shared.options.lease / 3);
         loop {
@@ -119,7 +119,7 @@ impl Maintenance<'_> {
         }
     }
 
-    /// One look at every log, with which the registrations are renewed.
+    /// Reads the head of every log once, which also renews the registrations.
     pub(in crate::backends::redis) async fn look(&self) -> Result<(), RedisProblem> {
         let asked = Instant::now();
         let lease = self.shared.options.lease;
@@ -149,7 +149,8 @@ impl Maintenance<'_> {
                 return Err(self.connection.fenced());
             }
             application.registered(application.registration().fence, asked, lease);
-            let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a look without an epoch"))?;
+            let epoch =
+                wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a log head without an epoch"))?;
             match fields.word(8) {
                 "" => return Err(self.connection.nonsense("a log without the identity of its cluster")),
                 identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
@@ -178,8 +179,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Notes whose lease has ended. Only who has seen a whole lease go by can tell: when the server comes back after a
-    /// while every lease has ended, and those who live renew theirs first.
+    /// Queues nodes whose lease has expired for reaping. Only a node that has been connected for a whole lease may do
+    /// so: when the server comes back after an outage, every lease has expired, and live nodes renew theirs first.
     fn note_dead<'a>(&self, application: &Arc<RedisApplication>, owners: impl Iterator<Item = &'a str>) {
         if self.connection.since().elapsed() <= self.shared.options.lease {
             return;
@@ -189,7 +190,7 @@ impl Maintenance<'_> {
         }
     }
 
-    /// Removes the nodes that are dead.
+    /// Reaps dead nodes.
     pub(in crate::backends::redis) async fn reap(&self) -> RedisProblem {
         loop {
             let (application, owner) = self.shared.dead.next().await;
@@ -219,12 +220,15 @@ impl Maintenance<'_> {
         }
         application.counts_changed.notify_one();
         if sessions > 0 {
-            log::warn!(application = application.name, owner, sessions; "removed the sessions of a node whose lease has ended");
+            log::warn!(
+                application = application.name, owner, sessions;
+                "removed the sessions of a node whose lease has ended"
+            );
         }
         Ok(())
     }
 
-    /// Tells an application's counts when they have changed.
+    /// Broadcasts an application's counts when they have changed.
     pub(in crate::backends::redis) async fn tell_counts(&self, application: &RedisApplication) -> RedisProblem {
         let types = ClientTypes::from(ClientType::Bot);
         loop {

@@ -1,4 +1,4 @@
-//! One session: what it is here, and what Redis takes it for.
+//! One session: its desired state here, and its actual state in Redis.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::backplane::report_rates::ReportRates;
 
-/// How many guilds of a session the first call of its leave removes: it has to come soon, and so it has to be cheap.
+/// How many guilds the first call of a leave removes: it must be cheap, since it has to come soon.
 const FIRST_LEAVE: usize = 1;
 
-/// A session that is there, or was.
+/// A session that is connected, or has not been removed from Redis yet.
 pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
-    /// What it reported last. A newer report takes its place, whether or not it was sent.
+    /// Its latest report. A newer report replaces it, whether or not it was sent.
     pub(in crate::backends::redis) desired: Option<Desired>,
     pub(in crate::backends::redis) stored: StoredReport,
-    /// The report that is on its way: one at a time, and to its end.
+    /// The report being sent. Only one is sent at a time, and always to its end.
     pub(in crate::backends::redis) sending: Option<SendingReport>,
-    /// What it is here.
+    /// Its desired state.
     pub(in crate::backends::redis) is: Actual,
-    /// What Redis takes it for.
+    /// Its actual state in Redis.
     pub(in crate::backends::redis) taken_for: Actual,
-    /// Whether it is among those for which something is to be done.
+    /// Whether it is queued for a step.
     pub(in crate::backends::redis) is_changed: bool,
     /// Whether its report waits for its key's allowance.
     pub(in crate::backends::redis) is_waiting: bool,
-    /// Whether it has begun to leave.
+    /// Whether its removal has started.
     pub(in crate::backends::redis) is_leaving: bool,
 }
 
-/// A report, and the id of the key that pays for it.
+/// A report, and the id of the key that it is charged to.
 pub(in crate::backends::redis) struct Desired {
     pub(in crate::backends::redis) report: Arc<Report>,
     pub(in crate::backends::redis) key: Arc<str>,
@@ -48,23 +48,23 @@ pub(in crate::backends::redis) enum NextOp {
     Nothing,
 }
 
-/// What a session is.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::backends::redis) enum Actual {
-    /// Nothing any more, or, for Redis, nothing until it is made a member again.
+    /// Ended; as an actual state, unknown to Redis until it joins again.
     Gone,
-    /// A member that cannot receive yet.
+    /// A member that is not ready yet.
     Member,
-    /// A member that can be given what is for one of several.
+    /// A ready member, which receives events addressed to one of several.
     Receiver,
 }
 
-/// What Redis has of a session's report.
+/// The report that Redis has of a session.
 pub(in crate::backends::redis) enum StoredReport {
     Report(Option<Arc<Report>>),
-    /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
+    /// A report read back from Redis. The next report only repairs what was lost, so its key is not charged.
     Found(Arc<Report>),
-    /// It has to be asked for.
+    /// Unknown; it has to be read.
     Unknown,
 }
 
@@ -89,17 +89,17 @@ impl Member {
             (StoredReport::Report(Some(stored)), Some(desired)) => Arc::ptr_eq(stored, &desired.report),
             _ => false,
         };
-        // One that is gone is forgotten as soon as Redis has forgotten it.
+        // An ended session is dropped as soon as Redis has removed it.
         self.is == Actual::Gone || self.is != self.taken_for || !is_stored
     }
 
-    /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
+    /// Discards the report being sent: the report in Redis has to be read.
     pub(in crate::backends::redis) fn lose_sight(&mut self) {
         self.sending = None;
         self.stored = StoredReport::Unknown;
     }
 
-    /// Whether the next step touches many guilds. Only few such steps are under way at once.
+    /// Whether the next step touches many guilds. Only few such steps are in flight at once.
     pub(in crate::backends::redis) fn is_next_heavy(&self) -> bool {
         match (self.is, self.taken_for) {
             (Actual::Gone, _) => self.is_leaving,
@@ -108,12 +108,12 @@ impl Member {
         }
     }
 
-    /// Whether it is in the middle of a report or of its leave.
+    /// Whether a report or its removal has started.
     pub(in crate::backends::redis) const fn has_begun(&self) -> bool {
         self.sending.is_some() || self.is_leaving
     }
 
-    /// What is to be done next. A report that begins is charged to its key.
+    /// Returns the next step. A report that starts is charged to its key.
     pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> NextOp {
         match (self.is, self.taken_for) {
             (Actual::Gone, _) => {

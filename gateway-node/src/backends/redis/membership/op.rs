@@ -1,4 +1,4 @@
-//! One thing to do in Redis for a session, or for what was for one.
+//! A membership operation in Redis.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::backends::redis::{
     LogBounds, application::RedisApplication, connection::redis_connection::RedisConnection, scripts::Script,
 };
 
-/// The most guilds that one call adds, removes or forgets. It blocks the server for about 0.2 ms, and whoever publishes
-/// meanwhile waits for no more than that.
+/// The maximum number of guilds that one call adds or removes. Such a call blocks the server for about 0.2 ms, so a
+/// concurrent publication waits for no longer than that.
 pub(in crate::backends::redis) const CHUNK: usize = 64;
 
-/// One thing to do. A session has at most one under way.
+/// An operation. Each session has at most one in flight.
 pub(in crate::backends::redis) enum MembershipOp {
     Join(SessionId, JoinState),
     JoinAgain(SessionId, ClientType),
     Enter(SessionId),
-    /// Ends a membership, and removes at most so many of its guilds.
+    /// Ends a membership, and removes at most this many of its guilds per call.
     Leave(SessionId, usize),
-    /// Asks for the guilds that Redis has.
+    /// Reads the guilds that Redis has.
     Ask(SessionId),
     /// A part of a report.
     Report {
@@ -38,12 +38,12 @@ pub(in crate::backends::redis) enum MembershipOp {
     },
     Ack(Vec<u64>),
     Nack(u64),
-    /// Gives up everything up to this offset.
+    /// Gives back all addressed entries up to this offset.
     Sweep(u64),
 }
 
 impl MembershipOp {
-    /// What Redis is asked for it.
+    /// The Redis command of the operation.
     pub(in crate::backends::redis) fn call(
         &self,
         application: &RedisApplication,

@@ -1,4 +1,4 @@
-//! Nodes whose lease has ended, on their way to being removed.
+//! The queue of nodes to reap, whose leases have expired.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::backends::redis::application::{RedisApplication, lock};
 
-/// Each at most once.
+/// A queue of nodes to reap. Each node is in it at most once per application.
 #[derive(Default)]
 pub(in crate::backends::redis) struct ReapQueue {
     owners: Mutex<VecDeque<(Arc<RedisApplication>, Box<str>)>>,

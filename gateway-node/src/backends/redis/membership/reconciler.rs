@@ -1,4 +1,4 @@
-//! Brings Redis to what should be there.
+//! Reconciles the state in Redis with the desired state.
 
 use std::sync::Arc;
 
@@ -29,12 +29,13 @@ use crate::{
     backplane::{Deliver, JoinError, Joined, Position},
 };
 
-/// The most steps of one batch.
+/// The maximum number of steps in one batch.
 const BATCH: usize = 256;
-/// The most steps of one batch that touch many guilds: what others send on the same connection waits for no more.
+/// The maximum number of steps in one batch that touch many guilds. Other calls on the same connection wait for no more
+/// than these.
 const HEAVY: usize = 1;
 
-/// Brings Redis to what should be there, until the link ends.
+/// Reconciles the state in Redis with the desired state, until the connection ends.
 pub(in crate::backends::redis) struct Reconciler<'a> {
     pub(in crate::backends::redis) application: &'a RedisApplication,
     pub(in crate::backends::redis) connection: &'a RedisConnection,
@@ -56,7 +57,7 @@ impl Reconciler<'_> {
                 }
                 continue;
             }
-            // What is under way when this is dropped stays in the state.
+            // Steps in flight stay in the state if this future is dropped.
             let is_flushed = match self.connection.run(calls).await {
                 Ok(answers) => self.settle(answers),
                 Err(problem) => Err(problem),
@@ -74,7 +75,7 @@ impl Reconciler<'_> {
             ops.push(MembershipOp::Ack(state.ack.clone()));
         }
         ops.extend(state.next_steps(Instant::now(), BATCH, HEAVY));
-        // After those who left, so that none of them is chosen.
+        // After the leaves, so that no session that left is chosen.
         ops.extend(
             state
                 .given_up
@@ -115,7 +116,7 @@ impl Reconciler<'_> {
                 Ok(fields) => self.settle_step(&mut state, &op, &fields),
                 Err(problem) => Err(problem),
             };
-            // What is answered is settled even when something else in the batch has failed.
+            // Answered steps are settled even if another step of the batch failed.
             match (is_flushed, op) {
                 (Ok(Settled::Joined(joined)), MembershipOp::Join(id, join)) => {
                     if join.answer.send(Ok(joined)).is_err() {
@@ -154,18 +155,18 @@ impl Reconciler<'_> {
             MembershipOp::Join(id, _) => return self.joined(*id, fields).map(Settled::Joined),
             MembershipOp::JoinAgain(id, _) => {
                 if fields.word(0) == "taken" {
-                    log::error!(session:% = id; "the id of a live session belongs to another one");
+                    log::error!(session:% = id; "the id of a live session belongs to another session");
                 }
                 let is_done = fields.word(0) != "later";
                 state.advance(*id, |member| {
                     member.taken_for = if is_done { Actual::Member } else { Actual::Gone }
                 });
             }
-            // Of a session that was reaped meanwhile; the next link makes it a member again.
+            // The session was reaped; the next connection makes it a member again.
             MembershipOp::Enter(..) | MembershipOp::Report { .. } if fields.word(0) == "gone" => {
                 return Err(self.connection.fenced());
             }
-            // It has been given some of what waited for it.
+            // It has received some of the waiting events; more remain.
             MembershipOp::Enter(id) if fields.word(0) == "more" => state.advance(*id, |_| {}),
             MembershipOp::Enter(id) => state.advance(*id, |member| member.taken_for = Actual::Receiver),
             MembershipOp::Leave(id, _) => {
@@ -174,7 +175,8 @@ impl Reconciler<'_> {
                 } else {
                     state.sessions.remove(id);
                     if state.sessions.is_empty() {
-                        // What was addressed to the last ones may come when nobody reads the log here any more.
+                        // Entries addressed to the last sessions may arrive after this node has stopped reading the
+                        // log.
                         state.to_sweep = Some(u64::MAX);
                     }
                 }
@@ -183,7 +185,7 @@ impl Reconciler<'_> {
             MembershipOp::Ask(id) => {
                 let mut ids: Vec<_> = fields.rest(0).filter_map(GuildId::from_digits).collect();
                 ids.sort_unstable();
-                // The numbers are whatever they are: a report that is another one replaces them.
+                // The numbers do not matter: any new report replaces them.
                 let report = Report {
                     guilds: ReportedGuilds::Ids(ids),
                     guild_members: 0,
@@ -239,7 +241,7 @@ impl Reconciler<'_> {
     }
 
     fn joined(&self, id: SessionId, fields: &ReplyFields) -> Result<Joined, RedisProblem> {
-        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a join without its epoch"))?;
+        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a join without an epoch"))?;
         let counts = wire::counts(fields.word(3)).ok_or_else(|| self.connection.nonsense("a join without counts"))?;
         let since = Position {
             epoch,

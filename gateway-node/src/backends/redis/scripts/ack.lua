@@ -1,8 +1,8 @@
--- Notes that entries for some sessions alone have been delivered to at least one of them.
+-- Acknowledges entries addressed to specific sessions: at least one of them received each.
 --
 -- ARGV  owner, fence, offsets
 --
--- Answers { 'ok' } or { 'fenced' }.
+-- Returns { 'ok' } or { 'fenced' }.
 
 local owner, fence = ARGV[1], ARGV[2]
 

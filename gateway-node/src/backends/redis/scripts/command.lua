@@ -1,8 +1,8 @@
--- Passes an order for all sessions on to the nodes that have some.
+-- Publishes a command for all sessions to the nodes.
 --
--- ARGV  the order's id, its text
+-- ARGV  the command's id, its text
 --
--- Answers { how many connections the message went to }. Those may be others than nodes: who has carried out the order says so
--- itself (command_done.lua).
+-- Returns { the number of connections that received the message }. They are not necessarily nodes: a node that has
+-- executed the command confirms it (command_done.lua).
 
 return { broadcast(redis.call('HGET', key('log:head'), 'identity'), 'order ' .. ARGV[1] .. ' ' .. ARGV[2]) }

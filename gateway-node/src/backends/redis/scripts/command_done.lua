@@ -1,8 +1,8 @@
--- Records that a node has carried out an order.
+-- Records that a node has executed a command.
 --
--- ARGV  owner, fence, the order's id, ms for which that is kept
+-- ARGV  owner, fence, the command's id, ms until the record expires
 --
--- Answers { 'ok' } or { 'fenced' }.
+-- Returns { 'ok' } or { 'fenced' }.
 
 if not is_current(ARGV[1], ARGV[2]) then return { 'fenced' } end
 local name = key('order:' .. ARGV[3])

@@ -1,10 +1,10 @@
--- Finds Discord sessions that nobody has resumed in time, and tells that those which are over are seen no more: a bot user is
--- offline in each guild that no other session of it has, and out of the channels that the session was in. A part of it at
--- a time; any node may go on where another stopped.
+-- Finds Discord sessions whose resume window has passed, and undoes the presences and voice states of ended sessions:
+-- publishes that the bot user is offline in each guild that no other session of it covers, and that it has left the
+-- voice channels of the session. Each call does a part; any node may continue where another stopped.
 --
--- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, 1 if deadlines that have passed can be believed, budget
+-- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, 1 if passed deadlines can be trusted, budget
 --
--- Answers { 'ok', events }, { 'more', events } or { 'fenced' }.
+-- Returns { 'ok', events }, { 'more', events } or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }
@@ -25,7 +25,7 @@ if redis.call('EXISTS', key('discord:over')) == 0 then
   return { #late == 64 and 'more' or 'ok', '0' }
 end
 
--- The shard of a guild among `count`. Ids do not fit the 53 bits of a number here, so they are divided in two parts.
+-- The shard of a guild among `count`. Ids exceed the 53 bits of a Lua number, so they are divided in two parts.
 local SHIFT = 4194304
 local function shard_of(guild, count)
   local high, low = tonumber(string.sub(guild, 1, -10)) or 0, tonumber(string.sub(guild, -9))
@@ -49,7 +49,7 @@ local function leave_channels(session, user)
   return #guilds < budget
 end
 
--- Looks at a part of the user's guilds from `cursor` on, and answers where the next part begins: at 0 where there is none.
+-- Processes part of the user's guilds, starting at `cursor`. Returns the next cursor, or 0 at the end.
 local function go_offline(user, id, count, cursor)
   local covers = {}
   local counts = {}

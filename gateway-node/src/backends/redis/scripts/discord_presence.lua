@@ -1,11 +1,11 @@
--- Tells how a Discord session wants to be seen, and keeps what is to be told when it is over. A presence that is seen already
--- is not told again.
+-- Publishes presences and voice states of a Discord session, and stores the events that undo them when it ends. A
+-- presence that is published already is not published again.
 --
--- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, session, generation, then for each: guild, event, data,
---       and of a presence what tells it from another one, of a voice state what is told when it is over; `-` where the
---       bot is offline, or in no channel
+-- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, session, generation, then for each: guild, event,
+--       data, and the digest of a presence, or the event that undoes a voice state; `-` if the bot is offline, or in no
+--       channel
 --
--- Answers { 'ok', events }, { 'superseded', generation }, { 'gone' } or { 'fenced' }.
+-- Returns { 'ok', events }, { 'superseded', generation }, { 'gone' } or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }

@@ -1,8 +1,8 @@
-//! The scripts that run inside the server, each in a file of its own under `scripts/`.
+//! The Lua scripts that run inside the server, one file each.
 
 use redis::Cmd;
 
-/// One script. Everything that a node changes in Redis, it changes by one of these.
+/// A script. Everything that a node changes in Redis, it changes through one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     Publish,
@@ -35,7 +35,7 @@ pub(super) enum Script {
     CommandDone,
 }
 
-/// What the scripts of an application share.
+/// The functions shared by the scripts of an application.
 const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
@@ -105,7 +105,7 @@ impl Script {
     }
 }
 
-/// The scripts as the server knows them: by the hash of their text.
+/// The SHA-1 hashes of the scripts, by which the server identifies them.
 #[derive(Debug)]
 pub(super) struct Scripts {
     hashes: [String; Script::ALL.len()],
@@ -120,7 +120,7 @@ impl Default for Scripts {
 }
 
 impl Scripts {
-    /// What makes the server know every script.
+    /// Returns the commands that load every script.
     pub(super) fn load() -> impl Iterator<Item = Cmd> {
         Script::ALL.into_iter().map(|script| {
             let mut load = redis::cmd("SCRIPT");
@@ -129,7 +129,7 @@ impl Scripts {
         })
     }
 
-    /// The beginning of a call: `key` is what the keys that the script touches start with.
+    /// Starts a call of a script. `key` is the prefix of all keys that the script touches.
     pub(super) fn call(&self, script: Script, key: &str) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
         call.arg(&self.hashes[script as usize]).arg(1).arg(key);

@@ -1,8 +1,9 @@
--- Lets a session have what is for one of several, once it has what waited for one.
+-- Marks a session as ready for events addressed to one of several, once it has received the waiting ones.
 --
 -- ARGV  run, proposed epoch, owner, fence, session
 --
--- Answers { 'ok' }, or { 'more' } when more waits: call again; or { 'gone' } when it is no member, or { 'fenced' }.
+-- Returns { 'ok' }, or { 'more' } if more events wait: call again; or { 'gone' } if it is not a member; or
+-- { 'fenced' }.
 
 local run, proposed, owner, fence, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
@@ -13,7 +14,7 @@ if is_anything_waiting() then
   local log = open_log(run, proposed)
   local left = give_waiting(log, nil, session, kind, owner, MOST_GIVEN, now_ms())
   close_log(log)
-  -- Not among those who are chosen before it has all: what is published from now on comes behind.
+  -- The session joins the rotation only after it has them all, so later publications come after them.
   if not left then return { 'more' } end
 end
 enter(session, kind)

@@ -1,6 +1,6 @@
-//! Discord sessions that any node can resume: what is known of them is on the server, changed by scripts alone.
+//! Discord sessions that any node can resume. Their state is stored on the server, and changed only by scripts.
 //!
-//! A session belongs to no node. Who has it says so with every heartbeat; it expires when nobody does.
+//! A session belongs to no node. Its owner extends its expiry with every heartbeat; without that, the session expires.
 
 pub(in crate::backends::redis) mod live;
 pub(in crate::backends::redis) mod presence_publisher;
@@ -36,11 +36,11 @@ use crate::{
     },
 };
 
-/// How often another id is tried when the generated one is taken.
+/// How many ids are tried before a session cannot be opened.
 const ID_ATTEMPTS: usize = 3;
 /// How long a session waits until its node follows the log.
 const FOLLOWING: Duration = Duration::from_secs(5);
-/// How often it looks.
+/// How often it checks.
 const GLANCE: Duration = Duration::from_millis(5);
 /// The Discord sessions on a server.
 pub struct RedisSessions {
@@ -48,7 +48,7 @@ pub struct RedisSessions {
     pages: Arc<Pages>,
 }
 
-/// A record as it is kept.
+/// The stored form of a [`Record`].
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     intents: u64,
@@ -59,7 +59,7 @@ struct Kept {
     large_threshold: u16,
 }
 
-/// Keeps the log followed for a session that is connected here.
+/// Keeps the node following the log while a session is connected here.
 struct RedisFollowGuard {
     shared: Arc<RedisShared>,
     application: Arc<RedisApplication>,
@@ -84,7 +84,7 @@ impl Drop for RedisFollowGuard {
 }
 
 impl RedisSessions {
-    /// Those on the server of this backplane.
+    /// The sessions on the server of this backplane.
     pub fn new(backplane: &RedisBackplane) -> Self {
         Self {
             shared: Arc::clone(&backplane.shared),
@@ -96,7 +96,7 @@ impl RedisSessions {
         self.shared.applications.get(name).cloned()
     }
 
-    /// What a call needs; none without a server.
+    /// Returns what a call needs, or `None` without a connection.
     fn reach(&self, name: &str) -> Option<(Arc<RedisShared>, Arc<RedisApplication>, RedisConnection)> {
         let connection = self.shared.connection.borrow().clone()?;
         Some((Arc::clone(&self.shared), self.application(name)?, connection))
@@ -150,7 +150,7 @@ impl Store for RedisSessions {
         Box::pin(async move {
             let application = application.ok_or(JoinError::Unavailable)?;
             let guest = RedisFollowGuard::new(&shared, &application);
-            // What is appended after the session is written down is delivered here.
+            // From here on, everything appended after the session is stored is delivered here.
             let until = Instant::now() + FOLLOWING;
             while !application.members.is_followed() {
                 if Instant::now() >= until {
@@ -171,7 +171,7 @@ impl Store for RedisSessions {
             call.arg(params.id.get())
                 .arg(&*params.key)
                 .arg(Filter::VERSION)
-                // Whoever resumes has seen the first dispatch, even if it does not count it.
+                // A client that resumes has seen the first dispatch, even if it does not count it.
                 .arg(params.seq.max(1))
                 .arg(SLOW_CUTS)
                 .arg(millis(shared.options.resume_window))
@@ -207,9 +207,9 @@ impl Store for RedisSessions {
             for PrivateRecord { s, body } in &privates {
                 match body {
                     PrivateBody::Event { name, d } => call.arg(format!("{s} {name}\n{d}")),
-                    // Without a name it is the id of a guild.
+                    // A text without a name is the id of a guild.
                     PrivateBody::Guild(id) => call.arg(format!("{s} \n{id}")),
-                    // Without a name and an object, it is what the answer is made from.
+                    // An object without a name is the recipe of an answer.
                     PrivateBody::Answer(recipe) => {
                         let recipe = serde_json::to_string(recipe).map_err(|_| Unavailable)?;
                         call.arg(format!("{s} \n{recipe}"))
@@ -217,7 +217,7 @@ impl Store for RedisSessions {
                 };
             }
             let fields = connection.query(call).await.map_err(|_| Unavailable)?;
-            // One that the server has forgotten cannot be resumed, but has its connection.
+            // A session that the server has lost cannot be resumed, but keeps its connection.
             Ok(fields.word(0) != "superseded")
         })
     }
@@ -288,7 +288,7 @@ async fn open(
     let kept = Kept::of(record);
     let text = serde_json::to_string(&kept).map_err(|_| JoinError::Unavailable)?;
     for _ in 0..ID_ATTEMPTS {
-        // The windows of leases make it one that no other session has; no membership holds it.
+        // The lease windows guarantee that no other session has this id. It is not a member.
         let id = shared.lease.next(Instant::now())?;
         let mut call = application.call_log(&connection, Script::DiscordOpen);
         call.arg(id.get())
@@ -318,7 +318,7 @@ async fn open(
     Err(JoinError::IdTaken)
 }
 
-/// What a session goes on with; none where this version of the node cannot read it.
+/// Parses the state that a session continues from. Returns `None` if this version of the node cannot read it.
 fn continued(params: &ResumeParams, fields: &ReplyFields) -> Option<SessionContinuation> {
     let kept: Kept = serde_json::from_str(fields.word(5)).ok()?;
     let private = |text: &str| {
@@ -390,7 +390,7 @@ impl Kept {
     }
 }
 
-/// The session and the generation in a message about a new owner; none where it is about something else.
+/// Parses a message about a new owner into session and fencing token. Returns `None` for any other message.
 pub(super) fn owner_in(message: &[u8]) -> Option<(SessionId, u64)> {
     let (id, fencing_token) = str::from_utf8(message).ok()?.strip_prefix("owner ")?.split_once(' ')?;
     Some((SessionId::from_raw(id.parse().ok()?), fencing_token.parse().ok()?))

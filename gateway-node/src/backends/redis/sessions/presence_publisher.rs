@@ -1,5 +1,4 @@
-//! How Discord sessions are seen, on its way to the server: told in batches, and that they are seen no more when they are
-//! over.
+//! Publishes presences and voice states of Discord sessions in batches, and undoes those of ended sessions.
 
 use std::time::Duration;
 
@@ -20,12 +19,12 @@ use crate::{
     resume::{PRESENCE_UPDATE, PresenceEvent, PresenceQueue, VOICE_STATE_UPDATE, pause_after},
 };
 
-/// How often a node looks for sessions that are over.
+/// How often a node checks for ended sessions.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many events of such sessions one call appends, about.
+/// About how many events one call appends for such sessions.
 const FADE: usize = 64;
 
-/// Appearances that were taken; taken back unless they were told.
+/// A batch in flight. It is requeued when dropped, unless it was confirmed.
 struct EventsInFlight<'a> {
     queue: &'a PresenceQueue,
     ack: Vec<(Owner, Vec<PresenceEvent>)>,
@@ -37,8 +36,8 @@ impl Drop for EventsInFlight<'_> {
     }
 }
 
-/// Tells the server how sessions of this node are seen, for as long as the link lasts. What had no answer is told again: a
-/// presence that was heard is no news then, and a voice state twice is the same one.
+/// Publishes the presences and voice states of this node's sessions until the connection ends. Updates without an
+/// answer are published again: an unchanged presence is then ignored, and a repeated voice state is harmless.
 pub(in crate::backends::redis) async fn publish_pending(
     shared: &RedisShared,
     connection: &RedisConnection,
@@ -70,7 +69,7 @@ pub(in crate::backends::redis) async fn publish_pending(
                     "ok" => events += fields.number(1),
                     "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
                     "fenced" => return connection.fenced(),
-                    // Who is over is not seen.
+                    // The updates of an ended session are dropped.
                     _ => {}
                 },
                 Err(problem) => return problem,
@@ -112,7 +111,7 @@ fn call(
 }
 
 impl Maintenance<'_> {
-    /// Has those seen no more whose session is over.
+    /// Publishes "offline" for bots whose sessions have ended, and that they left their voice channels.
     pub(in crate::backends::redis) async fn expire(&self) -> RedisProblem {
         loop {
             for application in self.shared.applications.values() {
@@ -129,7 +128,8 @@ impl Maintenance<'_> {
 
     async fn fade_all(&self, application: &RedisApplication) -> Result<(), RedisProblem> {
         loop {
-            // When the server comes back after a while every deadline has passed, and those who live say so first.
+            // When the server comes back after an outage, every deadline has passed. Owners that are alive extend
+            // theirs first.
             let is_sure = self.connection.since().elapsed() > self.shared.options.lease;
             let mut call = application.call_log(self.connection, Script::DiscordExpire);
             self.shared.bounds.add_to(&mut call);

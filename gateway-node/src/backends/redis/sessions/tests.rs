@@ -1,4 +1,4 @@
-//! Discord sessions on one server and several nodes.
+//! Tests of Discord sessions on one server and several nodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,11 +62,11 @@ async fn resume(sessions: &RedisSessions, begun: &OpenedRow, seq: u64) -> Result
 }
 
 async fn is_flushed(node: &ClusterNode) {
-    eventually("a node that has said everything", || node.backplane.is_flushed()).await;
+    eventually("a flushed node", || node.backplane.is_flushed()).await;
 }
 
 #[tokio::test]
-async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_more() {
+async fn a_session_resumes_on_another_node_and_its_earlier_owner_is_ignored() {
     let server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -84,7 +84,7 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
             .await,
         Ok(true)
     );
-    // What had no answer may come again.
+    // A call without an answer may be repeated.
     assert_eq!(first.keep(&earlier, vec![private(5)], None).await, Ok(true));
     let checkpoint = Checkpoint {
         s: 2,
@@ -101,7 +101,7 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
         ack.privates.into_iter().collect::<Vec<_>>(),
         [(3, private(3).body), (5, private(5).body)]
     );
-    // The earlier owner changes nothing.
+    // Calls by the earlier owner change nothing.
     assert_eq!(first.keep(&earlier, vec![private(6)], None).await, Ok(false));
     first.end(&earlier);
     first.detach(&earlier, true);
@@ -110,18 +110,18 @@ async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_mo
     assert_eq!((again.fencing_token, again.privates.len()), (3, 2));
     assert!(
         resume(&second, &begun, 1).await.is_err(),
-        "that is before what its client said it has"
+        "the client has confirmed a later dispatch"
     );
-    // Such a call may have been held up on its way, and the client gone on elsewhere meanwhile.
+    // The refused resume does not end the session: it may have been delayed while the client continued elsewhere.
     let third = resume(&first, &begun, 9).await.unwrap().continued;
     assert_eq!(third.fencing_token, 4);
     first.end(&owner(&begun, 4));
     is_flushed(&nodes[0]).await;
-    assert!(resume(&second, &begun, 9).await.is_err(), "it has ended");
+    assert!(resume(&second, &begun, 9).await.is_err(), "the session has ended");
 }
 
 #[tokio::test]
-async fn a_session_outlives_its_node_for_a_while_and_no_longer() {
+async fn a_session_outlives_its_node_until_it_expires() {
     let server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -145,7 +145,7 @@ async fn a_session_outlives_its_node_for_a_while_and_no_longer() {
 }
 
 #[tokio::test]
-async fn sessions_are_started_at_one_pace_on_all_nodes() {
+async fn start_limits_are_shared_by_all_nodes() {
     let server = TestServer::start();
     let limits = StartLimits {
         max_concurrency: 1,
@@ -161,7 +161,7 @@ async fn sessions_are_started_at_one_pace_on_all_nodes() {
 }
 
 #[tokio::test]
-async fn the_log_is_read_from_any_point_that_it_still_has() {
+async fn the_log_is_readable_from_any_retained_position() {
     let mut server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
@@ -186,7 +186,7 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
         ..end
     };
     assert_eq!(sessions.read(&name, beyond).await.unwrap_err(), ReadError::Severed);
-    // The server comes back with everything, in another life.
+    // The server comes back with all data, in a new epoch.
     server.kill();
     node.away().await;
     server.start_again();
@@ -199,7 +199,7 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_from_before_a_loss_became_known() {
+async fn positions_from_before_a_known_loss_are_unreadable() {
     let mut server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
@@ -214,7 +214,7 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
     node.away().await;
     server.start_again();
     node.ready().await;
-    // The node records in its first looks what it had seen.
+    // The node records what it had seen when it first reads the log head.
     let lost_in = ["HGET", "test:{utilbot}:log:head", "lost_in"];
     eventually("a known loss", || !server.cli(&lost_in).trim().is_empty()).await;
     let name = APPLICATION.into();
@@ -229,7 +229,7 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
     node.ready().await;
     assert_eq!(sessions.read(&name, begun.since).await.unwrap().entries.len(), 3);
     let after = sessions.open(record()).await.unwrap();
-    // Another node learns by and by that the server before had accepted more after the first session began.
+    // Another node learns later that the previous server had accepted more after the first session began.
     let epoch = server.cli(&["HGET", "test:{utilbot}:log:head", "epoch"]);
     server.cli(&["HSET", "test:{utilbot}:log:head", "lost_in", epoch.trim()]);
     assert_eq!(sessions.read(&name, begun.since).await.unwrap_err(), ReadError::Severed);
@@ -237,7 +237,7 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
 }
 
 #[tokio::test]
-async fn a_page_is_read_once_for_all_who_wait_for_it() {
+async fn a_page_is_read_once_for_all_waiting_sessions() {
     const ENTRIES: u64 = 300;
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
@@ -270,7 +270,7 @@ async fn a_page_is_read_once_for_all_who_wait_for_it() {
         assert_eq!(offsets, (place + 1..=page.through.offset).collect::<Vec<_>>());
         assert!(page.through.offset > *place, "{place}");
     }
-    // Six pages, and what the node asks by itself meanwhile.
+    // Six pages, and the node's own periodic calls.
     assert!(after - before < 60, "{} calls", after - before);
 }
 
@@ -283,7 +283,7 @@ fn shows(sessions: &RedisSessions, owner: &Owner, status: Status, guilds: &[u64]
     assert!(sessions.change_presence(owner, change));
 }
 
-/// Of the presences that a node has heard of, how many are this.
+/// The number of presences with this status that the node has delivered.
 fn presences(node: &ClusterNode, status: &str) -> usize {
     let published = node.seen.named("PRESENCE_UPDATE");
     let status = format!("\"status\":\"{status}\"");
@@ -291,7 +291,7 @@ fn presences(node: &ClusterNode, status: &str) -> usize {
 }
 
 #[tokio::test]
-async fn what_a_session_wants_while_the_server_is_away_is_told_once_when_it_is_back() {
+async fn presences_queued_during_an_outage_are_published_once_afterwards() {
     let mut server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
@@ -316,7 +316,7 @@ async fn what_a_session_wants_while_the_server_is_away_is_told_once_when_it_is_b
 }
 
 #[tokio::test]
-async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them() {
+async fn sessions_of_a_dead_node_go_offline_exactly_once() {
     let server = TestServer::start();
     let nodes = [
         ClusterNode::start(&server, 1).await,
@@ -329,7 +329,7 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
     shows(&sessions, &owner(&begun, begun.fencing_token), Status::Idle, &guilds);
     is_flushed(&dying).await;
     dying.kill();
-    // The others have a session of another user each, so that they follow the log.
+    // Each of the other nodes has a session of another user, so that it follows the log.
     let mut other = Arc::unwrap_or_clone(record());
     other.filter.user = 8;
     let other = Arc::new(other);
@@ -342,7 +342,7 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
                 .unwrap(),
         );
     }
-    // Its time is up.
+    // The session's resume window is made to end.
     server.cli(&[
         "ZADD",
         &format!("test:{{{APPLICATION}}}:discord:deadlines"),
@@ -366,5 +366,5 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
     let mut expected = vec!["covers".to_owned(), "covers:8".to_owned(), "deadlines".to_owned()];
     expected.extend(theirs.iter().map(|begun| begun.id.to_string()));
     expected.sort_unstable();
-    assert_eq!(left, expected, "nothing of it stays");
+    assert_eq!(left, expected, "no key of the ended session remains");
 }

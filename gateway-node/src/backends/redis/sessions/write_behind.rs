@@ -1,6 +1,6 @@
-//! What is noted about Discord sessions on this node and has still to reach the server.
+//! The write-behind queue for the Discord sessions of this node.
 //!
-//! Of each owner of a session there is the latest alone, so nothing has to be queued while the server is away.
+//! Only the latest state of each owner is queued, so the queue stays small while the server is unavailable.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     resume::Checkpoint,
 };
 
-/// The most sessions of one batch.
+/// The maximum number of sessions in one batch.
 const BATCH: usize = 256;
 
 #[derive(Default)]
@@ -32,23 +32,23 @@ pub(in crate::backends::redis) struct WriteBehind {
 #[derive(Default)]
 struct PendingWrites {
     notes: FxHashMap<Owner, PendingWrite>,
-    /// How many were sent and have no answer yet.
+    /// The number of sessions sent but not yet confirmed.
     in_flight: usize,
 }
 
-/// What is to be said of one session.
+/// The pending writes for one session.
 #[derive(Debug, Clone, Copy, Default)]
 struct PendingWrite {
     checkpoint: Option<Checkpoint>,
-    /// The life of the log in which everything stands that the client has seen, if that is known.
+    /// The epoch that everything the client has seen belongs to, if known.
     epoch: Option<Epoch>,
-    /// Whether it has lost its connection, and if so, whether because its client reads slowly.
+    /// Whether it has lost its connection; if so, whether that was for slow reading.
     detached: Option<bool>,
     has_ended: bool,
 }
 
 impl PendingWrite {
-    /// The same with what was said before and not heard.
+    /// Merges these writes with earlier ones that were not confirmed.
     fn after(self, earlier: Self) -> Self {
         Self {
             checkpoint: self.checkpoint.or(earlier.checkpoint),
@@ -60,7 +60,8 @@ impl PendingWrite {
 }
 
 impl WriteBehind {
-    /// Notes what a client has, if that is known, and that it is there. All that it has seen stands in `epoch`.
+    /// Records how far a client is, if that is known, and that it is connected. Everything that it has seen belongs to
+    /// `epoch`.
     pub(in crate::backends::redis) fn checkpoint(
         &self,
         owner: &Owner,
@@ -77,7 +78,7 @@ impl WriteBehind {
         );
     }
 
-    /// Notes that a session has lost its connection.
+    /// Records that a session has lost its connection.
     pub(in crate::backends::redis) fn detach(&self, owner: &Owner, is_slow: bool) {
         self.write(
             owner,
@@ -88,7 +89,7 @@ impl WriteBehind {
         );
     }
 
-    /// Notes that a session has ended.
+    /// Records that a session has ended.
     pub(in crate::backends::redis) fn end(&self, owner: &Owner) {
         self.write(
             owner,
@@ -99,7 +100,7 @@ impl WriteBehind {
         );
     }
 
-    /// Whether the server has everything.
+    /// Whether everything has been flushed.
     pub(in crate::backends::redis) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
         state.notes.is_empty() && state.in_flight == 0
@@ -124,7 +125,7 @@ impl WriteBehind {
         taken
     }
 
-    /// Takes back what may not have been heard. It does no harm twice.
+    /// Requeues writes that may not have arrived. Repeating them is harmless.
     fn requeue(&self, taken: Vec<(Owner, PendingWrite)>) {
         let mut state = lock(&self.state);
         state.in_flight = 0;
@@ -135,7 +136,7 @@ impl WriteBehind {
     }
 }
 
-/// Notes that were taken; taken back unless they were heard.
+/// A batch in flight. It is requeued when dropped, unless it was confirmed.
 struct InFlight<'a> {
     notes: &'a WriteBehind,
     taken: Vec<(Owner, PendingWrite)>,
@@ -147,7 +148,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Tells the server what is noted, for as long as the link lasts.
+/// Flushes the queue to the server until the connection ends.
 pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
     let notes = &shared.write_behind;
     loop {
@@ -178,7 +179,7 @@ pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: 
         for (owner, answer) in callers.into_iter().zip(answers) {
             match answer {
                 Ok(fields) if fields.word(0) == "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
-                // One that the server has forgotten cannot be resumed, but has its connection.
+                // A session that the server has lost cannot be resumed, but keeps its connection.
                 Ok(_) => {}
                 Err(problem) => return problem,
             }
@@ -190,7 +191,7 @@ pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: 
     }
 }
 
-/// Has the session's connection here let go of it: that another one has it was not heard.
+/// Makes the session's connection on this node let go of it: the notification of its new owner did not arrive.
 pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owner, fencing_token: u64) {
     deliver.superseded(&Owner {
         fencing_token,
@@ -230,7 +231,7 @@ fn calls_of(
     [checkpoint, detach].into_iter().flatten()
 }
 
-/// How the scripts are told of an epoch that is not always known.
+/// Formats an epoch for the scripts, which may be unknown.
 pub(in crate::backends::redis) fn epoch_or_none(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }
