@@ -351,7 +351,7 @@ async fn sighup_takes_over_what_an_application_is() {
     )
     .unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     let bot = told(&node, "/api/v10/gateway/bot", &key("seller")).await;
     assert_eq!(bot["shards"], 5);
     let user = told(&node, "/api/v10/users/@me", &key("seller")).await;
@@ -368,7 +368,7 @@ async fn a_revoked_key_opens_nothing_any_more() {
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("id = \"seller\"", "id = \"buyer\"")).unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     let answer = ask(&node, "/api/v10/users/@me", &format!("Bot {}", key("seller"))).await;
     refused("a revoked key", &answer, 401, "401: Unauthorized");
     told(&node, "/api/v10/users/@me", &key("buyer")).await;

@@ -123,7 +123,7 @@ async fn sighup_takes_over_a_renewed_certificate_and_live_sessions_stay() {
     // A certificate that is broken is not taken over.
     fs::write(folder.path().join("chain.pem"), "broken").unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("was not taken over").await;
+    node.logged("was not applied").await;
     Client::open_tls(node.address(), new, Encoding::Plain).await.unwrap();
     lives.heartbeat().await;
 }

@@ -12,9 +12,9 @@ use crate::{
     node::{KeyOrigin, Node, NodeError, Preflight},
 };
 
-/// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
+/// The node cannot get what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
-/// A fault of the node or the system (`EX_SOFTWARE`).
+/// An error of the node or the system (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 
 /// Runs a node until it is told to stop.
@@ -58,7 +58,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     } else {
         writeln!(out, "{}", banner.json(presented.as_deref()))
     };
-    // A node whose output nobody reads serves all the same.
+    // A node serves even if its output is not read.
     let _ = said.and_then(|()| out.flush());
     drop(out);
     node.run().await

@@ -1,4 +1,4 @@
-//! `GET /api/v1/cluster`: this node, what it shares with the others, and who they are.
+//! `GET /api/v1/cluster`: this node, its backplane, and all nodes of the cluster.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
 struct ClusterBody<'a> {
     node: ThisNode<'a>,
     backplane: BackplaneStatus,
-    /// Empty where the node shares nothing, and null while nobody can be asked.
+    /// Empty if the node has no Redis, null while Redis is unavailable.
     nodes: Option<Vec<Peer>>,
 }
 
@@ -27,8 +27,8 @@ struct ThisNode<'a> {
     draining: bool,
 }
 
-/// The cluster as this node sees it, of all logs only that of the key's application. It is 200 in trouble too: then
-/// `nodes` is null, and `backplane.problem` says why.
+/// Returns the cluster as this node knows it, with only the log of the key's application. The status is 200 even during
+/// an outage: then `nodes` is null, and `backplane.problem` gives the cause.
 pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
     let nodes = api.backplane.peers().await.ok();

@@ -1,5 +1,5 @@
-//! `/api/v1/applications/{application}/guilds`: what the guilds of an application are, and are to be. What sessions are
-//! told of changes goes through the log, like everything that they receive.
+//! `/api/v1/applications/{application}/guilds`: reads and changes the guilds of an application. Changes reach sessions
+//! through the log, like all their events.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::{
     guilds::{GuildProblem, Guilds, check, check_members},
 };
 
-/// How many members one request may hold.
+/// Maximum members in one request.
 const MAX_MEMBERS: usize = 1000;
 
 #[derive(Serialize)]
 struct IdsQuery {
     guilds: Vec<String>,
-    /// What `after` is to be for the next page; null where this is the last.
+    /// The `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -42,7 +42,7 @@ struct MembersBody<'a> {
 
 type Paged = Result<web::Query<PageQuery>, actix_web::Error>;
 
-/// `GET …/guilds?after=ID&limit=N`: the ids of the guilds, in their order.
+/// `GET …/guilds?after=ID&limit=N`: lists the ids of the guilds, in ascending order.
 pub(super) async fn list(
     request: HttpRequest,
     application: web::Path<String>,
@@ -62,7 +62,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(IdsQuery { guilds, next }))
 }
 
-/// `GET …/guilds/{guild}`: the guild, without its members and their presences.
+/// `GET …/guilds/{guild}`: returns the guild, without its members and their presences.
 pub(super) async fn get(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(HttpResponse::Ok().json(about))
 }
 
-/// `GET …/guilds/{guild}/members?after=ID&limit=N`: members in the order of their ids.
+/// `GET …/guilds/{guild}/members?after=ID&limit=N`: lists members by ascending id.
 pub(super) async fn members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -91,8 +91,8 @@ pub(super) async fn members(
     Ok(HttpResponse::Ok().json(MembersBody { members, next }))
 }
 
-/// `PUT …/guilds/{guild}`: the guild is what the body says, the `d` of a `GUILD_CREATE`, and its sessions are told so.
-/// 202 says where that stands in the log.
+/// `PUT …/guilds/{guild}`: replaces the guild with the body, the `d` of a `GUILD_CREATE`, and sends that event to
+/// sessions. Responds with 202 and the position in the log.
 pub(super) async fn put(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -118,7 +118,8 @@ pub(super) async fn put(
     publish(&api, &key, vec![change("GUILD_CREATE", id, Target::All, &d)]).await
 }
 
-/// `DELETE …/guilds/{guild}`: the guild is gone, and its sessions are told so. 202, or 404 where there is none.
+/// `DELETE …/guilds/{guild}`: removes the guild, and sends a `GUILD_DELETE` to sessions. Responds with 202, or 404 if
+/// there is no such guild.
 pub(super) async fn delete(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -130,8 +131,8 @@ pub(super) async fn delete(
     publish(&api, &key, vec![change("GUILD_DELETE", id, Target::All, &d)]).await
 }
 
-/// `PUT …/guilds/{guild}/members`: the members of the list are there, whether or not they were before. Nobody is told: a
-/// member that joins is a `GUILD_MEMBER_ADD`. 202, or 404 where there is no such guild.
+/// `PUT …/guilds/{guild}/members`: adds or replaces the members in the list. No event is sent to sessions: to announce
+/// a member that joins, publish a `GUILD_MEMBER_ADD`. Responds with 202, or 404 if there is no such guild.
 pub(super) async fn put_members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -153,7 +154,7 @@ pub(super) async fn put_members(
     publish(&api, &key, parts.iter().map(change).collect()).await
 }
 
-/// The members as the data of as few events as they fit into.
+/// Packs the members into the data of as few events as possible.
 fn parts(id: u64, members: &[Value], event_bytes: usize) -> Result<Vec<String>, ApiError> {
     let end = "]}";
     let begin = || format!("{{\"guild_id\":\"{id}\",\"members\":[");
@@ -208,7 +209,7 @@ async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpR
     Ok(HttpResponse::Accepted().json(positions.last()))
 }
 
-/// The key of a request about its own application. The guilds of others are nobody's business.
+/// Authenticates a request about the key's own application. Other applications' guilds are not found.
 fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permission) -> Result<Arc<Key>, ApiError> {
     let key = api.authorise(request, permission)?;
     if **key.application() == *application {
@@ -218,7 +219,7 @@ fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permissio
     }
 }
 
-/// The same, and the guild of the path.
+/// Like [`of`], and parses the guild id in the path.
 fn of_guild(
     api: &Api,
     request: &HttpRequest,
@@ -230,7 +231,7 @@ fn of_guild(
     Ok((key, id))
 }
 
-/// The guilds among which this one is, if there is one.
+/// Returns the guild with this id; empty if there is none.
 async fn guild(api: &Api, key: &Key, id: u64) -> Result<Guilds, ApiError> {
     match api.discord.guild(key.application(), id).await {
         Ok(Some(guilds)) => Ok(guilds),
@@ -244,7 +245,7 @@ async fn exists(api: &Api, key: &Key, id: u64) -> Result<(), ApiError> {
     guilds.ids(None).next().map(|_| ()).ok_or(ApiError::NotFound)
 }
 
-/// What is to be seen in the guilds of a node that is alone.
+/// Reads from the guilds of a node without Redis, which has them all.
 fn seen<T>(api: &Api, key: &Key, look: impl FnOnce(&Guilds) -> T) -> Result<T, ApiError> {
     let seen = api.registry.guilds(key.application(), None, look);
     seen.ok_or(ApiError::GuildsAway)
@@ -263,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_put_in_as_few_events_as_they_fit_into() {
+    fn members_are_packed_into_as_few_events_as_possible() {
         let members: Vec<_> = (10..15).map(|id| json!({ "user": { "id": id.to_string() } })).collect();
         let one = members[0].to_string().len();
         let empty = "{\"guild_id\":\"7\",\"members\":[]}".len();

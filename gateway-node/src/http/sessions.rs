@@ -1,4 +1,4 @@
-//! `/api/v1/sessions`: who is connected to this node, and what an administrator can do about one session or all of them.
+//! `/api/v1/sessions`: lists the sessions of this node and lets administrators act on one of them or on all.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::{
     registry::{self, EndReason, InjectedFault, Listed, SessionCommand, SessionKind, SpreadCommand},
 };
 
-/// The longest time over which an order for many is spread.
+/// Maximum time over which a command for all sessions is spread.
 const LONGEST_SPREAD_MS: u64 = 600_000;
-/// The longest that Hello is delayed: who waits longer has no time left to identify.
+/// Maximum delay of Hello. With more, clients would have no time left to identify.
 const LATEST_HELLO_MS: u64 = 60_000;
-/// The longest that this holds.
+/// Maximum time for which a delay of Hello applies.
 const LONGEST_LATENESS_MS: u64 = 3_600_000;
 
 #[derive(Serialize)]
 struct SessionsBody<'a> {
     sessions: Vec<SessionView<'a>>,
-    /// What `after` is to be for the next page; null where this is the last.
+    /// The `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -41,7 +41,7 @@ struct SessionView<'a> {
     node: &'a str,
 }
 
-/// `GET /api/v1/sessions?after=ID&limit=N`: the sessions on this node of the key's application, by id.
+/// `GET /api/v1/sessions?after=ID&limit=N`: lists the sessions of the key's application on this node, by id.
 pub(super) async fn list(
     request: HttpRequest,
     query: Result<web::Query<PageQuery>, actix_web::Error>,
@@ -67,7 +67,8 @@ pub(super) async fn list(
     }))
 }
 
-/// `DELETE /api/v1/sessions/{id}`: ends a session of the key's application. 204, or 404 where there is none.
+/// `DELETE /api/v1/sessions/{id}`: ends a session of the key's application. Responds with 204, or 404 if there is no
+/// such session.
 pub(super) async fn kick(
     request: HttpRequest,
     id: web::Path<String>,
@@ -80,12 +81,12 @@ pub(super) async fn kick(
     Ok(answer)
 }
 
-/// The session that a path names.
+/// Parses the session id in a path.
 fn session_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)
 }
 
-/// Gives a session of the key's application an order. 204, or 404 where there is none.
+/// Sends a command to a session of the key's application. Responds with 204, or 404 if there is no such session.
 async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
     if api.registry.command_one(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
@@ -94,7 +95,7 @@ async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionComman
     }
 }
 
-/// What an administrator orders, where it needs saying more precisely.
+/// The parameters of a command.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct How {
@@ -105,18 +106,18 @@ pub(super) struct How {
     scope: Option<Scope>,
 }
 
-/// Whose sessions an order for all of them is for.
+/// Which sessions a command for all of them addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scope {
-    /// Those on this node.
+    /// The sessions on this node.
     Node,
-    /// Those on every node.
+    /// The sessions on every node.
     Cluster,
 }
 
 impl How {
-    /// The order with this name, if there is one and the node allows it.
+    /// Returns the command with this name, if it exists and the node allows it.
     fn command(&self, name: &str, api: &Api) -> Result<SessionCommand, ApiError> {
         let command = match name {
             "reconnect" => SessionCommand::Leave(EndReason::Reconnect),
@@ -146,10 +147,19 @@ impl How {
     }
 }
 
-/// `POST /api/v1/sessions/{id}/{order}`: has a session's client reconnect (`reconnect`: op 7, and close 4000 if it does not; 1012
-/// in version 1) or closes its connection (`close?code=N`). With `chaos.enabled` as well: `invalidate?resumable=BOOL` (op
-/// 9), `cut` (no close frame), `forget` (it cannot be resumed), `deafen?ms=N` (no answer to heartbeats). 204, or 404
-/// where there is no such session.
+/// `POST /api/v1/sessions/{id}/{order}`: sends a command to a session.
+///
+/// - `reconnect` makes the client reconnect: op 7, and close code 4000 if it does not; close code 1012 in version 1.
+/// - `close?code=N` closes the connection.
+///
+/// With `chaos.enabled` also:
+///
+/// - `invalidate?resumable=BOOL` sends op 9.
+/// - `cut` drops the connection without a close frame.
+/// - `forget` makes the session impossible to resume.
+/// - `deafen?ms=N` leaves heartbeats unanswered.
+///
+/// Responds with 204, or 404 if there is no such session.
 pub(super) async fn command(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -164,13 +174,15 @@ pub(super) async fn command(
         how.ok_or_else(|| ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned()))?;
     let command = how.command(&name, &api)?;
     let answer = command_one(&api, &key, id, command).await?;
-    log::info!(session:% = id, key = key.id(), command = &*name; "session ordered");
+    log::info!(session:% = id, key = key.id(), command = &*name; "command sent to a session");
     Ok(answer)
 }
 
-/// `POST /api/v1/sessions/{order}`: the same for every session of the key's application on this node, each at a random moment
-/// within `spread_ms` (that of a drain where the request does not say). 200 says how many `sessions` those are; with
-/// `scope=cluster` it is for those on all nodes, and 200 says how many `nodes` have heard of it.
+/// `POST /api/v1/sessions/{order}`: sends a command to every session of the key's application on this node, each at a
+/// random moment within `spread_ms`, by default `drain.spread_ms`.
+///
+/// Responds with 200 and the number of `sessions`. With `scope=cluster`, the command is for all nodes, and the response
+/// has the number of `nodes` that confirmed it.
 pub(super) async fn order_all(
     request: HttpRequest,
     name: web::Path<String>,
@@ -191,7 +203,7 @@ pub(super) async fn order_all(
         command: how.command(&name, &api)?,
         spread: how.spread_ms.map_or(api.spread, Duration::from_millis),
     };
-    log::info!(key = key.id(), command = &**name; "every session ordered");
+    log::info!(key = key.id(), command = &**name; "command sent to all sessions");
     let answer = if how.scope == Some(Scope::Cluster) {
         let nodes = api
             .backplane
@@ -204,7 +216,7 @@ pub(super) async fn order_all(
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// How late Hello is to be, and for how long that holds.
+/// The delay of Hello, and for how long it applies.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lateness {
@@ -212,9 +224,11 @@ pub(super) struct Lateness {
     for_ms: u64,
 }
 
-/// `POST /api/v1/sessions/hello?delay_ms=N&for_ms=M`: has Hello come so much later on connections of Discord's protocol that are
-/// opened at this node within the next M milliseconds, whatever their application. `for_ms=0` ends that. 204; only with
-/// `chaos.enabled`.
+/// `POST /api/v1/sessions/hello?delay_ms=N&for_ms=M`: delays Hello by N milliseconds on connections of Discord's
+/// protocol that are opened at this node within the next M milliseconds, whatever their application. `for_ms=0` ends
+/// the delay.
+///
+/// Responds with 204. Requires `chaos.enabled`.
 pub(super) async fn delay_hello(
     request: HttpRequest,
     lateness: Result<web::Query<Lateness>, actix_web::Error>,
@@ -240,7 +254,7 @@ pub(super) async fn delay_hello(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Whether a close frame may have this code (RFC 6455, section 7.4).
+/// Returns whether a close frame may carry this code (RFC 6455, section 7.4).
 const fn is_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,4 +1,4 @@
-//! A whole node: everything is made here from the settings, and handed to whoever needs it.
+//! A whole node. Builds every component from the settings and passes it to the components that need it.
 
 mod banner;
 mod descriptors;
@@ -57,52 +57,52 @@ use crate::{
     transport::{Limits, ListenError, OutboxPool, TlsError},
 };
 
-/// How often left-out problems of clients are summed up in the log.
+/// How often the client errors that were left out of the log are summarised there.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
-/// How long an HTTP connection is still read from whose request was answered without its body.
+/// How long an HTTP connection is still read after a request was answered before its body arrived.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a node that stops waits for what has not reached the others.
+/// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// What a backplane does by itself, for as long as it is polled.
+/// The backplane's background work, which runs as long as it is polled.
 type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Why a node does not start, or does not go on.
+/// Why a node cannot start or keep running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The key of development mode is wrong.
+    /// The development key is invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// An address is in use or may not be bound.
+    /// An address is in use or must not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The clock stands where no ids can be made.
-    #[error("no ids can be made: {0}")]
+    /// The clock is outside the range in which ids can be generated.
+    #[error("cannot generate ids: {0}")]
     Ids(#[from] shared::snowflake::SnowflakeError),
-    /// The server that the nodes share cannot be used as it is configured.
+    /// The Redis client cannot be set up with this configuration.
     #[error(transparent)]
     Redis(#[from] RedisSetupError),
-    /// The system refuses something else.
-    #[error("the system refuses: {0}")]
+    /// Another system error.
+    #[error("system error: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What a node draws at random, or reads off the wall clock, passed in by whoever starts it.
+/// Randomness and wall-clock time for a node, passed in by the caller that starts it.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyOrigin {
-    /// Tells this life of the node and its log from others.
+    /// Identifies this run of the node, and of a log in memory.
     pub random: [u8; 8],
-    /// The wall clock.
+    /// The wall-clock time.
     pub now: SystemTime,
 }
 
 /// A node that accepts connections.
 pub struct Node {
-    /// What it says of itself once it listens.
+    /// Printed once the node listens.
     pub banner: Banner,
     server: Server,
     handle: ServerHandle,
@@ -112,7 +112,7 @@ pub struct Node {
     reload: Reload,
     problems: ClientErrorLog,
     backplane: Arc<dyn Backplane>,
-    /// What the backplane does by itself.
+    /// The backplane's background work.
     driving: Driving,
 }
 
@@ -133,10 +133,10 @@ impl Signals {
 }
 
 impl Node {
-    /// Binds the listeners and starts the workers. `development` is the key that a node without configured keys makes.
+    /// Binds the listeners and starts the workers. `development` is the key generated for development mode.
     ///
     /// # Errors
-    /// When an address or the system does not allow it.
+    /// If an address or the system does not allow it.
     pub fn start(
         preflight: Preflight,
         development: Option<&KeySettings>,
@@ -220,7 +220,7 @@ impl Node {
             admin: api(true),
             next_worker: Arc::default(),
         };
-        // Logs, so after everything whose failure is to be the only line on stderr.
+        // This logs, so it comes after everything whose error must be the only line on stderr.
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
@@ -247,10 +247,10 @@ impl Node {
         })
     }
 
-    /// Runs until a signal has asked it to stop and it has drained.
+    /// Runs until a signal stops the node and it has drained.
     ///
     /// # Errors
-    /// When the server fails.
+    /// If the server fails.
     pub async fn run(self) -> Result<(), NodeError> {
         let Self {
             server,
@@ -283,7 +283,7 @@ impl Node {
                 }
             };
             if let Err(error) = drain.try_send(StopNode { signal }) {
-                log::error!(cause:% = error; "the drain does not answer, stopping at once");
+                log::error!(cause:% = error; "the drain does not respond, stopping at once");
                 break;
             }
         }
@@ -295,7 +295,7 @@ impl Node {
     }
 }
 
-/// The name of the node, as configured or made of the origin.
+/// Returns the node's name: as configured, or derived from `origin`.
 fn name(settings: &Settings, origin: KeyOrigin) -> Arc<str> {
     let [a, b, c, ..] = origin.random;
     settings.node.name_or([a, b, c]).into()
@@ -323,7 +323,7 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
     registry
 }
 
-/// What the node says of itself once it listens.
+/// Builds the banner of a node that listens.
 fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<Banner> {
     let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     Ok(Banner {
@@ -336,7 +336,7 @@ fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<
     })
 }
 
-/// The configured keys; with a Redis there are others that have still to be read.
+/// Builds the keyring with the configured keys. With Redis, it is incomplete until the keys there have been read.
 fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<NodeKeys>) {
     let keyring = match settings.redis.url {
         Some(_) => Keyring::partial(configured.clone()),
@@ -395,7 +395,7 @@ fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
     }
 }
 
-/// Gives what the last sessions said and left behind a moment to reach the others.
+/// Waits a moment for the last events and departures of sessions to reach the other nodes.
 async fn settle(backplane: &dyn Backplane) {
     let settling = async {
         while !backplane.is_flushed() {
@@ -403,11 +403,11 @@ async fn settle(backplane: &dyn Backplane) {
         }
     };
     if tokio::time::timeout(SETTLING, settling).await.is_err() {
-        log::warn!("stopping before everything has reached the other nodes");
+        log::warn!("stopping before all changes have reached the other nodes");
     }
 }
 
-/// What a node shares with others, if there are others.
+/// What a node shares with other nodes, or its in-memory equivalent.
 struct NodeShared {
     backplane: Arc<dyn Backplane>,
     discord: DiscordSessions,
@@ -463,7 +463,7 @@ fn shared(
     })
 }
 
-/// What a backplane on this server is made with.
+/// Builds the options of a Redis backplane.
 fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: KeyOrigin) -> RedisOptions {
     let cluster = &settings.cluster;
     RedisOptions {

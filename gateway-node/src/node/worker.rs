@@ -41,8 +41,8 @@ use crate::{
     transport::{Limits, Plain, PrefixedIo},
 };
 
-/// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
-/// the service's type cannot be written down.
+/// Serves WebSockets and HTTP on one port: WebSocket upgrades go to a gate, everything else to an `App`. A macro,
+/// because the service's type cannot be named.
 macro_rules! web_service {
     ($floor:expr, $upgrader:expr, $app:expr, $socket:ty) => {{
         let upgrader = Rc::new($upgrader);
@@ -64,11 +64,11 @@ macro_rules! web_service {
 }
 
 thread_local! {
-    /// The listeners of one worker share its shard.
+    /// The services of this worker, shared by its listeners.
     static SERVICES: OnceCell<Rc<Services>> = const { OnceCell::new() };
 }
 
-/// What the workers share, and each makes its own services from.
+/// State shared by all workers, from which each builds its services.
 #[derive(Clone)]
 pub(super) struct WorkerConfig {
     pub(super) registry: Registry,
@@ -94,7 +94,7 @@ pub(super) struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// The public listener: WebSockets and the HTTP API.
+    /// Returns the public listener: WebSockets and the HTTP API.
     pub(super) fn public(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
@@ -105,7 +105,7 @@ impl WorkerConfig {
         Accept::new(self.reception(self.admission.clone(), false), peek)
     }
 
-    /// The public listener behind TLS.
+    /// Returns the public listener with TLS.
     pub(super) fn public_tls(
         &self,
         config: ServerConfig,
@@ -115,7 +115,7 @@ impl WorkerConfig {
             .configure(http::public(self.public.clone()));
         let peek = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
         let handshake = Acceptor::new(config).map_err(TlsError::into_service_error);
-        // The permit waits for the handshake, so that a connection counts during it.
+        // The permit is carried through the handshake, so that a connection counts during it.
         let handshake = apply_fn_factory(handshake, |(stream, permit): (TcpStream, Rc<Permit>), acceptor| {
             acceptor.call(stream).map_ok(|stream| (stream, permit))
         });
@@ -123,7 +123,7 @@ impl WorkerConfig {
         Accept::new(self.reception(self.admission.clone(), true), peek)
     }
 
-    /// The listener for administration.
+    /// Returns the administration listener.
     pub(super) fn admin(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
@@ -141,7 +141,7 @@ impl WorkerConfig {
         .and_then(http)
     }
 
-    /// The echo listener.
+    /// Returns the echo listener.
     pub(super) fn echo(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
@@ -194,7 +194,7 @@ impl WorkerConfig {
         }
     }
 
-    /// This worker's services, made on first use.
+    /// Returns this worker's services, built on first use.
     fn services(&self) -> Rc<Services> {
         SERVICES.with(|services| {
             let made = services.get_or_init(|| {

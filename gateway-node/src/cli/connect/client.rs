@@ -1,4 +1,4 @@
-//! The client across its connections: what it may send and when, and when it is done.
+//! The client across its connections: what it sends and when, and when it is done.
 
 use std::{
     collections::VecDeque,
@@ -26,49 +26,49 @@ use super::{
     render::{PrintedRecord, Renderer},
 };
 
-/// How long a connection may take, from the first packet of TCP to the answer to the upgrade.
+/// Time limit from the first TCP packet to the response to the upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many lines wait for a session before no more are read.
+/// Maximum number of lines held until there is a session. Beyond that, input is not read.
 const HELD_LINES: usize = 64;
 
-/// What the client was told to do.
+/// The client's options.
 #[derive(Debug)]
 pub(super) struct ClientOptions {
-    /// With its query.
+    /// The URL, with its query.
     pub(super) url: String,
     pub(super) key: SecretString,
     pub(super) client_type: ClientType,
-    /// What to report at the start of every session.
+    /// The counts to report at the start of every session.
     pub(super) servers: Option<Servers>,
     pub(super) reconnect: bool,
-    /// After how many application events the client is done.
+    /// The number of application events after which the client is done.
     pub(super) count: Option<u64>,
     pub(super) on_eof: OnEof,
 }
 
-/// What the end of the input means.
+/// What to do at the end of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnEof {
-    /// A person has had enough: close now.
+    /// Close now: a person ended the input.
     Close,
-    /// A script has said everything: close once it is sent.
+    /// Close once everything is sent: a script ended its input.
     CloseWhenSent,
-    /// Nothing: keep listening.
+    /// Keep listening.
     Stay,
 }
 
-/// What standard input has brought.
+/// An item from standard input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClientInput {
-    /// A line without its end.
+    /// A line without its line break.
     RenderedLine(String),
-    /// A line that cannot be one of ours, with the reason.
+    /// A line that cannot be a command, with the reason.
     Unreadable(&'static str),
-    /// There is no more.
+    /// The end of the input.
     ClientEnd,
 }
 
-/// Why the client shall stop before it is done by itself.
+/// Why the client must stop before it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopReason {
     /// Ctrl-C.
@@ -82,13 +82,13 @@ pub(super) enum StopReason {
 pub(super) enum ClientEnd {
     /// Closed by this side, or by the gateway with 1000.
     Normal,
-    /// As many events as were waited for have arrived.
+    /// The requested number of events has arrived.
     Counted,
-    /// No connection, or one that went without a word.
+    /// The connection failed, or ended without an error or close frame.
     Lost,
-    /// Closed by the gateway with an error; the code is the error's `e` or the close code.
+    /// Closed by the gateway with an error. The code is the error's `e`, or else the close code.
     Refused {
-        /// `e`, or the close code.
+        /// The error's `e`, or the close code.
         code: i64,
         /// Whether a session had begun.
         had_session: bool,
@@ -98,7 +98,7 @@ pub(super) enum ClientEnd {
 }
 
 impl ClientEnd {
-    /// The exit code: 0 normal, 1 lost, 2 an error of the gateway, 3 out of time.
+    /// Returns the exit code: 0 normal, 1 lost, 2 error from the gateway, 3 out of time.
     pub(super) fn exit_code(self) -> u8 {
         match self {
             Self::Normal | Self::Counted | Self::Stopped(StopReason::Interrupted) => 0,
@@ -117,20 +117,20 @@ impl ClientEnd {
     }
 }
 
-/// A client; `W` is where it shows what happens.
+/// A client that writes its output to `W`.
 #[derive(Debug)]
 pub(super) struct ConnectClient<W> {
     pub(super) options: ClientOptions,
     pub(super) renderer: Renderer<W>,
     input: mpsc::Receiver<ClientInput>,
     stop: watch::Receiver<Option<StopReason>>,
-    /// Packets that wait for a session.
+    /// Packets to send once there is a session.
     pub(super) held: VecDeque<String>,
-    /// Whether the input has ended; a channel without a sender would be ready for ever.
+    /// Whether the input has ended. Needed because a channel without a sender is always ready.
     input_ended: bool,
     /// Whether to close as soon as nothing is held.
     pub(super) leaving: bool,
-    /// Application events that have arrived.
+    /// The number of application events received.
     pub(super) received: u64,
     backoff: Backoff,
 }
@@ -155,11 +155,11 @@ impl<W: Write> ConnectClient<W> {
         }
     }
 
-    /// Connects, and again after a loss if that is wanted, until it is over.
+    /// Connects, and reconnects after a loss if requested, until the client is done.
     ///
     /// # Errors
     ///
-    /// When nothing can be shown any more.
+    /// If the output can no longer be written.
     pub(super) async fn run(&mut self) -> io::Result<ClientEnd> {
         let end = self.run_until_over().await?;
         if end == ClientEnd::Stopped(StopReason::OutOfTime) {
@@ -174,10 +174,10 @@ impl<W: Write> ConnectClient<W> {
             if !self.options.reconnect || !end.may_improve() {
                 return Ok(end);
             }
-            // Without randomness the process's number still tells the clients of a machine apart.
+            // Without randomness, the process id still tells the clients on one machine apart.
             let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
             let wait = self.backoff.next(random);
-            let message = format!("connecting again in {} ms", wait.as_millis());
+            let message = format!("reconnecting in {} ms", wait.as_millis());
             self.note("retrying", &message)?;
             if let Some(end) = self.wait(wait).await? {
                 return Ok(end);
@@ -206,13 +206,13 @@ impl<W: Write> ConnectClient<W> {
                 Ok(ClientEnd::Lost)
             }
             Err(_elapsed) => {
-                self.problem("refused", "no answer to the upgrade in 10 s")?;
+                self.problem("refused", "no response to the upgrade in 10 s")?;
                 Ok(ClientEnd::Lost)
             }
         }
     }
 
-    /// Waits before the next attempt; `Some` if that is not to come.
+    /// Waits before the next attempt. Returns `Some` if there will be none.
     async fn wait(&mut self, duration: Duration) -> io::Result<Option<ClientEnd>> {
         let mut wait = std::pin::pin!(sleep(duration));
         loop {
@@ -232,7 +232,7 @@ impl<W: Write> ConnectClient<W> {
         !self.input_ended && !self.leaving && self.held.len() < HELD_LINES
     }
 
-    /// Waits for input, or for being stopped. What is held does not grow beyond its bound.
+    /// Waits for input or a request to stop. Takes no input while the held packets are at their limit.
     pub(super) async fn next_event(&mut self) -> ClientEvent {
         let takes_input = self.takes_input();
         tokio::select! {
@@ -241,7 +241,7 @@ impl<W: Write> ConnectClient<W> {
         }
     }
 
-    /// Holds what a line asks to send, and obeys what it asks of the client.
+    /// Queues the packet that a line asks to send, or executes the line's command.
     pub(super) fn take_input(&mut self, input: ClientInput) -> io::Result<()> {
         match input {
             ClientInput::RenderedLine(line) => match line::parse(&line) {
@@ -264,14 +264,13 @@ impl<W: Write> ConnectClient<W> {
         Ok(())
     }
 
-    /// Whether everything that the input asked for is done and the client shall close. `live` is whether there is a
-    /// session.
+    /// Returns whether all input has been processed and the client should close. `live` is whether there is a session.
     pub(super) fn is_done(&self, live: bool) -> bool {
         let script_over = live && self.input_ended && self.options.on_eof == OnEof::CloseWhenSent;
         (self.leaving || script_over) && self.held.is_empty()
     }
 
-    /// A session has begun: the next failure is the first again.
+    /// Resets the backoff when a session begins.
     pub(super) fn session_began(&mut self) {
         self.backoff.reset();
     }
@@ -289,7 +288,7 @@ impl<W: Write> ConnectClient<W> {
     }
 }
 
-/// What a client reacts to beside its connection.
+/// An event from outside the connection.
 #[derive(Debug)]
 pub(super) enum ClientEvent {
     ClientInput(ClientInput),
@@ -300,7 +299,7 @@ async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
     input.recv().await.unwrap_or(ClientInput::ClientEnd)
 }
 
-/// Waits until the client is told to stop; for ever if nobody is left who could.
+/// Waits until the client is told to stop; forever if the sender is gone.
 async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     let told = stop.wait_for(Option::is_some).await.ok().and_then(|it| *it);
     match told {
@@ -309,9 +308,9 @@ async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     }
 }
 
-/// Why there is no WebSocket, with what an HTTP answer says.
+/// Describes why the WebSocket could not be opened, with the status and body of an HTTP response.
 fn refusal(error: &Error) -> String {
-    /// As much of an answer's body as fits on a line or two.
+    /// Maximum bytes of the body to show: a line or two.
     const BODY_BYTES: usize = 300;
 
     match error {

@@ -1,4 +1,4 @@
-//! One connection: Hello, heartbeats, identify, and everything after, until its close.
+//! One connection, from Hello, heartbeats and identify to its close.
 
 use std::{
     io::{self, Write},
@@ -30,31 +30,32 @@ use super::{
 
 type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A gateway says hello at once.
+/// How long Hello may take. A gateway sends it immediately.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Beyond the gateway's own limit for an identify, whose error says more than ours would.
+/// How long the reply to the identify may take. Longer than the gateway's own limit, whose error says more than ours
+/// would.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a packet may take to leave.
+/// How long sending a packet may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the other side of a closing handshake may take.
+/// How long the gateway may take to complete the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is assumed where Hello tells no interval: the protocol's default, in milliseconds.
+/// The heartbeat interval if Hello has none: the protocol's default, in milliseconds.
 const DEFAULT_INTERVAL_MS: u64 = 60_000;
 
-/// How far the connection has come.
+/// The phase of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectPhase {
-    /// Nothing has arrived.
+    /// Connected; Hello has not arrived.
     AwaitingHello,
-    /// Identified, not answered.
+    /// Identified; the reply has not arrived.
     AwaitingSession,
-    /// Everything may be sent.
+    /// A session exists; everything may be sent.
     Live,
-    /// A close frame was sent or received; what still arrives is shown.
+    /// A close frame was sent or received. Messages that still arrive are shown.
     Closing,
 }
 
-/// What wakes the connection.
+/// What woke the connection.
 enum Wake {
     Message(Option<Result<Message, Error>>),
     ClientEvent(ClientEvent),
@@ -66,23 +67,23 @@ struct GatewayConnection<'a, W> {
     client: &'a mut ConnectClient<W>,
     socket: ClientSocket,
     phase: ConnectPhase,
-    /// When the phase has lasted too long.
+    /// When the phase times out.
     deadline: Option<Instant>,
     heartbeat: Option<Heartbeat>,
     had_session: bool,
-    /// `e` of an Error that has arrived.
+    /// The `e` of an Error that was received.
     error: Option<i64>,
-    /// The code of a close frame that has arrived.
+    /// The code of a close frame that was received.
     closed: Option<u16>,
-    /// How it ends if the gateway says nothing else.
+    /// How the connection ends unless the gateway sends an error.
     verdict: Option<ClientEnd>,
 }
 
-/// Shows and answers what arrives on `socket`, and sends what the client holds, until the connection is over.
+/// Shows and handles what arrives on `socket`, and sends the held packets, until the connection is over.
 ///
 /// # Errors
 ///
-/// When nothing can be shown any more.
+/// If the output can no longer be written.
 pub(super) async fn drive<W: Write>(client: &mut ConnectClient<W>, socket: ClientSocket) -> io::Result<ClientEnd> {
     let mut connection = GatewayConnection {
         client,
@@ -152,7 +153,7 @@ impl<W: Write> GatewayConnection<'_, W> {
             Message::Ping(_) => self.client.show(&PrintedRecord::Control("ping"))?,
             Message::Pong(_) => self.client.show(&PrintedRecord::Control("pong"))?,
             Message::Close(frame) => self.closed(frame.as_ref())?,
-            // Never comes out of a read.
+            // Reads never return raw frames.
             Message::Frame(_) => {}
         }
         Ok(None)
@@ -168,7 +169,7 @@ impl<W: Write> GatewayConnection<'_, W> {
         if code == 4001 && !self.had_session {
             let client_type = self.client.options.client_type;
             let message = format!(
-                "the gateway refuses the key: it is unknown, revoked or expired, or not valid for --type {client_type}"
+                "the gateway refused the key: it is unknown, revoked or expired, or not valid for --type {client_type}"
             );
             self.client.problem("key_refused", &message)?;
         }
@@ -197,7 +198,7 @@ impl<W: Write> GatewayConnection<'_, W> {
             }
             Some(packet::EVENT) => self.event(&packet).await,
             Some(packet::ERROR) => {
-                // 1000 where the code is none: an Error without one is an error all the same.
+                // An Error without a valid code still counts as an error: 1000.
                 self.error = Some(packet.get("e").unwrap_or(1000));
             }
             _ => {}
@@ -206,7 +207,7 @@ impl<W: Write> GatewayConnection<'_, W> {
     }
 
     async fn hello(&mut self, packet: &Packet) -> io::Result<Option<ClientEnd>> {
-        /// Both spellings are in use.
+        /// Both spellings of the field are in use.
         #[derive(Deserialize)]
         struct Hello {
             heartbeat: Option<u64>,
@@ -236,7 +237,7 @@ impl<W: Write> GatewayConnection<'_, W> {
             self.had_session = true;
             self.client.session_began();
             if let Some(servers) = self.client.options.servers {
-                // Before anything that was typed meanwhile.
+                // Goes ahead of lines typed in the meantime.
                 let report = packet::send_servers(servers);
                 self.client.held.push_front(report);
             }
@@ -249,7 +250,7 @@ impl<W: Write> GatewayConnection<'_, W> {
         }
     }
 
-    /// Sends a heartbeat if one is due, and gives up when answers are missing.
+    /// Sends a heartbeat if one is due. Ends the connection if an acknowledgement is overdue.
     async fn beat(&mut self) -> io::Result<Option<ClientEnd>> {
         let now = Instant::now();
         let Some(heartbeat) = &mut self.heartbeat else {
@@ -264,7 +265,7 @@ impl<W: Write> GatewayConnection<'_, W> {
         Ok(None)
     }
 
-    /// Sends what is held if there is a session, and closes when that was all.
+    /// Sends the held packets if there is a session, and closes once all input is processed.
     async fn send_held(&mut self) -> io::Result<Option<ClientEnd>> {
         while self.phase == ConnectPhase::Live
             && let Some(text) = self.client.held.pop_front()
@@ -288,13 +289,14 @@ impl<W: Write> GatewayConnection<'_, W> {
             })?;
         }
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
-            // An error too: the gateway may have closed a moment ago, and what it said is still to be read.
+            // Send errors are ignored: the gateway may have just closed, and its error and close frame are still to be
+            // read.
             Ok(_) => Ok(None),
             Err(_elapsed) => self.over(Some("a packet could not be sent in 10 s")).map(Some),
         }
     }
 
-    /// Begins the closing handshake. What the gateway still says is shown, and counts for the end.
+    /// Starts the closing handshake. Errors that the gateway still sends are shown and affect the exit code.
     async fn close(&mut self, verdict: ClientEnd) {
         self.verdict = Some(verdict);
         self.phase = ConnectPhase::Closing;
@@ -303,11 +305,11 @@ impl<W: Write> GatewayConnection<'_, W> {
             code: CloseCode::Normal,
             reason: "".into(),
         };
-        // Whatever becomes of it, the deadline ends the wait for an answer.
+        // If this fails, the deadline ends the wait for the close frame.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
 
-    /// The connection is over: how it ended. `why` is given where it did not end with a closing handshake.
+    /// Ends the connection and returns how it ended. `why` is the cause if there was no closing handshake.
     fn over(&mut self, why: Option<&str>) -> io::Result<ClientEnd> {
         if let Some(verdict @ (ClientEnd::Counted | ClientEnd::Stopped(_))) = self.verdict {
             return Ok(verdict);
@@ -324,15 +326,15 @@ impl<W: Write> GatewayConnection<'_, W> {
             return Ok(ClientEnd::Normal);
         }
         let message = match why {
-            Some(why) => format!("the connection is lost: {why}"),
-            None => "the connection is lost".to_owned(),
+            Some(why) => format!("connection lost: {why}"),
+            None => "connection lost".to_owned(),
         };
         self.client.problem("lost", &message)?;
         Ok(ClientEnd::Lost)
     }
 }
 
-/// Waits until `instant`; for ever without one.
+/// Waits until `instant`; forever if there is none.
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

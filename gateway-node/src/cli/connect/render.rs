@@ -1,4 +1,4 @@
-//! What is shown: lines for a person on a terminal, JSON lines for anything else.
+//! The output: human-readable lines on a terminal, JSON lines anywhere else.
 
 use std::{
     borrow::Cow,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// How records are written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OutputStyle {
     /// `12:03:04.123 ← event announce {"a":1}`, the time in UTC.
@@ -25,11 +25,11 @@ pub(super) enum OutputStyle {
         /// Whether to use ANSI colours.
         colour: bool,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Which way a packet went.
+/// The direction of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Direction {
@@ -37,18 +37,18 @@ pub(super) enum Direction {
     Out,
 }
 
-/// One thing that happened.
+/// One event to show.
 #[derive(Debug)]
 pub(super) enum PrintedRecord<'a> {
-    /// A packet; with the round trip if it answers a heartbeat.
+    /// A packet, with the round trip if it acknowledges a heartbeat.
     Packet {
         direction: Direction,
         packet: &'a Packet,
         round_trip: Option<Duration>,
     },
-    /// A text message that holds no JSON object.
+    /// A text message that is not a JSON object.
     Text(&'a str),
-    /// A binary message of so many bytes that does not inflate.
+    /// A binary message that does not inflate, with its size in bytes.
     Binary(usize),
     /// A WebSocket ping or pong.
     Control(&'static str),
@@ -56,15 +56,15 @@ pub(super) enum PrintedRecord<'a> {
     Connecting { url: &'a str },
     /// The WebSocket is open.
     Connected { url: &'a str },
-    /// A close frame has arrived; the code is 1005 where it had none.
+    /// A close frame was received. The code is 1005 if it had none.
     Closed { code: u16, reason: &'a str },
-    /// Something went wrong: an event's name for scripts and a line for people.
+    /// A problem: an event name for scripts and a line for people.
     Problem { event: &'static str, message: &'a str },
-    /// A line that is only information.
+    /// Information, likewise with an event name and a line.
     Note { event: &'static str, message: &'a str },
 }
 
-/// A key shorter than this is not looked for in the output: it would be found in every other word.
+/// Minimum length of a key to redact. A shorter one would match parts of ordinary words.
 const SECRET_BYTES: usize = 8;
 
 const RED: &str = "\u{1b}[31m";
@@ -80,7 +80,7 @@ const RESET: &str = "\u{1b}[0m";
 pub(super) struct Renderer<W> {
     out: W,
     style: OutputStyle,
-    /// The key, which is taken out of every line, whoever put it there.
+    /// The key, redacted in every line wherever it appears.
     secret: SecretString,
 }
 
@@ -89,7 +89,7 @@ impl<W: Write> Renderer<W> {
         Self { out, style, secret }
     }
 
-    /// Writes one record that happened at `now`, as one line.
+    /// Writes one record, which happened at `now`, as one line.
     pub(super) fn write(&mut self, now: SystemTime, record: &PrintedRecord<'_>) -> io::Result<()> {
         let now = now.max(UNIX_EPOCH);
         let line = match self.style {
@@ -126,7 +126,7 @@ fn terminal(now: SystemTime, colour: bool, record: &PrintedRecord<'_>) -> String
             packet,
             round_trip,
         } => packet_line(*direction, packet, *round_trip),
-        PrintedRecord::Text(text) => (YELLOW, format!("← no JSON object: {}", escape(text))),
+        PrintedRecord::Text(text) => (YELLOW, format!("← not a JSON object: {}", escape(text))),
         PrintedRecord::Binary(bytes) => (YELLOW, format!("← {bytes} bytes that do not inflate")),
         PrintedRecord::Control(kind) => (DIM, format!("← {kind}")),
         PrintedRecord::Connecting { url } => (DIM, format!("· connecting to {}", escape(url))),
@@ -175,7 +175,7 @@ fn packet_line(direction: Direction, packet: &Packet, round_trip: Option<Duratio
         Direction::Out => '→',
     };
     let mut body = format!("{arrow} {what}");
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     if let Some(e) = packet.raw("e") {
         let _ = write!(body, " {}", e.get());
         if packet.raw("m").is_none()
@@ -293,11 +293,11 @@ fn json(now: SystemTime, record: &PrintedRecord<'_>) -> String {
             (line.event, line.message) = (Some(event), Some(message));
         }
     }
-    // Strings, numbers and raw JSON: there is nothing in a line that JSON cannot say.
+    // Strings, numbers and raw JSON always serialise.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// In milliseconds, to the microsecond.
+/// Converts to milliseconds, with microsecond resolution.
 fn milliseconds(duration: Duration) -> f64 {
     let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
     f64::from(micros) / 1_000.0

@@ -56,11 +56,11 @@ fn story(style: OutputStyle) -> String {
         PrintedRecord::Closed { code: 1000, reason: "" },
         PrintedRecord::Problem {
             event: "lost",
-            message: "the connection is lost\n",
+            message: "connection lost\n",
         },
         PrintedRecord::Note {
             event: "retrying",
-            message: "connecting again in 1500 ms",
+            message: "reconnecting in 1500 ms",
         },
     ];
     records.iter().map(|record| rendered(style, record)).collect()
@@ -81,20 +81,20 @@ fn anything_else_gets_json_lines() {
 }
 
 #[test]
-fn colours_come_only_when_asked_for() {
+fn colours_appear_only_if_enabled() {
     assert!(!story(OutputStyle::Terminal { colour: false }).contains('\u{1b}'));
     assert!(!story(OutputStyle::Json).contains('\u{1b}'));
     let coloured = story(OutputStyle::Terminal { colour: true });
     assert!(coloured.contains("\u{1b}[31m← error 4005"));
     assert!(coloured.contains("\u{1b}[2m→ heartbeat\u{1b}[0m"));
-    // What a peer sent has not added any: each line has its time and at most one stretch of colour.
+    // The peer's data adds no colours: each line has its time and at most one coloured part.
     for line in coloured.lines() {
         assert!(line.matches('\u{1b}').count() <= 4, "{line}");
     }
 }
 
 #[test]
-fn the_key_is_taken_out_of_every_line() {
+fn the_key_is_redacted_in_every_line() {
     let packet = Packet::parse(r#"{"op":0,"t":"x","d":{"echo":"id.verysecret"}}"#).unwrap();
     for style in [OutputStyle::Terminal { colour: true }, OutputStyle::Json] {
         let records = [
