@@ -1,6 +1,6 @@
-//! The routing table of application events: who may send an event, who receives it, and which of them.
+//! The routing table of application events: which client types may send an event, and which sessions receive it.
 //!
-//! Only rules live here; the sessions they select live in the node.
+//! Only the rules live here; the sessions that they select live in the node.
 
 mod definition;
 mod error;
