@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::cluster::{Options, run};
+use gateway_bench::load::cluster::{ClusterLoadOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = ClusterLoadOptions::parse();
     conclude(&run(&options)?, options.json.as_deref())
 }

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::connect::{Options, run};
+use gateway_bench::load::connect::{ConnectLoadOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = ConnectLoadOptions::parse();
     conclude(&run(&options)?, options.contest.json.as_deref())
 }

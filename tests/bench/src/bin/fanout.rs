@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::fanout::{Options, run};
+use gateway_bench::load::fanout::{FanoutOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = FanoutOptions::parse();
     conclude(&run(&options)?, options.contest.json.as_deref())
 }

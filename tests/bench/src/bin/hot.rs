@@ -5,7 +5,7 @@ use gateway_bench::hot::STEPS;
 
 /// Calls each hot step of the node a fixed number of times and prints its name and that number.
 #[derive(Parser)]
-struct Options {
+struct HotOptions {
     /// Prints the names alone and calls nothing
     #[arg(long)]
     list: bool,
@@ -16,7 +16,7 @@ struct Options {
     reason = "names and numbers are what this program is asked for"
 )]
 fn main() {
-    let Options { list } = Options::parse();
+    let HotOptions { list } = HotOptions::parse();
     for step in &STEPS {
         if list {
             println!("{}", step.name);

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::idle::{Options, run};
+use gateway_bench::load::idle::{IdleOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = IdleOptions::parse();
     conclude(&run(&options)?, options.contest.json.as_deref())
 }

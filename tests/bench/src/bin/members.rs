@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::members::{Options, run};
+use gateway_bench::load::members::{MembersOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = MembersOptions::parse();
     conclude(&run(&options)?, options.json.as_deref())
 }

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::reports::{Options, run};
+use gateway_bench::load::reports::{ReportsOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = ReportsOptions::parse();
     match run(&options)? {
         Some(report) => conclude(&report, options.json.as_deref()),
         None => Ok(ExitCode::SUCCESS),

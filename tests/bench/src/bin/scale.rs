@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::scale::{Options, Role, run, watch};
+use gateway_bench::load::scale::{Role, ScaleOptions, run, watch};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let Options { role, sizes } = Options::parse();
-    if let Some(Role::Onlookers(options)) = role {
+    let ScaleOptions { role, sizes } = ScaleOptions::parse();
+    if let Some(Role::NodeClients(options)) = role {
         watch(&options)?;
         return Ok(ExitCode::SUCCESS);
     }

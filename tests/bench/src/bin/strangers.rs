@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::strangers::{Options, run};
+use gateway_bench::load::strangers::{StrangersOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = StrangersOptions::parse();
     match run(&options)? {
         Some(report) => conclude(&report, options.json.as_deref()),
         None => Ok(ExitCode::SUCCESS),

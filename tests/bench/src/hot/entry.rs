@@ -78,8 +78,8 @@ pub(super) const fn start() -> Position {
 }
 
 pub(super) fn publish_all() -> usize {
-    type Answer = Pending<Vec<Position>, PublishError>;
-    step!((backplane: &dyn Backplane, event: Publishing) -> Answer { backplane.publish(event) });
+    type PublishResult = Pending<Vec<Position>, PublishError>;
+    step!((backplane: &dyn Backplane, event: Publishing) -> PublishResult { backplane.publish(event) });
     // Nobody reads the registry's feed, so all that is published stays in it.
     let (_registry, backplane) = log(&Arc::default());
     let (application, kind): (Arc<str>, _) = ("development".into(), ClientType::Bot);

@@ -24,7 +24,7 @@ use super::{
     step::{CALLS, each, step},
 };
 
-type Steps = gateway_node::session::Steps<Join>;
+type ReceivedActions = gateway_node::session::Steps<Join>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -52,17 +52,17 @@ fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
 }
 
 pub(super) fn receive_heartbeat() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
     receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
 }
 
 pub(super) fn receive_event() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
     receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
 }
 
 /// One message after the other to a bot that has identified; the steps that come of each begin with `expected`.
-fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Steps) -> usize {
+fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> ReceivedActions) -> usize {
     let table = EventTable::build(vec![EventDefinition {
         name: "announce".to_owned(),
         from: vec![ClientType::Bot],

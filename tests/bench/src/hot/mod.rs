@@ -8,21 +8,21 @@
 
 mod arithmetic;
 mod entry;
+mod fan_out;
 mod message;
 mod outbox;
-mod room;
 mod step;
 
-pub use self::step::Step;
+pub use self::step::HotStep;
 
 macro_rules! steps {
     ($($file:ident::$name:ident),* $(,)?) => {
-        [$(Step { name: stringify!($name), run: $file::$name }),*]
+        [$(HotStep { name: stringify!($name), run: $file::$name }),*]
     };
 }
 
 /// All of them, in the order of a message's and then an event's way.
-pub static STEPS: [Step; 16] = steps![
+pub static STEPS: [HotStep; 16] = steps![
     message::decode_heartbeat,
     message::decode_event,
     message::receive_heartbeat,
@@ -38,7 +38,7 @@ pub static STEPS: [Step; 16] = steps![
     outbox::push_frame,
     outbox::deliver_frame,
     outbox::deliver_eight,
-    room::walk_room,
+    fan_out::walk_room,
 ];
 
 /// What an event carries here: with its head it makes a payload of 200 bytes.

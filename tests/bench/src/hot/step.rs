@@ -7,13 +7,13 @@ pub(super) const CALLS: usize = 1000;
 
 /// A step and what makes its inputs.
 #[derive(Debug)]
-pub struct Step {
+pub struct HotStep {
     /// What it is called, in the baseline as in the profile.
     pub name: &'static str,
     pub(super) run: fn() -> usize,
 }
 
-impl Step {
+impl HotStep {
     /// Calls it a fixed number of times and says how often that was.
     ///
     /// # Panics

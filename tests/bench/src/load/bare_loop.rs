@@ -29,7 +29,7 @@ const BACKLOG: i32 = 4096;
 /// The clients that it has room for.
 const CLIENTS: u32 = 19_500;
 
-struct Client {
+struct LoopClient {
     stream: TcpStream,
     is_upgraded: bool,
     /// The beginning of a request or frame that has not arrived whole.
@@ -43,7 +43,7 @@ struct Client {
 /// # Errors
 /// When the system refuses what it needs, or a client sends what is no short WebSocket text.
 pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
-    source::make_room(CLIENTS)?;
+    source::raise_descriptor_limit(CLIENTS)?;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -52,7 +52,7 @@ pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     listening(listener.local_addr()?);
-    let mut clients: Vec<Option<Client>> = Vec::new();
+    let mut clients: Vec<Option<LoopClient>> = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut scratch = vec![0; 65_536];
     // What has come in one turn: who sent it, and its frame.
@@ -97,14 +97,14 @@ pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<Client>>) -> Result<()> {
+fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<LoopClient>>) -> Result<()> {
     loop {
         match listener.accept() {
             Ok((mut stream, _)) => {
                 stream.set_nodelay(true)?;
                 let interests = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut stream, Token(clients.len()), interests)?;
-                clients.push(Some(Client {
+                clients.push(Some(LoopClient {
                     stream,
                     is_upgraded: false,
                     rest: Vec::new(),
@@ -117,7 +117,7 @@ fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<Client>>
     }
 }
 
-fn broadcast(clients: &mut [Option<Client>], sender: usize, bytes: &[u8]) {
+fn broadcast(clients: &mut [Option<LoopClient>], sender: usize, bytes: &[u8]) {
     for (number, client) in clients.iter_mut().enumerate() {
         if let Some(client) = client.as_mut().filter(|client| number != sender && client.is_upgraded) {
             client.send(bytes);
@@ -125,7 +125,7 @@ fn broadcast(clients: &mut [Option<Client>], sender: usize, bytes: &[u8]) {
     }
 }
 
-impl Client {
+impl LoopClient {
     /// Sends now, or when the socket takes it. A broken socket is noticed when it is read.
     fn send(&mut self, bytes: &[u8]) {
         let sent = if self.unsent.is_empty() {

@@ -111,9 +111,9 @@ impl Gateway {
             key: String::new(),
             directory,
         };
-        let line = first_line(stdout).map_err(|error| gateway.blame(&error))?;
+        let line = first_line(stdout).map_err(|error| gateway.startup_error(&error))?;
         let listening: Listening =
-            serde_json::from_str(&line).map_err(|error| gateway.blame(&anyhow!("{line:?}: {error}")))?;
+            serde_json::from_str(&line).map_err(|error| gateway.startup_error(&anyhow!("{line:?}: {error}")))?;
         gateway.address = listening.address;
         gateway.key = listening.development_key;
         Ok(gateway)
@@ -141,7 +141,7 @@ impl Gateway {
     }
 
     /// `error` with the node's log behind it.
-    fn blame(&self, error: &anyhow::Error) -> anyhow::Error {
+    fn startup_error(&self, error: &anyhow::Error) -> anyhow::Error {
         anyhow!("the node does not start: {error:#}\n{}", self.log().unwrap_or_default())
     }
 }

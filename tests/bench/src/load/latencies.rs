@@ -15,13 +15,13 @@ impl Latencies {
     }
 
     /// Median, 99th percentile and maximum.
-    pub(super) fn summary(mut self) -> Summary {
+    pub(super) fn summary(mut self) -> LatencySummary {
         self.0.sort_unstable();
         let at = |percent: usize| {
             let rank = (self.0.len() * percent).div_ceil(100).max(1) - 1;
             self.0.get(rank).map_or(0.0, |us| f64::from(*us) / 1000.0)
         };
-        Summary {
+        LatencySummary {
             p50_ms: at(50),
             p99_ms: at(99),
             max_ms: at(100),
@@ -32,7 +32,7 @@ impl Latencies {
 /// Latencies in brief, in milliseconds; zero where there were none.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to each name in JSON")]
-pub struct Summary {
+pub struct LatencySummary {
     /// Half of them were no longer.
     pub p50_ms: f64,
     /// 99 of a hundred were no longer.
@@ -52,7 +52,7 @@ mod tests {
             latencies.add(Duration::from_millis(ms));
         }
         let summary = latencies.summary();
-        let told = [summary.p50_ms, summary.p99_ms, summary.max_ms].map(|ms| format!("{ms}"));
-        assert_eq!(told, ["100", "198", "200"]);
+        let texts = [summary.p50_ms, summary.p99_ms, summary.max_ms].map(|ms| format!("{ms}"));
+        assert_eq!(texts, ["100", "198", "200"]);
     }
 }

@@ -21,13 +21,13 @@ pub mod unfinished;
 
 mod announcement;
 mod attacker;
+mod client;
+mod client_set;
 pub mod contest;
 mod cores;
-mod fleet;
 mod gateway;
 mod http;
 mod latencies;
-mod peer;
 mod publisher;
 mod source;
 mod usage;

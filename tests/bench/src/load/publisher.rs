@@ -63,7 +63,7 @@ pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -
             let sent_us = u64::try_from(origin.elapsed().as_micros())?;
             http.publish(&Announcement { number, sent_us }.event(pace.bytes(number)))?;
             due += pace.gap;
-            if !waits(&stopped, due) {
+            if !wait_until(&stopped, due) {
                 return Ok(number + 1);
             }
         }
@@ -73,7 +73,7 @@ pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -
 
 /// How many sessions the node has ended with a code, at a moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sighting {
+pub(super) struct EndedSample {
     /// When it was seen.
     pub(super) at: Instant,
     /// Sessions ended so far.
@@ -81,8 +81,8 @@ pub(super) struct Sighting {
 }
 
 /// Looks every `gap` how many sessions the node has ended with `code`, and reports when that has changed.
-pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Receiver<Sighting>) {
-    let (sightings, seen) = channel();
+pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Receiver<EndedSample>) {
+    let (samples, receiver) = channel();
     let name = format!("utilbot_sessions_ended_total{{code=\"{code}\"}} ");
     let worker = Worker::start(move |stopped| {
         let mut known = None;
@@ -91,19 +91,19 @@ pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Re
             let metrics = http.metrics()?;
             let value = metrics.lines().find_map(|line| line.strip_prefix(&*name));
             let ended = value.map_or(Ok(0), str::parse)?;
-            if known.replace(ended) != Some(ended) && sightings.send(Sighting { at, ended }).is_err() {
+            if known.replace(ended) != Some(ended) && samples.send(EndedSample { at, ended }).is_err() {
                 return Ok(());
             }
-            if !waits(&stopped, at + gap) {
+            if !wait_until(&stopped, at + gap) {
                 return Ok(());
             }
         }
     });
-    (worker, seen)
+    (worker, receiver)
 }
 
 /// Waits until `due`; false when it is time to stop.
-fn waits(stopped: &Receiver<()>, due: Instant) -> bool {
+fn wait_until(stopped: &Receiver<()>, due: Instant) -> bool {
     let timeout = due.saturating_duration_since(Instant::now());
     stopped.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout)
 }

@@ -14,7 +14,7 @@ const PER_ADDRESS: usize = 500;
 const OTHERS: u64 = 64;
 
 /// Raises the limit of descriptors for so many clients.
-pub(super) fn make_room(clients: u32) -> Result<()> {
+pub(super) fn raise_descriptor_limit(clients: u32) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let needed = u64::from(clients) + OTHERS;

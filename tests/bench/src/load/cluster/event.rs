@@ -4,14 +4,14 @@ use super::super::announcement::number_after;
 
 /// One event of the name `announce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct NumberedEvent {
     /// Which sender's it is.
     pub(super) sender: usize,
     /// Its number among those of its sender, from 0.
     pub(super) number: u64,
 }
 
-impl Event {
+impl NumberedEvent {
     /// The event as HTTP takes it, and with an `op` as a socket does: a `d` of so many bytes.
     pub(super) fn payload(self, op: &str, bytes: usize) -> String {
         format!("{{{op}\"t\":\"announce\",\"d\":{}}}", self.data(bytes))
@@ -42,14 +42,14 @@ mod tests {
 
     #[test]
     fn an_event_is_read_back_and_has_its_size() {
-        let event = Event {
+        let event = NumberedEvent {
             sender: 3,
             number: 123_456,
         };
         assert_eq!(event.data(200).len(), 200);
         let payload = event.payload("\"op\":0,", 200);
-        assert_eq!(Event::read(payload.as_bytes()), Some(event));
+        assert_eq!(NumberedEvent::read(payload.as_bytes()), Some(event));
         assert!(serde_json::from_str::<serde_json::Value>(&payload).is_ok());
-        assert_eq!(Event::read(b"{\"op\":11}"), None);
+        assert_eq!(NumberedEvent::read(b"{\"op\":11}"), None);
     }
 }

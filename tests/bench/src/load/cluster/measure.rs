@@ -11,14 +11,14 @@ use gateway_harness::key;
 
 use super::{
     super::latencies::Latencies,
-    NODES, Options,
-    board::{Board, End},
-    ledger::Faults,
-    receiver::Receiver,
-    report::{Flow, Rounds},
-    sender::Sender,
-    site::Site,
-    yardstick::Yardstick,
+    ClusterLoadOptions, NODES,
+    delivery_checker::DeliveryErrors,
+    receiver::BotReceiver,
+    redis_baseline::RedisBaseline,
+    report::{ClusterRounds, Throughput},
+    send_window::{SendProgress, SendWindow},
+    sender::EventSender,
+    servers::ClusterServers,
 };
 
 /// Senders by HTTP on each node: while one waits for its answer, the other has the node work.
@@ -28,7 +28,7 @@ const SLICES: u32 = 5;
 
 /// Who sends.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum SenderKind {
     /// Through their sockets.
     Websites,
     /// Through HTTP.
@@ -37,14 +37,14 @@ enum Kind {
 
 /// A run.
 pub(super) struct Measure {
-    site: Site,
-    yardstick: Yardstick,
-    receivers: Vec<Receiver>,
+    servers: ClusterServers,
+    baseline: RedisBaseline,
+    receivers: Vec<BotReceiver>,
     /// Websites, one a node, and then services.
-    websites: Vec<Sender>,
-    services: Vec<Sender>,
+    websites: Vec<EventSender>,
+    services: Vec<EventSender>,
     /// Who sends and who receives on the node that shares nothing.
-    alone: (Sender, Receiver),
+    alone: (EventSender, BotReceiver),
     time: Duration,
     batch: usize,
     window: u64,
@@ -52,57 +52,62 @@ pub(super) struct Measure {
 
 impl Measure {
     /// Starts everything.
-    pub(super) fn start(binary: &Path, options: &Options) -> Result<Self> {
-        let site = Site::start(binary)?;
+    pub(super) fn start(binary: &Path, options: &ClusterLoadOptions) -> Result<Self> {
+        let servers = ClusterServers::start(binary)?;
         let (payload, batch) = (options.payload as usize, options.batch as usize);
-        let yardstick = Yardstick::new(site.redis_port(), payload)?;
+        let baseline = RedisBaseline::new(servers.redis_port(), payload)?;
         let [bot, website, service] = ["bot", "website", "service"].map(key);
-        let addresses: Vec<_> = site.nodes.iter().map(|node| node.address).collect();
+        let addresses: Vec<_> = servers.nodes.iter().map(|node| node.address).collect();
         let senders = NODES * (1 + SERVICES);
-        let receivers = addresses.iter().map(|address| Receiver::open(*address, &bot, senders));
+        let receivers = addresses
+            .iter()
+            .map(|address| BotReceiver::open(*address, &bot, senders));
         let receivers = receivers.collect::<Result<_>>()?;
         let websites = addresses.iter().enumerate();
-        let websites = websites.map(|(number, address)| Sender::socket(number, *address, &website, payload));
+        let websites = websites.map(|(number, address)| EventSender::socket(number, *address, &website, payload));
         let services = (NODES..senders).map(|number| {
             let address = addresses[number % NODES];
-            Sender::http(number, address, &service, payload, batch)
+            EventSender::http(number, address, &service, payload, batch)
         });
-        let receiver = Receiver::open(site.alone.address, &bot, 1)?;
+        let receiver = BotReceiver::open(servers.alone.address, &bot, 1)?;
         Ok(Self {
-            yardstick,
+            baseline,
             receivers,
             websites: websites.collect::<Result<_>>()?,
             services: services.collect(),
-            alone: (Sender::socket(0, site.alone.address, &website, payload)?, receiver),
+            alone: (
+                EventSender::socket(0, servers.alone.address, &website, payload)?,
+                receiver,
+            ),
             time: options.time(),
             batch,
             window: options.window.into(),
-            site,
+            servers,
         })
     }
 
     /// Measures everything once.
-    pub(super) fn round(&mut self, rounds: &mut Rounds) -> Result<()> {
-        self.yardstick.tidy()?;
+    pub(super) fn round(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
+        self.baseline.rewrite_aof()?;
         rounds.calls.push(self.calls(1)?);
-        rounds.sockets.push(self.flow(Kind::Websites)?);
+        rounds.sockets.push(self.throughput(SenderKind::Websites)?);
         rounds.calls_again.push(self.calls(1)?);
-        rounds.http.push(self.flow(Kind::Services)?);
+        rounds.http.push(self.throughput(SenderKind::Services)?);
         rounds.batched_calls.push(self.calls(self.batch)?);
         self.singles(rounds)
     }
 
     /// One event or message at a time, in slices of each, so that a moment in which the machine does something else
     /// meets all of them.
-    fn singles(&mut self, rounds: &mut Rounds) -> Result<()> {
+    fn singles(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         let slice = self.time / 4 / SLICES;
         let [mut bare, mut alone, mut same, mut across] = <[Latencies; 4]>::default();
         for _ in 0..SLICES {
-            self.yardstick.messages(slice, &mut bare)?;
+            self.baseline.messages(slice, &mut bare)?;
             let (sender, receiver) = &mut self.alone;
-            sender.trips(receiver, slice, &mut alone)?;
-            self.trips(0, slice, &mut same)?;
-            self.trips(1, slice, &mut across)?;
+            sender.measure_latency(receiver, slice, &mut alone)?;
+            self.measure_latency(0, slice, &mut same)?;
+            self.measure_latency(1, slice, &mut across)?;
         }
         rounds.bare.push(bare.summary());
         rounds.alone.push(alone.summary());
@@ -112,18 +117,18 @@ impl Measure {
     }
 
     /// The bare loop.
-    fn calls(&mut self, batch: usize) -> Result<Flow> {
-        let before = self.site.usages()?;
-        let (events, time) = self.yardstick.events(self.time, batch)?;
-        Ok(Flow::new(events, time, &before, &self.site.usages()?))
+    fn calls(&mut self, batch: usize) -> Result<Throughput> {
+        let before = self.servers.usages()?;
+        let (events, time) = self.baseline.events(self.time, batch)?;
+        Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
     /// Senders of one kind on all nodes, as fast as they may, until every receiver has had everything.
-    fn flow(&mut self, kind: Kind) -> Result<Flow> {
+    fn throughput(&mut self, kind: SenderKind) -> Result<Throughput> {
         let sent_before: u64 = self.sent().iter().sum();
-        let before = self.site.usages()?;
-        let heights = self.receivers.iter().map(Receiver::heights).collect();
-        let board = &Board::new(heights, self.window);
+        let before = self.servers.usages()?;
+        let heights = self.receivers.iter().map(BotReceiver::heights).collect();
+        let window = &SendWindow::new(heights, self.window);
         let began = Instant::now();
         let until = began + self.time;
         let Self {
@@ -136,12 +141,12 @@ impl Measure {
             let following: Vec<_> = receivers
                 .iter_mut()
                 .enumerate()
-                .map(|(number, receiver)| scope.spawn(move || receiver.follow(number, board)))
+                .map(|(number, receiver)| scope.spawn(move || receiver.follow(number, window)))
                 .collect();
-            let has_sent = send(senders_of(kind, websites, services), until, board);
-            board.set_end(match has_sent {
-                Ok(()) => End::After(sent(websites, services)),
-                Err(_) => End::Failed,
+            let has_sent = send(senders_of(kind, websites, services), until, window);
+            window.set_progress(match has_sent {
+                Ok(()) => SendProgress::Finished(sent(websites, services)),
+                Err(_) => SendProgress::Failed,
             });
             let last = all(following)?;
             has_sent?;
@@ -149,13 +154,13 @@ impl Measure {
         })?;
         let events = self.sent().iter().sum::<u64>() - sent_before;
         let time = last.saturating_duration_since(began);
-        Ok(Flow::new(events, time, &before, &self.site.usages()?))
+        Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
     /// One event at a time from the first node to this one. The others have had it too before it ends.
-    fn trips(&mut self, to: usize, time: Duration, latencies: &mut Latencies) -> Result<()> {
+    fn measure_latency(&mut self, to: usize, time: Duration, latencies: &mut Latencies) -> Result<()> {
         let sender = &mut self.websites[0];
-        sender.trips(&mut self.receivers[to], time, latencies)?;
+        sender.measure_latency(&mut self.receivers[to], time, latencies)?;
         for receiver in &mut self.receivers {
             receiver.wait_for(0, sender.source.sent)?;
         }
@@ -168,37 +173,41 @@ impl Measure {
     }
 
     /// Events that the receivers of the cluster should have had, and what was wrong with those that any receiver had.
-    pub(super) fn verdict(&self) -> (u64, Faults) {
+    pub(super) fn deliveries(&self) -> (u64, DeliveryErrors) {
         let sent = self.sent();
         let (sender, receiver) = &self.alone;
         let faults = self.receivers.iter().map(|receiver| receiver.faults(&sent));
-        let faults = faults.fold(receiver.faults(&[sender.source.sent]), Faults::and);
+        let faults = faults.fold(receiver.faults(&[sender.source.sent]), DeliveryErrors::and);
         (sent.iter().sum(), faults)
     }
 
     /// What the nodes have logged: warnings and worse.
     pub(super) fn log(&self) -> Result<String> {
-        self.site.log()
+        self.servers.log()
     }
 }
 
-fn senders_of<'a>(kind: Kind, websites: &'a mut [Sender], services: &'a mut [Sender]) -> &'a mut [Sender] {
+fn senders_of<'a>(
+    kind: SenderKind,
+    websites: &'a mut [EventSender],
+    services: &'a mut [EventSender],
+) -> &'a mut [EventSender] {
     match kind {
-        Kind::Websites => websites,
-        Kind::Services => services,
+        SenderKind::Websites => websites,
+        SenderKind::Services => services,
     }
 }
 
 /// Has all of them send until `until`.
-fn send(senders: &mut [Sender], until: Instant, board: &Board) -> Result<()> {
+fn send(senders: &mut [EventSender], until: Instant, window: &SendWindow) -> Result<()> {
     thread::scope(|scope| {
         let sending = senders.iter_mut();
-        let sending = sending.map(|sender| scope.spawn(move || sender.run(until, board)));
+        let sending = sending.map(|sender| scope.spawn(move || sender.run(until, window)));
         all(sending.collect()).map(|_| ())
     })
 }
 
-fn sent(websites: &[Sender], services: &[Sender]) -> Vec<u64> {
+fn sent(websites: &[EventSender], services: &[EventSender]) -> Vec<u64> {
     websites
         .iter()
         .chain(services)

@@ -4,17 +4,17 @@
 //! Everything is measured in one run, one after the other and again in every round, so that what else the machine does
 //! meets all of it.
 
-mod board;
+mod delivery_checker;
 mod event;
-mod ledger;
 mod measure;
 mod receiver;
+mod redis_baseline;
 mod report;
 mod resp;
+mod send_window;
 mod sender;
+pub(super) mod servers;
 mod session;
-pub(super) mod site;
-mod yardstick;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,10 +22,10 @@ use anyhow::Result;
 use clap::Parser;
 
 pub use self::{
-    ledger::Faults,
-    report::{Cost, Latency, Report, Spread},
+    delivery_checker::DeliveryErrors,
+    report::{ClusterLoadReport, ClusterSpread, Cost, Latency},
 };
-use self::{measure::Measure, report::Rounds};
+use self::{measure::Measure, report::ClusterRounds};
 use super::{cores::on_a_thread, gateway::binary};
 
 /// Nodes that share the Redis.
@@ -38,7 +38,7 @@ const LOG_BYTES: usize = 67_108_864;
 /// Publishes through three nodes that share a Redis, and compares that with what Redis does by itself.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cluster")]
-pub struct Options {
+pub struct ClusterLoadOptions {
     /// Seconds of each measurement of throughput; one of latency takes a quarter of it
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
@@ -62,7 +62,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-impl Options {
+impl ClusterLoadOptions {
     fn time(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
@@ -79,13 +79,18 @@ fn seconds(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// When something other than losses goes wrong: a server does not start, or a node closes a session.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &ClusterLoadOptions) -> Result<ClusterLoadReport> {
     on_a_thread(|| {
         let mut measure = Measure::start(&binary(options.gateway.as_deref())?, options)?;
-        let mut rounds = Rounds::default();
+        let mut rounds = ClusterRounds::default();
         for _ in 0..options.rounds {
             measure.round(&mut rounds)?;
         }
-        Ok(Report::new(options, &rounds, measure.verdict(), measure.log()?))
+        Ok(ClusterLoadReport::new(
+            options,
+            &rounds,
+            measure.deliveries(),
+            measure.log()?,
+        ))
     })
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Speaks RESP2, blocking.
-pub(super) struct Resp {
+pub(super) struct RespConnection {
     stream: TcpStream,
     output: Vec<u8>,
     input: Vec<u8>,
@@ -22,14 +22,14 @@ pub(super) struct Resp {
 
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum RespValue {
     /// A status, a string or a number as text; none for nil.
     Text(Option<String>),
     /// Several.
-    List(Vec<Reply>),
+    List(Vec<RespValue>),
 }
 
-impl Reply {
+impl RespValue {
     /// The text of this reply, or of the first in it; empty where there is none.
     pub(super) fn first(&self) -> &str {
         match self {
@@ -39,7 +39,7 @@ impl Reply {
     }
 }
 
-impl Resp {
+impl RespConnection {
     /// Connects to the server at this port.
     pub(super) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to Redis")?;
@@ -54,7 +54,7 @@ impl Resp {
     }
 
     /// Sends a command and waits for its answer.
-    pub(super) fn ask(&mut self, words: &[&str]) -> Result<Reply> {
+    pub(super) fn ask(&mut self, words: &[&str]) -> Result<RespValue> {
         self.put(words);
         self.flush()?;
         self.reply()
@@ -78,7 +78,7 @@ impl Resp {
     }
 
     /// The next answer, or the next message of a channel.
-    pub(super) fn reply(&mut self) -> Result<Reply> {
+    pub(super) fn reply(&mut self) -> Result<RespValue> {
         loop {
             if let Some((reply, length)) = parse(&self.input[self.used..])? {
                 self.used += length;
@@ -95,7 +95,7 @@ impl Resp {
 }
 
 /// The first reply of `input` and its length, if it is all there. An error is one.
-fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
+fn parse(input: &[u8]) -> Result<Option<(RespValue, usize)>> {
     let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
         return Ok(None);
     };
@@ -103,16 +103,16 @@ fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
     let (kind, rest) = line.split_at_checked(1).context("an empty line from Redis")?;
     let mut used = end + 2;
     let reply = match kind {
-        "+" | ":" => Reply::Text(Some(rest.to_owned())),
+        "+" | ":" => RespValue::Text(Some(rest.to_owned())),
         "-" => bail!("Redis answers: {rest}"),
-        "$" | "*" if rest.starts_with('-') => Reply::Text(None),
+        "$" | "*" if rest.starts_with('-') => RespValue::Text(None),
         "$" => {
             let length: usize = rest.parse()?;
             let Some(text) = input.get(used..used + length + 2) else {
                 return Ok(None);
             };
             used += text.len();
-            Reply::Text(Some(std::str::from_utf8(&text[..length])?.to_owned()))
+            RespValue::Text(Some(std::str::from_utf8(&text[..length])?.to_owned()))
         }
         "*" => {
             let mut replies = Vec::new();
@@ -123,7 +123,7 @@ fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
                 replies.push(reply);
                 used += length;
             }
-            Reply::List(replies)
+            RespValue::List(replies)
         }
         _ => bail!("Redis speaks something else: {line}"),
     };
@@ -142,8 +142,11 @@ mod tests {
         }
         let (reply, length) = parse(&[whole, &b"+rest"[..]].concat()).unwrap().unwrap();
         assert_eq!((reply.first(), length), ("ok", whole.len()));
-        let text = |text: &str| Reply::Text(Some(text.to_owned()));
-        assert_eq!(reply, Reply::List(vec![text("ok"), text("12"), Reply::Text(None)]));
+        let text = |text: &str| RespValue::Text(Some(text.to_owned()));
+        assert_eq!(
+            reply,
+            RespValue::List(vec![text("ok"), text("12"), RespValue::Text(None)])
+        );
         assert!(parse(b"-ERR no\r\n").is_err());
     }
 }

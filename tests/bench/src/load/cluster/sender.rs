@@ -10,20 +10,20 @@ use gateway_harness::frame;
 
 use super::{
     super::{http::Http, latencies::Latencies},
-    board::Board,
-    event::Event,
-    receiver::Receiver,
-    session::Session,
+    event::NumberedEvent,
+    receiver::BotReceiver,
+    send_window::SendWindow,
+    session::BlockingSession,
 };
 
 /// The most events that a socket sends in one write.
 const CHUNK: u64 = 128;
 
 /// One sender: the source of its events, and how it sends them.
-pub(super) struct Sender {
+pub(super) struct EventSender {
     /// What it sends.
     pub(super) source: Source,
-    way: Way,
+    transport: SenderTransport,
 }
 
 /// The events of a sender, in their order.
@@ -36,8 +36,8 @@ pub(super) struct Source {
     payload: usize,
 }
 
-enum Way {
-    Socket(Session),
+enum SenderTransport {
+    Socket(BlockingSession),
     Http {
         address: SocketAddr,
         key: String,
@@ -48,7 +48,7 @@ enum Way {
 
 impl Source {
     fn next(&mut self, op: &str) -> String {
-        let event = Event {
+        let event = NumberedEvent {
             sender: self.number,
             number: self.sent,
         };
@@ -61,44 +61,44 @@ impl Source {
     }
 }
 
-impl Sender {
+impl EventSender {
     /// A website on a node, the sender of this number. `payload` is the bytes of an event's data.
     pub(super) fn socket(number: usize, address: SocketAddr, key: &str, payload: usize) -> Result<Self> {
-        let session = Session::open(address, "website", key)?;
-        Ok(Self::new(number, payload, Way::Socket(session)))
+        let session = BlockingSession::open(address, "website", key)?;
+        Ok(Self::new(number, payload, SenderTransport::Socket(session)))
     }
 
     /// A service that sends `batch` events in each request.
     pub(super) fn http(number: usize, address: SocketAddr, key: &str, payload: usize, batch: usize) -> Self {
         let key = key.to_owned();
-        Self::new(number, payload, Way::Http { address, key, batch })
+        Self::new(number, payload, SenderTransport::Http { address, key, batch })
     }
 
-    fn new(number: usize, payload: usize, way: Way) -> Self {
+    fn new(number: usize, payload: usize, transport: SenderTransport) -> Self {
         let source = Source {
             number,
             sent: 0,
             payload,
         };
-        Self { source, way }
+        Self { source, transport }
     }
 
     /// Sends until `until`, never further ahead than the board lets it.
-    pub(super) fn run(&mut self, until: Instant, board: &Board) -> Result<()> {
-        let Self { source, way } = self;
-        match way {
-            Way::Socket(session) => {
+    pub(super) fn run(&mut self, until: Instant, window: &SendWindow) -> Result<()> {
+        let Self { source, transport } = self;
+        match transport {
+            SenderTransport::Socket(session) => {
                 while Instant::now() < until {
-                    let room = board.room(source.number, source.sent, CHUNK / 2)?.min(CHUNK);
+                    let room = window.wait_for_room(source.number, source.sent, CHUNK / 2)?.min(CHUNK);
                     let frames: Vec<_> = (0..room).flat_map(|_| source.frame()).collect();
                     session.send(&frames)?;
                 }
             }
-            Way::Http { address, key, batch } => {
+            SenderTransport::Http { address, key, batch } => {
                 // A node does not keep a connection that nobody has used for a while.
                 let mut http = Http::connect(*address, key)?;
                 while Instant::now() < until {
-                    board.room(source.number, source.sent, *batch as u64)?;
+                    window.wait_for_room(source.number, source.sent, *batch as u64)?;
                     let events: Vec<_> = (0..*batch).map(|_| source.next("")).collect();
                     http.publish(&format!("[{}]", events.join(",")))?;
                 }
@@ -108,9 +108,14 @@ impl Sender {
     }
 
     /// From sending an event to its arrival at a receiver, one at a time, for `time`. A sender with a socket can.
-    pub(super) fn trips(&mut self, receiver: &mut Receiver, time: Duration, latencies: &mut Latencies) -> Result<()> {
-        let Self { source, way } = self;
-        let Way::Socket(session) = way else {
+    pub(super) fn measure_latency(
+        &mut self,
+        receiver: &mut BotReceiver,
+        time: Duration,
+        latencies: &mut Latencies,
+    ) -> Result<()> {
+        let Self { source, transport } = self;
+        let SenderTransport::Socket(session) = transport else {
             bail!("a sender without a socket");
         };
         let until = Instant::now() + time;

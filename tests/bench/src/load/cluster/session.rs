@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use gateway_harness::frame::{FrameReader, Kind};
 
-use super::super::peer::Wire;
+use super::super::client::ClientHandshake;
 
 /// How long the node may take for each step of the way in.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const SCRATCH: usize = 262_144;
 
 /// An identified session.
-pub(super) struct Session {
+pub(super) struct BlockingSession {
     stream: TcpStream,
     frames: FrameReader,
     scratch: Vec<u8>,
@@ -25,10 +25,10 @@ pub(super) struct Session {
     error: String,
 }
 
-impl Session {
+impl BlockingSession {
     /// Connects to the node at `address`, and identifies as a client of this type.
     pub(super) fn open(address: SocketAddr, kind: &str, key: &str) -> Result<Self> {
-        let wire = Wire::new(address, kind, key);
+        let handshake = ClientHandshake::new(address, kind, key);
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
@@ -39,10 +39,10 @@ impl Session {
             scratch: vec![0; SCRATCH],
             error: String::new(),
         };
-        session.send(&wire.upgrade)?;
+        session.send(&handshake.upgrade)?;
         session.upgraded()?;
         session.wait_for("\"op\":5")?;
-        session.send(&wire.identify)?;
+        session.send(&handshake.identify)?;
         session.wait_for("_connect_success\"")?;
         Ok(session)
     }
@@ -53,8 +53,8 @@ impl Session {
     }
 
     /// How long [`Self::read`] waits.
-    pub(super) fn set_patience(&self, patience: Duration) -> Result<()> {
-        Ok(self.stream.set_read_timeout(Some(patience))?)
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(timeout))?)
     }
 
     /// Reads once and hands over every payload that is whole with it. Whether something came in time. That the node

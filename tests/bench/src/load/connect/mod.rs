@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::Parser;
 
 use super::contest::{
-    Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each,
+    Benchmark, ClientPool, ClientRole, ContestOptions, ContestReport, ContestServer, Contestant, Figure, Sample,
+    cpu_us_each,
 };
 
 const FIGURES: [Figure; 2] = [
@@ -21,7 +22,7 @@ const FIGURES: [Figure; 2] = [
 /// Lets clients into each contender in turn, and prints what one of them costs.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "connect")]
-pub struct Options {
+pub struct ConnectLoadOptions {
     /// Clients
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
@@ -34,22 +35,22 @@ pub struct Options {
 ///
 /// # Errors
 /// When a contender does not start, or does not let its clients in.
-pub fn run(options: &Options) -> Result<Verdict> {
+pub fn run(options: &ConnectLoadOptions) -> Result<ContestReport> {
     let title = format!("letting {} clients in", options.sockets);
-    let discipline = Discipline {
+    let benchmark = Benchmark {
         title,
         clients: options.sockets,
         figures: &FIGURES,
-        references: &[Contender::Gateway, Contender::Loop, Contender::BUN],
-        never: &[],
+        references: &[Contestant::Gateway, Contestant::Loop, Contestant::BUN],
+        must_be_zero: &[],
     };
-    discipline.hold(&options.contest, |server| measure(options, server))
+    benchmark.run(&options.contest, |server| measure(options, server))
 }
 
-fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(&server.target, options.sockets)?;
+fn measure(options: &ConnectLoadOptions, server: &ContestServer) -> Result<Sample> {
+    let mut pool = ClientPool::new(&server.target, options.sockets)?;
     let before = server.usage()?;
-    crowd.join(options.sockets, Part::Receiver)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
     let after = server.usage()?;
     let clients = f64::from(options.sockets);
     Ok(Sample::from([

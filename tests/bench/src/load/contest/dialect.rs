@@ -7,7 +7,7 @@ use super::super::announcement::Announcement;
 
 /// What a client is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Part {
+pub(in super::super) enum ClientRole {
     /// It receives every event.
     Receiver,
     /// It sends them, and gets none back.
@@ -16,11 +16,11 @@ pub(in super::super) enum Part {
 
 /// What a payload before the beginning means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum HandshakeStep {
     /// There is more to come.
     Wait,
     /// These bytes are to be sent.
-    Say(Vec<u8>),
+    Send(Vec<u8>),
     /// The client receives events, or may send them.
     Ready,
 }
@@ -28,13 +28,13 @@ pub(super) enum Step {
 /// The protocol of a contender.
 pub(super) trait Dialect {
     /// The target of the request that becomes a WebSocket.
-    fn target(&self, part: Part) -> &'static str;
+    fn target(&self, role: ClientRole) -> &'static str;
 
     /// The first step, right after the upgrade.
-    fn begin(&self, part: Part) -> Step;
+    fn begin(&self, role: ClientRole) -> HandshakeStep;
 
     /// The step that a payload asks for, while the client is not ready.
-    fn hear(&self, part: Part, payload: &[u8]) -> Step;
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep;
 
     /// What a sender sends for an event with this data.
     fn publish(&self, data: &str) -> Vec<u8>;
@@ -59,13 +59,13 @@ pub(super) trait Dialect {
 }
 
 /// Version 1 of the Utilbot gateway's protocol.
-pub(super) struct Utilbot {
+pub(super) struct UtilbotDialect {
     bot: Vec<u8>,
     website: Vec<u8>,
     is_zlib: bool,
 }
 
-impl Utilbot {
+impl UtilbotDialect {
     /// For clients that show this key.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
         let identify =
@@ -78,37 +78,37 @@ impl Utilbot {
     }
 }
 
-impl Dialect for Utilbot {
-    fn target(&self, part: Part) -> &'static str {
-        if self.is_zlib && part == Part::Receiver {
+impl Dialect for UtilbotDialect {
+    fn target(&self, role: ClientRole) -> &'static str {
+        if self.is_zlib && role == ClientRole::Receiver {
             "/?v=1&compression=zlib"
         } else {
             "/?v=1"
         }
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Wait
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
-    fn hear(&self, part: Part, payload: &[u8]) -> Step {
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep {
         let inflated = inflated(payload);
         let payload = inflated.as_deref().unwrap_or(payload);
         let has = |text: &str| payload.windows(text.len()).any(|part| part == text.as_bytes());
         // What a client is told last before the first event.
-        let last = match part {
-            Part::Receiver => "\"GLOBAL_GUILD_COUNT\"",
-            Part::Sender => "\"website_connect_success\"",
+        let last = match role {
+            ClientRole::Receiver => "\"GLOBAL_GUILD_COUNT\"",
+            ClientRole::Sender => "\"website_connect_success\"",
         };
         if has("\"op\":5,") {
-            Step::Say(match part {
-                Part::Receiver => self.bot.clone(),
-                Part::Sender => self.website.clone(),
+            HandshakeStep::Send(match role {
+                ClientRole::Receiver => self.bot.clone(),
+                ClientRole::Sender => self.website.clone(),
             })
         } else if has(last) {
-            Step::Ready
+            HandshakeStep::Ready
         } else {
-            Step::Wait
+            HandshakeStep::Wait
         }
     }
 

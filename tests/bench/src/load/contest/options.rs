@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{
     super::{cores::Cores, gateway::binary},
-    Contender,
-    contender::Setting,
+    Contestant,
+    contestant::ContestSetup,
 };
 
 /// Who is compared, how often, and where.
@@ -20,11 +20,12 @@ pub struct ContestOptions {
     /// Who is compared: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop, loop-joined; of `tests/bench/peers` bun, ws,
     /// socketio, nchan, nats, centrifuge
     #[arg(
-        long,
+        long = "contenders",
+        value_name = "CONTENDERS",
         value_delimiter = ',',
         default_value = "gateway,gateway-again,gateway-zlib,loop,loop-joined,bun,ws,socketio,nchan,nats,centrifuge"
     )]
-    pub contenders: Vec<Contender>,
+    pub contestants: Vec<Contestant>,
     /// Leaves it to the system which cores the contenders and their clients run on
     #[arg(long)]
     pub no_pin: bool,
@@ -41,8 +42,8 @@ pub struct ContestOptions {
 
 impl ContestOptions {
     /// What all contenders have in common, for so many clients at a time.
-    pub(super) fn setting(&self, clients: u32) -> Result<Setting> {
-        Ok(Setting {
+    pub(super) fn setup(&self, clients: u32) -> Result<ContestSetup> {
+        Ok(ContestSetup {
             cores: if self.no_pin { None } else { Cores::choose()? },
             gateway: binary(self.gateway.as_deref())?,
             other: self.other.clone(),

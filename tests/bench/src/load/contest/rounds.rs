@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::{
     super::usage::Usage,
-    Contender, Server,
-    contender::{NotInstalled, Setting},
+    ContestServer, Contestant,
+    contestant::{ContestSetup, NotInstalled},
 };
 
 /// One contender in one round: each figure by its name.
@@ -15,16 +15,16 @@ pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
 
 /// What all rounds have shown.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct ContestRounds {
     /// By contender, in the order in which they were named; a sample for each round.
-    samples: Vec<(Contender, Vec<Sample>)>,
+    samples: Vec<(Contestant, Vec<Sample>)>,
     /// Why some did not take part.
     absent: Vec<String>,
 }
 
 /// The smallest, the middle and the largest.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Spread {
+pub struct FigureSpread {
     /// The smallest.
     pub min: f64,
     /// The one in the middle, or between the two in the middle.
@@ -33,7 +33,7 @@ pub struct Spread {
     pub max: f64,
 }
 
-impl Spread {
+impl FigureSpread {
     /// Of these, unless there are none.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
@@ -48,24 +48,24 @@ impl Spread {
     }
 }
 
-impl Rounds {
+impl ContestRounds {
     /// Has `measure` look at each contender once a round. Every other round goes through them backwards, so that no one
     /// always runs behind the same other.
     pub(super) fn run(
-        setting: &Setting,
-        contenders: &[Contender],
+        setup: &ContestSetup,
+        contestants: &[Contestant],
         rounds: u32,
-        mut measure: impl FnMut(&Server) -> Result<Sample>,
+        mut measure: impl FnMut(&ContestServer) -> Result<Sample>,
     ) -> Result<Self> {
-        let mut samples: Vec<(Contender, Vec<Sample>)> = contenders.iter().map(|it| (*it, Vec::new())).collect();
+        let mut samples: Vec<(Contestant, Vec<Sample>)> = contestants.iter().map(|it| (*it, Vec::new())).collect();
         let mut absent = Vec::new();
         for round in 0..rounds {
             let mut order: Vec<_> = samples.iter_mut().collect();
             if round % 2 == 1 {
                 order.reverse();
             }
-            for (contender, samples) in order {
-                let mut server = match setting.start(*contender) {
+            for (contestant, samples) in order {
+                let mut server = match setup.start(*contestant) {
                     Ok(server) => server,
                     Err(error) if error.is::<NotInstalled>() => {
                         if round == 0 {
@@ -73,9 +73,9 @@ impl Rounds {
                         }
                         continue;
                     }
-                    Err(error) => return Err(error.context(format!("starting {contender}"))),
+                    Err(error) => return Err(error.context(format!("starting {contestant}"))),
                 };
-                let sample = measure(&server).with_context(|| format!("{contender}, round {}", round + 1));
+                let sample = measure(&server).with_context(|| format!("{contestant}, round {}", round + 1));
                 server.check()?;
                 samples.push(sample?);
             }
@@ -90,31 +90,31 @@ impl Rounds {
     }
 
     /// Who took part.
-    pub(super) fn contenders(&self) -> impl Iterator<Item = Contender> {
-        self.samples.iter().map(|(contender, _)| *contender)
+    pub(super) fn contestants(&self) -> impl Iterator<Item = Contestant> {
+        self.samples.iter().map(|(contestant, _)| *contestant)
     }
 
     /// A figure of a contender over all rounds.
-    pub(super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
-        Spread::of(self.figures(contender, figure))
+    pub(super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
+        FigureSpread::of(self.figures(contestant, figure))
     }
 
     /// The sum of a figure over all rounds.
-    pub(super) fn total(&self, contender: Contender, figure: &str) -> f64 {
-        self.figures(contender, figure).iter().sum()
+    pub(super) fn total(&self, contestant: Contestant, figure: &str) -> f64 {
+        self.figures(contestant, figure).iter().sum()
     }
 
     /// How a figure of one compares with that of another, round by round.
-    pub(super) fn ratio(&self, contender: Contender, other: Contender, figure: &str) -> Option<Spread> {
+    pub(super) fn ratio(&self, contestant: Contestant, other: Contestant, figure: &str) -> Option<FigureSpread> {
         let pairs = self
-            .figures(contender, figure)
+            .figures(contestant, figure)
             .into_iter()
             .zip(self.figures(other, figure));
-        Spread::of(pairs.map(|(one, other)| one / other).collect())
+        FigureSpread::of(pairs.map(|(one, other)| one / other).collect())
     }
 
-    fn figures(&self, contender: Contender, figure: &str) -> Vec<f64> {
-        let samples = self.samples.iter().find(|(other, _)| *other == contender);
+    fn figures(&self, contestant: Contestant, figure: &str) -> Vec<f64> {
+        let samples = self.samples.iter().find(|(other, _)| *other == contestant);
         let samples = samples.map_or(&[][..], |(_, samples)| samples);
         samples
             .iter()
@@ -134,24 +134,24 @@ pub(in super::super) fn cpu_us_each(before: &Usage, after: &Usage, count: u64) -
 mod tests {
     use super::*;
 
-    fn told(spread: Spread) -> [String; 3] {
+    fn texts(spread: FigureSpread) -> [String; 3] {
         [spread.min, spread.median, spread.max].map(|value| value.to_string())
     }
 
     #[test]
     fn ratios_are_taken_within_a_round() {
         let sample = |value: f64| Sample::from([("us", value)]);
-        let rounds = Rounds {
+        let rounds = ContestRounds {
             samples: vec![
-                (Contender::Gateway, [1.0, 10.0, 3.0].map(sample).into()),
-                (Contender::Loop, [2.0, 20.0, 3.0].map(sample).into()),
+                (Contestant::Gateway, [1.0, 10.0, 3.0].map(sample).into()),
+                (Contestant::Loop, [2.0, 20.0, 3.0].map(sample).into()),
             ],
             absent: Vec::new(),
         };
-        let ratio = rounds.ratio(Contender::Gateway, Contender::Loop, "us").unwrap();
-        assert_eq!(told(ratio), ["0.5", "0.5", "1"]);
-        let spread = rounds.spread(Contender::Loop, "us").unwrap();
-        assert_eq!(told(spread), ["2", "3", "20"]);
-        assert!(rounds.spread(Contender::Other, "us").is_none());
+        let ratio = rounds.ratio(Contestant::Gateway, Contestant::Loop, "us").unwrap();
+        assert_eq!(texts(ratio), ["0.5", "0.5", "1"]);
+        let spread = rounds.spread(Contestant::Loop, "us").unwrap();
+        assert_eq!(texts(spread), ["2", "3", "20"]);
+        assert!(rounds.spread(Contestant::Other, "us").is_none());
     }
 }

@@ -11,15 +11,15 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-pub use self::report::Report;
+pub use self::report::HeartbeatReport;
 use self::{clients::Clients, report::Costs};
 use super::{
     announcement::Announcement,
+    client::LoadProtocol,
+    client_set::{ClientSet, ReadMode},
     cores::{Cores, on_a_thread},
-    fleet::{Fleet, Gait},
     gateway::{Gateway, binary},
     http::Http,
-    peer::Protocol,
 };
 
 /// How long everybody may take to connect and identify.
@@ -36,7 +36,7 @@ const IDLE: Duration = Duration::from_millis(20);
 /// Holds many identified sessions on one node, beats for each of them, and counts what is lost.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "heartbeat")]
-pub struct Options {
+pub struct HeartbeatOptions {
     /// Sessions
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
@@ -60,7 +60,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-impl Options {
+impl HeartbeatOptions {
     fn interval(&self) -> Duration {
         Duration::from_millis(self.interval_ms.into())
     }
@@ -85,32 +85,32 @@ impl Options {
 ///
 /// # Errors
 /// When something other than losses goes wrong: the node does not start, answers what is no v1, or stops answering HTTP.
-pub fn run(options: &Options) -> Result<Report> {
-    on_a_thread(|| Run::start(options)?.finish())
+pub fn run(options: &HeartbeatOptions) -> Result<HeartbeatReport> {
+    on_a_thread(|| HeartbeatRun::start(options)?.finish())
 }
 
-struct Run<'a> {
-    options: &'a Options,
+struct HeartbeatRun<'a> {
+    options: &'a HeartbeatOptions,
     gateway: Gateway,
-    fleet: Fleet,
+    client_set: ClientSet,
     clients: Clients,
 }
 
-impl<'a> Run<'a> {
-    fn start(options: &'a Options) -> Result<Self> {
+impl<'a> HeartbeatRun<'a> {
+    fn start(options: &'a HeartbeatOptions) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
         let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
-        let fleet = Fleet::new(gateway.address, Protocol::V1, &gateway.key, options.sessions)?;
+        let client_set = ClientSet::new(gateway.address, LoadProtocol::V1, &gateway.key, options.sessions)?;
         let clients = Clients::new(options.sessions, Duration::from_millis(options.ack_deadline_ms.into()));
         Ok(Self {
             options,
             gateway,
-            fleet,
+            client_set,
             clients,
         })
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Result<HeartbeatReport> {
         let before = self.gateway.usage()?;
         let began = Instant::now();
         self.connect()?;
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
             beating,
             end,
         };
-        Ok(Report::new(
+        Ok(HeartbeatReport::new(
             self.options,
             &costs,
             self.clients,
@@ -139,8 +139,10 @@ impl<'a> Run<'a> {
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
-        let Self { fleet, clients, .. } = self;
-        fleet.turn(timeout, &mut |number, heard| clients.hear(number, &heard))
+        let Self {
+            client_set, clients, ..
+        } = self;
+        client_set.turn(timeout, &mut |number, event| clients.record(number, &event))
     }
 
     /// Connects and identifies everybody.
@@ -155,14 +157,14 @@ impl<'a> Run<'a> {
                 self.clients.identified()
             );
             while opened < self.options.sessions && opened - self.clients.settled() < IN_FLIGHT {
-                self.fleet.open(Gait::Eager, None)?;
+                self.client_set.open(ReadMode::Eager, None)?;
                 opened += 1;
             }
             self.turn(IDLE)?;
             if beaten.elapsed() >= self.options.interval() {
                 // Those who came first must not time out while the last are still coming.
                 beaten = Instant::now();
-                self.clients.beat_all(&mut self.fleet);
+                self.clients.beat_all(&mut self.client_set);
             }
         }
         Ok(())
@@ -179,7 +181,7 @@ impl<'a> Run<'a> {
             let mut due = start + gap * beat;
             while due <= now && beat < beats {
                 self.clients
-                    .beat(&mut self.fleet, (beat % self.options.sessions) as usize);
+                    .beat(&mut self.client_set, (beat % self.options.sessions) as usize);
                 beat += 1;
                 due = start + gap * beat;
             }
@@ -207,7 +209,7 @@ impl<'a> Run<'a> {
 
     /// Stops the node. Whether it ended, and with success.
     fn leave(&mut self) -> Result<bool> {
-        self.clients.expect_farewell();
+        self.clients.expect_shutdown();
         self.gateway.terminate()?;
         let deadline = Instant::now() + LEAVE;
         while Instant::now() < deadline {

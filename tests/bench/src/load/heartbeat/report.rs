@@ -6,13 +6,13 @@ use gateway_harness::Outcome;
 use serde::Serialize;
 
 use super::{
-    super::{latencies::Summary, usage::Usage},
-    Options,
+    super::{latencies::LatencySummary, usage::Usage},
+    HeartbeatOptions,
     clients::Clients,
 };
 
 /// How every client has to be told that the node leaves.
-const FAREWELL: &str = "Error 1000 \"The node is restarting.\", close 1012";
+const SHUTDOWN_ENDING: &str = "Error 1000 \"The node is restarting.\", close 1012";
 
 /// What the node had used at the turning points of a run.
 pub(super) struct Costs {
@@ -28,7 +28,7 @@ pub(super) struct Costs {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct HeartbeatReport {
     /// Sessions that were asked for.
     pub sessions: u32,
     /// Sessions that identified.
@@ -58,7 +58,7 @@ pub struct Report {
     /// CPU of the node while there were heartbeats, in per cent of a core.
     pub cpu_percent: f64,
     /// From sending a heartbeat to reading its ACK.
-    pub ack_latency: Summary,
+    pub ack_latency: LatencySummary,
     /// Sessions that ended before the node was told to stop.
     pub lost: u32,
     /// How those ended.
@@ -75,9 +75,15 @@ pub struct Report {
     pub log: String,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, costs: &Costs, clients: Clients, clean_exit: bool, log: String) -> Self {
-        let tally = clients.tally;
+impl HeartbeatReport {
+    pub(super) fn new(
+        options: &HeartbeatOptions,
+        costs: &Costs,
+        clients: Clients,
+        clean_exit: bool,
+        log: String,
+    ) -> Self {
+        let stats = clients.stats;
         let each = |total: f64, count: u32| total / f64::from(count.max(1));
         let Costs {
             before,
@@ -89,39 +95,39 @@ impl Report {
         let beating_cpu = end.cpu_us_since(idle);
         Self {
             sessions: options.sessions,
-            identified: tally.identified,
+            identified: stats.identified,
             connect_seconds: connecting.as_secs_f64(),
-            connect_cpu_us: each(idle.cpu_us_since(before), tally.identified),
+            connect_cpu_us: each(idle.cpu_us_since(before), stats.identified),
             empty_kib: before.resident_kib,
-            idle_kib_per_session: each(idle.kib_since(before), tally.identified),
-            end_kib_per_session: each(end.kib_since(before), tally.identified),
+            idle_kib_per_session: each(idle.kib_since(before), stats.identified),
+            end_kib_per_session: each(end.kib_since(before), stats.identified),
             interval_ms: options.interval_ms,
             beating_seconds: beating.as_secs_f64(),
-            heartbeats: tally.beats,
-            acks: tally.acks,
-            late_acks: tally.late,
-            heartbeat_cpu_us: each(beating_cpu, tally.beats),
+            heartbeats: stats.beats,
+            acks: stats.acks,
+            late_acks: stats.late,
+            heartbeat_cpu_us: each(beating_cpu, stats.beats),
             cpu_percent: beating_cpu / 1e4 / beating.as_secs_f64().max(1e-9),
-            ack_latency: tally.latencies.summary(),
-            lost: tally.lost,
-            early_endings: tally.early_endings,
-            announced_once: tally.once,
-            surplus: tally.surplus,
-            endings: tally.endings,
+            ack_latency: stats.latencies.summary(),
+            lost: stats.lost,
+            early_endings: stats.early_endings,
+            announced_once: stats.once,
+            surplus: stats.surplus,
+            endings: stats.endings,
             clean_exit,
             log,
         }
     }
 }
 
-impl Outcome for Report {
+impl Outcome for HeartbeatReport {
     fn failures(&self) -> Vec<String> {
-        let told = self.endings.get(FAREWELL).copied().unwrap_or(0);
+        let notified = self.endings.get(SHUTDOWN_ENDING).copied().unwrap_or(0);
         let counts = [
             (self.identified, "sessions identified"),
             (self.sessions - self.lost, "sessions stayed until the node was stopped"),
             (self.announced_once, "sessions received the event exactly once"),
-            (told, "sessions were told that the node restarts"),
+            (notified, "sessions were told that the node restarts"),
         ];
         let mut failures: Vec<_> = counts
             .into_iter()
@@ -144,7 +150,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for HeartbeatReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<38}{value:>14}");
         row(
@@ -171,7 +177,7 @@ impl fmt::Display for Report {
         row("ACKs in time", self.acks.to_string())?;
         row("CPU us / heartbeat", format!("{:.2}", self.heartbeat_cpu_us))?;
         row("CPU, % of a core", format!("{:.1}", self.cpu_percent))?;
-        let Summary { p50_ms, p99_ms, max_ms } = self.ack_latency;
+        let LatencySummary { p50_ms, p99_ms, max_ms } = self.ack_latency;
         row("ACK latency p50, ms", format!("{p50_ms:.2}"))?;
         row("ACK latency p99, ms", format!("{p99_ms:.2}"))?;
         row("ACK latency max, ms", format!("{max_ms:.2}"))?;

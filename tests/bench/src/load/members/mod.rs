@@ -1,8 +1,8 @@
 //! What requests for all members of a large guild cost another application, and the node.
 
-mod asker;
-mod beater;
+mod heartbeat_session;
 mod report;
+mod requester;
 
 use std::{path::PathBuf, thread, time::Duration};
 
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use serde_json::json;
 
-pub use self::report::Report;
-use self::{asker::Asker, beater::Beater};
+pub use self::report::MembersReport;
+use self::{heartbeat_session::HeartbeatSession, requester::MemberRequester};
 use super::{
     cores::on_a_thread,
     gateway::{Gateway, binary},
@@ -27,7 +27,7 @@ const PUT: u64 = 1000;
 /// How long the heartbeats are measured alone.
 const BASELINE: Duration = Duration::from_secs(3);
 /// How often the node's memory is read.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Two applications, one of which asks.
 const FILE: &str = r#"
@@ -56,7 +56,7 @@ secret = "members-load-tool-0123456789abcdef"
 /// Asks for all members of a guild on some sessions, many times at once, and measures another application's heartbeats.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "members")]
-pub struct Options {
+pub struct MembersOptions {
     /// Members of the guild
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub members: u64,
@@ -78,11 +78,11 @@ pub struct Options {
 ///
 /// # Errors
 /// When the node does not start, refuses the guild, or cuts a session.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &MembersOptions) -> Result<MembersReport> {
     on_a_thread(|| run_here(options))
 }
 
-fn run_here(options: &Options) -> Result<Report> {
+fn run_here(options: &MembersOptions) -> Result<MembersReport> {
     let settings = [
         ("discord.member_list_interval_ms", "0".to_owned()),
         ("discord.payloads_per_minute", "1000000".to_owned()),
@@ -91,23 +91,23 @@ fn run_here(options: &Options) -> Result<Report> {
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, FILE)?;
     put_guild(&gateway, options.members)?;
     let (asks, beats) = (format!("asks.{SECRET}"), format!("beats.{SECRET}"));
-    let mut beater = Beater::connect(gateway.address, &beats)?;
-    let askers: Result<Vec<_>> = (0..options.sessions)
-        .map(|_| Asker::connect(gateway.address, &asks))
+    let mut heartbeats = HeartbeatSession::connect(gateway.address, &beats)?;
+    let requesters: Result<Vec<_>> = (0..options.sessions)
+        .map(|_| MemberRequester::connect(gateway.address, &asks))
         .collect();
-    let baseline = beater.beat_while(|elapsed| Ok(elapsed < BASELINE))?;
+    let baseline = heartbeats.beat_while(|elapsed| Ok(elapsed < BASELINE))?;
     let before = gateway.usage()?;
-    let threads: Vec<_> = askers?
+    let threads: Vec<_> = requesters?
         .into_iter()
-        .map(|mut asker| {
+        .map(|mut requester| {
             let (requests, members) = (options.requests, options.members);
-            thread::spawn(move || asker.ask(GUILD, requests, members))
+            thread::spawn(move || requester.ask(GUILD, requests, members))
         })
         .collect();
     let (mut peak_kib, mut looked) = (before.resident_kib, Duration::ZERO);
-    let beside = beater.beat_while(|elapsed| {
+    let beside = heartbeats.beat_while(|elapsed| {
         if elapsed >= looked {
-            looked = elapsed + LOOK;
+            looked = elapsed + POLL_INTERVAL;
             peak_kib = peak_kib.max(gateway.usage()?.resident_kib);
         }
         Ok(threads.iter().any(|thread| !thread.is_finished()))
@@ -118,7 +118,7 @@ fn run_here(options: &Options) -> Result<Report> {
         let asked = thread.join().map_err(|_| anyhow!("an asking thread panicked"))?;
         lost.extend(asked.err().map(|error| format!("{error:#}")));
     }
-    Ok(Report {
+    Ok(MembersReport {
         members: options.members,
         sessions: options.sessions,
         requests: options.requests,

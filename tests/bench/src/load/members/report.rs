@@ -5,11 +5,11 @@ use std::fmt;
 use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
 /// The figures of one run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct MembersReport {
     /// Members of the guild.
     pub members: u64,
     /// Sessions that asked.
@@ -21,9 +21,9 @@ pub struct Report {
     /// CPU time of the node meanwhile, in milliseconds.
     pub cpu_ms: f64,
     /// The other application's heartbeats alone.
-    pub baseline: Summary,
+    pub baseline: LatencySummary,
     /// The same meanwhile.
-    pub beside: Summary,
+    pub beside: LatencySummary,
     /// The node's resident memory before, in KiB.
     pub before_kib: u32,
     /// The most of it meanwhile, in KiB.
@@ -32,13 +32,13 @@ pub struct Report {
     pub lost: Vec<String>,
 }
 
-impl Outcome for Report {
+impl Outcome for MembersReport {
     fn failures(&self) -> Vec<String> {
         self.lost.clone()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MembersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { baseline, beside, .. } = self;
         writeln!(f, "members of the guild      {}", self.members)?;

@@ -16,7 +16,7 @@ use gateway_harness::{RedisServer, SECRET, key};
 use tokio::time::sleep;
 
 use self::attack::attack;
-pub use self::report::{PhaseReport, Report};
+pub use self::report::{ReportsPhase, ReportsSummary};
 use super::{
     attacker::Attacker,
     cores::on_a_thread,
@@ -27,15 +27,15 @@ use super::{
 };
 
 /// Between two events of the publisher.
-const GAP: Duration = Duration::from_millis(5);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the node may take to reach Redis.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Publishes for one application, first alone, once more alone, and then beside bots of another one that report all the
 /// time.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reports")]
-pub struct Options {
+pub struct ReportsOptions {
     /// Bots that report, each with a key of its own
     #[arg(long, default_value_t = 8)]
     pub bots: u32,
@@ -63,7 +63,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the node does not start or does not take an event.
-pub fn run(options: &Options) -> Result<Option<Report>> {
+pub fn run(options: &ReportsOptions) -> Result<Option<ReportsSummary>> {
     if let Some(address) = options.attack {
         attack(address, options)?;
         return Ok(None);
@@ -87,18 +87,21 @@ fn file(bots: u32) -> String {
     file + "[[events]]\nname = \"announce\"\nfrom = [\"service\"]\nto = [\"bot\"]\n"
 }
 
-fn measure(options: &Options) -> Result<Report> {
+fn measure(options: &ReportsOptions) -> Result<ReportsSummary> {
     let runtime = tokio::runtime::Runtime::new()?;
     let redis = runtime.block_on(RedisServer::start());
     let settings = [("redis.url", redis.url())];
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, &file(options.bots))?;
     let mut http = Http::connect(gateway.address, &key("publisher"))?;
-    let patience = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + READY_TIMEOUT;
     while !http.is_ready()? {
-        ensure!(Instant::now() < patience, "the node is not ready within {PATIENCE:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "the node is not ready within {READY_TIMEOUT:?}"
+        );
         runtime.block_on(async { sleep(Duration::from_millis(50)).await });
     }
-    let mut phase = |name: &str| -> Result<PhaseReport> {
+    let mut phase = |name: &str| -> Result<ReportsPhase> {
         let (node, server) = (gateway.usage()?, Usage::of(redis.pid())?);
         let (mut publish, mut events) = (Latencies::default(), 0);
         let end = Instant::now() + Duration::from_secs(options.seconds.into());
@@ -107,10 +110,10 @@ fn measure(options: &Options) -> Result<Report> {
             http.publish(r#"{"t":"announce","d":{}}"#)?;
             publish.add(sent.elapsed());
             events += 1;
-            runtime.block_on(async { sleep(GAP).await });
+            runtime.block_on(async { sleep(PUBLISH_INTERVAL).await });
         }
         let percent = |us: f64| us / 1e4 / f64::from(options.seconds.max(1));
-        Ok(PhaseReport {
+        Ok(ReportsPhase {
             name: name.to_owned(),
             publish: publish.summary(),
             events,
@@ -132,7 +135,7 @@ fn measure(options: &Options) -> Result<Report> {
     ];
     let mut bots = Attacker::start("reports", &arguments)?;
     let beside = phase("reports")?;
-    Ok(Report {
+    Ok(ReportsSummary {
         bots: options.bots,
         ids: options.ids,
         rate: options.rate,

@@ -5,15 +5,15 @@ use std::fmt;
 use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
+pub struct ReportsPhase {
     /// `alone`, `again` or `reports`.
     pub name: String,
     /// From a request to publish to its answer.
-    pub publish: Summary,
+    pub publish: LatencySummary,
     /// Events that were published.
     pub events: u32,
     /// Per cent of a core that the node used.
@@ -24,7 +24,7 @@ pub struct PhaseReport {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ReportsSummary {
     /// Bots that reported.
     pub bots: u32,
     /// Ids in each report.
@@ -34,19 +34,19 @@ pub struct Report {
     /// Whether they reported until the end.
     pub attacked: bool,
     /// Twice without them, and beside them.
-    pub phases: [PhaseReport; 3],
+    pub phases: [ReportsPhase; 3],
     /// What the node logged: warnings and worse.
     pub log: String,
 }
 
-impl Outcome for Report {
+impl Outcome for ReportsSummary {
     fn failures(&self) -> Vec<String> {
         let ended = (!self.attacked).then(|| "the bots have ended".to_owned());
         ended.into_iter().collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ReportsSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -54,7 +54,7 @@ impl fmt::Display for Report {
             "phase", "events", "p50 ms", "p99 ms", "max ms", "node %", "Redis %"
         )?;
         for phase in &self.phases {
-            let Summary { p50_ms, p99_ms, max_ms } = phase.publish;
+            let LatencySummary { p50_ms, p99_ms, max_ms } = phase.publish;
             writeln!(
                 f,
                 "{:<9}{:>8}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>9.1}{:>9.1}",

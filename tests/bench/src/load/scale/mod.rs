@@ -1,7 +1,7 @@
 //! How what a delivery costs grows with the number of sessions: in one process, and over three nodes that share a Redis.
 
 mod cluster;
-mod onlookers;
+mod node_clients;
 mod plot;
 
 use std::{fmt, fs, path::PathBuf};
@@ -11,10 +11,10 @@ use clap::{Args, Parser, Subcommand};
 use gateway_harness::Outcome;
 use serde::Serialize;
 
-pub use self::onlookers::{OnlookerOptions, watch};
+pub use self::node_clients::{NodeClientsOptions, watch};
 use self::plot::Series;
 use super::{
-    contest::{Contender, ContestOptions, Spread},
+    contest::{ContestOptions, Contestant, FigureSpread},
     cores::on_a_thread,
     fanout,
     gateway::binary,
@@ -26,7 +26,7 @@ const FIGURE: &str = "cpu_us_per_delivery";
 /// Measures what a delivery costs from few sessions to many, and draws it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scale")]
-pub struct Options {
+pub struct ScaleOptions {
     /// What the tool starts itself with
     #[command(subcommand)]
     pub role: Option<Role>,
@@ -39,8 +39,8 @@ pub struct Options {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Role {
     /// The clients of one node of a cluster
-    #[command(hide = true)]
-    Onlookers(OnlookerOptions),
+    #[command(name = "onlookers", hide = true)]
+    NodeClients(NodeClientsOptions),
 }
 
 /// What is measured, and where the result goes.
@@ -68,7 +68,7 @@ pub struct Sizes {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ScaleReport {
     /// CPU microseconds of a delivery for so many sockets of one process: the gateway, and the yardstick.
     points: Vec<Point>,
     /// The same over three nodes.
@@ -79,8 +79,9 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Point {
     sockets: u32,
-    gateway: Spread,
-    yardstick: Spread,
+    gateway: FigureSpread,
+    #[serde(rename = "yardstick")]
+    baseline: FigureSpread,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,40 +95,40 @@ struct ClusterPoint {
 ///
 /// # Errors
 /// As `fanout`; when a server of the cluster does not start, or the picture cannot be written.
-pub fn run(options: &Sizes) -> Result<Report> {
-    let mut report = Report {
+pub fn run(options: &Sizes) -> Result<ScaleReport> {
+    let mut report = ScaleReport {
         points: Vec::new(),
         cluster: None,
         failures: Vec::new(),
     };
     for &sockets in &options.sockets {
-        let verdict = fanout::run(&fanout::Options {
+        let fan_out = fanout::run(&fanout::FanoutOptions {
             sockets,
             burst: 1,
             rate: None,
             deliveries: options.deliveries,
             bytes: 200,
             contest: ContestOptions {
-                contenders: vec![Contender::Gateway, Contender::Loop],
+                contestants: vec![Contestant::Gateway, Contestant::Loop],
                 ..options.contest.clone()
             },
         })?;
-        let spread = |contender| verdict.spread(contender, FIGURE).context("no figure");
+        let spread = |contestant| fan_out.spread(contestant, FIGURE).context("no figure");
         report.points.push(Point {
             sockets,
-            gateway: spread(Contender::Gateway)?,
-            yardstick: spread(Contender::Loop)?,
+            gateway: spread(Contestant::Gateway)?,
+            baseline: spread(Contestant::Loop)?,
         });
-        report.failures.extend(verdict.failures());
+        report.failures.extend(fan_out.failures());
     }
     if options.cluster > 0 {
         let gateway = binary(options.contest.gateway.as_deref())?;
-        let seen = on_a_thread(|| cluster::measure(&gateway, options.cluster, options.events))?;
-        report.failures.extend(seen.failures);
+        let measured = on_a_thread(|| cluster::measure(&gateway, options.cluster, options.events))?;
+        report.failures.extend(measured.failures);
         report.cluster = Some(ClusterPoint {
-            sockets: seen.sessions,
-            cpu_us_per_delivery: seen.cpu_us_per_delivery,
-            kib_per_session: seen.kib_per_session,
+            sockets: measured.sessions,
+            cpu_us_per_delivery: measured.cpu_us_per_delivery,
+            kib_per_session: measured.kib_per_session,
         });
     }
     if let Some(path) = &options.svg {
@@ -136,9 +137,9 @@ pub fn run(options: &Sizes) -> Result<Report> {
     Ok(report)
 }
 
-impl Report {
+impl ScaleReport {
     fn picture(&self) -> String {
-        let line = |name: &'static str, of: fn(&Point) -> &Spread| Series {
+        let line = |name: &'static str, of: fn(&Point) -> &FigureSpread| Series {
             name,
             points: self
                 .points
@@ -146,7 +147,7 @@ impl Report {
                 .map(|point| (f64::from(point.sockets), of(point).median))
                 .collect(),
         };
-        let mut series = vec![line("gateway", |it| &it.gateway), line("bare loop", |it| &it.yardstick)];
+        let mut series = vec![line("gateway", |it| &it.gateway), line("bare loop", |it| &it.baseline)];
         if let Some(cluster) = &self.cluster {
             series.push(Series {
                 name: "three nodes and a Redis",
@@ -157,13 +158,13 @@ impl Report {
     }
 }
 
-impl Outcome for Report {
+impl Outcome for ScaleReport {
     fn failures(&self) -> Vec<String> {
         self.failures.clone()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ScaleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -171,14 +172,14 @@ impl fmt::Display for Report {
             "sessions", "gateway, CPU us / delivery", "bare loop", "ratio"
         )?;
         for point in &self.points {
-            let cell = |spread: &Spread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
+            let cell = |spread: &FigureSpread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
             writeln!(
                 f,
                 "{:>9}{:>26}{:>26}{:>9.2}",
                 point.sockets,
                 cell(&point.gateway),
-                cell(&point.yardstick),
-                point.gateway.median / point.yardstick.median
+                cell(&point.baseline),
+                point.gateway.median / point.baseline.median
             )?;
         }
         if let Some(cluster) = &self.cluster {

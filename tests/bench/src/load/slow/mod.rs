@@ -1,7 +1,7 @@
 //! What clients that read too slowly cost the node and everybody else: nothing that stays. Where they speak Discord's protocol,
 //! some go on with their sessions afterwards, and miss nothing.
 
-mod audience;
+mod client_records;
 mod phase;
 mod report;
 
@@ -13,13 +13,13 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-pub use self::report::{PhaseReport, Report};
-use self::{audience::Audience, phase::Phase};
+pub use self::report::{SlowPhaseReport, SlowReport};
+use self::{client_records::ClientRecords, phase::SlowPhase};
 use super::{
+    client::LoadProtocol,
+    client_set::ClientSet,
     cores::{Cores, on_a_thread},
-    fleet::Fleet,
     gateway::{Gateway, binary},
-    peer::Protocol,
     publisher::Pace,
 };
 
@@ -46,10 +46,10 @@ to = ["discord"]
 /// Publishes large events to healthy clients, first alone, then beside waves of clients that read nothing or too slowly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "slow")]
-pub struct Options {
+pub struct SlowOptions {
     /// What all clients speak. Of Discord's, those that read again go on with their sessions
     #[arg(long, value_enum, default_value = "v1")]
-    pub protocol: Protocol,
+    pub protocol: LoadProtocol,
     /// Clients of each wave that stop reading once they have identified
     #[arg(long, default_value_t = 200)]
     pub stopped: u32,
@@ -97,7 +97,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-impl Options {
+impl SlowOptions {
     fn pace(&self) -> Pace {
         Pace {
             gap: Duration::from_secs(1) / self.rate,
@@ -109,8 +109,8 @@ impl Options {
     /// Clients that there are at the same time, at most: those of a wave are gone before the next.
     fn clients(&self) -> u32 {
         let resumed = match self.protocol {
-            Protocol::V1 => 0,
-            Protocol::Discord => self.resuming,
+            LoadProtocol::V1 => 0,
+            LoadProtocol::Discord => self.resuming,
         };
         self.healthy + self.stopped + self.drip + resumed
     }
@@ -123,8 +123,8 @@ impl Options {
         ];
         match self.protocol {
             // The clients do not beat: this tool is about reading.
-            Protocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
-            Protocol::Discord => settings.extend([
+            LoadProtocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
+            LoadProtocol::Discord => settings.extend([
                 ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
                 ("discord.hello_delay_ms", 0.to_string()),
                 ("cluster.log_bytes", LOG_BYTES.to_string()),
@@ -135,8 +135,8 @@ impl Options {
 
     fn file(&self) -> Option<&'static str> {
         match self.protocol {
-            Protocol::V1 => None,
-            Protocol::Discord => Some(EVENTS),
+            LoadProtocol::V1 => None,
+            LoadProtocol::Discord => Some(EVENTS),
         }
     }
 }
@@ -146,57 +146,57 @@ impl Options {
 /// # Errors
 /// When something other than what is looked for goes wrong: the node does not start, answers what is no v1, or refuses an
 /// event.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn run(options: &SlowOptions) -> Result<SlowReport> {
     ensure!(options.resuming <= options.stopped, "more clients resume than stop");
-    on_a_thread(|| Run::start(options)?.finish())
+    on_a_thread(|| SlowRun::start(options)?.finish())
 }
 
-struct Run<'a> {
-    options: &'a Options,
+struct SlowRun<'a> {
+    options: &'a SlowOptions,
     gateway: Gateway,
-    fleet: Fleet,
-    audience: Audience,
+    client_set: ClientSet,
+    records: ClientRecords,
     /// What times of announcements count from.
     origin: Instant,
     /// The number of the next announcement.
     next: u32,
 }
 
-impl<'a> Run<'a> {
-    fn start(options: &'a Options) -> Result<Self> {
+impl<'a> SlowRun<'a> {
+    fn start(options: &'a SlowOptions) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
         let binary = binary(options.gateway.as_deref())?;
         let gateway = Gateway::start(&binary, &options.settings(), options.file(), cores)?;
-        let fleet = Fleet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
+        let client_set = ClientSet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
         let origin = Instant::now();
         Ok(Self {
             options,
             gateway,
-            fleet,
-            audience: Audience::new(origin),
+            client_set,
+            records: ClientRecords::new(origin),
             origin,
             next: 1,
         })
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Result<SlowReport> {
         let empty_kib = self.gateway.usage()?.resident_kib;
         self.admit_healthy()?;
-        let mut phases = vec![Phase::run(&mut self, "alone", 0, 0)?];
+        let mut phases = vec![SlowPhase::run(&mut self, "alone", 0, 0)?];
         for wave in 1..=self.options.waves {
             let (stopped, drip) = (self.options.stopped, self.options.drip);
-            phases.push(Phase::run(&mut self, &format!("wave {wave}"), stopped, drip)?);
+            phases.push(SlowPhase::run(&mut self, &format!("wave {wave}"), stopped, drip)?);
         }
         let clean_exit = self.leave()?;
-        Ok(Report {
+        Ok(SlowReport {
             protocol: self.options.protocol,
             healthy: self.options.healthy,
             outbox_bytes: self.options.outbox_bytes,
             outbox_age_ms: self.options.outbox_age_ms,
             growth_percent: self.options.growth_percent,
             log_kib: match self.options.protocol {
-                Protocol::V1 => 0,
-                Protocol::Discord => LOG_BYTES / 1024,
+                LoadProtocol::V1 => 0,
+                LoadProtocol::Discord => LOG_BYTES / 1024,
             },
             empty_kib,
             phases,
@@ -206,13 +206,15 @@ impl<'a> Run<'a> {
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
-        let Self { fleet, audience, .. } = self;
-        fleet.turn(timeout, &mut |number, heard| audience.hear(number, heard))
+        let Self {
+            client_set, records, ..
+        } = self;
+        client_set.turn(timeout, &mut |number, event| records.record(number, event))
     }
 
     /// Stops the node. Whether it ended, and with success.
     fn leave(&mut self) -> Result<bool> {
-        self.audience.dismiss();
+        self.records.expect_end();
         self.gateway.terminate()?;
         let deadline = Instant::now() + LEAVE;
         while Instant::now() < deadline {

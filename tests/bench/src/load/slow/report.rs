@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, fmt};
 use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::{latencies::Summary, peer::Protocol};
+use super::super::{client::LoadProtocol, latencies::LatencySummary};
 
 /// How an evicted client has to be told.
-const fn eviction(protocol: Protocol) -> &'static str {
+const fn eviction(protocol: LoadProtocol) -> &'static str {
     match protocol {
-        Protocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
-        Protocol::Discord => "close 4000",
+        LoadProtocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
+        LoadProtocol::Discord => "close 4000",
     }
 }
 
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
+pub struct SlowPhaseReport {
     /// Its name: `alone`, or `wave` and its number.
     pub name: String,
     /// Events that were published.
@@ -41,7 +41,7 @@ pub struct PhaseReport {
     /// CPU milliseconds of the node.
     pub cpu_ms: f64,
     /// Of healthy clients, from before the event is sent over HTTP until it is read.
-    pub latency: Summary,
+    pub latency: LatencySummary,
     /// Events that clients did not receive that read everything, or not in order.
     pub missed: u32,
     /// Events that these received again.
@@ -54,9 +54,9 @@ pub struct PhaseReport {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct SlowReport {
     /// What the clients spoke.
-    pub protocol: Protocol,
+    pub protocol: LoadProtocol,
     /// Healthy clients.
     pub healthy: u32,
     /// The node's limit of waiting bytes.
@@ -70,20 +70,20 @@ pub struct Report {
     /// Resident KiB before anybody connected.
     pub empty_kib: u32,
     /// The phase without slow clients, then the waves.
-    pub phases: Vec<PhaseReport>,
+    pub phases: Vec<SlowPhaseReport>,
     /// Whether the node exited with success in the end.
     pub clean_exit: bool,
     /// What the node logged: warnings and worse.
     pub log: String,
 }
 
-impl PhaseReport {
-    fn failures(&self, protocol: Protocol) -> Vec<String> {
+impl SlowPhaseReport {
+    fn failures(&self, protocol: LoadProtocol) -> Vec<String> {
         let eviction = eviction(protocol);
-        let told = |part: &str| self.endings.get(&format!("{part}: {eviction}")).copied().unwrap_or(0);
+        let ended_by_eviction = |kind: &str| self.endings.get(&format!("{kind}: {eviction}")).copied().unwrap_or(0);
         let resumable = match protocol {
-            Protocol::V1 => 0,
-            Protocol::Discord => self.resuming,
+            LoadProtocol::V1 => 0,
+            LoadProtocol::Discord => self.resuming,
         };
         let faults = [
             (self.missed, "events missed by clients that read everything"),
@@ -96,7 +96,7 @@ impl PhaseReport {
             (self.slow - self.evicted.min(self.slow), "slow clients not evicted"),
             (self.evicted.saturating_sub(self.slow), "evictions too many"),
             (
-                self.resuming - told("reads again").min(self.resuming),
+                self.resuming - ended_by_eviction("reads again").min(self.resuming),
                 "evicted clients that read again without being told why",
             ),
         ];
@@ -108,7 +108,7 @@ impl PhaseReport {
     }
 }
 
-impl Outcome for Report {
+impl Outcome for SlowReport {
     fn failures(&self) -> Vec<String> {
         let phases = self.phases.iter();
         let mut failures: Vec<_> = phases.flat_map(|phase| phase.failures(self.protocol)).collect();
@@ -130,7 +130,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SlowReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -157,7 +157,7 @@ impl fmt::Display for Report {
         )?;
         for phase in &self.phases {
             let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
-            let Summary { p50_ms, p99_ms, max_ms } = phase.latency;
+            let LatencySummary { p50_ms, p99_ms, max_ms } = phase.latency;
             writeln!(
                 f,
                 "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>8}",

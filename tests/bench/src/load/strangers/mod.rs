@@ -9,8 +9,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::Parser;
 
-pub use self::report::{PhaseReport, Report};
-use self::{attack::attack, probe::Probe};
+pub use self::report::{StrangersPhase, StrangersReport};
+use self::{attack::attack, probe::HealthyProbe};
 use super::{
     attacker::Attacker,
     cores::on_a_thread,
@@ -21,7 +21,7 @@ use super::{
 /// Measures heartbeats and connects of healthy clients, first alone, then beside strangers.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "strangers")]
-pub struct Options {
+pub struct StrangersOptions {
     /// Clients that never identify and send compressed nothing as fast as they are read
     #[arg(long, default_value_t = 100)]
     pub strangers: u32,
@@ -46,7 +46,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the node does not start, or a healthy client is not served.
-pub fn run(options: &Options) -> Result<Option<Report>> {
+pub fn run(options: &StrangersOptions) -> Result<Option<StrangersReport>> {
     if let Some(address) = options.attack {
         attack(address, options.strangers)?;
         return Ok(None);
@@ -54,15 +54,15 @@ pub fn run(options: &Options) -> Result<Option<Report>> {
     on_a_thread(|| measure(options)).map(Some)
 }
 
-fn measure(options: &Options) -> Result<Report> {
+fn measure(options: &StrangersOptions) -> Result<StrangersReport> {
     let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &[], None, None)?;
-    let probe = Probe {
+    let probe = HealthyProbe {
         address: gateway.address,
         key: gateway.key.clone(),
         healthy: options.healthy,
         time: Duration::from_secs(options.seconds.into()),
     };
-    let phase = |name: &str| -> Result<PhaseReport> {
+    let phase = |name: &str| -> Result<StrangersPhase> {
         // Each time on a connection of its own: the node closes one that is idle for so long.
         let dropped = || {
             let metrics = Http::connect(gateway.address, &gateway.key)?.metrics()?;
@@ -71,7 +71,7 @@ fn measure(options: &Options) -> Result<Report> {
         let (before, dropped_before) = (gateway.usage()?, dropped()?);
         let served = probe.run()?;
         let after = gateway.usage()?;
-        Ok(PhaseReport {
+        Ok(StrangersPhase {
             name: name.to_owned(),
             heartbeat: served.heartbeat,
             connect: served.connect,
@@ -85,7 +85,7 @@ fn measure(options: &Options) -> Result<Report> {
     let strangers = ["--strangers".to_owned(), options.strangers.to_string()];
     let mut attacker = Attacker::start("strangers", &[arguments, strangers].concat())?;
     let beside = phase("strangers")?;
-    Ok(Report {
+    Ok(StrangersReport {
         strangers: options.strangers,
         attacked: !attacker.has_ended()?,
         phases: [alone, beside],

@@ -10,15 +10,15 @@ use futures_util::future::join_all;
 use gateway_harness::{Client, Encoding};
 use serde_json::json;
 
-use super::super::latencies::{Latencies, Summary};
+use super::super::latencies::{Latencies, LatencySummary};
 
 /// Between two heartbeats of a client: within its allowance.
-const BEAT: Duration = Duration::from_millis(55);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(55);
 /// Between two clients that connect.
-const CONNECT: Duration = Duration::from_millis(50);
+const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Clients that beat, and clients that come and go.
-pub(super) struct Probe {
+pub(super) struct HealthyProbe {
     pub(super) address: SocketAddr,
     pub(super) key: String,
     pub(super) healthy: u32,
@@ -28,14 +28,14 @@ pub(super) struct Probe {
 /// How they were served.
 pub(super) struct Served {
     /// From a heartbeat to its answer.
-    pub(super) heartbeat: Summary,
+    pub(super) heartbeat: LatencySummary,
     /// From the first byte of TCP to the answer to an identify.
-    pub(super) connect: Summary,
+    pub(super) connect: LatencySummary,
     /// Sessions that ended.
     pub(super) lost: u32,
 }
 
-impl Probe {
+impl HealthyProbe {
     /// Measures for the time that is set.
     pub(super) fn run(&self) -> Result<Served> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -78,7 +78,7 @@ impl Probe {
                 return (times, true);
             }
             times.push(sent.elapsed());
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
         (times, false)
     }
@@ -90,7 +90,7 @@ impl Probe {
             let client = self.session().await;
             times.add(began.elapsed());
             client.close(1000).await;
-            tokio::time::sleep(CONNECT).await;
+            tokio::time::sleep(CONNECT_INTERVAL).await;
         }
         times
     }

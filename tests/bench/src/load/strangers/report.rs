@@ -5,17 +5,17 @@ use std::fmt;
 use gateway_harness::Outcome;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
 /// What one phase has shown.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
+pub struct StrangersPhase {
     /// `alone` or `strangers`.
     pub name: String,
     /// Of healthy clients, from a heartbeat to its answer.
-    pub heartbeat: Summary,
+    pub heartbeat: LatencySummary,
     /// From connecting to the answer to an identify.
-    pub connect: Summary,
+    pub connect: LatencySummary,
     /// Healthy sessions that ended.
     pub lost: u32,
     /// Packets that the node dropped.
@@ -26,13 +26,13 @@ pub struct PhaseReport {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct StrangersReport {
     /// Clients that never identified.
     pub strangers: u32,
     /// Whether they were there until the end.
     pub attacked: bool,
     /// Without them, and beside them.
-    pub phases: [PhaseReport; 2],
+    pub phases: [StrangersPhase; 2],
     /// What the node logged: warnings and worse.
     pub log: String,
 }
@@ -46,7 +46,7 @@ pub(super) fn dropped(metrics: &str) -> u64 {
     numbers.sum()
 }
 
-impl Outcome for Report {
+impl Outcome for StrangersReport {
     fn failures(&self) -> Vec<String> {
         let lost = self.phases.iter().filter(|phase| phase.lost > 0);
         let mut failures: Vec<_> = lost
@@ -59,7 +59,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for StrangersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Heard, Stage};
+use super::{LoadClientEvent, LoadClientState};
 
 #[derive(Deserialize)]
-struct Payload<'a> {
+struct LoadV1Payload<'a> {
     op: i64,
     #[serde(default)]
     e: i64,
@@ -25,34 +25,34 @@ pub(super) fn identify(kind: &str, key: &str) -> String {
 /// Takes a payload; whether it was Hello.
 pub(super) fn take(
     payload: &[u8],
-    stage: &mut Stage,
+    state: &mut LoadClientState,
     error: &mut Option<Box<(i64, String)>>,
-    hear: &mut dyn FnMut(Heard<'_>),
+    on_event: &mut dyn FnMut(LoadClientEvent<'_>),
 ) -> Result<bool> {
     match payload {
-        b"{\"op\":11}" => hear(Heard::Ack),
+        b"{\"op\":11}" => on_event(LoadClientEvent::Ack),
         // A long event is not parsed: that would cost its reader more than the node paid for it.
         long if long.len() > 1024 && long.starts_with(b"{\"op\":0,\"t\":\"announce\",") => {
-            hear(Heard::Announce(long));
+            on_event(LoadClientEvent::Announce(long));
         }
         short => {
-            let Payload { op, e, t, m } = serde_json::from_slice(short)
+            let LoadV1Payload { op, e, t, m } = serde_json::from_slice(short)
                 .with_context(|| format!("not a payload: {}", String::from_utf8_lossy(short)))?;
-            match (op, t, &stage) {
+            match (op, t, &state) {
                 (-1, _, _) => *error = Some(Box::new((e, m.unwrap_or_default()))),
-                (5, _, Stage::Upgraded) => {
-                    *stage = Stage::Identifying;
+                (5, _, LoadClientState::Upgraded) => {
+                    *state = LoadClientState::Identifying;
                     return Ok(true);
                 }
-                (0, Some("bot_connect_success"), Stage::Identifying) => *stage = Stage::Welcomed,
-                (0, Some("GLOBAL_GUILD_COUNT"), Stage::Welcomed) => {
-                    *stage = Stage::Live;
-                    hear(Heard::Live);
+                (0, Some("bot_connect_success"), LoadClientState::Identifying) => *state = LoadClientState::Welcomed,
+                (0, Some("GLOBAL_GUILD_COUNT"), LoadClientState::Welcomed) => {
+                    *state = LoadClientState::Live;
+                    on_event(LoadClientEvent::Live);
                 }
-                (0, Some("GLOBAL_GUILD_COUNT"), Stage::Live) => {}
-                (0, Some("announce"), _) => hear(Heard::Announce(short)),
-                (11, _, _) => hear(Heard::Ack),
-                _ => bail!("unexpected while {stage:?}: {}", String::from_utf8_lossy(short)),
+                (0, Some("GLOBAL_GUILD_COUNT"), LoadClientState::Live) => {}
+                (0, Some("announce"), _) => on_event(LoadClientEvent::Announce(short)),
+                (11, _, _) => on_event(LoadClientEvent::Ack),
+                _ => bail!("unexpected while {state:?}: {}", String::from_utf8_lossy(short)),
             }
         }
     }

@@ -24,7 +24,7 @@ to = ["bot"]
 const DIRECTIVES: [(&str, &str); 1] = [("auto-aof-rewrite-percentage", "0")];
 
 /// All servers of a run.
-pub(super) struct Site {
+pub(super) struct ClusterServers {
     /// The nodes that share the Redis.
     pub(super) nodes: Vec<Gateway>,
     /// The node that shares nothing.
@@ -34,7 +34,7 @@ pub(super) struct Site {
     _runtime: Runtime,
 }
 
-impl Site {
+impl ClusterServers {
     /// Starts everything and waits until it is ready.
     pub(super) fn start(binary: &Path) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;

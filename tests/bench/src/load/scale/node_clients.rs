@@ -11,13 +11,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    contest::{Crowd, Part, Target},
+    contest::{ClientPool, ClientRole, ContestTarget},
     gateway,
 };
 
 /// What these clients are told.
 #[derive(Debug, Clone, Args)]
-pub struct OnlookerOptions {
+pub struct NodeClientsOptions {
     /// The node
     #[arg(long)]
     pub address: SocketAddr,
@@ -34,7 +34,7 @@ pub struct OnlookerOptions {
 
 /// What they have had.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Sighting {
+pub(super) struct NodeClientsReport {
     /// Events that arrived.
     pub(super) deliveries: u64,
     /// Those that came out of their order.
@@ -48,32 +48,32 @@ const READY: &str = "ready";
 ///
 /// # Errors
 /// When the node does not let them in, or closes a connection.
-pub fn watch(options: &OnlookerOptions) -> Result<()> {
-    let target = Target::node(options.address, &options.key);
-    let mut crowd = Crowd::new(&target, options.sockets)?;
-    crowd.join(options.sockets, Part::Receiver)?;
+pub fn watch(options: &NodeClientsOptions) -> Result<()> {
+    let target = ContestTarget::node(options.address, &options.key);
+    let mut pool = ClientPool::new(&target, options.sockets)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{READY}")?;
     let expected = u64::from(options.sockets) * u64::from(options.events);
-    crowd.turn_until(|tally| tally.deliveries >= expected)?;
-    let tally = crowd.take();
-    let sighting = Sighting {
-        deliveries: tally.deliveries,
-        disordered: tally.disordered,
+    pool.turn_until(|stats| stats.deliveries >= expected)?;
+    let stats = pool.take();
+    let report = NodeClientsReport {
+        deliveries: stats.deliveries,
+        disordered: stats.disordered,
     };
-    writeln!(stdout, "{}", serde_json::to_string(&sighting)?)?;
+    writeln!(stdout, "{}", serde_json::to_string(&report)?)?;
     Ok(())
 }
 
 /// Such a process; killed when it is dropped.
-pub(super) struct Onlookers {
+pub(super) struct NodeClients {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
-impl Onlookers {
+impl NodeClients {
     /// Starts it.
-    pub(super) fn start(options: &OnlookerOptions) -> Result<Self> {
+    pub(super) fn start(options: &NodeClientsOptions) -> Result<Self> {
         let mut child = Command::new(gateway::beside("scale")?)
             .arg("onlookers")
             .args(["--address", &options.address.to_string()])
@@ -89,14 +89,14 @@ impl Onlookers {
     }
 
     /// Waits until everybody is in.
-    pub(super) fn are_in(&mut self) -> Result<()> {
+    pub(super) fn wait_until_connected(&mut self) -> Result<()> {
         let line = self.line()?;
         ensure!(line == READY, "the clients of a node said {line:?}");
         Ok(())
     }
 
     /// Waits until they have had everything, or have given up.
-    pub(super) fn saw(&mut self) -> Result<Sighting> {
+    pub(super) fn report(&mut self) -> Result<NodeClientsReport> {
         let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("the clients of a node said {line:?}"))
     }
@@ -109,7 +109,7 @@ impl Onlookers {
     }
 }
 
-impl Drop for Onlookers {
+impl Drop for NodeClients {
     fn drop(&mut self) {
         // Both fail only where it has ended and was waited for.
         let _ = self.child.kill();

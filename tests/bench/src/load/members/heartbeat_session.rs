@@ -9,17 +9,17 @@ use std::{
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{super::latencies::Latencies, asker::Connection};
+use super::{super::latencies::Latencies, requester::MembersConnection};
 
 /// The time from an answer to the next heartbeat.
 const GAP: Duration = Duration::from_millis(2);
 
 /// The session.
-pub(super) struct Beater(Connection);
+pub(super) struct HeartbeatSession(MembersConnection);
 
-impl Beater {
+impl HeartbeatSession {
     pub(super) fn connect(address: SocketAddr, token: &str) -> Result<Self> {
-        Ok(Self(Connection::open(address, token)?))
+        Ok(Self(MembersConnection::open(address, token)?))
     }
 
     /// Beats as long as this is true of the time that has passed. Returns how long each answer took, and the time.

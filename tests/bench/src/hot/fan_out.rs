@@ -29,13 +29,13 @@ const SESSIONS: u64 = 256;
 const WALKS: usize = 20;
 
 /// Hears the orders for all sessions; there are none.
-struct Ear;
+struct CommandSink;
 
-impl Actor for Ear {
+impl Actor for CommandSink {
     type Context = actix::Context<Self>;
 }
 
-impl actix::Handler<Order> for Ear {
+impl actix::Handler<Order> for CommandSink {
     type Result = ();
 
     fn handle(&mut self, _: Order, _: &mut Self::Context) {}
@@ -61,11 +61,11 @@ pub(super) fn walk_room() -> usize {
     let shard = Shard::start(0, registry.clone(), Arc::new(backplane), Keyring::new(Vec::new()));
     let settings = KeySettings::development(Secret::from("0".repeat(32)));
     let key = Arc::new(Key::new(&settings).expect("a key"));
-    let ear = Ear.start();
+    let sink = CommandSink.start();
     settle(&mut local);
 
     let seat = |id| {
-        let seat = shard.open(ear.clone().recipient());
+        let seat = shard.open(sink.clone().recipient());
         let registration = Registration {
             id: SessionId::from_raw(id),
             kind: ClientType::Bot,

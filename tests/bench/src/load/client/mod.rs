@@ -17,7 +17,7 @@ use gateway_harness::frame::{self, FrameReader, Kind};
 use mio::net::TcpStream;
 use serde::Serialize;
 
-pub(super) use self::discord::Left;
+pub(super) use self::discord::ResumePoint;
 
 /// The key of every handshake and its answer, both of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -26,7 +26,7 @@ const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// What clients speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Protocol {
+pub enum LoadProtocol {
     /// Version 1.
     V1,
     /// Version 10, which is Discord's.
@@ -34,8 +34,8 @@ pub enum Protocol {
 }
 
 /// What is the same on every connection to one node.
-pub(super) struct Wire {
-    protocol: Protocol,
+pub(super) struct ClientHandshake {
+    protocol: LoadProtocol,
     /// The request that becomes a WebSocket.
     pub(super) upgrade: Vec<u8>,
     /// The frame that answers Hello.
@@ -43,11 +43,11 @@ pub(super) struct Wire {
     key: String,
 }
 
-impl Wire {
+impl ClientHandshake {
     /// For clients of version 1 and of this type that show `key` to the node at `address`.
     pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
         Self {
-            protocol: Protocol::V1,
+            protocol: LoadProtocol::V1,
             upgrade: upgrade(address, "/?v=1"),
             identify: frame::text(&v1::identify(kind, key)),
             key: key.to_owned(),
@@ -55,10 +55,10 @@ impl Wire {
     }
 
     /// For bots that speak this protocol.
-    pub(super) fn of(protocol: Protocol, address: SocketAddr, key: &str) -> Self {
+    pub(super) fn of(protocol: LoadProtocol, address: SocketAddr, key: &str) -> Self {
         match protocol {
-            Protocol::V1 => Self::new(address, "bot", key),
-            Protocol::Discord => Self {
+            LoadProtocol::V1 => Self::new(address, "bot", key),
+            LoadProtocol::Discord => Self {
                 protocol,
                 upgrade: upgrade(address, "/?v=10&encoding=json"),
                 identify: frame::text(&discord::identify(key)),
@@ -78,7 +78,7 @@ fn upgrade(address: SocketAddr, target: &str) -> Vec<u8> {
 
 /// What a client was told.
 #[derive(Debug)]
-pub(super) enum Heard<'a> {
+pub(super) enum LoadClientEvent<'a> {
     /// It has identified, and everything that belongs to that has arrived.
     Live,
     /// A heartbeat was answered.
@@ -99,7 +99,7 @@ pub(super) struct Ended {
     /// What the socket said where there was no Close.
     broken: Option<ErrorKind>,
     /// What its session can be resumed with, where there can be one.
-    pub(super) left: Option<Left>,
+    pub(super) resume_point: Option<ResumePoint>,
 }
 
 impl fmt::Display for Ended {
@@ -116,20 +116,20 @@ impl fmt::Display for Ended {
 }
 
 /// One client.
-pub(super) struct Peer {
+pub(super) struct LoadClient {
     stream: TcpStream,
     frames: FrameReader,
     /// What the socket has not taken yet.
     unsent: Vec<u8>,
-    stage: Stage,
+    state: LoadClientState,
     /// The Error that came last.
     error: Option<Box<(i64, String)>>,
     /// The Discord session: before Hello, the one to go on with.
-    session: Option<Box<Left>>,
+    session: Option<Box<ResumePoint>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
+enum LoadClientState {
     Connecting,
     /// What has come of the answer to the upgrade.
     Upgrading(Vec<u8>),
@@ -141,23 +141,23 @@ enum Stage {
     Live,
 }
 
-impl Peer {
+impl LoadClient {
     /// A client whose socket is being connected.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             frames: FrameReader::default(),
             unsent: Vec::new(),
-            stage: Stage::Connecting,
+            state: LoadClientState::Connecting,
             error: None,
             session: None,
         }
     }
 
     /// The same for one that goes on with a session.
-    pub(super) fn resuming(stream: TcpStream, left: Left) -> Self {
+    pub(super) fn resuming(stream: TcpStream, resume_point: ResumePoint) -> Self {
         Self {
-            session: Some(Box::new(left)),
+            session: Some(Box::new(resume_point)),
             ..Self::new(stream)
         }
     }
@@ -169,18 +169,18 @@ impl Peer {
 
     /// Whether it has identified.
     pub(super) fn is_live(&self) -> bool {
-        self.stage == Stage::Live
+        self.state == LoadClientState::Live
     }
 
     /// The socket takes bytes.
-    pub(super) fn writable(&mut self, wire: &Wire) -> Result<()> {
-        if self.stage == Stage::Connecting {
+    pub(super) fn writable(&mut self, handshake: &ClientHandshake) -> Result<()> {
+        if self.state == LoadClientState::Connecting {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error).context("connecting");
             }
             self.stream.set_nodelay(true)?;
-            self.stage = Stage::Upgrading(Vec::new());
-            self.send(&wire.upgrade);
+            self.state = LoadClientState::Upgrading(Vec::new());
+            self.send(&handshake.upgrade);
         } else if !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
             self.send(&unsent);
@@ -203,8 +203,8 @@ impl Peer {
         &mut self,
         scratch: &mut [u8],
         mut budget: usize,
-        wire: &Wire,
-        hear: &mut dyn FnMut(Heard<'_>),
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
     ) -> Result<bool> {
         while budget > 0 {
             let room = scratch.len().min(budget);
@@ -212,10 +212,10 @@ impl Peer {
                 Ok(0) => None,
                 Ok(count) => {
                     budget -= count;
-                    if let Some(code) = self.take(&scratch[..count], wire, hear)? {
+                    if let Some(code) = self.take(&scratch[..count], handshake, on_event)? {
                         // The answer to the close; who does not want it any more is gone.
                         self.send(&frame::close(if code == 1005 { 1000 } else { code }));
-                        hear(Heard::Ended(self.ended(Some(code), None)));
+                        on_event(LoadClientEvent::Ended(self.ended(Some(code), None)));
                         return Ok(false);
                     }
                     continue;
@@ -226,7 +226,7 @@ impl Peer {
                     kind => Some(kind),
                 },
             };
-            hear(Heard::Ended(self.ended(None, broken)));
+            on_event(LoadClientEvent::Ended(self.ended(None, broken)));
             return Ok(false);
         }
         Ok(true)
@@ -237,14 +237,19 @@ impl Peer {
             code,
             error: self.error.take().map(|error| *error),
             broken,
-            left: self.session.take().map(|left| *left),
+            resume_point: self.session.take().map(|resume_point| *resume_point),
         }
     }
 
     /// Takes what has arrived. Some code when it ends with a close frame.
-    fn take(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
-        let Stage::Upgrading(answer) = &mut self.stage else {
-            return self.take_frames(bytes, wire, hear);
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
+    ) -> Result<Option<u16>> {
+        let LoadClientState::Upgrading(answer) = &mut self.state else {
+            return self.take_frames(bytes, handshake, on_event);
         };
         answer.extend_from_slice(bytes);
         let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -258,14 +263,19 @@ impl Peer {
             String::from_utf8_lossy(answer)
         );
         let frames = answer.split_off(end + 4);
-        self.stage = Stage::Upgraded;
-        self.take_frames(&frames, wire, hear)
+        self.state = LoadClientState::Upgraded;
+        self.take_frames(&frames, handshake, on_event)
     }
 
-    fn take_frames(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
+    fn take_frames(
+        &mut self,
+        bytes: &[u8],
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
+    ) -> Result<Option<u16>> {
         let Self {
             frames,
-            stage,
+            state,
             error,
             session,
             ..
@@ -279,16 +289,16 @@ impl Peer {
                 return Ok(());
             }
             ensure!(kind == Kind::Text, "a binary frame without compression");
-            is_greeted |= match wire.protocol {
-                Protocol::V1 => v1::take(payload, stage, error, hear)?,
-                Protocol::Discord => discord::take(payload, stage, error, session, hear)?,
+            is_greeted |= match handshake.protocol {
+                LoadProtocol::V1 => v1::take(payload, state, error, on_event)?,
+                LoadProtocol::Discord => discord::take(payload, state, error, session, on_event)?,
             };
             Ok(())
         })?;
         if is_greeted {
             match &self.session {
-                Some(left) => self.send(&frame::text(&discord::resume(&wire.key, left))),
-                None => self.send(&wire.identify),
+                Some(resume_point) => self.send(&frame::text(&discord::resume(&handshake.key, resume_point))),
+                None => self.send(&handshake.identify),
             }
         }
         Ok(closed)

@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client};
 
 /// How long the node may say nothing.
-const SILENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// `GUILDS` and `GUILD_MEMBERS`.
 const INTENTS: u64 = 3;
 
 /// A blocking connection with a session.
-pub(super) struct Connection(WebSocket<TcpStream>);
+pub(super) struct MembersConnection(WebSocket<TcpStream>);
 
-impl Connection {
+impl MembersConnection {
     /// Connects and identifies, and takes READY.
     pub(super) fn open(address: SocketAddr, token: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let url = format!("ws://{address}/?v=10&encoding=json");
         let (socket, _) = client(url, stream).map_err(|error| anyhow::anyhow!("the handshake: {error}"))?;
         let mut connection = Self(socket);
@@ -58,10 +58,10 @@ impl Connection {
 }
 
 /// A session that asks.
-pub(super) struct Asker(Connection);
+pub(super) struct MemberRequester(MembersConnection);
 
 #[derive(Deserialize)]
-struct Payload<'a> {
+struct ChunkPayload<'a> {
     #[serde(borrow)]
     t: Option<&'a str>,
     d: Option<Chunk>,
@@ -70,7 +70,7 @@ struct Payload<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Chunk {
-    members: Vec<Member>,
+    members: Vec<ChunkMember>,
     #[serde(rename = "chunk_index")]
     index: u64,
     #[serde(rename = "chunk_count")]
@@ -79,18 +79,18 @@ struct Chunk {
 }
 
 #[derive(Deserialize)]
-struct Member {
-    user: User,
+struct ChunkMember {
+    user: ChunkUser,
 }
 
 #[derive(Deserialize)]
-struct User {
+struct ChunkUser {
     id: String,
 }
 
-impl Asker {
+impl MemberRequester {
     pub(super) fn connect(address: SocketAddr, token: &str) -> Result<Self> {
-        Ok(Self(Connection::open(address, token)?))
+        Ok(Self(MembersConnection::open(address, token)?))
     }
 
     /// Sends all requests at once, and checks that each answer is complete, in order, and in the order of the requests.
@@ -116,7 +116,7 @@ impl Asker {
                 ensure!(!text.contains("RATE_LIMITED"), "it was refused: {text}");
                 continue;
             }
-            let payload: Payload<'_> = serde_json::from_str(&text).context("a chunk")?;
+            let payload: ChunkPayload<'_> = serde_json::from_str(&text).context("a chunk")?;
             ensure!(payload.t == Some("GUILD_MEMBERS_CHUNK"), "another event");
             let chunk = payload.d.unwrap_or_default();
             ensure!(chunk.nonce == request.to_string(), "chunk of request {}", chunk.nonce);

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::event::Event;
+use super::event::NumberedEvent;
 
 /// What a receiver has had so far.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    senders: Vec<Column>,
-    faults: Faults,
+pub(super) struct DeliveryChecker {
+    senders: Vec<SenderProgress>,
+    faults: DeliveryErrors,
 }
 
 /// What a receiver has had of one sender.
 #[derive(Debug, Default)]
-struct Column {
+struct SenderProgress {
     /// The number that comes next when all is well.
     next: u64,
     /// Lower ones that have not come.
@@ -24,7 +24,7 @@ struct Column {
 
 /// What should not have happened.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Faults {
+pub struct DeliveryErrors {
     /// Events that never came.
     pub lost: u64,
     /// Events that came again.
@@ -33,7 +33,7 @@ pub struct Faults {
     pub reordered: u64,
 }
 
-impl Faults {
+impl DeliveryErrors {
     /// Both together.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
@@ -44,23 +44,23 @@ impl Faults {
     }
 }
 
-impl Ledger {
+impl DeliveryChecker {
     /// A ledger of so many senders.
     pub(super) fn new(senders: usize) -> Self {
-        let mut ledger = Self::default();
-        ledger.senders.resize_with(senders, Column::default);
-        ledger
+        let mut checker = Self::default();
+        checker.senders.resize_with(senders, SenderProgress::default);
+        checker
     }
 
     /// Takes down an event.
-    pub(super) fn note(&mut self, event: Event) {
-        let Some(column) = self.senders.get_mut(event.sender) else {
+    pub(super) fn record(&mut self, event: NumberedEvent) {
+        let Some(sender) = self.senders.get_mut(event.sender) else {
             return;
         };
-        if event.number >= column.next {
-            column.missing.extend(column.next..event.number);
-            column.next = event.number + 1;
-        } else if column.missing.remove(&event.number) {
+        if event.number >= sender.next {
+            sender.missing.extend(sender.next..event.number);
+            sender.next = event.number + 1;
+        } else if sender.missing.remove(&event.number) {
             self.faults.reordered += 1;
         } else {
             self.faults.doubled += 1;
@@ -69,7 +69,7 @@ impl Ledger {
 
     /// One more than the highest number of each sender.
     pub(super) fn heights(&self) -> impl Iterator<Item = u64> {
-        self.senders.iter().map(|column| column.next)
+        self.senders.iter().map(|sender| sender.next)
     }
 
     /// One more than this sender's highest number.
@@ -78,10 +78,10 @@ impl Ledger {
     }
 
     /// What went wrong, when the senders have sent so many each.
-    pub(super) fn faults(&self, sent: &[u64]) -> Faults {
-        let columns = self.senders.iter().zip(sent);
-        let lost = columns.map(|(column, sent)| column.missing.len() as u64 + sent.saturating_sub(column.next));
-        Faults {
+    pub(super) fn faults(&self, sent: &[u64]) -> DeliveryErrors {
+        let progress = self.senders.iter().zip(sent);
+        let lost = progress.map(|(sender, sent)| sender.missing.len() as u64 + sent.saturating_sub(sender.next));
+        DeliveryErrors {
             lost: lost.sum(),
             ..self.faults
         }
@@ -95,18 +95,18 @@ mod tests {
     #[test]
     fn what_is_lost_doubled_or_out_of_order_is_told_apart() {
         let faults = |numbers: &[u64]| {
-            let mut ledger = Ledger::new(2);
+            let mut checker = DeliveryChecker::new(2);
             for number in numbers {
-                ledger.note(Event {
+                checker.record(NumberedEvent {
                     sender: 1,
                     number: *number,
                 });
             }
-            let Faults {
+            let DeliveryErrors {
                 lost,
                 doubled,
                 reordered,
-            } = ledger.faults(&[0, 4]);
+            } = checker.faults(&[0, 4]);
             [lost, doubled, reordered]
         };
         assert_eq!(faults(&[0, 1, 2, 3]), [0, 0, 0]);

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     super::latencies::Latencies,
     LOG_AGE_MS, LOG_BYTES, LOG_ENTRIES,
-    event::Event,
-    resp::{Reply, Resp},
+    event::NumberedEvent,
+    resp::{RespConnection, RespValue},
 };
 
 /// What the scripts of an application share, and two of them. The yardstick has to be the node's own script.
@@ -29,20 +29,20 @@ const WINDOW: usize = 256;
 const CHANNEL: &str = "utilbot:{yardstick}:bare";
 
 /// Two connections to Redis.
-pub(super) struct Yardstick {
-    calls: Resp,
-    messages: Resp,
+pub(super) struct RedisBaseline {
+    calls: RespConnection,
+    messages: RespConnection,
     publish: String,
     /// Publications so far.
     n: u64,
     payload: usize,
 }
 
-impl Yardstick {
+impl RedisBaseline {
     /// Connects to the server at `port`, loads the scripts and registers, as a node would. `payload` is the bytes of an
     /// event's data.
     pub(super) fn new(port: u16, payload: usize) -> Result<Self> {
-        let mut calls = Resp::connect(port)?;
+        let mut calls = RespConnection::connect(port)?;
         let mut load = |own: &str| calls.ask(&["SCRIPT", "LOAD", &[APPLICATION, own].join("\n")]);
         let register = load(REGISTER)?;
         let publish = load(PUBLISH)?.first().to_owned();
@@ -50,7 +50,7 @@ impl Yardstick {
         let register = [&["EVALSHA", register.first(), "1", KEY], &registration[..]].concat();
         let answer = calls.ask(&register)?;
         ensure!(answer.first() == "ok", "the registration was answered: {answer:?}");
-        let mut messages = Resp::connect(port)?;
+        let mut messages = RespConnection::connect(port)?;
         messages.ask(&["SUBSCRIBE", CHANNEL])?;
         Ok(Self {
             calls,
@@ -91,7 +91,7 @@ impl Yardstick {
         let n = self.n.to_string();
         let (entries, age, bytes) = (LOG_ENTRIES.to_string(), LOG_AGE_MS.to_string(), LOG_BYTES.to_string());
         let origin = format!("{:016x}", 0x0123_4567_89ab_cdef_u64.wrapping_add(self.n));
-        let d = Event {
+        let d = NumberedEvent {
             sender: 0,
             number: self.n,
         }
@@ -126,17 +126,17 @@ impl Yardstick {
         let until = Instant::now() + time;
         let mut number = 0;
         while Instant::now() < until {
-            let d = Event { sender: 0, number }.data(self.payload);
+            let d = NumberedEvent { sender: 0, number }.data(self.payload);
             self.calls.put(&["PUBLISH", CHANNEL, &d]);
             let sent = Instant::now();
             self.calls.flush()?;
             let message = self.messages.reply()?;
             latencies.add(sent.elapsed());
-            let Reply::List(words) = message else {
+            let RespValue::List(words) = message else {
                 bail!("a message that is none: {message:?}");
             };
             ensure!(
-                words.get(2).map(Reply::first) == Some(&d),
+                words.get(2).map(RespValue::first) == Some(&d),
                 "another message than was sent"
             );
             self.calls.reply()?;
@@ -147,7 +147,7 @@ impl Yardstick {
 
     /// Has Redis write its append-only file anew, and waits for the end of that, so that it does not do so by itself
     /// while something is measured.
-    pub(super) fn tidy(&mut self) -> Result<()> {
+    pub(super) fn rewrite_aof(&mut self) -> Result<()> {
         self.calls.ask(&["BGREWRITEAOF"])?;
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {

@@ -4,21 +4,21 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{super::announcement::number_after, Heard, Stage};
+use super::{super::announcement::number_after, LoadClientEvent, LoadClientState};
 
 /// How an announcement begins. It is not parsed: that would cost its reader more than the node paid for it.
 const ANNOUNCE: &[u8] = b"{\"t\":\"announce\",\"s\":";
 
 /// What is left of a session when its connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) struct Left {
+pub(in super::super) struct ResumePoint {
     id: String,
     /// The number of the last dispatch.
     seq: u64,
 }
 
 #[derive(Deserialize)]
-struct Payload<'a> {
+struct LoadDiscordPayload<'a> {
     #[serde(borrow)]
     t: Option<&'a str>,
     s: Option<u64>,
@@ -33,53 +33,53 @@ pub(super) fn identify(key: &str) -> String {
 }
 
 /// What answers it where there is a session already.
-pub(super) fn resume(key: &str, Left { id, seq }: &Left) -> String {
+pub(super) fn resume(key: &str, ResumePoint { id, seq }: &ResumePoint) -> String {
     json!({ "op": 6, "d": { "token": key, "session_id": id, "seq": seq } }).to_string()
 }
 
 /// Takes a payload; whether it was Hello.
 pub(super) fn take(
     payload: &[u8],
-    stage: &mut Stage,
+    state: &mut LoadClientState,
     error: &mut Option<Box<(i64, String)>>,
-    session: &mut Option<Box<Left>>,
-    hear: &mut dyn FnMut(Heard<'_>),
+    session: &mut Option<Box<ResumePoint>>,
+    on_event: &mut dyn FnMut(LoadClientEvent<'_>),
 ) -> Result<bool> {
     if payload.starts_with(ANNOUNCE) {
         count(session, number_after(payload, b"\"s\":"))?;
-        hear(Heard::Announce(payload));
+        on_event(LoadClientEvent::Announce(payload));
         return Ok(false);
     }
-    let Payload { t, s, op, d } = serde_json::from_slice(payload)
+    let LoadDiscordPayload { t, s, op, d } = serde_json::from_slice(payload)
         .with_context(|| format!("not a payload: {}", String::from_utf8_lossy(payload)))?;
-    match (op, t, &stage) {
-        (10, _, Stage::Upgraded) => {
-            *stage = Stage::Identifying;
+    match (op, t, &state) {
+        (10, _, LoadClientState::Upgraded) => {
+            *state = LoadClientState::Identifying;
             return Ok(true);
         }
-        (0, Some("READY"), Stage::Identifying) => {
+        (0, Some("READY"), LoadClientState::Identifying) => {
             let id = d["session_id"].as_str().context("a session without an id")?.to_owned();
-            *session = Some(Box::new(Left { id, seq: 1 }));
-            *stage = Stage::Live;
-            hear(Heard::Live);
+            *session = Some(Box::new(ResumePoint { id, seq: 1 }));
+            *state = LoadClientState::Live;
+            on_event(LoadClientEvent::Live);
         }
-        (0, Some("RESUMED"), Stage::Identifying) => {
+        (0, Some("RESUMED"), LoadClientState::Identifying) => {
             count(session, s)?;
-            *stage = Stage::Live;
-            hear(Heard::Live);
+            *state = LoadClientState::Live;
+            on_event(LoadClientEvent::Live);
         }
         // There is no way back; the connection is closed a while later.
         (9, _, _) => *error = Some(Box::new((9, "Invalid session".to_owned()))),
         // The node leaves.
         (7, _, _) => {}
-        (11, _, _) => hear(Heard::Ack),
-        _ => bail!("unexpected while {stage:?}: {}", String::from_utf8_lossy(payload)),
+        (11, _, _) => on_event(LoadClientEvent::Ack),
+        _ => bail!("unexpected while {state:?}: {}", String::from_utf8_lossy(payload)),
     }
     Ok(false)
 }
 
 /// Counts a dispatch.
-fn count(session: &mut Option<Box<Left>>, s: Option<u64>) -> Result<()> {
+fn count(session: &mut Option<Box<ResumePoint>>, s: Option<u64>) -> Result<()> {
     let session = session.as_mut().context("a dispatch before there is a session")?;
     let s = s.context("a dispatch without a number")?;
     ensure!(s == session.seq + 1, "dispatch {s} after {}", session.seq);
@@ -91,28 +91,28 @@ fn count(session: &mut Option<Box<Left>>, s: Option<u64>) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn heard(stage: &mut Stage, session: &mut Option<Box<Left>>, payload: &str) -> Result<bool> {
-        take(payload.as_bytes(), stage, &mut None, session, &mut |_| {})
+    fn receive(state: &mut LoadClientState, session: &mut Option<Box<ResumePoint>>, payload: &str) -> Result<bool> {
+        take(payload.as_bytes(), state, &mut None, session, &mut |_| {})
     }
 
     #[test]
     fn a_session_is_left_with_the_number_of_its_last_dispatch() {
-        let (mut stage, mut session) = (Stage::Upgraded, None);
+        let (mut state, mut session) = (LoadClientState::Upgraded, None);
         let hello = r#"{"t":null,"s":null,"op":10,"d":{"heartbeat_interval":41250}}"#;
-        assert!(heard(&mut stage, &mut session, hello).unwrap());
+        assert!(receive(&mut state, &mut session, hello).unwrap());
         for payload in [
             r#"{"t":"READY","s":1,"op":0,"d":{"session_id":"7"}}"#,
             r#"{"t":"announce","s":2,"op":0,"d":{"n":5,"us":1,"pad":"x"}}"#,
             r#"{"t":"announce","s":3,"op":0,"d":{"n":6,"us":1,"pad":"x"}}"#,
         ] {
-            assert!(!heard(&mut stage, &mut session, payload).unwrap());
+            assert!(!receive(&mut state, &mut session, payload).unwrap());
         }
-        assert_eq!(stage, Stage::Live);
-        let left = session.clone().unwrap();
+        assert_eq!(state, LoadClientState::Live);
+        let resume_point = session.clone().unwrap();
         assert_eq!(
-            resume("k", &left),
+            resume("k", &resume_point),
             r#"{"d":{"seq":3,"session_id":"7","token":"k"},"op":6}"#
         );
-        assert!(heard(&mut stage, &mut session, r#"{"t":"announce","s":5,"op":0,"d":{}}"#).is_err());
+        assert!(receive(&mut state, &mut session, r#"{"t":"announce","s":5,"op":0,"d":{}}"#).is_err());
     }
 }

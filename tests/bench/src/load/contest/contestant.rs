@@ -18,15 +18,15 @@ use super::{
         gateway::{self, Gateway},
         usage::Usage,
     },
-    dialect::{Dialect, Utilbot},
-    discord::Discord,
-    peers::{Broadcast, Centrifuge, Nats, Nchan, SocketIo},
+    dialect::{Dialect, UtilbotDialect},
+    discord::DiscordDialect,
+    peers::{BroadcastDialect, CentrifugeDialect, NatsDialect, NchanDialect, SocketIoDialect},
 };
 
 /// How long a contender may take for anything before the run is given up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a peer is asked whether it listens.
-const ASKING: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The event that is measured, to receivers of both protocols, who may all begin at once.
 const EVENTS: &str = r#"
 [[applications]]
@@ -44,7 +44,7 @@ const NOT_INSTALLED: i32 = 69;
 
 /// One of those that are compared. On the command line and in tables it has the name that is given here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contender {
+pub enum Contestant {
     /// `gateway`: the node of this repository.
     Gateway,
     /// `gateway-again`: the same once more, to show what two of the same differ by.
@@ -64,12 +64,12 @@ pub enum Contender {
     /// `loop-joined`: the same; what has come at once leaves in one write.
     LoopJoined,
     /// A server that is not ours, by the name that `tests/bench/peers` has for it.
-    Peer(Peer),
+    Peer(PeerServer),
 }
 
 /// A server that is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Peer {
+pub enum PeerServer {
     /// Bun's own WebSocket server.
     Bun,
     /// The package `ws` on Node.js.
@@ -84,7 +84,7 @@ pub enum Peer {
     Centrifuge,
 }
 
-impl Contender {
+impl Contestant {
     /// Every one, with its name.
     const NAMES: [(Self, &str); 15] = [
         (Self::Gateway, "gateway"),
@@ -97,68 +97,68 @@ impl Contender {
         (Self::Loop, "loop"),
         (Self::LoopJoined, "loop-joined"),
         (Self::BUN, "bun"),
-        (Self::Peer(Peer::Ws), "ws"),
-        (Self::Peer(Peer::SocketIo), "socketio"),
-        (Self::Peer(Peer::Nchan), "nchan"),
-        (Self::Peer(Peer::Nats), "nats"),
+        (Self::Peer(PeerServer::Ws), "ws"),
+        (Self::Peer(PeerServer::SocketIo), "socketio"),
+        (Self::Peer(PeerServer::Nchan), "nchan"),
+        (Self::Peer(PeerServer::Nats), "nats"),
         (Self::CENTRIFUGE, "centrifuge"),
     ];
 
-    pub(in super::super) const BUN: Self = Self::Peer(Peer::Bun);
-    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(Peer::Centrifuge);
+    pub(in super::super) const BUN: Self = Self::Peer(PeerServer::Bun);
+    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(PeerServer::Centrifuge);
 
     fn name(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(contender, _)| *contender == self);
+        let found = Self::NAMES.iter().find(|(contestant, _)| *contestant == self);
         found.map_or("", |(_, name)| name)
     }
 }
 
-impl fmt::Display for Contender {
+impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-impl FromStr for Contender {
+impl FromStr for Contestant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::NAMES.iter().find(|(_, name)| *name == text);
-        found.map(|(contender, _)| *contender).ok_or_else(|| {
+        found.map(|(contestant, _)| *contestant).ok_or_else(|| {
             let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
             format!("one of {}", names.join(", "))
         })
     }
 }
 
-impl Peer {
+impl PeerServer {
     fn dialect(self) -> Box<dyn Dialect> {
         match self {
-            Self::Bun | Self::Ws => Box::new(Broadcast),
-            Self::SocketIo => Box::new(SocketIo),
-            Self::Nchan => Box::new(Nchan),
-            Self::Nats => Box::new(Nats),
-            Self::Centrifuge => Box::new(Centrifuge),
+            Self::Bun | Self::Ws => Box::new(BroadcastDialect),
+            Self::SocketIo => Box::new(SocketIoDialect),
+            Self::Nchan => Box::new(NchanDialect),
+            Self::Nats => Box::new(NatsDialect),
+            Self::Centrifuge => Box::new(CentrifugeDialect),
         }
     }
 }
 
 /// What the receivers of a node speak.
 #[derive(Debug, Clone, Copy)]
-enum Spoken {
+enum NodeProtocol {
     V1,
     V1Zlib,
     Discord,
     DiscordZlib,
 }
 
-impl Spoken {
+impl NodeProtocol {
     fn dialect(self, key: &str) -> Box<dyn Dialect> {
         match self {
-            Self::V1 => Box::new(Utilbot::new(key, false)),
-            Self::V1Zlib => Box::new(Utilbot::new(key, true)),
-            Self::Discord => Box::new(Discord::new(key, false)),
-            Self::DiscordZlib => Box::new(Discord::new(key, true)),
+            Self::V1 => Box::new(UtilbotDialect::new(key, false)),
+            Self::V1Zlib => Box::new(UtilbotDialect::new(key, true)),
+            Self::Discord => Box::new(DiscordDialect::new(key, false)),
+            Self::DiscordZlib => Box::new(DiscordDialect::new(key, true)),
         }
     }
 }
@@ -170,7 +170,7 @@ pub(super) struct NotInstalled(String);
 
 /// What all contenders of a run have in common.
 #[derive(Debug)]
-pub(super) struct Setting {
+pub(super) struct ContestSetup {
     /// Where the contender and its clients run; anywhere without it.
     pub(super) cores: Option<Cores>,
     /// The node's binary.
@@ -181,27 +181,27 @@ pub(super) struct Setting {
     pub(super) clients: u32,
 }
 
-impl Setting {
+impl ContestSetup {
     /// Starts a contender.
-    pub(super) fn start(&self, contender: Contender) -> Result<Server> {
-        match contender {
-            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, Spoken::V1, 1),
-            Contender::GatewayZlib => self.node(&self.gateway, Spoken::V1Zlib, 1),
-            Contender::Discord => self.node(&self.gateway, Spoken::Discord, 1),
-            Contender::DiscordZlib => self.node(&self.gateway, Spoken::DiscordZlib, 1),
-            Contender::GatewayTwo => self.node(&self.gateway, Spoken::V1, 2),
-            Contender::Other => {
+    pub(super) fn start(&self, contestant: Contestant) -> Result<ContestServer> {
+        match contestant {
+            Contestant::Gateway | Contestant::GatewayAgain => self.node(&self.gateway, NodeProtocol::V1, 1),
+            Contestant::GatewayZlib => self.node(&self.gateway, NodeProtocol::V1Zlib, 1),
+            Contestant::Discord => self.node(&self.gateway, NodeProtocol::Discord, 1),
+            Contestant::DiscordZlib => self.node(&self.gateway, NodeProtocol::DiscordZlib, 1),
+            Contestant::GatewayTwo => self.node(&self.gateway, NodeProtocol::V1, 2),
+            Contestant::Other => {
                 let binary = self.other.as_deref().context("`other` needs --other PATH")?;
-                self.node(binary, Spoken::V1, 1)
+                self.node(binary, NodeProtocol::V1, 1)
             }
-            Contender::Loop => self.bare_loop("single"),
-            Contender::LoopJoined => self.bare_loop("joined"),
-            Contender::Peer(peer) => self.peer(peer, contender.name()),
+            Contestant::Loop => self.bare_loop("single"),
+            Contestant::LoopJoined => self.bare_loop("joined"),
+            Contestant::Peer(peer) => self.peer(peer, contestant.name()),
         }
     }
 
     /// A node with everything switched on; only what would stop the clients is wider.
-    fn node(&self, binary: &Path, spoken: Spoken, workers: u32) -> Result<Server> {
+    fn node(&self, binary: &Path, protocol: NodeProtocol, workers: u32) -> Result<ContestServer> {
         let settings = [
             ("server.workers", workers.to_string()),
             ("limits.connections", (self.clients + 16).to_string()),
@@ -213,31 +213,31 @@ impl Setting {
             ("discord.hello_delay_ms", 0.to_string()),
         ];
         let node = Gateway::start(binary, &settings, Some(EVENTS), self.cores)?;
-        Ok(Server {
-            target: Target {
+        Ok(ContestServer {
+            target: ContestTarget {
                 address: node.address,
-                dialect: spoken.dialect(&node.key),
+                dialect: protocol.dialect(&node.key),
             },
             process: Process::Node(node),
         })
     }
 
-    fn bare_loop(&self, mode: &str) -> Result<Server> {
+    fn bare_loop(&self, mode: &str) -> Result<ContestServer> {
         let mut command = Command::new(gateway::beside("bare_loop")?);
         let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
         let stdout = child.0.stdout.take().context("a child has no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(Server {
-            target: Target {
+        Ok(ContestServer {
+            target: ContestTarget {
                 address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
-                dialect: Box::new(Broadcast),
+                dialect: Box::new(BroadcastDialect),
             },
             process: Process::Child(child),
         })
     }
 
-    fn peer(&self, peer: Peer, name: &str) -> Result<Server> {
+    fn peer(&self, peer: PeerServer, name: &str) -> Result<ContestServer> {
         // Free now, and nobody else looks for one.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
@@ -256,10 +256,10 @@ impl Setting {
                 bail!("{name} ended: {status}\n{said}");
             }
             ensure!(Instant::now() < deadline, "{name} does not listen: {error}");
-            std::thread::park_timeout(ASKING);
+            std::thread::park_timeout(POLL_INTERVAL);
         }
-        Ok(Server {
-            target: Target {
+        Ok(ContestServer {
+            target: ContestTarget {
                 address,
                 dialect: peer.dialect(),
             },
@@ -281,24 +281,24 @@ impl Setting {
 }
 
 /// Where a contender listens, and what it speaks.
-pub(in super::super) struct Target {
+pub(in super::super) struct ContestTarget {
     pub(super) address: SocketAddr,
     pub(super) dialect: Box<dyn Dialect>,
 }
 
-impl Target {
+impl ContestTarget {
     /// A node, for clients that show this key.
     pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
         Self {
             address,
-            dialect: Box::new(Utilbot::new(key, false)),
+            dialect: Box::new(UtilbotDialect::new(key, false)),
         }
     }
 }
 
 /// A contender that listens; it is killed when this is dropped.
-pub(in super::super) struct Server {
-    pub(in super::super) target: Target,
+pub(in super::super) struct ContestServer {
+    pub(in super::super) target: ContestTarget,
     process: Process,
 }
 
@@ -317,7 +317,7 @@ impl Drop for ChildGuard {
     }
 }
 
-impl Server {
+impl ContestServer {
     /// What it has used so far.
     pub(in super::super) fn usage(&self) -> Result<Usage> {
         match &self.process {
