@@ -1,4 +1,4 @@
-//! Many clients on one thread: one `epoll` loop, one read buffer.
+//! Many clients of one node on one thread, with one `epoll` loop and one read buffer.
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -11,16 +11,16 @@ use super::{
     source,
 };
 
-/// How a client reads once it has identified.
+/// How a client reads after it has identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadMode {
-    /// Everything, as it arrives.
+    /// Reads everything as it arrives.
     Eager,
-    /// Nothing but what [`ClientSet::read`] is called for.
+    /// Reads only when [`ClientSet::read`] is called.
     OnDemand,
 }
 
-/// The clients, by number.
+/// The clients, indexed by number.
 pub(super) struct ClientSet {
     poll: Poll,
     events: Events,
@@ -36,7 +36,7 @@ struct ManagedClient {
 }
 
 impl ClientSet {
-    /// No clients yet, and room for `count` at a time, of the node at `address`.
+    /// Creates an empty set for up to `count` simultaneous clients of the node at `address`.
     pub(super) fn new(address: SocketAddr, protocol: LoadProtocol, key: &str, count: u32) -> Result<Self> {
         source::raise_descriptor_limit(count)?;
         Ok(Self {
@@ -49,13 +49,13 @@ impl ClientSet {
         })
     }
 
-    /// Opens one more client and returns its number. `receive_buffer` is `SO_RCVBUF` where it is not the system's.
+    /// Opens a client and returns its number. `receive_buffer` overrides the system's `SO_RCVBUF`.
     pub(super) fn open(&mut self, read_mode: ReadMode, receive_buffer: Option<usize>) -> Result<usize> {
         let stream = source::connect(self.clients.len(), self.address, receive_buffer)?;
         self.register(LoadClient::new(stream), read_mode)
     }
 
-    /// Opens one that goes on with a session and reads everything.
+    /// Opens a client that resumes a session and reads everything.
     pub(super) fn resume(&mut self, resume_point: ResumePoint) -> Result<usize> {
         let stream = source::connect(self.clients.len(), self.address, None)?;
         self.register(LoadClient::resuming(stream, resume_point), ReadMode::Eager)
@@ -71,7 +71,7 @@ impl ClientSet {
         Ok(number)
     }
 
-    /// Waits until something happens, at most `timeout` (rounded up to a millisecond), and hears it.
+    /// Waits for socket events for up to `timeout` (rounded up to a millisecond) and handles them.
     pub(super) fn turn(
         &mut self,
         timeout: Duration,
@@ -97,7 +97,7 @@ impl ClientSet {
         Ok(())
     }
 
-    /// Reads up to `budget` bytes of one client.
+    /// Reads up to `budget` bytes from one client.
     pub(super) fn read(
         &mut self,
         number: usize,
@@ -108,7 +108,7 @@ impl ClientSet {
         read(slot, number, &mut self.scratch, budget, &self.handshake, on_event)
     }
 
-    /// Lets a client read everything from now on.
+    /// Makes a client read everything from now on.
     pub(super) fn read_eagerly(
         &mut self,
         number: usize,
@@ -117,16 +117,16 @@ impl ClientSet {
         if let Some(managed) = &mut self.clients[number] {
             managed.read_mode = ReadMode::Eager;
         }
-        // What is there already makes no event any more.
+        // `epoll` is edge-triggered: data that has already arrived causes no further event.
         self.read(number, usize::MAX, on_event)
     }
 
-    /// Lets a client say that it goes for good.
+    /// Closes a client's connection with 1000, which ends its session.
     pub(super) fn close(&mut self, number: usize) {
         self.send(number, &frame::close(1000));
     }
 
-    /// Sends bytes to the node; whether the client is still there.
+    /// Sends bytes to the node. Returns whether the client is still connected.
     pub(super) fn send(&mut self, number: usize, bytes: &[u8]) -> bool {
         match &mut self.clients[number] {
             Some(managed) => {
@@ -138,7 +138,7 @@ impl ClientSet {
     }
 }
 
-/// Reads of the client in `place`, which is vacated when its connection ends.
+/// Reads from the client in `slot`, which becomes empty when the connection ends.
 fn read(
     slot: &mut Option<ManagedClient>,
     number: usize,

@@ -1,20 +1,20 @@
-//! Many measured times, and the few numbers that describe them.
+//! Latency samples and their percentiles.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Times as they were measured.
+/// Latency samples in microseconds, in the order they were added.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(Vec<u32>);
 
 impl Latencies {
-    /// Adds one, in whole microseconds.
+    /// Adds a sample, truncated to whole microseconds.
     pub(super) fn add(&mut self, latency: Duration) {
         self.0.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
-    /// Median, 99th percentile and maximum.
+    /// Returns the median, the 99th percentile and the maximum.
     pub(super) fn summary(mut self) -> LatencySummary {
         self.0.sort_unstable();
         let at = |percent: usize| {
@@ -29,15 +29,15 @@ impl Latencies {
     }
 }
 
-/// Latencies in brief, in milliseconds; zero where there were none.
+/// Percentiles of a set of samples, in milliseconds. All are zero if there were no samples.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to each name in JSON")]
 pub struct LatencySummary {
-    /// Half of them were no longer.
+    /// Median.
     pub p50_ms: f64,
-    /// 99 of a hundred were no longer.
+    /// 99th percentile.
     pub p99_ms: f64,
-    /// The longest.
+    /// Maximum.
     pub max_ms: f64,
 }
 

@@ -1,4 +1,5 @@
-//! What requests that never end cost a node and everybody else: one address opens more than it may, the rest is refused.
+//! The cost of requests that never end: one address opens more of them than it may, and the node refuses the rest. A
+//! healthy client at another address measures the effect on others.
 
 use std::{
     fmt,
@@ -23,32 +24,32 @@ use super::{
     source::raise_descriptor_limit,
 };
 
-/// The address of the client that never ends a request, and the one of the client beside it.
+/// Source address of the client that never finishes its requests, and of the healthy one.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const HEALTHY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-/// How long a send or an answer may take.
+/// Timeout of a connect, a write and a read.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the healthy client asks.
+/// Interval between two requests of the healthy client.
 const LIVEZ_INTERVAL: Duration = Duration::from_millis(5);
-/// How long the node has to end the requests that it refuses.
+/// How long the node has to close the connections it refuses.
 const SETTLE: Duration = Duration::from_secs(3);
-/// The bytes that a body declares. All but the last are sent.
+/// `Content-Length` of the request bodies. All bytes but the last are sent.
 const BODY_BYTES: usize = 1 << 20;
 
-/// Opens requests that never end, from one address, beside a client of another that asks whether the node lives.
+/// Opens requests that never end from one address, while a client at another address polls `/livez`.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "unfinished")]
 pub struct UnfinishedOptions {
     /// Requests whose head never ends
     #[arg(long, default_value_t = 3000)]
     pub heads: u32,
-    /// Requests with all of 1 MiB of body but the last byte
+    /// Requests whose 1 MiB body lacks the last byte
     #[arg(long, default_value_t = 1000)]
     pub bodies: u32,
-    /// Sends a key that may publish with each body
+    /// Sends the bodies with a key that may publish
     #[arg(long)]
     pub with_key: bool,
-    /// Seconds of the healthy client alone, before and after
+    /// Seconds in which only the healthy client sends requests, before and after the others
     #[arg(long, default_value_t = 2)]
     pub seconds: u32,
     /// The node's binary, where it is not beside this one
@@ -59,31 +60,31 @@ pub struct UnfinishedOptions {
     pub json: Option<PathBuf>,
 }
 
-/// What became of requests of one kind.
+/// What happened to the requests of one kind.
 #[derive(Debug, Default, Serialize)]
 pub struct UnfinishedRequests {
-    /// That were begun.
+    /// Requests started.
     pub begun: u32,
-    /// That the node has not ended a while after all of them were begun.
+    /// Requests that were still open some time after all had been started.
     pub open: u32,
-    /// The most resident KiB meanwhile, beyond those of the node alone.
+    /// Peak resident memory meanwhile, in KiB above that of the idle node.
     pub more_kib: i64,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct UnfinishedReport {
-    /// Resident KiB of the node alone.
+    /// Resident KiB of the idle node.
     pub empty_kib: u32,
-    /// Requests without the end of their heads.
+    /// Requests with unfinished heads.
     pub heads: UnfinishedRequests,
-    /// Requests without the end of their bodies.
+    /// Requests with unfinished bodies.
     pub bodies: UnfinishedRequests,
-    /// `/livez` from another address, alone.
+    /// Latency of `/livez` from the other address, before the unfinished requests.
     pub alone: LatencySummary,
-    /// The same beside the requests.
+    /// Latency of `/livez` while the unfinished requests were open.
     pub beside: LatencySummary,
-    /// How often that had no answer.
+    /// How often `/livez` was not answered.
     pub unanswered: u32,
 }
 
@@ -118,7 +119,7 @@ impl fmt::Display for UnfinishedReport {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When the node does not start or cannot be looked at.
+/// Fails if the node does not start or its memory cannot be read.
 pub fn run(options: &UnfinishedOptions) -> Result<UnfinishedReport> {
     raise_descriptor_limit(options.heads + options.bodies)?;
     on_a_thread(|| {
@@ -146,7 +147,7 @@ pub fn run(options: &UnfinishedOptions) -> Result<UnfinishedReport> {
     })
 }
 
-/// Begins the requests of both kinds, one kind after the other.
+/// Opens the unfinished heads, then the unfinished bodies.
 fn begin_all(
     options: &UnfinishedOptions,
     gateway: &Gateway,
@@ -164,12 +165,12 @@ fn begin_all(
     Ok((heads, bodies))
 }
 
-/// Begins so many requests with these bytes, and ends them together.
+/// Opens `count` requests with these bytes, and closes all of them at the end.
 fn begin(count: u32, bytes: &[u8], gateway: &Gateway, empty_kib: u32) -> Result<UnfinishedRequests> {
     let (mut streams, mut more_kib) = (Vec::new(), 0);
     for number in 0..count {
         let stream = connect(ATTACKER, gateway.address);
-        // The node may have refused it already, or answered before it has all of it.
+        // The write fails if the node has already refused the connection or has answered early.
         if let Ok(mut stream) = stream {
             let _ = stream.write_all(bytes);
             streams.push(stream);
@@ -197,7 +198,7 @@ fn connect(source: Ipv4Addr, address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether the node has neither ended nor reset a connection, whatever it has answered.
+/// Returns whether the node has kept the connection open, even if it has answered.
 fn is_open(stream: &mut TcpStream) -> Result<bool> {
     stream.set_nonblocking(true)?;
     let mut bytes = [0; 4096];
@@ -210,7 +211,7 @@ fn is_open(stream: &mut TcpStream) -> Result<bool> {
     }
 }
 
-/// What the healthy client has seen.
+/// What the healthy client measured.
 #[derive(Default)]
 struct LivezStats {
     latencies: Latencies,
@@ -222,7 +223,7 @@ fn ask_for(address: SocketAddr, time: Duration) -> LivezStats {
     ask_until(address, || Instant::now() >= until)
 }
 
-/// Asks again and again whether the node lives, each time on a connection of its own.
+/// Requests `/livez` repeatedly, each time on a new connection.
 fn ask_until(address: SocketAddr, is_over: impl Fn() -> bool) -> LivezStats {
     let mut stats = LivezStats::default();
     while !is_over() {

@@ -28,9 +28,9 @@ struct WindowState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SendProgress {
     /// They go on.
-    Open,
+    Running,
     /// They have stopped after so many events each.
-    After(Vec<u64>),
+    Finished(Vec<u64>),
     /// One of them has failed.
     Failed,
 }

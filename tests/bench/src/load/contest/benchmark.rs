@@ -1,4 +1,4 @@
-//! What a tool that compares prints: its table, and what no contender may do.
+//! A benchmark and its report: the table of results, and the failures of contestants that lost or reordered events.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use super::{
     rounds::ContestRounds, table::Figure,
 };
 
-/// What is measured, and what is made of it.
+/// What a comparison tool measures and how it is reported.
 pub(in super::super) struct Benchmark {
-    /// What it is, in a few words; the table says how many rounds there were.
+    /// A short title of the table. The number of rounds is appended.
     pub(in super::super) title: String,
-    /// Clients that there are at a time.
+    /// Maximum number of simultaneous clients.
     pub(in super::super) clients: u32,
-    /// The columns; the first is divided by that of the references too.
+    /// The columns of the table. For the first one, the ratio to each reference is printed as well.
     pub(in super::super) figures: &'static [Figure],
     pub(in super::super) references: &'static [Contestant],
-    /// Figures that have to be zero.
+    /// Figures that must be zero for every contestant.
     pub(in super::super) must_be_zero: &'static [&'static str],
 }
 
 impl Benchmark {
-    /// Has `measure` look at every contender in turn.
+    /// Calls `measure` for every contestant in every round.
     pub(in super::super) fn run(
         self,
         options: &ContestOptions,
@@ -42,7 +42,7 @@ impl Benchmark {
     }
 }
 
-/// The result of a tool that compares. Its `Display` is a table.
+/// The result of a comparison tool. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct ContestReport {
     table: ContestTable,
@@ -67,7 +67,7 @@ impl ContestReport {
         }
     }
 
-    /// A figure of a contender.
+    /// Returns the spread of one figure of a contestant.
     pub(in super::super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
         self.table.spread(contestant, figure)
     }

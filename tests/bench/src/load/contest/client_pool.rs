@@ -1,7 +1,7 @@
-//! The clients of one contender: one thread, one `epoll`, one read buffer, and nothing that a delivery allocates.
+//! The clients of one contestant: one thread, one `epoll` loop, one read buffer, and no allocation per delivery.
 //!
-//! Reading has to be much cheaper than serving, or the clients are what is measured: a frame is found, its stamp read,
-//! and that is all.
+//! Receiving must be much cheaper than sending, or the clients become the bottleneck. So a client only finds the
+//! frame and reads its timestamp.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -19,31 +19,31 @@ use super::{
     dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
-/// Clients that are connecting at the same time: fewer than any backlog holds.
+/// Simultaneous connection attempts: fewer than any server's backlog.
 const IN_FLIGHT: usize = 128;
-/// One in so many clients of an opaque dialect reads what it gets.
+/// With an opaque dialect, one in `READERS` clients decodes what it receives.
 const READERS: usize = 64;
-/// How long the loop sleeps when nothing happens.
+/// How long the loop waits for socket events.
 const IDLE: Duration = Duration::from_millis(20);
 
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What the receivers have had since the last [`ClientPool::take`].
+/// What the clients received since the last [`ClientPool::take`].
 #[derive(Debug, Default)]
 pub(in super::super) struct PoolStats {
-    /// Events that arrived.
+    /// Events received.
     pub(in super::super) deliveries: u64,
-    /// Events that came out of their order, or a second time.
+    /// Events received out of order or twice.
     pub(in super::super) disordered: u64,
-    /// From the stamp of an event to its being read.
+    /// From an event's timestamp to its receipt.
     pub(in super::super) latencies: Latencies,
-    /// Beats that were answered.
+    /// Heartbeats answered.
     pub(in super::super) answers: u64,
 }
 
-/// The clients: receivers first, and one sender behind them.
+/// The clients: first the receivers, then one sender.
 pub(in super::super) struct ClientPool<'a> {
     target: &'a ContestTarget,
     poll: Poll,
@@ -54,7 +54,7 @@ pub(in super::super) struct ClientPool<'a> {
     measurements: Measurements,
 }
 
-/// What is there for all clients.
+/// What all clients share while they read.
 struct Measurements {
     origin: Instant,
     stats: PoolStats,
@@ -65,9 +65,9 @@ struct PoolClient {
     role: ClientRole,
     state: PoolClientState,
     frames: FrameReader,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
-    /// The number that the next event has to have.
+    /// The expected number of the next event.
     next: u32,
     reads: bool,
 }
@@ -81,7 +81,7 @@ enum PoolClientState {
 }
 
 impl<'a> ClientPool<'a> {
-    /// Nobody yet.
+    /// Creates an empty pool for up to `clients` clients.
     pub(in super::super) fn new(target: &'a ContestTarget, clients: u32) -> Result<Self> {
         source::raise_descriptor_limit(clients)?;
         Ok(Self {
@@ -98,7 +98,7 @@ impl<'a> ClientPool<'a> {
         })
     }
 
-    /// Connects so many more clients and waits until each is what it is there for.
+    /// Connects `count` more clients and waits until each has completed its handshake.
     pub(in super::super) fn join(&mut self, count: u32, role: ClientRole) -> Result<()> {
         let goal = self.clients.len() + count as usize;
         let deadline = Instant::now() + PATIENCE;
@@ -133,7 +133,7 @@ impl<'a> ClientPool<'a> {
         Ok(())
     }
 
-    /// Has the sender send the events of these numbers, of so many bytes each, in one write.
+    /// Makes the sender publish the events `numbers`, of `bytes` bytes of data each, in one write.
     pub(in super::super) fn publish(&mut self, numbers: std::ops::Range<u32>, bytes: usize) -> Result<()> {
         let sent_us = u64::try_from(self.measurements.origin.elapsed().as_micros())?;
         let mut frames = Vec::new();
@@ -145,17 +145,17 @@ impl<'a> ClientPool<'a> {
         sender.context("there is no sender")?.send(&frames)
     }
 
-    /// Has a client beat.
+    /// Sends the heartbeat `beat` from client `number`.
     pub(in super::super) fn beat(&mut self, number: usize, beat: &[u8]) -> Result<()> {
         self.clients[number].send(beat)
     }
 
-    /// The bytes of a beat, where the contender has such a thing.
+    /// Returns the contestant's heartbeat message, if its protocol has one.
     pub(in super::super) fn beat_bytes(&self) -> Option<Vec<u8>> {
         self.target.dialect.beat()
     }
 
-    /// Turns until `is_done`, and says whether that came in time.
+    /// Runs the loop until `is_done`. Returns `false` if that takes too long.
     pub(in super::super) fn turn_until(&mut self, is_done: impl Fn(&PoolStats) -> bool) -> Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         while !is_done(&self.measurements.stats) {
@@ -167,12 +167,12 @@ impl<'a> ClientPool<'a> {
         Ok(true)
     }
 
-    /// What there was since the last call.
+    /// Returns what was received since the last call.
     pub(in super::super) fn take(&mut self) -> PoolStats {
         std::mem::take(&mut self.measurements.stats)
     }
 
-    /// Waits until something happens, at most `timeout`, and hears it.
+    /// Waits for socket events for up to `timeout` and handles them.
     pub(in super::super) fn turn(&mut self, timeout: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -227,7 +227,7 @@ impl PoolClient {
                 Ok(0) => bail!("the contender closed the connection while {:?}", self.state),
                 Ok(count) => {
                     self.take(&scratch[..count], dialect, measurements)?;
-                    // A short read has emptied the socket; what comes later makes another event.
+                    // A short read has emptied the socket; more data causes another event.
                     if count < scratch.len() {
                         return Ok(());
                     }

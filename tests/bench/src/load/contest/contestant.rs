@@ -1,4 +1,4 @@
-//! What is compared, and how each is started.
+//! The servers under comparison, and how each is started.
 
 use std::{
     fmt,
@@ -23,11 +23,11 @@ use super::{
     peers::{BroadcastDialect, CentrifugeDialect, NatsDialect, NchanDialect, SocketIoDialect},
 };
 
-/// How long a contender may take for anything before the run is given up.
+/// How long a contestant may take for any step before the run fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a peer is asked whether it listens.
+/// How often to check whether a peer is listening yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The event that is measured, to receivers of both protocols, who may all begin at once.
+/// Routes the measured event to receivers of both protocols, all of which may identify at once.
 const EVENTS: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -39,53 +39,53 @@ name = "announce"
 from = ["bot", "website", "service"]
 to = ["bot", "website", "discord"]
 "#;
-/// What a peer's script ends with when the peer is not installed.
+/// Exit code of `start.sh` for a peer that is not installed.
 const NOT_INSTALLED: i32 = 69;
 
-/// One of those that are compared. On the command line and in tables it has the name that is given here.
+/// A server under comparison. The name in backquotes is the one used on the command line and in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contestant {
     /// `gateway`: the node of this repository.
     Gateway,
-    /// `gateway-again`: the same once more, to show what two of the same differ by.
+    /// `gateway-again`: the same node a second time, to show the noise between identical servers.
     GatewayAgain,
-    /// `gateway-zlib`: the same, with receivers that ask for `compression=zlib`.
+    /// `gateway-zlib`: the node, with receivers that ask for `compression=zlib`.
     GatewayZlib,
-    /// `discord`: the same, with receivers that speak version 10 of Discord's protocol.
+    /// `discord`: the node, with receivers that speak version 10 of Discord's protocol.
     Discord,
-    /// `discord-zlib`: the same with `compress=zlib-stream`.
+    /// `discord-zlib`: like `discord`, with `compress=zlib-stream`.
     DiscordZlib,
-    /// `gateway-two`: the same with two workers.
+    /// `gateway-two`: the node with two workers.
     GatewayTwo,
-    /// `other`: another binary of the node, to compare two of them.
+    /// `other`: another binary of the node, to compare two builds.
     Other,
-    /// `loop`: one thread around `epoll`, one write for each event and socket.
+    /// `loop`: a bare `epoll` loop on one thread, one write per event and socket.
     Loop,
-    /// `loop-joined`: the same; what has come at once leaves in one write.
+    /// `loop-joined`: like `loop`, with one write per socket for all events that arrived together.
     LoopJoined,
-    /// A server that is not ours, by the name that `tests/bench/peers` has for it.
+    /// A third-party server, under its name in `tests/bench/peers`.
     Peer(PeerServer),
 }
 
-/// A server that is not ours.
+/// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerServer {
-    /// Bun's own WebSocket server.
+    /// Bun's built-in WebSocket server.
     Bun,
-    /// The package `ws` on Node.js.
+    /// The `ws` package on Node.js.
     Ws,
     /// Socket.IO on Node.js.
     SocketIo,
-    /// The module Nchan of nginx.
+    /// Nchan, a module of nginx.
     Nchan,
     /// NATS with its WebSocket listener.
     Nats,
-    /// The library Centrifuge, in Go.
+    /// A Go server on the Centrifuge library.
     Centrifuge,
 }
 
 impl Contestant {
-    /// Every one, with its name.
+    /// All contestants with their names.
     const NAMES: [(Self, &str); 15] = [
         (Self::Gateway, "gateway"),
         (Self::GatewayAgain, "gateway-again"),
@@ -143,7 +143,7 @@ impl PeerServer {
     }
 }
 
-/// What the receivers of a node speak.
+/// The protocol that the receivers of a node speak.
 #[derive(Debug, Clone, Copy)]
 enum NodeProtocol {
     V1,
@@ -163,26 +163,26 @@ impl NodeProtocol {
     }
 }
 
-/// A peer is not on this machine.
+/// A peer is not installed on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NotInstalled(String);
 
-/// What all contenders of a run have in common.
+/// Settings shared by all contestants of a run.
 #[derive(Debug)]
 pub(super) struct ContestSetup {
-    /// Where the contender and its clients run; anywhere without it.
+    /// The cores of the contestant and its clients; `None` to run without pinning.
     pub(super) cores: Option<Cores>,
     /// The node's binary.
     pub(super) gateway: PathBuf,
-    /// The other one.
+    /// The binary of the contestant `other`.
     pub(super) other: Option<PathBuf>,
-    /// Clients that there will be at a time.
+    /// Maximum number of simultaneous clients.
     pub(super) clients: u32,
 }
 
 impl ContestSetup {
-    /// Starts a contender.
+    /// Starts a contestant.
     pub(super) fn start(&self, contestant: Contestant) -> Result<ContestServer> {
         match contestant {
             Contestant::Gateway | Contestant::GatewayAgain => self.node(&self.gateway, NodeProtocol::V1, 1),
@@ -200,13 +200,13 @@ impl ContestSetup {
         }
     }
 
-    /// A node with everything switched on; only what would stop the clients is wider.
+    /// Starts a node with every feature on. Only the limits that would stop the clients are raised.
     fn node(&self, binary: &Path, protocol: NodeProtocol, workers: u32) -> Result<ContestServer> {
         let settings = [
             ("server.workers", workers.to_string()),
             ("limits.connections", (self.clients + 16).to_string()),
             ("limits.payloads_per_minute", 1_000_000_000.to_string()),
-            // The clients do not beat by themselves.
+            // The clients send heartbeats only when a benchmark tells them to.
             ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
             ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
             ("discord.payloads_per_minute", 1_000_000_000.to_string()),
@@ -238,7 +238,7 @@ impl ContestSetup {
     }
 
     fn peer(&self, peer: PeerServer, name: &str) -> Result<ContestServer> {
-        // Free now, and nobody else looks for one.
+        // The port is free now, and nothing else on this machine is expected to take it.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
         command.args([name, &address.port().to_string()]);
@@ -267,7 +267,7 @@ impl ContestSetup {
         })
     }
 
-    /// Starts a program on its core.
+    /// Starts a program on the server core.
     fn spawn(&self, command: &mut Command) -> Result<ChildGuard> {
         if let Some(cores) = self.cores {
             pin_thread(cores.node)?;
@@ -280,14 +280,14 @@ impl ContestSetup {
     }
 }
 
-/// Where a contender listens, and what it speaks.
+/// The address of a contestant and the protocol it speaks.
 pub(in super::super) struct ContestTarget {
     pub(super) address: SocketAddr,
     pub(super) dialect: Box<dyn Dialect>,
 }
 
 impl ContestTarget {
-    /// A node, for clients that show this key.
+    /// Targets a node, for clients that identify with `key`.
     pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
         Self {
             address,
@@ -296,7 +296,7 @@ impl ContestTarget {
     }
 }
 
-/// A contender that listens; it is killed when this is dropped.
+/// A running contestant. It is killed on drop.
 pub(in super::super) struct ContestServer {
     pub(in super::super) target: ContestTarget,
     process: Process,
@@ -318,7 +318,7 @@ impl Drop for ChildGuard {
 }
 
 impl ContestServer {
-    /// What it has used so far.
+    /// Returns the CPU time and memory used so far.
     pub(in super::super) fn usage(&self) -> Result<Usage> {
         match &self.process {
             Process::Node(node) => node.usage(),
@@ -326,7 +326,7 @@ impl ContestServer {
         }
     }
 
-    /// An error if it has ended.
+    /// Returns an error if the process has ended.
     pub(super) fn check(&mut self) -> Result<()> {
         match &mut self.process {
             Process::Node(node) => {

@@ -9,7 +9,7 @@ use super::{
     dialect::{ClientRole, Dialect, HandshakeStep, UtilbotDialect},
 };
 
-/// Receivers speak Discord's protocol; the sender is a website of version 1.
+/// Receivers speak Discord's protocol; the sender is a `website` client of version 1.
 pub(super) struct DiscordDialect {
     identify: Vec<u8>,
     sender: UtilbotDialect,
@@ -17,7 +17,7 @@ pub(super) struct DiscordDialect {
 }
 
 impl DiscordDialect {
-    /// For clients that show this key.
+    /// Creates the dialect of clients that identify with `key`.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
         let d = json!({ "token": key, "intents": 0, "properties": {} });
         Self {
@@ -82,12 +82,12 @@ impl Dialect for DiscordDialect {
     }
 }
 
-/// What one message of a stream says. The node's messages refer to nothing before them, so that a client which only
-/// measures needs no stream; the tests of the protocol read the whole of it.
+/// Inflates one message of a zlib stream. The node's messages do not refer to earlier ones, so a client that only
+/// measures can inflate each by itself. The protocol tests decode the stream as a whole.
 fn inflated(payload: &[u8]) -> Vec<u8> {
     let blocks = payload.strip_prefix(&[0x78, 0x9c]).unwrap_or(payload);
     let mut plain = Vec::with_capacity(4096);
-    // What cannot be read is no announcement, and is missed.
+    // A message that cannot be inflated is not an announcement. It is counted as missing.
     let _ = Decompress::new(false).decompress_vec(blocks, &mut plain, FlushDecompress::Sync);
     plain
 }

@@ -1,4 +1,4 @@
-//! The dialects of servers that are not ours. `tests/bench/peers/README.md` shows each of them on the wire.
+//! The dialects of third-party servers. `tests/bench/peers/README.md` shows each of them on the wire.
 
 use gateway_harness::frame;
 
@@ -7,7 +7,8 @@ use super::{
     dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
-/// Servers that send a text on to everybody else, and answer `ping` with `pong`: Bun, `ws` and the yardstick.
+/// Servers that forward a text message to all other clients and answer `ping` with `pong`: Bun, `ws` and the bare
+/// loop.
 pub(super) struct BroadcastDialect;
 
 impl Dialect for BroadcastDialect {
@@ -36,7 +37,7 @@ impl Dialect for BroadcastDialect {
     }
 }
 
-/// Socket.IO over its WebSocket transport alone.
+/// Socket.IO, over its WebSocket transport only.
 pub(super) struct SocketIoDialect;
 
 impl Dialect for SocketIoDialect {
@@ -69,7 +70,7 @@ impl Dialect for SocketIoDialect {
     }
 }
 
-/// Nchan's channels for subscribers and publishers. Its heartbeat is a ping of WebSocket, which is no message.
+/// Nchan's subscriber and publisher endpoints. Its heartbeat is a WebSocket ping, which is not a message.
 pub(super) struct NchanDialect;
 
 impl Dialect for NchanDialect {
@@ -101,7 +102,7 @@ impl Dialect for NchanDialect {
     }
 }
 
-/// The protocol of NATS in binary messages, of which one can hold many of its own.
+/// The NATS protocol in binary messages, each of which can hold several NATS messages.
 pub(super) struct NatsDialect;
 
 impl Dialect for NatsDialect {
@@ -144,7 +145,7 @@ impl Dialect for NatsDialect {
             let length = line
                 .strip_prefix(b"MSG announce 1 ")
                 .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
-            // What is no message is a line alone: a PING.
+            // A line that is not `MSG` has no payload: a PING.
             let Some(length) = length else {
                 payload = rest;
                 continue;
@@ -160,7 +161,7 @@ impl Dialect for NatsDialect {
     }
 }
 
-/// Centrifuge's JSON protocol, several objects of which can share a message.
+/// Centrifuge's JSON protocol. Several objects can share a WebSocket message.
 pub(super) struct CentrifugeDialect;
 
 impl Dialect for CentrifugeDialect {

@@ -1,4 +1,4 @@
-//! Every contender in turn, several times over, and what the medians of that are.
+//! Measures every contestant in several rounds, and summarizes the rounds.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,31 @@ use super::{
     contestant::{ContestSetup, NotInstalled},
 };
 
-/// One contender in one round: each figure by its name.
+/// The figures of one contestant in one round, by name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
 
-/// What all rounds have shown.
+/// The results of all rounds.
 #[derive(Debug, Default)]
 pub(super) struct ContestRounds {
-    /// By contender, in the order in which they were named; a sample for each round.
+    /// The contestants in the order given, each with one sample per round.
     samples: Vec<(Contestant, Vec<Sample>)>,
-    /// Why some did not take part.
+    /// Why some contestants were skipped.
     absent: Vec<String>,
 }
 
-/// The smallest, the middle and the largest.
+/// Minimum, median and maximum of a figure over the rounds.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct FigureSpread {
-    /// The smallest.
+    /// Minimum.
     pub min: f64,
-    /// The one in the middle, or between the two in the middle.
+    /// Median; the mean of the two middle values if their number is even.
     pub median: f64,
-    /// The largest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl FigureSpread {
-    /// Of these, unless there are none.
+    /// Returns `None` if there are no values.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -49,8 +49,8 @@ impl FigureSpread {
 }
 
 impl ContestRounds {
-    /// Has `measure` look at each contender once a round. Every other round goes through them backwards, so that no one
-    /// always runs behind the same other.
+    /// Calls `measure` for each contestant once a round. Every other round runs in reverse order, so that no
+    /// contestant always runs right after the same other one.
     pub(super) fn run(
         setup: &ContestSetup,
         contestants: &[Contestant],
@@ -84,27 +84,27 @@ impl ContestRounds {
         Ok(Self { samples, absent })
     }
 
-    /// Why some did not take part, a line each.
+    /// Returns one message per skipped contestant.
     pub(super) fn absent(&self) -> &[String] {
         &self.absent
     }
 
-    /// Who took part.
+    /// Returns the contestants that took part.
     pub(super) fn contestants(&self) -> impl Iterator<Item = Contestant> {
         self.samples.iter().map(|(contestant, _)| *contestant)
     }
 
-    /// A figure of a contender over all rounds.
+    /// Returns the spread of a figure of one contestant over all rounds.
     pub(super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
         FigureSpread::of(self.figures(contestant, figure))
     }
 
-    /// The sum of a figure over all rounds.
+    /// Returns the sum of a figure over all rounds.
     pub(super) fn total(&self, contestant: Contestant, figure: &str) -> f64 {
         self.figures(contestant, figure).iter().sum()
     }
 
-    /// How a figure of one compares with that of another, round by round.
+    /// Returns the spread of the ratio between two contestants, taken within each round.
     pub(super) fn ratio(&self, contestant: Contestant, other: Contestant, figure: &str) -> Option<FigureSpread> {
         let pairs = self
             .figures(contestant, figure)
@@ -123,7 +123,7 @@ impl ContestRounds {
     }
 }
 
-/// CPU microseconds between two moments for each of `count`.
+/// Returns the CPU microseconds between two readings, divided by `count`.
 pub(in super::super) fn cpu_us_each(before: &Usage, after: &Usage, count: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     let count = count.max(1) as f64;

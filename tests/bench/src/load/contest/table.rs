@@ -1,4 +1,4 @@
-//! A table for people, and the same for programs.
+//! The results as a table for people and as JSON.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use super::{
     rounds::{ContestRounds, FigureSpread},
 };
 
-/// A column: the name of a figure and of the references that it is divided by.
+/// A column of the table.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Figure {
-    /// Its name in samples and in JSON, with its unit.
+    /// The name in samples and JSON, with its unit.
     pub(in super::super) name: &'static str,
-    /// Its name in the table.
+    /// The column heading.
     pub(in super::super) title: &'static str,
 }
 
-/// What a run makes of its contenders.
+/// The results of all contestants.
 #[derive(Debug, Serialize)]
 pub struct ContestTable {
     title: String,
@@ -35,12 +35,12 @@ struct ContestRow {
     #[serde(rename = "contender")]
     contestant: String,
     figures: std::collections::BTreeMap<&'static str, FigureSpread>,
-    /// The first figure divided by that of others, by their names.
+    /// Ratios of the first figure to that of each reference, by the reference's name.
     ratios: std::collections::BTreeMap<String, FigureSpread>,
 }
 
 impl ContestTable {
-    /// Of what the rounds have shown. The first figure is compared with that of each reference that took part.
+    /// Builds the table. The first figure is compared with that of each reference that took part.
     pub(super) fn new(title: String, rounds: &ContestRounds, figures: &[Figure], references: &[Contestant]) -> Self {
         let references: Vec<_> = references
             .iter()
@@ -70,7 +70,7 @@ impl ContestTable {
         }
     }
 
-    /// A figure of a contender.
+    /// Returns the spread of one figure of a contestant.
     pub(super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
         let row = self.rows.iter().find(|row| row.contestant == contestant.to_string())?;
         row.figures.get(figure).copied()
@@ -105,7 +105,7 @@ impl fmt::Display for ContestTable {
     }
 }
 
-/// The median, and between which two all were.
+/// Formats the median with the range around it.
 fn cell(spread: Option<&FigureSpread>) -> String {
     let digits = |value: f64| match value.abs() {
         ..10.0 => 2,

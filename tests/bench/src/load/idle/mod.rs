@@ -1,4 +1,4 @@
-//! What clients cost that do nothing: memory, before and after each of them had a large event, and CPU.
+//! The cost of idle clients: CPU, and memory before and after each has received a large event.
 
 use std::time::{Duration, Instant};
 
@@ -24,17 +24,17 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Lets clients into each contender in turn, has them do nothing, and prints what that costs.
+/// Connects idle clients to each contestant in turn and prints what they cost.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "idle")]
 pub struct IdleOptions {
     /// Clients
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Bytes of the data of the large event
+    /// Size of the large event's data, in bytes
     #[arg(long, default_value_t = 65_000)]
     pub bytes: usize,
-    /// Seconds in which nothing happens, before and after it
+    /// Seconds of idling, before and after the large event
     #[arg(long, default_value_t = 3)]
     pub seconds: u32,
     /// What all tools that compare take
@@ -45,7 +45,7 @@ pub struct IdleOptions {
 /// Measures every contender in turn.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or closes a connection.
+/// Fails if a contestant does not start, does not admit its clients, or closes a connection.
 pub fn run(options: &IdleOptions) -> Result<ContestReport> {
     let title = format!(
         "{} clients that do nothing, and one event of {} B to each",
@@ -87,7 +87,7 @@ fn measure(options: &IdleOptions, server: &ContestServer) -> Result<Sample> {
     ]))
 }
 
-/// Lets time pass, and nothing else happen.
+/// Handles socket events for `seconds` without sending anything.
 fn rest(options: &IdleOptions, pool: &mut ClientPool<'_>) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(options.seconds.into());
     while Instant::now() < until {

@@ -1,4 +1,5 @@
-//! What clients that never identify cost those that do: they send packets that inflate to the largest message.
+//! The effect on healthy clients of clients that never identify and flood the node with packets that inflate to the
+//! largest message allowed.
 
 mod attack;
 mod probe;
@@ -18,17 +19,17 @@ use super::{
     http::Http,
 };
 
-/// Measures heartbeats and connects of healthy clients, first alone, then beside strangers.
+/// Measures heartbeats and connects of healthy clients, first alone, then while unidentified clients flood the node.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "strangers")]
 pub struct StrangersOptions {
-    /// Clients that never identify and send compressed nothing as fast as they are read
+    /// Clients that never identify and send compressed packets as fast as the node reads them
     #[arg(long, default_value_t = 100)]
     pub strangers: u32,
-    /// Healthy clients that beat
+    /// Healthy clients that send heartbeats
     #[arg(long, default_value_t = 10)]
     pub healthy: u32,
-    /// Seconds without strangers, and then beside them
+    /// Seconds of each phase: without strangers, and with them
     #[arg(long, default_value_t = 8)]
     pub seconds: u32,
     /// The node's binary, where it is not beside this one
@@ -37,15 +38,15 @@ pub struct StrangersOptions {
     /// Writes the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Is the strangers of another run, at this address
+    /// Runs as the strangers of another run, against this address
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub attack: Option<SocketAddr>,
 }
 
-/// Runs a node and its clients, or is the strangers.
+/// Runs a node and its clients, or becomes the attacker process.
 ///
 /// # Errors
-/// When the node does not start, or a healthy client is not served.
+/// Fails if the node does not start, or if a healthy client is not served.
 pub fn run(options: &StrangersOptions) -> Result<Option<StrangersReport>> {
     if let Some(address) = options.attack {
         attack(address, options.strangers)?;
@@ -63,7 +64,7 @@ fn measure(options: &StrangersOptions) -> Result<StrangersReport> {
         time: Duration::from_secs(options.seconds.into()),
     };
     let phase = |name: &str| -> Result<StrangersPhase> {
-        // Each time on a connection of its own: the node closes one that is idle for so long.
+        // On a new connection each time: the node closes one that stays idle for a whole phase.
         let dropped = || {
             let metrics = Http::connect(gateway.address, &gateway.key)?.metrics()?;
             anyhow::Ok(report::dropped(&metrics))

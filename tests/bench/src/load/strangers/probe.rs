@@ -1,4 +1,4 @@
-//! Healthy clients, and how they are served.
+//! Healthy clients, which measure how well they are served.
 
 use std::{
     net::SocketAddr,
@@ -12,12 +12,12 @@ use serde_json::json;
 
 use super::super::latencies::{Latencies, LatencySummary};
 
-/// Between two heartbeats of a client: within its allowance.
+/// Interval between two heartbeats of a client, within its rate limit.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(55);
-/// Between two clients that connect.
+/// Interval between two connecting clients.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Clients that beat, and clients that come and go.
+/// Clients that send heartbeats, and clients that connect and leave.
 pub(super) struct HealthyProbe {
     pub(super) address: SocketAddr,
     pub(super) key: String,
@@ -25,18 +25,18 @@ pub(super) struct HealthyProbe {
     pub(super) time: Duration,
 }
 
-/// How they were served.
+/// How the healthy clients were served.
 pub(super) struct Served {
-    /// From a heartbeat to its answer.
+    /// From sending a heartbeat to its ACK.
     pub(super) heartbeat: LatencySummary,
-    /// From the first byte of TCP to the answer to an identify.
+    /// From opening the TCP connection to the answer to Identify.
     pub(super) connect: LatencySummary,
-    /// Sessions that ended.
+    /// Sessions that the node ended.
     pub(super) lost: u32,
 }
 
 impl HealthyProbe {
-    /// Measures for the time that is set.
+    /// Measures for `self.time`.
     pub(super) fn run(&self) -> Result<Served> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -67,7 +67,7 @@ impl HealthyProbe {
         client
     }
 
-    /// The times of one client's heartbeats, and whether its session ended.
+    /// Returns the heartbeat latencies of one client, and whether its session was lost.
     async fn beat(&self, end: Instant) -> (Vec<Duration>, bool) {
         let mut client = self.session().await;
         let mut times = Vec::new();

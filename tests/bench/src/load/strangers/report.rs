@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The report of a `strangers` run.
 
 use std::fmt;
 
@@ -7,37 +7,37 @@ use serde::Serialize;
 
 use super::super::latencies::LatencySummary;
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
 pub struct StrangersPhase {
     /// `alone` or `strangers`.
     pub name: String,
-    /// Of healthy clients, from a heartbeat to its answer.
+    /// From sending a heartbeat to its ACK, for healthy clients.
     pub heartbeat: LatencySummary,
-    /// From connecting to the answer to an identify.
+    /// From opening the TCP connection to the answer to Identify, for healthy clients.
     pub connect: LatencySummary,
     /// Healthy sessions that ended.
     pub lost: u32,
     /// Packets that the node dropped.
     pub dropped: u64,
-    /// Per cent of a core that the node used.
+    /// CPU usage of the node, in per cent of one core.
     pub cpu_percent: f64,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct StrangersReport {
-    /// Clients that never identified.
+    /// Number of clients that never identified.
     pub strangers: u32,
-    /// Whether they were there until the end.
+    /// Whether the attacker process ran until the end.
     pub attacked: bool,
-    /// Without them, and beside them.
+    /// The phase without strangers, then the phase with them.
     pub phases: [StrangersPhase; 2],
     /// What the node logged: warnings and worse.
     pub log: String,
 }
 
-/// How many packets were dropped by these metrics.
+/// Sums the dropped packets in a text of metrics.
 pub(super) fn dropped(metrics: &str) -> u64 {
     let lines = metrics
         .lines()
