@@ -1,4 +1,4 @@
-//! What a heartbeat and its answer cost, one at a time, beside the shortest echo of others.
+//! The cost of a heartbeat and its ACK, one at a time, compared with the shortest round trip of other servers.
 
 use std::time::Instant;
 
@@ -28,14 +28,14 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Has one client of each contender after the other beat and wait for the answer, and prints what that costs.
+/// Sends heartbeats to each contestant in turn, one client at a time, and prints the cost of a round trip
 #[derive(Debug, Clone, Parser)]
 #[command(name = "beat")]
 pub struct BeatOptions {
     /// Clients
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Beats in each round
+    /// Heartbeats in each round
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub beats: u32,
     /// What all tools that compare take
@@ -46,7 +46,7 @@ pub struct BeatOptions {
 /// Measures every contender in turn.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or does not answer.
+/// Fails if a contestant does not start, does not admit its clients, or does not answer.
 pub fn run(options: &BeatOptions) -> Result<ContestReport> {
     let title = format!("a heartbeat and its answer, {} clients, one at a time", options.sockets);
     let benchmark = Benchmark {

@@ -1,4 +1,4 @@
-//! What a client of Discord's protocol says and hears. It counts the dispatches, and a gap in their numbers ends the run.
+//! The client side of Discord's protocol. It checks the sequence numbers of dispatches; a gap fails the run.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::{super::announcement::number_after, LoadClientEvent, LoadClientState};
 
-/// How an announcement begins. It is not parsed: that would cost its reader more than the node paid for it.
+/// The start of an announcement. Announcements are not parsed as JSON: that would cost the client more than they cost
+/// the node.
 const ANNOUNCE: &[u8] = b"{\"t\":\"announce\",\"s\":";
 
-/// What is left of a session when its connection has ended.
+/// What a client needs to resume its session after its connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) struct ResumePoint {
     id: String,
-    /// The number of the last dispatch.
+    /// Sequence number of the last dispatch.
     seq: u64,
 }
 
@@ -27,17 +28,17 @@ struct LoadDiscordPayload<'a> {
     d: Value,
 }
 
-/// What answers Hello.
+/// Returns the Identify payload, the answer to Hello.
 pub(super) fn identify(key: &str) -> String {
     json!({ "op": 2, "d": { "token": key, "intents": 0, "properties": {} } }).to_string()
 }
 
-/// What answers it where there is a session already.
+/// Returns the Resume payload, the answer to Hello if the client has a session.
 pub(super) fn resume(key: &str, ResumePoint { id, seq }: &ResumePoint) -> String {
     json!({ "op": 6, "d": { "token": key, "session_id": id, "seq": seq } }).to_string()
 }
 
-/// Takes a payload; whether it was Hello.
+/// Handles a payload. Returns whether it was Hello.
 pub(super) fn take(
     payload: &[u8],
     state: &mut LoadClientState,
@@ -68,9 +69,9 @@ pub(super) fn take(
             *state = LoadClientState::Live;
             on_event(LoadClientEvent::Live);
         }
-        // There is no way back; the connection is closed a while later.
+        // The session cannot be resumed. The node closes the connection a little later.
         (9, _, _) => *error = Some(Box::new((9, "Invalid session".to_owned()))),
-        // The node leaves.
+        // Reconnect: the node is draining.
         (7, _, _) => {}
         (11, _, _) => on_event(LoadClientEvent::Ack),
         _ => bail!("unexpected while {state:?}: {}", String::from_utf8_lossy(payload)),
@@ -78,7 +79,7 @@ pub(super) fn take(
     Ok(false)
 }
 
-/// Counts a dispatch.
+/// Checks and stores the sequence number of a dispatch.
 fn count(session: &mut Option<Box<ResumePoint>>, s: Option<u64>) -> Result<()> {
     let session = session.as_mut().context("a dispatch before there is a session")?;
     let s = s.context("a dispatch without a number")?;

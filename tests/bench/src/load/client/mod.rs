@@ -1,6 +1,6 @@
-//! One client on a nonblocking socket, without a task or a buffer of its own.
+//! A client on a nonblocking socket, without a task or a read buffer of its own.
 //!
-//! Here are the socket and the handshake; what the payloads of a protocol mean is in its own file.
+//! This module has the socket and the WebSocket handshake; each protocol has a file of its own.
 
 mod discord;
 mod v1;
@@ -19,24 +19,24 @@ use serde::Serialize;
 
 pub(super) use self::discord::ResumePoint;
 
-/// The key of every handshake and its answer, both of RFC 6455 section 1.3.
+/// The key of every handshake and its answer, both from RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What clients speak.
+/// The protocol of the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadProtocol {
-    /// Version 1.
+    /// Utilbot protocol version 1.
     V1,
-    /// Version 10, which is Discord's.
+    /// Discord protocol version 10.
     Discord,
 }
 
-/// What is the same on every connection to one node.
+/// What all connections to one node send: the upgrade request and Identify.
 pub(super) struct ClientHandshake {
     protocol: LoadProtocol,
-    /// The request that becomes a WebSocket.
+    /// The upgrade request.
     pub(super) upgrade: Vec<u8>,
     /// The frame that answers Hello.
     pub(super) identify: Vec<u8>,
@@ -44,7 +44,7 @@ pub(super) struct ClientHandshake {
 }
 
 impl ClientHandshake {
-    /// For clients of version 1 and of this type that show `key` to the node at `address`.
+    /// For version 1 clients of type `kind` that identify with `key`.
     pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
         Self {
             protocol: LoadProtocol::V1,
@@ -54,7 +54,7 @@ impl ClientHandshake {
         }
     }
 
-    /// For bots that speak this protocol.
+    /// For bots that speak `protocol`.
     pub(super) fn of(protocol: LoadProtocol, address: SocketAddr, key: &str) -> Self {
         match protocol {
             LoadProtocol::V1 => Self::new(address, "bot", key),
@@ -76,29 +76,29 @@ fn upgrade(address: SocketAddr, target: &str) -> Vec<u8> {
     request.into_bytes()
 }
 
-/// What a client was told.
+/// What happened to a client.
 #[derive(Debug)]
 pub(super) enum LoadClientEvent<'a> {
-    /// It has identified, and everything that belongs to that has arrived.
+    /// It has identified and has received everything that belongs to that.
     Live,
-    /// A heartbeat was answered.
+    /// A heartbeat was acknowledged.
     Ack,
-    /// A payload with an `announce`.
+    /// A payload with an `announce` event.
     Announce(&'a [u8]),
-    /// The connection is over; nothing comes after it.
+    /// The connection has ended. This is the last event.
     Ended(Ended),
 }
 
 /// How a connection ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ended {
-    /// The code of the gateway's Close frame; `None` where there was none.
+    /// Code of the node's Close frame, if there was one.
     pub(super) code: Option<u16>,
-    /// `e` and `m` of the Error before it.
+    /// `e` and `m` of the Error packet before it.
     pub(super) error: Option<(i64, String)>,
-    /// What the socket said where there was no Close.
+    /// The socket error, if the connection ended without a Close frame.
     broken: Option<ErrorKind>,
-    /// What its session can be resumed with, where there can be one.
+    /// What the session can be resumed with, if the protocol allows it.
     pub(super) resume_point: Option<ResumePoint>,
 }
 
@@ -115,34 +115,34 @@ impl fmt::Display for Ended {
     }
 }
 
-/// One client.
+/// A client.
 pub(super) struct LoadClient {
     stream: TcpStream,
     frames: FrameReader,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
     state: LoadClientState,
-    /// The Error that came last.
+    /// The last Error packet.
     error: Option<Box<(i64, String)>>,
-    /// The Discord session: before Hello, the one to go on with.
+    /// The Discord session. Before Hello: the session to resume.
     session: Option<Box<ResumePoint>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LoadClientState {
     Connecting,
-    /// What has come of the answer to the upgrade.
+    /// Waits for the rest of the response to the upgrade, of which it has these bytes.
     Upgrading(Vec<u8>),
     /// Waits for Hello.
     Upgraded,
     Identifying,
-    /// Waits for the totals that follow the welcome.
+    /// Waits for the guild count that follows `bot_connect_success`.
     Welcomed,
     Live,
 }
 
 impl LoadClient {
-    /// A client whose socket is being connected.
+    /// Creates a client whose socket is connecting.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -154,7 +154,7 @@ impl LoadClient {
         }
     }
 
-    /// The same for one that goes on with a session.
+    /// Creates a client that resumes a session.
     pub(super) fn resuming(stream: TcpStream, resume_point: ResumePoint) -> Self {
         Self {
             session: Some(Box::new(resume_point)),
@@ -162,17 +162,17 @@ impl LoadClient {
         }
     }
 
-    /// The socket, to be registered.
+    /// Returns the socket, for registration with a poll.
     pub(super) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
-    /// Whether it has identified.
+    /// Returns whether the client has identified.
     pub(super) fn is_live(&self) -> bool {
         self.state == LoadClientState::Live
     }
 
-    /// The socket takes bytes.
+    /// Continues after the socket has become writable.
     pub(super) fn writable(&mut self, handshake: &ClientHandshake) -> Result<()> {
         if self.state == LoadClientState::Connecting {
             if let Some(error) = self.stream.take_error()? {
@@ -188,7 +188,7 @@ impl LoadClient {
         Ok(())
     }
 
-    /// Sends bytes, now or when the socket takes them. A broken socket is noticed when it is read.
+    /// Sends `bytes` now, or as soon as the socket accepts them. A broken socket is noticed on the next read.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         let sent = if self.unsent.is_empty() {
             self.stream.write(bytes).unwrap_or(0)
@@ -198,7 +198,7 @@ impl LoadClient {
         self.unsent.extend_from_slice(&bytes[sent..]);
     }
 
-    /// Reads up to `budget` bytes, or until nothing is there. Whether the connection goes on.
+    /// Reads up to `budget` bytes, or all that is available. Returns `false` when the connection has ended.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
@@ -213,7 +213,7 @@ impl LoadClient {
                 Ok(count) => {
                     budget -= count;
                     if let Some(code) = self.take(&scratch[..count], handshake, on_event)? {
-                        // The answer to the close; who does not want it any more is gone.
+                        // Echoes the close code. If that fails, the connection is gone anyway.
                         self.send(&frame::close(if code == 1005 { 1000 } else { code }));
                         on_event(LoadClientEvent::Ended(self.ended(Some(code), None)));
                         return Ok(false);
@@ -241,7 +241,7 @@ impl LoadClient {
         }
     }
 
-    /// Takes what has arrived. Some code when it ends with a close frame.
+    /// Handles received bytes. Returns the close code once there is a Close frame.
     fn take(
         &mut self,
         bytes: &[u8],

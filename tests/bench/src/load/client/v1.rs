@@ -1,4 +1,4 @@
-//! What a client of version 1 says and hears.
+//! The client side of protocol version 1.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -17,12 +17,12 @@ struct LoadV1Payload<'a> {
     m: Option<String>,
 }
 
-/// What answers Hello.
+/// Returns the Identify packet, the answer to Hello.
 pub(super) fn identify(kind: &str, key: &str) -> String {
     json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }).to_string()
 }
 
-/// Takes a payload; whether it was Hello.
+/// Handles a payload. Returns whether it was Hello.
 pub(super) fn take(
     payload: &[u8],
     state: &mut LoadClientState,
@@ -31,7 +31,7 @@ pub(super) fn take(
 ) -> Result<bool> {
     match payload {
         b"{\"op\":11}" => on_event(LoadClientEvent::Ack),
-        // A long event is not parsed: that would cost its reader more than the node paid for it.
+        // Long events are not parsed as JSON: that would cost the client more than they cost the node.
         long if long.len() > 1024 && long.starts_with(b"{\"op\":0,\"t\":\"announce\",") => {
             on_event(LoadClientEvent::Announce(long));
         }

@@ -1,4 +1,4 @@
-//! The whole comparison: every tool that compares, one after the other.
+//! The whole comparison: runs every comparison tool, one after the other.
 
 use anyhow::Result;
 use clap::Parser;
@@ -11,11 +11,11 @@ use super::{
     fanout, idle,
 };
 
-/// Runs every tool that compares, and prints their tables.
+/// Runs every comparison tool and prints their tables
 #[derive(Debug, Clone, Parser)]
 #[command(name = "compare")]
 pub struct CompareOptions {
-    /// Divides the sizes of everything
+    /// Divides the size of every benchmark by this number
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub divide: u32,
     /// What all tools that compare take
@@ -23,15 +23,15 @@ pub struct CompareOptions {
     pub contest: ContestOptions,
 }
 
-/// The tables, in order.
+/// The tables, in the order of the benchmarks.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct CompareReport(Vec<ContestReport>);
 
-/// Runs them all, and hands over each table as it comes.
+/// Runs all benchmarks and passes each table to `each` as soon as it is complete.
 ///
 /// # Errors
-/// As each of them.
+/// Fails if any benchmark fails.
 pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Result<CompareReport> {
     let CompareOptions { divide, contest } = options;
     let smaller = |number: u32| (number / divide).max(1);

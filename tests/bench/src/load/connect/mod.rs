@@ -1,4 +1,5 @@
-//! What it costs to let a client in: TCP, the handshake, and whatever makes it a receiver.
+//! The cost of admitting a client: TCP, the WebSocket handshake, and whatever the protocol needs until the client is
+//! subscribed.
 
 use anyhow::Result;
 use clap::Parser;
@@ -19,7 +20,7 @@ const FIGURES: [Figure; 2] = [
     },
 ];
 
-/// Lets clients into each contender in turn, and prints what one of them costs.
+/// Connects clients to each contestant in turn and prints the cost of one
 #[derive(Debug, Clone, Parser)]
 #[command(name = "connect")]
 pub struct ConnectLoadOptions {
@@ -34,7 +35,7 @@ pub struct ConnectLoadOptions {
 /// Measures every contender in turn.
 ///
 /// # Errors
-/// When a contender does not start, or does not let its clients in.
+/// Fails if a contestant does not start or does not admit its clients.
 pub fn run(options: &ConnectLoadOptions) -> Result<ContestReport> {
     let title = format!("letting {} clients in", options.sockets);
     let benchmark = Benchmark {

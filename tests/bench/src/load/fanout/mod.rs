@@ -1,4 +1,4 @@
-//! What it costs to bring one event to many sockets, beside the yardstick and others.
+//! The cost of delivering one event to many sockets, compared with the bare loop and other servers.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::{
     latencies::LatencySummary,
 };
 
-/// Bursts before anything is measured.
+/// Bursts sent before the measurement starts.
 const WARM_UP: u32 = 3;
 
 const FIGURES: [Figure; 3] = [
@@ -31,23 +31,23 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Sends events to many sockets of each contender in turn, and prints what a delivery costs.
+/// Sends events to many sockets of each contestant in turn and prints the cost of a delivery
 #[derive(Debug, Clone, Parser)]
 #[command(name = "fanout")]
 pub struct FanoutOptions {
     /// Sockets that receive every event
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Events that are sent at once; the next ones follow when everybody has them
+    /// Events sent at once; the next burst follows when every socket has received them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub burst: u32,
-    /// Events a second, instead of as fast as everybody has them
+    /// Bursts per second, instead of as soon as every socket has received the last one
     #[arg(long)]
     pub rate: Option<u32>,
-    /// Deliveries to each contender in each round, about
+    /// Approximate deliveries to each contestant in each round
     #[arg(long, default_value_t = 300_000)]
     pub deliveries: u32,
-    /// Bytes of an event's data
+    /// Size of an event's data, in bytes
     #[arg(long, default_value_t = 200)]
     pub bytes: usize,
     /// What all tools that compare take
@@ -64,7 +64,7 @@ impl FanoutOptions {
 /// Measures every contender in turn.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or closes a connection.
+/// Fails if a contestant does not start, does not admit its clients, or closes a connection.
 pub fn run(options: &FanoutOptions) -> Result<ContestReport> {
     let pace = options
         .rate
@@ -133,7 +133,7 @@ fn burst(options: &FanoutOptions, pool: &mut ClientPool<'_>, next: &mut u32) -> 
     pool.publish(numbers, options.bytes)
 }
 
-/// Waits until everybody has had so many bursts.
+/// Waits until every socket has received the first `bursts` bursts. Returns `false` on timeout.
 fn arrived(options: &FanoutOptions, pool: &mut ClientPool<'_>, bursts: u32) -> Result<bool> {
     let expected = u64::from(bursts) * u64::from(options.burst) * u64::from(options.sockets);
     pool.turn_until(|stats| stats.deliveries >= expected)

@@ -1,4 +1,4 @@
-//! What requests for all members of a large guild cost another application, and the node.
+//! The cost of requests for all members of a large guild, for another application and for the node.
 
 mod heartbeat_session;
 mod report;
@@ -20,16 +20,16 @@ use super::{
 
 /// The secret of both keys.
 const SECRET: &str = "members-load-tool-0123456789abcdef";
-/// The guild.
+/// The id of the guild.
 const GUILD: u64 = 100_000 << 22;
-/// The most members of one request of the HTTP API.
+/// The most members in one request of the HTTP API.
 const PUT: u64 = 1000;
-/// How long the heartbeats are measured alone.
+/// How long heartbeats are measured before the requests.
 const BASELINE: Duration = Duration::from_secs(3);
 /// How often the node's memory is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Two applications, one of which asks.
+/// Two applications: one requests members, the other sends heartbeats.
 const FILE: &str = r#"
 [[applications]]
 id = "asks"
@@ -53,17 +53,17 @@ type = "bot"
 secret = "members-load-tool-0123456789abcdef"
 "#;
 
-/// Asks for all members of a guild on some sessions, many times at once, and measures another application's heartbeats.
+/// Requests all members of a guild many times at once, and measures the heartbeats of another application
 #[derive(Debug, Clone, Parser)]
 #[command(name = "members")]
 pub struct MembersOptions {
     /// Members of the guild
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub members: u64,
-    /// Sessions that ask
+    /// Sessions that request members
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
-    /// Requests of each session, all at once
+    /// Requests per session, all at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub requests: u32,
     /// The node's binary, where it is not beside this one
@@ -77,7 +77,7 @@ pub struct MembersOptions {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When the node does not start, refuses the guild, or cuts a session.
+/// Fails if the node does not start, refuses the guild, or closes the session of the other application.
 pub fn run(options: &MembersOptions) -> Result<MembersReport> {
     on_a_thread(|| run_here(options))
 }
@@ -132,7 +132,7 @@ fn run_here(options: &MembersOptions) -> Result<MembersReport> {
     })
 }
 
-/// Puts the guild and its members, through the HTTP API.
+/// Creates the guild and its members through the HTTP API.
 fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     let mut http = Http::connect(gateway.address, &format!("asks.{SECRET}"))?;
     let path = format!("/api/v1/applications/asks/guilds/{GUILD}");
@@ -153,7 +153,7 @@ fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     Ok(())
 }
 
-/// The id of the member of this number.
+/// Returns the id of member `number`.
 const fn member_id(number: u64) -> u64 {
     (200_000 + number) << 22
 }

@@ -1,4 +1,4 @@
-//! A session that asks for members, and one connection that both kinds of session have.
+//! A session that requests members, and the connection that both kinds of sessions use.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -10,16 +10,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client};
 
-/// How long the node may say nothing.
+/// How long the node may send nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// `GUILDS` and `GUILD_MEMBERS`.
 const INTENTS: u64 = 3;
 
-/// A blocking connection with a session.
+/// A blocking connection with an identified session.
 pub(super) struct MembersConnection(WebSocket<TcpStream>);
 
 impl MembersConnection {
-    /// Connects and identifies, and takes READY.
+    /// Connects, identifies, and waits for READY.
     pub(super) fn open(address: SocketAddr, token: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
@@ -39,7 +39,7 @@ impl MembersConnection {
         self.0.send(Message::text(payload)).context("sending")
     }
 
-    /// The next payload.
+    /// Returns the next payload.
     pub(super) fn next(&mut self) -> Result<tungstenite::Utf8Bytes> {
         loop {
             match self.0.read().context("reading")? {
@@ -50,14 +50,14 @@ impl MembersConnection {
         }
     }
 
-    /// Reads up to a payload that has this in it.
+    /// Reads up to a payload that contains `what`.
     pub(super) fn until(&mut self, what: &str) -> Result<()> {
         while !self.next()?.contains(what) {}
         Ok(())
     }
 }
 
-/// A session that asks.
+/// A session that requests members.
 pub(super) struct MemberRequester(MembersConnection);
 
 #[derive(Deserialize)]
@@ -93,7 +93,8 @@ impl MemberRequester {
         Ok(Self(MembersConnection::open(address, token)?))
     }
 
-    /// Sends all requests at once, and checks that each answer is complete, in order, and in the order of the requests.
+    /// Sends all requests at once. Checks that each answer is complete and in order, and that answers come in the
+    /// order of the requests.
     pub(super) fn ask(&mut self, guild: u64, requests: u32, members: u64) -> Result<()> {
         for request in 0..requests {
             let d = json!({

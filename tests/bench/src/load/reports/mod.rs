@@ -1,4 +1,4 @@
-//! What bots that report changing guilds all the time cost the publishers of another application.
+//! The effect of bots that constantly report changed guilds on the publishers of another application.
 
 mod attack;
 mod report;
@@ -26,26 +26,25 @@ use super::{
     usage::Usage,
 };
 
-/// Between two events of the publisher.
+/// Interval between two events of the publisher.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
-/// How long the node may take to reach Redis.
+/// How long the node may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Publishes for one application, first alone, once more alone, and then beside bots of another one that report all the
-/// time.
+/// Publishes for one application: twice alone, then while bots of another application report constantly
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reports")]
 pub struct ReportsOptions {
-    /// Bots that report, each with a key of its own
+    /// Reporting bots, each with a key of its own
     #[arg(long, default_value_t = 8)]
     pub bots: u32,
-    /// Guild ids in each report, all of them other ones than in the last
+    /// Guild ids in each report, none of which was in the report before
     #[arg(long, default_value_t = 6500, value_parser = clap::value_parser!(u32).range(1..=6500))]
     pub ids: u32,
-    /// Reports of each bot in a second
+    /// Reports per second and bot
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// Seconds of each phase: twice without bots, and then beside them
+    /// Seconds of each phase: twice without bots, and then with them
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
     /// The node's binary, where it is not beside this one
@@ -54,15 +53,15 @@ pub struct ReportsOptions {
     /// Writes the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Is the bots of another run, at this address
+    /// Runs as the bots of another run, against this address
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub attack: Option<SocketAddr>,
 }
 
-/// Runs a Redis, a node and its clients, or is the bots.
+/// Runs Redis, a node and its clients, or becomes the process of the bots.
 ///
 /// # Errors
-/// When the node does not start or does not take an event.
+/// Fails if the node does not start or refuses an event.
 pub fn run(options: &ReportsOptions) -> Result<Option<ReportsSummary>> {
     if let Some(address) = options.attack {
         attack(address, options)?;
@@ -71,7 +70,7 @@ pub fn run(options: &ReportsOptions) -> Result<Option<ReportsSummary>> {
     on_a_thread(|| measure(options)).map(Some)
 }
 
-/// The bots' application and the publisher's, each with its keys.
+/// Returns the configuration file: the bots' application and the publisher's, each with its keys.
 fn file(bots: u32) -> String {
     let mut file = format!(
         "[[applications]]\nid = \"busy\"\n[[applications]]\nid = \"other\"\n\

@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The report of a `reports` run.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde::Serialize;
 
 use super::super::latencies::LatencySummary;
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
 pub struct ReportsPhase {
     /// `alone`, `again` or `reports`.
     pub name: String,
-    /// From a request to publish to its answer.
+    /// From a publish request to its response.
     pub publish: LatencySummary,
-    /// Events that were published.
+    /// Events published.
     pub events: u32,
-    /// Per cent of a core that the node used.
+    /// CPU usage of the node, in per cent of one core.
     pub node_percent: f64,
-    /// Per cent of a core that Redis used.
+    /// CPU usage of Redis, in per cent of one core.
     pub redis_percent: f64,
 }
 
@@ -29,11 +29,11 @@ pub struct ReportsSummary {
     pub bots: u32,
     /// Ids in each report.
     pub ids: u32,
-    /// Reports of each bot in a second.
+    /// Reports per second and bot.
     pub rate: u32,
-    /// Whether they reported until the end.
+    /// Whether the process of the bots ran until the end.
     pub attacked: bool,
-    /// Twice without them, and beside them.
+    /// Two phases without the bots, then one with them.
     pub phases: [ReportsPhase; 3],
     /// What the node logged: warnings and worse.
     pub log: String,

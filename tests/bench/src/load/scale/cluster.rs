@@ -1,4 +1,4 @@
-//! Many sessions over three nodes that share a Redis.
+//! Many sessions on three nodes that share a Redis.
 
 use std::{
     path::Path,
@@ -18,23 +18,23 @@ use super::{
 };
 
 const NODES: u32 = 3;
-/// Between two events: long enough for everybody to have the first.
+/// Interval between two events: long enough for every session to receive the first.
 const PACE: Duration = Duration::from_secs(1);
 const BYTES: usize = 200;
 
-/// What was seen.
+/// The results of the cluster run.
 pub(super) struct ClusterMeasurement {
-    /// Sessions of all nodes.
+    /// Sessions on all nodes.
     pub(super) sessions: u32,
-    /// CPU of all nodes.
+    /// CPU microseconds per delivery, summed over the nodes.
     pub(super) cpu_us_per_delivery: f64,
-    /// Memory of all nodes.
+    /// Memory per session, over all nodes.
     pub(super) kib_per_session: f64,
-    /// What should not have been.
+    /// Delivery errors.
     pub(super) failures: Vec<String>,
 }
 
-/// Starts everything, lets everybody in, and publishes events at one of the nodes.
+/// Starts Redis, nodes and clients, publishes the events on one node, and measures all three.
 pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<ClusterMeasurement> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let redis = runtime.block_on(RedisServer::start());
@@ -42,7 +42,7 @@ pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Clust
     let settings = [
         ("redis.url", redis.url()),
         ("limits.connections", (each + 16).to_string()),
-        // The clients do not beat.
+        // The clients send no heartbeats.
         ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
     ];
     let file = format!("{KEYS}{EVENTS}");
@@ -58,7 +58,7 @@ pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Clust
     let before = usages()?;
     let mut pools = Vec::new();
     for node in &nodes {
-        // One after the other: all at once would be more than any of them accepts in time.
+        // One node's clients after the other: all at once would connect faster than a node accepts.
         let mut pool = NodeClients::start(&NodeClientsOptions {
             address: node.address,
             key: key("bot"),

@@ -1,4 +1,5 @@
-//! How what a delivery costs grows with the number of sessions: in one process, and over three nodes that share a Redis.
+//! How the cost of a delivery grows with the number of sessions: in one process, and on three nodes that share a
+//! Redis.
 
 mod cluster;
 mod node_clients;
@@ -20,48 +21,48 @@ use super::{
     gateway::binary,
 };
 
-/// What a delivery costs, in each fan-out.
+/// The figure that is read from each fan-out benchmark.
 const FIGURE: &str = "cpu_us_per_delivery";
 
-/// Measures what a delivery costs from few sessions to many, and draws it.
+/// Measures the cost of a delivery from few sessions to many, and plots it
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scale")]
 pub struct ScaleOptions {
-    /// What the tool starts itself with
+    /// Set when the tool starts itself as another process
     #[command(subcommand)]
     pub role: Option<Role>,
-    /// What is measured
+    /// What to measure
     #[command(flatten)]
     pub sizes: Sizes,
 }
 
-/// What a process of the tool is there for.
+/// What a child process of the tool does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Role {
-    /// The clients of one node of a cluster
+    /// The clients of one node of the cluster
     #[command(name = "onlookers", hide = true)]
     NodeClients(NodeClientsOptions),
 }
 
-/// What is measured, and where the result goes.
+/// What to measure, and where to write the results.
 #[derive(Debug, Clone, Args)]
 pub struct Sizes {
     /// Sockets of one process
     #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000,19000")]
     pub sockets: Vec<u32>,
-    /// Sockets of the whole cluster; 0 leaves it out
+    /// Sockets of the whole cluster; 0 skips it
     #[arg(long, default_value_t = 50_000)]
     pub cluster: u32,
-    /// Events to the whole cluster, one a second
+    /// Events published to the whole cluster, one per second
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub events: u32,
-    /// Deliveries to each contender in each round, about
+    /// Approximate deliveries to each contestant in each round
     #[arg(long, default_value_t = 300_000)]
     pub deliveries: u32,
     /// Draws the result into this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// What all tools that compare take; who is compared is not among it here
+    /// Options of every comparison tool; the list of contestants is ignored here
     #[command(flatten)]
     pub contest: ContestOptions,
 }
@@ -69,9 +70,9 @@ pub struct Sizes {
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct ScaleReport {
-    /// CPU microseconds of a delivery for so many sockets of one process: the gateway, and the yardstick.
+    /// CPU microseconds per delivery by number of sockets in one process, for the gateway and for the bare loop.
     points: Vec<Point>,
-    /// The same over three nodes.
+    /// The cost on three nodes that share a Redis.
     cluster: Option<ClusterPoint>,
     failures: Vec<String>,
 }
@@ -91,10 +92,10 @@ struct ClusterPoint {
     kib_per_session: f64,
 }
 
-/// Measures, and draws.
+/// Measures, and draws the plot if asked to.
 ///
 /// # Errors
-/// As `fanout`; when a server of the cluster does not start, or the picture cannot be written.
+/// Fails like [`fanout::run`], and if a server of the cluster does not start or the plot cannot be written.
 pub fn run(options: &Sizes) -> Result<ScaleReport> {
     let mut report = ScaleReport {
         points: Vec::new(),

@@ -1,4 +1,5 @@
-//! The clients of one node, in a process of their own: one process has not enough descriptors for all.
+//! The clients of one node, in a process of their own, because one process cannot have enough descriptors for all of
+//! them.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -15,39 +16,40 @@ use super::super::{
     gateway,
 };
 
-/// What these clients are told.
+/// Options of the child process.
 #[derive(Debug, Clone, Args)]
 pub struct NodeClientsOptions {
-    /// The node
+    /// Address of the node
     #[arg(long)]
     pub address: SocketAddr,
-    /// The key that they show
+    /// Key to identify with
     #[arg(long)]
     pub key: String,
-    /// How many they are
+    /// Number of clients
     #[arg(long)]
     pub sockets: u32,
-    /// Events that each of them waits for
+    /// Events that each client waits for
     #[arg(long)]
     pub events: u32,
 }
 
-/// What they have had.
+/// What the clients received.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NodeClientsReport {
-    /// Events that arrived.
+    /// Events received.
     pub(super) deliveries: u64,
-    /// Those that came out of their order.
+    /// Events received out of order or twice.
     pub(super) disordered: u64,
 }
 
-/// What such a process prints once everybody is in.
+/// What the child process prints once all its clients are connected.
 const READY: &str = "ready";
 
-/// Lets everybody in, says so, waits for the events, and says what came; a line each on standard output.
+/// The child process: connects all clients, prints [`READY`], waits for the events, and prints a
+/// [`NodeClientsReport`] as JSON.
 ///
 /// # Errors
-/// When the node does not let them in, or closes a connection.
+/// Fails if the node does not admit the clients, or closes a connection.
 pub fn watch(options: &NodeClientsOptions) -> Result<()> {
     let target = ContestTarget::node(options.address, &options.key);
     let mut pool = ClientPool::new(&target, options.sockets)?;
@@ -65,14 +67,14 @@ pub fn watch(options: &NodeClientsOptions) -> Result<()> {
     Ok(())
 }
 
-/// Such a process; killed when it is dropped.
+/// The child process with the clients of one node. It is killed on drop.
 pub(super) struct NodeClients {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl NodeClients {
-    /// Starts it.
+    /// Starts the process.
     pub(super) fn start(options: &NodeClientsOptions) -> Result<Self> {
         let mut child = Command::new(gateway::beside("scale")?)
             .arg("onlookers")
@@ -88,20 +90,20 @@ impl NodeClients {
         Ok(Self { child, stdout })
     }
 
-    /// Waits until everybody is in.
+    /// Waits until all clients are connected.
     pub(super) fn wait_until_connected(&mut self) -> Result<()> {
         let line = self.line()?;
         ensure!(line == READY, "the clients of a node said {line:?}");
         Ok(())
     }
 
-    /// Waits until they have had everything, or have given up.
+    /// Waits until the clients have received every event or have given up.
     pub(super) fn report(&mut self) -> Result<NodeClientsReport> {
         let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("the clients of a node said {line:?}"))
     }
 
-    /// They have a deadline of their own for everything that they wait for.
+    /// Reads a line. No timeout is needed: the child has one for everything that it waits for.
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;

@@ -1,9 +1,9 @@
-//! A picture of a few lines, as SVG: the horizontal axis logarithmic, the vertical one from zero.
+//! A line plot as SVG, with a logarithmic horizontal axis and a vertical axis that starts at zero.
 
-/// A line, or a point where it has one only.
+/// A line, or a single point.
 pub(super) struct Series {
     pub(super) name: &'static str,
-    /// In ascending order of the first coordinate.
+    /// In ascending order of x.
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -15,7 +15,7 @@ const TOP: f64 = 24.0;
 const BOTTOM: f64 = 48.0;
 const COLOURS: [&str; 3] = ["#0b6e99", "#b3541e", "#4a7c2c"];
 
-/// Draws all series over the same axes, which are named `across` and `up`.
+/// Draws all series over the same axes, which are labelled `across` and `up`.
 pub(super) fn draw(across: &str, up: &str, series: &[Series]) -> String {
     let all = || series.iter().flat_map(|it| &it.points);
     let (least, most) = all().fold((f64::MAX, 1.0_f64), |(least, most), (x, _)| {

@@ -1,4 +1,4 @@
-//! What the clients have heard, healthy and slow ones.
+//! What each client received, healthy or slow.
 
 use std::{
     collections::BTreeMap,
@@ -11,36 +11,36 @@ use super::super::{
     latencies::{Latencies, LatencySummary},
 };
 
-/// The code of a close that the client has begun.
+/// The close code of connections that the client itself closes.
 const LEAVING: u16 = 1000;
 
-/// What a client is there for.
+/// How a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ReaderKind {
     /// Reads everything.
     Healthy,
-    /// Reads nothing, until it is too late.
+    /// Stops reading once it has identified, and reads again only at the end of the phase.
     Stopped,
-    /// Reads nothing until it is evicted, then everything that it was sent before.
+    /// Stops reading until the node has evicted it, then reads what was sent before.
     Resuming,
-    /// Goes on with the session of such a one, and reads everything.
+    /// Resumes the session of a `Resuming` client and reads everything.
     Resumed,
     /// Reads a little now and then.
     Drip,
 }
 
 impl ReaderKind {
-    /// Whether it has to hear everything.
+    /// Returns whether the client has to receive every event.
     const fn receives_all(self) -> bool {
         matches!(self, Self::Healthy | Self::Resumed)
     }
 }
 
-/// All clients that there have been.
+/// All clients of a run.
 pub(super) struct ClientRecords {
     origin: Instant,
     clients: Vec<ClientRecord>,
-    /// Since the last [`ClientRecords::take`].
+    /// Latencies of healthy clients since the last [`ClientRecords::take`].
     latencies: Latencies,
     faults: SlowFaults,
     is_over: bool,
@@ -49,7 +49,7 @@ pub(super) struct ClientRecords {
 struct ClientRecord {
     kind: ReaderKind,
     is_live: bool,
-    /// The number of the announcement that it must hear next; before the first, none.
+    /// The number of the next announcement that it must receive. Those before it were sent before it connected.
     next: u32,
     /// How its connection ended.
     ending: Option<String>,
@@ -57,7 +57,7 @@ struct ClientRecord {
     resume_point: Option<ResumePoint>,
 }
 
-/// What clients did not hear as they should, who read everything.
+/// Delivery errors of clients that have to receive everything.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct SlowFaults {
     pub(super) missed: u32,
@@ -76,7 +76,7 @@ impl ClientRecords {
         }
     }
 
-    /// One more client. What it hears has to begin with the announcement `next`.
+    /// Adds a client. The first announcement that it must receive is `next`.
     pub(super) fn add(&mut self, kind: ReaderKind, next: u32) {
         self.clients.push(ClientRecord {
             kind,
@@ -87,7 +87,8 @@ impl ClientRecords {
         });
     }
 
-    /// The sessions of evicted clients that read again, each once, with the announcement that they go on with.
+    /// Takes the sessions of `Resuming` clients that were evicted, each with the first announcement it has not
+    /// received.
     pub(super) fn take_resumable(&mut self) -> Vec<(ResumePoint, u32)> {
         let again = self
             .clients
@@ -98,21 +99,20 @@ impl ClientRecords {
             .collect()
     }
 
-    /// How many clients with these numbers have gone on with their session and heard everything before the announcement
-    /// `next`.
+    /// Counts the clients among `numbers` that have resumed their session and received everything before `next`.
     pub(super) fn resumed(&self, numbers: std::ops::Range<usize>, next: u32) -> usize {
         let is_whole =
             |client: &&ClientRecord| client.kind == ReaderKind::Resumed && client.is_live && client.next == next;
         self.clients[numbers].iter().filter(is_whole).count()
     }
 
-    /// Whether everybody has identified, or is gone again.
+    /// Returns whether every client has identified or has been disconnected.
     pub(super) fn is_settled(&self) -> bool {
         let settled = |client: &ClientRecord| client.is_live || client.ending.is_some();
         self.clients.iter().all(settled)
     }
 
-    /// The numbers of the clients with this part that are still connected.
+    /// Returns the numbers of the clients of this kind that are still connected.
     pub(super) fn connected(&self, kind: ReaderKind) -> Vec<usize> {
         let present = |(_, client): &(usize, &ClientRecord)| client.kind == kind && client.ending.is_none();
         self.clients
@@ -123,14 +123,15 @@ impl ClientRecords {
             .collect()
     }
 
-    /// Whether everybody who is there and has to hear it has heard everything before the announcement `next`.
+    /// Returns whether every connected client that has to receive everything has received all announcements before
+    /// `next`.
     pub(super) fn has_received(&self, next: u32) -> bool {
         let behind =
             |client: &ClientRecord| client.kind.receives_all() && client.ending.is_none() && client.next < next;
         !self.clients.iter().any(behind)
     }
 
-    /// Counts what these have not heard of everything before the announcement `next`.
+    /// Counts the announcements before `next` that connected clients should have received and have not.
     pub(super) fn count_missed(&mut self, next: u32) {
         for client in &mut self.clients {
             if client.kind.receives_all() && client.ending.is_none() {
@@ -140,13 +141,13 @@ impl ClientRecords {
         }
     }
 
-    /// Latencies of healthy clients, and faults, since the last call.
+    /// Returns the latencies of healthy clients and the delivery errors since the last call.
     pub(super) fn take(&mut self) -> (LatencySummary, SlowFaults) {
         let latencies = std::mem::take(&mut self.latencies);
         (latencies.summary(), std::mem::take(&mut self.faults))
     }
 
-    /// How the clients with these numbers ended, by part and ending.
+    /// Counts how the clients among `numbers` ended, by kind and ending.
     pub(super) fn endings(&self, numbers: std::ops::Range<usize>) -> BTreeMap<String, u32> {
         let mut endings = BTreeMap::new();
         for client in &self.clients[numbers] {
@@ -163,17 +164,17 @@ impl ClientRecords {
         endings
     }
 
-    /// How many clients there have been.
+    /// Returns how many clients there have been.
     pub(super) fn count(&self) -> usize {
         self.clients.len()
     }
 
-    /// The node is about to stop: whoever is cut off now is not lost.
+    /// From now on, a connection that ends is not counted as lost: the node is about to stop.
     pub(super) fn expect_end(&mut self) {
         self.is_over = true;
     }
 
-    /// Takes down what a client was told.
+    /// Records an event of client `number`.
     pub(super) fn record(&mut self, number: usize, event: LoadClientEvent<'_>) {
         let client = &mut self.clients[number];
         match event {

@@ -1,5 +1,5 @@
-//! What clients that read too slowly cost the node and everybody else: nothing that stays. Where they speak Discord's protocol,
-//! some go on with their sessions afterwards, and miss nothing.
+//! The effect of slow readers on the node and on healthy clients: nothing may remain once they are gone. With
+//! Discord's protocol, some of them resume their sessions afterwards and must miss nothing.
 
 mod client_records;
 mod phase;
@@ -23,14 +23,15 @@ use super::{
     publisher::Pace,
 };
 
-/// How long the node may take to end; its own deadline is 8 seconds.
+/// How long the node may take to exit. Its own deadline is 8 seconds.
 const LEAVE: Duration = Duration::from_secs(30);
-/// How long the loop sleeps when nothing is due.
+/// How long the loop waits for socket events.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// What a node of Discord's sessions keeps of its log, which they go on from.
+/// `cluster.log_bytes` of a node with Discord sessions: the log that they resume from.
 const LOG_BYTES: u32 = 32 * 1024 * 1024;
-/// The event, to Discord sessions, which may all begin at once. To bots of version 1 it goes without a file.
+/// Routes the event to Discord sessions, all of which may identify at once. Version 1 needs no file: development mode
+/// routes the event to bots.
 const EVENTS: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -43,38 +44,39 @@ from = ["service"]
 to = ["discord"]
 "#;
 
-/// Publishes large events to healthy clients, first alone, then beside waves of clients that read nothing or too slowly.
+/// Publishes large events to healthy clients, first alone, then alongside waves of clients that read nothing or too
+/// slowly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "slow")]
 pub struct SlowOptions {
-    /// What all clients speak. Of Discord's, those that read again go on with their sessions
+    /// The protocol of all clients. With Discord's, clients that read again resume their sessions
     #[arg(long, value_enum, default_value = "v1")]
     pub protocol: LoadProtocol,
     /// Clients of each wave that stop reading once they have identified
     #[arg(long, default_value_t = 200)]
     pub stopped: u32,
-    /// Clients of each wave that read 64 KiB each half second
+    /// Clients of each wave that read 64 KiB every half second
     #[arg(long, default_value_t = 50)]
     pub drip: u32,
-    /// Of the stopped clients, how many read again once the node has evicted them
+    /// How many of the stopped clients read again once the node has evicted them
     #[arg(long, default_value_t = 100)]
     pub resuming: u32,
     /// Clients that read everything, from the beginning to the end
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub healthy: u32,
-    /// Waves
+    /// Waves of slow clients
     #[arg(long, default_value_t = 2)]
     pub waves: u32,
-    /// Least seconds of events without slow clients, and in each wave
+    /// Minimum duration of the phase without slow clients and of each wave, in seconds
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
-    /// Most seconds until every slow client of a wave is evicted
+    /// Maximum seconds until every slow client of a wave is evicted
     #[arg(long, default_value_t = 90)]
     pub deadline_seconds: u32,
-    /// Seconds after a wave until the node's memory is read
+    /// Seconds between the end of a wave and the reading of the node's memory
     #[arg(long, default_value_t = 10)]
     pub settle_seconds: u32,
-    /// Events a second, of 16 to 64 KiB
+    /// Events per second, of 16 to 64 KiB
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
     /// The node's `limits.outbox_bytes`
@@ -83,7 +85,7 @@ pub struct SlowOptions {
     /// The node's `limits.outbox_age_ms`
     #[arg(long, default_value_t = 15_000)]
     pub outbox_age_ms: u32,
-    /// Per cent by which the node's memory after a wave may be over that after the first one
+    /// Per cent by which the node's memory after a wave may exceed that after the first wave
     #[arg(long, default_value_t = 10)]
     pub growth_percent: u32,
     /// Leaves it to the system which cores the node and its clients run on
@@ -106,7 +108,7 @@ impl SlowOptions {
         }
     }
 
-    /// Clients that there are at the same time, at most: those of a wave are gone before the next.
+    /// Returns the maximum number of simultaneous clients. The clients of a wave are gone before the next one.
     fn clients(&self) -> u32 {
         let resumed = match self.protocol {
             LoadProtocol::V1 => 0,
@@ -122,7 +124,7 @@ impl SlowOptions {
             ("limits.connections", (self.clients() + 16).to_string()),
         ];
         match self.protocol {
-            // The clients do not beat: this tool is about reading.
+            // The clients send no heartbeats: this tool is about reading.
             LoadProtocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
             LoadProtocol::Discord => settings.extend([
                 ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
@@ -144,8 +146,8 @@ impl SlowOptions {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When something other than what is looked for goes wrong: the node does not start, answers what is no v1, or refuses an
-/// event.
+/// Fails if the run itself breaks: the node does not start, violates the protocol, or refuses an event. Lost and late
+/// events are reported, not errors.
 pub fn run(options: &SlowOptions) -> Result<SlowReport> {
     ensure!(options.resuming <= options.stopped, "more clients resume than stop");
     on_a_thread(|| SlowRun::start(options)?.finish())
@@ -156,7 +158,7 @@ struct SlowRun<'a> {
     gateway: Gateway,
     client_set: ClientSet,
     records: ClientRecords,
-    /// What times of announcements count from.
+    /// Announcements are stamped with the time since this moment.
     origin: Instant,
     /// The number of the next announcement.
     next: u32,
@@ -212,7 +214,7 @@ impl<'a> SlowRun<'a> {
         client_set.turn(timeout, &mut |number, event| records.record(number, event))
     }
 
-    /// Stops the node. Whether it ended, and with success.
+    /// Stops the node. Returns whether it exited with success in time.
     fn leave(&mut self) -> Result<bool> {
         self.records.expect_end();
         self.gateway.terminate()?;

@@ -1,4 +1,4 @@
-//! One phase of a run: events for a while, with or without slow clients, then quiet.
+//! One phase of a run: events for a while, with or without slow clients, then a quiet time.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +15,32 @@ use super::{
     client_records::ReaderKind,
 };
 
-/// How often the node is asked how many it has evicted: more often than `limits.evict_linger_ms` passes.
+/// How often to read the node's count of evictions. Shorter than `limits.evict_linger_ms`.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How often drip readers read, and how much.
+/// How often a drip reader reads, and how many bytes.
 const DRIP: Duration = Duration::from_millis(500);
 const DRIP_BYTES: usize = 65_536;
-/// How long clients may take to identify, to hear what was published, and to see how they ended.
+/// How long clients may take to identify, to receive what was published, and to see their connections end.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What goes on in a phase.
+/// A phase in progress.
 pub(super) struct SlowPhase<'r, 'a> {
     run: &'r mut SlowRun<'a>,
     began: Instant,
     drip_due: Instant,
     peak_kib: u32,
-    /// When the first and the last slow client were evicted, and how many are.
+    /// Time from the start to the first and to the last eviction so far, and the number of evictions.
     first: Option<Duration>,
     last: Option<Duration>,
     evicted: u32,
     /// Evictions before this phase.
     before: u32,
-    /// Those that were evicted without knowing it read again.
+    /// Whether the `Resuming` clients, which were evicted while they did not read, read again.
     are_back: bool,
 }
 
 impl SlowRun<'_> {
-    /// Connects those that read everything.
+    /// Connects the healthy clients.
     pub(super) fn admit_healthy(&mut self) -> Result<()> {
         self.admit(ReaderKind::Healthy, self.options.healthy)?;
         self.until_settled()
@@ -76,7 +76,7 @@ impl SlowRun<'_> {
 }
 
 impl<'r, 'a> SlowPhase<'r, 'a> {
-    /// Runs a phase from its first event until the memory has been read and all slow clients are gone.
+    /// Runs a phase: publishes, waits, reads the node's memory, and lets all slow clients go.
     pub(super) fn run(run: &'r mut SlowRun<'a>, name: &str, stopped: u32, drip: u32) -> Result<SlowPhaseReport> {
         let from = run.records.count();
         let resuming = run.options.resuming.min(stopped);
@@ -133,7 +133,7 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         })
     }
 
-    /// Publishes until every slow client is evicted, and at least for the time that was asked for.
+    /// Publishes until every slow client has been evicted or the deadline has passed, and at least for the requested time.
     fn publish(&mut self, stopped: u32, drip: u32) -> Result<()> {
         let options = self.run.options;
         let least = self.began + Duration::from_secs(options.seconds.into());
@@ -156,7 +156,8 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         watcher.stop()
     }
 
-    /// Waits until those who have to have heard everything, and then for as long as was asked for.
+    /// Waits until every client that must receive everything has done so, at most [`TIMEOUT`], and at least for the
+    /// requested quiet time.
     fn settle(&mut self) -> Result<()> {
         let next = self.run.next;
         let quiet = Instant::now() + Duration::from_secs(self.run.options.settle_seconds.into());
@@ -171,7 +172,7 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         Ok(())
     }
 
-    /// Lets everybody who is slow read to the end.
+    /// Lets all slow clients read to the end and waits until they are disconnected.
     fn drain_slow(&mut self) -> Result<()> {
         let run = &mut *self.run;
         let deadline = Instant::now() + TIMEOUT;
@@ -195,7 +196,7 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         Ok(())
     }
 
-    /// A stretch of waiting, in which drip readers read when it is time, and those that are back.
+    /// Handles socket events once, and lets drip readers and resuming clients read when it is their turn.
     fn turn(&mut self) -> Result<()> {
         self.run.turn(IDLE)?;
         if self.are_back {
@@ -224,7 +225,7 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         }
     }
 
-    /// Those that were evicted without knowing it read again, and go on with their sessions where there are any.
+    /// Lets evicted clients read what is left, and resumes their sessions if the protocol has any.
     fn resume(&mut self) -> Result<()> {
         let run = &mut *self.run;
         for number in run.records.connected(ReaderKind::Resuming) {
@@ -238,14 +239,14 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         Ok(())
     }
 
-    /// Whether all who can go on with their sessions have begun to.
+    /// Returns whether every client that can resume its session has started to.
     fn all_have_resumed(&self) -> bool {
         let is_possible = self.run.options.protocol == LoadProtocol::Discord && self.are_back;
         !is_possible || self.run.records.connected(ReaderKind::Resuming).is_empty()
     }
 }
 
-/// The close code of an eviction.
+/// Returns the close code of an eviction.
 const fn too_slow(protocol: LoadProtocol) -> u16 {
     match protocol {
         LoadProtocol::V1 => 1013,

@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The report of a `slow` run.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::{client::LoadProtocol, latencies::LatencySummary};
 
-/// How an evicted client has to be told.
+/// How an evicted client must see its connection end.
 const fn eviction(protocol: LoadProtocol) -> &'static str {
     match protocol {
         LoadProtocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
@@ -15,63 +15,63 @@ const fn eviction(protocol: LoadProtocol) -> &'static str {
     }
 }
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
 pub struct SlowPhaseReport {
-    /// Its name: `alone`, or `wave` and its number.
+    /// `alone`, or `wave` and its number.
     pub name: String,
-    /// Events that were published.
+    /// Events published.
     pub events: u32,
     /// Slow clients.
     pub slow: u32,
-    /// Of these, the stopped ones that read again once they had been evicted.
+    /// Stopped clients among them that read again after their eviction.
     pub resuming: u32,
-    /// Of these, those that went on with their session and missed nothing.
+    /// Of the resuming clients, those that resumed their session and missed nothing.
     pub resumed: u32,
-    /// Sessions that the node closed because of it.
+    /// Sessions that the node closed because their client was too slow.
     pub evicted: u32,
-    /// Seconds from the first event to the first of them.
+    /// Seconds from the start of the phase to the first eviction.
     pub first_evicted_s: Option<f64>,
-    /// Seconds to the last.
+    /// Seconds to the last eviction.
     pub last_evicted_s: Option<f64>,
-    /// The most resident memory that was seen, in KiB.
+    /// Peak resident memory, in KiB.
     pub peak_kib: u32,
     /// Resident KiB some time after the last event.
     pub after_kib: u32,
     /// CPU milliseconds of the node.
     pub cpu_ms: f64,
-    /// Of healthy clients, from before the event is sent over HTTP until it is read.
+    /// From before the HTTP request that publishes an event to its receipt by a healthy client.
     pub latency: LatencySummary,
-    /// Events that clients did not receive that read everything, or not in order.
+    /// Events that clients which read everything did not receive, or received out of order.
     pub missed: u32,
-    /// Events that these received again.
+    /// Events that such clients received twice.
     pub repeated: u32,
-    /// Those of them whose connection ended.
+    /// Such clients whose connection ended.
     pub lost: u32,
-    /// How the slow clients saw their connections end.
+    /// How connections ended, for the clients of this phase.
     pub endings: BTreeMap<String, u32>,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct SlowReport {
-    /// What the clients spoke.
+    /// The protocol of the clients.
     pub protocol: LoadProtocol,
     /// Healthy clients.
     pub healthy: u32,
-    /// The node's limit of waiting bytes.
+    /// `limits.outbox_bytes` of the node.
     pub outbox_bytes: u32,
-    /// The node's limit of their age.
+    /// `limits.outbox_age_ms` of the node.
     pub outbox_age_ms: u32,
     /// Per cent by which memory may grow from the first wave to a later one.
     pub growth_percent: u32,
-    /// By how many KiB it may grow beside that: what the node keeps of its log.
+    /// KiB by which memory may grow in addition: the size of the node's log.
     pub log_kib: u32,
     /// Resident KiB before anybody connected.
     pub empty_kib: u32,
     /// The phase without slow clients, then the waves.
     pub phases: Vec<SlowPhaseReport>,
-    /// Whether the node exited with success in the end.
+    /// Whether the node exited with success at the end.
     pub clean_exit: bool,
     /// What the node logged: warnings and worse.
     pub log: String,
