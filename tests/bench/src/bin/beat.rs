@@ -1,4 +1,4 @@
-//! Measures what a heartbeat and its answer cost, beside the shortest echo of others.
+//! Measures the cost of a heartbeat and its ACK, compared with the shortest round trip of other servers.
 
 use std::process::ExitCode;
 

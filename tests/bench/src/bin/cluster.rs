@@ -1,4 +1,4 @@
-//! Publishes through three real nodes that share a Redis, and prints how that compares with Redis alone.
+//! Publishes through three nodes that share a Redis, and compares the result with Redis alone.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Prints the whole comparison of the gateway with the yardstick and with others on this machine.
+//! Runs the whole comparison of the gateway with the bare loop and other servers.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use clap::Parser as _;
 use gateway_bench::load::compare::{CompareOptions, run};
 use gateway_harness::conclude_quietly;
 
-#[expect(clippy::print_stdout, reason = "each table is printed as soon as it is there")]
+#[expect(clippy::print_stdout, reason = "each table is printed as soon as it is complete")]
 fn main() -> Result<ExitCode> {
     let options = CompareOptions::parse();
     let report = run(&options, |table| println!("{table}"))?;

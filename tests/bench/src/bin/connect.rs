@@ -1,4 +1,4 @@
-//! Measures what it costs to let a client in, beside the yardstick and others.
+//! Measures the cost of admitting a client, compared with the bare loop and other servers.
 
 use std::process::ExitCode;
 

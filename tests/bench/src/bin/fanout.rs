@@ -1,4 +1,4 @@
-//! Measures what it costs to bring an event to many sockets, beside the yardstick and others.
+//! Measures the cost of delivering an event to many sockets, compared with the bare loop and other servers.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Holds many identified sessions on a real node, beats for them, and prints what they cost.
+//! Holds many identified sessions on a node, sends their heartbeats, and prints what they cost.
 
 use std::process::ExitCode;
 

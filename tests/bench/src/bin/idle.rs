@@ -1,4 +1,4 @@
-//! Measures what clients cost that do nothing, beside the yardstick and others.
+//! Measures the cost of idle clients, compared with the bare loop and other servers.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Asks for all members of a large guild many times at once, and prints what another application has of it.
+//! Requests all members of a large guild many times at once, and measures the effect on another application.
 
 use std::process::ExitCode;
 

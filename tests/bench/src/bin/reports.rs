@@ -1,4 +1,4 @@
-//! Has bots report changing guilds to a real node on a Redis, and prints what publishers of another application notice.
+//! Lets bots report changing guilds, and measures the effect on publishers of another application.
 
 use std::process::ExitCode;
 

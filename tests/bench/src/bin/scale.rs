@@ -1,4 +1,4 @@
-//! Measures how what a delivery costs grows with the number of sessions, and draws it.
+//! Measures how the cost of a delivery grows with the number of sessions, and plots it.
 
 use std::process::ExitCode;
 

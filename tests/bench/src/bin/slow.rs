@@ -1,4 +1,4 @@
-//! Evicts waves of slow clients from a real node, beside healthy ones, and prints what that cost.
+//! Has a node evict waves of slow clients, and measures the effect on the node and on healthy clients.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Floods a real node with clients that never identify, beside healthy ones, and prints what these notice.
+//! Floods a node with clients that never identify, and measures the effect on healthy clients.
 
 use std::process::ExitCode;
 

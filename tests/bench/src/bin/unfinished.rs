@@ -1,4 +1,4 @@
-//! Begins requests that never end at a real node, beside a client that asks whether it lives, and prints what both cost.
+//! Opens requests that never end, and measures their cost and the effect on a healthy client.
 
 use std::process::ExitCode;
 

@@ -34,7 +34,7 @@ impl Attacker {
 
 impl Drop for Attacker {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

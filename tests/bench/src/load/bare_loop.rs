@@ -187,7 +187,7 @@ impl LoopClient {
         let key = request
             .lines()
             .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
-            .context("a request without a key")?;
+            .context("an upgrade request without Sec-WebSocket-Key")?;
         let accept = derive_accept_key(key.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -210,7 +210,7 @@ fn unmasked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
             None => return Ok(None),
         },
         (0x81, 0x80..=0xfd) => (usize::from(second & 0x7f), 2),
-        _ => bail!("a frame that starts with {first:#04x} {second:#04x}"),
+        _ => bail!("unexpected frame that starts with {first:#04x} {second:#04x}"),
     };
     let Some((mask, payload)) = bytes
         .get(head..head + 4 + length)

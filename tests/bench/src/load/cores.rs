@@ -20,7 +20,7 @@ pub(super) struct Cores {
 impl Cores {
     /// Returns the first two cores that this thread may run on, or `None` if there is only one.
     pub(super) fn choose() -> Result<Option<Self>> {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).context("which cores are allowed")?;
+        let allowed = sched_getaffinity(Pid::from_raw(0)).context("reading the CPU affinity")?;
         let mut usable = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
         Ok(usable
             .next()

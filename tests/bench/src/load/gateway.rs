@@ -142,13 +142,13 @@ impl Gateway {
 
     /// Appends the node's log to `error`.
     fn startup_error(&self, error: &anyhow::Error) -> anyhow::Error {
-        anyhow!("the node does not start: {error:#}\n{}", self.log().unwrap_or_default())
+        anyhow!("the node did not start: {error:#}\n{}", self.log().unwrap_or_default())
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -187,7 +187,7 @@ pub(super) fn beside(name: &str) -> Result<PathBuf> {
     match found {
         Some(path) => Ok(path),
         None => bail!(
-            "there is no {name} beside {}; build it with `cargo build --release --workspace`",
+            "there is no {name} next to {}; build it with `cargo build --release --workspace`",
             own.display()
         ),
     }

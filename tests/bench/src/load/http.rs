@@ -35,7 +35,7 @@ impl Http {
     /// Publishes one event or a list of events. Any status but 202 is an error.
     pub(super) fn publish(&mut self, event: &str) -> Result<()> {
         let (status, body) = self.ask("POST", "/api/v1/events", event)?;
-        ensure!(status == 202, "publishing was answered {status}: {body}");
+        ensure!(status == 202, "publishing failed with {status}: {body}");
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl Http {
     /// Returns the node's metrics in the text format.
     pub(super) fn metrics(&mut self) -> Result<String> {
         let (status, body) = self.ask("GET", "/metrics", "")?;
-        ensure!(status == 200, "the metrics were answered {status}: {body}");
+        ensure!(status == 200, "reading the metrics failed with {status}: {body}");
         Ok(body)
     }
 
@@ -71,8 +71,11 @@ impl Http {
             if let Some(whole) = parse(&answer)? {
                 return Ok(whole);
             }
-            let count = self.stream.read(&mut part).context("waiting for an answer")?;
-            ensure!(count > 0, "the node hung up in an answer to {method} {path}");
+            let count = self.stream.read(&mut part).context("waiting for a response")?;
+            ensure!(
+                count > 0,
+                "the node closed the connection before it had answered {method} {path}"
+            );
             answer.extend_from_slice(&part[..count]);
         }
     }
@@ -84,12 +87,12 @@ fn parse(answer: &[u8]) -> Result<Option<(u16, String)>> {
         return Ok(None);
     };
     let head = std::str::from_utf8(&answer[..end])?;
-    let status = head.split(' ').nth(1).context("an answer without status")?.parse()?;
+    let status = head.split(' ').nth(1).context("a response without a status")?.parse()?;
     let length: usize = head
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .context("an answer without length")?
+        .context("a response without Content-Length")?
         .1
         .trim()
         .parse()?;

@@ -52,7 +52,7 @@ pub struct UnfinishedOptions {
     /// Seconds in which only the healthy client sends requests, before and after the others
     #[arg(long, default_value_t = 2)]
     pub seconds: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON

@@ -20,15 +20,16 @@ pub(super) struct Usage {
 impl Usage {
     /// Reads the CPU clock of the process and `/proc/<pid>/status`.
     pub(super) fn of(pid: u32) -> Result<Self> {
-        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?)).context("the clock of a process")?;
-        let cpu = clock_gettime(clock).context("reading the clock of a process")?;
+        let clock =
+            clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?)).context("getting the CPU clock of a process")?;
+        let cpu = clock_gettime(clock).context("reading the CPU clock of a process")?;
         let path = format!("/proc/{pid}/status");
         let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
         let resident_kib = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|rest| rest.split_ascii_whitespace().next())
-            .context("no VmRSS")?
+            .context("the process status has no VmRSS")?
             .parse()?;
         Ok(Self {
             cpu: cpu.into(),

@@ -38,12 +38,12 @@ pub struct BeatOptions {
     /// Heartbeats in each round
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub beats: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
 /// Fails if a contestant does not start, does not admit its clients, or does not answer.
@@ -71,7 +71,7 @@ fn measure(options: &BeatOptions, server: &ContestServer) -> Result<Sample> {
         let sent = Instant::now();
         pool.beat((number % options.sockets) as usize, &beat)?;
         let answered = pool.turn_until(|stats| stats.answers > u64::from(number))?;
-        ensure!(answered, "beat {number} was not answered");
+        ensure!(answered, "heartbeat {number} was not answered");
         latencies.add(sent.elapsed());
     }
     let after = server.usage()?;

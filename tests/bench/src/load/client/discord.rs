@@ -59,7 +59,10 @@ pub(super) fn take(
             return Ok(true);
         }
         (0, Some("READY"), LoadClientState::Identifying) => {
-            let id = d["session_id"].as_str().context("a session without an id")?.to_owned();
+            let id = d["session_id"]
+                .as_str()
+                .context("READY without a session id")?
+                .to_owned();
             *session = Some(Box::new(ResumePoint { id, seq: 1 }));
             *state = LoadClientState::Live;
             on_event(LoadClientEvent::Live);
@@ -74,15 +77,18 @@ pub(super) fn take(
         // Reconnect: the node is draining.
         (7, _, _) => {}
         (11, _, _) => on_event(LoadClientEvent::Ack),
-        _ => bail!("unexpected while {state:?}: {}", String::from_utf8_lossy(payload)),
+        _ => bail!(
+            "unexpected payload in state {state:?}: {}",
+            String::from_utf8_lossy(payload)
+        ),
     }
     Ok(false)
 }
 
 /// Checks and stores the sequence number of a dispatch.
 fn count(session: &mut Option<Box<ResumePoint>>, s: Option<u64>) -> Result<()> {
-    let session = session.as_mut().context("a dispatch before there is a session")?;
-    let s = s.context("a dispatch without a number")?;
+    let session = session.as_mut().context("a dispatch before READY")?;
+    let s = s.context("a dispatch without a sequence number")?;
     ensure!(s == session.seq + 1, "dispatch {s} after {}", session.seq);
     session.seq = s;
     Ok(())

@@ -259,7 +259,7 @@ impl LoadClient {
             answer.starts_with(b"HTTP/1.1 101 ") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
         ensure!(
             is_accepted,
-            "the upgrade was answered: {}",
+            "unexpected response to the upgrade: {}",
             String::from_utf8_lossy(answer)
         );
         let frames = answer.split_off(end + 4);
@@ -288,7 +288,7 @@ impl LoadClient {
                 closed = Some(frame::close_code(payload));
                 return Ok(());
             }
-            ensure!(kind == Kind::Text, "a binary frame without compression");
+            ensure!(kind == Kind::Text, "a binary frame on a connection without compression");
             is_greeted |= match handshake.protocol {
                 LoadProtocol::V1 => v1::take(payload, state, error, on_event)?,
                 LoadProtocol::Discord => discord::take(payload, state, error, session, on_event)?,

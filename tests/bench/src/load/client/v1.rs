@@ -52,7 +52,10 @@ pub(super) fn take(
                 (0, Some("GLOBAL_GUILD_COUNT"), LoadClientState::Live) => {}
                 (0, Some("announce"), _) => on_event(LoadClientEvent::Announce(short)),
                 (11, _, _) => on_event(LoadClientEvent::Ack),
-                _ => bail!("unexpected while {state:?}: {}", String::from_utf8_lossy(short)),
+                _ => bail!(
+                    "unexpected payload in state {state:?}: {}",
+                    String::from_utf8_lossy(short)
+                ),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What one receiver has had of every sender: each event once and in order, or what else.
+//! Checks that one receiver gets each event of every sender once and in order.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +6,35 @@ use serde::Serialize;
 
 use super::event::NumberedEvent;
 
-/// What a receiver has had so far.
+/// What one receiver has received so far.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryChecker {
     senders: Vec<SenderProgress>,
     faults: DeliveryErrors,
 }
 
-/// What a receiver has had of one sender.
+/// What one receiver has received from one sender.
 #[derive(Debug, Default)]
 struct SenderProgress {
-    /// The number that comes next when all is well.
+    /// One more than the highest number received.
     next: u64,
-    /// Lower ones that have not come.
+    /// Lower numbers that have not been received.
     missing: BTreeSet<u64>,
 }
 
-/// What should not have happened.
+/// Delivery errors of one receiver, or of several.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeliveryErrors {
-    /// Events that never came.
+    /// Events never received.
     pub lost: u64,
-    /// Events that came again.
+    /// Events received more than once.
     pub doubled: u64,
-    /// Events that came after a later one of their sender.
+    /// Events received after a later one of the same sender.
     pub reordered: u64,
 }
 
 impl DeliveryErrors {
-    /// Both together.
+    /// Adds the errors of two receivers.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             lost: self.lost + other.lost,
@@ -45,14 +45,14 @@ impl DeliveryErrors {
 }
 
 impl DeliveryChecker {
-    /// A ledger of so many senders.
+    /// Creates a checker for `senders` senders.
     pub(super) fn new(senders: usize) -> Self {
         let mut checker = Self::default();
         checker.senders.resize_with(senders, SenderProgress::default);
         checker
     }
 
-    /// Takes down an event.
+    /// Records a received event.
     pub(super) fn record(&mut self, event: NumberedEvent) {
         let Some(sender) = self.senders.get_mut(event.sender) else {
             return;
@@ -67,17 +67,17 @@ impl DeliveryChecker {
         }
     }
 
-    /// One more than the highest number of each sender.
+    /// Returns the height of each sender: one more than the highest number received from it.
     pub(super) fn heights(&self) -> impl Iterator<Item = u64> {
         self.senders.iter().map(|sender| sender.next)
     }
 
-    /// One more than this sender's highest number.
+    /// Returns the height of one sender.
     pub(super) fn height(&self, sender: usize) -> u64 {
         self.senders[sender].next
     }
 
-    /// What went wrong, when the senders have sent so many each.
+    /// Returns the delivery errors, given how many events each sender has sent.
     pub(super) fn faults(&self, sent: &[u64]) -> DeliveryErrors {
         let progress = self.senders.iter().zip(sent);
         let lost = progress.map(|(sender, sent)| sender.missing.len() as u64 + sent.saturating_sub(sender.next));

@@ -1,23 +1,24 @@
-//! The event that the senders send: whose it is, its number, and as many bytes as wanted.
+//! The event that the senders publish: its sender, its number, and padding up to a given size.
 
 use super::super::announcement::number_after;
 
-/// One event of the name `announce`.
+/// An event named `announce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NumberedEvent {
-    /// Which sender's it is.
+    /// Index of its sender.
     pub(super) sender: usize,
-    /// Its number among those of its sender, from 0.
+    /// Its number among the events of its sender, from 0.
     pub(super) number: u64,
 }
 
 impl NumberedEvent {
-    /// The event as HTTP takes it, and with an `op` as a socket does: a `d` of so many bytes.
+    /// Returns the event for the HTTP API if `op` is empty, or for a socket if `op` is an `"op"` member. Its `d` is
+    /// `bytes` long.
     pub(super) fn payload(self, op: &str, bytes: usize) -> String {
         format!("{{{op}\"t\":\"announce\",\"d\":{}}}", self.data(bytes))
     }
 
-    /// Its `d` alone, of so many bytes.
+    /// Returns the `d` of the event alone, `bytes` long.
     pub(super) fn data(self, bytes: usize) -> String {
         let Self { sender, number } = self;
         let head = format!("{{\"s\":{sender},\"n\":{number},\"pad\":\"");
@@ -25,7 +26,7 @@ impl NumberedEvent {
         format!("{head}{:x<pad$}\"}}", "")
     }
 
-    /// Reads it out of what a receiver got, without looking at the padding; none where it is another payload.
+    /// Parses the event out of a payload without reading the padding. Returns `None` for any other payload.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let rest = payload.strip_prefix(b"{\"op\":0,\"t\":\"announce\",")?;
         let start = &rest[..rest.len().min(64)];

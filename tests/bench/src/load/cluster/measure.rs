@@ -1,4 +1,4 @@
-//! One run: the servers, who sends, who receives, and the measurements of a round.
+//! A run: the servers, the senders, the receivers, and the measurements of each round.
 
 use std::{
     path::Path,
@@ -21,29 +21,29 @@ use super::{
     servers::ClusterServers,
 };
 
-/// Senders by HTTP on each node: while one waits for its answer, the other has the node work.
+/// HTTP senders on each node. Two, so that the node has work while one of them waits for its response.
 const SERVICES: usize = 2;
-/// Slices of each measurement of latency.
+/// Slices of each latency measurement.
 const SLICES: u32 = 5;
 
-/// Who sends.
+/// Who publishes.
 #[derive(Debug, Clone, Copy)]
 enum SenderKind {
-    /// Through their sockets.
+    /// Website clients, through their sockets.
     Websites,
-    /// Through HTTP.
+    /// Services, through HTTP.
     Services,
 }
 
-/// A run.
+/// A run in progress.
 pub(super) struct Measure {
     servers: ClusterServers,
     baseline: RedisBaseline,
     receivers: Vec<BotReceiver>,
-    /// Websites, one a node, and then services.
+    /// One website client on each node. In the numbering of senders, the services come after them.
     websites: Vec<EventSender>,
     services: Vec<EventSender>,
-    /// Who sends and who receives on the node that shares nothing.
+    /// The sender and the receiver on the node without Redis.
     alone: (EventSender, BotReceiver),
     time: Duration,
     batch: usize,
@@ -51,7 +51,7 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// Starts everything.
+    /// Starts all servers and connects all clients.
     pub(super) fn start(binary: &Path, options: &ClusterLoadOptions) -> Result<Self> {
         let servers = ClusterServers::start(binary)?;
         let (payload, batch) = (options.payload as usize, options.batch as usize);
@@ -86,7 +86,7 @@ impl Measure {
         })
     }
 
-    /// Measures everything once.
+    /// Runs every measurement once.
     pub(super) fn round(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         self.baseline.rewrite_aof()?;
         rounds.calls.push(self.calls(1)?);
@@ -97,8 +97,8 @@ impl Measure {
         self.singles(rounds)
     }
 
-    /// One event or message at a time, in slices of each, so that a moment in which the machine does something else
-    /// meets all of them.
+    /// Measures the latency of single events and messages. The four measurements alternate in slices, so that other
+    /// load on the machine affects all of them.
     fn singles(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         let slice = self.time / 4 / SLICES;
         let [mut bare, mut alone, mut same, mut across] = <[Latencies; 4]>::default();
@@ -116,14 +116,15 @@ impl Measure {
         Ok(())
     }
 
-    /// The bare loop.
+    /// Measures the throughput of the bare loop, with `batch` events per call.
     fn calls(&mut self, batch: usize) -> Result<Throughput> {
         let before = self.servers.usages()?;
         let (events, time) = self.baseline.events(self.time, batch)?;
         Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
-    /// Senders of one kind on all nodes, as fast as they may, until every receiver has had everything.
+    /// Measures the throughput of the cluster: the senders of one kind publish on all nodes as fast as the send
+    /// window allows, until every receiver has received everything.
     fn throughput(&mut self, kind: SenderKind) -> Result<Throughput> {
         let sent_before: u64 = self.sent().iter().sum();
         let before = self.servers.usages()?;
@@ -150,14 +151,15 @@ impl Measure {
             });
             let last = all(following)?;
             has_sent?;
-            last.into_iter().max().ok_or_else(|| anyhow!("nobody receives"))
+            last.into_iter().max().ok_or_else(|| anyhow!("there are no receivers"))
         })?;
         let events = self.sent().iter().sum::<u64>() - sent_before;
         let time = last.saturating_duration_since(began);
         Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
-    /// One event at a time from the first node to this one. The others have had it too before it ends.
+    /// Measures the latency from the first node to node `to`, one event at a time. The other nodes receive the events
+    /// too before this returns.
     fn measure_latency(&mut self, to: usize, time: Duration, latencies: &mut Latencies) -> Result<()> {
         let sender = &mut self.websites[0];
         sender.measure_latency(&mut self.receivers[to], time, latencies)?;
@@ -167,12 +169,13 @@ impl Measure {
         Ok(())
     }
 
-    /// Events that each sender has sent.
+    /// Returns how many events each sender has sent.
     fn sent(&self) -> Vec<u64> {
         sent(&self.websites, &self.services)
     }
 
-    /// Events that the receivers of the cluster should have had, and what was wrong with those that any receiver had.
+    /// Returns how many events each receiver of the cluster should have received, and the delivery errors of all
+    /// receivers.
     pub(super) fn deliveries(&self) -> (u64, DeliveryErrors) {
         let sent = self.sent();
         let (sender, receiver) = &self.alone;
@@ -181,7 +184,7 @@ impl Measure {
         (sent.iter().sum(), faults)
     }
 
-    /// What the nodes have logged: warnings and worse.
+    /// Returns what the nodes have logged, at level `warn` and above.
     pub(super) fn log(&self) -> Result<String> {
         self.servers.log()
     }
@@ -198,7 +201,7 @@ fn senders_of<'a>(
     }
 }
 
-/// Has all of them send until `until`.
+/// Lets all senders publish until `until`.
 fn send(senders: &mut [EventSender], until: Instant, window: &SendWindow) -> Result<()> {
     thread::scope(|scope| {
         let sending = senders.iter_mut();
@@ -215,7 +218,7 @@ fn sent(websites: &[EventSender], services: &[EventSender]) -> Vec<u64> {
         .collect()
 }
 
-/// What all threads have come to, or the first error.
+/// Joins all threads and returns their results, or the first error.
 fn all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
     let ended: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     let ended = ended.into_iter();

@@ -1,4 +1,4 @@
-//! The bots that receive everything, one on every node.
+//! The bots that receive everything, one on each node.
 
 use std::{
     net::SocketAddr,
@@ -14,17 +14,17 @@ use super::{
     session::BlockingSession,
 };
 
-/// How long a receiver waits before it looks whether all is over.
+/// How long a receiver waits for data before it checks whether the run is over.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A bot, and what it has had.
+/// A bot, and the check of what it receives.
 pub(super) struct BotReceiver {
     session: BlockingSession,
     checker: DeliveryChecker,
 }
 
 impl BotReceiver {
-    /// Connects to a node. There are so many senders.
+    /// Connects to a node. `senders` is the number of senders in the run.
     pub(super) fn open(address: SocketAddr, key: &str, senders: usize) -> Result<Self> {
         let session = BlockingSession::open(address, "bot", key)?;
         session.set_read_timeout(POLL_INTERVAL)?;
@@ -34,7 +34,7 @@ impl BotReceiver {
         })
     }
 
-    /// Reads once; whether something came.
+    /// Reads once. Returns whether anything arrived.
     fn read(&mut self) -> Result<bool> {
         let Self { session, checker } = self;
         session.read(|payload| {
@@ -44,17 +44,18 @@ impl BotReceiver {
         })
     }
 
-    /// What it has had of each sender, as one more than the highest number.
+    /// Returns the height of each sender: one more than the highest number received from it.
     pub(super) fn heights(&self) -> Vec<u64> {
         self.checker.heights().collect()
     }
 
-    /// What went wrong, when the senders have sent so many each.
+    /// Returns the delivery errors, given how many events each sender has sent.
     pub(super) fn faults(&self, sent: &[u64]) -> DeliveryErrors {
         self.checker.faults(sent)
     }
 
-    /// Reads until it has had everything that the senders have sent, or waits in vain for it. When the last event came.
+    /// Reads until everything that was sent has been received, or nothing more arrives. Returns when the last data
+    /// arrived.
     pub(super) fn follow(&mut self, number: usize, window: &SendWindow) -> Result<Instant> {
         let mut last = Instant::now();
         loop {
@@ -74,14 +75,14 @@ impl BotReceiver {
         }
     }
 
-    /// Reads until it has had so many events of one sender.
+    /// Reads until the first `height` events of one sender have been received.
     pub(super) fn wait_for(&mut self, sender: usize, height: u64) -> Result<()> {
         let deadline = Instant::now() + STALL_TIMEOUT;
         while self.checker.height(sender) < height {
             self.read()?;
             ensure!(
                 Instant::now() < deadline,
-                "event {height} of sender {sender} has not come"
+                "event {height} of sender {sender} has not been received"
             );
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What the rounds have shown.
+//! The report of a `cluster` run.
 
 use std::{fmt, time::Duration};
 
@@ -10,17 +10,17 @@ use super::{
     ClusterLoadOptions, DeliveryErrors, NODES,
 };
 
-/// One measurement of throughput.
+/// One throughput measurement.
 #[derive(Debug)]
 pub(super) struct Throughput {
-    /// Events a second.
+    /// Events per second.
     rate: f64,
-    /// CPU microseconds for each event: of every node, of Redis, and of this process.
+    /// CPU microseconds per event: of each node, of Redis, and of this process.
     costs: Vec<f64>,
 }
 
 impl Throughput {
-    /// So many events in this time, with what each process had used before and after.
+    /// Computes the rate and the costs from the events in `time` and the usage of each process before and after.
     #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
     pub(super) fn new(events: u64, time: Duration, before: &[Usage], after: &[Usage]) -> Self {
         let events = events.max(1) as f64;
@@ -34,14 +34,14 @@ impl Throughput {
     }
 }
 
-/// What was measured, each a value a round.
+/// The measurements, one value per round.
 #[derive(Debug, Default)]
 pub(super) struct ClusterRounds {
-    /// The bare loop, one event a call.
+    /// The bare loop, one event per call.
     pub(super) calls: Vec<Throughput>,
-    /// The same once more, which shows the noise.
+    /// The same loop a second time, which shows the noise.
     pub(super) calls_again: Vec<Throughput>,
-    /// The bare loop, with as many events a call as an HTTP request has.
+    /// The bare loop, with as many events per call as an HTTP request has.
     pub(super) batched_calls: Vec<Throughput>,
     /// The cluster, through sockets.
     pub(super) sockets: Vec<Throughput>,
@@ -49,22 +49,22 @@ pub(super) struct ClusterRounds {
     pub(super) http: Vec<Throughput>,
     /// A bare message.
     pub(super) bare: Vec<LatencySummary>,
-    /// An event on a node that shares nothing.
+    /// An event on the node without Redis.
     pub(super) alone: Vec<LatencySummary>,
-    /// An event on a node of the cluster.
+    /// An event on one node of the cluster.
     pub(super) same: Vec<LatencySummary>,
-    /// An event from one node to another.
+    /// An event from one node of the cluster to another.
     pub(super) across: Vec<LatencySummary>,
 }
 
-/// The median of all rounds, the lowest and the highest.
+/// Median, minimum and maximum over the rounds.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct ClusterSpread {
-    /// Half of the rounds had no more.
+    /// Median; the mean of the two middle values if their number is even.
     pub median: f64,
-    /// The lowest.
+    /// Minimum.
     pub min: f64,
-    /// The highest.
+    /// Maximum.
     pub max: f64,
 }
 
@@ -87,16 +87,16 @@ impl ClusterSpread {
     }
 }
 
-/// CPU microseconds for each event.
+/// CPU microseconds per event.
 #[derive(Debug, Serialize)]
 pub struct Cost {
-    /// Of which measurement.
+    /// The name of the measurement.
     pub of: &'static str,
     /// Of each node.
     pub nodes: Vec<ClusterSpread>,
     /// Of Redis.
     pub redis: ClusterSpread,
-    /// Of this process: senders and receivers.
+    /// Of this process, which runs the senders and the receivers.
     pub clients: ClusterSpread,
 }
 
@@ -121,11 +121,11 @@ impl Cost {
 /// From sending to receiving, in microseconds.
 #[derive(Debug, Serialize)]
 pub struct Latency {
-    /// Of what.
+    /// The name of the measurement.
     pub of: &'static str,
-    /// The medians of the rounds.
+    /// Medians of the rounds.
     pub p50_us: ClusterSpread,
-    /// Their 99th percentiles.
+    /// 99th percentiles of the rounds.
     pub p99_us: ClusterSpread,
 }
 
@@ -142,43 +142,43 @@ impl Latency {
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct ClusterLoadReport {
-    /// How often everything was measured.
+    /// Number of rounds.
     pub rounds: u32,
-    /// Seconds of a measurement of throughput.
+    /// Seconds of each throughput measurement.
     pub seconds: f64,
-    /// Bytes of an event's data.
+    /// Size of an event's data, in bytes.
     pub payload: u32,
-    /// Events of one HTTP request.
+    /// Events per HTTP request.
     pub batch: u32,
-    /// Events a second of the bare loop, one a call.
+    /// Events per second of the bare loop, one per call.
     pub calls: ClusterSpread,
-    /// The same loop a second time in each round.
+    /// Events per second of the same loop, run a second time in each round.
     pub calls_again: ClusterSpread,
-    /// Events a second of the bare loop, `batch` a call.
+    /// Events per second of the bare loop, `batch` per call.
     pub batched_calls: ClusterSpread,
-    /// Events a second through the sockets of three nodes, received at all of them.
+    /// Events per second through the sockets of three nodes, each received on all of them.
     pub sockets: ClusterSpread,
-    /// The same through HTTP.
+    /// Events per second through HTTP on three nodes, each received on all of them.
     pub http: ClusterSpread,
-    /// The second loop, in parts of the first: the noise.
+    /// Ratio of the second run of the bare loop to the first: the noise.
     pub noise: ClusterSpread,
-    /// The sockets, in parts of the bare loops before and after them.
+    /// Ratio of the sockets to the bare loops before and after them.
     pub sockets_ratio: ClusterSpread,
-    /// HTTP, in parts of the bare loop with one event a call.
+    /// Ratio of HTTP to the bare loop with one event per call.
     pub http_ratio: ClusterSpread,
-    /// HTTP, in parts of the bare loop with `batch` events a call.
+    /// Ratio of HTTP to the bare loop with `batch` events per call.
     pub http_batched_ratio: ClusterSpread,
-    /// What the processes used.
+    /// CPU time of the processes.
     pub costs: Vec<Cost>,
-    /// How long single events took.
+    /// Latencies of single events.
     pub latencies: Vec<Latency>,
-    /// What Redis adds to an event on one node, in parts of a bare message: medians.
+    /// What Redis adds to the median latency on one node, as a multiple of a bare message's median.
     pub same_ratio: ClusterSpread,
-    /// What it adds to an event from one node to another.
+    /// What Redis adds to the median latency from node to node, likewise.
     pub across_ratio: ClusterSpread,
-    /// Events that were sent into the cluster, each of which every receiver was to have once.
+    /// Events sent into the cluster. Each receiver should receive every one of them once.
     pub events: u64,
-    /// What was wrong with what the receivers had.
+    /// Delivery errors of all receivers.
     pub faults: DeliveryErrors,
     /// What the nodes logged: warnings and worse.
     pub log: String,

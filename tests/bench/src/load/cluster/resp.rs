@@ -1,4 +1,4 @@
-//! A connection to Redis that does no more than the yardsticks need: it shares no code with the node's.
+//! A minimal Redis connection for the baseline. It shares no code with the node's.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,29 +8,29 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// How long the server may take for an answer.
+/// How long Redis may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Speaks RESP2, blocking.
+/// A blocking RESP2 connection.
 pub(super) struct RespConnection {
     stream: TcpStream,
     output: Vec<u8>,
     input: Vec<u8>,
-    /// How much of `input` has been read.
+    /// How much of `input` has been parsed.
     used: usize,
 }
 
-/// What the server answers.
+/// A reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RespValue {
-    /// A status, a string or a number as text; none for nil.
+    /// A status, string or number, as text; `None` for nil.
     Text(Option<String>),
-    /// Several.
+    /// An array.
     List(Vec<RespValue>),
 }
 
 impl RespValue {
-    /// The text of this reply, or of the first in it; empty where there is none.
+    /// Returns the text of this reply or of its first element, or an empty string.
     pub(super) fn first(&self) -> &str {
         match self {
             Self::Text(text) => text.as_deref().unwrap_or_default(),
@@ -40,7 +40,7 @@ impl RespValue {
 }
 
 impl RespConnection {
-    /// Connects to the server at this port.
+    /// Connects to Redis at `port`.
     pub(super) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to Redis")?;
         stream.set_nodelay(true)?;
@@ -53,14 +53,14 @@ impl RespConnection {
         })
     }
 
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its reply.
     pub(super) fn ask(&mut self, words: &[&str]) -> Result<RespValue> {
         self.put(words);
         self.flush()?;
         self.reply()
     }
 
-    /// Appends a command to what [`Self::flush`] sends.
+    /// Queues a command, which [`Self::flush`] sends.
     pub(super) fn put(&mut self, words: &[&str]) {
         self.output.extend(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
@@ -70,14 +70,14 @@ impl RespConnection {
         }
     }
 
-    /// Sends what was put.
+    /// Sends the queued commands.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.stream.write_all(&self.output).context("sending to Redis")?;
         self.output.clear();
         Ok(())
     }
 
-    /// The next answer, or the next message of a channel.
+    /// Returns the next reply, or the next message of a subscription.
     pub(super) fn reply(&mut self) -> Result<RespValue> {
         loop {
             if let Some((reply, length)) = parse(&self.input[self.used..])? {
@@ -88,13 +88,13 @@ impl RespConnection {
             self.used = 0;
             let mut part = [0; 16_384];
             let count = self.stream.read(&mut part).context("waiting for Redis")?;
-            ensure!(count > 0, "Redis hung up");
+            ensure!(count > 0, "Redis closed the connection");
             self.input.extend_from_slice(&part[..count]);
         }
     }
 }
 
-/// The first reply of `input` and its length, if it is all there. An error is one.
+/// Returns the first reply of `input` and its length, or `None` if it is incomplete. A Redis error is an `Err`.
 fn parse(input: &[u8]) -> Result<Option<(RespValue, usize)>> {
     let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
         return Ok(None);
@@ -104,7 +104,7 @@ fn parse(input: &[u8]) -> Result<Option<(RespValue, usize)>> {
     let mut used = end + 2;
     let reply = match kind {
         "+" | ":" => RespValue::Text(Some(rest.to_owned())),
-        "-" => bail!("Redis answers: {rest}"),
+        "-" => bail!("Redis replied with an error: {rest}"),
         "$" | "*" if rest.starts_with('-') => RespValue::Text(None),
         "$" => {
             let length: usize = rest.parse()?;
@@ -125,7 +125,7 @@ fn parse(input: &[u8]) -> Result<Option<(RespValue, usize)>> {
             }
             RespValue::List(replies)
         }
-        _ => bail!("Redis speaks something else: {line}"),
+        _ => bail!("not RESP2: {line}"),
     };
     Ok(Some((reply, used)))
 }

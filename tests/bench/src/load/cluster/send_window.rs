@@ -1,4 +1,4 @@
-//! What all receivers of a run have had, where the senders see it: nobody sends more than a window ahead of the slowest.
+//! Flow control: a sender may be at most a window of events ahead of the slowest receiver.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -10,33 +10,33 @@ use anyhow::{Result, bail};
 /// How long the slowest receiver may take for the next event.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The heights of all receivers.
+/// What all receivers have received, and how many events a sender may send now.
 pub(super) struct SendWindow {
     state: Mutex<WindowState>,
     changed: Condvar,
-    /// Events that a sender may be ahead.
+    /// How many events a sender may be ahead.
     window: u64,
 }
 
 struct WindowState {
-    /// By receiver and sender, one more than the number of the highest event that was received.
+    /// By receiver and sender: one more than the highest number received.
     heights: Vec<Vec<u64>>,
     progress: SendProgress,
 }
 
-/// How far the senders are.
+/// Whether the senders are still running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SendProgress {
-    /// They go on.
+    /// They are sending.
     Running,
-    /// They have stopped after so many events each.
+    /// They have stopped; each has sent this many events in total.
     Finished(Vec<u64>),
-    /// One of them has failed.
+    /// A sender or a receiver has failed.
     Failed,
 }
 
 impl SendWindow {
-    /// A board that shows these heights.
+    /// Creates a window that starts at these heights.
     pub(super) fn new(heights: Vec<Vec<u64>>, window: u64) -> Self {
         let progress = SendProgress::Running;
         Self {
@@ -46,7 +46,7 @@ impl SendWindow {
         }
     }
 
-    /// Notes what a receiver has had, and says how far the senders are.
+    /// Records what a receiver has received. Returns the progress of the senders.
     pub(super) fn record(&self, receiver: usize, heights: impl Iterator<Item = u64>) -> SendProgress {
         let mut state = self.lock();
         for (height, new) in state.heights[receiver].iter_mut().zip(heights) {
@@ -56,7 +56,7 @@ impl SendWindow {
         state.progress.clone()
     }
 
-    /// Waits until a sender that has sent so many events may send `least` more, and says how many it may.
+    /// Waits until a sender that has sent `sent` events may send `least` more. Returns how many it may send.
     pub(super) fn wait_for_room(&self, sender: usize, sent: u64, least: u64) -> Result<u64> {
         let deadline = Instant::now() + STALL_TIMEOUT;
         let mut state = self.lock();
@@ -67,14 +67,14 @@ impl SendWindow {
                 return Ok(room);
             }
             if state.progress != SendProgress::Running || Instant::now() >= deadline {
-                bail!("sender {sender} has sent {sent} events, and not all of them have come");
+                bail!("sender {sender} has sent {sent} events, and not all of them have been received");
             }
             let waited = self.changed.wait_timeout(state, STALL_TIMEOUT);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Says how far the senders are.
+    /// Sets the progress of the senders.
     pub(super) fn set_progress(&self, progress: SendProgress) {
         self.lock().progress = progress;
         self.changed.notify_all();

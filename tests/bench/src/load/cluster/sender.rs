@@ -1,4 +1,4 @@
-//! Those who send as fast as they may: websites through their sockets, services through HTTP in batches.
+//! The senders, which publish as fast as they may: websites through their sockets, services through HTTP in batches.
 
 use std::{
     net::SocketAddr,
@@ -19,20 +19,20 @@ use super::{
 /// The most events that a socket sends in one write.
 const CHUNK: u64 = 128;
 
-/// One sender: the source of its events, and how it sends them.
+/// A sender: its events, and how it sends them.
 pub(super) struct EventSender {
-    /// What it sends.
+    /// The events it sends.
     pub(super) source: Source,
     transport: SenderTransport,
 }
 
-/// The events of a sender, in their order.
+/// The events of a sender, in order.
 #[derive(Debug)]
 pub(super) struct Source {
     number: usize,
-    /// Events so far.
+    /// Events sent so far.
     pub(super) sent: u64,
-    /// Bytes of each one's data.
+    /// Size of an event's data, in bytes.
     payload: usize,
 }
 
@@ -41,7 +41,7 @@ enum SenderTransport {
     Http {
         address: SocketAddr,
         key: String,
-        /// Events of one request.
+        /// Events per request.
         batch: usize,
     },
 }
@@ -62,13 +62,13 @@ impl Source {
 }
 
 impl EventSender {
-    /// A website on a node, the sender of this number. `payload` is the bytes of an event's data.
+    /// Creates sender `number`, a website client of a node. `payload` is the size of an event's data, in bytes.
     pub(super) fn socket(number: usize, address: SocketAddr, key: &str, payload: usize) -> Result<Self> {
         let session = BlockingSession::open(address, "website", key)?;
         Ok(Self::new(number, payload, SenderTransport::Socket(session)))
     }
 
-    /// A service that sends `batch` events in each request.
+    /// Creates sender `number`, a service that publishes `batch` events per request.
     pub(super) fn http(number: usize, address: SocketAddr, key: &str, payload: usize, batch: usize) -> Self {
         let key = key.to_owned();
         Self::new(number, payload, SenderTransport::Http { address, key, batch })
@@ -83,7 +83,7 @@ impl EventSender {
         Self { source, transport }
     }
 
-    /// Sends until `until`, never further ahead than the board lets it.
+    /// Publishes until `until`, never further ahead than the window allows.
     pub(super) fn run(&mut self, until: Instant, window: &SendWindow) -> Result<()> {
         let Self { source, transport } = self;
         match transport {
@@ -95,7 +95,7 @@ impl EventSender {
                 }
             }
             SenderTransport::Http { address, key, batch } => {
-                // A node does not keep a connection that nobody has used for a while.
+                // A new connection each time, because a node closes one that has been idle for a while.
                 let mut http = Http::connect(*address, key)?;
                 while Instant::now() < until {
                     window.wait_for_room(source.number, source.sent, *batch as u64)?;
@@ -107,7 +107,8 @@ impl EventSender {
         Ok(())
     }
 
-    /// From sending an event to its arrival at a receiver, one at a time, for `time`. A sender with a socket can.
+    /// Measures for `time` how long an event takes to reach a receiver, one event at a time. Only a sender with a
+    /// socket can do this.
     pub(super) fn measure_latency(
         &mut self,
         receiver: &mut BotReceiver,
@@ -116,7 +117,7 @@ impl EventSender {
     ) -> Result<()> {
         let Self { source, transport } = self;
         let SenderTransport::Socket(session) = transport else {
-            bail!("a sender without a socket");
+            bail!("only a sender with a socket can measure latency");
         };
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -125,7 +126,7 @@ impl EventSender {
             session.send(&frame)?;
             receiver
                 .wait_for(source.number, source.sent)
-                .context("an event alone on its way")?;
+                .context("waiting for a single event")?;
             latencies.add(sent.elapsed());
         }
         Ok(())

@@ -18,7 +18,7 @@ pub struct CompareOptions {
     /// Divides the size of every benchmark by this number
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub divide: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }

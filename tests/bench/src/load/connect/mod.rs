@@ -27,12 +27,12 @@ pub struct ConnectLoadOptions {
     /// Clients
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
 /// Fails if a contestant does not start or does not admit its clients.

@@ -109,7 +109,7 @@ impl<'a> ClientPool<'a> {
             self.turn(IDLE)?;
             ensure!(
                 Instant::now() < deadline,
-                "only {} of {goal} clients came in",
+                "only {} of {goal} clients have completed their handshake",
                 self.ready
             );
         }
@@ -224,7 +224,7 @@ impl PoolClient {
         }
         loop {
             match self.stream.read(scratch) {
-                Ok(0) => bail!("the contender closed the connection while {:?}", self.state),
+                Ok(0) => bail!("the server closed the connection in state {:?}", self.state),
                 Ok(count) => {
                     self.take(&scratch[..count], dialect, measurements)?;
                     // A short read has emptied the socket; more data causes another event.
@@ -264,7 +264,7 @@ impl PoolClient {
             answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
         ensure!(
             is_accepted,
-            "the upgrade was answered: {}",
+            "unexpected response to the upgrade: {}",
             String::from_utf8_lossy(answer)
         );
         let frames = answer.split_off(end + 4);
@@ -285,7 +285,11 @@ impl PoolClient {
     fn take_frames(&mut self, bytes: &[u8], dialect: &dyn Dialect, measurements: &mut Measurements) -> Result<()> {
         let mut frames = std::mem::take(&mut self.frames);
         frames.feed(bytes, |kind, payload| {
-            ensure!(kind != Kind::Close, "closed: {}", String::from_utf8_lossy(payload));
+            ensure!(
+                kind != Kind::Close,
+                "the server sent Close: {}",
+                String::from_utf8_lossy(payload)
+            );
             if self.state != PoolClientState::Ready {
                 return self.step(dialect.on_handshake(self.role, payload));
             }

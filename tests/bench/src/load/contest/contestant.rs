@@ -225,12 +225,15 @@ impl ContestSetup {
     fn bare_loop(&self, mode: &str) -> Result<ContestServer> {
         let mut command = Command::new(gateway::beside("bare_loop")?);
         let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
-        let stdout = child.0.stdout.take().context("a child has no stdout")?;
+        let stdout = child.0.stdout.take().context("the child has no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         Ok(ContestServer {
             target: ContestTarget {
-                address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
+                address: line
+                    .trim()
+                    .parse()
+                    .map_err(|_| anyhow!("the bare loop printed {line:?} instead of an address"))?,
                 dialect: Box::new(BroadcastDialect),
             },
             process: Process::Child(child),
@@ -255,7 +258,7 @@ impl ContestSetup {
                 }
                 bail!("{name} ended: {status}\n{said}");
             }
-            ensure!(Instant::now() < deadline, "{name} does not listen: {error}");
+            ensure!(Instant::now() < deadline, "{name} is not listening: {error}");
             std::thread::park_timeout(POLL_INTERVAL);
         }
         Ok(ContestServer {
@@ -311,7 +314,7 @@ struct ChildGuard(Child);
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -336,7 +339,7 @@ impl ContestServer {
             }
             Process::Child(child) => {
                 let ended = child.0.try_wait()?;
-                ensure!(ended.is_none(), "a contender ended: {ended:?}");
+                ensure!(ended.is_none(), "the server ended: {ended:?}");
             }
         }
         Ok(())

@@ -29,7 +29,7 @@ pub struct ContestOptions {
     /// Does not pin the contestants and their clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// The binary of the contestant `other`

@@ -50,7 +50,7 @@ pub struct FanoutOptions {
     /// Size of an event's data, in bytes
     #[arg(long, default_value_t = 200)]
     pub bytes: usize,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
@@ -61,7 +61,7 @@ impl FanoutOptions {
     }
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
 /// Fails if a contestant does not start, does not admit its clients, or closes a connection.

@@ -1,4 +1,4 @@
-//! What the clients have sent and heard.
+//! What the clients have sent and received.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,25 +18,25 @@ pub(super) struct Clients {
     pub(super) stats: HeartbeatStats,
 }
 
-/// What is counted over all of them.
+/// Counters over all clients.
 #[derive(Debug, Default)]
 pub(super) struct HeartbeatStats {
     pub(super) identified: u32,
     /// Connections that ended before the node was told to stop.
     pub(super) lost: u32,
-    /// Connections that are over.
+    /// Connections that have ended.
     pub(super) over: u32,
     pub(super) beats: u32,
     pub(super) acks: u32,
-    /// ACKs that came, but after the deadline.
+    /// ACKs received after the deadline.
     pub(super) late: u32,
-    /// Clients that have had the second event.
+    /// Clients that have received the second event.
     pub(super) reached: u32,
-    /// Clients that had had the first exactly once by then.
+    /// Clients that had received the first event exactly once by then.
     pub(super) once: u32,
-    /// Events beyond one of each.
+    /// Unexpected payloads: further copies of an event, unknown events, and ACKs without a heartbeat.
     pub(super) surplus: u32,
-    /// How connections ended before the node was told to stop, and after.
+    /// How connections ended, before and after the node was told to stop.
     pub(super) early_endings: BTreeMap<String, u32>,
     pub(super) endings: BTreeMap<String, u32>,
     pub(super) latencies: Latencies,
@@ -46,9 +46,9 @@ pub(super) struct HeartbeatStats {
 struct HeartbeatClient {
     identified: bool,
     over: bool,
-    /// When the heartbeats were sent that have not been answered.
+    /// Send times of the heartbeats that have not been answered.
     unanswered: VecDeque<Instant>,
-    /// How often each of the two events has come.
+    /// How often each of the two events was received.
     events: [u32; 2],
 }
 
@@ -69,7 +69,7 @@ impl Clients {
         self.stats.identified
     }
 
-    /// Clients that have identified, or have failed to.
+    /// Returns how many clients have identified or have failed to.
     pub(super) fn settled(&self) -> u32 {
         let failed = self.each.iter().filter(|client| client.over && !client.identified);
         if self.stats.over == 0 {
@@ -78,28 +78,28 @@ impl Clients {
         self.stats.identified + u32::try_from(failed.count()).unwrap_or(u32::MAX)
     }
 
-    /// Clients whose connection goes on.
+    /// Returns how many clients are not disconnected.
     pub(super) fn open(&self) -> u32 {
         u32::try_from(self.each.len()).unwrap_or(u32::MAX) - self.stats.over
     }
 
-    /// Clients that are there and have had the second event.
+    /// Returns how many clients have received the second event.
     pub(super) fn reached(&self) -> u32 {
         self.stats.reached
     }
 
-    /// Heartbeats without an answer, of clients that are there.
+    /// Returns how many heartbeats of connected clients are unanswered.
     pub(super) fn unanswered(&self) -> usize {
         let open = self.each.iter().filter(|client| !client.over);
         open.map(|client| client.unanswered.len()).sum()
     }
 
-    /// Endings are no losses from here on.
+    /// From now on, a connection that ends is not counted as lost.
     pub(super) fn expect_shutdown(&mut self) {
         self.leaving = true;
     }
 
-    /// Sends one client's heartbeat.
+    /// Sends the heartbeat of one client.
     pub(super) fn beat(&mut self, client_set: &mut ClientSet, number: usize) {
         let client = &mut self.each[number];
         if client.identified && client_set.send(number, &self.heartbeat) {
@@ -108,14 +108,14 @@ impl Clients {
         }
     }
 
-    /// Sends everybody's heartbeat.
+    /// Sends the heartbeats of all clients.
     pub(super) fn beat_all(&mut self, client_set: &mut ClientSet) {
         for number in 0..self.each.len() {
             self.beat(client_set, number);
         }
     }
 
-    /// Takes down what a client was told.
+    /// Records an event of client `number`.
     pub(super) fn record(&mut self, number: usize, event: &LoadClientEvent<'_>) {
         let Self { each, stats, .. } = self;
         let client = &mut each[number];

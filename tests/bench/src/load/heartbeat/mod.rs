@@ -1,4 +1,4 @@
-//! What identified sessions cost that do nothing but beat: memory, CPU, and whether all of them stay.
+//! The cost of identified sessions that only send heartbeats: memory, CPU, and whether all of them stay connected.
 
 mod clients;
 mod report;
@@ -22,18 +22,18 @@ use super::{
     http::Http,
 };
 
-/// How long everybody may take to connect and identify.
+/// How long all clients together may take to connect and identify.
 const CONNECT: Duration = Duration::from_secs(180);
-/// How long an event may take to everybody.
+/// How long an event may take to reach all clients.
 const DELIVER: Duration = Duration::from_secs(60);
-/// How long the node may take to end; its own deadline is 8 seconds.
+/// How long the node may take to exit. Its own deadline is 8 seconds.
 const LEAVE: Duration = Duration::from_secs(30);
-/// Clients that are connecting at the same time: fewer than the node's backlog holds.
+/// Simultaneous connection attempts: fewer than the node's backlog holds.
 const IN_FLIGHT: u32 = 256;
-/// How long the loop sleeps when nothing is due.
+/// How long the loop waits for socket events when no heartbeat is due.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Holds many identified sessions on one node, beats for each of them, and counts what is lost.
+/// Holds many identified sessions on one node, sends their heartbeats, and counts losses
 #[derive(Debug, Clone, Parser)]
 #[command(name = "heartbeat")]
 pub struct HeartbeatOptions {
@@ -46,13 +46,13 @@ pub struct HeartbeatOptions {
     /// Seconds of heartbeats
     #[arg(long, default_value_t = 60)]
     pub seconds: u32,
-    /// Milliseconds after which an ACK counts as lost
+    /// Milliseconds after which an ACK counts as late
     #[arg(long, default_value_t = 10_000)]
     pub ack_deadline_ms: u32,
-    /// Leaves it to the system which cores the node and its clients run on
+    /// Does not pin the node and its clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -65,7 +65,7 @@ impl HeartbeatOptions {
         Duration::from_millis(self.interval_ms.into())
     }
 
-    /// Heartbeats of the whole run.
+    /// Returns the number of heartbeats in the whole run.
     fn beats(&self) -> u32 {
         let beats = u64::from(self.seconds) * 1000 * u64::from(self.sessions) / u64::from(self.interval_ms);
         u32::try_from(beats).unwrap_or(u32::MAX)
@@ -84,7 +84,8 @@ impl HeartbeatOptions {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When something other than losses goes wrong: the node does not start, answers what is no v1, or stops answering HTTP.
+/// Fails if the run itself breaks: the node does not start, violates the protocol, or stops answering HTTP. Losses
+/// are reported, not errors.
 pub fn run(options: &HeartbeatOptions) -> Result<HeartbeatReport> {
     on_a_thread(|| HeartbeatRun::start(options)?.finish())
 }
@@ -145,7 +146,7 @@ impl<'a> HeartbeatRun<'a> {
         client_set.turn(timeout, &mut |number, event| clients.record(number, &event))
     }
 
-    /// Connects and identifies everybody.
+    /// Connects and identifies all clients.
     fn connect(&mut self) -> Result<()> {
         let deadline = Instant::now() + CONNECT;
         let mut beaten = Instant::now();
@@ -162,7 +163,7 @@ impl<'a> HeartbeatRun<'a> {
             }
             self.turn(IDLE)?;
             if beaten.elapsed() >= self.options.interval() {
-                // Those who came first must not time out while the last are still coming.
+                // The first clients must not time out while the last are still connecting.
                 beaten = Instant::now();
                 self.clients.beat_all(&mut self.client_set);
             }
@@ -170,7 +171,7 @@ impl<'a> HeartbeatRun<'a> {
         Ok(())
     }
 
-    /// Beats for everybody, one after the other, evenly over the interval, and waits for the last ACKs.
+    /// Sends heartbeats for all clients in turn, spread evenly over the interval, and waits for the last ACKs.
     fn beat(&mut self) -> Result<()> {
         let start = Instant::now();
         let gap = self.options.interval() / self.options.sessions;
@@ -194,7 +195,8 @@ impl<'a> HeartbeatRun<'a> {
         Ok(())
     }
 
-    /// Sends everybody one event, and a second one behind it: who has the second will not get the first any more.
+    /// Publishes one event to all clients and a second one after it: once a client has the second, the first can no
+    /// longer arrive.
     fn announce(&mut self) -> Result<()> {
         let mut http = Http::connect(self.gateway.address, &self.gateway.key)?;
         for number in 1..=2 {
@@ -207,7 +209,7 @@ impl<'a> HeartbeatRun<'a> {
         Ok(())
     }
 
-    /// Stops the node. Whether it ended, and with success.
+    /// Stops the node. Returns whether it exited with success in time.
     fn leave(&mut self) -> Result<bool> {
         self.clients.expect_shutdown();
         self.gateway.terminate()?;
@@ -215,7 +217,7 @@ impl<'a> HeartbeatRun<'a> {
         while Instant::now() < deadline {
             self.turn(IDLE)?;
             if let Some(status) = self.gateway.exited()? {
-                // What it said last may still wait to be read.
+                // Its last messages may still wait to be read.
                 while self.clients.open() > 0 && Instant::now() < deadline {
                     self.turn(IDLE)?;
                 }

@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The report of a `heartbeat` run.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -11,15 +11,15 @@ use super::{
     clients::Clients,
 };
 
-/// How every client has to be told that the node leaves.
+/// How every client must see its connection end when the node stops.
 const SHUTDOWN_ENDING: &str = "Error 1000 \"The node is restarting.\", close 1012";
 
-/// What the node had used at the turning points of a run.
+/// The usage of the node at each stage of a run, and the time between.
 pub(super) struct Costs {
-    /// When nobody was connected.
+    /// Before any client connected.
     pub(super) before: Usage,
     pub(super) connecting: Duration,
-    /// When everybody had identified.
+    /// After all clients had identified.
     pub(super) idle: Usage,
     pub(super) beating: Duration,
     /// After the last heartbeat.
@@ -29,19 +29,19 @@ pub(super) struct Costs {
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
 pub struct HeartbeatReport {
-    /// Sessions that were asked for.
+    /// Sessions asked for.
     pub sessions: u32,
     /// Sessions that identified.
     pub identified: u32,
-    /// Seconds until all had.
+    /// Seconds until all sessions had identified.
     pub connect_seconds: f64,
-    /// CPU microseconds of the node for each of them, from the TCP handshake to the welcome.
+    /// CPU microseconds of the node per session, from the TCP handshake to the end of Identify.
     pub connect_cpu_us: f64,
-    /// Resident KiB of the node before anybody connected.
+    /// Resident KiB of the node before any client connected.
     pub empty_kib: u32,
-    /// Resident KiB more for each session once all had identified.
+    /// Additional resident KiB per session once all had identified.
     pub idle_kib_per_session: f64,
-    /// The same after the heartbeats.
+    /// Additional resident KiB per session after the heartbeats.
     pub end_kib_per_session: f64,
     /// Milliseconds between two heartbeats of a session.
     pub interval_ms: u32,
@@ -51,27 +51,27 @@ pub struct HeartbeatReport {
     pub heartbeats: u32,
     /// Heartbeats answered within the deadline.
     pub acks: u32,
-    /// Heartbeats answered later.
+    /// Heartbeats answered after the deadline.
     pub late_acks: u32,
-    /// CPU microseconds of the node for each heartbeat.
+    /// CPU microseconds of the node per heartbeat.
     pub heartbeat_cpu_us: f64,
-    /// CPU of the node while there were heartbeats, in per cent of a core.
+    /// CPU usage of the node during the heartbeats, in per cent of one core.
     pub cpu_percent: f64,
     /// From sending a heartbeat to reading its ACK.
     pub ack_latency: LatencySummary,
     /// Sessions that ended before the node was told to stop.
     pub lost: u32,
-    /// How those ended.
+    /// How those sessions ended.
     pub early_endings: BTreeMap<String, u32>,
-    /// Clients that received the last event exactly once.
+    /// Clients that received the first event exactly once before the second.
     pub announced_once: u32,
-    /// Payloads that nobody should have received: a second copy, an ACK for nothing.
+    /// Unexpected payloads: further copies of an event, unknown events, and ACKs without a heartbeat.
     pub surplus: u32,
-    /// How the others ended once it was told.
+    /// How the other sessions ended after the node was told to stop.
     pub endings: BTreeMap<String, u32>,
-    /// Whether the node then exited with success.
+    /// Whether the node exited with success.
     pub clean_exit: bool,
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 

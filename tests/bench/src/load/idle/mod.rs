@@ -37,12 +37,12 @@ pub struct IdleOptions {
     /// Seconds of idling, before and after the large event
     #[arg(long, default_value_t = 3)]
     pub seconds: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
 /// Fails if a contestant does not start, does not admit its clients, or closes a connection.
@@ -73,8 +73,8 @@ fn measure(options: &IdleOptions, server: &ContestServer) -> Result<Sample> {
     let idle = server.usage()?;
     pool.publish(1..2, options.bytes)?;
     let expected = u64::from(options.sockets);
-    let came = pool.turn_until(|stats| stats.deliveries >= expected)?;
-    ensure!(came, "the event did not reach everybody");
+    let arrived = pool.turn_until(|stats| stats.deliveries >= expected)?;
+    ensure!(arrived, "the event did not reach every client");
     rest(options, &mut pool)?;
     let later = server.usage()?;
     Ok(Sample::from([

@@ -66,7 +66,7 @@ pub struct MembersOptions {
     /// Requests per session, all at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub requests: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -115,7 +115,7 @@ fn run_here(options: &MembersOptions) -> Result<MembersReport> {
     let after = gateway.usage()?;
     let mut lost = Vec::new();
     for thread in threads {
-        let asked = thread.join().map_err(|_| anyhow!("an asking thread panicked"))?;
+        let asked = thread.join().map_err(|_| anyhow!("a requesting thread panicked"))?;
         lost.extend(asked.err().map(|error| format!("{error:#}")));
     }
     Ok(MembersReport {
@@ -137,8 +137,8 @@ fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     let mut http = Http::connect(gateway.address, &format!("asks.{SECRET}"))?;
     let path = format!("/api/v1/applications/asks/guilds/{GUILD}");
     let mut put = |path: &str, body: &serde_json::Value| -> Result<()> {
-        let (status, answer) = http.put(path, &body.to_string()).context("putting the guild")?;
-        ensure!(status == 202, "putting {path} was answered {status}: {answer}");
+        let (status, answer) = http.put(path, &body.to_string()).context("creating the guild")?;
+        ensure!(status == 202, "PUT {path} failed with {status}: {answer}");
         Ok(())
     };
     let guild = json!({

@@ -25,7 +25,7 @@ impl MembersConnection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let url = format!("ws://{address}/?v=10&encoding=json");
-        let (socket, _) = client(url, stream).map_err(|error| anyhow::anyhow!("the handshake: {error}"))?;
+        let (socket, _) = client(url, stream).map_err(|error| anyhow::anyhow!("the handshake failed: {error}"))?;
         let mut connection = Self(socket);
         connection.until("\"op\":10")?;
         let d = json!({ "token": token, "intents": INTENTS, "properties": {} });
@@ -114,23 +114,31 @@ impl MemberRequester {
         loop {
             let text = self.0.next()?;
             if !text.contains("GUILD_MEMBERS_CHUNK") {
-                ensure!(!text.contains("RATE_LIMITED"), "it was refused: {text}");
+                ensure!(!text.contains("RATE_LIMITED"), "the request was refused: {text}");
                 continue;
             }
-            let payload: ChunkPayload<'_> = serde_json::from_str(&text).context("a chunk")?;
-            ensure!(payload.t == Some("GUILD_MEMBERS_CHUNK"), "another event");
+            let payload: ChunkPayload<'_> = serde_json::from_str(&text).context("parsing a chunk")?;
+            ensure!(
+                payload.t == Some("GUILD_MEMBERS_CHUNK"),
+                "unexpected event {:?}",
+                payload.t
+            );
             let chunk = payload.d.unwrap_or_default();
-            ensure!(chunk.nonce == request.to_string(), "chunk of request {}", chunk.nonce);
-            ensure!(chunk.index == index, "chunk {}, expected {index}", chunk.index);
+            ensure!(
+                chunk.nonce == request.to_string(),
+                "got a chunk of request {}",
+                chunk.nonce
+            );
+            ensure!(chunk.index == index, "got chunk {}, expected {index}", chunk.index);
             for member in &chunk.members {
                 let id: u64 = member.user.id.parse()?;
-                ensure!(id > last, "member {id} behind {last}");
+                ensure!(id > last, "got member {id} after {last}");
                 last = id;
                 count += 1;
             }
             index += 1;
             if index == chunk.count {
-                ensure!(count == members, "{count} members");
+                ensure!(count == members, "got {count} of {members} members");
                 return Ok(());
             }
         }

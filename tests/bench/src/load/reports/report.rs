@@ -35,7 +35,7 @@ pub struct ReportsSummary {
     pub attacked: bool,
     /// Two phases without the bots, then one with them.
     pub phases: [ReportsPhase; 3],
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 

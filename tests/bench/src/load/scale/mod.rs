@@ -114,7 +114,7 @@ pub fn run(options: &Sizes) -> Result<ScaleReport> {
                 ..options.contest.clone()
             },
         })?;
-        let spread = |contestant| fan_out.spread(contestant, FIGURE).context("no figure");
+        let spread = |contestant| fan_out.spread(contestant, FIGURE).context("the fan-out has no figure");
         report.points.push(Point {
             sockets,
             gateway: spread(Contestant::Gateway)?,

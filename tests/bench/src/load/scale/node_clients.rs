@@ -86,21 +86,21 @@ impl NodeClients {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the clients of a node")?;
-        let stdout = BufReader::new(child.stdout.take().context("a child has no stdout")?);
+        let stdout = BufReader::new(child.stdout.take().context("the child has no stdout")?);
         Ok(Self { child, stdout })
     }
 
     /// Waits until all clients are connected.
     pub(super) fn wait_until_connected(&mut self) -> Result<()> {
         let line = self.line()?;
-        ensure!(line == READY, "the clients of a node said {line:?}");
+        ensure!(line == READY, "the clients of a node printed {line:?}");
         Ok(())
     }
 
     /// Waits until the clients have received every event or have given up.
     pub(super) fn report(&mut self) -> Result<NodeClientsReport> {
         let line = self.line()?;
-        serde_json::from_str(&line).with_context(|| format!("the clients of a node said {line:?}"))
+        serde_json::from_str(&line).with_context(|| format!("the clients of a node printed {line:?}"))
     }
 
     /// Reads a line. No timeout is needed: the child has one for everything that it waits for.
@@ -113,7 +113,7 @@ impl NodeClients {
 
 impl Drop for NodeClients {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -81,7 +81,8 @@ pub(super) fn draw(across: &str, up: &str, series: &[Series]) -> String {
         #[expect(clippy::cast_precision_loss, reason = "there are a few series")]
         let height = floor - 14.0 - 18.0 * index as f64;
         put(format!(
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
             left + 16.0,
             height - 4.0,
             left + 26.0,

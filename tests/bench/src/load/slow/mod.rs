@@ -88,10 +88,10 @@ pub struct SlowOptions {
     /// Per cent by which the node's memory after a wave may exceed that after the first wave
     #[arg(long, default_value_t = 10)]
     pub growth_percent: u32,
-    /// Leaves it to the system which cores the node and its clients run on
+    /// Does not pin the node and its clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -149,7 +149,10 @@ impl SlowOptions {
 /// Fails if the run itself breaks: the node does not start, violates the protocol, or refuses an event. Lost and late
 /// events are reported, not errors.
 pub fn run(options: &SlowOptions) -> Result<SlowReport> {
-    ensure!(options.resuming <= options.stopped, "more clients resume than stop");
+    ensure!(
+        options.resuming <= options.stopped,
+        "--resuming is greater than --stopped"
+    );
     on_a_thread(|| SlowRun::start(options)?.finish())
 }
 

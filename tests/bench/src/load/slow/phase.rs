@@ -133,7 +133,8 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
         })
     }
 
-    /// Publishes until every slow client has been evicted or the deadline has passed, and at least for the requested time.
+    /// Publishes until every slow client has been evicted or the deadline has passed, and at least for the requested
+    /// time.
     fn publish(&mut self, stopped: u32, drip: u32) -> Result<()> {
         let options = self.run.options;
         let least = self.began + Duration::from_secs(options.seconds.into());

@@ -67,13 +67,13 @@ pub struct SlowReport {
     pub growth_percent: u32,
     /// KiB by which memory may grow in addition: the size of the node's log.
     pub log_kib: u32,
-    /// Resident KiB before anybody connected.
+    /// Resident KiB before any client connected.
     pub empty_kib: u32,
     /// The phase without slow clients, then the waves.
     pub phases: Vec<SlowPhaseReport>,
     /// Whether the node exited with success at the end.
     pub clean_exit: bool,
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 

@@ -32,7 +32,7 @@ pub struct StrangersOptions {
     /// Seconds of each phase: without strangers, and with them
     #[arg(long, default_value_t = 8)]
     pub seconds: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON

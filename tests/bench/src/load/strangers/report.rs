@@ -33,7 +33,7 @@ pub struct StrangersReport {
     pub attacked: bool,
     /// The phase without strangers, then the phase with them.
     pub phases: [StrangersPhase; 2],
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 
