@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_is_read_back_and_has_its_size() {
+    fn an_announcement_round_trips_and_has_the_requested_size() {
         let announcement = Announcement {
             number: 77,
             sent_us: 123_456_789,

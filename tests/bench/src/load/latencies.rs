@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_the_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let mut latencies = Latencies::default();
         for ms in (1..=200).rev() {
             latencies.add(Duration::from_millis(ms));

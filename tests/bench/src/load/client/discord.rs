@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_left_with_the_number_of_its_last_dispatch() {
+    fn resume_carries_the_sequence_number_of_the_last_dispatch() {
         let (mut state, mut session) = (LoadClientState::Upgraded, None);
         let hello = r#"{"t":null,"s":null,"op":10,"d":{"heartbeat_interval":41250}}"#;
         assert!(receive(&mut state, &mut session, hello).unwrap());

@@ -10,7 +10,7 @@ use super::event::NumberedEvent;
 #[derive(Debug, Default)]
 pub(super) struct DeliveryChecker {
     senders: Vec<SenderProgress>,
-    faults: DeliveryErrors,
+    errors: DeliveryErrors,
 }
 
 /// What one receiver has received from one sender.
@@ -61,9 +61,9 @@ impl DeliveryChecker {
             sender.missing.extend(sender.next..event.number);
             sender.next = event.number + 1;
         } else if sender.missing.remove(&event.number) {
-            self.faults.reordered += 1;
+            self.errors.reordered += 1;
         } else {
-            self.faults.doubled += 1;
+            self.errors.doubled += 1;
         }
     }
 
@@ -78,12 +78,12 @@ impl DeliveryChecker {
     }
 
     /// Returns the delivery errors, given how many events each sender has sent.
-    pub(super) fn faults(&self, sent: &[u64]) -> DeliveryErrors {
+    pub(super) fn errors(&self, sent: &[u64]) -> DeliveryErrors {
         let progress = self.senders.iter().zip(sent);
         let lost = progress.map(|(sender, sent)| sender.missing.len() as u64 + sent.saturating_sub(sender.next));
         DeliveryErrors {
             lost: lost.sum(),
-            ..self.faults
+            ..self.errors
         }
     }
 }
@@ -93,8 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_doubled_or_out_of_order_is_told_apart() {
-        let faults = |numbers: &[u64]| {
+    fn lost_doubled_and_reordered_events_are_counted_separately() {
+        let errors = |numbers: &[u64]| {
             let mut checker = DeliveryChecker::new(2);
             for number in numbers {
                 checker.record(NumberedEvent {
@@ -106,14 +106,14 @@ mod tests {
                 lost,
                 doubled,
                 reordered,
-            } = checker.faults(&[0, 4]);
+            } = checker.errors(&[0, 4]);
             [lost, doubled, reordered]
         };
-        assert_eq!(faults(&[0, 1, 2, 3]), [0, 0, 0]);
-        assert_eq!(faults(&[0, 2, 3]), [1, 0, 0]);
-        assert_eq!(faults(&[0, 1]), [2, 0, 0]);
-        assert_eq!(faults(&[0, 1, 1, 2, 3]), [0, 1, 0]);
-        assert_eq!(faults(&[0, 2, 1, 3]), [0, 0, 1]);
-        assert_eq!(faults(&[0, 2, 1, 1, 3]), [0, 1, 1]);
+        assert_eq!(errors(&[0, 1, 2, 3]), [0, 0, 0]);
+        assert_eq!(errors(&[0, 2, 3]), [1, 0, 0]);
+        assert_eq!(errors(&[0, 1]), [2, 0, 0]);
+        assert_eq!(errors(&[0, 1, 1, 2, 3]), [0, 1, 0]);
+        assert_eq!(errors(&[0, 2, 1, 3]), [0, 0, 1]);
+        assert_eq!(errors(&[0, 2, 1, 1, 3]), [0, 1, 1]);
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_back_and_has_its_size() {
+    fn an_event_round_trips_and_has_the_requested_size() {
         let event = NumberedEvent {
             sender: 3,
             number: 123_456,

@@ -179,9 +179,9 @@ impl Measure {
     pub(super) fn deliveries(&self) -> (u64, DeliveryErrors) {
         let sent = self.sent();
         let (sender, receiver) = &self.alone;
-        let faults = self.receivers.iter().map(|receiver| receiver.faults(&sent));
-        let faults = faults.fold(receiver.faults(&[sender.source.sent]), DeliveryErrors::and);
-        (sent.iter().sum(), faults)
+        let errors = self.receivers.iter().map(|receiver| receiver.errors(&sent));
+        let errors = errors.fold(receiver.errors(&[sender.source.sent]), DeliveryErrors::and);
+        (sent.iter().sum(), errors)
     }
 
     /// Returns what the nodes have logged, at level `warn` and above.

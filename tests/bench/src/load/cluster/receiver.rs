@@ -50,8 +50,8 @@ impl BotReceiver {
     }
 
     /// Returns the delivery errors, given how many events each sender has sent.
-    pub(super) fn faults(&self, sent: &[u64]) -> DeliveryErrors {
-        self.checker.faults(sent)
+    pub(super) fn errors(&self, sent: &[u64]) -> DeliveryErrors {
+        self.checker.errors(sent)
     }
 
     /// Reads until everything that was sent has been received, or nothing more arrives. Returns when the last data

@@ -321,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_has_the_middle_and_the_ends() {
+    fn a_spread_has_the_median_minimum_and_maximum() {
         let texts = |values: &[f64]| {
             let ClusterSpread { median, min, max } = ClusterSpread::of(values.iter().copied());
             [median, min, max].map(|value| format!("{value}")).join(" ")

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_read_when_it_is_all_there() {
+    fn a_reply_is_parsed_once_it_is_complete() {
         let whole = b"*3\r\n$2\r\nok\r\n:12\r\n$-1\r\n";
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]).unwrap(), None, "{length} bytes");

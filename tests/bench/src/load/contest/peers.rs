@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_of_a_frame_is_found() {
+    fn all_announcements_in_a_frame_are_found() {
         let event = |number| Announcement { number, sent_us: 7 }.data(40);
         let nats = |number| format!("MSG announce 1 40\r\n{}\r\n", event(number));
         assert_eq!(

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn larger_values_stand_further_right_and_higher() {
+    fn larger_values_are_drawn_further_right_and_higher() {
         let svg = draw(
             "sessions",
             "us",

@@ -42,7 +42,7 @@ pub(super) struct ClientRecords {
     clients: Vec<ClientRecord>,
     /// Latencies of healthy clients since the last [`ClientRecords::take`].
     latencies: Latencies,
-    faults: SlowFaults,
+    errors: SlowDeliveryErrors,
     is_over: bool,
 }
 
@@ -59,7 +59,7 @@ struct ClientRecord {
 
 /// Delivery errors of clients that have to receive everything.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct SlowFaults {
+pub(super) struct SlowDeliveryErrors {
     pub(super) missed: u32,
     pub(super) repeated: u32,
     pub(super) lost: u32,
@@ -71,7 +71,7 @@ impl ClientRecords {
             origin,
             clients: Vec::new(),
             latencies: Latencies::default(),
-            faults: SlowFaults::default(),
+            errors: SlowDeliveryErrors::default(),
             is_over: false,
         }
     }
@@ -135,16 +135,16 @@ impl ClientRecords {
     pub(super) fn count_missed(&mut self, next: u32) {
         for client in &mut self.clients {
             if client.kind.receives_all() && client.ending.is_none() {
-                self.faults.missed += next.saturating_sub(client.next);
+                self.errors.missed += next.saturating_sub(client.next);
                 client.next = client.next.max(next);
             }
         }
     }
 
     /// Returns the latencies of healthy clients and the delivery errors since the last call.
-    pub(super) fn take(&mut self) -> (LatencySummary, SlowFaults) {
+    pub(super) fn take(&mut self) -> (LatencySummary, SlowDeliveryErrors) {
         let latencies = std::mem::take(&mut self.latencies);
-        (latencies.summary(), std::mem::take(&mut self.faults))
+        (latencies.summary(), std::mem::take(&mut self.errors))
     }
 
     /// Counts how the clients among `numbers` ended, by kind and ending.
@@ -192,15 +192,15 @@ impl ClientRecords {
                     self.latencies.add(self.origin.elapsed().saturating_sub(sent));
                 }
                 if number < client.next {
-                    self.faults.repeated += 1;
+                    self.errors.repeated += 1;
                 } else {
-                    self.faults.missed += number - client.next;
+                    self.errors.missed += number - client.next;
                     client.next = number + 1;
                 }
             }
             LoadClientEvent::Ended(ended) => {
                 if client.kind.receives_all() && !self.is_over && ended.code != Some(LEAVING) {
-                    self.faults.lost += 1;
+                    self.errors.lost += 1;
                 }
                 client.ending = Some(ended.to_string());
                 client.resume_point = ended.resume_point;

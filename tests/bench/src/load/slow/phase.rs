@@ -111,7 +111,7 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
             evicted,
             ..
         } = phase;
-        let (latency, faults) = run.records.take();
+        let (latency, errors) = run.records.take();
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         Ok(SlowPhaseReport {
             name: name.to_owned(),
@@ -126,9 +126,9 @@ impl<'r, 'a> SlowPhase<'r, 'a> {
             after_kib: usage.resident_kib,
             cpu_ms: usage.cpu_us_since(&cpu) / 1000.0,
             latency,
-            missed: faults.missed,
-            repeated: faults.repeated,
-            lost: faults.lost,
+            missed: errors.missed,
+            repeated: errors.repeated,
+            lost: errors.lost,
             endings: run.records.endings(from..run.records.count()),
         })
     }
