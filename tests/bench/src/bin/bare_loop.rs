@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use gateway_bench::load::bare_loop::{Mode, serve};
 
-/// Forwards each WebSocket text message to all other clients, with nothing but an epoll loop
+/// Forwards each WebSocket text message to all other clients, with nothing but an epoll loop.
 #[derive(Parser)]
 struct BareLoopOptions {
     /// How events are written to sockets

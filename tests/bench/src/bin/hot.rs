@@ -3,7 +3,7 @@
 use clap::Parser;
 use gateway_bench::hot::STEPS;
 
-/// Calls each hot function of the node a fixed number of times and prints its name and that number
+/// Calls each hot function of the node a fixed number of times and prints its name and that number.
 #[derive(Parser)]
 struct HotOptions {
     /// Prints the names without calling anything

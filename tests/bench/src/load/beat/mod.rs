@@ -28,7 +28,7 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Sends heartbeats to each contestant in turn, one client at a time, and prints the cost of a round trip
+/// Sends heartbeats to each contestant in turn, one client at a time, and prints the cost of a round trip.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "beat")]
 pub struct BeatOptions {

@@ -35,7 +35,7 @@ const LOG_ENTRIES: usize = 100_000;
 const LOG_AGE_MS: u64 = 600_000;
 const LOG_BYTES: usize = 67_108_864;
 
-/// Publishes through three nodes that share a Redis, and compares the result with Redis alone
+/// Publishes through three nodes that share a Redis, and compares the result with Redis alone.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cluster")]
 pub struct ClusterLoadOptions {

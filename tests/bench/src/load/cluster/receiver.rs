@@ -75,7 +75,7 @@ impl BotReceiver {
         }
     }
 
-    /// Reads until the first `height` events of one sender have been received.
+    /// Reads until the height of one sender has reached `height`.
     pub(super) fn wait_for(&mut self, sender: usize, height: u64) -> Result<()> {
         let deadline = Instant::now() + STALL_TIMEOUT;
         while self.checker.height(sender) < height {

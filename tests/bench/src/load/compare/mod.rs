@@ -11,7 +11,7 @@ use super::{
     fanout, idle,
 };
 
-/// Runs every comparison tool and prints their tables
+/// Runs every comparison tool and prints their tables.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "compare")]
 pub struct CompareOptions {

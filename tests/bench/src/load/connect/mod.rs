@@ -20,7 +20,7 @@ const FIGURES: [Figure; 2] = [
     },
 ];
 
-/// Connects clients to each contestant in turn and prints the cost of one
+/// Connects clients to each contestant in turn and prints the cost of one.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "connect")]
 pub struct ConnectLoadOptions {

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use super::{
     super::{announcement::Announcement, latencies::Latencies, source},
     ContestTarget,
-    contestant::PATIENCE,
+    contestant::STEP_TIMEOUT,
     dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
@@ -101,7 +101,7 @@ impl<'a> ClientPool<'a> {
     /// Connects `count` more clients and waits until each has completed its handshake.
     pub(in super::super) fn join(&mut self, count: u32, role: ClientRole) -> Result<()> {
         let goal = self.clients.len() + count as usize;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         while self.ready < goal {
             while self.clients.len() < goal && self.clients.len() - self.ready < IN_FLIGHT {
                 self.open(role)?;
@@ -157,7 +157,7 @@ impl<'a> ClientPool<'a> {
 
     /// Runs the loop until `is_done`. Returns `false` if that takes too long.
     pub(in super::super) fn turn_until(&mut self, is_done: impl Fn(&PoolStats) -> bool) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         while !is_done(&self.measurements.stats) {
             if Instant::now() >= deadline {
                 return Ok(false);

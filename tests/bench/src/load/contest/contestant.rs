@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How long a contestant may take for any step before the run fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often to check whether a peer is listening yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Routes the measured event to receivers of both protocols, all of which may identify at once.
@@ -246,7 +246,7 @@ impl ContestSetup {
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
         command.args([name, &address.port().to_string()]);
         let mut child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         while let Err(error) = TcpStream::connect(address) {
             if let Some(status) = child.0.try_wait()? {
                 let mut said = String::new();

@@ -31,7 +31,7 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Sends events to many sockets of each contestant in turn and prints the cost of a delivery
+/// Sends events to many sockets of each contestant in turn and prints the cost of a delivery.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "fanout")]
 pub struct FanoutOptions {

@@ -33,7 +33,7 @@ const IN_FLIGHT: u32 = 256;
 /// How long the loop waits for socket events when no heartbeat is due.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Holds many identified sessions on one node, sends their heartbeats, and counts losses
+/// Holds many identified sessions on one node, sends their heartbeats, and counts losses.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "heartbeat")]
 pub struct HeartbeatOptions {

@@ -53,7 +53,7 @@ type = "bot"
 secret = "members-load-tool-0123456789abcdef"
 "#;
 
-/// Requests all members of a guild many times at once, and measures the heartbeats of another application
+/// Requests all members of a guild many times at once, and measures the heartbeats of another application.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "members")]
 pub struct MembersOptions {

@@ -31,7 +31,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the node may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Publishes for one application: twice alone, then while bots of another application report constantly
+/// Publishes for one application: twice alone, then while bots of another application report constantly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reports")]
 pub struct ReportsOptions {

@@ -24,7 +24,7 @@ use super::{
 /// The figure that is read from each fan-out benchmark.
 const FIGURE: &str = "cpu_us_per_delivery";
 
-/// Measures the cost of a delivery from few sessions to many, and plots it
+/// Measures the cost of a delivery from few sessions to many, and plots it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scale")]
 pub struct ScaleOptions {

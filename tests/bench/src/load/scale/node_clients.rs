@@ -45,8 +45,8 @@ pub(super) struct NodeClientsReport {
 /// What the child process prints once all its clients are connected.
 const READY: &str = "ready";
 
-/// The child process: connects all clients, prints [`READY`], waits for the events, and prints a
-/// [`NodeClientsReport`] as JSON.
+/// Runs the child process: connects all clients, prints `ready`, waits for the events, and prints what was received as
+/// JSON.
 ///
 /// # Errors
 /// Fails if the node does not admit the clients, or closes a connection.

@@ -85,7 +85,7 @@ impl SlowPhaseReport {
             LoadProtocol::V1 => 0,
             LoadProtocol::Discord => self.resuming,
         };
-        let faults = [
+        let counts = [
             (self.missed, "events missed by clients that read everything"),
             (self.repeated, "events repeated to them"),
             (self.lost, "of them cut off"),
@@ -100,7 +100,7 @@ impl SlowPhaseReport {
                 "evicted clients that read again without being told why",
             ),
         ];
-        faults
+        counts
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{}: {count} {what}", self.name))
