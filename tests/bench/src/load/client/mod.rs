@@ -44,7 +44,7 @@ pub(super) struct ClientHandshake {
 }
 
 impl ClientHandshake {
-    /// For version 1 clients of type `kind` that identify with `key`.
+    /// Creates the handshake of version 1 clients of type `kind` that identify with `key`.
     pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
         Self {
             protocol: LoadProtocol::V1,
@@ -54,7 +54,7 @@ impl ClientHandshake {
         }
     }
 
-    /// For bots that speak `protocol`.
+    /// Creates the handshake of bots that speak `protocol`.
     pub(super) fn of(protocol: LoadProtocol, address: SocketAddr, key: &str) -> Self {
         match protocol {
             LoadProtocol::V1 => Self::new(address, "bot", key),

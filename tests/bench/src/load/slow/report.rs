@@ -42,11 +42,11 @@ pub struct SlowPhaseReport {
     pub cpu_ms: f64,
     /// From before the HTTP request that publishes an event to its receipt by a healthy client.
     pub latency: LatencySummary,
-    /// Events that clients which read everything did not receive, or received out of order.
+    /// Events missed by clients that read everything, including those received out of order.
     pub missed: u32,
-    /// Events that such clients received twice.
+    /// Events that these clients received twice.
     pub repeated: u32,
-    /// Such clients whose connection ended.
+    /// How many of these clients were disconnected.
     pub lost: u32,
     /// How connections ended, for the clients of this phase.
     pub endings: BTreeMap<String, u32>,
