@@ -17,7 +17,7 @@ use super::{
     redis_baseline::RedisBaseline,
     report::{ClusterRounds, Throughput},
     send_window::{SendProgress, SendWindow},
-    sender::EventSender,
+    sender::ClusterSender,
     servers::ClusterServers,
 };
 
@@ -41,10 +41,10 @@ pub(super) struct Measure {
     baseline: RedisBaseline,
     receivers: Vec<BotReceiver>,
     /// One website client on each node. In the numbering of senders, the services come after them.
-    websites: Vec<EventSender>,
-    services: Vec<EventSender>,
+    websites: Vec<ClusterSender>,
+    services: Vec<ClusterSender>,
     /// The sender and the receiver on the node without Redis.
-    alone: (EventSender, BotReceiver),
+    alone: (ClusterSender, BotReceiver),
     time: Duration,
     batch: usize,
     window: u64,
@@ -64,10 +64,10 @@ impl Measure {
             .map(|address| BotReceiver::open(*address, &bot, senders));
         let receivers = receivers.collect::<Result<_>>()?;
         let websites = addresses.iter().enumerate();
-        let websites = websites.map(|(number, address)| EventSender::socket(number, *address, &website, payload));
+        let websites = websites.map(|(number, address)| ClusterSender::socket(number, *address, &website, payload));
         let services = (NODES..senders).map(|number| {
             let address = addresses[number % NODES];
-            EventSender::http(number, address, &service, payload, batch)
+            ClusterSender::http(number, address, &service, payload, batch)
         });
         let receiver = BotReceiver::open(servers.alone.address, &bot, 1)?;
         Ok(Self {
@@ -76,7 +76,7 @@ impl Measure {
             websites: websites.collect::<Result<_>>()?,
             services: services.collect(),
             alone: (
-                EventSender::socket(0, servers.alone.address, &website, payload)?,
+                ClusterSender::socket(0, servers.alone.address, &website, payload)?,
                 receiver,
             ),
             time: options.time(),
@@ -192,9 +192,9 @@ impl Measure {
 
 fn senders_of<'a>(
     kind: SenderKind,
-    websites: &'a mut [EventSender],
-    services: &'a mut [EventSender],
-) -> &'a mut [EventSender] {
+    websites: &'a mut [ClusterSender],
+    services: &'a mut [ClusterSender],
+) -> &'a mut [ClusterSender] {
     match kind {
         SenderKind::Websites => websites,
         SenderKind::Services => services,
@@ -202,7 +202,7 @@ fn senders_of<'a>(
 }
 
 /// Lets all senders publish until `until`.
-fn send(senders: &mut [EventSender], until: Instant, window: &SendWindow) -> Result<()> {
+fn send(senders: &mut [ClusterSender], until: Instant, window: &SendWindow) -> Result<()> {
     thread::scope(|scope| {
         let sending = senders.iter_mut();
         let sending = sending.map(|sender| scope.spawn(move || sender.run(until, window)));
@@ -210,7 +210,7 @@ fn send(senders: &mut [EventSender], until: Instant, window: &SendWindow) -> Res
     })
 }
 
-fn sent(websites: &[EventSender], services: &[EventSender]) -> Vec<u64> {
+fn sent(websites: &[ClusterSender], services: &[ClusterSender]) -> Vec<u64> {
     websites
         .iter()
         .chain(services)

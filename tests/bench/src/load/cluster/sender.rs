@@ -20,7 +20,7 @@ use super::{
 const CHUNK: u64 = 128;
 
 /// A sender: its events, and how it sends them.
-pub(super) struct EventSender {
+pub(super) struct ClusterSender {
     /// The events it sends.
     pub(super) source: Source,
     transport: SenderTransport,
@@ -61,7 +61,7 @@ impl Source {
     }
 }
 
-impl EventSender {
+impl ClusterSender {
     /// Creates sender `number`, a website client of a node. `payload` is the size of an event's data, in bytes.
     pub(super) fn socket(number: usize, address: SocketAddr, key: &str, payload: usize) -> Result<Self> {
         let session = BlockingSession::open(address, "website", key)?;
