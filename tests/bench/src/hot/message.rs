@@ -1,4 +1,4 @@
-//! A message of a client: from its frame's bytes to what the session does about it.
+//! A message of a client: from the bytes of its frame to the actions of the session.
 
 use std::{iter::repeat_n, sync::Arc};
 
@@ -24,7 +24,7 @@ use super::{
     step::{CALLS, each, step},
 };
 
-type Steps = gateway_node::session::Steps<Join>;
+type ReceivedActions = gateway_node::session::Steps<Join>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -43,7 +43,7 @@ pub(super) fn decode_event() -> usize {
     decode(&event(), step)
 }
 
-/// One frame after the other to a decoder at rest.
+/// Feeds the same frame again and again to an idle decoder.
 fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
     let bytes = frame(0x81, text.as_bytes());
     let mut decoder = Decoder::new(65_536);
@@ -52,17 +52,17 @@ fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
 }
 
 pub(super) fn receive_heartbeat() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
     receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
 }
 
 pub(super) fn receive_event() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
     receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
 }
 
-/// One message after the other to a bot that has identified; the steps that come of each begin with `expected`.
-fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Steps) -> usize {
+/// Feeds the same message again and again to an identified bot. The resulting actions must begin with `expected`.
+fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> ReceivedActions) -> usize {
     let table = EventTable::build(vec![EventDefinition {
         name: "announce".to_owned(),
         from: vec![ClientType::Bot],
@@ -73,14 +73,14 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> St
     let rules = Rules::new(
         &Settings::default(),
         "node".into(),
-        Events::new(table.expect("a table")),
+        Events::new(table.expect("a valid table")),
     );
     let now = Instant::now();
     let mut v1 = V1::new(Some("1"), None, Arc::new(rules), now);
     let welcome = Welcome {
         id: SessionId::from_raw(1),
         kind: ClientType::Bot,
-        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a key")),
+        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a valid key")),
         since: start(),
         counts: GuildCount::default(),
     };

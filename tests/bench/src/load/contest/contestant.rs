@@ -1,4 +1,4 @@
-//! What is compared, and how each is started.
+//! The servers under comparison, and how each is started.
 
 use std::{
     fmt,
@@ -18,16 +18,16 @@ use super::{
         gateway::{self, Gateway},
         usage::Usage,
     },
-    dialect::{Dialect, Utilbot},
-    discord::Discord,
-    peers::{Broadcast, Centrifuge, Nats, Nchan, SocketIo},
+    dialect::{Dialect, UtilbotDialect},
+    discord::DiscordDialect,
+    peers::{BroadcastDialect, CentrifugeDialect, NatsDialect, NchanDialect, SocketIoDialect},
 };
 
-/// How long a contender may take for anything before the run is given up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a peer is asked whether it listens.
-const ASKING: Duration = Duration::from_millis(20);
-/// The event that is measured, to receivers of both protocols, who may all begin at once.
+/// How long a contestant may take for any step before the run fails.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often to check whether a peer is listening yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Routes the measured event to receivers of both protocols, all of which may identify at once.
 const EVENTS: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -39,53 +39,53 @@ name = "announce"
 from = ["bot", "website", "service"]
 to = ["bot", "website", "discord"]
 "#;
-/// What a peer's script ends with when the peer is not installed.
+/// Exit code of `start.sh` for a peer that is not installed.
 const NOT_INSTALLED: i32 = 69;
 
-/// One of those that are compared. On the command line and in tables it has the name that is given here.
+/// A server under comparison. The name in backquotes is the one used on the command line and in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contender {
+pub enum Contestant {
     /// `gateway`: the node of this repository.
     Gateway,
-    /// `gateway-again`: the same once more, to show what two of the same differ by.
+    /// `gateway-again`: the same node a second time, to show the noise between identical servers.
     GatewayAgain,
-    /// `gateway-zlib`: the same, with receivers that ask for `compression=zlib`.
+    /// `gateway-zlib`: the node, with receivers that ask for `compression=zlib`.
     GatewayZlib,
-    /// `discord`: the same, with receivers that speak version 10 of Discord's protocol.
+    /// `discord`: the node, with receivers that speak version 10 of Discord's protocol.
     Discord,
-    /// `discord-zlib`: the same with `compress=zlib-stream`.
+    /// `discord-zlib`: like `discord`, with `compress=zlib-stream`.
     DiscordZlib,
-    /// `gateway-two`: the same with two workers.
+    /// `gateway-two`: the node with two workers.
     GatewayTwo,
-    /// `other`: another binary of the node, to compare two of them.
+    /// `other`: another binary of the node, to compare two builds.
     Other,
-    /// `loop`: one thread around `epoll`, one write for each event and socket.
+    /// `loop`: a bare `epoll` loop on one thread, one write per event and socket.
     Loop,
-    /// `loop-joined`: the same; what has come at once leaves in one write.
+    /// `loop-joined`: like `loop`, with one write per socket for all events that arrived together.
     LoopJoined,
-    /// A server that is not ours, by the name that `tests/bench/peers` has for it.
-    Peer(Peer),
+    /// A third-party server, under its name in `tests/bench/peers`.
+    Peer(PeerServer),
 }
 
-/// A server that is not ours.
+/// A third-party server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Peer {
-    /// Bun's own WebSocket server.
+pub enum PeerServer {
+    /// Bun's built-in WebSocket server.
     Bun,
-    /// The package `ws` on Node.js.
+    /// The `ws` package on Node.js.
     Ws,
     /// Socket.IO on Node.js.
     SocketIo,
-    /// The module Nchan of nginx.
+    /// Nchan, a module of nginx.
     Nchan,
     /// NATS with its WebSocket listener.
     Nats,
-    /// The library Centrifuge, in Go.
+    /// A Go server on the Centrifuge library.
     Centrifuge,
 }
 
-impl Contender {
-    /// Every one, with its name.
+impl Contestant {
+    /// All contestants with their names.
     const NAMES: [(Self, &str); 15] = [
         (Self::Gateway, "gateway"),
         (Self::GatewayAgain, "gateway-again"),
@@ -97,153 +97,156 @@ impl Contender {
         (Self::Loop, "loop"),
         (Self::LoopJoined, "loop-joined"),
         (Self::BUN, "bun"),
-        (Self::Peer(Peer::Ws), "ws"),
-        (Self::Peer(Peer::SocketIo), "socketio"),
-        (Self::Peer(Peer::Nchan), "nchan"),
-        (Self::Peer(Peer::Nats), "nats"),
+        (Self::Peer(PeerServer::Ws), "ws"),
+        (Self::Peer(PeerServer::SocketIo), "socketio"),
+        (Self::Peer(PeerServer::Nchan), "nchan"),
+        (Self::Peer(PeerServer::Nats), "nats"),
         (Self::CENTRIFUGE, "centrifuge"),
     ];
 
-    pub(in super::super) const BUN: Self = Self::Peer(Peer::Bun);
-    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(Peer::Centrifuge);
+    pub(in super::super) const BUN: Self = Self::Peer(PeerServer::Bun);
+    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(PeerServer::Centrifuge);
 
     fn name(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(contender, _)| *contender == self);
+        let found = Self::NAMES.iter().find(|(contestant, _)| *contestant == self);
         found.map_or("", |(_, name)| name)
     }
 }
 
-impl fmt::Display for Contender {
+impl fmt::Display for Contestant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-impl FromStr for Contender {
+impl FromStr for Contestant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::NAMES.iter().find(|(_, name)| *name == text);
-        found.map(|(contender, _)| *contender).ok_or_else(|| {
+        found.map(|(contestant, _)| *contestant).ok_or_else(|| {
             let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
             format!("one of {}", names.join(", "))
         })
     }
 }
 
-impl Peer {
+impl PeerServer {
     fn dialect(self) -> Box<dyn Dialect> {
         match self {
-            Self::Bun | Self::Ws => Box::new(Broadcast),
-            Self::SocketIo => Box::new(SocketIo),
-            Self::Nchan => Box::new(Nchan),
-            Self::Nats => Box::new(Nats),
-            Self::Centrifuge => Box::new(Centrifuge),
+            Self::Bun | Self::Ws => Box::new(BroadcastDialect),
+            Self::SocketIo => Box::new(SocketIoDialect),
+            Self::Nchan => Box::new(NchanDialect),
+            Self::Nats => Box::new(NatsDialect),
+            Self::Centrifuge => Box::new(CentrifugeDialect),
         }
     }
 }
 
-/// What the receivers of a node speak.
+/// The protocol that the receivers of a node speak.
 #[derive(Debug, Clone, Copy)]
-enum Spoken {
+enum NodeProtocol {
     V1,
     V1Zlib,
     Discord,
     DiscordZlib,
 }
 
-impl Spoken {
+impl NodeProtocol {
     fn dialect(self, key: &str) -> Box<dyn Dialect> {
         match self {
-            Self::V1 => Box::new(Utilbot::new(key, false)),
-            Self::V1Zlib => Box::new(Utilbot::new(key, true)),
-            Self::Discord => Box::new(Discord::new(key, false)),
-            Self::DiscordZlib => Box::new(Discord::new(key, true)),
+            Self::V1 => Box::new(UtilbotDialect::new(key, false)),
+            Self::V1Zlib => Box::new(UtilbotDialect::new(key, true)),
+            Self::Discord => Box::new(DiscordDialect::new(key, false)),
+            Self::DiscordZlib => Box::new(DiscordDialect::new(key, true)),
         }
     }
 }
 
-/// A peer is not on this machine.
+/// A peer is not installed on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NotInstalled(String);
 
-/// What all contenders of a run have in common.
+/// Settings shared by all contestants of a run.
 #[derive(Debug)]
-pub(super) struct Setting {
-    /// Where the contender and its clients run; anywhere without it.
+pub(super) struct ContestSetup {
+    /// The cores of the contestant and its clients; `None` to run without pinning.
     pub(super) cores: Option<Cores>,
     /// The node's binary.
     pub(super) gateway: PathBuf,
-    /// The other one.
+    /// The binary of the contestant `other`.
     pub(super) other: Option<PathBuf>,
-    /// Clients that there will be at a time.
+    /// Maximum number of simultaneous clients.
     pub(super) clients: u32,
 }
 
-impl Setting {
-    /// Starts a contender.
-    pub(super) fn start(&self, contender: Contender) -> Result<Server> {
-        match contender {
-            Contender::Gateway | Contender::GatewayAgain => self.node(&self.gateway, Spoken::V1, 1),
-            Contender::GatewayZlib => self.node(&self.gateway, Spoken::V1Zlib, 1),
-            Contender::Discord => self.node(&self.gateway, Spoken::Discord, 1),
-            Contender::DiscordZlib => self.node(&self.gateway, Spoken::DiscordZlib, 1),
-            Contender::GatewayTwo => self.node(&self.gateway, Spoken::V1, 2),
-            Contender::Other => {
+impl ContestSetup {
+    /// Starts a contestant.
+    pub(super) fn start(&self, contestant: Contestant) -> Result<ContestServer> {
+        match contestant {
+            Contestant::Gateway | Contestant::GatewayAgain => self.node(&self.gateway, NodeProtocol::V1, 1),
+            Contestant::GatewayZlib => self.node(&self.gateway, NodeProtocol::V1Zlib, 1),
+            Contestant::Discord => self.node(&self.gateway, NodeProtocol::Discord, 1),
+            Contestant::DiscordZlib => self.node(&self.gateway, NodeProtocol::DiscordZlib, 1),
+            Contestant::GatewayTwo => self.node(&self.gateway, NodeProtocol::V1, 2),
+            Contestant::Other => {
                 let binary = self.other.as_deref().context("`other` needs --other PATH")?;
-                self.node(binary, Spoken::V1, 1)
+                self.node(binary, NodeProtocol::V1, 1)
             }
-            Contender::Loop => self.bare_loop("single"),
-            Contender::LoopJoined => self.bare_loop("joined"),
-            Contender::Peer(peer) => self.peer(peer, contender.name()),
+            Contestant::Loop => self.bare_loop("single"),
+            Contestant::LoopJoined => self.bare_loop("joined"),
+            Contestant::Peer(peer) => self.peer(peer, contestant.name()),
         }
     }
 
-    /// A node with everything switched on; only what would stop the clients is wider.
-    fn node(&self, binary: &Path, spoken: Spoken, workers: u32) -> Result<Server> {
+    /// Starts a node with every feature on. Only the limits that would stop the clients are raised.
+    fn node(&self, binary: &Path, protocol: NodeProtocol, workers: u32) -> Result<ContestServer> {
         let settings = [
             ("server.workers", workers.to_string()),
             ("limits.connections", (self.clients + 16).to_string()),
             ("limits.payloads_per_minute", 1_000_000_000.to_string()),
-            // The clients do not beat by themselves.
+            // The clients send heartbeats only when a benchmark tells them to.
             ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
             ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
             ("discord.payloads_per_minute", 1_000_000_000.to_string()),
             ("discord.hello_delay_ms", 0.to_string()),
         ];
         let node = Gateway::start(binary, &settings, Some(EVENTS), self.cores)?;
-        Ok(Server {
-            target: Target {
+        Ok(ContestServer {
+            target: ContestTarget {
                 address: node.address,
-                dialect: spoken.dialect(&node.key),
+                dialect: protocol.dialect(&node.key),
             },
             process: Process::Node(node),
         })
     }
 
-    fn bare_loop(&self, mode: &str) -> Result<Server> {
+    fn bare_loop(&self, mode: &str) -> Result<ContestServer> {
         let mut command = Command::new(gateway::beside("bare_loop")?);
         let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
-        let stdout = child.0.stdout.take().context("a child has no stdout")?;
+        let stdout = child.0.stdout.take().context("the child has no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(Server {
-            target: Target {
-                address: line.trim().parse().map_err(|_| anyhow!("the loop printed {line:?}"))?,
-                dialect: Box::new(Broadcast),
+        Ok(ContestServer {
+            target: ContestTarget {
+                address: line
+                    .trim()
+                    .parse()
+                    .map_err(|_| anyhow!("the bare loop printed {line:?} instead of an address"))?,
+                dialect: Box::new(BroadcastDialect),
             },
             process: Process::Child(child),
         })
     }
 
-    fn peer(&self, peer: Peer, name: &str) -> Result<Server> {
-        // Free now, and nobody else looks for one.
+    fn peer(&self, peer: PeerServer, name: &str) -> Result<ContestServer> {
+        // The port is free now, and nothing else on this machine is expected to take it.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
         command.args([name, &address.port().to_string()]);
         let mut child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         while let Err(error) = TcpStream::connect(address) {
             if let Some(status) = child.0.try_wait()? {
                 let mut said = String::new();
@@ -255,11 +258,11 @@ impl Setting {
                 }
                 bail!("{name} ended: {status}\n{said}");
             }
-            ensure!(Instant::now() < deadline, "{name} does not listen: {error}");
-            std::thread::park_timeout(ASKING);
+            ensure!(Instant::now() < deadline, "{name} is not listening: {error}");
+            std::thread::park_timeout(POLL_INTERVAL);
         }
-        Ok(Server {
-            target: Target {
+        Ok(ContestServer {
+            target: ContestTarget {
                 address,
                 dialect: peer.dialect(),
             },
@@ -267,7 +270,7 @@ impl Setting {
         })
     }
 
-    /// Starts a program on its core.
+    /// Starts a program on the server core.
     fn spawn(&self, command: &mut Command) -> Result<ChildGuard> {
         if let Some(cores) = self.cores {
             pin_thread(cores.node)?;
@@ -280,25 +283,25 @@ impl Setting {
     }
 }
 
-/// Where a contender listens, and what it speaks.
-pub(in super::super) struct Target {
+/// The address of a contestant and the protocol it speaks.
+pub(in super::super) struct ContestTarget {
     pub(super) address: SocketAddr,
     pub(super) dialect: Box<dyn Dialect>,
 }
 
-impl Target {
-    /// A node, for clients that show this key.
+impl ContestTarget {
+    /// Targets a node, for clients that identify with `key`.
     pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
         Self {
             address,
-            dialect: Box::new(Utilbot::new(key, false)),
+            dialect: Box::new(UtilbotDialect::new(key, false)),
         }
     }
 }
 
-/// A contender that listens; it is killed when this is dropped.
-pub(in super::super) struct Server {
-    pub(in super::super) target: Target,
+/// A running contestant. It is killed on drop.
+pub(in super::super) struct ContestServer {
+    pub(in super::super) target: ContestTarget,
     process: Process,
 }
 
@@ -311,14 +314,14 @@ struct ChildGuard(Child);
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Server {
-    /// What it has used so far.
+impl ContestServer {
+    /// Returns the CPU time and memory used so far.
     pub(in super::super) fn usage(&self) -> Result<Usage> {
         match &self.process {
             Process::Node(node) => node.usage(),
@@ -326,7 +329,7 @@ impl Server {
         }
     }
 
-    /// An error if it has ended.
+    /// Returns an error if the process has ended.
     pub(super) fn check(&mut self) -> Result<()> {
         match &mut self.process {
             Process::Node(node) => {
@@ -336,7 +339,7 @@ impl Server {
             }
             Process::Child(child) => {
                 let ended = child.0.try_wait()?;
-                ensure!(ended.is_none(), "a contender ended: {ended:?}");
+                ensure!(ended.is_none(), "the server ended: {ended:?}");
             }
         }
         Ok(())

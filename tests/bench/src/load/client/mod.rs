@@ -1,6 +1,6 @@
-//! One client on a nonblocking socket, without a task or a buffer of its own.
+//! A client on a nonblocking socket, without a task or a read buffer of its own.
 //!
-//! Here are the socket and the handshake; what the payloads of a protocol mean is in its own file.
+//! This module has the socket and the WebSocket handshake; each protocol has a file of its own.
 
 mod discord;
 mod v1;
@@ -17,48 +17,48 @@ use gateway_harness::frame::{self, FrameReader, Kind};
 use mio::net::TcpStream;
 use serde::Serialize;
 
-pub(super) use self::discord::Left;
+pub(super) use self::discord::ResumePoint;
 
-/// The key of every handshake and its answer, both of RFC 6455 section 1.3.
+/// The key of every handshake and its answer, both from RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What clients speak.
+/// The protocol of the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// Version 1.
+pub enum LoadProtocol {
+    /// Utilbot protocol version 1.
     V1,
-    /// Version 10, which is Discord's.
+    /// Discord protocol version 10.
     Discord,
 }
 
-/// What is the same on every connection to one node.
-pub(super) struct Wire {
-    protocol: Protocol,
-    /// The request that becomes a WebSocket.
+/// What all connections to one node send: the upgrade request and Identify.
+pub(super) struct ClientHandshake {
+    protocol: LoadProtocol,
+    /// The upgrade request.
     pub(super) upgrade: Vec<u8>,
     /// The frame that answers Hello.
     pub(super) identify: Vec<u8>,
     key: String,
 }
 
-impl Wire {
-    /// For clients of version 1 and of this type that show `key` to the node at `address`.
+impl ClientHandshake {
+    /// Creates the handshake of version 1 clients of type `kind` that identify with `key`.
     pub(super) fn new(address: SocketAddr, kind: &str, key: &str) -> Self {
         Self {
-            protocol: Protocol::V1,
+            protocol: LoadProtocol::V1,
             upgrade: upgrade(address, "/?v=1"),
             identify: frame::text(&v1::identify(kind, key)),
             key: key.to_owned(),
         }
     }
 
-    /// For bots that speak this protocol.
-    pub(super) fn of(protocol: Protocol, address: SocketAddr, key: &str) -> Self {
+    /// Creates the handshake of bots that speak `protocol`.
+    pub(super) fn of(protocol: LoadProtocol, address: SocketAddr, key: &str) -> Self {
         match protocol {
-            Protocol::V1 => Self::new(address, "bot", key),
-            Protocol::Discord => Self {
+            LoadProtocol::V1 => Self::new(address, "bot", key),
+            LoadProtocol::Discord => Self {
                 protocol,
                 upgrade: upgrade(address, "/?v=10&encoding=json"),
                 identify: frame::text(&discord::identify(key)),
@@ -76,30 +76,30 @@ fn upgrade(address: SocketAddr, target: &str) -> Vec<u8> {
     request.into_bytes()
 }
 
-/// What a client was told.
+/// What happened to a client.
 #[derive(Debug)]
-pub(super) enum Heard<'a> {
-    /// It has identified, and everything that belongs to that has arrived.
+pub(super) enum LoadClientEvent<'a> {
+    /// It has identified and has received everything that belongs to that.
     Live,
-    /// A heartbeat was answered.
+    /// A heartbeat was acknowledged.
     Ack,
-    /// A payload with an `announce`.
+    /// A payload with an `announce` event.
     Announce(&'a [u8]),
-    /// The connection is over; nothing comes after it.
+    /// The connection has ended. This is the last event.
     Ended(Ended),
 }
 
 /// How a connection ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ended {
-    /// The code of the gateway's Close frame; `None` where there was none.
+    /// Code of the node's Close frame, if there was one.
     pub(super) code: Option<u16>,
-    /// `e` and `m` of the Error before it.
+    /// `e` and `m` of the Error packet before it.
     pub(super) error: Option<(i64, String)>,
-    /// What the socket said where there was no Close.
+    /// The socket error, if the connection ended without a Close frame.
     broken: Option<ErrorKind>,
-    /// What its session can be resumed with, where there can be one.
-    pub(super) left: Option<Left>,
+    /// What the session can be resumed with, if the protocol allows it.
+    pub(super) resume_point: Option<ResumePoint>,
 }
 
 impl fmt::Display for Ended {
@@ -115,72 +115,72 @@ impl fmt::Display for Ended {
     }
 }
 
-/// One client.
-pub(super) struct Peer {
+/// A client.
+pub(super) struct LoadClient {
     stream: TcpStream,
     frames: FrameReader,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
-    stage: Stage,
-    /// The Error that came last.
+    state: LoadClientState,
+    /// The last Error packet.
     error: Option<Box<(i64, String)>>,
-    /// The Discord session: before Hello, the one to go on with.
-    session: Option<Box<Left>>,
+    /// The Discord session. Before Hello: the session to resume.
+    session: Option<Box<ResumePoint>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
+enum LoadClientState {
     Connecting,
-    /// What has come of the answer to the upgrade.
+    /// Waits for the rest of the response to the upgrade, of which it has these bytes.
     Upgrading(Vec<u8>),
     /// Waits for Hello.
     Upgraded,
     Identifying,
-    /// Waits for the totals that follow the welcome.
+    /// Waits for the guild count that follows `bot_connect_success`.
     Welcomed,
     Live,
 }
 
-impl Peer {
-    /// A client whose socket is being connected.
+impl LoadClient {
+    /// Creates a client whose socket is connecting.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             frames: FrameReader::default(),
             unsent: Vec::new(),
-            stage: Stage::Connecting,
+            state: LoadClientState::Connecting,
             error: None,
             session: None,
         }
     }
 
-    /// The same for one that goes on with a session.
-    pub(super) fn resuming(stream: TcpStream, left: Left) -> Self {
+    /// Creates a client that resumes a session.
+    pub(super) fn resuming(stream: TcpStream, resume_point: ResumePoint) -> Self {
         Self {
-            session: Some(Box::new(left)),
+            session: Some(Box::new(resume_point)),
             ..Self::new(stream)
         }
     }
 
-    /// The socket, to be registered.
+    /// Returns the socket, for registration with a poll.
     pub(super) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
-    /// Whether it has identified.
+    /// Returns whether the client has identified.
     pub(super) fn is_live(&self) -> bool {
-        self.stage == Stage::Live
+        self.state == LoadClientState::Live
     }
 
-    /// The socket takes bytes.
-    pub(super) fn writable(&mut self, wire: &Wire) -> Result<()> {
-        if self.stage == Stage::Connecting {
+    /// Continues after the socket has become writable.
+    pub(super) fn writable(&mut self, handshake: &ClientHandshake) -> Result<()> {
+        if self.state == LoadClientState::Connecting {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error).context("connecting");
             }
             self.stream.set_nodelay(true)?;
-            self.stage = Stage::Upgrading(Vec::new());
-            self.send(&wire.upgrade);
+            self.state = LoadClientState::Upgrading(Vec::new());
+            self.send(&handshake.upgrade);
         } else if !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
             self.send(&unsent);
@@ -188,7 +188,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends bytes, now or when the socket takes them. A broken socket is noticed when it is read.
+    /// Sends `bytes` now, or as soon as the socket accepts them. A broken socket is noticed on the next read.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         let sent = if self.unsent.is_empty() {
             self.stream.write(bytes).unwrap_or(0)
@@ -198,13 +198,13 @@ impl Peer {
         self.unsent.extend_from_slice(&bytes[sent..]);
     }
 
-    /// Reads up to `budget` bytes, or until nothing is there. Whether the connection goes on.
+    /// Reads up to `budget` bytes, or all that is available. Returns `false` when the connection has ended.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
         mut budget: usize,
-        wire: &Wire,
-        hear: &mut dyn FnMut(Heard<'_>),
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
     ) -> Result<bool> {
         while budget > 0 {
             let room = scratch.len().min(budget);
@@ -212,10 +212,10 @@ impl Peer {
                 Ok(0) => None,
                 Ok(count) => {
                     budget -= count;
-                    if let Some(code) = self.take(&scratch[..count], wire, hear)? {
-                        // The answer to the close; who does not want it any more is gone.
+                    if let Some(code) = self.take(&scratch[..count], handshake, on_event)? {
+                        // Echoes the close code. If that fails, the connection is gone anyway.
                         self.send(&frame::close(if code == 1005 { 1000 } else { code }));
-                        hear(Heard::Ended(self.ended(Some(code), None)));
+                        on_event(LoadClientEvent::Ended(self.ended(Some(code), None)));
                         return Ok(false);
                     }
                     continue;
@@ -226,7 +226,7 @@ impl Peer {
                     kind => Some(kind),
                 },
             };
-            hear(Heard::Ended(self.ended(None, broken)));
+            on_event(LoadClientEvent::Ended(self.ended(None, broken)));
             return Ok(false);
         }
         Ok(true)
@@ -237,14 +237,19 @@ impl Peer {
             code,
             error: self.error.take().map(|error| *error),
             broken,
-            left: self.session.take().map(|left| *left),
+            resume_point: self.session.take().map(|resume_point| *resume_point),
         }
     }
 
-    /// Takes what has arrived. Some code when it ends with a close frame.
-    fn take(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
-        let Stage::Upgrading(answer) = &mut self.stage else {
-            return self.take_frames(bytes, wire, hear);
+    /// Handles received bytes. Returns the close code once there is a Close frame.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
+    ) -> Result<Option<u16>> {
+        let LoadClientState::Upgrading(answer) = &mut self.state else {
+            return self.take_frames(bytes, handshake, on_event);
         };
         answer.extend_from_slice(bytes);
         let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -254,18 +259,23 @@ impl Peer {
             answer.starts_with(b"HTTP/1.1 101 ") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
         ensure!(
             is_accepted,
-            "the upgrade was answered: {}",
+            "unexpected response to the upgrade: {}",
             String::from_utf8_lossy(answer)
         );
         let frames = answer.split_off(end + 4);
-        self.stage = Stage::Upgraded;
-        self.take_frames(&frames, wire, hear)
+        self.state = LoadClientState::Upgraded;
+        self.take_frames(&frames, handshake, on_event)
     }
 
-    fn take_frames(&mut self, bytes: &[u8], wire: &Wire, hear: &mut dyn FnMut(Heard<'_>)) -> Result<Option<u16>> {
+    fn take_frames(
+        &mut self,
+        bytes: &[u8],
+        handshake: &ClientHandshake,
+        on_event: &mut dyn FnMut(LoadClientEvent<'_>),
+    ) -> Result<Option<u16>> {
         let Self {
             frames,
-            stage,
+            state,
             error,
             session,
             ..
@@ -278,17 +288,17 @@ impl Peer {
                 closed = Some(frame::close_code(payload));
                 return Ok(());
             }
-            ensure!(kind == Kind::Text, "a binary frame without compression");
-            is_greeted |= match wire.protocol {
-                Protocol::V1 => v1::take(payload, stage, error, hear)?,
-                Protocol::Discord => discord::take(payload, stage, error, session, hear)?,
+            ensure!(kind == Kind::Text, "a binary frame on a connection without compression");
+            is_greeted |= match handshake.protocol {
+                LoadProtocol::V1 => v1::take(payload, state, error, on_event)?,
+                LoadProtocol::Discord => discord::take(payload, state, error, session, on_event)?,
             };
             Ok(())
         })?;
         if is_greeted {
             match &self.session {
-                Some(left) => self.send(&frame::text(&discord::resume(&wire.key, left))),
-                None => self.send(&wire.identify),
+                Some(resume_point) => self.send(&frame::text(&discord::resume(&handshake.key, resume_point))),
+                None => self.send(&handshake.identify),
             }
         }
         Ok(closed)

@@ -1,4 +1,4 @@
-//! What Redis does without a node: the node's own publish script in a loop, and a bare PUBLISH to one subscriber.
+//! Redis without a node: the node's own publish script in a loop, and a bare PUBLISH to one subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -7,50 +7,53 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     super::latencies::Latencies,
     LOG_AGE_MS, LOG_BYTES, LOG_ENTRIES,
-    event::Event,
-    resp::{Reply, Resp},
+    event::NumberedEvent,
+    resp::{RespConnection, RespValue},
 };
 
-/// What the scripts of an application share, and two of them. The yardstick has to be the node's own script.
+/// The code shared by an application's scripts, and two of the scripts. The baseline must run the node's own script.
 const APPLICATION: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/application.lua");
 const REGISTER: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/register.lua");
 const PUBLISH: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/publish.lua");
 
-/// What the keys of an application start with that no node has.
+/// Key prefix of an application that no node has.
 const KEY: &str = "utilbot:{yardstick}:";
-/// What it calls the life of the server, the epoch and itself; as long as the node's own.
+/// The run id, epoch, owner and author of the entries, as long as a node's.
 const RUN: &str = "0123456789abcdef0123456789abcdef01234567";
 const EPOCH: &str = "fedcba9876543210";
 const OWNER: &str = "0123456789abcdef";
 const AUTHOR: &str = "123456789012345678";
-/// Events that are under way at a time.
+/// Events in flight.
 const WINDOW: usize = 256;
-/// The channel of the bare message.
+/// The channel of the bare messages.
 const CHANNEL: &str = "utilbot:{yardstick}:bare";
 
-/// Two connections to Redis.
-pub(super) struct Yardstick {
-    calls: Resp,
-    messages: Resp,
+/// The baseline: one connection for calls, one for the subscription.
+pub(super) struct RedisBaseline {
+    calls: RespConnection,
+    messages: RespConnection,
     publish: String,
-    /// Publications so far.
+    /// Publish calls so far.
     n: u64,
     payload: usize,
 }
 
-impl Yardstick {
-    /// Connects to the server at `port`, loads the scripts and registers, as a node would. `payload` is the bytes of an
-    /// event's data.
+impl RedisBaseline {
+    /// Connects to the server at `port`, loads the scripts and registers, as a node would. `payload` is the size of
+    /// an event's data, in bytes.
     pub(super) fn new(port: u16, payload: usize) -> Result<Self> {
-        let mut calls = Resp::connect(port)?;
+        let mut calls = RespConnection::connect(port)?;
         let mut load = |own: &str| calls.ask(&["SCRIPT", "LOAD", &[APPLICATION, own].join("\n")]);
         let register = load(REGISTER)?;
         let publish = load(PUBLISH)?.first().to_owned();
         let registration = [RUN, EPOCH, OWNER, "1", "86400000", "0", "0123456789abcdef", "0"];
         let register = [&["EVALSHA", register.first(), "1", KEY], &registration[..]].concat();
         let answer = calls.ask(&register)?;
-        ensure!(answer.first() == "ok", "the registration was answered: {answer:?}");
-        let mut messages = Resp::connect(port)?;
+        ensure!(
+            answer.first() == "ok",
+            "unexpected reply to the registration: {answer:?}"
+        );
+        let mut messages = RespConnection::connect(port)?;
         messages.ask(&["SUBSCRIBE", CHANNEL])?;
         Ok(Self {
             calls,
@@ -61,8 +64,8 @@ impl Yardstick {
         })
     }
 
-    /// Calls the script in a pipelined loop for `time`, with `batch` events a call. How many events that made, and in
-    /// what time.
+    /// Calls the script in a pipelined loop for `time`, with `batch` events per call. Returns the number of events
+    /// and the time they took.
     pub(super) fn events(&mut self, time: Duration, batch: usize) -> Result<(u64, Duration)> {
         let (window, began) = ((WINDOW / batch).max(2), Instant::now());
         let (mut unanswered, mut calls) = (0, 0);
@@ -79,7 +82,7 @@ impl Yardstick {
                 unanswered = window;
             }
             let reply = self.calls.reply()?;
-            ensure!(reply.first() == "ok", "a publication was answered: {reply:?}");
+            ensure!(reply.first() == "ok", "unexpected reply to a publication: {reply:?}");
             unanswered -= 1;
             calls += 1;
         }
@@ -91,7 +94,7 @@ impl Yardstick {
         let n = self.n.to_string();
         let (entries, age, bytes) = (LOG_ENTRIES.to_string(), LOG_AGE_MS.to_string(), LOG_BYTES.to_string());
         let origin = format!("{:016x}", 0x0123_4567_89ab_cdef_u64.wrapping_add(self.n));
-        let d = Event {
+        let d = NumberedEvent {
             sender: 0,
             number: self.n,
         }
@@ -121,23 +124,24 @@ impl Yardstick {
         self.calls.put(&words);
     }
 
-    /// From publishing a message on one connection to reading it on the other, one at a time, for `time`.
+    /// Measures the latency from publishing a message on one connection to reading it on the other, one message at a
+    /// time.
     pub(super) fn messages(&mut self, time: Duration, latencies: &mut Latencies) -> Result<()> {
         let until = Instant::now() + time;
         let mut number = 0;
         while Instant::now() < until {
-            let d = Event { sender: 0, number }.data(self.payload);
+            let d = NumberedEvent { sender: 0, number }.data(self.payload);
             self.calls.put(&["PUBLISH", CHANNEL, &d]);
             let sent = Instant::now();
             self.calls.flush()?;
             let message = self.messages.reply()?;
             latencies.add(sent.elapsed());
-            let Reply::List(words) = message else {
-                bail!("a message that is none: {message:?}");
+            let RespValue::List(words) = message else {
+                bail!("not a pub/sub message: {message:?}");
             };
             ensure!(
-                words.get(2).map(Reply::first) == Some(&d),
-                "another message than was sent"
+                words.get(2).map(RespValue::first) == Some(&d),
+                "received a different message than was sent"
             );
             self.calls.reply()?;
             number += 1;
@@ -145,9 +149,9 @@ impl Yardstick {
         Ok(())
     }
 
-    /// Has Redis write its append-only file anew, and waits for the end of that, so that it does not do so by itself
-    /// while something is measured.
-    pub(super) fn tidy(&mut self) -> Result<()> {
+    /// Makes Redis rewrite its append-only file and waits for it to finish, so that it does not start a rewrite
+    /// during a measurement.
+    pub(super) fn rewrite_aof(&mut self) -> Result<()> {
         self.calls.ask(&["BGREWRITEAOF"])?;
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -158,9 +162,9 @@ impl Yardstick {
             }
             ensure!(
                 Instant::now() < deadline,
-                "Redis does not get done with its append-only file"
+                "Redis has not finished rewriting its append-only file"
             );
-            // Blocks for a moment: a key that nobody pushes to.
+            // Waits for a moment: nothing is ever pushed to this key.
             self.calls
                 .ask(&["BLPOP", "utilbot:{yardstick}:pause", "0.05"])
                 .context("waiting for Redis")?;

@@ -1,7 +1,7 @@
-//! The clients of one contender: one thread, one `epoll`, one read buffer, and nothing that a delivery allocates.
+//! The clients of one contestant: one thread, one `epoll` loop, one read buffer, and no allocation per delivery.
 //!
-//! Reading has to be much cheaper than serving, or the clients are what is measured: a frame is found, its stamp read,
-//! and that is all.
+//! Receiving must be much cheaper than sending, or the clients become the bottleneck. So a client only finds the
+//! frame and reads its timestamp.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -14,76 +14,76 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use super::{
     super::{announcement::Announcement, latencies::Latencies, source},
-    Target,
-    contender::PATIENCE,
-    dialect::{Dialect, Part, Step},
+    ContestTarget,
+    contestant::STEP_TIMEOUT,
+    dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
-/// Clients that are connecting at the same time: fewer than any backlog holds.
+/// Simultaneous connection attempts: fewer than any server's backlog.
 const IN_FLIGHT: usize = 128;
-/// One in so many clients of an opaque dialect reads what it gets.
+/// With an opaque dialect, one in `READERS` clients decodes what it receives.
 const READERS: usize = 64;
-/// How long the loop sleeps when nothing happens.
+/// How long the loop waits for socket events.
 const IDLE: Duration = Duration::from_millis(20);
 
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What the receivers have had since the last [`Crowd::take`].
+/// What the clients received since the last [`ClientPool::take`].
 #[derive(Debug, Default)]
-pub(in super::super) struct Tally {
-    /// Events that arrived.
+pub(in super::super) struct PoolStats {
+    /// Events received.
     pub(in super::super) deliveries: u64,
-    /// Events that came out of their order, or a second time.
+    /// Events received out of order or twice.
     pub(in super::super) disordered: u64,
-    /// From the stamp of an event to its being read.
+    /// From an event's timestamp to its receipt.
     pub(in super::super) latencies: Latencies,
-    /// Beats that were answered.
+    /// Heartbeats answered.
     pub(in super::super) answers: u64,
 }
 
-/// The clients: receivers first, and one sender behind them.
-pub(in super::super) struct Crowd<'a> {
-    target: &'a Target,
+/// The clients: first the receivers, then one sender.
+pub(in super::super) struct ClientPool<'a> {
+    target: &'a ContestTarget,
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
-    clients: Vec<Client>,
+    clients: Vec<PoolClient>,
     ready: usize,
-    room: Room,
+    measurements: Measurements,
 }
 
-/// What is there for all clients.
-struct Room {
+/// What all clients share while they read.
+struct Measurements {
     origin: Instant,
-    tally: Tally,
+    stats: PoolStats,
 }
 
-struct Client {
+struct PoolClient {
     stream: TcpStream,
-    part: Part,
-    stage: Stage,
+    role: ClientRole,
+    state: PoolClientState,
     frames: FrameReader,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
-    /// The number that the next event has to have.
+    /// The expected number of the next event.
     next: u32,
     reads: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Stage {
+enum PoolClientState {
     Connecting,
     Upgrading(Vec<u8>),
     Greeting,
     Ready,
 }
 
-impl<'a> Crowd<'a> {
-    /// Nobody yet.
-    pub(in super::super) fn new(target: &'a Target, clients: u32) -> Result<Self> {
-        source::make_room(clients)?;
+impl<'a> ClientPool<'a> {
+    /// Creates an empty pool for up to `clients` clients.
+    pub(in super::super) fn new(target: &'a ContestTarget, clients: u32) -> Result<Self> {
+        source::raise_descriptor_limit(clients)?;
         Ok(Self {
             target,
             poll: Poll::new()?,
@@ -91,74 +91,74 @@ impl<'a> Crowd<'a> {
             scratch: vec![0; 262_144],
             clients: Vec::new(),
             ready: 0,
-            room: Room {
+            measurements: Measurements {
                 origin: Instant::now(),
-                tally: Tally::default(),
+                stats: PoolStats::default(),
             },
         })
     }
 
-    /// Connects so many more clients and waits until each is what it is there for.
-    pub(in super::super) fn join(&mut self, count: u32, part: Part) -> Result<()> {
+    /// Connects `count` more clients and waits until each has completed its handshake.
+    pub(in super::super) fn join(&mut self, count: u32, role: ClientRole) -> Result<()> {
         let goal = self.clients.len() + count as usize;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_TIMEOUT;
         while self.ready < goal {
             while self.clients.len() < goal && self.clients.len() - self.ready < IN_FLIGHT {
-                self.open(part)?;
+                self.open(role)?;
             }
             self.turn(IDLE)?;
             ensure!(
                 Instant::now() < deadline,
-                "only {} of {goal} clients came in",
+                "only {} of {goal} clients have completed their handshake",
                 self.ready
             );
         }
         Ok(())
     }
 
-    fn open(&mut self, part: Part) -> Result<()> {
+    fn open(&mut self, role: ClientRole) -> Result<()> {
         let number = self.clients.len();
         let mut stream = source::connect(number, self.target.address, None)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(number), interests)?;
-        self.clients.push(Client {
+        self.clients.push(PoolClient {
             stream,
-            part,
-            stage: Stage::Connecting,
+            role,
+            state: PoolClientState::Connecting,
             frames: FrameReader::default(),
             unsent: Vec::new(),
             next: 1,
-            reads: part == Part::Receiver && (!self.target.dialect.is_opaque() || number.is_multiple_of(READERS)),
+            reads: role == ClientRole::Receiver && (!self.target.dialect.is_opaque() || number.is_multiple_of(READERS)),
         });
         Ok(())
     }
 
-    /// Has the sender send the events of these numbers, of so many bytes each, in one write.
+    /// Makes the sender publish the events `numbers`, of `bytes` bytes of data each, in one write.
     pub(in super::super) fn publish(&mut self, numbers: std::ops::Range<u32>, bytes: usize) -> Result<()> {
-        let sent_us = u64::try_from(self.room.origin.elapsed().as_micros())?;
+        let sent_us = u64::try_from(self.measurements.origin.elapsed().as_micros())?;
         let mut frames = Vec::new();
         for number in numbers {
             let data = Announcement { number, sent_us }.data(bytes);
             frames.extend(self.target.dialect.publish(&data));
         }
-        let sender = self.clients.iter_mut().find(|client| client.part == Part::Sender);
+        let sender = self.clients.iter_mut().find(|client| client.role == ClientRole::Sender);
         sender.context("there is no sender")?.send(&frames)
     }
 
-    /// Has a client beat.
+    /// Sends the heartbeat `beat` from client `number`.
     pub(in super::super) fn beat(&mut self, number: usize, beat: &[u8]) -> Result<()> {
         self.clients[number].send(beat)
     }
 
-    /// The bytes of a beat, where the contender has such a thing.
+    /// Returns the contestant's heartbeat message, if its protocol has one.
     pub(in super::super) fn beat_bytes(&self) -> Option<Vec<u8>> {
         self.target.dialect.beat()
     }
 
-    /// Turns until `is_done`, and says whether that came in time.
-    pub(in super::super) fn turn_until(&mut self, is_done: impl Fn(&Tally) -> bool) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_done(&self.room.tally) {
+    /// Runs the loop until `is_done`. Returns `false` if that takes too long.
+    pub(in super::super) fn turn_until(&mut self, is_done: impl Fn(&PoolStats) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        while !is_done(&self.measurements.stats) {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -167,12 +167,12 @@ impl<'a> Crowd<'a> {
         Ok(true)
     }
 
-    /// What there was since the last call.
-    pub(in super::super) fn take(&mut self) -> Tally {
-        std::mem::take(&mut self.room.tally)
+    /// Returns what was received since the last call.
+    pub(in super::super) fn take(&mut self) -> PoolStats {
+        std::mem::take(&mut self.measurements.stats)
     }
 
-    /// Waits until something happens, at most `timeout`, and hears it.
+    /// Waits for socket events for up to `timeout` and handles them.
     pub(in super::super) fn turn(&mut self, timeout: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -181,38 +181,38 @@ impl<'a> Crowd<'a> {
         for event in &self.events {
             let number = event.token().0;
             let client = &mut self.clients[number];
-            let was_ready = client.stage == Stage::Ready;
-            let heard = client.turn(
+            let was_ready = client.state == PoolClientState::Ready;
+            let handled = client.turn(
                 event,
                 &mut self.scratch,
                 &*self.target.dialect,
                 self.target,
-                &mut self.room,
+                &mut self.measurements,
             );
-            heard.with_context(|| format!("client {number}"))?;
-            self.ready += usize::from(!was_ready && client.stage == Stage::Ready);
+            handled.with_context(|| format!("client {number}"))?;
+            self.ready += usize::from(!was_ready && client.state == PoolClientState::Ready);
         }
         Ok(())
     }
 }
 
-impl Client {
+impl PoolClient {
     fn turn(
         &mut self,
         event: &mio::event::Event,
         scratch: &mut [u8],
         dialect: &dyn Dialect,
-        target: &Target,
-        room: &mut Room,
+        target: &ContestTarget,
+        measurements: &mut Measurements,
     ) -> Result<()> {
         if event.is_writable() {
-            if self.stage == Stage::Connecting {
+            if self.state == PoolClientState::Connecting {
                 if let Some(error) = self.stream.take_error()? {
                     return Err(error).context("connecting");
                 }
                 self.stream.set_nodelay(true)?;
-                self.stage = Stage::Upgrading(Vec::new());
-                let path = dialect.target(self.part);
+                self.state = PoolClientState::Upgrading(Vec::new());
+                let path = dialect.target(self.role);
                 self.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{HANDSHAKE}", target.address).as_bytes())?;
             } else if !self.unsent.is_empty() {
                 let unsent = std::mem::take(&mut self.unsent);
@@ -224,10 +224,10 @@ impl Client {
         }
         loop {
             match self.stream.read(scratch) {
-                Ok(0) => bail!("the contender closed the connection while {:?}", self.stage),
+                Ok(0) => bail!("the server closed the connection in state {:?}", self.state),
                 Ok(count) => {
-                    self.take(&scratch[..count], dialect, room)?;
-                    // A short read has emptied the socket; what comes later makes another event.
+                    self.take(&scratch[..count], dialect, measurements)?;
+                    // A short read has emptied the socket; more data causes another event.
                     if count < scratch.len() {
                         return Ok(());
                     }
@@ -252,9 +252,9 @@ impl Client {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8], dialect: &dyn Dialect, room: &mut Room) -> Result<()> {
-        let Stage::Upgrading(answer) = &mut self.stage else {
-            return self.take_frames(bytes, dialect, room);
+    fn take(&mut self, bytes: &[u8], dialect: &dyn Dialect, measurements: &mut Measurements) -> Result<()> {
+        let PoolClientState::Upgrading(answer) = &mut self.state else {
+            return self.take_frames(bytes, dialect, measurements);
         };
         answer.extend_from_slice(bytes);
         let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -264,37 +264,41 @@ impl Client {
             answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
         ensure!(
             is_accepted,
-            "the upgrade was answered: {}",
+            "unexpected response to the upgrade: {}",
             String::from_utf8_lossy(answer)
         );
         let frames = answer.split_off(end + 4);
-        self.stage = Stage::Greeting;
-        self.step(dialect.begin(self.part))?;
-        self.take_frames(&frames, dialect, room)
+        self.state = PoolClientState::Greeting;
+        self.step(dialect.begin(self.role))?;
+        self.take_frames(&frames, dialect, measurements)
     }
 
-    fn step(&mut self, step: Step) -> Result<()> {
+    fn step(&mut self, step: HandshakeStep) -> Result<()> {
         match step {
-            Step::Wait => {}
-            Step::Say(bytes) => self.send(&bytes)?,
-            Step::Ready => self.stage = Stage::Ready,
+            HandshakeStep::Wait => {}
+            HandshakeStep::Send(bytes) => self.send(&bytes)?,
+            HandshakeStep::Ready => self.state = PoolClientState::Ready,
         }
         Ok(())
     }
 
-    fn take_frames(&mut self, bytes: &[u8], dialect: &dyn Dialect, room: &mut Room) -> Result<()> {
+    fn take_frames(&mut self, bytes: &[u8], dialect: &dyn Dialect, measurements: &mut Measurements) -> Result<()> {
         let mut frames = std::mem::take(&mut self.frames);
         frames.feed(bytes, |kind, payload| {
-            ensure!(kind != Kind::Close, "closed: {}", String::from_utf8_lossy(payload));
-            if self.stage != Stage::Ready {
-                return self.step(dialect.hear(self.part, payload));
+            ensure!(
+                kind != Kind::Close,
+                "the server sent Close: {}",
+                String::from_utf8_lossy(payload)
+            );
+            if self.state != PoolClientState::Ready {
+                return self.step(dialect.on_handshake(self.role, payload));
             }
             if dialect.is_answer(payload) {
-                room.tally.answers += 1;
+                measurements.stats.answers += 1;
             } else if self.reads {
-                dialect.announcements(payload, &mut |event| self.note(event, room));
-            } else if self.part == Part::Receiver {
-                room.tally.deliveries += 1;
+                dialect.announcements(payload, &mut |event| self.record(event, measurements));
+            } else if self.role == ClientRole::Receiver {
+                measurements.stats.deliveries += 1;
             }
             Ok(())
         })?;
@@ -302,12 +306,12 @@ impl Client {
         Ok(())
     }
 
-    fn note(&mut self, event: Announcement, room: &mut Room) {
-        let Room { origin, tally } = room;
-        tally.deliveries += 1;
-        tally.disordered += u64::from(event.number != self.next);
+    fn record(&mut self, event: Announcement, measurements: &mut Measurements) {
+        let Measurements { origin, stats } = measurements;
+        stats.deliveries += 1;
+        stats.disordered += u64::from(event.number != self.next);
         self.next = event.number + 1;
         let sent = Duration::from_micros(event.sent_us);
-        tally.latencies.add(origin.elapsed().saturating_sub(sent));
+        stats.latencies.add(origin.elapsed().saturating_sub(sent));
     }
 }

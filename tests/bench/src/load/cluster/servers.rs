@@ -1,4 +1,4 @@
-//! The servers of a run: a Redis, three nodes that share it, and one node that shares nothing.
+//! The servers of a run: a Redis, three nodes that share it, and one node without Redis.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
     LOG_AGE_MS, LOG_BYTES, LOG_ENTRIES, NODES,
 };
 
-/// Bots alone receive, so that who sends hears nothing.
+/// Routes the event to bots only, so that senders receive nothing.
 pub(in super::super) const EVENTS: &str = r#"
 [[events]]
 name = "announce"
@@ -19,32 +19,31 @@ from = ["website", "service"]
 to = ["bot"]
 "#;
 
-/// What Redis is told: it writes its append-only file anew when it is asked to, and not by itself while something is
-/// measured.
+/// Redis directives: the append-only file is rewritten only on request, never on its own during a measurement.
 const DIRECTIVES: [(&str, &str); 1] = [("auto-aof-rewrite-percentage", "0")];
 
 /// All servers of a run.
-pub(super) struct Site {
+pub(super) struct ClusterServers {
     /// The nodes that share the Redis.
     pub(super) nodes: Vec<Gateway>,
-    /// The node that shares nothing.
+    /// The node without Redis.
     pub(super) alone: Gateway,
     redis: RedisServer,
-    /// What the Redis is started and waited for on; it goes after it.
+    /// The runtime that Redis was started on. Declared after `redis`, so that it is dropped after it.
     _runtime: Runtime,
 }
 
-impl Site {
-    /// Starts everything and waits until it is ready.
+impl ClusterServers {
+    /// Starts all servers and waits until they are ready.
     pub(super) fn start(binary: &Path) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let redis = runtime.block_on(RedisServer::start_with(&DIRECTIVES));
         let file = format!("{KEYS}{EVENTS}");
         let mut settings = vec![
             ("limits.payloads_per_minute", u32::MAX.to_string()),
-            // Nobody here beats.
+            // The clients send no heartbeats.
             ("v1.heartbeat_interval_ms", "86400000".to_owned()),
-            // Who is not listened to while others are measured keeps what it was sent.
+            // A receiver is not read while other measurements run; its outbox must not overflow.
             ("limits.outbox_bytes", "1073741824".to_owned()),
             ("limits.outbox_age_ms", "86400000".to_owned()),
             ("cluster.lease_ms", "2000".to_owned()),
@@ -70,19 +69,19 @@ impl Site {
         })
     }
 
-    /// Where Redis listens.
+    /// Returns the port of Redis.
     pub(super) fn redis_port(&self) -> u16 {
         self.redis.port()
     }
 
-    /// What each node, Redis and this process have used so far.
+    /// Returns what each node, Redis and this process have used so far, in this order.
     pub(super) fn usages(&self) -> Result<Vec<Usage>> {
         let nodes = self.nodes.iter().map(Gateway::usage);
         let others = [self.redis.pid(), std::process::id()].map(Usage::of);
         nodes.chain(others).collect()
     }
 
-    /// What the nodes have logged: warnings and worse.
+    /// Returns what the nodes have logged, at level `warn` and above.
     pub(super) fn log(&self) -> Result<String> {
         let logs = self.nodes.iter().chain([&self.alone]).map(Gateway::log);
         logs.collect()

@@ -1,4 +1,4 @@
-//! A session that asks for members, and one connection that both kinds of session have.
+//! A session that requests members, and the connection that both kinds of sessions use.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -10,22 +10,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client};
 
-/// How long the node may say nothing.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long the node may send nothing.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// `GUILDS` and `GUILD_MEMBERS`.
 const INTENTS: u64 = 3;
 
-/// A blocking connection with a session.
-pub(super) struct Connection(WebSocket<TcpStream>);
+/// A blocking connection with an identified session.
+pub(super) struct MembersConnection(WebSocket<TcpStream>);
 
-impl Connection {
-    /// Connects and identifies, and takes READY.
+impl MembersConnection {
+    /// Connects, identifies, and waits for READY.
     pub(super) fn open(address: SocketAddr, token: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let url = format!("ws://{address}/?v=10&encoding=json");
-        let (socket, _) = client(url, stream).map_err(|error| anyhow::anyhow!("the handshake: {error}"))?;
+        let (socket, _) = client(url, stream).map_err(|error| anyhow::anyhow!("the handshake failed: {error}"))?;
         let mut connection = Self(socket);
         connection.until("\"op\":10")?;
         let d = json!({ "token": token, "intents": INTENTS, "properties": {} });
@@ -39,7 +39,7 @@ impl Connection {
         self.0.send(Message::text(payload)).context("sending")
     }
 
-    /// The next payload.
+    /// Returns the next payload.
     pub(super) fn next(&mut self) -> Result<tungstenite::Utf8Bytes> {
         loop {
             match self.0.read().context("reading")? {
@@ -50,18 +50,18 @@ impl Connection {
         }
     }
 
-    /// Reads up to a payload that has this in it.
+    /// Reads up to a payload that contains `what`.
     pub(super) fn until(&mut self, what: &str) -> Result<()> {
         while !self.next()?.contains(what) {}
         Ok(())
     }
 }
 
-/// A session that asks.
-pub(super) struct Asker(Connection);
+/// A session that requests members.
+pub(super) struct MemberRequester(MembersConnection);
 
 #[derive(Deserialize)]
-struct Payload<'a> {
+struct ChunkPayload<'a> {
     #[serde(borrow)]
     t: Option<&'a str>,
     d: Option<Chunk>,
@@ -70,7 +70,7 @@ struct Payload<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Chunk {
-    members: Vec<Member>,
+    members: Vec<ChunkMember>,
     #[serde(rename = "chunk_index")]
     index: u64,
     #[serde(rename = "chunk_count")]
@@ -79,21 +79,22 @@ struct Chunk {
 }
 
 #[derive(Deserialize)]
-struct Member {
-    user: User,
+struct ChunkMember {
+    user: ChunkUser,
 }
 
 #[derive(Deserialize)]
-struct User {
+struct ChunkUser {
     id: String,
 }
 
-impl Asker {
+impl MemberRequester {
     pub(super) fn connect(address: SocketAddr, token: &str) -> Result<Self> {
-        Ok(Self(Connection::open(address, token)?))
+        Ok(Self(MembersConnection::open(address, token)?))
     }
 
-    /// Sends all requests at once, and checks that each answer is complete, in order, and in the order of the requests.
+    /// Sends all requests at once. Checks that each answer is complete and in order, and that answers come in the
+    /// order of the requests.
     pub(super) fn ask(&mut self, guild: u64, requests: u32, members: u64) -> Result<()> {
         for request in 0..requests {
             let d = json!({
@@ -113,23 +114,31 @@ impl Asker {
         loop {
             let text = self.0.next()?;
             if !text.contains("GUILD_MEMBERS_CHUNK") {
-                ensure!(!text.contains("RATE_LIMITED"), "it was refused: {text}");
+                ensure!(!text.contains("RATE_LIMITED"), "the request was refused: {text}");
                 continue;
             }
-            let payload: Payload<'_> = serde_json::from_str(&text).context("a chunk")?;
-            ensure!(payload.t == Some("GUILD_MEMBERS_CHUNK"), "another event");
+            let payload: ChunkPayload<'_> = serde_json::from_str(&text).context("parsing a chunk")?;
+            ensure!(
+                payload.t == Some("GUILD_MEMBERS_CHUNK"),
+                "unexpected event {:?}",
+                payload.t
+            );
             let chunk = payload.d.unwrap_or_default();
-            ensure!(chunk.nonce == request.to_string(), "chunk of request {}", chunk.nonce);
-            ensure!(chunk.index == index, "chunk {}, expected {index}", chunk.index);
+            ensure!(
+                chunk.nonce == request.to_string(),
+                "got a chunk of request {}",
+                chunk.nonce
+            );
+            ensure!(chunk.index == index, "got chunk {}, expected {index}", chunk.index);
             for member in &chunk.members {
                 let id: u64 = member.user.id.parse()?;
-                ensure!(id > last, "member {id} behind {last}");
+                ensure!(id > last, "got member {id} after {last}");
                 last = id;
                 count += 1;
             }
             index += 1;
             if index == chunk.count {
-                ensure!(count == members, "{count} members");
+                ensure!(count == members, "got {count} of {members} members");
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! A worker's sessions: an event's way from the feed over all of them.
+//! The fan-out of an event: from the feed to all sessions of a worker.
 
 use std::{
     pin::Pin,
@@ -23,25 +23,25 @@ use super::{
     step::{each, step},
 };
 
-/// As many as a shard serves before it turns to its sockets.
+/// As many sessions as a shard serves before it turns to its sockets.
 const SESSIONS: u64 = 256;
-/// Each of them is a room of sessions at rest.
-const WALKS: usize = 20;
+/// Number of deliveries, each to a new group of sessions at rest.
+const ROUNDS: usize = 20;
 
-/// Hears the orders for all sessions; there are none.
-struct Ear;
+/// Receives the orders to all sessions, of which there are none.
+struct CommandSink;
 
-impl Actor for Ear {
+impl Actor for CommandSink {
     type Context = actix::Context<Self>;
 }
 
-impl actix::Handler<Order> for Ear {
+impl actix::Handler<Order> for CommandSink {
     type Result = ();
 
     fn handle(&mut self, _: Order, _: &mut Self::Context) {}
 }
 
-/// Lets everything run that can. Nobody drives the clock, so no timer ever fires.
+/// Polls all tasks until none can continue. The clock is not driven, so no timer ever fires.
 fn settle(local: &mut LocalSet) {
     let _ = Pin::new(local).poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -60,12 +60,12 @@ pub(super) fn walk_room() -> usize {
     let (registry, backplane) = log(&metrics);
     let shard = Shard::start(0, registry.clone(), Arc::new(backplane), Keyring::new(Vec::new()));
     let settings = KeySettings::development(Secret::from("0".repeat(32)));
-    let key = Arc::new(Key::new(&settings).expect("a key"));
-    let ear = Ear.start();
+    let key = Arc::new(Key::new(&settings).expect("a valid key"));
+    let sink = CommandSink.start();
     settle(&mut local);
 
-    let seat = |id| {
-        let seat = shard.open(ear.clone().recipient());
+    let register = |id| {
+        let handle = shard.open(sink.clone().recipient());
         let registration = Registration {
             id: SessionId::from_raw(id),
             kind: ClientType::Bot,
@@ -73,17 +73,17 @@ pub(super) fn walk_room() -> usize {
             encoding: Encoding::Text,
             since: start(),
         };
-        seat.identify(registration, Outbox::new(1 << 20));
-        seat
+        handle.identify(registration, Outbox::new(1 << 20));
+        handle
     };
-    let walk = |_| {
-        let seats: Vec<Seat> = (0..SESSIONS).map(seat).collect();
+    let round = |_| {
+        let handles: Vec<Seat> = (0..SESSIONS).map(register).collect();
         let mut entry = entry(Audience::Types(ClientType::Bot.into()));
         entry.application = Arc::clone(key.application());
         step(&mut local, &registry, entry);
-        seats
+        handles
     };
-    let calls = each(0..WALKS, walk, |_| true);
+    let calls = each(0..ROUNDS, round, |_| true);
     assert_eq!(metrics.deliveries.get(), SESSIONS * calls as u64);
     calls
 }

@@ -1,4 +1,4 @@
-//! A session of another application that does nothing but beat.
+//! A session of another application, which only sends heartbeats.
 
 use std::{
     net::SocketAddr,
@@ -9,20 +9,21 @@ use std::{
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{super::latencies::Latencies, asker::Connection};
+use super::{super::latencies::Latencies, requester::MembersConnection};
 
-/// The time from an answer to the next heartbeat.
+/// Time between an ACK and the next heartbeat.
 const GAP: Duration = Duration::from_millis(2);
 
-/// The session.
-pub(super) struct Beater(Connection);
+/// A session that sends heartbeats and measures their latency.
+pub(super) struct HeartbeatSession(MembersConnection);
 
-impl Beater {
+impl HeartbeatSession {
     pub(super) fn connect(address: SocketAddr, token: &str) -> Result<Self> {
-        Ok(Self(Connection::open(address, token)?))
+        Ok(Self(MembersConnection::open(address, token)?))
     }
 
-    /// Beats as long as this is true of the time that has passed. Returns how long each answer took, and the time.
+    /// Sends heartbeats as long as `goes_on` returns true for the time elapsed. Returns the latencies and the total
+    /// time.
     pub(super) fn beat_while(
         &mut self,
         mut goes_on: impl FnMut(Duration) -> Result<bool>,
