@@ -7,12 +7,12 @@ use futures_util::FutureExt as _;
 use gateway_node::{
     backends::{IdSource, MemoryBackplane, MemoryLimits},
     backplane::{
-        Audience, Backplane, Entry, Epoch, Haste, Joining, Pending, Position, Publication, PublishError, Publishing,
-        ReportLimits,
+        Audience, Backplane, Entry, Epoch, Joining, Pending, Position, Publication, PublishError, Publishing,
+        ReportLimits, WhenUnavailable,
     },
     metrics::Metrics,
     registry::Registry,
-    replay::TailLimits,
+    replay::ReplayLimits,
     transport::{binary_frame, text_frame},
 };
 use shared::{
@@ -31,7 +31,7 @@ use super::{
 
 /// Creates a registry of one shard and a backplane that delivers to it and gives every session the id 1.
 pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
-    let tail = TailLimits {
+    let tail = ReplayLimits {
         entries: 1000,
         age: Duration::from_secs(60),
         bytes: 1 << 20,
@@ -91,7 +91,7 @@ pub(super) fn publish_all() -> usize {
         .join(joining)
         .now_or_never()
         .expect("the memory backplane answers at once");
-    backplane.enter(&application, joined.expect("a session id").id);
+    backplane.ready(&application, joined.expect("a session id").id);
     let (name, d): (Arc<str>, Arc<str>) = ("announce".into(), data().into());
     let event = || Publishing {
         application: Arc::clone(&application),
@@ -103,7 +103,7 @@ pub(super) fn publish_all() -> usize {
             discord: None,
             d: Arc::clone(&d),
         }],
-        haste: Haste::Patient,
+        when_unavailable: WhenUnavailable::Hold,
     };
     let calls = each((0..CALLS).map(|_| event()), |event| step(&backplane, event), |_| true);
     assert_eq!(backplane.status().logs[0].top, calls as u64);

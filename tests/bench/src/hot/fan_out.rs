@@ -12,7 +12,7 @@ use gateway_node::{
     backplane::{Audience, Deliver as _, Entry},
     config::{KeySettings, Secret},
     metrics::Metrics,
-    registry::{Order, Registration, Registry, Seat, Shard},
+    registry::{Registration, Registry, RegistryShard, SessionCommand, SessionHandle},
     transport::Outbox,
 };
 use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
@@ -35,10 +35,10 @@ impl Actor for CommandSink {
     type Context = actix::Context<Self>;
 }
 
-impl actix::Handler<Order> for CommandSink {
+impl actix::Handler<SessionCommand> for CommandSink {
     type Result = ();
 
-    fn handle(&mut self, _: Order, _: &mut Self::Context) {}
+    fn handle(&mut self, _: SessionCommand, _: &mut Self::Context) {}
 }
 
 /// Polls all tasks until none can continue. The clock is not driven, so no timer ever fires.
@@ -58,7 +58,7 @@ pub(super) fn walk_room() -> usize {
 
     let metrics = Arc::new(Metrics::default());
     let (registry, backplane) = log(&metrics);
-    let shard = Shard::start(0, registry.clone(), Arc::new(backplane), Keyring::new(Vec::new()));
+    let shard = RegistryShard::start(0, registry.clone(), Arc::new(backplane), Keyring::new(Vec::new()));
     let settings = KeySettings::development(Secret::from("0".repeat(32)));
     let key = Arc::new(Key::new(&settings).expect("a valid key"));
     let sink = CommandSink.start();
@@ -77,7 +77,7 @@ pub(super) fn walk_room() -> usize {
         handle
     };
     let round = |_| {
-        let handles: Vec<Seat> = (0..SESSIONS).map(register).collect();
+        let handles: Vec<SessionHandle> = (0..SESSIONS).map(register).collect();
         let mut entry = entry(Audience::Types(ClientType::Bot.into()));
         entry.application = Arc::clone(key.application());
         step(&mut local, &registry, entry);

@@ -7,12 +7,12 @@ use gateway_node::{
     auth::Key,
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Join, Protocol, Rules, V1, Welcome},
+    session::{Identified, JoinRequest, Protocol, V1, V1SessionSettings},
     transport::{Decoded, Decoder, Message, Violation},
 };
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, EventDefinition, EventTable, ReceiverType},
+    routing::{DeliverMode, EventDefinition, EventTable, ReceiverType},
     session_id::SessionId,
     v1::payload::GuildCount,
 };
@@ -24,7 +24,7 @@ use super::{
     step::{CALLS, each, step},
 };
 
-type ReceivedActions = gateway_node::session::Steps<Join>;
+type ReceivedActions = gateway_node::session::Actions<JoinRequest>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -52,12 +52,12 @@ fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
 }
 
 pub(super) fn receive_heartbeat() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
     receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
 }
 
 pub(super) fn receive_event() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
     receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
 }
 
@@ -67,27 +67,27 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         name: "announce".to_owned(),
         from: vec![ClientType::Bot],
         to: vec![ReceiverType::Bot],
-        deliver: Deliver::All,
+        deliver: DeliverMode::All,
         schema: None,
     }]);
-    let rules = Rules::new(
+    let settings = V1SessionSettings::new(
         &Settings::default(),
         "node".into(),
         Events::new(table.expect("a valid table")),
     );
     let now = Instant::now();
-    let mut v1 = V1::new(Some("1"), None, Arc::new(rules), now);
-    let welcome = Welcome {
+    let mut v1 = V1::new(Some("1"), None, Arc::new(settings), now);
+    let identified = Identified {
         id: SessionId::from_raw(1),
         kind: ClientType::Bot,
         key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a valid key")),
         since: start(),
         counts: GuildCount::default(),
     };
-    assert_eq!(v1.answered(Ok(welcome), now).len(), 3);
+    assert_eq!(v1.on_result(Ok(identified), &Cx::at(now)).len(), 3);
     each(
         (0..CALLS).map(|_| Message::Text(text.into())),
         |message| step(&mut v1, message, now),
-        |steps| format!("{steps:?}").starts_with(expected),
+        |actions| format!("{actions:?}").starts_with(expected),
     )
 }
