@@ -42,7 +42,7 @@ use crate::{
     fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
     metrics::Metrics,
-    replay::buffer::{ReadFrom, ReplayBuffers, ReplayError, ReplayLimits, ReplayPage},
+    replay::{ReadFrom, ReplayError, ReplayLimits, ReplayPage, buffers::ReplayBuffers},
     resume::LogPage,
 };
 
@@ -54,7 +54,7 @@ pub struct Registry {
 
 struct RegistryInner {
     delivery_queue: DeliveryQueue,
-    buffers: ReplayBuffers,
+    replay: ReplayBuffers,
     counts: SessionCounts,
     level: Level,
     metrics: Arc<Metrics>,
@@ -67,12 +67,12 @@ struct RegistryInner {
 
 impl Registry {
     /// Creates a registry for `workers` shards. Up to `feed_bytes` of entries may wait between the log and the shards.
-    /// `tail` bounds the history for sessions that catch up, `level` is the zlib compression level. Sessions that miss
+    /// `replay` bounds the history for sessions that catch up, `level` is the zlib compression level. Sessions that miss
     /// an event are told to leave within `spread`.
     pub fn new(
         workers: usize,
         feed_bytes: usize,
-        buffer: ReplayLimits,
+        replay: ReplayLimits,
         level: Level,
         spread: Duration,
         metrics: Arc<Metrics>,
@@ -80,7 +80,7 @@ impl Registry {
         Self {
             inner: Arc::new(RegistryInner {
                 delivery_queue: DeliveryQueue::new(workers, feed_bytes),
-                buffers: ReplayBuffers::new(buffer),
+                replay: ReplayBuffers::new(replay),
                 counts: SessionCounts::default(),
                 level,
                 metrics,
@@ -148,7 +148,12 @@ impl Registry {
     /// # Errors
     /// Fails if the history of this node does not have all of them.
     pub fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
-        self.inner.buffers.read(application, from, most)
+        self.inner.replay.read(application, from, most)
+    }
+
+    /// Completes when any replay buffer has changed. To be called before the read whose failure is waited out.
+    pub fn replay_changed(&self) -> impl Future<Output = ()> {
+        self.inner.replay.changed()
     }
 
     /// Converts a page that was read from the log itself, as if it came from the history of this node.
@@ -175,7 +180,7 @@ impl Registry {
     /// Calls `look` with the guilds of an application as of the end of its log. Returns `None` if this node does not
     /// know them now or has not reached `since`. Deliveries of this node wait while `look` runs.
     pub fn guilds<T>(&self, application: &str, since: Option<Position>, look: impl FnOnce(&Guilds) -> T) -> Option<T> {
-        self.inner.buffers.guilds(application, since, look)
+        self.inner.replay.guilds(application, since, look)
     }
 
     fn prepare(&self, entry: Entry, number: u64) -> Arc<EncodedEvent> {
@@ -208,7 +213,7 @@ impl Deliver for Registry {
         // History first: whatever a shard has delivered, a session that catches up must find there.
         let event = self
             .inner
-            .buffers
+            .replay
             .push(entry, |entry, number| self.prepare(entry, number));
         self.inner.delivery_queue.push(event);
     }
@@ -220,17 +225,17 @@ impl Deliver for Registry {
         } else {
             // No session receives it, but the following entries come after it in the log.
             self.inner
-                .buffers
+                .replay
                 .push(entry, |entry, number| self.prepare(entry, number));
         }
     }
 
     fn reset(&self, application: &Arc<str>, from: Option<Position>) {
-        self.inner.buffers.follow(application, from);
+        self.inner.replay.follow(application, from);
     }
 
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
-        self.inner.buffers.set_guilds(application, guilds);
+        self.inner.replay.set_guilds(application, guilds);
     }
 
     fn no_receiver(&self, _: &str, _: &str) {

@@ -19,49 +19,49 @@ use crate::{
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
-/// What the sessions of one worker ask others for.
+/// The services that the sessions of one worker share.
 pub struct Services {
     /// This worker's part of the registry.
     pub shard: RegistryShard,
-    /// The whole of it.
+    /// The node's registry.
     pub registry: Registry,
-    /// The way to the other nodes.
+    /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
-    /// The Discord sessions that can go on.
+    /// The resumable Discord sessions.
     pub discord: DiscordSessions,
-    /// What the applications are to Discord's protocol.
+    /// The applications, for Discord's protocol.
     pub applications: Applications,
-    /// Which keys are good.
+    /// The valid keys.
     pub keyring: Keyring,
-    /// What is counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Where the log hears of what clients did wrong.
+    /// Logs what clients did wrong.
     pub problems: ClientErrorLog,
-    /// Turns at work that takes long.
+    /// Takes turns at long work.
     pub turns: Turns,
-    /// When bots last asked for all members of a guild.
+    /// Limits how often bots get all members of a guild.
     pub member_lists: MemberLists,
 }
 
-/// A session: its protocol's state, its timer, and its place in the registry.
+/// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
     protocol: P,
     inbox: Inbox,
     outbox: Outbox,
     services: Rc<Services>,
     address: IpAddr,
-    /// What the client counts as among the connections of its address.
+    /// The connection's place in the limits for its address.
     permit: Rc<Permit>,
     handle: Option<SessionHandle>,
     key: Option<Arc<Key>>,
     id: Option<SessionId>,
-    /// The timer that is running, and when it fires.
+    /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
 }
 
 impl<P: Protocol> Session<P> {
-    /// A session of a client at `address` that speaks `protocol` into `outbox` and may pause `inbox`.
+    /// Creates the session of a client at `address`. It speaks `protocol`, writes to `outbox` and may pause `inbox`.
     pub const fn new(
         protocol: P,
         inbox: Inbox,
@@ -88,7 +88,7 @@ impl<P: Protocol> Session<P> {
     fn apply(&mut self, actions: Actions<P::Call>, context: &mut Context<Self>) {
         for action in actions {
             match action {
-                // What does not fit evicts the session; the driver sees to that.
+                // If the outbox overflows, the driver evicts the session.
                 Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
                 Action::Call(call) => self.call(call, context),
                 Action::Register(registration) => self.register(*registration),
@@ -140,8 +140,8 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Makes sure that a timer fires no later than the protocol's deadline. A deadline that moves on, as each heartbeat
-    /// moves it, costs nothing: the running timer fires, finds nothing due, and is set anew.
+    /// Ensures that a timer fires no later than the protocol's deadline. Moving the deadline back, as every heartbeat
+    /// does, costs nothing: the running timer fires, finds nothing due, and is set again.
     fn set_timer(&mut self, context: &mut Context<Self>) {
         let Some(deadline) = self.protocol.deadline() else {
             return;
@@ -168,7 +168,7 @@ impl<P: Protocol> Session<P> {
             address: self.address,
         };
         let answer = P::call(call, cx);
-        // What the client sends meanwhile waits in the inbox, and the driver reads no more.
+        // Until the answer comes, the client's messages wait in the inbox, and the driver stops reading.
         context.wait(answer.into_actor(self).map(|answer, session, context| {
             if !session.has_ended {
                 let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);

@@ -3,20 +3,26 @@
 //! A connection waits for an Identify or a Resume, then catches up with the log, then is live. New and resumed sessions
 //! take the same path: a new session catches up with what came while it was greeted.
 
+mod bot_state;
 mod call;
 #[cfg(test)]
 mod cluster_tests;
 mod endings;
+mod guild_query;
+mod identify;
 mod live;
-mod making;
+mod log_reader;
 mod member_lists;
 #[cfg(test)]
 mod model_tests;
+mod patience;
 mod payloads;
 mod presences;
+mod private_dispatch;
 mod replay_cursor;
 mod replaying;
 mod requests;
+mod resume;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,7 +38,8 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
-    call::{Call, CallResult, DiscordIdentifyError},
+    call::{Call, CallResult},
+    identify::DiscordIdentifyError,
     live::Live,
     presences::Presences,
     replaying::{ReplayStep, Replaying},
@@ -219,7 +226,7 @@ impl Protocol for Discord {
     type CallResult = CallResult;
 
     fn call(call: Call, cx: CallContext) -> PendingCall<CallResult> {
-        Box::pin(call::answer(call, cx))
+        Box::pin(call::run(call, cx))
     }
 
     fn open(&mut self, cx: &Cx<'_>) -> DiscordActions {
@@ -278,17 +285,12 @@ impl Protocol for Discord {
 
     fn on_result(&mut self, answer: CallResult, cx: &Cx<'_>) -> DiscordActions {
         let now = cx.now;
-        if self.settings.keeps_history
-            && matches!(
-                answer,
-                CallResult::OpenedSession(Ok(_)) | CallResult::ResumedSession(Ok(_))
-            )
-        {
+        if self.settings.keeps_history && matches!(answer, CallResult::Identified(Ok(_)) | CallResult::Resumed(Ok(_))) {
             // Not earlier: a connection without a session has no compressor of its own.
             self.encoder.use_own_compressor();
         }
         match answer {
-            CallResult::OpenedSession(Ok(authenticated)) => {
+            CallResult::Identified(Ok(authenticated)) => {
                 let (session, actions) = Replaying::begin(
                     *authenticated,
                     self.query.version,
@@ -300,13 +302,13 @@ impl Protocol for Discord {
                 self.had_session = true;
                 actions
             }
-            CallResult::ResumedSession(Ok(authenticated)) => {
+            CallResult::Resumed(Ok(authenticated)) => {
                 let (session, actions) = Replaying::resume(*authenticated, self.acknowledged, &self.encoder);
                 self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
                 actions
             }
-            CallResult::OpenedSession(Err(error)) | CallResult::ResumedSession(Err(error)) => match error {
+            CallResult::Identified(Err(error)) | CallResult::Resumed(Err(error)) => match error {
                 DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
                 DiscordIdentifyError::Close(close) => self.fail(close),
                 DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
@@ -347,7 +349,7 @@ impl Protocol for Discord {
                 .map(|unseen| Action::Drop(unseen.word()))
                 .into_iter()
                 .collect(),
-            CallResult::Kept(private_write, kept) => {
+            CallResult::Written(private_write, kept) => {
                 let DiscordPhase::Replaying(session) = &mut self.phase else {
                     return DiscordActions::new();
                 };

@@ -10,10 +10,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    Discord, DiscordActions, DiscordPhase,
-    call::{BotState, Call},
-    replaying::Replaying,
-    requests::Request,
+    Discord, DiscordActions, DiscordPhase, bot_state::BotState, call::Call, replaying::Replaying, requests::Request,
 };
 use crate::{
     session::{Action, Cx},
@@ -74,7 +71,7 @@ impl Discord {
                     presences.forget();
                 }
                 self.phase = DiscordPhase::Asking;
-                actions.push(Action::Call(Call::Open(identify, self.query.version)));
+                actions.push(Action::Call(Call::Identify(identify, self.query.version)));
             }
             Command::Resume(resume) => {
                 self.acknowledged = resume.seq;
@@ -153,16 +150,16 @@ impl Discord {
     }
 
     /// Returns the action that shows the session's bot with this presence or voice state.
-    fn publish_state(&self, publish_state: BotState) -> Option<Action<Call>> {
+    fn publish_state(&self, state: BotState) -> Option<Action<Call>> {
         let (ownership, record) = match &self.phase {
             DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
             DiscordPhase::Live(session) => (&session.ownership, &*session.record),
             _ => return None,
         };
-        Some(Action::Call(Call::BotState(
+        Some(Action::Call(Call::SetState(
             ownership.presence_publisher(),
             record.filter,
-            publish_state,
+            state,
         )))
     }
 

@@ -7,8 +7,10 @@ use smallvec::smallvec;
 
 use super::{
     DiscordActions,
-    call::{Authenticated, Call, Dispatch, Make},
+    call::{Call, Dispatch},
+    identify::Authenticated,
     live::{Live, Points},
+    private_dispatch::Make,
     replay_cursor::ReplayCursor,
     requests::{NextAnswer, Request, Requests},
 };
@@ -333,7 +335,7 @@ impl Replaying {
     /// client has nothing that is lost; afterwards this could no longer be known.
     fn cross_to(&mut self, epoch: Epoch) -> Action<Call> {
         self.cut = None;
-        Action::Call(Call::Keep(self.ownership.carry_to(epoch)))
+        Action::Call(Call::Write(self.ownership.carry_to(epoch)))
     }
 
     /// Returns the next step for the client's requests, or `None` if none is pending.
@@ -350,7 +352,7 @@ impl Replaying {
     fn keep(&self, bodies: impl IntoIterator<Item = PrivateBody>) -> Action<Call> {
         let numbers = self.replay.s() + 1..;
         let privates = numbers.zip(bodies).map(|(s, body)| PrivateRecord { s, body }).collect();
-        Action::Call(Call::Keep(self.ownership.private_write(privates)))
+        Action::Call(Call::Write(self.ownership.private_write(privates)))
     }
 
     /// Takes what the answers to a request are made from.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use shared::discord::{Command, Intents, RequestMembers};
 use tokio::time::Instant;
 
-use super::call::{Call, Plan};
+use super::{call::Call, private_dispatch::Plan};
 use crate::{
     guilds::Search,
     resume::{PrivateBody, Recipe},

@@ -1,26 +1,51 @@
-//! Makes what is for one session alone, in slices.
+//! Makes private dispatches, in slices.
 //!
-//! Nothing here keeps a guild across an `await`: the next event would have to copy a guild that somebody else holds. A slice
-//! looks at it anew, and takes a turn, so that other sessions are served meanwhile.
+//! No guild is held across an `await`: the next event would have to copy a guild that is held elsewhere. Each slice looks
+//! the guild up again and takes a turn, so that other sessions are served in between.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::json;
 use shared::discord::payload;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::call::{Dispatch, GLANCE, Make, PATIENCE, Plan};
+use super::{call::Dispatch, guild_query::slice};
 use crate::{
     backplane::Unavailable,
-    guilds::{ChunkText, Guilds, Picture, Viewer},
+    guilds::{ChunkText, Picture, Search, Viewer},
     resume::{PrivateBody, Recipe},
     session::CallContext,
 };
 
-/// How many bytes are made at once. What is larger goes by itself.
+/// How many bytes of dispatches are made at once. A larger dispatch goes by itself.
 const AT_ONCE: usize = 32 * 1024;
 
-/// What the answers to a request for members of one guild are made from.
+/// A request for members of one guild.
+#[derive(Debug)]
+pub struct Plan {
+    /// The application of the session.
+    pub application: Arc<str>,
+    /// The search.
+    pub search: Search,
+    /// When the request arrived.
+    pub asked: Instant,
+}
+
+/// Private dispatches that have to be made.
+#[derive(Debug)]
+pub struct Make {
+    /// The application of the session.
+    pub application: Arc<str>,
+    /// How the session sees guilds.
+    pub viewer: Viewer,
+    /// What the dispatches contain, in order. Only as many are made as are sent at once.
+    pub privates: Vec<PrivateBody>,
+}
+
+/// Finds out what the answers to a request for members of one guild are made from.
+///
+/// # Errors
+/// Fails if this node does not know the guilds for too long.
 pub(super) async fn plan(plan: Plan, cx: &CallContext) -> Result<Vec<PrivateBody>, Unavailable> {
     let Plan {
         application,
@@ -28,7 +53,7 @@ pub(super) async fn plan(plan: Plan, cx: &CallContext) -> Result<Vec<PrivateBody
         asked,
     } = plan;
     let guild = search.guild();
-    // Of a guild that is not there, nothing is listed.
+    // Members of an unknown guild are not listed.
     if search.is_whole() && slice(&application, cx, |guilds| guilds.has(guild)).await? {
         let lists = &cx.services.member_lists;
         if let Err(wait) = lists.take(&application, guild, asked, Instant::now()) {
@@ -45,7 +70,10 @@ pub(super) async fn plan(plan: Plan, cx: &CallContext) -> Result<Vec<PrivateBody
         .collect())
 }
 
-/// Makes the first of these, at least one.
+/// Makes the first of these dispatches, at least one.
+///
+/// # Errors
+/// Fails if this node does not know the guilds for too long.
 pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<Dispatch>, Unavailable> {
     let (mut dispatches, mut bytes) = (Vec::new(), 0);
     for body in &make.privates {
@@ -56,7 +84,7 @@ pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<Dispatch>, 
         bytes += dispatch.1.len();
         dispatches.push(dispatch);
     }
-    // Its caller encodes it at once, which is work as well.
+    // The caller encodes the result at once, which is work too.
     drop(cx.services.turns.take().await);
     Ok(dispatches)
 }
@@ -98,20 +126,4 @@ async fn draw(
     let mut picture = Picture::new(id, viewer);
     while !slice(application, cx, |guilds| guilds.draw(&mut picture)).await? {}
     Ok(picture.finish())
-}
-
-/// Does one slice of work on the guilds of an application, in a turn of its own. Waits while they are not known.
-async fn slice<T>(application: &str, cx: &CallContext, mut work: impl FnMut(&Guilds) -> T) -> Result<T, Unavailable> {
-    let services = &cx.services;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let turn = services.turns.take().await;
-        let done = services.registry.guilds(application, None, &mut work);
-        drop(turn);
-        match done {
-            Some(done) => return Ok(done),
-            None if Instant::now() < until => sleep(GLANCE).await,
-            None => return Err(Unavailable),
-        }
-    }
 }
