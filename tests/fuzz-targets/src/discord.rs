@@ -79,7 +79,7 @@ pub fn discord_etf(data: &[u8]) {
 
 /// What came of a message.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum ReceiveOutcome {
     Sent(Value),
     Closed(Close),
     Counted,
@@ -88,7 +88,7 @@ enum Outcome {
 }
 
 /// What a connection without a session does about its first message.
-fn receive(encoding: Encoding, message: Message) -> Vec<Outcome> {
+fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     let now = Instant::now();
     let query = Query {
         version: Version::V10,
@@ -97,20 +97,20 @@ fn receive(encoding: Encoding, message: Message) -> Vec<Outcome> {
     };
     let mut session = Discord::new(Ok(query), "ws://node.example".into(), Arc::clone(&RULES), now);
     let outcome = |step| match step {
-        Step::Send(frame) => Outcome::Sent(payload_of(&frame)),
-        Step::Close { close, .. } => Outcome::Closed(close),
-        Step::Count => Outcome::Counted,
-        Step::Ask(_) => Outcome::Asked,
-        Step::Drop(word) => Outcome::Other(word.to_owned()),
+        Step::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
+        Step::Close { close, .. } => ReceiveOutcome::Closed(close),
+        Step::Count => ReceiveOutcome::Counted,
+        Step::Ask(_) => ReceiveOutcome::Asked,
+        Step::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
         _ => panic!("a step for those who have a session"),
     };
     session.receive(message, now).into_iter().map(outcome).collect()
 }
 
 /// The outcomes without what they say.
-fn kinds(outcomes: &[Outcome]) -> Vec<String> {
-    let kind = |outcome: &Outcome| match outcome {
-        Outcome::Sent(payload) => format!("Sent({})", payload["op"]),
+fn kinds(outcomes: &[ReceiveOutcome]) -> Vec<String> {
+    let kind = |outcome: &ReceiveOutcome| match outcome {
+        ReceiveOutcome::Sent(payload) => format!("Sent({})", payload["op"]),
         other => format!("{other:?}"),
     };
     outcomes.iter().map(kind).collect()
@@ -126,13 +126,13 @@ fn payload_of(frame: &[u8]) -> Value {
 }
 
 /// Asserts what has to hold for what came of a first message.
-fn judge(payload: Option<&Value>, outcomes: &[Outcome]) {
-    let [Outcome::Sent(hello), rest @ ..] = outcomes else {
+fn judge(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
+    let [ReceiveOutcome::Sent(hello), rest @ ..] = outcomes else {
         panic!("no Hello: {outcomes:?}")
     };
     assert_eq!(hello["op"], 10);
     let Some(payload) = payload else {
-        let [Outcome::Closed(Close { code: 4002, .. })] = rest else {
+        let [ReceiveOutcome::Closed(Close { code: 4002, .. })] = rest else {
             panic!("what cannot be read led to {rest:?}")
         };
         return;
@@ -147,9 +147,11 @@ fn judge(payload: Option<&Value>, outcomes: &[Outcome]) {
         }
     });
     match (command, rest) {
-        (Err(expected), [Outcome::Closed(close)]) => assert_eq!(*close, expected),
-        (Ok(Command::Heartbeat { .. }), [Outcome::Counted, Outcome::Sent(ack)]) => assert_eq!(ack["op"], 11),
-        (Ok(Command::Identify(_) | Command::Resume(_)), [Outcome::Counted, Outcome::Asked]) => {}
+        (Err(expected), [ReceiveOutcome::Closed(close)]) => assert_eq!(*close, expected),
+        (Ok(Command::Heartbeat { .. }), [ReceiveOutcome::Counted, ReceiveOutcome::Sent(ack)]) => {
+            assert_eq!(ack["op"], 11)
+        }
+        (Ok(Command::Identify(_) | Command::Resume(_)), [ReceiveOutcome::Counted, ReceiveOutcome::Asked]) => {}
         (command, rest) => panic!("{command:?} led to {rest:?}"),
     }
 }

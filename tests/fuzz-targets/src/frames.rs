@@ -60,7 +60,7 @@ fn decode(reads: &[&[u8]]) -> (Vec<Decoded>, Option<Violation>) {
 /// Reads the stream with tungstenite, which has to find the same up to the first Close.
 fn compare(stream: &[u8], decoded: &[Decoded]) {
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-    let mut reference = WebSocket::from_raw_socket(Peer(Cursor::new(stream)), Role::Server, Some(config));
+    let mut reference = WebSocket::from_raw_socket(ReplayPeer(Cursor::new(stream)), Role::Server, Some(config));
     for expected in decoded {
         let found = reference.read();
         let found = match found {
@@ -76,15 +76,15 @@ fn compare(stream: &[u8], decoded: &[Decoded]) {
 }
 
 /// A peer that sends the stream and takes whatever it is sent.
-struct Peer<'a>(Cursor<&'a [u8]>);
+struct ReplayPeer<'a>(Cursor<&'a [u8]>);
 
-impl Read for Peer<'_> {
+impl Read for ReplayPeer<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Peer<'_> {
+impl Write for ReplayPeer<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         Ok(bytes.len())
     }

@@ -29,7 +29,7 @@ pub use self::{
 
 /// One target.
 #[derive(Debug)]
-pub struct Target {
+pub struct FuzzTarget {
     /// Its name: of the program in `tests/fuzz/targets`, of the folder in `tests/fuzz/corpus`.
     pub name: &'static str,
     /// Takes an input, and panics where something does not hold.
@@ -38,12 +38,12 @@ pub struct Target {
 
 macro_rules! targets {
     ($($name:ident),* $(,)?) => {
-        [$(Target { name: stringify!($name), run: $name }),*]
+        [$(FuzzTarget { name: stringify!($name), run: $name }),*]
     };
 }
 
 /// All of them, in the order of a packet's way into the node.
-pub static TARGETS: [Target; 8] = targets![
+pub static TARGETS: [FuzzTarget; 8] = targets![
     request_head,
     frames,
     v1_text,

@@ -72,7 +72,11 @@ pub fn v1_text(data: &[u8]) {
         judge(text, client, &received);
         let packet = deflate(text.as_bytes(), Level::default());
         let inflated = receive(client, true, Message::Binary(packet), now);
-        assert_eq!(told(&received), told(&inflated), "as text and as zlib: {client:?}");
+        assert_eq!(
+            describe(&received),
+            describe(&inflated),
+            "as text and as zlib: {client:?}"
+        );
     }
 }
 
@@ -103,12 +107,12 @@ pub fn v1_zlib(data: &[u8]) {
     );
     for client in CLIENTS {
         let now = Instant::now();
-        let received = told(&receive(client, true, Message::Binary(packet.to_vec().into()), now));
+        let received = describe(&receive(client, true, Message::Binary(packet.to_vec().into()), now));
         match result {
             Ok(()) => {
                 let text = str::from_utf8(&inflated).unwrap_or_default();
                 let as_text = receive(client, true, Message::Text(text.into()), now);
-                assert_eq!(received, told(&as_text), "as zlib and as text: {client:?}");
+                assert_eq!(received, describe(&as_text), "as zlib and as text: {client:?}");
             }
             Err(InflateError::TooBig) => assert_eq!(received.len(), 1, "an Error and a Close: {received:?}"),
             Err(_) => assert_eq!(received, [r#"Drop("not_zlib")"#]),
@@ -156,7 +160,7 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
 }
 
 /// What one client does about a message.
-fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> Steps {
+fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> V1Output {
     let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
     if let Some(kind) = client {
         let welcome = Welcome {
@@ -174,10 +178,10 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
     session.receive(message, now)
 }
 
-type Steps = gateway_node::session::Steps<Join>;
+type V1Output = gateway_node::session::Steps<Join>;
 
 /// The steps in words: what is sent as it is before compression, without the pause that a packet's length leads to.
-fn told(steps: &Steps) -> Vec<String> {
+fn describe(steps: &V1Output) -> Vec<String> {
     let words = |step: &Step<Join>| match step {
         Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
         Step::Close {
@@ -210,7 +214,7 @@ fn text_of(frame: &[u8]) -> String {
 }
 
 /// Asserts what has to hold for the steps that a text leads to.
-fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
+fn judge(text: &str, client: Option<ClientType>, steps: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
     let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
     assert!(is_json || is_dropped, "no JSON, and not dropped");

@@ -92,14 +92,14 @@ fn stream(data: &[u8], level: Level) {
                 }
             }
             Method::ZlibStream => {
-                let mut peer = Peer::new();
-                peer.take(&wire, &ends, &plains);
+                let mut client = ZlibClient::new();
+                client.take(&wire, &ends, &plains);
                 // The session may go on with a compressor of its own.
                 let mut history = History::new(level);
                 for (parts, plain) in messages.iter().zip(&plains) {
                     let mut wire = Vec::new();
                     history.message(parts.iter().copied(), &mut wire);
-                    peer.take(&wire, &[wire.len()], std::slice::from_ref(plain));
+                    client.take(&wire, &[wire.len()], std::slice::from_ref(plain));
                 }
             }
             Method::ZstdStream => with_zstd_client(|client| {
@@ -123,9 +123,9 @@ fn parts(message: &[u8]) -> Vec<&[u8]> {
 }
 
 /// A client with a zlib stream.
-struct Peer(Decompress);
+struct ZlibClient(Decompress);
 
-impl Peer {
+impl ZlibClient {
     fn new() -> Self {
         Self(Decompress::new(true))
     }

@@ -25,20 +25,20 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Node,
+    NodeProcess,
     deadline::{WAIT, within, within_time},
 };
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
+pub enum PacketEncoding {
     /// Text messages both ways.
     Plain,
     /// A zlib stream in a binary message both ways.
     Zlib,
 }
 
-impl Encoding {
+impl PacketEncoding {
     /// Both of them.
     pub const ALL: [Self; 2] = [Self::Plain, Self::Zlib];
 
@@ -70,24 +70,24 @@ pub fn inflate(packet: &[u8]) -> String {
 }
 
 /// What a WebSocket runs over.
-trait Wire: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+trait ByteStream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> ByteStream for T {}
 
 /// One connection. Every wait has a deadline.
 #[derive(Debug)]
-pub struct Client {
-    socket: WebSocketStream<Box<dyn Wire>>,
-    encoding: Encoding,
+pub struct V1Client {
+    socket: WebSocketStream<Box<dyn ByteStream>>,
+    encoding: PacketEncoding,
     wait: Duration,
 }
 
-impl Client {
+impl V1Client {
     /// Opens the WebSocket at `target` (path and query); what comes is read in this encoding.
     ///
     /// # Errors
     /// What the node answered instead.
-    pub async fn open(address: SocketAddr, target: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+    pub async fn open(address: SocketAddr, target: &str, encoding: PacketEncoding) -> Result<Self, tungstenite::Error> {
         let url = format!("ws://{address}{target}");
         let stream = within("connecting", TcpStream::connect(address)).await?;
         Self::over(Box::new(stream), &url, encoding).await
@@ -100,7 +100,7 @@ impl Client {
     pub async fn open_tls(
         address: SocketAddr,
         trusted: RootCertStore,
-        encoding: Encoding,
+        encoding: PacketEncoding,
     ) -> Result<Self, tungstenite::Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -115,7 +115,11 @@ impl Client {
         Self::over(Box::new(stream), &url, encoding).await
     }
 
-    async fn over(stream: Box<dyn Wire>, url: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+    async fn over(
+        stream: Box<dyn ByteStream>,
+        url: &str,
+        encoding: PacketEncoding,
+    ) -> Result<Self, tungstenite::Error> {
         let (socket, _) = within("the handshake", client_async(url, stream)).await?;
         Ok(Self {
             socket,
@@ -125,7 +129,7 @@ impl Client {
     }
 
     /// Opens the WebSocket with this query, `""` for none.
-    pub async fn connect(node: &Node, query: &str, encoding: Encoding) -> Self {
+    pub async fn connect(node: &NodeProcess, query: &str, encoding: PacketEncoding) -> Self {
         let target = if query.is_empty() {
             "/".to_owned()
         } else {
@@ -137,7 +141,7 @@ impl Client {
     }
 
     /// Opens the WebSocket and takes Hello.
-    pub async fn greeted(node: &Node, encoding: Encoding) -> Self {
+    pub async fn greeted(node: &NodeProcess, encoding: PacketEncoding) -> Self {
         let mut client = Self::connect(node, encoding.query(), encoding).await;
         let hello = client.next().await;
         assert_eq!(hello["op"], 5, "{hello}");
@@ -145,12 +149,12 @@ impl Client {
     }
 
     /// A session that has identified, in plain text. A bot has had its first count.
-    pub async fn session(node: &Node, kind: &str, key: &str) -> Self {
-        Self::session_in(node, kind, key, Encoding::Plain).await
+    pub async fn session(node: &NodeProcess, kind: &str, key: &str) -> Self {
+        Self::session_in(node, kind, key, PacketEncoding::Plain).await
     }
 
     /// As [`Self::session`] in either encoding.
-    pub async fn session_in(node: &Node, kind: &str, key: &str, encoding: Encoding) -> Self {
+    pub async fn session_in(node: &NodeProcess, kind: &str, key: &str, encoding: PacketEncoding) -> Self {
         let mut client = Self::greeted(node, encoding).await;
         client.identify(kind, key).await;
         if kind == "bot" {
@@ -185,8 +189,8 @@ impl Client {
     /// Sends this text in the client's encoding, whatever it is.
     pub async fn send_json(&mut self, text: &str) {
         match self.encoding {
-            Encoding::Plain => self.send_text(text).await,
-            Encoding::Zlib => self.send_binary(&deflate(text.as_bytes())).await,
+            PacketEncoding::Plain => self.send_text(text).await,
+            PacketEncoding::Zlib => self.send_binary(&deflate(text.as_bytes())).await,
         }
     }
 
@@ -195,8 +199,8 @@ impl Client {
         for payload in payloads {
             let text = payload.to_string();
             let message = match self.encoding {
-                Encoding::Plain => Message::text(text),
-                Encoding::Zlib => Message::binary(deflate(text.as_bytes())),
+                PacketEncoding::Plain => Message::text(text),
+                PacketEncoding::Zlib => Message::binary(deflate(text.as_bytes())),
             };
             within("sending", self.socket.feed(message))
                 .await
@@ -237,8 +241,8 @@ impl Client {
         loop {
             let message = within_time("a message of the node", self.wait, self.socket.next()).await;
             match (message, self.encoding) {
-                (Some(Ok(Message::Text(text))), Encoding::Plain) => return Ok(text.as_str().to_owned()),
-                (Some(Ok(Message::Binary(packet))), Encoding::Zlib) => return Ok(inflate(&packet)),
+                (Some(Ok(Message::Text(text))), PacketEncoding::Plain) => return Ok(text.as_str().to_owned()),
+                (Some(Ok(Message::Binary(packet))), PacketEncoding::Zlib) => return Ok(inflate(&packet)),
                 (Some(Ok(Message::Close(close))), _) => return Err(close.map(|close| close.code.into())),
                 (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => {}
                 (None | Some(Err(_)), _) => return Err(None),

@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 
 /// What a frame from the gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A text message.
     Text,
     /// A binary message.
@@ -26,7 +26,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// When a server does not send such a frame, or `each` fails.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_all(bytes, &mut each)?;
             self.rest.extend_from_slice(&bytes[used..]);
@@ -44,7 +44,7 @@ impl FrameReader {
 }
 
 /// Hands over the whole frames at the start of `bytes` and returns how many bytes they are.
-fn split_all(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<usize> {
+fn split_all(bytes: &[u8], each: &mut impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<usize> {
     let mut used = 0;
     while let Some((kind, payload, length)) = split(&bytes[used..])? {
         each(kind, payload)?;
@@ -54,14 +54,14 @@ fn split_all(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8]) -> Result<()>) -> 
 }
 
 /// The first frame of `bytes` and its whole length, if it is all there.
-fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
+fn split(bytes: &[u8]) -> Result<Option<(FrameKind, &[u8], usize)>> {
     let [first, second, after @ ..] = bytes else {
         return Ok(None);
     };
     let kind = match first {
-        0x81 => Kind::Text,
-        0x82 => Kind::Binary,
-        0x88 => Kind::Close,
+        0x81 => FrameKind::Text,
+        0x82 => FrameKind::Binary,
+        0x88 => FrameKind::Close,
         other => bail!("a frame that starts with {other:#04x}: neither a whole message nor Close"),
     };
     ensure!(second & 0x80 == 0, "a masked frame from the server");
@@ -120,7 +120,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn frames(stream: &[u8], a_read: usize) -> Vec<(Kind, Vec<u8>)> {
+    fn frames(stream: &[u8], a_read: usize) -> Vec<(FrameKind, Vec<u8>)> {
         let mut reader = FrameReader::default();
         let mut found = Vec::new();
         for part in stream.chunks(a_read) {
@@ -143,10 +143,10 @@ mod tests {
         stream.extend(&long);
         stream.extend(b"\x88\x02\x03\xf5");
         let expected = [
-            (Kind::Text, b"{}".to_vec()),
-            (Kind::Text, long[..128].to_vec()),
-            (Kind::Text, long.clone()),
-            (Kind::Close, b"\x03\xf5".to_vec()),
+            (FrameKind::Text, b"{}".to_vec()),
+            (FrameKind::Text, long[..128].to_vec()),
+            (FrameKind::Text, long.clone()),
+            (FrameKind::Close, b"\x03\xf5".to_vec()),
         ];
         for a_read in [1, 2, 3, 7, 1000, 70_001, usize::MAX] {
             assert_eq!(frames(&stream, a_read), expected, "{a_read} bytes a read");

@@ -9,13 +9,13 @@ use tokio::{
 };
 
 use super::{
-    Node,
+    NodeProcess,
     deadline::{eventually, within},
 };
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The status code.
     pub status: u16,
     /// Everything before the body.
@@ -24,7 +24,7 @@ pub struct Answer {
     pub body: String,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The value of a header, named in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
@@ -41,7 +41,7 @@ impl Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub enum RequestError {
     /// Nobody listens, so the request was not even sent.
     NotSent,
     /// The connection ended, or time ran out, before the answer was there. What became of the request is not known.
@@ -49,7 +49,13 @@ pub enum NoAnswer {
 }
 
 /// Sends a request with these header lines and reads the answer. The connection is closed after it.
-pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> ApiResponse {
     let what = format!("the answer to {method} {target}");
     let answer = within(&what, ask(address, method, target, headers, body)).await;
     answer.unwrap_or_else(|error| panic!("{what}: {error:?}"))
@@ -65,13 +71,13 @@ pub async fn ask(
     target: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Result<Answer, NoAnswer> {
+) -> Result<ApiResponse, RequestError> {
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.extend([*name, ": ", *value, "\r\n"]);
     }
     request.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n"]);
-    let mut stream = TcpStream::connect(address).await.map_err(|_| NoAnswer::NotSent)?;
+    let mut stream = TcpStream::connect(address).await.map_err(|_| RequestError::NotSent)?;
     // A node may answer and close before it has read all of a body that is too large.
     let (mut read, mut write) = stream.split();
     let send = async {
@@ -85,8 +91,8 @@ pub async fn ask(
         .1
         .ok();
     let text = String::from_utf8(bytes).expect("the answer is text");
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(NoAnswer::Broken)?;
-    let answer = Answer {
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(RequestError::Broken)?;
+    let answer = ApiResponse {
         status: head
             .split(' ')
             .nth(1)
@@ -100,30 +106,34 @@ pub async fn ask(
         .and_then(|length| length.parse::<usize>().ok());
     // The answer to HEAD has the length of the body that GET would have.
     let is_whole = method == "HEAD" || length.is_none_or(|length| answer.body.len() >= length);
-    if is_whole { Ok(answer) } else { Err(NoAnswer::Broken) }
+    if is_whole {
+        Ok(answer)
+    } else {
+        Err(RequestError::Broken)
+    }
 }
 
 /// `GET target`.
-pub async fn get(node: &Node, target: &str) -> Answer {
+pub async fn get(node: &NodeProcess, target: &str) -> ApiResponse {
     request(node.address(), "GET", target, &[], "").await
 }
 
 /// `POST /api/v1/events` with a key.
-pub async fn post(node: &Node, key: &str, body: &str) -> Answer {
+pub async fn post(node: &NodeProcess, key: &str, body: &str) -> ApiResponse {
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     request(node.address(), "POST", "/api/v1/events", &headers, body).await
 }
 
 /// Publishes an event that has to be accepted.
-pub async fn publish(node: &Node, key: &str, event: &Value) -> Value {
+pub async fn publish(node: &NodeProcess, key: &str, event: &Value) -> Value {
     let answer = post(node, key, &event.to_string()).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()
 }
 
 /// Waits until the node is ready.
-pub async fn ready(node: &Node) {
+pub async fn ready(node: &NodeProcess) {
     eventually("a ready node", async || {
         (get(node, "/readyz").await.status == 200).then_some(())
     })
@@ -131,7 +141,7 @@ pub async fn ready(node: &Node) {
 }
 
 /// The value of a metric of `/metrics`, named with its labels; 0 where it is not there yet.
-pub async fn metric(node: &Node, name: &str) -> u64 {
+pub async fn metric(node: &NodeProcess, name: &str) -> u64 {
     let answer = get(node, "/metrics").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let line = answer

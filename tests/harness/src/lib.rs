@@ -20,24 +20,24 @@ pub mod discord;
 pub mod frame;
 mod http;
 mod node;
-mod outcome;
 mod port;
 mod proxy;
 mod raw;
 mod redis;
 mod setup;
+mod tool_report;
 
 pub use self::{
     balancer::Balancer,
-    client::{Client, Encoding, deflate, inflate},
+    client::{PacketEncoding, V1Client, deflate, inflate},
     clock::Clock,
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
-    http::{Answer, NoAnswer, ask, get, metric, post, publish, ready, request},
-    node::Node,
-    outcome::{Outcome, conclude, conclude_quietly},
+    http::{ApiResponse, RequestError, ask, get, metric, post, publish, ready, request},
+    node::NodeProcess,
     proxy::Proxy,
-    raw::{Frame, Raw, frame, header, read_frames},
+    raw::{Raw, RawFrame, frame, header, read_frames},
     redis::RedisServer,
     setup::{KEYS, SECRET, Setup, full_setup, key},
+    tool_report::{ToolReport, conclude, conclude_quietly},
 };

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     deadline::{WAIT, within, within_time},
-    setup::{Setup, Written},
+    setup::{Setup, WrittenConfig},
 };
 
 /// Clock ticks in a second of /proc; Linux has had 100 on every architecture since 2.6.
@@ -29,17 +29,17 @@ const TICK_MS: u64 = 10;
 
 /// A node that accepts connections. It is killed when this is dropped.
 #[derive(Debug)]
-pub struct Node {
+pub struct NodeProcess {
     child: Child,
     pid: Pid,
     address: SocketAddr,
     banner: Value,
     log: watch::Receiver<String>,
     _unread_log: Option<ChildStderr>,
-    file: Option<Written>,
+    file: Option<WrittenConfig>,
 }
 
-impl Node {
+impl NodeProcess {
     /// Starts a node and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
         let file = setup.write();

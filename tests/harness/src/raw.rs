@@ -19,14 +19,14 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A frame from the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct RawFrame {
     /// 1 text, 2 binary, 8 close, 9 ping, 10 pong.
     pub opcode: u8,
     /// The payload.
     pub payload: Vec<u8>,
 }
 
-impl Frame {
+impl RawFrame {
     /// The code of a Close frame.
     pub fn close_code(&self) -> Option<u16> {
         match (self.opcode, &*self.payload) {
@@ -67,7 +67,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The frames in these bytes; one that is not whole at the end is left out.
-pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
+pub fn read_frames(mut bytes: &[u8]) -> Vec<RawFrame> {
     let mut frames = Vec::new();
     while let Some((frame, rest)) = split_frame(bytes) {
         frames.push(frame);
@@ -76,7 +76,7 @@ pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-fn split_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
+fn split_frame(bytes: &[u8]) -> Option<(RawFrame, &[u8])> {
     let [first, second, rest @ ..] = bytes else { return None };
     assert_eq!(second & 0x80, 0, "a server does not mask");
     let (length, rest) = match second & 0x7f {
@@ -88,7 +88,7 @@ fn split_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
         short => (usize::from(short), rest),
     };
     let (payload, rest) = rest.split_at_checked(length)?;
-    let frame = Frame {
+    let frame = RawFrame {
         opcode: first & 0x0f,
         payload: payload.to_vec(),
     };
@@ -245,7 +245,7 @@ impl Raw {
     }
 
     /// The next frame, pings and pongs too; `None` at the end of the stream.
-    pub async fn frame(&mut self) -> Option<Frame> {
+    pub async fn frame(&mut self) -> Option<RawFrame> {
         loop {
             if let Some((frame, rest)) = split_frame(&self.unread) {
                 self.unread = rest.to_vec();
@@ -258,7 +258,7 @@ impl Raw {
     }
 
     /// Reads to the end of the stream; every frame that came.
-    pub async fn rest(mut self) -> Vec<Frame> {
+    pub async fn rest(mut self) -> Vec<RawFrame> {
         within("the end of the stream", async {
             while self.read_some(1 << 20).await > 0 {}
         })

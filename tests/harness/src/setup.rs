@@ -5,7 +5,7 @@ use std::{fmt::Display, fs, path::PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{clock::Clock, command::gateway, node::Node};
+use super::{clock::Clock, command::gateway, node::NodeProcess};
 
 /// The secret of every key of [`KEYS`].
 pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
@@ -104,7 +104,7 @@ pub struct Setup {
 
 /// Where a file of a [`Setup`] was written; it is gone when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct WrittenConfig {
     pub(crate) path: PathBuf,
     _folder: TempDir,
 }
@@ -182,8 +182,8 @@ impl Setup {
     }
 
     /// Starts a node with this.
-    pub async fn start(self) -> Node {
-        Node::start(self).await
+    pub async fn start(self) -> NodeProcess {
+        NodeProcess::start(self).await
     }
 
     /// The environment variables.
@@ -192,7 +192,7 @@ impl Setup {
     }
 
     /// Writes the file, if there is one.
-    pub(crate) fn write(&self) -> Option<Written> {
+    pub(crate) fn write(&self) -> Option<WrittenConfig> {
         let text = self.file.as_ref()?;
         let folder = tempfile::tempdir().expect("a folder for the configuration");
         for (name, text) in self
@@ -203,7 +203,7 @@ impl Setup {
         {
             fs::write(folder.path().join(name), text).expect("the configuration can be written");
         }
-        Some(Written {
+        Some(WrittenConfig {
             path: folder.path().join("gateway.toml"),
             _folder: folder,
         })

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_chaos::faults::{Options, run};
+use gateway_chaos::faults::{FaultOptions, run};
 use gateway_harness::conclude;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = FaultOptions::parse();
     conclude(&run(&options).await?, options.json.as_deref())
 }

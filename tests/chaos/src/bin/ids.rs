@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_chaos::ids::{Options, run};
+use gateway_chaos::ids::{IdOptions, run};
 use gateway_harness::conclude;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = IdOptions::parse();
     conclude(&run(&options).await?, options.json.as_deref())
 }

@@ -6,15 +6,18 @@
 //! promise was kept and that it was broken, nothing is held against the gateway.
 
 mod discord;
-mod judge;
-mod record;
+mod recording;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use self::{
-    discord::{DiscordSession, Dispatch, Reach},
-    judge::judge,
-    record::{Audience, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session},
-    verdict::Verdict,
+    discord::{DiscordSession, Reach, ReceivedDispatch},
+    recording::{
+        ClientKind, EventSender, GuildReport, Loss, PublishOutcome, Receipt, Recipients, Recording, SenderId,
+        SentEvent, SessionEnd, V1Session,
+    },
+    rules::check,
+    verdict::FaultVerdict,
 };

@@ -9,7 +9,7 @@ const DETAILS: usize = 20;
 
 /// The judgement of a run, in numbers, and the first problems in words.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct FaultVerdict {
     /// Events that a session should have had and has not: one for each session that lacks it.
     pub lost: u64,
     /// Events that a session had again, that were for one session and that another one had too, or whose offset another
@@ -40,7 +40,7 @@ pub struct Verdict {
     pub problems: Vec<String>,
 }
 
-impl Verdict {
+impl FaultVerdict {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
         let faults = [
@@ -55,14 +55,14 @@ impl Verdict {
         faults == [0; 7]
     }
 
-    pub(super) fn tell(&mut self, problem: impl FnOnce() -> String) {
+    pub(super) fn add_problem(&mut self, problem: impl FnOnce() -> String) {
         if self.problems.len() < DETAILS {
             self.problems.push(problem());
         }
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for FaultVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -4,23 +4,23 @@
 //! `publisher` are those who connect and send, and `table` is what they send; `book` is where they write it down; `world` puts all of it together, and a seed decides
 //! what happens when. `tool` is the command line of the binary of the same name. Nothing here judges: that is the checker.
 
-mod book;
 mod cluster;
+mod context;
 mod fault;
 mod member;
+mod plan;
 mod publisher;
+mod recorder;
 mod report;
 mod shard;
 mod socket;
-mod stage;
 mod table;
 mod tool;
-mod world;
 
 pub use self::{
     cluster::Backing,
-    fault::Fault,
-    report::{Report, Row},
-    tool::{Options, run},
-    world::World,
+    fault::ClusterFault,
+    plan::FaultPlan,
+    report::{FaultReport, FaultRow},
+    tool::{FaultOptions, run},
 };

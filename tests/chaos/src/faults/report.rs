@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use crate::checker::Verdict;
+use crate::checker::FaultVerdict;
 
 /// What is told of a run in one line.
 const COLUMNS: [&str; 13] = [
@@ -26,13 +26,13 @@ const COLUMNS: [&str; 13] = [
 
 /// One run.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct FaultRow {
     /// What went wrong.
     pub fault: String,
     /// What decided the rest; the same one makes the same schedule.
     pub seed: u64,
     /// What the checker says.
-    pub verdict: Verdict,
+    pub verdict: FaultVerdict,
     /// How often a Discord session was resumed.
     pub resumed: u64,
     /// The longest time in which a client received nothing while events were sent.
@@ -46,14 +46,14 @@ pub struct Row {
     pub logs: Vec<String>,
 }
 
-impl Row {
+impl FaultRow {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
         self.verdict.is_clean() && self.failures.is_empty()
     }
 
     /// The names of the columns.
-    pub(super) fn head() -> String {
+    pub(super) fn header() -> String {
         let names = COLUMNS.map(|name| format!("  {name:>6}")).concat();
         format!("{:<24}{:>6}{names}", "fault", "seed")
     }
@@ -100,27 +100,27 @@ impl Row {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for FaultRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}\n{}", Self::head(), self.line(), self.story())
+        write!(f, "{}\n{}\n{}", Self::header(), self.line(), self.story())
     }
 }
 
 /// All runs.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct FaultReport {
     /// Each of them.
-    pub rows: Vec<Row>,
+    pub rows: Vec<FaultRow>,
 }
 
-impl Outcome for Report {
+impl ToolReport for FaultReport {
     fn failures(&self) -> Vec<String> {
         let unclean = self.rows.iter().filter(|row| !row.is_clean());
-        unclean.map(Row::story).collect()
+        unclean.map(FaultRow::story).collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FaultReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clean = self.rows.iter().filter(|row| row.is_clean()).count();
         write!(f, "{clean} of {} runs are clean", self.rows.len())

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::checker::{Audience, Kind, Reach};
+use crate::checker::{ClientKind, Reach, Recipients};
 
 /// The table of the nodes.
 pub(super) const TABLE: &str = r#"
@@ -35,13 +35,13 @@ deliver = { guild = "/guildId" }
 "#;
 
 /// The types that `announce` goes to; there are clients of two of them.
-const EVERYBODY: &[Kind] = &[Kind::Bot, Kind::Website, Kind::Service];
+const ALL_TYPES: &[ClientKind] = &[ClientKind::Bot, ClientKind::Website, ClientKind::Service];
 /// The types that `site_only` goes to.
-const WEBSITES: &[Kind] = &[Kind::Website];
+const WEBSITES: &[ClientKind] = &[ClientKind::Website];
 /// The types of which one session gets a `job`.
-const WORKERS: &[Kind] = &[Kind::Bot];
+const WORKERS: &[ClientKind] = &[ClientKind::Bot];
 /// Those of an event that is for sessions of Discord's protocol alone.
-const NOBODY: &[Kind] = &[];
+const NO_TYPES: &[ClientKind] = &[];
 
 /// The guilds that bots report and that events are sent for.
 pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
@@ -50,30 +50,34 @@ pub(super) const SHARDS: u32 = 2;
 
 /// An event that is about to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Draft {
+pub(super) struct EventDraft {
     pub(super) name: &'static str,
-    pub(super) audience: Audience,
+    pub(super) recipients: Recipients,
     pub(super) reach: Reach,
     /// Where the publisher says which Discord sessions it is for.
     to: Option<Value>,
 }
 
-impl Draft {
+impl EventDraft {
     /// What a publisher sends.
     pub(super) fn from_http(rng: &mut Rng) -> Self {
         let guild = shard_guild(rng);
-        let draft = |name, audience, reach, to| Self {
+        let draft = |name, recipients, reach, to| Self {
             name,
-            audience,
+            recipients,
             reach,
             to,
         };
-        let (all, one, none) = (Audience::All(EVERYBODY), Audience::Any(WORKERS), Audience::All(NOBODY));
+        let (all, one, none) = (
+            Recipients::All(ALL_TYPES),
+            Recipients::Any(WORKERS),
+            Recipients::All(NO_TYPES),
+        );
         match rng.u8(..12) {
             0..=1 => draft("job", one, Reach::Nobody, None),
             2..=3 => {
-                let audience = Audience::Guild(rng.u64(GUILDS));
-                draft("guild_settings_changed", audience, Reach::Nobody, None)
+                let recipients = Recipients::Guild(rng.u64(GUILDS));
+                draft("guild_settings_changed", recipients, Reach::Nobody, None)
             }
             // Says itself of which guild it is, or is said to be.
             4..=6 => draft("announce", all, Reach::Guild(guild), None),
@@ -94,11 +98,11 @@ impl Draft {
         let (name, kinds, reach) = if rng.u8(..4) == 0 {
             ("site_only", WEBSITES, Reach::Nobody)
         } else {
-            ("announce", EVERYBODY, Reach::Guild(shard_guild(rng)))
+            ("announce", ALL_TYPES, Reach::Guild(shard_guild(rng)))
         };
         Self {
             name,
-            audience: Audience::All(kinds),
+            recipients: Recipients::All(kinds),
             reach,
             to: None,
         }
@@ -107,7 +111,7 @@ impl Draft {
     /// Its data, as event `n` of this sender.
     pub(super) fn d(&self, sender: usize, n: u64) -> Value {
         let mut d = json!({ "sender": sender, "n": n });
-        if let Audience::Guild(guild) = self.audience {
+        if let Recipients::Guild(guild) = self.recipients {
             d["guildId"] = json!(guild.to_string());
         }
         if let Reach::Guild(guild) | Reach::Message(guild) = self.reach {

@@ -7,18 +7,18 @@ use clap::{Parser, ValueEnum};
 
 use super::{
     cluster::Backing,
-    fault::Fault,
-    report::{Report, Row},
-    world::World,
+    fault::ClusterFault,
+    plan::FaultPlan,
+    report::{FaultReport, FaultRow},
 };
 
 /// Runs a cluster under load while something goes wrong, once for each fault and seed, and judges what its clients saw.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults")]
-pub struct Options {
+pub struct FaultOptions {
     /// A fault, several with commas between them, or all
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = faults)]
-    pub fault: Faults,
+    pub fault: FaultList,
     /// One seed, or the first and the last with `..` between them
     #[arg(long, value_name = "A..B", default_value = "1", value_parser = seeds)]
     pub seeds: RangeInclusive<u64>,
@@ -44,19 +44,22 @@ pub struct Options {
 
 /// Some faults.
 #[derive(Debug, Clone)]
-pub struct Faults(pub Vec<Fault>);
+pub struct FaultList(pub Vec<ClusterFault>);
 
-fn faults(text: &str) -> Result<Faults, String> {
+fn faults(text: &str) -> Result<FaultList, String> {
     if text == "all" {
-        return Ok(Faults(Fault::value_variants().to_vec()));
+        return Ok(FaultList(ClusterFault::value_variants().to_vec()));
     }
     let named = |name| {
-        Fault::from_str(name, false).map_err(|_| {
-            let names: Vec<String> = Fault::value_variants().iter().map(|fault| fault.name()).collect();
+        ClusterFault::from_str(name, false).map_err(|_| {
+            let names: Vec<String> = ClusterFault::value_variants()
+                .iter()
+                .map(|fault| fault.name())
+                .collect();
             format!("expected all, or some of {}", names.join(", "))
         })
     };
-    text.split(',').map(named).collect::<Result<_, _>>().map(Faults)
+    text.split(',').map(named).collect::<Result<_, _>>().map(FaultList)
 }
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
@@ -72,14 +75,14 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 /// # Errors
 /// When logs cannot be written.
 #[expect(clippy::print_stdout, reason = "a tool prints its result")]
-pub async fn run(options: &Options) -> Result<Report> {
-    println!("{}", Row::head());
+pub async fn run(options: &FaultOptions) -> Result<FaultReport> {
+    println!("{}", FaultRow::header());
     let mut rows = Vec::new();
     let is_alone = options.backing == Backing::Memory;
     let faults = options.fault.0.iter();
     for fault in faults.filter(|fault| !(is_alone && fault.needs_redis())) {
         for seed in options.seeds.clone() {
-            let world = World {
+            let plan = FaultPlan {
                 fault: *fault,
                 seed,
                 time: Duration::from_secs(options.seconds.into()),
@@ -87,18 +90,18 @@ pub async fn run(options: &Options) -> Result<Report> {
                 strikes: options.strikes.unwrap_or(u32::MAX),
                 backing: options.backing,
             };
-            let row = world.run().await;
+            let row = plan.run().await;
             println!("{}", row.line());
             if let Some(folder) = &options.logs {
-                keep_logs(folder, &row)?;
+                write_logs(folder, &row)?;
             }
             rows.push(row);
         }
     }
-    Ok(Report { rows })
+    Ok(FaultReport { rows })
 }
 
-fn keep_logs(folder: &std::path::Path, row: &Row) -> Result<()> {
+fn write_logs(folder: &std::path::Path, row: &FaultRow) -> Result<()> {
     let context = || format!("writing to {}", folder.display());
     fs::create_dir_all(folder).with_context(context)?;
     let name = format!("{}-{}.txt", row.fault, row.seed);

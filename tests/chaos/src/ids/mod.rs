@@ -4,19 +4,19 @@
 //! `visitor` is a bot that connects for nothing but its id; `tally` is where all ids are, and what catches one that comes
 //! twice; `world` puts all of it together. `tool` is the command line of the binary of the same name.
 
+mod client;
+mod ledger;
 mod nodes;
+mod plan;
+mod redis;
 mod report;
-mod server;
-mod tally;
 mod tool;
 mod trouble;
-mod visitor;
-mod world;
 
 pub use self::{
-    report::{NodeRow, Report},
-    tally::{Duplicate, Telling},
-    tool::{Options, run},
+    ledger::{Duplicate, Issuance},
+    plan::IdPlan,
+    report::{IdReport, NodeRow},
+    tool::{IdOptions, run},
     trouble::Trouble,
-    world::World,
 };

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::{tally::Duplicate, trouble::Trouble};
+use super::{ledger::Duplicate, trouble::Trouble};
 
 /// A run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct IdReport {
     /// What decided its moments.
     pub seed: u64,
     /// How long a node's lease lasted.
@@ -50,14 +50,14 @@ pub struct NodeRow {
     pub longest_silence_ms: u32,
 }
 
-impl Report {
+impl IdReport {
     /// What was done, in its order.
     fn story(&self) -> String {
         self.past.iter().flat_map(|line| ["\n  ", line.as_str()]).collect()
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for IdReport {
     fn failures(&self) -> Vec<String> {
         let mut failures: Vec<String> = self.doubled.iter().map(Duplicate::to_string).collect();
         failures.extend(self.failures.iter().cloned());
@@ -71,7 +71,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for IdReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, name: &dyn fmt::Display, number: &dyn fmt::Display| {
             writeln!(f, "{name:<28}{number:>10}")
@@ -106,10 +106,10 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tally::Telling, *};
+    use super::{super::ledger::Issuance, *};
 
-    fn report(ids: usize, doubled: Vec<Duplicate>) -> Report {
-        Report {
+    fn report(ids: usize, doubled: Vec<Duplicate>) -> IdReport {
+        IdReport {
             seed: 1,
             lease_ms: 1500,
             wanted: 10,
@@ -130,15 +130,15 @@ mod tests {
     fn a_duplicate_and_a_number_that_is_not_reached_are_failures() {
         assert_eq!(report(10, Vec::new()).failures(), [""; 0]);
         assert_eq!(report(9, Vec::new()).failures(), ["9 ids of 10\n  0 ms: something"]);
-        let telling = Telling {
+        let issuance = Issuance {
             node: 1,
-            life: 2,
+            run: 2,
             at_ms: 3,
         };
         let duplicate = Duplicate {
             id: 7,
-            first: telling,
-            again: telling,
+            first: issuance,
+            again: issuance,
         };
         let failures = report(10, vec![duplicate]).failures();
         assert!(failures[0].starts_with("id 7 "), "{failures:?}");

@@ -5,12 +5,12 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use super::{report::Report, world::World};
+use super::{plan::IdPlan, report::IdReport};
 
 /// Takes ids of bots from several nodes while nodes, clocks and Redis go wrong, and looks whether one comes twice.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ids")]
-pub struct Options {
+pub struct IdOptions {
     /// How many ids
     #[arg(long, default_value_t = 1_000_000)]
     pub ids: usize,
@@ -38,15 +38,15 @@ pub struct Options {
 ///
 /// # Errors
 /// When logs cannot be written.
-pub async fn run(options: &Options) -> Result<Report> {
-    let world = World {
+pub async fn run(options: &IdOptions) -> Result<IdReport> {
+    let plan = IdPlan {
         ids: options.ids,
         nodes: options.nodes.into(),
         times: options.times,
-        visitors: options.visitors.into(),
+        clients: options.visitors.into(),
         seed: options.seed,
     };
-    let report = world.run().await;
+    let report = plan.run().await;
     if let Some(folder) = &options.logs {
         let context = || format!("writing to {}", folder.display());
         fs::create_dir_all(folder).with_context(context)?;

@@ -70,12 +70,12 @@ impl fmt::Display for Trouble {
 
 /// A kind after the other in an order of chance, each as often as every other.
 #[derive(Debug)]
-pub(super) struct Deck {
+pub(super) struct TroubleCycle {
     kinds: &'static [Trouble],
     left: Vec<Trouble>,
 }
 
-impl Deck {
+impl TroubleCycle {
     pub(super) fn new(kinds: &'static [Trouble]) -> Self {
         Self {
             kinds,

@@ -11,11 +11,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use gateway_harness::{KEYS, Node, RedisServer, Setup, ready, within_time};
+use gateway_harness::{KEYS, NodeProcess, RedisServer, Setup, ready, within_time};
 use tokio::sync::watch;
 
-pub use self::report::Report;
-use self::{bot::Bot, publisher::Publisher};
+pub use self::report::RollingReport;
+use self::{bot::RollingBot, publisher::RollingPublisher};
 
 /// How many nodes there are.
 const NODES: usize = 3;
@@ -27,7 +27,7 @@ const CATCHING_UP: Duration = Duration::from_secs(60);
 /// Deploys a cluster of three nodes anew while it is in use, and judges what its clients saw.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "rolling")]
-pub struct Options {
+pub struct RollingOptions {
     /// Sessions
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
@@ -46,30 +46,30 @@ pub struct Options {
 }
 
 /// Where the nodes are that take clients now.
-type Doors = watch::Receiver<Vec<SocketAddr>>;
+type NodeAddresses = watch::Receiver<Vec<SocketAddr>>;
 
 /// Runs it.
 ///
 /// # Errors
 /// When a bot or the publisher has ended before its time.
-pub async fn run(options: &Options) -> Result<Report> {
+pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     let redis = RedisServer::start().await;
     let mut nodes = Vec::new();
     for _ in 0..NODES {
         nodes.push(start(&redis).await);
     }
-    let (opened, doors) = watch::channel(addresses(&nodes));
-    let (last, end) = watch::channel(None);
+    let (opened, accepting) = watch::channel(addresses(&nodes));
+    let (last, last_event) = watch::channel(None);
     let bots: Vec<_> = (0..options.sessions)
         .map(|number| {
-            let bot = Bot::new(number % options.shards, options.shards);
-            tokio::spawn(bot.live(doors.clone(), end.clone()))
+            let bot = RollingBot::new(number % options.shards, options.shards);
+            tokio::spawn(bot.run(accepting.clone(), last_event.clone()))
         })
         .collect();
-    let publisher = Publisher::new(options.shards, options.rate);
+    let publisher = RollingPublisher::new(options.shards, options.rate);
     publisher.wait_for(options.sessions, &nodes).await;
     let (stop, stopped) = watch::channel(false);
-    let publishing = tokio::spawn(publisher.publish(doors.clone(), stopped));
+    let publishing = tokio::spawn(publisher.publish(accepting.clone(), stopped));
     for _ in 0..options.rounds {
         for place in 0..NODES {
             // The balancer knows as soon as the node turns unready.
@@ -84,15 +84,15 @@ pub async fn run(options: &Options) -> Result<Report> {
     stop.send_replace(true);
     let events = publishing.await.context("the publisher")?;
     last.send_replace(Some(events));
-    let mut report = Report::new(options, events);
+    let mut report = RollingReport::new(options, events);
     for bot in bots {
-        let seen = within_time("every bot's last event", CATCHING_UP, bot).await;
-        report.add(&seen.context("a bot")?);
+        let stats = within_time("every bot's last event", CATCHING_UP, bot).await;
+        report.add(&stats.context("a bot")?);
     }
     Ok(report)
 }
 
-async fn start(redis: &RedisServer) -> Node {
+async fn start(redis: &RedisServer) -> NodeProcess {
     let applications =
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 60000\nsession_starts_per_day = 1000000\n";
     let node = Setup::new()
@@ -110,8 +110,8 @@ async fn start(redis: &RedisServer) -> Node {
     node
 }
 
-fn addresses(nodes: &[Node]) -> Vec<SocketAddr> {
-    nodes.iter().map(Node::address).collect()
+fn addresses(nodes: &[NodeProcess]) -> Vec<SocketAddr> {
+    nodes.iter().map(NodeProcess::address).collect()
 }
 
 /// What the shards of an event are found by: the guild of shard `shard`.
@@ -120,4 +120,4 @@ fn guild_of(shard: u32) -> u64 {
 }
 
 /// The number of the last event, once it was sent.
-type End = watch::Receiver<Option<u64>>;
+type LastEvent = watch::Receiver<Option<u64>>;

@@ -2,14 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::{Options, bot::Seen};
+use super::{RollingOptions, bot::BotStats};
 
 /// What all bots together have seen.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct RollingReport {
     /// Bots.
     pub sessions: u32,
     /// Events that were accepted.
@@ -30,8 +30,8 @@ pub struct Report {
     expected: u64,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, events: u64) -> Self {
+impl RollingReport {
+    pub(super) fn new(options: &RollingOptions, events: u64) -> Self {
         Self {
             sessions: options.sessions,
             events,
@@ -45,18 +45,18 @@ impl Report {
         }
     }
 
-    pub(super) fn add(&mut self, seen: &Seen) {
+    pub(super) fn add(&mut self, stats: &BotStats) {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.deliveries += seen.events;
-        self.missing += seen.missing.max(self.expected.saturating_sub(seen.events));
-        self.doubled += seen.doubled;
-        self.resumed += seen.resumed;
-        self.identified_again += seen.identified_again;
-        self.longest_gap_ms = self.longest_gap_ms.max(ms(seen.longest_gap));
+        self.deliveries += stats.events;
+        self.missing += stats.missing.max(self.expected.saturating_sub(stats.events));
+        self.doubled += stats.doubled;
+        self.resumed += stats.resumed;
+        self.identified_again += stats.identified_again;
+        self.longest_gap_ms = self.longest_gap_ms.max(ms(stats.longest_gap));
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for RollingReport {
     fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for (what, count) in [
@@ -78,7 +78,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RollingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

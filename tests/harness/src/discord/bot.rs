@@ -54,7 +54,7 @@ impl Library {
 
 /// What a bot asks the gateway for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish {
+pub struct BotOptions {
     /// The bits.
     pub intents: u64,
     /// A number of shards, or `auto`. Without it discord.js has one shard, and discord.py names none.
@@ -63,7 +63,7 @@ pub struct Wish {
     pub compression: &'static str,
 }
 
-impl Wish {
+impl BotOptions {
     /// Every intent and one shard.
     pub const fn compressed(compression: &'static str) -> Self {
         Self {
@@ -82,18 +82,18 @@ pub struct Bot {
     lines: watch::Receiver<Vec<Value>>,
     /// How many of the lines have been looked at.
     seen: usize,
-    complaints: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
 }
 
 impl Bot {
     /// Starts a bot that logs in at `authority`, a host and a port.
-    pub fn start(library: Library, authority: impl std::fmt::Display, token: &str, wish: Wish) -> Self {
+    pub fn start(library: Library, authority: impl std::fmt::Display, token: &str, options: BotOptions) -> Self {
         let mut command = library.command();
         command
             .arg(format!("--api=http://{authority}/api"))
-            .arg(format!("--intents={}", wish.intents))
-            .arg(format!("--compression={}", wish.compression))
-            .args(wish.shards.map(|shards| format!("--shards={shards}")))
+            .arg(format!("--intents={}", options.intents))
+            .arg(format!("--compression={}", options.compression))
+            .args(options.shards.map(|shards| format!("--shards={shards}")))
             .env("DISCORD_TOKEN", token)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -104,7 +104,7 @@ impl Bot {
             stdin: child.stdin.take().expect("stdin is a pipe"),
             lines: follow_lines(child.stdout.take().expect("stdout is a pipe")),
             seen: 0,
-            complaints: follow_text(child.stderr.take().expect("stderr is a pipe")),
+            stderr: follow_text(child.stderr.take().expect("stderr is a pipe")),
             child,
         }
     }
@@ -205,7 +205,7 @@ impl Bot {
                     .collect::<String>()
             })
             .collect();
-        story.push_str(&self.complaints.borrow());
+        story.push_str(&self.stderr.borrow());
         story
     }
 }

@@ -11,8 +11,8 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::CloseFrame},
 };
 
-use super::{Payload, unpacker::Unpacker};
-use crate::{Node, deadline::within};
+use super::{GatewayPayload, unpacker::Unpacker};
+use crate::{NodeProcess, deadline::within};
 
 /// One connection. Every wait has a deadline. To cut it without a Close frame, drop it.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl DiscordClient {
     }
 
     /// Opens the WebSocket with this query.
-    pub async fn connect(node: &Node, query: &str) -> Self {
+    pub async fn connect(node: &NodeProcess, query: &str) -> Self {
         let target = format!("/?{query}");
         Self::open(node.address(), &target)
             .await
@@ -50,14 +50,14 @@ impl DiscordClient {
     }
 
     /// Opens the WebSocket and takes Hello.
-    pub async fn greeted(node: &Node, query: &str) -> Self {
+    pub async fn greeted(node: &NodeProcess, query: &str) -> Self {
         let mut client = Self::connect(node, query).await;
         client.hello().await;
         client
     }
 
     /// A session that has identified with nothing but a token and intents; the client, and the data of READY.
-    pub async fn session(node: &Node, query: &str, token: &str, intents: u64) -> (Self, Value) {
+    pub async fn session(node: &NodeProcess, query: &str, token: &str, intents: u64) -> (Self, Value) {
         let mut client = Self::greeted(node, query).await;
         client
             .identify(&json!({ "token": token, "intents": intents, "properties": {} }))
@@ -131,7 +131,7 @@ impl DiscordClient {
     ///
     /// # Errors
     /// At the end of the connection, with the close code if there was a Close frame with one.
-    pub async fn try_next(&mut self) -> Result<Payload, Option<u16>> {
+    pub async fn try_next(&mut self) -> Result<GatewayPayload, Option<u16>> {
         let message = match within("a message of the node", self.socket.next()).await {
             Some(Ok(Message::Close(close))) => return Err(close.map(|close| close.code.into())),
             None | Some(Err(_)) => return Err(None),
@@ -139,7 +139,7 @@ impl DiscordClient {
             Some(Ok(message)) => message,
         };
         self.binary += usize::from(message.is_binary());
-        let payload = Payload::read(&self.unpacker.unpack(message));
+        let payload = GatewayPayload::read(&self.unpacker.unpack(message));
         if let Some(s) = payload.s {
             assert_eq!(s, self.sequence + 1, "a gap before {payload:?}");
             self.sequence = s;
@@ -148,7 +148,7 @@ impl DiscordClient {
     }
 
     /// The next payload.
-    pub async fn next(&mut self) -> Payload {
+    pub async fn next(&mut self) -> GatewayPayload {
         let next = self.try_next().await;
         next.unwrap_or_else(|code| panic!("closed with {code:?}, a payload was expected"))
     }

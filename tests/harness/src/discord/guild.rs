@@ -10,7 +10,7 @@ const FIRST: u64 = 100_000;
 
 /// A guild with one text channel.
 #[derive(Debug, Clone)]
-pub struct Guild {
+pub struct TestGuild {
     /// The id.
     pub id: String,
     /// The id of its channel.
@@ -21,7 +21,7 @@ pub struct Guild {
     pub members: u64,
 }
 
-impl Guild {
+impl TestGuild {
     /// The guild of this number, which is the remainder that shards go by: of two shards, 1 is in the second.
     pub fn new(number: u64, members: u64) -> Self {
         let id = (FIRST + number) << SHARD_SHIFT;

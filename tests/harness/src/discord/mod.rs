@@ -11,11 +11,11 @@ mod resumer;
 mod unpacker;
 
 pub use self::{
-    bot::{Bot, Library, Wish},
+    bot::{Bot, BotOptions, Library},
     client::DiscordClient,
-    guild::{Guild, private_message},
-    payload::Payload,
-    resumer::{Connection, Heard, Resumer},
+    guild::{TestGuild, private_message},
+    payload::GatewayPayload,
+    resumer::{Resumer, ResumerConnection, ResumerEvent},
 };
 
 /// Every intent there is.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// What one message said.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Payload {
+pub struct GatewayPayload {
     /// The opcode.
     pub op: u64,
     /// The name of a dispatch.
@@ -16,7 +16,7 @@ pub struct Payload {
     pub d: Value,
 }
 
-impl Payload {
+impl GatewayPayload {
     /// Reads a payload, which has these fields alone, in this order and without spaces between them: twilight looks for
     /// `"t":`, `"s":` and `"op":` in the text and takes the first of each. Only a dispatch has a name and a number.
     pub(super) fn read(text: &str) -> Self {
@@ -49,27 +49,27 @@ fn parse<T: DeserializeOwned>(text: &str) -> Option<T> {
 mod tests {
     use serde_json::json;
 
-    use super::Payload;
+    use super::GatewayPayload;
 
     #[test]
     fn reads_a_dispatch_and_what_is_none() {
-        let dispatch = Payload::read(r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"op":1,"d":[",\"d\":"]}}"#);
+        let dispatch = GatewayPayload::read(r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"op":1,"d":[",\"d\":"]}}"#);
         assert_eq!((dispatch.op, dispatch.s), (0, Some(2)));
         assert_eq!(dispatch.t.as_deref(), Some("GUILD_CREATE"));
         assert_eq!(dispatch.d, json!({ "op": 1, "d": [",\"d\":"] }));
-        let ack = Payload::read(r#"{"t":null,"s":null,"op":11,"d":null}"#);
+        let ack = GatewayPayload::read(r#"{"t":null,"s":null,"op":11,"d":null}"#);
         assert_eq!((ack.op, ack.s, ack.t, ack.d), (11, None, None, json!(null)));
     }
 
     #[test]
     #[should_panic(expected = "in the order t, s, op, d")]
     fn takes_no_other_order() {
-        Payload::read(r#"{"op":11,"t":null,"s":null,"d":null}"#);
+        GatewayPayload::read(r#"{"op":11,"t":null,"s":null,"d":null}"#);
     }
 
     #[test]
     #[should_panic(expected = "right: (true, true)")]
     fn takes_no_dispatch_without_a_number() {
-        Payload::read(r#"{"t":"READY","s":null,"op":0,"d":{}}"#);
+        GatewayPayload::read(r#"{"t":"READY","s":null,"op":0,"d":{}}"#);
     }
 }

@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use super::Payload;
+use super::GatewayPayload;
 
 const TARGET: &str = "/?v=10&encoding=json";
 
 /// How long a node may take to say Hello. One whose process is stopped takes for ever.
-const LET_IN: Duration = Duration::from_secs(5);
+const HELLO_TIME: Duration = Duration::from_secs(5);
 
 /// What came.
 #[derive(Debug)]
-pub enum Heard {
+pub enum ResumerEvent {
     /// A dispatch, Ready and Resumed among them.
-    Dispatch(Payload),
+    Dispatch(GatewayPayload),
     /// The client is to connect again.
     Reconnect,
     /// There is no such session, or not any more.
     Invalid,
     /// A heartbeat was acknowledged.
-    Beaten,
+    HeartbeatAck,
     /// The connection is over, with the code of the Close frame if there was one.
     Ended(Option<u16>),
 }
@@ -42,7 +42,7 @@ pub struct Resumer {
 
 /// A connection that has asked for its session. To cut it without a Close frame, drop it.
 #[derive(Debug)]
-pub struct Connection(WebSocketStream<TcpStream>);
+pub struct ResumerConnection(WebSocketStream<TcpStream>);
 
 impl Resumer {
     /// One that has no session yet and will identify with this.
@@ -57,8 +57,8 @@ impl Resumer {
 
     /// Connects and asks for the session, or for a new one where there is none; `None` if the node did not let it in, for
     /// whatever reason.
-    pub async fn connect(&self, address: SocketAddr) -> Option<Connection> {
-        let mut connection = timeout(LET_IN, Connection::greeted(address)).await.ok()??;
+    pub async fn connect(&self, address: SocketAddr) -> Option<ResumerConnection> {
+        let mut connection = timeout(HELLO_TIME, ResumerConnection::greeted(address)).await.ok()??;
         let (token, shard, intents) = (&self.token, self.shard, self.intents);
         let (op, d) = if let Some((id, seq)) = &self.session {
             (6, json!({ "token": token, "session_id": id, "seq": seq }))
@@ -78,37 +78,37 @@ impl Resumer {
     }
 
     /// Says what it has.
-    pub async fn beat(&self, connection: &mut Connection) {
+    pub async fn beat(&self, connection: &mut ResumerConnection) {
         let seq = self.session.as_ref().map(|(_, seq)| *seq);
         connection.send(1, &json!(seq)).await;
     }
 
     /// The next thing that is heard. Nothing is lost when this is dropped before it is ready.
-    pub async fn next(&mut self, connection: &mut Connection) -> Heard {
+    pub async fn next(&mut self, connection: &mut ResumerConnection) -> ResumerEvent {
         loop {
             let payload = match connection.next().await {
                 Ok(payload) => payload,
-                Err(code) => return Heard::Ended(code),
+                Err(code) => return ResumerEvent::Ended(code),
             };
             match payload.op {
                 0 => {
                     self.count(&payload);
-                    return Heard::Dispatch(payload);
+                    return ResumerEvent::Dispatch(payload);
                 }
-                7 => return Heard::Reconnect,
+                7 => return ResumerEvent::Reconnect,
                 9 => {
                     if payload.d != true {
                         self.session = None;
                     }
-                    return Heard::Invalid;
+                    return ResumerEvent::Invalid;
                 }
-                11 => return Heard::Beaten,
+                11 => return ResumerEvent::HeartbeatAck,
                 _ => {}
             }
         }
     }
 
-    fn count(&mut self, payload: &Payload) {
+    fn count(&mut self, payload: &GatewayPayload) {
         if payload.t.as_deref() == Some("READY")
             && let Some(id) = payload.d["session_id"].as_str()
         {
@@ -120,7 +120,7 @@ impl Resumer {
     }
 }
 
-impl Connection {
+impl ResumerConnection {
     async fn greeted(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
@@ -136,10 +136,10 @@ impl Connection {
         self.0.send(Message::text(text)).await.ok();
     }
 
-    async fn next(&mut self) -> Result<Payload, Option<u16>> {
+    async fn next(&mut self) -> Result<GatewayPayload, Option<u16>> {
         loop {
             match self.0.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(Payload::read(&text)),
+                Some(Ok(Message::Text(text))) => return Ok(GatewayPayload::read(&text)),
                 Some(Ok(Message::Close(close))) => return Err(close.map(|close| close.code.into())),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

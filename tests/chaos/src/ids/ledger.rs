@@ -14,19 +14,20 @@ const KEPT: usize = 20;
 
 /// The telling of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Telling {
+pub struct Issuance {
     /// Which node told it.
     pub node: u16,
     /// How often that node had been started.
-    pub life: u16,
+    #[serde(rename = "life")]
+    pub run: u16,
     /// When, in milliseconds of the run.
     pub at_ms: u32,
 }
 
-impl fmt::Display for Telling {
+impl fmt::Display for Issuance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, life, at_ms } = self;
-        write!(f, "by node-{node} in its life {life} at {at_ms} ms")
+        let Self { node, run, at_ms } = self;
+        write!(f, "by node-{node} in its life {run} at {at_ms} ms")
     }
 }
 
@@ -36,9 +37,9 @@ pub struct Duplicate {
     /// The id.
     pub id: u64,
     /// Who told it first.
-    pub first: Telling,
+    pub first: Issuance,
     /// Who told it again.
-    pub again: Telling,
+    pub again: Issuance,
 }
 
 impl fmt::Display for Duplicate {
@@ -54,7 +55,7 @@ impl fmt::Display for Duplicate {
 
 /// What a node has told.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct NodeTally {
+pub(super) struct NodeIds {
     pub(super) ids: u64,
     /// When it told its last id, in milliseconds of the run.
     pub(super) last_ms: u32,
@@ -64,9 +65,9 @@ pub(super) struct NodeTally {
 
 /// Everything that was told and done.
 #[derive(Debug)]
-pub(super) struct Tally {
-    known: HashMap<u64, Telling>,
-    pub(super) nodes: Vec<NodeTally>,
+pub(super) struct IdLedger {
+    known: HashMap<u64, Issuance>,
+    pub(super) nodes: Vec<NodeIds>,
     pub(super) duplicates: u64,
     /// The first of the duplicates.
     pub(super) kept: Vec<Duplicate>,
@@ -78,11 +79,11 @@ pub(super) struct Tally {
     pub(super) past: Vec<String>,
 }
 
-impl Tally {
+impl IdLedger {
     pub(super) fn new(nodes: usize) -> Self {
         Self {
             known: HashMap::new(),
-            nodes: vec![NodeTally::default(); nodes],
+            nodes: vec![NodeIds::default(); nodes],
             duplicates: 0,
             kept: Vec::new(),
             refusals: BTreeMap::new(),
@@ -97,15 +98,15 @@ impl Tally {
     }
 
     /// Takes an id that a node told.
-    pub(super) fn told(&mut self, id: u64, telling: Telling) {
-        let node = &mut self.nodes[usize::from(telling.node)];
+    pub(super) fn add_id(&mut self, id: u64, issuance: Issuance) {
+        let node = &mut self.nodes[usize::from(issuance.node)];
         node.ids += 1;
-        let silence = telling.at_ms.saturating_sub(node.last_ms);
+        let silence = issuance.at_ms.saturating_sub(node.last_ms);
         node.longest_silence_ms = node.longest_silence_ms.max(silence);
-        node.last_ms = telling.at_ms;
+        node.last_ms = issuance.at_ms;
         match self.known.entry(id) {
             Entry::Vacant(place) => {
-                place.insert(telling);
+                place.insert(issuance);
             }
             Entry::Occupied(known) => {
                 self.duplicates += 1;
@@ -113,7 +114,7 @@ impl Tally {
                     self.kept.push(Duplicate {
                         id,
                         first: *known.get(),
-                        again: telling,
+                        again: issuance,
                     });
                 }
             }
@@ -121,12 +122,12 @@ impl Tally {
     }
 
     /// Takes a visit that brought no id.
-    pub(super) fn refused(&mut self, why: String) {
+    pub(super) fn add_refusal(&mut self, why: String) {
         *self.refusals.entry(why).or_default() += 1;
     }
 
     /// Notes what is done now. It counts once it is over.
-    pub(super) fn done(&mut self, trouble: Trouble) {
+    pub(super) fn add_trouble(&mut self, trouble: Trouble) {
         *self.troubles.entry(trouble).or_default() += 1;
     }
 
@@ -140,21 +141,21 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn telling(node: u16, at_ms: u32) -> Telling {
-        Telling { node, life: 1, at_ms }
+    fn issuance(node: u16, at_ms: u32) -> Issuance {
+        Issuance { node, run: 1, at_ms }
     }
 
     #[test]
     fn an_id_of_two_nodes_is_caught_with_both() {
-        let mut tally = Tally::new(2);
+        let mut ledger = IdLedger::new(2);
         let id = 77 << 22 | 3 << 12 | 9;
-        tally.told(id, telling(0, 10));
-        tally.told(id + 1, telling(1, 20));
-        assert_eq!((tally.ids(), tally.duplicates), (2, 0));
-        tally.told(id, telling(1, 30));
-        assert_eq!((tally.ids(), tally.duplicates), (2, 1));
-        let [duplicate] = &tally.kept[..] else {
-            panic!("{:?}", tally.kept)
+        ledger.add_id(id, issuance(0, 10));
+        ledger.add_id(id + 1, issuance(1, 20));
+        assert_eq!((ledger.ids(), ledger.duplicates), (2, 0));
+        ledger.add_id(id, issuance(1, 30));
+        assert_eq!((ledger.ids(), ledger.duplicates), (2, 1));
+        let [duplicate] = &ledger.kept[..] else {
+            panic!("{:?}", ledger.kept)
         };
         assert_eq!(
             duplicate.to_string(),
@@ -167,20 +168,20 @@ mod tests {
 
     #[test]
     fn an_id_that_one_node_tells_again_and_again_is_caught_each_time() {
-        let mut tally = Tally::new(1);
+        let mut ledger = IdLedger::new(1);
         for at_ms in 0..100 {
-            tally.told(5, telling(0, at_ms));
+            ledger.add_id(5, issuance(0, at_ms));
         }
-        assert_eq!((tally.ids(), tally.duplicates, tally.kept.len()), (1, 99, KEPT));
+        assert_eq!((ledger.ids(), ledger.duplicates, ledger.kept.len()), (1, 99, KEPT));
     }
 
     #[test]
     fn the_longest_silence_of_a_node_is_its_own() {
-        let mut tally = Tally::new(2);
+        let mut ledger = IdLedger::new(2);
         for (node, at_ms) in [(0, 10), (1, 50), (0, 100), (0, 110), (1, 120)] {
-            tally.told(u64::from(at_ms), telling(node, at_ms));
+            ledger.add_id(u64::from(at_ms), issuance(node, at_ms));
         }
-        let silences: Vec<_> = tally.nodes.iter().map(|node| node.longest_silence_ms).collect();
+        let silences: Vec<_> = ledger.nodes.iter().map(|node| node.longest_silence_ms).collect();
         assert_eq!(silences, [90, 70]);
     }
 }

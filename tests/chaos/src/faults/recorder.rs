@@ -9,10 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::table::Draft;
+use super::table::EventDraft;
 use crate::checker::{
-    DiscordSession, Dispatch, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session,
-    Verdict, judge,
+    ClientKind, DiscordSession, EventSender, FaultVerdict, GuildReport, Loss, PublishOutcome, Receipt,
+    ReceivedDispatch, Recording, SenderId, SentEvent, SessionEnd, V1Session, check,
 };
 
 /// Long after the end of every run.
@@ -20,7 +20,7 @@ const FAR: Duration = Duration::from_secs(86_400);
 
 /// One life of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct NodeRun {
     /// Which node.
     pub(super) node: usize,
     /// How often it has been started before.
@@ -29,14 +29,14 @@ pub(super) struct Life {
 
 /// The record of a run, shared by all who write.
 #[derive(Debug, Clone)]
-pub(super) struct Book(Arc<Mutex<Pages>>);
+pub(super) struct Recorder(Arc<Mutex<RecorderState>>);
 
 #[derive(Debug)]
-struct Pages {
-    record: Record,
+struct RecorderState {
+    recording: Recording,
     /// For each session, whose it is and where.
-    places: Vec<(usize, Life)>,
-    killed: Vec<Life>,
+    owners: Vec<(usize, NodeRun)>,
+    killed: Vec<NodeRun>,
     last_receipt: Instant,
     /// The clients of Discord's protocol that have their session on a connection now.
     attached: HashSet<usize>,
@@ -45,12 +45,12 @@ struct Pages {
     complaints: Vec<String>,
 }
 
-impl Book {
+impl Recorder {
     pub(super) fn new() -> Self {
         let began = Instant::now();
-        Self(Arc::new(Mutex::new(Pages {
-            record: Record::new(began),
-            places: Vec::new(),
+        Self(Arc::new(Mutex::new(RecorderState {
+            recording: Recording::new(began),
+            owners: Vec::new(),
             killed: Vec::new(),
             last_receipt: began,
             attached: HashSet::new(),
@@ -59,22 +59,22 @@ impl Book {
         })))
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
+    fn state(&self) -> MutexGuard<'_, RecorderState> {
         self.0.lock().expect("nobody panics with the book open")
     }
 
     /// Seconds since the run began.
     pub(super) fn seconds(&self) -> f64 {
-        self.pages().record.began.elapsed().as_secs_f64()
+        self.state().recording.began.elapsed().as_secs_f64()
     }
 
     /// A member has identified at a node.
-    pub(super) fn open_session(&self, member: usize, label: &str, kind: Kind, life: Life) -> usize {
-        let mut pages = self.pages();
-        let index = pages.record.sessions.len();
-        pages.places.push((member, life));
-        pages.record.sessions.push(Session {
-            label: format!("{label} (session {index}, node {} life {})", life.node, life.number),
+    pub(super) fn open_session(&self, member: usize, label: &str, kind: ClientKind, run: NodeRun) -> usize {
+        let mut state = self.state();
+        let index = state.recording.sessions.len();
+        state.owners.push((member, run));
+        state.recording.sessions.push(V1Session {
+            label: format!("{label} (session {index}, node {} life {})", run.node, run.number),
             kind,
             identified_at: Instant::now(),
             guilds: Vec::new(),
@@ -87,27 +87,30 @@ impl Book {
 
     /// A session is over, and nobody knows what became of what it sent.
     pub(super) fn end_session(&self, index: usize, code: Option<u16>) {
-        let mut pages = self.pages();
-        let has_died = pages.killed.contains(&pages.places[index].1);
+        let mut state = self.state();
+        let has_died = state.killed.contains(&state.owners[index].1);
         let ending = match code {
-            _ if has_died => Ending::NodeDied,
-            Some(code) => Ending::Closed(code),
-            None => Ending::Broken,
+            _ if has_died => SessionEnd::NodeDied,
+            Some(code) => SessionEnd::Closed(code),
+            None => SessionEnd::Broken,
         };
-        let record = &mut pages.record;
-        record.sessions[index].ended = Some((Instant::now(), ending));
-        let own = record.senders.iter_mut().filter(|sender| sender.session == Some(index));
+        let recording = &mut state.recording;
+        recording.sessions[index].ended = Some((Instant::now(), ending));
+        let own = recording
+            .senders
+            .iter_mut()
+            .filter(|sender| sender.session == Some(index));
         for event in own.flat_map(|sender| &mut sender.events) {
-            event.outcome = Outcome::Unknown;
+            event.outcome = PublishOutcome::Unknown;
         }
     }
 
     /// A session received an event.
     pub(super) fn receive(&self, index: usize, sender: SenderId, number: u64, name: &str) {
-        let mut pages = self.pages();
+        let mut state = self.state();
         let at = Instant::now();
-        pages.last_receipt = at;
-        pages.record.sessions[index].received.push(Receipt {
+        state.last_receipt = at;
+        state.recording.sessions[index].received.push(Receipt {
             sender,
             number,
             name: name.into(),
@@ -117,9 +120,9 @@ impl Book {
 
     /// A client of Discord's protocol got Ready.
     pub(super) fn open_shard(&self, label: &str, shard: [u32; 2], takes_messages: bool) -> usize {
-        let mut pages = self.pages();
-        let index = pages.record.discord.len();
-        pages.record.discord.push(DiscordSession {
+        let mut state = self.state();
+        let index = state.recording.discord.len();
+        state.recording.discord.push(DiscordSession {
             label: format!("{label} (session {index})"),
             shard,
             takes_messages,
@@ -132,31 +135,33 @@ impl Book {
 
     /// A Discord session received a dispatch.
     pub(super) fn dispatch(&self, index: usize, s: u64, receipt: Option<Receipt>) {
-        let mut pages = self.pages();
+        let mut state = self.state();
         if let Some(receipt) = &receipt {
-            pages.last_receipt = receipt.at;
+            state.last_receipt = receipt.at;
         }
-        pages.record.discord[index].dispatches.push(Dispatch { s, receipt });
+        state.recording.discord[index]
+            .dispatches
+            .push(ReceivedDispatch { s, receipt });
     }
 
     /// A client was told that its session is over.
-    pub(super) fn is_invalid(&self, index: usize) {
-        self.pages().record.discord[index].invalid_at = Some(Instant::now());
+    pub(super) fn invalidate(&self, index: usize) {
+        self.state().recording.discord[index].invalid_at = Some(Instant::now());
     }
 
     /// A client went on with its session.
-    pub(super) fn is_resumed(&self) {
-        self.pages().resumed += 1;
+    pub(super) fn add_resume(&self) {
+        self.state().resumed += 1;
     }
 
     /// How often that was.
     pub(super) fn resumed(&self) -> u64 {
-        self.pages().resumed
+        self.state().resumed
     }
 
     /// Whether a client of Discord's protocol has its session on a connection.
-    pub(super) fn is_attached(&self, client: usize, is_attached: bool) {
-        let attached = &mut self.pages().attached;
+    pub(super) fn set_attached(&self, client: usize, is_attached: bool) {
+        let attached = &mut self.state().attached;
         if is_attached {
             attached.insert(client);
         } else {
@@ -165,37 +170,37 @@ impl Book {
     }
 
     /// The same, asked.
-    pub(super) fn has_attached(&self, client: usize) -> bool {
-        self.pages().attached.contains(&client)
+    pub(super) fn is_attached(&self, client: usize) -> bool {
+        self.state().attached.contains(&client)
     }
 
     /// From now on Discord sessions may be told that they are over.
-    pub(super) fn may_invalidate(&self) {
+    pub(super) fn allow_invalidation(&self) {
         let now = Instant::now();
-        self.pages().record.may_invalidate_from.get_or_insert(now);
+        self.state().recording.may_invalidate_from.get_or_insert(now);
     }
 
     /// Something happened that may not, whatever goes wrong.
-    pub(super) fn complain(&self, what: String) {
-        self.pages().complaints.push(what);
+    pub(super) fn add_complaint(&self, what: String) {
+        self.state().complaints.push(what);
     }
 
     /// Everything of that kind.
     pub(super) fn complaints(&self) -> Vec<String> {
-        self.pages().complaints.clone()
+        self.state().complaints.clone()
     }
 
     /// A session is about to report guilds.
     pub(super) fn report(&self, index: usize, guilds: &[u64]) {
-        let guilds = guilds.iter().map(|&id| Guild { id, since: None });
-        self.pages().record.sessions[index].guilds.extend(guilds);
+        let guilds = guilds.iter().map(|&id| GuildReport { id, since: None });
+        self.state().recording.sessions[index].guilds.extend(guilds);
     }
 
     /// What a session reported is in force.
-    pub(super) fn is_in_force(&self, index: usize) {
+    pub(super) fn confirm_reports(&self, index: usize) {
         let now = Instant::now();
-        let mut pages = self.pages();
-        let session = &mut pages.record.sessions[index];
+        let mut state = self.state();
+        let session = &mut state.recording.sessions[index];
         for guild in &mut session.guilds {
             guild.since.get_or_insert(now);
         }
@@ -205,11 +210,11 @@ impl Book {
     }
 
     /// From now on, until their reports are in force again, the cluster may take for dead who is at these nodes.
-    pub(super) fn are_absent(&self, nodes: &[usize]) {
+    pub(super) fn mark_absent(&self, nodes: &[usize]) {
         let now = Instant::now();
-        let pages = &mut *self.pages();
-        for (session, (_, life)) in pages.record.sessions.iter_mut().zip(&pages.places) {
-            if session.ended.is_none() && nodes.contains(&life.node) {
+        let state = &mut *self.state();
+        for (session, (_, run)) in state.recording.sessions.iter_mut().zip(&state.owners) {
+            if session.ended.is_none() && nodes.contains(&run.node) {
                 session.absences.push(now..now + FAR);
             }
         }
@@ -217,36 +222,36 @@ impl Book {
 
     /// The node of a bot that is connected.
     pub(super) fn node_of_a_bot(&self) -> Option<usize> {
-        let pages = self.pages();
-        let mut sessions = pages.record.sessions.iter().zip(&pages.places);
-        let bot = sessions.find(|(session, _)| session.kind == Kind::Bot && session.ended.is_none());
-        bot.map(|(_, (_, life))| life.node)
+        let state = self.state();
+        let mut sessions = state.recording.sessions.iter().zip(&state.owners);
+        let bot = sessions.find(|(session, _)| session.kind == ClientKind::Bot && session.ended.is_none());
+        bot.map(|(_, (_, run))| run.node)
     }
 
     /// A node is about to be killed.
-    pub(super) fn is_killed(&self, life: Life) {
-        self.pages().killed.push(life);
+    pub(super) fn mark_killed(&self, run: NodeRun) {
+        self.state().killed.push(run);
     }
 
     /// Somebody new who sends, from a session or over HTTP.
     pub(super) fn open_sender(&self, session: Option<usize>) -> SenderId {
-        let mut pages = self.pages();
+        let mut state = self.state();
         let events = Vec::new();
-        pages.record.senders.push(Sender { session, events });
-        pages.record.senders.len() - 1
+        state.recording.senders.push(EventSender { session, events });
+        state.recording.senders.len() - 1
     }
 
     /// A sender is about to send an event; its number.
-    pub(super) fn send(&self, sender: SenderId, draft: &Draft) -> u64 {
-        let mut pages = self.pages();
-        let sender = &mut pages.record.senders[sender];
+    pub(super) fn send(&self, sender: SenderId, draft: &EventDraft) -> u64 {
+        let mut state = self.state();
+        let sender = &mut state.recording.senders[sender];
         let outcome = match sender.session {
-            Some(_) => Outcome::Sent,
-            None => Outcome::Unknown,
+            Some(_) => PublishOutcome::Sent,
+            None => PublishOutcome::Unknown,
         };
-        sender.events.push(Event {
+        sender.events.push(SentEvent {
             name: draft.name,
-            audience: draft.audience,
+            recipients: draft.recipients,
             reach: draft.reach,
             sent_at: Instant::now(),
             outcome,
@@ -257,8 +262,8 @@ impl Book {
 
     /// The last event of a sender is about to be sent, again or not. `is_open` if an attempt before can have reached the
     /// log.
-    pub(super) fn attempt(&self, sender: SenderId, is_open: bool) {
-        if let Some(event) = self.pages().record.senders[sender].events.last_mut() {
+    pub(super) fn add_attempt(&self, sender: SenderId, is_open: bool) {
+        if let Some(event) = self.state().recording.senders[sender].events.last_mut() {
             if is_open {
                 event.repeated = true;
             } else {
@@ -268,24 +273,24 @@ impl Book {
     }
 
     /// What became of the last event of a sender.
-    pub(super) fn settle(&self, sender: SenderId, outcome: Outcome) {
-        if let Some(event) = self.pages().record.senders[sender].events.last_mut() {
+    pub(super) fn set_outcome(&self, sender: SenderId, outcome: PublishOutcome) {
+        if let Some(event) = self.state().recording.senders[sender].events.last_mut() {
             event.outcome = outcome;
         }
     }
 
     /// How long nobody has received anything.
-    pub(super) fn quiet(&self) -> Duration {
-        self.pages().last_receipt.elapsed()
+    pub(super) fn idle_time(&self) -> Duration {
+        self.state().last_receipt.elapsed()
     }
 
     /// Of `members`, those who have no session now, or one whose report is not in force.
     pub(super) fn missing(&self, members: usize) -> Vec<usize> {
-        let pages = self.pages();
-        let sessions = pages.record.sessions.iter().zip(&pages.places);
-        let is_whole = |session: &Session| {
+        let state = self.state();
+        let sessions = state.recording.sessions.iter().zip(&state.owners);
+        let is_whole = |session: &V1Session| {
             let in_force = session.guilds.iter().all(|guild| guild.since.is_some());
-            session.ended.is_none() && in_force && (session.kind != Kind::Bot || !session.guilds.is_empty())
+            session.ended.is_none() && in_force && (session.kind != ClientKind::Bot || !session.guilds.is_empty())
         };
         let whole: Vec<usize> = sessions
             .filter_map(|(session, (member, _))| is_whole(session).then_some(*member))
@@ -295,37 +300,37 @@ impl Book {
 
     /// The epoch that the first event was accepted in.
     pub(super) fn first_epoch(&self) -> Option<Arc<str>> {
-        let pages = self.pages();
-        let events = pages.record.senders.iter().flat_map(|sender| &sender.events);
+        let state = self.state();
+        let events = state.recording.senders.iter().flat_map(|sender| &sender.events);
         let positions = events.filter_map(|event| match &event.outcome {
-            Outcome::Accepted { at, epoch, .. } => Some((*at, epoch)),
+            PublishOutcome::Accepted { at, epoch, .. } => Some((*at, epoch)),
             _ => None,
         });
         positions.min_by_key(|(at, _)| *at).map(|(_, epoch)| Arc::clone(epoch))
     }
 
     /// Two servers took events at once, from `since` to now.
-    pub(super) fn was_split(&self, since: Instant) {
-        self.pages().record.splits.push(since..Instant::now());
+    pub(super) fn add_split(&self, since: Instant) {
+        self.state().recording.splits.push(since..Instant::now());
     }
 
     /// What the nodes have reported as lost so far, and when it was written.
-    pub(super) fn are_gone(&self, losses: Vec<Loss>, cuts: Vec<Range<Instant>>) {
-        let mut pages = self.pages();
-        pages.record.losses = losses;
-        pages.record.cuts = cuts;
+    pub(super) fn set_losses(&self, losses: Vec<Loss>, truncations: Vec<Range<Instant>>) {
+        let mut state = self.state();
+        state.recording.losses = losses;
+        state.recording.truncations = truncations;
     }
 
     /// The judgement of what has been written so far.
-    pub(super) fn verdict(&self) -> Verdict {
-        judge(&self.pages().record)
+    pub(super) fn verdict(&self) -> FaultVerdict {
+        check(&self.state().recording)
     }
 
     /// The longest time between `from` and `to` in which a member received nothing, whether or not it was connected.
     pub(super) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
-        let pages = self.pages();
+        let state = self.state();
         let mut times: HashMap<usize, Vec<Instant>> = HashMap::new();
-        for (session, (member, _)) in pages.record.sessions.iter().zip(&pages.places) {
+        for (session, (member, _)) in state.recording.sessions.iter().zip(&state.owners) {
             let received = session.received.iter().map(|receipt| receipt.at);
             let known = times.entry(*member).or_default();
             known.extend(received.filter(|at| (from..to).contains(at)));

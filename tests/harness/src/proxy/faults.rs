@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZero, time::Duration};
 
 /// Whether bytes pass at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum TrafficMode {
     /// They do.
     Open,
     /// They wait.
@@ -17,10 +17,10 @@ pub(super) enum Passage {
 
 /// The faults of this moment.
 #[derive(Debug, Clone)]
-pub(super) struct Weather {
+pub(super) struct ProxyFaults {
     /// Where new connections lead to.
     pub(super) target: SocketAddr,
-    pub(super) passage: Passage,
+    pub(super) traffic: TrafficMode,
     /// How long every chunk is held back.
     pub(super) delay: Duration,
     /// The most that passes, in each direction of each connection.
@@ -31,12 +31,12 @@ pub(super) struct Weather {
     pub(super) resets: u64,
 }
 
-impl Weather {
+impl ProxyFaults {
     /// No fault.
-    pub(super) fn fair(target: SocketAddr) -> Self {
+    pub(super) fn none(target: SocketAddr) -> Self {
         Self {
             target,
-            passage: Passage::Open,
+            traffic: TrafficMode::Open,
             delay: Duration::ZERO,
             bytes_per_second: None,
             slice: None,
@@ -46,26 +46,26 @@ impl Weather {
 
     /// Ends every fault. Streams that lack what a black hole took cannot go on.
     pub(super) fn heal(&mut self) {
-        let was_lossy = self.passage == Passage::BlackHole;
+        let was_lossy = self.traffic == TrafficMode::BlackHole;
         *self = Self {
             resets: self.resets + u64::from(was_lossy),
-            ..Self::fair(self.target)
+            ..Self::none(self.target)
         };
     }
 
     /// Whether what has arrived may go on, be it to nowhere.
     pub(super) fn is_moving(&self) -> bool {
-        self.passage != Passage::Frozen
+        self.traffic != TrafficMode::Frozen
     }
 
     /// Whether bytes that arrive are thrown away.
     pub(super) fn is_lossy(&self) -> bool {
-        self.passage == Passage::BlackHole
+        self.traffic == TrafficMode::BlackHole
     }
 
     /// Whether a connection reaches the other side.
     pub(super) fn connects(&self) -> bool {
-        matches!(self.passage, Passage::Open | Passage::Refused)
+        matches!(self.traffic, TrafficMode::Open | TrafficMode::Refused)
     }
 
     /// How many of `waiting` bytes the next write may have, at least one.

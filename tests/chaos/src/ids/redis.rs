@@ -7,8 +7,8 @@ use gateway_harness::RedisServer;
 use tokio::time::sleep;
 
 use super::{
+    plan::SharedIdLedger,
     trouble::{Trouble, step, up_to},
-    world::Book,
 };
 
 /// How long it is away at most.
@@ -18,20 +18,20 @@ const LOSS: u64 = 8 * 1024;
 
 /// The Redis of a run.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct IdRedis {
     redis: RedisServer,
     /// How far its clock is before the real time, in milliseconds.
     ahead_ms: i64,
-    book: Book,
+    ledger: SharedIdLedger,
 }
 
-impl Server {
-    pub(super) async fn start(book: Book) -> Self {
+impl IdRedis {
+    pub(super) async fn start(ledger: SharedIdLedger) -> Self {
         Self {
             // It keeps short what it has to read when it starts again.
             redis: RedisServer::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
             ahead_ms: 0,
-            book,
+            ledger,
         }
     }
 
@@ -40,7 +40,7 @@ impl Server {
     }
 
     /// Goes wrong once, from the beginning to the end.
-    pub(super) async fn strike(&mut self, trouble: Trouble, rng: &mut Rng) {
+    pub(super) async fn inject(&mut self, trouble: Trouble, rng: &mut Rng) {
         match trouble {
             Trouble::RedisRestarted => self.restart(0, 0, rng).await,
             Trouble::RedisTruncated => self.restart(rng.u64(1..=LOSS), 0, rng).await,
@@ -49,12 +49,12 @@ impl Server {
             Trouble::RedisClockBack => self.step_clock(-step(rng)),
             _ => panic!("{trouble} is none of Redis"),
         }
-        self.book.done(trouble);
+        self.ledger.add_trouble(trouble);
     }
 
     async fn restart(&mut self, loss: u64, step_ms: i64, rng: &mut Rng) {
         let time = up_to(AWAY, rng);
-        self.book
+        self.ledger
             .note(format_args!("Redis is killed and loses {loss} bytes, for {time:?}"));
         self.redis.kill().await;
         if loss > 0 {
@@ -65,14 +65,14 @@ impl Server {
         }
         sleep(time).await;
         self.redis.restart().await;
-        self.book.note("Redis answers again");
+        self.ledger.note("Redis answers again");
     }
 
     fn step_clock(&mut self, step_ms: i64) {
         self.ahead_ms += step_ms;
         self.redis.set_clock(self.ahead_ms);
         let ahead_ms = self.ahead_ms;
-        self.book
+        self.ledger
             .note(format_args!("Redis's clock goes {step_ms:+} ms, to {ahead_ms:+} ms"));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// What a run found.
-pub trait Outcome: Serialize {
+pub trait ToolReport: Serialize {
     /// What went wrong, one sentence each; none when everything was as promised.
     fn failures(&self) -> Vec<String>;
 }
@@ -16,7 +16,7 @@ pub trait Outcome: Serialize {
 /// # Errors
 /// When the file cannot be written.
 #[expect(clippy::print_stdout, reason = "a tool prints its result")]
-pub fn conclude(outcome: &(impl Outcome + Display), json: Option<&Path>) -> Result<ExitCode> {
+pub fn conclude(outcome: &(impl ToolReport + Display), json: Option<&Path>) -> Result<ExitCode> {
     println!("{outcome}");
     conclude_quietly(outcome, json)
 }
@@ -26,7 +26,7 @@ pub fn conclude(outcome: &(impl Outcome + Display), json: Option<&Path>) -> Resu
 /// # Errors
 /// When the file cannot be written.
 #[expect(clippy::print_stderr, reason = "a tool says what failed")]
-pub fn conclude_quietly(outcome: &impl Outcome, json: Option<&Path>) -> Result<ExitCode> {
+pub fn conclude_quietly(outcome: &impl ToolReport, json: Option<&Path>) -> Result<ExitCode> {
     if let Some(path) = json {
         let json = serde_json::to_string_pretty(outcome)?;
         fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
