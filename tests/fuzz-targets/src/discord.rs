@@ -1,4 +1,4 @@
-//! Payloads of Discord's protocol, as JSON and in Erlang's term format.
+//! Payloads of Discord's protocol, as JSON and in Erlang's external term format (ETF).
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,9 +19,10 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// Bytes held for each byte of a term, at most. A map of one pair costs most: 11 bytes make room for eleven pairs.
+/// The most heap bytes that a term may take for each of its bytes. A map of one pair costs the most: its 11 bytes
+/// allocate room for eleven pairs.
 const HELD_PER_BYTE: usize = 128;
-/// So much room that it is the payload, and not its length in one of the encodings, that decides.
+/// Large enough that the limit never decides: a payload has another length in each encoding.
 const PAYLOAD_BYTES: usize = 1 << 24;
 
 static RULES: LazyLock<Arc<DiscordRules>> = LazyLock::new(|| {
@@ -30,11 +31,11 @@ static RULES: LazyLock<Arc<DiscordRules>> = LazyLock::new(|| {
     Arc::new(DiscordRules::new(&settings, LateHello::default(), "node".into()))
 });
 
-/// Takes a payload as JSON, and the same as a term.
+/// Parses a payload as JSON, and the same payload as a term.
 pub fn discord_json(data: &[u8]) {
     let payload = serde_json::from_slice::<Value>(data).ok();
     let received = receive(Encoding::Json, Message::Binary(data.to_vec().into()));
-    judge(payload.as_ref(), &received);
+    assert_outcomes(payload.as_ref(), &received);
     let Ok(text) = str::from_utf8(data) else {
         assert_eq!(payload, None, "JSON that is no text");
         return;
@@ -54,16 +55,16 @@ pub fn discord_json(data: &[u8]) {
     assert_eq!(read, payload, "another value as a term");
     for version in Version::ALL {
         let command = opcode_of(&payload).and_then(|opcode| Command::parse(opcode, &payload, version));
-        judge_command(version, command);
+        assert_command(version, command);
     }
-    judge_event(text, &payload);
+    assert_event(text, &payload);
 }
 
-/// Takes a payload as a term, and the same as JSON.
+/// Parses a payload as a term, and the same payload as JSON.
 pub fn discord_etf(data: &[u8]) {
     let payload = etf::decode(data).ok();
     let received = receive(Encoding::Etf, Message::Binary(data.to_vec().into()));
-    judge(payload.as_ref(), &received);
+    assert_outcomes(payload.as_ref(), &received);
     let Some(payload) = payload else { return };
     let held = held(&payload);
     assert!(held <= HELD_PER_BYTE * data.len(), "{held} bytes for {}", data.len());
@@ -71,13 +72,13 @@ pub fn discord_etf(data: &[u8]) {
     let read: Value = serde_json::from_str(&text).expect("a term is JSON");
     let mut term = vec![etf::VERSION];
     etf::transcode(&text, &mut term).expect("JSON that was written");
-    // The last digit of a float may be another once it is read.
+    // The last digit of a float may change when it is parsed.
     assert_eq!(etf::decode(&term), Ok(with_integers(read)));
     let as_json = receive(Encoding::Json, Message::Text(text.into()));
     assert_eq!(kinds(&received), kinds(&as_json), "as a term and as JSON");
 }
 
-/// What came of a message.
+/// What a session did about a message.
 #[derive(Debug, PartialEq)]
 enum ReceiveOutcome {
     Sent(Value),
@@ -87,7 +88,7 @@ enum ReceiveOutcome {
     Other(String),
 }
 
-/// What a connection without a session does about its first message.
+/// Returns what a connection without a session does about its first message.
 fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     let now = Instant::now();
     let query = Query {
@@ -107,7 +108,7 @@ fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     session.receive(message, now).into_iter().map(outcome).collect()
 }
 
-/// The outcomes without what they say.
+/// Returns the outcomes without their data.
 fn kinds(outcomes: &[ReceiveOutcome]) -> Vec<String> {
     let kind = |outcome: &ReceiveOutcome| match outcome {
         ReceiveOutcome::Sent(payload) => format!("Sent({})", payload["op"]),
@@ -116,7 +117,7 @@ fn kinds(outcomes: &[ReceiveOutcome]) -> Vec<String> {
     outcomes.iter().map(kind).collect()
 }
 
-/// The payload of a frame of the node.
+/// Returns the payload in a frame of the node.
 fn payload_of(frame: &[u8]) -> Value {
     match &read_frames(frame)[..] {
         [frame] if frame.opcode == 1 => serde_json::from_str(frame.text()).expect("JSON"),
@@ -125,8 +126,8 @@ fn payload_of(frame: &[u8]) -> Value {
     }
 }
 
-/// Asserts what has to hold for what came of a first message.
-fn judge(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
+/// Asserts what must hold for the outcomes of a first message.
+fn assert_outcomes(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
     let [ReceiveOutcome::Sent(hello), rest @ ..] = outcomes else {
         panic!("no Hello: {outcomes:?}")
     };
@@ -156,11 +157,11 @@ fn judge(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
     }
 }
 
-/// Asserts what has to hold for a payload that was read.
-fn judge_command(version: Version, command: Result<Command, Close>) {
+/// Asserts what must hold for a parsed payload.
+fn assert_command(version: Version, command: Result<Command, Close>) {
     let writable = |value: Value| {
         let written = etf::transcode(&value.to_string(), &mut Vec::new());
-        // Around what the client sent it may be deeper than JSON may.
+        // With the fields around it, what the client sent may nest deeper than JSON may.
         assert!(written.is_ok() || depth(&value) > 127, "{value}");
     };
     match command {
@@ -185,8 +186,8 @@ fn judge_command(version: Version, command: Result<Command, Close>) {
     }
 }
 
-/// Asserts what has to hold where the JSON is the data of an event.
-fn judge_event(text: &str, d: &Value) {
+/// Asserts what must hold if the JSON is the data of an event.
+fn assert_event(text: &str, d: &Value) {
     let blank = without_content(text);
     assert_eq!(blank.is_ok(), d.is_object() || d.is_array() || d.is_null());
     let Value::Object(fields) = d else { return };
@@ -218,7 +219,7 @@ fn judge_event(text: &str, d: &Value) {
     }
 }
 
-/// How deep arrays and objects nest.
+/// Returns how deep arrays and objects nest.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or(0),
@@ -227,7 +228,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// `value` with its whole floats as integers, as a term says them.
+/// Returns `value` with its whole floats as integers, as ETF encodes them.
 fn with_integers(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -246,7 +247,7 @@ fn with_integers(value: Value) -> Value {
     }
 }
 
-/// The bytes that `value` has on the heap, about.
+/// Returns about how many heap bytes `value` takes.
 fn held(value: &Value) -> usize {
     match value {
         Value::String(text) => text.capacity(),

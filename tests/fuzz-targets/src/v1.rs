@@ -1,4 +1,4 @@
-//! Packets of version 1, as text and as zlib streams, to clients that have and have not identified.
+//! Packets of version 1, as text and as zlib streams, for clients that have identified and one that has not.
 
 use std::{
     borrow::Cow,
@@ -27,9 +27,9 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// The largest packet of the default settings, in bytes.
+/// The largest packet that the default settings allow, in bytes.
 const LIMIT: usize = 65_536;
-/// A client that has not identified, and one of each type that has.
+/// A client that has not identified, and an identified one of each type.
 const CLIENTS: [Option<ClientType>; 4] = [
     None,
     Some(ClientType::Bot),
@@ -60,7 +60,7 @@ static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
     Arc::new(Key::new(&settings).expect("a key"))
 });
 
-/// Takes a text message.
+/// Handles a text message.
 pub fn v1_text(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if text.len() > LIMIT {
@@ -69,7 +69,7 @@ pub fn v1_text(data: &[u8]) {
     for client in CLIENTS {
         let now = Instant::now();
         let received = receive(client, false, Message::Text(text.into()), now);
-        judge(text, client, &received);
+        assert_steps(text, client, &received);
         let packet = deflate(text.as_bytes(), Level::default());
         let inflated = receive(client, true, Message::Binary(packet), now);
         assert_eq!(
@@ -80,7 +80,7 @@ pub fn v1_text(data: &[u8]) {
     }
 }
 
-/// Takes a binary message of a client with compression. An odd first byte has the rest deflated first.
+/// Handles a binary message of a client with compression. If the first byte is odd, the rest is deflated first.
 pub fn v1_zlib(data: &[u8]) {
     let Some((mode, rest)) = data.split_first() else {
         return;
@@ -120,7 +120,7 @@ pub fn v1_zlib(data: &[u8]) {
     }
 }
 
-/// Compares what was inflated with a decoder that is given one byte after the other.
+/// Compares what was inflated with the output of another decoder, which gets one byte at a time.
 fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
     let mut decoder = Decompress::new(true);
     let mut plain: Vec<u8> = Vec::new();
@@ -159,7 +159,7 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
     }
 }
 
-/// What one client does about a message.
+/// Returns what a session does about a message.
 fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> V1Output {
     let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
     if let Some(kind) = client {
@@ -180,7 +180,7 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
 
 type V1Output = gateway_node::session::Steps<Join>;
 
-/// The steps in words: what is sent as it is before compression, without the pause that a packet's length leads to.
+/// Describes the steps: frames before their compression, and without the pause that depends on a packet's length.
 fn describe(steps: &V1Output) -> Vec<String> {
     let words = |step: &Step<Join>| match step {
         Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
@@ -198,7 +198,7 @@ fn describe(steps: &V1Output) -> Vec<String> {
     steps.iter().filter_map(words).collect()
 }
 
-/// The text of a frame of the node.
+/// Returns the text in a frame of the node.
 fn text_of(frame: &[u8]) -> String {
     let frames = read_frames(frame);
     let [frame] = &frames[..] else {
@@ -213,12 +213,13 @@ fn text_of(frame: &[u8]) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// Asserts what has to hold for the steps that a text leads to.
-fn judge(text: &str, client: Option<ClientType>, steps: &V1Output) {
+/// Asserts what must hold for the steps that a text leads to.
+fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
     let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
     assert!(is_json || is_dropped, "no JSON, and not dropped");
-    // The grammar of JSON allows what not every parser reads. What this one reads means the same to the node.
+    // JSON's grammar allows texts that this parser does not accept. Those that it accepts must mean the same to the
+    // node.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(is_dropped, !value.is_object());
         let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
@@ -242,7 +243,7 @@ fn judge(text: &str, client: Option<ClientType>, steps: &V1Output) {
                 assert!(text.contains(&*event.d), "another text than was sent");
                 let d: Value = serde_json::from_str(&event.d).expect("data that everybody can read");
                 assert!(d.is_object());
-                // Beside it there may be what this parser does not read.
+                // The rest of the packet may be something that this parser does not accept.
                 if let Ok(mut value) = serde_json::from_str::<Value>(text) {
                     assert_eq!(value["d"].take(), d);
                 }
@@ -273,7 +274,7 @@ fn judge(text: &str, client: Option<ClientType>, steps: &V1Output) {
     }
 }
 
-/// Reads an Error whose echo of what the client sent nests deeper than this parser goes: without the echo.
+/// Parses an Error whose echo of the client's packet nests too deep for this parser: leaves out the echo.
 fn deep(words: &str) -> Value {
     let error = serde_json::from_str::<IgnoredAny>(words);
     assert!(error.is_ok(), "{words}");

@@ -1,9 +1,9 @@
 //! WebSocket frames (RFC 6455 section 5.2), as far as a load client needs them: whole frames from a server that does
-//! not fragment, and short masked ones to it. Anything else is an error, so that nothing is overlooked.
+//! not fragment, and short masked ones to it. Everything else is an error, so that nothing goes unnoticed.
 
 use anyhow::{Result, bail, ensure};
 
-/// What a frame from the gateway is.
+/// The kind of a frame from the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameKind {
     /// A text message.
@@ -14,18 +14,18 @@ pub enum FrameKind {
     Close,
 }
 
-/// Cuts a stream into frames. At rest it holds nothing.
+/// Splits a stream into frames. It holds no buffer between frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// The beginning of a frame that has not arrived whole.
+    /// The beginning of an incomplete frame.
     rest: Vec<u8>,
 }
 
 impl FrameReader {
-    /// Takes what has arrived and hands over every frame that is whole with it.
+    /// Takes received bytes and passes each frame that they complete to `each`.
     ///
     /// # Errors
-    /// When a server does not send such a frame, or `each` fails.
+    /// Returns an error if a frame is not one that a gateway sends, or if `each` fails.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_all(bytes, &mut each)?;
@@ -43,7 +43,7 @@ impl FrameReader {
     }
 }
 
-/// Hands over the whole frames at the start of `bytes` and returns how many bytes they are.
+/// Passes the complete frames at the start of `bytes` to `each`, and returns their length in bytes.
 fn split_all(bytes: &[u8], each: &mut impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<usize> {
     let mut used = 0;
     while let Some((kind, payload, length)) = split(&bytes[used..])? {
@@ -53,7 +53,7 @@ fn split_all(bytes: &[u8], each: &mut impl FnMut(FrameKind, &[u8]) -> Result<()>
     Ok(used)
 }
 
-/// The first frame of `bytes` and its whole length, if it is all there.
+/// Returns the first frame of `bytes` and its whole length, if it is complete.
 fn split(bytes: &[u8]) -> Result<Option<(FrameKind, &[u8], usize)>> {
     let [first, second, after @ ..] = bytes else {
         return Ok(None);
@@ -80,27 +80,27 @@ fn split(bytes: &[u8]) -> Result<Option<(FrameKind, &[u8], usize)>> {
     Ok(bytes.get(head..end).map(|payload| (kind, payload, end)))
 }
 
-/// The code of a Close frame; 1005 stands for none (RFC 6455 section 7.1.5).
+/// Returns the code of a Close frame, or 1005 if it has none (RFC 6455 section 7.1.5).
 pub fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
-/// A masked text frame.
+/// Encodes a masked text frame.
 pub fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
 }
 
-/// A masked binary frame.
+/// Encodes a masked binary frame.
 pub fn binary(payload: &[u8]) -> Vec<u8> {
     masked(0x82, payload)
 }
 
-/// A masked Close frame.
+/// Encodes a masked Close frame.
 pub fn close(code: u16) -> Vec<u8> {
     masked(0x88, &code.to_be_bytes())
 }
 
-/// The mask is fixed: it guards proxies, and there are none here.
+/// Encodes a masked frame. The mask is fixed: masks protect proxies, and there are none here.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x88];
     let mut frame = vec![first];
@@ -108,7 +108,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         frame.push(0x80 | length);
     } else {
         frame.push(0xfe);
-        // A longer one is never sent: identify is the longest.
+        // Longer frames are never sent: identify is the longest.
         frame.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     }
     frame.extend(MASK);

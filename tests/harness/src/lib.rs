@@ -1,7 +1,7 @@
 //! What the black-box suites are written with: a real node as a process, and clients that share no code with it.
 //!
-//! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
-//! without a deadline.
+//! A failure here fails the test that called, so everything panics and names what it waited for. Nothing waits without
+//! a deadline.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -1,4 +1,4 @@
-//! Runs a cluster under load while something goes wrong, and prints what its clients saw of it.
+//! Runs a cluster under load, injects faults, and prints what its clients saw.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Takes a million ids from several nodes while nodes, clocks and Redis go wrong, and looks whether one comes twice.
+//! Requests a million ids from several nodes while nodes, clocks and Redis fail, and checks that none is issued twice.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Deploys a cluster anew while bots use it, and prints what they saw.
+//! Deploys a cluster anew, node by node, while bots use it, and prints what they saw.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
-//! Discord sessions: what is written down of them, and the rules that they are held against.
+//! Discord sessions: what is recorded about them, and the rules for them.
 //!
-//! Such a session outlives its connections, so everything that was accepted while it lived is due to it, wherever its client
-//! was at that moment, under numbers without a gap. The one way out is op 9, and only where Redis has lost something.
+//! Such a session outlives its connections. Every event that was accepted during the session is due to it, connected or
+//! not, under sequence numbers without a gap. The only exception is op 9, which is allowed only if Redis has lost
+//! something.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,53 +13,53 @@ use super::{
     rules::Checker,
 };
 
-/// Which Discord sessions receive an event.
+/// The Discord sessions that receive an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// None.
+    /// No Discord session.
     Nobody,
-    /// Those whose shard has this guild.
+    /// Sessions whose shard has this guild.
     Guild(u64),
-    /// Of these, those that have the intent for messages.
+    /// Like [`Self::Guild`], but only sessions that have the intent for messages.
     Message(u64),
-    /// Those with this very shard: which, and of how many.
+    /// Sessions with exactly this shard: its id and the number of shards.
     Shard([u32; 2]),
 }
 
-/// One session of a client, from Ready to op 9, over as many connections as it took.
+/// One session of a client, from Ready to op 9 (Invalid Session), over any number of connections.
 #[derive(Debug, Clone)]
 pub struct DiscordSession {
-    /// Who it is, for people.
+    /// The name of the session in reports.
     pub label: String,
-    /// Which shard, and of how many.
+    /// The shard's id and the number of shards.
     pub shard: [u32; 2],
-    /// Whether it has the intent for messages.
+    /// Whether the session has the intent for messages.
     pub takes_messages: bool,
-    /// When Ready was there.
+    /// When Ready arrived.
     pub ready_at: Instant,
-    /// When the client was told that it is over; `None` where it lived to the end of the run.
+    /// When op 9 arrived; `None` if the session lasted until the end of the run.
     pub invalid_at: Option<Instant>,
-    /// What it received, in order, Ready and Resumed among it.
+    /// The dispatches received, in order, including Ready and Resumed.
     pub dispatches: Vec<ReceivedDispatch>,
 }
 
-/// A dispatch as a client got it.
+/// A dispatch as the client received it.
 #[derive(Debug, Clone)]
 pub struct ReceivedDispatch {
-    /// Its number.
+    /// The sequence number.
     pub s: u64,
-    /// The event, if it is one of the run.
+    /// The event, if the run published it.
     pub receipt: Option<Receipt>,
 }
 
-/// What one session saw.
+/// What one session received.
 #[derive(Default)]
 struct SeenDispatches {
     events: HashSet<EventId>,
-    /// The lowest and the highest number of each sender.
+    /// The lowest and the highest event number received from each sender.
     spans: HashMap<SenderId, (u64, u64)>,
-    /// When the event was sent, of those that it saw, that was sent last. What was accepted before that stands before it
-    /// in the log.
+    /// The latest `sent_at` among the received events. Any event that was accepted before this moment comes before that
+    /// event in the log.
     latest: Option<Instant>,
 }
 
@@ -76,7 +77,7 @@ impl Reach {
 }
 
 impl Checker<'_> {
-    /// Judges every Discord session by itself.
+    /// Checks every Discord session on its own.
     pub(super) fn check_discord_sessions(&mut self) {
         let recording = self.recording;
         for session in &recording.discord {
@@ -94,7 +95,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads what a session received, in order.
+    /// Checks the dispatches that a session received, in order.
     fn read_dispatches(&mut self, session: &DiscordSession) -> SeenDispatches {
         let mut seen = SeenDispatches::default();
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
@@ -145,7 +146,7 @@ impl Checker<'_> {
         seen
     }
 
-    /// Looks for what a session should have had.
+    /// Checks that a session received every event that was due to it.
     fn check_due(&mut self, session: &DiscordSession, seen: &SeenDispatches) {
         let recording = self.recording;
         let lives = session.invalid_at.is_none();
@@ -155,7 +156,7 @@ impl Checker<'_> {
                 let id = EventId { sender, number };
                 let is_between = span.is_some_and(|(low, high)| *low < number && number < *high);
                 let is_after_ready = session.ready_at < event.sent_at;
-                // Where it is over, all that is known of its end is what it saw last.
+                // The end of an invalidated session is known only from the last event it received.
                 let is_in_time = lives || event.accepted_at().is_some_and(|at| seen.latest > Some(at));
                 let is_due = event.is_promised() && (is_between || (is_after_ready && is_in_time));
                 if is_due && event.reach.includes(session) && !seen.events.contains(&id) {

@@ -1,4 +1,4 @@
-//! What was written down in a run.
+//! What senders and clients recorded during a run.
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::discord::{DiscordSession, Reach};
 
-/// How long it may take until an accepted event is written and this is recorded.
+/// How long it may take until an accepted event has been written to a client and Redis has recorded that.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
-/// A sender, by its place in [`Record::senders`].
+/// A sender, as an index into [`Recording::senders`].
 pub type SenderId = usize;
 
 /// A client type.
@@ -24,7 +24,7 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
-    /// Its name on the wire.
+    /// Returns the name used on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bot => "bot",
@@ -40,10 +40,10 @@ impl fmt::Display for ClientKind {
     }
 }
 
-/// Who an event is for.
+/// The sessions of version 1 that an event is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipients {
-    /// Every session of these types but the sender's own.
+    /// Every session of these types except the sender's own.
     All(&'static [ClientKind]),
     /// Exactly one session of these types.
     Any(&'static [ClientKind]),
@@ -51,58 +51,59 @@ pub enum Recipients {
     Guild(u64),
 }
 
-/// What became of an event, as its sender knows it.
+/// The outcome of publishing an event, as far as its sender knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// HTTP answered 202.
+    /// The HTTP answer was 202.
     Accepted {
-        /// When the answer was there.
+        /// When the answer arrived.
         at: Instant,
-        /// Its place in the log.
+        /// The event's offset in the log.
         offset: u64,
-        /// Which life of the log.
+        /// The epoch of the log.
         epoch: Arc<str>,
     },
-    /// HTTP refused it; nobody may ever see it.
+    /// HTTP refused the event; no session may receive it.
     Refused,
-    /// Nobody told: a session sees it at most once.
+    /// Unknown to the sender: each session receives the event at most once.
     Unknown,
-    /// From a socket that stayed connected to the end of the run: it has to be seen.
+    /// Sent from a socket that stayed connected to the end of the run: the event must be delivered.
     Sent,
 }
 
-/// An event, numbered from 1 by its place in [`Sender::events`].
+/// A published event. Its number is its index in [`EventSender::events`] plus 1.
 #[derive(Debug, Clone)]
 pub struct SentEvent {
-    /// Its name.
+    /// The event's name.
     pub name: &'static str,
-    /// Who it is for.
+    /// The sessions of version 1 that the event is for.
     pub recipients: Recipients,
-    /// Which Discord sessions it is for.
+    /// The Discord sessions that the event is for.
     pub reach: Reach,
-    /// The earliest moment at which the log can have taken it. An attempt that was answered 503 does not count.
+    /// The earliest moment at which the log can have accepted the event. Attempts that were answered with 503 do not
+    /// count.
     pub sent_at: Instant,
-    /// What became of it.
+    /// What became of the event.
     pub outcome: PublishOutcome,
-    /// Whether its sender asked again without knowing whether the log had taken it.
+    /// Whether the sender retried without knowing if the log had already accepted the event.
     pub repeated: bool,
 }
 
-/// Who sends one event after the other and so has an order. A client that connects again is another sender.
+/// Sends one event after another, so its events have an order. A client that reconnects becomes a new sender.
 #[derive(Debug, Clone, Default)]
 pub struct EventSender {
-    /// The session that it sends from, by its place in [`Record::sessions`]; none over HTTP.
+    /// The session it sends from, as an index into [`Recording::sessions`]; `None` for HTTP.
     pub session: Option<usize>,
-    /// What it sent.
+    /// The events it sent, in order.
     pub events: Vec<SentEvent>,
 }
 
 /// A guild that a session reported.
 #[derive(Debug, Clone, Copy)]
 pub struct GuildReport {
-    /// Its id.
+    /// The guild's id.
     pub id: u64,
-    /// When the report was known to be in force; `None` as long as it is not.
+    /// When the report was first known to be in force; `None` until then.
     pub since: Option<Instant>,
 }
 
@@ -111,26 +112,26 @@ pub struct GuildReport {
 pub enum SessionEnd {
     /// The gateway closed it with this code.
     Closed(u16),
-    /// The connection broke.
+    /// The connection broke without a Close frame.
     Broken,
     /// Its node was killed.
     NodeDied,
 }
 
-/// An event as a client got it.
+/// An event as a client received it.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// Who sent it.
+    /// The sender of the event.
     pub sender: SenderId,
-    /// Which one of the sender's.
+    /// The number of the event among its sender's events.
     pub number: u64,
-    /// Under which name.
+    /// The name it arrived under.
     pub name: Arc<str>,
-    /// When.
+    /// When it arrived.
     pub at: Instant,
 }
 
-/// An event, by who sent it.
+/// Identifies an event: its sender and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct EventId {
     pub(super) sender: SenderId,
@@ -144,7 +145,7 @@ impl fmt::Display for EventId {
 }
 
 impl Receipt {
-    /// Of which event it is.
+    /// Returns the id of the event.
     pub(super) const fn id(&self) -> EventId {
         EventId {
             sender: self.sender,
@@ -153,59 +154,60 @@ impl Receipt {
     }
 }
 
-/// One session of a client, from its welcome to its end. A client that connects again has another one.
+/// One version 1 session of a client, from its welcome to its end. A client that reconnects gets a new one.
 #[derive(Debug, Clone)]
 pub struct V1Session {
-    /// Who it is, for people.
+    /// The name of the session in reports.
     pub label: String,
-    /// Its type.
+    /// The client type.
     pub kind: ClientKind,
-    /// When its welcome was there.
+    /// When the welcome arrived.
     pub identified_at: Instant,
-    /// What it reported.
+    /// The guilds that the session reported.
     pub guilds: Vec<GuildReport>,
-    /// When the cluster may have taken it for dead although it was not: its node was stopped for longer than its lease
-    /// lasts, or Redis lost what it had reported.
+    /// The times during which the cluster may have considered the session dead although it was alive: its node was
+    /// stopped for longer than its lease, or Redis lost what the session had reported.
     pub absences: Vec<Range<Instant>>,
-    /// When and how it ended; `None` where it stayed to the end of the run.
+    /// When and how the session ended; `None` if it lasted until the end of the run.
     pub ended: Option<(Instant, SessionEnd)>,
-    /// What it received, in order.
+    /// The events received, in order.
     pub received: Vec<Receipt>,
 }
 
-/// Entries that the nodes say Redis has lost.
+/// Entries that Redis has lost, according to the nodes.
 #[derive(Debug, Clone)]
 pub struct Loss {
-    /// The life of the log that they were in.
+    /// The epoch that the entries belonged to.
     pub epoch: Arc<str>,
-    /// The last offset of it that is left.
+    /// The last offset of that epoch that still exists.
     pub above: u64,
 }
 
-/// A whole run.
+/// Everything recorded in a run.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When it began; problems are told in seconds since then.
+    /// When the run began; problems are reported in seconds since then.
     pub began: Instant,
     /// All senders.
     pub senders: Vec<EventSender>,
-    /// All sessions.
+    /// All sessions of version 1.
     pub sessions: Vec<V1Session>,
     /// All Discord sessions.
     pub discord: Vec<DiscordSession>,
-    /// From when on a Discord session may be told that it is over; never where there is no such time.
+    /// From when on a Discord session may receive op 9; `None` if it never may.
     pub may_invalidate_from: Option<Instant>,
-    /// What the nodes reported as lost.
+    /// The losses that the nodes reported.
     pub losses: Vec<Loss>,
-    /// When what Redis was robbed of was written, entries or not.
+    /// For each time that Redis lost data, the period in which the lost writes were made. They may or may not have
+    /// included entries.
     pub truncations: Vec<Range<Instant>>,
-    /// When two servers took events at once: from the moment at which the replica heard last of the primary to the last
-    /// node's move.
+    /// When two servers accepted events at the same time: from the moment the replica last received something from the
+    /// primary until the last node moved.
     pub splits: Vec<Range<Instant>>,
 }
 
 impl Recording {
-    /// Nothing yet.
+    /// Creates an empty recording.
     pub fn new(began: Instant) -> Self {
         Self {
             began,
@@ -219,13 +221,13 @@ impl Recording {
         }
     }
 
-    /// An event by its sender and number.
+    /// Returns the event of this sender with this number.
     pub fn event(&self, sender: SenderId, number: u64) -> Option<&SentEvent> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         self.senders.get(sender)?.events.get(index)
     }
 
-    /// Whether the nodes say that Redis has lost an event.
+    /// Whether the nodes reported that Redis lost this event.
     pub(super) fn reports_lost(&self, event: &SentEvent) -> bool {
         match &event.outcome {
             PublishOutcome::Accepted { offset, epoch, .. } => {
@@ -242,7 +244,8 @@ impl Recording {
         }
     }
 
-    /// Whether Redis may have lost an event, and that it was asked for it, before its sender asked again.
+    /// Whether the sender retried, and Redis may have lost the event, and with it the idempotency key, before the
+    /// retry.
     pub(super) fn may_be_forgotten(&self, event: &SentEvent) -> bool {
         let overlaps = |truncation: &Range<Instant>| {
             let is_answered = event.accepted_at().is_some_and(|at| at < truncation.start);
@@ -251,8 +254,8 @@ impl Recording {
         event.repeated && self.truncations.iter().any(overlaps)
     }
 
-    /// Whether an event may have been accepted by one of two servers, so that sessions at the other one were told instead of
-    /// receiving it.
+    /// Whether the event may have been accepted by one of two servers in a split, in which case sessions at the other
+    /// server are closed instead of receiving it.
     pub(super) fn was_sent_in_a_split(&self, event: &SentEvent) -> bool {
         let overlaps = |split: &Range<Instant>| {
             let is_answered = event.accepted_at().is_some_and(|at| at < split.start);
@@ -261,8 +264,8 @@ impl Recording {
         self.splits.iter().any(overlaps)
     }
 
-    /// Whether the server may lack that an event was written: that was recorded while two servers took events, or among what
-    /// the server has lost.
+    /// Whether the server may not know that the event was delivered: the delivery was recorded during a split, or among
+    /// the data that the server lost.
     pub(super) fn may_be_written_again(&self, event: &SentEvent) -> bool {
         let overlaps = |time: &Range<Instant>| {
             let is_settled = event.accepted_at().is_some_and(|at| at + UNSETTLED < time.start);
@@ -273,7 +276,7 @@ impl Recording {
 }
 
 impl SentEvent {
-    /// When its answer was there.
+    /// When the sender learned that the event was accepted.
     pub(super) fn accepted_at(&self) -> Option<Instant> {
         match self.outcome {
             PublishOutcome::Accepted { at, .. } => Some(at),
@@ -281,29 +284,29 @@ impl SentEvent {
         }
     }
 
-    /// Whether it must have been delivered.
+    /// Whether the event must be delivered.
     pub(super) fn is_promised(&self) -> bool {
         matches!(self.outcome, PublishOutcome::Accepted { .. } | PublishOutcome::Sent)
     }
 
-    /// Whether nobody may ever see it.
+    /// Whether no session may receive the event.
     pub(super) fn is_refused(&self) -> bool {
         self.outcome == PublishOutcome::Refused
     }
 
-    /// Whether it is appended again when all its receivers end before they have it.
+    /// Whether the event is appended again if all its receivers end before they have received it.
     pub(super) fn may_be_redelivered(&self) -> bool {
         !matches!(self.recipients, Recipients::All(_))
     }
 
-    /// Whether exactly one session gets it.
+    /// Whether exactly one session receives the event.
     pub(super) fn is_for_one(&self) -> bool {
         matches!(self.recipients, Recipients::Any(_))
     }
 }
 
 impl V1Session {
-    /// Whether it may see an event for this audience.
+    /// Whether the session may receive an event for these recipients.
     pub(super) fn is_recipient(&self, recipients: Recipients) -> bool {
         match recipients {
             Recipients::All(kinds) | Recipients::Any(kinds) => kinds.contains(&self.kind),
@@ -311,7 +314,7 @@ impl V1Session {
         }
     }
 
-    /// Whether its report of the guild was in force before the event was sent.
+    /// Whether the session's report of the guild was in force before the event was sent.
     pub(super) fn had_reported(&self, guild: u64, event: &SentEvent) -> bool {
         let known = self.guilds.iter().filter(|reported| reported.id == guild);
         known
@@ -319,7 +322,7 @@ impl V1Session {
             .any(|since| since < event.sent_at)
     }
 
-    /// Whether the cluster may have taken it for dead when the event's receivers were decided.
+    /// Whether the cluster may have considered the session dead when it decided who receives the event.
     pub(super) fn was_absent(&self, event: &SentEvent) -> bool {
         self.absences.iter().any(|absence| {
             let begins_in_time = event.accepted_at().is_none_or(|at| absence.start <= at);

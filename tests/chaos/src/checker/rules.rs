@@ -1,4 +1,4 @@
-//! The rules.
+//! The rules for events and sessions of version 1.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -12,10 +12,10 @@ use super::{
     verdict::FaultVerdict,
 };
 
-/// How long a node may take for alive a session whose connection broke without its doing.
+/// How long a node may treat a session as alive after its connection broke.
 const UNNOTICED: Duration = Duration::from_secs(15);
 
-/// Judges a run.
+/// Checks a run against the rules.
 pub fn check(recording: &Recording) -> FaultVerdict {
     let mut checker = Checker {
         recording,
@@ -38,26 +38,26 @@ pub fn check(recording: &Recording) -> FaultVerdict {
 pub(super) struct Checker<'r> {
     pub(super) recording: &'r Recording,
     pub(super) verdict: FaultVerdict,
-    /// What each session saw.
+    /// What each session received, in the order of [`Recording::sessions`].
     seen: Vec<SeenEvents>,
-    /// The sessions that saw an event, and when they did for the first time.
+    /// The sessions that received an event, each with the time of its first receipt.
     receivers: HashMap<EventId, Vec<(usize, Instant)>>,
 }
 
-/// What one session saw.
+/// What one session received.
 #[derive(Default)]
 struct SeenEvents {
     events: HashSet<EventId>,
-    /// The lowest and the highest number of each sender, without events for one session or for a guild: these may be
-    /// appended again.
+    /// The lowest and the highest event number received from each sender. Events for one session or for a guild do not
+    /// count, since they may be appended again.
     spans: HashMap<SenderId, (u64, u64)>,
-    /// When the event was sent, of those that it saw, that was sent last. What was accepted before that stands before it
-    /// in the log.
+    /// The latest `sent_at` among the received events that `spans` counts. Any event that was accepted before this
+    /// moment comes before that event in the log.
     latest: Option<Instant>,
 }
 
 impl<'r> Checker<'r> {
-    /// Reads what a session received, in order.
+    /// Checks the events that a session received, in order.
     fn check_session(&mut self, index: usize, session: &V1Session) {
         let mut seen = SeenEvents::default();
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
@@ -102,7 +102,7 @@ impl<'r> Checker<'r> {
         self.seen.push(seen);
     }
 
-    /// The event, if this session may have it.
+    /// Returns the event if this session may receive it.
     fn permitted(&self, index: usize, session: &V1Session, receipt: &Receipt) -> Option<&'r SentEvent> {
         let event = self.recording.event(receipt.sender, receipt.number)?;
         let is_own = self.recording.senders[receipt.sender].session == Some(index);
@@ -110,7 +110,7 @@ impl<'r> Checker<'r> {
         (is_right && !is_own && !event.is_refused()).then_some(event)
     }
 
-    /// Whether an event may have been given back by a session that ended, or was taken for dead, before `at`.
+    /// Whether a session that ended, or was considered dead, before `at` may have handed back the event for redelivery.
     fn may_have_been_redelivered(&self, event: &SentEvent, at: Instant) -> bool {
         self.candidates(event).any(|(_, session)| {
             let has_ended = session.ended.is_some_and(|(end, _)| end < at);
@@ -118,7 +118,7 @@ impl<'r> Checker<'r> {
         })
     }
 
-    /// The sessions that an event for one session, or for a guild, can have been for.
+    /// Returns the sessions that may have been chosen as receivers of an event for one session or for a guild.
     fn candidates(&self, event: &SentEvent) -> impl Iterator<Item = (usize, &'r V1Session)> {
         let sessions = self.recording.sessions.iter().enumerate();
         sessions.filter(|(_, session)| {
@@ -127,7 +127,8 @@ impl<'r> Checker<'r> {
         })
     }
 
-    /// No two events have one place in the log, and a sender's places go up as long as the log lives.
+    /// Checks that no two events have the same position in the log, and that a sender's offsets increase within an
+    /// epoch.
     fn check_positions(&mut self) {
         let mut positions = HashMap::new();
         for (sender, events) in self.recording.senders.iter().enumerate() {
@@ -158,7 +159,7 @@ impl<'r> Checker<'r> {
         }
     }
 
-    /// Looks for what a session should have had.
+    /// Checks that a session received every event that was due to it.
     fn check_gaps(&mut self, index: usize, session: &V1Session) {
         for (sender, events) in self.recording.senders.iter().enumerate() {
             if events.session == Some(index) {
@@ -167,7 +168,7 @@ impl<'r> Checker<'r> {
             let span = self.seen[index].spans.get(&sender).copied();
             for (number, event) in (1..).zip(&events.events) {
                 let id = EventId { sender, number };
-                // The end of what was on its way to a session that ended is nobody's fault.
+                // Events still in flight to a session that ended are not held against the gateway.
                 let is_between = span.is_some_and(|(low, high)| low < number && number < high);
                 let is_after_welcome = session.ended.is_none() && session.identified_at < event.sent_at;
                 let is_due = event.is_promised() && (is_between || is_after_welcome);
@@ -181,7 +182,8 @@ impl<'r> Checker<'r> {
         }
     }
 
-    /// Notes what was not received at `place`; `stayed` if nobody there was told to connect again.
+    /// Records that an event was not received at `place`. `stayed` is true if the session there was not closed, so that
+    /// its client does not know that something is missing.
     pub(super) fn add_missing(&mut self, id: EventId, event: &SentEvent, excused: bool, place: &str, stayed: bool) {
         let sent = self.since_begin(event.sent_at);
         let position = match &event.outcome {
@@ -203,7 +205,7 @@ impl<'r> Checker<'r> {
         }
     }
 
-    /// What can only be said over all sessions.
+    /// Checks what depends on all sessions together.
     fn check_events(&mut self) {
         for (sender, events) in self.recording.senders.iter().enumerate() {
             for (number, event) in (1..).zip(&events.events) {
@@ -214,7 +216,7 @@ impl<'r> Checker<'r> {
                 self.verdict.uncertain += u64::from(is_unseen && event.outcome == PublishOutcome::Unknown);
                 if event.is_for_one() && receivers.len() > 1 {
                     let extra = receivers.len() as u64 - 1;
-                    // Nobody could tell any more that it had been written.
+                    // The node died, so the delivery may never have been recorded.
                     let died = |&(index, at): &(usize, Instant)| {
                         let ended = self.recording.sessions[index].ended;
                         ended.is_some_and(|(end, how)| how == SessionEnd::NodeDied && end >= at)
@@ -238,8 +240,8 @@ impl<'r> Checker<'r> {
         }
     }
 
-    /// Whether an event for one session or for a guild can have been on its way to a session that ended while its node
-    /// went on. What a node had not written when it died goes to others, or waits for one.
+    /// Whether an event for one session or for a guild may have been in flight to a session that ended while its node
+    /// kept running. What a node had not yet written when it died goes to other sessions, or waits for one.
     fn may_have_ended_with_a_session(&self, id: EventId, event: &SentEvent) -> bool {
         self.candidates(event).any(|(index, session)| {
             let Some((end, how)) = session.ended else {
@@ -258,7 +260,7 @@ impl<'r> Checker<'r> {
         })
     }
 
-    /// Seconds since the run began, as people read them.
+    /// Formats the seconds since the run began.
     pub(super) fn since_begin(&self, time: Instant) -> String {
         format!(
             "{:.3}",
@@ -267,7 +269,7 @@ impl<'r> Checker<'r> {
     }
 }
 
-/// Whether an event for many is for this session, whose own it is not.
+/// Whether an event for several sessions is for this one, which did not send it.
 fn is_receiver(session: &V1Session, event: &SentEvent) -> bool {
     match event.recipients {
         Recipients::All(_) => session.is_recipient(event.recipients),

@@ -1,4 +1,4 @@
-//! What goes wrong: a Redis, a proxy before it for each node, and the nodes.
+//! The servers of a run, which the faults happen to: Redis, the nodes, and a proxy between each node and Redis.
 
 use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
@@ -17,31 +17,32 @@ use super::{
 };
 use crate::checker::Loss;
 
-/// Milliseconds that a node's lease lasts.
+/// The lease of a node, in milliseconds.
 pub(super) const LEASE_MS: u64 = 2000;
 
-/// What each Redis is told, so that a replica does not wait for others before it gets the data.
+/// Directives for every Redis: a replica gets its data at once, instead of waiting for other replicas.
 const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
 
-/// How long before Redis was cut the events were sent that were cut off, held ones among them.
+/// How far back a truncation may reach: events sent this long before it may be lost, including those a node was
+/// holding.
 const TRUNCATED: Duration = Duration::from_secs(5);
 
-/// What a node logs when a log goes on with less, and the fields behind it.
+/// What a node logs when a log continues in a new epoch; the fields follow.
 const NEW_EPOCH: &str = "the log begins another life ";
-/// What it logs after that, if it knows of entries that are gone.
+/// What a node logs after that if it knows of entries that are lost.
 const LOST: &str = "redis has lost entries that it had accepted ";
 
-/// What connects the nodes.
+/// How the nodes are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backing {
-    /// Nothing: there is one node
+    /// One node that keeps everything in memory
     Memory,
-    /// A Redis of their own: there are three
+    /// Three nodes that share a Redis
     Redis,
 }
 
 impl Backing {
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub(super) fn nodes(self) -> usize {
         match self {
             Self::Memory => 1,
@@ -60,22 +61,22 @@ pub(super) struct TestCluster {
     bots_admitted: watch::Sender<bool>,
     reports: watch::Sender<u64>,
     recorder: Recorder,
-    /// What was done to it, and when.
+    /// What was done to the cluster, and when.
     actions: Vec<String>,
     truncations: Vec<Range<Instant>>,
 }
 
-/// The place of a node, which is started more than once.
+/// One of the nodes; it is started more than once.
 #[derive(Debug, Default)]
 struct NodeSlot {
     node: Option<NodeProcess>,
     runs: usize,
-    /// What its past lives logged.
+    /// The log of its earlier runs.
     log: String,
 }
 
 impl TestCluster {
-    /// Starts everything and waits until it is ready. Redis is told these directives.
+    /// Starts everything and waits until it is ready. Redis is started with these directives.
     pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], recorder: Recorder) -> Self {
         let nodes = backing.nodes();
         let redis = match backing {
@@ -106,22 +107,22 @@ impl TestCluster {
         cluster
     }
 
-    /// Every node.
+    /// The indices of all nodes.
     pub(super) fn nodes(&self) -> Range<usize> {
         0..self.slots.len()
     }
 
-    /// Where the nodes listen, as it changes.
+    /// Watches where the nodes listen.
     pub(super) fn endpoints(&self) -> watch::Receiver<Vec<Option<NodeEndpoint>>> {
         self.endpoints.subscribe()
     }
 
-    /// Whether bots may connect, as it changes.
+    /// Watches whether bots may connect.
     pub(super) fn bots_admitted(&self) -> watch::Receiver<bool> {
         self.bots_admitted.subscribe()
     }
 
-    /// Lets bots connect, or keeps those out that are not connected.
+    /// Lets bots connect, or keeps out those that are not connected.
     pub(super) fn admit_bots(&mut self, admitted: bool) {
         self.bots_admitted.send_replace(admitted);
         self.log_action(if admitted {
@@ -131,27 +132,28 @@ impl TestCluster {
         });
     }
 
-    /// The node of a bot that is connected.
+    /// Returns the node of some connected bot.
     pub(super) fn node_of_a_bot(&self) -> Option<usize> {
         self.recorder.node_of_a_bot()
     }
 
-    /// Goes up at [`Self::ask_again`].
+    /// Watches a counter that [`Self::check_reports_again`] increments.
     pub(super) fn reports(&self) -> watch::Receiver<u64> {
         self.reports.subscribe()
     }
 
-    /// The Redis.
+    /// Returns Redis.
     pub(super) fn redis(&mut self) -> &mut RedisServer {
         self.redis.as_mut().expect("this fault is for a cluster with a Redis")
     }
 
-    /// The proxies between these nodes and the Redis.
+    /// Returns the proxies between these nodes and Redis.
     pub(super) fn proxies(&self, nodes: &[usize]) -> impl Iterator<Item = &Proxy> {
         nodes.iter().map(|node| &self.proxies[*node])
     }
 
-    /// Promotes a replica that has received nothing for so long, and says since when. The nodes stay with the primary.
+    /// Promotes a replica that has received nothing for `lag`. Returns it and the time since when it received nothing.
+    /// The nodes stay connected to the primary.
     pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisServer, Instant) {
         let way = Proxy::start(address(self.redis())).await;
         let replica = RedisServer::start_with(&DIRECTIVES).await;
@@ -177,12 +179,12 @@ impl TestCluster {
         }
     }
 
-    /// Ends the present Redis, which no node uses any more.
+    /// Stops the current Redis, which no node uses any more, and keeps this one in its place.
     pub(super) fn replace_redis(&mut self, server: RedisServer) {
         self.redis = Some(server);
     }
 
-    /// Notes what is done now.
+    /// Records an action that is carried out now.
     pub(super) fn log_action(&mut self, what: impl std::fmt::Display) {
         self.actions.push(format!("{:.3} s: {what}", self.recorder.seconds()));
     }
@@ -225,7 +227,7 @@ impl TestCluster {
         }
     }
 
-    /// Ends a node by SIGKILL.
+    /// Kills a node with SIGKILL.
     pub(super) async fn kill_node(&mut self, index: usize) {
         let mut node = self.take_node(index);
         self.recorder.mark_killed(self.slots[index].current_run(index));
@@ -234,7 +236,7 @@ impl TestCluster {
         self.slots[index].log += &node.log();
     }
 
-    /// Asks a node to leave, and waits until it has.
+    /// Asks a node to stop, and waits until it has stopped.
     pub(super) async fn drain_node(&mut self, index: usize) {
         let mut node = self.take_node(index);
         let status = node.stop().await;
@@ -243,7 +245,7 @@ impl TestCluster {
         self.slots[index].log += &log;
     }
 
-    /// Sends nobody else to a node.
+    /// Takes a node out, so that no client connects to it any more.
     fn take_node(&mut self, index: usize) -> NodeProcess {
         self.endpoints.send_modify(|endpoints| endpoints[index] = None);
         self.slots[index].node.take().expect("the node runs")
@@ -255,30 +257,31 @@ impl TestCluster {
         node.expect("the node runs").signal(signal);
     }
 
-    /// From now on the others may take these nodes for dead.
+    /// Marks these nodes as absent: from now on the other nodes may consider them dead.
     pub(super) fn mark_absent(&self, nodes: &[usize]) {
         self.recorder.mark_absent(nodes);
     }
 
-    /// Has all bots see whether their reports are in force.
+    /// Makes all bots check again whether their reports are in force.
     pub(super) fn check_reports_again(&self) {
         self.reports.send_modify(|round| *round += 1);
     }
 
-    /// What Redis wrote last has just been cut off.
+    /// Records that Redis has just lost what it wrote last.
     pub(super) fn mark_truncated(&mut self) {
         let now = Instant::now();
         self.recorder.allow_invalidation();
         self.truncations.push(now.checked_sub(TRUNCATED).unwrap_or(now)..now);
     }
 
-    /// The last node has just left a server that was replaced by a replica as it was at `since`.
+    /// Records the end of a split: the last node has just left a server that was replaced by a replica, which received
+    /// nothing after `since`.
     pub(super) fn end_split(&mut self, since: Instant) {
         self.recorder.add_split(since);
         self.mark_truncated();
     }
 
-    /// Writes down what the nodes have reported as lost.
+    /// Records the losses that the nodes have logged.
     pub(super) fn note_losses(&self) {
         let Some(first) = self.recorder.first_epoch() else {
             return;
@@ -290,12 +293,12 @@ impl TestCluster {
         self.recorder.set_losses(losses, self.truncations.clone());
     }
 
-    /// What was done, and when.
+    /// Returns what was done, and when.
     pub(super) fn actions(&self) -> &[String] {
         &self.actions
     }
 
-    /// What every node has logged in all its lives.
+    /// Returns the log of each node, over all its runs.
     pub(super) fn logs(&self) -> Vec<String> {
         let log = |slot: &NodeSlot| {
             format!(
@@ -307,7 +310,7 @@ impl TestCluster {
         self.slots.iter().map(log).collect()
     }
 
-    /// Nodes that ended by themselves, and those that panicked.
+    /// Returns the nodes that exited on their own and those that panicked.
     pub(super) fn faults(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
         for (index, log) in self.logs().iter().enumerate() {
@@ -324,7 +327,7 @@ impl TestCluster {
 }
 
 impl NodeSlot {
-    /// The life that it is in, or was in last.
+    /// Returns the current run, or the last one.
     fn current_run(&self, node: usize) -> NodeRun {
         NodeRun {
             node,
@@ -337,7 +340,7 @@ fn address(server: &RedisServer) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 
-/// What a node's log says of entries that are gone. The node began in the epoch `first`.
+/// Reads from a node's log which entries were lost. `first` is the epoch in which the node started.
 fn reported_losses(log: &str, first: &Arc<str>) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     let mut earlier = vec![Arc::clone(first)];
@@ -347,7 +350,7 @@ fn reported_losses(log: &str, first: &Arc<str>) -> Vec<Loss> {
             kept = field(fields, "offset").and_then(|offset| offset.parse().ok());
             earlier.extend(field(fields, "epoch").map(Arc::from));
         } else if let (true, Some(above)) = (line.contains(LOST), kept) {
-            // All lives before this one have lost what is beyond.
+            // All earlier epochs have lost what is beyond this offset.
             let ended = &earlier[..earlier.len() - 1];
             losses.extend(ended.iter().cloned().map(|epoch| Loss { epoch, above }));
         }

@@ -1,4 +1,4 @@
-//! What goes wrong, and for how long.
+//! The faults, and how long each lasts.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tokio::time::sleep;
 
 use super::cluster::{LEASE_MS, TestCluster};
 
-/// One kind of fault.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClusterFault {
-    /// None: what the load finds without one
+    /// None: checks what the load finds without a fault
     Nothing,
     /// Redis is killed and comes back with its data
     RedisRestarted,
-    /// Redis is killed and comes back without what it wrote last
+    /// Redis is killed and comes back without its last writes
     RedisTruncated,
-    /// Redis is stopped and goes on
+    /// Redis is stopped and continues
     RedisStopped,
-    /// A replica that lags is promoted, and the old primary serves one of the nodes for a while longer
+    /// A lagging replica is promoted, and the old primary serves one of the nodes for a while longer
     SplitBrain,
-    /// The connections of all who have subscribed are cut
+    /// The connections of all pub/sub subscribers are cut
     PubSubKilled,
     /// A node is killed and started again
     NodeKilled,
@@ -30,26 +30,26 @@ pub enum ClusterFault {
     ReceiverKilled,
     /// All nodes and a Redis with `appendfsync always` are killed, and the only bot comes back last
     AllKilled,
-    /// A node is stopped for longer than its lease lasts, and goes on
+    /// A node is stopped for longer than its lease, and continues
     NodePaused,
-    /// One node after the other leaves and is started again
+    /// The nodes are drained and started again, one after another
     RollingRestart,
     /// Connections between nodes and Redis are reset
     RedisConnectionsReset,
-    /// Connections between nodes and Redis stay, and nothing passes
+    /// Connections between nodes and Redis stay open, but nothing passes
     RedisHalfOpen,
-    /// Everything between nodes and Redis takes longer
+    /// All traffic between nodes and Redis is delayed
     SlowRedis,
 }
 
 impl ClusterFault {
-    /// Its name on the command line.
+    /// Returns the name used on the command line.
     pub fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it can only go wrong where there is a Redis, and more nodes than one.
+    /// Whether the fault needs Redis and more than one node.
     pub fn needs_redis(self) -> bool {
         !matches!(self, Self::Nothing | Self::NodePaused)
     }
@@ -64,7 +64,7 @@ impl ClusterFault {
         matches!(self, Self::ReceiverKilled | Self::AllKilled)
     }
 
-    /// What Redis is told for it.
+    /// Returns the directives with which Redis is started for this fault.
     pub(super) fn directives(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::AllKilled => &[("appendfsync", "always")],
@@ -72,11 +72,11 @@ impl ClusterFault {
         }
     }
 
-    /// Goes wrong once, from the beginning to the end. `hold` says for how long where that is not the fault's own.
+    /// Injects the fault once and waits until it is over. `hold` replaces the random duration of faults that have one.
     pub(super) async fn inject(self, cluster: &mut TestCluster, hold: Option<Duration>, rng: &mut Rng) {
         let between = |rng: &mut Rng, least: u64, most: u64| Duration::from_millis(rng.u64(least..=most));
         let node = rng.usize(cluster.nodes());
-        // Of one node, or of all at once.
+        // Some faults affect one node, or all at once.
         let affected: Vec<usize> = if rng.bool() {
             cluster.nodes().collect()
         } else {
@@ -175,7 +175,7 @@ impl ClusterFault {
     }
 }
 
-/// Stops and starts every node, one after the other.
+/// Drains and starts every node, one after another.
 async fn restart_all(cluster: &mut TestCluster) {
     for node in cluster.nodes() {
         cluster.log_action(format_args!("node {node} is asked to leave"));
@@ -185,9 +185,9 @@ async fn restart_all(cluster: &mut TestCluster) {
     }
 }
 
-/// Kills the node of the only bot, which stays away for so long, and comes back before its node or after it.
+/// Kills the node of the only bot for `time`. The bot comes back before its node if `comes_first`, otherwise after it.
 async fn kill_receiver(cluster: &mut TestCluster, time: Duration, comes_first: bool) {
-    // It may be on its way to a node.
+    // The bot may be reconnecting right now.
     let Some(node) = cluster.node_of_a_bot() else { return };
     cluster.admit_bots(false);
     cluster.log_action(format_args!("node {node} with the only bot is killed, for {time:?}"));
@@ -203,7 +203,7 @@ async fn kill_receiver(cluster: &mut TestCluster, time: Duration, comes_first: b
     }
 }
 
-/// Kills all nodes and Redis, starts them again after `away`, and lets the only bot come back after `time` more.
+/// Kills all nodes and Redis, starts them again after `away`, and lets the only bot come back after another `time`.
 async fn kill_all(cluster: &mut TestCluster, away: Duration, time: Duration, redis_first: bool) {
     let order = if redis_first {
         "Redis and then all nodes"
@@ -231,7 +231,7 @@ async fn kill_all(cluster: &mut TestCluster, away: Duration, time: Duration, red
     cluster.admit_bots(true);
 }
 
-/// Kills Redis, takes the last bytes of what it wrote, and starts it again after so long.
+/// Kills Redis, cuts the last bytes off its append-only file, and starts it again after `time`.
 async fn truncate(cluster: &mut TestCluster, bytes: u64, time: Duration) {
     cluster.log_action(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
     let nodes: Vec<usize> = cluster.nodes().collect();
@@ -245,7 +245,7 @@ async fn truncate(cluster: &mut TestCluster, bytes: u64, time: Duration) {
     cluster.check_reports_again();
 }
 
-/// Promotes a replica that is `lag` behind, and leaves one node with the old primary for so long.
+/// Promotes a replica that is `lag` behind, and leaves one node with the old primary for `time`.
 async fn split_brain(cluster: &mut TestCluster, node: usize, lag: Duration, time: Duration) {
     let all: Vec<_> = cluster.nodes().collect();
     let others: Vec<_> = cluster.nodes().filter(|it| *it != node).collect();

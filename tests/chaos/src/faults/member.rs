@@ -1,4 +1,5 @@
-//! A client over a whole run: it receives, reports, perhaps sends, and connects again whenever its connection ends.
+//! A client of version 1 for a whole run: it receives, reports its guilds, perhaps sends, and reconnects whenever its
+//! connection ends.
 
 use std::time::Duration;
 
@@ -18,35 +19,35 @@ use super::{
 };
 use crate::checker::{ClientKind, SenderId};
 
-/// How long it waits before it connects again: the first time, and at most.
+/// How long the client waits before it reconnects: the first time, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Heartbeats: far more often than a node asks for them.
+/// The interval of heartbeats: far more often than a node requires.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long it waits to see that its report is in force before it asks again.
+/// How long a probe waits for its event before it publishes it again.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// The guild that only one session reports: this plus the number of the session.
+/// The marker guild of a session, which no other session reports, is this plus the index of the session.
 const MARKER: u64 = 1_000_000;
 
-/// A client.
+/// A client of version 1.
 #[derive(Debug)]
 pub(super) struct MemberClient {
-    /// Which one it is.
+    /// The number of the client.
     pub(super) number: usize,
     pub(super) kind: ClientKind,
     /// The node that it connects to first.
     pub(super) home: usize,
-    /// The guilds that it reports, of a bot.
+    /// The guilds that it reports, if it is a bot.
     pub(super) guilds: Vec<u64>,
-    /// Events that it sends in a second.
+    /// Events that it sends per second.
     pub(super) rate: u32,
     pub(super) rng: Rng,
 }
 
 impl MemberClient {
-    /// Lives for as long as it is polled.
+    /// Connects again and again, until the future is dropped.
     pub(super) async fn run(mut self, mut context: RunContext) {
         let mut backoff = BACKOFF.0;
         context.admits(self.kind).await;
@@ -65,7 +66,7 @@ impl MemberClient {
         }
     }
 
-    /// One session, from its welcome to its end.
+    /// Runs one session, from its welcome to its end.
     async fn run_session(&mut self, mut socket: V1Socket, endpoint: NodeEndpoint, context: &RunContext) {
         let recorder = &context.recorder;
         let label = format!("{} {}", self.kind, self.number);
@@ -113,12 +114,12 @@ impl MemberClient {
     }
 }
 
-/// The guild that only this session reports.
+/// Returns the guild that only this session reports.
 fn marker(index: usize) -> u64 {
     MARKER + u64::try_from(index).unwrap_or_default()
 }
 
-/// What goes on in a session.
+/// The state of a session.
 struct MemberSession {
     index: usize,
     sender: Option<SenderId>,
@@ -129,7 +130,7 @@ struct MemberSession {
 }
 
 impl MemberSession {
-    /// Writes down an event that belongs to the run.
+    /// Records a received event, if it belongs to the run.
     fn record(&mut self, payload: &Value, context: &RunContext) {
         let d = &payload["d"];
         if let Some(probe) = &self.probe
@@ -144,7 +145,7 @@ impl MemberSession {
         }
     }
 
-    /// Sends an event, if it is time for that.
+    /// Sends an event, if the run is sending now.
     async fn send(&self, socket: &mut V1Socket, context: &RunContext, rng: &mut Rng) {
         let Some(sender) = self.sender.filter(|_| context.is_sending()) else {
             return;
@@ -156,10 +157,10 @@ impl MemberSession {
     }
 }
 
-/// Asks, until this is dropped, for an event of the guild that only one session reports. That session then knows that its
-/// report is in force.
+/// Publishes an event for a session's marker guild again and again, until it is dropped. When the session receives the
+/// event, its reports are in force.
 struct ReportProbe {
-    /// What the answer holds.
+    /// Identifies the probe's event.
     nonce: String,
     task: AbortHandle,
 }

@@ -1,8 +1,9 @@
-//! A cluster under load while something goes wrong, and the checker's judgement of what its clients saw.
+//! Injects faults into a cluster under load; the checker then decides whether its clients saw what they should.
 //!
-//! `cluster` is the Redis, the proxies before it and the nodes; `fault` is what goes wrong; `member`, `shard` and
-//! `publisher` are those who connect and send, and `table` is what they send; `book` is where they write it down; `world` puts all of it together, and a seed decides
-//! what happens when. `tool` is the command line of the binary of the same name. Nothing here judges: that is the checker.
+//! `cluster` has Redis, the nodes and a proxy between each node and Redis; `fault` has the faults. `member`, `shard`
+//! and `publisher` are the clients, and `table` is what they send. They record what they do and see with `recorder`.
+//! `plan` runs all of it, and a seed decides what happens when. `tool` is the command line of the binary of the same
+//! name. Nothing here decides what is right: that is the checker's part.
 
 mod cluster;
 mod context;

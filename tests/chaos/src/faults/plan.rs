@@ -1,4 +1,4 @@
-//! A cluster, its clients, and the order of a run.
+//! The course of a run: starts a cluster and its clients, injects faults, and waits for everything to settle.
 
 use std::time::Duration;
 
@@ -22,36 +22,36 @@ use super::{
 };
 use crate::checker::{ClientKind, FaultVerdict};
 
-/// How long everybody may take to be there, at the beginning and after the last fault.
+/// How long the clients may take to connect, at the beginning and after the last fault.
 const CONNECT_TIME: Duration = Duration::from_secs(40);
-/// How long everything that was accepted may take to arrive.
+/// How long accepted events may take to arrive at the end.
 const SETTLE: Duration = Duration::from_secs(40);
-/// How long nobody may have received anything at the end, so that what comes twice has come.
+/// How long nothing must have been received at the end, so that duplicates have arrived.
 const QUIET: Duration = Duration::from_millis(700);
-/// How long is sent on after the last fault.
+/// How long sending continues after the last fault.
 const SEND_AFTER: Duration = Duration::from_millis(500);
-/// How often it is looked.
+/// How often conditions are checked.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What is to be run. The seed decides the moments, the rates and who is hit.
+/// Describes a run. The seed decides the moments, the rates, and which nodes are affected.
 #[derive(Debug, Clone, Copy)]
 pub struct FaultPlan {
-    /// What goes wrong, again and again.
+    /// The fault that is injected again and again.
     pub fault: ClusterFault,
-    /// What decides everything else.
+    /// Decides everything else.
     pub seed: u64,
-    /// How long events are sent, at least; the last fault is over before the end.
+    /// The least time for which events are sent; the last fault ends before that.
     pub time: Duration,
-    /// How long each fault lasts, where the seed is not to decide that.
+    /// How long each fault lasts; `None` leaves that to the seed.
     pub hold: Option<Duration>,
-    /// How often it goes wrong at most.
+    /// The greatest number of faults.
     pub strikes: u32,
-    /// What connects the nodes.
+    /// How the nodes are connected.
     pub backing: Backing,
 }
 
 impl FaultPlan {
-    /// Runs it to its end and judges it.
+    /// Carries out the run and checks it.
     pub async fn run(self) -> FaultRow {
         let mut rng = Rng::with_seed(self.seed);
         let recorder = Recorder::new();
@@ -70,7 +70,7 @@ impl FaultPlan {
             publishers,
         } = Participants::generate(self.backing.nodes(), self.fault.has_one_bot(), &mut rng);
         let counts = (members.len(), shards.len());
-        // Both are aborted when they are dropped.
+        // Dropping them aborts their tasks.
         let (mut clients, mut publishing) = (JoinSet::new(), JoinSet::new());
         for member in members {
             clients.spawn(member.run(context.clone()));
@@ -97,7 +97,7 @@ impl FaultPlan {
         sleep(SEND_AFTER).await;
         let to = Instant::now();
         phase.send_replace(RunPhase::Settling);
-        // Each of them has an end of its own.
+        // Each publisher ends by itself.
         while publishing.join_next().await.is_some_and(|ended| ended.is_ok()) {}
         let verdict = wait_until_settled(&recorder, &cluster).await;
         failures.extend(cluster.faults());
@@ -118,7 +118,7 @@ impl FaultPlan {
     }
 }
 
-/// Who takes part.
+/// The clients of a run.
 struct Participants {
     members: Vec<MemberClient>,
     shards: Vec<ShardClient>,
@@ -126,9 +126,9 @@ struct Participants {
 }
 
 impl Participants {
-    /// At each node three bots, two websites of which one sends, the shards of a bot that speaks Discord's protocol and
-    /// one session that has all guilds, and a publisher. With `has_one_bot`, one bot that reports all guilds takes the
-    /// place of the others.
+    /// Generates the clients. Each node gets three bots, two websites of which one sends, a Discord bot with all its
+    /// shards, one Discord session that has all guilds, and a publisher. With `has_one_bot`, a single bot that reports
+    /// all guilds replaces all bots of version 1.
     fn generate(nodes: usize, has_one_bot: bool, rng: &mut Rng) -> Self {
         let (mut members, mut shards, mut publishers) = (Vec::new(), Vec::new(), Vec::new());
         for home in 0..nodes {
@@ -175,8 +175,8 @@ impl Participants {
     }
 }
 
-/// Waits until every member has a session and what it reported is in force, and every shard has its session. Who is late
-/// is a failure.
+/// Waits until every member has a session whose reports are in force, and every shard has its session. Returns a
+/// failure for each that is late.
 async fn wait_for_clients(recorder: &Recorder, (members, shards): (usize, usize), failure: &str) -> Vec<String> {
     let deadline = Instant::now() + CONNECT_TIME;
     loop {
@@ -196,7 +196,7 @@ async fn wait_for_clients(recorder: &Recorder, (members, shards): (usize, usize)
     }
 }
 
-/// Waits until nothing is missing and nothing comes any more.
+/// Waits until nothing is missing and nothing arrives any more.
 async fn wait_until_settled(recorder: &Recorder, cluster: &TestCluster) -> FaultVerdict {
     let deadline = Instant::now() + SETTLE;
     loop {

@@ -1,4 +1,4 @@
-//! Who sends over HTTP: one event after the other, each until it is known what became of it.
+//! Publishers over HTTP. Each sends one event after another, and repeats each until its outcome is known.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,35 +15,35 @@ use crate::checker::{PublishOutcome, SenderId};
 
 /// How long one attempt may take: longer than a node waits for its log.
 const ATTEMPT: Duration = Duration::from_secs(15);
-/// How long an event is tried.
+/// How long an event is retried.
 const RETRY_TIME: Duration = Duration::from_secs(40);
 
-/// A random time with this mean rate a second.
+/// Returns a random pause, such that `rate` pauses take a second on average.
 pub(super) fn pause(rate: u32, rng: &mut Rng) -> Duration {
     Duration::from_secs_f64(2.0 * rng.f64() / f64::from(rate.max(1)))
 }
 
-/// A sender over HTTP.
+/// A publisher over HTTP.
 #[derive(Debug)]
 pub(super) struct HttpPublisher {
-    /// The node that it asks first.
+    /// The node that it tries first.
     pub(super) home: usize,
-    /// Events that it sends in a second.
+    /// Events that it sends per second.
     pub(super) rate: u32,
     pub(super) rng: Rng,
 }
 
-/// What an answer says.
+/// What an answer means for the event.
 enum AttemptResult {
     Known(PublishOutcome),
-    /// Nothing was appended, and may be when it is tried again.
+    /// Nothing was appended; a retry may succeed.
     Retry,
-    /// Nobody knows.
+    /// The event may or may not have been appended.
     Unknown,
 }
 
 impl HttpPublisher {
-    /// Sends from the beginning to the end of the sending.
+    /// Publishes events while the run sends.
     pub(super) async fn publish(mut self, mut context: RunContext) {
         let begins = context.phase.wait_for(|phase| *phase != RunPhase::Connecting).await;
         if begins.map(drop).is_err() {
@@ -61,14 +61,14 @@ impl HttpPublisher {
             let outcome = self.until_known(&context, sender, n, &event).await;
             let is_open = outcome == PublishOutcome::Unknown;
             context.recorder.set_outcome(sender, outcome);
-            // It may still be on its way, and would then come after the next one.
+            // The event may still be in flight and would then arrive after the next one, so a new sender begins.
             if is_open {
                 sender = context.recorder.open_sender(None);
             }
         }
     }
 
-    /// Sends an event again and again, as the answers say, until there is one that decides.
+    /// Sends an event again and again until an answer decides its outcome.
     async fn until_known(&mut self, context: &RunContext, sender: SenderId, n: u64, event: &Value) -> PublishOutcome {
         let bearer = format!("Bearer {}", key("service"));
         let name = format!("{sender}-{n}");
@@ -82,7 +82,7 @@ impl HttpPublisher {
         let mut is_open = false;
         let mut home = Some(self.home);
         while Instant::now() < deadline {
-            // After a failure any node will do.
+            // After a failure, any node will do.
             let endpoint = match home.take() {
                 Some(home) => context.endpoint(home, &mut self.rng),
                 None => context.any_endpoint(&mut self.rng),
@@ -91,7 +91,7 @@ impl HttpPublisher {
                 context.recorder.add_attempt(sender, is_open);
                 let asked = ask(endpoint.address, "POST", "/api/v1/events", &headers, &event);
                 match attempt_result(timeout(ATTEMPT, asked).await.unwrap_or(Err(RequestError::Broken))) {
-                    // Of several attempts, an earlier one may have been held up on its way.
+                    // An earlier attempt may have been delayed and still succeed.
                     AttemptResult::Known(PublishOutcome::Refused) if is_open => return PublishOutcome::Unknown,
                     AttemptResult::Known(outcome) => return outcome,
                     AttemptResult::Retry => {}

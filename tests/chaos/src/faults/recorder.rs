@@ -1,4 +1,4 @@
-//! Where everybody writes down what they did and saw.
+//! Records what the clients and publishers of a run do and see.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,30 +15,30 @@ use crate::checker::{
     ReceivedDispatch, Recording, SenderId, SentEvent, SessionEnd, V1Session, check,
 };
 
-/// Long after the end of every run.
+/// Longer than any run.
 const FAR: Duration = Duration::from_secs(86_400);
 
-/// One life of a node.
+/// One run of a node, from its start to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeRun {
-    /// Which node.
+    /// The index of the node.
     pub(super) node: usize,
-    /// How often it has been started before.
+    /// The number of the run, counted from 1.
     pub(super) number: usize,
 }
 
-/// The record of a run, shared by all who write.
+/// The recording of a run, shared by all clients.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder(Arc<Mutex<RecorderState>>);
 
 #[derive(Debug)]
 struct RecorderState {
     recording: Recording,
-    /// For each session, whose it is and where.
+    /// For each session, the member that it belongs to and the node run it is connected to.
     owners: Vec<(usize, NodeRun)>,
     killed: Vec<NodeRun>,
     last_receipt: Instant,
-    /// The clients of Discord's protocol that have their session on a connection now.
+    /// The shard clients whose session is connected now.
     attached: HashSet<usize>,
     /// How often a Discord session was resumed.
     resumed: u64,
@@ -63,12 +63,12 @@ impl Recorder {
         self.0.lock().expect("nobody panics with the book open")
     }
 
-    /// Seconds since the run began.
+    /// Returns the seconds since the run began.
     pub(super) fn seconds(&self) -> f64 {
         self.state().recording.began.elapsed().as_secs_f64()
     }
 
-    /// A member has identified at a node.
+    /// Records that a member has identified at a node, and returns the index of the new session.
     pub(super) fn open_session(&self, member: usize, label: &str, kind: ClientKind, run: NodeRun) -> usize {
         let mut state = self.state();
         let index = state.recording.sessions.len();
@@ -85,7 +85,7 @@ impl Recorder {
         index
     }
 
-    /// A session is over, and nobody knows what became of what it sent.
+    /// Records the end of a session. The outcome of everything it sent becomes unknown.
     pub(super) fn end_session(&self, index: usize, code: Option<u16>) {
         let mut state = self.state();
         let has_died = state.killed.contains(&state.owners[index].1);
@@ -105,7 +105,7 @@ impl Recorder {
         }
     }
 
-    /// A session received an event.
+    /// Records that a session received an event.
     pub(super) fn receive(&self, index: usize, sender: SenderId, number: u64, name: &str) {
         let mut state = self.state();
         let at = Instant::now();
@@ -118,7 +118,7 @@ impl Recorder {
         });
     }
 
-    /// A client of Discord's protocol got Ready.
+    /// Records that a shard client received Ready, and returns the index of the new session.
     pub(super) fn open_shard(&self, label: &str, shard: [u32; 2], takes_messages: bool) -> usize {
         let mut state = self.state();
         let index = state.recording.discord.len();
@@ -133,7 +133,7 @@ impl Recorder {
         index
     }
 
-    /// A Discord session received a dispatch.
+    /// Records that a Discord session received a dispatch.
     pub(super) fn dispatch(&self, index: usize, s: u64, receipt: Option<Receipt>) {
         let mut state = self.state();
         if let Some(receipt) = &receipt {
@@ -144,22 +144,22 @@ impl Recorder {
             .push(ReceivedDispatch { s, receipt });
     }
 
-    /// A client was told that its session is over.
+    /// Records that a Discord session was ended by op 9.
     pub(super) fn invalidate(&self, index: usize) {
         self.state().recording.discord[index].invalid_at = Some(Instant::now());
     }
 
-    /// A client went on with its session.
+    /// Records that a Discord session was resumed.
     pub(super) fn add_resume(&self) {
         self.state().resumed += 1;
     }
 
-    /// How often that was.
+    /// Returns how often a Discord session was resumed.
     pub(super) fn resumed(&self) -> u64 {
         self.state().resumed
     }
 
-    /// Whether a client of Discord's protocol has its session on a connection.
+    /// Records whether the session of a shard client is connected.
     pub(super) fn set_attached(&self, client: usize, is_attached: bool) {
         let attached = &mut self.state().attached;
         if is_attached {
@@ -169,34 +169,34 @@ impl Recorder {
         }
     }
 
-    /// The same, asked.
+    /// Whether the session of a shard client is connected.
     pub(super) fn is_attached(&self, client: usize) -> bool {
         self.state().attached.contains(&client)
     }
 
-    /// From now on Discord sessions may be told that they are over.
+    /// Allows op 9 for Discord sessions from now on.
     pub(super) fn allow_invalidation(&self) {
         let now = Instant::now();
         self.state().recording.may_invalidate_from.get_or_insert(now);
     }
 
-    /// Something happened that may not, whatever goes wrong.
+    /// Records something that must never happen, whatever the fault.
     pub(super) fn add_complaint(&self, what: String) {
         self.state().complaints.push(what);
     }
 
-    /// Everything of that kind.
+    /// Returns what must never happen and did.
     pub(super) fn complaints(&self) -> Vec<String> {
         self.state().complaints.clone()
     }
 
-    /// A session is about to report guilds.
+    /// Records that a session is about to report guilds.
     pub(super) fn report(&self, index: usize, guilds: &[u64]) {
         let guilds = guilds.iter().map(|&id| GuildReport { id, since: None });
         self.state().recording.sessions[index].guilds.extend(guilds);
     }
 
-    /// What a session reported is in force.
+    /// Records that the reports of a session are in force.
     pub(super) fn confirm_reports(&self, index: usize) {
         let now = Instant::now();
         let mut state = self.state();
@@ -209,7 +209,8 @@ impl Recorder {
         }
     }
 
-    /// From now on, until their reports are in force again, the cluster may take for dead who is at these nodes.
+    /// Marks the sessions at these nodes as absent: from now on, until their reports are in force again, the cluster
+    /// may consider them dead.
     pub(super) fn mark_absent(&self, nodes: &[usize]) {
         let now = Instant::now();
         let state = &mut *self.state();
@@ -220,7 +221,7 @@ impl Recorder {
         }
     }
 
-    /// The node of a bot that is connected.
+    /// Returns the node of some connected bot.
     pub(super) fn node_of_a_bot(&self) -> Option<usize> {
         let state = self.state();
         let mut sessions = state.recording.sessions.iter().zip(&state.owners);
@@ -228,12 +229,12 @@ impl Recorder {
         bot.map(|(_, (_, run))| run.node)
     }
 
-    /// A node is about to be killed.
+    /// Records that a node is about to be killed.
     pub(super) fn mark_killed(&self, run: NodeRun) {
         self.state().killed.push(run);
     }
 
-    /// Somebody new who sends, from a session or over HTTP.
+    /// Adds a sender, for a session or for HTTP.
     pub(super) fn open_sender(&self, session: Option<usize>) -> SenderId {
         let mut state = self.state();
         let events = Vec::new();
@@ -241,7 +242,7 @@ impl Recorder {
         state.recording.senders.len() - 1
     }
 
-    /// A sender is about to send an event; its number.
+    /// Records that a sender is about to send an event, and returns the event's number.
     pub(super) fn send(&self, sender: SenderId, draft: &EventDraft) -> u64 {
         let mut state = self.state();
         let sender = &mut state.recording.senders[sender];
@@ -260,8 +261,8 @@ impl Recorder {
         sender.events.len() as u64
     }
 
-    /// The last event of a sender is about to be sent, again or not. `is_open` if an attempt before can have reached the
-    /// log.
+    /// Records an attempt to send the last event of a sender. `is_open` is true if an earlier attempt may have reached
+    /// the log.
     pub(super) fn add_attempt(&self, sender: SenderId, is_open: bool) {
         if let Some(event) = self.state().recording.senders[sender].events.last_mut() {
             if is_open {
@@ -272,19 +273,19 @@ impl Recorder {
         }
     }
 
-    /// What became of the last event of a sender.
+    /// Sets the outcome of the last event of a sender.
     pub(super) fn set_outcome(&self, sender: SenderId, outcome: PublishOutcome) {
         if let Some(event) = self.state().recording.senders[sender].events.last_mut() {
             event.outcome = outcome;
         }
     }
 
-    /// How long nobody has received anything.
+    /// Returns the time since any client last received an event.
     pub(super) fn idle_time(&self) -> Duration {
         self.state().last_receipt.elapsed()
     }
 
-    /// Of `members`, those who have no session now, or one whose report is not in force.
+    /// Returns the members of `0..members` that have no session, or whose session has a report that is not in force.
     pub(super) fn missing(&self, members: usize) -> Vec<usize> {
         let state = self.state();
         let sessions = state.recording.sessions.iter().zip(&state.owners);
@@ -298,7 +299,7 @@ impl Recorder {
         (0..members).filter(|member| !whole.contains(member)).collect()
     }
 
-    /// The epoch that the first event was accepted in.
+    /// Returns the epoch in which the first event was accepted.
     pub(super) fn first_epoch(&self) -> Option<Arc<str>> {
         let state = self.state();
         let events = state.recording.senders.iter().flat_map(|sender| &sender.events);
@@ -309,24 +310,24 @@ impl Recorder {
         positions.min_by_key(|(at, _)| *at).map(|(_, epoch)| Arc::clone(epoch))
     }
 
-    /// Two servers took events at once, from `since` to now.
+    /// Records that two servers accepted events from `since` until now.
     pub(super) fn add_split(&self, since: Instant) {
         self.state().recording.splits.push(since..Instant::now());
     }
 
-    /// What the nodes have reported as lost so far, and when it was written.
+    /// Sets the losses that the nodes have reported so far, and the periods in which the lost writes were made.
     pub(super) fn set_losses(&self, losses: Vec<Loss>, truncations: Vec<Range<Instant>>) {
         let mut state = self.state();
         state.recording.losses = losses;
         state.recording.truncations = truncations;
     }
 
-    /// The judgement of what has been written so far.
+    /// Checks what has been recorded so far.
     pub(super) fn verdict(&self) -> FaultVerdict {
         check(&self.state().recording)
     }
 
-    /// The longest time between `from` and `to` in which a member received nothing, whether or not it was connected.
+    /// Returns the longest time between `from` and `to` in which a member received nothing, connected or not.
     pub(super) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
         let state = self.state();
         let mut times: HashMap<usize, Vec<Instant>> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What the runs of one call have shown.
+//! The results of all runs.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::checker::FaultVerdict;
 
-/// What is told of a run in one line.
+/// The columns of a result line, after fault and seed.
 const COLUMNS: [&str; 13] = [
     "accepted",
     "deliveries",
@@ -24,24 +24,24 @@ const COLUMNS: [&str; 13] = [
     "gap ms",
 ];
 
-/// One run.
+/// The result of one run.
 #[derive(Debug, Serialize)]
 pub struct FaultRow {
-    /// What went wrong.
+    /// The name of the fault.
     pub fault: String,
-    /// What decided the rest; the same one makes the same schedule.
+    /// The seed of the run; it decides the schedule.
     pub seed: u64,
-    /// What the checker says.
+    /// The checker's verdict.
     pub verdict: FaultVerdict,
     /// How often a Discord session was resumed.
     pub resumed: u64,
-    /// The longest time in which a client received nothing while events were sent.
+    /// The longest time in which a client received nothing while events were sent, in milliseconds.
     pub longest_gap_ms: u64,
-    /// What is wrong beside the verdict, such as a client that did not come back.
+    /// What failed apart from the verdict, such as a client that did not reconnect.
     pub failures: Vec<String>,
     /// What was done, and when.
     pub past: Vec<String>,
-    /// What each node logged.
+    /// The log of each node.
     #[serde(skip)]
     pub logs: Vec<String>,
 }
@@ -52,13 +52,13 @@ impl FaultRow {
         self.verdict.is_clean() && self.failures.is_empty()
     }
 
-    /// The names of the columns.
+    /// Returns the header line.
     pub(super) fn header() -> String {
         let names = COLUMNS.map(|name| format!("  {name:>6}")).concat();
         format!("{:<24}{:>6}{names}", "fault", "seed")
     }
 
-    /// Its numbers under [`Self::head`].
+    /// Returns the result line, aligned with [`Self::header`].
     pub(super) fn line(&self) -> String {
         let verdict = &self.verdict;
         let numbers = [
@@ -89,7 +89,7 @@ impl FaultRow {
         )
     }
 
-    /// What has to be known of a run that is not clean.
+    /// Describes a run that is not clean: its failures, problems and actions.
     fn story(&self) -> String {
         let mut story = format!("{} with seed {}", self.fault, self.seed);
         for line in self.failures.iter().chain(&self.verdict.problems).chain(&self.past) {
@@ -106,10 +106,10 @@ impl fmt::Display for FaultRow {
     }
 }
 
-/// All runs.
+/// The results of all runs.
 #[derive(Debug, Serialize)]
 pub struct FaultReport {
-    /// Each of them.
+    /// One row for each run.
     pub rows: Vec<FaultRow>,
 }
 

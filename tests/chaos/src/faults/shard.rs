@@ -1,5 +1,5 @@
-//! A client of Discord's protocol over a whole run: it receives, beats, asks, drops its connection now and then, and resumes
-//! whenever it has none, at any node.
+//! A client of Discord's protocol for a whole run: it receives, sends heartbeats and requests, drops its connection now
+//! and then, and resumes its session at any node.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{context::RunContext, publisher::pause};
 use crate::checker::{Receipt, SenderId};
 
-/// How long it waits before it connects again: the first time, and at most.
+/// How long the client waits before it reconnects: the first time, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How often it says what it has, in ms at least and at most: far more often than a node asks for it, and so rarely that
-/// much is sent again after a cut.
+/// The shortest and the longest time between two heartbeats, in ms: far more often than a node requires, yet rarely
+/// enough that much is sent again after a disconnect.
 const HEARTBEAT_MS: (u64, u64) = (200, 1500);
-/// How long it keeps a connection, in ms at least and at most.
+/// The shortest and the longest time for which it keeps a connection, in ms.
 const CONNECTION_MS: (u64, u64) = (500, 5000);
-/// The intents that it may have: none, and that for the messages of guilds.
+/// The intent for guild messages, which a client either has or not; it has no other.
 const MESSAGES: u64 = 1 << 9;
 
 /// A client with one shard.
 #[derive(Debug)]
 pub(super) struct ShardClient {
-    /// Which one it is.
+    /// The number of the client.
     pub(super) number: usize,
-    /// Which shard, and of how many.
+    /// The shard's id and the number of shards.
     pub(super) shard: [u32; 2],
     pub(super) takes_messages: bool,
     /// The node that it connects to first.
@@ -37,27 +37,27 @@ pub(super) struct ShardClient {
     pub(super) rng: Rng,
 }
 
-/// What goes on beside its connection.
+/// Records what the client's session receives.
 struct SessionLog<'s> {
     context: &'s RunContext,
     number: usize,
     label: String,
     shard: [u32; 2],
     takes_messages: bool,
-    /// Its session in the book.
+    /// The index of the session in the recording.
     session: Option<usize>,
 }
 
-/// Why a connection is given up.
+/// Why the client gives up a connection.
 enum DisconnectReason {
-    /// It is over, or was said to be.
+    /// It has ended, or is about to.
     Ended,
-    /// The client does not want it any more, and may have the next one before it lets go.
+    /// The client drops it, possibly only once it has the next one.
     Dropped,
 }
 
 impl ShardClient {
-    /// Lives for as long as it is polled.
+    /// Connects again and again, until the future is dropped.
     pub(super) async fn run(mut self, context: RunContext) {
         let [shard, count] = self.shard;
         let mut resumer = Resumer::new(key("bot"), self.shard, if self.takes_messages { MESSAGES } else { 0 });
@@ -71,7 +71,7 @@ impl ShardClient {
         };
         let mut backoff = BACKOFF.0;
         let mut endpoint = context.endpoint(self.home, &mut self.rng);
-        // One that the node still takes for this client's.
+        // A connection that the client has abandoned and the node still considers open.
         let mut stale_connection: Option<ResumerConnection> = None;
         loop {
             if let Some(endpoint) = endpoint
@@ -99,7 +99,7 @@ impl ShardClient {
         }
     }
 
-    /// Receives until the connection has to be another one.
+    /// Receives until the client needs another connection.
     async fn listen(
         &mut self,
         resumer: &mut Resumer,
@@ -115,7 +115,7 @@ impl ShardClient {
             tokio::select! {
                 event = resumer.next(connection) => match event {
                     ResumerEvent::Dispatch(payload) => {
-                        // The session is here now.
+                        // The session has moved to this connection.
                         *stale_connection = None;
                         log.record(&payload);
                     }
@@ -135,7 +135,7 @@ impl ShardClient {
                     beat = ms(&mut self.rng, HEARTBEAT_MS);
                 }
                 () = sleep_until(next_request) => {
-                    // What is answered is for this session alone.
+                    // The answer is an event for this session only.
                     if log.context.is_sending() && log.context.recorder.is_attached(self.number) {
                         connection.send(43, &json!({ "guild_id": "1" })).await;
                     }
@@ -153,7 +153,7 @@ impl ShardClient {
 }
 
 impl SessionLog<'_> {
-    /// Writes down a dispatch.
+    /// Records a dispatch.
     fn record(&mut self, payload: &GatewayPayload) {
         let recorder = &self.context.recorder;
         let (name, s) = (payload.t.as_deref().unwrap_or_default(), payload.s.unwrap_or_default());
@@ -181,14 +181,15 @@ impl SessionLog<'_> {
         }
     }
 
-    /// Writes down that the session is over. A new one may be refused as well.
+    /// Records that the session is over. A session that is not open yet may be refused too.
     fn invalidate(&mut self) {
         if let Some(session) = self.session.take() {
             self.context.recorder.invalidate(session);
         }
     }
 
-    /// A node asks who has done nothing wrong to come again; nothing else.
+    /// Records a complaint if a node closes with any code but 4000, which asks a client to reconnect. The client does
+    /// nothing that would justify another code.
     fn add_close(&self, code: Option<u16>) {
         if let Some(code) = code.filter(|code| *code != 4000) {
             self.context

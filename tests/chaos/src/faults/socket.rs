@@ -1,4 +1,4 @@
-//! A WebSocket to a node that may go away at any moment: nothing here panics because it did.
+//! A WebSocket of version 1 to a node that may go away at any moment without causing a panic here.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::checker::ClientKind;
 
-/// How long a node may take to let a client in. One whose process is stopped takes for ever.
+/// How long a node may take to let a client in. A node whose process is stopped never does.
 const ACCEPT_TIME: Duration = Duration::from_secs(5);
 
-/// What came.
+/// What a socket receives.
 #[derive(Debug)]
 pub(super) enum SocketEvent {
     Payload(Value),
-    /// The connection is over, with the code of the Close frame if there was one.
+    /// The connection has ended, with the code of the Close frame if there was one.
     Ended(Option<u16>),
 }
 
@@ -25,7 +25,7 @@ pub(super) enum SocketEvent {
 pub(super) struct V1Socket(WebSocketStream<TcpStream>);
 
 impl V1Socket {
-    /// Connects and identifies; `None` if the node did not let it in, for whatever reason.
+    /// Connects and identifies. Returns `None` if the node did not let the client in, for whatever reason.
     pub(super) async fn open(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
         timeout(ACCEPT_TIME, Self::identified(address, kind, key)).await.ok()?
     }
@@ -47,12 +47,12 @@ impl V1Socket {
         }
     }
 
-    /// Sends a payload; `None` if the connection is over, which [`Self::next`] tells, too.
+    /// Sends a payload. Returns `None` if the connection has ended, which [`Self::next`] reports too.
     pub(super) async fn send(&mut self, payload: &Value) -> Option<()> {
         self.0.send(Message::text(payload.to_string())).await.ok()
     }
 
-    /// The next payload or the end. Nothing is lost when this is dropped before it is ready.
+    /// Returns the next payload or the end of the connection. Cancel safe: nothing is lost if the future is dropped.
     pub(super) async fn next(&mut self) -> SocketEvent {
         loop {
             match self.0.next().await {

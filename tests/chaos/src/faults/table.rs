@@ -1,11 +1,11 @@
-//! The events of a run: what the nodes are told of them, and who receives each.
+//! The events of a run: how the nodes' event table defines them, and who receives each.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::checker::{ClientKind, Reach, Recipients};
 
-/// The table of the nodes.
+/// The configuration of the nodes: the application and the event table.
 pub(super) const TABLE: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -34,18 +34,18 @@ to = ["bot"]
 deliver = { guild = "/guildId" }
 "#;
 
-/// The types that `announce` goes to; there are clients of two of them.
+/// The types that receive `announce`; the run has clients of two of them.
 const ALL_TYPES: &[ClientKind] = &[ClientKind::Bot, ClientKind::Website, ClientKind::Service];
-/// The types that `site_only` goes to.
+/// The types that receive `site_only`.
 const WEBSITES: &[ClientKind] = &[ClientKind::Website];
-/// The types of which one session gets a `job`.
+/// The types of which one session receives each `job`.
 const WORKERS: &[ClientKind] = &[ClientKind::Bot];
-/// Those of an event that is for sessions of Discord's protocol alone.
+/// The types that receive an event for Discord sessions only: none.
 const NO_TYPES: &[ClientKind] = &[];
 
 /// The guilds that bots report and that events are sent for.
 pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
-/// How many shards the application has, beside one session that has all guilds.
+/// The number of shards of the application, besides the session that has all guilds.
 pub(super) const SHARDS: u32 = 2;
 
 /// An event that is about to be sent.
@@ -54,12 +54,12 @@ pub(super) struct EventDraft {
     pub(super) name: &'static str,
     pub(super) recipients: Recipients,
     pub(super) reach: Reach,
-    /// Where the publisher says which Discord sessions it is for.
+    /// The `to` field in which the publisher names the Discord sessions.
     to: Option<Value>,
 }
 
 impl EventDraft {
-    /// What a publisher sends.
+    /// Draws an event for a publisher.
     pub(super) fn from_http(rng: &mut Rng) -> Self {
         let guild = shard_guild(rng);
         let draft = |name, recipients, reach, to| Self {
@@ -79,7 +79,7 @@ impl EventDraft {
                 let recipients = Recipients::Guild(rng.u64(GUILDS));
                 draft("guild_settings_changed", recipients, Reach::Nobody, None)
             }
-            // Says itself of which guild it is, or is said to be.
+            // These name their guild in their data; the next ones name it in `to`.
             4..=6 => draft("announce", all, Reach::Guild(guild), None),
             7..=8 => {
                 let to = json!({ "guild": guild.to_string() });
@@ -93,7 +93,7 @@ impl EventDraft {
         }
     }
 
-    /// What a website sends.
+    /// Draws an event for a website.
     pub(super) fn from_website(rng: &mut Rng) -> Self {
         let (name, kinds, reach) = if rng.u8(..4) == 0 {
             ("site_only", WEBSITES, Reach::Nobody)
@@ -108,7 +108,7 @@ impl EventDraft {
         }
     }
 
-    /// Its data, as event `n` of this sender.
+    /// Returns the event's data, as event `n` of this sender.
     pub(super) fn d(&self, sender: usize, n: u64) -> Value {
         let mut d = json!({ "sender": sender, "n": n });
         if let Recipients::Guild(guild) = self.recipients {
@@ -120,7 +120,7 @@ impl EventDraft {
         d
     }
 
-    /// What is sent over HTTP.
+    /// Returns the body of the HTTP request.
     pub(super) fn request(&self, d: &Value) -> Value {
         let mut event = json!({ "t": self.name, "d": d });
         if let Some(to) = &self.to {
@@ -130,7 +130,7 @@ impl EventDraft {
     }
 }
 
-/// A guild of some shard.
+/// Returns a guild of a random shard.
 fn shard_guild(rng: &mut Rng) -> u64 {
     u64::from(rng.u32(..SHARDS)) << 22
 }

@@ -12,29 +12,29 @@ use super::{
     report::{FaultReport, FaultRow},
 };
 
-/// Runs a cluster under load while something goes wrong, once for each fault and seed, and judges what its clients saw.
+/// Runs a cluster under load and injects faults, once for each fault and seed, and checks what its clients saw.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults")]
 pub struct FaultOptions {
-    /// A fault, several with commas between them, or all
+    /// A fault, several separated by commas, or all
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = faults)]
     pub fault: FaultList,
     /// One seed, or the first and the last with `..` between them
     #[arg(long, value_name = "A..B", default_value = "1", value_parser = seeds)]
     pub seeds: RangeInclusive<u64>,
-    /// Seconds of events in each run
+    /// How long events are sent in each run, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: u32,
-    /// Milliseconds that each fault lasts, where the seed is not to decide that
+    /// How long each fault lasts, in milliseconds [default: decided by the seed]
     #[arg(long)]
     pub hold_ms: Option<u32>,
-    /// How often it goes wrong in a run at most; as often as there is time for where it is not given
+    /// The greatest number of faults in a run [default: as many as there is time for]
     #[arg(long)]
     pub strikes: Option<u32>,
-    /// What connects the nodes
+    /// How the nodes are connected
     #[arg(long, value_enum, default_value_t = Backing::Redis)]
     pub backing: Backing,
-    /// Writes what happened, and what the nodes logged, into this folder: a file for each run, and one for each node
+    /// Writes what happened and what the nodes logged into this folder: one file for each run, and one for each node
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -42,7 +42,7 @@ pub struct FaultOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Some faults.
+/// A list of faults.
 #[derive(Debug, Clone)]
 pub struct FaultList(pub Vec<ClusterFault>);
 
@@ -70,10 +70,10 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
-/// Runs everything, one after the other, and prints a line for each.
+/// Carries out all runs, one after another, and prints a line for each.
 ///
 /// # Errors
-/// When logs cannot be written.
+/// Returns an error if the logs cannot be written.
 #[expect(clippy::print_stdout, reason = "a tool prints its result")]
 pub async fn run(options: &FaultOptions) -> Result<FaultReport> {
     println!("{}", FaultRow::header());

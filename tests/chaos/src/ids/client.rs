@@ -1,4 +1,4 @@
-//! A bot that connects, takes its id and is gone, again and again.
+//! A bot that connects, takes its id and disconnects, again and again.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -25,20 +25,20 @@ use super::{
     plan::{ACCEPT_TIME, SharedIdLedger},
 };
 
-/// How long it waits, at most, before it tries again after a refusal.
+/// The longest time it waits after a failure before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Somebody who wants ids.
+/// A client that requests ids.
 #[derive(Debug)]
 pub(super) struct IdClient {
-    /// The node that it goes to first.
+    /// The node that it connects to first, and again after each success.
     pub(super) home: usize,
-    /// Where it comes from.
+    /// The local address that it connects from.
     pub(super) source: Ipv4Addr,
     pub(super) rng: Rng,
 }
 
-/// What every visit says.
+/// The bytes that every connection sends.
 #[derive(Debug)]
 pub(super) struct HandshakeBytes {
     upgrade: &'static [u8],
@@ -50,7 +50,7 @@ impl HandshakeBytes {
         let d = serde_json::json!({ "type": "bot", "key": key("bot") });
         let identify = serde_json::json!({ "op": 1, "t": "identify", "d": d });
         Self {
-            // The key is that of RFC 6455 section 1.3.
+            // The key is the one of RFC 6455 section 1.3.
             upgrade: b"GET /?v=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             identify: frame::text(&identify.to_string()),
@@ -58,14 +58,14 @@ impl HandshakeBytes {
     }
 }
 
-/// What a node tells a bot that it has let in.
+/// The id that a node assigned, and the node's name.
 #[derive(Debug)]
 struct AssignedId {
     id: u64,
     node: String,
 }
 
-/// Why there is no id, in words that are the same for the same reason.
+/// Why a connection brought no id. Equal reasons have equal texts, so that they can be counted.
 type RefusalReason = String;
 
 #[derive(Deserialize)]
@@ -85,7 +85,7 @@ struct WelcomeData {
 }
 
 impl IdClient {
-    /// Visits for as long as it is polled.
+    /// Requests ids until the future is dropped.
     pub(super) async fn run(
         mut self,
         handshake: Arc<HandshakeBytes>,
@@ -131,7 +131,7 @@ impl IdClient {
     }
 }
 
-/// One connection, which is reset at its end: nothing of it is left in the system.
+/// Requests an id on a new connection, which is reset at its end so that no socket stays behind in the system.
 async fn request_id(
     address: SocketAddr,
     source: Ipv4Addr,
@@ -193,7 +193,7 @@ async fn identified(stream: &mut TcpStream, handshake: &HandshakeBytes) -> Resul
         if let Some(code) = closed {
             return Err(format!("close {code}"));
         }
-        // The first payload is hello.
+        // The first payload is Hello.
         if payloads > 0 && !has_identified {
             has_identified = true;
             stream.write_all(&handshake.identify).await.map_err(broken)?;

@@ -1,4 +1,4 @@
-//! Every id that a node has told, and by whom.
+//! Every id that was issued, and by which node.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use super::trouble::Trouble;
 
-/// How many duplicates are kept to be told of; all are counted.
+/// How many duplicates are kept for the report; all are counted.
 const KEPT: usize = 20;
 
-/// The telling of an id.
+/// One issuance of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Issuance {
-    /// Which node told it.
+    /// The index of the node that issued it.
     pub node: u16,
-    /// How often that node had been started.
+    /// The run of that node, counted from 1.
     #[serde(rename = "life")]
     pub run: u16,
-    /// When, in milliseconds of the run.
+    /// When it was issued, in milliseconds since the beginning.
     pub at_ms: u32,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Display for Issuance {
     }
 }
 
-/// An id that was told twice.
+/// An id that was issued twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Duplicate {
     /// The id.
     pub id: u64,
-    /// Who told it first.
+    /// The first issuance.
     pub first: Issuance,
-    /// Who told it again.
+    /// The later issuance.
     pub again: Issuance,
 }
 
@@ -53,27 +53,27 @@ impl fmt::Display for Duplicate {
     }
 }
 
-/// What a node has told.
+/// The ids that one node issued.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct NodeIds {
     pub(super) ids: u64,
-    /// When it told its last id, in milliseconds of the run.
+    /// When the node issued its last id, in milliseconds since the beginning.
     pub(super) last_ms: u32,
-    /// The longest time between two ids, in milliseconds.
+    /// The longest time between two ids of the node, in milliseconds.
     pub(super) longest_silence_ms: u32,
 }
 
-/// Everything that was told and done.
+/// Everything that was issued and done in a run.
 #[derive(Debug)]
 pub(super) struct IdLedger {
     known: HashMap<u64, Issuance>,
     pub(super) nodes: Vec<NodeIds>,
     pub(super) duplicates: u64,
-    /// The first of the duplicates.
+    /// The first duplicates.
     pub(super) kept: Vec<Duplicate>,
-    /// Visits that brought no id, by the reason.
+    /// Connections that brought no id, by reason.
     pub(super) refusals: BTreeMap<String, u64>,
-    /// How often each trouble has come.
+    /// How often each trouble has occurred.
     pub(super) troubles: BTreeMap<Trouble, u64>,
     /// What was done, and when.
     pub(super) past: Vec<String>,
@@ -92,12 +92,12 @@ impl IdLedger {
         }
     }
 
-    /// Different ids so far.
+    /// Returns the number of different ids so far.
     pub(super) fn ids(&self) -> usize {
         self.known.len()
     }
 
-    /// Takes an id that a node told.
+    /// Records an id that a node issued.
     pub(super) fn add_id(&mut self, id: u64, issuance: Issuance) {
         let node = &mut self.nodes[usize::from(issuance.node)];
         node.ids += 1;
@@ -121,17 +121,17 @@ impl IdLedger {
         }
     }
 
-    /// Takes a visit that brought no id.
+    /// Records a connection that brought no id.
     pub(super) fn add_refusal(&mut self, why: String) {
         *self.refusals.entry(why).or_default() += 1;
     }
 
-    /// Notes what is done now. It counts once it is over.
+    /// Counts a trouble, once it is over.
     pub(super) fn add_trouble(&mut self, trouble: Trouble) {
         *self.troubles.entry(trouble).or_default() += 1;
     }
 
-    /// How often a trouble has come.
+    /// Returns how often a trouble has occurred.
     pub(super) fn times(&self, trouble: Trouble) -> u64 {
         self.troubles.get(&trouble).copied().unwrap_or_default()
     }

@@ -12,7 +12,7 @@ use super::{
     trouble::{Trouble, step, up_to},
 };
 
-/// Where a life of a node listens.
+/// Where a node listens during one of its runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdEndpoint {
     pub(super) address: SocketAddr,
@@ -29,20 +29,20 @@ pub(super) struct IdNodes {
     ledger: SharedIdLedger,
 }
 
-/// The place of a node, which is started more than once.
+/// One of the nodes; it is started more than once.
 #[derive(Debug)]
 struct IdNodeSlot {
     node: Option<NodeProcess>,
     runs: u16,
     clock: Clock,
-    /// How far the clock is before the real time, in milliseconds.
+    /// How far its clock is ahead of the real time, in milliseconds.
     ahead_ms: i64,
-    /// What its past lives logged.
+    /// The log of its earlier runs.
     log: String,
 }
 
 impl IdNodes {
-    /// Starts so many nodes with this Redis.
+    /// Starts `count` nodes that share this Redis.
     pub(super) async fn start(count: usize, redis: &str, lease: Duration, ledger: SharedIdLedger) -> Self {
         let mut nodes = Self {
             slots: Vec::new(),
@@ -64,7 +64,7 @@ impl IdNodes {
         nodes
     }
 
-    /// Where the nodes listen, as it changes; `None` while one is known to be away.
+    /// Watches where the nodes listen; `None` for a node that is known to be down.
     pub(super) fn endpoints(&self) -> watch::Receiver<Vec<Option<IdEndpoint>>> {
         self.endpoints.subscribe()
     }
@@ -90,11 +90,11 @@ impl IdNodes {
             .set("cluster.lease_ms", self.lease.as_millis())
             .set("limits.connections_per_address", 10_000)
             .set("limits.connection_attempts_per_minute", 100_000_000)
-            // Each visit changes the counts, and nobody here listens to them.
+            // Every connection changes the counts, and no client here uses them.
             .set("v1.guild_count_interval_ms", 1000)
     }
 
-    /// Goes wrong once, from the beginning to the end.
+    /// Injects a trouble and waits until it is over.
     pub(super) async fn inject(&mut self, trouble: Trouble, rng: &mut Rng) {
         let index = rng.usize(..self.slots.len());
         match trouble {
@@ -111,7 +111,7 @@ impl IdNodes {
                 self.ledger.note(format_args!("node {index} is killed, for {time:?}"));
                 self.kill_node(index).await;
                 sleep(time).await;
-                // Another machine, whose clock is another one.
+                // As if the node came back on another machine, with another clock.
                 let ahead_ms = if rng.bool() { step(rng) } else { -step(rng) };
                 self.set_clock(index, ahead_ms);
                 self.start_node(index).await;
@@ -146,7 +146,7 @@ impl IdNodes {
         slot.clock.set(ahead_ms);
     }
 
-    /// What every node has logged in all its lives.
+    /// Returns the log of each node, over all its runs.
     pub(super) fn logs(&self) -> Vec<String> {
         let log = |slot: &IdNodeSlot| {
             format!(
@@ -158,7 +158,7 @@ impl IdNodes {
         self.slots.iter().map(log).collect()
     }
 
-    /// Nodes that ended by themselves, and those that panicked.
+    /// Returns the nodes that exited on their own and those that panicked.
     pub(super) fn faults(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
         for (index, log) in self.logs().iter().enumerate() {

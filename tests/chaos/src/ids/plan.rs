@@ -1,4 +1,4 @@
-//! Nodes, their Redis, those who want ids, and the order of a run.
+//! The course of a run: starts Redis, the nodes and the clients, and injects troubles until there are enough ids.
 
 use std::{
     fmt::Display,
@@ -22,37 +22,38 @@ use super::{
     trouble::{Trouble, TroubleCycle, up_to},
 };
 
-/// How long a node may take to let a visitor in. One that is stopped takes for ever.
+/// How long a node may take to let a client in. A node that is stopped never does.
 pub(super) const ACCEPT_TIME: Duration = Duration::from_secs(2);
-/// How long a node's lease lasts.
+/// The lease of a node.
 const LEASE: Duration = Duration::from_secs(2);
-/// How long at most nothing goes wrong with the nodes, and how long with Redis: a new holder waits for a lease's time.
+/// The longest pause between two troubles of the nodes, and of Redis. Redis gets more time, since a new lease holder
+/// waits for as long as a lease lasts.
 const CALM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
-/// How long a node may tell no id while things go wrong, and after that.
+/// How long a node may issue no id, during troubles and after them.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long a run may take: so much, and this for each id.
+/// How long a run may take: a fixed time, and a time for each id.
 const TIME: (Duration, Duration) = (Duration::from_secs(180), Duration::from_millis(10));
-/// How often it is looked.
+/// How often conditions are checked.
 const POLL: Duration = Duration::from_millis(50);
-/// From how many addresses the visitors come.
+/// The number of local addresses that the clients connect from.
 const SOURCES: u8 = 16;
 
-/// What is to be run. The seed decides the moments and who is hit.
+/// Describes a run. The seed decides the moments and which nodes are affected.
 #[derive(Debug, Clone, Copy)]
 pub struct IdPlan {
-    /// How many ids are wanted.
+    /// The number of ids to request.
     pub ids: usize,
-    /// How many nodes tell them.
+    /// The number of nodes.
     pub nodes: usize,
-    /// How often each trouble comes at least.
+    /// How often each trouble occurs, at least.
     pub times: u64,
-    /// How many want ids at the same time.
+    /// The number of clients that request ids at the same time.
     pub clients: usize,
-    /// What decides everything else.
+    /// Decides everything else.
     pub seed: u64,
 }
 
-/// The tally of a run, shared by all who write.
+/// The ledger of a run, shared by all clients and servers.
 #[derive(Debug, Clone)]
 pub(super) struct SharedIdLedger {
     ledger: Arc<Mutex<IdLedger>>,
@@ -75,7 +76,7 @@ impl SharedIdLedger {
         u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
-    /// A node has told an id.
+    /// Records that a node issued an id.
     pub(super) fn add_id(&self, id: u64, node: usize, run: u16) {
         let issuance = Issuance {
             node: u16::try_from(node).unwrap_or(u16::MAX),
@@ -85,31 +86,31 @@ impl SharedIdLedger {
         self.lock().add_id(id, issuance);
     }
 
-    /// A visit brought no id.
+    /// Records a connection that brought no id.
     pub(super) fn add_refusal(&self, why: String) {
         self.lock().add_refusal(why);
     }
 
-    /// Notes what is done now.
+    /// Records an action that is carried out now.
     pub(super) fn note(&self, what: impl Display) {
         let line = format!("{} ms: {what}", self.at_ms());
         self.lock().past.push(line);
     }
 
-    /// A trouble is over.
+    /// Counts a trouble that is over.
     pub(super) fn add_trouble(&self, trouble: Trouble) {
         self.lock().add_trouble(trouble);
     }
 }
 
 impl IdPlan {
-    /// Runs it to its end.
+    /// Carries out the run.
     pub async fn run(self) -> IdReport {
         let mut rng = Rng::with_seed(self.seed);
         let ledger = SharedIdLedger::new(self.nodes);
         let mut redis = IdRedis::start(ledger.clone()).await;
         let mut nodes = IdNodes::start(self.nodes, &redis.url(), LEASE, ledger.clone()).await;
-        // They are aborted when it is dropped.
+        // Dropping it aborts the clients.
         let mut clients = self.spawn_clients(&nodes, &ledger, &mut rng);
         let mut failures = self.wait_for_ids(&ledger, ledger.at_ms(), "at the beginning").await;
         let (mut of_nodes, mut of_redis) = (rng.fork(), rng.fork());
@@ -163,13 +164,13 @@ impl IdPlan {
         clients
     }
 
-    /// Whether there are enough ids, and there was enough trouble.
+    /// Whether there were enough ids and enough troubles.
     fn is_done(&self, ledger: &SharedIdLedger) -> bool {
         let locked = ledger.lock();
         locked.ids() >= self.ids && Trouble::all().all(|trouble| locked.times(trouble) >= self.times)
     }
 
-    /// Waits until every node has told an id later than this. Who has not in time is a failure.
+    /// Waits until every node has issued an id after this time. Returns a failure for each node that is late.
     async fn wait_for_ids(&self, ledger: &SharedIdLedger, after_ms: u32, when: &str) -> Vec<String> {
         let deadline = Instant::now() + SILENCE;
         loop {
@@ -189,7 +190,7 @@ impl IdPlan {
         }
     }
 
-    /// Waits until there is no hope any more, and says why.
+    /// Waits until a node has been silent for too long or the run has taken too long, and returns which.
     async fn watch(&self, ledger: &SharedIdLedger) -> String {
         let ids = u32::try_from(self.ids).unwrap_or(u32::MAX);
         let deadline = ledger.began + TIME.0 + TIME.1 * ids;
@@ -209,7 +210,8 @@ impl IdPlan {
 
     fn report(&self, ledger: &SharedIdLedger, seconds: f64, mut failures: Vec<String>, logs: Vec<String>) -> IdReport {
         let locked = ledger.lock();
-        // What a node says when an id was another session's three times.
+        // The code a node closes with when it could not claim an id because each one it made belonged to another live
+        // session.
         let used = locked.refusals.get("close 4002").copied().unwrap_or_default();
         if used > 0 {
             failures.push(format!("{used} times a node made ids that were in use"));

@@ -11,16 +11,16 @@ use super::{
     trouble::{Trouble, step, up_to},
 };
 
-/// How long it is away at most.
+/// The longest time for which it is down.
 const AWAY: Duration = Duration::from_millis(1500);
-/// How many bytes it loses at most.
+/// The greatest number of bytes that it loses.
 const LOSS: u64 = 8 * 1024;
 
 /// The Redis of a run.
 #[derive(Debug)]
 pub(super) struct IdRedis {
     redis: RedisServer,
-    /// How far its clock is before the real time, in milliseconds.
+    /// How far its clock is ahead of the real time, in milliseconds.
     ahead_ms: i64,
     ledger: SharedIdLedger,
 }
@@ -28,7 +28,7 @@ pub(super) struct IdRedis {
 impl IdRedis {
     pub(super) async fn start(ledger: SharedIdLedger) -> Self {
         Self {
-            // It keeps short what it has to read when it starts again.
+            // Keeps the append-only file short, which Redis reads whenever it starts.
             redis: RedisServer::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
             ahead_ms: 0,
             ledger,
@@ -39,7 +39,7 @@ impl IdRedis {
         self.redis.url()
     }
 
-    /// Goes wrong once, from the beginning to the end.
+    /// Injects a trouble and waits until it is over.
     pub(super) async fn inject(&mut self, trouble: Trouble, rng: &mut Rng) {
         match trouble {
             Trouble::RedisRestarted => self.restart(0, 0, rng).await,

@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! The result of a run.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,51 +7,51 @@ use serde::Serialize;
 
 use super::{ledger::Duplicate, trouble::Trouble};
 
-/// A run.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 pub struct IdReport {
-    /// What decided its moments.
+    /// The seed of the run.
     pub seed: u64,
-    /// How long a node's lease lasted.
+    /// The lease of a node, in milliseconds.
     pub lease_ms: u128,
-    /// How many ids were wanted.
+    /// The number of ids to request.
     pub wanted: usize,
-    /// How many different ids there were.
+    /// The number of different ids issued.
     pub ids: usize,
-    /// How many were told again.
+    /// How many ids were issued again.
     pub duplicates: u64,
-    /// The first of those.
+    /// The first duplicates.
     pub doubled: Vec<Duplicate>,
-    /// How long it took.
+    /// How long the run took.
     pub seconds: f64,
-    /// What each node told.
+    /// The ids of each node.
     pub nodes: Vec<NodeRow>,
-    /// How often each trouble came.
+    /// How often each trouble occurred.
     pub troubles: BTreeMap<Trouble, u64>,
-    /// Visits that brought no id, by the reason.
+    /// Connections that brought no id, by reason.
     pub refusals: BTreeMap<String, u64>,
-    /// What is wrong beside duplicates.
+    /// What failed apart from duplicates.
     pub failures: Vec<String>,
     /// What was done, and when.
     pub past: Vec<String>,
-    /// What each node logged.
+    /// The log of each node.
     #[serde(skip)]
     pub logs: Vec<String>,
 }
 
-/// What a node told.
+/// The ids of one node.
 #[derive(Debug, Serialize)]
 pub struct NodeRow {
-    /// Its name.
+    /// The node's name.
     pub node: String,
-    /// How many ids.
+    /// How many ids it issued.
     pub ids: u64,
-    /// The longest time between two of them, in milliseconds.
+    /// The longest time between two of its ids, in milliseconds.
     pub longest_silence_ms: u32,
 }
 
 impl IdReport {
-    /// What was done, in its order.
+    /// Lists the actions, one a line.
     fn story(&self) -> String {
         self.past.iter().flat_map(|line| ["\n  ", line.as_str()]).collect()
     }

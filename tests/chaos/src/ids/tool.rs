@@ -7,26 +7,26 @@ use clap::Parser;
 
 use super::{plan::IdPlan, report::IdReport};
 
-/// Takes ids of bots from several nodes while nodes, clocks and Redis go wrong, and looks whether one comes twice.
+/// Requests ids of bots from several nodes while nodes, clocks and Redis fail, and checks that none is issued twice.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ids")]
 pub struct IdOptions {
-    /// How many ids
+    /// The number of ids
     #[arg(long, default_value_t = 1_000_000)]
     pub ids: usize,
-    /// How many nodes
+    /// The number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub nodes: u16,
-    /// How often each trouble comes at least
+    /// How often each trouble occurs, at least
     #[arg(long, default_value_t = 2)]
     pub times: u64,
-    /// How many bots want ids at the same time
+    /// The number of bots that request ids at the same time
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u16).range(1..))]
     pub visitors: u16,
-    /// What decides the moments; the same one makes the same schedule
+    /// Decides the schedule
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Writes what the nodes logged into this folder, a file for each
+    /// Writes what the nodes logged into this folder, one file for each
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -34,10 +34,10 @@ pub struct IdOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Carries out the run.
 ///
 /// # Errors
-/// When logs cannot be written.
+/// Returns an error if the logs cannot be written.
 pub async fn run(options: &IdOptions) -> Result<IdReport> {
     let plan = IdPlan {
         ids: options.ids,

@@ -1,4 +1,4 @@
-//! One bot: it resumes when it is asked to, when its connection breaks, and on any node.
+//! A bot that resumes its session at any node, whenever it is asked to reconnect or its connection breaks.
 
 use std::time::Duration;
 
@@ -8,38 +8,38 @@ use gateway_harness::{
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::{LastEvent, NodeAddresses};
+use super::{EventTotal, NodeAddresses};
 
-/// How often it says what it has.
+/// The interval of heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long it waits before it tries another node.
+/// How long the bot waits before it tries another node.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often it looks whether the last event was sent.
+/// How often the bot checks whether the last event has been sent.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What a bot has seen.
+/// What a bot received.
 #[derive(Debug, Default)]
 pub(super) struct BotStats {
-    /// Events that it had not seen before.
+    /// Events received for the first time.
     pub(super) events: u64,
-    /// Events between two that it has seen.
+    /// Events skipped between two received ones.
     pub(super) missing: u64,
-    /// Events that it has seen before.
+    /// Events received again.
     pub(super) doubled: u64,
-    /// How often it went on with its session.
+    /// How often the bot resumed its session.
     pub(super) resumed: u64,
-    /// How often it had to begin anew.
+    /// How often the bot had to identify again.
     pub(super) identified_again: u64,
     /// The longest time between two events.
     pub(super) longest_gap: Duration,
 }
 
-/// A bot that has one shard.
+/// A bot with one shard.
 pub(super) struct RollingBot {
     shard: u32,
     shards: u32,
     session: Resumer,
-    /// The number of the last event, and when it came.
+    /// The number of the last event received, and when it arrived.
     last: Option<(u64, Instant)>,
     stats: BotStats,
 }
@@ -55,9 +55,9 @@ impl RollingBot {
         }
     }
 
-    /// Goes on until it has its last event.
-    pub(super) async fn run(mut self, accepting: NodeAddresses, last_event: LastEvent) -> BotStats {
-        while !self.is_over(&last_event) {
+    /// Runs until the bot has received its last event.
+    pub(super) async fn run(mut self, accepting: NodeAddresses, total: EventTotal) -> BotStats {
+        while !self.is_over(&total) {
             let address = {
                 let accepting = accepting.borrow();
                 accepting.get(fastrand::usize(..accepting.len().max(1))).copied()
@@ -67,15 +67,15 @@ impl RollingBot {
                 None => None,
             };
             match connection {
-                Some(connection) => self.listen(connection, &last_event).await,
+                Some(connection) => self.listen(connection, &total).await,
                 None => sleep(PAUSE).await,
             }
         }
         self.stats
     }
 
-    /// Receives until the connection has to be another one.
-    async fn listen(&mut self, mut connection: ResumerConnection, last_event: &LastEvent) {
+    /// Receives until the bot needs another connection, or is done.
+    async fn listen(&mut self, mut connection: ResumerConnection, total: &EventTotal) {
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut poll = interval(POLL);
@@ -88,7 +88,7 @@ impl RollingBot {
                     continue;
                 }
                 _ = poll.tick() => {
-                    if self.is_over(last_event) {
+                    if self.is_over(total) {
                         return;
                     }
                     continue;
@@ -130,15 +130,15 @@ impl RollingBot {
         }
     }
 
-    /// Whether it has the last event that is for it.
-    fn is_over(&self, last_event: &LastEvent) -> bool {
+    /// Whether the bot has received the last event that is for it.
+    fn is_over(&self, total: &EventTotal) -> bool {
         let shards = u64::from(self.shards);
         let of_shard = |events: u64| {
             let behind = (events + shards - u64::from(self.shard)) % shards;
             events.checked_sub(behind)
         };
-        // Events are numbered from 0; the last one is one less than there are.
-        let last = last_event.borrow().and_then(|events| of_shard(events.checked_sub(1)?));
+        // Events are numbered from 0, so the last number is the total minus one.
+        let last = total.borrow().and_then(|events| of_shard(events.checked_sub(1)?));
         last.is_some_and(|last| self.last.is_some_and(|(seen, _)| seen >= last))
     }
 }
@@ -157,10 +157,10 @@ mod tests {
         }
         assert_eq!((bot.stats.events, bot.stats.missing, bot.stats.doubled), (3, 1, 1));
         for (events, is_over) in [(14, true), (17, true), (18, false)] {
-            let (_sender, last_event) = watch::channel(Some(events));
-            assert_eq!(bot.is_over(&last_event), is_over, "{events}");
+            let (_sender, total) = watch::channel(Some(events));
+            assert_eq!(bot.is_over(&total), is_over, "{events}");
         }
-        let (_sender, last_event) = watch::channel(None);
-        assert!(!bot.is_over(&last_event));
+        let (_sender, total) = watch::channel(None);
+        assert!(!bot.is_over(&total));
     }
 }

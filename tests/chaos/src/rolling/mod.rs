@@ -1,7 +1,8 @@
-//! A rolling deploy under load: every node of a cluster is stopped and started again, one after the other, while bots that speak
-//! Discord's protocol receive events and come back as libraries do.
+//! A rolling deploy under load: the nodes of a cluster are stopped and started again one after another, while bots that
+//! speak Discord's protocol receive events and resume as libraries do.
 //!
-//! `bot` is one of them and writes down what it has seen; `publisher` sends the numbered events; `report` judges.
+//! `bot` is one of the bots and counts what it receives; `publisher` sends the numbered events; `report` has the
+//! result.
 
 mod bot;
 mod publisher;
@@ -17,14 +18,14 @@ use tokio::sync::watch;
 pub use self::report::RollingReport;
 use self::{bot::RollingBot, publisher::RollingPublisher};
 
-/// How many nodes there are.
+/// The number of nodes.
 const NODES: usize = 3;
-/// How long a node may take to leave.
+/// How long a node may take to drain.
 const LEAVING: Duration = Duration::from_secs(30);
-/// How long the bots may take to receive what is left when the last event was sent.
+/// How long the bots may take to receive everything once the last event was sent.
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
-/// Deploys a cluster of three nodes anew while it is in use, and judges what its clients saw.
+/// Deploys a cluster of three nodes anew while it is in use, and checks what its clients saw.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "rolling")]
 pub struct RollingOptions {
@@ -34,7 +35,7 @@ pub struct RollingOptions {
     /// Shards; every event is for one of them
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub shards: u32,
-    /// Events a second
+    /// Events per second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
     /// How often every node is stopped and started again
@@ -45,13 +46,13 @@ pub struct RollingOptions {
     pub json: Option<PathBuf>,
 }
 
-/// Where the nodes are that take clients now.
+/// Watches the addresses of the nodes that accept clients now.
 type NodeAddresses = watch::Receiver<Vec<SocketAddr>>;
 
-/// Runs it.
+/// Carries out the run.
 ///
 /// # Errors
-/// When a bot or the publisher has ended before its time.
+/// Returns an error if the task of a bot or of the publisher has panicked.
 pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     let redis = RedisServer::start().await;
     let mut nodes = Vec::new();
@@ -59,11 +60,11 @@ pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
         nodes.push(start(&redis).await);
     }
     let (opened, accepting) = watch::channel(addresses(&nodes));
-    let (last, last_event) = watch::channel(None);
+    let (total_sender, total) = watch::channel(None);
     let bots: Vec<_> = (0..options.sessions)
         .map(|number| {
             let bot = RollingBot::new(number % options.shards, options.shards);
-            tokio::spawn(bot.run(accepting.clone(), last_event.clone()))
+            tokio::spawn(bot.run(accepting.clone(), total.clone()))
         })
         .collect();
     let publisher = RollingPublisher::new(options.shards, options.rate);
@@ -72,7 +73,7 @@ pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     let publishing = tokio::spawn(publisher.publish(accepting.clone(), stopped));
     for _ in 0..options.rounds {
         for place in 0..NODES {
-            // The balancer knows as soon as the node turns unready.
+            // A load balancer takes a node out as soon as the node is not ready any more.
             let others = nodes.iter().enumerate().filter(|(other, _)| *other != place);
             opened.send_replace(others.map(|(_, node)| node.address()).collect());
             nodes[place].signal(nix::sys::signal::Signal::SIGTERM);
@@ -83,7 +84,7 @@ pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     }
     stop.send_replace(true);
     let events = publishing.await.context("the publisher")?;
-    last.send_replace(Some(events));
+    total_sender.send_replace(Some(events));
     let mut report = RollingReport::new(options, events);
     for bot in bots {
         let stats = within_time("every bot's last event", CATCHING_UP, bot).await;
@@ -114,10 +115,10 @@ fn addresses(nodes: &[NodeProcess]) -> Vec<SocketAddr> {
     nodes.iter().map(NodeProcess::address).collect()
 }
 
-/// What the shards of an event are found by: the guild of shard `shard`.
+/// Returns a guild of shard `shard`; the publisher addresses a shard by its guild.
 fn guild_of(shard: u32) -> u64 {
     u64::from(shard) << 22
 }
 
-/// The number of the last event, once it was sent.
-type LastEvent = watch::Receiver<Option<u64>>;
+/// Watches the total number of events, which is set once the last one has been sent.
+type EventTotal = watch::Receiver<Option<u64>>;

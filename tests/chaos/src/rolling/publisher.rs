@@ -1,4 +1,4 @@
-//! Who sends the numbered events.
+//! The publisher of the numbered events.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::{
 
 use super::{NodeAddresses, guild_of};
 
-/// How long it waits before it repeats an event that had no answer.
+/// How long it waits before it retries an event that was not accepted.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Sends one event after the other, each until it is accepted.
+/// Sends one event after another, each until it is accepted.
 pub(super) struct RollingPublisher {
     shards: u32,
     rate: u32,
@@ -25,7 +25,7 @@ impl RollingPublisher {
         Self { shards, rate }
     }
 
-    /// Waits until so many sessions are there.
+    /// Waits until this many sessions are connected.
     pub(super) async fn wait_for(&self, sessions: u32, nodes: &[NodeProcess]) {
         eventually("every session", async || {
             let mut connected = 0;
@@ -39,12 +39,12 @@ impl RollingPublisher {
         .await;
     }
 
-    /// Publishes until it is stopped; says how many events that were.
+    /// Publishes until it is stopped. Returns the number of events.
     pub(super) async fn publish(self, accepting: NodeAddresses, stopped: watch::Receiver<bool>) -> u64 {
         let mut pace = interval(Duration::from_secs(1) / self.rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut number = 0;
-        // Whole turns over the shards, so that each has had as many.
+        // Every shard gets the same number of events.
         while !*stopped.borrow() || number % u64::from(self.shards) != 0 {
             pace.tick().await;
             self.send(number, &accepting).await;

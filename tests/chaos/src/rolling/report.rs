@@ -1,4 +1,4 @@
-//! What came of a deploy.
+//! The result of a deploy.
 
 use std::{fmt, time::Duration};
 
@@ -7,26 +7,26 @@ use serde::Serialize;
 
 use super::{RollingOptions, bot::BotStats};
 
-/// What all bots together have seen.
+/// What all bots together received.
 #[derive(Debug, Clone, Serialize)]
 pub struct RollingReport {
-    /// Bots.
+    /// The number of bots.
     pub sessions: u32,
     /// Events that were accepted.
     pub events: u64,
-    /// Events that bots have seen.
+    /// Events that bots received for the first time.
     pub deliveries: u64,
-    /// Events that should have been seen and were not.
+    /// Events that bots should have received and did not.
     pub missing: u64,
-    /// Events that were seen once more.
+    /// Events that bots received again.
     pub doubled: u64,
-    /// Sessions that went on.
+    /// How often a session was resumed.
     pub resumed: u64,
-    /// Sessions that could not.
+    /// How often a session could not be resumed.
     pub identified_again: u64,
-    /// The longest time that one bot has waited for its next event, in ms.
+    /// The longest time that a bot waited for its next event, in ms.
     pub longest_gap_ms: u64,
-    /// What each bot should have seen at least, if it was there from the first event on.
+    /// The number of events for each shard, which every bot should receive: all are connected before the first event.
     expected: u64,
 }
 

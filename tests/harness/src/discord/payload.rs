@@ -1,24 +1,25 @@
-//! A payload as the gateway sends it.
+//! Payloads as the gateway sends them.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What one message said.
+/// A payload of the gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayPayload {
     /// The opcode.
     pub op: u64,
-    /// The name of a dispatch.
+    /// The event name of a dispatch.
     pub t: Option<String>,
-    /// The number of a dispatch in its session.
+    /// The sequence number of a dispatch.
     pub s: Option<u64>,
     /// The data.
     pub d: Value,
 }
 
 impl GatewayPayload {
-    /// Reads a payload, which has these fields alone, in this order and without spaces between them: twilight looks for
-    /// `"t":`, `"s":` and `"op":` in the text and takes the first of each. Only a dispatch has a name and a number.
+    /// Parses a payload. It must have exactly these fields, in this order and without spaces between them, because
+    /// twilight searches the text for `"t":`, `"s":` and `"op":` and takes the first of each. Only a dispatch has a
+    /// name and a sequence number.
     pub(super) fn read(text: &str) -> Self {
         let payload = Self::split(text).unwrap_or_else(|| panic!("no payload in the order t, s, op, d: {text}"));
         let is_dispatch = payload.op == 0;

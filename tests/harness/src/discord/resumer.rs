@@ -1,5 +1,5 @@
-//! A client that keeps one session over as many connections as it takes, as libraries do. It says what it heard and judges
-//! nothing, and nothing here panics because a node went away.
+//! A client that keeps one session over any number of connections, as libraries do. It reports what it receives and
+//! asserts nothing, and it does not panic if a node goes away.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,40 +12,40 @@ use super::GatewayPayload;
 
 const TARGET: &str = "/?v=10&encoding=json";
 
-/// How long a node may take to say Hello. One whose process is stopped takes for ever.
+/// How long a node may take to send Hello. A node whose process is stopped never does.
 const HELLO_TIME: Duration = Duration::from_secs(5);
 
-/// What came.
+/// What a client receives.
 #[derive(Debug)]
 pub enum ResumerEvent {
-    /// A dispatch, Ready and Resumed among them.
+    /// A dispatch, including Ready and Resumed.
     Dispatch(GatewayPayload),
-    /// The client is to connect again.
+    /// Op 7: the client must reconnect.
     Reconnect,
-    /// There is no such session, or not any more.
+    /// Op 9: there is no such session, or not any more.
     Invalid,
-    /// A heartbeat was acknowledged.
+    /// Op 11: a heartbeat was acknowledged.
     HeartbeatAck,
-    /// The connection is over, with the code of the Close frame if there was one.
+    /// The connection has ended, with the code of the Close frame if there was one.
     Ended(Option<u16>),
 }
 
-/// A session of one shard, whether or not it is connected.
+/// A session of one shard, connected or not.
 #[derive(Debug)]
 pub struct Resumer {
     token: String,
     shard: [u32; 2],
     intents: u64,
-    /// The id of the session, and the number of the last dispatch.
+    /// The id of the session, and the sequence number of the last dispatch.
     session: Option<(String, u64)>,
 }
 
-/// A connection that has asked for its session. To cut it without a Close frame, drop it.
+/// A connection that has sent Identify or Resume. Dropping it ends the connection without a Close frame.
 #[derive(Debug)]
 pub struct ResumerConnection(WebSocketStream<TcpStream>);
 
 impl Resumer {
-    /// One that has no session yet and will identify with this.
+    /// Creates a client without a session, which will identify with these values.
     pub const fn new(token: String, shard: [u32; 2], intents: u64) -> Self {
         Self {
             token,
@@ -55,8 +55,8 @@ impl Resumer {
         }
     }
 
-    /// Connects and asks for the session, or for a new one where there is none; `None` if the node did not let it in, for
-    /// whatever reason.
+    /// Connects and resumes the session, or identifies if there is none. Returns `None` if the node did not let the
+    /// client in, for whatever reason.
     pub async fn connect(&self, address: SocketAddr) -> Option<ResumerConnection> {
         let mut connection = timeout(HELLO_TIME, ResumerConnection::greeted(address)).await.ok()??;
         let (token, shard, intents) = (&self.token, self.shard, self.intents);
@@ -72,18 +72,18 @@ impl Resumer {
         Some(connection)
     }
 
-    /// The number of the last dispatch; 0 where there is no session.
+    /// The sequence number of the last dispatch, or 0 without a session.
     pub fn sequence(&self) -> u64 {
         self.session.as_ref().map_or(0, |(_, seq)| *seq)
     }
 
-    /// Says what it has.
+    /// Sends a heartbeat with the last sequence number.
     pub async fn beat(&self, connection: &mut ResumerConnection) {
         let seq = self.session.as_ref().map(|(_, seq)| *seq);
         connection.send(1, &json!(seq)).await;
     }
 
-    /// The next thing that is heard. Nothing is lost when this is dropped before it is ready.
+    /// Returns the next event of the connection. Cancel safe: nothing is lost if the future is dropped.
     pub async fn next(&mut self, connection: &mut ResumerConnection) -> ResumerEvent {
         loop {
             let payload = match connection.next().await {
@@ -130,7 +130,7 @@ impl ResumerConnection {
         (hello.op == 10).then_some(connection)
     }
 
-    /// Sends a payload. If the connection is over, [`Resumer::next`] tells.
+    /// Sends a payload. If the connection has ended, [`Resumer::next`] reports that.
     pub async fn send(&mut self, op: u64, d: &Value) {
         let text = json!({ "op": op, "d": d }).to_string();
         self.0.send(Message::text(text)).await.ok();

@@ -1,4 +1,4 @@
-//! One connection through a proxy.
+//! A connection through a proxy.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -16,21 +16,21 @@ use tokio::{
 
 use super::faults::ProxyFaults;
 
-/// Bytes that are read at once.
+/// The most bytes of one read.
 const CHUNK: usize = 16_384;
 
-/// Chunks that a delay holds at most; then the sender is read no further.
+/// The most chunks that a delay holds back; beyond that, the sender is not read.
 const HELD: usize = 1024;
 
-/// Makes the end of this socket a reset.
+/// Makes the socket end with a reset instead of a FIN.
 pub(super) fn cut(stream: &TcpStream) {
     SockRef::from(stream)
         .set_linger(Some(Duration::ZERO))
         .expect("a socket lingers as it is told");
 }
 
-/// Carries bytes between `client` and the target until both have ended, one breaks, or all are reset that were made
-/// after `born` resets.
+/// Forwards bytes between `client` and the target until both have ended, one breaks, or the connections that were made
+/// after `born` resets are reset.
 pub(super) async fn carry(mut client: TcpStream, born: u64, faults: watch::Receiver<ProxyFaults>) {
     let mut receiver = faults.clone();
     let mut reset = pin!(receiver.wait_for(|faults| faults.resets != born));
@@ -65,14 +65,14 @@ pub(super) async fn carry(mut client: TcpStream, born: u64, faults: watch::Recei
     }
 }
 
-/// Carries one direction to its end.
+/// Forwards one direction to its end.
 async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, faults: watch::Receiver<ProxyFaults>) -> io::Result<()> {
     let (held, ready) = mpsc::channel(HELD);
     tokio::try_join!(take(from, held, faults.clone()), give(to, ready, faults))?;
     Ok(())
 }
 
-/// What has arrived, and when it may go on; nothing at the end of the stream.
+/// When a chunk may be forwarded, and its bytes; an empty chunk is the end of the stream.
 type DelayedChunk = (Instant, Vec<u8>);
 
 async fn take(
@@ -118,7 +118,8 @@ async fn give(
     Ok(())
 }
 
-/// Waits until then. A timer is a millisecond late, which would be a fault of its own where nothing is held back.
+/// Waits until `time`. Where nothing is held back, no timer is used: it would be up to a millisecond late, a fault of
+/// its own.
 async fn until(time: Instant) {
     if time > Instant::now() {
         sleep_until(time).await;
@@ -127,7 +128,7 @@ async fn until(time: Instant) {
     }
 }
 
-/// Waits while nothing may pass.
+/// Waits while the proxy is frozen.
 async fn wait_until_moving(faults: &mut watch::Receiver<ProxyFaults>) -> io::Result<ProxyFaults> {
     let now = faults.wait_for(ProxyFaults::is_moving).await;
     now.map(|now| now.clone()).map_err(io::Error::other)

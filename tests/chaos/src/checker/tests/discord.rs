@@ -1,17 +1,17 @@
-//! Discord sessions: numbers without a gap, every event once, and op 9 only with a reason.
+//! Discord sessions: contiguous sequence numbers, every event once, and op 9 only with a reason.
 
 use std::time::Duration;
 
 use super::TestRun;
 use crate::checker::{DiscordSession, Loss, PublishOutcome, Reach, Receipt, ReceivedDispatch, Recipients};
 
-/// An event for sessions of Discord's protocol alone.
+/// Recipients of an event that only Discord sessions receive.
 const NO_OTHERS: Recipients = Recipients::All(&[]);
-/// A guild of shard 0 of any number of shards.
+/// A guild that is in shard 0, whatever the number of shards.
 const HERE: Reach = Reach::Guild(0);
 
 impl TestRun {
-    /// A session of shard 0 of 2 that wants messages, with Ready.
+    /// Adds a session of shard 0 of 2 that has the intent for messages and has received Ready.
     fn shard(&mut self, ready: u64) -> usize {
         self.0.discord.push(DiscordSession {
             label: format!("shard {}", self.0.discord.len()),
@@ -24,7 +24,7 @@ impl TestRun {
         self.0.discord.len() - 1
     }
 
-    /// `count` events of sender 0, one every 10 ms from 10 ms on.
+    /// Sends `count` events from sender 0, one every 10 ms, the first at 10 ms.
     fn reach_many(&mut self, count: u64, reach: Reach) {
         self.send_many(count, NO_OTHERS);
         let events = &mut self.0.senders[0].events;
@@ -34,7 +34,8 @@ impl TestRun {
         }
     }
 
-    /// A session gets an event, or what is none of the run (0), under this number.
+    /// Gives a session a dispatch with this sequence number: the event `number`, or for 0 one that is not an event of
+    /// the run.
     fn gets_under(&mut self, session: usize, s: u64, number: u64) {
         let receipt = (number > 0).then(|| Receipt {
             sender: 0,
@@ -45,7 +46,7 @@ impl TestRun {
         self.0.discord[session].dispatches.push(ReceivedDispatch { s, receipt });
     }
 
-    /// The same under the next number.
+    /// Like [`Self::gets_under`], with the next sequence numbers.
     fn gets(&mut self, session: usize, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             let s = self.0.discord[session].dispatches.last().unwrap().s + 1;
@@ -57,7 +58,7 @@ impl TestRun {
         self.0.discord[session].invalid_at = Some(self.at(ms));
     }
 
-    /// So many jumps and sessions that ended without a reason, and no other fault.
+    /// Asserts that there are this many jumps and this many sessions that ended without a reason, and no other fault.
     fn assert_discord_verdict(&self, jumps: u64, refused: u64) {
         let verdict = self.verdict();
         assert_eq!((verdict.jumps, verdict.refused), (jumps, refused), "{verdict}");
@@ -71,7 +72,7 @@ fn a_session_that_has_everything_under_contiguous_numbers_is_clean() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(5, HERE);
-    // Resumed, and answers to what it asked for, take numbers as well.
+    // Resumed and the answers to requests take sequence numbers too.
     run.gets(shard, [1, 2, 0, 3, 0, 4, 5]);
     run.assert_clean(0, 0);
     assert_eq!(run.verdict().deliveries, 5);
@@ -162,7 +163,7 @@ fn a_session_may_have_what_its_shard_and_its_intents_say_and_nothing_else() {
     run.0.discord[shard].takes_messages = false;
     run.reach_many(1, Reach::Message(0));
     run.assert_clean(0, 0);
-    // Nor what nobody sent, or what was refused.
+    // Events that were never sent or were refused are not allowed either.
     run.gets(shard, [1, 2]);
     run.assert_verdict([0, 0, 0, 2]);
     let mut run = TestRun::new();
@@ -199,7 +200,7 @@ fn op_9_excuses_what_would_have_come_and_nothing_before() {
     run.invalidates(ended, 52);
     run.invalidates(hole, 52);
     run.assert_verdict([1, 0, 0, 0]);
-    // The session after it is judged by itself: what it misses it misses in silence.
+    // The next session is checked on its own; nothing told its client about the missing events.
     run.0.discord[next].dispatches.truncate(3);
     run.assert_verdict([3, 0, 0, 0]);
 }
@@ -226,7 +227,7 @@ fn what_was_accepted_before_something_that_came_is_due_whoever_sent_it() {
         receipt: Some(receipt),
     });
     run.assert_verdict([1, 0, 0, 0]);
-    // Together with it either may come first.
+    // If both were in flight together, either may come first.
     run.0.senders[0].events[0].outcome = run.accepted(35, 29, "one");
     run.assert_clean(0, 0);
 }

@@ -30,7 +30,7 @@ fn a_session_that_stayed_has_lost_what_it_lacks() {
     run.assert_verdict([3, 0, 0, 0]);
     let nothing = run.bot();
     run.assert_verdict([8, 0, 0, 0]);
-    // Unless it came too late.
+    // A session that identified too late is not owed them.
     run.0.sessions[nothing].identified_at = run.at(60);
     run.assert_verdict([3, 0, 0, 0]);
 }
@@ -39,7 +39,7 @@ fn a_session_that_stayed_has_lost_what_it_lacks() {
 fn nothing_is_owed_from_before_the_welcome() {
     let mut run = TestRun::new();
     let late = run.session(ClientKind::Bot, 23);
-    // The third one was sent before and accepted after: either is right.
+    // The second event is sent before the welcome and accepted after it: receiving it is optional.
     let outcome = run.accepted(25, 20, "one");
     run.send(10, BOTH);
     run.send_from(0, 20, BOTH, outcome);
@@ -74,7 +74,7 @@ fn the_next_session_of_a_client_is_judged_by_itself() {
     run.sees(before, [1, 2]);
     run.sees(after, [3, 4, 5, 6]);
     run.assert_clean(0, 0);
-    // What both have is not doubled.
+    // An event that both sessions receive is not doubled.
     run.sees(before, [3]);
     run.assert_clean(0, 0);
 }
@@ -121,7 +121,7 @@ fn an_event_at_the_wrong_client_is_unauthorised() {
     run.sees(bot, [1]);
     run.sees(website, [1]);
     run.assert_verdict([0, 0, 0, 1]);
-    // Nor one that nobody sent, nor one under another name.
+    // Events that were never sent or have another name are not allowed either.
     run.sees(bot, [0, 2]);
     run.assert_verdict([0, 0, 0, 3]);
     run.0.sessions[bot].received[0].name = "other".into();
@@ -174,7 +174,7 @@ fn a_guild_is_owed_what_is_sent_once_its_report_is_in_force() {
         run.send(10 * n, Recipients::Guild(7));
     }
     run.sees(reporter, [2, 3]);
-    // A report may be in force before anybody knows, and an event that is accepted has to reach somebody.
+    // A report may be in force before that is known, and an accepted event must reach some session.
     run.assert_verdict([1, 0, 0, 0]);
     run.sees(early, [1, 2, 3]);
     run.assert_clean(0, 0);
@@ -200,7 +200,7 @@ fn a_guild_owes_nothing_to_a_session_that_was_taken_for_dead() {
     let absence = run.at(34)..run.at(45);
     run.0.sessions[bot].absences.push(absence);
     run.assert_clean(2, 0);
-    // What is for everybody does not depend on reports.
+    // Events for all sessions do not depend on reports.
     run.0.senders[0].events[3].recipients = BOTH;
     run.assert_verdict([1, 0, 0, 0]);
 }
@@ -215,16 +215,16 @@ fn a_guild_event_that_waited_for_a_session_says_nothing_about_others() {
     run.send(10, Recipients::Guild(7));
     run.send(20, BOTS);
     run.send(40, BOTS);
-    // It does not come before what was sent after it, and what was sent before the session is not owed to it.
+    // The session is not owed an event that was sent before it identified, and that event may come out of order.
     run.sees(next, [1, 3]);
     run.assert_clean(0, 0);
     run.0.sessions[next].received.clear();
     run.sees(next, [3, 1]);
     run.assert_clean(0, 0);
-    // It has to come.
+    // But the event must arrive.
     run.0.sessions[next].received.pop();
     run.assert_verdict([1, 0, 0, 0]);
-    // Unless it may have been written to a client that was gone.
+    // Unless it may have been written to a connection that was already broken.
     run.ends(gone, 15, SessionEnd::Broken);
     run.assert_clean(1, 0);
 }
@@ -244,7 +244,7 @@ fn what_the_nodes_report_as_lost_is_gone_and_nothing_else() {
         above,
     };
     let gone = |run: &TestRun| (run.verdict().lost, run.verdict().gone, run.verdict().silent);
-    // Who stays without what is gone was not told.
+    // A session that stays open without the lost events was not told about the loss.
     run.0.losses = vec![loss("other", 30), loss("one", 60)];
     assert_eq!(gone(&run), (3, 0, 0));
     run.0.losses.push(loss("one", 40));
@@ -271,10 +271,10 @@ fn events_of_the_other_side_of_a_split_are_lost_unless_the_session_was_closed() 
     run.assert_verdict([2, 0, 0, 0]);
     run.ends(bot, 60, SessionEnd::Closed(1012));
     run.assert_clean(2, 0);
-    // Event 3 was answered before it.
+    // Event 3 was answered before the split.
     run.0.splits = vec![run.at(36)..run.at(41)];
     run.assert_verdict([1, 0, 0, 0]);
-    // No split is an excuse for an order.
+    // A split does not excuse reordering.
     run.0.sessions[bot].received.reverse();
     assert_eq!(run.verdict().reordered, 2);
 }

@@ -24,16 +24,16 @@ fn an_event_for_one_may_end_with_the_session_that_it_was_on_its_way_to() {
         run.ends(ended, 101, how);
         run.assert_clean(1, 0);
     }
-    // A session that was closed takes nothing with it that came later.
+    // A session that was closed before an event was sent cannot have taken it along.
     run.ends(ended, 90, SessionEnd::Closed(1012));
     run.assert_verdict([1, 0, 0, 0]);
-    // What a node had when it died is given to others, or waits for the next one.
+    // What a node had not delivered when it died goes to other sessions, or waits for one.
     run.ends(ended, 101, SessionEnd::NodeDied);
     run.assert_verdict([1, 0, 0, 0]);
-    // A node that does not know yet that a client is gone writes to nobody.
+    // A node that has not noticed a broken connection may still write to it.
     run.ends(ended, 90, SessionEnd::Broken);
     run.assert_clean(1, 0);
-    // Nor is it an excuse if it came after the event was accepted.
+    // A session that identified only after the event was accepted is no excuse either.
     run.0.sessions[ended].identified_at = run.at(200);
     run.ends(ended, 201, SessionEnd::Broken);
     run.assert_verdict([1, 0, 0, 0]);
@@ -49,7 +49,7 @@ fn a_session_that_saw_what_came_later_is_no_excuse() {
     run.assert_clean(1, 0);
     run.sees(ended, [2]);
     run.assert_verdict([1, 0, 0, 0]);
-    // Of another sender, too, if it was sent after the other was accepted.
+    // An event of another sender counts too, if it was sent after the first was accepted.
     run.0.sessions[ended].received.clear();
     let other = run.sender(None);
     for (number, sent) in [(1, 104), (2, 107)] {
@@ -70,7 +70,7 @@ fn an_event_for_one_at_two_sessions_is_doubled() {
     run.assert_verdict([0, 1, 0, 0]);
     run.ends(first, 100, SessionEnd::Broken);
     run.assert_verdict([0, 1, 0, 0]);
-    // Unless the node of one died before it could say that it had written.
+    // Unless the node of one session died before it could record the delivery.
     run.ends(first, 100, SessionEnd::NodeDied);
     run.assert_clean(1, 0);
 }
@@ -85,7 +85,7 @@ fn an_event_for_one_that_was_given_back_comes_late() {
     run.assert_verdict([0, 0, 1, 0]);
     run.ends(ended, 12, SessionEnd::Broken);
     run.assert_clean(0, 0);
-    // Neither its session nor what follows is behind because of that.
+    // Neither that session nor the events that follow are reordered by it.
     for n in 3..=5 {
         run.send(10 * n, BOTS);
     }
@@ -126,7 +126,7 @@ fn a_server_that_has_lost_something_may_lack_that_an_event_was_written() {
     run.send_many(1, ONE);
     run.sees(first, [1]);
     run.sees(second, [1]);
-    // It was sent at 10 and answered at 15.
+    // The event was sent at 10 ms and answered at 15 ms.
     for (time, is_excused) in [
         ((5, 12), true),
         ((900, 950), true),

@@ -1,4 +1,4 @@
-//! Each thing that the judge has to find, beside the thing that looks like it and is none.
+//! Each fault that the checker must find, and beside it the similar case that is no fault.
 
 mod discord;
 mod for_many;
@@ -17,11 +17,11 @@ const BOTH: Recipients = Recipients::All(&[ClientKind::Bot, ClientKind::Website]
 const BOTS: Recipients = Recipients::All(&[ClientKind::Bot]);
 const ONE: Recipients = Recipients::Any(&[ClientKind::Bot]);
 
-/// A record under construction; times are in milliseconds.
+/// Builds a recording; times are in milliseconds.
 struct TestRun(Recording);
 
 impl TestRun {
-    /// A sender over HTTP, which is sender 0.
+    /// Creates a run with one sender over HTTP, sender 0.
     fn new() -> Self {
         let mut run = Self(Recording::new(Instant::now()));
         run.sender(None);
@@ -77,7 +77,7 @@ impl TestRun {
         self.0.senders[sender].events.len() as u64
     }
 
-    /// An event of sender 0, accepted 5 ms after it was sent, with its time as its offset.
+    /// Sends an event from sender 0 that is accepted 5 ms later. Its offset is its time.
     fn send(&mut self, sent: u64, recipients: Recipients) -> u64 {
         let outcome = self.accepted(sent + 5, sent, "one");
         self.send_from(0, sent, recipients, outcome)
@@ -91,7 +91,7 @@ impl TestRun {
         }
     }
 
-    /// `count` events of sender 0, one every 10 ms from 10 ms on.
+    /// Sends `count` events from sender 0, one every 10 ms, the first at 10 ms.
     fn send_many(&mut self, count: u64, recipients: Recipients) {
         for n in 1..=count {
             self.send(10 * n, recipients);
@@ -118,7 +118,7 @@ impl TestRun {
         check(&self.0)
     }
 
-    /// The run has to be judged clean, with so much that is uncertain and gone.
+    /// Asserts that the run is clean, with these numbers of uncertain and gone events.
     fn assert_clean(&self, uncertain: u64, gone: u64) {
         let verdict = self.verdict();
         assert!(verdict.is_clean(), "{verdict}");
@@ -126,7 +126,7 @@ impl TestRun {
         assert_eq!((verdict.uncertain, verdict.gone), (uncertain, gone), "{verdict}");
     }
 
-    /// The run has to have these numbers of lost, doubled, reordered and unauthorised events, and no other fault.
+    /// Asserts these numbers of lost, doubled, reordered and unauthorised events, and no other fault.
     fn assert_verdict(&self, faults: [u64; 4]) {
         let verdict = self.verdict();
         let found = [verdict.lost, verdict.doubled, verdict.reordered, verdict.unauthorised];
