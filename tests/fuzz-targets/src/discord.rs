@@ -37,7 +37,7 @@ pub fn discord_json(data: &[u8]) {
     let received = receive(Encoding::Json, Message::Binary(data.to_vec().into()));
     assert_outcomes(payload.as_ref(), &received);
     let Ok(text) = str::from_utf8(data) else {
-        assert_eq!(payload, None, "JSON that is no text");
+        assert_eq!(payload, None, "JSON that is not UTF-8");
         return;
     };
     let as_text = receive(Encoding::Json, Message::Text(text.into()));
@@ -45,14 +45,14 @@ pub fn discord_json(data: &[u8]) {
 
     let mut term = vec![etf::VERSION];
     let written = etf::transcode(text, &mut term);
-    assert_eq!(written.is_ok(), payload.is_some(), "readable in one encoding alone");
+    assert_eq!(written.is_ok(), payload.is_some(), "valid in only one encoding");
     let Some(payload) = payload else {
-        assert_eq!(term, [etf::VERSION], "a part of a term is left");
+        assert_eq!(term, [etf::VERSION], "a partial term was left behind");
         return;
     };
     let payload = with_integers(payload);
-    let read = etf::decode(&term).expect("a term that was written");
-    assert_eq!(read, payload, "another value as a term");
+    let read = etf::decode(&term).expect("a written term is valid");
+    assert_eq!(read, payload, "the term has another value");
     for version in Version::ALL {
         let command = opcode_of(&payload).and_then(|opcode| Command::parse(opcode, &payload, version));
         assert_command(version, command);
@@ -71,7 +71,7 @@ pub fn discord_etf(data: &[u8]) {
     let text = payload.to_string();
     let read: Value = serde_json::from_str(&text).expect("a term is JSON");
     let mut term = vec![etf::VERSION];
-    etf::transcode(&text, &mut term).expect("JSON that was written");
+    etf::transcode(&text, &mut term).expect("written JSON is valid");
     // The last digit of a float may change when it is parsed.
     assert_eq!(etf::decode(&term), Ok(with_integers(read)));
     let as_json = receive(Encoding::Json, Message::Text(text.into()));
@@ -103,7 +103,7 @@ fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
         Step::Count => ReceiveOutcome::Counted,
         Step::Ask(_) => ReceiveOutcome::Asked,
         Step::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
-        _ => panic!("a step for those who have a session"),
+        _ => panic!("a step that needs a session"),
     };
     session.receive(message, now).into_iter().map(outcome).collect()
 }
@@ -122,7 +122,7 @@ fn payload_of(frame: &[u8]) -> Value {
     match &read_frames(frame)[..] {
         [frame] if frame.opcode == 1 => serde_json::from_str(frame.text()).expect("JSON"),
         [frame] => etf::decode(&frame.payload).expect("a term"),
-        _ => panic!("no whole frame"),
+        _ => panic!("not one whole frame"),
     }
 }
 
@@ -134,7 +134,7 @@ fn assert_outcomes(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
     assert_eq!(hello["op"], 10);
     let Some(payload) = payload else {
         let [ReceiveOutcome::Closed(Close { code: 4002, .. })] = rest else {
-            panic!("what cannot be read led to {rest:?}")
+            panic!("an invalid payload led to {rest:?}")
         };
         return;
     };
@@ -215,7 +215,7 @@ fn assert_event(text: &str, d: &Value) {
             header.mentions.clone(),
             header.target,
         );
-        assert_eq!(header, parts, "what is written down is another header");
+        assert_eq!(header, parts, "the stored header differs");
     }
 }
 

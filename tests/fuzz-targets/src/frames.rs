@@ -45,14 +45,18 @@ fn decode(reads: &[&[u8]]) -> (Vec<Decoded>, Option<Violation>) {
             let next = decoder.decode(&mut rest);
             // A buffer doubles when it grows. The length that a header declares is not allocated.
             let most = 2 * arrived.min(LIMIT) + 2 * CONTROL + 128;
-            assert!(decoder.held() <= most, "{} bytes of {arrived}", decoder.held());
+            assert!(
+                decoder.held() <= most,
+                "{} bytes held after {arrived} bytes",
+                decoder.held()
+            );
             match next {
                 Ok(Some(whole)) => all.push(whole),
                 Ok(None) => break,
                 Err(violation) => return (all, Some(violation)),
             }
         }
-        assert!(rest.is_empty(), "bytes left without a message");
+        assert!(rest.is_empty(), "bytes were left that the decoder did not take");
     }
     (all, None)
 }

@@ -53,7 +53,7 @@ pub fn log_entries(data: &[u8]) {
     if serde_json::from_str::<Value>(&entry.d).is_ok() {
         let text = payload::event(&entry.name, &entry.d);
         let [frame] = &read_frames(&text_frame(text.as_bytes()))[..] else {
-            panic!("no whole frame")
+            panic!("not one whole frame")
         };
         assert_eq!(frame.text(), text);
         // The event nests one level deeper than its data, which may be too deep for this parser.

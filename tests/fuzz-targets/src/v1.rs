@@ -102,7 +102,7 @@ pub fn v1_zlib(data: &[u8]) {
     compare(&packet, &inflated, result);
     assert!(
         inflated.capacity() <= LIMIT + 1,
-        "{} bytes of room",
+        "a buffer of {} bytes",
         inflated.capacity()
     );
     for client in CLIENTS {
@@ -150,12 +150,12 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
     }
     if is_whole {
         assert_eq!(result, Ok(()));
-        assert!(inflated == plain, "another text");
+        assert!(inflated == plain, "different text");
     } else {
-        let refused = result.expect_err("no whole stream of that size");
+        let refused = result.expect_err("not a complete stream of at most that size");
         assert!(refused == InflateError::Malformed || plain.len() > LIMIT, "{refused}");
         let common = inflated.len().min(plain.len());
-        assert!(inflated[..common] == plain[..common], "another beginning");
+        assert!(inflated[..common] == plain[..common], "the beginnings differ");
     }
 }
 
@@ -217,7 +217,7 @@ fn text_of(frame: &[u8]) -> String {
 fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
     let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
-    assert!(is_json || is_dropped, "no JSON, and not dropped");
+    assert!(is_json || is_dropped, "invalid JSON was not dropped");
     // JSON's grammar allows texts that this parser does not accept. Those that it accepts must mean the same to the
     // node.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
@@ -240,8 +240,8 @@ fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
         match step {
             Step::Ask(_) => assert_eq!(client, None, "a second identify"),
             Step::Publish(event) => {
-                assert!(text.contains(&*event.d), "another text than was sent");
-                let d: Value = serde_json::from_str(&event.d).expect("data that everybody can read");
+                assert!(text.contains(&*event.d), "not the text that was sent");
+                let d: Value = serde_json::from_str(&event.d).expect("data that is valid JSON");
                 assert!(d.is_object());
                 // The rest of the packet may be something that this parser does not accept.
                 if let Ok(mut value) = serde_json::from_str::<Value>(text) {

@@ -37,10 +37,10 @@ pub fn zstd_blocks(data: &[u8]) {
             let level = 1 + i32::from(mode / 4 % 19);
             let plain = &rest[..rest.len().min(WINDOW)];
             if let Some(content) = block_of(plain, level) {
-                assert_eq!(decode(&[&content]).as_deref(), Some(plain), "a block of zstd's own");
+                assert_eq!(decode(&[&content]).as_deref(), Some(plain), "a block that zstd made");
                 assert!(
                     zstd_block::standalone(&content).is_some(),
-                    "a block of zstd's own is refused"
+                    "a block that zstd made was refused"
                 );
                 block(&content);
             }
@@ -107,7 +107,7 @@ fn stream(data: &[u8], level: Level) {
                 let mut start = 0;
                 for (end, plain) in ends.iter().zip(&plains) {
                     let message = take(client, &wire[start..*end]).expect("a stream");
-                    assert!(message == *plain, "another text");
+                    assert!(message == *plain, "different text");
                     start = *end;
                 }
             }),
@@ -136,7 +136,10 @@ impl ZlibClient {
         let mut start = 0;
         for (end, plain) in ends.iter().zip(plains) {
             let message = &wire[start..*end];
-            assert!(message.ends_with(&[0, 0, 0xff, 0xff]), "a client waits for more");
+            assert!(
+                message.ends_with(&[0, 0, 0xff, 0xff]),
+                "the message does not end with a flush"
+            );
             let mut inflated = Vec::new();
             let before = self.0.total_in();
             loop {
@@ -150,7 +153,7 @@ impl ZlibClient {
                     break;
                 }
             }
-            assert!(inflated == *plain, "another text");
+            assert!(inflated == *plain, "different text");
             start = *end;
         }
     }

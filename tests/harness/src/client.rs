@@ -54,8 +54,8 @@ impl PacketEncoding {
 /// Compresses `bytes` into one zlib stream.
 pub fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("memory takes everything");
-    encoder.finish().expect("memory takes everything")
+    encoder.write_all(bytes).expect("writing to memory cannot fail");
+    encoder.finish().expect("writing to memory cannot fail")
 }
 
 /// Inflates a packet, which must be one complete zlib stream and nothing else.
@@ -323,7 +323,7 @@ impl V1Client {
 /// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`.
 fn well_formed(text: &str) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let fields = payload.as_object().unwrap_or_else(|| panic!("no object: {text}"));
+    let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
     assert!(payload["op"].is_i64(), "no opcode: {text}");
     for (name, value) in fields {
         assert!(["op", "d", "e", "t", "m"].contains(&name.as_str()), "{name} in {text}");

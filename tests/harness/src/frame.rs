@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_stream_is_cut() {
+    fn frames_are_found_however_the_stream_is_split() {
         let long = vec![b'x'; 70_000];
         let mut stream = b"\x81\x02{}\x81\x7e\x00\x80".to_vec();
         stream.extend(&long[..128]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gateway_does_not_send_is_an_error() {
+    fn frames_that_a_gateway_does_not_send_are_errors() {
         for stream in [&b"\x01\x00"[..], b"\x80\x00", b"\xc2\x00", b"\xc1\x00", b"\x81\x80"] {
             let mut reader = FrameReader::default();
             assert!(reader.feed(stream, |_, _| Ok(())).is_err(), "{stream:?}");

@@ -57,7 +57,7 @@ impl NodeProcess {
             command.arg("--config").arg(&file.path);
         }
         let mut child = command.spawn().expect("the gateway's binary starts");
-        let pid = child.id().expect("a child that nobody waited for has an id");
+        let pid = child.id().expect("a child that has not been waited for has an id");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let (mut log, unread_log) = if setup.is_log_unread() {
             (watch::channel(String::new()).1, Some(stderr))
@@ -70,7 +70,7 @@ impl NodeProcess {
             .await
             .expect("stdout is text");
         if line.is_empty() {
-            within("the last words", log.wait_for(|_| false)).await.err();
+            within("the last log lines", log.wait_for(|_| false)).await.err();
             panic!("the node did not start: {}", *log.borrow());
         }
         let banner: Value = serde_json::from_str(&line).expect("the first line is JSON");
@@ -119,7 +119,7 @@ impl NodeProcess {
         let mut log = self.log.clone();
         within(&format!("`{text}` in the log"), log.wait_for(|log| log.contains(text)))
             .await
-            .expect("the node lives");
+            .expect("the node is running");
     }
 
     /// The path of the configuration file.
@@ -129,7 +129,7 @@ impl NodeProcess {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(self.pid, signal).expect("the node lives");
+        kill(self.pid, signal).expect("the node is running");
     }
 
     /// Waits for the end of the process.
@@ -170,12 +170,12 @@ impl NodeProcess {
 
     /// Returns the number of open file descriptors of the process.
     pub fn descriptors(&self) -> usize {
-        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node lives");
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node is running");
         folder.count()
     }
 
     fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node lives")
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node is running")
     }
 }
 

@@ -98,12 +98,12 @@ impl RedisServer {
 
     /// Returns the id of the process, which must be running.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().and_then(Child::id).expect("the server runs")
+        self.child.as_ref().and_then(Child::id).expect("the server is running")
     }
 
     /// Kills it with SIGKILL. What it has written survives: the kernel has it, even if it is not on disk yet.
     pub async fn kill(&mut self) {
-        let mut child = self.child.take().expect("the server runs");
+        let mut child = self.child.take().expect("the server is running");
         within("the end of a killed Redis", child.kill())
             .await
             .expect("a child can be killed");
@@ -112,7 +112,7 @@ impl RedisServer {
     /// Stops it with SIGTERM, which makes it write everything, and waits for its end.
     pub async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let mut child = self.child.take().expect("the server runs");
+        let mut child = self.child.take().expect("the server is running");
         within("the end of Redis", child.wait())
             .await
             .expect("a child can be waited for");
@@ -120,14 +120,14 @@ impl RedisServer {
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`], with the same port and data, and waits until it answers.
     pub async fn restart(&mut self) {
-        assert!(self.child.is_none(), "the server runs");
+        assert!(self.child.is_none(), "the server is running");
         self.spawn();
         assert!(self.answers().await, "Redis did not start again: {}", self.log());
         if std::mem::take(&mut self.is_cut) {
             // A file that ends in the middle of a transaction keeps that half. At the next start, Redis would take it
             // for a part of what was written after it.
             self.cli(&["BGREWRITEAOF"]).await;
-            eventually("a file without loose ends", async || {
+            eventually("a rewritten append-only file", async || {
                 let info = self.cli(&["INFO", "persistence"]).await;
                 let is_over = info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
                 is_over.then_some(())
@@ -162,7 +162,7 @@ impl RedisServer {
     /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may. The server must not be
     /// running. Returns how many bytes were cut, which is less than `bytes` if the file is shorter.
     pub fn truncate_log(&mut self, bytes: u64) -> u64 {
-        assert!(self.child.is_none(), "the server runs");
+        assert!(self.child.is_none(), "the server is running");
         let length = self.log_bytes();
         let cut = bytes.min(length);
         let file = File::options().write(true).open(self.newest_log());
@@ -224,7 +224,7 @@ impl RedisServer {
         };
         let own = self.directives.iter().map(|(name, value)| (&**name, &**value));
         for (name, value) in DIRECTIVES.into_iter().chain(own) {
-            writeln!(text, "{name} {value}").expect("memory takes everything");
+            writeln!(text, "{name} {value}").expect("writing to memory cannot fail");
         }
         text
     }
@@ -244,7 +244,7 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: Signal) {
-        signal::kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the server lives");
+        signal::kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the server is running");
     }
 
     fn directive(&self, name: &str) -> Option<&str> {

@@ -144,7 +144,7 @@ impl TestCluster {
 
     /// Returns Redis.
     pub(super) fn redis(&mut self) -> &mut RedisServer {
-        self.redis.as_mut().expect("this fault is for a cluster with a Redis")
+        self.redis.as_mut().expect("this fault needs a cluster with Redis")
     }
 
     /// Returns the proxies between these nodes and Redis.
@@ -159,7 +159,7 @@ impl TestCluster {
         let replica = RedisServer::start_with(&DIRECTIVES).await;
         let port = way.address().port().to_string();
         replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
-        eventually("a replica in step", async || {
+        eventually("a replica in sync", async || {
             let info = replica.cli(&["INFO", "replication"]).await;
             info.contains("master_link_status:up").then_some(())
         })
@@ -241,20 +241,20 @@ impl TestCluster {
         let mut node = self.take_node(index);
         let status = node.stop().await;
         let log = node.log();
-        assert!(status.success(), "node {index} did not leave in peace: {log}");
+        assert!(status.success(), "node {index} did not exit cleanly: {log}");
         self.slots[index].log += &log;
     }
 
     /// Takes a node out, so that no client connects to it any more.
     fn take_node(&mut self, index: usize) -> NodeProcess {
         self.endpoints.send_modify(|endpoints| endpoints[index] = None);
-        self.slots[index].node.take().expect("the node runs")
+        self.slots[index].node.take().expect("the node is running")
     }
 
     /// Sends a signal to a node.
     pub(super) fn signal(&self, index: usize, signal: Signal) {
         let node = self.slots[index].node.as_ref();
-        node.expect("the node runs").signal(signal);
+        node.expect("the node is running").signal(signal);
     }
 
     /// Marks these nodes as absent: from now on the other nodes may consider them dead.

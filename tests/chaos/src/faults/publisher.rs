@@ -123,12 +123,12 @@ fn attempt_result(answer: Result<ApiResponse, RequestError>) -> AttemptResult {
                     offset,
                     epoch: Arc::from(epoch),
                 }),
-                _ => panic!("no position: {answer:?}"),
+                _ => panic!("no position in the answer: {answer:?}"),
             }
         }
         503 => AttemptResult::Retry,
         504 => AttemptResult::Unknown,
         409 => AttemptResult::Known(PublishOutcome::Refused),
-        _ => panic!("an event of the run is refused: {answer:?}"),
+        _ => panic!("an event of the run was refused: {answer:?}"),
     }
 }

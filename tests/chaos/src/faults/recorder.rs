@@ -60,7 +60,7 @@ impl Recorder {
     }
 
     fn state(&self) -> MutexGuard<'_, RecorderState> {
-        self.0.lock().expect("nobody panics with the book open")
+        self.0.lock().expect("no thread panics while it holds the lock")
     }
 
     /// Returns the seconds since the run began.

@@ -147,7 +147,7 @@ async fn request_id(
     let prepared = socket
         .set_linger(Some(Duration::ZERO))
         .and_then(|()| socket.set_tcp_nodelay(true));
-    prepared.expect("a socket takes its options");
+    prepared.expect("the socket options can be set");
     identified(&mut stream, handshake).await
 }
 

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_two_nodes_is_caught_with_both() {
+    fn a_duplicate_id_names_both_nodes() {
         let mut ledger = IdLedger::new(2);
         let id = 77 << 22 | 3 << 12 | 9;
         ledger.add_id(id, issuance(0, 10));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_one_node_tells_again_and_again_is_caught_each_time() {
+    fn every_repetition_of_an_id_is_counted() {
         let mut ledger = IdLedger::new(1);
         for at_ms in 0..100 {
             ledger.add_id(5, issuance(0, at_ms));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_silence_of_a_node_is_its_own() {
+    fn the_longest_silence_is_kept_for_each_node() {
         let mut ledger = IdLedger::new(2);
         for (node, at_ms) in [(0, 10), (1, 50), (0, 100), (0, 110), (1, 120)] {
             ledger.add_id(u64::from(at_ms), issuance(node, at_ms));

@@ -119,20 +119,20 @@ impl IdNodes {
             }
             Trouble::NodeClockForwards => self.set_clock(index, self.slots[index].ahead_ms + step(rng)),
             Trouble::NodeClockBack => self.set_clock(index, self.slots[index].ahead_ms - step(rng)),
-            _ => panic!("{trouble} is none of nodes"),
+            _ => panic!("{trouble} is not a trouble of nodes"),
         }
         self.ledger.add_trouble(trouble);
     }
 
     fn signal(&self, index: usize, signal: Signal) {
         let node = self.slots[index].node.as_ref();
-        node.expect("the node runs").signal(signal);
+        node.expect("the node is running").signal(signal);
     }
 
     async fn kill_node(&mut self, index: usize) {
         self.endpoints.send_modify(|endpoints| endpoints[index] = None);
         let slot = &mut self.slots[index];
-        let mut node = slot.node.take().expect("the node runs");
+        let mut node = slot.node.take().expect("the node is running");
         node.signal(Signal::SIGKILL);
         node.ended(WAIT).await;
         slot.log += &node.log();

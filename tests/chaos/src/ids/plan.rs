@@ -69,7 +69,7 @@ impl SharedIdLedger {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdLedger> {
-        self.ledger.lock().expect("nobody panics with the book open")
+        self.ledger.lock().expect("no thread panics while it holds the lock")
     }
 
     fn at_ms(&self) -> u32 {

@@ -47,7 +47,7 @@ impl IdRedis {
             Trouble::RedisTruncatedAndClockBack => self.restart(rng.u64(1..=LOSS), -step(rng), rng).await,
             Trouble::RedisClockForwards => self.step_clock(step(rng)),
             Trouble::RedisClockBack => self.step_clock(-step(rng)),
-            _ => panic!("{trouble} is none of Redis"),
+            _ => panic!("{trouble} is not a trouble of Redis"),
         }
         self.ledger.add_trouble(trouble);
     }

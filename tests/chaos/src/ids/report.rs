@@ -89,7 +89,7 @@ impl fmt::Display for IdReport {
         line(f, &"different ids", &self.ids)?;
         line(f, &"duplicates", &self.duplicates)?;
         line(f, &"seconds", &format_args!("{:.1}", self.seconds))?;
-        #[expect(clippy::cast_precision_loss, reason = "nobody counts so many ids")]
+        #[expect(clippy::cast_precision_loss, reason = "the rate needs no more precision")]
         let rate = self.ids as f64 / self.seconds;
         line(f, &"ids a second", &format_args!("{rate:.0}"))?;
         writeln!(f, "what went wrong, times")?;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_and_a_number_that_is_not_reached_are_failures() {
+    fn duplicates_and_too_few_ids_are_failures() {
         assert_eq!(report(10, Vec::new()).failures(), [""; 0]);
         assert_eq!(report(9, Vec::new()).failures(), ["9 ids of 10\n  0 ms: something"]);
         let issuance = Issuance {

@@ -88,7 +88,7 @@ impl TroubleCycle {
             self.left.extend(self.kinds);
             rng.shuffle(&mut self.left);
         }
-        self.left.pop().expect("there are kinds")
+        self.left.pop().expect("there is at least one kind")
     }
 }
 

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_bot_knows_what_it_has_missed_and_when_it_has_everything() {
+    async fn a_bot_counts_missing_events_and_knows_when_it_is_done() {
         let mut bot = RollingBot::new(1, 4);
         for number in [1, 5, 5, 13] {
             bot.note(Some(number));

@@ -112,7 +112,7 @@ impl Bot {
     /// Sends a command to the bot.
     pub async fn tell(&mut self, command: &str) {
         let line = format!("{command}\n");
-        within("telling the bot", self.stdin.write_all(line.as_bytes()))
+        within("sending a command to the bot", self.stdin.write_all(line.as_bytes()))
             .await
             .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.story()));
     }

@@ -53,7 +53,7 @@ mod tests {
     use super::GatewayPayload;
 
     #[test]
-    fn reads_a_dispatch_and_what_is_none() {
+    fn reads_a_dispatch_and_a_heartbeat_ack() {
         let dispatch = GatewayPayload::read(r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"op":1,"d":[",\"d\":"]}}"#);
         assert_eq!((dispatch.op, dispatch.s), (0, Some(2)));
         assert_eq!(dispatch.t.as_deref(), Some("GUILD_CREATE"));
@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "in the order t, s, op, d")]
-    fn takes_no_other_order() {
+    fn refuses_another_field_order() {
         GatewayPayload::read(r#"{"op":11,"t":null,"s":null,"d":null}"#);
     }
 
     #[test]
     #[should_panic(expected = "right: (true, true)")]
-    fn takes_no_dispatch_without_a_number() {
+    fn refuses_a_dispatch_without_a_sequence_number() {
         GatewayPayload::read(r#"{"t":"READY","s":null,"op":0,"d":{}}"#);
     }
 }

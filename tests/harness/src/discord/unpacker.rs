@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_packets_where_identify_asked_for_them() {
+    fn reads_packets_that_identify_asked_for() {
         let mut unpacker = Unpacker::new("v=10&encoding=json");
         assert_eq!(unpacker.unpack(Message::text("plain")), "plain");
         unpacker.allow_packets();
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "is no message for")]
-    fn takes_no_binary_message_unasked() {
+    fn refuses_an_unrequested_binary_message() {
         Unpacker::new("v=10").unpack(Message::binary(deflate(b"packed")));
     }
 }

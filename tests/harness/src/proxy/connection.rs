@@ -26,7 +26,7 @@ const HELD: usize = 1024;
 pub(super) fn cut(stream: &TcpStream) {
     SockRef::from(stream)
         .set_linger(Some(Duration::ZERO))
-        .expect("a socket lingers as it is told");
+        .expect("the linger option can be set");
 }
 
 /// Forwards bytes between `client` and the target until both have ended, one breaks, or the connections that were made

@@ -68,7 +68,7 @@ impl TestRun {
 }
 
 #[test]
-fn a_session_that_has_everything_under_contiguous_numbers_is_clean() {
+fn a_complete_session_with_contiguous_numbers_is_clean() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(5, HERE);
@@ -79,7 +79,7 @@ fn a_session_that_has_everything_under_contiguous_numbers_is_clean() {
 }
 
 #[test]
-fn what_it_lacks_is_lost_wherever_it_stands() {
+fn a_missing_event_is_lost_at_any_position() {
     for numbers in [vec![2, 3, 4, 5], vec![1, 2, 4, 5], vec![1, 2, 3, 4], vec![]] {
         let mut run = TestRun::new();
         let shard = run.shard(0);
@@ -91,7 +91,7 @@ fn what_it_lacks_is_lost_wherever_it_stands() {
 }
 
 #[test]
-fn nothing_is_owed_from_before_ready() {
+fn events_sent_before_ready_are_not_due() {
     let mut run = TestRun::new();
     let shard = run.shard(23);
     run.reach_many(4, HERE);
@@ -105,7 +105,7 @@ fn nothing_is_owed_from_before_ready() {
 }
 
 #[test]
-fn an_event_that_comes_again_is_doubled_under_whatever_number() {
+fn a_repeated_event_is_doubled_under_any_number() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(3, HERE);
@@ -114,7 +114,7 @@ fn an_event_that_comes_again_is_doubled_under_whatever_number() {
 }
 
 #[test]
-fn an_event_that_comes_after_a_later_one_is_reordered() {
+fn an_event_after_a_later_one_is_reordered() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(4, HERE);
@@ -123,7 +123,7 @@ fn an_event_that_comes_after_a_later_one_is_reordered() {
 }
 
 #[test]
-fn a_number_that_is_not_the_next_one_is_a_jump() {
+fn a_number_that_does_not_follow_is_a_jump() {
     for (second, jumps) in [(4, 1), (2, 1), (1, 1), (3, 0)] {
         let mut run = TestRun::new();
         let shard = run.shard(0);
@@ -139,7 +139,7 @@ fn a_number_that_is_not_the_next_one_is_a_jump() {
 }
 
 #[test]
-fn a_session_may_have_what_its_shard_and_its_intents_say_and_nothing_else() {
+fn shard_and_intents_decide_what_a_session_may_receive() {
     let other = 1 << 22;
     for (reach, is_for_it) in [
         (Reach::Guild(0), true),
@@ -189,7 +189,7 @@ fn op_9_needs_a_reason() {
 }
 
 #[test]
-fn op_9_excuses_what_would_have_come_and_nothing_before() {
+fn op_9_excuses_only_events_that_would_have_followed() {
     let mut run = TestRun::new();
     run.0.may_invalidate_from = Some(run.0.began);
     let (ended, hole, next) = (run.shard(0), run.shard(0), run.shard(55));
@@ -206,7 +206,7 @@ fn op_9_excuses_what_would_have_come_and_nothing_before() {
 }
 
 #[test]
-fn what_was_accepted_before_something_that_came_is_due_whoever_sent_it() {
+fn events_accepted_before_a_received_one_are_due_from_every_sender() {
     let mut run = TestRun::new();
     run.0.may_invalidate_from = Some(run.0.began);
     let shard = run.shard(0);
@@ -233,7 +233,7 @@ fn what_was_accepted_before_something_that_came_is_due_whoever_sent_it() {
 }
 
 #[test]
-fn what_redis_has_lost_is_no_fault_if_the_session_is_told() {
+fn events_lost_by_redis_are_excused_if_the_session_ends() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.may_invalidate_from = Some(run.at(35));
@@ -251,7 +251,7 @@ fn what_redis_has_lost_is_no_fault_if_the_session_is_told() {
 }
 
 #[test]
-fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
+fn events_of_the_other_side_of_a_split_are_excused_if_the_session_ends() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.may_invalidate_from = Some(run.at(30));
@@ -266,7 +266,7 @@ fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
 }
 
 #[test]
-fn an_event_that_redis_forgot_may_come_again() {
+fn a_retried_event_that_redis_lost_may_repeat() {
     let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(1, HERE);

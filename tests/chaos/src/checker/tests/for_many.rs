@@ -20,7 +20,7 @@ fn a_run_without_faults_is_clean_and_counted() {
 }
 
 #[test]
-fn a_session_that_stayed_has_lost_what_it_lacks() {
+fn missing_events_are_lost_at_a_session_that_stayed() {
     let mut run = TestRun::new();
     let (gap, end, all) = (run.bot(), run.bot(), run.bot());
     run.send_many(5, BOTH);
@@ -36,7 +36,7 @@ fn a_session_that_stayed_has_lost_what_it_lacks() {
 }
 
 #[test]
-fn nothing_is_owed_from_before_the_welcome() {
+fn events_sent_before_the_welcome_are_not_due() {
     let mut run = TestRun::new();
     let late = run.session(ClientKind::Bot, 23);
     // The second event is sent before the welcome and accepted after it: receiving it is optional.
@@ -52,7 +52,7 @@ fn nothing_is_owed_from_before_the_welcome() {
 }
 
 #[test]
-fn a_session_that_ended_lacks_only_what_stands_between_two_that_it_has() {
+fn an_ended_session_lost_only_events_between_two_received_ones() {
     let mut run = TestRun::new();
     let (whole, hole) = (run.bot(), run.bot());
     run.send_many(9, BOTH);
@@ -66,7 +66,7 @@ fn a_session_that_ended_lacks_only_what_stands_between_two_that_it_has() {
 }
 
 #[test]
-fn the_next_session_of_a_client_is_judged_by_itself() {
+fn each_session_of_a_client_is_checked_on_its_own() {
     let mut run = TestRun::new();
     let (before, after) = (run.bot(), run.session(ClientKind::Bot, 32));
     run.send_many(6, BOTH);
@@ -80,7 +80,7 @@ fn the_next_session_of_a_client_is_judged_by_itself() {
 }
 
 #[test]
-fn an_event_that_comes_again_is_doubled() {
+fn a_repeated_event_is_doubled() {
     let mut run = TestRun::new();
     let bot = run.bot();
     run.send_many(3, BOTH);
@@ -89,7 +89,7 @@ fn an_event_that_comes_again_is_doubled() {
 }
 
 #[test]
-fn an_event_that_comes_after_a_later_one_is_reordered() {
+fn an_event_after_a_later_one_is_reordered() {
     let mut run = TestRun::new();
     let bot = run.bot();
     run.send_many(4, BOTH);
@@ -129,7 +129,7 @@ fn an_event_at_the_wrong_client_is_unauthorised() {
 }
 
 #[test]
-fn a_sender_must_not_have_its_own_event() {
+fn a_sender_must_not_receive_its_own_event() {
     let mut run = TestRun::new();
     let (website, other) = (run.session(ClientKind::Website, 0), run.session(ClientKind::Website, 0));
     let sender = run.sender(Some(website));
@@ -141,7 +141,7 @@ fn a_sender_must_not_have_its_own_event() {
 }
 
 #[test]
-fn a_refused_event_must_be_seen_by_nobody() {
+fn no_session_may_receive_a_refused_event() {
     let mut run = TestRun::new();
     let bot = run.bot();
     run.send_from(0, 10, BOTH, PublishOutcome::Refused);
@@ -152,7 +152,7 @@ fn a_refused_event_must_be_seen_by_nobody() {
 }
 
 #[test]
-fn an_event_of_unknown_outcome_may_be_seen_and_only_once() {
+fn an_event_of_unknown_outcome_may_arrive_at_most_once() {
     let mut run = TestRun::new();
     let (bot, _other) = (run.bot(), run.bot());
     run.send_from(0, 10, BOTH, PublishOutcome::Unknown);
@@ -164,7 +164,7 @@ fn an_event_of_unknown_outcome_may_be_seen_and_only_once() {
 }
 
 #[test]
-fn a_guild_is_owed_what_is_sent_once_its_report_is_in_force() {
+fn guild_events_are_due_once_the_report_is_in_force() {
     let mut run = TestRun::new();
     let (reporter, early, stranger) = (run.bot(), run.bot(), run.bot());
     run.reports(reporter, 7, Some(15));
@@ -185,7 +185,7 @@ fn a_guild_is_owed_what_is_sent_once_its_report_is_in_force() {
 }
 
 #[test]
-fn a_guild_owes_nothing_to_a_session_that_was_taken_for_dead() {
+fn guild_events_are_not_due_to_a_session_considered_dead() {
     let mut run = TestRun::new();
     let (bot, other) = (run.bot(), run.bot());
     for session in [bot, other] {
@@ -206,7 +206,7 @@ fn a_guild_owes_nothing_to_a_session_that_was_taken_for_dead() {
 }
 
 #[test]
-fn a_guild_event_that_waited_for_a_session_says_nothing_about_others() {
+fn a_guild_event_that_waited_for_a_session_may_arrive_out_of_order() {
     let mut run = TestRun::new();
     let (gone, next) = (run.bot(), run.session(ClientKind::Bot, 35));
     run.reports(gone, 7, Some(0));
@@ -230,7 +230,7 @@ fn a_guild_event_that_waited_for_a_session_says_nothing_about_others() {
 }
 
 #[test]
-fn what_the_nodes_report_as_lost_is_gone_and_nothing_else() {
+fn only_events_that_nodes_report_as_lost_are_gone() {
     let mut run = TestRun::new();
     let (bot, website) = (run.bot(), run.session(ClientKind::Website, 0));
     run.send_many(5, BOTS);
@@ -280,7 +280,7 @@ fn events_of_the_other_side_of_a_split_are_lost_unless_the_session_was_closed() 
 }
 
 #[test]
-fn a_request_that_redis_has_forgotten_may_be_taken_again() {
+fn a_retried_request_that_redis_lost_may_repeat() {
     let mut run = TestRun::new();
     let bot = run.bot();
     run.send_many(1, BOTS);
@@ -295,7 +295,7 @@ fn a_request_that_redis_has_forgotten_may_be_taken_again() {
 }
 
 #[test]
-fn a_place_in_the_log_is_given_once_and_goes_up() {
+fn log_positions_are_unique_and_increase() {
     let mut run = TestRun::new();
     let other = run.sender(None);
     for (sender, offset, epoch) in [(0, 5, "one"), (0, 6, "one"), (other, 4, "one"), (0, 5, "two")] {
@@ -312,7 +312,7 @@ fn a_place_in_the_log_is_given_once_and_goes_up() {
 }
 
 #[test]
-fn only_the_first_problems_are_told_in_words() {
+fn only_the_first_problems_are_described() {
     let mut run = TestRun::new();
     run.bot();
     run.send_many(100, BOTH);

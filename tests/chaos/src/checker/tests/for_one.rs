@@ -4,7 +4,7 @@ use super::{BOTS, ONE, TestRun};
 use crate::checker::{Loss, SessionEnd};
 
 #[test]
-fn an_event_for_one_that_nobody_has_is_lost() {
+fn an_event_for_one_without_a_receiver_is_lost() {
     let mut run = TestRun::new();
     let (first, second) = (run.bot(), run.bot());
     run.send_many(2, ONE);
@@ -16,7 +16,7 @@ fn an_event_for_one_that_nobody_has_is_lost() {
 }
 
 #[test]
-fn an_event_for_one_may_end_with_the_session_that_it_was_on_its_way_to() {
+fn an_event_for_one_may_end_with_the_session_it_was_in_flight_to() {
     let mut run = TestRun::new();
     let (ended, _other) = (run.bot(), run.bot());
     run.send(100, ONE);
@@ -40,7 +40,7 @@ fn an_event_for_one_may_end_with_the_session_that_it_was_on_its_way_to() {
 }
 
 #[test]
-fn a_session_that_saw_what_came_later_is_no_excuse() {
+fn a_session_that_received_a_later_event_is_no_excuse() {
     let mut run = TestRun::new();
     let ended = run.bot();
     run.send(100, ONE);
@@ -76,7 +76,7 @@ fn an_event_for_one_at_two_sessions_is_doubled() {
 }
 
 #[test]
-fn an_event_for_one_that_was_given_back_comes_late() {
+fn a_redelivered_event_for_one_may_be_late() {
     let mut run = TestRun::new();
     let (ended, other) = (run.bot(), run.bot());
     run.send(10, ONE);
@@ -95,7 +95,7 @@ fn an_event_for_one_that_was_given_back_comes_late() {
 }
 
 #[test]
-fn an_event_for_one_that_a_stopped_node_held_comes_late() {
+fn an_event_for_one_held_by_a_stopped_node_may_be_late() {
     let mut run = TestRun::new();
     let (paused, other) = (run.bot(), run.bot());
     run.send(10, ONE);
@@ -108,7 +108,7 @@ fn an_event_for_one_that_a_stopped_node_held_comes_late() {
 }
 
 #[test]
-fn an_event_for_one_can_be_gone_too() {
+fn an_event_for_one_can_be_gone() {
     let mut run = TestRun::new();
     run.bot();
     run.send_many(1, ONE);
@@ -120,7 +120,7 @@ fn an_event_for_one_can_be_gone_too() {
 }
 
 #[test]
-fn a_server_that_has_lost_something_may_lack_that_an_event_was_written() {
+fn a_lost_delivery_record_excuses_a_second_delivery() {
     let mut run = TestRun::new();
     let (first, second) = (run.bot(), run.bot());
     run.send_many(1, ONE);
