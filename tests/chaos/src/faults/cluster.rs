@@ -282,7 +282,7 @@ impl TestCluster {
     }
 
     /// Records the losses that the nodes have logged.
-    pub(super) fn note_losses(&self) {
+    pub(super) fn record_losses(&self) {
         let Some(first) = self.recorder.first_epoch() else {
             return;
         };

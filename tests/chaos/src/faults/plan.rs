@@ -181,13 +181,13 @@ async fn wait_for_clients(recorder: &Recorder, (members, shards): (usize, usize)
     let deadline = Instant::now() + CONNECT_TIME;
     loop {
         let missing = recorder.missing(members);
-        let adrift: Vec<_> = (0..shards).filter(|client| !recorder.is_attached(*client)).collect();
-        if missing.is_empty() && adrift.is_empty() {
+        let detached: Vec<_> = (0..shards).filter(|client| !recorder.is_attached(*client)).collect();
+        if missing.is_empty() && detached.is_empty() {
             return Vec::new();
         }
         if Instant::now() > deadline {
             let members = missing.into_iter().map(|member| format!("member {member} {failure}"));
-            let shards = adrift
+            let shards = detached
                 .into_iter()
                 .map(|client| format!("client {client} of Discord's protocol {failure}"));
             return members.chain(shards).collect();
@@ -201,7 +201,7 @@ async fn wait_until_settled(recorder: &Recorder, cluster: &TestCluster) -> Fault
     let deadline = Instant::now() + SETTLE;
     loop {
         if recorder.idle_time() > QUIET {
-            cluster.note_losses();
+            cluster.record_losses();
             let verdict = recorder.verdict();
             if verdict.lost + verdict.silent == 0 || Instant::now() > deadline {
                 return verdict;

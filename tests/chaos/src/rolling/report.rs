@@ -82,7 +82,8 @@ impl fmt::Display for RollingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} sessions, {} events, {} deliveries: missing {}, doubled {}, resumed {}, identified again {}, longest gap {} ms",
+            "{} sessions, {} events, {} deliveries: missing {}, doubled {}, resumed {}, \
+             identified again {}, longest gap {} ms",
             self.sessions,
             self.events,
             self.deliveries,
