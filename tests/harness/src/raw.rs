@@ -134,7 +134,7 @@ impl Raw {
     }
 
     /// Opens a connection from another local address, such as `127.0.0.2`, without sending anything. Returns `None` if
-    /// the connection fails.
+    /// the connection fails, as it may if the node refuses it at once.
     pub async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Option<Self> {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((source, 0).into()).expect("an address of loopback");

@@ -16,7 +16,7 @@ mod verdict;
 pub use self::{
     discord::{DiscordSession, Reach, ReceivedDispatch},
     recording::{
-        ClientKind, EventSender, GuildReport, Loss, PublishOutcome, Receipt, Recipients, Recording, SenderId,
+        ClientKind, GuildReport, Loss, PublishOutcome, Receipt, Recipients, RecordedSender, Recording, SenderId,
         SentEvent, SessionEnd, V1Session,
     },
     rules::check,

@@ -71,7 +71,7 @@ pub enum PublishOutcome {
     Sent,
 }
 
-/// A published event. Its number is its index in [`EventSender::events`] plus 1.
+/// A published event. Its number is its index in [`RecordedSender::events`] plus 1.
 #[derive(Debug, Clone)]
 pub struct SentEvent {
     /// The event's name.
@@ -91,7 +91,7 @@ pub struct SentEvent {
 
 /// Sends one event after another, so its events have an order. A client that reconnects becomes a new sender.
 #[derive(Debug, Clone, Default)]
-pub struct EventSender {
+pub struct RecordedSender {
     /// The session it sends from, as an index into [`Recording::sessions`]; `None` for HTTP.
     pub session: Option<usize>,
     /// The events it sent, in order.
@@ -166,7 +166,7 @@ pub struct V1Session {
     /// The guilds that the session reported.
     pub guilds: Vec<GuildReport>,
     /// The times during which the cluster may have considered the session dead although it was alive: its node was
-    /// stopped for longer than its lease, or Redis lost what the session had reported.
+    /// suspended for longer than its lease, or Redis lost what the session had reported.
     pub absences: Vec<Range<Instant>>,
     /// When and how the session ended; `None` if it lasted until the end of the run.
     pub ended: Option<(Instant, SessionEnd)>,
@@ -189,7 +189,7 @@ pub struct Recording {
     /// When the run began; problems are reported in seconds since then.
     pub began: Instant,
     /// All senders.
-    pub senders: Vec<EventSender>,
+    pub senders: Vec<RecordedSender>,
     /// All sessions of version 1.
     pub sessions: Vec<V1Session>,
     /// All Discord sessions.

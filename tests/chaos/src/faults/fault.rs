@@ -18,7 +18,7 @@ pub enum ClusterFault {
     RedisRestarted,
     /// Redis is killed and comes back without its last writes
     RedisTruncated,
-    /// Redis is stopped and continues
+    /// Redis is suspended for a while
     RedisStopped,
     /// A lagging replica is promoted, and the old primary serves one of the nodes for a while longer
     SplitBrain,
@@ -30,7 +30,7 @@ pub enum ClusterFault {
     ReceiverKilled,
     /// All nodes and a Redis with `appendfsync always` are killed, and the only bot comes back last
     AllKilled,
-    /// A node is stopped for longer than its lease, and continues
+    /// A node is suspended for longer than its lease
     NodePaused,
     /// The nodes are drained and started again, one after another
     RollingRestart,

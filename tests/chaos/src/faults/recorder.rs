@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::table::EventDraft;
 use crate::checker::{
-    ClientKind, DiscordSession, EventSender, FaultVerdict, GuildReport, Loss, PublishOutcome, Receipt,
-    ReceivedDispatch, Recording, SenderId, SentEvent, SessionEnd, V1Session, check,
+    ClientKind, DiscordSession, FaultVerdict, GuildReport, Loss, PublishOutcome, Receipt, ReceivedDispatch,
+    RecordedSender, Recording, SenderId, SentEvent, SessionEnd, V1Session, check,
 };
 
 /// Longer than any run.
@@ -238,7 +238,7 @@ impl Recorder {
     pub(super) fn open_sender(&self, session: Option<usize>) -> SenderId {
         let mut state = self.state();
         let events = Vec::new();
-        state.recording.senders.push(EventSender { session, events });
+        state.recording.senders.push(RecordedSender { session, events });
         state.recording.senders.len() - 1
     }
 

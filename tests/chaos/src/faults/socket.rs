@@ -9,7 +9,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::checker::ClientKind;
 
-/// How long a node may take to let a client in. A node whose process is stopped never does.
+/// How long a node may take to let a client in. A node that is suspended never does.
 const ACCEPT_TIME: Duration = Duration::from_secs(5);
 
 /// What a socket receives.

@@ -22,7 +22,7 @@ use super::{
     trouble::{Trouble, TroubleCycle, up_to},
 };
 
-/// How long a node may take to let a client in. A node that is stopped never does.
+/// How long a node may take to let a client in. A node that is suspended never does.
 pub(super) const ACCEPT_TIME: Duration = Duration::from_secs(2);
 /// The lease of a node.
 const LEASE: Duration = Duration::from_secs(2);

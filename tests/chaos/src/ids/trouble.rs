@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trouble {
-    /// A node is stopped for longer than its lease, and continues.
+    /// A node is suspended for longer than its lease.
     NodePaused,
     /// A node is killed and started again.
     NodeKilled,

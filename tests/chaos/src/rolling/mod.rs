@@ -73,7 +73,7 @@ pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     let publishing = tokio::spawn(publisher.publish(accepting.clone(), stopped));
     for _ in 0..options.rounds {
         for place in 0..NODES {
-            // A load balancer takes a node out as soon as the node is not ready any more.
+            // A load balancer takes a node out as soon as it stops being ready, so clients go elsewhere from here on.
             let others = nodes.iter().enumerate().filter(|(other, _)| *other != place);
             opened.send_replace(others.map(|(_, node)| node.address()).collect());
             nodes[place].signal(nix::sys::signal::Signal::SIGTERM);

@@ -12,7 +12,7 @@ use super::GatewayPayload;
 
 const TARGET: &str = "/?v=10&encoding=json";
 
-/// How long a node may take to send Hello. A node whose process is stopped never does.
+/// How long a node may take to send Hello. A node that is suspended never does.
 const HELLO_TIME: Duration = Duration::from_secs(5);
 
 /// What a client receives.

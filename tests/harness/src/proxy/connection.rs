@@ -29,8 +29,8 @@ pub(super) fn cut(stream: &TcpStream) {
         .expect("the linger option can be set");
 }
 
-/// Forwards bytes between `client` and the target until both have ended, one breaks, or the connections that were made
-/// after `born` resets are reset.
+/// Forwards bytes between `client` and the target until both have ended, one breaks, or the proxy resets its
+/// connections. `born` is the number of resets before this connection was made.
 pub(super) async fn carry(mut client: TcpStream, born: u64, faults: watch::Receiver<ProxyFaults>) {
     let mut receiver = faults.clone();
     let mut reset = pin!(receiver.wait_for(|faults| faults.resets != born));

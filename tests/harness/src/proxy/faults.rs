@@ -11,7 +11,7 @@ pub(super) enum TrafficMode {
     Frozen,
     /// Bytes are discarded.
     BlackHole,
-    /// Bytes are forwarded, but no new connection is accepted.
+    /// Bytes are forwarded, but new connections are closed at once.
     Refused,
 }
 

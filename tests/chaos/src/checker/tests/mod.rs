@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    ClientKind, EventSender, FaultVerdict, GuildReport, PublishOutcome, Reach, Receipt, Recipients, Recording,
+    ClientKind, FaultVerdict, GuildReport, PublishOutcome, Reach, Receipt, Recipients, RecordedSender, Recording,
     SenderId, SentEvent, SessionEnd, V1Session, check,
 };
 
@@ -34,7 +34,7 @@ impl TestRun {
 
     fn sender(&mut self, session: Option<usize>) -> SenderId {
         let events = Vec::new();
-        self.0.senders.push(EventSender { session, events });
+        self.0.senders.push(RecordedSender { session, events });
         self.0.senders.len() - 1
     }
 
