@@ -89,7 +89,8 @@ pub struct SentEvent {
     pub repeated: bool,
 }
 
-/// Sends one event after another, so its events have an order. A client that reconnects becomes a new sender.
+/// A sender. It sends one event after another, so its events have an order. A client that reconnects becomes a new
+/// sender.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedSender {
     /// The session it sends from, as an index into [`Recording::sessions`]; `None` for HTTP.
@@ -112,7 +113,7 @@ pub struct GuildReport {
 pub enum SessionEnd {
     /// The gateway closed it with this code.
     Closed(u16),
-    /// The connection broke without a Close frame.
+    /// The connection ended without a close code.
     Broken,
     /// Its node was killed.
     NodeDied,
