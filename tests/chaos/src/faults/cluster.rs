@@ -28,7 +28,7 @@ const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
 const TRUNCATED: Duration = Duration::from_secs(5);
 
 /// What a node logs when a log continues in a new epoch; the fields follow.
-const NEW_EPOCH: &str = "the log begins another life ";
+const NEW_EPOCH: &str = "the log begins a new epoch ";
 /// What a node logs after that if it knows of entries that are lost.
 const LOST: &str = "redis has lost entries that it had accepted ";
 
@@ -369,8 +369,8 @@ mod tests {
 
     #[test]
     fn losses_are_read_from_the_log_of_a_node() {
-        let log = "x INFO follower the log begins another life application=utilbot epoch=b offset=10\n\
-                   x INFO follower the log begins another life application=utilbot epoch=c offset=8\n\
+        let log = "x INFO follower the log begins a new epoch application=utilbot epoch=b offset=10\n\
+                   x INFO follower the log begins a new epoch application=utilbot epoch=c offset=8\n\
                    x ERROR follower redis has lost entries that it had accepted application=utilbot entries=6\n";
         let losses = reported_losses(log, &"a".into());
         let losses: Vec<_> = losses.iter().map(|loss| (&*loss.epoch, loss.above)).collect();
