@@ -90,19 +90,19 @@ impl FaultRow {
     }
 
     /// Describes a run that is not clean: its failures, problems and actions.
-    fn story(&self) -> String {
-        let mut story = format!("{} with seed {}", self.fault, self.seed);
+    fn details(&self) -> String {
+        let mut text = format!("{} with seed {}", self.fault, self.seed);
         for line in self.failures.iter().chain(&self.verdict.problems).chain(&self.past) {
-            story.push_str("\n  ");
-            story.push_str(line);
+            text.push_str("\n  ");
+            text.push_str(line);
         }
-        story
+        text
     }
 }
 
 impl fmt::Display for FaultRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}\n{}", Self::header(), self.line(), self.story())
+        write!(f, "{}\n{}\n{}", Self::header(), self.line(), self.details())
     }
 }
 
@@ -116,7 +116,7 @@ pub struct FaultReport {
 impl ToolReport for FaultReport {
     fn failures(&self) -> Vec<String> {
         let unclean = self.rows.iter().filter(|row| !row.is_clean());
-        unclean.map(FaultRow::story).collect()
+        unclean.map(FaultRow::details).collect()
     }
 }
 

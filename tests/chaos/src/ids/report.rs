@@ -52,7 +52,7 @@ pub struct NodeRow {
 
 impl IdReport {
     /// Lists the actions, one a line.
-    fn story(&self) -> String {
+    fn details(&self) -> String {
         self.past.iter().flat_map(|line| ["\n  ", line.as_str()]).collect()
     }
 }
@@ -65,7 +65,7 @@ impl ToolReport for IdReport {
             failures.push(format!("{} ids of {}", self.ids, self.wanted));
         }
         if let Some(last) = failures.last_mut() {
-            *last += &self.story();
+            *last += &self.details();
         }
         failures
     }

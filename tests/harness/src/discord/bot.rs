@@ -114,7 +114,7 @@ impl Bot {
         let line = format!("{command}\n");
         within("sending a command to the bot", self.stdin.write_all(line.as_bytes()))
             .await
-            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.story()));
+            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.details()));
     }
 
     /// Reads lines up to the first one for which `is_it` is true, and returns that line. Panics at a line with `error`.
@@ -132,13 +132,13 @@ impl Bot {
                 if is_it(&line) {
                     return line;
                 }
-                assert_ne!(line["event"], "error", "waiting for {what}\n{}", self.story());
+                assert_ne!(line["event"], "error", "waiting for {what}\n{}", self.details());
                 continue;
             }
             match timeout_at(deadline, self.lines.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => panic!("{what}: the bot has ended\n{}", self.story()),
-                Err(late) => panic!("{what}: {late} after {} ms\n{}", wait.as_millis(), self.story()),
+                Ok(Err(_)) => panic!("{what}: the bot has ended\n{}", self.details()),
+                Err(late) => panic!("{what}: {late} after {} ms\n{}", wait.as_millis(), self.details()),
             }
         }
     }
@@ -181,7 +181,7 @@ impl Bot {
         assert!(
             numbers.iter().copied().eq(1..=numbers.len() as u64),
             "{numbers:?}\n{}",
-            self.story()
+            self.details()
         );
     }
 
@@ -190,14 +190,14 @@ impl Bot {
         self.tell("quit").await;
         let status = within("the bot's end", self.child.wait()).await;
         let status = status.expect("a child can be waited for");
-        assert!(status.success(), "{status}\n{}", self.story());
+        assert!(status.success(), "{status}\n{}", self.details());
     }
 
     /// Describes the bot for a failure: its last lines and its standard error.
-    fn story(&self) -> String {
+    fn details(&self) -> String {
         let lines = self.lines.borrow();
         let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES));
-        let mut story: String = shown
+        let mut text: String = shown
             .map(|line| {
                 line.to_string()
                     .chars()
@@ -206,8 +206,8 @@ impl Bot {
                     .collect::<String>()
             })
             .collect();
-        story.push_str(&self.stderr.borrow());
-        story
+        text.push_str(&self.stderr.borrow());
+        text
     }
 }
 
