@@ -150,7 +150,7 @@ fn assert_outcomes(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
     match (command, rest) {
         (Err(expected), [ReceiveOutcome::Closed(close)]) => assert_eq!(*close, expected),
         (Ok(Command::Heartbeat { .. }), [ReceiveOutcome::Counted, ReceiveOutcome::Sent(ack)]) => {
-            assert_eq!(ack["op"], 11)
+            assert_eq!(ack["op"], 11);
         }
         (Ok(Command::Identify(_) | Command::Resume(_)), [ReceiveOutcome::Counted, ReceiveOutcome::Asked]) => {}
         (command, rest) => panic!("{command:?} led to {rest:?}"),

@@ -350,7 +350,7 @@ fn reported_losses(log: &str, first: &Arc<str>) -> Vec<Loss> {
             kept = field(fields, "offset").and_then(|offset| offset.parse().ok());
             earlier.extend(field(fields, "epoch").map(Arc::from));
         } else if let (true, Some(above)) = (line.contains(LOST), kept) {
-            // All earlier epochs have lost what is beyond this offset.
+            // All earlier epochs have lost their entries beyond this offset.
             let ended = &earlier[..earlier.len() - 1];
             losses.extend(ended.iter().cloned().map(|epoch| Loss { epoch, above }));
         }

@@ -1,9 +1,8 @@
-//! Injects faults into a cluster under load; the checker then decides whether its clients saw what they should.
+//! Injects faults into a cluster under load. The checker then decides whether its clients saw what they should.
 //!
 //! `cluster` has Redis, the nodes and a proxy between each node and Redis; `fault` has the faults. `member`, `shard`
-//! and `publisher` are the clients, and `table` is what they send. They record what they do and see with `recorder`.
-//! `plan` runs all of it, and a seed decides what happens when. `tool` is the command line of the binary of the same
-//! name. Nothing here decides what is right: that is the checker's part.
+//! and `publisher` are the clients; `table` has their events, and `recorder` records what they do and see. `plan` runs
+//! all of it, and a seed decides what happens when. `tool` is the command line of the binary of the same name.
 
 mod cluster;
 mod context;

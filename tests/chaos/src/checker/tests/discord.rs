@@ -200,7 +200,7 @@ fn op_9_excuses_only_events_that_would_have_followed() {
     run.invalidates(ended, 52);
     run.invalidates(hole, 52);
     run.assert_verdict([1, 0, 0, 0]);
-    // The next session is checked on its own; nothing told its client about the missing events.
+    // The next session is checked on its own, and its client does not know that events are missing.
     run.0.discord[next].dispatches.truncate(3);
     run.assert_verdict([3, 0, 0, 0]);
 }

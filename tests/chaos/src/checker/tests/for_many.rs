@@ -244,7 +244,7 @@ fn only_events_that_nodes_report_as_lost_are_gone() {
         above,
     };
     let gone = |run: &TestRun| (run.verdict().lost, run.verdict().gone, run.verdict().silent);
-    // A session that stays open without the lost events was not told about the loss.
+    // A session that stays open does not know that events were lost.
     run.0.losses = vec![loss("other", 30), loss("one", 60)];
     assert_eq!(gone(&run), (3, 0, 0));
     run.0.losses.push(loss("one", 40));
