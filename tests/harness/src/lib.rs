@@ -37,7 +37,7 @@ pub use self::{
     node::NodeProcess,
     proxy::Proxy,
     raw::{Raw, RawFrame, frame, header, read_frames},
-    redis::RedisServer,
+    redis::RedisProcess,
     setup::{KEYS, SECRET, Setup, full_setup, key},
     tool_report::{ToolReport, conclude, conclude_quietly},
 };

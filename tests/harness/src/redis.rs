@@ -37,7 +37,7 @@ const DIRECTIVES: [(&str, &str); 8] = [
 
 /// A running server. On drop it is killed and its data is deleted.
 #[derive(Debug)]
-pub struct RedisServer {
+pub struct RedisProcess {
     /// `None` between [`Self::kill`] or [`Self::stop`] and [`Self::restart`].
     child: Option<Child>,
     port: u16,
@@ -49,7 +49,7 @@ pub struct RedisServer {
     is_cut: bool,
 }
 
-impl RedisServer {
+impl RedisProcess {
     /// Starts a server with an append-only file, and waits until it answers.
     pub async fn start() -> Self {
         Self::start_with(&[]).await

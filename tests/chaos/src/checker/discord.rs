@@ -54,7 +54,7 @@ pub struct ReceivedDispatch {
 
 /// What one session received.
 #[derive(Default)]
-struct SeenDispatches {
+struct SessionDispatches {
     events: HashSet<EventId>,
     /// The lowest and the highest event number received from each sender.
     spans: HashMap<SenderId, (u64, u64)>,
@@ -96,8 +96,8 @@ impl Checker<'_> {
     }
 
     /// Checks the dispatches that a session received, in order.
-    fn read_dispatches(&mut self, session: &DiscordSession) -> SeenDispatches {
-        let mut seen = SeenDispatches::default();
+    fn read_dispatches(&mut self, session: &DiscordSession) -> SessionDispatches {
+        let mut seen = SessionDispatches::default();
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
         let mut last = 0;
         let label = &session.label;
@@ -147,7 +147,7 @@ impl Checker<'_> {
     }
 
     /// Checks that a session received every event that was due to it.
-    fn check_due(&mut self, session: &DiscordSession, seen: &SeenDispatches) {
+    fn check_due(&mut self, session: &DiscordSession, seen: &SessionDispatches) {
         let recording = self.recording;
         let lives = session.invalid_at.is_none();
         for (sender, events) in recording.senders.iter().enumerate() {

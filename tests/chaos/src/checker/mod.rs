@@ -16,8 +16,8 @@ mod verdict;
 pub use self::{
     discord::{DiscordSession, Reach, ReceivedDispatch},
     recording::{
-        ClientKind, GuildReport, Loss, PublishOutcome, Receipt, Recipients, RecordedSender, Recording, SenderId,
-        SentEvent, SessionEnd, V1Session,
+        ClientKind, GuildReport, Loss, PublishOutcome, Receipt, Recipients, RecordedEnd, RecordedSender, Recording,
+        SenderId, SentEvent, V1Session,
     },
     rules::check,
     verdict::FaultVerdict,

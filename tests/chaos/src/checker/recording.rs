@@ -110,7 +110,7 @@ pub struct GuildReport {
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionEnd {
+pub enum RecordedEnd {
     /// The gateway closed it with this code.
     Closed(u16),
     /// The connection ended without a close code.
@@ -170,7 +170,7 @@ pub struct V1Session {
     /// suspended for longer than its lease, or Redis lost what the session had reported.
     pub absences: Vec<Range<Instant>>,
     /// When and how the session ended; `None` if it lasted until the end of the run.
-    pub ended: Option<(Instant, SessionEnd)>,
+    pub ended: Option<(Instant, RecordedEnd)>,
     /// The events received, in order.
     pub received: Vec<Receipt>,
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    recording::{EventId, PublishOutcome, Receipt, Recipients, Recording, SenderId, SentEvent, SessionEnd, V1Session},
+    recording::{EventId, PublishOutcome, Receipt, Recipients, RecordedEnd, Recording, SenderId, SentEvent, V1Session},
     verdict::FaultVerdict,
 };
 
@@ -39,14 +39,14 @@ pub(super) struct Checker<'r> {
     pub(super) recording: &'r Recording,
     pub(super) verdict: FaultVerdict,
     /// What each session received, in the order of [`Recording::sessions`].
-    seen: Vec<SeenEvents>,
+    seen: Vec<SessionReceipts>,
     /// The sessions that received an event, each with the time of its first receipt.
     receivers: HashMap<EventId, Vec<(usize, Instant)>>,
 }
 
 /// What one session received.
 #[derive(Default)]
-struct SeenEvents {
+struct SessionReceipts {
     events: HashSet<EventId>,
     /// The lowest and the highest event number received from each sender. Events for one session or for a guild do not
     /// count, since they may be appended again.
@@ -59,7 +59,7 @@ struct SeenEvents {
 impl<'r> Checker<'r> {
     /// Checks the events that a session received, in order.
     fn check_session(&mut self, index: usize, session: &V1Session) {
-        let mut seen = SeenEvents::default();
+        let mut seen = SessionReceipts::default();
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
         self.verdict.deliveries += session.received.len() as u64;
         for receipt in &session.received {
@@ -219,7 +219,7 @@ impl<'r> Checker<'r> {
                     // The node died, so the delivery may never have been recorded.
                     let died = |&(index, at): &(usize, Instant)| {
                         let ended = self.recording.sessions[index].ended;
-                        ended.is_some_and(|(end, how)| how == SessionEnd::NodeDied && end >= at)
+                        ended.is_some_and(|(end, how)| how == RecordedEnd::NodeDied && end >= at)
                     };
                     if receivers.iter().any(died) || self.recording.may_be_written_again(event) {
                         self.verdict.uncertain += extra;
@@ -248,9 +248,9 @@ impl<'r> Checker<'r> {
                 return false;
             };
             let unnoticed = match how {
-                SessionEnd::Broken => UNNOTICED,
-                SessionEnd::Closed(_) => Duration::ZERO,
-                SessionEnd::NodeDied => return false,
+                RecordedEnd::Broken => UNNOTICED,
+                RecordedEnd::Closed(_) => Duration::ZERO,
+                RecordedEnd::NodeDied => return false,
             };
             let seen = &self.seen[index];
             let is_past = |&(_, high): &(u64, u64)| high > id.number;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
-use gateway_harness::{KEYS, NodeProcess, Proxy, RedisServer, Setup, WAIT, eventually, get};
+use gateway_harness::{KEYS, NodeProcess, Proxy, RedisProcess, Setup, WAIT, eventually, get};
 use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
@@ -54,7 +54,7 @@ impl Backing {
 /// The servers of a run.
 #[derive(Debug)]
 pub(super) struct TestCluster {
-    redis: Option<RedisServer>,
+    redis: Option<RedisProcess>,
     proxies: Vec<Proxy>,
     slots: Vec<NodeSlot>,
     endpoints: watch::Sender<Vec<Option<NodeEndpoint>>>,
@@ -81,7 +81,7 @@ impl TestCluster {
         let nodes = backing.nodes();
         let redis = match backing {
             Backing::Memory => None,
-            Backing::Redis => Some(RedisServer::start_with(&[&DIRECTIVES, directives].concat()).await),
+            Backing::Redis => Some(RedisProcess::start_with(&[&DIRECTIVES, directives].concat()).await),
         };
         let mut proxies = Vec::new();
         if let Some(redis) = &redis {
@@ -143,7 +143,7 @@ impl TestCluster {
     }
 
     /// Returns Redis.
-    pub(super) fn redis(&mut self) -> &mut RedisServer {
+    pub(super) fn redis(&mut self) -> &mut RedisProcess {
         self.redis.as_mut().expect("this fault needs a cluster with Redis")
     }
 
@@ -154,9 +154,9 @@ impl TestCluster {
 
     /// Promotes a replica that has received nothing for `lag`. Returns it and the time since when it received nothing.
     /// The nodes stay connected to the primary.
-    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisServer, Instant) {
+    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisProcess, Instant) {
         let way = Proxy::start(address(self.redis())).await;
-        let replica = RedisServer::start_with(&DIRECTIVES).await;
+        let replica = RedisProcess::start_with(&DIRECTIVES).await;
         let port = way.address().port().to_string();
         replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
         eventually("a replica in sync", async || {
@@ -172,7 +172,7 @@ impl TestCluster {
     }
 
     /// Connects these nodes to another server.
-    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisServer) {
+    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisProcess) {
         for proxy in self.proxies(nodes) {
             proxy.retarget(address(server));
             proxy.reset();
@@ -180,7 +180,7 @@ impl TestCluster {
     }
 
     /// Stops the current Redis, which no node uses any more, and keeps this one in its place.
-    pub(super) fn replace_redis(&mut self, server: RedisServer) {
+    pub(super) fn replace_redis(&mut self, server: RedisProcess) {
         self.redis = Some(server);
     }
 
@@ -336,7 +336,7 @@ impl NodeSlot {
     }
 }
 
-fn address(server: &RedisServer) -> SocketAddr {
+fn address(server: &RedisProcess) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::table::EventDraft;
 use crate::checker::{
     ClientKind, DiscordSession, FaultVerdict, GuildReport, Loss, PublishOutcome, Receipt, ReceivedDispatch,
-    RecordedSender, Recording, SenderId, SentEvent, SessionEnd, V1Session, check,
+    RecordedEnd, RecordedSender, Recording, SenderId, SentEvent, V1Session, check,
 };
 
 /// Longer than any run.
@@ -90,9 +90,9 @@ impl Recorder {
         let mut state = self.state();
         let has_died = state.killed.contains(&state.owners[index].1);
         let ending = match code {
-            _ if has_died => SessionEnd::NodeDied,
-            Some(code) => SessionEnd::Closed(code),
-            None => SessionEnd::Broken,
+            _ if has_died => RecordedEnd::NodeDied,
+            Some(code) => RecordedEnd::Closed(code),
+            None => RecordedEnd::Broken,
         };
         let recording = &mut state.recording;
         recording.sessions[index].ended = Some((Instant::now(), ending));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use gateway_harness::RedisServer;
+use gateway_harness::RedisProcess;
 use tokio::time::sleep;
 
 use super::{
@@ -19,7 +19,7 @@ const LOSS: u64 = 8 * 1024;
 /// The Redis of a run.
 #[derive(Debug)]
 pub(super) struct IdRedis {
-    redis: RedisServer,
+    redis: RedisProcess,
     /// How far its clock is ahead of the real time, in milliseconds.
     ahead_ms: i64,
     ledger: SharedIdLedger,
@@ -29,7 +29,7 @@ impl IdRedis {
     pub(super) async fn start(ledger: SharedIdLedger) -> Self {
         Self {
             // Keeps the append-only file short, which Redis reads whenever it starts.
-            redis: RedisServer::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
+            redis: RedisProcess::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
             ahead_ms: 0,
             ledger,
         }

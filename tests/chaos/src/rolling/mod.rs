@@ -12,7 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use gateway_harness::{KEYS, NodeProcess, RedisServer, Setup, ready, within_time};
+use gateway_harness::{KEYS, NodeProcess, RedisProcess, Setup, ready, within_time};
 use tokio::sync::watch;
 
 pub use self::report::RollingReport;
@@ -54,7 +54,7 @@ type NodeAddresses = watch::Receiver<Vec<SocketAddr>>;
 /// # Errors
 /// Returns an error if the task of a bot or of the publisher has panicked.
 pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let mut nodes = Vec::new();
     for _ in 0..NODES {
         nodes.push(start(&redis).await);
@@ -93,7 +93,7 @@ pub async fn run(options: &RollingOptions) -> Result<RollingReport> {
     Ok(report)
 }
 
-async fn start(redis: &RedisServer) -> NodeProcess {
+async fn start(redis: &RedisProcess) -> NodeProcess {
     let applications =
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 60000\nsession_starts_per_day = 1000000\n";
     let node = Setup::new()

@@ -1,7 +1,7 @@
 //! Events for every session of some types, or of a guild.
 
 use super::{BOTH, BOTS, TestRun};
-use crate::checker::{ClientKind, Loss, PublishOutcome, Recipients, SessionEnd};
+use crate::checker::{ClientKind, Loss, PublishOutcome, Recipients, RecordedEnd};
 
 #[test]
 fn a_run_without_faults_is_clean_and_counted() {
@@ -57,9 +57,9 @@ fn an_ended_session_lost_only_events_between_two_received_ones() {
     let (whole, hole) = (run.bot(), run.bot());
     run.send_many(9, BOTH);
     run.sees(whole, 2..=5);
-    run.ends(whole, 58, SessionEnd::Closed(1012));
+    run.ends(whole, 58, RecordedEnd::Closed(1012));
     run.assert_verdict([9, 0, 0, 0]);
-    run.ends(hole, 58, SessionEnd::Broken);
+    run.ends(hole, 58, RecordedEnd::Broken);
     run.assert_clean(0, 0);
     run.sees(hole, [2, 3, 5, 6]);
     run.assert_verdict([1, 0, 0, 0]);
@@ -70,7 +70,7 @@ fn each_session_of_a_client_is_checked_on_its_own() {
     let mut run = TestRun::new();
     let (before, after) = (run.bot(), run.session(ClientKind::Bot, 32));
     run.send_many(6, BOTH);
-    run.ends(before, 35, SessionEnd::Closed(1012));
+    run.ends(before, 35, RecordedEnd::Closed(1012));
     run.sees(before, [1, 2]);
     run.sees(after, [3, 4, 5, 6]);
     run.assert_clean(0, 0);
@@ -211,7 +211,7 @@ fn a_guild_event_that_waited_for_a_session_may_arrive_out_of_order() {
     let (gone, next) = (run.bot(), run.session(ClientKind::Bot, 35));
     run.reports(gone, 7, Some(0));
     run.reports(next, 7, Some(37));
-    run.ends(gone, 15, SessionEnd::NodeDied);
+    run.ends(gone, 15, RecordedEnd::NodeDied);
     run.send(10, Recipients::Guild(7));
     run.send(20, BOTS);
     run.send(40, BOTS);
@@ -225,7 +225,7 @@ fn a_guild_event_that_waited_for_a_session_may_arrive_out_of_order() {
     run.0.sessions[next].received.pop();
     run.assert_verdict([1, 0, 0, 0]);
     // Unless it may have been written to a connection that was already broken.
-    run.ends(gone, 15, SessionEnd::Broken);
+    run.ends(gone, 15, RecordedEnd::Broken);
     run.assert_clean(1, 0);
 }
 
@@ -256,7 +256,7 @@ fn only_events_that_nodes_report_as_lost_are_gone() {
     run.0.truncations = vec![run.at(40)..run.at(46)];
     assert_eq!(gone(&run), (0, 3, 3));
     assert!(!run.verdict().is_clean());
-    run.ends(bot, 100, SessionEnd::Closed(1012));
+    run.ends(bot, 100, RecordedEnd::Closed(1012));
     run.assert_clean(0, 2);
 }
 
@@ -269,7 +269,7 @@ fn events_of_the_other_side_of_a_split_are_lost_unless_the_session_was_closed() 
     run.assert_verdict([2, 0, 0, 0]);
     run.0.splits = vec![run.at(32)..run.at(41)];
     run.assert_verdict([2, 0, 0, 0]);
-    run.ends(bot, 60, SessionEnd::Closed(1012));
+    run.ends(bot, 60, RecordedEnd::Closed(1012));
     run.assert_clean(2, 0);
     // Event 3 was answered before the split.
     run.0.splits = vec![run.at(36)..run.at(41)];

@@ -1,7 +1,7 @@
 //! Events for exactly one session.
 
 use super::{BOTS, ONE, TestRun};
-use crate::checker::{Loss, SessionEnd};
+use crate::checker::{Loss, RecordedEnd};
 
 #[test]
 fn an_event_for_one_without_a_receiver_is_lost() {
@@ -20,22 +20,22 @@ fn an_event_for_one_may_end_with_the_session_it_was_in_flight_to() {
     let mut run = TestRun::new();
     let (ended, _other) = (run.bot(), run.bot());
     run.send(100, ONE);
-    for how in [SessionEnd::Closed(1012), SessionEnd::Broken] {
+    for how in [RecordedEnd::Closed(1012), RecordedEnd::Broken] {
         run.ends(ended, 101, how);
         run.assert_clean(1, 0);
     }
     // A session that was closed before an event was sent cannot have taken it along.
-    run.ends(ended, 90, SessionEnd::Closed(1012));
+    run.ends(ended, 90, RecordedEnd::Closed(1012));
     run.assert_verdict([1, 0, 0, 0]);
     // What a node had not delivered when it died goes to other sessions, or waits for one.
-    run.ends(ended, 101, SessionEnd::NodeDied);
+    run.ends(ended, 101, RecordedEnd::NodeDied);
     run.assert_verdict([1, 0, 0, 0]);
     // A node that has not noticed a broken connection may still write to it.
-    run.ends(ended, 90, SessionEnd::Broken);
+    run.ends(ended, 90, RecordedEnd::Broken);
     run.assert_clean(1, 0);
     // A session that identified only after the event was accepted is no excuse either.
     run.0.sessions[ended].identified_at = run.at(200);
-    run.ends(ended, 201, SessionEnd::Broken);
+    run.ends(ended, 201, RecordedEnd::Broken);
     run.assert_verdict([1, 0, 0, 0]);
 }
 
@@ -45,7 +45,7 @@ fn a_session_that_received_a_later_event_is_no_excuse() {
     let ended = run.bot();
     run.send(100, ONE);
     run.send(110, BOTS);
-    run.ends(ended, 130, SessionEnd::Broken);
+    run.ends(ended, 130, RecordedEnd::Broken);
     run.assert_clean(1, 0);
     run.sees(ended, [2]);
     run.assert_verdict([1, 0, 0, 0]);
@@ -68,10 +68,10 @@ fn an_event_for_one_at_two_sessions_is_doubled() {
     run.sees(first, [1]);
     run.sees(second, [1]);
     run.assert_verdict([0, 1, 0, 0]);
-    run.ends(first, 100, SessionEnd::Broken);
+    run.ends(first, 100, RecordedEnd::Broken);
     run.assert_verdict([0, 1, 0, 0]);
     // Unless the node of one session died before it could record the delivery.
-    run.ends(first, 100, SessionEnd::NodeDied);
+    run.ends(first, 100, RecordedEnd::NodeDied);
     run.assert_clean(1, 0);
 }
 
@@ -83,7 +83,7 @@ fn a_redelivered_event_for_one_may_be_late() {
     run.send(20, ONE);
     run.sees(other, [2, 1]);
     run.assert_verdict([0, 0, 1, 0]);
-    run.ends(ended, 12, SessionEnd::Broken);
+    run.ends(ended, 12, RecordedEnd::Broken);
     run.assert_clean(0, 0);
     // Neither that session nor the events that follow are reordered by it.
     for n in 3..=5 {

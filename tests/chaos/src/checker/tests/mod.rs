@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    ClientKind, FaultVerdict, GuildReport, PublishOutcome, Reach, Receipt, Recipients, RecordedSender, Recording,
-    SenderId, SentEvent, SessionEnd, V1Session, check,
+    ClientKind, FaultVerdict, GuildReport, PublishOutcome, Reach, Receipt, Recipients, RecordedEnd, RecordedSender,
+    Recording, SenderId, SentEvent, V1Session, check,
 };
 
 const BOTH: Recipients = Recipients::All(&[ClientKind::Bot, ClientKind::Website]);
@@ -55,7 +55,7 @@ impl TestRun {
         self.session(ClientKind::Bot, 0)
     }
 
-    fn ends(&mut self, session: usize, ms: u64, how: SessionEnd) {
+    fn ends(&mut self, session: usize, ms: u64, how: RecordedEnd) {
         self.0.sessions[session].ended = Some((self.at(ms), how));
     }
 
