@@ -97,13 +97,13 @@ fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
         transport: None,
     };
     let mut session = Discord::new(Ok(query), "ws://node.example".into(), Arc::clone(&RULES), now);
-    let outcome = |step| match step {
+    let outcome = |action| match action {
         Step::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
         Step::Close { close, .. } => ReceiveOutcome::Closed(close),
         Step::Count => ReceiveOutcome::Counted,
         Step::Ask(_) => ReceiveOutcome::Asked,
         Step::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
-        _ => panic!("a step that needs a session"),
+        _ => panic!("an action that needs a session"),
     };
     session.receive(message, now).into_iter().map(outcome).collect()
 }

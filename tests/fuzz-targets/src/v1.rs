@@ -69,7 +69,7 @@ pub fn v1_text(data: &[u8]) {
     for client in CLIENTS {
         let now = Instant::now();
         let received = receive(client, false, Message::Text(text.into()), now);
-        assert_steps(text, client, &received);
+        assert_actions(text, client, &received);
         let packet = deflate(text.as_bytes(), Level::default());
         let inflated = receive(client, true, Message::Binary(packet), now);
         assert_eq!(
@@ -180,9 +180,9 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
 
 type V1Output = gateway_node::session::Steps<Join>;
 
-/// Describes the steps: frames before their compression, and without the pause that depends on a packet's length.
-fn describe(steps: &V1Output) -> Vec<String> {
-    let words = |step: &Step<Join>| match step {
+/// Describes the actions: frames before their compression, and without the pause that depends on a packet's length.
+fn describe(actions: &V1Output) -> Vec<String> {
+    let words = |action: &Step<Join>| match action {
         Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
         Step::Close {
             last_words,
@@ -195,7 +195,7 @@ fn describe(steps: &V1Output) -> Vec<String> {
         Step::StopReading { .. } => None,
         other => Some(format!("{other:?}")),
     };
-    steps.iter().filter_map(words).collect()
+    actions.iter().filter_map(words).collect()
 }
 
 /// Returns the text in a frame of the node.
@@ -213,10 +213,10 @@ fn text_of(frame: &[u8]) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// Asserts what must hold for the steps that a text leads to.
-fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
+/// Asserts what must hold for the actions that a text leads to.
+fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
+    let is_dropped = matches!(actions.first(), Some(Step::Drop("not_json")));
     assert!(is_json || is_dropped, "invalid JSON was not dropped");
     // JSON's grammar allows texts that this parser does not accept. Those that it accepts must mean the same to the
     // node.
@@ -224,9 +224,9 @@ fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
         assert_eq!(is_dropped, !value.is_object());
         let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
         let is_acknowledged =
-            matches!(&steps[..], [Step::Count, Step::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
+            matches!(&actions[..], [Step::Count, Step::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
         assert_eq!(is_acknowledged, is_heartbeat);
-        if let Some(Step::Ask(join)) = steps.get(1) {
+        if let Some(Step::Ask(join)) = actions.get(1) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
             let kind = value["d"]["type"].as_str().expect("a type");
             assert!(value["d"]["key"].is_string());
@@ -236,8 +236,8 @@ fn assert_steps(text: &str, client: Option<ClientType>, steps: &V1Output) {
             );
         }
     }
-    for step in steps {
-        match step {
+    for action in actions {
+        match action {
             Step::Ask(_) => assert_eq!(client, None, "a second identify"),
             Step::Publish(event) => {
                 assert!(text.contains(&*event.d), "not the text that was sent");
