@@ -1,4 +1,4 @@
-//! The head of a request, as it is read before the HTTP server sees it.
+//! The head of a request, as it is parsed before the HTTP server gets it.
 
 use actix::System;
 use actix_codec::Decoder as _;
@@ -9,7 +9,7 @@ use actix_http::{
 use bytes::BytesMut;
 use gateway_node::transport::{Head, Room, accept_key, switching_protocols};
 
-/// Reads a head, and compares it with what the HTTP server makes of the same bytes.
+/// Parses a head, and compares it with what the HTTP server parses from the same bytes.
 pub fn request_head(data: &[u8]) {
     let mut room = Room::default();
     let Some((head, length)) = Head::read(data, None, &mut room) else {
@@ -17,7 +17,7 @@ pub fn request_head(data: &[u8]) {
     };
     let whole = &data[..length];
     assert!(whole.ends_with(b"\n"), "a head ends with an empty line");
-    // What stands behind the head changes nothing, and without its last byte it is none.
+    // What follows the head makes no difference, and without its last byte it is not a head.
     let mut room = Room::default();
     let (alone, again) = Head::read(whole, None, &mut room).expect("the same head");
     assert_eq!((length, describe(&head)), (again, describe(&alone)));
@@ -45,12 +45,12 @@ pub fn request_head(data: &[u8]) {
     }
 }
 
-/// The parts of a head that are not fields.
+/// Returns the parts of a head that are not header fields.
 fn describe<'a>(head: &Head<'a>) -> (bool, bool, Option<&'a str>, &'a str, Option<&'a str>) {
     (head.is_get, head.is_current, head.authority, head.path, head.query)
 }
 
-/// The request as the HTTP server reads it.
+/// Returns the request as the HTTP server parses it.
 fn serve(bytes: &[u8]) -> Request {
     thread_local! {
         static SERVER: (actix::SystemRunner, ServiceConfig) = {

@@ -1,4 +1,4 @@
-//! A bot that connects, takes its id and is gone, again and again.
+//! A bot that connects, takes its id and disconnects, again and again.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 
 use fastrand::Rng;
 use gateway_harness::{
-    frame::{self, FrameReader, Kind},
+    frame::{self, FrameKind, FrameReader},
     key,
 };
 use serde::Deserialize;
@@ -21,36 +21,36 @@ use tokio::{
 };
 
 use super::{
-    nodes::Door,
-    world::{Book, LET_IN},
+    nodes::IdEndpoint,
+    plan::{ACCEPT_TIME, SharedIdLedger},
 };
 
-/// How long it waits, at most, before it tries again after a refusal.
+/// The longest time it waits after a failure before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Somebody who wants ids.
+/// A client that requests ids.
 #[derive(Debug)]
-pub(super) struct Visitor {
-    /// The node that it goes to first.
+pub(super) struct IdClient {
+    /// The node that it connects to first, and again after each success.
     pub(super) home: usize,
-    /// Where it comes from.
+    /// The local address that it connects from.
     pub(super) source: Ipv4Addr,
     pub(super) rng: Rng,
 }
 
-/// What every visit says.
+/// The bytes that every connection sends.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct HandshakeBytes {
     upgrade: &'static [u8],
     identify: Vec<u8>,
 }
 
-impl Lines {
+impl HandshakeBytes {
     pub(super) fn new() -> Self {
         let d = serde_json::json!({ "type": "bot", "key": key("bot") });
         let identify = serde_json::json!({ "op": 1, "t": "identify", "d": d });
         Self {
-            // The key is that of RFC 6455 section 1.3.
+            // The key is the one of RFC 6455 section 1.3.
             upgrade: b"GET /?v=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             identify: frame::text(&identify.to_string()),
@@ -58,52 +58,57 @@ impl Lines {
     }
 }
 
-/// What a node tells a bot that it has let in.
+/// The id that a node assigned, and the node's name.
 #[derive(Debug)]
-struct Welcome {
+struct AssignedId {
     id: u64,
     node: String,
 }
 
-/// Why there is no id, in words that are the same for the same reason.
-type Refusal = String;
+/// Why a connection brought no id. Equal reasons have equal texts, so that they can be counted.
+type RefusalReason = String;
 
 #[derive(Deserialize)]
-struct Payload {
+struct WelcomePayload {
     #[serde(default)]
     t: Option<String>,
     #[serde(default)]
-    d: Words,
+    d: WelcomeData,
 }
 
 #[derive(Default, Deserialize)]
-struct Words {
+struct WelcomeData {
     #[serde(default)]
     id: String,
     #[serde(default)]
     node: String,
 }
 
-impl Visitor {
-    /// Visits for as long as it is polled.
-    pub(super) async fn live(mut self, lines: Arc<Lines>, doors: watch::Receiver<Vec<Option<Door>>>, book: Book) {
+impl IdClient {
+    /// Requests ids until the future is dropped.
+    pub(super) async fn run(
+        mut self,
+        handshake: Arc<HandshakeBytes>,
+        endpoints: watch::Receiver<Vec<Option<IdEndpoint>>>,
+        ledger: SharedIdLedger,
+    ) {
         let mut is_home = true;
         loop {
-            let door = self.door(&doors, is_home);
-            let Some((index, door)) = door else {
+            let endpoint = self.endpoint(&endpoints, is_home);
+            let Some((index, endpoint)) = endpoint else {
                 is_home = false;
                 sleep(PAUSE.mul_f64(self.rng.f64())).await;
                 continue;
             };
-            let visit = timeout(LET_IN, visit(door.address, self.source, &lines)).await;
-            match visit.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-                Ok(Welcome { id, node }) => {
+            let result = timeout(ACCEPT_TIME, request_id(endpoint.address, self.source, &handshake)).await;
+            match result.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+                Ok(AssignedId { id, node }) => {
                     assert_eq!(node, format!("node-{index}"), "the name of node {index}");
-                    book.told(id, index, door.life);
+                    ledger.add_id(id, index, endpoint.run);
                     is_home = true;
                 }
                 Err(why) => {
-                    book.refused(why);
+                    ledger.add_refusal(why);
                     is_home = false;
                     sleep(PAUSE.mul_f64(self.rng.f64())).await;
                 }
@@ -111,19 +116,27 @@ impl Visitor {
         }
     }
 
-    fn door(&mut self, doors: &watch::Receiver<Vec<Option<Door>>>, is_home: bool) -> Option<(usize, Door)> {
-        let doors = doors.borrow();
+    fn endpoint(
+        &mut self,
+        endpoints: &watch::Receiver<Vec<Option<IdEndpoint>>>,
+        is_home: bool,
+    ) -> Option<(usize, IdEndpoint)> {
+        let endpoints = endpoints.borrow();
         let index = if is_home {
             self.home
         } else {
-            self.rng.usize(..doors.len())
+            self.rng.usize(..endpoints.len())
         };
-        doors[index].map(|door| (index, door))
+        endpoints[index].map(|endpoint| (index, endpoint))
     }
 }
 
-/// One connection, which is reset at its end: nothing of it is left in the system.
-async fn visit(address: SocketAddr, source: Ipv4Addr, lines: &Lines) -> Result<Welcome, Refusal> {
+/// Requests an id on a new connection, which is reset at its end so that no socket stays behind in the system.
+async fn request_id(
+    address: SocketAddr,
+    source: Ipv4Addr,
+    handshake: &HandshakeBytes,
+) -> Result<AssignedId, RefusalReason> {
     let socket = TcpSocket::new_v4().map_err(|error| format!("no socket: {}", error.kind()))?;
     socket
         .bind((source, 0).into())
@@ -134,13 +147,13 @@ async fn visit(address: SocketAddr, source: Ipv4Addr, lines: &Lines) -> Result<W
     let prepared = socket
         .set_linger(Some(Duration::ZERO))
         .and_then(|()| socket.set_tcp_nodelay(true));
-    prepared.expect("a socket takes its options");
-    identified(&mut stream, lines).await
+    prepared.expect("the socket options can be set");
+    identified(&mut stream, handshake).await
 }
 
-async fn identified(stream: &mut TcpStream, lines: &Lines) -> Result<Welcome, Refusal> {
+async fn identified(stream: &mut TcpStream, handshake: &HandshakeBytes) -> Result<AssignedId, RefusalReason> {
     let broken = |error: std::io::Error| format!("broken: {}", error.kind());
-    stream.write_all(lines.upgrade).await.map_err(broken)?;
+    stream.write_all(handshake.upgrade).await.map_err(broken)?;
     let mut buffer = Vec::with_capacity(1024);
     let end = loop {
         if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
@@ -161,15 +174,15 @@ async fn identified(stream: &mut TcpStream, lines: &Lines) -> Result<Welcome, Re
         let (mut payloads, mut closed) = (0, None);
         let mut welcome = None;
         let fed = frames.feed(&arrived, |kind, payload| {
-            if kind == Kind::Close {
+            if kind == FrameKind::Close {
                 closed = Some(frame::close_code(payload));
                 return Ok(());
             }
             payloads += 1;
-            let Payload { t, d } = serde_json::from_slice(payload)?;
+            let WelcomePayload { t, d } = serde_json::from_slice(payload)?;
             if t.as_deref() == Some("bot_connect_success") {
                 let id = d.id.parse()?;
-                welcome = Some(Welcome { id, node: d.node });
+                welcome = Some(AssignedId { id, node: d.node });
             }
             Ok(())
         });
@@ -180,10 +193,10 @@ async fn identified(stream: &mut TcpStream, lines: &Lines) -> Result<Welcome, Re
         if let Some(code) = closed {
             return Err(format!("close {code}"));
         }
-        // The first payload is hello.
+        // The first payload is Hello.
         if payloads > 0 && !has_identified {
             has_identified = true;
-            stream.write_all(&lines.identify).await.map_err(broken)?;
+            stream.write_all(&handshake.identify).await.map_err(broken)?;
         }
         arrived.clear();
         if stream.read_buf(&mut arrived).await.map_err(broken)? == 0 {

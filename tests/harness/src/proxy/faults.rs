@@ -1,42 +1,42 @@
-//! What goes on in a proxy.
+//! The faults of a proxy.
 
 use std::{net::SocketAddr, num::NonZero, time::Duration};
 
-/// Whether bytes pass at all.
+/// What happens to the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
-    /// They do.
+pub(super) enum TrafficMode {
+    /// Bytes are forwarded.
     Open,
-    /// They wait.
+    /// Bytes wait.
     Frozen,
-    /// They are thrown away.
+    /// Bytes are discarded.
     BlackHole,
-    /// They do, but nobody new is let in.
+    /// Bytes are forwarded, but new connections are closed at once.
     Refused,
 }
 
-/// The faults of this moment.
+/// The faults that are in effect now.
 #[derive(Debug, Clone)]
-pub(super) struct Weather {
-    /// Where new connections lead to.
+pub(super) struct ProxyFaults {
+    /// The address that new connections are forwarded to.
     pub(super) target: SocketAddr,
-    pub(super) passage: Passage,
+    pub(super) traffic: TrafficMode,
     /// How long every chunk is held back.
     pub(super) delay: Duration,
-    /// The most that passes, in each direction of each connection.
+    /// The limit in each direction of each connection.
     pub(super) bytes_per_second: Option<NonZero<u32>>,
     /// The most bytes of one write.
     pub(super) slice: Option<NonZero<usize>>,
-    /// How often all connections were cut. One that was made at a lower number has to go.
+    /// How often all connections were reset. A connection that was made at a lower count must end.
     pub(super) resets: u64,
 }
 
-impl Weather {
-    /// No fault.
-    pub(super) fn fair(target: SocketAddr) -> Self {
+impl ProxyFaults {
+    /// Returns no faults.
+    pub(super) fn none(target: SocketAddr) -> Self {
         Self {
             target,
-            passage: Passage::Open,
+            traffic: TrafficMode::Open,
             delay: Duration::ZERO,
             bytes_per_second: None,
             slice: None,
@@ -44,40 +44,40 @@ impl Weather {
         }
     }
 
-    /// Ends every fault. Streams that lack what a black hole took cannot go on.
+    /// Ends every fault. Streams that lost bytes to a black hole cannot continue, so they are reset.
     pub(super) fn heal(&mut self) {
-        let was_lossy = self.passage == Passage::BlackHole;
+        let was_lossy = self.traffic == TrafficMode::BlackHole;
         *self = Self {
             resets: self.resets + u64::from(was_lossy),
-            ..Self::fair(self.target)
+            ..Self::none(self.target)
         };
     }
 
-    /// Whether what has arrived may go on, be it to nowhere.
+    /// Whether received bytes may leave the queue, even if only to be discarded.
     pub(super) fn is_moving(&self) -> bool {
-        self.passage != Passage::Frozen
+        self.traffic != TrafficMode::Frozen
     }
 
-    /// Whether bytes that arrive are thrown away.
+    /// Whether received bytes are discarded.
     pub(super) fn is_lossy(&self) -> bool {
-        self.passage == Passage::BlackHole
+        self.traffic == TrafficMode::BlackHole
     }
 
-    /// Whether a connection reaches the other side.
+    /// Whether a new connection is connected to the target.
     pub(super) fn connects(&self) -> bool {
-        matches!(self.passage, Passage::Open | Passage::Refused)
+        matches!(self.traffic, TrafficMode::Open | TrafficMode::Refused)
     }
 
-    /// How many of `waiting` bytes the next write may have, at least one.
+    /// Returns how many of `waiting` bytes the next write may have, at least one.
     pub(super) fn portion(&self, waiting: usize) -> usize {
-        // A twentieth of a second at a time makes a stream of what would be bursts.
+        // Portions of a twentieth of a second make a steady stream instead of bursts.
         let paced = self.bytes_per_second.map(|rate| (rate.get() / 20) as usize);
         let sliced = self.slice.map(NonZero::get);
         let bound = paced.into_iter().chain(sliced).min().unwrap_or(usize::MAX);
         waiting.min(bound.max(1))
     }
 
-    /// How long nothing may follow a write of so many bytes.
+    /// Returns how long to pause after a write of this many bytes.
     pub(super) fn pause_after(&self, bytes: usize) -> Duration {
         let Some(rate) = self.bytes_per_second else {
             return Duration::ZERO;

@@ -3,35 +3,35 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use gateway_harness::RedisServer;
+use gateway_harness::RedisProcess;
 use tokio::time::sleep;
 
 use super::{
+    plan::SharedIdLedger,
     trouble::{Trouble, step, up_to},
-    world::Book,
 };
 
-/// How long it is away at most.
+/// The longest time for which it is down.
 const AWAY: Duration = Duration::from_millis(1500);
-/// How many bytes it loses at most.
+/// The greatest number of bytes that it loses.
 const LOSS: u64 = 8 * 1024;
 
 /// The Redis of a run.
 #[derive(Debug)]
-pub(super) struct Server {
-    redis: RedisServer,
-    /// How far its clock is before the real time, in milliseconds.
+pub(super) struct IdRedis {
+    redis: RedisProcess,
+    /// How far its clock is ahead of the real time, in milliseconds.
     ahead_ms: i64,
-    book: Book,
+    ledger: SharedIdLedger,
 }
 
-impl Server {
-    pub(super) async fn start(book: Book) -> Self {
+impl IdRedis {
+    pub(super) async fn start(ledger: SharedIdLedger) -> Self {
         Self {
-            // It keeps short what it has to read when it starts again.
-            redis: RedisServer::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
+            // Keeps the append-only file short, which Redis reads whenever it starts.
+            redis: RedisProcess::start_with_clock(&[("auto-aof-rewrite-min-size", "8mb")]).await,
             ahead_ms: 0,
-            book,
+            ledger,
         }
     }
 
@@ -39,22 +39,22 @@ impl Server {
         self.redis.url()
     }
 
-    /// Goes wrong once, from the beginning to the end.
-    pub(super) async fn strike(&mut self, trouble: Trouble, rng: &mut Rng) {
+    /// Injects a trouble and waits until it is over.
+    pub(super) async fn inject(&mut self, trouble: Trouble, rng: &mut Rng) {
         match trouble {
             Trouble::RedisRestarted => self.restart(0, 0, rng).await,
             Trouble::RedisTruncated => self.restart(rng.u64(1..=LOSS), 0, rng).await,
             Trouble::RedisTruncatedAndClockBack => self.restart(rng.u64(1..=LOSS), -step(rng), rng).await,
             Trouble::RedisClockForwards => self.step_clock(step(rng)),
             Trouble::RedisClockBack => self.step_clock(-step(rng)),
-            _ => panic!("{trouble} is none of Redis"),
+            _ => panic!("{trouble} is not a trouble of Redis"),
         }
-        self.book.done(trouble);
+        self.ledger.add_trouble(trouble);
     }
 
     async fn restart(&mut self, loss: u64, step_ms: i64, rng: &mut Rng) {
         let time = up_to(AWAY, rng);
-        self.book
+        self.ledger
             .note(format_args!("Redis is killed and loses {loss} bytes, for {time:?}"));
         self.redis.kill().await;
         if loss > 0 {
@@ -65,14 +65,14 @@ impl Server {
         }
         sleep(time).await;
         self.redis.restart().await;
-        self.book.note("Redis answers again");
+        self.ledger.note("Redis answers again");
     }
 
     fn step_clock(&mut self, step_ms: i64) {
         self.ahead_ms += step_ms;
         self.redis.set_clock(self.ahead_ms);
         let ahead_ms = self.ahead_ms;
-        self.book
+        self.ledger
             .note(format_args!("Redis's clock goes {step_ms:+} ms, to {ahead_ms:+} ms"));
     }
 }

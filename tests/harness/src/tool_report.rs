@@ -1,32 +1,32 @@
-//! What a tool found, and how it ends.
+//! The report of a tool, and the exit code that follows from it.
 
 use std::{fmt::Display, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// What a run found.
-pub trait Outcome: Serialize {
-    /// What went wrong, one sentence each; none when everything was as promised.
+/// What a tool found in a run.
+pub trait ToolReport: Serialize {
+    /// Returns what failed, one sentence each; empty if every promise was kept.
     fn failures(&self) -> Vec<String>;
 }
 
-/// Prints what a run found, writes it as JSON to `json`, and says with which exit code the tool ends: 1 after a failure.
+/// Prints the report, writes it to `json`, and returns the tool's exit code: 1 if there are failures.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Returns an error if the file cannot be written.
 #[expect(clippy::print_stdout, reason = "a tool prints its result")]
-pub fn conclude(outcome: &(impl Outcome + Display), json: Option<&Path>) -> Result<ExitCode> {
+pub fn conclude(outcome: &(impl ToolReport + Display), json: Option<&Path>) -> Result<ExitCode> {
     println!("{outcome}");
     conclude_quietly(outcome, json)
 }
 
-/// The same for what has been printed already.
+/// Like [`conclude`], for a report that has been printed already.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Returns an error if the file cannot be written.
 #[expect(clippy::print_stderr, reason = "a tool says what failed")]
-pub fn conclude_quietly(outcome: &impl Outcome, json: Option<&Path>) -> Result<ExitCode> {
+pub fn conclude_quietly(outcome: &impl ToolReport, json: Option<&Path>) -> Result<ExitCode> {
     if let Some(path) = json {
         let json = serde_json::to_string_pretty(outcome)?;
         fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
