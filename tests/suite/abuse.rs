@@ -1,13 +1,15 @@
 //! Clients that mean harm. Each ends as promised, and nobody else suffers.
 
-use gateway_harness::{Client, Encoding, Frame, Raw, Setup, deflate, eventually, frame, full_setup, header, key};
+use gateway_harness::{
+    PacketEncoding, Raw, RawFrame, Setup, V1Client, deflate, eventually, frame, full_setup, header, key,
+};
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_frame_is_refused_by_the_length_that_it_declares() {
     let node = full_setup().start().await;
     // What one connection costs is there before it is measured.
-    Client::session(&node, "website", &key("website"))
+    V1Client::session(&node, "website", &key("website"))
         .await
         .heartbeat()
         .await;
@@ -49,7 +51,7 @@ async fn fragments_count_together() {
     ];
     assert_eq!(
         texts[1],
-        Frame {
+        RawFrame {
             opcode: 10,
             payload: b"ping".to_vec()
         }
@@ -99,7 +101,7 @@ async fn what_breaks_the_rules_of_frames_is_closed_with_the_code_of_the_rfc() {
         raw.send(&bytes).await;
         let frames = raw.rest().await;
         assert_eq!(
-            frames.last().and_then(Frame::close_code),
+            frames.last().and_then(RawFrame::close_code),
             Some(code),
             "{what}: {frames:?}"
         );
@@ -112,7 +114,7 @@ async fn a_zlib_bomb_costs_no_memory() {
     let node = full_setup().start().await;
     let bomb = deflate(&vec![0; 48 << 20]);
     let attack = async || {
-        let mut client = Client::greeted(&node, Encoding::Zlib).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
         client.send_binary(&bomb).await;
         client.error(1000, 1009).await;
     };
@@ -173,20 +175,20 @@ async fn malformed_payloads_end_at_most_their_own_session() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut node = full_setup().start().await;
-    let mut bystander = Client::session(&node, "service", &key("service")).await;
+    let mut bystander = V1Client::session(&node, "service", &key("service")).await;
     for index in 0..SESSIONS {
-        let encoding = Encoding::ALL[index % 2];
+        let encoding = PacketEncoding::ALL[index % 2];
         let mut client = match index % 3 {
-            0 => Client::greeted(&node, encoding).await,
-            1 => Client::session_in(&node, "bot", &key("bot"), encoding).await,
-            _ => Client::session_in(&node, "website", &key("website"), encoding).await,
+            0 => V1Client::greeted(&node, encoding).await,
+            1 => V1Client::session_in(&node, "bot", &key("bot"), encoding).await,
+            _ => V1Client::session_in(&node, "website", &key("website"), encoding).await,
         };
         for _ in 0..100 {
             let text = malformed(&mut random);
             let message = match (encoding, random.bool()) {
-                (Encoding::Plain, true) | (Encoding::Zlib, false) => text.as_str().into(),
-                (Encoding::Zlib, true) => deflate(text.as_bytes()).into(),
-                (Encoding::Plain, false) => text.as_bytes().to_vec().into(),
+                (PacketEncoding::Plain, true) | (PacketEncoding::Zlib, false) => text.as_str().into(),
+                (PacketEncoding::Zlib, true) => deflate(text.as_bytes()).into(),
+                (PacketEncoding::Plain, false) => text.as_bytes().to_vec().into(),
             };
             if client.try_send(message).await.is_err() {
                 break;
@@ -233,7 +235,7 @@ async fn random_bytes_after_the_handshake_end_at_most_their_own_connection() {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut node = full_setup().start().await;
-    let mut bystander = Client::session(&node, "service", &key("service")).await;
+    let mut bystander = V1Client::session(&node, "service", &key("service")).await;
     for _ in 0..200 {
         let mut raw = Raw::open(node.address(), "/?v=1&compression=zlib").await;
         let mut bytes = vec![0; random.usize(1..3000)];
@@ -257,7 +259,7 @@ async fn one_address_gets_so_many_connections_and_no_more() {
     let node = full_setup().set("limits.connections_per_address", 5).start().await;
     let mut clients = Vec::new();
     for _ in 0..5 {
-        clients.push(Client::greeted(&node, Encoding::Plain).await);
+        clients.push(V1Client::greeted(&node, PacketEncoding::Plain).await);
     }
     let mut raw = Raw::connect(node.address()).await;
     raw.request("/?v=1", &[]).await;
@@ -268,7 +270,9 @@ async fn one_address_gets_so_many_connections_and_no_more() {
     }
     assert_eq!(clients.pop().unwrap().close(1000).await, Some(1000));
     eventually("a place is free again", async || {
-        Client::open(node.address(), "/?v=1", Encoding::Plain).await.ok()
+        V1Client::open(node.address(), "/?v=1", PacketEncoding::Plain)
+            .await
+            .ok()
     })
     .await;
 }
@@ -282,7 +286,7 @@ async fn a_full_node_is_503_and_too_many_attempts_are_429() {
         let node = full_setup().set(setting, 3).start().await;
         let mut clients = Vec::new();
         for _ in 0..3 {
-            clients.push(Client::greeted(&node, Encoding::Plain).await);
+            clients.push(V1Client::greeted(&node, PacketEncoding::Plain).await);
         }
         let mut raw = Raw::connect(node.address()).await;
         raw.request("/?v=1", &[]).await;
@@ -323,12 +327,12 @@ async fn trusted_proxies_count_against_no_limit_and_their_clients_do() {
 async fn five_hundred_wrong_keys_are_a_few_lines_in_the_log() {
     let node = full_setup().start().await;
     for n in 0..500 {
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         client.send_identify("bot", &format!("bot.guess-{n}")).await;
         client.error(4001, 4001).await;
     }
     // Nobody is locked out.
-    Client::session(&node, "bot", &key("bot")).await;
+    V1Client::session(&node, "bot", &key("bot")).await;
     let log = node.log();
     assert!(log.contains("wrong auth key"), "{log}");
     assert!(log.lines().count() < 30, "{} lines: {log}", log.lines().count());
@@ -338,10 +342,10 @@ async fn five_hundred_wrong_keys_are_a_few_lines_in_the_log() {
 async fn what_a_peer_sends_is_on_one_short_line_of_the_log() {
     let node = full_setup().set("log.level", "debug").start().await;
     let nasty = format!("\r\nINFO forged line\u{1b}[31m{}", "x".repeat(10_000));
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     client.send_identify(&nasty, &nasty).await;
     client.error(4001, 4001).await;
-    let mut client = Client::session(&node, "website", &key("website")).await;
+    let mut client = V1Client::session(&node, "website", &key("website")).await;
     client.send_event(&nasty, &json!({})).await;
     client.error(4005, 4005).await;
     node.logged("malformed data").await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gateway_harness::{
-    Client, KEYS, Node, RedisServer, Setup,
+    KEYS, NodeProcess, RedisProcess, Setup, V1Client,
     discord::{ALL_INTENTS, DiscordClient},
     key, ready, request,
 };
@@ -18,12 +18,12 @@ fn setup(is_chaotic: bool) -> Setup {
         .set("chaos.enabled", is_chaotic)
 }
 
-async fn node(is_chaotic: bool) -> Node {
+async fn node(is_chaotic: bool) -> NodeProcess {
     setup(is_chaotic).start().await
 }
 
 /// An order for every session; the status, and what the answer counts.
-async fn order_all(node: &Node, who: &str, what: &str) -> (u16, Value) {
+async fn order_all(node: &NodeProcess, who: &str, what: &str) -> (u16, Value) {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/sessions/{what}");
     let answer = request(node.address(), "POST", &target, &[("authorization", &bearer)], "").await;
@@ -35,7 +35,7 @@ async fn order_all(node: &Node, who: &str, what: &str) -> (u16, Value) {
     (answer.status, body)
 }
 
-async fn order(node: &Node, who: &str, id: &str, what: &str) -> u16 {
+async fn order(node: &NodeProcess, who: &str, id: &str, what: &str) -> u16 {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/sessions/{id}/{what}");
     request(node.address(), "POST", &target, &[("authorization", &bearer)], "")
@@ -43,13 +43,13 @@ async fn order(node: &Node, who: &str, id: &str, what: &str) -> u16 {
         .status
 }
 
-async fn session(node: &Node) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess) -> (DiscordClient, String) {
     let (client, ready) = DiscordClient::session(node, V10, &key("bot"), ALL_INTENTS).await;
     (client, ready["session_id"].as_str().expect("an id").to_owned())
 }
 
 /// What a session answers that its client wants to go on with.
-async fn resumes(node: &Node, id: &str) -> bool {
+async fn resumes(node: &NodeProcess, id: &str) -> bool {
     let mut again = DiscordClient::greeted(node, V10).await;
     again.resume(&key("bot"), id, 1).await;
     again.next().await.t.as_deref() == Some("RESUMED")
@@ -87,7 +87,7 @@ async fn a_connection_is_closed_with_any_code_or_cut_and_its_session_goes_on() {
     assert_eq!(order(&node, "root", &id, "cut").await, 204);
     assert_eq!(client.try_next().await, Err(None), "no close frame");
     assert!(resumes(&node, &id).await);
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     let answer = request(
         node.address(),
         "GET",
@@ -165,7 +165,7 @@ async fn what_is_ordered_of_one_session_is_ordered_of_all() {
         client.resume(&key("bot"), id, 1).await;
         client.expect_dispatch("RESUMED").await;
     }
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     assert_eq!(
         order_all(&node, "root", "close?code=4009&spread_ms=0").await,
         (200, json!({ "sessions": 4 }))
@@ -222,7 +222,7 @@ async fn an_order_for_all_is_spread_over_a_time() {
 
 #[tokio::test]
 async fn an_order_for_the_cluster_reaches_the_sessions_of_every_node() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let on = |is_chaotic| setup(is_chaotic).redis(&redis.url());
     let nodes = [on(true).start().await, on(true).start().await, on(false).start().await];
     let mut clients = Vec::new();

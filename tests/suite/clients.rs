@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use gateway_harness::{Node, Setup, run, tool};
+use gateway_harness::{NodeProcess, Setup, run, tool};
 use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -12,7 +12,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// Runs a client against a node in development mode; it ends with `ok` and exit 0.
-async fn walks_through(mut command: Command, node: &Node) {
+async fn walks_through(mut command: Command, node: &NodeProcess) {
     command
         .args(["--url", node.banner()["url"].as_str().unwrap()])
         .env("UTILBOT_KEY", node.development_key());

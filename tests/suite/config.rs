@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
-use gateway_harness::{Client, KEYS, Ran, SECRET, Setup, gateway, key, post, run};
+use gateway_harness::{KEYS, Ran, SECRET, Setup, V1Client, gateway, key, post, run};
 use nix::sys::signal::Signal;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::process::Command;
@@ -480,7 +480,7 @@ async fn keys_new_makes_a_key_that_opens_and_whose_file_does_not_hold_it() {
         .expect("a block for the file");
     assert!(!block.contains(presented));
     let node = Setup::new().file(block).start().await;
-    Client::session(&node, "bot", presented).await;
+    V1Client::session(&node, "bot", presented).await;
 }
 
 #[tokio::test]
@@ -492,7 +492,7 @@ async fn later_sources_win_over_earlier_ones() {
         .start()
         .await;
     assert_eq!(node.banner()["node"], "from-file");
-    let mut client = Client::open(node.address(), "/", gateway_harness::Encoding::Plain)
+    let mut client = V1Client::open(node.address(), "/", gateway_harness::PacketEncoding::Plain)
         .await
         .unwrap();
     assert_eq!(client.next().await["d"]["heartbeat"], 2222);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use gateway_harness::{
-    KEYS, Node, Raw, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild, private_message},
+    KEYS, NodeProcess, Raw, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild, private_message},
     frame, get, key, publish, request, within_time,
 };
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn setup() -> Setup {
     Setup::new().file(&format!("{APPLICATION}{KEYS}"))
 }
 
-async fn node() -> Node {
+async fn node() -> NodeProcess {
     setup().start().await
 }
 
@@ -30,17 +30,17 @@ fn token() -> String {
     key("bot")
 }
 
-async fn session(node: &Node, query: &str) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess, query: &str) -> (DiscordClient, String) {
     let (client, ready) = DiscordClient::session(node, query, &token(), ALL_INTENTS).await;
     (client, ready["session_id"].as_str().expect("an id").to_owned())
 }
 
-async fn dispatch(node: &Node, name: &str, d: &Value) {
+async fn dispatch(node: &NodeProcess, name: &str, d: &Value) {
     let event = json!({ "t": name, "to": "all", "d": d });
     publish(node, &key("root"), &event).await;
 }
 
-async fn administer(node: &Node, method: &str, target: &str) -> u16 {
+async fn administer(node: &NodeProcess, method: &str, target: &str) -> u16 {
     let bearer = format!("Bearer {}", key("root"));
     request(node.address(), method, target, &[("authorization", &bearer)], "")
         .await
@@ -339,7 +339,7 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
     }
     DiscordClient::greeted(&node, V10).await.expect_close(4000).await;
     for number in 0..2 {
-        publish(&node, &key("root"), &Guild::new(number, 1).create()).await;
+        publish(&node, &key("root"), &TestGuild::new(number, 1).create()).await;
     }
     let mut crowded = DiscordClient::greeted(&node, V10).await;
     crowded.send_text(&identify(json!({})).to_string()).await;
@@ -349,7 +349,7 @@ async fn each_close_code_is_given_for_what_it_stands_for() {
 #[tokio::test]
 async fn intents_shards_and_targets_choose_who_hears() {
     let node = node().await;
-    let guild = Guild::new(1, 3);
+    let guild = TestGuild::new(1, 3);
     publish(&node, &key("root"), &guild.create()).await;
     let mut first = DiscordClient::greeted(&node, V10).await;
     let shard =

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gateway_harness::{Answer, KEYS, Node, Raw, SECRET, Setup, full_setup, get, key, request, within};
+use gateway_harness::{ApiResponse, KEYS, NodeProcess, Raw, SECRET, Setup, full_setup, get, key, request, within};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,12 +55,12 @@ fn prefixes() -> impl Iterator<Item = String> {
     ["/api".to_owned()].into_iter().chain(versions)
 }
 
-async fn ask(node: &Node, target: &str, authorization: &str) -> Answer {
+async fn ask(node: &NodeProcess, target: &str, authorization: &str) -> ApiResponse {
     request(node.address(), "GET", target, &[("authorization", authorization)], "").await
 }
 
 /// The body of a 200 that a bot gets.
-async fn told(node: &Node, target: &str, token: &str) -> Value {
+async fn told(node: &NodeProcess, target: &str, token: &str) -> Value {
     let answer = ask(node, target, &format!("Bot {token}")).await;
     assert_eq!(answer.status, 200, "{target}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{target}");
@@ -68,14 +68,14 @@ async fn told(node: &Node, target: &str, token: &str) -> Value {
 }
 
 #[track_caller]
-fn refused(what: &str, answer: &Answer, status: u16, message: &str) {
+fn refused(what: &str, answer: &ApiResponse, status: u16, message: &str) {
     assert_eq!(answer.status, status, "{what}: {answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{what}");
     assert_eq!(answer.json(), json!({ "code": 0, "message": message }), "{what}");
 }
 
 /// The URL that a request with these lines is answered with.
-async fn url_of(node: &Node, request: &str) -> String {
+async fn url_of(node: &NodeProcess, request: &str) -> String {
     let mut raw = Raw::connect(node.address()).await;
     raw.send(format!("{request}connection: close\r\n\r\n").as_bytes()).await;
     url_in(&raw.text_to_end().await)

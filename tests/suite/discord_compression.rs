@@ -2,7 +2,7 @@
 //! and one payload in each.
 
 use gateway_harness::{
-    KEYS, Node, Setup,
+    KEYS, NodeProcess, Setup,
     discord::{ALL_INTENTS, DiscordClient, private_message},
     key, publish,
 };
@@ -15,7 +15,7 @@ fn setup() -> Setup {
     Setup::new().file(KEYS).set("cluster.event_bytes", 1_000_000)
 }
 
-async fn node() -> Node {
+async fn node() -> NodeProcess {
     setup().start().await
 }
 
@@ -23,7 +23,7 @@ async fn speaks(query: &str, compress: Option<bool>) {
     speaks_to(node().await, query, compress).await;
 }
 
-async fn speaks_to(node: Node, query: &str, compress: Option<bool>) {
+async fn speaks_to(node: NodeProcess, query: &str, compress: Option<bool>) {
     let mut client = DiscordClient::greeted(&node, query).await;
     client.heartbeat().await;
     let identify = json!({ "token": key("bot"), "intents": ALL_INTENTS, "properties": {}, "compress": compress });

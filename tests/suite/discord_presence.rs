@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use gateway_harness::{
-    KEYS, Node, RedisServer, Setup,
-    discord::{DiscordClient, Guild},
+    KEYS, NodeProcess, RedisProcess, Setup,
+    discord::{DiscordClient, TestGuild},
     eventually, key, publish, ready,
 };
 use nix::sys::signal::Signal;
@@ -24,12 +24,12 @@ fn setup() -> Setup {
     Setup::new().file(&format!("{applications}{KEYS}"))
 }
 
-async fn session(node: &Node, intents: u64) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess, intents: u64) -> (DiscordClient, String) {
     shard(node, intents, [0, 1]).await
 }
 
 /// A session that has a part of the guilds, and its id.
-async fn shard(node: &Node, intents: u64, shard: [u64; 2]) -> (DiscordClient, String) {
+async fn shard(node: &NodeProcess, intents: u64, shard: [u64; 2]) -> (DiscordClient, String) {
     let mut client = DiscordClient::greeted(node, V10).await;
     let identify = json!({ "token": key("bot"), "intents": intents, "properties": {}, "shard": shard });
     client.identify(&identify).await;
@@ -38,7 +38,7 @@ async fn shard(node: &Node, intents: u64, shard: [u64; 2]) -> (DiscordClient, St
     (client, id)
 }
 
-async fn resumed(node: &Node, id: &str, seen: u64) -> DiscordClient {
+async fn resumed(node: &NodeProcess, id: &str, seen: u64) -> DiscordClient {
     let mut client = DiscordClient::greeted(node, V10).await;
     client.resume(&key("bot"), id, seen).await;
     client.expect_dispatch("RESUMED").await;
@@ -46,7 +46,7 @@ async fn resumed(node: &Node, id: &str, seen: u64) -> DiscordClient {
 }
 
 /// What whoever comes to a guild is told of presences and voice states in it, or of the guild that nobody knows.
-async fn picture(node: &Node) -> (Value, Value) {
+async fn picture(node: &NodeProcess) -> (Value, Value) {
     let (mut client, _) = session(node, SEES_GUILDS).await;
     let mut d = client.expect_dispatch("GUILD_CREATE").await;
     client.close(1000).await;
@@ -54,7 +54,7 @@ async fn picture(node: &Node) -> (Value, Value) {
 }
 
 /// Nobody is online in the only guild, and nobody in a channel of it.
-async fn is_deserted(node: &Node) {
+async fn is_deserted(node: &NodeProcess) {
     eventually("a guild without anybody", async || {
         (picture(node).await == (json!([]), json!([]))).then_some(())
     })
@@ -62,7 +62,7 @@ async fn is_deserted(node: &Node) {
 }
 
 /// Lets every node that has a session know a guild.
-async fn enters(node: &Node, guild: &Guild) {
+async fn enters(node: &NodeProcess, guild: &TestGuild) {
     publish(node, &key("root"), &guild.create()).await;
 }
 
@@ -72,13 +72,13 @@ async fn shows(client: &mut DiscordClient, status: &str) {
     client.send(3, &d).await;
 }
 
-async fn speaks(client: &mut DiscordClient, guild: &Guild, channel: Option<&str>) {
+async fn speaks(client: &mut DiscordClient, guild: &TestGuild, channel: Option<&str>) {
     let d = json!({ "guild_id": guild.id, "channel_id": channel, "self_mute": false, "self_deaf": true });
     client.send(4, &d).await;
 }
 
 /// The next dispatch tells of this status in this guild.
-async fn sees(watcher: &mut DiscordClient, guild: &Guild, status: &str) -> Value {
+async fn sees(watcher: &mut DiscordClient, guild: &TestGuild, status: &str) -> Value {
     let d = watcher.expect_dispatch("PRESENCE_UPDATE").await;
     assert_eq!(
         (&d["guild_id"], &d["status"]),
@@ -89,7 +89,7 @@ async fn sees(watcher: &mut DiscordClient, guild: &Guild, status: &str) -> Value
 }
 
 /// The next dispatch tells that the bot is in this channel.
-async fn hears(watcher: &mut DiscordClient, guild: &Guild, channel: Option<&str>) -> Value {
+async fn hears(watcher: &mut DiscordClient, guild: &TestGuild, channel: Option<&str>) -> Value {
     let d = watcher.expect_dispatch("VOICE_STATE_UPDATE").await;
     assert_eq!(
         (&d["guild_id"], &d["channel_id"]),
@@ -102,7 +102,7 @@ async fn hears(watcher: &mut DiscordClient, guild: &Guild, channel: Option<&str>
 #[tokio::test]
 async fn a_bot_is_seen_in_its_guilds_and_no_more_when_its_session_is_over() {
     let node = setup().start().await;
-    let guilds = [Guild::new(0, 2), Guild::new(1, 2)];
+    let guilds = [TestGuild::new(0, 2), TestGuild::new(1, 2)];
     for guild in &guilds {
         enters(&node, guild).await;
     }
@@ -149,7 +149,7 @@ async fn a_bot_is_seen_in_its_guilds_and_no_more_when_its_session_is_over() {
 #[tokio::test]
 async fn whoever_comes_later_finds_the_bot_as_it_is_until_its_last_session_is_over() {
     let node = setup().start().await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     enters(&node, &guild).await;
     let (mut bot, id) = session(&node, SEES).await;
     shows(&mut bot, "online").await;
@@ -172,7 +172,7 @@ async fn whoever_comes_later_finds_the_bot_as_it_is_until_its_last_session_is_ov
 
 #[tokio::test]
 async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let on = || setup().redis(&redis.url()).set("cluster.lease_ms", 2000);
     // What it is kept for after its last sign of life, its own node says.
     let short = on()
@@ -185,7 +185,7 @@ async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over()
     let (mut watcher, _) = session(&third, SEES).await;
     let (mut moving, id) = shard(&dying, SEES, [1, 2]).await;
     let (mut bot, dead) = shard(&dying, SEES, [1, 2]).await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     enters(&second, &guild).await;
     // Both know the guild once they have what comes after it.
     let after = json!({ "t": "X", "to": { "shard": [1, 2] }, "d": {} });
@@ -228,7 +228,7 @@ async fn a_bot_is_seen_on_every_node_until_its_own_is_dead_and_its_window_over()
 #[tokio::test]
 async fn a_session_that_cannot_be_resumed_any_more_is_seen_no_more() {
     let node = setup().set("session.resume_window_ms", 1500).start().await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     enters(&node, &guild).await;
     let (mut bot, id) = session(&node, SEES).await;
     shows(&mut bot, "online").await;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, get, within};
+use gateway_harness::{NodeProcess, PacketEncoding, Raw, Setup, V1Client, WAIT, eventually, get, within};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 /// Waits for the restart in every session; when each was told.
-pub(crate) async fn told_to_restart(clients: Vec<Client>, since: Instant) -> Vec<Duration> {
+pub(crate) async fn told_to_restart(clients: Vec<V1Client>, since: Instant) -> Vec<Duration> {
     let mut waiting = JoinSet::new();
     for mut client in clients {
         waiting.spawn(async move {
@@ -38,16 +38,16 @@ pub(crate) fn is_spread(told: &[Duration], spread: Duration) {
     assert!(*last < spread + Duration::from_secs(1), "the last one after {last:?}");
 }
 
-async fn mixed_sessions(node: &Node, count: usize) -> Vec<Client> {
+async fn mixed_sessions(node: &NodeProcess, count: usize) -> Vec<V1Client> {
     let key = node.development_key();
     let mut clients = Vec::with_capacity(count);
     for index in 0..count {
-        let encoding = Encoding::ALL[index % 2];
+        let encoding = PacketEncoding::ALL[index % 2];
         clients.push(match index % 4 {
-            0 => Client::greeted(node, encoding).await,
-            1 => Client::session_in(node, "bot", &key, encoding).await,
-            2 => Client::session_in(node, "website", &key, encoding).await,
-            _ => Client::session_in(node, "service", &key, encoding).await,
+            0 => V1Client::greeted(node, encoding).await,
+            1 => V1Client::session_in(node, "bot", &key, encoding).await,
+            2 => V1Client::session_in(node, "website", &key, encoding).await,
+            _ => V1Client::session_in(node, "service", &key, encoding).await,
         });
     }
     clients
@@ -112,14 +112,14 @@ async fn a_draining_node_is_not_ready_and_refuses_upgrades() {
         .set("drain.spread_ms", 2000)
         .start()
         .await;
-    let mut session = Client::session(&node, "website", &node.development_key()).await;
+    let mut session = V1Client::session(&node, "website", &node.development_key()).await;
     node.signal(Signal::SIGTERM);
     eventually("readiness is off", async || {
         (get(&node, "/readyz").await.status == 503).then_some(())
     })
     .await;
     // While the balancer has not noticed yet, who comes is served.
-    let mut late = Client::greeted(&node, Encoding::Plain).await;
+    let mut late = V1Client::greeted(&node, PacketEncoding::Plain).await;
     late.heartbeat().await;
     assert_eq!(get(&node, "/livez").await.status, 200);
     let health = get(&node, "/health").await;
@@ -158,8 +158,8 @@ async fn a_second_signal_ends_the_node_at_once() {
 async fn a_session_that_drains_gets_what_was_published_before() {
     let mut node = Setup::new().set("drain.spread_ms", 500).start().await;
     let key = node.development_key();
-    let mut website = Client::session(&node, "website", &key).await;
-    let mut bot = Client::session(&node, "bot", &key).await;
+    let mut website = V1Client::session(&node, "website", &key).await;
+    let mut bot = V1Client::session(&node, "bot", &key).await;
     for n in 0..100 {
         bot.send_event("announce", &json!({ "n": n })).await;
     }

@@ -1,6 +1,6 @@
 //! Every row of the table of errors, read off the wire with its close code, in both encodings.
 
-use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key};
+use gateway_harness::{PacketEncoding, Setup, V1Client, deflate, full_setup, key};
 use serde_json::{Value, json};
 
 /// How a client earns an Error.
@@ -55,19 +55,19 @@ impl Row {
     }
 }
 
-async fn check(row: &Row, encoding: Encoding) {
+async fn check(row: &Row, encoding: PacketEncoding) {
     let setup = row
         .settings
         .iter()
         .fold(full_setup(), |setup, (key, value)| setup.set(key, value));
     let node = setup.start().await;
-    let mut bystander = Client::greeted(&node, Encoding::Plain).await;
-    let compression = if encoding == Encoding::Zlib {
+    let mut bystander = V1Client::greeted(&node, PacketEncoding::Plain).await;
+    let compression = if encoding == PacketEncoding::Zlib {
         "&compression=zlib"
     } else {
         ""
     };
-    let mut client = Client::connect(&node, &format!("{}{compression}", row.query), encoding).await;
+    let mut client = V1Client::connect(&node, &format!("{}{compression}", row.query), encoding).await;
     if row.query == "v=1" {
         assert_eq!(client.next().await["op"], 5, "{}", row.what);
     }
@@ -93,7 +93,7 @@ async fn check(row: &Row, encoding: Encoding) {
 
 async fn check_all(rows: Vec<Row>) {
     for row in &rows {
-        for encoding in Encoding::ALL {
+        for encoding in PacketEncoding::ALL {
             println!("{} in {encoding:?}", row.what);
             check(row, encoding).await;
         }
@@ -123,12 +123,12 @@ async fn wrong_auth_key_is_4001() {
 
 #[tokio::test]
 async fn bot_id_used_is_4002() {
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         let node = full_setup().set("test.bot_id", 4711).start().await;
-        let mut first = Client::greeted(&node, encoding).await;
+        let mut first = V1Client::greeted(&node, encoding).await;
         assert_eq!(first.identify("bot", &key("bot")).await, "4711");
         first.event("GLOBAL_GUILD_COUNT").await;
-        let mut second = Client::greeted(&node, encoding).await;
+        let mut second = V1Client::greeted(&node, encoding).await;
         second.send_identify("bot", &key("bot")).await;
         second.error(4002, 4002).await;
         first.heartbeat().await;
@@ -147,7 +147,7 @@ async fn no_opcode_is_4003() {
 #[tokio::test]
 async fn wrong_opcode_is_4004() {
     let node = full_setup().start().await;
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for op in [
             json!(null),
             json!("1"),
@@ -166,7 +166,7 @@ async fn wrong_opcode_is_4004() {
             json!(u64::MAX),
             json!(1e300),
         ] {
-            let mut client = Client::session_in(&node, "website", &key("website"), encoding).await;
+            let mut client = V1Client::session_in(&node, "website", &key("website"), encoding).await;
             client.send(&json!({ "op": op, "t": "announce", "d": {} })).await;
             let error = client.error(4004, 4004).await;
             assert_eq!(error.get("d"), None, "{op}");
@@ -289,7 +289,7 @@ async fn wrong_identify_is_4007() {
 }
 
 /// An Error 1000 with this close code, a plain sentence and no data.
-async fn error_1000(client: &mut Client, close: u16) {
+async fn error_1000(client: &mut V1Client, close: u16) {
     let error = client.error(1000, close).await;
     assert_eq!(error.get("d"), None, "{error}");
     assert!(error["m"].as_str().unwrap().ends_with('.'), "{error}");
@@ -297,10 +297,10 @@ async fn error_1000(client: &mut Client, close: u16) {
 
 #[tokio::test]
 async fn too_many_payloads_are_1000_and_close_1008() {
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for identified in [false, true] {
             let node = full_setup().set("limits.payloads_per_minute", 5).start().await;
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             let left = if identified {
                 client.identify("website", &key("website")).await;
                 4
@@ -319,7 +319,7 @@ async fn too_many_payloads_are_1000_and_close_1008() {
 #[tokio::test]
 async fn a_minute_has_room_for_1200_payloads_by_default() {
     let node = Setup::new().start().await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     let burst = vec![json!({ "op": 10 }); 100];
     let mut answers = 0;
     let error = 'closed: loop {
@@ -344,9 +344,9 @@ async fn a_message_too_big_is_1000_and_close_1009() {
     let node = full_setup().set("limits.message_bytes", 2048).start().await;
     let exact = format!("{{\"op\":10,\"x\":\"{}\"}}", "x".repeat(2048 - 16));
     assert_eq!(exact.len(), 2048);
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for identified in [false, true] {
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             if identified {
                 client.identify("website", &key("website")).await;
             }
@@ -369,7 +369,7 @@ async fn a_packet_that_inflates_beyond_the_limit_is_1000_and_close_1009() {
     let just_over = deflate(&vec![b' '; 65_537]);
     for identified in [false, true] {
         for packet in [&bomb, &just_over] {
-            let mut client = Client::greeted(&node, Encoding::Zlib).await;
+            let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
             if identified {
                 client.identify("website", &key("website")).await;
             }
@@ -381,10 +381,10 @@ async fn a_packet_that_inflates_beyond_the_limit_is_1000_and_close_1009() {
 
 #[tokio::test]
 async fn a_restart_is_1000_and_close_1012() {
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         let mut node = Setup::new().set("drain.spread_ms", 0).start().await;
-        let mut unidentified = Client::greeted(&node, encoding).await;
-        let mut identified = Client::session_in(&node, "bot", &node.development_key(), encoding).await;
+        let mut unidentified = V1Client::greeted(&node, encoding).await;
+        let mut identified = V1Client::session_in(&node, "bot", &node.development_key(), encoding).await;
         node.signal(nix::sys::signal::Signal::SIGTERM);
         error_1000(&mut unidentified, 1012).await;
         error_1000(&mut identified, 1012).await;
@@ -395,9 +395,9 @@ async fn a_restart_is_1000_and_close_1012() {
 
 #[tokio::test]
 async fn an_overloaded_node_is_1000_and_close_1013() {
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         let node = full_setup().set("cluster.hold_bytes", 1).start().await;
-        let mut client = Client::session_in(&node, "website", &key("website"), encoding).await;
+        let mut client = V1Client::session_in(&node, "website", &key("website"), encoding).await;
         // The first one is let in since it is alone; the second one comes before any worker has taken the first.
         let event = json!({ "op": 1, "t": "site_only", "d": {} });
         client.send_at_once(&[event.clone(), event]).await;

@@ -1,10 +1,10 @@
 //! Application events: who may send them, who gets them, in which order.
 
-use gateway_harness::{Client, Encoding, Node, full_setup, key, metric, publish};
+use gateway_harness::{NodeProcess, PacketEncoding, V1Client, full_setup, key, metric, publish};
 use serde_json::{Value, json};
 
-async fn session(node: &Node, kind: &str) -> Client {
-    Client::session(node, kind, &key(kind)).await
+async fn session(node: &NodeProcess, kind: &str) -> V1Client {
+    V1Client::session(node, kind, &key(kind)).await
 }
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn an_event_reaches_exactly_the_types_of_its_table_entry() {
     let node = full_setup().start().await;
     let (mut sender, mut website) = (session(&node, "website").await, session(&node, "website").await);
     let (mut bot, mut service) = (session(&node, "bot").await, session(&node, "service").await);
-    let mut stranger = Client::greeted(&node, Encoding::Plain).await;
+    let mut stranger = V1Client::greeted(&node, PacketEncoding::Plain).await;
     sender.send_event("site_only", &json!({ "n": 1 })).await;
     sender.send_event("announce", &json!({ "n": 2 })).await;
     // Everybody's order is the sender's, so whoever sees the second one first did not get the first one.
@@ -40,7 +40,7 @@ async fn data_arrives_as_it_was_written() {
     let node = full_setup().start().await;
     let mut receivers = [
         session(&node, "bot").await,
-        Client::session_in(&node, "bot", &key("bot"), Encoding::Zlib).await,
+        V1Client::session_in(&node, "bot", &key("bot"), PacketEncoding::Zlib).await,
     ];
     let mut sender = session(&node, "website").await;
     let d = r#"{"z":1.0,"a":[1e2, 12345678901234567890123, "\u00e9é😀"],"z2" : null}"#;
@@ -72,12 +72,12 @@ async fn an_event_to_all_with_nobody_there_is_accepted_and_counted() {
 #[tokio::test]
 async fn an_event_to_any_or_a_guild_without_a_receiver_is_refused() {
     let node = full_setup().start().await;
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for (name, d) in [
             ("job", json!({})),
             ("guild_settings_changed", json!({ "guildId": "5" })),
         ] {
-            let mut sender = Client::session_in(&node, "website", &key("website"), encoding).await;
+            let mut sender = V1Client::session_in(&node, "website", &key("website"), encoding).await;
             sender.send_event(name, &d).await;
             let error = sender.error(4005, 4005).await;
             assert_eq!(error["d"], json!({ "errors": ["No receiver."], "data": [name] }));
@@ -161,8 +161,8 @@ async fn each_violation_of_a_schema_is_one_entry() {
         (json!({ "name": 1, "level": 0 }), vec![json!(1), json!(0)]),
         (json!({ "name": 1, "level": "high" }), vec![json!(1), json!("high")]),
     ] {
-        for encoding in Encoding::ALL {
-            let mut sender = Client::session_in(&node, "website", &key("website"), encoding).await;
+        for encoding in PacketEncoding::ALL {
+            let mut sender = V1Client::session_in(&node, "website", &key("website"), encoding).await;
             sender.send_event("checked", &d).await;
             let error = sender.error(4005, 4005).await;
             let mut named = error["d"]["data"].as_array().unwrap().clone();
@@ -208,8 +208,8 @@ async fn events_of_one_sender_arrive_in_order_and_once_at_every_receiver() {
     let mut receivers = Vec::new();
     for index in 0..12 {
         let kind = ["bot", "website", "service"][index % 3];
-        let encoding = Encoding::ALL[index % 2];
-        receivers.push(Client::session_in(&node, kind, &key(kind), encoding).await);
+        let encoding = PacketEncoding::ALL[index % 2];
+        receivers.push(V1Client::session_in(&node, kind, &key(kind), encoding).await);
     }
     let mut senders = [session(&node, "website").await, session(&node, "bot").await];
     for n in 0..EVENTS {
@@ -241,7 +241,7 @@ async fn an_event_to_any_reaches_exactly_one_session_and_they_take_turns() {
     let node = full_setup().start().await;
     let mut bots = Vec::new();
     for index in 0..4 {
-        bots.push(Client::session_in(&node, "bot", &key("bot"), Encoding::ALL[index % 2]).await);
+        bots.push(V1Client::session_in(&node, "bot", &key("bot"), PacketEncoding::ALL[index % 2]).await);
     }
     let mut website = session(&node, "website").await;
     for n in 0..EVENTS {
@@ -280,7 +280,7 @@ async fn applications_do_not_see_each_other() {
     );
     let node = full_setup().file(&file).start().await;
     let mut ours = session(&node, "bot").await;
-    let mut stranger = Client::session(&node, "bot", &key("stranger")).await;
+    let mut stranger = V1Client::session(&node, "bot", &key("stranger")).await;
     stranger.send_event("send_servers", &json!({ "guilds": 9 })).await;
     stranger.event("GLOBAL_GUILD_COUNT").await;
     publish(

@@ -3,10 +3,12 @@
 
 use std::net::SocketAddr;
 
-use gateway_harness::{Client, Node, Proxy, RedisServer, eventually, full_setup, key, metric, publish, ready};
+use gateway_harness::{
+    NodeProcess, Proxy, RedisProcess, V1Client, eventually, full_setup, key, metric, publish, ready,
+};
 use serde_json::{Value, json};
 
-async fn node(proxy: &Proxy) -> Node {
+async fn node(proxy: &Proxy) -> NodeProcess {
     let node = full_setup()
         .redis(&format!("redis://{}/", proxy.address()))
         .set("cluster.lease_ms", 1000)
@@ -17,15 +19,15 @@ async fn node(proxy: &Proxy) -> Node {
     node
 }
 
-fn address(server: &RedisServer) -> SocketAddr {
+fn address(server: &RedisProcess) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 
-async fn announce(node: &Node, number: u64) -> Value {
+async fn announce(node: &NodeProcess, number: u64) -> Value {
     publish(node, &key("service"), &json!({ "t": "announce", "d": { "n": number } })).await
 }
 
-async fn expect(client: &mut Client, numbers: impl IntoIterator<Item = u64>) {
+async fn expect(client: &mut V1Client, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         assert_eq!(client.event("announce").await, json!({ "n": number }));
     }
@@ -33,7 +35,7 @@ async fn expect(client: &mut Client, numbers: impl IntoIterator<Item = u64>) {
 
 #[tokio::test]
 async fn a_replica_that_lagged_takes_over_while_the_old_primary_still_serves_a_node() {
-    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let (old, new) = (RedisProcess::start().await, RedisProcess::start().await);
     new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
     eventually("a replica in step", async || {
         let info = new.cli(&["INFO", "replication"]).await;
@@ -42,8 +44,8 @@ async fn a_replica_that_lagged_takes_over_while_the_old_primary_still_serves_a_n
     .await;
     let (left_behind_way, moving_way) = (Proxy::start(address(&old)).await, Proxy::start(address(&old)).await);
     let (left_behind, moving) = (node(&left_behind_way).await, node(&moving_way).await);
-    let mut on_left_behind = Client::session(&left_behind, "website", &key("website")).await;
-    let mut on_moving = Client::session(&moving, "website", &key("website")).await;
+    let mut on_left_behind = V1Client::session(&left_behind, "website", &key("website")).await;
+    let mut on_moving = V1Client::session(&moving, "website", &key("website")).await;
     for number in 0..10 {
         announce(&left_behind, number).await;
     }
@@ -80,7 +82,7 @@ async fn a_replica_that_lagged_takes_over_while_the_old_primary_still_serves_a_n
     left_behind_way.reset();
     // Whoever has what the old primary accepted gets nothing of what the new one did meanwhile: their order is unknown.
     on_left_behind.error(1000, 1012).await;
-    let mut again = Client::session(&left_behind, "website", &key("website")).await;
+    let mut again = V1Client::session(&left_behind, "website", &key("website")).await;
     announce(&left_behind, 300).await;
     expect(&mut again, [300]).await;
     assert_eq!(metric(&left_behind, "utilbot_entries_lost_total").await, 5);

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use gateway_harness::{Client, Clock, Encoding, Setup, eventually, full_setup, key, request};
+use gateway_harness::{Clock, PacketEncoding, Setup, V1Client, eventually, full_setup, key, request};
 
 /// Milliseconds since 1970 in the last seconds of the time that ids can be made for (`shared::snowflake`): after them every
 /// id is refused.
@@ -15,10 +15,10 @@ async fn an_internal_fault_is_error_1000_and_close_code_1011_in_both_encodings()
     clock.set(i64::try_from(END_OF_IDS - now).expect("it is before 2089"));
     let node = Setup::new().clock(&clock).start().await;
     let key = node.development_key();
-    for encoding in [Encoding::Plain, Encoding::Zlib] {
+    for encoding in [PacketEncoding::Plain, PacketEncoding::Zlib] {
         // Identifies succeed until the ids end, and from then on never again.
         let mut client = eventually("an id that cannot be made", async || {
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             client.send_identify("website", &key).await;
             let answer = client.next().await;
             (answer["op"] == -1).then_some((client, answer))
@@ -37,10 +37,10 @@ async fn an_internal_fault_is_error_1000_and_close_code_1011_in_both_encodings()
 #[tokio::test]
 async fn an_administrator_ends_a_session_with_error_1000_and_close_code_1008() {
     let node = full_setup().start().await;
-    for encoding in [Encoding::Plain, Encoding::Zlib] {
-        let mut client = Client::greeted(&node, encoding).await;
+    for encoding in [PacketEncoding::Plain, PacketEncoding::Zlib] {
+        let mut client = V1Client::greeted(&node, encoding).await;
         let id = client.identify("website", &key("website")).await;
-        let mut other = Client::session(&node, "website", &key("website")).await;
+        let mut other = V1Client::session(&node, "website", &key("website")).await;
         let kick = async |id: &str, key: &str| {
             let authorization = format!("Bearer {key}");
             let target = format!("/api/v1/sessions/{id}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, within_time};
+use gateway_harness::{NodeProcess, RedisProcess, V1Client, full_setup, key, ready, within_time};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -13,7 +13,7 @@ const REAP: Duration = Duration::from_millis(700);
 /// What a busy machine may take for all the rest.
 const SLACK: Duration = Duration::from_secs(3);
 
-async fn node(redis: &RedisServer) -> Node {
+async fn node(redis: &RedisProcess) -> NodeProcess {
     let node = full_setup()
         .redis(&redis.url())
         .set("cluster.lease_ms", LEASE.as_millis())
@@ -24,8 +24,8 @@ async fn node(redis: &RedisServer) -> Node {
 }
 
 /// A bot that has reported these guilds.
-async fn bot(node: &Node, guilds: &[&str]) -> Client {
-    let mut bot = Client::session(node, "bot", &key("bot")).await;
+async fn bot(node: &NodeProcess, guilds: &[&str]) -> V1Client {
+    let mut bot = V1Client::session(node, "bot", &key("bot")).await;
     let report = json!({ "guilds": guilds, "guildMembers": 10, "cachedGuildMembers": 1 });
     bot.send_event("send_servers", &report).await;
     bot
@@ -36,13 +36,13 @@ fn counts(guilds: u64, bots: u64) -> Value {
 }
 
 /// Reads on until these counts are told.
-async fn told(bot: &mut Client, counts: &Value) {
+async fn told(bot: &mut V1Client, counts: &Value) {
     while bot.event_among_others("GLOBAL_GUILD_COUNT").await != *counts {}
 }
 
 #[tokio::test]
 async fn the_bots_of_a_killed_node_leave_the_counts_within_its_lease_and_a_look() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (mut dying, living, other) = (node(&redis).await, node(&redis).await, node(&redis).await);
     let mut ghosts = Vec::new();
     for guilds in [["1", "2"], ["2", "3"], ["3", "4"]] {
@@ -71,7 +71,7 @@ async fn the_bots_of_a_killed_node_leave_the_counts_within_its_lease_and_a_look(
 
 #[tokio::test]
 async fn nobody_who_lives_leaves_the_counts_because_redis_was_away() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut bots = [bot(&one, &["1", "2"]).await, bot(&two, &["2", "3"]).await];
     for bot in &mut bots {
@@ -85,7 +85,7 @@ async fn nobody_who_lives_leaves_the_counts_because_redis_was_away() {
     ready(&two).await;
     // Long enough for anybody who would remove somebody to do so.
     sleep(2 * LEASE + REAP).await;
-    let mut late = Client::greeted(&one, gateway_harness::Encoding::Plain).await;
+    let mut late = V1Client::greeted(&one, gateway_harness::PacketEncoding::Plain).await;
     late.identify("bot", &key("bot")).await;
     assert_eq!(late.event("GLOBAL_GUILD_COUNT").await, counts(3, 2));
     // And nobody was told anything else: the next counts are those with one more.

@@ -1,8 +1,8 @@
 //! Requests for the members of large guilds: answered in order, as the client takes the answers, while others are served.
 
 use gateway_harness::{
-    KEYS, Node, SECRET, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild},
+    KEYS, NodeProcess, SECRET, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild},
     key, publish, ready, request,
 };
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const V10: &str = "v=10&encoding=json";
 const MEMBERS: u64 = 4500;
 
 /// A node with two applications; the bot of the second has the key `other`.
-async fn node(interval_ms: u64) -> Node {
+async fn node(interval_ms: u64) -> NodeProcess {
     let file = format!(
         "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 100\n\n\
          [[applications]]\nid = \"other\"\nmax_concurrency = 100\n{KEYS}\n\
@@ -27,7 +27,7 @@ async fn node(interval_ms: u64) -> Node {
 }
 
 /// Puts a guild with so many members, a thousand in each request.
-async fn put(node: &Node, guild: &Guild, members: u64) {
+async fn put(node: &NodeProcess, guild: &TestGuild, members: u64) {
     publish(node, &key("root"), &guild.create()).await;
     let bearer = format!("Bearer {}", key("root"));
     let target = format!("/api/v1/applications/utilbot/guilds/{}/members", guild.id);
@@ -40,7 +40,7 @@ async fn put(node: &Node, guild: &Guild, members: u64) {
     }
 }
 
-async fn ask(client: &mut DiscordClient, guild: &Guild, nonce: &str) {
+async fn ask(client: &mut DiscordClient, guild: &TestGuild, nonce: &str) {
     let d = json!({ "guild_id": guild.id, "query": "", "limit": 0, "nonce": nonce });
     client.send(8, &d).await;
 }
@@ -67,7 +67,7 @@ async fn answer(client: &mut DiscordClient, nonce: &str) -> Vec<u64> {
 #[tokio::test]
 async fn many_requests_at_once_are_answered_completely_and_in_order_while_others_beat() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -92,7 +92,7 @@ async fn many_requests_at_once_are_answered_completely_and_in_order_while_others
 #[tokio::test]
 async fn a_session_that_resumes_in_the_middle_of_an_answer_gets_the_rest_of_it() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, MEMBERS).await;
     let (mut bot, ready) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -118,7 +118,7 @@ async fn a_session_that_resumes_in_the_middle_of_an_answer_gets_the_rest_of_it()
 #[tokio::test]
 async fn a_second_full_list_of_a_guild_too_soon_is_rate_limited() {
     let node = node(3_600_000).await;
-    let guild = Guild::new(1, 2);
+    let guild = TestGuild::new(1, 2);
     publish(&node, &key("root"), &guild.create()).await;
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;
     bot.expect_dispatch("GUILD_CREATE").await;
@@ -139,7 +139,7 @@ async fn a_second_full_list_of_a_guild_too_soon_is_rate_limited() {
 #[tokio::test]
 async fn each_id_is_answered_once_and_what_is_no_id_is_not_found() {
     let node = node(0).await;
-    let guild = Guild::new(1, 0);
+    let guild = TestGuild::new(1, 0);
     put(&node, &guild, 1).await;
     let member = (900_001_u64 << 22).to_string();
     let (mut bot, _) = DiscordClient::session(&node, V10, &key("bot"), ALL_INTENTS).await;

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use gateway_harness::{
-    KEYS, Node, RedisServer, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild},
+    KEYS, NodeProcess, RedisProcess, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild},
     eventually, key, publish, ready, request,
 };
 use nix::sys::signal::Signal;
@@ -24,7 +24,7 @@ fn setup() -> Setup {
         .set("discord.member_list_interval_ms", 0)
 }
 
-async fn node(redis: &RedisServer) -> Node {
+async fn node(redis: &RedisProcess) -> NodeProcess {
     let setup = setup().redis(&redis.url()).set("cluster.lease_ms", 2000);
     let node = setup.start().await;
     ready(&node).await;
@@ -32,7 +32,7 @@ async fn node(redis: &RedisServer) -> Node {
 }
 
 /// Asks about the guilds of the application, with this key.
-async fn ask(node: &Node, who: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+async fn ask(node: &NodeProcess, who: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let bearer = format!("Bearer {}", key(who));
     let target = format!("/api/v1/applications/utilbot/guilds{path}");
     let body = if body.is_null() {
@@ -44,20 +44,20 @@ async fn ask(node: &Node, who: &str, method: &str, path: &str, body: &Value) -> 
     (answer.status, answer.json())
 }
 
-async fn get(node: &Node, path: &str) -> Value {
+async fn get(node: &NodeProcess, path: &str) -> Value {
     let (status, answer) = ask(node, "root", "GET", path, &Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     answer
 }
 
-async fn put(node: &Node, path: &str, body: &Value) {
+async fn put(node: &NodeProcess, path: &str, body: &Value) {
     let (status, answer) = ask(node, "root", "PUT", path, body).await;
     assert_eq!(status, 202, "{answer}");
     assert!(answer["offset"].is_u64() && answer["epoch"].is_string(), "{answer}");
 }
 
 /// Publishes an event of this guild.
-async fn tell(node: &Node, guild: &Guild, t: &str, mut d: Value) {
+async fn tell(node: &NodeProcess, guild: &TestGuild, t: &str, mut d: Value) {
     d["guild_id"] = json!(guild.id);
     publish(
         node,
@@ -71,7 +71,7 @@ fn member(id: u64, name: &str) -> Value {
     json!({ "user": { "id": id.to_string(), "username": name }, "nick": null, "roles": [] })
 }
 
-async fn session(node: &Node) -> (DiscordClient, Value) {
+async fn session(node: &NodeProcess) -> (DiscordClient, Value) {
     DiscordClient::session(node, V10, &key("bot"), ALL_INTENTS).await
 }
 
@@ -85,7 +85,7 @@ fn ids(list: &Value) -> BTreeSet<String> {
 }
 
 /// The ids of the members that a session is told of when it asks for all.
-async fn all_members(client: &mut DiscordClient, guild: &Guild) -> BTreeSet<String> {
+async fn all_members(client: &mut DiscordClient, guild: &TestGuild) -> BTreeSet<String> {
     client
         .send(8, &json!({ "guild_id": guild.id, "query": "", "limit": 0 }))
         .await;
@@ -104,8 +104,8 @@ fn digits(ids: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
 }
 
 /// What the API does, whatever the guilds are kept in.
-async fn is_told_and_asked(node: &Node) {
-    let (guild, other) = (Guild::new(0, 2), Guild::new(1, 1));
+async fn is_told_and_asked(node: &NodeProcess) {
+    let (guild, other) = (TestGuild::new(0, 2), TestGuild::new(1, 1));
     let (mut client, ready) = session(node).await;
     assert_eq!(ready["guilds"], json!([]));
     let mut whole = guild.whole();
@@ -209,14 +209,14 @@ async fn a_node_that_is_alone_is_told_and_asked_about_guilds() {
 
 #[tokio::test]
 async fn a_node_of_a_cluster_is_told_and_asked_about_guilds() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     is_told_and_asked(&node(&redis).await).await;
 }
 
 #[tokio::test]
 async fn every_node_knows_the_guilds_and_so_does_one_that_starts_later() {
-    let redis = RedisServer::start().await;
-    let guild = Guild::new(0, 3);
+    let redis = RedisProcess::start().await;
+    let guild = TestGuild::new(0, 3);
     let (mut one, mut two) = (node(&redis).await, node(&redis).await);
     // Nobody is connected, so no node listens.
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
@@ -290,8 +290,8 @@ async fn every_node_knows_the_guilds_and_so_does_one_that_starts_later() {
 
 #[tokio::test]
 async fn what_has_changed_a_guild_is_folded_into_it() {
-    let redis = RedisServer::start().await;
-    let guild = Guild::new(0, 1);
+    let redis = RedisProcess::start().await;
+    let guild = TestGuild::new(0, 1);
     let one = node(&redis).await;
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
     let long = "x".repeat(2000);
@@ -320,8 +320,8 @@ async fn what_has_changed_a_guild_is_folded_into_it() {
 
 #[tokio::test]
 async fn a_redis_that_has_lost_a_change_is_believed() {
-    let mut redis = RedisServer::start().await;
-    let guild = Guild::new(0, 1);
+    let mut redis = RedisProcess::start().await;
+    let guild = TestGuild::new(0, 1);
     let one = node(&redis).await;
     let (mut client, _) = session(&one).await;
     put(&one, &format!("/{}", guild.id), &guild.whole()).await;
@@ -347,8 +347,8 @@ async fn a_redis_that_has_lost_a_change_is_believed() {
 async fn every_node_comes_to_the_same_guild() {
     const PUBLISHERS: u64 = 4;
     const ROUNDS: u64 = 40;
-    let mut redis = RedisServer::start().await;
-    let guild = Guild::new(0, 1);
+    let mut redis = RedisProcess::start().await;
+    let guild = TestGuild::new(0, 1);
     let nodes = [node(&redis).await, node(&redis).await];
     put(&nodes[0], &format!("/{}", guild.id), &guild.whole()).await;
     let mut clients = Vec::new();

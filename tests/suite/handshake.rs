@@ -1,6 +1,6 @@
 //! How a connection opens: paths, parameters, extensions.
 
-use gateway_harness::{Client, Encoding, Raw, Setup, get, request};
+use gateway_harness::{PacketEncoding, Raw, Setup, V1Client, get, request};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
 
@@ -17,11 +17,11 @@ async fn both_paths_and_every_spelling_of_version_1_open_a_session() {
         "/?other=x",
     ] {
         let encoding = if target.contains("zlib") {
-            Encoding::Zlib
+            PacketEncoding::Zlib
         } else {
-            Encoding::Plain
+            PacketEncoding::Plain
         };
-        let mut client = Client::open(node.address(), target, encoding).await.unwrap();
+        let mut client = V1Client::open(node.address(), target, encoding).await.unwrap();
         assert_eq!(client.next().await["op"], 5, "{target}");
     }
 }
@@ -30,13 +30,13 @@ async fn both_paths_and_every_spelling_of_version_1_open_a_session() {
 async fn a_wrong_version_is_an_error_in_the_place_of_hello() {
     let node = Setup::new().start().await;
     for query in ["v=", "v=0", "v=2", "v=5", "v=11", "v=01", "v=1.0", "v=one", "v"] {
-        for encoding in Encoding::ALL {
-            let compression = if encoding == Encoding::Zlib {
+        for encoding in PacketEncoding::ALL {
+            let compression = if encoding == PacketEncoding::Zlib {
                 "&compression=zlib"
             } else {
                 ""
             };
-            let mut client = Client::connect(&node, &format!("{query}{compression}"), encoding).await;
+            let mut client = V1Client::connect(&node, &format!("{query}{compression}"), encoding).await;
             let error = client.error(4000, 4000).await;
             assert_eq!(error.get("d"), None, "{query}");
         }
@@ -47,7 +47,8 @@ async fn a_wrong_version_is_an_error_in_the_place_of_hello() {
 async fn a_wrong_compression_is_named_in_an_error_in_the_place_of_hello() {
     let node = Setup::new().start().await;
     for compression in ["", "gzip", "ZLIB", "zlib-stream"] {
-        let mut client = Client::connect(&node, &format!("v=1&compression={compression}"), Encoding::Plain).await;
+        let mut client =
+            V1Client::connect(&node, &format!("v=1&compression={compression}"), PacketEncoding::Plain).await;
         let error = client.error(4005, 4005).await;
         let named = error["d"]["errors"][0].as_str().unwrap().to_lowercase();
         assert!(named.contains("compression"), "{error}");
@@ -75,7 +76,7 @@ async fn a_handshake_that_breaks_a_rule_gets_an_http_answer() {
     let status = |target: &'static str| {
         let address = node.address();
         async move {
-            match Client::open(address, target, Encoding::Plain).await {
+            match V1Client::open(address, target, PacketEncoding::Plain).await {
                 Err(Error::Http(answer)) => answer.status().as_u16(),
                 other => panic!("{target}: {other:?}"),
             }
@@ -123,7 +124,7 @@ async fn only_allowed_origins_may_connect_where_some_are_listed() {
         );
     }
     assert_eq!(
-        Client::greeted(&node, Encoding::Plain).await.close(1000).await,
+        V1Client::greeted(&node, PacketEncoding::Plain).await.close(1000).await,
         Some(1000)
     );
 }

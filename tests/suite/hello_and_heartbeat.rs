@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_harness::{Client, Encoding, Setup, within};
+use gateway_harness::{PacketEncoding, Setup, V1Client, within};
 use serde_json::json;
 
 #[tokio::test]
 async fn hello_is_the_first_payload_and_has_both_spellings() {
     let node = Setup::new().start().await;
-    for encoding in Encoding::ALL {
-        let mut client = Client::connect(&node, encoding.query(), encoding).await;
+    for encoding in PacketEncoding::ALL {
+        let mut client = V1Client::connect(&node, encoding.query(), encoding).await;
         let hello = client.next_text().await.unwrap();
         assert_eq!(hello, r#"{"op":5,"d":{"heartbeat":60000,"hearbeat":60000}}"#);
     }
@@ -18,7 +18,7 @@ async fn hello_is_the_first_payload_and_has_both_spellings() {
 #[tokio::test]
 async fn hello_tells_the_configured_interval() {
     let node = Setup::new().set("v1.heartbeat_interval_ms", 41_250).start().await;
-    let mut client = Client::connect(&node, "", Encoding::Plain).await;
+    let mut client = V1Client::connect(&node, "", PacketEncoding::Plain).await;
     client
         .expect(&json!({ "op": 5, "d": { "heartbeat": 41_250, "hearbeat": 41_250 } }))
         .await;
@@ -27,8 +27,8 @@ async fn hello_tells_the_configured_interval() {
 #[tokio::test]
 async fn a_heartbeat_is_answered_before_and_after_identifying() {
     let node = Setup::new().start().await;
-    for encoding in Encoding::ALL {
-        let mut client = Client::greeted(&node, encoding).await;
+    for encoding in PacketEncoding::ALL {
+        let mut client = V1Client::greeted(&node, encoding).await;
         client.send_json(r#"{"op":10}"#).await;
         assert_eq!(client.next_text().await.unwrap(), r#"{"op":11}"#);
         client.identify("website", &node.development_key()).await;
@@ -39,7 +39,7 @@ async fn a_heartbeat_is_answered_before_and_after_identifying() {
 #[tokio::test]
 async fn a_heartbeat_may_have_other_fields() {
     let node = Setup::new().start().await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     for identified in [false, true] {
         if identified {
             client.identify("website", &node.development_key()).await;
@@ -58,10 +58,10 @@ async fn without_heartbeats_a_session_ends_once_the_next_one_is_overdue() {
         .set("v1.heartbeat_tolerance_ms", 200)
         .start()
         .await;
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for identified in [false, true] {
             let begin = Instant::now();
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             if identified {
                 client.identify("website", &node.development_key()).await;
             }
@@ -81,8 +81,8 @@ async fn only_heartbeats_extend_the_deadline() {
         .start()
         .await;
     let key = node.development_key();
-    let mut busy = Client::session(&node, "bot", &key).await;
-    let mut beating = Client::session(&node, "website", &key).await;
+    let mut busy = V1Client::session(&node, "bot", &key).await;
+    let mut beating = V1Client::session(&node, "website", &key).await;
     let begin = Instant::now();
     // The busy one sends reports all the time, the other one heartbeats for three times as long as it could do without.
     let ended = tokio::spawn(async move {

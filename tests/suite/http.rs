@@ -1,14 +1,14 @@
 //! What the node serves over plain HTTP.
 
-use gateway_harness::{Client, Encoding, Raw, Setup, full_setup, get, key, metric, post, publish, request};
+use gateway_harness::{PacketEncoding, Raw, Setup, V1Client, full_setup, get, key, metric, post, publish, request};
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn health_tells_a_balancer_and_a_person_how_the_node_is() {
     let node = full_setup().set("node.name", "alpha").start().await;
-    let _stranger = Client::greeted(&node, Encoding::Plain).await;
-    let _bot = Client::session(&node, "bot", &key("bot")).await;
-    let _website = Client::session(&node, "website", &key("website")).await;
+    let _stranger = V1Client::greeted(&node, PacketEncoding::Plain).await;
+    let _bot = V1Client::session(&node, "bot", &key("bot")).await;
+    let _website = V1Client::session(&node, "website", &key("website")).await;
     let answer = get(&node, "/health").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -94,8 +94,12 @@ async fn an_event_is_encoded_once_however_many_receive_it() {
     let node = full_setup().start().await;
     let mut receivers = Vec::new();
     for index in 0..60 {
-        let encoding = if index < 50 { Encoding::Plain } else { Encoding::Zlib };
-        receivers.push(Client::session_in(&node, "website", &key("website"), encoding).await);
+        let encoding = if index < 50 {
+            PacketEncoding::Plain
+        } else {
+            PacketEncoding::Zlib
+        };
+        receivers.push(V1Client::session_in(&node, "website", &key("website"), encoding).await);
     }
     let count = async || {
         [
@@ -123,7 +127,7 @@ async fn an_event_is_encoded_once_however_many_receive_it() {
 #[tokio::test]
 async fn a_published_event_is_202_with_its_place_in_the_log_and_arrives() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     let first = publish(&node, &key("service"), &json!({ "t": "announce", "d": { "n": 1 } })).await;
     let second = publish(&node, &key("service"), &json!({ "t": "announce", "d": { "n": 2 } })).await;
     assert_eq!(
@@ -140,7 +144,7 @@ async fn a_published_event_is_202_with_its_place_in_the_log_and_arrives() {
 #[tokio::test]
 async fn an_array_is_answered_with_an_array_and_arrives_in_order() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     let events: Vec<_> = (0..100).map(|n| json!({ "t": "announce", "d": { "n": n } })).collect();
     let positions = publish(&node, &key("service"), &json!(events)).await;
     let offsets: Vec<_> = positions
@@ -262,7 +266,7 @@ async fn a_body_too_large_is_413() {
 #[tokio::test]
 async fn an_array_is_all_or_nothing() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     let good = json!({ "t": "announce", "d": { "n": "first" } });
     for (bad, status) in [
         (json!({ "t": "nonsense", "d": {} }), 422),
@@ -288,7 +292,7 @@ async fn an_array_is_all_or_nothing() {
 #[tokio::test]
 async fn the_sender_over_http_has_the_types_of_its_key() {
     let node = full_setup().start().await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     publish(
         &node,
         &key("root"),
@@ -301,7 +305,7 @@ async fn the_sender_over_http_has_the_types_of_its_key() {
 #[tokio::test]
 async fn an_event_over_http_comes_back_to_a_service_that_is_connected() {
     let node = full_setup().start().await;
-    let mut service = Client::session(&node, "service", &key("service")).await;
+    let mut service = V1Client::session(&node, "service", &key("service")).await;
     publish(
         &node,
         &key("service"),
@@ -314,7 +318,7 @@ async fn an_event_over_http_comes_back_to_a_service_that_is_connected() {
 #[tokio::test]
 async fn an_overloaded_node_answers_503() {
     let node = full_setup().set("cluster.hold_bytes", 1).start().await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     // The first one is let in since it is alone; the second one comes before the worker has taken the first.
     let body = r#"{"t":"announce","d":{}}"#;
     let post = format!(

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric, post, request};
+use gateway_harness::{
+    NodeProcess, PacketEncoding, Raw, Setup, V1Client, eventually, full_setup, get, key, metric, post, request,
+};
 use serde_json::json;
 
 use crate::tls::secured_node_with;
@@ -14,13 +16,13 @@ const UNFINISHED: &[u8] = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nC
 
 const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-async fn from(source: Ipv4Addr, node: &Node) -> Raw {
+async fn from(source: Ipv4Addr, node: &NodeProcess) -> Raw {
     Raw::connect_from(source, node.address())
         .await
         .expect("the node accepts")
 }
 
-async fn is_alive(source: Ipv4Addr, node: &Node) -> bool {
+async fn is_alive(source: Ipv4Addr, node: &NodeProcess) -> bool {
     from(source, node)
         .await
         .ask("GET", "/livez", &[])
@@ -54,7 +56,7 @@ async fn unfinished_requests_count_against_their_address() {
     // What an orchestrator asks is answered even then.
     assert!(is_alive(STRANGER, &node).await);
     assert!(is_alive(OTHER, &node).await);
-    Client::session(&node, "bot", &key("bot")).await;
+    V1Client::session(&node, "bot", &key("bot")).await;
     let refused = "utilbot_connections_refused_total{reason=\"connections_per_address\"}";
     assert!(metric(&node, refused).await >= 2);
     drop(open);
@@ -71,7 +73,7 @@ async fn one_address_never_takes_the_descriptors_of_all() {
     let open = unfinished(450, STRANGER, node.address()).await;
     for _ in 0..5 {
         assert!(is_alive(OTHER, &node).await);
-        let mut client = Client::session(&node, "bot", &key("bot")).await;
+        let mut client = V1Client::session(&node, "bot", &key("bot")).await;
         client.heartbeat().await;
     }
     assert!(metric(&node, "utilbot_connections").await <= 210);
@@ -284,7 +286,7 @@ async fn handshakes_of_tls_count_against_their_address() {
     }
     let one_more = from(STRANGER, &node).await.text_to_end().await;
     assert_eq!(one_more, "", "it is cut without a handshake");
-    let mut client = Client::open_tls(node.address(), trusted, Encoding::Plain)
+    let mut client = V1Client::open_tls(node.address(), trusted, PacketEncoding::Plain)
         .await
         .unwrap();
     assert_eq!(client.next().await["op"], 5);

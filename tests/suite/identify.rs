@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use gateway_harness::{Client, Encoding, Setup, full_setup, key};
+use gateway_harness::{PacketEncoding, Setup, V1Client, full_setup, key};
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn each_type_gets_its_own_connect_success() {
     let node = full_setup().set("node.name", "alpha").start().await;
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for kind in ["bot", "website", "service"] {
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             client.send_identify(kind, &key(kind)).await;
             let payload = client.next().await;
             assert_eq!(payload["op"], 0);
@@ -27,7 +27,7 @@ async fn each_type_gets_its_own_connect_success() {
 #[tokio::test]
 async fn a_bot_gets_the_counts_right_after_its_connect_success_and_nobody_else_does() {
     let node = full_setup().start().await;
-    let mut first = Client::session(&node, "bot", &key("bot")).await;
+    let mut first = V1Client::session(&node, "bot", &key("bot")).await;
     first
         .send_event(
             "send_servers",
@@ -36,10 +36,10 @@ async fn a_bot_gets_the_counts_right_after_its_connect_success_and_nobody_else_d
         .await;
     let counts = json!({ "guilds": 3, "guildMembers": 40, "cachedGuildMembers": 5 });
     assert_eq!(first.event("GLOBAL_GUILD_COUNT").await, counts);
-    let mut second = Client::greeted(&node, Encoding::Plain).await;
+    let mut second = V1Client::greeted(&node, PacketEncoding::Plain).await;
     second.identify("bot", &key("bot")).await;
     assert_eq!(second.event("GLOBAL_GUILD_COUNT").await, counts);
-    let mut website = Client::greeted(&node, Encoding::Plain).await;
+    let mut website = V1Client::greeted(&node, PacketEncoding::Plain).await;
     website.identify("website", &key("website")).await;
     website.heartbeat().await;
 }
@@ -54,7 +54,7 @@ async fn the_shard_of_an_identify_is_optional_and_unknown_fields_are_ignored() {
     ] {
         let mut d = json!({ "type": "bot", "key": key("bot") });
         d.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         client
             .send(&json!({ "op": 1, "t": "identify", "d": d, "e": null, "s": 1 }))
             .await;
@@ -68,7 +68,7 @@ async fn ids_of_live_sessions_differ() {
     let mut sessions = Vec::new();
     let mut ids = HashSet::new();
     for _ in 0..100 {
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         assert!(ids.insert(client.identify("website", &key("website")).await));
         sessions.push(client);
     }
@@ -95,7 +95,7 @@ async fn a_wrong_key_is_4001_however_it_is_wrong() {
     // Any string is a well-formed type too.
     rows.extend(["website", "service", "", "Bot", "admin", "\u{1F600}"].map(|kind| (kind, bot.clone())));
     for (kind, key) in rows {
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         client.send_identify(kind, &key).await;
         let error = client.error(4001, 4001).await;
         assert_eq!(error.get("d"), None, "{kind:?} {key:?}");
@@ -137,15 +137,15 @@ async fn all_problems_of_an_identify_are_listed_at_once_and_the_key_is_never_ech
         (json!("hidden"), json!(["Data must be an object."]), json!([null])),
         (Value::Null, json!(["Data must be an object."]), json!([null])),
     ];
-    for encoding in Encoding::ALL {
+    for encoding in PacketEncoding::ALL {
         for (d, errors, data) in &rows {
-            let mut client = Client::greeted(&node, encoding).await;
+            let mut client = V1Client::greeted(&node, encoding).await;
             client.send_event("identify", d).await;
             let error = client.error(4005, 4005).await;
             assert_eq!(error["d"], json!({ "errors": errors, "data": data }), "{d}");
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
-        let mut client = Client::greeted(&node, encoding).await;
+        let mut client = V1Client::greeted(&node, encoding).await;
         client.send(&json!({ "op": 1, "t": "identify" })).await;
         let error = client.error(4005, 4005).await;
         assert_eq!(error["d"], json!({ "errors": ["Data not provided."], "data": [null] }));
@@ -155,7 +155,7 @@ async fn all_problems_of_an_identify_are_listed_at_once_and_the_key_is_never_ech
 #[tokio::test]
 async fn an_error_of_the_page_is_written_as_on_the_page() {
     let node = Setup::new().start().await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     client.send_text(r#"{"op":1,"t":"identify","d":{}}"#).await;
     let expected = r#"{"op":-1,"e":4005,"m":"Malformed data.","d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#;
     assert_eq!(client.next_text().await.unwrap(), expected);

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_chaos::ids::{Trouble, World};
+use gateway_chaos::ids::{IdPlan, Trouble};
 use gateway_harness::{
-    Client, Encoding, Node, Outcome as _, RedisServer, eventually, full_setup, get, key, within_time,
+    NodeProcess, PacketEncoding, RedisProcess, ToolReport as _, V1Client, eventually, full_setup, get, key, within_time,
 };
 use nix::sys::signal::Signal;
 
@@ -13,11 +13,11 @@ const LEASE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn load_no_two_ids_are_equal_whatever_goes_wrong() {
-    let world = World {
+    let world = IdPlan {
         ids: 20_000,
         nodes: 3,
         times: 2,
-        visitors: 24,
+        clients: 24,
         seed: 1,
     };
     let report = within_time("the run", Duration::from_secs(170), world.run()).await;
@@ -27,7 +27,7 @@ async fn load_no_two_ids_are_equal_whatever_goes_wrong() {
 }
 
 /// A node of a cluster that is ready.
-async fn node(redis: &RedisServer) -> Node {
+async fn node(redis: &RedisProcess) -> NodeProcess {
     let setup = full_setup()
         .redis(&redis.url())
         .set("cluster.lease_ms", LEASE.as_millis());
@@ -39,8 +39,8 @@ async fn node(redis: &RedisServer) -> Node {
     node
 }
 
-async fn id(node: &Node) -> u64 {
-    let mut client = Client::greeted(node, Encoding::Plain).await;
+async fn id(node: &NodeProcess) -> u64 {
+    let mut client = V1Client::greeted(node, PacketEncoding::Plain).await;
     client.identify("bot", &key("bot")).await.parse().unwrap()
 }
 
@@ -51,7 +51,7 @@ fn time(id: u64) -> u64 {
 
 #[tokio::test]
 async fn ids_go_on_when_the_clock_of_redis_goes_back() {
-    let redis = RedisServer::start_with_clock(&[]).await;
+    let redis = RedisProcess::start_with_clock(&[]).await;
     let first = node(&redis).await;
     let mut latest = id(&first).await;
     redis.set_clock(-3_600_000);
@@ -68,7 +68,7 @@ async fn ids_go_on_when_the_clock_of_redis_goes_back() {
 
 #[tokio::test]
 async fn the_time_of_ids_outlives_a_redis_that_has_lost_everything_and_whose_clock_went_back() {
-    let mut redis = RedisServer::start_with_clock(&[]).await;
+    let mut redis = RedisProcess::start_with_clock(&[]).await;
     let (witness, mut dead) = (node(&redis).await, node(&redis).await);
     id(&witness).await;
     let latest = id(&dead).await;

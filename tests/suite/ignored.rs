@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_harness::{Client, Encoding, Setup, deflate, full_setup, key, metric};
+use gateway_harness::{PacketEncoding, Setup, V1Client, deflate, full_setup, key, metric};
 use serde_json::json;
 
 /// Texts that are no JSON object.
@@ -29,8 +29,8 @@ const NOT_OBJECTS: [&str; 16] = [
 #[tokio::test]
 async fn what_is_not_a_json_object_is_dropped_before_and_after_identifying() {
     let node = full_setup().start().await;
-    for encoding in Encoding::ALL {
-        let mut client = Client::greeted(&node, encoding).await;
+    for encoding in PacketEncoding::ALL {
+        let mut client = V1Client::greeted(&node, encoding).await;
         for identified in [false, true] {
             if identified {
                 client.identify("website", &key("website")).await;
@@ -49,7 +49,7 @@ async fn what_is_not_a_json_object_is_dropped_before_and_after_identifying() {
 #[tokio::test]
 async fn binary_messages_without_compression_are_dropped() {
     let node = full_setup().start().await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     for identified in [false, true] {
         if identified {
             client.identify("website", &key("website")).await;
@@ -69,7 +69,7 @@ async fn binary_messages_without_compression_are_dropped() {
 #[tokio::test]
 async fn binary_messages_that_do_not_inflate_are_dropped() {
     let node = full_setup().start().await;
-    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
     let whole = deflate(b"{\"op\":10,\"d\":{\"padding\":\"something to cut\"}}");
     let mut wrong_sum = whole.clone();
     *wrong_sum.last_mut().unwrap() ^= 1;
@@ -96,9 +96,9 @@ async fn binary_messages_that_do_not_inflate_are_dropped() {
 #[tokio::test]
 async fn before_identifying_everything_else_is_ignored_and_has_no_effect() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
-    for encoding in Encoding::ALL {
-        let mut client = Client::greeted(&node, encoding).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    for encoding in PacketEncoding::ALL {
+        let mut client = V1Client::greeted(&node, encoding).await;
         for payload in [
             json!({}),
             json!({ "op": null }),
@@ -129,7 +129,7 @@ async fn before_identifying_everything_else_is_ignored_and_has_no_effect() {
 #[tokio::test]
 async fn a_client_with_compression_may_still_send_text() {
     let node = full_setup().start().await;
-    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
     client
         .send_text(&json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } }).to_string())
         .await;
@@ -146,7 +146,7 @@ async fn dropped_packets_extend_no_deadline() {
         .set("v1.heartbeat_tolerance_ms", 200)
         .start()
         .await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     let begin = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     let text = loop {
@@ -172,7 +172,7 @@ async fn junk_within_the_allowance_does_not_delay_an_identify() {
         .set("limits.unidentified_bytes_per_second", 1)
         .start()
         .await;
-    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
     for _ in 0..3 {
         client.send_binary(&bomb()).await;
     }
@@ -188,7 +188,7 @@ async fn what_exceeds_the_allowance_before_identify_is_not_read_and_deadlines_ho
         .set("session.identify_timeout_ms", 3000)
         .start()
         .await;
-    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
     for _ in 0..200 {
         client.send_binary(&bomb()).await;
     }
@@ -205,7 +205,7 @@ async fn a_client_that_flooded_identifies_and_beats_later() {
         .set("limits.payloads_per_minute", 1200)
         .start()
         .await;
-    let mut client = Client::greeted(&node, Encoding::Zlib).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Zlib).await;
     for _ in 0..40 {
         client.send_binary(&bomb()).await;
     }
@@ -216,7 +216,7 @@ async fn a_client_that_flooded_identifies_and_beats_later() {
 #[tokio::test]
 async fn dropped_packets_beyond_the_rate_are_read_later_and_understood_ones_close() {
     let node = full_setup().set("limits.payloads_per_minute", 600).start().await;
-    let mut client = Client::session(&node, "website", &key("website")).await;
+    let mut client = V1Client::session(&node, "website", &key("website")).await;
     for _ in 0..610 {
         client.send_text("junk").await;
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use gateway_harness::{Client, Encoding, KEYS, SECRET, Setup, full_setup, get, key, post, request};
+use gateway_harness::{KEYS, PacketEncoding, SECRET, Setup, V1Client, full_setup, get, key, post, request};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -64,7 +64,7 @@ async fn a_key_is_good_for_its_types_alone() {
         ("root", vec!["bot", "website", "service"]),
     ] {
         for kind in ["bot", "website", "service"] {
-            let mut client = Client::greeted(&node, Encoding::Plain).await;
+            let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
             if types.contains(&kind) {
                 client.identify(kind, &key(id)).await;
             } else {
@@ -81,8 +81,8 @@ async fn a_key_may_be_configured_by_its_hash() {
     let hash = "7771a0cec1279f8ca878a66c694f3344b16bee8128c78b8ef5fd0656b35b02ee";
     let file = format!("[[keys]]\nid = \"hashed\"\ntype = \"bot\"\nhash = \"{hash}\"\n");
     let node = Setup::new().file(&file).start().await;
-    Client::session(&node, "bot", &key("hashed")).await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    V1Client::session(&node, "bot", &key("hashed")).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     client.send_identify("bot", &format!("hashed.{hash}")).await;
     client.error(4001, 4001).await;
 }
@@ -97,17 +97,17 @@ async fn a_key_that_expires_ends_its_live_sessions_within_a_second() {
     );
     let node = full_setup().file(&file).start().await;
     let mut brief = [
-        Client::session(&node, "bot", &key("brief")).await,
-        Client::session_in(&node, "bot", &key("brief"), Encoding::Zlib).await,
+        V1Client::session(&node, "bot", &key("brief")).await,
+        V1Client::session_in(&node, "bot", &key("brief"), PacketEncoding::Zlib).await,
     ];
-    let mut lasting = Client::session(&node, "bot", &key("bot")).await;
+    let mut lasting = V1Client::session(&node, "bot", &key("bot")).await;
     for client in &mut brief {
         client.error(4001, 4001).await;
     }
     let late = now().checked_sub(Duration::from_secs(expiry));
     let late = late.expect("the key was good until it expired");
     assert!(late < Duration::from_secs(1), "{late:?} late");
-    let mut again = Client::greeted(&node, Encoding::Plain).await;
+    let mut again = V1Client::greeted(&node, PacketEncoding::Plain).await;
     again.send_identify("bot", &key("brief")).await;
     again.error(4001, 4001).await;
     assert_eq!(post(&node, &key("brief"), "{}").await.status, 401);
@@ -117,9 +117,9 @@ async fn a_key_that_expires_ends_its_live_sessions_within_a_second() {
 #[tokio::test]
 async fn a_key_that_is_taken_out_ends_its_live_sessions_within_a_second_of_sighup() {
     let node = full_setup().start().await;
-    let mut revoked = Client::session(&node, "bot", &key("bot")).await;
-    let mut stays = Client::session(&node, "website", &key("website")).await;
-    let mut unidentified = Client::greeted(&node, Encoding::Plain).await;
+    let mut revoked = V1Client::session(&node, "bot", &key("bot")).await;
+    let mut stays = V1Client::session(&node, "website", &key("website")).await;
+    let mut unidentified = V1Client::greeted(&node, PacketEncoding::Plain).await;
     let text = fs::read_to_string(node.file()).unwrap();
     // Another secret is another key; and a key that was not there yet.
     let without = text.replacen(SECRET, "another-secret-that-is-long-enough-to-be-one", 1);
@@ -137,18 +137,18 @@ async fn a_key_that_is_taken_out_ends_its_live_sessions_within_a_second_of_sighu
 #[tokio::test]
 async fn a_wrong_file_at_sighup_is_logged_and_changes_nothing() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     fs::write(node.file(), "[limits]\nmessage_bytes = \"many\"\n").unwrap();
     node.signal(Signal::SIGHUP);
     node.logged("limits.message_bytes").await;
     bot.heartbeat().await;
-    Client::session(&node, "website", &key("website")).await;
+    V1Client::session(&node, "website", &key("website")).await;
 }
 
 #[tokio::test]
 async fn sighup_replaces_the_events() {
     let node = full_setup().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("\"announce\"", "\"proclaim\"")).unwrap();
     node.signal(Signal::SIGHUP);
@@ -171,7 +171,7 @@ async fn no_key_is_ever_in_the_log_or_an_answer() {
         ("bot", format!("bot.{SECRET}x")),
         (SECRET, key("bot")),
     ] {
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         client.send_identify(kind, &presented).await;
         answers.push_str(&client.next().await.to_string());
     }
@@ -180,7 +180,7 @@ async fn no_key_is_ever_in_the_log_or_an_answer() {
         json!({ "type": "bot", "key": [key("bot")] }),
         json!(key("bot")),
     ] {
-        let mut client = Client::greeted(&node, Encoding::Plain).await;
+        let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
         client.send_event("identify", &d).await;
         answers.push_str(&client.error(4005, 4005).await.to_string());
     }
@@ -208,7 +208,7 @@ async fn the_key_of_development_mode_is_on_stdout_and_not_in_the_log() {
     let key = node.development_key();
     let (_, secret) = key.split_once('.').unwrap();
     for kind in ["bot", "website", "service"] {
-        Client::session(&node, kind, &key).await;
+        V1Client::session(&node, kind, &key).await;
     }
     assert_eq!(post(&node, &key, r#"{"t":"announce","d":{}}"#).await.status, 202);
     assert!(!node.log().contains(secret));

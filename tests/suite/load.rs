@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, metric, post, publish};
+use gateway_harness::{
+    NodeProcess, PacketEncoding, Raw, Setup, V1Client, WAIT, eventually, full_setup, key, metric, post, publish,
+};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -22,7 +24,7 @@ async fn load_drain_of_1000_sessions_some_stuck() {
     let mut clients = Vec::new();
     for index in 0..950 {
         let kind = ["bot", "website", "service"][index % 3];
-        clients.push(Client::session_in(&node, kind, &key, Encoding::ALL[index % 2]).await);
+        clients.push(V1Client::session_in(&node, kind, &key, PacketEncoding::ALL[index % 2]).await);
     }
     let mut stuck = Vec::new();
     for _ in 0..50 {
@@ -45,8 +47,8 @@ async fn load_an_event_reaches_2000_sessions_once() {
     let node = full_setup().set("limits.connections_per_address", 5000).start().await;
     let mut clients = Vec::new();
     for index in 0..SESSIONS {
-        let encoding = Encoding::ALL[usize::from(index % 2 == 1)];
-        clients.push(Client::session_in(&node, "website", &key("website"), encoding).await);
+        let encoding = PacketEncoding::ALL[usize::from(index % 2 == 1)];
+        clients.push(V1Client::session_in(&node, "website", &key("website"), encoding).await);
     }
     for n in 0..EVENTS {
         publish(&node, &key("service"), &json!({ "t": "announce", "d": { "n": n } })).await;
@@ -69,15 +71,15 @@ async fn load_a_flood_that_never_identifies_is_closed_and_stops_nobody() {
         .set("session.identify_timeout_ms", 4000)
         .start()
         .await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     let mut flood = Vec::new();
     for _ in 0..1500 {
-        flood.push(Client::greeted(&node, Encoding::Plain).await);
+        flood.push(V1Client::greeted(&node, PacketEncoding::Plain).await);
         if flood.len() % 100 == 0 {
             bot.heartbeat().await;
         }
     }
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     website.send_event("announce", &json!({ "n": 1 })).await;
     bot.event("announce").await;
     for client in &mut flood {
@@ -87,7 +89,7 @@ async fn load_a_flood_that_never_identifies_is_closed_and_stops_nobody() {
 }
 
 /// Readers that stop, are sent events until every one of them is evicted, and go.
-async fn wave_of_stopped_readers(node: &Node, evicted: u64) {
+async fn wave_of_stopped_readers(node: &NodeProcess, evicted: u64) {
     const READERS: u64 = 50;
     let identify = json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } });
     let mut readers = Vec::new();
@@ -116,7 +118,7 @@ async fn load_waves_of_stopped_readers_cost_no_more_memory_than_the_first() {
     const KEPT_KIB: u64 = 32 * 1024;
     const WAVES: u64 = 12;
     let node = full_setup().start().await;
-    let mut healthy = Client::session(&node, "bot", &key("bot")).await;
+    let mut healthy = V1Client::session(&node, "bot", &key("bot")).await;
     let everybody_is_gone = async || {
         eventually("the sockets of the wave are gone", async || {
             (metric(&node, "utilbot_sessions{kind=\"website\"}").await == 0).then_some(())

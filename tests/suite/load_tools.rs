@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use gateway_bench::load::{cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished};
-use gateway_harness::Outcome as _;
+use gateway_harness::ToolReport as _;
 
 /// Runs a tool away from the test's own thread, which it would block.
 async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send + 'static) -> anyhow::Result<R> {

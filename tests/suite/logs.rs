@@ -1,10 +1,10 @@
 //! The log: it costs a node nothing that nobody reads it, and no client can fill it.
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, eventually, full_setup, get, key, metric};
+use gateway_harness::{NodeProcess, PacketEncoding, Raw, Setup, V1Client, eventually, full_setup, get, key, metric};
 
 /// Opens a session that fails to identify.
-async fn fail_to_identify(node: &Node) {
-    let mut client = Client::connect(node, "v=1", Encoding::Plain).await;
+async fn fail_to_identify(node: &NodeProcess) {
+    let mut client = V1Client::connect(node, "v=1", PacketEncoding::Plain).await;
     client.next().await;
     client.send_identify("bot", "bot.wrong").await;
     client.error(4001, 4001).await;
@@ -21,12 +21,12 @@ async fn a_log_that_nobody_reads_stops_nothing_and_its_lost_lines_are_counted() 
     // At this level each session that identifies is a line.
     while metric(&node, "utilbot_log_lines_dropped_total").await == 0 {
         for _ in 0..100 {
-            Client::session(&node, "bot", &key("bot")).await;
+            V1Client::session(&node, "bot", &key("bot")).await;
         }
     }
     fail_to_identify(&node).await;
     assert_eq!(get(&node, "/livez").await.status, 200);
-    Client::session(&node, "bot", &key("bot")).await.heartbeat().await;
+    V1Client::session(&node, "bot", &key("bot")).await.heartbeat().await;
     let mut node = node;
     assert!(node.stop().await.success(), "what nobody reads does not hold the end");
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use gateway_harness::{Answer, Raw, full_setup, key, request};
+use gateway_harness::{ApiResponse, Raw, full_setup, key, request};
 use gateway_node::http::{Endpoint, admin_endpoints, public_endpoints};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -29,7 +29,7 @@ fn path(pattern: &str) -> String {
 }
 
 /// The lines of a head that do not depend on when it was made.
-fn lasting(answer: &Answer) -> Vec<String> {
+fn lasting(answer: &ApiResponse) -> Vec<String> {
     let is_lasting = |line: &&str| !line.starts_with("date:") && !line.starts_with("content-length:");
     let mut lines: Vec<_> = answer.head.lines().filter(is_lasting).map(str::to_owned).collect();
     lines.sort();

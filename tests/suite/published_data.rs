@@ -1,8 +1,8 @@
 //! What is published for Discord sessions arrives as it was published, in every encoding.
 
 use gateway_harness::{
-    KEYS, Node, Raw, RedisServer, Setup,
-    discord::{ALL_INTENTS, DiscordClient, Guild},
+    KEYS, NodeProcess, Raw, RedisProcess, Setup,
+    discord::{ALL_INTENTS, DiscordClient, TestGuild},
     eventually, frame, key, post, publish, ready, request,
 };
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn body(name: &str, to: &Value, d: &str) -> String {
     format!(r#"{{"t":"{name}","to":{to},"d":{d}}}"#)
 }
 
-async fn publish_text(node: &Node, name: &str, to: &Value, d: &str) {
+async fn publish_text(node: &NodeProcess, name: &str, to: &Value, d: &str) {
     let answer = post(node, &key("root"), &body(name, to, d)).await;
     assert_eq!(answer.status, 202, "{name} {d}: {answer:?}");
 }
@@ -151,8 +151,8 @@ async fn a_list_of_messages_is_empty_for_who_may_not_read_them() {
 }
 
 /// The same on both backplanes.
-async fn a_guild_stays(node: &Node) {
-    let guild = Guild::new(0, 2);
+async fn a_guild_stays(node: &NodeProcess) {
+    let guild = TestGuild::new(0, 2);
     let to = json!({ "guild": guild.id });
     let (mut client, _) = DiscordClient::session(node, "v=10", &key("bot"), ALL_INTENTS).await;
     publish(node, &key("root"), &guild.create()).await;
@@ -189,7 +189,7 @@ async fn data_without_fields_changes_no_guild() {
 
 #[tokio::test]
 async fn data_without_fields_changes_no_guild_in_redis() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = setup().redis(&redis.url()).start().await;
     ready(&node).await;
     a_guild_stays(&node).await;
@@ -215,7 +215,7 @@ fn very_large_guild() -> Value {
 
 #[tokio::test]
 async fn the_defaults_hold_a_very_large_guild() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     for node in [setup().start().await, setup().redis(&redis.url()).start().await] {
         ready(&node).await;
         let guild = very_large_guild();

@@ -1,6 +1,8 @@
 //! What one key may publish over HTTP, and how many idempotency keys an application has.
 
-use gateway_harness::{Answer, Client, Node, RedisServer, Setup, full_setup, key, metric, post, ready, request};
+use gateway_harness::{
+    ApiResponse, NodeProcess, RedisProcess, Setup, V1Client, full_setup, key, metric, post, ready, request,
+};
 use serde_json::{Value, json};
 
 /// Two events a minute: of ten seconds' worth, which is less than one event, a full allowance lets a request pass.
@@ -17,14 +19,14 @@ fn list(events: usize) -> String {
 }
 
 /// A refusal of this kind, which says when to come again.
-fn assert_limited(answer: &Answer, code: &str, seconds: std::ops::RangeInclusive<u64>) {
+fn assert_limited(answer: &ApiResponse, code: &str, seconds: std::ops::RangeInclusive<u64>) {
     assert_eq!(answer.status, 429, "{answer:?}");
     assert_eq!(answer.json()["code"], code);
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!(seconds.contains(&wait), "{wait}");
 }
 
-async fn repeatable(node: &Node, name: &str) -> Answer {
+async fn repeatable(node: &NodeProcess, name: &str) -> ApiResponse {
     let bearer = format!("Bearer {}", key("service"));
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", name)];
     request(node.address(), "POST", "/api/v1/events", &headers, &event()).await
@@ -33,7 +35,7 @@ async fn repeatable(node: &Node, name: &str) -> Answer {
 #[tokio::test]
 async fn a_key_that_has_published_enough_is_429_and_others_go_on() {
     let node = one_event().start().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     assert_eq!(post(&node, &key("service"), &event()).await.status, 202);
     assert_limited(&post(&node, &key("service"), &event()).await, "rate_limited", 1..=30);
     assert_limited(&post(&node, &key("service"), &list(2)).await, "rate_limited", 1..=30);
@@ -114,8 +116,8 @@ async fn guilds_and_members_count_as_events() {
 #[tokio::test]
 async fn sockets_have_their_own_limit() {
     let node = one_event().start().await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
     for n in 0..20 {
         website.send_event("announce", &json!({ "n": n })).await;
     }
@@ -125,7 +127,7 @@ async fn sockets_have_their_own_limit() {
 }
 
 /// The same on both backplanes.
-async fn idempotency_keys_are_bounded(node: &Node) {
+async fn idempotency_keys_are_bounded(node: &NodeProcess) {
     for name in ["a", "b"] {
         assert_eq!(repeatable(node, name).await.status, 202);
     }
@@ -148,7 +150,7 @@ async fn new_idempotency_keys_are_429_at_the_bound_and_known_ones_go_on() {
 
 #[tokio::test]
 async fn new_idempotency_keys_are_429_at_the_bound_with_redis_too() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = full_setup()
         .set("limits.idempotency_keys", 2)
         .redis(&redis.url())

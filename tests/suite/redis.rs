@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use gateway_harness::{Raw, RedisServer, eventually};
+use gateway_harness::{Raw, RedisProcess, eventually};
 
 /// Takes numbers for keys until the last one is in the append-only file.
-async fn fill(redis: &RedisServer, keys: u64) {
+async fn fill(redis: &RedisProcess, keys: u64) {
     for key in 0..keys {
         assert_eq!(redis.cli(&["SET", &key.to_string(), "value"]).await, "OK");
     }
@@ -13,7 +13,7 @@ async fn fill(redis: &RedisServer, keys: u64) {
 
 #[tokio::test]
 async fn a_killed_redis_comes_back_on_its_port_with_its_data() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (url, run_id) = (redis.url(), run_id(&redis).await);
     fill(&redis, 5).await;
     redis.kill().await;
@@ -26,7 +26,7 @@ async fn a_killed_redis_comes_back_on_its_port_with_its_data() {
     assert_ne!(run_id, self::run_id(&redis).await);
 }
 
-async fn run_id(redis: &RedisServer) -> String {
+async fn run_id(redis: &RedisProcess) -> String {
     let info = redis.cli(&["INFO", "server"]).await;
     let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
     line.unwrap().trim().to_owned()
@@ -34,7 +34,7 @@ async fn run_id(redis: &RedisServer) -> String {
 
 #[tokio::test]
 async fn a_redis_whose_log_was_cut_starts_with_what_was_before() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     fill(&redis, 5).await;
     redis.kill().await;
     // The end of the last command and no more.
@@ -51,7 +51,7 @@ async fn a_redis_whose_log_was_cut_starts_with_what_was_before() {
 
 #[tokio::test]
 async fn a_paused_redis_answers_when_it_goes_on() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let mut raw = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;
     redis.pause();
     raw.send(b"PING\r\n").await;
@@ -61,7 +61,7 @@ async fn a_paused_redis_answers_when_it_goes_on() {
 
 #[tokio::test]
 async fn subscribers_are_cut_whichever_protocol_they_speak() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let address = SocketAddr::from(([127, 0, 0, 1], redis.port()));
     let mut others = Raw::connect(address).await;
     for greeting in ["", "HELLO 3\r\n"] {
@@ -84,7 +84,7 @@ async fn subscribers_are_cut_whichever_protocol_they_speak() {
 
 #[tokio::test]
 async fn a_password_and_a_bound_of_memory_hold() {
-    let redis = RedisServer::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
+    let redis = RedisProcess::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
     assert_eq!(redis.cli(&["PING"]).await, "PONG");
     assert!(redis.cli(&["SET", "a", "b"]).await.starts_with("OOM "));
     let mut stranger = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;

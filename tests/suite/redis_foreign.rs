@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_harness::{Client, Node, RedisServer, full_setup, key, ready, request, within, within_time};
+use gateway_harness::{NodeProcess, RedisProcess, V1Client, full_setup, key, ready, request, within, within_time};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -21,8 +21,8 @@ const LOG: &str = "utilbot:{utilbot}:log";
 
 /// Two nodes, to which events are published without a pause.
 struct Busy {
-    server: RedisServer,
-    nodes: [Node; 2],
+    server: RedisProcess,
+    nodes: [NodeProcess; 2],
     published: Arc<AtomicU64>,
     /// Aborted when it is dropped.
     _publishing: JoinSet<()>,
@@ -30,7 +30,7 @@ struct Busy {
 
 impl Busy {
     async fn start() -> Self {
-        let server = RedisServer::start().await;
+        let server = RedisProcess::start().await;
         let setup = || {
             full_setup()
                 .redis(&server.url())
@@ -61,12 +61,12 @@ impl Busy {
         }
     }
 
-    async fn clients(&self) -> [Client; 2] {
+    async fn clients(&self) -> [V1Client; 2] {
         let key = key("website");
         let [one, other] = &self.nodes;
         [
-            Client::session(one, "website", &key).await,
-            Client::session(other, "website", &key).await,
+            V1Client::session(one, "website", &key).await,
+            V1Client::session(other, "website", &key).await,
         ]
     }
 
@@ -94,7 +94,7 @@ impl Busy {
     }
 
     /// Waits until a client has an event that is published from now on. False where it is told to connect again first.
-    async fn goes_on(&self, client: &mut Client) -> bool {
+    async fn goes_on(&self, client: &mut V1Client) -> bool {
         let from = self.published.load(SeqCst) + 2;
         let going_on = async {
             loop {
@@ -159,7 +159,7 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_told_and_events_go_on
     for node in &cluster.nodes {
         let going_on = async {
             loop {
-                let mut client = Client::session(node, "website", &key("website")).await;
+                let mut client = V1Client::session(node, "website", &key("website")).await;
                 if cluster.goes_on(&mut client).await {
                     return;
                 }

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use gateway_harness::{
-    Answer, Client, Encoding, Node, RedisServer, eventually, full_setup, get, key, post, ready, within,
+    ApiResponse, NodeProcess, PacketEncoding, RedisProcess, V1Client, eventually, full_setup, get, key, post, ready,
+    within,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ enum Cause {
 }
 
 impl Cause {
-    async fn begin(self, redis: &RedisServer) {
+    async fn begin(self, redis: &RedisProcess) {
         match self {
             Self::Full => set(redis, "maxmemory", "1").await,
             Self::NoReplicas => set(redis, "min-replicas-to-write", "1").await,
@@ -40,7 +41,7 @@ impl Cause {
         }
     }
 
-    async fn end(self, redis: &RedisServer) {
+    async fn end(self, redis: &RedisProcess) {
         match self {
             Self::Full => set(redis, "maxmemory", "0").await,
             Self::NoReplicas => set(redis, "min-replicas-to-write", "0").await,
@@ -57,25 +58,25 @@ impl Cause {
     }
 }
 
-async fn set(redis: &RedisServer, name: &str, value: &str) {
+async fn set(redis: &RedisProcess, name: &str, value: &str) {
     assert_eq!(redis.cli(&["CONFIG", "SET", name, value]).await, "OK", "{name} {value}");
 }
 
-async fn started() -> (RedisServer, Node) {
-    let redis = RedisServer::start_with(&[("enable-protected-configs", "yes")]).await;
+async fn started() -> (RedisProcess, NodeProcess) {
+    let redis = RedisProcess::start_with(&[("enable-protected-configs", "yes")]).await;
     let node = full_setup().redis(&redis.url()).set("cluster.lease_ms", 1000);
     let node = node.start().await;
     ready(&node).await;
     (redis, node)
 }
 
-async fn announce(node: &Node, n: u32) -> Answer {
+async fn announce(node: &NodeProcess, n: u32) -> ApiResponse {
     let event = json!({ "t": "announce", "d": { "n": n } });
     post(node, &key("service"), &event.to_string()).await
 }
 
 /// The numbers of the announcements up to this one, in the order in which they come.
-async fn numbers(client: &mut Client, last: u32) -> Vec<Value> {
+async fn numbers(client: &mut V1Client, last: u32) -> Vec<Value> {
     let mut numbers = Vec::new();
     within("the announcements", async {
         while numbers.last() != Some(&json!(last)) {
@@ -88,15 +89,15 @@ async fn numbers(client: &mut Client, last: u32) -> Vec<Value> {
 }
 
 /// Waits until the node has read what the client has sent: small packets may wait for each other on their way.
-async fn read_by_the_node(client: &mut Client) {
+async fn read_by_the_node(client: &mut V1Client) {
     client.send(&json!({ "op": 10 })).await;
     while client.next().await["op"] != 11 {}
 }
 
 async fn refuses_and_goes_on(cause: Cause) {
     let (redis, node) = started().await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     assert_eq!(announce(&node, 0).await.status, 202);
 
     cause.begin(&redis).await;
@@ -122,7 +123,7 @@ async fn refuses_and_goes_on(cause: Cause) {
         website.send_event("announce", &json!({ "n": n })).await;
     }
     read_by_the_node(&mut website).await;
-    let mut client = Client::greeted(&node, Encoding::Plain).await;
+    let mut client = V1Client::greeted(&node, PacketEncoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
     let refused = announce(&node, 99).await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Client, Node, RedisServer, eventually, full_setup, key, publish, ready, request, within};
+use gateway_harness::{
+    NodeProcess, RedisProcess, V1Client, eventually, full_setup, key, publish, ready, request, within,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::{
@@ -13,7 +15,7 @@ use tokio::{
 const HEAD: &str = "utilbot:{utilbot}:log:head";
 
 /// A node in this database of the server.
-async fn node_in(redis: &RedisServer, database: u8) -> Node {
+async fn node_in(redis: &RedisProcess, database: u8) -> NodeProcess {
     let url = format!("{}{database}", redis.url());
     let setup = full_setup().redis(&url).set("redis.prefix", "utilbot");
     let node = setup.set("cluster.lease_ms", 1000).start().await;
@@ -21,16 +23,16 @@ async fn node_in(redis: &RedisServer, database: u8) -> Node {
     node
 }
 
-async fn website(node: &Node) -> Client {
-    Client::session(node, "website", &key("website")).await
+async fn website(node: &NodeProcess) -> V1Client {
+    V1Client::session(node, "website", &key("website")).await
 }
 
-async fn announce(node: &Node, n: u32) {
+async fn announce(node: &NodeProcess, n: u32) {
     publish(node, &key("service"), &json!({ "t": "announce", "d": { "n": n } })).await;
 }
 
 /// Orders every session of the cluster to reconnect; the answer.
-async fn order(node: &Node) -> Value {
+async fn order(node: &NodeProcess) -> Value {
     let bearer = format!("Bearer {}", key("root"));
     let target = "/api/v1/sessions/reconnect?scope=cluster&spread_ms=0";
     let answer = request(node.address(), "POST", target, &[("authorization", &bearer)], "").await;
@@ -38,13 +40,13 @@ async fn order(node: &Node) -> Value {
     answer.json()
 }
 
-async fn identity(redis: &RedisServer, database: u8) -> String {
+async fn identity(redis: &RedisProcess, database: u8) -> String {
     let database = database.to_string();
     redis.cli(&["-n", &database, "HGET", HEAD, "identity"]).await
 }
 
 /// Somebody who is no node and listens on a channel.
-async fn listener(redis: &RedisServer, channel: &str) -> TcpStream {
+async fn listener(redis: &RedisProcess, channel: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
     let subscribe = format!("SUBSCRIBE {channel}\r\n");
     stream.write_all(subscribe.as_bytes()).await.unwrap();
@@ -55,7 +57,7 @@ async fn listener(redis: &RedisServer, channel: &str) -> TcpStream {
 
 #[tokio::test]
 async fn clusters_in_two_databases_neither_hear_nor_obey_each_other() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 1).await];
     let mut clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     for n in 0..5 {
@@ -72,7 +74,7 @@ async fn clusters_in_two_databases_neither_hear_nor_obey_each_other() {
 
 #[tokio::test]
 async fn messages_without_the_identity_are_dropped_and_listeners_are_no_nodes() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let node = node_in(&redis, 0).await;
     let mut client = website(&node).await;
     let own = identity(&redis, 0).await;
@@ -107,7 +109,7 @@ async fn messages_without_the_identity_are_dropped_and_listeners_are_no_nodes() 
 
 #[tokio::test]
 async fn nodes_follow_an_identity_that_is_made_anew() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     let first = identity(&redis, 0).await;
@@ -139,7 +141,7 @@ async fn nodes_follow_an_identity_that_is_made_anew() {
 
 #[tokio::test]
 async fn data_copied_into_another_database_gets_an_identity_of_its_own() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let _first = node_in(&redis, 0).await;
     redis.cli(&["COPY", HEAD, HEAD, "DB", "1"]).await;
     let copied = identity(&redis, 1).await;
@@ -151,7 +153,7 @@ async fn data_copied_into_another_database_gets_an_identity_of_its_own() {
 
 #[tokio::test]
 async fn an_order_is_answered_without_a_node_that_does_not_confirm_it() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     nodes[1].signal(Signal::SIGSTOP);

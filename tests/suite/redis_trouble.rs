@@ -3,7 +3,9 @@
 
 use std::{fs, net::SocketAddr};
 
-use gateway_harness::{Client, Node, RedisServer, Setup, WAIT, eventually, full_setup, get, key, post, ready, within};
+use gateway_harness::{
+    NodeProcess, RedisProcess, Setup, V1Client, WAIT, eventually, full_setup, get, key, post, ready, within,
+};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tokio::{
@@ -18,7 +20,7 @@ fn on(url: &str) -> Setup {
 }
 
 /// Waits until the node says that it should get no clients, because of this.
-async fn troubled(node: &Node, problem: &str) {
+async fn troubled(node: &NodeProcess, problem: &str) {
     eventually(&format!("a node that says: {problem}"), async || {
         let health = get(node, "/health").await;
         let shown = health.json()["backplane"]["problem"]
@@ -38,15 +40,15 @@ async fn troubled(node: &Node, problem: &str) {
         (published.status, &published.json()["code"]),
         (503, &json!("unavailable"))
     );
-    let mut client = Client::greeted(node, gateway_harness::Encoding::Plain).await;
+    let mut client = V1Client::greeted(node, gateway_harness::PacketEncoding::Plain).await;
     client.send_identify("bot", &key("bot")).await;
     assert_eq!(client.error(1000, 1013).await["m"], "Redis is unavailable.");
 }
 
 /// Waits until the node is ready, and shows that it works.
-async fn recovered(node: &Node) {
+async fn recovered(node: &NodeProcess) {
     ready(node).await;
-    let mut bot = Client::session(node, "bot", &key("bot")).await;
+    let mut bot = V1Client::session(node, "bot", &key("bot")).await;
     let published = post(node, &key("service"), r#"{"t":"announce","d":{"n":1}}"#).await;
     assert_eq!(published.status, 202, "{published:?}");
     assert_eq!(bot.event("announce").await, json!({ "n": 1 }));
@@ -55,7 +57,7 @@ async fn recovered(node: &Node) {
 
 #[tokio::test]
 async fn one_that_is_not_there_yet() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     server.kill().await;
     let node = on(&server.url()).start().await;
     troubled(&node, "cannot be reached").await;
@@ -65,7 +67,7 @@ async fn one_that_is_not_there_yet() {
 
 #[tokio::test]
 async fn one_with_another_password() {
-    let server = RedisServer::start_with(&[("requirepass", "right")]).await;
+    let server = RedisProcess::start_with(&[("requirepass", "right")]).await;
     let node = on(&server.url().replace("://", "://:wrong@")).start().await;
     troubled(&node, "refuses the user or the password").await;
     assert!(!node.log().contains("wrong"), "{}", node.log());
@@ -75,7 +77,7 @@ async fn one_with_another_password() {
 
 #[tokio::test]
 async fn one_that_evicts_keys() {
-    let server = RedisServer::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
+    let server = RedisProcess::start_with(&[("maxmemory-policy", "allkeys-lru")]).await;
     let node = on(&server.url()).start().await;
     troubled(&node, "evicts keys (maxmemory-policy allkeys-lru)").await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
@@ -84,7 +86,7 @@ async fn one_that_evicts_keys() {
 
 #[tokio::test]
 async fn one_that_begins_to_evict_keys_while_it_is_used() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let node = on(&server.url()).start().await;
     recovered(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
@@ -97,7 +99,7 @@ async fn one_that_begins_to_evict_keys_while_it_is_used() {
 
 #[tokio::test]
 async fn one_that_is_a_replica() {
-    let (primary, server) = (RedisServer::start().await, RedisServer::start().await);
+    let (primary, server) = (RedisProcess::start().await, RedisProcess::start().await);
     server
         .cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
         .await;
@@ -109,7 +111,7 @@ async fn one_that_is_a_replica() {
 
 #[tokio::test]
 async fn one_that_is_too_old() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let (age, is_old) = watch::channel(true);
     let address = aged(server.port(), is_old).await;
     let node = on(&format!("redis://{address}/")).start().await;
@@ -120,7 +122,7 @@ async fn one_that_is_too_old() {
 
 #[tokio::test]
 async fn one_that_runs_out_of_memory() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     let node = on(&server.url()).start().await;
     recovered(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -131,7 +133,7 @@ async fn one_that_runs_out_of_memory() {
 
 #[tokio::test]
 async fn a_user_without_the_rights() {
-    let server = RedisServer::start().await;
+    let server = RedisProcess::start().await;
     server
         .cli(&[
             "ACL",
@@ -193,7 +195,7 @@ async fn one_whose_certificate_is_of_another_authority() {
     write("right");
     write("wrong");
     let (certificate, private, client) = (path("right.pem"), path("right.key"), "no");
-    let server = RedisServer::start_with(&[
+    let server = RedisProcess::start_with(&[
         ("tls-cert-file", &certificate),
         ("tls-key-file", &private),
         ("tls-ca-cert-file", &certificate),
@@ -245,11 +247,11 @@ fn age(bytes: &mut [u8]) {
 
 #[tokio::test]
 async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     let node = on(&server.url()).set("v1.heartbeat_interval_ms", 500).start().await;
     ready(&node).await;
-    let mut bot = Client::session(&node, "bot", &key("bot")).await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
     server.kill().await;
     website.send_event("announce", &json!({ "n": 1 })).await;
     // Its sender lives on; the event is held.
@@ -274,12 +276,12 @@ async fn one_that_stops_for_a_while_is_not_an_outage_for_who_is_connected() {
 
 #[tokio::test]
 async fn senders_of_events_that_are_not_held_any_longer_are_told_that_redis_is_unavailable() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisProcess::start().await;
     let setup = on(&server.url()).set("cluster.hold_bytes", 256);
     let node = setup.set("cluster.hold_ms", 2000).start().await;
     ready(&node).await;
-    let mut first = Client::session(&node, "website", &key("website")).await;
-    let mut second = Client::session(&node, "website", &key("website")).await;
+    let mut first = V1Client::session(&node, "website", &key("website")).await;
+    let mut second = V1Client::session(&node, "website", &key("website")).await;
     server.kill().await;
     eventually("a node without a server", async || {
         let health = get(&node, "/health").await.json();

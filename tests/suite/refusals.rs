@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use gateway_harness::{Node, Raw, eventually, full_setup, key, metric, post, request};
+use gateway_harness::{NodeProcess, Raw, eventually, full_setup, key, metric, post, request};
 use gateway_node::config::reference;
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ fn head_of_body(length: usize) -> String {
     format!("POST /api/v1/events HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\ncontent-length: {length}\r\n")
 }
 
-async fn put(node: &Node, path: &str, body: &Value) -> (u16, Value) {
+async fn put(node: &NodeProcess, path: &str, body: &Value) -> (u16, Value) {
     let bearer = format!("Bearer {}", key("root"));
     let target = format!("/api/v1/applications/utilbot/guilds{path}");
     let answer = request(
@@ -118,7 +118,7 @@ async fn put(node: &Node, path: &str, body: &Value) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-async fn publish_as(node: &Node, name: Option<&str>, bytes: usize) -> (u16, Value) {
+async fn publish_as(node: &NodeProcess, name: Option<&str>, bytes: usize) -> (u16, Value) {
     let bearer = format!("Bearer {}", key("root"));
     let mut headers = vec![("authorization", bearer.as_str())];
     headers.extend(name.map(|name| ("idempotency-key", name)));
@@ -126,7 +126,7 @@ async fn publish_as(node: &Node, name: Option<&str>, bytes: usize) -> (u16, Valu
     (answer.status, answer.json())
 }
 
-async fn refusal(node: &Node, does: &Does) -> (u16, Value) {
+async fn refusal(node: &NodeProcess, does: &Does) -> (u16, Value) {
     let long = "x".repeat(200);
     match does {
         Does::Publishes(bytes) => publish_as(node, None, *bytes).await,

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_harness::{Client, Encoding, Node, full_setup, key};
+use gateway_harness::{NodeProcess, PacketEncoding, V1Client, full_setup, key};
 use serde_json::{Value, json};
 
-async fn bot(node: &Node) -> Client {
-    Client::session(node, "bot", &key("bot")).await
+async fn bot(node: &NodeProcess) -> V1Client {
+    V1Client::session(node, "bot", &key("bot")).await
 }
 
 fn counts(guilds: u64, members: u64, cached: u64) -> Value {
@@ -14,7 +14,7 @@ fn counts(guilds: u64, members: u64, cached: u64) -> Value {
 }
 
 /// Reads on until these counts come. Others may come before: changes are told together, but not always.
-async fn reaches(client: &mut Client, expected: &Value) {
+async fn reaches(client: &mut V1Client, expected: &Value) {
     loop {
         let seen = client.event("GLOBAL_GUILD_COUNT").await;
         if seen == *expected {
@@ -39,9 +39,9 @@ async fn counts_are_the_sums_over_all_bots_and_go_to_every_bot() {
 #[tokio::test]
 async fn only_bots_are_told_and_zlib_bots_too() {
     let node = full_setup().start().await;
-    let mut website = Client::session(&node, "website", &key("website")).await;
-    let mut service = Client::session(&node, "service", &key("service")).await;
-    let mut zlib = Client::session_in(&node, "bot", &key("bot"), Encoding::Zlib).await;
+    let mut website = V1Client::session(&node, "website", &key("website")).await;
+    let mut service = V1Client::session(&node, "service", &key("service")).await;
+    let mut zlib = V1Client::session_in(&node, "bot", &key("bot"), PacketEncoding::Zlib).await;
     zlib.send_event("send_servers", &counts(1, 2, 3)).await;
     assert_eq!(zlib.event("GLOBAL_GUILD_COUNT").await, counts(1, 2, 3));
     // Events reach everybody in one order: what comes next was sent after the counts.
@@ -166,7 +166,7 @@ async fn changes_in_quick_succession_are_told_together() {
 #[tokio::test]
 async fn the_default_interval_is_a_second() {
     let node = gateway_harness::Setup::new().start().await;
-    let mut bot = Client::session(&node, "bot", &node.development_key()).await;
+    let mut bot = V1Client::session(&node, "bot", &node.development_key()).await;
     bot.send_event("send_servers", &json!({ "guilds": 1 })).await;
     assert_eq!(bot.event("GLOBAL_GUILD_COUNT").await, counts(1, 0, 0));
     let first = Instant::now();

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_harness::{Node, Raw, full_setup, key};
+use gateway_harness::{NodeProcess, Raw, full_setup, key};
 
 /// A request that is answered with 200 on every listener.
 const GOOD: &str = "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -58,7 +58,7 @@ fn is_refused(answers: &str) -> bool {
     answers.starts_with("HTTP/1.1 400 ") && answers.matches("HTTP/1.1").count() == 1
 }
 
-async fn node() -> (Node, [SocketAddr; 2]) {
+async fn node() -> (NodeProcess, [SocketAddr; 2]) {
     let node = full_setup().set("admin.bind", "127.0.0.1:0").start().await;
     let admin = node.banner()["admin_address"].as_str().unwrap().parse().unwrap();
     let addresses = [node.address(), admin];

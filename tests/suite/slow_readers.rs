@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gateway_harness::{Client, Frame, Node, Raw, Setup, eventually, full_setup, key, metric, post, within};
+use gateway_harness::{NodeProcess, Raw, RawFrame, Setup, V1Client, eventually, full_setup, key, metric, post, within};
 use serde_json::{Value, json};
 
 const EVICTED: &str = "utilbot_sessions_ended_total{code=\"1013\"}";
 
 /// Publishes large events until one session is evicted.
-async fn publish_until_evicted(node: &Node) {
+async fn publish_until_evicted(node: &NodeProcess) {
     let event = json!({ "t": "announce", "d": { "padding": "x".repeat(60_000) } });
     let batch = json!(vec![event; 15]).to_string();
     eventually("the slow reader is evicted", async || {
@@ -20,7 +20,7 @@ async fn publish_until_evicted(node: &Node) {
 }
 
 /// The last two frames say that the client read too slowly.
-fn says_too_slow(frames: &[Frame]) {
+fn says_too_slow(frames: &[RawFrame]) {
     let [.., words, close] = frames else {
         panic!("{} frames", frames.len())
     };
@@ -29,7 +29,7 @@ fn says_too_slow(frames: &[Frame]) {
     assert_eq!(close.close_code(), Some(1013));
 }
 
-async fn slow_reader(node: &Node) -> Raw {
+async fn slow_reader(node: &NodeProcess) -> Raw {
     let mut reader = Raw::open_small(node.address(), "/?v=1").await;
     let identify = json!({ "op": 1, "t": "identify", "d": { "type": "website", "key": key("website") } });
     reader.send_text(&identify.to_string()).await;
@@ -41,10 +41,10 @@ async fn slow_reader(node: &Node) -> Raw {
 }
 
 /// A session that reads all the time and says how many events came.
-fn healthy_reader(node: &Arc<Node>) -> tokio::task::JoinHandle<usize> {
+fn healthy_reader(node: &Arc<NodeProcess>) -> tokio::task::JoinHandle<usize> {
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        let mut client = Client::session(&node, "bot", &key("bot")).await;
+        let mut client = V1Client::session(&node, "bot", &key("bot")).await;
         let mut events = 0;
         while client.event("announce").await.get("end").is_none() {
             events += 1;
@@ -54,7 +54,7 @@ fn healthy_reader(node: &Arc<Node>) -> tokio::task::JoinHandle<usize> {
     })
 }
 
-async fn others_are_unaffected(node: &Node, healthy: tokio::task::JoinHandle<usize>) {
+async fn others_are_unaffected(node: &NodeProcess, healthy: tokio::task::JoinHandle<usize>) {
     let answer = post(node, &key("service"), r#"{"t":"announce","d":{"end":true}}"#).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     let events = within("the healthy session", healthy).await.unwrap();
@@ -69,7 +69,7 @@ fn slow_setup() -> Setup {
         .set("drain.deadline_ms", 20_000)
 }
 
-async fn identified(node: &Node, kind: &str, count: u64) {
+async fn identified(node: &NodeProcess, kind: &str, count: u64) {
     let name = format!("utilbot_sessions{{kind=\"{kind}\"}}");
     eventually("the healthy session is there", async || {
         (metric(node, &name).await == count).then_some(())

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use gateway_harness::{Client, Encoding, Node, Raw, Setup, WAIT, eventually, full_setup, key, within};
+use gateway_harness::{NodeProcess, PacketEncoding, Raw, Setup, V1Client, WAIT, eventually, full_setup, key, within};
 use nix::sys::signal::Signal;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
@@ -30,19 +30,19 @@ fn secured(folder: &Path) -> Setup {
         .set("server.tls.key", folder.join("key.pem").display())
 }
 
-pub(crate) async fn secured_node() -> (Node, TempDir, RootCertStore) {
+pub(crate) async fn secured_node() -> (NodeProcess, TempDir, RootCertStore) {
     secured_node_with(|setup| setup).await
 }
 
 /// A node behind TLS with other settings as well, the folder of its certificate, and who trusts it.
-pub(crate) async fn secured_node_with(change: impl FnOnce(Setup) -> Setup) -> (Node, TempDir, RootCertStore) {
+pub(crate) async fn secured_node_with(change: impl FnOnce(Setup) -> Setup) -> (NodeProcess, TempDir, RootCertStore) {
     let folder = tempfile::tempdir().unwrap();
     let trusted = renew(folder.path());
     (change(secured(folder.path())).start().await, folder, trusted)
 }
 
 /// A connection on which the node is trusted by one of these certificates.
-pub(crate) async fn stream(node: &Node, trusted: RootCertStore) -> TlsStream<TcpStream> {
+pub(crate) async fn stream(node: &NodeProcess, trusted: RootCertStore) -> TlsStream<TcpStream> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -54,8 +54,8 @@ pub(crate) async fn stream(node: &Node, trusted: RootCertStore) -> TlsStream<Tcp
     within("the handshake of TLS", secured).await.unwrap()
 }
 
-async fn session(node: &Node, trusted: &RootCertStore, kind: &str, encoding: Encoding) -> Client {
-    let mut client = Client::open_tls(node.address(), trusted.clone(), encoding)
+async fn session(node: &NodeProcess, trusted: &RootCertStore, kind: &str, encoding: PacketEncoding) -> V1Client {
+    let mut client = V1Client::open_tls(node.address(), trusted.clone(), encoding)
         .await
         .unwrap();
     assert_eq!(client.next().await["op"], 5);
@@ -68,9 +68,9 @@ async fn sessions_over_tls_speak_the_same_protocol() {
     let (mut node, _folder, trusted) = secured_node().await;
     let url = node.banner()["url"].as_str().unwrap().to_owned();
     assert!(url.starts_with("wss://"), "{url}");
-    let mut bot = session(&node, &trusted, "bot", Encoding::Zlib).await;
+    let mut bot = session(&node, &trusted, "bot", PacketEncoding::Zlib).await;
     bot.event("GLOBAL_GUILD_COUNT").await;
-    let mut website = session(&node, &trusted, "website", Encoding::Plain).await;
+    let mut website = session(&node, &trusted, "website", PacketEncoding::Plain).await;
     // More than one record of TLS.
     let large = json!({ "padding": "x".repeat(60_000) });
     for _ in 0..20 {
@@ -91,7 +91,7 @@ async fn sessions_over_tls_speak_the_same_protocol() {
 #[tokio::test]
 async fn a_client_without_tls_gets_nothing_and_harms_nobody() {
     let (mut node, _folder, trusted) = secured_node().await;
-    let mut bot = session(&node, &trusted, "bot", Encoding::Plain).await;
+    let mut bot = session(&node, &trusted, "bot", PacketEncoding::Plain).await;
     bot.event("GLOBAL_GUILD_COUNT").await;
     for bytes in [
         &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
@@ -108,22 +108,28 @@ async fn a_client_without_tls_gets_nothing_and_harms_nobody() {
 #[tokio::test]
 async fn sighup_takes_over_a_renewed_certificate_and_live_sessions_stay() {
     let (node, folder, old) = secured_node().await;
-    let mut lives = session(&node, &old, "website", Encoding::Plain).await;
+    let mut lives = session(&node, &old, "website", PacketEncoding::Plain).await;
     let new = renew(folder.path());
     node.signal(Signal::SIGHUP);
     let mut renewed = eventually("the new certificate", async || {
-        Client::open_tls(node.address(), new.clone(), Encoding::Plain)
+        V1Client::open_tls(node.address(), new.clone(), PacketEncoding::Plain)
             .await
             .ok()
     })
     .await;
     assert_eq!(renewed.next().await["op"], 5);
     lives.heartbeat().await;
-    assert!(Client::open_tls(node.address(), old, Encoding::Plain).await.is_err());
+    assert!(
+        V1Client::open_tls(node.address(), old, PacketEncoding::Plain)
+            .await
+            .is_err()
+    );
     // A certificate that is broken is not taken over.
     fs::write(folder.path().join("chain.pem"), "broken").unwrap();
     node.signal(Signal::SIGHUP);
     node.logged("was not applied").await;
-    Client::open_tls(node.address(), new, Encoding::Plain).await.unwrap();
+    V1Client::open_tls(node.address(), new, PacketEncoding::Plain)
+        .await
+        .unwrap();
     lives.heartbeat().await;
 }

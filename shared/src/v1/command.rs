@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        routing::{Deliver, EventDefinition, ReceiverType},
+        routing::{DeliverMode, EventDefinition, ReceiverType},
         v1::payload,
     };
 
@@ -129,7 +129,7 @@ mod tests {
             name: "announce".into(),
             from: vec![ClientType::Website],
             to: vec![ReceiverType::Bot],
-            deliver: Deliver::Guild("/guildId".into()),
+            deliver: DeliverMode::Guild("/guildId".into()),
             schema: Some(serde_json::json!({"required": ["text"]})),
         }])
         .unwrap()

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use gateway_harness::read_frames;
 use gateway_node::{
     config::Settings,
-    late_hello::LateHello,
-    session::{Discord, DiscordRules, Protocol, Step},
+    hello_delay::HelloDelay,
+    session::{Action, Cx, Discord, DiscordSessionSettings, Protocol},
     transport::Message,
 };
 use serde_json::{Map, Value};
@@ -25,10 +25,14 @@ const HELD_PER_BYTE: usize = 128;
 /// Large enough that the limit never decides: a payload has another length in each encoding.
 const PAYLOAD_BYTES: usize = 1 << 24;
 
-static RULES: LazyLock<Arc<DiscordRules>> = LazyLock::new(|| {
+static RULES: LazyLock<Arc<DiscordSessionSettings>> = LazyLock::new(|| {
     let mut settings = Settings::default();
     settings.discord.payload_bytes = PAYLOAD_BYTES;
-    Arc::new(DiscordRules::new(&settings, LateHello::default(), "node".into()))
+    Arc::new(DiscordSessionSettings::new(
+        &settings,
+        HelloDelay::default(),
+        "node".into(),
+    ))
 });
 
 /// Parses a payload as JSON, and the same payload as a term.
@@ -98,14 +102,18 @@ fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     };
     let mut session = Discord::new(Ok(query), "ws://node.example".into(), Arc::clone(&RULES), now);
     let outcome = |action| match action {
-        Step::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
-        Step::Close { close, .. } => ReceiveOutcome::Closed(close),
-        Step::Count => ReceiveOutcome::Counted,
-        Step::Ask(_) => ReceiveOutcome::Asked,
-        Step::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
+        Action::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
+        Action::Close { close, .. } => ReceiveOutcome::Closed(close),
+        Action::Count => ReceiveOutcome::Counted,
+        Action::Call(_) => ReceiveOutcome::Asked,
+        Action::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
         _ => panic!("an action that needs a session"),
     };
-    session.receive(message, now).into_iter().map(outcome).collect()
+    session
+        .receive(message, &Cx::at(now))
+        .into_iter()
+        .map(outcome)
+        .collect()
 }
 
 /// Returns the outcomes without their data.

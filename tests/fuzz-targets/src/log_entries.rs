@@ -64,7 +64,7 @@ pub fn log_entries(data: &[u8]) {
 }
 
 /// Returns the message that an entry is written as.
-fn write(stored: &log_entry::Stored) -> Vec<u8> {
+fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
     let Entry {
         position,
         name,

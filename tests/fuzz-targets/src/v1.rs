@@ -12,7 +12,7 @@ use gateway_node::{
     backplane::{Epoch, Position},
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Join, Protocol, Rules, Step, V1, Welcome},
+    session::{Action, Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
     transport::Message,
 };
 use serde::de::IgnoredAny;
@@ -21,7 +21,7 @@ use shared::{
     MAX_INTEGER,
     client_type::ClientType,
     compression::{InflateError, Level, deflate, inflate_into},
-    routing::{Deliver, Delivery, EventDefinition, EventTable, ReceiverType},
+    routing::{DeliverMode, Delivery, EventDefinition, EventTable, ReceiverType},
     session_id::SessionId,
     v1::{MAX_GUILDS, ReportedGuilds, payload},
 };
@@ -37,7 +37,7 @@ const CLIENTS: [Option<ClientType>; 4] = [
     Some(ClientType::Service),
 ];
 
-static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+static RULES: LazyLock<Arc<V1SessionSettings>> = LazyLock::new(|| {
     let event = |name: &str, deliver, schema| EventDefinition {
         name: name.to_owned(),
         from: vec![ClientType::Website, ClientType::Service],
@@ -47,12 +47,12 @@ static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
     let table = EventTable::build(vec![
-        event("announce", Deliver::All, None),
-        event("ask", Deliver::Any, Some(schema)),
-        event("MESSAGE_CREATE", Deliver::Guild("/guild_id".into()), None),
+        event("announce", DeliverMode::All, None),
+        event("ask", DeliverMode::Any, Some(schema)),
+        event("MESSAGE_CREATE", DeliverMode::Guild("/guild_id".into()), None),
     ]);
     let events = Events::new(table.expect("a table"));
-    Arc::new(Rules::new(&Settings::default(), "node".into(), events))
+    Arc::new(V1SessionSettings::new(&Settings::default(), "node".into(), events))
 });
 
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
@@ -163,7 +163,7 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
 fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> V1Output {
     let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
     if let Some(kind) = client {
-        let welcome = Welcome {
+        let identified = Identified {
             id: SessionId::from_raw(1),
             kind,
             key: Arc::clone(&KEY),
@@ -173,18 +173,18 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
             },
             counts: payload::GuildCount::default(),
         };
-        session.answered(Ok(welcome), now);
+        session.on_result(Ok(identified), &Cx::at(now));
     }
-    session.receive(message, now)
+    session.receive(message, &Cx::at(now))
 }
 
-type V1Output = gateway_node::session::Steps<Join>;
+type V1Output = gateway_node::session::Actions<JoinRequest>;
 
 /// Describes the actions: frames before their compression, and without the pause that depends on a packet's length.
 fn describe(actions: &V1Output) -> Vec<String> {
-    let words = |action: &Step<Join>| match action {
-        Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
-        Step::Close {
+    let words = |action: &Action<JoinRequest>| match action {
+        Action::Send(frame) => Some(format!("Send({})", text_of(frame))),
+        Action::Close {
             last_words,
             close,
             problem,
@@ -192,7 +192,7 @@ fn describe(actions: &V1Output) -> Vec<String> {
             "Close({:?}, {close:?}, {problem:?})",
             last_words.as_deref().map(text_of)
         )),
-        Step::StopReading { .. } => None,
+        Action::StopReading { .. } => None,
         other => Some(format!("{other:?}")),
     };
     actions.iter().filter_map(words).collect()
@@ -216,7 +216,7 @@ fn text_of(frame: &[u8]) -> String {
 /// Asserts what must hold for the actions that a text leads to.
 fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let is_dropped = matches!(actions.first(), Some(Step::Drop("not_json")));
+    let is_dropped = matches!(actions.first(), Some(Action::Drop("not_json")));
     assert!(is_json || is_dropped, "invalid JSON was not dropped");
     // JSON's grammar allows texts that this parser does not accept. Those that it accepts must mean the same to the
     // node.
@@ -224,22 +224,22 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
         assert_eq!(is_dropped, !value.is_object());
         let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
         let is_acknowledged =
-            matches!(&actions[..], [Step::Count, Step::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
+            matches!(&actions[..], [Action::Count, Action::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
         assert_eq!(is_acknowledged, is_heartbeat);
-        if let Some(Step::Ask(join)) = actions.get(1) {
+        if let Some(Action::Call(join)) = actions.get(1) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
             let kind = value["d"]["type"].as_str().expect("a type");
             assert!(value["d"]["key"].is_string());
             assert_eq!(
                 format!("{join:?}"),
-                format!("Join {{ kind: {kind:?}, key: <redacted> }}")
+                format!("JoinRequest {{ kind: {kind:?}, key: <redacted> }}")
             );
         }
     }
     for action in actions {
         match action {
-            Step::Ask(_) => assert_eq!(client, None, "a second identify"),
-            Step::Publish(event) => {
+            Action::Call(_) => assert_eq!(client, None, "a second identify"),
+            Action::Publish(event) => {
                 assert!(text.contains(&*event.d), "not the text that was sent");
                 let d: Value = serde_json::from_str(&event.d).expect("data that is valid JSON");
                 assert!(d.is_object());
@@ -251,7 +251,7 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
                 let is_of_a_guild = matches!(event.delivery, Delivery::Guild(_));
                 assert_eq!(is_of_a_guild, &*event.name == "MESSAGE_CREATE");
             }
-            Step::Report(report) => {
+            Action::Report(report) => {
                 assert_eq!(client, Some(ClientType::Bot));
                 assert!(report.guild_members <= MAX_INTEGER && report.cached_guild_members <= MAX_INTEGER);
                 match &report.guilds {
@@ -261,7 +261,7 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
                     }
                 }
             }
-            Step::Close { last_words, close, .. } => {
+            Action::Close { last_words, close, .. } => {
                 let words = text_of(last_words.as_deref().expect("an Error before the Close"));
                 let error: Value = serde_json::from_str(&words).unwrap_or_else(|_| deep(&words));
                 assert_eq!(error["op"], -1);

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, sync::LazyLock};
 
 use flate2::{Decompress, FlushDecompress};
-use shared::compression::{Format, History, Level, Method, Stream, inflate, zstd_block};
+use shared::compression::{History, Level, Method, SegmentFormat, Stream, inflate, zstd_block};
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, compress_bound};
 
 /// The header of a stream: no dictionary, no checksum, no size, a window of 64 KiB.
@@ -113,7 +113,7 @@ fn stream(data: &[u8], level: Level) {
             }),
         }
     }
-    let segment = Format::Zstd.segment(data, level);
+    let segment = SegmentFormat::Zstd.segment(data, level);
     assert_eq!(segment.plain_len(), data.len());
     assert!(segment.bytes().len() <= data.len() + 3 * data.len().div_ceil(WINDOW));
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gateway_harness::{Balancer, Node, eventually, full_setup, key, within};
+use gateway_harness::{Balancer, NodeProcess, eventually, full_setup, key, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -90,7 +90,7 @@ async fn statuses(source: &str, to: SocketAddr, count: usize, lines: &str) -> Ve
         .collect()
 }
 
-async fn before(node: &Node) -> Balancer {
+async fn before(node: &NodeProcess) -> Balancer {
     Balancer::start([node.address(); 3]).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Node, RedisServer, discord::DiscordClient, eventually};
+use gateway_harness::{NodeProcess, RedisProcess, discord::DiscordClient, eventually};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{join, time::interval};
@@ -18,7 +18,7 @@ fn kept(id: &str) -> String {
 }
 
 /// Has the client say what it has, and waits until the server knows.
-async fn acknowledged(redis: &RedisServer, client: &mut DiscordClient, id: &str) {
+async fn acknowledged(redis: &RedisProcess, client: &mut DiscordClient, id: &str) {
     client.heartbeat().await;
     let seen = client.sequence().to_string();
     eventually(&format!("a server that knows of {seen} dispatches"), async || {
@@ -28,13 +28,13 @@ async fn acknowledged(redis: &RedisServer, client: &mut DiscordClient, id: &str)
 }
 
 /// Nothing but op 9 comes, and it is not worth trying again.
-async fn is_refused(node: &Node, query: &str, id: &str, seq: u64) {
+async fn is_refused(node: &NodeProcess, query: &str, id: &str, seq: u64) {
     let mut client = resumed(node, query, id, seq).await;
     assert_eq!(client.expect_op(9).await, json!(false));
 }
 
 /// The session goes on with these numbers alone.
-async fn goes_on(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item = u64>) -> DiscordClient {
+async fn goes_on(node: &NodeProcess, id: &str, seq: u64, missed: impl IntoIterator<Item = u64>) -> DiscordClient {
     let mut client = resumed(node, V10, id, seq).await;
     expect_numbers(&mut client, missed).await;
     assert_eq!(client.expect_dispatch("RESUMED").await, json!({}));
@@ -43,7 +43,7 @@ async fn goes_on(node: &Node, id: &str, seq: u64, missed: impl IntoIterator<Item
 
 #[tokio::test]
 async fn what_the_log_does_not_hold_any_more_is_op_9() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let short = || setup(&redis).set("cluster.log_entries", 64);
     let one = start(short()).await;
     let (mut behind, behind_id) = session(&one, V10).await;
@@ -75,7 +75,7 @@ async fn what_the_log_does_not_hold_any_more_is_op_9() {
 
 #[tokio::test]
 async fn what_redis_has_lost_is_op_9() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut before, before_id) = session(&one, V10).await;
     let (mut beyond, beyond_id) = session(&one, V10).await;
@@ -119,7 +119,7 @@ async fn what_redis_has_lost_is_op_9() {
 
 #[tokio::test]
 async fn a_session_whose_time_is_up_is_op_9() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let brief = || {
         setup(&redis)
             .set("session.resume_window_ms", 500)
@@ -159,7 +159,7 @@ async fn a_session_whose_time_is_up_is_op_9() {
 
 #[tokio::test]
 async fn a_session_that_its_client_has_ended_elsewhere_is_op_9() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (one, two, three) = (node(&redis).await, node(&redis).await, node(&redis).await);
     for code in [1000, 1001] {
         let (client, id) = session(&one, V10).await;
@@ -187,7 +187,7 @@ async fn a_session_that_its_client_has_ended_elsewhere_is_op_9() {
 }
 
 /// Waits until the server knows that nobody can go on.
-async fn is_ended(redis: &RedisServer, id: &str) {
+async fn is_ended(redis: &RedisProcess, id: &str) {
     eventually("a session that has ended", async || {
         (redis.cli(&["HEXISTS", &kept(id), "ended"]).await == "1").then_some(())
     })

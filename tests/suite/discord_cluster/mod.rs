@@ -8,7 +8,7 @@ mod losses;
 use std::time::Duration;
 
 use gateway_harness::{
-    KEYS, Node, RedisServer, Setup,
+    KEYS, NodeProcess, RedisProcess, Setup,
     discord::{ALL_INTENTS, DiscordClient},
     eventually, key, post, publish, ready,
 };
@@ -20,7 +20,7 @@ const ZLIB: &str = "v=10&encoding=json&compress=zlib-stream";
 /// What a busy machine may take for a node to end.
 const SLACK: Duration = Duration::from_secs(10);
 
-fn setup(redis: &RedisServer) -> Setup {
+fn setup(redis: &RedisProcess) -> Setup {
     let applications = "[[applications]]\nid = \"utilbot\"\nmax_concurrency = 1000\n";
     Setup::new()
         .file(&format!("{applications}{KEYS}"))
@@ -28,13 +28,13 @@ fn setup(redis: &RedisServer) -> Setup {
         .set("cluster.lease_ms", 2000)
 }
 
-async fn start(setup: Setup) -> Node {
+async fn start(setup: Setup) -> NodeProcess {
     let node = setup.start().await;
     ready(&node).await;
     node
 }
 
-async fn node(redis: &RedisServer) -> Node {
+async fn node(redis: &RedisProcess) -> NodeProcess {
     start(setup(redis)).await
 }
 
@@ -42,19 +42,19 @@ fn token() -> String {
     key("bot")
 }
 
-async fn session(node: &Node, query: &str) -> (DiscordClient, String) {
+async fn session(node: &NodeProcess, query: &str) -> (DiscordClient, String) {
     let (client, ready) = DiscordClient::session(node, query, &token(), ALL_INTENTS).await;
     (client, ready["session_id"].as_str().expect("an id").to_owned())
 }
 
 /// A connection to this node that has asked to go on with a session.
-async fn resumed(node: &Node, query: &str, id: &str, seq: u64) -> DiscordClient {
+async fn resumed(node: &NodeProcess, query: &str, id: &str, seq: u64) -> DiscordClient {
     let mut client = DiscordClient::greeted(node, query).await;
     client.resume(&token(), id, seq).await;
     client
 }
 
-async fn publish_numbers(node: &Node, numbers: impl IntoIterator<Item = u64>) {
+async fn publish_numbers(node: &NodeProcess, numbers: impl IntoIterator<Item = u64>) {
     for n in numbers {
         let event = json!({ "t": "X", "to": "all", "d": { "n": n } });
         publish(node, &key("root"), &event).await;
@@ -68,7 +68,7 @@ async fn expect_numbers(client: &mut DiscordClient, numbers: impl IntoIterator<I
 }
 
 /// Waits until the node takes events again after Redis was away, which it shows by a `Y`.
-async fn accepts_again(node: &Node) {
+async fn accepts_again(node: &NodeProcess) {
     eventually("a log that takes events again", async || {
         let event = json!({ "t": "Y", "to": "all", "d": {} }).to_string();
         (post(node, &key("root"), &event).await.status == 202).then_some(())
@@ -78,7 +78,7 @@ async fn accepts_again(node: &Node) {
 
 #[tokio::test]
 async fn a_session_outlives_the_death_of_its_node() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (mut dying, second, third) = (node(&redis).await, node(&redis).await, node(&redis).await);
     for query in [V10, ZLIB] {
         let (mut client, id) = session(&second, query).await;
@@ -120,7 +120,7 @@ async fn a_session_outlives_the_death_of_its_node() {
 
 #[tokio::test]
 async fn a_session_that_is_resumed_on_another_node_is_let_go_by_the_first() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let (mut first, id) = session(&one, V10).await;
     let mut second = resumed(&two, V10, &id, 1).await;
@@ -139,7 +139,7 @@ async fn a_session_that_is_resumed_on_another_node_is_let_go_by_the_first() {
 
 #[tokio::test]
 async fn a_deploy_asks_to_reconnect_and_loses_nothing() {
-    let redis = RedisServer::start().await;
+    let redis = RedisProcess::start().await;
     let (mut leaving, staying) = (node(&redis).await, node(&redis).await);
     let mut clients = Vec::new();
     for _ in 0..8 {
@@ -167,7 +167,7 @@ async fn a_deploy_asks_to_reconnect_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_redis_that_restarts_with_its_data_loses_no_session() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisProcess::start().await;
     let (one, two) = (node(&redis).await, node(&redis).await);
     let mut lives = [
         (session(&one, V10).await, V10, &two),
@@ -204,7 +204,7 @@ async fn a_redis_that_restarts_with_its_data_loses_no_session() {
 /// The tool `rolling`, with fewer sessions: each of three nodes is stopped and started again under load.
 #[tokio::test]
 async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
-    let options = gateway_chaos::rolling::Options {
+    let options = gateway_chaos::rolling::RollingOptions {
         sessions: 60,
         shards: 6,
         rate: 60,
@@ -213,5 +213,5 @@ async fn load_a_rolling_deploy_loses_nothing_and_makes_nobody_identify_again() {
     };
     let report = gateway_chaos::rolling::run(&options).await.expect("a run to its end");
     println!("{report}");
-    assert_eq!(gateway_harness::Outcome::failures(&report), Vec::<String>::new());
+    assert_eq!(gateway_harness::ToolReport::failures(&report), Vec::<String>::new());
 }

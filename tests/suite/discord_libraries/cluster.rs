@@ -4,8 +4,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use gateway_harness::{
-    Balancer, Node, RedisServer, WAIT, ask,
-    discord::{Bot, Guild, Library, Wish},
+    Balancer, NodeProcess, RedisProcess, WAIT, ask,
+    discord::{Bot, BotOptions, Library, TestGuild},
     eventually, key, ready, request, within, within_time,
 };
 use nix::sys::signal::Signal;
@@ -29,15 +29,15 @@ const CALM: u64 = 30;
 const MOVING: Duration = Duration::from_secs(40);
 
 struct Cluster {
-    _redis: RedisServer,
+    _redis: RedisProcess,
     /// `None` where a node was killed.
-    nodes: [Option<Node>; 3],
+    nodes: [Option<NodeProcess>; 3],
     balancer: Balancer,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let redis = RedisServer::start().await;
+        let redis = RedisProcess::start().await;
         let node = async || {
             let node = setup()
                 .redis(&redis.url())
@@ -49,7 +49,7 @@ impl Cluster {
             node
         };
         let nodes = [node().await, node().await, node().await];
-        let balancer = Balancer::start(nodes.each_ref().map(Node::address)).await;
+        let balancer = Balancer::start(nodes.each_ref().map(NodeProcess::address)).await;
         Self {
             _redis: redis,
             nodes: nodes.map(Some),
@@ -110,7 +110,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn start(balancer: SocketAddr, guild: Guild) -> Self {
+    fn start(balancer: SocketAddr, guild: TestGuild) -> Self {
         let (count, published) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
@@ -152,7 +152,7 @@ async fn reaches(bot: &mut Bot, number: u64) {
 
 /// Every message came once, in order, as it was published, under numbers without a gap, and was understood once; in one
 /// session, which never had to begin anew.
-fn has_lost_nothing(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
+fn has_lost_nothing(bot: &Bot, first: &Value, guild: &TestGuild, last: u64) {
     let heard: Vec<Value> = bot
         .all("dispatch")
         .into_iter()
@@ -177,10 +177,10 @@ fn has_lost_nothing(bot: &Bot, first: &Value, guild: &Guild, last: u64) {
 async fn outlive_their_nodes<const BOTS: usize>(bots: [(Library, &'static str); BOTS]) {
     let mut cluster = Cluster::start().await;
     let balancer = cluster.balancer.address();
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let mut lives = Vec::new();
     for (library, compression) in bots {
-        let mut bot = start(library, balancer, Wish::compressed(compression));
+        let mut bot = start(library, balancer, BotOptions::compressed(compression));
         let first = bot.event("ready").await;
         assert_eq!(first["resume_url"], format!("ws://{balancer}"));
         bot.event("client_ready").await;

@@ -4,7 +4,7 @@ use std::fs;
 
 use gateway_harness::{
     Proxy,
-    discord::{Bot, Guild, Library, Wish},
+    discord::{Bot, BotOptions, Library, TestGuild},
     key, publish,
 };
 use nix::sys::signal::Signal;
@@ -15,8 +15,8 @@ use super::{DiscordJs, DiscordPy, enters, hears_messages, messages, node, order,
 /// An administrator ends the session of a bot. It tries to resume, hears that there is nothing to resume, and begins anew.
 async fn begins_anew_when_its_session_is_ended(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let guild = TestGuild::new(0, 3);
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     let first = bot.event("ready").await;
     bot.event("client_ready").await;
     enters(&mut bot, &node, &guild).await;
@@ -48,12 +48,12 @@ async fn discord_py_begins_anew_when_its_session_is_ended() {
 /// The node of a bot is replaced by one that knows nothing of its session. It is told to reconnect, hears there that there
 /// is nothing to resume, and begins anew.
 async fn begins_anew_at_a_node_that_does_not_know_it(library: Library, compression: &'static str) {
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let leaving = || setup().set("drain.balancer_wait_ms", 0).set("drain.spread_ms", 100);
     let (mut old, new) = (leaving().start().await, node().await);
     publish(&new, &key("root"), &guild.create()).await;
     let proxy = Proxy::start(old.address()).await;
-    let mut bot = start(library, proxy.address(), Wish::compressed(compression));
+    let mut bot = start(library, proxy.address(), BotOptions::compressed(compression));
     let first = bot.event("ready").await;
     bot.event("client_ready").await;
     proxy.retarget(new.address());
@@ -83,7 +83,7 @@ async fn discord_py_begins_anew_at_a_node_that_does_not_know_it() {
 /// would make the token good again.
 async fn gives_up_when_its_key_is_revoked(library: Library, compression: &'static str, last_word: &str) {
     let node = node().await;
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     bot.event("client_ready").await;
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("\"scout\"", "\"somebody\"")).unwrap();
@@ -105,7 +105,7 @@ async fn discord_py_gives_up_when_its_key_is_revoked() {
 
 async fn is_told_that_its_token_is_wrong(library: Library, compression: &'static str, code: &str) {
     let node = node().await;
-    let wish = Wish::compressed(compression);
+    let wish = BotOptions::compressed(compression);
     let mut bot = Bot::start(library, node.address(), "scout.not-the-secret", wish);
     assert_eq!(bot.event("login_failed").await["code"], code);
 }

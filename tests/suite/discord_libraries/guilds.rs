@@ -1,8 +1,8 @@
 //! Guilds that were there before the bot, and their members.
 
 use gateway_harness::{
-    Node,
-    discord::{Bot, Guild, Library, Wish},
+    NodeProcess,
+    discord::{Bot, BotOptions, Library, TestGuild},
     key, publish,
 };
 use serde_json::{Value, json};
@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use super::{DiscordJs, DiscordPy, enters, hears, message, node, start};
 
 /// A bot that has been greeted with this guild.
-async fn greeted(library: Library, compression: &'static str, guild: &Guild) -> (Node, Bot) {
+async fn greeted(library: Library, compression: &'static str, guild: &TestGuild) -> (NodeProcess, Bot) {
     let node = node().await;
     publish(&node, &key("root"), &guild.create()).await;
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     assert_eq!(ready["guilds"], json!([guild.id]));
     (node, bot)
 }
 
 /// What the library says of its guilds when it is ready has to be this one, whole.
-async fn knows(bot: &mut Bot, guild: &Guild) {
+async fn knows(bot: &mut Bot, guild: &TestGuild) {
     let ready = bot.event("client_ready").await;
     let known = json!([{
         "id": guild.id,
@@ -34,7 +34,7 @@ async fn knows(bot: &mut Bot, guild: &Guild) {
 }
 
 /// Asks for all members.
-async fn counts_members(bot: &mut Bot, guild: &Guild) {
+async fn counts_members(bot: &mut Bot, guild: &TestGuild) {
     bot.tell(&format!("members {}", guild.id)).await;
     let members = bot.event("members").await;
     let names: Vec<String> = (0..guild.members).map(|number| guild.member_name(number)).collect();
@@ -43,7 +43,7 @@ async fn counts_members(bot: &mut Bot, guild: &Guild) {
 
 /// A guild is as it was published, and a message in it is understood.
 async fn knows_a_small_guild(library: Library, compression: &'static str) {
-    let guild = Guild::new(0, 40);
+    let guild = TestGuild::new(0, 40);
     let (node, mut bot) = greeted(library, compression, &guild).await;
     let mut created = bot.dispatch("GUILD_CREATE").await;
     // That of the bot itself may be there already.
@@ -54,7 +54,7 @@ async fn knows_a_small_guild(library: Library, compression: &'static str) {
     let d = guild.message(1, "welcome");
     message(&node, json!({ "guild": guild.id }), &d).await;
     hears(&mut bot, &d).await;
-    enters(&mut bot, &node, &Guild::new(1, 1)).await;
+    enters(&mut bot, &node, &TestGuild::new(1, 1)).await;
     bot.quit().await;
 }
 
@@ -70,7 +70,7 @@ async fn discord_py_knows_a_small_guild() {
 
 /// A large guild comes without those who are offline. discord.py asks for all of them before it calls itself ready.
 async fn knows_a_large_guild(library: Library, compression: &'static str) {
-    let guild = Guild::new(0, 2500);
+    let guild = TestGuild::new(0, 2500);
     let (_node, mut bot) = greeted(library, compression, &guild).await;
     let created = bot.dispatch("GUILD_CREATE").await;
     assert_eq!(

@@ -1,6 +1,6 @@
 //! A whole life on one connection, in each compression.
 
-use gateway_harness::discord::{Guild, Library, Wish, private_message};
+use gateway_harness::discord::{BotOptions, Library, TestGuild, private_message};
 use serde_json::{Value, json};
 
 use super::{DiscordJs, DiscordPy, enters, hears, hears_messages, message, messages, node, start};
@@ -9,9 +9,9 @@ use super::{DiscordJs, DiscordPy, enters, hears, hears_messages, message, messag
 const LONG: usize = 70_000;
 
 /// A bot goes from its login over events of every kind to its goodbye on one connection.
-async fn lives(library: Library, wish: Wish) {
+async fn lives(library: Library, wish: BotOptions) {
     let node = node().await;
-    let guild = Guild::new(0, 60);
+    let guild = TestGuild::new(0, 60);
     let mut bot = start(library, node.address(), wish);
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
@@ -53,20 +53,20 @@ async fn lives(library: Library, wish: Wish) {
 
 #[tokio::test]
 async fn discord_js_lives_on_an_uncompressed_connection() {
-    lives(DiscordJs, Wish::compressed("none")).await;
+    lives(DiscordJs, BotOptions::compressed("none")).await;
 }
 
 #[tokio::test]
 async fn discord_js_lives_with_compressed_packets() {
-    lives(DiscordJs, Wish::compressed("identify")).await;
+    lives(DiscordJs, BotOptions::compressed("identify")).await;
 }
 
 #[tokio::test]
 async fn discord_js_lives_with_a_zlib_stream_and_as_many_shards_as_recommended() {
-    let wish = Wish::compressed("zlib-stream");
+    let wish = BotOptions::compressed("zlib-stream");
     lives(
         DiscordJs,
-        Wish {
+        BotOptions {
             shards: Some("auto"),
             ..wish
         },
@@ -76,10 +76,10 @@ async fn discord_js_lives_with_a_zlib_stream_and_as_many_shards_as_recommended()
 
 #[tokio::test]
 async fn discord_py_lives_with_a_zlib_stream_and_as_many_shards_as_recommended() {
-    let wish = Wish::compressed("zlib-stream");
+    let wish = BotOptions::compressed("zlib-stream");
     lives(
         DiscordPy,
-        Wish {
+        BotOptions {
             shards: Some("auto"),
             ..wish
         },
@@ -89,5 +89,5 @@ async fn discord_py_lives_with_a_zlib_stream_and_as_many_shards_as_recommended()
 
 #[tokio::test]
 async fn discord_py_lives_with_a_zstd_stream() {
-    lives(DiscordPy, Wish::compressed("zstd-stream")).await;
+    lives(DiscordPy, BotOptions::compressed("zstd-stream")).await;
 }

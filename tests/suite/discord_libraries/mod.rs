@@ -15,11 +15,11 @@ mod shards;
 use std::fmt::Display;
 
 use gateway_harness::{
-    KEYS, Node, Setup,
+    KEYS, NodeProcess, Setup,
     discord::{
-        Bot, Guild,
+        Bot, BotOptions,
         Library::{self, DiscordJs, DiscordPy},
-        Wish,
+        TestGuild,
     },
     key, publish, request,
 };
@@ -54,16 +54,16 @@ fn setup() -> Setup {
         .set("discord.member_list_interval_ms", 0)
 }
 
-async fn node() -> Node {
+async fn node() -> NodeProcess {
     setup().start().await
 }
 
-fn start(library: Library, authority: impl Display, wish: Wish) -> Bot {
+fn start(library: Library, authority: impl Display, wish: BotOptions) -> Bot {
     Bot::start(library, authority, &key("scout"), wish)
 }
 
 /// Publishes the guild to a bot that is ready, and waits until it knows it.
-async fn enters(bot: &mut Bot, node: &Node, guild: &Guild) {
+async fn enters(bot: &mut Bot, node: &NodeProcess, guild: &TestGuild) {
     let event = guild.create();
     publish(node, &key("root"), &event).await;
     let created = bot.dispatch("GUILD_CREATE").await;
@@ -71,13 +71,13 @@ async fn enters(bot: &mut Bot, node: &Node, guild: &Guild) {
 }
 
 /// Publishes `MESSAGE_CREATE` to those that `to` names.
-async fn message(node: &Node, to: Value, d: &Value) {
+async fn message(node: &NodeProcess, to: Value, d: &Value) {
     let event = json!({ "t": "MESSAGE_CREATE", "to": to, "d": d });
     publish(node, &key("root"), &event).await;
 }
 
 /// Publishes the messages with these numbers in the guild.
-async fn messages(node: &Node, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+async fn messages(node: &NodeProcess, guild: &TestGuild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let d = guild.message(number, &format!("message {number}"));
         message(node, json!({ "guild": guild.id }), &d).await;
@@ -103,7 +103,7 @@ async fn hears(bot: &mut Bot, d: &Value) {
 }
 
 /// The same for the messages with these numbers, whose dispatches come one after the other.
-async fn hears_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterator<Item = u64>) {
+async fn hears_messages(bot: &mut Bot, guild: &TestGuild, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let heard = bot.dispatch("MESSAGE_CREATE").await;
         assert_eq!(heard["d"], guild.message(number, &format!("message {number}")));
@@ -111,7 +111,7 @@ async fn hears_messages(bot: &mut Bot, guild: &Guild, numbers: impl IntoIterator
 }
 
 /// Asks something of an administrator about the session of this READY.
-async fn order(node: &Node, ready: &Value, method: &str, what: &str) {
+async fn order(node: &NodeProcess, ready: &Value, method: &str, what: &str) {
     let session = ready["session"].as_str().expect("the id of a session is a string");
     let bearer = format!("Bearer {}", key("root"));
     let headers = [("authorization", bearer.as_str())];

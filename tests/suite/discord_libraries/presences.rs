@@ -1,7 +1,7 @@
 //! A bot as another session of its sees it: the presence that it shows, the channel that it is in, and that it has left.
 
 use gateway_harness::{
-    discord::{Bot, Guild, Library, Wish},
+    discord::{Bot, BotOptions, Library, TestGuild},
     key, publish,
 };
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::{DiscordJs, DiscordPy, enters, setup, start};
 const RESUME_WINDOW_MS: u64 = 6000;
 
 /// Reads on until the library has understood this of the bot in the guild.
-async fn understands(bot: &mut Bot, event: &str, guild: &Guild, user: &Value, field: &str, value: Value) {
+async fn understands(bot: &mut Bot, event: &str, guild: &TestGuild, user: &Value, field: &str, value: Value) {
     let what = format!("{event}: {field} {value}");
     let is_it = |line: &Value| {
         let is_theirs = line["guild"] == guild.id && line["user"] == *user;
@@ -25,8 +25,8 @@ async fn understands(bot: &mut Bot, event: &str, guild: &Guild, user: &Value, fi
 /// One library shows a presence and speaks, and another one sees and hears it.
 async fn is_seen(library: Library, by: Library) {
     let node = setup().set("session.resume_window_ms", RESUME_WINDOW_MS).start().await;
-    let guild = Guild::new(0, 2);
-    let mut watcher = start(by, node.address(), Wish::compressed("zlib-stream"));
+    let guild = TestGuild::new(0, 2);
+    let mut watcher = start(by, node.address(), BotOptions::compressed("zlib-stream"));
     let user = watcher.event("ready").await["user"].clone();
     watcher.event("client_ready").await;
     enters(&mut watcher, &node, &guild).await;
@@ -34,7 +34,7 @@ async fn is_seen(library: Library, by: Library) {
     publish(&node, &key("root"), &welcome).await;
     watcher.dispatch("GUILD_MEMBER_ADD").await;
 
-    let mut bot = start(library, node.address(), Wish::compressed("zlib-stream"));
+    let mut bot = start(library, node.address(), BotOptions::compressed("zlib-stream"));
     let session = bot.event("ready").await["session"].clone();
     bot.event("client_ready").await;
     for status in ["dnd", "idle"] {

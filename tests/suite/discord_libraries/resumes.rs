@@ -2,7 +2,7 @@
 
 use gateway_harness::{
     Proxy,
-    discord::{Guild, Library, Wish},
+    discord::{BotOptions, Library, TestGuild},
 };
 use serde_json::{Value, json};
 
@@ -12,9 +12,9 @@ use super::{DiscordJs, DiscordPy, enters, hears_messages, messages, node, order,
 /// gets each of them once, in order, before it is told that it has resumed.
 async fn resumes_after_a_cut(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let proxy = Proxy::start(node.address()).await;
-    let mut bot = start(library, proxy.address(), Wish::compressed(compression));
+    let mut bot = start(library, proxy.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     enters(&mut bot, &node, &guild).await;
@@ -57,9 +57,9 @@ async fn discord_py_misses_nothing_over_a_cut_in_a_zstd_stream() {
 /// A connection is reset from both sides.
 async fn resumes_after_a_reset(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
+    let guild = TestGuild::new(0, 3);
     let proxy = Proxy::start(node.address()).await;
-    let mut bot = start(library, proxy.address(), Wish::compressed(compression));
+    let mut bot = start(library, proxy.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     enters(&mut bot, &node, &guild).await;
@@ -86,8 +86,8 @@ async fn discord_py_resumes_after_a_reset() {
 /// An administrator makes a bot reconnect. What is published meanwhile, it gets once.
 async fn reconnects_when_told_to(library: Library, compression: &'static str) {
     let node = node().await;
-    let guild = Guild::new(0, 3);
-    let mut bot = start(library, node.address(), Wish::compressed(compression));
+    let guild = TestGuild::new(0, 3);
+    let mut bot = start(library, node.address(), BotOptions::compressed(compression));
     let ready = bot.event("ready").await;
     bot.event("client_ready").await;
     enters(&mut bot, &node, &guild).await;

@@ -1,6 +1,6 @@
 //! Bots with two shards.
 
-use gateway_harness::discord::{Guild, Library, Wish};
+use gateway_harness::discord::{BotOptions, Library, TestGuild};
 use serde_json::json;
 
 use super::{DiscordJs, DiscordPy, enters, message, messages, node, start};
@@ -8,12 +8,12 @@ use super::{DiscordJs, DiscordPy, enters, message, messages, node, start};
 /// Each of two shards has its guild, its events and its numbers, and one that is cut resumes alone.
 async fn has_two_shards(library: Library, compression: &'static str) {
     let node = node().await;
-    let guilds = [Guild::new(0, 3), Guild::new(1, 3)];
-    let wish = Wish::compressed(compression);
+    let guilds = [TestGuild::new(0, 3), TestGuild::new(1, 3)];
+    let wish = BotOptions::compressed(compression);
     let mut bot = start(
         library,
         node.address(),
-        Wish {
+        BotOptions {
             shards: Some("2"),
             ..wish
         },

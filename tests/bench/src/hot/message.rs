@@ -7,7 +7,7 @@ use gateway_node::{
     auth::Key,
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Identified, JoinRequest, Protocol, V1, V1SessionSettings},
+    session::{Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
     transport::{Decoded, Decoder, Message, Violation},
 };
 use shared::{

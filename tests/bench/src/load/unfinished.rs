@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -88,7 +88,7 @@ pub struct UnfinishedReport {
     pub unanswered: u32,
 }
 
-impl Outcome for UnfinishedReport {
+impl ToolReport for UnfinishedReport {
     fn failures(&self) -> Vec<String> {
         let unanswered = (self.unanswered > 0).then(|| format!("/livez had no answer {} times", self.unanswered));
         unanswered.into_iter().collect()

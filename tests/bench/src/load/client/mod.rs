@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
-use gateway_harness::frame::{self, FrameReader, Kind};
+use gateway_harness::frame::{self, FrameKind, FrameReader};
 use mio::net::TcpStream;
 use serde::Serialize;
 
@@ -284,11 +284,14 @@ impl LoadClient {
         let mut is_greeted = false;
         frames.feed(bytes, |kind, payload| {
             ensure!(closed.is_none(), "a frame after Close");
-            if kind == Kind::Close {
+            if kind == FrameKind::Close {
                 closed = Some(frame::close_code(payload));
                 return Ok(());
             }
-            ensure!(kind == Kind::Text, "a binary frame on a connection without compression");
+            ensure!(
+                kind == FrameKind::Text,
+                "a binary frame on a connection without compression"
+            );
             is_greeted |= match handshake.protocol {
                 LoadProtocol::V1 => v1::take(payload, state, error, on_event)?,
                 LoadProtocol::Discord => discord::take(payload, state, error, session, on_event)?,

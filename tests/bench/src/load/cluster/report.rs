@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
@@ -237,7 +237,7 @@ impl ClusterLoadReport {
     }
 }
 
-impl Outcome for ClusterLoadReport {
+impl ToolReport for ClusterLoadReport {
     fn failures(&self) -> Vec<String> {
         let DeliveryErrors {
             lost,

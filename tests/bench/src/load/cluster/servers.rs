@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use gateway_harness::{KEYS, RedisServer, eventually, key};
+use gateway_harness::{KEYS, RedisProcess, eventually, key};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) struct ClusterServers {
     pub(super) nodes: Vec<Gateway>,
     /// The node without Redis.
     pub(super) alone: Gateway,
-    redis: RedisServer,
+    redis: RedisProcess,
     /// The runtime that Redis was started on. Declared after `redis`, so that it is dropped after it.
     _runtime: Runtime,
 }
@@ -37,7 +37,7 @@ impl ClusterServers {
     /// Starts all servers and waits until they are ready.
     pub(super) fn start(binary: &Path) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let redis = runtime.block_on(RedisServer::start_with(&DIRECTIVES));
+        let redis = runtime.block_on(RedisProcess::start_with(&DIRECTIVES));
         let file = format!("{KEYS}{EVENTS}");
         let mut settings = vec![
             ("limits.payloads_per_minute", u32::MAX.to_string()),

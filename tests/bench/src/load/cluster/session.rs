@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use gateway_harness::frame::{FrameReader, Kind};
+use gateway_harness::frame::{FrameKind, FrameReader};
 
 use super::super::client::ClientHandshake;
 
@@ -73,7 +73,7 @@ impl BlockingSession {
             Err(cause) => return Err(cause).context("reading from a node"),
         };
         frames.feed(&scratch[..count], |kind, payload| {
-            ensure!(kind == Kind::Text, "the node sent Close: {error}");
+            ensure!(kind == FrameKind::Text, "the node sent Close: {error}");
             if payload.starts_with(b"{\"op\":-1,") {
                 *error = String::from_utf8_lossy(payload).into_owned();
             } else {

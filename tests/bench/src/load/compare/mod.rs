@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
@@ -73,8 +73,8 @@ pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Re
     Ok(CompareReport(reports))
 }
 
-impl Outcome for CompareReport {
+impl ToolReport for CompareReport {
     fn failures(&self) -> Vec<String> {
-        self.0.iter().flat_map(Outcome::failures).collect()
+        self.0.iter().flat_map(ToolReport::failures).collect()
     }
 }

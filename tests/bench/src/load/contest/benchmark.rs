@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
@@ -73,7 +73,7 @@ impl ContestReport {
     }
 }
 
-impl Outcome for ContestReport {
+impl ToolReport for ContestReport {
     fn failures(&self) -> Vec<String> {
         self.failures.clone()
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use gateway_harness::frame::{FrameReader, Kind};
+use gateway_harness::frame::{FrameKind, FrameReader};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use super::{
@@ -286,7 +286,7 @@ impl PoolClient {
         let mut frames = std::mem::take(&mut self.frames);
         frames.feed(bytes, |kind, payload| {
             ensure!(
-                kind != Kind::Close,
+                kind != FrameKind::Close,
                 "the server sent Close: {}",
                 String::from_utf8_lossy(payload)
             );

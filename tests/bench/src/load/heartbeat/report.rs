@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
@@ -120,7 +120,7 @@ impl HeartbeatReport {
     }
 }
 
-impl Outcome for HeartbeatReport {
+impl ToolReport for HeartbeatReport {
     fn failures(&self) -> Vec<String> {
         let notified = self.endings.get(SHUTDOWN_ENDING).copied().unwrap_or(0);
         let counts = [

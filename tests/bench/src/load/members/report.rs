@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::super::latencies::LatencySummary;
@@ -32,7 +32,7 @@ pub struct MembersReport {
     pub lost: Vec<String>,
 }
 
-impl Outcome for MembersReport {
+impl ToolReport for MembersReport {
     fn failures(&self) -> Vec<String> {
         self.lost.clone()
     }

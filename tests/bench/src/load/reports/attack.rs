@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use gateway_harness::{Client, Encoding, key};
+use gateway_harness::{PacketEncoding, V1Client, key};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ReportsOptions;
@@ -20,7 +20,7 @@ pub(super) fn attack(address: SocketAddr, options: &ReportsOptions) -> Result<()
 }
 
 async fn report(address: SocketAddr, options: &ReportsOptions, bot: u32) {
-    let opened = Client::open(address, "/?v=1", Encoding::Plain).await;
+    let opened = V1Client::open(address, "/?v=1", PacketEncoding::Plain).await;
     let mut client = opened.unwrap_or_else(|error| panic!("connecting: {error}"));
     client.next().await;
     client.identify("bot", &key(&format!("bot{bot}"))).await;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gateway_harness::{RedisServer, SECRET, key};
+use gateway_harness::{RedisProcess, SECRET, key};
 use tokio::time::sleep;
 
 use self::attack::attack;
@@ -88,7 +88,7 @@ fn file(bots: u32) -> String {
 
 fn measure(options: &ReportsOptions) -> Result<ReportsSummary> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let redis = runtime.block_on(RedisServer::start());
+    let redis = runtime.block_on(RedisProcess::start());
     let settings = [("redis.url", redis.url())];
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, &file(options.bots))?;
     let mut http = Http::connect(gateway.address, &key("publisher"))?;

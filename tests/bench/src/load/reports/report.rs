@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::super::latencies::LatencySummary;
@@ -39,7 +39,7 @@ pub struct ReportsSummary {
     pub log: String,
 }
 
-impl Outcome for ReportsSummary {
+impl ToolReport for ReportsSummary {
     fn failures(&self) -> Vec<String> {
         let ended = (!self.attacked).then(|| "the bots have ended".to_owned());
         ended.into_iter().collect()

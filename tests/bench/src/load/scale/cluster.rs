@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use gateway_harness::{KEYS, RedisServer, eventually, key};
+use gateway_harness::{KEYS, RedisProcess, eventually, key};
 use tokio::runtime::Builder;
 
 use super::{
@@ -37,7 +37,7 @@ pub(super) struct ClusterMeasurement {
 /// Starts Redis, nodes and clients, publishes the events on one node, and measures all three.
 pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<ClusterMeasurement> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let redis = runtime.block_on(RedisServer::start());
+    let redis = runtime.block_on(RedisProcess::start());
     let each = sessions / NODES;
     let settings = [
         ("redis.url", redis.url()),

@@ -9,7 +9,7 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 pub use self::node_clients::{NodeClientsOptions, watch};
@@ -159,7 +159,7 @@ impl ScaleReport {
     }
 }
 
-impl Outcome for ScaleReport {
+impl ToolReport for ScaleReport {
     fn failures(&self) -> Vec<String> {
         self.failures.clone()
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::super::{client::LoadProtocol, latencies::LatencySummary};
@@ -108,7 +108,7 @@ impl SlowPhaseReport {
     }
 }
 
-impl Outcome for SlowReport {
+impl ToolReport for SlowReport {
     fn failures(&self) -> Vec<String> {
         let phases = self.phases.iter();
         let mut failures: Vec<_> = phases.flat_map(|phase| phase.failures(self.protocol)).collect();

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use gateway_harness::{Client, Encoding};
+use gateway_harness::{PacketEncoding, V1Client};
 use serde_json::json;
 
 use super::super::latencies::{Latencies, LatencySummary};
@@ -59,8 +59,8 @@ impl HealthyProbe {
         })
     }
 
-    async fn session(&self) -> Client {
-        let opened = Client::open(self.address, "/?v=1", Encoding::Plain).await;
+    async fn session(&self) -> V1Client {
+        let opened = V1Client::open(self.address, "/?v=1", PacketEncoding::Plain).await;
         let mut client = opened.unwrap_or_else(|error| panic!("connecting: {error}"));
         client.next().await;
         client.identify("website", &self.key).await;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::super::latencies::LatencySummary;
@@ -46,7 +46,7 @@ pub(super) fn dropped(metrics: &str) -> u64 {
     numbers.sum()
 }
 
-impl Outcome for StrangersReport {
+impl ToolReport for StrangersReport {
     fn failures(&self) -> Vec<String> {
         let lost = self.phases.iter().filter(|phase| phase.lost > 0);
         let mut failures: Vec<_> = lost
