@@ -1,7 +1,7 @@
-//! How many connections there may be: to the node, from one address, and from one address without a key.
+//! Limits on connections: to the node, from one address, and from one address without a valid key.
 //!
-//! Every TCP connection is counted from accept on, whatever it turns out to be. A proxy that the operator trusts counts
-//! for the node alone; what it forwards is charged, request by request, to the address that it names.
+//! Every TCP connection is counted as soon as it is accepted, whatever it is used for. A trusted proxy counts only
+//! towards the node's limit. Each request that it forwards is charged to the client address that it names.
 
 use std::{
     cell::Cell,
@@ -17,14 +17,14 @@ use std::{
 use shared::token_bucket::TokenBucket;
 use tokio::time::Instant;
 
-/// How often addresses that are gone are forgotten.
+/// How often idle addresses are removed, and how long an address has to be idle for that.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How many refused connections of the node may wait for their answer at once.
+/// How many refused connections of the node may read a response at the same time.
 const REFUSALS: usize = 32;
-/// How many of those may be of one address.
+/// How many of those may come from one address.
 const REFUSALS_PER_ADDRESS: usize = 4;
 
-/// What may connect.
+/// The limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct AdmissionLimits {
     /// Connections to the node.
@@ -33,12 +33,12 @@ pub struct AdmissionLimits {
     pub per_address: usize,
     /// Connections from one address that have shown no valid key.
     pub keyless_per_address: usize,
-    /// Attempts from one address in a minute.
+    /// Connection attempts from one address per minute.
     pub attempts_per_minute: u32,
 }
 
 impl AdmissionLimits {
-    /// Lets everything in: for a listener that only tests have, and for tests.
+    /// No limits, for tests and for a listener that only tests use.
     pub const UNLIMITED: Self = Self {
         connections: usize::MAX,
         per_address: usize::MAX,
@@ -47,14 +47,14 @@ impl AdmissionLimits {
     };
 }
 
-/// The connections there are. Clones count together.
+/// Counts connections and enforces their limits. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    inner: Arc<Inner>,
+    inner: Arc<AdmissionInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct AdmissionInner {
     limits: AdmissionLimits,
     connections: AtomicUsize,
     websockets: AtomicUsize,
@@ -84,28 +84,28 @@ impl Address {
     }
 }
 
-/// Why there is no room.
+/// Why a connection or a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// The node has as many connections as it may have.
+    /// The node has reached its limit of connections.
     #[error("the node has as many connections as `limits.connections` and its file descriptors allow")]
     Full,
-    /// The address has.
+    /// The address has reached its limit of connections.
     #[error("this address has as many connections as `limits.connections_per_address` allows")]
     PerAddress,
-    /// The address has as many connections as may have shown no valid key.
+    /// The address has reached its limit of connections without a valid key.
     #[error(
-        "this address has as many connections without a valid key as half of the node's file descriptors, which no address \
-         may exceed whatever `limits.connections_per_address` allows"
+        "this address has as many connections without a valid key as half of the node's file descriptors, which no \
+         address may exceed whatever `limits.connections_per_address` allows"
     )]
     Keyless,
-    /// The address tries too often.
+    /// The address has used up its connection attempts.
     #[error("this address has made as many attempts as `limits.connection_attempts_per_minute` allows")]
     Attempts,
 }
 
 impl Denied {
-    /// The name of the reason in metrics and in answers.
+    /// The name of the reason in metrics and in responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -115,32 +115,32 @@ impl Denied {
     }
 }
 
-/// One connection, or one request that a proxy forwards. What it took is given back when it is dropped.
+/// The admission of one connection, or of one request that a proxy forwards. Dropping it releases what it counted for.
 #[derive(Debug)]
 pub struct Permit {
-    inner: Arc<Inner>,
-    /// The address that it counts for; `None` for a trusted proxy.
+    inner: Arc<AdmissionInner>,
+    /// The address that it counts for. `None` for a trusted proxy.
     address: Option<IpAddr>,
-    /// Whether it counts as a connection of the node: a forwarded request does not, its proxy does.
+    /// Whether it counts as a connection of the node. A forwarded request does not; its proxy's connection does.
     is_connection: bool,
     is_websocket: Cell<bool>,
     has_shown_key: Cell<bool>,
     attempt: Cell<Attempt>,
 }
 
-/// What became of the attempt that a permit stands for.
+/// The state of the connection attempt that a permit was charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
-    /// Taken when the connection was accepted; its first request costs no other.
+    /// Charged when the connection was accepted, and covers its first request.
     Fresh,
-    /// Taken.
+    /// Charged, and used up by a request.
     Taken,
-    /// Given back, or never taken.
+    /// Refunded, or never charged.
     Free,
 }
 
 impl Admission {
-    /// Counts from zero.
+    /// Creates an admission without any connections.
     pub fn new(limits: AdmissionLimits) -> Self {
         let now = Instant::now();
         let addresses = Mutex::new(Addresses {
@@ -148,7 +148,7 @@ impl Admission {
             swept: now,
         });
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(AdmissionInner {
                 limits,
                 connections: AtomicUsize::new(0),
                 websockets: AtomicUsize::new(0),
@@ -172,9 +172,9 @@ impl Admission {
     /// Admits a TCP connection. `address` is `None` for a trusted proxy.
     ///
     /// # Errors
-    /// When a limit is reached.
+    /// If a limit is reached.
     pub fn connect(&self, address: Option<IpAddr>, now: Instant) -> Result<Permit, Denied> {
-        // From here on the permit gives back what was taken, whatever is denied.
+        // From here on, dropping the permit releases what was counted, also if a limit below denies it.
         let mut permit = self.permit(true);
         if self.inner.connections.fetch_add(1, SeqCst) >= self.inner.limits.connections {
             return Err(Denied::Full);
@@ -186,19 +186,19 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Admits a request that a trusted proxy forwards for `address`: a WebSocket for as long as it is open, any other
-    /// until it is answered.
+    /// Admits a request that a trusted proxy forwards for `address`. The caller keeps the permit while the WebSocket is
+    /// open, or until any other request is answered.
     ///
     /// # Errors
-    /// When a limit of the address is reached.
+    /// If a limit of the address is reached.
     pub fn forward(&self, address: IpAddr, now: Instant) -> Result<Permit, Denied> {
         let mut permit = self.permit(false);
         permit.charge(address, now)?;
         Ok(permit)
     }
 
-    /// Takes one of the few places in which a refused connection may read its answer. Returns `None` if all are taken:
-    /// the connection is then cut without one.
+    /// Lets a refused connection read a response that says why. Returns `None` if too many already do; the connection
+    /// is then cut without a response.
     pub fn refuse(&self, address: IpAddr) -> Option<RefusalPermit> {
         let address = network(address);
         let mut addresses = self.inner.addresses();
@@ -216,7 +216,7 @@ impl Admission {
         if let Some(known) = known {
             known.refusals += 1;
         } else {
-            // A full node asks nothing about the address.
+            // The address is unknown if the node was full: `connect` then returns before it looks at the address.
             let known = Address::new(&self.inner.limits, Instant::now());
             addresses.known.insert(address, Address { refusals: 1, ..known });
         }
@@ -240,7 +240,7 @@ impl Admission {
 }
 
 impl Permit {
-    /// Counts the permit for `address`.
+    /// Charges an attempt and a connection to `address`.
     fn charge(&mut self, address: IpAddr, now: Instant) -> Result<(), Denied> {
         let address = network(address);
         let inner = &*self.inner;
@@ -269,11 +269,11 @@ impl Permit {
         Ok(())
     }
 
-    /// Counts a further request on a connection as an attempt of its address. The first request is counted already, and a
-    /// trusted proxy's are counted by [`Admission::forward`].
+    /// Charges a request to its address as an attempt. The first request of a connection is free, because accepting the
+    /// connection was charged already. Requests from a trusted proxy are charged by [`Admission::forward`] instead.
     ///
     /// # Errors
-    /// When the address has no attempts left.
+    /// If the address has no attempts left.
     pub fn request(&self, now: Instant) -> Result<(), Denied> {
         if self.attempt.get() == Attempt::Fresh {
             self.attempt.set(Attempt::Taken);
@@ -293,14 +293,15 @@ impl Permit {
         Ok(())
     }
 
-    /// Records that the client has shown a valid key over HTTP: gives the attempt back, and counts no more against the
-    /// connections without a key.
+    /// Records that the client has shown a valid key over HTTP. Refunds the attempt, and the connection no longer
+    /// counts as one without a key.
     pub fn show_key(&self) {
         let attempt = self.attempt.replace(Attempt::Free);
         self.settle_key(attempt != Attempt::Free);
     }
 
-    /// Records that the session of a WebSocket has identified. Its attempt stays taken.
+    /// Records that the session of a WebSocket has identified. The connection no longer counts as one without a key;
+    /// its attempt is not refunded.
     pub fn identify(&self) {
         self.settle_key(false);
     }
@@ -319,19 +320,18 @@ impl Permit {
         }
     }
 
-    /// A permit that counts against nothing.
+    /// Returns a permit that counts towards no limit.
     #[cfg(test)]
     pub(crate) fn free() -> std::rc::Rc<Self> {
         std::rc::Rc::new(Admission::new(AdmissionLimits::UNLIMITED).permit(false))
     }
 
-    /// Takes one of the few places in which a client may read an answer that it did not wait for. See
-    /// [`Admission::refuse`].
+    /// Lets a client that is still sending its request read the response. See [`Admission::refuse`].
     pub fn refuse(&self) -> Option<RefusalPermit> {
         let admission = Admission {
             inner: Arc::clone(&self.inner),
         };
-        // All trusted proxies share the places of one address.
+        // All trusted proxies together count as one address here.
         admission.refuse(self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
 
@@ -360,10 +360,10 @@ impl Drop for Permit {
     }
 }
 
-/// The place of a refused connection that reads its answer, given back when it is dropped.
+/// Allows a refused connection to read a response. Dropping it lets another one do so.
 #[derive(Debug)]
 pub struct RefusalPermit {
-    inner: Arc<Inner>,
+    inner: Arc<AdmissionInner>,
     address: IpAddr,
 }
 
@@ -376,7 +376,7 @@ impl Drop for RefusalPermit {
     }
 }
 
-impl Inner {
+impl AdmissionInner {
     fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -399,7 +399,8 @@ impl Address {
 }
 
 impl Addresses {
-    /// Forgets the addresses that have no connection and have not tried for a minute: their allowance is full again.
+    /// Removes the addresses that have no connection and have made no attempt for a minute: their attempts have been
+    /// refilled by then.
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) >= SWEEP {
             self.swept = now;
@@ -409,7 +410,7 @@ impl Addresses {
     }
 }
 
-/// The network that counts as one client: an IPv4 address itself, the first 64 bits of an IPv6 address.
+/// Returns the network that counts as one client: an IPv4 address itself, or the /64 of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -1,4 +1,4 @@
-//! Limits under a paused clock.
+//! Tests the limits under a paused clock.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_limit_denies_in_its_own_name_and_gives_back() {
+async fn each_limit_denies_with_its_own_reason_and_frees_on_drop() {
     let admission = admission(3, 2, 100);
     let now = Instant::now();
     let one = Some(address("192.0.2.1"));
@@ -35,7 +35,7 @@ async fn each_limit_denies_in_its_own_name_and_gives_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_counted_even_when_they_leave_at_once() {
+async fn attempts_count_even_if_the_connection_closes_at_once() {
     let admission = admission(100, 100, 5);
     for _ in 0..5 {
         admission.connect(Some(address("2001:db8::1")), Instant::now()).unwrap();
@@ -54,7 +54,7 @@ async fn attempts_are_counted_even_when_they_leave_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_valid_key_gives_the_attempt_back_once() {
+async fn a_valid_key_refunds_the_attempt_once() {
     let admission = admission(100, 100, 1);
     let (one, now) = (Some(address("192.0.2.1")), Instant::now());
     for _ in 0..5 {
@@ -85,7 +85,7 @@ async fn each_request_without_a_key_is_an_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_have_shown_a_key_leave_room_for_others() {
+async fn connections_with_a_key_do_not_count_as_keyless() {
     let admission = Admission::new(AdmissionLimits {
         connections: 100,
         per_address: 4,
@@ -141,7 +141,7 @@ async fn only_websockets_are_counted_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_refused_connections_wait_for_their_answer_and_fewer_of_one_address() {
+async fn refusals_are_limited_per_node_and_per_address() {
     let admission = admission(1, 1, 100);
     let refuse = |index: u8| admission.refuse(IpAddr::from([192, 0, 2, index]));
     let of_one: Vec<_> = (0..10).filter_map(|_| refuse(0)).collect();

@@ -1,4 +1,4 @@
-//! The applications that are in force, as Discord's protocol has them.
+//! The configured applications, with the fields that Discord's protocol needs.
 
 use std::{
     collections::HashMap,
@@ -10,52 +10,52 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{ApplicationSettings, PrivilegedIntent, Snowflake};
 
-/// One application. What the settings leave open is filled in.
+/// One application, with defaults for whatever its settings leave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Application {
-    /// The id in the configuration, as keys and the log name the application.
+    /// The id in the configuration. Keys and log lines name the application by it.
     pub id: Arc<str>,
     /// The id in Discord's protocol.
     pub client_id: u64,
     /// The id of its bot user.
     pub bot_id: u64,
-    /// Its flags, those of the privileged intents among them.
+    /// The application's flags, including those of its privileged intents.
     pub flags: u64,
-    /// The bits of the privileged intents that it may use.
+    /// The bits of the privileged intents that its bots may use.
     pub privileged_intents: u64,
-    /// How many shards its bots are advised to run.
+    /// The number of shards that Get Gateway Bot recommends.
     pub shards: u32,
     /// How many of its shards may identify within the same five seconds.
     pub max_concurrency: u32,
     /// How many sessions its bots may start in a day.
     pub session_starts_per_day: u32,
-    /// How many guilds one session may have.
+    /// The most guilds that one session may have.
     pub guilds_per_session: usize,
-    /// The bot user, as libraries expect it of themselves.
+    /// The bot user, as READY and the HTTP API return it.
     pub user: Value,
-    /// The application with its owner and its bot, as its own bots are told.
+    /// The application object with its owner and bot, as the HTTP API returns it to its own bots.
     pub about: Value,
-    /// Its id and flags alone, as READY has it.
+    /// The partial application object of READY: only its id and flags.
     pub brief: Value,
 }
 
-/// The applications by id, replaced as a whole. Clones are the same.
+/// The applications by id. A reload replaces all of them at once. Clones share the table.
 #[derive(Clone)]
 pub struct Applications(Arc<RwLock<HashMap<Arc<str>, Arc<Application>>>>);
 
 impl Applications {
-    /// Begins with these.
+    /// Creates the table from the configured applications.
     pub fn new(settings: &[ApplicationSettings]) -> Self {
         Self(Arc::new(RwLock::new(by_id(settings))))
     }
 
-    /// The application with this id. What holds it keeps it as it is now.
+    /// Returns the application with this id. A reload does not change an `Arc` that was returned before.
     pub fn get(&self, id: &str) -> Option<Arc<Application>> {
         let applications = self.0.read().unwrap_or_else(PoisonError::into_inner);
         applications.get(id).map(Arc::clone)
     }
 
-    /// Puts others in force.
+    /// Replaces all applications.
     pub fn replace(&self, settings: &[ApplicationSettings]) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = by_id(settings);
     }
@@ -69,7 +69,7 @@ fn by_id(settings: &[ApplicationSettings]) -> HashMap<Arc<str>, Arc<Application>
 }
 
 impl Application {
-    /// The application that the settings describe.
+    /// Builds the application that the settings describe.
     pub fn new(settings: &ApplicationSettings) -> Self {
         let client_id = settings.client_id.map_or_else(|| derived(&settings.id), Snowflake::get);
         let bot_id = settings.bot_id.map_or(client_id, Snowflake::get);
@@ -96,7 +96,7 @@ impl Application {
     }
 }
 
-/// The bot user. Every field is there that a library reads of itself without asking whether it is.
+/// Returns the bot user object. It has every field that a library reads without checking that it is present.
 fn user(settings: &ApplicationSettings, bot_id: u64) -> Value {
     json!({
         "id": bot_id.to_string(),
@@ -117,8 +117,8 @@ fn user(settings: &ApplicationSettings, bot_id: u64) -> Value {
     })
 }
 
-/// The application. What Discord leaves out where there is none is left out here too, since libraries ask whether a field
-/// is there and then use it; `summary` is only for those that are older than v10.
+/// Returns the application object. Fields that Discord omits when they are empty are omitted here too, because
+/// libraries use them whenever they are present. `summary` is only for libraries older than v10.
 fn about(settings: &ApplicationSettings, client_id: u64, flags: u64, user: &Value) -> Value {
     json!({
         "id": client_id.to_string(),
@@ -140,8 +140,9 @@ fn about(settings: &ApplicationSettings, client_id: u64, flags: u64, user: &Valu
     })
 }
 
-/// A number for an application that was given none: bits of the SHA-256 of its id in the shape of a snowflake, whose time
-/// lies between May 2019 and September 2023. It is part of what libraries store, so that it must never come out otherwise.
+/// Derives an id for an application that has none configured: bits of the SHA-256 of its name in the shape of a
+/// snowflake whose time lies between May 2019 and September 2023. Libraries store this id, so the derivation must never
+/// change.
 fn derived(id: &str) -> u64 {
     const TIME: u64 = 1 << 59;
     let digest = Sha256::digest(id);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_that_is_given_nothing_has_an_identity_that_never_changes() {
+    fn an_application_without_ids_derives_stable_ones() {
         let application = Application::new(&settings("utilbot"));
         assert_eq!(application.client_id, 1_070_123_524_246_601_678);
         assert_eq!(application.bot_id, application.client_id);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_made_looks_like_one_of_discord() {
+    fn derived_ids_look_like_snowflakes() {
         let mut ids: Vec<_> = (0..1000).map(|index| derived(&index.to_string())).collect();
         for id in &ids {
             // Milliseconds since 2015 are above the lowest 22 bits.
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_is_what_libraries_are_told() {
+    fn configured_fields_appear_in_the_application_object() {
         let application = Application::new(&ApplicationSettings {
             client_id: snowflake(80_351_110_224_678_912),
             bot_id: snowflake(7),
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_is_there_for_all_and_who_holds_an_application_keeps_it() {
+    fn a_replacement_shows_in_clones_and_leaves_held_applications_alone() {
         let applications = Applications::new(&[settings("a"), settings("b")]);
         let clone = applications.clone();
         let held = applications.get("a").unwrap();

@@ -1,4 +1,4 @@
-//! What clients do wrong: counted, and logged so that no client and no crowd of clients can flood the log.
+//! Counts and logs the errors of clients. The log is rate-limited, so that neither one client nor many can flood it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,36 +12,36 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 
-/// How long errors are counted together.
+/// How long a window lasts in which errors are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many errors of one address are lines of their own in a window.
+/// How many errors of one address get a line of their own in a window.
 const LINES_PER_ADDRESS: u32 = 5;
-/// How many errors of all addresses are lines of their own in a window.
+/// How many errors of all addresses get a line of their own in a window.
 const LINES: u32 = 10;
-/// How many addresses are counted; those beyond them get no line in this window.
+/// How many addresses are counted in a window. Errors of any further address get no line.
 const ADDRESSES: usize = 1024;
-/// What the lines are filed under. This module's name would put an `ERROR` into lines that are none.
+/// The log target of the lines. The name of this module would put the word "error" into every line.
 const TARGET: &str = "gateway_node::clients";
-/// The word in the metrics for a fault of the node.
+/// The name of a fault of the node in the metrics.
 const FAULT: &str = "internal fault";
 
 /// Logs and counts the errors of clients. Clones share the counts.
 #[derive(Clone, Default)]
 pub struct ClientErrorLog {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ErrorLogState>>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
-struct State {
-    errors: Window,
-    /// Counted apart, so that no client hides a fault of the node behind its own errors.
-    faults: Window,
+struct ErrorLogState {
+    errors: ErrorWindow,
+    /// Faults of the node. They are counted separately, so that no client can hide them behind its own errors.
+    faults: ErrorWindow,
 }
 
-/// The errors since the first one that the last summary did not hold.
+/// The errors since the last summary.
 #[derive(Default)]
-struct Window {
+struct ErrorWindow {
     since: Option<Instant>,
     lines: u32,
     by_address: HashMap<IpAddr, u32>,
@@ -49,7 +49,7 @@ struct Window {
 }
 
 impl ClientErrorLog {
-    /// Counts errors in `metrics`.
+    /// Creates a log that counts errors in `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             state: Arc::default(),
@@ -57,7 +57,7 @@ impl ClientErrorLog {
         }
     }
 
-    /// Records that a client at `address` did something wrong. `what` names it, also in the metrics.
+    /// Records an error of a client at `address`. `what` names the error in the log and in the metrics.
     pub fn note(&self, address: IpAddr, what: &'static str, now: Instant) {
         self.metrics.client_error(what);
         if self.with(|state| state.errors.takes_line(address, what, now)) {
@@ -65,7 +65,7 @@ impl ClientErrorLog {
         }
     }
 
-    /// Records that the node could not do what a client at `address` may ask for.
+    /// Records a fault of the node: it could not serve a valid request of a client at `address`.
     pub fn fault(&self, address: IpAddr, cause: &dyn std::error::Error, now: Instant) {
         self.metrics.client_error(FAULT);
         if self.with(|state| state.faults.takes_line(address, FAULT, now)) {
@@ -73,18 +73,18 @@ impl ClientErrorLog {
         }
     }
 
-    /// Ends the windows that are a minute old, with one line for what was left out of each.
+    /// Ends each window that is a minute old, with one line that sums up the errors without a line of their own.
     pub fn summarise(&self, now: Instant) {
         self.end_windows(|since| now.saturating_duration_since(since) >= WINDOW);
     }
 
-    /// Ends all windows, before the node stops.
+    /// Ends all windows. Call this before the node stops.
     pub fn finish(&self) {
         self.end_windows(|_| true);
     }
 
     fn end_windows(&self, is_over: impl Fn(Instant) -> bool) {
-        let end = |window: &mut Window| window.since.is_some_and(&is_over).then(|| window.end()).flatten();
+        let end = |window: &mut ErrorWindow| window.since.is_some_and(&is_over).then(|| window.end()).flatten();
         let (errors, faults) = self.with(|state| (end(&mut state.errors), end(&mut state.faults)));
         if let Some(Summary {
             left_out,
@@ -102,7 +102,7 @@ impl ClientErrorLog {
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ErrorLogState) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -112,14 +112,14 @@ impl ClientErrorLog {
 struct Summary {
     /// How many errors.
     left_out: u64,
-    /// How many addresses had errors, those included whose errors are lines; no more than [`ADDRESSES`] are counted.
+    /// How many addresses had errors, including those whose errors got lines. At most [`ADDRESSES`] are counted.
     addresses: usize,
     /// How many of each cause, as text.
     causes: String,
 }
 
-impl Window {
-    /// Counts an error. Returns whether it gets a line of its own.
+impl ErrorWindow {
+    /// Counts an error and returns whether it gets a line of its own.
     fn takes_line(&mut self, address: IpAddr, what: &'static str, now: Instant) -> bool {
         self.since.get_or_insert(now);
         let network = network(address);
@@ -136,7 +136,7 @@ impl Window {
         false
     }
 
-    /// Begins a new window. Returns what this one left out, if anything.
+    /// Begins a new window. Returns what the old one left out of the log, or `None` if nothing.
     fn end(&mut self) -> Option<Summary> {
         let window = std::mem::take(self);
         let mut causes = String::new();
@@ -153,7 +153,8 @@ impl Window {
     }
 }
 
-/// What one client can choose its addresses from: the /64 of an IPv6 address, an IPv4 address itself.
+/// Returns the network that counts as one client: the /64 of an IPv6 address, within which a client can choose its
+/// address, or an IPv4 address itself.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -171,8 +172,8 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from(number))
     }
 
-    /// Notes an error of each address. Returns how many got a line.
-    fn lines(window: &mut Window, addresses: impl Iterator<Item = IpAddr>) -> usize {
+    /// Records an error of each address. Returns how many got a line.
+    fn lines(window: &mut ErrorWindow, addresses: impl Iterator<Item = IpAddr>) -> usize {
         let now = Instant::now();
         addresses
             .filter(|&address| window.takes_line(address, "auth", now))
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_one_address_is_five_lines_and_one_number() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, std::iter::repeat_n(address(1), 1000)), 5);
         assert_eq!(lines(&mut window, [address(2)].into_iter()), 1);
         assert!(!window.takes_line(address(1), "rate", Instant::now()));
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_many_addresses_is_ten_lines() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, (0..2100).map(address)), 10);
         assert_eq!(window.by_address.len(), ADDRESSES);
         assert_eq!(window.end().unwrap().left_out, 2090);
@@ -201,14 +202,14 @@ mod tests {
 
     #[test]
     fn a_window_without_more_errors_than_lines_has_no_summary() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         assert_eq!(lines(&mut window, (0..10).map(address)), 10);
         assert_eq!(window.end(), None);
     }
 
     #[test]
     fn an_ipv6_network_is_one_address() {
-        let mut window = Window::default();
+        let mut window = ErrorWindow::default();
         let inside = (0..100_u128).map(|host| IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host)));
         assert_eq!(lines(&mut window, inside), 5);
         assert_eq!(lines(&mut window, ["2001:db8:0:1::1".parse().unwrap()].into_iter()), 1);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_summary_comes_when_a_minute_is_over_and_lines_begin_anew() {
+    async fn a_summary_ends_each_minute_and_resets_the_line_limit() {
         let log = ClientErrorLog::default();
         for _ in 0..20 {
             log.note(address(1), "auth", Instant::now());
@@ -243,7 +244,7 @@ mod tests {
         }
         assert_eq!(log.with(|state| (state.errors.lines, state.faults.lines)), (10, 5));
         for (reason, count) in [("auth", 100), (FAULT, 100)] {
-            let reason = crate::metrics::Reason { reason };
+            let reason = crate::metrics::ReasonLabel { reason };
             assert_eq!(log.metrics.client_errors.get_or_create(&reason).get(), count);
         }
     }

@@ -1,7 +1,7 @@
-//! How a node leaves: unready, then refusing, then telling everybody, then gone.
+//! Stops a node gracefully: it turns unready, then refuses upgrades, then asks all sessions to reconnect, then exits.
 //!
-//! The server's own graceful stop would wait for every WebSocket and then cut it without a word, so it never runs with
-//! a session open: the drain comes first, and the stop after it is a hard one.
+//! The HTTP server's own graceful stop would wait for every WebSocket and then cut it without a close frame. So it
+//! never runs while a session is open: the drain comes first, and the server is then stopped at once.
 
 use std::{
     sync::{
@@ -17,27 +17,27 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     admission::Admission,
     config::DrainSettings,
-    registry::{Farewell, Registry},
+    registry::{EndReason, Registry},
 };
 
-/// How often the drain looks whether everybody has left.
+/// How often the drain checks whether all clients have left.
 const LOOK: Duration = Duration::from_millis(10);
 
 const SERVING: u8 = 0;
 const UNREADY: u8 = 1;
 const REFUSING: u8 = 2;
 
-/// How far a node is on its way out, readable from any thread. Clones are the same.
+/// How far a node's drain has come, readable from any thread. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct DrainState(Arc<AtomicU8>);
 
 impl DrainState {
-    /// Whether a balancer should send nobody here any more.
+    /// Whether the drain has begun. A load balancer should then send no more clients here.
     pub fn is_draining(&self) -> bool {
         self.0.load(SeqCst) != SERVING
     }
 
-    /// Whether WebSockets are refused.
+    /// Whether upgrades to WebSocket are refused.
     pub fn refuses(&self) -> bool {
         self.0.load(SeqCst) == REFUSING
     }
@@ -47,26 +47,26 @@ impl DrainState {
     }
 }
 
-/// The process was asked to stop.
+/// Asks the node to stop. A second one stops it at once.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Stop {
+pub struct StopNode {
     /// The signal's name, for the log.
     pub signal: &'static str,
 }
 
-/// The actor that sees a node out.
+/// The actor that drains a node when it receives [`StopNode`].
 pub struct Drain {
     state: DrainState,
     settings: DrainSettings,
     registry: Registry,
     admission: Admission,
-    /// Told once nobody is left, or the deadline has come.
+    /// Resolved when all clients have left or the deadline has passed.
     done: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl Drain {
-    /// A drain that has not begun, and what resolves when it is over.
+    /// Returns a drain that has not begun, and a receiver that resolves when it is over.
     pub fn new(
         state: DrainState,
         settings: DrainSettings,
@@ -86,7 +86,7 @@ impl Drain {
         )
     }
 
-    /// Everything between the signal and the end.
+    /// Runs the drain, from the signal until all clients have left or the deadline has passed.
     async fn leave(state: DrainState, settings: DrainSettings, registry: Registry, admission: Admission) {
         let ms = Duration::from_millis;
         let deadline = Instant::now() + ms(settings.deadline_ms);
@@ -95,7 +95,7 @@ impl Drain {
             sleep(ms(settings.balancer_wait_ms)).await;
         }
         state.advance(REFUSING);
-        registry.farewell(Farewell::Restarting, ms(settings.spread_ms));
+        registry.end_reason(EndReason::Restarting, ms(settings.spread_ms));
         let everybody_left = async {
             while admission.websockets() > 0 {
                 sleep(LOOK).await;
@@ -103,7 +103,9 @@ impl Drain {
         };
         tokio::select! {
             () = everybody_left => log::info!("every client has left"),
-            () = sleep_until(deadline) => log::warn!(connections = admission.websockets(); "clients are cut off at the deadline"),
+            () = sleep_until(deadline) => {
+                log::warn!(connections = admission.websockets(); "deadline reached, cutting off the remaining clients");
+            }
         }
     }
 }
@@ -112,13 +114,13 @@ impl Actor for Drain {
     type Context = Context<Self>;
 }
 
-impl Handler<Stop> for Drain {
+impl Handler<StopNode> for Drain {
     type Result = ();
 
-    fn handle(&mut self, stop: Stop, context: &mut Self::Context) {
+    fn handle(&mut self, stop: StopNode, context: &mut Self::Context) {
         let Some(done) = self.done.take() else {
             log::warn!(signal = stop.signal; "stopping at once");
-            // A second signal is an order, not a request; nothing that still runs is worth waiting for.
+            // A second signal means: stop now. Nothing that still runs is worth waiting for.
             log::logger().flush();
             std::process::exit(1);
         };
@@ -130,7 +132,7 @@ impl Handler<Stop> for Drain {
             self.admission.clone(),
         );
         context.spawn(leaving.into_actor(self).map(|(), _, _| {
-            // The node that waits for it may be gone already.
+            // The receiver may have been dropped already.
             let _ = done.send(());
         }));
     }

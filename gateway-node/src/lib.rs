@@ -1,4 +1,4 @@
-//! The node of Utilbot Gateway, as a library under a thin binary.
+//! The Utilbot Gateway node: a library under a thin binary.
 //!
 //! A map, from the socket to the log and back:
 //!
@@ -19,7 +19,7 @@
 //! | [`node`] | builds all of this from a configuration, reloads, drains and stops it |
 //! | [`config`], [`cli`], [`logging`], [`metrics`] | settings, commands, log lines, counters |
 //!
-//! `docs/architecture.md` says which of these may use which, and a test holds the code against it.
+//! `docs/architecture.md` says which of these may use which, and a test checks that the code agrees.
 
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,8 @@ pub mod encode;
 pub mod events;
 mod fanout;
 mod guilds;
+pub mod hello_delay;
 pub mod http;
-pub mod late_hello;
 pub mod logging;
 pub mod metrics;
 pub mod node;

@@ -1,12 +1,12 @@
-//! The binary of the node: everything is in the library, but for one call that has to come before any thread.
+//! The binary of the node. Everything is in the library, except one call that has to come before the first thread.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod heap;
+mod malloc;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    heap::give_memory_back();
+    malloc::give_memory_back();
     gateway_node::cli::run()
 }

@@ -1,4 +1,4 @@
-//! What the node counts. Labels come from tables in the code, never from peers.
+//! The node's metrics. Label values come from the code, never from peers.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -10,40 +10,40 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Why something was counted.
+/// The label of a counter that is split by reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    /// One of the words in the source.
+pub struct ReasonLabel {
+    /// The reason, a literal in the code.
     pub reason: &'static str,
 }
 
-/// How a session ended.
+/// The label of the counter of ended sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Ending {
-    /// The close code that the gateway sent, 0 where the client went by itself.
+pub struct EndingLabel {
+    /// The close code that the gateway sent, or 0 if the client left first.
     pub code: u16,
 }
 
-/// What is measured when somebody asks, and not counted.
+/// Values that are measured at the moment of a scrape instead of counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
-    /// How many connections are open, of plain HTTP too.
+    /// Open connections, including plain HTTP.
     pub connections: usize,
-    /// How many bytes of request bodies are in memory.
+    /// Bytes of request bodies in memory.
     pub body_bytes: usize,
-    /// How many bytes wait for clients that read slowly.
+    /// Bytes that wait in outboxes for slow clients.
     pub outbox_bytes: usize,
-    /// How many of those were closed because that was too much in all.
+    /// Slow clients closed so far because all outboxes together held too much.
     pub outboxes_condemned: u64,
-    /// How many sessions there are of each kind.
+    /// The number of sessions of each kind.
     pub sessions: &'a [(&'static str, usize)],
-    /// Whether the node is leaving.
+    /// Whether the node is draining.
     pub is_draining: bool,
-    /// Whether the backplane takes events and sessions.
+    /// Whether the backplane accepts events and sessions.
     pub is_backplane_available: bool,
-    /// How many entries of its log the node has still to deliver, by application.
+    /// The number of log entries that the node has still to deliver, by application.
     pub log_lags: &'a [(&'a str, u64)],
-    /// How many lines of the node's log nobody read in time.
+    /// Lines of the node's own log that were dropped because standard error was not read in time.
     pub log_lines_dropped: u64,
 }
 
@@ -53,67 +53,67 @@ pub struct Metrics {
     /// WebSockets opened.
     pub sessions_opened: Counter,
     /// Sessions ended, by close code.
-    pub sessions_ended: Family<Ending, Counter>,
-    /// Connections that were refused when they were accepted, by reason.
-    pub connections_refused: Family<Reason, Counter>,
-    /// Requests for a WebSocket that were refused, by reason.
-    pub upgrades_refused: Family<Reason, Counter>,
-    /// What clients did wrong, by what it was.
-    pub client_errors: Family<Reason, Counter>,
-    /// Payloads that clients sent and that were understood.
+    pub sessions_ended: Family<EndingLabel, Counter>,
+    /// Connections refused when they were accepted, by reason.
+    pub connections_refused: Family<ReasonLabel, Counter>,
+    /// Requests for a WebSocket refused, by reason.
+    pub upgrades_refused: Family<ReasonLabel, Counter>,
+    /// Errors of clients, by kind.
+    pub client_errors: Family<ReasonLabel, Counter>,
+    /// Valid payloads received from clients.
     pub payloads_received: Counter,
-    /// Packets of clients that were dropped silently, by reason.
-    pub packets_dropped: Family<Reason, Counter>,
-    /// Entries that the log accepted.
+    /// Packets from clients that were dropped without a response, by reason.
+    pub packets_dropped: Family<ReasonLabel, Counter>,
+    /// Entries accepted by the log.
     pub entries: Counter,
-    /// Entries that nobody received.
+    /// Entries without any receiver.
     pub entries_without_receiver: Counter,
-    /// Entries that the log had accepted and has lost.
+    /// Entries that the log had accepted and then lost.
     pub entries_lost: Counter,
-    /// Events that were refused, by reason.
-    pub events_refused: Family<Reason, Counter>,
+    /// Events refused, by reason.
+    pub events_refused: Family<ReasonLabel, Counter>,
     /// Entries put into an outbox.
     pub deliveries: Counter,
-    /// Text frames made for entries; at most one an entry.
+    /// Text frames encoded for entries, at most one per entry.
     pub encoded_text: Counter,
-    /// Compressed frames made for entries; at most one an entry.
+    /// Compressed frames encoded for entries, at most one per entry.
     pub encoded_zlib: Counter,
-    /// Bytes made for entries that Discord sessions share; at most once an entry, coding and content.
+    /// Encodings of entries that Discord sessions share, at most one per entry, wire format and content.
     pub encoded_discord: Counter,
 }
 
 impl Metrics {
     /// Counts a packet that was dropped.
     pub fn dropped(&self, reason: &'static str) {
-        self.packets_dropped.get_or_create(&Reason { reason }).inc();
+        self.packets_dropped.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a connection that was refused when it was accepted.
     pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused.get_or_create(&Reason { reason }).inc();
+        self.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a refused upgrade.
     pub fn upgrade_refused(&self, reason: &'static str) {
-        self.upgrades_refused.get_or_create(&Reason { reason }).inc();
+        self.upgrades_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts something that a client did wrong.
+    /// Counts an error of a client.
     pub fn client_error(&self, reason: &'static str) {
-        self.client_errors.get_or_create(&Reason { reason }).inc();
+        self.client_errors.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a refused event.
     pub fn event_refused(&self, reason: &'static str) {
-        self.events_refused.get_or_create(&Reason { reason }).inc();
+        self.events_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts the end of a session.
     pub fn session_ended(&self, code: u16) {
-        self.sessions_ended.get_or_create(&Ending { code }).inc();
+        self.sessions_ended.get_or_create(&EndingLabel { code }).inc();
     }
 
-    /// Everything in the OpenMetrics text format.
+    /// Renders all metrics in the OpenMetrics text format.
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
@@ -192,9 +192,9 @@ impl Metrics {
 
 impl Moment<'_> {
     fn register(&self, registry: &mut Registry) {
-        let live = Family::<Kind, Gauge<i64>>::default();
+        let live = Family::<KindLabel, Gauge<i64>>::default();
         for &(kind, count) in self.sessions {
-            live.get_or_create(&Kind { kind })
+            live.get_or_create(&KindLabel { kind })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -219,10 +219,10 @@ impl Moment<'_> {
             ConstCounter::new(self.outboxes_condemned),
         );
         registry.register("sessions", "Live sessions, by client type", live);
-        let lags = Family::<Application, Gauge<i64>>::default();
+        let lags = Family::<ApplicationLabel, Gauge<i64>>::default();
         for &(application, lag) in self.log_lags {
             let application = application.to_owned();
-            lags.get_or_create(&Application { application })
+            lags.get_or_create(&ApplicationLabel { application })
                 .set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
         registry.register(
@@ -245,12 +245,12 @@ impl Moment<'_> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Application {
+struct ApplicationLabel {
     application: String,
 }
 
@@ -279,7 +279,7 @@ mod tests {
             log_lines_dropped: 7,
         };
         let text = metrics.render(&moment).unwrap();
-        // Families come in no particular order.
+        // Samples within a family come in no particular order.
         let mut lines: Vec<_> = text.lines().collect();
         lines.sort_unstable();
         insta::assert_snapshot!(lines.join("\n"));

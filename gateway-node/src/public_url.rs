@@ -1,32 +1,32 @@
-//! The URLs that libraries are told to connect to.
+//! The URLs that Discord libraries are given to connect to.
 
 use std::{cell::RefCell, net::SocketAddr, sync::Arc};
 
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::{config::Settings, transport::Head};
+use crate::{config::Settings, transport::UpgradeHead};
 
 thread_local! {
-    /// What was found last.
+    /// The URL that was derived last.
     static LATEST: RefCell<Arc<str>> = RefCell::default();
 }
 
-/// Where clients reach the gateway: as configured, or where a request has found it. Clones are the same.
+/// The gateway's public URLs: as configured, or derived from a request. Clones are cheap.
 ///
-/// Every URL is a scheme and an authority alone, since libraries append a path and a query to it.
+/// Every URL is only a scheme and an authority, because libraries append a path and a query to it.
 #[derive(Debug, Clone)]
 pub struct PublicUrl {
     gateway: Option<Arc<str>>,
     resume: Option<Arc<str>>,
-    /// The listener, for a request that does not say whom it asks.
+    /// The listener's address, for requests that name no host.
     address: SocketAddr,
     is_tls: bool,
     trusted_proxies: Arc<[IpNet]>,
 }
 
 impl PublicUrl {
-    /// The URLs of a node with these settings, whose public listener is at `address`.
+    /// Creates the URLs of a node with these settings, whose public listener is at `address`.
     pub fn new(settings: &Settings, address: SocketAddr) -> Self {
         let server = &settings.server;
         let configured = |url: Option<&str>| url.map(|url| Arc::<str>::from(origin(url)));
@@ -40,24 +40,24 @@ impl PublicUrl {
         }
     }
 
-    /// The URL to connect to, for whoever sent this request.
-    pub fn gateway(&self, request: &Head<'_>) -> Arc<str> {
+    /// Returns the URL that the sender of this request should connect to.
+    pub fn gateway(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         self.gateway.clone().unwrap_or_else(|| self.found_by(request))
     }
 
-    /// The URL to resume at, for whoever sent this request.
-    pub fn resume(&self, request: &Head<'_>) -> Arc<str> {
+    /// Returns the URL that the sender of this request should resume at.
+    pub fn resume(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         self.resume.clone().unwrap_or_else(|| self.found_by(request))
     }
 
-    fn found_by(&self, request: &Head<'_>) -> Arc<str> {
+    fn found_by(&self, request: &UpgradeHead<'_>) -> Arc<str> {
         let is_tls = self.told_by_proxy(request).unwrap_or(self.is_tls);
         let scheme = if is_tls { "wss" } else { "ws" };
         let url = match host(request) {
             Some(host) => format!("{scheme}://{host}"),
             None => format!("{scheme}://{}", self.address),
         };
-        // Most clients find the node at the same place, and their sessions share its text.
+        // Most clients use the same host, so their sessions share one string.
         LATEST.with_borrow_mut(|latest| {
             if **latest != *url {
                 *latest = url.into();
@@ -66,9 +66,9 @@ impl PublicUrl {
         })
     }
 
-    /// Whether the client speaks TLS, as a proxy says that is believed. Of a chain of proxies the first one counts, which
-    /// the client itself has reached.
-    fn told_by_proxy(&self, request: &Head<'_>) -> Option<bool> {
+    /// Returns whether the client uses TLS according to a trusted proxy. In a chain of proxies the first entry counts:
+    /// it describes the proxy that the client itself connected to.
+    fn told_by_proxy(&self, request: &UpgradeHead<'_>) -> Option<bool> {
         let peer = request.peer?.ip().to_canonical();
         if !self.trusted_proxies.iter().any(|network| network.contains(&peer)) {
             return None;
@@ -89,15 +89,16 @@ impl PublicUrl {
     }
 }
 
-/// `url` without what comes after the authority.
+/// Returns `url` up to the end of its authority.
 fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let length = url[start..].find(['/', '?', '#']).unwrap_or(url.len() - start);
     &url[..start + length]
 }
 
-/// Whom the request asks: a whole URL in its first line goes before the header (RFC 9112, section 3.2.2).
-fn host<'a>(request: &Head<'a>) -> Option<&'a str> {
+/// Returns the host that the request is for. An absolute URL in the request line takes precedence over the `Host`
+/// header (RFC 9112, section 3.2.2).
+fn host<'a>(request: &UpgradeHead<'a>) -> Option<&'a str> {
     request
         .authority
         .into_iter()
@@ -105,7 +106,7 @@ fn host<'a>(request: &Head<'a>) -> Option<&'a str> {
         .find(|host| is_authority(host))
 }
 
-/// Whether `text` is a host and maybe a port, and nothing that would become another part of a URL.
+/// Returns whether `text` is a host with an optional port, and contains nothing that could start another part of a URL.
 fn is_authority(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~%:[]".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)
@@ -139,11 +140,11 @@ mod tests {
 
     fn told(settings: &Settings, peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let request = request(peer, headers);
-        urls(settings).gateway(&Head::of(request.head())).to_string()
+        urls(settings).gateway(&UpgradeHead::of(request.head())).to_string()
     }
 
     #[test]
-    fn a_client_is_told_the_host_that_it_has_asked() {
+    fn the_url_has_the_host_of_the_request() {
         for host in ["gateway.example", "gateway.example:8443", "[::1]:8080", "127.0.0.1:1"] {
             assert_eq!(
                 told(&settings(), "192.0.2.1:5", &[("host", host)]),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_not_repeated() {
+    fn an_invalid_host_falls_back_to_the_listener_address() {
         for host in ["", "a/b", "a?b", "a#b", "user@host", "a b", "a\\b", "\"a\""] {
             assert_eq!(
                 told(&settings(), "192.0.2.1:5", &[("host", host)]),
@@ -170,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn a_url_in_the_first_line_goes_before_the_header() {
+    fn an_absolute_request_url_takes_precedence_over_the_host_header() {
         let mut request = request("192.0.2.1:5", &[("host", "other.example")]);
         request.head_mut().uri = "http://gateway.example:81/api/gateway".parse().unwrap();
-        let url = urls(&settings()).gateway(&Head::of(request.head()));
+        let url = urls(&settings()).gateway(&UpgradeHead::of(request.head()));
         assert_eq!(&*url, "ws://gateway.example:81");
     }
 
     #[test]
-    fn a_trusted_proxy_alone_says_what_the_client_speaks() {
+    fn only_a_trusted_proxy_decides_the_scheme() {
         for (headers, expected) in [
             (("x-forwarded-proto", "https"), "wss"),
             (("x-forwarded-proto", "HTTPS, http"), "wss"),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_is_told_without_a_path() {
+    fn configured_urls_lose_their_path_and_query() {
         let mut settings = settings();
         let request = request("10.1.1.1:5", &[("host", "h"), ("x-forwarded-proto", "http")]);
         for (url, expected) in [
@@ -214,18 +215,18 @@ mod tests {
         ] {
             settings.server.public_url = Some(url.to_owned());
             let urls = urls(&settings);
-            assert_eq!(&*urls.gateway(&Head::of(request.head())), expected);
-            assert_eq!(&*urls.resume(&Head::of(request.head())), expected);
+            assert_eq!(&*urls.gateway(&UpgradeHead::of(request.head())), expected);
+            assert_eq!(&*urls.resume(&UpgradeHead::of(request.head())), expected);
         }
     }
 
     #[test]
-    fn the_url_for_resuming_is_for_resuming_alone() {
+    fn the_resume_url_does_not_affect_the_gateway_url() {
         let mut settings = settings();
         settings.discord.resume_url = Some("wss://resume.example/".to_owned());
         let request = request("192.0.2.1:5", &[("host", "h")]);
         let urls = urls(&settings);
-        assert_eq!(&*urls.resume(&Head::of(request.head())), "wss://resume.example");
-        assert_eq!(&*urls.gateway(&Head::of(request.head())), "ws://h");
+        assert_eq!(&*urls.resume(&UpgradeHead::of(request.head())), "wss://resume.example");
+        assert_eq!(&*urls.gateway(&UpgradeHead::of(request.head())), "ws://h");
     }
 }

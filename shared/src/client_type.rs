@@ -1,14 +1,14 @@
-//! What a client is: the part of `type` in an identify that the gateway knows.
+//! Client types: the values of `type` in an identify that the gateway knows.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The types that a key may be valid for and that an event may come from or go to.
+/// The type of a client. Keys are valid for certain types, and events go from and to certain types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientType {
-    /// A bot: reports servers, receives the global guild count.
+    /// A bot, which reports its guilds and receives the global guild count.
     Bot,
     /// A website.
     Website,
@@ -20,7 +20,7 @@ impl ClientType {
     /// Every type, in the order in which tables and metrics list them.
     pub const ALL: [Self; 3] = [Self::Bot, Self::Website, Self::Service];
 
-    /// The name on the wire and in the configuration.
+    /// Returns the name used on the wire and in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bot => "bot",
@@ -40,7 +40,7 @@ impl fmt::Display for ClientType {
     }
 }
 
-/// The string names no [`ClientType`].
+/// The error for a string that names no [`ClientType`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such client type")]
 pub struct UnknownClientType;
@@ -56,20 +56,20 @@ impl FromStr for ClientType {
     }
 }
 
-/// A set of client types, as small as a byte.
+/// A set of client types, stored in one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClientTypes(u8);
 
 impl ClientTypes {
-    /// No type at all.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// The set as a number: one bit for each type, in the order of [`ClientType::ALL`].
+    /// Returns the set as a bit mask: one bit for each type, in the order of [`ClientType::ALL`].
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// The set that is this number; bits that stand for no type are left out.
+    /// Creates a set from a bit mask. Bits that stand for no type are ignored.
     pub fn from_bits(bits: u8) -> Self {
         ClientType::ALL
             .into_iter()
@@ -77,12 +77,12 @@ impl ClientTypes {
             .collect()
     }
 
-    /// Whether `kind` is in the set.
+    /// Returns whether `kind` is in the set.
     pub const fn contains(self, kind: ClientType) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// Whether the set is empty.
+    /// Returns whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_round_trip_and_strangers_are_refused() {
+    fn names_round_trip_and_unknown_ones_are_refused() {
         for kind in ClientType::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_holds_what_was_put_in() {
+    fn a_set_contains_only_its_types() {
         let set: ClientTypes = [ClientType::Bot, ClientType::Service].into_iter().collect();
         assert!(set.contains(ClientType::Bot) && set.contains(ClientType::Service));
         assert!(!set.contains(ClientType::Website));

@@ -1,7 +1,7 @@
-//! Reading a JSON object's fields without reading their values, and the few values that rules look at.
+//! Reads the fields of a JSON object without parsing their values, and the few kinds of values that rules inspect.
 //!
-//! A value stays the text that the client sent, so that it can be echoed and passed on unchanged; and a `serde` struct
-//! would refuse duplicate keys, of which JavaScript takes the last.
+//! A value stays the text that the client sent, so that it can be echoed and forwarded unchanged. A `serde` struct
+//! would also refuse duplicate keys, of which JavaScript takes the last.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,9 +13,10 @@ use serde_json::value::RawValue;
 
 use crate::MAX_INTEGER;
 
-/// The values of `names` in the object that `text` is: the last one of each name, `None` where there is none.
+/// Returns the values of `names` in the JSON object `text`, each `None` if the object does not have it. If a name
+/// occurs several times, the last one counts.
 ///
-/// `None` when `text` is not one whole JSON object. Values may nest to any depth: they are skipped, not parsed.
+/// Returns `None` if `text` is not exactly one JSON object. Values may nest to any depth: they are skipped, not parsed.
 pub(crate) fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let fields = Fields(names).deserialize(&mut deserializer).ok()?;
@@ -23,22 +24,22 @@ pub(crate) fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Opt
     Some(fields)
 }
 
-/// Whether `value` is an object.
+/// Returns whether `value` is an object.
 pub(crate) fn is_object(value: &RawValue) -> bool {
     value.get().starts_with('{')
 }
 
-/// Whether `value` is a string, one with an unpaired surrogate included.
+/// Returns whether `value` is a string, possibly with an unpaired surrogate.
 pub(crate) fn is_string(value: &RawValue) -> bool {
     value.get().starts_with('"')
 }
 
-/// The elements of `value` if it is an array.
+/// Returns the elements of `value` if it is an array.
 pub(crate) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// The text of `value` if it is a string without unpaired surrogates.
+/// Returns the decoded text of `value` if it is a string without unpaired surrogates.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     let text = value.get();
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -49,21 +50,22 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The number if `value` is an integer from 0 to 2^53 − 1, written without a fraction or an exponent.
+/// Returns the number if `value` is an integer from 0 to 2^53 − 1, written without a fraction or an exponent.
 pub(crate) fn integer(value: &RawValue) -> Option<u64> {
     value.get().parse().ok().filter(|number| *number <= MAX_INTEGER)
 }
 
-/// Whether whoever gets `value` can read it. The grammar of JSON allows what parsers refuse: an unpaired surrogate, a
-/// number out of range, nesting without end. None of that may reach anybody but the client that sent it.
+/// Checks that every receiver of `value` can parse it. The grammar of JSON allows what parsers refuse: unpaired
+/// surrogates, numbers out of range, unlimited nesting. Such values must not reach any client but the one that sent
+/// them.
 ///
 /// # Errors
-/// What `serde_json` refuses; its nesting ends at 127 levels.
+/// The error of `serde_json`, which allows 127 levels of nesting.
 pub(crate) fn check_readable(value: &RawValue) -> Result<(), serde_json::Error> {
     serde_json::from_str(value.get()).map(|Readable| ())
 }
 
-/// Any JSON value, read to its end and forgotten.
+/// Any JSON value, parsed to its end and discarded.
 struct Readable;
 
 impl<'de> Deserialize<'de> for Readable {
@@ -137,7 +139,7 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
     #[inline]
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut fields = [None; N];
-        // Keys are read raw too: one with an unpaired surrogate is unknown and not an error.
+        // Keys are read raw too, so that one with an unpaired surrogate is unknown rather than an error.
         while let Some(key) = map.next_key::<&RawValue>()? {
             let value = map.next_value::<&RawValue>()?;
             let known = string(key).and_then(|key| self.0.iter().position(|name| *name == key));
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_decoded() {
+    fn strings_are_decoded() {
         assert_eq!(string(raw(r#""""#)).as_deref(), Some(""));
         assert_eq!(string(raw(r#""a""#)).as_deref(), Some("a"));
         assert_eq!(string(raw(r#""\u0061\n\"""#)).as_deref(), Some("a\n\""));
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_those_of_an_array() {
+    fn only_arrays_have_elements() {
         let texts = |text| elements(raw(text)).map(|list| list.into_iter().map(RawValue::get).collect::<Vec<_>>());
         assert_eq!(texts("[ 1, [2] ]"), Some(vec!["1", "[2]"]));
         assert_eq!(texts("[]"), Some(vec![]));

@@ -1,4 +1,4 @@
-//! The id of a guild, as clients write it: a string of digits or an integer.
+//! Guild ids. Clients write them as strings of digits or as integers.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use crate::MAX_INTEGER;
 pub struct GuildId(u64);
 
 impl GuildId {
-    /// The id with this value.
+    /// Creates an id from its number.
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
-    /// The value.
+    /// Returns the id as a number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The id that `value` writes (protocol v1, "Documented events"): a string of ASCII digits that fits 64 bits, or
-    /// an integer from 0 to 2^53 − 1. Both spellings of one number are one id.
+    /// Parses a guild id (protocol v1, "Documented events"): a string of ASCII digits that fits into 64 bits, or an
+    /// integer from 0 to 2^53 − 1. Both spellings of a number are the same id.
     ///
-    /// `None` for everything else, `1.0` and larger integers included: a number that is no longer exact in JavaScript
-    /// would name another guild than the sender meant.
+    /// Returns `None` for everything else, including `1.0` and larger integers: JavaScript cannot represent those
+    /// exactly, so they could name another guild than the sender meant.
     pub fn from_json(value: &Value) -> Option<Self> {
         match value {
             Value::String(digits) => Self::from_digits(digits),
@@ -34,9 +34,10 @@ impl GuildId {
         }
     }
 
-    /// The id that a string of one or more ASCII digits writes, if it fits 64 bits.
+    /// Parses a string of one or more ASCII digits. Returns `None` for any other string, and if the number does not fit
+    /// into 64 bits.
     pub fn from_digits(digits: &str) -> Option<Self> {
-        // `u64::from_str` alone would take a leading plus.
+        // `u64::from_str` alone would accept a leading plus sign.
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             digits.parse().ok().map(Self)
         } else {
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_id() {
+    fn other_values_are_not_ids() {
         let rows = [
             json!(""),
             json!("+1"),

@@ -1,6 +1,7 @@
-//! Keys: what a client presents, what the configuration keeps of it, and how the two are compared.
+//! API keys: parsing, validation of secrets, and comparison with configured hashes.
 //!
-//! A key is `id.secret`. The gateway keeps the SHA-256 of the secret; nothing in this file shows a secret in `Debug`.
+//! A key is `id.secret`. The gateway stores only the SHA-256 of the secret. No `Debug` output in this file reveals a
+//! secret.
 
 use std::{fmt, str::FromStr};
 
@@ -10,19 +11,19 @@ use subtle::ConstantTimeEq;
 /// The shortest secret, in characters.
 pub const MIN_SECRET_LEN: usize = 32;
 
-/// A key as a client presents it, taken apart.
+/// A key as presented by a client, split into id and secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PresentedKey<'a> {
-    /// What comes before the last dot; names the key in configuration and logs. Never empty.
+    /// The part before the last dot, which names the key in the configuration and in logs. Never empty.
     pub id: &'a str,
-    /// What comes after it. Not validated: a secret that breaks the rules matches no hash.
+    /// The part after the last dot. Not validated: an invalid secret matches no hash.
     pub secret: &'a str,
 }
 
 impl<'a> PresentedKey<'a> {
-    /// Takes `id.secret` apart at its last dot, since a secret has none.
+    /// Splits `id.secret` at the last dot, since a secret contains none.
     ///
-    /// `None` without a dot or without an id.
+    /// Returns `None` if there is no dot, or no id before it.
     pub fn parse(key: &'a str) -> Option<Self> {
         let (id, secret) = key.rsplit_once('.')?;
         (!id.is_empty()).then_some(Self { id, secret })
@@ -38,29 +39,30 @@ impl fmt::Debug for PresentedKey<'_> {
     }
 }
 
-/// Why a secret cannot be part of a key.
+/// Why a string cannot be the secret of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// It has fewer than [`MIN_SECRET_LEN`] characters.
-    #[error("a secret has at least {MIN_SECRET_LEN} characters, this one has {len}")]
+    /// The string has fewer than [`MIN_SECRET_LEN`] characters.
+    #[error("a secret must have at least {MIN_SECRET_LEN} characters, this one has {len}")]
     TooShort {
-        /// How many it has.
+        /// The number of characters that it has.
         len: usize,
     },
-    /// It has a character outside of U+0020 to U+007E.
-    #[error("a secret has printable ASCII characters only")]
+    /// The string has a character outside U+0020 to U+007E.
+    #[error("a secret may contain only printable ASCII characters")]
     NotPrintable,
-    /// It has a dot, at which a key is taken apart.
-    #[error("a secret has no dot")]
+    /// The string contains a dot, which separates id and secret.
+    #[error("a secret must not contain a dot")]
     Dot,
 }
 
-/// Whether `secret` may be part of a key: 32 or more printable ASCII characters (U+0020 to U+007E) without a dot.
+/// Checks that `secret` may be part of a key: at least 32 printable ASCII characters (U+0020 to U+007E), none of them a
+/// dot.
 ///
 /// # Errors
 ///
-/// The first rule of [`SecretError`] that it breaks, the characters before the length.
+/// The first rule that `secret` breaks. Characters are checked before the length.
 pub fn validate_secret(secret: &str) -> Result<(), SecretError> {
     if !secret.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(SecretError::NotPrintable);
@@ -74,22 +76,22 @@ pub fn validate_secret(secret: &str) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// A new secret of 64 characters from 256 random bits.
+/// Encodes 256 random bits as a secret of 64 characters.
 pub fn generate(bytes: [u8; 32]) -> String {
     hex::encode(bytes)
 }
 
-/// The SHA-256 of a secret, written as 64 lower-case hexadecimal digits.
+/// The SHA-256 of a secret, displayed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// The hash of `secret`.
+    /// Hashes `secret`.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
     }
 
-    /// Whether `secret` has this hash, in a time that does not depend on where the two differ.
+    /// Returns whether `secret` has this hash. The time taken does not depend on where the hashes differ.
     pub fn matches(&self, secret: &str) -> bool {
         *self == Self::of(secret)
     }
@@ -115,7 +117,7 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// The string is not 64 lower-case hexadecimal digits.
+/// The error for a string that is not 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 lower-case hexadecimal digits")]
 pub struct HashError;
@@ -124,7 +126,7 @@ impl FromStr for SecretHash {
     type Err = HashError;
 
     fn from_str(digits: &str) -> Result<Self, Self::Err> {
-        // One hash has one spelling, so that a search for it in a configuration finds it.
+        // Only one spelling is accepted, so that searching a configuration for a hash finds it.
         if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(HashError);
         }
@@ -145,7 +147,7 @@ mod tests {
     const HASH: &str = "3eb1bd439947eb762998e566ccc2e099c791118b2f40579cc4f7da2b5061b7f9";
 
     #[test]
-    fn a_key_is_taken_apart_at_its_last_dot() {
+    fn a_key_splits_at_its_last_dot() {
         let parsed = |key| PresentedKey::parse(key).map(|key| (key.id, key.secret));
         assert_eq!(parsed("id.secret"), Some(("id", "secret")));
         assert_eq!(parsed("a.b.secret"), Some(("a.b", "secret")));
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_obeys_every_rule() {
+    fn secrets_that_break_a_rule_are_refused() {
         let printable: String = (' '..='~').filter(|c| *c != '.').collect();
         assert_eq!(validate_secret(SECRET), Ok(()));
         assert_eq!(validate_secret(&printable), Ok(()));
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_matches_its_secret_alone() {
+    fn a_hash_matches_only_its_secret() {
         let hash = SecretHash::of(SECRET);
         assert!(hash.matches(SECRET));
         assert!(!hash.matches(&SECRET[1..]));
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_has_one_spelling() {
+    fn only_lower_case_hexadecimal_digits_are_a_hash() {
         let strangers = [
             "",
             &HASH[1..],
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
+    fn debug_output_hides_secrets() {
         let key = format!("{:?}", PresentedKey::parse("id.s3cr3t"));
         assert!(key.contains("id") && key.contains("<redacted>") && !key.contains("s3cr3t"));
         let hash = format!("{:?}", SecretHash::of(SECRET));
@@ -207,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_generated_is_a_valid_secret(bytes: [u8; 32]) {
+        fn generated_secrets_are_valid(bytes: [u8; 32]) {
             let secret = generate(bytes);
             prop_assert_eq!(secret.len(), 64);
             prop_assert_eq!(validate_secret(&secret), Ok(()));
@@ -217,7 +219,7 @@ mod tests {
         }
 
         #[test]
-        fn a_hash_survives_its_spelling(secret: String) {
+        fn displayed_hashes_parse_back(secret: String) {
             let hash = SecretHash::of(&secret);
             prop_assert_eq!(hash.to_string().parse(), Ok(hash));
         }

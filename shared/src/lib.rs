@@ -1,7 +1,7 @@
-//! What a client, a node and a test all need to agree on: payloads, codecs, catalogues of errors and close codes,
-//! ids, compression and routing rules.
+//! Code that clients, nodes and tests share: payloads, codecs, the catalogues of errors and close codes, ids,
+//! compression and routing rules.
 //!
-//! Nothing here knows an actor, a socket or a clock: time and randomness are passed in.
+//! There are no actors, sockets or clocks here: callers pass in time and randomness.
 
 #![forbid(unsafe_code)]
 
@@ -20,5 +20,5 @@ pub mod snowflake;
 pub mod token_bucket;
 pub mod v1;
 
-/// The largest integer that a client may send: 2^53 − 1, the last that JavaScript's numbers hold exactly.
+/// The largest integer that a client may send: 2^53 − 1, `Number.MAX_SAFE_INTEGER` in JavaScript.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;

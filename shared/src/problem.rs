@@ -1,4 +1,4 @@
-//! One thing that is wrong with what a client sent.
+//! Problems: the individual errors in what a client sent.
 
 use std::borrow::Cow;
 
@@ -6,34 +6,35 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::fields::check_readable;
 
-/// What a problem is about, where the answer depends on it.
+/// The kind of a problem, which decides the HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemKind {
     /// A value is missing or wrong (HTTP 422 `bad_data`).
     Data,
-    /// No event of that name is in the table (HTTP 422).
+    /// The table has no event of that name (HTTP 422).
     UnknownEvent,
     /// The sender may not send that event (HTTP 403).
     NotAllowed,
-    /// Nobody is there to receive it (HTTP 409).
+    /// No live session can receive the event (HTTP 409).
     NoReceiver,
 }
 
-/// One entry of an Error's lists: `error` says what is wrong with `data`.
+/// One entry in the lists of an Error payload: `error` says what is wrong with `data`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Problem {
-    /// What it is about.
+    /// The kind of the problem.
     pub kind: ProblemKind,
-    /// A sentence for people.
+    /// A sentence for human readers.
     pub error: Cow<'static, str>,
-    /// The value that the client sent, as it sent it; `None`, sent as `null`, where it sent none or must not see it again.
+    /// The faulty value, exactly as the client sent it. `None`, sent as `null`, if there was none or if it must not be
+    /// echoed.
     pub data: Option<Box<RawValue>>,
 }
 
 impl Problem {
-    /// A problem with a value that is missing, or that is never echoed.
+    /// Creates a problem with a value that is missing or must not be echoed.
     pub fn absent(error: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind: ProblemKind::Data,
@@ -42,7 +43,7 @@ impl Problem {
         }
     }
 
-    /// A problem with `value`, which is echoed as it was sent; `null` stands for what not every client can read.
+    /// Creates a problem with `value`, which is echoed as it was sent, or as `null` if not every client can parse it.
     pub fn with(error: impl Into<Cow<'static, str>>, value: &RawValue) -> Self {
         Self {
             data: check_readable(value).is_ok().then(|| value.to_owned()),
@@ -50,7 +51,7 @@ impl Problem {
         }
     }
 
-    /// A problem with a string, which is echoed as JSON.
+    /// Creates a problem with a string, which is echoed as JSON.
     pub fn with_str(error: impl Into<Cow<'static, str>>, value: &str) -> Self {
         Self {
             // A string always serialises.
@@ -59,19 +60,19 @@ impl Problem {
         }
     }
 
-    /// The event `name` has no live receiver (protocol v1, "Application events").
+    /// Creates the problem of an event `name` without a live receiver (protocol v1, "Application events").
     pub fn no_receiver(name: &str) -> Self {
         Self::with_str("No receiver.", name).of_kind(ProblemKind::NoReceiver)
     }
 
-    /// The same problem of another kind.
+    /// Returns the problem with its kind replaced.
     #[must_use]
     pub fn of_kind(self, kind: ProblemKind) -> Self {
         Self { kind, ..self }
     }
 }
 
-/// By what goes onto the wire, and by kind.
+/// Compares the kind, the error and the raw text of the data.
 impl PartialEq for Problem {
     fn eq(&self, other: &Self) -> bool {
         let data = |problem: &Self| problem.data.as_ref().map(|data| data.get().to_owned());
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_equal_by_all_that_is_sent() {
+    fn problems_compare_by_all_that_is_sent() {
         assert_eq!(Problem::absent("a"), Problem::absent("a"));
         assert_ne!(Problem::absent("a"), Problem::absent("b"));
         assert_ne!(Problem::absent("a"), Problem::with_str("a", ""));

@@ -1,20 +1,20 @@
-//! The id of a session: a snowflake, unique among the live sessions of the whole cluster.
+//! Session ids: snowflakes, unique among the live sessions of the whole cluster.
 
 use std::fmt;
 
-/// The id of one session, shown to people and sent to clients as decimal digits.
+/// The id of a session, displayed and sent to clients as decimal digits.
 ///
-/// On the wire it is a string, never a number: JavaScript's numbers hold 53 bits of it.
+/// On the wire it is a string, never a number: JavaScript's numbers represent only 53 bits exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
 impl SessionId {
-    /// The id with this value, for example one read back from a log.
+    /// Creates an id from its number, for example one read back from a log.
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
-    /// The value.
+    /// Returns the id as a number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_shown_as_decimal_digits() {
+    fn an_id_displays_as_decimal_digits() {
         assert_eq!(SessionId::from_raw(0).to_string(), "0");
         assert_eq!(SessionId::from_raw(u64::MAX).to_string(), "18446744073709551615");
         assert_eq!(SessionId::from_raw(42).get(), 42);

@@ -1,12 +1,13 @@
-//! Ids of sessions: unique in the cluster without asking anybody for each one.
+//! Session ids, unique in the cluster without coordination for each id.
 //!
-//! An id is `milliseconds since 2020-01-01 UTC (41 bits) | worker (10 bits) | sequence (12 bits)`: 63 bits, so that it
-//! stays positive as an `i64`. The cluster grants a worker number for a window of time, and windows of one number never
-//! overlap; a generator that issues ids of its own window only can therefore never repeat another's.
+//! An id is `milliseconds since 2020-01-01 UTC (41 bits) | worker (10 bits) | sequence (12 bits)`: 63 bits, so it is
+//! positive as an `i64`. The cluster grants each worker number for a window of time, and windows of the same number
+//! never overlap. A generator that issues only ids of its own window therefore never repeats an id of another
+//! generator.
 
 use crate::session_id::SessionId;
 
-/// The zero of an id's time: 2020-01-01T00:00:00Z in Unix milliseconds.
+/// The epoch of session ids: 2020-01-01T00:00:00Z, in Unix milliseconds.
 pub const EPOCH_MS: u64 = 1_577_836_800_000;
 /// The highest worker number.
 pub const MAX_WORKER: u16 = (1 << WORKER_BITS) - 1;
@@ -15,11 +16,11 @@ const WORKER_BITS: u32 = 10;
 const SEQUENCE_BITS: u32 = 12;
 const MAX_SEQUENCE: u16 = (1 << SEQUENCE_BITS) - 1;
 const TIME_BITS: u32 = 63 - WORKER_BITS - SEQUENCE_BITS;
-/// The first Unix millisecond that no longer fits (in 2089).
+/// The first Unix millisecond that does not fit into an id (in 2089).
 pub const END_MS: u64 = EPOCH_MS + (1 << TIME_BITS);
 
-/// The time for which a worker number is granted: `start_ms <= t < end_ms`, in Unix milliseconds of the clock that
-/// grants it.
+/// The period for which a worker number is granted: `start_ms <= t < end_ms`, in Unix milliseconds of the granting
+/// clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// The first millisecond of the window.
@@ -29,60 +30,60 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether `ms` is inside.
+    /// Returns whether `ms` is inside the window.
     pub const fn contains(self, ms: u64) -> bool {
         self.start_ms <= ms && ms < self.end_ms
     }
 }
 
-/// Why there is no generator, or no id.
+/// Why a generator cannot be created, or an id cannot be issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnowflakeError {
-    /// The worker number does not fit ten bits.
+    /// The worker number does not fit into ten bits.
     #[error("worker number {worker} is over {MAX_WORKER}")]
     Worker {
-        /// The number.
+        /// The rejected number.
         worker: u16,
     },
-    /// The window is empty, or not within the years that an id can tell (2020 to 2089).
+    /// The window is empty, or outside the years that an id can represent (2020 to 2089).
     #[error(
         "the window from {} to {} ms is empty or outside of {EPOCH_MS} to {END_MS} ms",
         window.start_ms,
         window.end_ms
     )]
     Window {
-        /// The window.
+        /// The rejected window.
         window: Window,
     },
-    /// The time is outside of the window: an id could be somebody else's.
+    /// The time is outside the window, where an id could collide with one of another generator.
     #[error("{now_ms} ms is outside of the granted window")]
     OutsideWindow {
         /// The time, in Unix milliseconds.
         now_ms: u64,
     },
-    /// The ids left in the window have run out, 4096 for each millisecond.
+    /// The window has no ids left. Each millisecond has 4096.
     #[error("the granted window has no ids left")]
     Exhausted,
 }
 
-/// Issues the ids of one worker number.
+/// Issues session ids for one worker number.
 #[derive(Debug)]
 pub struct Generator {
     worker: u16,
     window: Window,
-    /// The time of the latest id; never goes back, whatever the clock does.
+    /// The time of the latest id. It never decreases, whatever the clock does.
     last_ms: u64,
     /// The sequence number of the next id at `last_ms`; `MAX_SEQUENCE + 1` when that millisecond is used up.
     sequence: u16,
 }
 
 impl Generator {
-    /// A generator for a worker number from 0 to [`MAX_WORKER`] and the window for which it is granted.
+    /// Creates a generator for a worker number from 0 to [`MAX_WORKER`] and the window for which it is granted.
     ///
     /// # Errors
     ///
-    /// [`SnowflakeError::Worker`] and [`SnowflakeError::Window`] where an id could not hold them.
+    /// [`SnowflakeError::Worker`] or [`SnowflakeError::Window`] if ids cannot represent them.
     pub fn new(worker: u16, window: Window) -> Result<Self, SnowflakeError> {
         if worker > MAX_WORKER {
             return Err(SnowflakeError::Worker { worker });
@@ -95,24 +96,25 @@ impl Generator {
         })
     }
 
-    /// Takes the window of a renewed grant of the same worker number. Ids go on from the latest one.
+    /// Replaces the window after the grant of the worker number was renewed. Ids continue from the latest one.
     ///
     /// # Errors
     ///
-    /// [`SnowflakeError::Window`]; the old window stays.
+    /// [`SnowflakeError::Window`] if ids cannot represent the new window. The old window then stays in effect.
     pub fn renew(&mut self, window: Window) -> Result<(), SnowflakeError> {
         self.window = validated(window)?;
         Ok(())
     }
 
-    /// The next id, higher than every one before it. `now_ms` is Unix time of the clock that granted the window.
+    /// Issues the next id, which is higher than all ids before it. `now_ms` is the Unix time of the clock that granted
+    /// the window.
     ///
-    /// Within the window the clock may stand still or go back: ids then go on from the highest time seen, and from the
-    /// millisecond after it once its 4096 are used.
+    /// Inside the window the clock may stand still or go back. Ids then continue from the highest time seen, and from
+    /// the following millisecond once the 4096 ids of that one are used.
     ///
     /// # Errors
     ///
-    /// [`SnowflakeError::OutsideWindow`] for a time outside of the window, [`SnowflakeError::Exhausted`] when going on
+    /// [`SnowflakeError::OutsideWindow`] if `now_ms` is outside the window, [`SnowflakeError::Exhausted`] if continuing
     /// would leave it.
     pub fn next(&mut self, now_ms: u64) -> Result<SessionId, SnowflakeError> {
         if !self.window.contains(now_ms) {
@@ -125,7 +127,7 @@ impl Generator {
         } else {
             (self.last_ms + 1, 0)
         };
-        // The highest time seen may lie beyond a window that a renewal shortened.
+        // A renewal may have shortened the window, so that it ends before the highest time seen.
         if !self.window.contains(ms) {
             return Err(SnowflakeError::Exhausted);
         }
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_id_of_all_is_positive() {
+    fn the_highest_id_is_positive_as_an_i64() {
         let last = Window {
             start_ms: END_MS - 1,
             end_ms: END_MS,
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_id_cannot_hold_is_refused() {
+    fn workers_and_windows_that_do_not_fit_are_refused() {
         assert_eq!(
             Generator::new(1024, window(1)).unwrap_err(),
             SnowflakeError::Worker { worker: 1024 }
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_is_issued_outside_of_the_window() {
+    fn no_id_is_issued_outside_the_window() {
         let mut generator = generator(0, 10);
         for now_ms in [0, START - 1, START + 10, u64::MAX] {
             assert_eq!(generator.next(now_ms), Err(SnowflakeError::OutsideWindow { now_ms }));
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_4097th_id_of_a_millisecond_takes_the_next_one_while_the_window_lasts() {
+    fn the_4097th_id_of_a_millisecond_takes_the_next_millisecond() {
         let mut generator = generator(0, 2);
         for _ in 0..4096 {
             assert_eq!(ms_of(generator.next(START).unwrap()), START);
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_inside_the_window_repeats_nothing() {
+    fn a_clock_that_goes_back_inside_the_window_repeats_no_id() {
         let mut generator = generator(0, 10);
         let late = generator.next(START + 5).unwrap();
         let early = generator.next(START).unwrap();
@@ -250,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_that_is_refused_keeps_the_old_window() {
+    fn a_refused_renewal_keeps_the_old_window() {
         let mut generator = generator(0, 10);
         let empty = window(0);
         assert_eq!(generator.renew(empty), Err(SnowflakeError::Window { window: empty }));
         assert!(generator.next(START).is_ok());
     }
 
-    /// A short window, so that a run of calls uses up milliseconds and leaves it on both sides.
+    /// Clock readings in and around a short window: enough calls at each to exhaust milliseconds.
     fn clock() -> impl Strategy<Value = Vec<(u64, u16)>> {
         prop::collection::vec((START - 2..START + 12, 1_u16..3000), 1..12)
     }
@@ -290,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn two_holders_of_one_number_never_collide(clocks in (clock(), clock()), split in 1_u64..9) {
+        fn two_holders_of_one_worker_number_never_collide(clocks in (clock(), clock()), split in 1_u64..9) {
             let early = Window { start_ms: START, end_ms: START + split };
             let late = Window { start_ms: START + split, end_ms: START + 10 };
             let ids: HashSet<_> = issue(&mut Generator::new(7, early).unwrap(), &clocks.0)
@@ -301,7 +303,7 @@ mod tests {
         }
 
         #[test]
-        fn a_renewal_repeats_nothing(clocks in (clock(), clock()), length_ms in 1_u64..12) {
+        fn a_renewal_repeats_no_id(clocks in (clock(), clock()), length_ms in 1_u64..12) {
             let mut generator = generator(7, 10);
             let mut ids = issue(&mut generator, &clocks.0);
             generator.renew(window(length_ms)).unwrap();

@@ -1,33 +1,35 @@
-//! A rate limit, such as how many payloads a client may send in a minute.
+//! A token-bucket rate limit, for example for the payloads that a client may send per minute.
 
 use std::time::Duration;
 
-/// The parts of a token, so that a refill of `n` tokens a minute adds exactly `n` parts a microsecond.
+/// The number of parts in a token, chosen so that refilling `n` tokens per minute adds exactly `n` parts per
+/// microsecond.
 const TOKEN: u64 = 60_000_000;
 
-/// The most parts that a refill adds: more than any bucket holds, though not than any debt.
+/// The most parts that a refill adds. It is more than any bucket holds, but may not cover the largest debts.
 const MOST_REFILLED: u64 = 1 << 62;
 
 /// A bucket of tokens that starts full and refills continuously.
 ///
-/// 24 bytes, since every connection has one.
+/// Takes only 24 bytes, since every connection has one.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     capacity: u32,
     per_minute: u32,
-    /// The level in parts of a token. At most `capacity * TOKEN`, which fits 58 bits; below zero while it is in debt.
+    /// The level, in parts of a token. At most `capacity * TOKEN`, which fits into 58 bits; negative while the bucket
+    /// is in debt.
     parts: i64,
     /// The time of the last refill, in microseconds since the caller's origin.
     refilled_us: u64,
 }
 
 impl TokenBucket {
-    /// A bucket that holds `n` tokens and refills with `n` a minute. With an `n` of 0 nothing ever passes.
+    /// Creates a bucket that holds `n` tokens and refills `n` per minute. If `n` is 0, it never has a token.
     pub const fn per_minute(n: u32) -> Self {
         Self::new(n, n)
     }
 
-    /// A bucket that holds `capacity` tokens and refills with `per_minute` a minute.
+    /// Creates a bucket that holds `capacity` tokens and refills `per_minute` tokens per minute.
     pub const fn new(capacity: u32, per_minute: u32) -> Self {
         Self {
             capacity,
@@ -37,8 +39,8 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one token, if there is one. `now` is monotonic time since any fixed origin; a `now` before the latest one
-    /// refills nothing.
+    /// Takes one token if there is one, and returns whether it did. `now` is the monotonic time since any fixed origin;
+    /// a `now` before the latest one refills nothing.
     pub fn take(&mut self, now: Duration) -> bool {
         self.refill(now);
         let has_token = self.parts >= TOKEN.cast_signed();
@@ -48,13 +50,13 @@ impl TokenBucket {
         has_token
     }
 
-    /// Takes `tokens`, whether or not they are there. A bucket in debt refills from below zero.
+    /// Takes `tokens` even if there are fewer, which puts the bucket into debt. It then refills from below zero.
     pub fn charge(&mut self, tokens: u32, now: Duration) {
         self.refill(now);
         self.parts = self.parts.saturating_sub(full(tokens));
     }
 
-    /// How long it takes until there is a token: zero if there is one now, [`Duration::MAX`] if there never will be.
+    /// Returns the time until there is a token: zero if there is one now, [`Duration::MAX`] if there will never be one.
     pub fn wait(&mut self, now: Duration) -> Duration {
         self.refill(now);
         let missing = TOKEN.cast_signed().saturating_sub(self.parts).max(0).cast_unsigned();
@@ -65,12 +67,12 @@ impl TokenBucket {
         }
     }
 
-    /// Puts back a token that was taken for nothing. The bucket never holds more than it began with.
+    /// Puts back a token that was not needed. The bucket never holds more than its capacity.
     pub fn put_back(&mut self) {
         self.parts = self.parts.saturating_add(TOKEN.cast_signed()).min(full(self.capacity));
     }
 
-    /// Whether the bucket is full, as a new one is.
+    /// Returns whether the bucket is full, as a new one is.
     pub fn is_full(&mut self, now: Duration) -> bool {
         self.refill(now);
         self.parts == full(self.capacity)
@@ -81,12 +83,12 @@ impl TokenBucket {
         let elapsed_us = now_us.saturating_sub(self.refilled_us);
         self.refilled_us = self.refilled_us.max(now_us);
         let refill = elapsed_us.saturating_mul(u64::from(self.per_minute)).min(MOST_REFILLED);
-        // No overflow: there are at most 2^58 parts before.
+        // Cannot overflow: there are at most 2^58 parts before the refill.
         self.parts = (self.parts + refill.cast_signed()).min(full(self.capacity));
     }
 }
 
-/// So many tokens in parts. The largest number of tokens fits 58 bits.
+/// Converts tokens to parts. The largest number of tokens fits into 58 bits.
 const fn full(tokens: u32) -> i64 {
     (tokens as u64 * TOKEN).cast_signed()
 }
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_small() {
+    fn a_bucket_takes_24_bytes() {
         assert!(size_of::<TokenBucket>() <= 24);
     }
 
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_back_one_by_one() {
+    fn tokens_refill_one_by_one() {
         let mut bucket = TokenBucket::per_minute(60);
         assert_eq!(taken(&mut bucket, Duration::ZERO, 100), 60);
         assert!(!bucket.take(Duration::from_micros(999_999)));
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_gives_nothing_and_takes_nothing() {
+    fn a_clock_that_goes_back_neither_adds_nor_removes_tokens() {
         let mut bucket = TokenBucket::per_minute(60);
         assert_eq!(taken(&mut bucket, Duration::from_secs(10), 100), 60);
         assert!(!bucket.take(Duration::ZERO));
@@ -144,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_says_when_its_next_token_comes() {
+    fn wait_returns_the_time_until_the_next_token() {
         let mut bucket = TokenBucket::per_minute(60);
         assert_eq!(bucket.wait(Duration::ZERO), Duration::ZERO);
         assert_eq!(taken(&mut bucket, Duration::ZERO, 100), 60);
         assert_eq!(bucket.wait(Duration::ZERO), Duration::from_secs(1));
         assert_eq!(bucket.wait(Duration::from_millis(400)), Duration::from_millis(600));
-        // A third of a microsecond is rounded up: after the wait there is a token.
+        // A wait of a third of a microsecond is rounded up, so that there is a token after it.
         let mut bucket = TokenBucket::new(1, 180_000_000);
         assert!(bucket.take(Duration::ZERO));
         let wait = bucket.wait(Duration::ZERO);
@@ -183,9 +185,9 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a level in fractions, refilled by the time that has passed since the latest time seen.
+        /// The model keeps a level in parts of a token and refills it by the time since the latest time seen.
         #[test]
-        fn a_bucket_does_what_its_model_does(
+        fn a_bucket_behaves_like_its_model(
             n in 0_u32..2000,
             times in prop::collection::vec(0_u64..120_000_000, 0..300),
         ) {
@@ -204,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn a_minute_never_lets_more_than_twice_the_rate_through(
+        fn at_most_twice_the_rate_passes_in_a_minute(
             n in 0_u32..200,
             mut times in prop::collection::vec(0_u64..60_000, 0..1000),
         ) {

@@ -4,15 +4,15 @@
 #   tests/fuzz/run.sh                       every target for 60 seconds
 #   tests/fuzz/run.sh v1_text               one target for 60 seconds
 #   tests/fuzz/run.sh v1_text 1200          one target for 20 minutes
-#   tests/fuzz/run.sh --minimise            leaves in the corpus the fewest inputs that reach as much code, of each target
-#   tests/fuzz/run.sh --minimise v1_text    of one target
+#   tests/fuzz/run.sh --minimise            reduces each corpus to the fewest inputs that reach the same code
+#   tests/fuzz/run.sh --minimise v1_text    reduces one corpus
 #
-# Inputs that reach something new are kept under tests/fuzz/target/corpus; --minimise takes what it needs of them into
-# tests/fuzz/corpus, which is committed and which the ordinary tests replay. An input that fails stays in tests/fuzz/artifacts: mend the
-# code, and put the input into the corpus of its target under a name that says what it is.
+# New inputs that reach more code are kept in tests/fuzz/target/corpus. --minimise moves the useful ones to
+# tests/fuzz/corpus, which is committed and which the ordinary tests replay. An input that fails stays in
+# tests/fuzz/artifacts: fix the code, and add the input to the corpus of its target under a name that describes it.
 #
-# Building needs cargo-fuzz and a C++ compiler. Exit code 0 when nothing was found, 1 when an input fails or a tool is
-# missing.
+# Building needs cargo-fuzz and a C++ compiler. The exit code is 0 if nothing was found, and 1 if an input fails or a
+# tool is missing.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")"
@@ -40,7 +40,7 @@ command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable to
 command -v c++ >/dev/null || fail "no C++ compiler on the PATH; run: sudo apt-get install g++"
 cargo fuzz --version >/dev/null 2>&1 || fail "no cargo-fuzz; run: cargo install cargo-fuzz --locked"
 
-# No input that is larger than this is tried, in bytes.
+# Prints the largest input to try for a target, in bytes.
 most() {
     case $1 in
         request_head | frames | log_entries) echo 4096 ;;
@@ -55,7 +55,7 @@ for target in "${targets[@]}"; do
     kept=target/corpus/$target
     mkdir -p "$kept" "artifacts/$target"
     if [ "$minimise" ]; then
-        # Inputs that have a name stay; those of the fuzzer are named by their digest.
+        # Inputs with a descriptive name stay; the fuzzer names its own by their digest.
         minimised=target/minimised/$target
         rm -rf "$minimised"
         mkdir -p "$minimised"

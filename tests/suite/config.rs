@@ -306,7 +306,7 @@ async fn check_config_and_serve_warn_about_likely_mistakes() {
     both_warn(&text, "it expired at 2020-01-01T00:00:00Z").await;
     for keys in ["", &expired_key()] {
         let text = format!("[redis]\nurl = \"redis://127.0.0.1:1\"\n{keys}");
-        both_warn(&text, "since none of [[keys]] opens anything").await;
+        both_warn(&text, "since no key in [[keys]] is valid").await;
     }
 }
 
@@ -317,7 +317,7 @@ async fn the_last_key_can_be_revoked_while_a_node_runs() {
     assert_eq!(post(&node, &key("root"), event).await.status, 202);
     fs::write(node.file(), expired_key()).unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     assert_eq!(post(&node, &key("root"), event).await.status, 401);
 }
 

@@ -152,7 +152,7 @@ async fn sighup_reloads_the_event_table() {
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("\"announce\"", "\"proclaim\"")).unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     let answer = post(&node, &key("service"), r#"{"t":"announce","d":{}}"#).await;
     assert_eq!(answer.status, 422);
     gateway_harness::publish(&node, &key("service"), &json!({ "t": "proclaim", "d": {} })).await;
@@ -194,7 +194,7 @@ async fn keys_never_appear_in_the_log_or_an_answer() {
         answers.push_str(&get(&node, target).await.body);
     }
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     assert!(!answers.contains(SECRET), "{answers}");
     let log = node.log();
     assert!(log.contains("wrong auth key"), "the log is incomplete: {log}");

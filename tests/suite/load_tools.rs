@@ -12,7 +12,7 @@ async fn run<R: Send + 'static>(tool: impl FnOnce() -> anyhow::Result<R> + Send 
 #[tokio::test]
 async fn load_a_thousand_sessions_heartbeat_and_none_is_lost() -> anyhow::Result<()> {
     let arguments = "heartbeat --no-pin --sessions 1000 --interval-ms 1000 --seconds 3";
-    let options = heartbeat::Options::parse_from(arguments.split(' '));
+    let options = heartbeat::HeartbeatOptions::parse_from(arguments.split(' '));
     let report = run(move || heartbeat::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     assert_eq!(report.heartbeats, 3000);
@@ -23,7 +23,7 @@ async fn load_a_thousand_sessions_heartbeat_and_none_is_lost() -> anyhow::Result
 async fn load_slow_clients_are_evicted_by_bytes_and_leave_nothing_behind() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --stopped 20 --resuming 10 --drip 5 --healthy 10 --seconds 2 --settle-seconds 2 \
                      --outbox-bytes 131072 --rate 50";
-    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let options = slow::SlowOptions::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
@@ -33,7 +33,7 @@ async fn load_slow_clients_are_evicted_by_bytes_and_leave_nothing_behind() -> an
 async fn load_slow_clients_are_evicted_by_age() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --stopped 10 --resuming 5 --drip 5 --healthy 10 --waves 1 --seconds 2 \
                      --settle-seconds 0 --outbox-bytes 268435456 --outbox-age-ms 500 --rate 50";
-    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let options = slow::SlowOptions::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
@@ -43,7 +43,7 @@ async fn load_slow_clients_are_evicted_by_age() -> anyhow::Result<()> {
 async fn load_slow_discord_clients_are_closed_and_resume_without_loss() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --protocol discord --stopped 20 --resuming 10 --drip 5 --healthy 10 --seconds 2 \
                      --settle-seconds 2 --outbox-bytes 131072 --rate 50";
-    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let options = slow::SlowOptions::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     assert!(report.phases[1..].iter().all(|wave| wave.resumed == 10), "{report}");
@@ -75,7 +75,7 @@ async fn load_three_nodes_lose_duplicate_and_reorder_nothing() -> anyhow::Result
 async fn load_the_comparison_loses_and_reorders_nothing() -> anyhow::Result<()> {
     let arguments =
         "compare --no-pin --rounds 1 --divide 20 --contenders gateway,gateway-zlib,gateway-two,loop,loop-joined";
-    let options = compare::Options::parse_from(arguments.split(' '));
+    let options = compare::CompareOptions::parse_from(arguments.split(' '));
     let mut tables = Vec::new();
     let report = run(move || compare::run(&options, |verdict| tables.push(verdict.to_string())).map(|it| (it, tables)));
     let (report, tables) = report.await?;
@@ -94,7 +94,8 @@ async fn load_the_scale_chart_shows_one_process_and_three_nodes() -> anyhow::Res
     let folder = tempfile::tempdir()?;
     let svg = folder.path().join("scale.svg");
     let arguments = "scale --no-pin --rounds 1 --sockets 50,200 --deliveries 2000 --cluster 300 --events 2 --svg";
-    let options = scale::Options::parse_from(arguments.split(' ').map(Into::into).chain([svg.as_os_str().to_owned()]));
+    let options =
+        scale::ScaleOptions::parse_from(arguments.split(' ').map(Into::into).chain([svg.as_os_str().to_owned()]));
     let report = run(move || scale::run(&options.sizes)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     let svg = std::fs::read_to_string(svg)?;
@@ -117,7 +118,7 @@ async fn load_unfinished_requests_do_not_affect_other_clients() -> anyhow::Resul
         "unfinished --heads 1200 --bodies 100 --seconds 1",
         "unfinished --heads 0 --bodies 60 --seconds 0 --with-key",
     ] {
-        let options = unfinished::Options::parse_from(arguments.split(' '));
+        let options = unfinished::UnfinishedOptions::parse_from(arguments.split(' '));
         let report = run(move || unfinished::run(&options)).await?;
         assert_eq!(report.failures(), [""; 0], "{report}");
         assert!(report.heads.open <= 1000, "{report}");

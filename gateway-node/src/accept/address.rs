@@ -1,17 +1,17 @@
-//! Where a client is, through proxies.
+//! The address of a client, also behind proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::transport::Head;
+use crate::transport::UpgradeHead;
 
-/// The address that a request counts for: the peer's, or the one that a trusted proxy names.
+/// Returns the address that a request is counted for: the peer's, or the one that a trusted proxy names.
 ///
-/// A chain of proxies is read from its end, and the first address that is not a trusted proxy is believed: whatever
-/// stands before it, the client may have written itself.
-pub fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
+/// The chain of proxies is read from its end. The first address that is not a trusted proxy is the client's: anything
+/// before it may have been written by the client itself.
+pub fn client_address(head: &UpgradeHead<'_>, peer: SocketAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| is_proxy(*address, trusted);
     let peer = peer.ip().to_canonical();
     if !is_trusted(&peer) {
@@ -29,13 +29,13 @@ pub fn client_address(head: &Head<'_>, peer: SocketAddr, trusted: &[IpNet]) -> I
         .unwrap_or(peer)
 }
 
-/// Whether an address is one of the proxies, which no limit counts.
+/// Whether an address belongs to a trusted proxy. The limits per address do not count proxies.
 pub fn is_proxy(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// `for=` of `Forwarded` (RFC 7239), in order.
-fn forwarded(head: &Head<'_>) -> Vec<Option<IpAddr>> {
+/// The `for=` parameters of `Forwarded` (RFC 7239), in order. `None` stands for an element without a usable address.
+fn forwarded(head: &UpgradeHead<'_>) -> Vec<Option<IpAddr>> {
     head.texts(&header::FORWARDED)
         .flat_map(|list| list.split(','))
         .map(|element| {
@@ -48,11 +48,11 @@ fn forwarded(head: &Head<'_>) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-fn listed(head: &Head<'_>, name: &HeaderName) -> Vec<Option<IpAddr>> {
+fn listed(head: &UpgradeHead<'_>, name: &HeaderName) -> Vec<Option<IpAddr>> {
     head.texts(name).flat_map(|list| list.split(',')).map(address).collect()
 }
 
-/// An address as proxies write it: quoted or not, with a port or not, IPv6 in brackets or not.
+/// Parses an address as proxies write it: quoted or not, with or without a port, IPv6 with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let bare = text.parse::<IpAddr>().ok();
@@ -75,18 +75,23 @@ mod tests {
             request.append_header(header);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        client_address(&Head::of(request.finish().head()), peer.parse().unwrap(), &trusted).to_string()
+        client_address(
+            &UpgradeHead::of(request.finish().head()),
+            peer.parse().unwrap(),
+            &trusted,
+        )
+        .to_string()
     }
 
     #[test]
-    fn a_stranger_is_who_it_is_whatever_it_claims() {
+    fn forwarding_headers_of_an_untrusted_peer_are_ignored() {
         let claim = Some(("x-forwarded-for", "1.2.3.4"));
         assert_eq!(client("192.0.2.1:5", claim), "192.0.2.1");
         assert_eq!(client("[::ffff:192.0.2.1]:5", claim), "192.0.2.1");
     }
 
     #[test]
-    fn a_proxy_is_believed_from_the_end_of_the_chain() {
+    fn the_last_untrusted_address_of_a_chain_is_the_client() {
         for (header, value, expected) in [
             ("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.9.9.9", "192.0.2.7"),
             ("x-forwarded-for", "192.0.2.7:4711", "192.0.2.7"),

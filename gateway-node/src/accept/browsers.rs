@@ -1,38 +1,38 @@
-//! Which web pages may talk to the node: the names in `Origin` and `Host`.
+//! Which web pages may use the node: checks of `Origin` and `Host`.
 //!
-//! A browser lets any page open a WebSocket anywhere, and says in `Origin` which page it is. It also lets a page talk to
-//! its own host, whose name the page's owner can point at this machine later (DNS rebinding); then `Host` has that name.
-//! In development mode everything is open to whoever reaches the node, so there only names of this machine are believed.
+//! A browser lets any page open a WebSocket to any host, and names the page in `Origin`. It also lets a page talk to
+//! the page's own host, whose name its owner can later point at this machine (DNS rebinding); `Host` then carries that
+//! name. In development mode no key is needed, so only names of this machine are accepted there.
 
 use std::{net::IpAddr, sync::Arc};
 
 use actix_http::header;
 
-use crate::{config::Settings, transport::Head};
+use crate::{config::Settings, transport::UpgradeHead};
 
-/// The names that may stand in `Origin` and `Host`.
+/// The accepted values of `Origin` and `Host`.
 #[derive(Debug, Clone)]
 pub struct BrowserPolicy {
-    /// Values of `Origin`; empty allows any, but in development mode.
+    /// Accepted values of `Origin`. If empty, any is accepted, except in development mode.
     allowed_origins: Arc<[String]>,
-    /// Names without a port, in lower case; empty allows any, but in development mode.
+    /// Accepted host names, without a port, in lower case. If empty, any is accepted, except in development mode.
     allowed_hosts: Arc<[String]>,
     is_development: bool,
 }
 
-/// Why a request is refused.
+/// Why a browser's request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
-    /// The page that sent it may not.
+    /// The page that sent the request may not connect.
     #[error("this origin may not connect")]
     Origin,
-    /// It asks for a host that this node is not.
+    /// The request names a host that is not this node.
     #[error("this node is not the host that the request names; see server.allowed_hosts")]
     Host,
 }
 
 impl Foreign {
-    /// The name of the reason in metrics and in answers.
+    /// The name of the reason in metrics and in responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Origin => "origin",
@@ -57,17 +57,19 @@ impl BrowserPolicy {
     /// Checks a request for a WebSocket.
     ///
     /// # Errors
-    /// When a page or a host of another name is behind it.
-    pub fn check_upgrade(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    /// If `Host` or `Origin` is not accepted.
+    pub fn check_upgrade(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         self.check_host(head)?;
         self.check_origin(head)
     }
 
-    /// Checks any other request. Orchestrators and balancers ask for `/livez`, `/readyz` and `/health` by any name.
+    /// Checks any other request. `/livez`, `/readyz` and `/health` may name any host, because orchestrators and
+    /// balancers use any.
     ///
     /// # Errors
-    /// As [`check_upgrade`](Self::check_upgrade). Outside development mode any page may ask: what it could read needs a key.
-    pub fn check_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    /// Like [`check_upgrade`](Self::check_upgrade), but `Origin` counts in development mode only: elsewhere a page can
+    /// read nothing without a key.
+    pub fn check_request(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if !matches!(head.path, "/livez" | "/readyz" | "/health") {
             self.check_host(head)?;
         }
@@ -78,11 +80,11 @@ impl BrowserPolicy {
         }
     }
 
-    /// Checks a request to the listener for administration, which those can reach by any name who may.
+    /// Checks a request to the admin listener. Outside development mode it accepts every host name and page.
     ///
     /// # Errors
-    /// As [`check_request`](Self::check_request), in development mode only.
-    pub fn check_admin_request(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    /// Like [`check_request`](Self::check_request), in development mode only.
+    pub fn check_admin_request(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if self.is_development {
             self.check_request(head)
         } else {
@@ -90,9 +92,9 @@ impl BrowserPolicy {
         }
     }
 
-    fn check_origin(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    fn check_origin(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         let Some(origin) = head.first(&header::ORIGIN) else {
-            // Only browsers send it.
+            // Only browsers send `Origin`.
             return Ok(());
         };
         let is_allowed = if !self.allowed_origins.is_empty() {
@@ -106,7 +108,7 @@ impl BrowserPolicy {
         if is_allowed { Ok(()) } else { Err(Foreign::Origin) }
     }
 
-    fn check_host(&self, head: &Head<'_>) -> Result<(), Foreign> {
+    fn check_host(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
         if !self.is_development && self.allowed_hosts.is_empty() {
             return Ok(());
         }
@@ -122,25 +124,25 @@ impl BrowserPolicy {
     }
 }
 
-/// Whether a name is one of this machine for every client on it.
+/// Whether a host is a loopback name or address.
 fn is_loopback(host: &str) -> bool {
     let address = host.parse().map(|address: IpAddr| address.to_canonical());
     host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Spells a name in lower case and without a trailing dot.
+/// Returns a host name in lower case and without a trailing dot.
 fn normal(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// The host in `host`, `host:port`, `[v6]` or `[v6]:port`.
+/// Returns the host in `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
             (host, rest.strip_prefix(':').or(rest.is_empty().then_some("")))
         }
-        // More than one colon without brackets is an IPv6 address, as it may stand in a setting.
+        // More than one colon without brackets is an IPv6 address, which a setting may contain.
         None => match authority.split_once(':') {
             Some((host, port)) if !port.contains(':') => (host, Some(port)),
             _ => (authority, Some("")),
@@ -151,7 +153,7 @@ fn host_of(authority: &str) -> Option<&str> {
     (is_port && is_name).then_some(host)
 }
 
-/// The host of an origin such as `https://example.org:8443`. `null` has none.
+/// Returns the host of an origin such as `https://example.org:8443`. The origin `null` has none.
 fn host_of_origin(origin: &str) -> Option<&str> {
     let (scheme, authority) = origin.split_once("://")?;
     let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
@@ -180,12 +182,12 @@ mod tests {
             request.insert_header((header::ORIGIN, origin));
         }
         let request = request.finish();
-        let head = Head::of(request.head());
+        let head = UpgradeHead::of(request.head());
         [policy.check_upgrade(&head), policy.check_request(&head)]
     }
 
     #[test]
-    fn in_development_mode_only_names_of_this_machine_are_believed() {
+    fn development_mode_accepts_only_names_of_this_machine() {
         let policy = policy(&[], &["box", "10.1.2.3"], true);
         for host in [
             "localhost",
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_may_use_any_host_but_no_foreign_page_may_send_them() {
+    fn probes_may_name_any_host_but_not_come_from_a_foreign_page() {
         let policy = policy(&[], &[], true);
         for path in ["/livez", "/readyz", "/health"] {
             assert_eq!(check(&policy, path, "10.0.0.7:8080", None)[1], Ok(()), "{path}");
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn with_keys_any_page_and_any_host_are_fine_unless_some_are_listed() {
+    fn outside_development_mode_any_name_is_accepted_unless_some_are_listed() {
         let open = policy(&[], &[], false);
         let foreign = Some("https://evil.example");
         assert_eq!(check(&open, "/", "any.example", foreign), [Ok(()); 2]);

@@ -1,4 +1,4 @@
-//! The stream of a connection, with requests in it that every HTTP implementation reads the same way.
+//! A stream that lets through only requests that every HTTP implementation parses the same way.
 
 use std::{
     io,
@@ -10,44 +10,44 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request_scanner::{Found, RequestScanner};
-use crate::transport::{Rewound, write_through};
+use crate::transport::{PrefixedIo, write_through};
 
-/// Stands in for a malformed byte. No part of a request may contain it, so that the HTTP server answers 400 and closes.
+/// Replaces a malformed byte. No part of a request may contain these bytes, so the HTTP server answers 400 and closes.
 const REFUSED: &[u8] = b"\r\0";
-/// The field by which the HTTP server knows an upgrade.
+/// The header field by which the HTTP server recognises an upgrade.
 const UPGRADE: &[u8] = b"upgrade: websocket\r\n";
-/// The most bytes that are discarded at once.
+/// The most bytes discarded in one read.
 const DISCARDED_BYTES: usize = 16 * 1024;
 
-/// A stream that an HTTP server reads requests from. The server gets what the peer sends up to the first byte that a strict
-/// reader refuses.
+/// A stream that an HTTP server reads requests from. It passes on what the peer sends, up to the first byte that a
+/// strict parser refuses.
 #[derive(Debug)]
 pub struct CheckedIo<T> {
-    io: Rewound<T>,
+    io: PrefixedIo<T>,
     scanner: RequestScanner,
 }
 
 impl<T> CheckedIo<T> {
     /// A stream whose next byte begins a request.
-    pub fn new(io: Rewound<T>) -> Self {
+    pub fn new(io: PrefixedIo<T>) -> Self {
         Self {
             io,
             scanner: RequestScanner::default(),
         }
     }
 
-    /// The stream itself.
+    /// The underlying stream.
     pub(super) const fn get_ref(&self) -> &T {
         self.io.get_ref()
     }
 
-    pub(super) fn into_inner(self) -> Rewound<T> {
+    pub(super) fn into_inner(self) -> PrefixedIo<T> {
         self.io
     }
 }
 
 impl<T: AsyncRead + Unpin> CheckedIo<T> {
-    /// Reads and discards. Ready at the end of the stream.
+    /// Reads and discards bytes. Ready at the end of the stream.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; DISCARDED_BYTES];
         let mut buffer = ReadBuf::new(&mut scratch);
@@ -77,7 +77,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CheckedIo<T> {
                 Found::ListedWebSocket => self.io.put_back([UPGRADE, rest].concat().into()),
             }
             buffer.set_filled(start + at);
-            // Nothing read would be the end of the stream.
+            // Returning without a byte would signal the end of the stream.
             if at > 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -102,9 +102,9 @@ mod tests {
 
     use super::*;
 
-    /// What a server reads of these bytes, so many at a time.
+    /// Returns what a server reads when `bytes` arrive, `size` bytes at a time.
     async fn read(bytes: &[u8], size: usize) -> Vec<u8> {
-        let mut io = CheckedIo::new(Rewound::new(Bytes::copy_from_slice(bytes), tokio::io::empty()));
+        let mut io = CheckedIo::new(PrefixedIo::new(Bytes::copy_from_slice(bytes), tokio::io::empty()));
         let mut part = vec![0; size];
         let mut all = Vec::new();
         loop {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_websocket_among_other_protocols_gets_a_field_of_its_own() {
+    async fn websocket_in_a_list_of_protocols_gets_its_own_upgrade_field() {
         let head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c, websocket\r\n";
         let bytes = [head, "\r\n\n\n"].concat();
         let expected = [head, "upgrade: websocket\r\n\r\n\n\n"].concat();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_refuses_a_malformed_request_and_reads_nothing_after_it() {
+    fn a_malformed_request_is_refused_and_ends_the_stream() {
         actix_rt::System::new().block_on(async {
             let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
             for before in [

@@ -1,9 +1,9 @@
-//! An HTTP connection while the server has it: what it counts as, how long it may take, and what is read of it.
+//! A connection that the HTTP server handles: its permit, its deadlines and how much of it is read.
 //!
-//! The HTTP server has a deadline for the first head of a connection and for the time between two requests, and none
-//! for anything else. The rest is kept here: bytes that arrive begin a request, its answer ends it, and
-//! [`HttpConnection::deadline`] says how long either may last. The server would also read 64 KiB of a body that nobody
-//! has asked for, so a body stays in the socket until its handler wants it.
+//! The HTTP server has a deadline for the first request head of a connection and one for the time between two requests,
+//! but no others. This module adds them: bytes that arrive begin a request, its response ends it, and
+//! [`HttpConnection::deadline`] says how long each phase may last. The server would also read 64 KiB of a body before
+//! any handler asks for it, so a body stays in the socket until its handler accepts it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,10 +22,11 @@ use tokio::{
 use super::checked_io::CheckedIo;
 use crate::{
     admission::{Permit, RefusalPermit},
-    transport::{Rewound, Socket, write_through},
+    transport::{PrefixedIo, Socket, write_through},
 };
 
-/// The most bytes of heads that one turn reads: whatever is behind a head is read once it is known what it is.
+/// The most bytes that one turn reads while it expects a request head. What follows the head is read once the request
+/// is known.
 const HEAD_BYTES: usize = 4096;
 /// The most bytes of a body that one turn reads.
 const BODY_BYTES: usize = 16 * 1024;
@@ -35,122 +36,126 @@ const BODY_BYTES: usize = 16 * 1024;
 pub struct HttpLimits {
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// From the first byte of a request to the end of its answer.
+    /// From the first byte of a request to the end of its response.
     pub request: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
-    /// From the answer to a request whose body is unwanted to the end of the connection.
+    /// From the response to a request whose body was not accepted to the end of the connection.
     pub linger: Duration,
 }
 
-/// A connection that the HTTP server has, shared with whoever answers its requests.
+/// A connection that the HTTP server handles, shared with the handlers of its requests.
 #[derive(Debug)]
 pub struct HttpConnection {
-    /// What the connection counts as.
+    /// The permit that the connection was admitted with.
     pub permit: Rc<Permit>,
     limits: HttpLimits,
-    phase: Cell<Phase>,
-    /// When the phase began; that of a request began with its head.
+    phase: Cell<HttpPhase>,
+    /// When the phase began. For a request that is being answered: when its head began.
     since: Cell<Instant>,
-    /// Wakes the server when there is something to read again.
+    /// Wakes the server when it may read the body.
     reader: RefCell<Option<Waker>>,
-    /// One of the few places in which a client may read why its body is unwanted.
+    /// One of the few permits under which a client may still read the response that declines its body.
     refusal: RefCell<Option<RefusalPermit>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum HttpPhase {
     /// Between two requests.
     Idle,
-    /// A request has begun.
-    Head,
+    /// Within the head of a request.
+    UpgradeHead,
     /// A request without a body is being answered.
     Request,
-    /// A request is being answered whose body its handler does not read, or not yet.
+    /// A request is being answered whose body its handler has not accepted, or not yet.
     UnreadBody,
-    /// A request is being answered whose body its handler reads.
+    /// A request is being answered whose body its handler has accepted.
     Body,
-    /// A request was answered without its body. The connection ends.
+    /// A request was answered and its body was not accepted. The connection ends.
     Declined,
 }
 
-/// A request that is being answered. When this is dropped its connection is idle again, or ends if the body was not read.
+/// A request that is being answered. When dropped, the connection is idle again, or ends if the body was not accepted.
 #[derive(Debug)]
 pub struct RequestGuard(Rc<HttpConnection>);
 
 impl HttpConnection {
-    /// A connection whose first request has begun.
+    /// Creates the state of a connection whose first request has begun.
     pub(super) fn new(permit: Rc<Permit>, limits: HttpLimits) -> Rc<Self> {
         Rc::new(Self {
             permit,
             limits,
-            phase: Cell::new(Phase::Head),
+            phase: Cell::new(HttpPhase::UpgradeHead),
             since: Cell::new(Instant::now()),
             reader: RefCell::new(None),
             refusal: RefCell::new(None),
         })
     }
 
-    /// Records that a request was read up to the end of its head.
+    /// Begins to answer a request. Call this when its head has been read.
     pub fn begin_request(self: &Rc<Self>, has_body: bool) -> RequestGuard {
-        if self.phase.get() == Phase::Idle {
-            // One that came together with the request before it.
+        if self.phase.get() == HttpPhase::Idle {
+            // A pipelined request: it arrived together with the one before it.
             self.since.set(Instant::now());
         }
-        self.phase
-            .set(if has_body { Phase::UnreadBody } else { Phase::Request });
+        self.phase.set(if has_body {
+            HttpPhase::UnreadBody
+        } else {
+            HttpPhase::Request
+        });
         RequestGuard(Rc::clone(self))
     }
 
-    /// Lets the server read the body of the request. Without this call it stays in the socket.
+    /// Lets the server read the body of the request. Without this call the body stays in the socket.
     pub fn accept_body(&self) {
-        if self.phase.get() == Phase::UnreadBody {
-            self.phase.set(Phase::Body);
+        if self.phase.get() == HttpPhase::UnreadBody {
+            self.phase.set(HttpPhase::Body);
             if let Some(reader) = self.reader.take() {
                 reader.wake();
             }
         }
     }
 
-    /// Whether the body of the request was not asked for, so that the connection has to end with the answer.
+    /// Whether the request has a body that was not accepted. The connection then has to end with the response.
     pub fn is_body_unread(&self) -> bool {
-        self.phase.get() == Phase::UnreadBody
+        self.phase.get() == HttpPhase::UnreadBody
     }
 
-    /// Whether the connection ends at once, without a place to read the answer in.
+    /// Whether the connection ends at once because there was no permit for the client to read the response.
     fn is_cut(&self) -> bool {
-        self.phase.get() == Phase::Declined && self.refusal.borrow().is_none()
+        self.phase.get() == HttpPhase::Declined && self.refusal.borrow().is_none()
     }
 
     fn read_some(&self) {
-        if self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
+        if self.phase.get() == HttpPhase::Idle {
+            self.enter(HttpPhase::UpgradeHead);
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: HttpPhase) {
         self.phase.set(phase);
         self.since.set(Instant::now());
     }
 
-    /// When the connection is cut if nothing else happens.
+    /// When the connection is cut unless its phase changes before.
     pub(super) fn deadline(&self) -> Instant {
         let limit = match self.phase.get() {
-            Phase::Idle => self.limits.keep_alive,
-            Phase::Head => self.limits.head,
-            Phase::Request | Phase::UnreadBody | Phase::Body => self.limits.request,
-            Phase::Declined if self.is_cut() => Duration::ZERO,
-            Phase::Declined => self.limits.linger,
+            HttpPhase::Idle => self.limits.keep_alive,
+            HttpPhase::UpgradeHead => self.limits.head,
+            HttpPhase::Request | HttpPhase::UnreadBody | HttpPhase::Body => self.limits.request,
+            HttpPhase::Declined if self.is_cut() => Duration::ZERO,
+            HttpPhase::Declined => self.limits.linger,
         };
         self.since.get() + limit
     }
 
-    /// Names what a connection at its deadline has done wrong; `None` if it was merely idle, or has had its answer.
+    /// Names what a connection that has reached its deadline did wrong. `None` if it was only idle or was already
+    /// answered.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self.phase.get() {
-            Phase::Idle | Phase::Declined => None,
-            Phase::Head => Some("slow request head"),
-            Phase::Request | Phase::UnreadBody | Phase::Body => Some("slow request"),
+            HttpPhase::Idle | HttpPhase::Declined => None,
+            HttpPhase::UpgradeHead => Some("slow request head"),
+            HttpPhase::Request | HttpPhase::UnreadBody | HttpPhase::Body => Some("slow request"),
         }
     }
 }
@@ -159,26 +164,27 @@ impl Drop for RequestGuard {
     fn drop(&mut self) {
         let connection = &self.0;
         if connection.is_body_unread() {
-            // The client may still be sending, and a close would then take the answer from it. A few may go on.
+            // The client may still be sending. Closing would then reset the connection, and the client could lose the
+            // response. A few clients may go on.
             connection.refusal.replace(connection.permit.refuse());
-            connection.enter(Phase::Declined);
+            connection.enter(HttpPhase::Declined);
         } else {
-            connection.enter(Phase::Idle);
+            connection.enter(HttpPhase::Idle);
         }
     }
 }
 
-/// The stream that the HTTP server reads from.
+/// The stream that the HTTP server reads from. It bounds each turn's reads and holds back bodies.
 #[derive(Debug)]
 pub struct HttpIo<T> {
     io: CheckedIo<T>,
     connection: Rc<HttpConnection>,
-    /// How much was read in this turn.
+    /// How many bytes this turn has read.
     turn_bytes: usize,
 }
 
 impl<T> HttpIo<T> {
-    pub(super) fn new(io: Rewound<T>, connection: Rc<HttpConnection>) -> Self {
+    pub(super) fn new(io: PrefixedIo<T>, connection: Rc<HttpConnection>) -> Self {
         Self {
             io: CheckedIo::new(io),
             connection,
@@ -191,7 +197,7 @@ impl<T> HttpIo<T> {
         &self.connection
     }
 
-    pub(super) fn into_parts(self) -> (Rewound<T>, Rc<HttpConnection>) {
+    pub(super) fn into_parts(self) -> (PrefixedIo<T>, Rc<HttpConnection>) {
         (self.io.into_inner(), self.connection)
     }
 }
@@ -224,13 +230,13 @@ impl<T: AsyncRead + Unpin> HttpIo<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for HttpIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.connection.phase.get() {
-            Phase::Idle | Phase::Head | Phase::Request => self.poll_some(HEAD_BYTES, cx, buffer),
-            Phase::Body => self.poll_some(BODY_BYTES, cx, buffer),
-            Phase::UnreadBody => {
+            HttpPhase::Idle | HttpPhase::UpgradeHead | HttpPhase::Request => self.poll_some(HEAD_BYTES, cx, buffer),
+            HttpPhase::Body => self.poll_some(BODY_BYTES, cx, buffer),
+            HttpPhase::UnreadBody => {
                 self.connection.reader.replace(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            Phase::Declined => self.io.poll_discard(cx),
+            HttpPhase::Declined => self.io.poll_discard(cx),
         }
     }
 }
@@ -241,7 +247,7 @@ impl<T: Socket> AsyncWrite for HttpIo<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         if self.connection.is_cut() {
-            // The answer is on its way; what the client still sends is to end in a reset.
+            // The response is on its way. If the client keeps sending, the connection is reset.
             self.io.get_ref().abort();
         }
         Poll::Ready(Ok(()))
@@ -277,7 +283,7 @@ mod tests {
         let (peer, io) = duplex(64 * 1024);
         (
             peer,
-            HttpIo::new(Rewound::new(Bytes::new(), io), Rc::clone(&connection)),
+            HttpIo::new(PrefixedIo::new(Bytes::new(), io), Rc::clone(&connection)),
             connection,
         )
     }
@@ -293,7 +299,7 @@ mod tests {
         let request = connection.begin_request(true);
         assert_eq!(left(), 9 * SECOND, "counted from the first byte");
         connection.accept_body();
-        // The body of a request begins no other.
+        // The body of a request does not begin another request.
         peer.write_all(b"ab").await.unwrap();
         io.read_exact(&mut buffer).await.unwrap();
         assert_eq!(connection.problem(), Some("slow request"));
@@ -306,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_stays_in_the_socket_until_it_is_wanted() {
+    async fn a_body_stays_in_the_socket_until_it_is_accepted() {
         let (mut peer, mut io, connection) = open();
         let _request = connection.begin_request(true);
         peer.write_all(b"body").await.unwrap();
@@ -321,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unwanted_body_is_discarded_until_the_connection_ends() {
+    async fn a_declined_body_is_discarded_until_the_connection_ends() {
         let (mut peer, mut io, connection) = open();
         let request = connection.begin_request(true);
         peer.write_all(&[b'x'; 10_000]).await.unwrap();
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_with_unwanted_bodies_beyond_a_few_are_cut() {
+    async fn declined_bodies_beyond_the_limit_cut_the_connection() {
         let limits = crate::admission::AdmissionLimits::UNLIMITED;
         let admission = crate::admission::Admission::new(limits);
         let decline = || {
@@ -351,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_turn_reads_no_more_than_a_head_may_need() {
+    async fn one_turn_reads_at_most_head_bytes() {
         let (mut peer, mut io, _connection) = open();
         peer.write_all(&[b'x'; 10_000]).await.unwrap();
         let mut bytes = Vec::with_capacity(16_000);

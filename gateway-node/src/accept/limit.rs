@@ -1,7 +1,7 @@
-//! The first thing that happens to a TCP connection: it is counted, and refused if it is one too many.
+//! Counts each TCP connection as it is accepted, and refuses those beyond a limit.
 //!
-//! A refused connection costs little. A few of them at a time may read why; the rest are cut at once. Those few places
-//! and the descriptors behind them are kept back from everybody else, so that `/livez` answers on a node that is full.
+//! A refused connection costs little. A few at a time may read a response that says why; the rest are cut at once.
+//! File descriptors are reserved for those few, so that `/livez` answers even on a full node.
 
 use std::{
     convert::Infallible,
@@ -33,23 +33,23 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How long a refused connection may take to send its request and to read its answer, each.
+/// How long a refused connection may take to send its request, and again to read the response.
 const REFUSAL: Duration = Duration::from_secs(1);
-/// The most bytes of a refused request that are looked at.
+/// The most bytes read of a refused request.
 const REFUSED_BYTES: usize = 4096;
 
-/// What connections are counted by, and what refused ones are told.
+/// How connections are counted and how refused ones are answered.
 #[derive(Clone)]
 pub struct Reception {
-    /// The connections there are.
+    /// Counts the connections and enforces their limits.
     pub admission: Admission,
-    /// Proxies, which count against no address.
+    /// The trusted proxies, which count against no address.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Whether the listener speaks TLS, so that a refused connection cannot be told anything.
+    /// Whether the listener speaks TLS. A refused connection then gets no response.
     pub is_tls: bool,
-    /// The body of the answer to `GET /livez`.
+    /// The body of the response to `GET /livez`.
     pub live: &'static str,
-    /// The log of what clients do wrong.
+    /// Logs the errors of clients.
     pub problems: ClientErrorLog,
     /// Counts refused connections.
     pub metrics: Arc<Metrics>,
@@ -64,11 +64,11 @@ impl Reception {
         })
     }
 
-    /// Returns what a refused connection still gets, if it gets anything.
+    /// Returns the future that answers a refused connection, or `None` if the connection is cut.
     fn refuse(&self, stream: TcpStream, peer: IpAddr, denied: Denied) -> Option<LocalBoxFuture<'static, ()>> {
         let permit = if self.is_tls { None } else { self.admission.refuse(peer) };
         let Some(permit) = permit else {
-            // Where it fails the kernel closes the connection in its own way.
+            // If this fails, the kernel closes the connection in the ordinary way.
             let _ = stream.set_zero_linger();
             return None;
         };
@@ -76,7 +76,7 @@ impl Reception {
     }
 }
 
-/// Reads what a refused connection asks for, answers, and waits a moment for it to go.
+/// Reads the request of a refused connection, answers it, and waits up to [`REFUSAL`] for the client to close.
 async fn answer(mut stream: TcpStream, denied: Denied, live: &'static str, _permit: RefusalPermit) {
     let mut bytes = Vec::with_capacity(512);
     let read = async {
@@ -84,7 +84,7 @@ async fn answer(mut stream: TcpStream, denied: Denied, live: &'static str, _perm
         while !is_whole(&bytes) && source.read_buf(&mut bytes).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whatever has come by then has to do.
+    // On timeout, answer according to what has arrived.
     let _ = timeout(REFUSAL, read).await;
     let (head, body) = if asks_whether_alive(&bytes) {
         response("200 OK", "text/plain; charset=utf-8", "", live)
@@ -95,7 +95,7 @@ async fn answer(mut stream: TcpStream, denied: Denied, live: &'static str, _perm
     let write = async {
         stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await?;
-        // A close with bytes unread would be a reset, which can take the answer from the client.
+        // Closing with unread bytes sends a reset, and the client could lose the response.
         let mut rest = [0; 512];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
@@ -110,7 +110,7 @@ fn parse<T>(bytes: &[u8], look: impl FnOnce(&Request<'_, '_>, bool) -> T) -> T {
     look(&request, is_partial)
 }
 
-/// Whether no more bytes are needed to know what is asked for.
+/// Whether `bytes` hold a complete request head or can never become one.
 fn is_whole(bytes: &[u8]) -> bool {
     parse(bytes, |_, is_partial| !is_partial)
 }
@@ -121,7 +121,7 @@ fn asks_whether_alive(bytes: &[u8]) -> bool {
     })
 }
 
-/// Whether the answer has a body: that to HEAD has none.
+/// Whether the response has a body. A response to HEAD has none.
 fn wants_body(bytes: &[u8]) -> bool {
     parse(bytes, |request, _| request.method != Some("HEAD"))
 }
@@ -136,7 +136,7 @@ fn refusal(denied: Denied) -> (String, String) {
     response(status, "application/json", "retry-after: 1\r\n", &body)
 }
 
-/// Returns the head and the body of an answer.
+/// Returns the head and the body of a response.
 fn response(status: &str, content_type: &str, headers: &str, body: &str) -> (String, String) {
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n",
@@ -147,7 +147,7 @@ fn response(status: &str, content_type: &str, headers: &str, body: &str) -> (Str
 
 /// An error that ends a connection.
 pub trait ConnectionError {
-    /// Names what the client did wrong; `None` if the connection merely broke.
+    /// Names what the client did wrong. `None` if the connection only broke.
     fn problem(&self) -> Option<&'static str>;
 }
 
@@ -185,13 +185,13 @@ pub struct Accept<F> {
 }
 
 impl<F> Accept<F> {
-    /// Counts connections before `inner` has them.
+    /// Counts connections and passes the admitted ones to `inner`.
     pub const fn new(reception: Reception, inner: F) -> Self {
         Self { reception, inner }
     }
 }
 
-/// Counts the connections of one worker.
+/// The service of one worker that counts connections and refuses those beyond a limit.
 pub struct AcceptService<S> {
     reception: Rc<Reception>,
     inner: S,
@@ -231,7 +231,8 @@ where
     type Future = Accepting<S::Future>;
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // A service that will never be ready again fails in the call, for each connection anew.
+        // An error here would mean that the inner service is never ready again. Its calls then fail, one connection at
+        // a time.
         self.inner.poll_ready(cx).map(|_| Ok(()))
     }
 
@@ -253,20 +254,20 @@ where
     }
 }
 
-/// A connection until it ends, or has become a WebSocket with a task of its own.
+/// The future of one connection. It ends with the connection, or when that has become a WebSocket with its own task.
 pub enum Accepting<F> {
-    /// It is counted.
+    /// The connection was admitted and is counted.
     Admitted {
-        /// What becomes of it.
+        /// The inner service's future.
         connection: Pin<Box<F>>,
-        /// The address at its other end.
+        /// The address of the peer.
         peer: IpAddr,
-        /// Where its errors go.
+        /// Has the log for the connection's errors.
         reception: Rc<Reception>,
     },
-    /// It is told why it is refused.
+    /// The connection was refused and is being answered.
     Refused(LocalBoxFuture<'static, ()>),
-    /// It is closed.
+    /// The connection is closed.
     Over,
 }
 
@@ -300,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_question_for_life_is_answered_with_it() {
+    fn only_get_and_head_of_livez_are_liveness_probes() {
         assert!(asks_whether_alive(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(asks_whether_alive(b"HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(!asks_whether_alive(b"GET /livez2 HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -309,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn only_head_wants_no_body() {
+    fn only_a_head_request_gets_no_body() {
         assert!(!wants_body(b"HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(wants_body(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(wants_body(b"\x16\x03\x01"));
     }
 
     #[test]
-    fn a_refused_request_is_read_until_it_is_whole_or_makes_no_sense() {
+    fn a_refused_request_is_read_until_complete_or_malformed() {
         assert!(!is_whole(b""));
         assert!(!is_whole(b"GET /livez HTTP/1.1\r\nHost: h\r\n"));
         assert!(is_whole(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_why_and_when_to_come_again() {
+    fn a_refusal_has_a_reason_and_retry_after() {
         let (head, body) = refusal(Denied::PerAddress);
         assert!(head.ends_with("\r\n\r\n"), "{head}");
         assert!(

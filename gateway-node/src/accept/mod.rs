@@ -1,17 +1,17 @@
 //! The way from an accepted connection to a session: which clients may connect and which may open a WebSocket.
 //!
-//! Everything that costs little is asked here, before a session exists: limits of connections and attempts, paths,
-//! origins, the handshake. What is refused gets an HTTP answer.
+//! The cheap checks come here, before a session exists: limits on connections and attempts, the path, the origin, the
+//! handshake. A refused request gets an HTTP response.
 //!
-//! Read in this order: `limit` (every connection is counted) → `entrance` (its first bytes) → `upgrade` (a WebSocket), or
-//! `http_connection` (anything else; `checked_io` refuses requests that a proxy could read differently).
+//! Read in this order: `limit` (counts every connection) → `entrance` (reads its first bytes) → `upgrade` (opens a
+//! WebSocket) or `http_connection` (anything else; `checked_io` refuses requests that a proxy could read differently).
 
 mod address;
 mod browsers;
 mod checked_io;
-mod entrance;
 mod http_connection;
 mod limit;
+mod peek;
 mod request_scanner;
 mod upgrade;
 
@@ -19,8 +19,8 @@ pub use self::{
     address::{client_address, is_proxy},
     browsers::{BrowserPolicy, Foreign},
     checked_io::CheckedIo,
-    entrance::{Entrance, HEAD_TIMEOUT},
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     limit::{Accept, ConnectionError, Reception},
-    upgrade::{Gate, Purpose, serve},
+    peek::{HEAD_TIMEOUT, Peek},
+    upgrade::{Purpose, Upgrader, serve},
 };

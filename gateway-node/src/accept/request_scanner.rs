@@ -1,55 +1,55 @@
-//! Where the requests on a connection begin and end, as a strict reader of RFC 9112 sees it.
+//! Finds where the requests on a connection begin and end, as a strict parser of RFC 9112 would.
 //!
-//! The HTTP server takes a bare LF for the end of a line. A proxy in front of it may not: then the two see different
-//! requests in the same bytes, and a client can hide one request in another. The scanner follows the bytes of a
-//! connection and finds the first one that a strict reader refuses. It leaves every other rule to the server: what the
-//! server refuses ends the connection, so the scanner need not follow it there.
+//! The HTTP server accepts a bare LF as the end of a line. A proxy in front of it may not: the two then find different
+//! requests in the same bytes, and a client can hide one request in another (request smuggling). The scanner follows
+//! the bytes of a connection and finds the first one that a strict parser refuses. All other rules are left to the
+//! server: whatever the server refuses ends the connection, so the scanner need not track it.
 
 use std::mem;
 
 use crate::transport::lists_token;
 
-/// What the scanner has found in front of a byte.
+/// What the scanner has found just before a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// The byte makes the request malformed. What follows is not scanned.
     Malformed,
-    /// A head ends here that lists `websocket` among other protocols. The HTTP server knows an upgrade only by a field
-    /// that names nothing else.
+    /// The end of a head that lists `websocket` among other protocols. The HTTP server recognises an upgrade only by
+    /// a field that names nothing else.
     ListedWebSocket,
 }
 
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct RequestScanner {
-    place: Place,
+    place: ScanState,
     /// Whether the last byte was a CR that has to be followed by an LF.
     after_cr: bool,
-    /// What has come of a line of a head.
+    /// The current line of a head, as far as it has arrived.
     line: Vec<u8>,
     head: HeadFields,
 }
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum ScanState {
     #[default]
-    Head,
-    /// This many bytes that may have any value.
+    UpgradeHead,
+    /// A body of known length: this many bytes are left.
     Bytes(u64),
-    /// The line in front of a chunk, with what is known of its size.
+    /// The line before a chunk: the size read so far, and whether its digits have ended.
     ChunkSize { size: u64, is_over: bool },
-    /// A chunk and the line end behind it: this many bytes.
+    /// A chunk and the CRLF after it: this many bytes.
     Chunk(u64),
-    /// The lines behind the last chunk.
+    /// The lines after the last chunk.
     Trailers { is_empty: bool },
-    /// A WebSocket, a tunnel, or what the server refuses.
+    /// A WebSocket, a tunnel, or a request that the server refuses.
     Opaque,
-    /// Bytes behind one that was refused.
+    /// Bytes after a refused one.
     Refused,
 }
 
-/// What has come of a head, as far as it decides where its request ends.
+/// The parts of a head that decide where its request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct HeadFields {
     has_request_line: bool,
@@ -59,7 +59,7 @@ struct HeadFields {
     websocket: WebSocket,
 }
 
-/// How a head asks for a WebSocket. Of several fields the one that says most counts.
+/// How a head asks for a WebSocket. Of several `Upgrade` fields, the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum WebSocket {
     #[default]
@@ -71,33 +71,33 @@ enum WebSocket {
 }
 
 impl RequestScanner {
-    /// Scans the bytes that come next. Returns the index of the byte in front of which something was found; scanning
-    /// goes on there.
+    /// Scans the next bytes of the connection. Returns what was found and the index of the byte after it, where
+    /// scanning continues.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Option<(usize, Found)> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             let left = bytes.len() - at;
             match &mut self.place {
-                Place::Opaque | Place::Refused => return None,
-                Place::Bytes(missing) | Place::Chunk(missing) => {
+                ScanState::Opaque | ScanState::Refused => return None,
+                ScanState::Bytes(missing) | ScanState::Chunk(missing) => {
                     let taken = usize::try_from(*missing).map_or(left, |missing| missing.min(left));
                     *missing -= taken as u64;
                     at += taken;
                     if *missing == 0 {
                         self.place = match self.place {
-                            Place::Chunk(_) => Place::CHUNK_SIZE,
-                            _ => Place::Head,
+                            ScanState::Chunk(_) => ScanState::CHUNK_SIZE,
+                            _ => ScanState::UpgradeHead,
                         };
                     }
                     continue;
                 }
-                Place::Head | Place::ChunkSize { .. } | Place::Trailers { .. } => {}
+                ScanState::UpgradeHead | ScanState::ChunkSize { .. } | ScanState::Trailers { .. } => {}
             }
             if self.head.websocket == WebSocket::Listed && self.is_blank_line(*byte) {
                 return Some((at, Found::ListedWebSocket));
             }
             if !self.take(*byte) {
-                self.place = Place::Refused;
+                self.place = ScanState::Refused;
                 self.line = Vec::new();
                 return Some((at, Found::Malformed));
             }
@@ -108,15 +108,15 @@ impl RequestScanner {
 
     /// Whether a malformed byte was found.
     pub(super) const fn is_refused(&self) -> bool {
-        matches!(self.place, Place::Refused)
+        matches!(self.place, ScanState::Refused)
     }
 
     /// Whether `byte` begins the line that ends a head.
     fn is_blank_line(&self, byte: u8) -> bool {
-        self.place == Place::Head && byte == b'\r' && self.line.is_empty() && !self.after_cr
+        self.place == ScanState::UpgradeHead && byte == b'\r' && self.line.is_empty() && !self.after_cr
     }
 
-    /// Takes a byte of a line. Returns `false` if it may not stand there.
+    /// Consumes a byte of a line. Returns `false` if the byte is not allowed there.
     fn take(&mut self, byte: u8) -> bool {
         if mem::take(&mut self.after_cr) {
             if byte == b'\n' {
@@ -127,15 +127,15 @@ impl RequestScanner {
         match (byte, &mut self.place) {
             (b'\n', _) => return false,
             (b'\r', _) => self.after_cr = true,
-            (_, Place::ChunkSize { size, is_over }) if !*is_over => match char::from(byte).to_digit(16) {
+            (_, ScanState::ChunkSize { size, is_over }) if !*is_over => match char::from(byte).to_digit(16) {
                 Some(digit) => match size.checked_mul(16) {
                     Some(sixteenfold) => *size = sixteenfold + u64::from(digit),
-                    None => self.place = Place::Opaque,
+                    None => self.place = ScanState::Opaque,
                 },
                 None => *is_over = true,
             },
-            (_, Place::Trailers { is_empty }) => *is_empty = false,
-            (_, Place::Head) => self.line.push(byte),
+            (_, ScanState::Trailers { is_empty }) => *is_empty = false,
+            (_, ScanState::UpgradeHead) => self.line.push(byte),
             _ => {}
         }
         true
@@ -143,28 +143,28 @@ impl RequestScanner {
 
     fn end_line(&mut self) {
         match self.place {
-            Place::Head if !self.line.is_empty() => {
+            ScanState::UpgradeHead if !self.line.is_empty() => {
                 self.head.read_line(&self.line);
                 self.line.clear();
             }
-            // Blank lines in front of a request mean nothing (RFC 9112, section 2.2).
-            Place::Head if self.head.has_request_line => {
+            // Blank lines before a request are ignored (RFC 9112, section 2.2).
+            ScanState::UpgradeHead if self.head.has_request_line => {
                 self.place = mem::take(&mut self.head).body();
                 self.line = Vec::new();
             }
-            Place::ChunkSize { size: 0, .. } | Place::Trailers { is_empty: false } => {
-                self.place = Place::Trailers { is_empty: true };
+            ScanState::ChunkSize { size: 0, .. } | ScanState::Trailers { is_empty: false } => {
+                self.place = ScanState::Trailers { is_empty: true };
             }
-            Place::ChunkSize { size, .. } => {
-                self.place = size.checked_add(2).map_or(Place::Opaque, Place::Chunk);
+            ScanState::ChunkSize { size, .. } => {
+                self.place = size.checked_add(2).map_or(ScanState::Opaque, ScanState::Chunk);
             }
-            Place::Trailers { is_empty: true } => self.place = Place::Head,
+            ScanState::Trailers { is_empty: true } => self.place = ScanState::UpgradeHead,
             _ => {}
         }
     }
 }
 
-impl Place {
+impl ScanState {
     const CHUNK_SIZE: Self = Self::ChunkSize {
         size: 0,
         is_over: false,
@@ -198,13 +198,13 @@ impl HeadFields {
         }
     }
 
-    /// What stands behind the head, in the order in which the HTTP server decides.
-    fn body(self) -> Place {
+    /// What follows the head. The rules are in the HTTP server's order.
+    fn body(self) -> ScanState {
         match self.length {
-            _ if self.is_chunked => Place::CHUNK_SIZE,
-            _ if self.is_connect || self.websocket == WebSocket::Alone => Place::Opaque,
-            Some(length) if length > 0 => Place::Bytes(length),
-            _ => Place::Head,
+            _ if self.is_chunked => ScanState::CHUNK_SIZE,
+            _ if self.is_connect || self.websocket == WebSocket::Alone => ScanState::Opaque,
+            Some(length) if length > 0 => ScanState::Bytes(length),
+            _ => ScanState::UpgradeHead,
         }
     }
 }
@@ -217,7 +217,7 @@ mod tests {
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-    /// Where something is found, however the bytes are cut.
+    /// Scans `bytes` at once and in parts, and checks that both find the same.
     fn scan(bytes: &[u8]) -> Option<(usize, Found)> {
         let found = RequestScanner::default().scan(bytes);
         for size in [1, 2, 3, 7] {
@@ -290,13 +290,13 @@ mod tests {
         ] {
             assert_eq!(scan([head, "\n\n\r"].concat().as_bytes()), None, "{head}");
         }
-        // Another protocol is not spoken here, and the request is an ordinary one.
+        // An upgrade to a protocol that is not supported is an ordinary request.
         let other = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c, websocket/13\r\n\r\n";
         malformed(other, "\n");
     }
 
     #[test]
-    fn a_websocket_among_other_protocols_is_found_at_the_end_of_its_head() {
+    fn websocket_in_a_list_of_protocols_is_found_at_the_end_of_the_head() {
         for list in [
             "h2c, websocket",
             "websocket,h2c",
@@ -315,10 +315,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_cut_of_the_stream_does_not_matter(parts in proptest::collection::vec(
+        fn results_do_not_depend_on_how_the_stream_is_cut(parts in proptest::collection::vec(
             prop_oneof![
                 Just("\r\n"), Just("\n"), Just("\r"), Just("POST / HTTP/1.1\r\n"), Just("Content-Length: 3\r\n"),
-                Just("Transfer-Encoding: chunked\r\n"), Just("Upgrade: a, websocket\r\n"), Just("5\r\n"), Just("abc"), Just("0\r\n\r\n"),
+                Just("Transfer-Encoding: chunked\r\n"), Just("Upgrade: a, websocket\r\n"), Just("5\r\n"), Just("abc"),
+                Just("0\r\n\r\n"),
             ],
             0..20,
         )) {

@@ -1,4 +1,4 @@
-//! One upgrade request.
+//! Decides whether a request may open a WebSocket, and opens it.
 
 use std::{
     borrow::Cow,
@@ -31,59 +31,59 @@ use crate::{
     client_error_log::ClientErrorLog,
     drain::DrainState,
     public_url::PublicUrl,
-    session::{Discord, DiscordRules, Rules, Services, Session, V1},
-    transport::{Connection, Echo, Head, Limits, Refusal, Socket, accept_key, switching_protocols},
+    session::{Discord, DiscordSessionSettings, Services, Session, V1, V1SessionSettings},
+    transport::{Connection, Echo, HandshakeRefusal, Limits, Socket, UpgradeHead, accept_key, switching_protocols},
 };
 
-/// How long a refused client has to take its answer.
+/// How long a refused client may take to read the response.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What a listener's WebSockets are for.
+/// What the WebSockets of a listener are used for.
 pub enum Purpose {
     /// Gateway sessions, at `/` and `//`.
     Gateway {
-        /// What sessions ask others for.
+        /// The parts of the node that sessions use.
         services: Rc<Services>,
-        /// The rules of version 1.
-        v1: Arc<Rules>,
-        /// The rules of versions 6 to 10.
-        discord: Arc<DiscordRules>,
-        /// Where clients of those are to resume.
+        /// The settings of protocol version 1.
+        v1: Arc<V1SessionSettings>,
+        /// The settings of Discord's protocol, versions 6 to 10.
+        discord: Arc<DiscordSessionSettings>,
+        /// Where clients of Discord's protocol resume.
         public_url: PublicUrl,
     },
-    /// Sending back what comes, at any path.
+    /// Echoes each message, at any path.
     Echo,
 }
 
-/// What every upgrade on a worker is judged by.
-pub struct Gate {
-    /// What the WebSockets are for.
+/// Decides about the upgrade requests of a worker.
+pub struct Upgrader {
+    /// What the WebSockets are used for.
     pub purpose: Purpose,
-    /// Who is there already.
+    /// Counts the connections and enforces their limits.
     pub admission: Admission,
-    /// What one connection may cost.
+    /// The limits of each connection.
     pub limits: Rc<Limits>,
-    /// Proxies that are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Which web pages are let in.
+    /// Which web pages and host names are accepted.
     pub browsers: BrowserPolicy,
-    /// Whether the node is leaving.
+    /// Whether the node is draining. It then refuses upgrades.
     pub drain: DrainState,
-    /// Where the log hears of what was refused.
+    /// Logs refused requests.
     pub problems: ClientErrorLog,
-    /// What is counted.
+    /// Counts refused requests.
     pub metrics: Arc<crate::metrics::Metrics>,
 }
 
 /// A request that may open a WebSocket.
 pub(super) struct Admitted {
     accept: [u8; 28],
-    /// The address that it counts for.
+    /// The client's address.
     address: IpAddr,
     permits: Permits,
 }
 
-/// What a WebSocket counts as: a connection, and what a trusted proxy has forwarded if it comes through one.
+/// The permits of a WebSocket: one for its connection, and one for the client's address if a trusted proxy forwards it.
 #[derive(Debug, Clone)]
 struct Permits {
     connection: Rc<Permit>,
@@ -97,9 +97,9 @@ impl Permits {
     }
 }
 
-/// Why a request opens no WebSocket.
+/// Why a request may not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Closed {
+pub(super) enum UpgradeError {
     #[error("there is no WebSocket at this path")]
     Path,
     #[error(transparent)]
@@ -109,11 +109,11 @@ pub(super) enum Closed {
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
-    Handshake(#[from] Refusal),
+    Handshake(#[from] HandshakeRefusal),
 }
 
-impl Closed {
-    /// The word in the metrics and in the answer.
+impl UpgradeError {
+    /// The name of the reason in metrics and in the response.
     const fn word(self) -> &'static str {
         match self {
             Self::Path => "not_found",
@@ -146,41 +146,42 @@ impl Closed {
     }
 }
 
-/// Turns an upgrade request that the HTTP server has read into a connection that goes on by itself, or answers why not.
+/// Opens a WebSocket for an upgrade request that came through the HTTP server, or answers why not. The WebSocket runs
+/// in a task of its own.
 ///
 /// # Errors
-/// Never; the type is what the server asks for.
+/// Never; the HTTP server requires the type.
 pub async fn serve<T: Socket + 'static>(
     request: Request,
     framed: Framed<HttpIo<T>, Codec>,
-    gate: Rc<Gate>,
+    upgrader: Rc<Upgrader>,
 ) -> Result<(), Infallible> {
-    let head = Head::of(request.head());
+    let head = UpgradeHead::of(request.head());
     let permit = Rc::clone(&framed.io_ref().connection().permit);
-    match gate.judge(&head, &permit) {
+    match upgrader.judge(&head, &permit) {
         Ok(admitted) => {
             let parts = framed.into_parts();
-            let (rewound, _) = parts.io.into_parts();
-            let (front, io) = rewound.into_parts();
+            let (prefixed, _) = parts.io.into_parts();
+            let (front, io) = prefixed.into_parts();
             let mut unread = parts.read_buf;
             unread.extend_from_slice(&front);
-            gate.open(&head, io, &unread, admitted);
+            upgrader.open(&head, io, &unread, admitted);
         }
         Err(closed) => refuse(framed, closed).await,
     }
     Ok(())
 }
 
-/// Answers why a request opens no WebSocket.
-pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: Closed) {
-    // One that does not take its answer goes without.
+/// Answers a request that may not open a WebSocket.
+pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(framed: Framed<T, Codec>, closed: UpgradeError) {
+    // A client that does not read the response in time goes without.
     let _ = timeout(ANSWER, SendResponse::new(framed, closed.answer())).await;
 }
 
-impl Gate {
-    /// Starts the connection behind an admitted request, as a task of its own: at rest it has room for itself alone.
-    /// `unread` is what has come behind the request.
-    pub(super) fn open<T: Socket + 'static>(&self, head: &Head<'_>, io: T, unread: &[u8], admitted: Admitted) {
+impl Upgrader {
+    /// Starts the WebSocket of an admitted request in a task of its own, so that an idle one takes no more memory than
+    /// its own state. `unread` holds the bytes that arrived after the request.
+    pub(super) fn open<T: Socket + 'static>(&self, head: &UpgradeHead<'_>, io: T, unread: &[u8], admitted: Admitted) {
         let Admitted {
             accept,
             address,
@@ -200,13 +201,13 @@ impl Gate {
                 public_url,
             } => {
                 let (services, permit) = (Rc::clone(services), permits.of_client());
-                match Spoken::by(head) {
-                    Spoken::V1 { v, compression } => {
+                match RequestedProtocol::by(head) {
+                    RequestedProtocol::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
                         let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
-                    Spoken::Discord(query) => {
+                    RequestedProtocol::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
                         let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
@@ -217,8 +218,8 @@ impl Gate {
         }
     }
 
-    /// Decides about a request, and notes what is refused.
-    pub(super) fn judge(&self, head: &Head<'_>, connection: &Rc<Permit>) -> Result<Admitted, Closed> {
+    /// Decides about a request. A refusal is counted and logged.
+    pub(super) fn judge(&self, head: &UpgradeHead<'_>, connection: &Rc<Permit>) -> Result<Admitted, UpgradeError> {
         let peer = head
             .peer
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
@@ -230,18 +231,18 @@ impl Gate {
             })
     }
 
-    /// Admits a request of a client at `address` that came over a connection from `peer`.
+    /// Checks a request of the client at `address` that came over a connection from `peer`.
     fn admit(
         &self,
-        head: &Head<'_>,
+        head: &UpgradeHead<'_>,
         peer: IpAddr,
         address: IpAddr,
         connection: &Rc<Permit>,
-    ) -> Result<Admitted, Closed> {
+    ) -> Result<Admitted, UpgradeError> {
         if self.drain.refuses() {
-            return Err(Closed::Draining);
+            return Err(UpgradeError::Draining);
         }
-        // Whoever is connected directly was counted when the connection was accepted.
+        // A client without a proxy was counted when its connection was accepted.
         let is_forwarded = peer != address && !is_proxy(address, &self.trusted_proxies);
         let forward = || self.admission.forward(address, Instant::now()).map(Rc::new);
         let permits = Permits {
@@ -249,7 +250,7 @@ impl Gate {
             forwarded: is_forwarded.then(forward).transpose()?,
         };
         if matches!(self.purpose, Purpose::Gateway { .. }) && !matches!(head.path, "/" | "//" | "") {
-            return Err(Closed::Path);
+            return Err(UpgradeError::Path);
         }
         let accept = accept_key(head)?;
         self.browsers.check_upgrade(head)?;
@@ -262,22 +263,22 @@ impl Gate {
     }
 }
 
-/// Drives a connection to its end and gives its place back then.
+/// Runs a connection to its end in a task of its own. Its permits are dropped with it.
 fn spawn(connection: impl Future<Output = ()> + Unpin + 'static, permits: Permits) {
-    actix_rt::spawn(Placed {
+    actix_rt::spawn(WithPermit {
         connection,
         _permits: permits,
     });
 }
 
-/// A connection and its place. An `async` block would hold the connection twice: as what it was given, and as what it
-/// awaits.
-struct Placed<F> {
+/// A connection with its permits. An `async` block would store the connection twice: as a captured variable and as the
+/// awaited future.
+struct WithPermit<F> {
     connection: F,
     _permits: Permits,
 }
 
-impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
+impl<F: Future<Output = ()> + Unpin> Future for WithPermit<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -285,8 +286,8 @@ impl<F: Future<Output = ()> + Unpin> Future for Placed<F> {
     }
 }
 
-/// The protocol that a URL asks for. A parameter that is there twice counts with its first value.
-enum Spoken<'a> {
+/// The protocol that a URL asks for. The first value of a repeated parameter counts.
+enum RequestedProtocol<'a> {
     V1 {
         v: Option<Cow<'a, str>>,
         compression: Option<Cow<'a, str>>,
@@ -294,8 +295,8 @@ enum Spoken<'a> {
     Discord(Result<Query, Close>),
 }
 
-impl<'a> Spoken<'a> {
-    fn by(head: &Head<'a>) -> Self {
+impl<'a> RequestedProtocol<'a> {
+    fn by(head: &UpgradeHead<'a>) -> Self {
         let (mut v, mut encoding, mut compress, mut compression) = (None, None, None, None);
         for (key, value) in form_urlencoded::parse(head.query.unwrap_or_default().as_bytes()) {
             let place = match &*key {

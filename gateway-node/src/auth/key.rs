@@ -1,4 +1,4 @@
-//! One key as the node holds it: its secret only as a hash.
+//! A key as the node holds it: its secret is only present as a hash.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -9,7 +9,7 @@ use shared::{
 
 use crate::config::{KeySettings, Permission, Timestamp};
 
-/// What a key is for. Two keys are the same when everything about them is.
+/// A key and what it permits. Two keys are equal if all of their fields are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     id: Arc<str>,
@@ -20,7 +20,7 @@ pub struct Key {
     expires_at: Option<SystemTime>,
 }
 
-/// Settings of a key that the configuration's checks should not have let through.
+/// Key settings with no usable secret. The configuration's checks should have rejected them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("key {0} needs either a secret or the hash of one")]
 pub struct KeyError(String);
@@ -32,10 +32,10 @@ impl KeyError {
 }
 
 impl Key {
-    /// The key that the settings describe.
+    /// Creates the key that the settings describe.
     ///
     /// # Errors
-    /// When they hold no usable secret.
+    /// Fails if the settings hold no usable secret.
     pub fn new(settings: &KeySettings) -> Result<Self, KeyError> {
         Ok(Self {
             id: settings.id.as_str().into(),
@@ -47,27 +47,27 @@ impl Key {
         })
     }
 
-    /// The part before the dot, which is not secret.
+    /// Returns the part before the dot, which is not secret.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The same, for whoever keeps it: all share one text.
+    /// Returns the id as a shared string, for callers that store it.
     pub const fn shared_id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// The application that the key belongs to.
+    /// Returns the application that the key belongs to.
     pub const fn application(&self) -> &Arc<str> {
         &self.application
     }
 
-    /// Whether a client of this type may identify with it.
+    /// Returns whether a client of this type may identify with the key.
     pub const fn is_for(&self, kind: ClientType) -> bool {
         self.kinds.contains(kind)
     }
 
-    /// Whether it may do this over HTTP.
+    /// Returns whether the key grants this permission over HTTP.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.contains(&permission)
     }

@@ -1,4 +1,4 @@
-//! All keys of the node, replaced as a whole.
+//! All of the node's keys. A reload replaces them as a whole.
 
 use std::{
     collections::HashMap,
@@ -16,38 +16,38 @@ use shared::{
 
 use super::Key;
 
-/// The keys that are good now. Clones are the same keyring.
+/// The keys that are valid now. Clones share the keyring.
 #[derive(Clone)]
 pub struct Keyring {
-    inner: Arc<Inner>,
+    inner: Arc<KeyringInner>,
 }
 
-struct Inner {
+struct KeyringInner {
     keys: RwLock<Arc<HashMap<String, Arc<Key>>>>,
     revision: AtomicU64,
-    /// Whether there may be keys that have not been heard of yet.
+    /// Whether some keys may not have been loaded yet.
     is_partial: AtomicBool,
-    /// Stands in for the hash of an unknown key.
+    /// The hash that the secret is compared with if the key is unknown.
     decoy: SecretHash,
 }
 
-/// Why a key opens nothing.
+/// Why a presented key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// It is unknown, revoked or expired. Which of these is nobody's business.
+    /// The key is unknown, revoked or expired. Clients cannot tell these cases apart.
     #[error("the key is unknown, revoked or expired")]
     Wrong,
-    /// Not every key is known yet, so nobody can tell.
+    /// Not all keys are loaded yet, so an unknown key may still be valid.
     #[error("not every key is known yet")]
     NotYet,
 }
 
 impl Keyring {
-    /// A keyring of these keys.
+    /// Creates a keyring with these keys.
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(KeyringInner {
                 keys: RwLock::new(Arc::new(by_id(keys))),
                 revision: AtomicU64::new(0),
                 is_partial: AtomicBool::new(false),
@@ -56,47 +56,48 @@ impl Keyring {
         }
     }
 
-    /// A keyring that has these keys alone until [`complete`](Self::complete) adds the others: until then a key that it
-    /// does not know may still be good.
+    /// Creates a keyring with only some of the keys. Until [`complete`](Self::complete) is called, a key that it does
+    /// not know is answered with [`Refused::NotYet`].
     pub fn partial(keys: Vec<Key>) -> Self {
         let ring = Self::new(keys);
         ring.inner.is_partial.store(true, Ordering::Release);
         ring
     }
 
-    /// Notes that all keys have been in the keyring once.
+    /// Marks the keyring as complete: all keys have been loaded at least once.
     pub fn complete(&self) {
         self.inner.is_partial.store(false, Ordering::Release);
     }
 
-    /// Whether all keys have been in the keyring once.
+    /// Returns whether all keys have been loaded at least once.
     pub fn is_complete(&self) -> bool {
         !self.inner.is_partial.load(Ordering::Acquire)
     }
 
-    /// Replaces all keys. Those that are missing or different are revoked.
+    /// Replaces all keys. Keys that are missing or different are revoked.
     pub fn replace(&self, keys: Vec<Key>) {
         *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_id(keys));
         self.inner.revision.fetch_add(1, Ordering::Release);
     }
 
-    /// Grows with every replacement.
+    /// Returns a number that grows with every replacement.
     pub fn revision(&self) -> u64 {
         self.inner.revision.load(Ordering::Acquire)
     }
 
-    /// The key that `presented` (`id.secret`) opens.
+    /// Returns the key that `presented` (`id.secret`) unlocks.
     ///
     /// # Errors
-    /// When it opens none that is good at `now`.
+    /// Fails if it unlocks no key that is valid at `now`.
     pub fn open(&self, presented: &str, now: SystemTime) -> Result<Arc<Key>, Refused> {
         let presented = PresentedKey::parse(presented);
-        // Asked before the keys: who is told that all are there must have been able to see them.
+        // Read before the keys: if this says that all keys are loaded, the lookup below must see all of them.
         let is_complete = self.is_complete();
         let keys = self.keys();
         let key = presented.as_ref().and_then(|presented| keys.get(presented.id));
         let secret = presented.as_ref().map_or("", |presented| presented.secret);
-        // An unknown id is compared too, with what nothing matches: the time taken does not tell which ids exist.
+        // An unknown id is compared with a hash that nothing matches, so that the time taken does not reveal which ids
+        // exist.
         let hash = key.map_or(&self.inner.decoy, |key| key.hash());
         let opens = hash.matches(secret);
         match key {
@@ -106,10 +107,11 @@ impl Keyring {
         }
     }
 
-    /// The key of a bot that `token` opens: a key, with or without the word `Bot` that Discord's libraries put before it.
+    /// Returns the bot key that `token` unlocks. The token may begin with the word `Bot`, which Discord libraries put
+    /// before it.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when the key is not for bots.
+    /// Fails like [`open`](Self::open), and if the key is not for bots.
     pub fn open_bot(&self, token: &str, now: SystemTime) -> Result<Arc<Key>, Refused> {
         let presented = match token.split_once(' ') {
             Some((word, presented)) if word.eq_ignore_ascii_case("bot") => presented.trim_start(),
@@ -118,16 +120,16 @@ impl Keyring {
         self.open_for(presented, ClientType::Bot, now)
     }
 
-    /// The key that `presented` opens, if it is one for clients of this type.
+    /// Returns the key that `presented` unlocks, if it is for clients of this type.
     ///
     /// # Errors
-    /// When it opens none that is good at `now`, or one for others.
+    /// Fails if it unlocks no key that is valid at `now`, or one for other client types.
     pub fn open_for(&self, presented: &str, kind: ClientType, now: SystemTime) -> Result<Arc<Key>, Refused> {
         let key = self.open(presented, now)?;
         if key.is_for(kind) { Ok(key) } else { Err(Refused::Wrong) }
     }
 
-    /// Whether a key that was opened before is still what it was, for a client of this type.
+    /// Returns whether a key that was looked up earlier is unchanged and still valid for a client of this type.
     pub fn is_good(&self, key: &Arc<Key>, kind: ClientType, now: SystemTime) -> bool {
         let keys = self.keys();
         let same = keys
@@ -136,7 +138,7 @@ impl Keyring {
         same && key.is_for(kind) && !key.has_expired(now)
     }
 
-    /// Whether a key's time has come after `from` and by `to`.
+    /// Returns whether any key expired after `from` and no later than `to`.
     pub fn has_expired_between(&self, from: SystemTime, to: SystemTime) -> bool {
         let due = |key: &Arc<Key>| key.expires_at().is_some_and(|time| from < time && time <= to);
         self.keys().values().any(due)
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_opens_with_its_own_secret_alone() {
+    fn a_key_is_unlocked_only_by_its_own_secret() {
         let ring = Keyring::new(vec![key("a"), key("b")]);
         let now = SystemTime::now();
         let opened = ring.open(&format!("a.{SECRET}"), now).unwrap();
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_may_name_itself_before_its_key() {
+    fn a_bot_token_may_begin_with_the_word_bot() {
         let website = KeySettings {
             types: KeyTypes(vec![ClientType::Website]),
             ..settings("web")
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_called_wrong_before_all_are_known() {
+    fn unknown_keys_are_not_wrong_until_the_keyring_is_complete() {
         let ring = Keyring::partial(vec![key("a")]);
         let now = SystemTime::now();
         let [a, b] = ["a", "b"].map(|id| format!("{id}.{SECRET}"));
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_as_good_as_its_secret() {
+    fn a_key_can_be_configured_by_its_hash() {
         let settings = KeySettings {
             secret: None,
             hash: Some(HashText(SecretHash::of(SECRET).to_string())),

@@ -1,4 +1,4 @@
-//! Which keys are good, and what for.
+//! Keys: which are valid, and what they permit.
 
 mod key;
 mod keyring;

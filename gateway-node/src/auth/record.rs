@@ -1,4 +1,4 @@
-//! A key as it is kept in Redis: everything about it but its id, and its secret only as a hash.
+//! A key as it is stored in Redis: all of its fields except its id, and its secret only as a hash.
 
 use serde::{Deserialize, Serialize};
 use shared::key::SecretHash;
@@ -6,9 +6,9 @@ use shared::key::SecretHash;
 use super::{Key, KeyError};
 use crate::config::{HashText, KeySettings, KeyTypes, Permission, Timestamp};
 
-/// What is kept of a key.
+/// The stored fields of a key.
 ///
-/// A field that this version does not know may be a restriction, so a record that has one is no key here.
+/// A field that this version does not know may be a restriction, so a record that has one is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord {
@@ -22,12 +22,12 @@ pub struct KeyRecord {
     expires_at: Option<Timestamp>,
 }
 
-/// Why a record is no key. What it holds is not shown: it may be a secret in the wrong place.
+/// Why a record is rejected. Its messages never show the record, which may hold a secret in the wrong place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyRecordError {
-    /// It cannot be read.
-    #[error("its record is none that this version can read")]
+    /// It cannot be parsed.
+    #[error("this version cannot read its record")]
     Record(#[from] serde_json::Error),
     /// It holds no usable hash.
     #[error(transparent)]
@@ -35,10 +35,10 @@ pub enum KeyRecordError {
 }
 
 impl KeyRecord {
-    /// The record of a key that has these settings.
+    /// Creates the record of a key with these settings.
     ///
     /// # Errors
-    /// When they hold no usable secret.
+    /// Fails if the settings hold no usable secret.
     pub fn of(settings: &KeySettings) -> Result<Self, KeyError> {
         let hash = settings.secret_hash().ok_or_else(|| KeyError::new(&settings.id))?;
         Ok(Self {
@@ -50,7 +50,7 @@ impl KeyRecord {
         })
     }
 
-    /// The settings of the key with this id.
+    /// Returns the settings of the key with this id.
     pub fn settings(self, id: &str) -> KeySettings {
         KeySettings {
             id: id.to_owned(),
@@ -63,10 +63,10 @@ impl KeyRecord {
         }
     }
 
-    /// The key with this id and record.
+    /// Parses the record of the key with this id.
     ///
     /// # Errors
-    /// When the record is none.
+    /// Fails if the record is invalid.
     pub fn open(id: &str, record: &str) -> Result<Key, KeyRecordError> {
         let record: Self = serde_json::from_str(record)?;
         Ok(Key::new(&record.settings(id))?)
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_no_key() {
+    fn invalid_records_are_rejected_without_showing_their_content() {
         for record in [
             "",
             "{}",

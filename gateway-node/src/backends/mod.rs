@@ -1,6 +1,6 @@
 //! The implementations of the contracts [`backplane`](crate::backplane) and [`resume`](crate::resume), side by side.
 //!
-//! The suite in `conformance` holds all of them to the same behaviour. None of them knows another one.
+//! The suite in `conformance` runs the same tests against each of them. No implementation depends on another.
 
 #[cfg(test)]
 mod conformance;

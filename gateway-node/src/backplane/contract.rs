@@ -1,4 +1,4 @@
-//! What a node asks of the thing that connects it with the others.
+//! The contract between a node and the backplane that connects it to the other nodes.
 
 use std::{fmt, future::Future, num::ParseIntError, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
@@ -14,116 +14,118 @@ use shared::{
 use super::{Entry, Owner};
 use crate::guilds::Guilds;
 
-/// An answer that may take a round trip.
+/// The result of a call that may take a round trip.
 ///
-/// The call that returns it has already taken its place in the order; dropping it gives up the answer, not the deed.
+/// The call is queued before it returns, so calls keep their order. Dropping the future discards the result; it does
+/// not cancel the operation.
 pub type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// The log, the membership and the counts of every application.
+/// The log, the membership and the guild counts of every application.
 pub trait Backplane: Send + Sync + 'static {
-    /// Claims an id that no other live session of the cluster has, and makes its session a receiver. The membership is
-    /// the caller's to end, whether or not it still waits for the answer.
+    /// Claims an id that no other live session of the cluster has, and registers the session as a receiver. The caller
+    /// must end the membership with [`leave`](Self::leave), even if it stopped waiting for the result.
     fn join(&self, joining: Joining) -> Pending<Joined, JoinError>;
 
-    /// Notes that a session which has joined can receive now. What is for one session of several is given to those alone
-    /// of whom this is known.
-    fn enter(&self, application: &str, id: SessionId);
+    /// Marks a joined session as ready. Events for one session out of several go only to ready sessions.
+    fn ready(&self, application: &str, id: SessionId);
 
-    /// Ends the membership of a session: its report leaves the counts and it is no receiver any more.
+    /// Ends the membership of a session: removes its report from the counts and stops delivering to it.
     fn leave(&self, application: &str, id: SessionId);
 
-    /// Replaces what a bot manages. `key` is the id of its key: what the sessions of one key change too fast comes later,
-    /// and of each session only the latest.
+    /// Replaces the report of a bot. `key` is the id of its API key. If the sessions of one key change their reports
+    /// too fast, the reports are delayed, and only the latest one of each session is applied.
     fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report);
 
-    /// Appends events, all or none, and says where they stand. Calls of one caller are appended in the order of the
-    /// calls. An error names the publication at fault, counted from 0.
+    /// Appends all of the events or none, and returns their positions. Calls by one caller are appended in call order.
+    /// The index in an error counts the publications from 0.
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
 
-    /// Notes that an entry for some sessions alone has been delivered to at least one of them.
-    fn taken(&self, entry: &Entry);
+    /// Acknowledges an entry addressed to specific sessions: at least one of them received it.
+    fn ack(&self, entry: &Entry);
 
-    /// Takes back an event for some sessions alone, because all of them that are here ended before they got it. It is
-    /// appended once more for others; without others it waits for the next one, for as long as the log keeps it.
-    fn redirect(&self, entry: &Entry);
+    /// Gives back an entry addressed to specific sessions, because all of those on this node ended before they received
+    /// it. It is appended again for other sessions. If there are none, it waits for the next one, for as long as the
+    /// log retains it.
+    fn redeliver(&self, entry: &Entry);
 
-    /// Passes an order on to every node that has sessions of an application, this one among them, and answers how many those
-    /// are. One that cannot be reached now does not hear of it.
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away>;
+    /// Sends a command to every node that has sessions of an application, this node included. Returns the number of
+    /// nodes that received it. A node that cannot be reached now never receives it.
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable>;
 
-    /// Whether everything that it was told has reached the others.
-    fn settled(&self) -> bool;
+    /// Whether everything passed to the backplane has reached the other nodes.
+    fn is_flushed(&self) -> bool;
 
-    /// How it is doing.
-    fn status(&self) -> Status;
+    /// The current state of the backplane.
+    fn status(&self) -> BackplaneStatus;
 
-    /// Who else is there, as far as can be told now.
-    fn peers(&self) -> Pending<Vec<Peer>, Away>;
+    /// The nodes of the cluster, as far as they are known now.
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable>;
 }
 
-/// Where a backplane puts what the log has accepted.
+/// Receives from a backplane what the log has accepted.
 pub trait Deliver: Send + Sync + 'static {
-    /// Whether `bytes` more may wait for the slowest worker. What has no room is refused, not dropped.
+    /// Whether the queue of the slowest worker has room for `bytes` more. If not, the event is refused before it is
+    /// appended, so nothing accepted is dropped.
     fn has_room(&self, bytes: usize) -> bool;
 
-    /// Takes the next entry. Called in offset order, once an entry.
+    /// Delivers the next entry. Called in offset order, once per entry.
     fn deliver(&self, entry: Entry);
 
-    /// Notes an entry that nobody received or will: one for all of a type of which there is none, or one whose sessions
-    /// ended and that no other came for while the log kept it.
-    fn unheard(&self, application: &str, event: &str);
+    /// Records an undeliverable entry: a broadcast to a type with no sessions, or an entry whose sessions ended and
+    /// which no other session could take while the log retained it.
+    fn no_receiver(&self, application: &str, event: &str);
 
-    /// Notes entries that were accepted and that the log has lost since.
+    /// Records accepted entries that the log has since lost.
     fn lost(&self, application: &str, entries: u64);
 
-    /// Notes that entries of an application which were accepted cannot be delivered here any more: who is connected has
-    /// missed them, and has to be told so.
-    fn missed(&self, application: &Arc<str>);
+    /// Reports a gap: accepted entries of an application can no longer be delivered on this node. Its connected
+    /// sessions have missed them and must be notified.
+    fn gap(&self, application: &Arc<str>);
 
-    /// Ends the sessions of version 1 of an application that are here: what is delivered next was accepted while other entries
-    /// were, which they have and which are gone. They receive nothing of it, since it would break the order of its senders.
+    /// Ends the v1 sessions of an application on this node. They received entries that are no longer in the log, and
+    /// the next entries were accepted without those, so delivering them would break the order of each sender.
     fn diverged(&self, application: &Arc<str>) {
-        self.missed(application);
+        self.gap(application);
     }
 
-    /// Takes the next entry, which no session of version 1 here receives. Called in offset order among the deliveries.
-    fn pass(&self, entry: Entry) {
+    /// Takes the next entry without delivering it to v1 sessions. Called in offset order among the deliveries.
+    fn skip(&self, entry: Entry) {
         drop(entry);
     }
 
-    /// Notes that what is delivered next stands behind this position, wherever the last delivery stood, or that nothing
-    /// is until the log is followed again.
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
+    /// Resets the delivery position: the next delivery follows `from`, wherever the last one was. `None` means that
+    /// nothing is delivered until the log is followed again.
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
         let _ = (application, from);
     }
 
-    /// Notes what the guilds of an application are, or that nobody knows now. Each says how far it has come in the log;
-    /// the deliveries may be behind that, and lead up to it.
+    /// Replaces the guild state of an application; `None` means that it is unknown now. Each guild carries the log
+    /// position up to which it is complete. Deliveries may be behind that position and catch up with it.
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
         let _ = (application, guilds);
     }
 
-    /// Notes that the log has lost entries which were delivered here: what has been counted by them cannot be counted
-    /// again.
-    fn rewound(&self, application: &Arc<str>) {
+    /// Reports a rollback: the log has lost entries that were delivered here. Sequence numbers counted from them cannot
+    /// be reproduced, so the Discord sessions on this node cannot resume.
+    fn rolled_back(&self, application: &Arc<str>) {
         let _ = application;
     }
 
-    /// Hears an order for every session of an application.
-    fn herded(&self, application: &Arc<str>, order: &str) {
+    /// Executes a command for every session of an application.
+    fn command_received(&self, application: &Arc<str>, order: &str) {
         let _ = (application, order);
     }
 
-    /// Notes that a session has this owner now: whoever had it before is to let go of it.
+    /// Reports the latest owner of a session. Any earlier owner on this node must let go of the session.
     fn superseded(&self, owner: &Owner);
 }
 
-/// A client that has shown a valid key.
+/// The parameters of a join, for a client that presented a valid key.
 #[derive(Debug, Clone)]
 pub struct Joining {
-    /// The application that its key belongs to.
+    /// The application of its key.
     pub application: Arc<str>,
-    /// What it is.
+    /// Its client type.
     pub kind: ClientType,
 }
 
@@ -132,9 +134,9 @@ pub struct Joining {
 pub struct Joined {
     /// Its id.
     pub id: SessionId,
-    /// The end of the log at that moment: it receives what stands after it.
+    /// The end of the log when it joined. The session receives the entries after it.
     pub since: Position,
-    /// The counts at that moment, its own report not among them.
+    /// The counts when it joined, without its own report.
     pub counts: GuildCount,
 }
 
@@ -142,94 +144,94 @@ pub struct Joined {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// Every id that was generated belongs to another live session.
+    /// Every generated id belongs to another live session.
     #[error("the generated id belongs to another live session")]
     IdTaken,
-    /// No id can be generated now.
+    /// No id can be generated at the moment.
     #[error("no id can be generated: {0}")]
     NoId(#[from] shared::snowflake::SnowflakeError),
-    /// What the nodes share is away, so that nobody can tell whether an id is free.
-    #[error("the backplane is away")]
-    Away,
+    /// The backplane is unavailable, so ids cannot be claimed.
+    #[error("the backplane is unavailable")]
+    Unavailable,
 }
 
-/// What the nodes share cannot be reached now.
+/// The backplane is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the backplane is away")]
-pub struct Away;
+#[error("the backplane is unavailable")]
+pub struct Unavailable;
 
-/// Events on their way into the log, all or none of which are appended.
+/// Events to append, all of them or none.
 #[derive(Debug, Clone)]
 pub struct Publishing {
-    /// The application whose log they are for.
+    /// The application whose log they are appended to.
     pub application: Arc<str>,
-    /// The events, in their order.
+    /// The events, in order.
     pub events: Vec<Publication>,
-    /// What happens while the log is away.
-    pub haste: Haste,
+    /// Whether to hold or refuse them while the log is unavailable.
+    pub when_unavailable: WhenUnavailable,
 }
 
-/// What happens to events while the log is away.
+/// What to do with events while the log is unavailable.
 #[derive(Debug, Clone)]
-pub enum Haste {
-    /// They are held for a while: their sender cannot send them again.
-    Patient,
-    /// They are refused: their sender can send them again.
-    Prompt {
-        /// What tells a repetition from another request, if the sender gave such a thing.
+pub enum WhenUnavailable {
+    /// Hold them for a while: the sender cannot send them again.
+    Hold,
+    /// Refuse them: the sender can retry.
+    Fail {
+        /// Identifies a retry of the same request, if the sender gave an idempotency key.
         idempotency: Option<Idempotency>,
     },
 }
 
-/// What tells that a request is one that came before.
+/// Identifies a request, so that a retry of it is not applied twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// What the sender calls the request.
+    /// The idempotency key, chosen by the sender.
     pub key: Arc<str>,
-    /// A digest of what it asks for, so that one name is not used for two things.
+    /// A digest of the request, to detect a key reused for a different request.
     pub digest: u64,
 }
 
-/// An event on its way into the log.
+/// An event to append.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// The event's name.
     pub name: Arc<str>,
     /// The client types that may receive it.
     pub receivers: ClientTypes,
-    /// Which sessions of those types do.
+    /// Which sessions of those types receive it.
     pub delivery: Delivery,
     /// The session that sent it, if one did.
     pub author: Option<SessionId>,
-    /// Who of Discord's protocol receives it; none where nobody does.
+    /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.
     pub d: Arc<str>,
 }
 
-/// Where an entry stands in the log of its application.
+/// The position of an entry in the log of its application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Position {
-    /// Its offset, gapless from 1.
+    /// The offset. Offsets start at 1 and have no gaps.
     pub offset: u64,
-    /// The life of the log that the offset belongs to.
+    /// The epoch of the log that the offset belongs to.
     pub epoch: Epoch,
 }
 
 impl Position {
-    /// Whether what stands here came after `other`. A later life of the log may count from lower offsets on; everything
-    /// in it comes after what was there in an earlier one.
+    /// Whether the entry at this position came after `other`. A later epoch may start at a lower offset, but every
+    /// entry in it comes after those of earlier epochs. The epoch of `self` must not be older than that of `other`.
     pub fn is_after(self, other: Self) -> bool {
         self.offset > other.offset || self.epoch != other.epoch
     }
 }
 
-/// One life of a log: as long as its server neither restarts nor hands over. Written as 16 hexadecimal digits.
+/// An epoch of a log: it lasts until its server restarts or fails over. Displayed as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// The life that is called this, a random number.
+    /// The epoch with this number. Epoch numbers are random.
     pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
@@ -259,49 +261,49 @@ impl Serialize for Epoch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The event is for one session or for a guild's, and none is there.
+    /// The event is addressed to one session or to a guild's reporters, and there are none.
     #[error("event {index} has no receiver")]
     NoReceiver {
-        /// Which of the publications.
+        /// The index of the publication, from 0.
         index: usize,
     },
-    /// As many events wait as may: for the slowest worker, or for the log.
+    /// The limit on queued events is reached, for the slowest worker or for the log.
     #[error("the node is overloaded")]
     Overloaded,
-    /// The log is away. Nothing was appended.
-    #[error("the log is away")]
-    Away,
-    /// The log takes nothing now, such as for want of memory. Nothing was appended.
-    #[error("the log takes nothing now: {cause}")]
+    /// The log is unavailable. Nothing was appended.
+    #[error("the log is unavailable")]
+    Unavailable,
+    /// The log refuses writes, for example because it is out of memory. Nothing was appended.
+    #[error("the log refuses writes: {cause}")]
     Refused {
-        /// The reason, in one line.
+        /// The cause, in one line.
         cause: Arc<str>,
     },
-    /// The log went away before it answered. Whether the events were appended is not known; the same idempotency key
-    /// finds out.
-    #[error("the log went away before it answered")]
+    /// The log became unavailable before it answered. It is unknown whether the events were appended. A retry with the
+    /// same idempotency key returns the outcome.
+    #[error("the log became unavailable before it answered")]
     Unknown,
-    /// The log stayed away longer than events are held.
-    #[error("the log stayed away for too long")]
+    /// The log was unavailable for longer than events are held.
+    #[error("the log was unavailable for too long")]
     Expired,
-    /// The idempotency key was used for something else before.
+    /// The idempotency key was already used for a different request.
     #[error("the idempotency key was used for other events")]
     KeyReused,
-    /// The application has as many idempotency keys as are remembered. Nothing was appended.
-    #[error("the application has as many idempotency keys as are remembered")]
+    /// The application has reached its limit of idempotency keys. Nothing was appended.
+    #[error("the application has reached its limit of idempotency keys")]
     TooManyKeys {
-        /// The time until the oldest of them expires.
+        /// The time until its oldest key expires.
         retry_after: Duration,
     },
 }
 
 impl PublishError {
-    /// The word in the metrics.
+    /// The label value in the metrics.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NoReceiver { .. } => "no_receiver",
             Self::Overloaded => "overloaded",
-            Self::Away => "away",
+            Self::Unavailable => "away",
             Self::Refused { .. } => "refused",
             Self::Unknown => "unknown",
             Self::Expired => "expired",
@@ -311,33 +313,33 @@ impl PublishError {
     }
 }
 
-/// How a backplane is doing, as `/health` shows it.
+/// The state of a backplane, as `/health` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
-    /// Which implementation it is.
+pub struct BackplaneStatus {
+    /// The name of the implementation.
     pub kind: &'static str,
-    /// Whether it takes events and sessions now.
+    /// Whether it accepts events and sessions now.
     pub available: bool,
-    /// Whether the node should get clients: it is available, or has not been away for long.
+    /// Whether the node should receive clients: the backplane is available, or has not been unavailable for long.
     pub ready: bool,
-    /// Why it is not available, or the node not ready, in one line.
+    /// Why the backplane is unavailable or the node is not ready, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The log of each application.
     pub logs: Vec<LogStatus>,
 }
 
-/// How this node stands with one log.
+/// The state of one application's log, as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogStatus {
-    /// Whose log it is.
+    /// The application.
     pub application: Arc<str>,
-    /// Its life; none before the log was seen.
+    /// The current epoch; `None` until the log has been read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// The offset of its last entry, as far as this node knows.
     pub top: u64,
-    /// How many entries this node has still to deliver; none where it has no receiver.
+    /// The number of entries that this node has still to deliver; 0 if it has no receiver.
     pub lag: u64,
 }
 
@@ -348,11 +350,11 @@ pub struct Peer {
     pub node: String,
     /// Its version.
     pub version: String,
-    /// The number that its ids carry.
+    /// The worker number in its ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<u16>,
-    /// Its identified sessions when it last renewed its lease.
+    /// The number of its identified sessions when it last renewed its lease.
     pub sessions: u64,
-    /// Milliseconds that its lease still lasts; 0 when it has run out.
+    /// The milliseconds until its lease expires; 0 if it has expired.
     pub lease_ms: u64,
 }

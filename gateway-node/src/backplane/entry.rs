@@ -1,4 +1,4 @@
-//! One accepted event.
+//! An event that the log has accepted.
 
 use std::sync::Arc;
 
@@ -12,61 +12,62 @@ use smallvec::SmallVec;
 
 use super::Position;
 
-/// An event as the log has it. Who receives it was decided when it was appended and is never decided again.
+/// An event in the log. Its receivers were decided when it was appended, and are never decided again.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it stands in the log of its application.
+    /// Its position in the log of its application.
     pub position: Position,
-    /// The application whose log it stands in.
+    /// The application that the log belongs to.
     pub application: Arc<str>,
     /// The event's name, `t` on the wire.
     pub name: Arc<str>,
-    /// Who receives it.
+    /// Its receivers.
     pub audience: Audience,
-    /// The session that sent it and never gets it back.
+    /// The session that sent it. It never receives its own event.
     pub author: Option<SessionId>,
-    /// Who of Discord's protocol receives it; none where nobody does.
+    /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
-    /// The event's data as its sender wrote it: one JSON object.
+    /// The event's data, byte for byte as its sender wrote it: one JSON object.
     pub d: Arc<str>,
 }
 
-/// Who receives an event.
+/// The receivers of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
     /// Every session of these types.
     Types(ClientTypes),
-    /// Those who had reported a guild. Should all of them end before they get the event, the next one to report it does.
+    /// The sessions that had reported a guild. If all of them end before they receive the event, the next session to
+    /// report the guild receives it.
     Reporters {
         /// The guild.
         guild: GuildId,
-        /// They.
+        /// The sessions.
         sessions: SmallVec<[SessionId; 2]>,
-        /// The types that may have it.
+        /// The types that may receive it.
         of: ClientTypes,
     },
-    /// One session, chosen among those of these types. Should it end before it gets the event, another one does, or the
-    /// next one to come.
+    /// One session, chosen among those of these types. If it ends before it receives the event, another one does, or
+    /// the next one to join.
     One {
-        /// The chosen one.
+        /// The chosen session.
         session: SessionId,
-        /// The types to choose another one from.
+        /// The types that another session may be chosen from.
         of: ClientTypes,
     },
 }
 
 impl Entry {
-    /// What the entry weighs while it waits, in bytes.
+    /// The size of the entry while it is queued, in bytes.
     pub fn weight(&self) -> usize {
         Self::weight_of(&self.name, &self.d)
     }
 
-    /// What an entry of this name and data will weigh, in bytes.
+    /// The size of an entry with this name and data, in bytes.
     pub const fn weight_of(name: &str, d: &str) -> usize {
         size_of::<Self>() + name.len() + d.len()
     }
 
-    /// Whether a session that joined at `since` is to receive it.
+    /// Whether a session that joined at `since` receives the entry.
     pub fn admits(&self, id: SessionId, kind: ClientType, since: Position) -> bool {
         let addressed = match &self.audience {
             Audience::Types(kinds) => kinds.contains(kind),

@@ -1,9 +1,9 @@
-//! What the nodes of a cluster share: the log of events, who is connected, what bots reported, and who may have
-//! which id.
+//! What the nodes of a cluster share: the event log, the membership of sessions, the reports of bots, and the
+//! allocation of session ids.
 //!
-//! Everything is behind [`Backplane`]; the node is given one and knows no more. Nothing here knows a session, a socket
-//! or a registry: what the log has accepted is handed to a [`Deliver`]. The invariants that every implementation keeps
-//! are in `docs/architecture.md`; the implementations are in [`backends`](crate::backends).
+//! Everything is behind the [`Backplane`] trait, and the node knows no implementation. This module does not know
+//! sessions, sockets or the registry: it hands accepted entries to a [`Deliver`]. The invariants that every
+//! implementation keeps are in `docs/architecture.md`; the implementations are in [`backends`](crate::backends).
 
 mod contract;
 mod entry;
@@ -13,8 +13,8 @@ pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Away, Backplane, Deliver, Epoch, Haste, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-        Position, Publication, PublishError, Publishing, Status,
+        Backplane, BackplaneStatus, Deliver, Epoch, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
+        Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     owner::Owner,

@@ -1,4 +1,4 @@
-//! What one report changes of another.
+//! The difference between two reports.
 
 use shared::{
     guild::GuildId,
@@ -13,7 +13,7 @@ pub(crate) struct ReportChanges {
 }
 
 impl ReportChanges {
-    /// The way from one report, or none, to another.
+    /// Compares a report with the previous one, if there is one.
     pub(crate) fn between(from: Option<&Report>, to: &Report) -> Self {
         let (mut from, mut to) = (from.map_or(&[][..], guilds), guilds(to));
         let mut changes = Self::default();
@@ -37,13 +37,13 @@ impl ReportChanges {
         }
     }
 
-    /// How many guilds change.
+    /// The number of guilds that change.
     pub(crate) const fn len(&self) -> usize {
         self.added.len() + self.removed.len()
     }
 }
 
-/// The guilds that a report lists; none where it is a count.
+/// The guilds that a report lists; empty if it is a count.
 pub(crate) fn guilds(report: &Report) -> &[GuildId] {
     match &report.guilds {
         ReportedGuilds::Count(_) => &[],
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_changes() {
+    fn only_added_and_removed_guilds_are_changes() {
         for (from, to, added, removed) in [
             (&[][..], &[1, 2][..], &[1, 2][..], &[][..]),
             (&[1, 2], &[], &[], &[1, 2]),

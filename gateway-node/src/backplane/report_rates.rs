@@ -1,6 +1,6 @@
-//! How fast the sessions of a key may change what they report.
+//! Limits how fast the sessions of one API key may change their reports.
 //!
-//! Nothing is refused: a report that comes too fast waits, and a newer one of the same session takes its place.
+//! Nothing is refused: a report that comes too fast waits, and a newer one of the same session replaces it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,17 +8,17 @@ use rustc_hash::FxHashMap;
 use shared::token_bucket::TokenBucket;
 use tokio::time::Instant;
 
-/// So many keys may be in the table before those that have their whole allowance leave it.
+/// The table size at which keys with a full allowance are first removed.
 const SWEEP: usize = 64;
-/// The most keys in the table. More share one allowance.
+/// The maximum number of keys in the table. All further keys share one allowance.
 const MOST_KEYS: usize = 16_384;
 
-/// How many guild ids the sessions of one key on one node may change in their reports.
+/// How many guild ids the sessions of one key may change in their reports, on one node.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportLimits {
-    /// Ids in a second.
+    /// The ids per second.
     pub ids_per_second: u32,
-    /// Ids at once.
+    /// The burst, in ids.
     pub ids_burst: u32,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct ReportRates {
     limits: ReportLimits,
     origin: Instant,
     keys: FxHashMap<Arc<str>, TokenBucket>,
-    /// How many keys make a sweep worth its while.
+    /// The table size at which the next sweep runs.
     sweep_at: usize,
 }
 
@@ -51,18 +51,18 @@ impl ReportRates {
         }
     }
 
-    /// How long a report of this key has to wait, zero for one that may begin.
+    /// How long a report of this key has to wait; zero if it may be applied now.
     pub(crate) fn wait(&mut self, key: &Arc<str>, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.origin);
         let key = self.name(key);
         self.keys.get_mut(&key).map_or(Duration::ZERO, |ids| ids.wait(since))
     }
 
-    /// Charges a key for a report that begins and changes so many ids. The allowance may go below zero by one report.
+    /// Charges a key for a report that changes this many ids. One report may take the allowance below zero.
     pub(crate) fn charge(&mut self, key: &Arc<str>, ids: usize, now: Instant) {
         let since = now.saturating_duration_since(self.origin);
         if self.keys.len() >= self.sweep_at {
-            // A full allowance is what a key begins with.
+            // A new key starts with a full allowance, so full ones can be dropped.
             self.keys.retain(|_, ids| !ids.is_full(since));
             self.sweep_at = (2 * self.keys.len()).clamp(SWEEP, MOST_KEYS);
         }
@@ -79,7 +79,7 @@ impl ReportRates {
         allowance.charge(u32::try_from(ids).unwrap_or(u32::MAX).saturating_add(1), since);
     }
 
-    /// What the allowance of a key is kept under: all that do not fit share the empty name.
+    /// Returns the table key for an API key. Keys that do not fit into the table share the empty name.
     fn name(&self, key: &Arc<str>) -> Arc<str> {
         if self.keys.len() >= MOST_KEYS && !self.keys.contains_key(key) {
             return "".into();
@@ -102,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_beyond_the_burst_wait_for_each_key_alone() {
+    fn ids_beyond_the_burst_delay_only_their_own_key() {
         let mut rates = ReportRates::new(LIMITS);
         let now = Instant::now();
         assert_eq!(rates.wait(&key("a"), now), Duration::ZERO);
         rates.charge(&key("a"), 399, now);
-        // 200 below zero, and one for the next.
+        // The allowance is 200 below zero, and the next report costs at least one.
         assert_eq!(rates.wait(&key("a"), now), Duration::from_millis(2010));
         assert_eq!(rates.wait(&key("a"), now + Duration::from_millis(2010)), Duration::ZERO);
         assert_eq!(rates.wait(&key("b"), now), Duration::ZERO);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_their_whole_allowance_leave_the_table() {
+    fn keys_with_a_full_allowance_leave_the_table() {
         let mut rates = ReportRates::new(LIMITS);
         let now = Instant::now();
         for number in 0..SWEEP {

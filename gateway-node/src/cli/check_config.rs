@@ -1,11 +1,11 @@
-//! `check-config`: says whether a node would start with this configuration.
+//! `check-config`: checks whether a node would start with this configuration.
 
 use std::{io::Write, time::SystemTime};
 
 use super::CliError;
 use crate::{config::Sources, node::Preflight};
 
-/// Checks what a start would check, and prints one line about it on `out`. On `err` goes what a node would warn of.
+/// Runs the checks of a start. Prints a one-line summary on `out` and warnings on `err`.
 pub(super) fn run(sources: &Sources, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CliError> {
     let Preflight {
         settings,

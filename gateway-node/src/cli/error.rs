@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code of it.
+//! Errors of commands, and their exit codes.
 
 use std::{
     io::{self, Write},
@@ -7,41 +7,41 @@ use std::{
 
 use crate::{backends::KeyStoreError, config::ConfigErrors};
 
-/// Usage and configuration: what the operator can put right (`EX_USAGE` of sysexits).
+/// An invalid usage or configuration, which the operator can fix (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
-/// A server that is not there now (`EX_UNAVAILABLE`).
+/// A server is unavailable (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
-/// A fault of the system that no argument changes (`EX_SOFTWARE`).
+/// A system error that no argument changes (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
-/// What was to be printed could not be (`EX_IOERR`).
+/// The output could not be written (`EX_IOERR`).
 const OUTPUT: u8 = 74;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CliError {
-    /// The arguments are wrong, or ask for help or the version.
+    /// The arguments are invalid, or ask for help or the version.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// What the command was asked for is not there.
+    /// The command cannot do what its arguments ask for.
     #[error("{0}")]
     Usage(String),
-    /// The Redis of the configuration cannot be asked.
+    /// The configured Redis cannot be queried.
     #[error(transparent)]
     Store(#[from] KeyStoreError),
-    /// The system gives no random bytes.
-    #[error("no random bytes: {0}")]
+    /// The system provides no random bytes.
+    #[error("cannot get random bytes: {0}")]
     Random(#[from] getrandom::Error),
-    /// The output is gone.
-    #[error("output: {0}")]
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl CliError {
-    /// The process's exit code: 0 for help and version, 64 for what the operator can put right.
+    /// Returns the process's exit code: 0 for help and version, 64 for what the operator can fix.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code())
     }
@@ -56,11 +56,12 @@ impl CliError {
         }
     }
 
-    /// Tells the operator: one line on `err`, or one for each problem of a configuration, but for help, version and wrong arguments, which clap prints in colour.
+    /// Reports the error on `err`: one line, or one for each problem of a configuration. Help, the version and invalid
+    /// arguments are printed by clap, in colour.
     pub(super) fn report(&self, err: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Arguments(error) => error.print(),
-            // Whoever reads the output has stopped on purpose, as `head` does.
+            // The reader of the output stopped on purpose, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             _ => writeln!(err, "{self}"),
         }

@@ -1,4 +1,4 @@
-//! `gateway-node healthcheck`: asks a node how it is, for containers without a shell.
+//! `gateway-node healthcheck`: checks a node's health over HTTP, for containers without a shell.
 
 use std::{
     io::{self, Write},
@@ -11,26 +11,26 @@ use clap::Args;
 use super::http_client;
 use crate::logging::escape;
 
-/// The options of `healthcheck`. Exit codes: 0 it answered 200, 1 anything else.
+/// The options of `healthcheck`. Exit codes: 0 the response is 200, 1 anything else.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Exit codes: 0 it answered 200, 1 anything else.")]
+#[command(after_help = "Exit codes: 0 the response is 200, 1 anything else.")]
 pub struct HealthcheckArgs {
-    /// What to ask
+    /// URL to request
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/livez")]
     pub url: String,
 
-    /// How long it may take, in milliseconds
+    /// Timeout in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
 }
 
-/// Asks what `args` say; see [`HealthcheckArgs`] for the exit codes. Blocks for `timeout_ms` at most.
+/// Requests the URL in `args`; see [`HealthcheckArgs`] for the exit codes. Blocks for at most `timeout_ms`.
 pub fn run(args: &HealthcheckArgs) -> ExitCode {
     let (line, code) = match check(args) {
         Ok(()) => ("healthy".to_owned(), ExitCode::SUCCESS),
         Err(problem) => (format!("unhealthy: {}", escape(&problem)), ExitCode::FAILURE),
     };
-    // The exit code is the answer; the line is for people.
+    // Scripts use the exit code; the line is for people.
     let _ = writeln!(io::stdout(), "{line}");
     code
 }
@@ -40,7 +40,7 @@ fn check(args: &HealthcheckArgs) -> Result<(), String> {
     let response = http_client::agent(Duration::from_millis(args.timeout_ms))
         .get(&args.url)
         .call()
-        .map_err(|error| format!("no answer from {}: {error}", args.url))?;
+        .map_err(|error| format!("no response from {}: {error}", args.url))?;
     match response.status().as_u16() {
         200 => Ok(()),
         status => Err(format!("{} answered HTTP {status}", args.url)),
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_nonsense_are_unhealthy() {
+    fn an_unreachable_node_or_a_bad_url_is_unhealthy() {
         assert!(check_url(&tests::nobody(), 5_000).is_err());
         assert!(check_url("https://h/", 5_000).is_err());
         assert!(check_url("http://[", 5_000).is_err());
     }
 
     #[test]
-    fn a_silent_node_is_unhealthy_in_time() {
+    fn a_silent_node_is_unhealthy_after_the_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/livez", listener.local_addr().unwrap());
         let start = Instant::now();

@@ -1,22 +1,22 @@
-//! One HTTP request to a node, as the commands make it: plain HTTP, no proxy, no redirect, a deadline over all of it.
+//! The HTTP client of the commands: plain HTTP, no proxy, no redirects, one deadline for the whole request.
 
 use std::time::Duration;
 
 use ureq::{Agent, Body, http::Response};
 
-/// The most that is read of an answer, in bytes.
+/// Maximum bytes read of a response body.
 const BODY_BYTES: u64 = 1 << 20;
 
-/// Why a URL is none that can be asked.
+/// Why a URL cannot be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UrlError {
-    #[error("--url: this client has no TLS; ask the node itself with http://")]
+    #[error("--url: this client does not support TLS; request the node itself with http://")]
     Tls,
     #[error("--url: expected http://HOST:PORT")]
     Scheme,
 }
 
-/// Refuses what is no `http://` URL, with the reason.
+/// Refuses a URL that does not start with `http://`.
 pub(super) fn check_url(url: &str) -> Result<(), UrlError> {
     match url.split_once("://") {
         Some(("http", rest)) if !rest.is_empty() => Ok(()),
@@ -25,11 +25,11 @@ pub(super) fn check_url(url: &str) -> Result<(), UrlError> {
     }
 }
 
-/// A client whose requests take `limit` at most, from the name's look-up to the last byte.
+/// Returns a client whose requests take at most `limit`, from the DNS lookup to the last byte.
 pub(super) fn agent(limit: Duration) -> Agent {
     Agent::config_builder()
         .timeout_global(Some(limit))
-        // A node beside us is not behind the proxy of the environment, and a key must not get there.
+        // A local node is not behind the proxy of the environment, and a key must not be sent to that proxy.
         .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -39,7 +39,7 @@ pub(super) fn agent(limit: Duration) -> Agent {
         .new_agent()
 }
 
-/// The body of an answer as text.
+/// Reads the body of a response as text.
 pub(super) fn body(response: &mut Response<Body>) -> Result<String, ureq::Error> {
     response
         .body_mut()
@@ -59,7 +59,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Answers one request with `answer`, byte for byte; returns its URL and what was asked.
+    /// Serves one request with `answer`, byte for byte. Returns the URL and a thread that yields the request.
     pub(in crate::cli) fn serve(answer: &'static str) -> (String, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -92,14 +92,14 @@ pub(super) mod tests {
         body.len() >= length
     }
 
-    /// A URL at which nobody answers: a connection is refused.
+    /// Returns a URL at which connections are refused.
     pub(in crate::cli) fn nobody() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     }
 
     #[test]
-    fn only_plain_http_is_asked() {
+    fn only_http_urls_are_accepted() {
         assert_eq!(check_url("http://127.0.0.1:8080"), Ok(()));
         assert_eq!(check_url("https://h"), Err(UrlError::Tls));
         for bad in ["", "127.0.0.1:8080", "ws://h", "http://", "file:///etc"] {

@@ -1,7 +1,7 @@
-//! The command line: what an operator can ask of the binary.
+//! The command line.
 //!
-//! One file for each command. A command gets its settings and a place to print, and returns what went wrong; only
-//! [`run`] knows the process: its arguments, its environment, its output and its exit code.
+//! Each command has its own file. A command receives its settings and an output to print to, and returns its error.
+//! Only [`run`] deals with the process: its arguments, environment, output and exit code.
 
 pub mod connect;
 pub mod healthcheck;
@@ -33,30 +33,30 @@ use crate::{config::Sources, logging, node::Preflight};
 #[derive(Debug, Parser)]
 #[command(name = "gateway-node", version, propagate_version = true)]
 pub struct Cli {
-    /// What to do; without a command, `serve`.
+    /// The command. Without one, `serve`.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<CliCommand>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigOptions,
 }
 
-/// The flags that choose the configuration, the same for every command.
+/// The flags that choose the configuration. Every command accepts them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigOptions {
-    /// The configuration file (TOML); environment variables and the other flags win over it
+    /// Configuration file (TOML); environment variables and other flags override it
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address and port of the public listener; port 0 takes a free one
+    /// Address and port of the public listener; port 0 picks a free one
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub bind: Option<String>,
-    /// How log lines are written: text or json
+    /// Format of log lines: text or json
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<String>,
 }
 
 impl ConfigOptions {
-    /// The sources of the configuration: these flags and `environment`.
+    /// Returns the sources of the configuration: these flags and `environment`.
     pub fn sources(&self, environment: impl IntoIterator<Item = (String, String)>) -> Sources {
         Sources::new()
             .file(self.config.clone())
@@ -66,49 +66,50 @@ impl ConfigOptions {
     }
 }
 
-/// What the binary can do.
+/// The commands of the binary.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the node (the default)
     Serve,
-    /// Say whether a node would start with the configuration: one line, or one for each problem
+    /// Check whether a node would start with this configuration; print one line for each problem
     CheckConfig,
-    /// Print the effective configuration as TOML, secrets redacted, each setting with its meaning
+    /// Print the effective configuration as TOML, with the meaning of each setting and without secrets
     PrintConfig,
-    /// Make, list and revoke keys
+    /// Create, list and revoke keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Connect as a client: show what arrives, send what is typed
+    /// Connect as a client: show what arrives and send what you type
     Connect(connect::ConnectArgs),
     /// Publish one event over HTTP
     Publish(publish::PublishArgs),
-    /// Ask a node whether it is well
+    /// Check whether a node is healthy
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    // The one place that reads the environment.
+    // The only place that reads the environment.
     let environment = std::env::vars_os().map(|(name, value)| (text(&name), text(&value)));
-    // Stdout is not locked: the threads of a node print too.
+    // Does not lock stdout: the threads of a node print too.
     match execute(std::env::args_os(), environment, &mut io::stdout()) {
         Ok(code) => code,
         Err(error) => report(error),
     }
 }
 
-/// Tells the operator what went wrong. A pipe that nobody reads does not keep the process.
+/// Prints `error` for the operator and returns its exit code. Waits only briefly, so that a pipe that is not read
+/// cannot keep the process alive.
 fn report(error: CliError) -> ExitCode {
     let code = error.exit_code();
     if let CliError::Arguments(error) = &error
         && !error.use_stderr()
     {
-        // Help and the version are what was asked for, as long as they are.
+        // Help and the version are the requested output, so they are written without a time limit.
         let _ = error.print();
         return code;
     }
     let (written, wait) = std::sync::mpsc::channel();
-    // Nobody is left to tell when there is no thread or stderr is gone.
+    // Without a thread or stderr, there is nowhere left to report to.
     let _ = std::thread::Builder::new().spawn(move || {
         let _ = error.report(&mut io::stderr().lock());
         let _ = written.send(());
@@ -117,7 +118,7 @@ fn report(error: CliError) -> ExitCode {
     code
 }
 
-/// Runs the command of `arguments`, the first of which is the binary's name.
+/// Runs the command that `arguments` name. The first argument is the binary's name.
 fn execute(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -125,15 +126,15 @@ fn execute(
 ) -> Result<ExitCode, CliError> {
     let cli = Cli::try_parse_from(arguments)?;
     let sources = cli.config.sources(environment);
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
-        Command::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
-        Command::PrintConfig => print_config::run(&sources, out)?,
-        // Clients: they need no configuration, and have exit codes of their own.
-        Command::Connect(args) => return Ok(connect::run(&args)),
-        Command::Publish(args) => return Ok(publish::run(&args)),
-        Command::Healthcheck(args) => return Ok(healthcheck::run(&args)),
-        Command::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
+    match cli.command.unwrap_or(CliCommand::Serve) {
+        CliCommand::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
+        CliCommand::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
+        CliCommand::PrintConfig => print_config::run(&sources, out)?,
+        // Clients: they need no configuration and have their own exit codes.
+        CliCommand::Connect(args) => return Ok(connect::run(&args)),
+        CliCommand::Publish(args) => return Ok(publish::run(&args)),
+        CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args)),
+        CliCommand::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

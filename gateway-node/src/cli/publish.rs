@@ -1,4 +1,4 @@
-//! `gateway-node publish`: one event over HTTP.
+//! `gateway-node publish`: publishes one event over HTTP.
 
 use std::{
     io::{self, Write},
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// The options of `publish`. Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.
+/// The options of `publish`. Exit codes: 0 the event is in the log, 1 no response, 2 refused, 64 invalid options.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Exit codes: 0 the event is in the log, 1 no answer, 2 refused, 64 wrong options.")]
+#[command(after_help = "Exit codes: 0 the event is in the log, 1 no response, 2 refused, 64 invalid options.")]
 pub struct PublishArgs {
     /// The node's address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -29,7 +29,7 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub key: KeyArgs,
 
-    /// How long it may take, in milliseconds
+    /// Timeout in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
 
@@ -42,34 +42,34 @@ pub struct PublishArgs {
     pub data: String,
 }
 
-/// Why an event is not published.
+/// Why an event was not published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
-    /// An option is wrong.
+pub enum PublishCommandError {
+    /// An option is invalid.
     #[error("{0}")]
     Usage(String),
     /// The node cannot be reached, or did not answer in time.
-    #[error("no answer from {url}: {source}")]
+    #[error("no response from {url}: {source}")]
     NoAnswer {
-        /// The address that was asked.
+        /// The URL of the node.
         url: String,
-        /// Why.
+        /// The cause.
         source: ureq::Error,
     },
-    /// The node does not want it.
+    /// The node refused the event.
     #[error("refused: HTTP {status} {code}: {message}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The server's `code`.
+        /// The `code` of the response.
         code: String,
-        /// The server's `message`.
+        /// The `message` of the response.
         message: String,
     },
 }
 
-impl PublishError {
+impl PublishCommandError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
@@ -79,7 +79,7 @@ impl PublishError {
     }
 }
 
-/// Publishes what `args` say; see [`PublishArgs`] for the exit codes.
+/// Publishes the event in `args`; see [`PublishArgs`] for the exit codes.
 pub fn run(args: &PublishArgs) -> ExitCode {
     let key = match args.key.load() {
         Ok(key) => key,
@@ -89,7 +89,7 @@ pub fn run(args: &PublishArgs) -> ExitCode {
         }
     };
     match publish(args, &key) {
-        // That the event is published stays true if nobody reads it.
+        // The event is published even if the output is not read.
         Ok(answer) => {
             let _ = writeln!(io::stdout(), "{answer}");
             ExitCode::SUCCESS
@@ -101,25 +101,25 @@ pub fn run(args: &PublishArgs) -> ExitCode {
     }
 }
 
-/// Sends the event and returns the answer on one line. Blocks for `timeout_ms` at most.
+/// Sends the event and returns the response on one line. Blocks for at most `timeout_ms`.
 ///
 /// # Errors
 ///
-/// [`PublishError`], which never shows the key.
-fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishError> {
+/// [`PublishCommandError`], which never shows the key.
+fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishCommandError> {
     #[derive(Serialize)]
-    struct Event<'a> {
+    struct PublishedBody<'a> {
         t: &'a str,
         d: &'a RawValue,
     }
 
-    http_client::check_url(&args.url).map_err(|error| PublishError::Usage(error.to_string()))?;
+    http_client::check_url(&args.url).map_err(|error| PublishCommandError::Usage(error.to_string()))?;
     let data = object(args.data.trim())
-        .map_err(|problem| PublishError::Usage(format!("JSON is no JSON object: {problem}")))?;
-    let event = serde_json::to_string(&Event { t: &args.name, d: data })
-        .map_err(|error| PublishError::Usage(error.to_string()))?;
+        .map_err(|problem| PublishCommandError::Usage(format!("JSON must be an object: {problem}")))?;
+    let event = serde_json::to_string(&PublishedBody { t: &args.name, d: data })
+        .map_err(|error| PublishCommandError::Usage(error.to_string()))?;
 
-    let no_answer = |source| PublishError::NoAnswer {
+    let no_answer = |source| PublishCommandError::NoAnswer {
         url: args.url.clone(),
         source,
     };
@@ -137,19 +137,19 @@ fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishErro
     }
 }
 
-fn refusal(status: u16, body: &str) -> PublishError {
+fn refusal(status: u16, body: &str) -> PublishCommandError {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct RefusalBody {
         code: String,
         message: String,
     }
 
-    let Refusal { code, message } = serde_json::from_str(body).unwrap_or_else(|_| Refusal {
-        // Something that is no node has answered, such as a balancer.
+    let RefusalBody { code, message } = serde_json::from_str(body).unwrap_or_else(|_| RefusalBody {
+        // The response is not from a node, but for example from a load balancer.
         code: "without a code".to_owned(),
         message: body.trim().chars().take(300).collect(),
     });
-    PublishError::Refused { status, code, message }
+    PublishCommandError::Refused { status, code, message }
 }
 
 fn one_line(body: &str) -> String {
@@ -163,7 +163,7 @@ fn one_line(body: &str) -> String {
 mod tests {
     use super::{super::http_client::tests, *};
 
-    fn publish_to(url: &str, data: &str) -> Result<String, PublishError> {
+    fn publish_to(url: &str, data: &str) -> Result<String, PublishCommandError> {
         let args = PublishArgs {
             url: url.to_owned(),
             key: KeyArgs::default(),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_posted_with_the_key_and_its_digits() {
+    fn an_event_is_posted_with_the_key_and_its_numbers_unchanged() {
         let (url, served) = tests::serve(
             "HTTP/1.1 202 Accepted\r\ncontent-length: 33\r\n\r\n{\"offset\": 7,\n \"epoch\":\"e\\u00e9\"}",
         );
@@ -192,7 +192,8 @@ mod tests {
     #[test]
     fn a_refusal_shows_the_code_and_the_message() {
         let (url, served) = tests::serve(
-            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 51\r\n\r\n{\"code\":\"unknown_event\",\"message\":\"Unknown event.\"}",
+            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 51\r\n\r\n\
+             {\"code\":\"unknown_event\",\"message\":\"Unknown event.\"}",
         );
         let error = publish_to(&url, "{}").unwrap_err();
         assert_eq!(error.to_string(), "refused: HTTP 422 unknown_event: Unknown event.");
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_something_else_is_a_refusal_too() {
+    fn a_response_that_is_not_from_a_node_is_a_refusal() {
         for answer in [
             "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\nnope",
             "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnope",
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_and_wrong_options_have_codes_of_their_own() {
+    fn no_response_and_invalid_options_have_their_own_exit_codes() {
         assert_eq!(publish_to(&tests::nobody(), "{}").unwrap_err().exit_code(), 1);
         for data in ["", "5", "{", "[]", "{}{}"] {
             let error = publish_to("http://127.0.0.1:1", data).unwrap_err();

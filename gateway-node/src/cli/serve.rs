@@ -9,20 +9,20 @@ use std::{
 use crate::{
     config::{KeySettings, LogFormat, Secret},
     logging,
-    node::{Node, NodeError, Origin, Preflight},
+    node::{KeyOrigin, Node, NodeError, Preflight},
 };
 
-/// The node cannot have what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
+/// The node cannot get what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
-/// A fault of the node or the system (`EX_SOFTWARE`).
+/// An error of the node or the system (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 
 /// Runs a node until it is told to stop.
 pub fn run(preflight: Preflight) -> ExitCode {
     let settings = &preflight.settings;
     let format = match settings.log.format {
-        LogFormat::Text => logging::Format::Text,
-        LogFormat::Json => logging::Format::Json,
+        LogFormat::Text => logging::LogOutput::Text,
+        LogFormat::Json => logging::LogOutput::Json,
     };
     let _flush = match logging::init(format, &settings.log.level) {
         Ok(flush) => flush,
@@ -46,7 +46,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
         .development()
         .then(|| KeySettings::development(Secret::from(secret.clone())));
     let presented = development.as_ref().map(|key| format!("{}.{secret}", key.id));
-    let origin = Origin {
+    let origin = KeyOrigin {
         random: life,
         now: SystemTime::now(),
     };
@@ -58,7 +58,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     } else {
         writeln!(out, "{}", banner.json(presented.as_deref()))
     };
-    // A node whose output nobody reads serves all the same.
+    // A node serves even if its output is not read.
     let _ = said.and_then(|()| out.flush());
     drop(out);
     node.run().await

@@ -1,4 +1,4 @@
-//! The commands as an operator types them.
+//! Runs the commands as an operator types them.
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{Cli, CliError, execute};
 
-/// What a command prints, or the exit code and text of its failure.
+/// Returns the output of a command, or the exit code and text of its error.
 fn run(arguments: &str) -> Result<String, (u8, String)> {
     let mut out = Vec::new();
     let arguments = std::iter::once("gateway-node").chain(arguments.split_whitespace());
@@ -55,7 +55,7 @@ fn the_arguments_are_consistent() {
 }
 
 #[test]
-fn help_and_version_are_everywhere_and_end_well() {
+fn every_command_has_help_and_version() {
     for command in [
         "",
         "serve",
@@ -74,7 +74,7 @@ fn help_and_version_are_everywhere_and_end_well() {
 }
 
 #[test]
-fn wrong_arguments_exit_64() {
+fn invalid_arguments_exit_with_64() {
     for arguments in [
         "--stranger",
         "stranger",
@@ -92,7 +92,7 @@ fn wrong_arguments_exit_64() {
 }
 
 #[test]
-fn a_wrong_configuration_is_one_line_and_exits_64_for_every_command() {
+fn an_invalid_configuration_prints_one_line_and_exits_with_64() {
     for command in ["", "serve", "check-config", "print-config", "keys list"] {
         let (code, line) = run(&format!("{command} --bind here")).unwrap_err();
         assert_eq!((code, line.lines().count()), (64, 1));
@@ -104,14 +104,14 @@ fn a_wrong_configuration_is_one_line_and_exits_64_for_every_command() {
 }
 
 #[test]
-fn flags_stand_before_or_after_the_command() {
+fn flags_work_before_and_after_the_command() {
     for arguments in ["--bind 127.0.0.1:9 print-config", "print-config --bind 127.0.0.1:9"] {
         assert!(run(arguments).unwrap().contains("bind = \"127.0.0.1:9\""));
     }
 }
 
 #[test]
-fn check_config_says_what_it_found() {
+fn check_config_prints_a_summary() {
     assert_eq!(
         run("check-config").unwrap(),
         "configuration ok: 1 application, 0 keys, 2 events, development mode\n"
@@ -147,7 +147,7 @@ fn print_config_prints_no_secret() {
 }
 
 #[test]
-fn a_new_key_is_let_in_by_its_block() {
+fn a_new_key_is_accepted_with_its_printed_block() {
     let printed =
         run("keys new --id web --type bot,website --type service --permission read --expires-at 2027-01-31T12:00:00Z")
             .unwrap();
@@ -184,11 +184,11 @@ fn revoke_names_the_lines_to_delete() {
     let told = |id: &str| with_config(&format!("keys revoke {id}"), &path);
     assert_eq!(
         told("web").unwrap(),
-        format!("{name}: delete lines 4 to 11, then send SIGHUP to the node: that revokes web\n")
+        format!("{name}: to revoke web, delete lines 4 to 11 and send SIGHUP to the node\n")
     );
     assert_eq!(
         told("bot").unwrap(),
-        format!("{name}: delete lines 13 to 17, then send SIGHUP to the node: that revokes bot\n")
+        format!("{name}: to revoke bot, delete lines 13 to 17 and send SIGHUP to the node\n")
     );
     assert_eq!(
         told("none"),
@@ -199,12 +199,12 @@ fn revoke_names_the_lines_to_delete() {
 }
 
 #[test]
-fn revoke_works_in_a_file_that_is_wrong_elsewhere() {
+fn revoke_works_in_an_otherwise_invalid_file() {
     let (_folder, path) = file("stranger = 1\nkeys = [\n  { id = 'a' },\n  { id = 'b' },\n]\n");
     let told = with_config("keys revoke b", &path).unwrap();
-    assert!(told.contains("delete line 4,"), "{told}");
+    assert!(told.contains("delete line 4 and"), "{told}");
     assert!(
-        told.contains("\nredis was not asked: configuration: stranger"),
+        told.contains("\nredis was not checked: configuration: stranger"),
         "{told}"
     );
     let (code, told) = with_config("keys revoke c", &path).unwrap_err();
@@ -215,14 +215,14 @@ fn revoke_works_in_a_file_that_is_wrong_elsewhere() {
 }
 
 #[test]
-fn a_key_is_stored_only_where_there_is_a_redis_that_has_room_for_it() {
+fn storing_a_key_needs_a_reachable_redis_and_an_unused_id() {
     let (_folder, path) = file(KEYS);
     let refused = |arguments: &str, path| with_config(&format!("keys new --store {arguments}"), path).unwrap_err();
     assert_eq!(
         refused("--id a --type bot", &path),
         (64, "keys new: --store needs redis.url in the configuration".to_owned())
     );
-    // Nobody listens on port 1 of loopback.
+    // Nothing listens on port 1 of loopback.
     let (_folder, path) = file(&format!("redis.url = 'redis://:hunter2@127.0.0.1:1'\n{KEYS}"));
     assert_eq!(
         refused("--id a --type bot --application shop", &path),
@@ -232,7 +232,7 @@ fn a_key_is_stored_only_where_there_is_a_redis_that_has_room_for_it() {
         refused("--id web --type bot", &path),
         (
             64,
-            "keys new: there is a key \"web\" in the configuration file already".to_owned()
+            "keys new: key \"web\" already exists in the configuration file".to_owned()
         )
     );
     for (code, line) in [
@@ -250,7 +250,7 @@ fn a_key_is_stored_only_where_there_is_a_redis_that_has_room_for_it() {
 }
 
 #[test]
-fn a_reader_that_stops_reading_is_no_complaint() {
+fn a_closed_output_pipe_is_not_reported() {
     let error = CliError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
     let mut err = Vec::new();
     error.report(&mut err).unwrap();

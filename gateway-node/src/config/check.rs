@@ -1,4 +1,4 @@
-//! Every value of the merged layers against the reference: unknown keys, missing ones, and wrong values.
+//! Checks every value of the merged layers against the reference: unknown keys, missing keys and invalid values.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,27 @@ use super::{
     setting::SettingDoc,
 };
 
-/// What the origin of a value is called that nobody set.
+/// The origin of a value that no source set.
 const DEFAULTS: &str = "the defaults";
 
-/// Where every value that somebody set comes from, by its full key.
+/// The origin of every value that a source set, by its full key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origins(BTreeMap<String, String>);
 
 impl Origins {
-    /// The origin of `key`.
+    /// Returns the origin of `key`.
     pub(super) fn of(&self, key: &str) -> &str {
         self.0.get(key).map_or(DEFAULTS, String::as_str)
     }
 
-    /// Whether somebody set `key`.
+    /// Returns whether a source set `key`.
     pub(super) fn is_set(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 }
 
-/// Checks the merged values, and returns them as plain data, with the origin of each. What is wrong is recorded and left out.
+/// Checks the merged values. Returns them as plain data, and the origin of each. Problems are recorded in `findings`,
+/// and the values they concern are left out.
 pub(super) fn check(root: &Value, docs: &[SettingDoc], findings: &mut Findings) -> (serde_json::Value, Origins) {
     let mut origins = Origins::default();
     let mut walk = Walk {
@@ -43,7 +44,8 @@ pub(super) fn check(root: &Value, docs: &[SettingDoc], findings: &mut Findings) 
     (serde_json::Value::Object(values), origins)
 }
 
-/// Records a key that is not in the reference. Its value is left out: it may be a secret under a wrong name.
+/// Records a key that is not in the reference. The error does not show its value, which may be a secret under a
+/// mistyped name.
 pub(super) fn refuse_unknown(key: &str, origin: &str, docs: &[SettingDoc], findings: &mut Findings) {
     let meant = meant(key, docs);
     let asked = meant
@@ -51,13 +53,13 @@ pub(super) fn refuse_unknown(key: &str, origin: &str, docs: &[SettingDoc], findi
         .map_or(String::new(), |meant| format!("; did you mean {meant}?"));
     let expected = format!("{}{asked}", known(key, docs));
     findings.push(ConfigError::new(key, None, origin, expected));
-    // What is missing under its right name is no other problem.
+    // The key that was meant must not be reported as missing too.
     if let Some(meant) = meant {
         findings.distrust(meant);
     }
 }
 
-/// The keys that would have been right instead of `key`.
+/// Describes the keys that would have been valid instead of `key`.
 fn known(key: &str, docs: &[SettingDoc]) -> String {
     let below = children(&normal(key), docs);
     if !below.is_empty() {
@@ -74,7 +76,8 @@ fn known(key: &str, docs: &[SettingDoc]) -> String {
     format!("one of the sections {}", children("", docs).join(", "))
 }
 
-/// The key that `key` was meant to be: one of the same section that is like it, or one of another section with its name.
+/// Guesses which key `key` was meant to be: a similar one of the same section, or the only one of another section with
+/// the same name.
 fn meant(key: &str, docs: &[SettingDoc]) -> Option<String> {
     if !children(&normal(key), docs).is_empty() {
         return None;
@@ -84,7 +87,7 @@ fn meant(key: &str, docs: &[SettingDoc]) -> Option<String> {
     if let Some(sibling) = nearest(name, siblings.iter().map(String::as_str)) {
         return Some(join(above, sibling));
     }
-    // What an entry of a list has is nowhere else.
+    // A field of a list entry is never meant for another section.
     if key.contains('[') {
         return None;
     }
@@ -98,10 +101,10 @@ fn meant(key: &str, docs: &[SettingDoc]) -> Option<String> {
     }
 }
 
-/// The value of a setting with a few possible words that `value` was meant to be.
+/// Guesses which of a setting's few possible words `value` was meant to be.
 fn meant_value(value: &serde_json::Value, doc: &SettingDoc) -> Option<String> {
     let accepts = |word: &str| (doc.accepts)(&json!(word)) || (doc.accepts)(&json!([word]));
-    // Where any word will do there is none that was meant.
+    // A setting that accepts any word has no list of words to choose from.
     if doc.secret || accepts("any_word") {
         return None;
     }
@@ -127,7 +130,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Looks at the value of `key`; `pattern` is the key as the reference writes it. Returns it if it is right.
+    /// Checks the value of `key` and returns it if it is valid. `pattern` is the key as the reference writes it.
     fn value(&mut self, key: &str, pattern: &str, value: &Value) -> Option<serde_json::Value> {
         if let Some(doc) = self.docs.iter().find(|doc| doc.key == pattern) {
             let plain = to_json(value);
@@ -149,7 +152,7 @@ impl Walk<'_> {
             self.wrong(key, pattern, value, format!("a list of tables [[{key}]]"));
             return None;
         };
-        // An entry that is wrong keeps its place, so that the others are named as the operator counts them.
+        // An invalid entry keeps its index, so that errors about the others use the operator's numbering.
         let entry = |(index, value)| {
             self.table(&format!("{key}[{index}]"), &entries, value)
                 .unwrap_or_default()
@@ -164,7 +167,7 @@ impl Walk<'_> {
         )
     }
 
-    /// Looks at a section or at an entry of a list. Returns what is right in it.
+    /// Checks a section or a list entry and returns the valid part of it.
     fn table(&mut self, key: &str, pattern: &str, value: &Value) -> Option<Map<String, serde_json::Value>> {
         let ValueKind::Table(table) = &value.kind else {
             self.wrong(key, pattern, value, format!("a section [{key}]"));
@@ -200,7 +203,7 @@ impl Walk<'_> {
     }
 }
 
-/// The names right below `pattern`, in the order of the reference.
+/// Returns the names directly below `pattern`, in the order of the reference.
 fn children(pattern: &str, docs: &[SettingDoc]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for doc in docs {
@@ -217,7 +220,7 @@ fn children(pattern: &str, docs: &[SettingDoc]) -> Vec<String> {
     names
 }
 
-/// `key` as the reference writes it: without the numbers of entries.
+/// Returns `key` as the reference writes it: without the indexes of list entries.
 pub(super) fn normal(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
     let mut inside = false;
@@ -242,7 +245,7 @@ fn join(parent: &str, name: &str) -> String {
     }
 }
 
-/// The origin of a value; that of a table merged from several is the one of any value in it.
+/// Returns the origin of a value. A table merged from several sources has the origin of its first value by name.
 fn origin(value: &Value) -> &str {
     value.origin().unwrap_or_else(|| match &value.kind {
         ValueKind::Table(table) => table
@@ -261,7 +264,7 @@ fn to_json(value: &Value) -> serde_json::Value {
         ValueKind::I128(number) => json!(number.to_string()),
         ValueKind::U64(number) => json!(number),
         ValueKind::U128(number) => json!(number.to_string()),
-        // JSON has neither infinity nor NaN, and no setting takes a table with this key.
+        // JSON has neither infinity nor NaN. No setting accepts a table with this key, so the value is refused.
         ValueKind::Float(number) if !number.is_finite() => json!({ "float": number.to_string() }),
         ValueKind::Float(number) => json!(number),
         ValueKind::String(text) => json!(text),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration although every value of it is right.
+//! Contradictions between values that are valid on their own.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -8,9 +8,9 @@ use super::{
     likeness::nearest,
 };
 
-/// How the URL of a Redis is written.
-pub(crate) const REDIS_URL: &str = "redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with what is special in \
-    user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)";
+/// The form of a Redis URL, for errors.
+pub(crate) const REDIS_URL: &str = "redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with \
+    special characters in the user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)";
 
 /// Finds every contradiction, in a fixed order.
 pub(super) fn find(draft: &mut Draft) {
@@ -31,7 +31,7 @@ pub(super) fn find(draft: &mut Draft) {
 fn redis(settings: &Settings) -> Result<(), ConfigError> {
     let Some(url) = &settings.redis.url else {
         return match settings.redis.ca {
-            Some(_) => Err(settings.problem("redis.ca", "redis.url beside it")),
+            Some(_) => Err(settings.problem("redis.ca", "redis.url to be set too")),
             None => Ok(()),
         };
     };
@@ -39,7 +39,8 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
     let Some((scheme @ ("redis" | "rediss"), rest)) = url.split_once("://") else {
         return Err(settings.problem("redis.url", "a URL that starts with redis:// or rediss://"));
     };
-    // A password that is not encoded ends the authority early, and what is left may pass for a server of another name.
+    // A `/`, `?` or `#` in a password that is not encoded ends the authority early, and the rest may pass for a
+    // different server.
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if rest[boundary(rest, authority)..].contains('@') {
         return Err(settings.problem("redis.url", REDIS_URL));
@@ -68,7 +69,7 @@ fn outbox(settings: &Settings) -> Result<(), ConfigError> {
     Err(settings.problem_of(&["limits.outbox_bytes", "limits.message_bytes"], expected))
 }
 
-/// What decides how old entries of the log become.
+/// The settings that decide how old entries of the log become.
 const LOG_AGE: [&str; 3] = [
     "cluster.log_age_ms",
     "session.resume_window_ms",
@@ -87,7 +88,7 @@ fn log_age(settings: &Settings) -> Result<(), ConfigError> {
     Err(settings.problem("cluster.log_age_ms", expected))
 }
 
-/// What decides how long a drain takes.
+/// The settings that decide how long a drain takes.
 const DRAIN: [&str; 4] = [
     "drain.deadline_ms",
     "drain.balancer_wait_ms",
@@ -106,13 +107,14 @@ fn drain(settings: &Settings) -> Result<(), ConfigError> {
         return Ok(());
     }
     let expected = format!(
-        "drain.balancer_wait_ms ({}), drain.spread_ms ({}) and limits.evict_linger_ms ({linger}) together under drain.deadline_ms ({})",
+        "drain.balancer_wait_ms ({}), drain.spread_ms ({}) and limits.evict_linger_ms ({linger}) to add up to less \
+         than drain.deadline_ms ({})",
         drain.balancer_wait_ms, drain.spread_ms, drain.deadline_ms
     );
     Err(settings.problem_of(&DRAIN, expected))
 }
 
-/// Two listeners cannot have one address. That another process has it shows only when it is bound.
+/// Checks that no two listeners share an address. Whether another process has it shows only on bind.
 fn listeners(draft: &mut Draft) {
     const LISTENERS: [&str; 3] = ["server.bind", "admin.bind", "test.echo_bind"];
     for (index, later) in LISTENERS.iter().enumerate() {
@@ -127,7 +129,7 @@ fn listeners(draft: &mut Draft) {
                     (Some(one), Some(other))
                         if one.port() == other.port() && overlap(one.ip(), other.ip()) && one.port() != 0 =>
                     {
-                        Err(settings.problem(later, format!("an address that {earlier} ({one}) does not have")))
+                        Err(settings.problem(later, format!("an address other than that of {earlier} ({one})")))
                     }
                     _ => Ok(()),
                 }
@@ -136,10 +138,10 @@ fn listeners(draft: &mut Draft) {
     }
 }
 
-/// Whether a listener at one address keeps another from the same port at the other one.
+/// Returns whether a listener at one address prevents another from binding the same port at the other address.
 pub(super) fn overlap(one: IpAddr, other: IpAddr) -> bool {
     let (one, other) = (one.to_canonical(), other.to_canonical());
-    // That of IPv6 takes connections over IPv4 as well.
+    // The unspecified IPv6 address also accepts connections over IPv4.
     let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
     one == other || covers(one, other) || covers(other, one)
 }
@@ -152,7 +154,7 @@ fn applications(draft: &mut Draft) {
             if seen.insert(settings.applications[index].id.clone()) {
                 Ok(())
             } else {
-                Err(settings.problem(&key, "ids that differ"))
+                Err(settings.problem(&key, "a unique id"))
             }
         });
     }
@@ -167,13 +169,13 @@ fn keys(draft: &mut Draft) {
             if seen.insert(settings.keys[index].id.clone()) {
                 Ok(())
             } else {
-                Err(settings.problem(&id, "ids that differ"))
+                Err(settings.problem(&id, "a unique id"))
             }
         });
         draft.check(&[&id, &secret, &hash], |settings| {
             let key = &settings.keys[index];
             if key.secret.is_some() == key.hash.is_some() {
-                Err(settings.problem(&id, "exactly one of secret and hash beside it"))
+                Err(settings.problem(&id, "exactly one of secret and hash in this entry"))
             } else {
                 Ok(())
             }
@@ -200,7 +202,7 @@ fn events(draft: &mut Draft) {
             if seen.insert(settings.events[index].name.clone()) {
                 Ok(())
             } else {
-                Err(settings.problem(&key, "names that differ"))
+                Err(settings.problem(&key, "a unique name"))
             }
         });
     }
@@ -209,7 +211,7 @@ fn events(draft: &mut Draft) {
 fn development(settings: &Settings) -> Result<(), ConfigError> {
     if settings.development() && !settings.server.bind.ip().to_canonical().is_loopback() {
         let expected =
-            "a loopback address such as 127.0.0.1, or a key in [[keys]], since nothing guards the node without one";
+            "a loopback address such as 127.0.0.1, or a key in [[keys]]: without keys the node serves loopback only";
         return Err(settings.problem("server.bind", expected));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Settings while they are checked: as far as they could be read, with everything that is wrong so far.
+//! Settings that are being checked, as far as they could be read, with the problems found so far.
 
 use std::sync::Arc;
 
@@ -14,31 +14,32 @@ use super::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     errors: Vec<ConfigError>,
-    /// The keys whose values cannot be relied on.
+    /// The keys whose values cannot be trusted.
     wrong: Vec<String>,
-    /// Whether a whole source could not be read, so that nothing can be.
+    /// Whether a whole source could not be read, so that no value can be trusted.
     is_blind: bool,
 }
 
 impl Findings {
-    /// Records a problem; nothing else is checked that depends on its key.
+    /// Records a problem. Checks that depend on its key are skipped from now on.
     pub(super) fn push(&mut self, error: ConfigError) {
         self.distrust(error.key.clone());
         self.errors.push(error);
     }
 
-    /// Records a problem of a whole source: nothing else is checked.
+    /// Records a problem of a whole source. All further checks are skipped.
     pub(super) fn push_blind(&mut self, error: ConfigError) {
         self.errors.push(error);
         self.is_blind = true;
     }
 
-    /// Has nothing checked that depends on `key`.
+    /// Skips all checks that depend on `key` from now on.
     pub(super) fn distrust(&mut self, key: String) {
         self.wrong.push(key);
     }
 
-    /// Whether the value of `key` can be relied on: neither it nor anything above or below it is wrong.
+    /// Returns whether the value of `key` can be trusted: no problem was found with it, a section above it or a key
+    /// below it.
     pub(super) fn trusts(&self, key: &str) -> bool {
         let is_below = |key: &str, above: &str| {
             key.strip_prefix(above)
@@ -48,13 +49,13 @@ impl Findings {
         !self.is_blind && !self.wrong.iter().any(concerns)
     }
 
-    /// Whether the list `key` has the length that the operator gave it, whatever is in its entries.
+    /// Returns whether the list `key` has the length that the operator gave it, even if its entries are invalid.
     pub(super) fn trusts_length(&self, key: &str) -> bool {
         !self.is_blind && !self.wrong.iter().any(|wrong| wrong == key)
     }
 }
 
-/// Settings as far as they could be read. Where a value is wrong, its default stands.
+/// Settings as far as they could be read. An invalid value is replaced by its default.
 #[derive(Debug, Clone)]
 pub struct Draft {
     settings: Settings,
@@ -62,12 +63,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Settings with what was wrong when they were read.
+    /// Creates a draft of the settings, with the problems found while reading them.
     pub(super) const fn new(settings: Settings, findings: Findings) -> Self {
         Self { settings, findings }
     }
 
-    /// Nothing but the problems that kept the settings from being read.
+    /// Creates a draft with default settings and the problems that prevented reading any.
     pub(super) fn unread(sources: &Sources, findings: Findings) -> Self {
         let settings = Settings {
             sources: Arc::new(sources.clone()),
@@ -85,8 +86,10 @@ impl Draft {
         &self.settings
     }
 
-    /// Runs a check that depends on these keys, and records its problem. Returns `None` then, and where one of the keys is
-    /// wrong already: a problem that only follows from another is not told.
+    /// Runs a check that depends on these keys, and records its problem.
+    ///
+    /// Returns `None` if the check fails. Also returns `None`, without running it, if a key already has a problem, so
+    /// that problems that only follow from others are not reported.
     pub fn check<T>(&mut self, keys: &[&str], check: impl FnOnce(&Settings) -> Result<T, ConfigError>) -> Option<T> {
         if !keys.iter().all(|key| self.findings.trusts(key)) {
             return None;
@@ -100,8 +103,8 @@ impl Draft {
         }
     }
 
-    /// Returns the table of the application events, their schemas read and compiled: those of development mode where it is on
-    /// and the operator configured none. Returns `None` where an event makes no rule.
+    /// Builds the table of application events, with schemas read and compiled. It holds the built-in events in
+    /// development mode if the operator configured none. Returns `None` if any event is invalid.
     pub fn event_table(&mut self) -> Option<EventTable> {
         let mut definitions = Vec::new();
         for index in 0..self.settings.events.len() {
@@ -118,7 +121,7 @@ impl Draft {
         self.check(&["events"], |settings| settings.table_of(definitions))
     }
 
-    /// Returns the settings if nothing is wrong.
+    /// Returns the settings if no problem was found.
     ///
     /// # Errors
     /// Every problem that was found.

@@ -1,30 +1,30 @@
-//! The lines that say what is wrong with a configuration.
+//! Errors: one line for each problem of a configuration.
 
 use std::fmt;
 
 use super::{secret::REDACTED, setting::SettingDoc};
 
-/// Bytes of a key or a value that the line shows.
+/// Maximum bytes of a key or a value in an error line.
 const SHOWN_BYTES: usize = 128;
 
-/// A problem of a configuration. Display is one line without a line break, whatever the operator wrote, and
-/// never shows a secret.
+/// A problem of a configuration. `Display` prints one line without a line break, whatever the operator wrote, and never
+/// shows a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("configuration: {key}{} in {origin}: expected {expected}", Assigned(.value.as_deref()))]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// The full key, such as `limits.message_bytes`; a line and a column where the file is no TOML.
+    /// The full key, such as `limits.message_bytes`, or a line and column if the file is not TOML.
     pub key: String,
-    /// The value as it was written; none where there is none, or where it may be a secret under a wrong name.
+    /// The value as it was written. `None` if there is none, or if it may be a secret under a mistyped name.
     pub value: Option<String>,
-    /// Where the value comes from: a file's path, `environment NAME`, `flag --name` or `the defaults`.
+    /// The origin of the value: a file's path, `environment NAME`, `flag --name` or `the defaults`.
     pub origin: String,
-    /// What would have been right.
+    /// What a valid value would have been.
     pub expected: String,
 }
 
 impl ConfigError {
-    /// A problem of `key`. The texts are made printable here; `value` is the output of [`shown`].
+    /// Creates a problem of `key`. `value` is the output of [`shown`]; the other texts are made printable here.
     pub(super) fn new(key: &str, value: Option<String>, origin: &str, expected: impl Into<String>) -> Self {
         Self {
             key: cut(printable(key)),
@@ -35,13 +35,13 @@ impl ConfigError {
     }
 }
 
-/// All problems of a configuration. Display is one line for each.
+/// All problems of a configuration. `Display` prints one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Lines(.0))]
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// `errors` in the order in which they are told, if there are any.
+    /// Wraps `errors`, which are reported in this order. Returns `None` if there are none.
     pub(super) fn of(errors: Vec<ConfigError>) -> Option<Self> {
         (!errors.is_empty()).then_some(Self(errors))
     }
@@ -72,9 +72,9 @@ impl fmt::Display for Assigned<'_> {
     }
 }
 
-/// A value of `key` as an error shows it: quoted, escaped, cut, and redacted where it is or may hold a secret.
+/// Formats a value of `key` for an error: quoted, escaped, truncated, and redacted if it is or may contain a secret.
 ///
-/// `key` may be a section, whose value is wrong as a whole; then every setting below it counts.
+/// `key` may be a section whose value is invalid as a whole. It is redacted if any setting in the section is secret.
 pub(super) fn shown(key: &str, value: &serde_json::Value, docs: &[SettingDoc]) -> String {
     let at_or_below = |doc: &&SettingDoc| {
         doc.key
@@ -84,7 +84,7 @@ pub(super) fn shown(key: &str, value: &serde_json::Value, docs: &[SettingDoc]) -
     if docs.iter().filter(at_or_below).any(|doc| doc.secret) {
         return REDACTED.to_owned();
     }
-    // Whoever takes the id for the whole key pastes the secret behind a dot.
+    // An operator who mistakes the id for the whole key pastes the secret after a dot.
     if key == "keys[].id"
         && let Some((id, _)) = value.as_str().and_then(|text| text.split_once('.'))
     {
@@ -93,7 +93,7 @@ pub(super) fn shown(key: &str, value: &serde_json::Value, docs: &[SettingDoc]) -
     cut(printable(&value.to_string()))
 }
 
-/// `text` on one line: control characters, line and paragraph separators and the like are escaped.
+/// Escapes control characters, line and paragraph separators and the like, so that `text` fits on one line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -105,7 +105,7 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// At most [`SHOWN_BYTES`] of `text`, with a mark where something is missing.
+/// Truncates `text` to [`SHOWN_BYTES`] and marks the cut with an ellipsis.
 pub(super) fn cut(mut text: String) -> String {
     if text.len() > SHOWN_BYTES {
         text.truncate(boundary(&text, SHOWN_BYTES));
@@ -114,7 +114,7 @@ pub(super) fn cut(mut text: String) -> String {
     text
 }
 
-/// The end of the last whole character within the first `byte` bytes of `text`.
+/// Returns the end of the last whole character within the first `byte` bytes of `text`.
 pub(super) fn boundary(text: &str, byte: usize) -> usize {
     (0..=byte.min(text.len()))
         .rev()
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_operator_wrote_is_one_short_line() {
+    fn an_error_is_one_short_line_whatever_the_operator_wrote() {
         let key = format!("limits.{}\n", "é\u{202e}".repeat(200));
         let value = serde_json::json!("\r\n\u{2028}\u{1b}[31m".repeat(100));
         let error = ConfigError::new(&key, Some(shown("limits.x", &value, &[])), "a\nb.toml", "c\nd");

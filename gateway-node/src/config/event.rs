@@ -1,33 +1,33 @@
-//! The application events that the operator names.
+//! The application events that the operator defines.
 
 use std::{error::Error, path::PathBuf};
 
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, EventDefinition, ReceiverType, TableError},
+    routing::{DeliverMode, EventDefinition, ReceiverType, TableError},
 };
 
 use super::{error::cut, setting::section};
 
 section! {
-    /// One `[[events]]`: who may send it and who receives it.
+    /// One `[[events]]` entry: an event, who may send it and who receives it.
     pub struct EventSettings {
         /// The event's name, `t` on the wire.
         name: String, check is_event_name, expect "1 to 128 printable ASCII characters without a space";
-        /// The client types that may send it; `service` is the HTTP API too.
+        /// The client types that may send it; `service` includes the HTTP API.
         from: Vec<ClientType>, check not_empty;
         /// The types that receive it: `bot`, `website`, `service`, `discord`.
         to: Vec<ReceiverType>, check not_empty;
-        /// Which of the receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or
-        /// `{ guild = "/pointer" }` (the sessions that reported the guild found there in `d`).
-        deliver: Deliver = Deliver::All;
+        /// Which receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or `{ guild = "/pointer" }`
+        /// (the sessions that reported the guild found there in `d`).
+        deliver: DeliverMode = DeliverMode::All;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
     }
 }
 
 impl EventSettings {
-    /// The definition, its schema read.
+    /// Returns the event's definition, with its schema file read and parsed.
     pub(super) fn definition(&self) -> Result<EventDefinition, Box<dyn Error>> {
         let schema = match &self.schema {
             Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
@@ -43,31 +43,32 @@ impl EventSettings {
     }
 }
 
-/// The events of development mode, used where the operator configured none.
+/// Returns the events of development mode, which apply if the operator configured none.
 pub fn development_events() -> Vec<EventDefinition> {
     vec![
         EventDefinition {
             name: "announce".to_owned(),
             from: ClientType::ALL.to_vec(),
             to: vec![ReceiverType::Bot, ReceiverType::Website],
-            deliver: Deliver::All,
+            deliver: DeliverMode::All,
             schema: None,
         },
         EventDefinition {
             name: "guild_settings_changed".to_owned(),
             from: vec![ClientType::Website, ClientType::Service],
             to: vec![ReceiverType::Bot],
-            deliver: Deliver::Guild("/guildId".to_owned()),
+            deliver: DeliverMode::Guild("/guildId".to_owned()),
             schema: None,
         },
     ]
 }
 
-/// The event, the field of its entry and what was expected there, for a table that cannot be built.
+/// Explains why a table cannot be built. Returns the event, the field of its entry that is wrong, and what was expected
+/// there.
 pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
     match error {
-        TableError::Duplicate { event } => (event, "name", "names that differ".to_owned()),
-        TableError::Reserved { event } => (event, "name", "a name that the protocol does not use itself".to_owned()),
+        TableError::Duplicate { event } => (event, "name", "a unique name".to_owned()),
+        TableError::Reserved { event } => (event, "name", "a name that is not reserved by the protocol".to_owned()),
         TableError::Pointer { event, .. } => (event, "deliver", "a JSON Pointer such as \"/guildId\"".to_owned()),
         TableError::Schema { event, source } => {
             let cause = cut(source.to_string());
@@ -77,12 +78,12 @@ pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
                 format!("a file with a JSON Schema that refers to no other document ({cause})"),
             )
         }
-        // Loading refuses what is empty, so that this is for rules that come later.
-        other => ("", "name", format!("events that make a table ({other})")),
+        // Loading refuses empty lists and names, so this arm only covers variants added later.
+        other => ("", "name", format!("a valid table of events ({other})")),
     }
 }
 
-/// Whether an event may have this name.
+/// Returns whether `name` is a valid event name.
 pub(crate) fn is_event_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -9,20 +9,20 @@ use shared::{
 use super::{
     application::DEFAULT_APPLICATION,
     secret::Secret,
-    setting::{Kind, Setting, section, setting},
+    setting::{Setting, SettingKind, section, setting},
     timestamp::Timestamp,
     words::{is_application_id, is_name},
 };
 
-/// What a key may do over HTTP, beside being presented in an identify.
+/// What a key may do over HTTP, besides authenticating an Identify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// Publish events.
     Publish,
-    /// Read sessions and the cluster's state.
+    /// Read sessions and the state of the cluster.
     Read,
-    /// Administration: kick, drain, metrics.
+    /// Administer: act on sessions and read metrics.
     Admin,
 }
 
@@ -30,7 +30,7 @@ impl Permission {
     /// Every permission, in the order in which tables list them.
     pub const ALL: [Self; 3] = [Self::Publish, Self::Read, Self::Admin];
 
-    /// The name in the configuration.
+    /// Returns the permission's name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -64,41 +64,41 @@ impl<'de> Deserialize<'de> for KeyTypes {
 
 setting! { KeyTypes: List, "bot, website, service or a list of them"; }
 
-/// The SHA-256 of a secret, in the text of the configuration: 64 lower-case hexadecimal digits.
+/// The SHA-256 of a secret as the configuration writes it: 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HashText(pub String);
 
 impl Setting for HashText {
-    const KIND: Kind = Kind::Text;
+    const KIND: SettingKind = SettingKind::Text;
     const EXPECTED: &'static str = "64 lower-case hexadecimal digits, the SHA-256 of the secret";
-    // A wrong hash may be a secret in the wrong place, so an error does not show it.
+    // An invalid hash may be a secret in the wrong field, so errors do not show it.
     const SECRET: bool = true;
 }
 
 section! {
-    /// One `[[keys]]`: a client presents `id.secret`.
+    /// One `[[keys]]` entry. A client presents the key as `id.secret`.
     pub struct KeySettings {
-        /// The key's id, which is not secret: logs and `keys list` show it.
+        /// The key's id. It is not secret: logs and `keys list` show it.
         id: String, check is_key_id, expect "1 to 64 of A-Z a-z 0-9 _ -, without a dot";
-        /// The secret, 32 or more printable ASCII characters without a dot. Either this or `hash`.
+        /// The secret: 32 or more printable ASCII characters without a dot. Give either this or `hash`.
         secret: Option<Secret> = None, check is_secret, expect "32 or more printable ASCII characters without a dot";
-        /// The lower-case hexadecimal SHA-256 of the secret. Either this or `secret`.
+        /// The SHA-256 of the secret in lower-case hexadecimal. Give either this or `secret`.
         hash: Option<HashText> = None, check is_hash;
         /// The client types that the key is valid for: `bot`, `website`, `service`, or a list of them.
         #[serde(rename = "type")]
         types: KeyTypes, check has_a_type;
-        /// The application whose events and sessions the key can see.
+        /// The application whose events and sessions the key can access.
         application: String = DEFAULT_APPLICATION.to_owned(), check is_application_id, expect "1 to 64 of a-z 0-9 _ -";
         /// What the key may do over HTTP: `publish`, `read`, `admin`.
         permissions: Vec<Permission> = Vec::new();
-        /// When the key stops being valid, in RFC 3339; none is never.
+        /// When the key expires, in RFC 3339. If unset, never.
         expires_at: Option<Timestamp> = None;
     }
 }
 
 impl KeySettings {
-    /// The key of development mode: valid for every type, with every permission, for ever.
+    /// Returns the key of development mode: valid for every client type, with every permission, and without an expiry.
     pub fn development(secret: Secret) -> Self {
         Self {
             id: "development".to_owned(),
@@ -109,15 +109,16 @@ impl KeySettings {
         }
     }
 
-    /// The hash that a presented secret is compared with: the configured one, or that of the configured secret. None
-    /// only for a key that was not loaded, since loading demands one of them.
+    /// Returns the hash to compare a presented secret with: the configured one, or that of the configured secret.
+    ///
+    /// Returns `None` only for a key that was not loaded, since loading requires one of the two.
     pub fn secret_hash(&self) -> Option<SecretHash> {
         let configured = self.hash.as_ref().and_then(|HashText(hash)| hash.parse().ok());
         configured.or_else(|| self.secret.as_ref().map(|secret| SecretHash::of(secret.expose())))
     }
 }
 
-/// Whether `id` can stand before the dot of a key.
+/// Returns whether `id` is a valid key id: a name without a dot, because a dot ends the id in `id.secret`.
 pub(crate) fn is_key_id(id: &str) -> bool {
     is_name(id) && !id.contains('.')
 }

@@ -1,4 +1,4 @@
-//! One layer of the configuration, each value with its origin: the file, the environment or the flags.
+//! One layer of the configuration (the file, the environment or the flags), each value with its origin.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -8,10 +8,10 @@ use super::{
     check::refuse_unknown,
     draft::Findings,
     error::{ConfigError, boundary, shown},
-    setting::{Kind, SettingDoc},
+    setting::{SettingDoc, SettingKind},
 };
 
-/// What every environment variable that sets something starts with.
+/// The prefix of environment variables that set something.
 const PREFIX: &str = "UTILBOT__";
 
 /// The values of one source.
@@ -29,7 +29,7 @@ impl Source for Layer {
 }
 
 impl Layer {
-    /// Reads a TOML file. One that cannot be read is recorded, and gives nothing.
+    /// Reads a TOML file. If that fails, records the problem and returns an empty layer.
     pub(super) fn file(path: &Path, findings: &mut Findings) -> Self {
         let origin = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
@@ -59,7 +59,7 @@ impl Layer {
         }
     }
 
-    /// Takes what starts with `UTILBOT__` from `environment`; each variable names a setting of `docs`.
+    /// Reads the variables in `environment` that start with `UTILBOT__`. Each must name a setting in `docs`.
     pub(super) fn environment(
         environment: &BTreeMap<String, String>,
         docs: &[SettingDoc],
@@ -89,12 +89,12 @@ impl Layer {
         layer
     }
 
-    /// Adds a text that a flag gave.
+    /// Adds the value of a flag.
     pub(super) fn flag(&mut self, key: &str, flag: &str, text: &str) {
         self.set(key, Value::new(Some(&format!("flag {flag}")), text));
     }
 
-    /// Puts a value at a dotted path.
+    /// Inserts a value at a dotted path.
     fn set(&mut self, key: &str, value: Value) {
         let mut tables = &mut self.0;
         let mut parts = key.split('.').peekable();
@@ -106,7 +106,7 @@ impl Layer {
             let table = tables
                 .entry(part.to_owned())
                 .or_insert_with(|| Value::new(None, Map::<String, Value>::new()));
-            // A key of the reference is never a section too, so what is here is a table.
+            // No key of the reference is also a section, so this is always a table.
             let ValueKind::Table(inner) = &mut table.kind else {
                 return;
             };
@@ -115,20 +115,20 @@ impl Layer {
     }
 }
 
-/// The text of an environment variable as a value. What cannot be read as the setting's kind stays a text, and the
-/// check of all values then says what was expected.
+/// Parses an environment variable into a value. Text that does not parse as the setting's kind stays a string; the
+/// check of all values then reports what was expected.
 fn from_text(text: &str, doc: &SettingDoc, origin: &String) -> Value {
     let value: ValueKind = match doc.kind {
         _ if doc.optional && text.is_empty() => ValueKind::Nil,
-        Kind::Number => text.parse::<i64>().map_or_else(|_| text.into(), ValueKind::I64),
-        Kind::Switch => text.parse::<bool>().map_or_else(|_| text.into(), ValueKind::Boolean),
-        Kind::Text => text.into(),
-        Kind::List => ValueKind::Array(parts(text).map(|part| Value::new(Some(origin), part)).collect()),
+        SettingKind::Number => text.parse::<i64>().map_or_else(|_| text.into(), ValueKind::I64),
+        SettingKind::Switch => text.parse::<bool>().map_or_else(|_| text.into(), ValueKind::Boolean),
+        SettingKind::Text => text.into(),
+        SettingKind::List => ValueKind::Array(parts(text).map(|part| Value::new(Some(origin), part)).collect()),
     };
     Value::new(Some(origin), value)
 }
 
-/// Ids between commas as the list of tables that the file would have.
+/// Turns comma-separated ids into the list of tables that a file would contain.
 fn applications(text: &str, origin: &String) -> Value {
     let entry = |id: &str| {
         let table = Map::from_iter([("id".to_owned(), Value::new(Some(origin), id))]);
@@ -161,8 +161,9 @@ fn from_toml(value: toml::Value, origin: &String) -> Value {
     Value::new(Some(origin), kind)
 }
 
-/// Returns the line, the column and the message of each syntax error in a TOML text; `first` is the one that its parser
-/// stopped at. Of several on one line it returns the first, since the others mostly follow from it.
+/// Returns the line, the column and the message of each syntax error in `text`. Returns only the first error of each
+/// line, since the others mostly follow from it. `first` is the error at which the strict parser stopped, used if the
+/// recovering parser finds none.
 fn syntax_errors(text: &str, first: &toml::de::Error) -> Vec<(usize, usize, String)> {
     let (_, all) = toml::de::DeTable::parse_recoverable(text);
     let place = |error: &toml::de::Error| {
@@ -175,7 +176,7 @@ fn syntax_errors(text: &str, first: &toml::de::Error) -> Vec<(usize, usize, Stri
     if places.is_empty() { vec![place(first)] } else { places }
 }
 
-/// The line and the column, both from 1 and in characters, of a byte of `text`.
+/// Returns the line and the column of a byte of `text`, both counted from 1, columns in characters.
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = &text[..boundary(text, byte)];
     let line = before.matches('\n').count() + 1;

@@ -1,7 +1,7 @@
-//! What a mistyped word was meant to be.
+//! Suggestions for mistyped words.
 
-/// Returns the candidate that is most like `word`, if one is like it: at most a third of its letters are missing, superfluous,
-/// different or swapped, or it is the only one that begins with `word`.
+/// Returns the candidate most similar to `word`, if one is similar enough: at most a third of its letters are missing,
+/// superfluous, different or swapped, or it is the only candidate that starts with `word`.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let candidates: Vec<_> = candidates.into_iter().collect();
     let most = (word.chars().count() / 3).max(1);
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_is_recognised_and_a_stranger_is_not() {
+    fn typos_get_a_suggestion_and_unrelated_words_do_not() {
         let words = ["message_bytes", "outbox_bytes", "certificate", "url", "ca"];
         for (word, expected) in [
             ("mesage_bytes", Some("message_bytes")),

@@ -1,7 +1,9 @@
-//! The node's configuration: what can be set, where it comes from, and the lines that say what is wrong with it.
+//! The node's configuration: its settings, where their values come from, and the error lines for what is wrong with
+//! them.
 //!
-//! Every setting is stated once, with its type, default, meaning and rules, in `sections.rs` and in the files of the
-//! three lists. Nothing here opens a socket or reads the process's environment: the caller hands that in.
+//! Every setting is declared once, with its type, default, meaning and rules: in `sections.rs`, or in the file of its
+//! list of tables (`application.rs`, `key.rs`, `event.rs`). Nothing here opens a socket or reads the process's
+//! environment; the caller passes that in.
 
 mod application;
 mod check;

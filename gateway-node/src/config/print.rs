@@ -4,17 +4,17 @@ use serde_json::Value;
 
 use super::{Settings, setting::SettingDoc, settings::reference};
 
-/// Columns that a comment fills.
+/// Maximum width of a comment line, in columns.
 const WIDTH: usize = 100;
 
 impl Settings {
-    /// The effective settings as TOML, each with its meaning, secrets redacted. Apart from the secrets, loading it gives
-    /// the same settings.
+    /// Formats the effective settings as TOML, each with its meaning, secrets redacted. Apart from the secrets, loading
+    /// the output yields the same settings.
     pub fn to_toml(&self) -> String {
         let root = serde_json::to_value(self).unwrap_or_default();
         let mut out = String::new();
         let docs = reference();
-        // The settings of a section follow each other in the reference.
+        // The reference lists the settings of a section consecutively.
         for section in docs.chunk_by(|left, right| parent(&left.key) == parent(&right.key)) {
             let name = section.first().map_or("", |doc| parent(&doc.key));
             match name.strip_suffix("[]") {
@@ -29,7 +29,7 @@ impl Settings {
     }
 }
 
-/// The entries of a list, the first with comments; an empty list is its comments alone.
+/// Writes the entries of a list, comments only at the first. An empty list is written as comments alone.
 fn entries(out: &mut String, list: &str, section: &[SettingDoc], values: Option<&Value>) {
     let values = values.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let header = format!("[[{list}]]");
@@ -63,7 +63,7 @@ fn block(out: &mut String, header: &str, section: &[SettingDoc], values: Option<
     }
 }
 
-/// A value as TOML on the right of an equals sign; nothing where there is none.
+/// Formats a value as TOML for the right-hand side of an equals sign. Returns `None` for `null`, which TOML lacks.
 fn to_toml(value: &Value) -> Option<String> {
     toml::Value::try_from(value).ok().map(|value| value.to_string())
 }

@@ -1,19 +1,19 @@
-//! Texts that are never shown.
+//! Strings that are never printed.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::setting::{Kind, Setting};
+use super::setting::{Setting, SettingKind};
 
-/// What stands where a secret would.
+/// Printed instead of a secret.
 pub const REDACTED: &str = "<redacted>";
 
-/// A text that Debug and serialisation show as `<redacted>` and whose memory is wiped when it is dropped.
+/// A string that `Debug` and serialisation print as `<redacted>` and whose memory is wiped on drop.
 #[derive(Debug, Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The text itself. Each call is a place to look at when asking where a secret goes.
+    /// Returns the secret itself. Search for calls of this method to see where secrets go.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -38,8 +38,8 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 impl Setting for Secret {
-    const KIND: Kind = Kind::Text;
-    const EXPECTED: &'static str = "a text";
+    const KIND: SettingKind = SettingKind::Text;
+    const EXPECTED: &'static str = "a string";
     const SECRET: bool = true;
 }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_shows_in_no_format() {
+    fn secrets_are_redacted_in_every_format() {
         let secret = Secret::from("correct horse battery staple".to_owned());
         assert!(!format!("{secret:?}").contains("horse"));
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"<redacted>\"");

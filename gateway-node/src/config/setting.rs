@@ -1,4 +1,4 @@
-//! What a setting is: its type's rules, its documentation, and the macro that states both with the field, once.
+//! Settings: the rules of their types, their documentation, and the macro that declares both beside the field.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -6,39 +6,39 @@ use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, ReceiverType},
+    routing::{DeliverMode, ReceiverType},
 };
 
 /// How the text of an environment variable becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SettingKind {
     /// Decimal digits.
     Number,
     /// `true` or `false`.
     Switch,
     /// The text itself.
     Text,
-    /// Texts between commas.
+    /// Comma-separated texts.
     List,
 }
 
 /// A type that a setting can have.
 pub(super) trait Setting: Serialize + DeserializeOwned {
-    /// How the environment spells it.
-    const KIND: Kind;
-    /// What an error says was expected; for numbers the unit and range of the field say more.
+    /// How an environment variable spells the value.
+    const KIND: SettingKind;
+    /// What errors say was expected. For numbers, errors use the unit and range of the field instead.
     const EXPECTED: &'static str;
-    /// Whether an empty environment variable takes the value away.
+    /// Whether an empty environment variable clears the value.
     const OPTIONAL: bool = false;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
 }
 
-/// States the rules of types that need no more than their words.
+/// Implements [`Setting`] for types that need only a kind and an expectation.
 macro_rules! setting {
     ($($type:ty: $kind:ident, $expected:literal;)+) => {
         $(impl $crate::config::setting::Setting for $type {
-            const KIND: $crate::config::setting::Kind = $crate::config::setting::Kind::$kind;
+            const KIND: $crate::config::setting::SettingKind = $crate::config::setting::SettingKind::$kind;
             const EXPECTED: &'static str = $expected;
         })+
     };
@@ -50,49 +50,49 @@ setting! {
     u32: Number, "a whole number";
     usize: Number, "a whole number";
     bool: Switch, "true or false";
-    String: Text, "a text";
+    String: Text, "a string";
     PathBuf: Text, "a path";
     SocketAddr: Text, "an address and port such as 127.0.0.1:8080";
-    Vec<String>: List, "a list of texts";
+    Vec<String>: List, "a list of strings";
     Vec<IpNet>: List, "a list of networks such as 10.0.0.0/8";
     Vec<ClientType>: List, "a list of bot, website, service";
     Vec<ReceiverType>: List, "a list of bot, website, service, discord";
-    Deliver: Text, "\"all\", \"any\" or { guild = \"/pointer\" }";
+    DeliverMode: Text, "\"all\", \"any\" or { guild = \"/pointer\" }";
 }
 
 impl<T: Setting> Setting for Option<T> {
-    const KIND: Kind = T::KIND;
+    const KIND: SettingKind = T::KIND;
     const EXPECTED: &'static str = T::EXPECTED;
     const OPTIONAL: bool = true;
     const SECRET: bool = T::SECRET;
 }
 
-/// One setting as the reference, `print-config` and error lines describe it.
+/// One setting as the reference, `print-config` and errors describe it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SettingDoc {
-    /// The full key, such as `limits.message_bytes`; fields of a list of tables are `keys[].id`.
+    /// The full key, such as `limits.message_bytes`. Fields of a list of tables look like `keys[].id`.
     pub key: String,
-    /// The default as TOML, `none` where there is none, `required` where the operator must give one.
+    /// The default as TOML; `none` if there is none, `required` if the operator must give a value.
     pub default: String,
-    /// What it does, with its unit; one paragraph.
+    /// What the setting does, with its unit, in one paragraph.
     pub meaning: String,
-    /// What a value must be, as error lines say it.
+    /// What a value must be, in the words of errors.
     pub expected: String,
-    pub(super) kind: Kind,
+    pub(super) kind: SettingKind,
     pub(super) optional: bool,
     pub(super) required: bool,
     pub(super) secret: bool,
     pub(super) accepts: fn(&serde_json::Value) -> bool,
 }
 
-/// A section, or the entries of a list of tables.
+/// A section, or an entry of a list of tables.
 pub(super) trait Section {
-    /// Adds the documentation of every field, each key after `prefix`.
+    /// Appends the documentation of every field, with `prefix` in front of its key.
     fn describe(prefix: &str, out: &mut Vec<SettingDoc>);
 }
 
-/// The words for a number, from the unit in its name and its range.
+/// Describes the expected number: its unit, taken from the setting's name, and its range.
 pub(super) fn number_words(key: &str, min: Option<u64>, max: Option<u64>) -> String {
     let unit = if key.ends_with("_ms") {
         "a number of milliseconds"
@@ -107,22 +107,23 @@ pub(super) fn number_words(key: &str, min: Option<u64>, max: Option<u64>) -> Str
     }
 }
 
-/// Whether the number `value` is in the range; anything else has none.
+/// Returns whether `value` is in the range. Anything but a non-negative integer passes.
 pub(super) fn in_range(value: &serde_json::Value, min: Option<u64>, max: Option<u64>) -> bool {
     value
         .as_u64()
         .is_none_or(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max))
 }
 
-/// A default as TOML.
+/// Returns a default as TOML.
 pub(super) fn default_text<T: Serialize>(value: &T) -> String {
     toml::Value::try_from(value).map_or_else(|_| "none".to_owned(), |value| value.to_string())
 }
 
-/// Declares a section: for every field its documentation, type, default and rules, in one place.
+/// Declares a section: the documentation, type, default and rules of each field in one place.
 ///
-/// `= value` is the default; a field without one must be given by the operator. After it may come `from` and `to` (the range of a
-/// number), `check` (a function of the parsed value) and `expect` (the words of an error, where the type's own do not do).
+/// `= value` is the default; the operator must give a value for a field without one. After it may follow, in this
+/// order, `from` and `to` (the range of a number), `check` (a predicate on the parsed value) and `expect` (the words of
+/// an error, if those of the type do not fit).
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -165,8 +166,8 @@ macro_rules! section {
 
         impl $crate::config::setting::Section for $name {
             fn describe(prefix: &str, out: &mut Vec<$crate::config::setting::SettingDoc>) {
-                #[allow(unused_imports, reason = "not every section has every rule")]
-                use $crate::config::setting::{Kind, Setting, SettingDoc, default_text, in_range, number_words};
+                #[allow(unused_imports, reason = "not every section uses every rule")]
+                use $crate::config::setting::{SettingKind, Setting, SettingDoc, default_text, in_range, number_words};
                 let defaults = Self::default();
                 $({
                     const MIN: Option<u64> = section!(@optional $($min)?);
@@ -180,7 +181,7 @@ macro_rules! section {
                         meaning: concat!($($doc),+).trim().to_owned(),
                         expected: match expected {
                             Some(words) => words.to_owned(),
-                            None if <$type>::KIND == Kind::Number => number_words(name, MIN, MAX),
+                            None if <$type>::KIND == SettingKind::Number => number_words(name, MIN, MAX),
                             None => <$type>::EXPECTED.to_owned(),
                         },
                         kind: <$type>::KIND,

@@ -21,19 +21,20 @@ use super::{
     sources::Sources,
 };
 
-/// States every section once: its field, its type, and its part of the reference.
+/// Declares every section once: its field in [`Settings`], its type, and its part of the reference.
 macro_rules! settings {
     (
         sections { $($(#[doc = $doc:literal])+ $section:ident: $type:ty;)+ }
         lists { $($(#[doc = $list_doc:literal])+ $list:ident: $entry:ty;)+ }
     ) => {
-        /// Everything that can be configured. [`Default`] is what a node without a file, environment or flag runs with.
+        /// Everything that can be configured. [`Default`] is what a node without a file, environment variables or flags
+        /// runs with.
         #[derive(Debug, Clone, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $section: $type,)+
             $($(#[doc = $list_doc])+ pub $list: Vec<$entry>,)+
-            /// Where the values come from, for the errors of whoever uses them.
+            /// The origin of each value, for errors that show only when a value is used.
             #[serde(skip)]
             pub(super) origins: Origins,
             /// What to read again on a reload.
@@ -41,7 +42,7 @@ macro_rules! settings {
             pub(super) sources: Arc<Sources>,
         }
 
-        /// Every setting, in the order in which `print-config` prints them.
+        /// Returns every setting, in the order in which `print-config` prints them.
         pub fn reference() -> Vec<SettingDoc> {
             let mut out = Vec::new();
             $(<$type>::describe(stringify!($section), &mut out);)+
@@ -55,15 +56,15 @@ settings! {
     sections {
         /// The public listener.
         server: ServerSettings;
-        /// This node among the others.
+        /// This node's identity in the cluster.
         node: NodeSettings;
         /// Protocol version 1.
         v1: V1Settings;
         /// The Discord-shaped protocol.
         discord: DiscordSettings;
-        /// What every session has.
+        /// Sessions of every protocol.
         session: SessionSettings;
-        /// What one client may use up.
+        /// Limits on what clients, addresses and keys may consume.
         limits: LimitSettings;
         /// Plain HTTP.
         http: HttpSettings;
@@ -71,19 +72,19 @@ settings! {
         redis: RedisSettings;
         /// The event log and the node's lease.
         cluster: ClusterSettings;
-        /// How a node leaves.
+        /// How a node drains before it stops.
         drain: DrainSettings;
         /// The log on stderr.
         log: LogSettings;
-        /// The listener for administration.
+        /// The administration listener.
         admin: AdminSettings;
         /// Metrics for Prometheus.
         metrics: MetricsSettings;
-        /// Compression of what is sent.
+        /// Compression of outgoing messages.
         compression: CompressionSettings;
         /// Help for tests.
         test: TestSettings;
-        /// Faults on purpose.
+        /// Fault injection.
         chaos: ChaosSettings;
     }
     lists {
@@ -97,12 +98,13 @@ settings! {
 }
 
 impl Settings {
-    /// Whether the node runs in development mode: no key is configured and nothing is shared through Redis.
+    /// Returns whether the node runs in development mode: without configured keys and without Redis.
     pub fn development(&self) -> bool {
         self.keys.is_empty() && self.redis.url.is_none()
     }
 
-    /// The time between two full member lists of one guild for one bot. Zero, which is no limit, in development mode.
+    /// Returns the minimum time between two full member lists of one guild for one bot. It is zero, which means no
+    /// limit, in development mode.
     pub fn member_list_interval(&self) -> Duration {
         if self.development() {
             Duration::ZERO
@@ -111,18 +113,19 @@ impl Settings {
         }
     }
 
-    /// Whether `/metrics` on the public port needs no key: as configured, or where the listener is on loopback.
+    /// Returns whether `/metrics` on the public port needs no key: as configured, or by default if the listener is on
+    /// loopback.
     pub fn metrics_public(&self) -> bool {
         self.metrics
             .public
             .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
     }
 
-    /// The definition of an event, its schema read.
+    /// Returns the definition of an event, with its schema file read.
     ///
     /// # Errors
     ///
-    /// When the schema cannot be read, or when the definition makes no rule.
+    /// If the schema cannot be read, or the definition is invalid.
     pub(super) fn event_definition(&self, index: usize) -> Result<EventDefinition, ConfigError> {
         let definition = self.events[index].definition().map_err(|cause| {
             let expected = format!("a readable file with a JSON Schema ({cause})");
@@ -132,11 +135,11 @@ impl Settings {
         Ok(definition)
     }
 
-    /// The table of these events.
+    /// Builds the table of these events.
     ///
     /// # Errors
     ///
-    /// The first definition that makes no rule.
+    /// The first invalid definition.
     pub(super) fn table_of(&self, definitions: Vec<EventDefinition>) -> Result<EventTable, ConfigError> {
         EventTable::build(definitions).map_err(|error| {
             let (event, field, expected) = event::explain(&error);
@@ -146,7 +149,7 @@ impl Settings {
         })
     }
 
-    /// The ids of the applications.
+    /// Returns the ids of the applications.
     pub fn application_ids(&self) -> Vec<String> {
         self.applications
             .iter()
@@ -154,7 +157,7 @@ impl Settings {
             .collect()
     }
 
-    /// The table of the application events, as a node makes it.
+    /// Returns the table of application events, as a node builds it.
     #[cfg(test)]
     pub(crate) fn event_table(&self) -> Result<EventTable, super::ConfigErrors> {
         let mut draft = super::Draft::new(self.clone(), super::draft::Findings::default());
@@ -162,13 +165,14 @@ impl Settings {
         draft.finish().map(|_| table.unwrap_or_default())
     }
 
-    /// Where these settings came from. The environment and the flags are those of the start; the file may have changed.
+    /// Returns the sources of these settings. The environment and the flags are those of the start; the file may have
+    /// changed since.
     pub fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// A problem that shows only when the value of `key` is used, with that value and its origin. `expected` ends the
-    /// line.
+    /// Returns a problem with the value of `key` that shows only when the value is used. The error includes the value
+    /// and its origin; `expected` ends its line.
     pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
         let root = serde_json::to_value(self).unwrap_or_default();
         let value = key
@@ -182,19 +186,20 @@ impl Settings {
         ConfigError::new(key, value, self.origins.of(key), expected)
     }
 
-    /// A problem that several keys have with each other, told of the first one that somebody set.
+    /// Returns a problem between several keys, reported for the first of them that is set.
     pub(super) fn problem_of(&self, keys: &[&str], expected: impl Into<String>) -> ConfigError {
         let set = keys.iter().find(|key| self.origins.is_set(key));
         self.problem(set.or(keys.first()).unwrap_or(&""), expected)
     }
 
-    /// Milliseconds that the log must keep an entry for every session to resume that may.
+    /// Returns how many milliseconds the log must keep an entry so that every session that may resume can.
     pub(super) fn resumable_ms(&self) -> u64 {
         let heartbeats = self.discord.heartbeat_interval_ms.saturating_mul(2);
         self.session.resume_window_ms.saturating_add(heartbeats)
     }
 
-    /// Fills in what depends on other values: paths relative to `file`, the default application, the log's age.
+    /// Completes the values that depend on others: paths relative to `file`, the default application, and the defaults
+    /// of `cluster.log_age_ms` and `http.request_bytes`.
     pub(super) fn complete(&mut self, file: Option<&Path>) {
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         let tls = &mut self.server.tls;
@@ -204,7 +209,7 @@ impl Settings {
             (&mut tls.key, "server.tls.key"),
         ];
         for (path, key) in paths {
-            // What the environment names is relative to where the node runs.
+            // Paths from the environment are relative to the node's working directory.
             let from_file = !self.origins.of(key).starts_with("environment ");
             absolute(path, if from_file { folder } else { Path::new("") });
         }
@@ -230,7 +235,8 @@ impl Settings {
     }
 }
 
-/// Makes `path` absolute, a relative one from `folder`, so that it means the same wherever the settings are printed.
+/// Makes `path` absolute, taking a relative one from `folder`, so that it means the same wherever the settings are
+/// printed.
 fn absolute(path: &mut Option<PathBuf>, folder: &Path) {
     if let Some(path) = path {
         let joined = folder.join(&*path);

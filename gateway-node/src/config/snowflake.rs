@@ -1,4 +1,4 @@
-//! Ids of Discord's kind as the configuration writes them.
+//! Discord ids in the configuration.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::setting::setting;
 
-/// The highest id: what a signed number of 64 bits holds.
+/// The highest id: the maximum of a signed 64-bit integer.
 const MAX: u64 = i64::MAX.cast_unsigned();
 
-/// An id of Discord's kind, from 1 to 2^63 - 1, written as a number or as digits in a text.
+/// A Discord id, from 1 to 2^63 - 1, written as a number or as a string of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snowflake(u64);
 
 impl Snowflake {
-    /// The number.
+    /// Returns the id as a number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Snowflake {
         }
         let number = match NumberOrText::deserialize(deserializer)? {
             NumberOrText::Number(number) => Some(number),
-            // A sign would be read too.
+            // `parse` alone would also accept a leading sign.
             NumberOrText::Text(text) if text.starts_with(|first: char| first.is_ascii_digit()) => text.parse().ok(),
             NumberOrText::Text(_) => None,
         };
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Snowflake {
     }
 }
 
-setting! { Snowflake: Text, "an id from 1 to 9223372036854775807, as a number or as digits in a text"; }
+setting! { Snowflake: Text, "an id from 1 to 9223372036854775807, as a number or a string of digits"; }
 
 #[cfg(test)]
 mod tests {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_number_or_its_digits_in_a_text() {
+    fn an_id_is_a_number_or_a_string_of_digits() {
         assert_eq!(read(json!(80_351_110_224_678_912_u64)), Some(80_351_110_224_678_912));
         assert_eq!(read(json!("80351110224678912")), Some(80_351_110_224_678_912));
         assert_eq!(read(json!(i64::MAX)), Some(MAX));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn invalid_ids_are_refused() {
         for stranger in [
             json!(0),
             json!("0"),

@@ -1,4 +1,4 @@
-//! Where a configuration comes from, and the way from there to [`Settings`].
+//! The sources of a configuration, and how they become [`Settings`].
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
@@ -12,9 +12,9 @@ use super::{
     settings::reference,
 };
 
-/// Everything that a configuration is read from, later ones over earlier ones: defaults, file, environment, flags.
+/// The sources of a configuration: defaults, file, environment, flags. Later ones override earlier ones.
 ///
-/// Kept by the settings that came from it, so that a reload reads the same places again.
+/// The settings keep their sources, so that a reload reads the same places again.
 #[derive(Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
@@ -24,19 +24,19 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Nothing but the defaults.
+    /// Creates sources with nothing but the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A TOML file.
+    /// Sets the TOML file.
     #[must_use]
     pub fn file(mut self, path: Option<PathBuf>) -> Self {
         self.file = path;
         self
     }
 
-    /// Environment variables, of which only `UTILBOT__SECTION__KEY` counts.
+    /// Sets the environment variables. Only those that start with `UTILBOT__` are kept.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.environment = variables
@@ -46,21 +46,21 @@ impl Sources {
         self
     }
 
-    /// The text of `--bind`.
+    /// Sets the value of `--bind`.
     #[must_use]
     pub fn bind(mut self, address: Option<String>) -> Self {
         self.bind = address;
         self
     }
 
-    /// The text of `--log-format`.
+    /// Sets the value of `--log-format`.
     #[must_use]
     pub fn log_format(mut self, format: Option<String>) -> Self {
         self.log_format = format;
         self
     }
 
-    /// Reads all of them and checks what comes out.
+    /// Reads all sources and checks the resulting settings.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Sources {
         self.draft().finish()
     }
 
-    /// Reads all of them and checks every value, and the values against each other.
+    /// Reads all sources, checks every value, and checks the values against each other.
     pub fn draft(&self) -> Draft {
         let docs = reference();
         let mut findings = Findings::default();
@@ -109,7 +109,8 @@ impl Sources {
         draft
     }
 
-    /// A problem that the check of every value should have found before. Its text may hold a value, so it is not shown.
+    /// Returns a problem that checking every value should have found before. The text of `_error` may contain a value,
+    /// so it is not shown.
     fn unforeseen(&self, _error: &dyn std::error::Error) -> ConfigError {
         let origin = self
             .file
@@ -121,7 +122,7 @@ impl Sources {
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The values of the environment may be secrets.
+        // The values may be secrets, so only the names are shown.
         f.debug_struct("Sources")
             .field("file", &self.file)
             .field("environment", &self.environment.keys())

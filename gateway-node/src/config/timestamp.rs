@@ -1,4 +1,4 @@
-//! Points in time as the configuration writes them.
+//! Points in time in the configuration.
 
 use std::{
     fmt,
@@ -10,18 +10,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::setting::setting;
 
-/// A point in time, written in RFC 3339 such as `2027-01-31T12:00:00Z` or `2027-01-31T14:00:00+02:00`.
+/// A point in time, written in RFC 3339, such as `2027-01-31T12:00:00Z` or `2027-01-31T14:00:00+02:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(SystemTime);
 
 impl Timestamp {
-    /// The same point as the wall clock counts it.
+    /// Returns the point in time on the system clock.
     pub const fn system_time(self) -> SystemTime {
         self.0
     }
 }
 
-/// The text is no point in time in RFC 3339.
+/// The text is not a point in time in RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time in RFC 3339")]
 pub struct NotATimestamp;
@@ -31,7 +31,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
         let parse = |text: &str| humantime::parse_rfc3339(text).map_err(|_| NotATimestamp);
-        // humantime reads UTC only; an offset is what remains after the seconds.
+        // humantime parses only UTC, so the offset after the seconds is split off and applied here.
         let Some((local, sign, offset)) = split_offset(text) else {
             return parse(text).map(Self);
         };
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_names_the_same_moment_as_utc() {
+    fn offsets_are_converted_to_utc() {
         let utc: Timestamp = "2027-01-31T12:00:00Z".parse().unwrap();
         assert_eq!("2027-01-31T14:30:00+02:30".parse(), Ok(utc));
         assert_eq!("2027-01-31T11:00:00-01:00".parse(), Ok(utc));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for text in [
             "",
             "soon",

@@ -1,6 +1,6 @@
-//! What texts in the configuration must look like.
+//! Predicates for strings in the configuration.
 
-/// Whether `text` is 1 to 64 of `A-Z a-z 0-9 . _ -`; none given is fine too.
+/// Returns whether `text` is 1 to 64 of `A-Z a-z 0-9 . _ -`, or absent.
 pub(super) fn is_name<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
         (1..=64).contains(&text.len())
@@ -10,25 +10,25 @@ pub(super) fn is_name<T: MaybeText + ?Sized>(text: &T) -> bool {
     })
 }
 
-/// Whether `text` is 1 to 64 of `a-z 0-9 _ -`, as an application's id.
+/// Returns whether `text` is a valid application id: 1 to 64 of `a-z 0-9 _ -`.
 pub(crate) fn is_application_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Whether `text` can be the name of a user: 1 to 64 characters that show; none given is fine too.
+/// Returns whether `text` is a valid username, 1 to 64 characters without control characters, or absent.
 pub(super) fn is_username<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control))
 }
 
-/// Whether `text` is four digits, or the `0` of a user that needs none.
+/// Returns whether `text` is four digits, or the `0` of a user without a discriminator.
 pub(super) fn is_discriminator(text: &str) -> bool {
     text == "0" || text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether `text` is the hash of an image; none given is fine too.
+/// Returns whether `text` is the hash of an image, or absent.
 ///
-/// Libraries keep one as 16 bytes, so that any other text would break them.
+/// Libraries parse an image hash into 16 bytes, so any other text would break them.
 pub(super) fn is_image_hash<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
         let digits = text.strip_prefix("a_").unwrap_or(text);
@@ -36,7 +36,7 @@ pub(super) fn is_image_hash<T: MaybeText + ?Sized>(text: &T) -> bool {
     })
 }
 
-/// Whether `text` is a WebSocket URL with a host; none given is fine too.
+/// Returns whether `text` is a WebSocket URL with a host, or absent.
 pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     text.all(|text| {
         let rest = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
@@ -46,9 +46,9 @@ pub(super) fn is_websocket_url<T: MaybeText + ?Sized>(text: &T) -> bool {
     })
 }
 
-/// Whether `filter` is a filter of `env_logger` that says what it logs: each part is a level or `module=level`.
+/// Returns whether `filter` is an `env_logger` filter in which every part is a level or `module=level`.
 ///
-/// `env_logger` reads a lone word that is no level as a module, so a mistyped level would silence everything else.
+/// `env_logger` takes a lone word that is not a level for a module, so a mistyped level would silence everything else.
 pub(super) fn is_log_filter(filter: &str) -> bool {
     let is_level = |level: &str| level.trim().parse::<log::LevelFilter>().is_ok();
     let (directives, _) = filter.split_once('/').unwrap_or((filter, ""));
@@ -58,9 +58,9 @@ pub(super) fn is_log_filter(filter: &str) -> bool {
     })
 }
 
-/// A text, or one that may be missing.
+/// A string, or an optional one.
 pub(super) trait MaybeText {
-    /// Whether `test` holds for the text, if there is one.
+    /// Returns whether `test` holds for the string, or `true` if there is none.
     fn all(&self, test: impl FnOnce(&str) -> bool) -> bool;
 }
 

@@ -1,7 +1,7 @@
-//! An event in every wire format, each made once for all sessions that have it.
+//! Encodes events in every wire format, each once for all sessions that use it.
 
-pub(crate) mod line;
-pub(crate) mod pieces;
-pub(crate) mod prepared;
+pub(crate) mod dispatch_encoder;
+pub(crate) mod encoded_dispatch;
+pub(crate) mod encoded_event;
 
-pub use self::line::{Coding, Line, Place};
+pub use self::dispatch_encoder::{DispatchEncoder, LogCursor, WireFormat};

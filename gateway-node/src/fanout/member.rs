@@ -1,99 +1,99 @@
-//! Who is in a room, and what those have in common who get the same bytes.
+//! The members of subscriber groups, and the keys by which they are grouped.
 
 use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
 
 use tokio::time::Instant;
 
-use super::room::{Member, Room};
+use super::subscriber_groups::{GroupMember, SubscriberGroups};
 use crate::{
     backplane::Position,
     encode::{
-        line::{Coding, Line, Place},
-        prepared::Prepared,
+        dispatch_encoder::{DispatchEncoder, LogCursor, WireFormat},
+        encoded_event::EncodedEvent,
     },
     transport::{Batch, Outbox},
 };
 
-/// What the way from an entry to a socket needs of a session of version 1.
-pub(crate) struct Guest {
+/// A v1 session as a member of a group.
+pub(crate) struct V1Member {
     pub(crate) id: SessionId,
     /// It receives the entries after this position.
     pub(crate) since: Position,
     pub(crate) outbox: Outbox,
 }
 
-/// What the members of a group of version 1 have in common: who they are decides what they get, and the encoding in
-/// which frame.
+/// What the members of a v1 group have in common. The client type decides which events they receive, the encoding which
+/// frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Common {
+pub(crate) struct V1GroupKey {
     pub(crate) kind: ClientType,
     pub(crate) encoding: Encoding,
 }
 
-/// The same of a Discord session.
-pub(crate) struct Subscriber {
+/// A Discord session as a member of a group.
+pub(crate) struct DiscordMember {
     pub(crate) id: SessionId,
-    /// Which owner of the session it is: for a while two of them can be on one worker.
-    pub(crate) generation: u64,
-    /// It receives the entries after the one of this number.
+    /// The fencing token of its owner. For a short time two owners of one session can be on the same worker.
+    pub(crate) fencing_token: u64,
+    /// It receives the entries with higher numbers than this.
     pub(crate) since: u64,
-    pub(crate) line: Line,
+    pub(crate) encoder: DispatchEncoder,
     pub(crate) outbox: Outbox,
 }
 
-/// What the members of a group of Discord sessions have in common: which events they receive, and how these are written.
+/// What the members of a Discord group have in common: which events they receive, and their wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Profile {
+pub(crate) struct DiscordGroupKey {
     pub(crate) filter: Filter,
-    pub(crate) coding: Coding,
+    pub(crate) wire_format: WireFormat,
 }
 
 /// The sessions of one application on one worker.
 #[derive(Default)]
-pub(crate) struct Rooms {
-    pub(crate) v1: Room<Common, Guest>,
-    pub(crate) discord: Room<Profile, Subscriber>,
-    /// The number of the last entry that some of them may have got.
-    pub(crate) begun: u64,
-    /// The last entry that all of them have got or did not want.
-    pub(crate) done: Option<Place>,
+pub(crate) struct ApplicationSubscribers {
+    pub(crate) v1: SubscriberGroups<V1GroupKey, V1Member>,
+    pub(crate) discord: SubscriberGroups<DiscordGroupKey, DiscordMember>,
+    /// The number of the last entry of which delivery has begun.
+    pub(crate) started: u64,
+    /// The last entry that has been delivered to all sessions that receive it.
+    pub(crate) finished: Option<LogCursor>,
 }
 
-impl Rooms {
-    /// The subscriber of this session, if it is still this owner of it.
-    pub(crate) fn subscriber(&self, id: SessionId, generation: u64) -> Option<&Subscriber> {
-        let (_, subscriber) = self.discord.get(id)?;
-        (subscriber.generation == generation).then_some(subscriber)
+impl ApplicationSubscribers {
+    /// Returns the member with this session id, if its owner has this fencing token.
+    pub(crate) fn discord_member(&self, id: SessionId, fencing_token: u64) -> Option<&DiscordMember> {
+        let (_, discord_member) = self.discord.get(id)?;
+        (discord_member.fencing_token == fencing_token).then_some(discord_member)
     }
 
-    /// Stops deliveries to this owner of a session.
-    pub(crate) fn unsubscribe(&mut self, id: SessionId, generation: u64) {
-        if self.subscriber(id, generation).is_some() {
+    /// Removes the member with this session id, if its owner has this fencing token.
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, fencing_token: u64) {
+        if self.discord_member(id, fencing_token).is_some() {
             self.discord.remove(id);
         }
     }
 }
 
-impl Guest {
-    /// Gives the session an entry, if it is for it. Returns whether it is.
-    pub(crate) fn give(&self, entry: &Prepared, common: Common, now: Instant) -> bool {
-        let admitted = entry.entry.admits(self.id, common.kind, self.since);
+impl V1Member {
+    /// Sends the session an entry if it is a receiver. Returns whether it is.
+    pub(crate) fn deliver_to(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
+        let admitted = entry.entry.admits(self.id, key.kind, self.since);
         if admitted {
-            // What does not fit evicts the session; its driver sees to that.
+            // If the outbox overflows, the connection's driver evicts the session.
             self.outbox
-                .deliver(&Batch::from(entry.frame(common.encoding).clone()), now);
+                .deliver(&Batch::from(entry.frame(key.encoding).clone()), now);
         }
         admitted
     }
 }
 
-impl Member for Guest {
+impl GroupMember for V1Member {
     fn id(&self) -> SessionId {
         self.id
     }
 }
 
-impl Member for Subscriber {
+impl GroupMember for DiscordMember {
     fn id(&self) -> SessionId {
         self.id
     }

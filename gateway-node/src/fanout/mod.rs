@@ -1,7 +1,8 @@
-//! The way from the log to outboxes, on each worker: the queue of entries, and the sessions grouped by what they receive.
+//! Delivery from the log to outboxes, on each worker: the queue of entries, and the sessions grouped by what they
+//! receive.
 
-pub(crate) mod bundle;
-pub(crate) mod feed;
+pub(crate) mod delivery_queue;
+pub(crate) mod discord_batch;
 pub(crate) mod member;
-pub(crate) mod parcel;
-pub(crate) mod room;
+pub(crate) mod subscriber_groups;
+pub(crate) mod v1_batch;

@@ -1,4 +1,4 @@
-//! One guild.
+//! The state of one guild.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use shared::discord::{GuildChange, snowflake};
 
 type Object = Map<String, Value>;
 
-/// What an item of a list goes by.
+/// Returns the id of a list item.
 type Id = fn(&Value) -> Option<u64>;
 
-/// The lists of a guild.
+/// The lists of a guild whose items are stored by id.
 pub(super) const LISTS: [(&str, Id); 6] = [
     ("members", user_of),
     ("presences", user_of),
@@ -20,7 +20,7 @@ pub(super) const LISTS: [(&str, Id); 6] = [
     ("roles", own_id),
 ];
 
-/// A guild, its lists apart, each item under its id.
+/// A guild: its lists, each item under its id, and all other fields.
 #[derive(Debug, Clone)]
 pub(super) struct Guild {
     base: Object,
@@ -34,7 +34,7 @@ pub(super) struct Guild {
 }
 
 impl Guild {
-    /// The guild that `d` of a `GUILD_CREATE` describes.
+    /// Creates the guild that the `d` of a `GUILD_CREATE` describes.
     pub(super) fn new(mut d: Object) -> Self {
         let [members, presences, voice_states, channels, threads, roles] = LISTS.map(|(name, id)| {
             let items = match d.remove(name) {
@@ -55,7 +55,7 @@ impl Guild {
         }
     }
 
-    /// Applies an event of this guild, which it outlives.
+    /// Applies an event that does not remove the guild.
     pub(super) fn apply(&mut self, change: GuildChange, mut d: Object) {
         match change {
             GuildChange::Create => *self = Self::new(d),
@@ -111,7 +111,7 @@ impl Guild {
         }
     }
 
-    /// All that is known of it, in the shape of the `d` that makes it again.
+    /// Returns the complete state, as the `d` of a `GUILD_CREATE` that would recreate it.
     pub(super) fn whole(&self) -> Object {
         let mut d = self.base.clone();
         for ((name, _), items) in LISTS.iter().zip(self.lists()) {
@@ -121,7 +121,7 @@ impl Guild {
         d
     }
 
-    /// The lists in the order of their names.
+    /// Returns the lists in the order of [`LISTS`].
     pub(super) const fn lists(&self) -> [&BTreeMap<u64, Value>; LISTS.len()] {
         [
             &self.members,
@@ -133,17 +133,17 @@ impl Guild {
         ]
     }
 
-    /// A field that is no list of its own.
+    /// Returns a field that is not one of the lists.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.base.get(name)
     }
 
-    /// The fields that are no lists of their own.
+    /// Returns the fields that are not lists.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.base.iter()
     }
 
-    /// What goes on in its channels: each of which one of these fields says something, with those fields.
+    /// Returns the channels that have any of these fields, with only those fields and the id.
     pub(super) fn channels(&self, fields: &[&str]) -> Vec<Value> {
         let of = |(id, channel): (&u64, &Value)| {
             let said = fields.iter().filter_map(|field| Some((*field, channel.get(field)?)));
@@ -160,18 +160,19 @@ impl Guild {
         self.channels.iter().filter_map(of).collect()
     }
 
-    /// The presence of a member that is not offline.
+    /// Returns the presence of a user, if it is not offline.
     pub(super) fn presence(&self, user: u64) -> Option<&Value> {
         let presence = self.presences.get(&user)?;
         (presence.get("status").and_then(Value::as_str) != Some("offline")).then_some(presence)
     }
 
-    /// The voice state of a user who is in a channel.
+    /// Returns the voice state of a user who is in a channel.
     pub(super) fn voice_state(&self, user: u64) -> Option<&Value> {
         self.voice_states.get(&user)
     }
 
-    /// How many members there are: as its publisher says, who need not publish all of them.
+    /// Returns the number of members: the published count, or the number of known members if that is larger. Publishers
+    /// need not publish all members.
     pub(super) fn member_count(&self) -> u64 {
         let told = self.base.get("member_count").and_then(Value::as_u64);
         told.unwrap_or(0).max(self.members.len() as u64)

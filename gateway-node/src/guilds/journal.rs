@@ -1,22 +1,22 @@
-//! A guild as it is written down.
+//! The stored form of a guild.
 
 use serde_json::Value;
 use shared::discord::GuildChange;
 
 use super::guild::Guild;
 
-/// What a guild was at some time, and what has changed it since, in order: nobody who notes a change has to know the
-/// guild. From time to time the changes are folded into it.
+/// An earlier state of a guild and the events since, in order. Events can thus be appended without reading the guild.
+/// From time to time they are folded into the state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Journal {
-    /// The `d` of a `GUILD_CREATE`: what it was.
+    /// The earlier state: the `d` of a `GUILD_CREATE`.
     pub picture: String,
-    /// The name and the `d` of each event since.
+    /// The name and the `d` of each later event.
     pub changes: Vec<(String, String)>,
 }
 
 impl Journal {
-    /// The guild as it is now; none where what it was is no guild.
+    /// Returns the guild as it is now, or `None` if the stored state is not a guild.
     pub(super) fn guild(&self) -> Option<Guild> {
         let Ok(Value::Object(picture)) = serde_json::from_str(&self.picture) else {
             return None;
@@ -30,7 +30,7 @@ impl Journal {
         Some(guild)
     }
 
-    /// The same without changes: the `d` that makes the guild as it is now.
+    /// Folds the events into the state: returns the `d` of a `GUILD_CREATE` for the guild as it is now.
     pub fn fold(&self) -> Option<String> {
         Some(Value::Object(self.guild()?.whole()).to_string())
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folding_changes_nothing() {
+    fn folding_keeps_the_state() {
         let picture = json!({
             "id": "7", "name": "G", "member_count": 5, "features": ["A"], "nsfw": false,
             "members": [{"user": {"id": "1"}, "nick": "n"}, {"user": {"id": "2"}}],
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_guild_is_none() {
+    fn an_invalid_state_folds_to_none() {
         let journal = Journal {
             picture: "[]".to_owned(),
             changes: Vec::new(),

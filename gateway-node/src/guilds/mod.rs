@@ -1,7 +1,7 @@
-//! The guilds of an application, as the events that its operator publishes make them.
+//! The guilds of an application, built from the events that its operator publishes.
 //!
-//! Pure state: an event in, a picture of a guild out. It is kept beside the log (`replay/tail.rs`), so that the guilds
-//! that a session is greeted with and the entries that it gets after them leave no gap.
+//! Pure state: events go in, guild snapshots come out. It is maintained beside the log (`replay/tail.rs`), so that
+//! there is no gap between the guilds that a session is greeted with and the entries that it receives after them.
 
 mod guild;
 mod journal;
@@ -23,33 +23,33 @@ pub(crate) use self::{
     request::{ChunkText, MembersChunk, Search},
 };
 
-/// Whose picture of a guild it is.
+/// The session that a guild snapshot is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Viewer {
-    /// What it wants to know.
+    /// The intents of the session.
     pub intents: Intents,
-    /// The bot user that it is.
+    /// The id of its bot user.
     pub user: u64,
-    /// The number of members from which those that are offline are left out.
+    /// The number of members above which offline members are left out.
     pub large_threshold: u16,
 }
 
-/// Guilds of one application: all of them, or some. Clones share what none of them changes.
+/// Guilds of one application: all or some of them. Clones share every guild until one of them changes it.
 #[derive(Debug, Clone, Default)]
 pub struct Guilds {
-    guilds: BTreeMap<u64, Known>,
+    guilds: BTreeMap<u64, KnownGuilds>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownGuilds {
     guild: Arc<Guild>,
-    /// Up to this offset of the log, what changed the guild is in it.
+    /// Every change of the guild up to this log offset is included.
     through: u64,
 }
 
 impl Guilds {
-    /// Applies an event that stands at this offset of the log. One of a guild that is not known, or that it holds
-    /// already, changes nothing.
+    /// Applies the event at this log offset. Events of unknown guilds, and events that the guild already includes, have
+    /// no effect.
     pub fn apply(&mut self, offset: u64, change: GuildChange, id: u64, d: &str) {
         let known = self.guilds.get_mut(&id);
         if known.as_ref().is_some_and(|known| offset <= known.through) {
@@ -73,8 +73,8 @@ impl Guilds {
         }
     }
 
-    /// Takes in a guild that was written down, with everything in it up to this offset of the log. False where what was
-    /// written down is none.
+    /// Adds a stored guild that includes every change up to this log offset. Returns `false` if the stored state is not
+    /// a guild.
     pub fn read(&mut self, id: u64, journal: &Journal, through: u64) -> bool {
         let guild = journal.guild();
         let is_one = guild.is_some();
@@ -86,14 +86,14 @@ impl Guilds {
 
     fn insert(&mut self, id: u64, guild: Guild, through: u64) {
         let guild = Arc::new(guild);
-        self.guilds.insert(id, Known { guild, through });
+        self.guilds.insert(id, KnownGuilds { guild, through });
     }
 
     fn get(&self, id: u64) -> Option<&Guild> {
         self.guilds.get(&id).map(|known| &*known.guild)
     }
 
-    /// These alone, as they are now.
+    /// Returns a copy with only these guilds.
     #[must_use]
     pub fn only(&self, ids: impl IntoIterator<Item = u64>) -> Self {
         let known = |id: u64| Some((id, self.guilds.get(&id)?.clone()));
@@ -102,13 +102,13 @@ impl Guilds {
         }
     }
 
-    /// The ids of all, behind this one.
+    /// Returns the guild ids after this one, in order.
     pub fn ids(&self, after: Option<u64>) -> impl Iterator<Item = u64> {
         let ids = self.guilds.keys().copied();
         ids.filter(move |id| after.is_none_or(|after| *id > after))
     }
 
-    /// All that is known of a guild but of its members: they and their presences can be many.
+    /// Returns the state of a guild without its members and presences, which can be many.
     pub fn about(&self, id: u64) -> Option<Map<String, Value>> {
         let mut d = self.get(id)?.whole();
         d.remove("members");
@@ -116,25 +116,26 @@ impl Guilds {
         Some(d)
     }
 
-    /// Members of a guild by their ids, behind this one; none where there is no such guild.
+    /// Returns up to `most` members of a guild with ids after this one, or `None` if the guild is unknown.
     pub fn members(&self, id: u64, after: Option<u64>, most: usize) -> Option<Vec<(u64, &Value)>> {
         let members = self.get(id)?.members.iter();
         let behind = members.filter(|(user, _)| after.is_none_or(|after| **user > after));
         Some(behind.map(|(user, member)| (*user, member)).take(most).collect())
     }
 
-    /// The guilds of a shard.
+    /// Returns the ids of a shard's guilds.
     pub fn of_shard(&self, shard: Shard) -> Vec<u64> {
         let ids = self.guilds.keys().copied();
         ids.filter(|id| shard.has(Some(*id))).collect()
     }
 
-    /// Whether there is such a guild.
+    /// Returns whether the guild is known.
     pub fn has(&self, id: u64) -> bool {
         self.guilds.contains_key(&id)
     }
 
-    /// Does one slice of a search for members, of about a millisecond at most. Returns `true` when it is over.
+    /// Does one slice of a search for members, which takes about a millisecond at most. Returns `true` when the search
+    /// is complete.
     pub fn search(&self, search: &mut Search) -> bool {
         search.slice(self.get(search.guild()))
     }
@@ -144,35 +145,35 @@ impl Guilds {
         text.slice(self.get(text.guild()))
     }
 
-    /// Writes one slice of a guild's picture. Returns `true` when it is complete. A guild that is not there (any more), or
-    /// not now, is told of as a deleted one.
+    /// Writes one slice of a guild snapshot. Returns `true` when it is complete. A guild that is unknown or unavailable
+    /// is written as a `GUILD_DELETE`.
     pub fn draw(&self, picture: &mut Picture) -> bool {
         picture.slice(self.get(picture.guild()))
     }
 
-    /// What goes on in the channels of a guild.
+    /// Returns the `CHANNEL_INFO` fields of a guild's channels.
     pub fn channels(&self, id: u64) -> Vec<Value> {
         self.get(id)
             .map_or_else(Vec::new, |guild| guild.channels(&CHANNEL_INFO))
     }
 
-    /// What a guild that is there knows of a user: the member, and its voice state if it is in a channel.
+    /// Returns what an available guild knows of a user: the member, and the voice state if the user is in a channel.
     pub fn speaker(&self, id: u64, user: u64) -> Option<(Option<&Value>, Option<&Value>)> {
         let guild = self.get(id).filter(|guild| !guild.is_unavailable)?;
         Some((guild.members.get(&user), guild.voice_state(user)))
     }
 
-    /// The soundboard sounds of a guild.
+    /// Returns the soundboard sounds of a guild.
     pub fn sounds(&self, id: u64) -> Value {
         let sounds = self.get(id).and_then(|guild| guild.field("soundboard_sounds"));
         sounds.cloned().unwrap_or_else(|| Value::Array(Vec::new()))
     }
 }
 
-/// What `CHANNEL_INFO` says of a channel.
+/// The channel fields that `CHANNEL_INFO` contains.
 const CHANNEL_INFO: [&str; 2] = ["status", "voice_start_time"];
 
-/// Whether a guild is gone with this event, and not only away.
+/// Returns whether the event removes the guild rather than making it unavailable.
 fn is_removal(change: GuildChange, d: &Map<String, Value>) -> bool {
     change == GuildChange::Delete && d.get("unavailable") != Some(&Value::Bool(true))
 }
@@ -228,7 +229,7 @@ mod tests {
         guilds
     }
 
-    /// Applies the event, at the next offset.
+    /// Applies the event at the next offset.
     fn apply(guilds: &mut Guilds, name: &str, d: &Value) {
         let offset = guilds.guilds.get(&7).map_or(1, |known| known.through + 1);
         if let Some(change) = GuildChange::of(name) {
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn events_change_the_picture() {
+    fn events_change_the_snapshot() {
         let mut guilds = guilds();
         apply(&mut guilds, "GUILD_UPDATE", &json!({"id": "7", "name": "H"}));
         apply(&mut guilds, "CHANNEL_CREATE", &json!({"id": "71", "guild_id": "7"}));
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn presences_are_for_those_who_have_the_intent() {
+    fn presences_need_the_intent() {
         let mut guilds = guilds();
         apply(
             &mut guilds,
@@ -322,7 +323,7 @@ mod tests {
             (3, 1)
         );
         let seen = picture(&guilds, Intents::GUILDS);
-        // The bot itself, and who is in a voice channel.
+        // The bot itself, and members in a voice channel.
         assert_eq!(ids(&seen["members"]), ["1", "3"]);
         assert_eq!((&seen["presences"], &seen["large"]), (&json!([]), &json!(false)));
         let large = Viewer {
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(
             ids(&seen["members"]),
             ["1", "2", "3"],
-            "the bot, who is online, who talks"
+            "the bot, an online member, a member in a voice channel"
         );
         assert_eq!(seen["large"], true);
         apply(
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_speaker_is_known_as_the_guild_knows_it() {
+    fn a_speaker_has_its_member_and_voice_state() {
         let mut guilds = guilds();
         assert_eq!(guilds.speaker(7, 1), Some((Some(&member(1, "user-1")), None)));
         let state = json!({"guild_id": "7", "user_id": "9", "channel_id": "70", "mute": true});
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guild_that_is_gone_is_a_deleted_one() {
+    fn a_removed_guild_is_sent_as_guild_delete() {
         let mut guilds = guilds();
         assert_eq!(guilds.of_shard(Shard::WHOLE), [7]);
         assert_eq!(guilds.of_shard(Shard { id: 1, count: 2 }), [0; 0]);
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_events_change_nothing() {
+    fn malformed_events_change_nothing() {
         let mut guilds = guilds();
         let before = picture(&guilds, Intents::ALL);
         for (name, d) in [
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guild_holds_already_does_not_change_it_again() {
+    fn events_already_included_are_not_applied_again() {
         let mut guilds = guilds();
         let add = |guilds: &mut Guilds, offset: u64, user: u64| {
             guilds.apply(offset, GuildChange::MemberAdd, 7, &member(user, "x").to_string());
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_in_channels_is_told() {
+    fn channel_info_has_status_and_start_time() {
         let mut guilds = guilds();
         assert_eq!(guilds.channels(7), [Value::Null; 0]);
         let status = |guilds: &mut Guilds, id: &str, status: Value| {
@@ -440,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_put_without_counting_them() {
+    fn members_put_does_not_change_the_published_count() {
         let mut guilds = guilds();
         apply(
             &mut guilds,
@@ -470,14 +471,14 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_by_name_by_id_or_all_of_them() {
+    fn members_are_found_by_name_by_id_or_all() {
         let guilds = guilds();
         let all = |request: &RequestMembers, intents| chunks(&guilds, request, intents);
         let whole = all(&request(Some(""), 0, None), Intents::ALL);
         assert_eq!((whole.len(), ids(&whole[0]["members"])), (1, vec!["1", "2", "3"]));
         assert_eq!((&whole[0]["nonce"], &whole[0]["chunk_count"]), (&json!("n"), &json!(1)));
         assert_eq!(whole[0]["presences"].as_array().unwrap().len(), 1);
-        // Without the intents there is no whole list and there are no presences.
+        // Without the intents there is no full list, and no presences.
         let none = all(&request(Some(""), 0, None), Intents::GUILDS);
         assert_eq!((&none[0]["members"], none[0].get("presences")), (&json!([]), None));
         let named = all(&request(Some("USER-2"), 10, None), Intents::GUILDS);

@@ -1,4 +1,4 @@
-//! A guild as a session is told of it when it begins, written a slice at a time.
+//! The guild snapshot that a session gets when it begins, written in slices.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -11,11 +11,11 @@ use super::{
     text::Text,
 };
 
-/// The items that one slice looks at.
+/// The items that one slice examines.
 const LOOKED_AT: usize = 2000;
-/// How many items looked at one that is written counts for as well.
+/// How many additional examined items a written one counts as.
 const WRITTEN: usize = 15;
-/// The fields that are always told, and are empty lists where nothing is known of them.
+/// Fields that are always present, as empty lists if nothing is known of them.
 const FIELDS: [&str; 6] = [
     "emojis",
     "stickers",
@@ -24,28 +24,29 @@ const FIELDS: [&str; 6] = [
     "guild_scheduled_events",
     "soundboard_sounds",
 ];
-/// The fields that are told beside the guild's own.
+/// Fields that are computed instead of copied from the guild.
 const COUNTED: [&str; 3] = ["member_count", "large", "unavailable"];
 
-/// The `GUILD_CREATE` of one guild while it is written; a `GUILD_DELETE` where the guild is gone or away.
+/// The `GUILD_CREATE` of one guild while it is being written, or a `GUILD_DELETE` if the guild is unknown or
+/// unavailable.
 ///
-/// It does not hold the guild: each slice looks at it anew. What changes meanwhile stands in the log behind the place where
-/// the session began, so its client gets the event after the picture.
+/// It does not hold the guild: each slice looks it up again. Changes in between come after the session's starting point
+/// in the log, so its client receives the events after the snapshot.
 #[derive(Debug)]
 pub struct Picture {
     id: u64,
     viewer: Viewer,
     d: Text,
-    /// The list that is being written, and its last item; `None` before the first slice.
+    /// The index of the list that is being written, and its last item; `None` before the first slice.
     at: Option<(usize, Option<u64>)>,
     list: Text,
     is_large: bool,
-    /// Whether the guild is away, if there is none to tell of.
+    /// If there is no guild to write: whether it is known but unavailable.
     gone: Option<bool>,
 }
 
 impl Picture {
-    /// Nothing of this guild yet.
+    /// Creates a snapshot of which nothing is written yet.
     pub fn new(id: u64, viewer: Viewer) -> Self {
         Self {
             id,
@@ -58,12 +59,12 @@ impl Picture {
         }
     }
 
-    /// The guild.
+    /// Returns the id of the guild.
     pub const fn guild(&self) -> u64 {
         self.id
     }
 
-    /// Writes one slice of the picture. Returns `true` when it is complete.
+    /// Writes one slice. Returns `true` when the snapshot is complete.
     pub(super) fn slice(&mut self, guild: Option<&Guild>) -> bool {
         let Some(guild) = guild.filter(|guild| !guild.is_unavailable) else {
             self.gone = Some(guild.is_some());
@@ -97,7 +98,7 @@ impl Picture {
         true
     }
 
-    /// All fields that are no list of items.
+    /// Writes all fields that are not lists of items.
     fn begin(&mut self, guild: &Guild) {
         let count = guild.member_count();
         self.is_large = count > u64::from(self.viewer.large_threshold);
@@ -125,7 +126,7 @@ impl Picture {
         }
     }
 
-    /// The name of the event, and its data.
+    /// Returns the event's name and data.
     pub fn finish(self) -> (&'static str, String) {
         match self.gone {
             Some(is_unavailable) => {

@@ -1,29 +1,29 @@
-//! What is wrong with a guild that an operator tells of.
+//! Validation of published guilds.
 
 use serde_json::{Map, Value};
 
 use super::guild::LISTS;
 
-/// Why what is told of a guild is not taken.
+/// Why published guild data is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GuildProblem {
-    /// A field that has to be a list is something else.
+    /// A field that must be a list is not one.
     #[error("`{0}` must be a list")]
     NoList(&'static str),
-    /// An item of a list has no id by which it could be found.
+    /// A list item has no id.
     #[error("`{list}[{index}]` has no id")]
     NoId {
         /// The list's name.
         list: &'static str,
-        /// The item's place in it, from 0.
+        /// The item's index, from 0.
         index: usize,
     },
 }
 
-/// Whether every list of a guild's `d` is one whose items can be found again.
+/// Checks that the lists of a guild's `d` are lists, and that each item has an id.
 ///
 /// # Errors
-/// Names the first that is not.
+/// Returns the first violation.
 pub(crate) fn check(d: &Map<String, Value>) -> Result<(), GuildProblem> {
     LISTS.into_iter().try_for_each(|(list, id)| match d.get(list) {
         None => Ok(()),
@@ -35,10 +35,10 @@ pub(crate) fn check(d: &Map<String, Value>) -> Result<(), GuildProblem> {
     })
 }
 
-/// The same for members alone.
+/// Checks that each member has a user id.
 ///
 /// # Errors
-/// Names the first that has no user's id.
+/// Returns the first member without one.
 pub(crate) fn check_members(members: &[Value]) -> Result<(), GuildProblem> {
     let (list, id) = LISTS[0];
     let without = members.iter().position(|member| id(member).is_none());
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_thing_that_is_wrong_is_named() {
+    fn the_first_problem_is_reported() {
         let of = |d: Value| check(d.as_object().unwrap()).map_err(|problem| problem.to_string());
         assert_eq!(
             of(json!({"id": "7", "roles": [], "members": [{"user": {"id": "1"}}]})),

@@ -1,7 +1,7 @@
-//! Which members answer a request, found and written a slice at a time.
+//! Answers requests for guild members, searched and written in slices.
 //!
-//! A guild may have a hundred thousand members. Neither a search nor the text of a chunk holds the guild: each slice looks
-//! at it anew, behind the last member that it has seen.
+//! A guild may have a hundred thousand members. Neither a search nor the text of a chunk holds the guild: each slice
+//! looks it up again and continues after the last member examined.
 
 use std::{
     mem,
@@ -14,19 +14,19 @@ use shared::discord::{Intents, RequestMembers, UserIds};
 
 use super::{guild::Guild, text::Text};
 
-/// The most members of one chunk.
+/// The most members per chunk.
 const CHUNK: usize = 1000;
-/// The most members that a range holds with those that joined after it was fixed.
+/// The most members written for a range, including members that joined after it was fixed.
 const CROWDED: usize = 2 * CHUNK;
-/// The most members that are found by a name or by their ids.
+/// The most members found by name or by id.
 const FOUND: usize = 100;
 /// The members that one slice of a search counts.
 const COUNTED: usize = 8000;
 /// The members whose names one slice of a search compares.
 const COMPARED: usize = 2000;
 
-/// One `GUILD_MEMBERS_CHUNK`, as what it is made from. Small enough to be kept with a session, and made anew from the guild
-/// whenever it is sent: members that have left since are missing, and those that have changed are newer.
+/// The recipe of one `GUILD_MEMBERS_CHUNK`. It is small enough to be stored with a session. The chunk is made from the
+/// guild each time it is sent, so members that have left are missing, and changed ones are current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembersChunk {
     #[serde(rename = "g")]
@@ -40,39 +40,39 @@ pub struct MembersChunk {
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     nonce: Option<Box<str>>,
     #[serde(rename = "m")]
-    members: Members,
-    /// Ids in the request that are no snowflakes.
+    members: MembersOf,
+    /// Ids in the request that are not snowflakes.
     #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
     invalid: Vec<Value>,
 }
 
 /// The members of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Members {
-    /// Those behind one id, up to and with another.
+enum MembersOf {
+    /// The members after the first id, up to and including the second.
     #[serde(rename = "r")]
     Range(Option<u64>, u64),
-    /// Those that a name found.
+    /// Members found by name.
     #[serde(rename = "f")]
     Found(Vec<u64>),
-    /// Those that the client named, up to [`FOUND`] of them. It is told which are not there.
+    /// Members that the client named, up to [`FOUND`] of them. The chunk lists those that were not found.
     #[serde(rename = "u")]
     Named(Vec<u64>),
 }
 
 impl MembersChunk {
-    /// What it weighs beside its size, in bytes.
+    /// Returns its size in bytes beyond that of the struct.
     pub fn weight(&self) -> usize {
         let ids = match &self.members {
-            Members::Range(..) => 0,
-            Members::Found(ids) | Members::Named(ids) => size_of_val(&**ids),
+            MembersOf::Range(..) => 0,
+            MembersOf::Found(ids) | MembersOf::Named(ids) => size_of_val(&**ids),
         };
         let invalid = self.invalid.iter().map(|id| size_of_val(id) + id.to_string().len());
         ids + self.nonce.as_deref().map_or(0, str::len) + invalid.sum::<usize>()
     }
 }
 
-/// A request for members of one guild on its way to its chunks.
+/// A search for the members of one guild that a request asks for.
 #[derive(Debug)]
 pub struct Search {
     guild: u64,
@@ -84,16 +84,16 @@ pub struct Search {
 
 #[derive(Debug)]
 enum Goal {
-    /// All members: the last id of each chunk so far, and the members counted.
+    /// All members: the last id of each chunk so far, and the number of members counted.
     Whole(Vec<u64>, usize),
-    /// Those whose name begins like this, at most so many.
+    /// Members whose names begin with this, up to a limit, and those found so far.
     Called(String, usize, Vec<u64>),
-    /// These.
+    /// Members with these ids.
     Named(UserIds),
 }
 
 impl Search {
-    /// A request for the members of `guild` by a session with these intents.
+    /// Creates a search for the members of `guild` that a session with these intents asked for.
     pub fn new(guild: u64, request: &RequestMembers, intents: Intents) -> Self {
         let query = request.query.as_deref().unwrap_or_default();
         let is_whole = query.is_empty() && request.limit == 0;
@@ -118,17 +118,17 @@ impl Search {
         }
     }
 
-    /// The guild.
+    /// Returns the id of the guild.
     pub const fn guild(&self) -> u64 {
         self.guild
     }
 
-    /// Whether it is for all members.
+    /// Returns whether it is for all members.
     pub const fn is_whole(&self) -> bool {
         matches!(self.goal, Goal::Whole(..))
     }
 
-    /// What the client knows the request by.
+    /// Returns the nonce of the request.
     pub fn nonce(&self) -> Option<&str> {
         self.nonce.as_deref()
     }
@@ -164,23 +164,23 @@ impl Search {
         }
     }
 
-    /// The chunks, once the search is over: at least one.
+    /// Returns the chunks of a completed search: at least one.
     pub fn chunks(self) -> Vec<MembersChunk> {
         let mut invalid = Vec::new();
         let members = match self.goal {
             Goal::Named(users) => {
                 invalid = users.invalid;
-                vec![Members::Named(users.ids)]
+                vec![MembersOf::Named(users.ids)]
             }
-            Goal::Called(_, _, found) => vec![Members::Found(found)],
-            Goal::Whole(_, 0) => vec![Members::Found(Vec::new())],
+            Goal::Called(_, _, found) => vec![MembersOf::Found(found)],
+            Goal::Whole(_, 0) => vec![MembersOf::Found(Vec::new())],
             Goal::Whole(mut last, count) => {
                 if !count.is_multiple_of(CHUNK) {
                     last.extend(self.after);
                 }
                 let after = std::iter::once(None).chain(last.iter().copied().map(Some));
                 let ranges = after.zip(last.iter().copied());
-                ranges.map(|(after, last)| Members::Range(after, last)).collect()
+                ranges.map(|(after, last)| MembersOf::Range(after, last)).collect()
             }
         };
         let count = members.len();
@@ -191,7 +191,7 @@ impl Search {
             presences: self.presences,
             nonce: self.nonce.clone(),
             members,
-            // Only the one chunk of a request by ids has any.
+            // Only a request by ids has any, and its answer is a single chunk.
             invalid: mem::take(&mut invalid),
         };
         members.into_iter().enumerate().map(chunk).collect()
@@ -204,11 +204,11 @@ fn is_called(member: &Value, query: &str) -> bool {
     query.is_empty() || names.any(|name| name.to_lowercase().starts_with(query))
 }
 
-/// The data of a chunk while it is written.
+/// The data of a chunk while it is being written.
 #[derive(Debug)]
 pub struct ChunkText<'a> {
     chunk: &'a MembersChunk,
-    /// The last member of a range that is written.
+    /// The last member of a range that was written.
     after: Option<u64>,
     written: usize,
     members: Text,
@@ -217,11 +217,11 @@ pub struct ChunkText<'a> {
 }
 
 impl<'a> ChunkText<'a> {
-    /// Nothing of this chunk yet.
+    /// Creates a chunk of which nothing is written yet.
     pub fn new(chunk: &'a MembersChunk) -> Self {
         let after = match chunk.members {
-            Members::Range(after, _) => after,
-            Members::Found(_) | Members::Named(_) => None,
+            MembersOf::Range(after, _) => after,
+            MembersOf::Found(_) | MembersOf::Named(_) => None,
         };
         Self {
             chunk,
@@ -233,7 +233,7 @@ impl<'a> ChunkText<'a> {
         }
     }
 
-    /// The guild.
+    /// Returns the id of the guild.
     pub const fn guild(&self) -> u64 {
         self.chunk.guild
     }
@@ -243,7 +243,7 @@ impl<'a> ChunkText<'a> {
         let (members, presences) = (self.members.slice(), self.presences.slice());
         let is_full = |text: &Self| text.members.is_past(members) || text.presences.is_past(presences);
         match &self.chunk.members {
-            Members::Range(_, last) => {
+            MembersOf::Range(_, last) => {
                 let Some(guild) = guild else { return true };
                 let range = (self.after.map_or(Unbounded, Excluded), Unbounded);
                 for (user, member) in guild.members.range(range) {
@@ -257,7 +257,7 @@ impl<'a> ChunkText<'a> {
                     self.write(guild, *user, member);
                 }
             }
-            Members::Found(users) | Members::Named(users) => {
+            MembersOf::Found(users) | MembersOf::Named(users) => {
                 for user in users.iter().skip(self.written) {
                     // Every id before this one was found or is missing.
                     if self.written - self.missing.len() == FOUND {
@@ -289,7 +289,7 @@ impl<'a> ChunkText<'a> {
         }
     }
 
-    /// The whole data.
+    /// Returns the complete data.
     pub fn finish(self) -> String {
         let chunk = self.chunk;
         let mut d = Text::object();
@@ -297,7 +297,7 @@ impl<'a> ChunkText<'a> {
         d.list_field("members", &self.members);
         d.field("chunk_index", &chunk.index);
         d.field("chunk_count", &chunk.count);
-        if matches!(chunk.members, Members::Named(_)) {
+        if matches!(chunk.members, MembersOf::Named(_)) {
             let missing = self.missing.iter().map(|id| Value::String(id.to_string()));
             let not_found: Vec<_> = chunk.invalid.iter().cloned().chain(missing).collect();
             if !not_found.is_empty() {
@@ -319,9 +319,10 @@ mod tests {
     use serde_json::json;
     use shared::discord::GuildChange;
 
-    use super::{super::Guilds, *};
+    use super::*;
+    use crate::guilds::Guilds;
 
-    /// What a request for these ids in a guild with the members 1 to 300 is answered with, as it is after it was kept.
+    /// Returns the answer to a request for these ids, after storing it, in a guild with the members 1 to 300.
     fn answer(ids: impl IntoIterator<Item = u64>, invalid: &[Value]) -> Value {
         let member = |id: u64| json!({"user": {"id": id.to_string(), "username": "x"}});
         let members: Vec<_> = (1..=300).map(member).collect();
@@ -359,12 +360,12 @@ mod tests {
     fn a_request_by_ids_finds_at_most_a_hundred_members() {
         let d = answer(1..=300, &[]);
         assert_eq!(d["members"].as_array().unwrap().len(), 100);
-        // The others are members as well.
+        // The other ids are members too, so they are not listed as not found.
         assert_eq!(d.get("not_found"), None);
     }
 
     #[test]
-    fn ids_that_are_not_found_leave_their_places_to_others() {
+    fn ids_not_found_do_not_count_towards_the_limit() {
         let d = answer(251..=500, &[]);
         assert_eq!(d["members"].as_array().unwrap().len(), 50);
         assert_eq!(d["not_found"].as_array().unwrap().len(), 200);
@@ -374,19 +375,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_not_found_as_it_was_sent() {
+    fn invalid_ids_are_returned_as_not_found() {
         let d = answer([301, 1], &[json!("x"), json!(-1), json!(null)]);
         assert_eq!(d["members"][0]["user"]["id"], "1");
         assert_eq!(d["not_found"], json!(["x", -1, null, "301"]));
     }
 
     #[test]
-    fn chunks_kept_by_an_earlier_version_are_read() {
+    fn chunks_stored_by_an_earlier_version_are_readable() {
         let kept = r#"{"g":7,"i":0,"c":1,"p":false,"m":{"u":[1,2]}}"#;
         let chunk: MembersChunk = serde_json::from_str(kept).unwrap();
         assert_eq!(
             (&chunk.members, &*chunk.invalid),
-            (&Members::Named(vec![1, 2]), &[][..])
+            (&MembersOf::Named(vec![1, 2]), &[][..])
         );
         assert_eq!(serde_json::to_string(&chunk).unwrap(), kept);
     }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-/// The bytes of text that one slice of work writes.
+/// The bytes that one slice of work writes.
 const SLICE: usize = 48 * 1024;
-/// The items that one slice of work writes or looks at.
+/// The items that one slice of work writes.
 const ITEMS: usize = 128;
 
 /// An object or a list that is being written.
@@ -15,7 +15,7 @@ pub(super) struct Text {
     end: u8,
 }
 
-/// Where a slice of work on a text began.
+/// The length of a text when a slice of work began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SliceStart {
     bytes: usize,
@@ -39,7 +39,7 @@ impl Text {
         }
     }
 
-    /// The start of a slice, to be given to [`is_past`](Self::is_past).
+    /// Returns the start of a slice, for [`is_past`](Self::is_past).
     pub(super) const fn slice(&self) -> SliceStart {
         SliceStart {
             bytes: self.bytes.len(),
@@ -47,7 +47,7 @@ impl Text {
         }
     }
 
-    /// Whether as much has been written since `start` as one slice may write.
+    /// Returns whether a slice that began at `start` has written as much as it may.
     pub(super) const fn is_past(&self, start: SliceStart) -> bool {
         self.bytes.len() - start.bytes >= SLICE || self.items - start.items >= ITEMS
     }
@@ -78,7 +78,7 @@ impl Text {
         self.value(value);
     }
 
-    /// Appends a field of an object that is a list.
+    /// Appends a list as a field of an object.
     pub(super) fn list_field(&mut self, name: &str, list: &Self) {
         self.name(name);
         self.bytes.extend_from_slice(&list.bytes);
@@ -91,7 +91,7 @@ impl Text {
         self.bytes.push(b':');
     }
 
-    /// The whole text.
+    /// Returns the complete text.
     pub(super) fn finish(mut self) -> String {
         self.bytes.push(self.end);
         String::from_utf8(self.bytes).unwrap_or_default()

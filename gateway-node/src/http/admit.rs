@@ -1,4 +1,4 @@
-//! What every request goes through before it is answered: it is charged to its client, and its connection has a deadline.
+//! Middleware for every request: charges the request to its client and tracks it for the deadlines of its connection.
 
 use std::{
     pin::Pin,
@@ -23,17 +23,18 @@ use super::{Api, ApiError};
 use crate::{
     accept::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     admission::Permit,
-    transport::Head,
+    transport::UpgradeHead,
 };
 
-/// What a request that a trusted proxy forwarded counts as.
+/// The permit of a request that a trusted proxy forwarded.
 struct Forwarded(Rc<Permit>);
 
-/// Charges a request and answers it. 429 if its client has no attempts left. HEAD is answered as GET: the server sends the
-/// head of that answer alone.
+/// Charges a request to its client and handles it. Responds with 429 if the client has no attempts left.
+///
+/// HEAD is handled as GET; the server then sends only the head of the response.
 ///
 /// # Errors
-/// As the service behind it.
+/// Those of the wrapped service.
 pub async fn admit(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -42,7 +43,7 @@ pub async fn admit(
         request.head_mut().method = Method::GET;
     }
     let Some(connection) = request.request().conn_data::<Rc<HttpConnection>>().map(Rc::clone) else {
-        // The listener for administration counts nothing.
+        // The administration listener counts no requests.
         return match check_browser(&request, BrowserPolicy::check_admin_request) {
             Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
             Err(error) => Ok(request.into_response(error.error_response())),
@@ -68,10 +69,10 @@ pub async fn admit(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
-    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _guard: guard })))
+    Ok(response.map_body(|_, body| BoxBody::new(AdmitAnswer { body, _guard: guard })))
 }
 
-/// Whether a body stands behind the head of a request.
+/// Returns whether a request declares a body.
 fn has_body(request: &ServiceRequest) -> bool {
     let headers = request.headers();
     let is_empty = |length: &HeaderValue| length.as_bytes().trim_ascii().iter().all(|digit| *digit == b'0');
@@ -81,18 +82,18 @@ fn has_body(request: &ServiceRequest) -> bool {
             .is_some_and(|length| !is_empty(length))
 }
 
-/// Lets the server read the body of a request, which stays in the socket otherwise.
+/// Lets the server read the body of a request. Until then, the body stays in the socket.
 pub(super) fn accept_body(request: &HttpRequest) {
     if let Some(connection) = request.conn_data::<Rc<HttpConnection>>() {
         connection.accept_body();
     }
 }
 
-/// Counts a request for the address that it comes from.
+/// Charges a request to the address that it comes from.
 fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, ApiError> {
     let now = Instant::now();
     if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
-        let address = client_address(&Head::of(request.head()), peer, &api.trusted_proxies);
+        let address = client_address(&UpgradeHead::of(request.head()), peer, &api.trusted_proxies);
         if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
             return Ok(Some(Rc::new(api.admission.forward(address, now)?)));
         }
@@ -101,18 +102,18 @@ fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Optio
     Ok(None)
 }
 
-/// Refuses what web pages may not send.
+/// Refuses requests that the browser policy does not allow.
 fn check_browser(
     request: &ServiceRequest,
-    check: impl Fn(&BrowserPolicy, &Head<'_>) -> Result<(), Foreign>,
+    check: impl Fn(&BrowserPolicy, &UpgradeHead<'_>) -> Result<(), Foreign>,
 ) -> Result<(), ApiError> {
     if let Some(api) = request.app_data::<web::Data<Api>>() {
-        check(&api.browsers, &Head::of(request.head()))?;
+        check(&api.browsers, &UpgradeHead::of(request.head()))?;
     }
     Ok(())
 }
 
-/// Records that a request has shown a valid key: it costs its address no attempt.
+/// Records that a request presented a valid key, so that it costs its address no attempt.
 pub(super) fn show_key(request: &HttpRequest) {
     if let Some(Forwarded(permit)) = request.extensions().get() {
         permit.show_key();
@@ -121,13 +122,13 @@ pub(super) fn show_key(request: &HttpRequest) {
     }
 }
 
-/// The body of an answer. The request is over when it is dropped.
-struct Answer {
+/// The body of a response. The request ends when it is dropped.
+struct AdmitAnswer {
     body: BoxBody,
     _guard: RequestGuard,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for AdmitAnswer {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

@@ -1,4 +1,4 @@
-//! The body of a request, read only for a valid key, within its limits.
+//! Request bodies, read only for a valid key and within limits.
 
 use std::{
     collections::HashMap,
@@ -18,18 +18,18 @@ use tokio::time::{Instant, timeout_at};
 use super::{ApiError, admit::accept_body};
 use crate::{auth::Key, config::HttpSettings};
 
-/// What bodies may take.
+/// Limits on request bodies.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    /// The time for a body of no bytes.
+    /// Base time to receive a body.
     pub timeout: Duration,
-    /// How many bytes give it another second.
+    /// Received bytes that extend the time by one second.
     pub bytes_per_second: u64,
-    /// Bytes of all bodies.
+    /// Maximum bytes of all bodies together.
     pub bytes: usize,
-    /// Bytes of all bodies of one key.
+    /// Maximum bytes of all bodies of one key.
     pub bytes_per_key: usize,
-    /// Bytes of one body.
+    /// Maximum bytes of one body.
     pub request_bytes: usize,
 }
 
@@ -45,35 +45,35 @@ impl From<&HttpSettings> for BodyLimits {
     }
 }
 
-/// The bodies that the node holds. Clones count together.
+/// The bodies that the node holds in memory. Clones share their counts.
 #[derive(Debug, Clone)]
-pub struct Bodies(Arc<Inner>);
+pub struct Bodies(Arc<BodiesInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct BodiesInner {
     limits: BodyLimits,
-    held: Mutex<Held>,
+    held: Mutex<HeldBytes>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldBytes {
     bytes: usize,
     by_key: HashMap<Arc<str>, usize>,
 }
 
-/// Bytes that a body was charged, given back when it is dropped.
+/// Bytes charged for a body, released on drop.
 #[derive(Debug)]
-struct Charge {
+struct BodyCharge {
     bodies: Bodies,
     key: Arc<str>,
     bytes: usize,
 }
 
-/// A whole body. Its bytes count until it is dropped.
+/// A complete body. Its bytes stay charged until it is dropped.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Bytes,
-    _charge: Charge,
+    _charge: BodyCharge,
 }
 
 impl Deref for Body {
@@ -85,22 +85,22 @@ impl Deref for Body {
 }
 
 impl Bodies {
-    /// Counts from zero.
+    /// Creates empty counts.
     pub fn new(limits: BodyLimits) -> Self {
         let held = Mutex::default();
-        Self(Arc::new(Inner { limits, held }))
+        Self(Arc::new(BodiesInner { limits, held }))
     }
 
-    /// The number of bytes that are held.
+    /// Returns the number of bytes held.
     pub fn bytes(&self) -> usize {
         self.held().bytes
     }
 
-    /// Reads the body of a request with this key. What the request declares is charged before the first byte is read.
+    /// Reads the body of a request made with this key. The declared length is charged before the first byte is read.
     ///
     /// # Errors
-    /// 413 for a body that is too large, 429 and 503 if the key or the node holds as many bytes as it may, 408 for one that
-    /// comes too slowly, 400 for one that ends early.
+    /// 413 if the body is too large, 429 or 503 if the key or the node already holds its maximum, 408 if the body
+    /// arrives too slowly, 400 if it ends early.
     pub(super) async fn read(&self, request: &HttpRequest, mut payload: Payload, key: &Key) -> Result<Body, ApiError> {
         let (most, setting) = self.0.limits.most();
         let too_large = || ApiError::TooLarge(format!("a request may have {most} bytes, as `{setting}` says"));
@@ -132,8 +132,8 @@ impl Bodies {
         })
     }
 
-    fn charge(&self, key: &Arc<str>, bytes: usize) -> Result<Charge, ApiError> {
-        let mut charge = Charge {
+    fn charge(&self, key: &Arc<str>, bytes: usize) -> Result<BodyCharge, ApiError> {
+        let mut charge = BodyCharge {
             bodies: self.clone(),
             key: Arc::clone(key),
             bytes: 0,
@@ -142,14 +142,14 @@ impl Bodies {
         Ok(charge)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldBytes> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl BodyLimits {
-    /// Returns how many bytes one body may have, and the setting that says so: the least of all, since a body beyond any of
-    /// them could be sent again for ever.
+    /// Returns the maximum size of one body and the setting that decides it. This is the smallest of all limits,
+    /// because a body beyond any of them could never succeed, however often it is sent.
     fn most(&self) -> (usize, &'static str) {
         let limits = [
             (self.request_bytes, "http.request_bytes"),
@@ -159,15 +159,15 @@ impl BodyLimits {
         limits.into_iter().min_by_key(|(bytes, _)| *bytes).unwrap_or(limits[0])
     }
 
-    /// How long a body may take of which so many bytes have come.
+    /// Returns the time that a body may take once this many bytes have arrived.
     fn allowed(&self, bytes: usize) -> Duration {
         let earned_ms = (bytes as u64).saturating_mul(1000) / self.bytes_per_second;
         self.timeout + Duration::from_millis(earned_ms)
     }
 }
 
-impl Charge {
-    /// Charges what is missing of so many bytes.
+impl BodyCharge {
+    /// Raises the charge to this many bytes.
     fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {
@@ -190,7 +190,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for BodyCharge {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;
@@ -206,7 +206,7 @@ impl Drop for Charge {
     }
 }
 
-/// The length that a request declares for its body.
+/// Returns the declared length of a request's body.
 fn declared(request: &HttpRequest) -> Option<usize> {
     let length = request.headers().get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.trim().parse().ok()
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_of_a_body_is_the_one_that_is_named() {
+    fn the_smallest_limit_of_a_body_is_named() {
         let limits = bodies().0.limits;
         assert_eq!(limits.most(), (60, "http.body_bytes_per_key"));
         let limits = BodyLimits {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_goes_on_gets_more_time() {
+    fn a_body_that_keeps_arriving_gets_more_time() {
         let limits = bodies().0.limits;
         assert_eq!(limits.allowed(0), Duration::from_secs(10));
         assert_eq!(limits.allowed(250), Duration::from_millis(12_500));

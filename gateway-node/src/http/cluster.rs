@@ -1,20 +1,20 @@
-//! `GET /api/v1/cluster`: this node, what it shares with the others, and who they are.
+//! `GET /api/v1/cluster`: this node, its backplane, and all nodes of the cluster.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::{Api, ApiError};
 use crate::{
-    backplane::{Peer, Status},
+    backplane::{BackplaneStatus, Peer},
     config::Permission,
-    registry::Headcount,
+    registry::CountsSnapshot,
 };
 
 #[derive(Serialize)]
-struct Cluster<'a> {
+struct ClusterBody<'a> {
     node: ThisNode<'a>,
-    backplane: Status,
-    /// Empty where the node shares nothing, and null while nobody can be asked.
+    backplane: BackplaneStatus,
+    /// Empty if the node has no Redis, null while Redis is unavailable.
     nodes: Option<Vec<Peer>>,
 }
 
@@ -23,23 +23,23 @@ struct ThisNode<'a> {
     name: &'a str,
     version: &'static str,
     uptime_seconds: u64,
-    sessions: Headcount,
+    sessions: CountsSnapshot,
     draining: bool,
 }
 
-/// The cluster as this node sees it, of all logs only that of the key's application. It is 200 in trouble too: then
-/// `nodes` is null, and `backplane.problem` says why.
+/// Returns the cluster as this node knows it, with only the log of the key's application. The status is 200 even during
+/// an outage: then `nodes` is null, and `backplane.problem` gives the cause.
 pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
     let nodes = api.backplane.peers().await.ok();
     let mut backplane = api.backplane.status();
     backplane.logs.retain(|log| log.application == *key.application());
-    Ok(HttpResponse::Ok().json(Cluster {
+    Ok(HttpResponse::Ok().json(ClusterBody {
         node: ThisNode {
             name: &api.node,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: api.since.elapsed().as_secs(),
-            sessions: api.registry.census().headcount(),
+            sessions: api.registry.counts().snapshot(),
             draining: api.drain.is_draining(),
         },
         backplane,

@@ -1,4 +1,4 @@
-//! Errors as HTTP answers: `{"code":"unknown_event","message":"..."}`.
+//! Errors as HTTP responses: `{"code":"unknown_event","message":"..."}`.
 
 use std::{fmt, time::Duration};
 
@@ -6,38 +6,38 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 
 use crate::{accept::Foreign, admission::Denied, config::Permission};
 
-/// In how many seconds to ask again after a 429 or a 503.
+/// The `Retry-After` of a 429 or 503, unless a more exact time is known.
 pub(super) const RETRY_AFTER: (&str, &str) = ("retry-after", "1");
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// No key, or none that is good.
+    /// The key is missing or invalid.
     #[error("a good key is needed: Authorization: Bearer <key>")]
     Unauthorised,
     /// The key lacks a permission.
     #[error("the key lacks the permission {}", .0.as_str())]
     Forbidden(Permission),
-    /// The table does not let the key's type send the event.
+    /// The key's client types may not send the event, or the node's settings do not allow the request.
     #[error("{0}")]
     NotAllowed(String),
     /// The client's address has no attempts or connections left.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// Another web page sent it, or it is for another host.
+    /// The request comes from a foreign web page, or names a foreign host.
     #[error(transparent)]
     Foreign(#[from] Foreign),
-    /// The key has as many bytes of bodies under way as it may have.
+    /// The bodies of the key's requests in progress have reached their maximum of bytes.
     #[error("requests of this key with as many bytes as `http.body_bytes_per_key` allows are under way")]
     BodiesOfKey,
-    /// All keys together have.
+    /// The bodies of all requests in progress have reached their maximum of bytes.
     #[error("requests with as many bytes as `http.body_bytes` allows are under way")]
     BodiesOfNode,
-    /// The body comes too slowly.
+    /// The body arrives too slowly.
     #[error("the body did not arrive in `http.body_timeout_ms`, or not at `http.body_bytes_per_second`")]
     BodyTimeout,
-    /// The body is no JSON of the right shape.
+    /// The body or query is malformed.
     #[error("{0}")]
     Malformed(String),
     /// The body or an event in it is too large.
@@ -46,59 +46,60 @@ pub enum ApiError {
     /// The event is not in the table.
     #[error("{0}")]
     UnknownEvent(String),
-    /// The event's data is wrong.
+    /// The event's data is invalid.
     #[error("{0}")]
     InvalidData(String),
-    /// Nobody is there to receive the event.
+    /// The event has no receiver.
     #[error("{0}")]
     NoReceiver(String),
-    /// The idempotency key was used for another request.
+    /// The idempotency key was used for a different request.
     #[error("the Idempotency-Key was used for another request")]
     KeyReused,
-    /// The key has published as much as it may, and may again after this time.
+    /// The key has published its maximum.
     #[error("the key has published as much as `{setting}` allows, nothing was published")]
     RateLimited {
-        /// The setting that decides it.
+        /// The setting that limits it.
         setting: &'static str,
-        /// The time after which the request may be repeated.
+        /// The time after which the request can be repeated.
         wait: Duration,
     },
-    /// The application has as many idempotency keys as are remembered; the oldest expires after this time.
+    /// The application has its maximum number of idempotency keys. The oldest expires after this time.
     #[error(
-        "the application has as many values of Idempotency-Key as `limits.idempotency_keys` allows, nothing was published"
+        "the application has as many values of Idempotency-Key as `limits.idempotency_keys` allows, nothing was \
+         published"
     )]
     TooManyKeys(Duration),
-    /// As much waits as may.
+    /// The events that wait for the log have reached their maximum of bytes.
     #[error("as many bytes of events wait as `cluster.hold_bytes` allows, nothing was published")]
     Overloaded,
-    /// What the nodes share cannot be reached, or takes nothing now; the cause in one line, where it is known.
+    /// The log is unreachable or refuses writes, with the cause on one line if it is known.
     #[error("the log is unavailable, nothing was published{}", because(.0.as_deref()))]
-    Away(Option<String>),
-    /// The same, of who wants to be heard there.
+    Unavailable(Option<String>),
+    /// The other nodes cannot be reached with a command.
     #[error("the other nodes cannot be reached")]
     Unreachable,
-    /// The keys that the nodes share have not been read yet, so nobody can tell whether one is good.
+    /// The keys in Redis have not been read yet, so the key cannot be judged.
     #[error("not every key is known to this node yet")]
     KeysAway,
-    /// What the guilds are is not known to this node now.
+    /// The guilds are currently unavailable.
     #[error("the guilds are away")]
     GuildsAway,
-    /// What the nodes share went away before it answered.
+    /// The log became unavailable before it replied. The events may have been published.
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
     /// There is nothing at this path.
     #[error("there is nothing at this path")]
     NotFound,
-    /// There is something at this path, for other methods; `Allow` lists them.
+    /// The path exists, but not for this method. `Allow` lists its methods.
     #[error("there is something at this path, but not for this method")]
     MethodNotAllowed,
-    /// A fault of the node; the cause is in its log.
+    /// An internal error. The cause is in the node's log.
     #[error("internal fault")]
     Internal,
 }
 
 impl ApiError {
-    /// The refusal of something that has more bytes than an event may have.
+    /// Refuses something that is larger than an event may be.
     pub(super) fn event_too_large(what: impl fmt::Display, event_bytes: usize) -> Self {
         Self::TooLarge(format!(
             "{what} may have {event_bytes} bytes, as `cluster.event_bytes` says"
@@ -122,7 +123,7 @@ impl ApiError {
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded | Self::BodiesOfNode => "overloaded",
-            Self::Away(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
+            Self::Unavailable(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -146,7 +147,7 @@ impl ResponseError for ApiError {
             }
             Self::Overloaded
             | Self::BodiesOfNode
-            | Self::Away(_)
+            | Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
             | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,
@@ -180,12 +181,13 @@ impl ResponseError for ApiError {
     }
 }
 
-/// The end of a message whose cause may be known.
+/// Formats the cause at the end of a message, if it is known.
 fn because(cause: Option<&str>) -> String {
     cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }
 
-/// A time in the whole seconds of `Retry-After`: rounded up, so that who waits that long does not come too early.
+/// Converts a time to the whole seconds of `Retry-After`, rounded up so that a client that waits that long is not too
+/// early.
 fn whole_seconds(wait: Duration) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(begun).max(1)
@@ -204,7 +206,7 @@ mod tests {
     };
 
     #[test]
-    fn a_wait_is_whole_seconds_rounded_up_and_at_least_one() {
+    fn retry_after_is_rounded_up_to_whole_seconds() {
         for (ms, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
             let wait = Duration::from_millis(ms);
             let setting = "limits.publish_events_per_minute";
@@ -213,7 +215,8 @@ mod tests {
             assert_eq!(answer.headers().get("retry-after").unwrap(), expected, "{ms}");
         }
     }
-    /// The settings that a text names between backquotes.
+
+    /// Returns the settings that a text names in backquotes.
     fn settings(text: &str) -> Vec<&str> {
         text.split('`').skip(1).step_by(2).collect()
     }

@@ -1,5 +1,5 @@
-//! `/api/v1/applications/{application}/guilds`: what the guilds of an application are, and are to be. What sessions are
-//! told of changes goes through the log, like everything that they receive.
+//! `/api/v1/applications/{application}/guilds`: reads and changes the guilds of an application. Changes reach sessions
+//! through the log, like all their events.
 
 use std::sync::Arc;
 
@@ -14,35 +14,35 @@ use shared::{
 
 use super::{
     Api, ApiError,
-    page::{Page, PageQuery},
+    page::{PageBody, PageQuery},
     publish::refusal,
 };
 use crate::{
     auth::Key,
-    backplane::{Haste, Publication, Publishing},
+    backplane::{Publication, Publishing, WhenUnavailable},
     config::Permission,
     guilds::{GuildProblem, Guilds, check, check_members},
 };
 
-/// How many members one request may hold.
+/// Maximum members in one request.
 const MAX_MEMBERS: usize = 1000;
 
 #[derive(Serialize)]
-struct Ids {
+struct IdsQuery {
     guilds: Vec<String>,
-    /// What `after` is to be for the next page; null where this is the last.
+    /// The `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Members<'a> {
+struct MembersBody<'a> {
     members: Vec<&'a Value>,
     next: Option<String>,
 }
 
 type Paged = Result<web::Query<PageQuery>, actix_web::Error>;
 
-/// `GET …/guilds?after=ID&limit=N`: the ids of the guilds, in their order.
+/// `GET …/guilds?after=ID&limit=N`: lists the ids of the guilds, in ascending order.
 pub(super) async fn list(
     request: HttpRequest,
     application: web::Path<String>,
@@ -50,7 +50,7 @@ pub(super) async fn list(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = of(&api, &request, &application, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let wanted = page.wanted();
     let kept = api.discord.guild_ids(key.application(), page.after, wanted).await;
     let mut ids = match kept.map_err(|_| ApiError::GuildsAway)? {
@@ -59,10 +59,10 @@ pub(super) async fn list(
     };
     let next = page.cut(&mut ids, |id| *id);
     let guilds = ids.iter().map(u64::to_string).collect();
-    Ok(HttpResponse::Ok().json(Ids { guilds, next }))
+    Ok(HttpResponse::Ok().json(IdsQuery { guilds, next }))
 }
 
-/// `GET …/guilds/{guild}`: the guild, without its members and their presences.
+/// `GET …/guilds/{guild}`: returns the guild, without its members and their presences.
 pub(super) async fn get(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(HttpResponse::Ok().json(about))
 }
 
-/// `GET …/guilds/{guild}/members?after=ID&limit=N`: members in the order of their ids.
+/// `GET …/guilds/{guild}/members?after=ID&limit=N`: lists members by ascending id.
 pub(super) async fn members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -82,17 +82,17 @@ pub(super) async fn members(
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let guilds = guild(&api, &key, id).await?;
     let found = guilds.members(id, page.after, page.wanted());
     let mut found = found.ok_or(ApiError::NotFound)?;
     let next = page.cut(&mut found, |(user, _)| *user);
     let members = found.into_iter().map(|(_, member)| member).collect();
-    Ok(HttpResponse::Ok().json(Members { members, next }))
+    Ok(HttpResponse::Ok().json(MembersBody { members, next }))
 }
 
-/// `PUT …/guilds/{guild}`: the guild is what the body says, the `d` of a `GUILD_CREATE`, and its sessions are told so.
-/// 202 says where that stands in the log.
+/// `PUT …/guilds/{guild}`: replaces the guild with the body, the `d` of a `GUILD_CREATE`, and sends that event to
+/// sessions. Responds with 202 and the position in the log.
 pub(super) async fn put(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -118,7 +118,8 @@ pub(super) async fn put(
     publish(&api, &key, vec![change("GUILD_CREATE", id, Target::All, &d)]).await
 }
 
-/// `DELETE …/guilds/{guild}`: the guild is gone, and its sessions are told so. 202, or 404 where there is none.
+/// `DELETE …/guilds/{guild}`: removes the guild, and sends a `GUILD_DELETE` to sessions. Responds with 202, or 404 if
+/// there is no such guild.
 pub(super) async fn delete(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -130,8 +131,8 @@ pub(super) async fn delete(
     publish(&api, &key, vec![change("GUILD_DELETE", id, Target::All, &d)]).await
 }
 
-/// `PUT …/guilds/{guild}/members`: the members of the list are there, whether or not they were before. Nobody is told: a
-/// member that joins is a `GUILD_MEMBER_ADD`. 202, or 404 where there is no such guild.
+/// `PUT …/guilds/{guild}/members`: adds or replaces the members in the list. No event is sent to sessions: to announce
+/// a member that joins, publish a `GUILD_MEMBER_ADD`. Responds with 202, or 404 if there is no such guild.
 pub(super) async fn put_members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -153,7 +154,7 @@ pub(super) async fn put_members(
     publish(&api, &key, parts.iter().map(change).collect()).await
 }
 
-/// The members as the data of as few events as they fit into.
+/// Packs the members into the data of as few events as possible.
 fn parts(id: u64, members: &[Value], event_bytes: usize) -> Result<Vec<String>, ApiError> {
     let end = "]}";
     let begin = || format!("{{\"guild_id\":\"{id}\",\"members\":[");
@@ -202,13 +203,13 @@ async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpR
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,
-        haste: Haste::Prompt { idempotency: None },
+        when_unavailable: WhenUnavailable::Fail { idempotency: None },
     });
     let positions = answer.await.map_err(|error| refusal(api, &error))?;
     Ok(HttpResponse::Accepted().json(positions.last()))
 }
 
-/// The key of a request about its own application. The guilds of others are nobody's business.
+/// Authenticates a request about the key's own application. Other applications' guilds are not found.
 fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permission) -> Result<Arc<Key>, ApiError> {
     let key = api.authorise(request, permission)?;
     if **key.application() == *application {
@@ -218,7 +219,7 @@ fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permissio
     }
 }
 
-/// The same, and the guild of the path.
+/// Like [`of`], and parses the guild id in the path.
 fn of_guild(
     api: &Api,
     request: &HttpRequest,
@@ -230,7 +231,7 @@ fn of_guild(
     Ok((key, id))
 }
 
-/// The guilds among which this one is, if there is one.
+/// Returns the guild with this id; empty if there is none.
 async fn guild(api: &Api, key: &Key, id: u64) -> Result<Guilds, ApiError> {
     match api.discord.guild(key.application(), id).await {
         Ok(Some(guilds)) => Ok(guilds),
@@ -244,7 +245,7 @@ async fn exists(api: &Api, key: &Key, id: u64) -> Result<(), ApiError> {
     guilds.ids(None).next().map(|_| ()).ok_or(ApiError::NotFound)
 }
 
-/// What is to be seen in the guilds of a node that is alone.
+/// Reads from the guilds of a node without Redis, which has them all.
 fn seen<T>(api: &Api, key: &Key, look: impl FnOnce(&Guilds) -> T) -> Result<T, ApiError> {
     let seen = api.registry.guilds(key.application(), None, look);
     seen.ok_or(ApiError::GuildsAway)
@@ -263,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_put_in_as_few_events_as_they_fit_into() {
+    fn members_are_packed_into_as_few_events_as_possible() {
         let members: Vec<_> = (10..15).map(|id| json!({ "user": { "id": id.to_string() } })).collect();
         let one = members[0].to_string().len();
         let empty = "{\"guild_id\":\"7\",\"members\":[]}".len();

@@ -1,11 +1,11 @@
-//! What somebody sees who opens the gateway's address without a WebSocket.
+//! The pages for visitors who open the gateway's address without a WebSocket.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
-/// The protocol as the project documents it, so that a node can tell what it speaks.
+/// The protocol's documentation, so that a node can serve the version that it implements.
 const PROTOCOL: &str = include_str!("../../../docs/protocol.md");
 
-/// 426, with a page for a browser.
+/// Responds with 426, and to a browser with a page.
 pub(super) async fn landing(request: HttpRequest) -> HttpResponse {
     let accept = request
         .headers()
@@ -36,7 +36,7 @@ fn page() -> String {
     )
 }
 
-/// What clients have to speak.
+/// Serves the documentation of the protocol.
 pub(super) async fn protocol() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/markdown; charset=utf-8"))

@@ -1,4 +1,5 @@
-//! What the node serves over plain HTTP, beside the WebSockets on the same port.
+//! Plain HTTP, on the same port as the WebSockets: health, metrics, the HTTP API, and the endpoints that Discord
+//! libraries request before they connect.
 
 mod admit;
 mod body;
@@ -41,7 +42,7 @@ use crate::{
     config::Permission,
     drain::DrainState,
     events::Events,
-    late_hello::LateHello,
+    hello_delay::HelloDelay,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
@@ -49,59 +50,59 @@ use crate::{
     transport::OutboxPool,
 };
 
-/// What requests are answered from.
+/// The state shared by all request handlers.
 pub struct Api {
     /// The node's name.
     pub node: Arc<str>,
-    /// When the node began to accept connections.
+    /// When the node started to accept connections.
     pub since: Instant,
-    /// Who is connected.
+    /// The registry of connected sessions.
     pub registry: Registry,
-    /// The way to the other nodes.
+    /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
-    /// Which keys are good.
+    /// The valid keys.
     pub keyring: Keyring,
     /// The table of application events.
     pub events: Events,
     /// The applications of the keys.
     pub applications: Applications,
-    /// The Discord sessions that can go on.
+    /// The resumable Discord sessions, and guild state.
     pub discord: DiscordSessions,
-    /// Where clients are told to connect to.
+    /// The URL that clients are given to connect to.
     pub public_url: PublicUrl,
-    /// What is counted.
+    /// The node's metrics.
     pub metrics: Arc<Metrics>,
-    /// Whether the node is leaving.
+    /// Whether the node is draining.
     pub drain: DrainState,
-    /// The most bytes that an event's `d` may have.
+    /// Maximum bytes of an event's `d`.
     pub event_bytes: usize,
     /// How much each key may still publish.
     pub publishing: PublishAllowances,
-    /// Whether faults can be ordered.
+    /// Whether faults can be injected (`chaos.enabled`).
     pub is_chaotic: bool,
-    /// How much later Hello comes.
-    pub late_hello: LateHello,
-    /// The time over which an order for many is carried out.
+    /// The delay of Hello that an administrator set.
+    pub hello_delay: HelloDelay,
+    /// The default time over which a command for all sessions is spread.
     pub spread: Duration,
-    /// Whether anybody may read the metrics at this listener.
+    /// Whether this listener serves metrics without a key.
     pub metrics_public: bool,
-    /// The connections there are.
+    /// The admission of connections and requests.
     pub admission: Admission,
-    /// Proxies that are believed.
+    /// The networks of trusted proxies.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// The request bodies that the node holds.
+    /// The request bodies in memory.
     pub bodies: Bodies,
-    /// Which web pages may ask.
+    /// Which web pages may send requests.
     pub browsers: BrowserPolicy,
-    /// What waits for clients that read slowly.
+    /// The bytes queued in all outboxes.
     pub outboxes: OutboxPool,
 }
 
 impl Api {
-    /// The key of a request, if it may do what the request asks for.
+    /// Authenticates a request and checks that its key has `permission`.
     ///
     /// # Errors
-    /// 401 without a good key, 403 with one that lacks the permission, 503 while nobody can tell.
+    /// 401 without a valid key, 403 if the key lacks the permission, 503 while the keys in Redis are unknown.
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
         let presented = presented(request, "bearer").ok_or(ApiError::Unauthorised)?;
         let key = self
@@ -120,7 +121,7 @@ impl Api {
     }
 }
 
-/// What a request presents under this scheme of `Authorization`.
+/// Returns the credentials that a request presents in `Authorization` with this scheme.
 fn presented<'a>(request: &'a HttpRequest, scheme: &str) -> Option<&'a str> {
     let header = request.headers().get(header::AUTHORIZATION)?;
     let (named, presented) = header.to_str().ok()?.split_once(' ')?;

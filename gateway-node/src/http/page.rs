@@ -1,16 +1,16 @@
-//! Long lists in pages.
+//! Pagination.
 
 use actix_web::web;
 use serde::Deserialize;
 
 use super::ApiError;
 
-/// How many items a page has where the request does not say.
+/// Default page size.
 const USUAL: usize = 100;
-/// How many it may have.
+/// Maximum page size.
 const MOST: usize = 1000;
 
-/// Which items are asked for: `?after=ID&limit=N`.
+/// The query of a paginated list: `?after=ID&limit=N`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
@@ -18,18 +18,18 @@ pub(super) struct PageQuery {
     limit: Option<usize>,
 }
 
-/// A page: items behind this id, so many of them.
+/// A page: up to `limit` items with ids greater than `after`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Page {
+pub(super) struct PageBody {
     pub(super) after: Option<u64>,
     pub(super) limit: usize,
 }
 
-impl Page {
-    /// The page that a query asks for.
+impl PageBody {
+    /// Returns the page that a query asks for.
     ///
     /// # Errors
-    /// 400 where it asks for none.
+    /// 400 if the query is invalid.
     pub(super) fn of(query: Result<web::Query<PageQuery>, actix_web::Error>) -> Result<Self, ApiError> {
         let query = query.map(web::Query::into_inner);
         match query.map(|query| (query.after, query.limit.unwrap_or(USUAL))) {
@@ -40,13 +40,12 @@ impl Page {
         }
     }
 
-    /// How many items to look for: one more than asked for tells whether there is a next page.
+    /// Returns how many items to fetch: one more than the page holds, to find out whether there is a next page.
     pub(super) const fn wanted(self) -> usize {
         self.limit + 1
     }
 
-    /// Cuts the items that were found to the page. Answers what `after` is to be for the next page; none where this is
-    /// the last.
+    /// Truncates the fetched items to the page. Returns the `after` of the next page, or `None` if this is the last.
     pub(super) fn cut<T>(self, found: &mut Vec<T>, id: impl FnOnce(&T) -> u64) -> Option<String> {
         let is_last = found.len() <= self.limit;
         found.truncate(self.limit);

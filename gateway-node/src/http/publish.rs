@@ -1,4 +1,4 @@
-//! `POST /api/v1/events`: one event, or several of which all or none are published.
+//! `POST /api/v1/events`: publishes one event, or a list of events, all or none.
 
 use std::sync::Arc;
 
@@ -16,36 +16,36 @@ use shared::{
 use super::{Api, ApiError, body::Body};
 use crate::{
     auth::Key,
-    backplane::{Haste, Idempotency, Publication, PublishError, Publishing},
+    backplane::{Idempotency, Publication, PublishError, Publishing, WhenUnavailable},
     config::{Permission, is_event_name},
 };
 
-/// The most events that one request may hold.
+/// Maximum events in one request.
 const MAX_EVENTS: usize = 1000;
-/// The most characters that an `Idempotency-Key` may have.
+/// Maximum length of an `Idempotency-Key`.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
-struct Event<'a> {
+struct PublishBody<'a> {
     t: String,
-    /// `None` if there is no `d`; one that is `null` is a value like others.
+    /// `None` if `d` is absent. A `null` is a value like any other.
     #[serde(borrow, default, deserialize_with = "some")]
     d: Option<&'a RawValue>,
     #[serde(borrow, default)]
     to: Option<&'a RawValue>,
 }
 
-/// Reads a value, `null` too, where `Option` would take `null` for none.
+/// Deserialises a value, including `null`, which `Option` alone would turn into `None`.
 fn some<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(value).map(Some)
 }
 
 impl Api {
-    /// The whole body of a request with this key, charged to the key.
+    /// Reads the whole body of a request and charges it to the key.
     ///
     /// # Errors
-    /// As [`Bodies::read`](super::Bodies::read), and 429 if the key has published as many bytes as it may.
+    /// Those of [`Bodies::read`](super::Bodies::read), and 429 if the key has published its maximum of bytes.
     pub(super) async fn body(&self, request: &HttpRequest, payload: web::Payload, key: &Key) -> Result<Body, ApiError> {
         let body = self.bodies.read(request, payload, key).await?;
         self.charge_bytes(key, body.len())?;
@@ -53,8 +53,8 @@ impl Api {
     }
 }
 
-/// Publishes what the body holds. 202 says where it stands in the log, in the shape of the request: one for one, a list
-/// for a list.
+/// Publishes the events in the body. The 202 response gives their positions in the log, in the shape of the request:
+/// one for one event, a list for a list.
 pub(super) async fn publish(
     request: HttpRequest,
     payload: web::Payload,
@@ -65,7 +65,7 @@ pub(super) async fn publish(
     let idempotency = idempotency(&request, &body)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
-    let parsed: Result<Vec<Event<'_>>, _> = if is_list {
+    let parsed: Result<Vec<PublishBody<'_>>, _> = if is_list {
         serde_json::from_slice(&body)
     } else {
         serde_json::from_slice(&body).map(|event| vec![event])
@@ -93,7 +93,7 @@ pub(super) async fn publish(
     let answer = api.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
-        haste: Haste::Prompt { idempotency },
+        when_unavailable: WhenUnavailable::Fail { idempotency },
     });
     match answer.await {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
@@ -105,21 +105,21 @@ pub(super) async fn publish(
     }
 }
 
-/// What it means to a request that nothing was published. It is counted.
+/// Converts a failed publication into the error for the request, and counts it.
 pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
     api.metrics.event_refused(error.word());
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
         PublishError::Overloaded => ApiError::Overloaded,
-        PublishError::Away | PublishError::Expired => ApiError::Away(api.backplane.status().problem),
-        PublishError::Refused { cause } => ApiError::Away(Some(cause.to_string())),
+        PublishError::Unavailable | PublishError::Expired => ApiError::Unavailable(api.backplane.status().problem),
+        PublishError::Refused { cause } => ApiError::Unavailable(Some(cause.to_string())),
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,
         PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),
     }
 }
 
-/// What the sender calls the request, if it has a name for it.
+/// Returns the request's idempotency key, if it has one, with a digest of the body.
 fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
@@ -140,8 +140,8 @@ fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>
     }))
 }
 
-impl Event<'_> {
-    /// What is to be published, if the key may send it and it is right.
+impl PublishBody<'_> {
+    /// Builds the publication, if the key may send the event and the event is valid.
     fn publication(&self, key: &Key, table: &EventTable, event_bytes: usize) -> Result<Publication, ApiError> {
         if self.d.is_some_and(|d| d.get().len() > event_bytes) {
             return Err(ApiError::event_too_large("`d` of an event", event_bytes));
@@ -150,7 +150,7 @@ impl Event<'_> {
             return self.routed(key, table);
         };
         let header = Arc::new(self.header(to)?);
-        // What is in the table goes to sessions of version 1 as well.
+        // An event that is in the table also goes to version 1 sessions.
         let routed = table.has(&self.t).then(|| self.routed(key, table)).transpose()?;
         let publication = routed.unwrap_or_else(|| Publication {
             name: self.t.as_str().into(),
@@ -166,7 +166,7 @@ impl Event<'_> {
         })
     }
 
-    /// Who of Discord's protocol receives it.
+    /// Builds the header that selects the receivers of Discord's protocol.
     fn header(&self, to: &RawValue) -> Result<Header, ApiError> {
         if !is_event_name(&self.t) {
             return Err(ApiError::InvalidData(
@@ -182,9 +182,9 @@ impl Event<'_> {
         Ok(Header::of(&self.t, self.d.map_or("{}", RawValue::get), target, guild))
     }
 
-    /// The same for an event of the table.
+    /// Builds the publication of an event that the table routes.
     fn routed(&self, key: &Key, table: &EventTable) -> Result<Publication, ApiError> {
-        // A key for several types sends as any of them; a service is what HTTP is for.
+        // A key for several types may send as any of them. A service is tried first, as the usual sender over HTTP.
         let kinds = [ClientType::Service, ClientType::Website, ClientType::Bot];
         let mut refused = ApiError::NotAllowed("the key is for no client type".to_owned());
         for kind in kinds.into_iter().filter(|kind| key.is_for(*kind)) {
@@ -214,7 +214,7 @@ impl Event<'_> {
     }
 }
 
-/// All problems as one text.
+/// Joins all problems into one text.
 fn sentence(problems: &[Problem]) -> String {
     problems
         .iter()
@@ -223,7 +223,7 @@ fn sentence(problems: &[Problem]) -> String {
         .join(" ")
 }
 
-/// The same error, of the event at this place of the list.
+/// Prefixes an error with the index of the event in the list.
 fn at(error: ApiError, index: usize) -> ApiError {
     let place = |message: String| format!("event {index}: {message}");
     match error {

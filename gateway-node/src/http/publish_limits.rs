@@ -1,7 +1,7 @@
-//! How much each key may publish over HTTP at this node, in events and in bytes.
+//! Limits on what each key may publish over HTTP at this node, in events and in bytes.
 //!
-//! A request is charged before the work is done: its bytes when the body is there, its events when they are parsed. What
-//! is refused after that, for whatever reason, stays charged.
+//! A request is charged before the work is done: its bytes once the body has arrived, its events once they are parsed.
+//! A request that is refused after that stays charged.
 
 use std::{
     collections::HashMap,
@@ -18,28 +18,28 @@ use crate::{auth::Key, config::LimitSettings};
 pub(super) const EVENTS: &str = "limits.publish_events_per_minute";
 /// The setting that limits bytes.
 pub(super) const BYTES: &str = "limits.publish_bytes_per_minute";
-/// The time in which a whole rate passes.
+/// The period of the rates.
 const MINUTE: Duration = Duration::from_secs(60);
-/// What may come at once is what passes in this time: short, since others wait meanwhile.
+/// The burst size, as the time in which it refills. Short, because a burst delays other keys.
 const BURST: Duration = Duration::from_secs(10);
-/// How often keys are forgotten whose allowance is full.
+/// How often keys with a full allowance are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
-/// The most keys with an allowance of their own. Those beyond share one; they come back to their own after a sweep.
+/// Maximum keys with their own allowance. Keys beyond that share one until a sweep makes room.
 const MOST_KEYS: usize = 65_536;
 
-/// What each key may still publish at this node. Clones count together.
+/// What each key may still publish at this node. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct PublishAllowances {
     events_per_minute: u64,
     bytes_per_minute: u64,
     most_keys: usize,
-    keys: Arc<Mutex<Keys>>,
+    keys: Arc<Mutex<AllowanceTable>>,
 }
 
 #[derive(Debug)]
-struct Keys {
+struct AllowanceTable {
     known: HashMap<KeyName, Allowance>,
-    /// Of the keys for which there is no room.
+    /// Shared by the keys that have no allowance of their own.
     others: Allowance,
     swept: Instant,
 }
@@ -49,15 +49,15 @@ type KeyName = (Arc<str>, Arc<str>);
 
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
-    events: Bucket,
-    bytes: Bucket,
+    events: BucketPair,
+    bytes: BucketPair,
 }
 
 impl Allowance {
     const fn full(now: Instant) -> Self {
         Self {
-            events: Bucket { full_at: now },
-            bytes: Bucket { full_at: now },
+            events: BucketPair { full_at: now },
+            bytes: BucketPair { full_at: now },
         }
     }
 
@@ -66,18 +66,20 @@ impl Allowance {
     }
 }
 
-/// A token bucket that holds what refills in [`BURST`], as the time at which it is full again.
+/// A token bucket with the capacity that refills in [`BURST`], stored as the time at which it will be full.
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct BucketPair {
     full_at: Instant,
 }
 
-impl Bucket {
-    /// Takes `amount`, all or nothing. More than the bucket holds is taken from a full one, which then owes the rest:
-    /// what a request may hold does not depend on the rate, and the rate holds on average.
+impl BucketPair {
+    /// Takes `amount`, all or nothing.
+    ///
+    /// An amount beyond the capacity is taken from a full bucket, which then goes into debt. So the size of a request
+    /// does not depend on the rate, and the rate still holds on average.
     ///
     /// # Errors
-    /// The time after which `amount` can be taken, if nothing else is until then.
+    /// The time until `amount` can be taken, provided nothing else is taken meanwhile.
     fn take(&mut self, amount: u64, per_minute: u64, now: Instant) -> Result<(), Duration> {
         let missing = self.full_at.saturating_duration_since(now);
         let refill = u128::from(amount) * MINUTE.as_nanos() / u128::from(per_minute.max(1));
@@ -93,14 +95,14 @@ impl Bucket {
 }
 
 impl PublishAllowances {
-    /// Full allowances.
+    /// Creates full allowances.
     pub fn new(limits: &LimitSettings) -> Self {
         let now = Instant::now();
         Self {
             events_per_minute: limits.publish_events_per_minute.into(),
             bytes_per_minute: limits.publish_bytes_per_minute,
             most_keys: MOST_KEYS,
-            keys: Arc::new(Mutex::new(Keys {
+            keys: Arc::new(Mutex::new(AllowanceTable {
                 known: HashMap::new(),
                 others: Allowance::full(now),
                 swept: now,
@@ -133,8 +135,8 @@ impl PublishAllowances {
     }
 }
 
-impl Keys {
-    /// Forgets the keys whose allowance is full: a new one is the same.
+impl AllowanceTable {
+    /// Forgets keys with a full allowance, since a new one is identical.
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) >= SWEEP {
             self.swept = now;
@@ -147,7 +149,7 @@ impl Api {
     /// Charges the bytes of a body to its key.
     ///
     /// # Errors
-    /// 429 where the key has sent as much as it may. It is counted.
+    /// 429 if the key has sent its maximum. The refusal is counted.
     pub(super) fn charge_bytes(&self, key: &Key, bytes: usize) -> Result<(), ApiError> {
         let taken = self.publishing.take_bytes(&name_of(key), bytes as u64, Instant::now());
         self.rate_limited(BYTES, taken)
@@ -156,7 +158,7 @@ impl Api {
     /// Charges events to their key.
     ///
     /// # Errors
-    /// 429 where the key has published as much as it may, or may not publish all of these now. It is counted.
+    /// 429 if the key has published its maximum, or cannot publish all of these now. The refusal is counted.
     pub(super) fn charge_events(&self, key: &Key, events: usize) -> Result<(), ApiError> {
         let events = events.max(1) as u64;
         let taken = self.publishing.take_events(&name_of(key), events, Instant::now());
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_passes_and_then_the_rate() {
+    async fn a_burst_passes_and_then_the_rate_applies() {
         let allowances = allowances(600, 600);
         let take = |events| allowances.take_events(&key("a"), events, Instant::now());
         for _ in 0..100 {
@@ -223,27 +225,27 @@ mod tests {
         let take = |events| allowances.take_events(&key("a"), events, Instant::now());
         assert_eq!(take(60), Ok(()));
         assert_eq!(take(41), Err(Duration::from_millis(100)));
-        // Nothing was taken for it.
+        // The refused list was not charged.
         assert_eq!(take(40), Ok(()));
         assert!(take(1).is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_larger_than_the_bucket_passes_when_it_is_full_and_leaves_a_debt() {
+    async fn a_list_larger_than_the_bucket_passes_when_full_and_leaves_a_debt() {
         let allowances = allowances(600, 600);
         let take = |events| allowances.take_events(&key("a"), events, Instant::now());
         assert_eq!(take(1), Ok(()));
         assert_eq!(take(1000), Err(Duration::from_millis(100)));
         advance(Duration::from_millis(100)).await;
         assert_eq!(take(1000), Ok(()));
-        // A hundred seconds of the rate, of which the bucket held ten.
+        // This is a hundred seconds of the rate, of which the bucket held ten.
         assert_eq!(take(1), Err(Duration::from_millis(90_100)));
         advance(Duration::from_millis(90_100)).await;
         assert_eq!(take(1), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_bytes_and_keys_count_apart_and_clones_together() {
+    async fn events_bytes_and_keys_count_separately_and_clones_together() {
         let allowances = allowances(60, 6000);
         let now = Instant::now();
         assert_eq!(allowances.take_events(&key("a"), 10, now), Ok(()));
@@ -256,13 +258,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_keys_that_owe_something_are_remembered() {
+    async fn only_keys_in_debt_are_remembered() {
         let allowances = allowances(60, 6000);
         for id in 0..1000 {
             let taken = allowances.take_events(&key(&id.to_string()), 1, Instant::now());
             assert_eq!(taken, Ok(()));
         }
-        // A hundred seconds of the rate: a debt that outlives the sweep.
+        // A debt of a hundred seconds of the rate outlives the sweep.
         assert_eq!(allowances.take_events(&key("deep"), 100, Instant::now()), Ok(()));
         assert_eq!(known(&allowances), 1001);
         advance(SWEEP).await;
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_beyond_the_bound_share_an_allowance() {
+    async fn keys_beyond_the_limit_share_an_allowance() {
         let allowances = PublishAllowances {
             most_keys: 2,
             ..allowances(60, 6000)

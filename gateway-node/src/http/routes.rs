@@ -1,7 +1,7 @@
-//! The table of routes: every path of a listener and the methods that it takes.
+//! The table of routes: every path of a listener and its methods.
 //!
-//! What holds for every path is decided here and in [`admit`](super::admit) alone: HEAD is answered as GET, OPTIONS with 204,
-//! and any other method with 405; the last two list the methods in `Allow`.
+//! Rules for all paths are implemented only here and in [`admit`](super::admit): HEAD is answered as GET, OPTIONS with
+//! 204, and any other method without a handler with 405. The last two list the methods in `Allow`.
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, ResponseError as _, Route,
@@ -17,19 +17,19 @@ use super::{Api, ApiError, RestError, cluster, discord, error, guilds, landing, 
 /// The path of an application's guilds.
 const GUILDS: &str = "/api/v1/applications/{application}/guilds";
 
-/// Whose form the errors of a path have.
+/// The format of a path's errors.
 #[derive(Debug, Clone, Copy)]
-enum Style {
+enum EndpointStyle {
     /// The gateway's own.
     Gateway,
     /// Discord's.
     Discord,
 }
 
-/// A path and what answers it, by method.
+/// A path and its handlers, by method.
 pub struct Endpoint {
     paths: Vec<String>,
-    style: Style,
+    style: EndpointStyle,
     routes: Vec<(Method, Route)>,
 }
 
@@ -37,21 +37,21 @@ impl Endpoint {
     fn new(path: &str) -> Self {
         Self {
             paths: vec![path.to_owned()],
-            style: Style::Gateway,
+            style: EndpointStyle::Gateway,
             routes: Vec::new(),
         }
     }
 
-    /// A path below `/api` that Discord's libraries ask for, with a version before it and without.
+    /// Creates an endpoint below `/api` that Discord's libraries use, with and without an API version in the path.
     fn discord(path: &str) -> Self {
         Self {
             paths: vec![format!("/api{path}"), format!("/api/{{version:v(?:[6-9]|10)}}{path}")],
-            style: Style::Discord,
+            style: EndpointStyle::Discord,
             routes: Vec::new(),
         }
     }
 
-    /// Has `handler` answer requests with this method.
+    /// Handles requests with this method with `handler`.
     fn on<F, Args>(mut self, method: Method, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -63,12 +63,12 @@ impl Endpoint {
         self
     }
 
-    /// Returns the patterns of its paths.
+    /// Returns the patterns of the endpoint's paths.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
 
-    /// Returns the methods that it takes, as `Allow` lists them.
+    /// Returns the supported methods, as `Allow` lists them.
     pub fn methods(&self) -> Vec<Method> {
         let mut methods = Vec::new();
         for (method, _) in &self.routes {
@@ -100,12 +100,12 @@ impl Endpoint {
     }
 }
 
-/// Answers a method that has no handler at this path.
-fn without_handler(request: &HttpRequest, style: Style, allow: Option<HeaderValue>) -> HttpResponse {
+/// Responds to a method that has no handler at this path.
+fn without_handler(request: &HttpRequest, style: EndpointStyle, allow: Option<HeaderValue>) -> HttpResponse {
     let mut answer = match style {
         _ if request.method() == Method::OPTIONS => HttpResponse::NoContent().finish(),
-        Style::Gateway => ApiError::MethodNotAllowed.error_response(),
-        Style::Discord => RestError::MethodNotAllowed.error_response(),
+        EndpointStyle::Gateway => ApiError::MethodNotAllowed.error_response(),
+        EndpointStyle::Discord => RestError::MethodNotAllowed.error_response(),
     };
     if let Some(allow) = allow {
         answer.headers_mut().insert(header::ALLOW, allow);
@@ -113,9 +113,10 @@ fn without_handler(request: &HttpRequest, style: Style, allow: Option<HeaderValu
     answer
 }
 
-/// The endpoints of the public listener. Where two patterns match a path, the first one counts.
+/// Returns the endpoints of the public listener. If several patterns match a path, the first one is used.
 ///
-/// No handler takes a body as an argument: [`Bodies`](super::Bodies) reads it, once the head has shown a valid key.
+/// No handler takes a body as an argument: [`Bodies`](super::Bodies) reads it, after the request head has shown a valid
+/// key.
 pub fn public_endpoints() -> Vec<Endpoint> {
     let new = Endpoint::new;
     let mut endpoints = health_endpoints();
@@ -129,9 +130,9 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/api/v1/sessions/hello").on(Method::POST, sessions::delay_hello),
         new("/api/v1/sessions/{id}")
             .on(Method::DELETE, sessions::kick)
-            // Here it is the order's name.
+            // For POST, `{id}` is the name of the command.
             .on(Method::POST, sessions::order_all),
-        new("/api/v1/sessions/{id}/{order}").on(Method::POST, sessions::order),
+        new("/api/v1/sessions/{id}/{command}").on(Method::POST, sessions::command),
         new(GUILDS).on(Method::GET, guilds::list),
         new(&format!("{GUILDS}/{{guild}}"))
             .on(Method::GET, guilds::get)
@@ -149,14 +150,15 @@ pub fn public_endpoints() -> Vec<Endpoint> {
     endpoints
 }
 
-/// The endpoints of the listener for administration, which is only for those who can reach it.
+/// Returns the endpoints of the administration listener, which requires no key: only administrators should be able to
+/// reach it.
 pub fn admin_endpoints() -> Vec<Endpoint> {
     let mut endpoints = health_endpoints();
     endpoints.push(Endpoint::new("/metrics").on(Method::GET, status::open_metrics));
     endpoints
 }
 
-/// The endpoints of both listeners.
+/// Returns the endpoints that both listeners have.
 fn health_endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new("/health").on(Method::GET, status::health),
@@ -165,7 +167,7 @@ fn health_endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Serves the public listener.
+/// Configures the service of the public listener.
 pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
         service.app_data(api);
@@ -179,7 +181,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
     }
 }
 
-/// Serves the listener for administration.
+/// Configures the service of the administration listener.
 pub fn admin(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
         service.app_data(api);

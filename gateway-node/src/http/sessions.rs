@@ -1,4 +1,4 @@
-//! `/api/v1/sessions`: who is connected to this node, and what an administrator can do about one session or all of them.
+//! `/api/v1/sessions`: lists the sessions of this node and lets administrators act on one of them or on all.
 
 use std::time::Duration;
 
@@ -10,64 +10,65 @@ use tokio::time::Instant;
 
 use super::{
     Api, ApiError,
-    page::{Page, PageQuery},
+    page::{PageBody, PageQuery},
 };
 use crate::{
     auth::Key,
     config::Permission,
-    registry::{self, Disturbance, Farewell, Herding, Kind, Listed, Order},
+    registry::{self, EndReason, InjectedFault, Listed, SessionCommand, SessionKind, SpreadCommand},
 };
 
-/// The longest time over which an order for many is spread.
+/// Maximum time over which a command for all sessions is spread.
 const LONGEST_SPREAD_MS: u64 = 600_000;
-/// The longest that Hello is delayed: who waits longer has no time left to identify.
+/// Maximum delay of Hello. With more, clients would have no time left to identify.
 const LATEST_HELLO_MS: u64 = 60_000;
-/// The longest that this holds.
+/// Maximum time for which a delay of Hello applies.
 const LONGEST_LATENESS_MS: u64 = 3_600_000;
 
 #[derive(Serialize)]
-struct Sessions<'a> {
-    sessions: Vec<Session<'a>>,
-    /// What `after` is to be for the next page; null where this is the last.
+struct SessionsBody<'a> {
+    sessions: Vec<SessionView<'a>>,
+    /// The `after` of the next page; null on the last page.
     next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Session<'a> {
+struct SessionView<'a> {
     id: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: SessionKind,
     key: String,
     node: &'a str,
 }
 
-/// `GET /api/v1/sessions?after=ID&limit=N`: the sessions on this node of the key's application, by id.
+/// `GET /api/v1/sessions?after=ID&limit=N`: lists the sessions of the key's application on this node, by id.
 pub(super) async fn list(
     request: HttpRequest,
     query: Result<web::Query<PageQuery>, actix_web::Error>,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
-    let page = Page::of(query)?;
+    let page = PageBody::of(query)?;
     let asked = registry::Page {
         after: page.after.map(SessionId::from_raw),
         limit: page.wanted(),
     };
     let mut listed = api.registry.sessions(key.application(), asked).await;
     let next = page.cut(&mut listed, |session| session.id.get());
-    let sessions = listed.into_iter().map(|Listed { id, kind, key }| Session {
+    let sessions = listed.into_iter().map(|Listed { id, kind, key }| SessionView {
         id: id.to_string(),
         kind,
         key,
         node: &api.node,
     });
-    Ok(HttpResponse::Ok().json(Sessions {
+    Ok(HttpResponse::Ok().json(SessionsBody {
         sessions: sessions.collect(),
         next,
     }))
 }
 
-/// `DELETE /api/v1/sessions/{id}`: ends a session of the key's application. 204, or 404 where there is none.
+/// `DELETE /api/v1/sessions/{id}`: ends a session of the key's application. Responds with 204, or 404 if there is no
+/// such session.
 pub(super) async fn kick(
     request: HttpRequest,
     id: web::Path<String>,
@@ -75,26 +76,26 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = session_id(&id)?;
-    let answer = tell(&api, &key, id, Order::Leave(Farewell::Kicked)).await?;
+    let answer = command_one(&api, &key, id, SessionCommand::Leave(EndReason::Kicked)).await?;
     log::info!(session:% = id, key = key.id(); "session kicked");
     Ok(answer)
 }
 
-/// The session that a path names.
+/// Parses the session id in a path.
 fn session_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse().map(SessionId::from_raw).map_err(|_| ApiError::NotFound)
 }
 
-/// Gives a session of the key's application an order. 204, or 404 where there is none.
-async fn tell(api: &Api, key: &Key, id: SessionId, order: Order) -> Result<HttpResponse, ApiError> {
-    if api.registry.tell(key.application(), id, order).await {
+/// Sends a command to a session of the key's application. Responds with 204, or 404 if there is no such session.
+async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
+    if api.registry.command_one(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
     }
 }
 
-/// What an administrator orders, where it needs saying more precisely.
+/// The parameters of a command.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct How {
@@ -105,52 +106,61 @@ pub(super) struct How {
     scope: Option<Scope>,
 }
 
-/// Whose sessions an order for all of them is for.
+/// Which sessions a command for all of them addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scope {
-    /// Those on this node.
+    /// The sessions on this node.
     Node,
-    /// Those on every node.
+    /// The sessions on every node.
     Cluster,
 }
 
 impl How {
-    /// The order with this name, if there is one and the node allows it.
-    fn order(&self, name: &str, api: &Api) -> Result<Order, ApiError> {
-        let order = match name {
-            "reconnect" => Order::Leave(Farewell::Reconnect),
-            "close" => Order::Disturb(Disturbance::Close(
+    /// Returns the command with this name, if it exists and the node allows it.
+    fn command(&self, name: &str, api: &Api) -> Result<SessionCommand, ApiError> {
+        let command = match name {
+            "reconnect" => SessionCommand::Leave(EndReason::Reconnect),
+            "close" => SessionCommand::Inject(InjectedFault::Close(
                 self.code.filter(|code| is_close_code(*code)).ok_or_else(|| {
                     ApiError::Malformed("expected ?code=N, a close code from 1000 to 4999 that may be sent".to_owned())
                 })?,
             )),
-            "invalidate" => Order::Disturb(Disturbance::Invalidate {
+            "invalidate" => SessionCommand::Inject(InjectedFault::Invalidate {
                 is_resumable: self.resumable.unwrap_or(false),
             }),
-            "cut" => Order::Disturb(Disturbance::Cut),
-            "forget" => Order::Disturb(Disturbance::Forget),
+            "cut" => SessionCommand::Inject(InjectedFault::Cut),
+            "forget" => SessionCommand::Inject(InjectedFault::Forget),
             "deafen" => {
                 let ms = self
                     .ms
                     .ok_or_else(|| ApiError::Malformed("expected ?ms=N".to_owned()))?;
-                Order::Disturb(Disturbance::Deafen(Duration::from_millis(ms)))
+                SessionCommand::Inject(InjectedFault::Deafen(Duration::from_millis(ms)))
             }
             _ => return Err(ApiError::NotFound),
         };
-        if order.is_ordinary() || api.is_chaotic {
-            Ok(order)
+        if command.is_ordinary() || api.is_chaotic {
+            Ok(command)
         } else {
             Err(ApiError::NotAllowed("chaos.enabled is off".to_owned()))
         }
     }
 }
 
-/// `POST /api/v1/sessions/{id}/{order}`: has a session's client reconnect (`reconnect`: op 7, and close 4000 if it does not; 1012
-/// in version 1) or closes its connection (`close?code=N`). With `chaos.enabled` as well: `invalidate?resumable=BOOL` (op
-/// 9), `cut` (no close frame), `forget` (it cannot be resumed), `deafen?ms=N` (no answer to heartbeats). 204, or 404
-/// where there is no such session.
-pub(super) async fn order(
+/// `POST /api/v1/sessions/{id}/{order}`: sends a command to a session.
+///
+/// - `reconnect` makes the client reconnect: op 7, and close code 4000 if it does not; close code 1012 in version 1.
+/// - `close?code=N` closes the connection.
+///
+/// With `chaos.enabled` also:
+///
+/// - `invalidate?resumable=BOOL` sends op 9.
+/// - `cut` drops the connection without a close frame.
+/// - `forget` makes the session impossible to resume.
+/// - `deafen?ms=N` leaves heartbeats unanswered.
+///
+/// Responds with 204, or 404 if there is no such session.
+pub(super) async fn command(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     how: Result<web::Query<How>, actix_web::Error>,
@@ -162,15 +172,17 @@ pub(super) async fn order(
     let how = how.ok().filter(|how| how.spread_ms.is_none() && how.scope.is_none());
     let how =
         how.ok_or_else(|| ApiError::Malformed("expected ?code=N, ?resumable=true or false, or ?ms=N".to_owned()))?;
-    let order = how.order(&name, &api)?;
-    let answer = tell(&api, &key, id, order).await?;
-    log::info!(session:% = id, key = key.id(), order = &*name; "session ordered");
+    let command = how.command(&name, &api)?;
+    let answer = command_one(&api, &key, id, command).await?;
+    log::info!(session:% = id, key = key.id(), command = &*name; "command sent to a session");
     Ok(answer)
 }
 
-/// `POST /api/v1/sessions/{order}`: the same for every session of the key's application on this node, each at a random moment
-/// within `spread_ms` (that of a drain where the request does not say). 200 says how many `sessions` those are; with
-/// `scope=cluster` it is for those on all nodes, and 200 says how many `nodes` have heard of it.
+/// `POST /api/v1/sessions/{order}`: sends a command to every session of the key's application on this node, each at a
+/// random moment within `spread_ms`, by default `drain.spread_ms`.
+///
+/// Responds with 200 and the number of `sessions`. With `scope=cluster`, the command is for all nodes, and the response
+/// has the number of `nodes` that confirmed it.
 pub(super) async fn order_all(
     request: HttpRequest,
     name: web::Path<String>,
@@ -187,21 +199,24 @@ pub(super) async fn order_all(
              &scope=node or cluster"
         ))
     })?;
-    let herding = Herding {
-        order: how.order(&name, &api)?,
+    let spread_command = SpreadCommand {
+        command: how.command(&name, &api)?,
         spread: how.spread_ms.map_or(api.spread, Duration::from_millis),
     };
-    log::info!(key = key.id(), order = &**name; "every session ordered");
+    log::info!(key = key.id(), command = &**name; "command sent to all sessions");
     let answer = if how.scope == Some(Scope::Cluster) {
-        let nodes = api.backplane.herd(key.application(), &herding.text()).await;
+        let nodes = api
+            .backplane
+            .command_all(key.application(), &spread_command.text())
+            .await;
         json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)? })
     } else {
-        json!({ "sessions": api.registry.herd(key.application(), herding).await })
+        json!({ "sessions": api.registry.command_all(key.application(), spread_command).await })
     };
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// How late Hello is to be, and for how long that holds.
+/// The delay of Hello, and for how long it applies.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lateness {
@@ -209,9 +224,11 @@ pub(super) struct Lateness {
     for_ms: u64,
 }
 
-/// `POST /api/v1/sessions/hello?delay_ms=N&for_ms=M`: has Hello come so much later on connections of Discord's protocol that are
-/// opened at this node within the next M milliseconds, whatever their application. `for_ms=0` ends that. 204; only with
-/// `chaos.enabled`.
+/// `POST /api/v1/sessions/hello?delay_ms=N&for_ms=M`: delays Hello by N milliseconds on connections of Discord's
+/// protocol that are opened at this node within the next M milliseconds, whatever their application. `for_ms=0` ends
+/// the delay.
+///
+/// Responds with 204. Requires `chaos.enabled`.
 pub(super) async fn delay_hello(
     request: HttpRequest,
     lateness: Result<web::Query<Lateness>, actix_web::Error>,
@@ -232,12 +249,12 @@ pub(super) async fn delay_hello(
         })?
         .into_inner();
     let until = Instant::now() + Duration::from_millis(for_ms);
-    api.late_hello.set(Duration::from_millis(delay_ms), until);
+    api.hello_delay.set(Duration::from_millis(delay_ms), until);
     log::info!(key = key.id(), delay_ms, for_ms; "hello delayed");
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Whether a close frame may have this code (RFC 6455, section 7.4).
+/// Returns whether a close frame may carry this code (RFC 6455, section 7.4).
 const fn is_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

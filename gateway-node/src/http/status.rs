@@ -1,10 +1,10 @@
-//! How the node is: for balancers, for people, for Prometheus.
+//! Health and metrics: for load balancers, people and Prometheus.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::{Api, ApiError, error::RETRY_AFTER};
-use crate::{backplane::Status, config::Permission, logging, metrics::Moment, registry::Headcount};
+use crate::{backplane::BackplaneStatus, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -15,14 +15,14 @@ struct Health<'a> {
     node: &'a str,
     version: &'static str,
     uptime_seconds: u64,
-    sessions: Headcount,
-    backplane: Status,
+    sessions: CountsSnapshot,
+    backplane: BackplaneStatus,
     draining: bool,
 }
 
 impl Api {
-    /// Why the node should get no clients, in one line; none where it should.
-    fn unready(&self, backplane: &Status) -> Option<String> {
+    /// Returns why the node should get no clients, on one line, or `None` if it should.
+    fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
         if self.drain.is_draining() {
             return Some("draining".to_owned());
         }
@@ -35,7 +35,7 @@ impl Api {
     }
 }
 
-/// Everything in brief; 200 while the node should get clients, 503 otherwise.
+/// Summarises the node's state. Responds with 200 while the node should get clients, and with 503 otherwise.
 pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     let (draining, backplane) = (api.drain.is_draining(), api.backplane.status());
     let status = match (draining, api.unready(&backplane)) {
@@ -48,7 +48,7 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
         node: &api.node,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.since.elapsed().as_secs(),
-        sessions: api.registry.census().headcount(),
+        sessions: api.registry.counts().snapshot(),
         backplane,
         draining,
     };
@@ -60,15 +60,15 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
     response.json(health)
 }
 
-/// The answer to `GET /livez`.
+/// The response to `GET /livez`.
 pub const LIVE: &str = "ok\n";
 
-/// The process answers.
+/// Responds as long as the process runs.
 pub(super) async fn livez() -> &'static str {
     LIVE
 }
 
-/// Whether the node should get clients, and in one line why not.
+/// Responds with 200 if the node should get clients, and otherwise with 503 and the reason on one line.
 pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
     match api.unready(&api.backplane.status()) {
         None => HttpResponse::Ok().body("ready\n"),
@@ -82,7 +82,7 @@ fn unavailable() -> HttpResponseBuilder {
     response
 }
 
-/// The metrics at the public listener: for everybody or for administrators.
+/// Serves the metrics on the public listener: without a key if they are public, otherwise with an administrator's key.
 pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     if !api.metrics_public {
         api.authorise(&request, Permission::Admin)?;
@@ -90,7 +90,7 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result
     open_metrics(api).await
 }
 
-/// The metrics at a listener that only those can reach who may read them.
+/// Serves the metrics without a key.
 pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     let backplane = api.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
@@ -99,7 +99,7 @@ pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, Ap
         body_bytes: api.bodies.bytes(),
         outbox_bytes: api.outboxes.bytes(),
         outboxes_condemned: api.outboxes.condemned(),
-        sessions: &api.registry.census().headcount().by_kind(),
+        sessions: &api.registry.counts().snapshot().by_kind(),
         is_draining: api.drain.is_draining(),
         is_backplane_available: backplane.available,
         log_lags: &lags,

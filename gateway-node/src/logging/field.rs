@@ -1,5 +1,5 @@
-//! The key-value fields of a log record, bounded while they are collected: a value's `Display` may be as long as the
-//! peer that sent it wished.
+//! The key-value fields of a log record. Values are truncated while they are collected, because a peer decides how long
+//! the text is that it sends.
 
 use std::fmt::{self, Write as _};
 
@@ -8,43 +8,43 @@ use serde::{Serialize, Serializer};
 
 use super::text::{PEER_TEXT_BYTES, is_deceptive, starts_of, write_quoted};
 
-/// Integers beyond this lose their last digits in readers that keep every number as a double.
+/// The largest integer that JSON readers that store every number as a double read exactly.
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
-/// One field's value.
+/// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Field {
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    Text(Cut),
+    Text(Truncated),
 }
 
-/// The start of a text, and whether there was more of it.
+/// A text, truncated to [`PEER_TEXT_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Cut {
+pub(super) struct Truncated {
     text: String,
     cut: bool,
 }
 
-impl Cut {
-    /// The start of what `value` displays.
+impl Truncated {
+    /// Formats `value` and keeps the start.
     pub(super) fn of(value: impl fmt::Display) -> Self {
         let mut start = Self::default();
-        // The only error is our own, at the bound.
+        // The only error is the one that `write_str` returns at the limit.
         let _ = write!(start, "{value}");
         start
     }
 }
 
-impl fmt::Write for Cut {
+impl fmt::Write for Truncated {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         let fits = starts_of(more, PEER_TEXT_BYTES - self.text.len());
         self.text.push_str(fits);
         if fits.len() < more.len() {
             self.cut = true;
-            // Ends the value's own formatting: the rest would be thrown away.
+            // Stops the formatting of the value: the rest would be discarded.
             return Err(fmt::Error);
         }
         Ok(())
@@ -52,14 +52,14 @@ impl fmt::Write for Cut {
 }
 
 impl Field {
-    /// Writes the value as the right side of `key=value`.
+    /// Writes the value as in `key=value`, quoted if it could be misread.
     pub(super) fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::Bool(value) => write!(out, "{value}"),
             Self::Unsigned(value) => write!(out, "{value}"),
             Self::Signed(value) => write!(out, "{value}"),
             Self::Float(value) => write!(out, "{value}"),
-            Self::Text(Cut { text, cut }) => {
+            Self::Text(Truncated { text, cut }) => {
                 let bare = |c: char| !(c.is_whitespace() || matches!(c, '"' | '=' | '\\') || is_deceptive(c));
                 if !cut && !text.is_empty() && text.chars().all(bare) {
                     out.write_str(text)
@@ -80,26 +80,26 @@ impl Serialize for Field {
             Self::Unsigned(value) => serializer.collect_str(value),
             Self::Signed(value) => serializer.collect_str(value),
             Self::Float(value) => serializer.serialize_f64(*value),
-            Self::Text(Cut { text, cut: false }) => serializer.serialize_str(text),
-            Self::Text(Cut { text, cut: true }) => serializer.collect_str(&format_args!("{text}…")),
+            Self::Text(Truncated { text, cut: false }) => serializer.serialize_str(text),
+            Self::Text(Truncated { text, cut: true }) => serializer.collect_str(&format_args!("{text}…")),
         }
     }
 }
 
-/// A record's fields in the order in which they were given.
+/// The fields of a record, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Vec<(String, Field)>);
+pub(super) struct LogFields(pub(super) Vec<(String, Field)>);
 
-impl Fields {
+impl LogFields {
     pub(super) fn of(source: &dyn kv::Source) -> Self {
         let mut fields = Self::default();
-        // Our visitor never fails; a source that does has shown what it could.
+        // The visitor never fails. If the source does, the fields before that are kept.
         let _ = source.visit(&mut fields);
         fields
     }
 }
 
-impl<'kvs> kv::VisitSource<'kvs> for Fields {
+impl<'kvs> kv::VisitSource<'kvs> for LogFields {
     fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let mut field = Collect(None);
         value.visit(&mut field)?;
@@ -110,7 +110,7 @@ impl<'kvs> kv::VisitSource<'kvs> for Fields {
     }
 }
 
-impl Serialize for Fields {
+impl Serialize for LogFields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
@@ -120,12 +120,12 @@ struct Collect(Option<Field>);
 
 impl kv::VisitValue<'_> for Collect {
     fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
-        self.0 = Some(Field::Text(Cut::of(value)));
+        self.0 = Some(Field::Text(Truncated::of(value)));
         Ok(())
     }
 
     fn visit_null(&mut self) -> Result<(), kv::Error> {
-        // An absent value, such as a key that is not known yet, is no field at all.
+        // A field without a value, such as a key that is not known yet, is left out.
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl kv::VisitValue<'_> for Collect {
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        self.0 = Some(Field::Text(Cut::of(value)));
+        self.0 = Some(Field::Text(Truncated::of(value)));
         Ok(())
     }
 }

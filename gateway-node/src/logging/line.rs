@@ -1,4 +1,4 @@
-//! One record of the log as one line.
+//! Formats a log record as one line.
 
 use std::{
     fmt::Write as _,
@@ -11,14 +11,14 @@ use log::Record;
 use serde::Serialize;
 
 use super::{
-    field::Fields,
+    field::LogFields,
     text::{escape, escape_json, starts_of},
 };
 
-/// The most that is shown of a message, in bytes: messages of libraries may carry what a peer sent.
+/// The most that is shown of a message, in bytes. Messages of libraries may contain text that a peer sent.
 const MESSAGE_BYTES: usize = 4096;
 
-/// The record as `TIME LEVEL MODULE MESSAGE KEY=VALUE...` with its line feed; `level_style` colours the level.
+/// Formats a record as `TIME LEVEL MODULE MESSAGE KEY=VALUE...` with a line feed. `level_style` colours the level.
 pub(super) fn text(now: SystemTime, level_style: Style, record: &Record<'_>) -> String {
     let time = format_rfc3339_millis(now.max(UNIX_EPOCH));
     let level = record.level();
@@ -26,7 +26,7 @@ pub(super) fn text(now: SystemTime, level_style: Style, record: &Record<'_>) -> 
     let message = message(record);
     let mut line = format!("{time} {level_style}{level}{level_style:#} {module} ");
     line.push_str(&escape(&message));
-    for (key, value) in Fields::of(record.key_values()).0 {
+    for (key, value) in LogFields::of(record.key_values()).0 {
         // Writing to a string does not fail.
         let _ = write!(line, " {}=", escape(&key));
         let _ = value.write_to(&mut line);
@@ -35,30 +35,30 @@ pub(super) fn text(now: SystemTime, level_style: Style, record: &Record<'_>) -> 
     line
 }
 
-/// The record as one JSON object with its line feed.
+/// Formats a record as one JSON object with a line feed.
 pub(super) fn json(now: SystemTime, record: &Record<'_>) -> String {
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct LogLine<'a> {
         time: String,
         level: &'a str,
         target: &'a str,
         message: String,
         #[serde(skip_serializing_if = "none")]
-        fields: Fields,
+        fields: LogFields,
     }
 
-    fn none(fields: &Fields) -> bool {
+    fn none(fields: &LogFields) -> bool {
         fields.0.is_empty()
     }
 
-    let line = Line {
+    let line = LogLine {
         time: format_rfc3339_millis(now.max(UNIX_EPOCH)).to_string(),
         level: record.level().as_str(),
         target: record.target(),
         message: message(record),
-        fields: Fields::of(record.key_values()),
+        fields: LogFields::of(record.key_values()),
     };
-    // Strings, numbers and a map with string keys: there is nothing in a line that JSON cannot say.
+    // A line consists of strings, numbers, booleans and a map with string keys, which always serialize.
     let mut json = escape_json(&serde_json::to_string(&line).unwrap_or_default());
     json.push('\n');
     json
@@ -72,7 +72,7 @@ fn message(record: &Record<'_>) -> String {
     }
 }
 
-/// `session` of `gateway_node::session`: the crate's name says nothing in a node's own log.
+/// Returns `session` for `gateway_node::session`. The crate's name is redundant in the node's own log.
 fn last_segment(target: &str) -> &str {
     target.rsplit("::").next().unwrap_or(target)
 }
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_fields_has_none() {
+    fn a_record_without_fields_omits_them() {
         let (text, json) = lines("ready", &[]);
         assert_eq!(text, "2026-01-02T03:04:05.678Z INFO session ready\n");
         assert!(!json.contains("fields"));
     }
 
     #[test]
-    fn nothing_in_a_record_makes_a_second_line() {
+    fn a_record_is_always_one_line() {
         let forged = "x\n2026-01-02T03:04:05.678Z ERROR forged\r\u{2028}\u{85}";
         let (text, json) = lines(forged, &[("peer", kv::Value::from(forged))]);
         for line in [&text, &json] {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_quoted_where_they_could_be_misread() {
+    fn ambiguous_values_are_quoted() {
         let (text, _) = lines(
             "m",
             &[
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_messages_are_cut() {
+    fn long_values_and_messages_are_truncated() {
         let long = "ä".repeat(10_000);
         let args = format_args!("{long}");
         let display = kv::Value::from_display(&args);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_takes_a_style() {
+    fn the_level_is_styled() {
         let record = Record::builder()
             .args(format_args!("m"))
             .level(Level::Error)

@@ -1,7 +1,7 @@
-//! What the node writes to its log: one line an event on standard error, for people or for machines.
+//! The node's log: one line per event on standard error, as text or JSON.
 //!
-//! Only the shape of a line lives here. What is worth a line is decided where it happens; what a peer sent goes into a
-//! key-value field or through [`quote`], never into a message as it came.
+//! This module only formats and writes lines; the code that logs decides what is worth a line. Text from a peer must go
+//! into a key-value field or through [`quote`], never unescaped into a message.
 
 mod field;
 mod line;
@@ -32,22 +32,22 @@ use serde::Deserialize;
 pub use self::text::{PEER_TEXT_BYTES, quote};
 pub(crate) use self::text::{escape, escape_json};
 use self::{
-    queue::{Bounds, LogQueue},
+    queue::{LogQueue, LogQueueBounds},
     repeats::Repeats,
 };
 
-/// How a line of the log is written.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogOutput {
     /// `2026-01-02T03:04:05.678Z INFO session identified session=123`: for people.
     #[default]
     Text,
-    /// One JSON object a line with `time`, `level`, `target`, `message` and `fields`: for machines.
+    /// One JSON object per line with `time`, `level`, `target`, `message` and `fields`: for machines.
     Json,
 }
 
-impl Format {
+impl LogOutput {
     /// The name in the configuration and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,18 +57,18 @@ impl Format {
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for LogOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// The string names no [`Format`].
+/// The error for a string that does not name a [`LogOutput`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such log format: expected text or json")]
 pub struct UnknownFormat;
 
-impl FromStr for Format {
+impl FromStr for LogOutput {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -84,39 +84,38 @@ impl FromStr for Format {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The filter is none that `env_logger` understands.
-    #[error("the log level is not understood: {0}")]
+    /// `env_logger` cannot parse the filter.
+    #[error("invalid log level: {0}")]
     Filter(#[from] env_filter::ParseError),
-    /// Something else in this process has set up a log already.
-    #[error("the log is set up already")]
+    /// A logger is already set in this process.
+    #[error("a logger is already set")]
     AlreadySet(#[from] log::SetLoggerError),
-    /// The system gives no thread to write it.
-    #[error("the log has no thread: {0}")]
+    /// The thread that writes the log cannot be started.
+    #[error("cannot start the thread that writes the log: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// Whether [`init`] would accept `filter`: for checking a configuration without setting up anything.
+/// Checks whether [`init`] would accept `filter`, without setting up a log.
 ///
 /// # Errors
 ///
-/// [`InitError::Filter`] with what is wrong.
+/// [`InitError::Filter`] if it would not.
 pub fn check_filter(filter: &str) -> Result<(), InitError> {
     env_filter::Builder::new().try_parse(filter)?;
     Ok(())
 }
 
-/// How long a process that ends waits for its last lines to be written.
+/// How long a process waits at its end for its last lines to be written.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Libraries that log what peers do wrong, without the peer's address. Errors of connections are counted and logged by
+/// Libraries that log the errors of peers, but without their addresses. Such errors are counted and logged by
 /// [`ClientErrorLog`](crate::client_error_log::ClientErrorLog) instead.
 const SILENT: [&str; 4] = ["actix_http", "actix_tls", "actix_web", "rustls"];
 
-/// The process's queue of log lines. The `log` crate has one logger a process, too.
+/// The queue of log lines. There is one per process, like the logger of the `log` crate.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// Writes what is queued when it is dropped, also while a panic unwinds. It does not wait long for an output that nobody
-/// reads.
+/// Writes the queued lines when dropped, also while a panic unwinds. Waits only briefly for a blocked output.
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
 pub struct FlushGuard(());
@@ -127,28 +126,30 @@ impl Drop for FlushGuard {
     }
 }
 
-/// Sends the process's log to standard error in `format`, as far as `filter` lets it through, by a thread of its own:
-/// logging never waits for whoever reads. Panics are logged the same way, whatever the filter.
+/// Sets up the process's log: records that pass `filter` are written to standard error in `format`. A separate thread
+/// writes them, so logging never waits for the reader. Panics are logged in the same format, whatever the filter.
 ///
-/// `filter` is a level (`info`) or what `env_logger` takes beyond that (`info,gateway_node::session=debug`). Colour is
-/// used in [`Format::Text`] on a terminal only, and never under `NO_COLOR`. Unless `filter` names them, only warnings of
-/// `actix_server` are let through, and nothing of the libraries that log what peers do wrong.
+/// `filter` is a level (`info`) or any filter of `env_logger` (`info,gateway_node::session=debug`). Colour is used only
+/// with [`LogOutput::Text`] on a terminal, and never if `NO_COLOR` is set. Unless `filter` names them, `actix_server` logs
+/// only warnings and errors, and the libraries that log the errors of peers log nothing.
 ///
 /// # Errors
 ///
-/// [`InitError::Filter`] when the filter is not understood, [`InitError::AlreadySet`] on a second call.
-pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
-    // `parse_filters` alone would skip what it does not understand, and a log that is silent for a typing error is
-    // found out too late.
+/// [`InitError::Filter`] if the filter cannot be parsed, [`InitError::AlreadySet`] on a second call,
+/// [`InitError::Thread`] if the thread cannot be started.
+pub fn init(format: LogOutput, filter: &str) -> Result<FlushGuard, InitError> {
+    // `parse_filters` alone would ignore what it cannot parse, and a log that a typing error has silenced is noticed
+    // too late.
     check_filter(filter)?;
     let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let drop_line = move |count: u64| {
-        let message = format_args!("log lines dropped, nobody read them in time");
+        let message = format_args!("log lines dropped because standard error was not read in time");
         own_line(format, has_colour, Level::Warn, message, &[("lines", count)])
     };
-    let queue = LogQueue::start(Bounds::default(), io::stderr(), drop_line)?;
+    let queue = LogQueue::start(LogQueueBounds::default(), io::stderr(), drop_line)?;
     let mut builder = env_logger::Builder::new();
-    // The server says how many workers it starts; the node says what matters of that. A filter that names the module wins.
+    // At `info` the server logs the workers that it starts, which the node's own lines cover. A filter that names the
+    // module takes precedence.
     builder.filter_module("actix_server", LevelFilter::Warn);
     for module in SILENT {
         builder.filter_module(module, LevelFilter::Off);
@@ -161,12 +162,12 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
         WriteStyle::Never
     });
     match format {
-        Format::Text => builder.format(|out, record| {
+        LogOutput::Text => builder.format(|out, record| {
             let style = out.default_level_style(record.level());
             let line = line::text(SystemTime::now(), style, record);
             out.write_all(line.as_bytes())
         }),
-        Format::Json => builder.format(|out, record| {
+        LogOutput::Json => builder.format(|out, record| {
             let line = line::json(SystemTime::now(), record);
             out.write_all(line.as_bytes())
         }),
@@ -188,27 +189,27 @@ pub fn init(format: Format, filter: &str) -> Result<FlushGuard, InitError> {
     Ok(FlushGuard(()))
 }
 
-/// How many lines of the log were dropped because nobody read them.
+/// Returns how many lines of the log were dropped because standard error was not read in time.
 pub fn dropped_lines() -> u64 {
     QUEUE.get().map_or(0, LogQueue::dropped)
 }
 
-/// Writes `text` and a line feed to standard error as it is, behind everything that is queued. Does not wait long where
-/// nobody reads.
+/// Writes `text` and a line feed to standard error, unformatted and after all queued lines. Waits only briefly for a
+/// blocked output.
 pub fn write_last_words(text: &str) {
     let line = format!("{text}\n");
     let queue = match QUEUE.get() {
         Some(queue) => Ok(queue.clone()),
-        None => LogQueue::start(Bounds::default(), io::stderr(), |_| String::new()),
+        None => LogQueue::start(LogQueueBounds::default(), io::stderr(), |_| String::new()),
     };
-    // Nobody is left to tell when there is not even a thread.
+    // If not even a thread can be started, there is no way left to report it.
     if let Ok(queue) = queue {
         queue.push(line.as_bytes());
         queue.flush(LAST_WORDS);
     }
 }
 
-/// Writes whole lines into the queue.
+/// A writer that queues each line.
 struct Pushed(LogQueue);
 
 impl io::Write for Pushed {
@@ -222,7 +223,7 @@ impl io::Write for Pushed {
     }
 }
 
-/// `env_logger`, with a bound on what libraries repeat.
+/// `env_logger`, with a limit on repeated warnings of libraries.
 struct Logger {
     inner: env_logger::Logger,
     queue: LogQueue,
@@ -247,15 +248,15 @@ impl log::Log for Logger {
         }
     }
 
-    /// Waits until everything is written, or [`LAST_WORDS`] have passed.
+    /// Waits until everything is written, but at most [`LAST_WORDS`].
     fn flush(&self) {
         self.queue.flush(LAST_WORDS);
     }
 }
 
-/// A line that the log writes of itself.
+/// Formats a line that does not come through the `log` crate: about dropped lines or a panic.
 fn own_line(
-    format: Format,
+    format: LogOutput,
     has_colour: bool,
     level: Level,
     message: fmt::Arguments<'_>,
@@ -269,15 +270,15 @@ fn own_line(
         .build();
     let now = SystemTime::now();
     match format {
-        Format::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
-        Format::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),
-        Format::Text => line::text(now, Style::new(), &record),
-        Format::Json => line::json(now, &record),
+        LogOutput::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
+        LogOutput::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),
+        LogOutput::Text => line::text(now, Style::new(), &record),
+        LogOutput::Json => line::json(now, &record),
     }
 }
 
-/// A panic as log lines: the message, and its backtrace where the environment asks for one.
-fn panic_lines(format: Format, has_colour: bool, panic: &PanicHookInfo<'_>) -> Vec<String> {
+/// Formats a panic as log lines: the message, and the backtrace if the environment enables it.
+fn panic_lines(format: LogOutput, has_colour: bool, panic: &PanicHookInfo<'_>) -> Vec<String> {
     let line = |message: fmt::Arguments<'_>| own_line(format, has_colour, Level::Error, message, &[]);
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
@@ -302,14 +303,14 @@ mod tests {
 
     #[test]
     fn format_names_round_trip() {
-        for format in [Format::Text, Format::Json] {
+        for format in [LogOutput::Text, LogOutput::Json] {
             assert_eq!(format.as_str().parse(), Ok(format));
         }
-        assert_eq!("JSON".parse::<Format>(), Err(UnknownFormat));
+        assert_eq!("JSON".parse::<LogOutput>(), Err(UnknownFormat));
     }
 
     #[test]
-    fn filters_are_checked_before_they_are_used() {
+    fn invalid_filters_are_rejected() {
         for good in ["info", "off", "warn,gateway_node::session=debug"] {
             assert!(check_filter(good).is_ok(), "{good}");
         }

@@ -1,7 +1,7 @@
-//! The queue between those who log and the thread that writes.
+//! The queue between the code that logs and the thread that writes.
 //!
-//! Logging never waits for whoever reads the log. A line that does not fit into the queue is dropped and counted, and one
-//! line says how many were once there is room again.
+//! Logging never waits for the reader of the log. A line that does not fit into the queue is dropped and counted. Once
+//! there is room again, one line reports how many were dropped.
 
 use std::{
     io::{self, Write},
@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much may wait to be written.
+/// How much may wait in the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Bytes.
+pub(super) struct LogQueueBounds {
+    /// The most bytes.
     pub(super) bytes: usize,
-    /// Lines.
+    /// The most lines.
     pub(super) lines: usize,
 }
 
-impl Default for Bounds {
-    /// Enough for a burst while the writer is asleep. More would only hide that nobody reads.
+impl Default for LogQueueBounds {
+    /// Enough for a burst while the writer sleeps. A larger queue would only hide that the log is not read.
     fn default() -> Self {
         Self {
             bytes: 256 * 1024,
@@ -29,34 +29,36 @@ impl Default for Bounds {
     }
 }
 
-/// How long the writer waits when the output is non-blocking and full.
+/// How long the writer waits before it retries a non-blocking output that is full.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Makes the line that tells how many were dropped.
+/// Formats the line that reports how many were dropped.
 type DropLine = Box<dyn Fn(u64) -> String + Send>;
 
-/// A bounded queue of lines with one writer thread. Clones share it.
+/// A bounded queue of lines with one writer thread. Clones share the queue.
 #[derive(Clone)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<LogQueueShared>);
 
-struct Shared {
-    bounds: Bounds,
-    state: Mutex<State>,
-    /// There is something to write.
+struct LogQueueShared {
+    bounds: LogQueueBounds,
+    state: Mutex<LogQueueState>,
+    /// Signalled when there is something to write.
     work: Condvar,
-    /// Everything has been written.
+    /// Signalled when everything has been written.
     idle: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// Whole lines, one after the other.
+struct LogQueueState {
+    /// Complete lines, one after the other.
     waiting: Vec<u8>,
-    /// Lines and bytes that wait or are being written.
+    /// Lines that wait or are being written.
     lines: usize,
+    /// Bytes that wait or are being written.
     bytes: usize,
-    /// Lines dropped in all, and how many of them a line has told.
+    /// Lines dropped so far.
     dropped: u64,
+    /// How many of the dropped lines have been reported.
     told: u64,
 }
 
@@ -64,13 +66,13 @@ impl LogQueue {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub(super) fn start(
-        bounds: Bounds,
+        bounds: LogQueueBounds,
         out: impl Write + Send + 'static,
         drop_line: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let queue = Self(Arc::new(Shared {
+        let queue = Self(Arc::new(LogQueueShared {
             bounds,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -83,7 +85,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Queues one line with its line feed, or drops and counts it. Never waits for the output.
+    /// Queues one line, which ends with a line feed, or drops and counts it. Never waits for the output.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         let fits = state.lines < self.0.bounds.lines && state.bytes + line.len() <= self.0.bounds.bytes;
@@ -98,12 +100,12 @@ impl LogQueue {
         self.0.work.notify_one();
     }
 
-    /// How many lines were dropped, those included that the output did not take.
+    /// Returns how many lines were dropped, including those that the output did not accept.
     pub(super) fn dropped(&self) -> u64 {
         self.0.lock().dropped
     }
 
-    /// Waits until everything is written, at most for `patience`. Returns whether it is.
+    /// Waits until everything is written, but at most for `patience`. Returns whether everything is written.
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.0.lock();
@@ -123,12 +125,12 @@ impl LogQueue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueueShared {
+    fn lock(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what is queued, for as long as the process runs.
+    /// Writes queued lines for as long as the process runs.
     fn write(&self, mut out: impl Write, drop_line: &DropLine) {
         let mut batch = Vec::new();
         let mut state = self.lock();
@@ -143,7 +145,7 @@ impl Shared {
             state = self.lock();
             state.dropped += lost as u64;
             let untold = state.dropped - state.told;
-            // An output that has just taken nothing would not take this line either.
+            // An output that has just failed would fail for this line, too.
             if lost == 0 && untold > 0 {
                 drop(state);
                 let is_told = write_all(&mut out, drop_line(untold).as_bytes()).is_empty();
@@ -161,19 +163,19 @@ fn lines(bytes: &[u8]) -> usize {
     bytes.split(|&byte| byte == b'\n').count() - 1
 }
 
-/// Writes all of `bytes`. Returns what the output did not take.
+/// Writes `bytes`. Returns those that the output did not accept.
 fn write_all<'a>(out: &mut impl Write, mut bytes: &'a [u8]) -> &'a [u8] {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(0) => break,
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody else has made the output non-blocking. This thread has nothing else to do.
+            // Another process has made the shared output non-blocking. This thread has nothing else to do.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::park_timeout(RETRY),
             Err(_) => break,
         }
     }
-    // Nobody is left to tell when the output cannot be flushed.
+    // If the output cannot be flushed, there is no way left to report it.
     let _ = out.flush();
     bytes
 }
@@ -186,13 +188,13 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// An output that hands over what it is given, and takes it only when it is told how that ends.
-    struct Held {
+    /// An output that passes each write to the test and blocks until the test supplies the result.
+    struct LogQueueGuard {
         given: Sender<String>,
         answers: Receiver<io::Result<()>>,
     }
 
-    impl Write for Held {
+    impl Write for LogQueueGuard {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.given.send(String::from_utf8(bytes.to_vec()).unwrap()).unwrap();
             self.answers.recv().unwrap_or(Ok(())).map(|()| bytes.len())
@@ -203,18 +205,21 @@ mod tests {
         }
     }
 
-    fn held(bounds: Bounds) -> (LogQueue, Receiver<String>, Sender<io::Result<()>>) {
+    fn held(bounds: LogQueueBounds) -> (LogQueue, Receiver<String>, Sender<io::Result<()>>) {
         let ((given, seen), (answer, answers)) = (channel(), channel());
-        let queue = LogQueue::start(bounds, Held { given, answers }, |count| format!("dropped {count}\n")).unwrap();
+        let queue = LogQueue::start(bounds, LogQueueGuard { given, answers }, |count| {
+            format!("dropped {count}\n")
+        })
+        .unwrap();
         (queue, seen, answer)
     }
 
     #[test]
-    fn a_full_queue_drops_and_tells_once_how_many() {
-        let (queue, seen, answer) = held(Bounds { bytes: 1024, lines: 4 });
+    fn a_full_queue_drops_lines_and_reports_the_count_once() {
+        let (queue, seen, answer) = held(LogQueueBounds { bytes: 1024, lines: 4 });
         queue.push(b"0\n");
         assert_eq!(seen.recv_timeout(LONG).unwrap(), "0\n");
-        // The writer is stuck from here on; callers are not.
+        // From here on the writer is blocked, but `push` is not.
         for number in 1..10 {
             queue.push(format!("{number}\n").as_bytes());
         }
@@ -229,12 +234,12 @@ mod tests {
         drop(answer);
         assert_eq!(seen.recv_timeout(LONG).unwrap(), "10\n");
         assert!(queue.flush(LONG));
-        assert!(seen.try_recv().is_err(), "the drops were told already");
+        assert!(seen.try_recv().is_err(), "the dropped lines were reported already");
     }
 
     #[test]
     fn bytes_are_bounded_too() {
-        let (queue, seen, _answer) = held(Bounds { bytes: 8, lines: 100 });
+        let (queue, seen, _answer) = held(LogQueueBounds { bytes: 8, lines: 100 });
         queue.push(b"0\n");
         seen.recv_timeout(LONG).unwrap();
         queue.push(b"12345\n");
@@ -243,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_output_does_not_hold_a_flush() {
-        let (queue, seen, answer) = held(Bounds::default());
+    fn a_blocked_output_does_not_block_flush() {
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         queue.push(b"last words\n");
         seen.recv_timeout(LONG).unwrap();
         assert!(!queue.flush(Duration::from_millis(1)));
@@ -253,8 +258,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_output_refuses_is_counted_and_told_later() {
-        let (queue, seen, answer) = held(Bounds::default());
+    fn lines_lost_to_a_write_error_are_reported_later() {
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         queue.push(b"0\n");
         assert!(queue.flush(LONG));
@@ -266,8 +271,8 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_would_block_is_tried_again() {
-        let (queue, seen, answer) = held(Bounds::default());
+    fn a_write_that_would_block_is_retried() {
+        let (queue, seen, answer) = held(LogQueueBounds::default());
         answer.send(Err(io::ErrorKind::WouldBlock.into())).unwrap();
         answer.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
         answer.send(Ok(())).unwrap();

@@ -1,4 +1,4 @@
-//! A bound on what libraries say again and again, such as that no connection can be accepted.
+//! Limits warnings that libraries repeat, such as that no connection can be accepted.
 
 use std::{
     collections::HashMap,
@@ -8,21 +8,21 @@ use std::{
 
 use log::{Level, Record};
 
-/// The least time between two warnings or errors from the same place in a library.
+/// The shortest time between two warnings or errors from the same line of a library.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// When each place in a library was heard last. There are as many places as the libraries have.
+/// When each line of library code last logged. The map is bounded by the number of such lines.
 #[derive(Default)]
-pub(super) struct Repeats(Mutex<HashMap<(String, u32), Place>>);
+pub(super) struct Repeats(Mutex<HashMap<(String, u32), CallSite>>);
 
-struct Place {
+struct CallSite {
     last: Instant,
     left_out: u64,
 }
 
 impl Repeats {
-    /// Decides about a record: `Some` with the number of records left out before it, or `None` if it comes too soon after
-    /// the last from the same place. Our own records and those below a warning always pass.
+    /// Decides whether a record is logged. Returns the number of records left out before it, or `None` if it comes too
+    /// soon after the last one from the same line. Records of the node itself and those below a warning always pass.
     pub(super) fn pass(&self, record: &Record<'_>, now: Instant) -> Option<u64> {
         if record.target().starts_with("gateway_node") || record.level() > Level::Warn {
             return Some(0);
@@ -30,7 +30,7 @@ impl Repeats {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (record.target().to_owned(), record.line().unwrap_or_default());
         let Some(place) = places.get_mut(&place) else {
-            places.insert(place, Place { last: now, left_out: 0 });
+            places.insert(place, CallSite { last: now, left_out: 0 });
             return Some(0);
         };
         if now.saturating_duration_since(place.last) < INTERVAL {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_repeats_itself_once_in_a_while() {
+    fn repeated_library_errors_pass_once_per_interval() {
         let (repeats, start) = (Repeats::default(), Instant::now());
         let pass = |target, line, level, after| {
             let record = Record::builder().target(target).line(Some(line)).level(level).build();
@@ -61,14 +61,14 @@ mod tests {
         assert_eq!(
             pass("actix_server::accept", 420, Level::Error, INTERVAL / 2),
             Some(0),
-            "another place"
+            "another line"
         );
         assert_eq!(accept(INTERVAL), Some(100));
         assert_eq!(accept(INTERVAL * 2), Some(0));
     }
 
     #[test]
-    fn our_own_records_and_details_pass() {
+    fn own_records_and_low_levels_always_pass() {
         let (repeats, now) = (Repeats::default(), Instant::now());
         for (target, level) in [
             ("gateway_node::session", Level::Error),

@@ -1,14 +1,14 @@
-//! Text of others made safe to show: it can neither start a line of its own nor speak to a terminal.
+//! Escapes text from peers for the log, so that it can neither begin a new line nor control a terminal.
 
 use std::fmt::{self, Write as _};
 
-/// The most that is shown of one text that a peer sent, in bytes of UTF-8 before escaping.
+/// The most that is shown of a text from a peer, in bytes of UTF-8 before escaping.
 pub const PEER_TEXT_BYTES: usize = 128;
 
-/// Shows what a peer sent: in quotes, with everything escaped that is not plainly visible, cut at
-/// [`PEER_TEXT_BYTES`] on a character's boundary (`…` tells that it was).
+/// Displays text from a peer in quotes, with deceptive characters escaped, truncated to at most [`PEER_TEXT_BYTES`] at
+/// a character boundary. `…` marks a truncated text.
 ///
-/// For messages. A key-value field gets the same treatment without it.
+/// Use it in messages. Key-value fields are escaped and truncated without it.
 pub fn quote(text: &str) -> impl fmt::Display {
     Quoted(text)
 }
@@ -22,7 +22,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Writes `text` in quotes; `cut` says that it is only the start of something longer.
+/// Writes `text` in quotes, with `…` at its end if `cut`.
 pub(super) fn write_quoted(out: &mut impl fmt::Write, text: &str, cut: bool) -> fmt::Result {
     out.write_char('"')?;
     for c in text.chars() {
@@ -34,7 +34,7 @@ pub(super) fn write_quoted(out: &mut impl fmt::Write, text: &str, cut: bool) -> 
     out.write_str(if cut { "…\"" } else { "\"" })
 }
 
-/// `text` on one line, with everything escaped that is not plainly visible. It is not cut.
+/// Escapes line breaks and deceptive characters in `text`. Does not truncate it.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -44,22 +44,22 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// `json`, which is valid JSON, with every character as `\uXXXX` that JSON lets stand raw in a string although a
-/// terminal would obey it or a reader of lines would break at it. It stays the same JSON.
+/// Escapes as `\uXXXX` those characters that JSON allows unescaped in a string but that could control a terminal or
+/// break the line. `json` must be valid JSON; the result has the same value.
 pub(crate) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() && c != '\u{7f}' || !is_deceptive(c) {
             out.push(c);
         } else {
-            // All of them are in the basic plane, so that one escape is enough.
+            // All of them are in the Basic Multilingual Plane, so one escape is enough.
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         }
     }
     out
 }
 
-/// The longest start of `text` that has at most `bytes` bytes and ends between two characters.
+/// Returns the longest prefix of `text` that has at most `bytes` bytes and ends at a character boundary.
 pub(super) fn starts_of(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes {
         return text;
@@ -71,7 +71,7 @@ pub(super) fn starts_of(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Whether `c` does not show as itself: it steers a terminal, breaks the line or turns the direction of reading.
+/// Whether `c` is deceptive: it is invisible, controls a terminal, breaks the line or changes the direction of text.
 pub(super) fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_text_is_cut_between_characters() {
+    fn quoted_text_is_truncated_at_a_character_boundary() {
         assert_eq!(quote(&"a".repeat(128)).to_string().len(), 130);
         let odd = format!("{}äää", "a".repeat(127));
         assert_eq!(quote(&odd).to_string(), format!("\"{}…\"", "a".repeat(127)));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn escaping_alone_leaves_quotes_and_length() {
+    fn escape_keeps_quotes_and_does_not_truncate() {
         assert_eq!(escape("a \"b\"\n"), r#"a "b"\n"#);
         assert_eq!(escape(&"a".repeat(300)).len(), 300);
     }

@@ -1,35 +1,35 @@
-//! What a node says of itself on standard output once it accepts connections.
+//! The banner: what a node prints on standard output once it accepts connections.
 
 use std::{fmt::Write, net::SocketAddr};
 
 use serde_json::json;
 
-/// The first line of a node: JSON for programs, a few lines for people.
+/// The banner of a node: JSON for programs, a few lines for people.
 #[derive(Debug, Clone)]
 pub struct Banner {
-    /// Where the public listener is.
+    /// The address of the public listener.
     pub address: SocketAddr,
-    /// Where the echo listener is, if there is one.
+    /// The address of the echo listener, if there is one.
     pub echo_address: Option<SocketAddr>,
-    /// Where the listener for administration is, if there is one.
+    /// The address of the administration listener, if there is one.
     pub admin_address: Option<SocketAddr>,
-    /// Whether the public listener speaks TLS.
+    /// Whether the public listener uses TLS.
     pub is_tls: bool,
     /// The node's name.
     pub node: String,
-    /// The URL that clients use, where it is not that of the listener.
+    /// The URL that clients use, if it differs from the listener's.
     pub public_url: Option<String>,
 }
 
 impl Banner {
-    /// The WebSocket's URL.
+    /// Returns the URL of the WebSocket.
     pub fn url(&self) -> String {
         self.public_url
             .clone()
             .unwrap_or_else(|| format!("{}://{}/", if self.is_tls { "wss" } else { "ws" }, self.address))
     }
 
-    /// One JSON object on one line. `key` is the development key.
+    /// Formats the banner as one line of JSON. `key` is the development key.
     pub fn json(&self, key: Option<&str>) -> String {
         let mut line = json!({
             "event": "listening",
@@ -51,7 +51,7 @@ impl Banner {
         line.to_string()
     }
 
-    /// The same for a person at a terminal, with one line to paste.
+    /// Formats the banner for a person, with a command to paste. `key` is the development key.
     pub fn text(&self, key: Option<&str>) -> String {
         let mut text = format!(
             "Utilbot Gateway {} listens on {}\n  node    {}\n  health  {}://{}/health\n",
@@ -65,7 +65,7 @@ impl Banner {
             let url = self.url();
             let _ = write!(
                 text,
-                "  key     {key}\n          (development mode: made anew at every start, valid for everything)\n\n\
+                "  key     {key}\n          (development mode: a new key at every start, with every permission)\n\n\
                  Connect a bot from a second terminal:\n\n  \
                  UTILBOT_KEY={key} cargo run --release -- connect --url {url}\n"
             );

@@ -1,17 +1,17 @@
-//! Room for sockets: a connection is a file descriptor.
+//! File descriptors: each connection needs one.
 
 use nix::{
     errno::Errno,
     sys::resource::{Resource, getrlimit, setrlimit},
 };
 
-/// Descriptors kept back from connections: listeners, logs, Redis, certificates that are read again, the listener for
-/// administration, and connections that are refused with an answer.
+/// Descriptors reserved for anything but connections: listeners, logs, Redis, certificates that are reloaded, the
+/// administration listener, and refused connections that still get a response.
 const RESERVED: u64 = 80;
-/// The same for each worker: its polls and its wakers.
+/// Descriptors reserved per worker: its polls and wakers.
 const RESERVED_PER_WORKER: u64 = 8;
 
-/// The descriptors that the process may have.
+/// The descriptors available to the process.
 pub(super) struct Descriptors {
     raised: Result<(u64, u64), Errno>,
     workers: usize,
@@ -27,7 +27,7 @@ impl Descriptors {
         Self { raised, workers }
     }
 
-    /// How many of `connections` there is room for, beside what is kept back.
+    /// Returns how many of `connections` fit beside the reserved descriptors.
     pub(super) fn room(&self, connections: usize) -> usize {
         let reserved = RESERVED.saturating_add(RESERVED_PER_WORKER.saturating_mul(self.workers as u64));
         let room = self.limit().map(|limit| limit.saturating_sub(reserved).max(1));
@@ -35,13 +35,13 @@ impl Descriptors {
             .map_or(connections, |room| room.min(connections))
     }
 
-    /// Half of all descriptors.
+    /// Returns half of all descriptors.
     pub(super) fn half(&self) -> usize {
         let half = self.limit().and_then(|limit| usize::try_from(limit / 2).ok());
         half.map_or(usize::MAX, |half| half.max(1))
     }
 
-    /// Says in the log what there is room for.
+    /// Logs how many connections there is room for.
     pub(super) fn log(&self, connections: usize) {
         match self.raised {
             Ok((soft, hard)) => {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_descriptors_are_kept_back() {
+    fn some_descriptors_are_reserved() {
         let of = |limit| Descriptors {
             raised: Ok((limit, limit)),
             workers: 2,

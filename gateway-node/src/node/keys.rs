@@ -1,4 +1,4 @@
-//! The keys that are good: those of the configuration, and those that are kept in Redis.
+//! The valid keys: those in the configuration and those in Redis.
 
 use std::{
     collections::HashSet,
@@ -13,51 +13,51 @@ use crate::{
     registry::Registry,
 };
 
-/// Puts together what the keyring holds.
-pub(super) struct Keys {
+/// Combines both sources of keys into the keyring.
+pub(super) struct NodeKeys {
     keyring: Keyring,
     registry: Registry,
     applications: Vec<String>,
-    sources: Mutex<Sources>,
+    sources: Mutex<KeySources>,
 }
 
-struct Sources {
+struct KeySources {
     configured: Vec<Key>,
     stored: Vec<Key>,
 }
 
-/// What is in Redis that is no key of this node, so that each is told of once.
+/// The ids and records in Redis that are not valid keys of this node, remembered so that each is logged only once.
 type LeftOut = HashSet<(String, String)>;
 
-/// Why something in Redis is no key of this node.
+/// Why a record in Redis is not a valid key of this node.
 #[derive(Debug, thiserror::Error)]
 enum LeaveOut {
     #[error(transparent)]
     Record(#[from] KeyRecordError),
-    #[error("its application is none of this node's")]
+    #[error("its application is not configured on this node")]
     Application,
 }
 
-impl Keys {
-    /// Begins with the keys of the configuration, which are in the keyring already.
+impl NodeKeys {
+    /// Starts with the configured keys, which are already in the keyring.
     pub(super) fn new(keyring: Keyring, registry: Registry, applications: Vec<String>, configured: Vec<Key>) -> Self {
         let stored = Vec::new();
         Self {
             keyring,
             registry,
             applications,
-            sources: Mutex::new(Sources { configured, stored }),
+            sources: Mutex::new(KeySources { configured, stored }),
         }
     }
 
-    /// Replaces the keys of the configuration.
+    /// Replaces the configured keys.
     pub(super) fn configure(&self, keys: Vec<Key>) {
         self.change(|sources| sources.configured = keys);
     }
 
-    /// Takes over what is kept in Redis whenever it changes. While Redis is away the last keys stay good.
+    /// Applies the keys in Redis whenever they change. While Redis is unavailable, the last known keys stay valid.
     ///
-    /// The keyring is complete after the first time.
+    /// The keyring is complete once this has happened for the first time.
     pub(super) async fn follow(&self, mut records: watch::Receiver<Option<KeyRecords>>) {
         let mut left_out = LeftOut::new();
         while records.changed().await.is_ok() {
@@ -71,7 +71,7 @@ impl Keys {
                     Err(reason) => {
                         let entry = (id.clone(), record.clone());
                         if !left_out.contains(&entry) {
-                            log::warn!(key = id.as_str(); "left out a key in redis: {reason}");
+                            log::warn!(key = id.as_str(); "ignoring a key in redis: {reason}");
                         }
                         others.insert(entry);
                     }
@@ -94,10 +94,10 @@ impl Keys {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Sources)) {
+    fn change(&self, change: impl FnOnce(&mut KeySources)) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
-        // A key of the configuration hides one in Redis with its id.
+        // A configured key hides the key with the same id in Redis.
         let configured: HashSet<_> = sources.configured.iter().map(Key::id).collect();
         let stored = sources.stored.iter().filter(|key| !configured.contains(key.id()));
         self.keyring

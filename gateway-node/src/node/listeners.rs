@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use actix_server::Server;
 use actix_tls::accept::max_concurrent_tls_connect;
 
-use super::{NodeError, worker::Floor};
+use super::{NodeError, worker::WorkerConfig};
 use crate::{
     config::Settings,
     transport::{Certificate, ListenError, listen},
 };
 
-/// Every socket that connections are accepted from.
+/// The sockets that accept connections.
 pub(super) struct Listeners {
     pub(super) public: TcpListener,
     pub(super) admin: Option<TcpListener>,
@@ -19,7 +19,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds all of them, so that an address in use is known before anything runs.
+    /// Binds all listeners, so that an address in use is detected before anything runs.
     pub(super) fn bind(settings: &Settings) -> Result<Self, ListenError> {
         let bind = |address: SocketAddr| listen(address, settings.server.backlog);
         Ok(Self {
@@ -29,10 +29,10 @@ impl Listeners {
         })
     }
 
-    /// Starts the workers, each with every listener.
+    /// Starts the workers. Each serves every listener.
     pub(super) fn serve(
         self,
-        floor: &Floor,
+        floor: &WorkerConfig,
         workers: usize,
         connections: usize,
         certificate: Option<&Certificate>,
@@ -40,11 +40,12 @@ impl Listeners {
         let mut server = Server::build()
             .workers(workers)
             .disable_signals()
-            // Connections beyond the limit are refused with an answer; the server itself would leave them waiting.
+            // Connections beyond the limit are refused with a response. The server itself would leave them waiting, so
+            // its own limit is set higher.
             .max_concurrent_connections(connections.saturating_add(1024));
         let public = floor.clone();
-        // Handshakes are counted with all other connections. With a limit of their own a few slow ones would hold up the
-        // worker, and every listener with it.
+        // TLS handshakes count as connections. With a limit of their own, a few slow handshakes would block the worker
+        // and every listener with it.
         max_concurrent_tls_connect(usize::MAX);
         server = match certificate.map(Certificate::server_config).transpose()? {
             Some(tls) => server.listen("public", self.public, move || public.public_tls(tls.clone()))?,

@@ -1,4 +1,4 @@
-//! A whole node: everything is made here from the settings, and handed to whoever needs it.
+//! A whole node. Builds every component from the settings and passes it to the components that need it.
 
 mod banner;
 mod descriptors;
@@ -27,10 +27,10 @@ use tokio::{
 pub use self::{banner::Banner, preflight::Preflight};
 use self::{
     descriptors::Descriptors,
-    keys::Keys,
+    keys::NodeKeys,
     listeners::Listeners,
     reload::{Reload, log_warnings},
-    worker::Floor,
+    worker::WorkerConfig,
 };
 use crate::{
     accept::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
@@ -44,65 +44,65 @@ use crate::{
     backplane::{Backplane, Epoch, ReportLimits},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
-    drain::{Drain, DrainState, Stop},
+    drain::{Drain, DrainState, StopNode},
     events::Events,
+    hello_delay::HelloDelay,
     http::{Api, Bodies, BodyLimits, PublishAllowances},
-    late_hello::LateHello,
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
-    replay::TailLimits,
+    replay::ReplayLimits,
     resume::DiscordSessions,
-    session::{DiscordRules, MemberLists, Rules},
+    session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
     transport::{Limits, ListenError, OutboxPool, TlsError},
 };
 
-/// How often left-out problems of clients are summed up in the log.
+/// How often the client errors that were left out of the log are summarised there.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
-/// How long an HTTP connection is still read from whose request was answered without its body.
+/// How long an HTTP connection is still read after a request was answered before its body arrived.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a node that stops waits for what has not reached the others.
+/// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// What a backplane does by itself, for as long as it is polled.
+/// The backplane's background work, which runs as long as it is polled.
 type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Why a node does not start, or does not go on.
+/// Why a node cannot start or keep running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The key of development mode is wrong.
+    /// The development key is invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// An address is in use or may not be bound.
+    /// An address is in use or must not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The clock stands where no ids can be made.
-    #[error("no ids can be made: {0}")]
+    /// The clock is outside the range in which ids can be generated.
+    #[error("cannot generate ids: {0}")]
     Ids(#[from] shared::snowflake::SnowflakeError),
-    /// The server that the nodes share cannot be used as it is configured.
+    /// The Redis client cannot be set up with this configuration.
     #[error(transparent)]
     Redis(#[from] RedisSetupError),
-    /// The system refuses something else.
-    #[error("the system refuses: {0}")]
+    /// Another system error.
+    #[error("system error: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What a node draws at random, or reads off the wall clock, passed in by whoever starts it.
+/// Randomness and wall-clock time for a node, passed in by the caller that starts it.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin {
-    /// Tells this life of the node and its log from others.
+pub struct KeyOrigin {
+    /// Identifies this run of the node, and of a log in memory.
     pub random: [u8; 8],
-    /// The wall clock.
+    /// The wall-clock time.
     pub now: SystemTime,
 }
 
 /// A node that accepts connections.
 pub struct Node {
-    /// What it says of itself once it listens.
+    /// Printed once the node listens.
     pub banner: Banner,
     server: Server,
     handle: ServerHandle,
@@ -112,7 +112,7 @@ pub struct Node {
     reload: Reload,
     problems: ClientErrorLog,
     backplane: Arc<dyn Backplane>,
-    /// What the backplane does by itself.
+    /// The backplane's background work.
     driving: Driving,
 }
 
@@ -133,11 +133,15 @@ impl Signals {
 }
 
 impl Node {
-    /// Binds the listeners and starts the workers. `development` is the key that a node without configured keys makes.
+    /// Binds the listeners and starts the workers. `development` is the key generated for development mode.
     ///
     /// # Errors
-    /// When an address or the system does not allow it.
-    pub fn start(preflight: Preflight, development: Option<&KeySettings>, origin: Origin) -> Result<Self, NodeError> {
+    /// If an address or the system does not allow it.
+    pub fn start(
+        preflight: Preflight,
+        development: Option<&KeySettings>,
+        origin: KeyOrigin,
+    ) -> Result<Self, NodeError> {
         let (settings, certificate) = (preflight.settings, preflight.certificate);
         let name = name(&settings, origin);
         let events = Events::new(preflight.events);
@@ -148,7 +152,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let registry = registry(&settings, workers, &metrics);
         let (keyring, keys) = keys(&settings, &registry, configured);
-        let Shared {
+        let NodeShared {
             backplane,
             discord,
             driving,
@@ -162,7 +166,7 @@ impl Node {
         let problems = ClientErrorLog::new(Arc::clone(&metrics));
         let listeners = Listeners::bind(&settings)?;
         let public_url = PublicUrl::new(&settings, listeners.public.local_addr()?);
-        let late_hello = LateHello::default();
+        let hello_delay = HelloDelay::default();
         let publishing = PublishAllowances::new(&settings.limits);
         let api = |metrics_public| {
             web::Data::new(Api {
@@ -180,7 +184,7 @@ impl Node {
                 event_bytes: settings.cluster.event_bytes,
                 publishing: publishing.clone(),
                 is_chaotic: settings.chaos.enabled,
-                late_hello: late_hello.clone(),
+                hello_delay: hello_delay.clone(),
                 spread: Duration::from_millis(settings.drain.spread_ms),
                 metrics_public,
                 admission: admission.clone(),
@@ -190,18 +194,22 @@ impl Node {
                 browsers: BrowserPolicy::from(&settings),
             })
         };
-        let floor = Floor {
+        let floor = WorkerConfig {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
             discord: discord.clone(),
             applications: applications.clone(),
             public_url: public_url.clone(),
             member_lists: MemberLists::new(settings.member_list_interval()),
-            discord_rules: Arc::new(DiscordRules::new(&settings, late_hello.clone(), Arc::clone(&name))),
+            discord_settings: Arc::new(DiscordSessionSettings::new(
+                &settings,
+                hello_delay.clone(),
+                Arc::clone(&name),
+            )),
             keyring: keyring.clone(),
             metrics: Arc::clone(&metrics),
             problems: problems.clone(),
-            rules: Arc::new(Rules::new(&settings, Arc::clone(&name), events.clone())),
+            rules: Arc::new(V1SessionSettings::new(&settings, Arc::clone(&name), events.clone())),
             admission: admission.clone(),
             limits: transport_limits(&settings, outboxes.clone()),
             trusted_proxies: Arc::clone(&trusted_proxies),
@@ -212,7 +220,7 @@ impl Node {
             admin: api(true),
             next_worker: Arc::default(),
         };
-        // Logs, so after everything whose failure is to be the only line on stderr.
+        // This logs, so it comes after everything whose error must be the only line on stderr.
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
@@ -239,10 +247,10 @@ impl Node {
         })
     }
 
-    /// Runs until a signal has asked it to stop and it has drained.
+    /// Runs until a signal stops the node and it has drained.
     ///
     /// # Errors
-    /// When the server fails.
+    /// If the server fails.
     pub async fn run(self) -> Result<(), NodeError> {
         let Self {
             server,
@@ -274,8 +282,8 @@ impl Node {
                     continue;
                 }
             };
-            if let Err(error) = drain.try_send(Stop { signal }) {
-                log::error!(cause:% = error; "the drain does not answer, stopping at once");
+            if let Err(error) = drain.try_send(StopNode { signal }) {
+                log::error!(cause:% = error; "the drain does not respond, stopping at once");
                 break;
             }
         }
@@ -287,8 +295,8 @@ impl Node {
     }
 }
 
-/// The name of the node, as configured or made of the origin.
-fn name(settings: &Settings, origin: Origin) -> Arc<str> {
+/// Returns the node's name: as configured, or derived from `origin`.
+fn name(settings: &Settings, origin: KeyOrigin) -> Arc<str> {
     let [a, b, c, ..] = origin.random;
     settings.node.name_or([a, b, c]).into()
 }
@@ -315,7 +323,7 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
     registry
 }
 
-/// What the node says of itself once it listens.
+/// Builds the banner of a node that listens.
 fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<Banner> {
     let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     Ok(Banner {
@@ -328,13 +336,13 @@ fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<
     })
 }
 
-/// The configured keys; with a Redis there are others that have still to be read.
-fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<Keys>) {
+/// Builds the keyring with the configured keys. With Redis, it is incomplete until the keys there have been read.
+fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyring, Arc<NodeKeys>) {
     let keyring = match settings.redis.url {
         Some(_) => Keyring::partial(configured.clone()),
         None => Keyring::new(configured.clone()),
     };
-    let keys = Keys::new(
+    let keys = NodeKeys::new(
         keyring.clone(),
         registry.clone(),
         settings.application_ids(),
@@ -361,8 +369,8 @@ fn http_limits(settings: &Settings) -> HttpLimits {
     }
 }
 
-fn tail_limits(settings: &Settings) -> TailLimits {
-    TailLimits {
+fn tail_limits(settings: &Settings) -> ReplayLimits {
+    ReplayLimits {
         entries: settings.cluster.log_entries,
         age: Duration::from_millis(settings.cluster.log_age_ms),
         bytes: settings.cluster.log_bytes,
@@ -387,20 +395,20 @@ fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
     }
 }
 
-/// Gives what the last sessions said and left behind a moment to reach the others.
+/// Waits a moment for the last events and departures of sessions to reach the other nodes.
 async fn settle(backplane: &dyn Backplane) {
     let settling = async {
-        while !backplane.settled() {
+        while !backplane.is_flushed() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     if tokio::time::timeout(SETTLING, settling).await.is_err() {
-        log::warn!("stopping before everything has reached the other nodes");
+        log::warn!("stopping before all changes have reached the other nodes");
     }
 }
 
-/// What a node shares with others, if there are others.
-struct Shared {
+/// What a node shares with other nodes, or its in-memory equivalent.
+struct NodeShared {
     backplane: Arc<dyn Backplane>,
     discord: DiscordSessions,
     driving: Driving,
@@ -409,10 +417,10 @@ struct Shared {
 fn shared(
     settings: &Settings,
     name: &Arc<str>,
-    origin: Origin,
+    origin: KeyOrigin,
     registry: Registry,
-    keys: &Arc<Keys>,
-) -> Result<Shared, NodeError> {
+    keys: &Arc<NodeKeys>,
+) -> Result<NodeShared, NodeError> {
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
@@ -420,7 +428,7 @@ fn shared(
         let driving = async move {
             futures_util::future::join(driving, keys.follow(records)).await;
         };
-        return Ok(Shared {
+        return Ok(NodeShared {
             discord: DiscordSessions::new(RedisSessions::new(&backplane)),
             backplane: Arc::new(backplane),
             driving: Box::pin(driving),
@@ -448,15 +456,15 @@ fn shared(
     let driving = async move {
         futures_util::future::join(broadcast, sweeping).await;
     };
-    Ok(Shared {
+    Ok(NodeShared {
         discord: DiscordSessions::new(sessions),
         backplane,
         driving: Box::pin(driving),
     })
 }
 
-/// What a backplane on this server is made with.
-fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Origin) -> RedisOptions {
+/// Builds the options of a Redis backplane.
+fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: KeyOrigin) -> RedisOptions {
     let cluster = &settings.cluster;
     RedisOptions {
         url: url.expose().to_owned().into(),

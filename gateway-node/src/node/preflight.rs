@@ -1,7 +1,7 @@
-//! What a node refuses before it has met anything but its own machine.
+//! The checks of a configuration that need nothing but the local machine.
 //!
-//! `serve` and `check-config` call the same function, so that a configuration which the one lets through starts with the
-//! other. Nothing here binds a port or opens a connection.
+//! `serve` and `check-config` call the same function, so a configuration that passes one also passes the other. Nothing
+//! here binds a port or opens a connection.
 
 use std::{path::Path, time::SystemTime};
 
@@ -14,24 +14,25 @@ use crate::{
     transport::{Certificate, read_certificates, read_private_key},
 };
 
-/// A configuration with which a node starts, and what was made of it.
+/// A configuration that a node can start with, and what was built from it.
 pub struct Preflight {
     /// The settings.
     pub settings: Settings,
     /// The table of application events.
     pub events: EventTable,
-    /// Problems that do not keep a node from starting, one line each.
+    /// Problems that do not prevent a start, one line each.
     pub warnings: Vec<ConfigError>,
     pub(super) keys: Vec<Key>,
     pub(super) certificate: Option<Certificate>,
 }
 
-/// What a configuration is read for.
+/// Why the configuration is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// A node is to start.
+    /// A node is starting.
     Start,
-    /// A node runs and takes over what has changed. Without a usable key it goes on, so that the last one can be revoked.
+    /// A running node applies what has changed. It continues even without a valid key, so that the last key can be
+    /// revoked.
     Reload,
 }
 
@@ -58,7 +59,7 @@ impl Preflight {
         }
         Ok(Self {
             settings,
-            // There is a table where nothing was wrong.
+            // The table exists if no problem was found.
             events: events.unwrap_or_default(),
             warnings,
             keys,
@@ -67,7 +68,7 @@ impl Preflight {
     }
 }
 
-/// Reads the certificate of the public listener and its key.
+/// Reads the certificate and private key of the public listener.
 fn certificate(draft: &mut Draft) -> Option<Certificate> {
     let tls = draft.settings().server.tls.clone();
     let (chain, key) = (tls.certificate?, tls.key?);
@@ -92,7 +93,7 @@ fn certificate(draft: &mut Draft) -> Option<Certificate> {
     })
 }
 
-/// Checks that the Redis of the configuration can be asked, as far as that shows without asking.
+/// Checks the Redis settings, as far as that is possible without a connection.
 fn redis(draft: &mut Draft) {
     draft.check(&["redis.ca"], |settings| match &settings.redis.ca {
         Some(path) => read_certificates(path).map(drop).map_err(|error| {
@@ -106,7 +107,7 @@ fn redis(draft: &mut Draft) {
         None => Ok(()),
     };
     draft.check(&["redis.url"], |settings| {
-        // What the client says of a URL names none of its parts.
+        // The client's error about a URL does not quote any part of it.
         make(settings, None).map_err(|cause| settings.problem("redis.url", format!("{REDIS_URL}, but {cause}")))
     });
     draft.check(&["redis"], |settings| {
@@ -115,7 +116,7 @@ fn redis(draft: &mut Draft) {
     });
 }
 
-/// Makes the keys, of which one has to open something unless Redis may hold others.
+/// Builds the keys. At least one must be valid, unless Redis may contain others.
 fn keys(draft: &mut Draft, occasion: Occasion, now: SystemTime, warnings: &mut Vec<ConfigError>) -> Vec<Key> {
     let count = draft.settings().keys.len();
     let mut keys = Vec::with_capacity(count);
@@ -136,11 +137,11 @@ fn keys(draft: &mut Draft, occasion: Occasion, now: SystemTime, warnings: &mut V
         let problem = match (&settings.redis.url, count.checked_sub(1)) {
             (Some(_), _) => settings.problem(
                 "redis.url",
-                "keys in this Redis (`keys new --store`), since none of [[keys]] opens anything",
+                "keys in this Redis (`keys new --store`), since no key in [[keys]] is valid",
             ),
             (None, Some(last)) => settings.problem(
                 &format!("keys[{last}].expires_at"),
-                "a time to come, since no other key opens anything",
+                "a time in the future, since no other key is valid",
             ),
             (None, None) => return Ok(None),
         };

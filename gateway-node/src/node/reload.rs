@@ -1,9 +1,9 @@
-//! What SIGHUP reads again.
+//! Reload on SIGHUP.
 
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    keys::Keys,
+    keys::NodeKeys,
     preflight::{Occasion, Preflight},
 };
 use crate::{
@@ -14,25 +14,26 @@ use crate::{
     transport::Certificate,
 };
 
-/// What SIGHUP replaces.
+/// What a reload reads and replaces.
 pub(super) struct Reload {
     pub(super) settings: Settings,
     pub(super) development: Option<Key>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<NodeKeys>,
     pub(super) events: Events,
     pub(super) applications: Applications,
     pub(super) certificate: Option<Certificate>,
 }
 
 impl Reload {
-    /// Reads keys, events, applications and certificate again. What is wrong is logged, and what was in force stays.
+    /// Reloads keys, events, applications and the certificate. If anything is invalid, logs every problem and keeps
+    /// what is in force.
     pub(super) fn run(&self) {
         let read = Preflight::read(self.settings.sources(), Occasion::Reload, SystemTime::now());
         let fresh = match read {
             Ok(fresh) => fresh,
             Err(errors) => {
                 for error in errors.iter() {
-                    log::error!(cause:% = error; "the configuration is wrong and was not taken over");
+                    log::error!(cause:% = error; "the configuration is invalid and was not applied");
                 }
                 return;
             }
@@ -46,12 +47,12 @@ impl Reload {
         self.applications.replace(&fresh.settings.applications);
         self.keys.configure(keys);
         log_warnings(&fresh.warnings);
-        // Last, so that who reads it can rely on it.
-        log::info!(keys = key_count, events = event_count; "configuration read again");
+        // Logged last: once this line appears, the new configuration is in force.
+        log::info!(keys = key_count, events = event_count; "configuration reloaded");
     }
 }
 
-/// Logs what is not wrong, but hardly what the operator wants.
+/// Logs settings that are valid but probably not what the operator wants.
 pub(super) fn log_warnings(warnings: &[ConfigError]) {
     for warning in warnings {
         log::warn!("{warning}");

@@ -24,8 +24,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
-    accept as gate,
-    accept::{Accept, BrowserPolicy, CheckedIo, Entrance, Gate, HttpIo, HttpLimits, Purpose, Reception},
+    accept,
+    accept::{Accept, BrowserPolicy, CheckedIo, HttpIo, HttpLimits, Peek, Purpose, Reception, Upgrader},
     admission::{Admission, AdmissionLimits, Permit},
     applications::Applications,
     auth::Keyring,
@@ -35,18 +35,18 @@ use crate::{
     http::{self, Api},
     metrics::Metrics,
     public_url::PublicUrl,
-    registry::{Registry, Shard},
+    registry::{Registry, RegistryShard},
     resume::DiscordSessions,
-    session::{DiscordRules, MemberLists, Rules, Services, Turns},
-    transport::{Limits, Plain, Rewound},
+    session::{DiscordSessionSettings, MemberLists, Services, Turns, V1SessionSettings},
+    transport::{Limits, Plain, PrefixedIo},
 };
 
-/// One port for both: what asks for a WebSocket goes through a gate, everything else to an application. A macro, because
-/// the service's type cannot be written down.
+/// Serves WebSockets and HTTP on one port: WebSocket upgrades go to a gate, everything else to an `App`. A macro,
+/// because the service's type cannot be named.
 macro_rules! web_service {
-    ($floor:expr, $gate:expr, $app:expr, $socket:ty) => {{
-        let gate = Rc::new($gate);
-        let upgrades = Rc::clone(&gate);
+    ($floor:expr, $upgrader:expr, $app:expr, $socket:ty) => {{
+        let upgrader = Rc::new($upgrader);
+        let upgrades = Rc::clone(&upgrader);
         let limits = $floor.http_limits;
         let http = HttpService::build()
             .client_request_timeout(limits.head)
@@ -56,32 +56,32 @@ macro_rules! web_service {
                 data.insert(Rc::clone(io.connection()));
             })
             .upgrade(fn_service(move |(request, framed)| {
-                gate::serve(request, framed, Rc::clone(&upgrades))
+                accept::serve(request, framed, Rc::clone(&upgrades))
             }))
             .finish(map_config($app, |()| AppConfig::default()));
-        Entrance::<_, $socket>::new(gate, http, limits)
+        Peek::<_, $socket>::new(upgrader, http, limits)
     }};
 }
 
 thread_local! {
-    /// The listeners of one worker share its shard.
+    /// The services of this worker, shared by its listeners.
     static SERVICES: OnceCell<Rc<Services>> = const { OnceCell::new() };
 }
 
-/// What the workers share, and each makes its own services from.
+/// State shared by all workers, from which each builds its services.
 #[derive(Clone)]
-pub(super) struct Floor {
+pub(super) struct WorkerConfig {
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
     pub(super) discord: DiscordSessions,
     pub(super) applications: Applications,
     pub(super) public_url: PublicUrl,
-    pub(super) discord_rules: Arc<DiscordRules>,
+    pub(super) discord_settings: Arc<DiscordSessionSettings>,
     pub(super) member_lists: MemberLists,
     pub(super) keyring: Keyring,
     pub(super) metrics: Arc<Metrics>,
     pub(super) problems: ClientErrorLog,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Arc<V1SessionSettings>,
     pub(super) admission: Admission,
     pub(super) limits: Limits,
     pub(super) trusted_proxies: Arc<[IpNet]>,
@@ -93,19 +93,19 @@ pub(super) struct Floor {
     pub(super) next_worker: Arc<AtomicUsize>,
 }
 
-impl Floor {
-    /// The public listener: WebSockets and the HTTP API.
+impl WorkerConfig {
+    /// Returns the public listener: WebSockets and the HTTP API.
     pub(super) fn public(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));
-        let entrance = web_service!(self, self.public_gate(), app, Plain);
-        Accept::new(self.reception(self.admission.clone(), false), entrance)
+        let peek = web_service!(self, self.public_gate(), app, Plain);
+        Accept::new(self.reception(self.admission.clone(), false), peek)
     }
 
-    /// The public listener behind TLS.
+    /// Returns the public listener with TLS.
     pub(super) fn public_tls(
         &self,
         config: ServerConfig,
@@ -113,17 +113,17 @@ impl Floor {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));
-        let entrance = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
+        let peek = web_service!(self, self.public_gate(), app, TlsStream<TcpStream>);
         let handshake = Acceptor::new(config).map_err(TlsError::into_service_error);
-        // The permit waits for the handshake, so that a connection counts during it.
+        // The permit is carried through the handshake, so that a connection counts during it.
         let handshake = apply_fn_factory(handshake, |(stream, permit): (TcpStream, Rc<Permit>), acceptor| {
             acceptor.call(stream).map_ok(|stream| (stream, permit))
         });
-        let entrance = handshake.and_then(entrance.map_err(TlsError::Service));
-        Accept::new(self.reception(self.admission.clone(), true), entrance)
+        let peek = handshake.and_then(peek.map_err(TlsError::Service));
+        Accept::new(self.reception(self.admission.clone(), true), peek)
     }
 
-    /// The listener for administration.
+    /// Returns the administration listener.
     pub(super) fn admin(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<> {
@@ -136,12 +136,12 @@ impl Floor {
             .finish(map_config(app, |()| AppConfig::default()));
         fn_service(async |io: TcpStream| {
             let peer = io.peer_addr().ok();
-            Ok((CheckedIo::new(Rewound::new(Bytes::new(), io)), Protocol::Http1, peer))
+            Ok((CheckedIo::new(PrefixedIo::new(Bytes::new(), io)), Protocol::Http1, peer))
         })
         .and_then(http)
     }
 
-    /// The echo listener.
+    /// Returns the echo listener.
     pub(super) fn echo(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
@@ -151,8 +151,13 @@ impl Floor {
             ..self.limits.clone()
         };
         let app = App::new().default_service(web::to(HttpResponse::UpgradeRequired));
-        let entrance = web_service!(self, self.gate(Purpose::Echo, admission.clone(), limits), app, Plain);
-        Accept::new(self.reception(admission, false), entrance)
+        let peek = web_service!(
+            self,
+            self.upgrader(Purpose::Echo, admission.clone(), limits),
+            app,
+            Plain
+        );
+        Accept::new(self.reception(admission, false), peek)
     }
 
     fn reception(&self, admission: Admission, is_tls: bool) -> Reception {
@@ -166,18 +171,18 @@ impl Floor {
         }
     }
 
-    fn public_gate(&self) -> Gate {
+    fn public_gate(&self) -> Upgrader {
         let purpose = Purpose::Gateway {
             services: self.services(),
             v1: Arc::clone(&self.rules),
-            discord: Arc::clone(&self.discord_rules),
+            discord: Arc::clone(&self.discord_settings),
             public_url: self.public_url.clone(),
         };
-        self.gate(purpose, self.admission.clone(), self.limits.clone())
+        self.upgrader(purpose, self.admission.clone(), self.limits.clone())
     }
 
-    fn gate(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Gate {
-        Gate {
+    fn upgrader(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Upgrader {
+        Upgrader {
             purpose,
             admission,
             limits: Rc::new(limits),
@@ -189,14 +194,14 @@ impl Floor {
         }
     }
 
-    /// This worker's services, made on first use.
+    /// Returns this worker's services, built on first use.
     fn services(&self) -> Rc<Services> {
         SERVICES.with(|services| {
             let made = services.get_or_init(|| {
                 let index = self.next_worker.fetch_add(1, Relaxed);
                 let (registry, backplane) = (self.registry.clone(), Arc::clone(&self.backplane));
                 Rc::new(Services {
-                    shard: Shard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
+                    shard: RegistryShard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
                     registry,
                     backplane,
                     discord: self.discord.clone(),

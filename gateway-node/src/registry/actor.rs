@@ -1,4 +1,4 @@
-//! The actor of a shard: delivers what the feed has, and hears orders for all its sessions.
+//! The actor of a shard: delivers what is in the queue, and handles commands for all of the shard's sessions.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,30 +6,30 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Farewell, Kind, Order, Shard,
-    listing::{List, Listed},
-    order::{Herd, ShardOrder, Tell},
-    shard::Occupant,
+    EndReason, RegistryShard, SessionCommand, SessionKind,
+    command::{CommandAll, CommandOne, ShardCommand},
+    listing::{ListSessions, Listed},
+    shard::SessionEntry,
 };
-use crate::fanout::feed::Portion;
+use crate::fanout::delivery_queue::QueueRead;
 
-/// How often a shard looks whether keys have expired. A session has to hear of it within a second.
+/// How often a shard checks whether keys have expired. A session must learn of it within a second.
 const KEY_CHECK: Duration = Duration::from_millis(400);
 
-/// How many orders may wait.
+/// The capacity of the mailbox, in commands.
 const ORDERS: usize = 1024;
 
-/// One a worker; it lives as long as its worker.
+/// One per worker. It lives as long as its worker.
 pub(super) struct ShardActor {
-    shard: Shard,
-    /// When and at which revision of the keyring keys were last looked at.
+    shard: RegistryShard,
+    /// The time and the keyring revision of the last key check.
     checked: SystemTime,
     revision: u64,
 }
 
 impl ShardActor {
-    /// The actor of a shard that has just been made.
-    pub(super) fn new(shard: Shard) -> Self {
+    /// Creates the actor of a new shard.
+    pub(super) fn new(shard: RegistryShard) -> Self {
         Self {
             shard,
             checked: SystemTime::now(),
@@ -39,27 +39,28 @@ impl ShardActor {
 }
 
 impl ShardActor {
-    /// Gives the sessions that `whom` picks an order, each at a random moment within `spread`. Answers how many those are.
-    fn tell(
+    /// Sends a command to the sessions that `whom` selects, each at a random moment within `spread`. Returns how many
+    /// sessions those are.
+    fn command_one(
         &self,
-        order: Order,
+        command: SessionCommand,
         spread: Duration,
-        whom: impl Fn(&Occupant) -> bool,
+        whom: impl Fn(&SessionEntry) -> bool,
         context: &mut Context<Self>,
     ) -> usize {
         let start = Instant::now();
         let state = self.shard.inner.state.borrow();
-        let picked = state.seats.iter().flatten().filter(|occupant| whom(occupant));
+        let picked = state.sessions.iter().flatten().filter(|session| whom(session));
         let mut plan: Vec<_> = picked
-            .map(|occupant| (start + spread.mul_f64(fastrand::f64()), occupant.orders.clone()))
+            .map(|session| (start + spread.mul_f64(fastrand::f64()), session.commands.clone()))
             .collect();
         let count = plan.len();
         plan.sort_by_key(|(when, _)| *when);
         let telling = async move {
-            for (when, orders) in plan {
+            for (when, commands) in plan {
                 sleep_until(when).await;
-                // One that is gone or has been told needs no telling.
-                let _ = orders.try_send(order);
+                // A session that has ended or has a full mailbox needs no command.
+                let _ = commands.try_send(command);
             }
         };
         context.spawn(telling.into_actor(self).map(|(), _, _| ()));
@@ -79,16 +80,16 @@ impl Actor for ShardActor {
             let _loop_guard = loop_guard;
             loop {
                 let inner = &shard.inner;
-                let (portion, end) =
-                    std::future::poll_fn(|cx| inner.registry.inner.feed.poll_read(inner.index, cx)).await;
-                match portion {
-                    Portion::Entries(batch) => shard.deliver(&batch).await,
-                    Portion::Divergence(application) => {
+                let (read, end) =
+                    std::future::poll_fn(|cx| inner.registry.inner.delivery_queue.poll_read(inner.index, cx)).await;
+                match read {
+                    QueueRead::Entries(batch) => shard.deliver(&batch).await,
+                    QueueRead::Divergence(application) => {
                         let sessions = shard.sever(&application);
-                        // Waits for a place in the mailbox, so that nobody who was severed goes untold.
-                        let told = own.send(ShardOrder::Severed { application, sessions }).await;
+                        // Waits for room in the mailbox, so that every severed session gets the command.
+                        let told = own.send(ShardCommand::Severed { application, sessions }).await;
                         if told.is_err() {
-                            // The actor is over, and its sessions with it.
+                            // The actor has stopped, and its sessions with it.
                             return;
                         }
                     }
@@ -109,99 +110,106 @@ impl Actor for ShardActor {
     }
 }
 
-impl Handler<ShardOrder> for ShardActor {
+impl Handler<ShardCommand> for ShardActor {
     type Result = ();
 
-    fn handle(&mut self, order: ShardOrder, context: &mut Self::Context) {
-        match order {
-            ShardOrder::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
-            ShardOrder::Farewell { farewell, spread } => {
-                self.shard.inner.state.borrow_mut().farewell = Some(farewell);
-                self.tell(Order::Leave(farewell), spread, |_| true, context);
+    fn handle(&mut self, command: ShardCommand, context: &mut Self::Context) {
+        match command {
+            ShardCommand::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
+            ShardCommand::End { end_reason, spread } => {
+                self.shard.inner.state.borrow_mut().end_reason = Some(end_reason);
+                self.command_one(SessionCommand::Leave(end_reason), spread, |_| true, context);
             }
-            ShardOrder::Missed {
+            ShardCommand::Missed {
                 application,
                 spread,
                 is_for_all,
             } => {
-                let is_theirs = |occupant: &Occupant| {
-                    let identity = occupant.identity.as_ref();
+                let is_theirs = |session: &SessionEntry| {
+                    let identity = session.identity.as_ref();
                     identity.is_some_and(|identity| {
-                        identity.application == application && (is_for_all || identity.kind == Kind::Discord)
+                        identity.application == application && (is_for_all || identity.kind == SessionKind::Discord)
                     })
                 };
-                self.tell(Order::Leave(Farewell::Missed), spread, is_theirs, context);
+                self.command_one(SessionCommand::Leave(EndReason::Missed), spread, is_theirs, context);
             }
-            ShardOrder::Severed { application, sessions } => {
-                let is_severed = |occupant: &Occupant| {
-                    let identity = occupant.identity.as_ref();
+            ShardCommand::Severed { application, sessions } => {
+                let is_severed = |session: &SessionEntry| {
+                    let identity = session.identity.as_ref();
                     identity
                         .is_some_and(|identity| identity.application == application && sessions.contains(&identity.id))
                 };
                 let spread = self.shard.inner.registry.inner.spread;
-                self.tell(Order::Leave(Farewell::Missed), spread, is_severed, context);
+                self.command_one(SessionCommand::Leave(EndReason::Missed), spread, is_severed, context);
             }
-            ShardOrder::Superseded(owner) => {
-                let is_earlier = |occupant: &Occupant| {
-                    let identity = occupant.identity.as_ref();
+            ShardCommand::Superseded(owner) => {
+                let is_earlier = |session: &SessionEntry| {
+                    let identity = session.identity.as_ref();
                     identity.is_some_and(|identity| {
                         identity.application == owner.application
                             && identity.id == owner.id
-                            && identity.generation < owner.generation
+                            && identity.fencing_token < owner.fencing_token
                     })
                 };
-                let farewell = Farewell::Superseded {
-                    generation: owner.generation,
+                let end_reason = EndReason::Superseded {
+                    fencing_token: owner.fencing_token,
                 };
-                self.tell(Order::Leave(farewell), Duration::ZERO, is_earlier, context);
+                self.command_one(SessionCommand::Leave(end_reason), Duration::ZERO, is_earlier, context);
             }
         }
     }
 }
 
-impl Handler<Tell> for ShardActor {
+impl Handler<CommandOne> for ShardActor {
     type Result = bool;
 
-    fn handle(&mut self, tell: Tell, _: &mut Self::Context) -> bool {
-        let Tell { application, id, order } = tell;
+    fn handle(&mut self, command_one: CommandOne, _: &mut Self::Context) -> bool {
+        let CommandOne {
+            application,
+            id,
+            command,
+        } = command_one;
         let state = self.shard.inner.state.borrow();
         let mut identified = state
-            .seats
+            .sessions
             .iter()
             .flatten()
-            .filter_map(|occupant| Some((occupant, occupant.identity.as_ref()?)));
+            .filter_map(|session| Some((session, session.identity.as_ref()?)));
         let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
-        // A full mailbox holds orders enough.
-        found.is_some_and(|(occupant, _)| {
-            let _ = occupant.orders.try_send(order);
+        // A session with a full mailbox has enough commands to handle.
+        found.is_some_and(|(session, _)| {
+            let _ = session.commands.try_send(command);
             true
         })
     }
 }
 
-impl Handler<Herd> for ShardActor {
+impl Handler<CommandAll> for ShardActor {
     type Result = usize;
 
-    fn handle(&mut self, herd: Herd, context: &mut Self::Context) -> usize {
-        let Herd { application, herding } = herd;
-        let is_theirs = |occupant: &Occupant| {
-            let identity = occupant.identity.as_ref();
+    fn handle(&mut self, command_all: CommandAll, context: &mut Self::Context) -> usize {
+        let CommandAll {
+            application,
+            spread_command,
+        } = command_all;
+        let is_theirs = |session: &SessionEntry| {
+            let identity = session.identity.as_ref();
             identity.is_some_and(|identity| identity.application == application)
         };
-        self.tell(herding.order, herding.spread, is_theirs, context)
+        self.command_one(spread_command.command, spread_command.spread, is_theirs, context)
     }
 }
 
-impl Handler<List> for ShardActor {
+impl Handler<ListSessions> for ShardActor {
     type Result = Vec<Listed>;
 
-    fn handle(&mut self, List { application, page }: List, _: &mut Self::Context) -> Vec<Listed> {
+    fn handle(&mut self, ListSessions { application, page }: ListSessions, _: &mut Self::Context) -> Vec<Listed> {
         let state = self.shard.inner.state.borrow();
         let identified = state
-            .seats
+            .sessions
             .iter()
             .flatten()
-            .filter_map(|occupant| occupant.identity.as_ref());
+            .filter_map(|session| session.identity.as_ref());
         let theirs = identified.filter(|identity| identity.application == application);
         page.cut(theirs, |identity| identity.id)
             .into_iter()
@@ -214,7 +222,7 @@ impl Handler<List> for ShardActor {
     }
 }
 
-/// Ends the process when a shard dies: a node whose events reach nobody must not look alive.
+/// Ends the process when a shard panics: a node that delivers no events must not look alive.
 struct Vital;
 
 impl Drop for Vital {

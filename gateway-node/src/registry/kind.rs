@@ -1,19 +1,19 @@
-//! What a session is.
+//! The kinds of sessions.
 
 use serde::{Serialize, Serializer};
 use shared::client_type::ClientType;
 
-/// What a session is, whatever its protocol.
+/// The kind of a session, for any protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A session of version 1 of this type.
+pub enum SessionKind {
+    /// A v1 session of this client type.
     V1(ClientType),
     /// A Discord session.
     Discord,
 }
 
-impl Kind {
-    /// The type that its key has to be for.
+impl SessionKind {
+    /// Returns the client type that the session's key must permit.
     pub const fn of_key(self) -> ClientType {
         match self {
             Self::V1(kind) => kind,
@@ -21,7 +21,7 @@ impl Kind {
         }
     }
 
-    /// The name in answers and metrics.
+    /// Returns the name used in HTTP responses and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V1(kind) => kind.as_str(),
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for SessionKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

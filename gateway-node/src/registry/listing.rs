@@ -1,40 +1,40 @@
-//! Which sessions an application has, a page at a time.
+//! Lists the sessions of an application, one page at a time.
 
 use std::sync::Arc;
 
 use actix::Message;
 use shared::session_id::SessionId;
 
-use super::Kind;
+use super::SessionKind;
 
-/// One session, as those see it who may read their application's.
+/// A session as the HTTP API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its id.
     pub id: SessionId,
-    /// What it is.
-    pub kind: Kind,
-    /// The id of the key that it showed.
+    /// Its kind.
+    pub kind: SessionKind,
+    /// The id of the key it identified with.
     pub key: String,
 }
 
-/// A part of the sessions, in the order of their ids.
+/// A page of sessions in the order of their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Only those with a greater id.
+    /// Only sessions with a greater id, if set.
     pub after: Option<SessionId>,
-    /// How many at most.
+    /// The most sessions on the page.
     pub limit: usize,
 }
 
 impl Page {
-    /// What of `sessions` is on the page, in order; `id` is that of one.
+    /// Returns those of `sessions` that are on the page, in order. `id` returns the id of one.
     pub(super) fn cut<T>(self, sessions: impl Iterator<Item = T>, id: impl Fn(&T) -> SessionId) -> Vec<T> {
         let mut cut: Vec<_> = sessions
             .filter(|session| self.after.is_none_or(|after| id(session) > after))
             .collect();
         if cut.len() > self.limit {
-            // Sorting all of a full node for one page would keep its worker from the sockets.
+            // Sorting all sessions of a full node for one page would keep the worker from its sockets.
             cut.select_nth_unstable_by_key(self.limit, &id);
             cut.truncate(self.limit);
         }
@@ -43,10 +43,10 @@ impl Page {
     }
 }
 
-/// Ask a shard for its sessions of one application on a page.
+/// Asks a shard for one page of an application's sessions.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Listed>")]
-pub(super) struct List {
+pub(super) struct ListSessions {
     pub(super) application: Arc<str>,
     pub(super) page: Page,
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_hold_every_session_once_and_in_order() {
+    fn pages_list_every_session_once_and_in_order() {
         let ids = [5, 3, 9, 1, 7, 8, 2].map(SessionId::from_raw);
         let mut seen = Vec::new();
         let mut page = Page { after: None, limit: 3 };

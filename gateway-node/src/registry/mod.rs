@@ -1,16 +1,15 @@
 //! The node-local registry: which sessions are connected.
 //!
-//! There is one registry a node with a shard on every worker. A session and the shard that it registers with share a
-//! thread, so registering and delivering are plain calls; everything that crosses threads goes through the [`Registry`]
-//! handle: entries through the `feed`, orders through the shards' mailboxes. Nothing here knows a socket or decides
-//! who may do what.
+//! A node has one registry, with a shard on every worker. A session and its shard share a thread, so registering and
+//! delivering are plain calls. Everything that crosses threads goes through the [`Registry`] handle: entries through
+//! the `feed`, commands through the shards' mailboxes. Nothing here knows sockets or checks permissions.
 
 mod actor;
-mod census;
+mod command;
 mod kind;
 mod listing;
-mod order;
-mod seat;
+mod session_counts;
+mod session_handle;
 mod shard;
 
 use std::{
@@ -26,62 +25,63 @@ use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId
 
 use self::{
     actor::ShardActor,
-    listing::List,
-    order::{Herd, ShardOrder, Tell},
+    command::{CommandAll, CommandOne, ShardCommand},
+    listing::ListSessions,
 };
 pub use self::{
-    census::{Census, Headcount},
-    kind::Kind,
+    command::{EndReason, InjectedFault, SessionCommand, SpreadCommand},
+    kind::SessionKind,
     listing::{Listed, Page},
-    order::{Disturbance, Farewell, Herding, Order},
-    seat::{Registration, Seat, Subscription},
-    shard::Shard,
+    session_counts::{CountsSnapshot, SessionCounts},
+    session_handle::{Registration, SessionHandle, Subscription},
+    shard::RegistryShard,
 };
 use crate::{
     backplane::{Audience, Deliver, Entry, Owner, Position},
-    encode::prepared::Prepared,
-    fanout::feed::Feed,
+    encode::encoded_event::EncodedEvent,
+    fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
     metrics::Metrics,
-    replay::tail::{From, Reading, TailLimits, Tails, Unread},
+    replay::{ReadFrom, ReplayError, ReplayLimits, ReplayPage, buffers::ReplayBuffers},
     resume::LogPage,
 };
 
-/// The node's registry, as the other threads see it.
+/// A handle to the node's registry, for any thread.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    inner: Arc<RegistryInner>,
 }
 
-struct Inner {
-    feed: Feed,
-    tails: Tails,
-    census: Census,
+struct RegistryInner {
+    delivery_queue: DeliveryQueue,
+    replay: ReplayBuffers,
+    counts: SessionCounts,
     level: Level,
     metrics: Arc<Metrics>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
-    /// Whether other nodes may order faults.
+    /// Whether fault injection commands of other nodes are carried out.
     allows_faults: AtomicBool,
-    /// The time over which those are told to leave who missed something.
+    /// The period over which sessions that missed events are told to leave.
     spread: Duration,
 }
 
 impl Registry {
-    /// A registry for `workers` shards, between which and the log up to `feed_bytes` may wait. `tail` bounds what is kept
-    /// for sessions that catch up, `level` says how hard zlib tries. Who misses an event is told so within `spread`.
+    /// Creates a registry for `workers` shards. Up to `feed_bytes` of entries may wait between the log and the shards.
+    /// `replay` bounds the history for sessions that catch up, `level` is the zlib compression level. Sessions that miss
+    /// an event are told to leave within `spread`.
     pub fn new(
         workers: usize,
         feed_bytes: usize,
-        tail: TailLimits,
+        replay: ReplayLimits,
         level: Level,
         spread: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                feed: Feed::new(workers, feed_bytes),
-                tails: Tails::new(tail),
-                census: Census::default(),
+            inner: Arc::new(RegistryInner {
+                delivery_queue: DeliveryQueue::new(workers, feed_bytes),
+                replay: ReplayBuffers::new(replay),
+                counts: SessionCounts::default(),
                 level,
                 metrics,
                 shards: Mutex::new(Vec::new()),
@@ -91,101 +91,113 @@ impl Registry {
         }
     }
 
-    /// How many sessions there are.
-    pub fn census(&self) -> &Census {
-        &self.inner.census
+    /// Returns the session counts.
+    pub fn counts(&self) -> &SessionCounts {
+        &self.inner.counts
     }
 
     /// Tells every session to leave, each at a random moment within `spread`.
-    pub fn farewell(&self, farewell: Farewell, spread: Duration) {
-        self.order(|| ShardOrder::Farewell { farewell, spread });
+    pub fn end_reason(&self, end_reason: EndReason, spread: Duration) {
+        self.command(|| ShardCommand::End { end_reason, spread });
     }
 
-    /// Has the shards look again at which keys are still good.
+    /// Makes the shards check which keys are still valid.
     pub fn recheck_keys(&self) {
-        self.order(|| ShardOrder::RecheckKeys);
+        self.command(|| ShardCommand::RecheckKeys);
     }
 
-    /// Gives the session of an application with this id an order. False where there is none.
-    pub async fn tell(&self, application: &Arc<str>, id: SessionId, order: Order) -> bool {
+    /// Sends a command to one session of an application. Returns `false` if the node has no such session.
+    pub async fn command_one(&self, application: &Arc<str>, id: SessionId, command: SessionCommand) -> bool {
         let shards = self.shards();
         for shard in &shards {
-            let tell = Tell {
+            let command_one = CommandOne {
                 application: Arc::clone(application),
                 id,
-                order,
+                command,
             };
-            if shard.send(tell).await.unwrap_or(false) {
+            if shard.send(command_one).await.unwrap_or(false) {
                 return true;
             }
         }
         false
     }
 
-    /// Gives every session of an application on this node an order. Answers how many those are.
-    pub async fn herd(&self, application: &Arc<str>, herding: Herding) -> usize {
+    /// Sends a command to every session of an application on this node. Returns how many sessions those are.
+    pub async fn command_all(&self, application: &Arc<str>, spread_command: SpreadCommand) -> usize {
         let mut count = 0;
         for shard in self.shards() {
             let application = Arc::clone(application);
-            count += shard.send(Herd { application, herding }).await.unwrap_or(0);
+            count += shard
+                .send(CommandAll {
+                    application,
+                    spread_command,
+                })
+                .await
+                .unwrap_or(0);
         }
         count
     }
 
-    /// Obeys orders of other nodes that are faults.
+    /// Allows fault injection commands of other nodes.
     pub fn allow_faults(&self) {
         self.inner.allows_faults.store(true, Relaxed);
     }
 
-    /// The entries of a log from there on that Discord sessions may receive, at most `most` of them.
+    /// Returns up to `most` entries of a log after `from` that Discord sessions may receive.
     ///
     /// # Errors
-    /// When not all of them are kept here.
-    pub fn read(&self, application: &Arc<str>, from: From, most: usize) -> Result<Reading, Unread> {
-        self.inner.tails.read(application, from, most)
+    /// Fails if the history of this node does not have all of them.
+    pub fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
+        self.inner.replay.read(application, from, most)
     }
 
-    /// What was read from the log itself, as if it had been read here.
-    pub fn reading(&self, page: LogPage) -> Reading {
+    /// Completes when any replay buffer has changed. To be called before the read whose failure is waited out.
+    pub fn replay_changed(&self) -> impl Future<Output = ()> {
+        self.inner.replay.changed()
+    }
+
+    /// Converts a page that was read from the log itself, as if it came from the history of this node.
+    pub fn page(&self, page: LogPage) -> ReplayPage {
         let prepare = |entry| self.prepare(entry, 0);
-        Reading {
+        ReplayPage {
             entries: page.entries.into_iter().map(prepare).collect(),
-            next: From::Position(page.through),
+            next: ReadFrom::Position(page.through),
             end: None,
             cut: page.cut,
         }
     }
 
-    /// The sessions of an application on this page.
+    /// Returns one page of an application's sessions on this node.
     pub async fn sessions(&self, application: &Arc<str>, page: Page) -> Vec<Listed> {
         let mut sessions = Vec::new();
         for shard in self.shards() {
             let application = Arc::clone(application);
-            sessions.extend(shard.send(List { application, page }).await.unwrap_or_default());
+            sessions.extend(shard.send(ListSessions { application, page }).await.unwrap_or_default());
         }
         page.cut(sessions.into_iter(), |session| session.id)
     }
 
-    /// What `look` sees in the guilds of an application as they are at the end of its log, which is not before `since`;
-    /// none when that cannot be told now. It holds up the deliveries of this node meanwhile.
+    /// Calls `look` with the guilds of an application as of the end of its log. Returns `None` if this node does not
+    /// know them now or has not reached `since`. Deliveries of this node wait while `look` runs.
     pub fn guilds<T>(&self, application: &str, since: Option<Position>, look: impl FnOnce(&Guilds) -> T) -> Option<T> {
-        self.inner.tails.guilds(application, since, look)
+        self.inner.replay.guilds(application, since, look)
     }
 
-    fn prepare(&self, entry: Entry, number: u64) -> Arc<Prepared> {
-        let Inner { level, metrics, .. } = &*self.inner;
-        Arc::new(Prepared::new(entry, number, *level, Arc::clone(metrics)))
+    fn prepare(&self, entry: Entry, number: u64) -> Arc<EncodedEvent> {
+        let RegistryInner { level, metrics, .. } = &*self.inner;
+        Arc::new(EncodedEvent::new(entry, number, *level, Arc::clone(metrics)))
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
         self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A full mailbox can only be that of a shard which has got the same kind of order already.
-    fn order(&self, order: impl Fn() -> ShardOrder) {
+    /// Sends a command to every shard. A full mailbox can only belong to a shard that already has a command of this
+    /// kind.
+    fn command(&self, command: impl Fn() -> ShardCommand) {
         for shard in self.shards() {
-            if let Err(error) = shard.try_send(order()) {
-                log::error!("a registry shard takes no orders: {error}");
+            if let Err(error) = shard.try_send(command()) {
+                log::error!("a registry shard accepts no commands: {error}");
             }
         }
     }
@@ -193,40 +205,40 @@ impl Registry {
 
 impl Deliver for Registry {
     fn has_room(&self, bytes: usize) -> bool {
-        self.inner.feed.has_room(bytes)
+        self.inner.delivery_queue.has_room(bytes)
     }
 
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
-        // First where those read who catch up: what a shard has delivered, they find there.
-        let prepared = self
+        // History first: whatever a shard has delivered, a session that catches up must find there.
+        let event = self
             .inner
-            .tails
+            .replay
             .push(entry, |entry, number| self.prepare(entry, number));
-        self.inner.feed.push(prepared);
+        self.inner.delivery_queue.push(event);
     }
 
-    fn pass(&self, mut entry: Entry) {
+    fn skip(&self, mut entry: Entry) {
         if entry.discord.is_some() {
             entry.audience = Audience::Types(ClientTypes::NONE);
             self.deliver(entry);
         } else {
-            // Nobody receives it, but what comes next stands behind it.
+            // No session receives it, but the following entries come after it in the log.
             self.inner
-                .tails
+                .replay
                 .push(entry, |entry, number| self.prepare(entry, number));
         }
     }
 
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
-        self.inner.tails.follow(application, from);
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
+        self.inner.replay.follow(application, from);
     }
 
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
-        self.inner.tails.know(application, guilds);
+        self.inner.replay.set_guilds(application, guilds);
     }
 
-    fn unheard(&self, _: &str, _: &str) {
+    fn no_receiver(&self, _: &str, _: &str) {
         self.inner.metrics.entries_without_receiver.inc();
     }
 
@@ -234,8 +246,8 @@ impl Deliver for Registry {
         self.inner.metrics.entries_lost.inc_by(entries);
     }
 
-    fn missed(&self, application: &Arc<str>) {
-        self.order(|| ShardOrder::Missed {
+    fn gap(&self, application: &Arc<str>) {
+        self.command(|| ShardCommand::Missed {
             application: Arc::clone(application),
             spread: self.inner.spread,
             is_for_all: true,
@@ -243,34 +255,37 @@ impl Deliver for Registry {
     }
 
     fn diverged(&self, application: &Arc<str>) {
-        self.inner.feed.diverge(Arc::clone(application));
+        self.inner.delivery_queue.diverge(Arc::clone(application));
     }
 
-    fn rewound(&self, application: &Arc<str>) {
-        self.order(|| ShardOrder::Missed {
+    fn rolled_back(&self, application: &Arc<str>) {
+        self.command(|| ShardCommand::Missed {
             application: Arc::clone(application),
             spread: Duration::ZERO,
             is_for_all: false,
         });
     }
 
-    fn herded(&self, application: &Arc<str>, order: &str) {
-        let herding = Herding::read(order)
-            .filter(|herding| herding.order.is_ordinary() || self.inner.allows_faults.load(Relaxed));
-        let Some(herding) = herding else {
-            log::warn!(application, order; "an order of another node is not obeyed");
+    fn command_received(&self, application: &Arc<str>, command: &str) {
+        let spread_command = SpreadCommand::read(command)
+            .filter(|spread_command| spread_command.command.is_ordinary() || self.inner.allows_faults.load(Relaxed));
+        let Some(spread_command) = spread_command else {
+            log::warn!(application, command; "a command of another node was ignored");
             return;
         };
-        log::info!(application, order; "every session ordered");
+        log::info!(application, command; "every session gets a command of another node");
         for shard in self.shards() {
             let application = Arc::clone(application);
-            if let Err(error) = shard.try_send(Herd { application, herding }) {
-                log::error!("a registry shard takes no orders: {error}");
+            if let Err(error) = shard.try_send(CommandAll {
+                application,
+                spread_command,
+            }) {
+                log::error!("a registry shard accepts no commands: {error}");
             }
         }
     }
 
     fn superseded(&self, owner: &Owner) {
-        self.order(|| ShardOrder::Superseded(owner.clone()));
+        self.command(|| ShardCommand::Superseded(owner.clone()));
     }
 }

@@ -1,4 +1,4 @@
-//! The registry's part on one worker: its sessions, and the loop that delivers to them.
+//! One worker's part of the registry: its sessions, and delivery to them.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime};
 
@@ -8,78 +8,79 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{Farewell, Kind, Order, Registry, Seat, actor::ShardActor};
+use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring},
     backplane::{Audience, Backplane},
-    encode::prepared::Prepared,
+    encode::encoded_event::EncodedEvent,
     fanout::{
-        bundle::Bundle,
-        member::{Profile, Rooms},
-        parcel::Parcel,
-        room::Stage,
+        discord_batch::DiscordBatch,
+        member::{ApplicationSubscribers, DiscordGroupKey},
+        subscriber_groups::GroupRange,
+        v1_batch::V1Batch,
     },
 };
 
-/// How many sessions are given an event before the worker turns to their sockets, and to everything else it does.
-const STRETCH: usize = 256;
+/// How many sessions are given an event before the worker yields to their sockets and its other tasks.
+const CHUNK: usize = 256;
 
-/// One worker's share of the registry. Clones are the same shard and never leave its thread.
+/// One worker's part of the registry. Clones share it and never leave its thread.
 #[derive(Clone)]
-pub struct Shard {
-    pub(super) inner: Rc<Inner>,
+pub struct RegistryShard {
+    pub(super) inner: Rc<ShardInner>,
 }
 
-pub(super) struct Inner {
+pub(super) struct ShardInner {
     pub(super) index: usize,
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
     pub(super) keyring: Keyring,
-    pub(super) state: RefCell<State>,
+    pub(super) state: RefCell<ShardState>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
-    /// Every session on this worker, identified or not.
-    pub(super) seats: Vec<Option<Occupant>>,
+pub(super) struct ShardState {
+    /// Every session on this worker, identified or not, by its index.
+    pub(super) sessions: Vec<Option<SessionEntry>>,
     pub(super) free: Vec<usize>,
-    pub(super) rooms: FxHashMap<Arc<str>, Rooms>,
-    /// Sessions that ended, and the end of the feed at that time: an entry for one of them alone that stands before it
-    /// needs another receiver.
+    pub(super) subscribers: FxHashMap<Arc<str>, ApplicationSubscribers>,
+    /// Sessions that ended, each with the end of the queue at that time. An entry before it that is for such a session
+    /// alone needs another receiver.
     pub(super) departed: Vec<(SessionId, u64)>,
-    /// Sessions that receive nothing more and have not left yet: an entry for one of them alone needs another receiver.
+    /// Sessions that receive nothing more but have not left yet. An entry for such a session alone needs another
+    /// receiver.
     pub(super) severed: FxHashSet<SessionId>,
-    /// Every entry of the feed before this number has been delivered here.
+    /// All queue items before this number have been delivered here.
     pub(super) delivered: u64,
-    /// Set once everybody has been told to leave: who comes now is told at once.
-    pub(super) farewell: Option<Farewell>,
+    /// Set once all sessions have been told to leave. Sessions that open afterwards are told immediately.
+    pub(super) end_reason: Option<EndReason>,
 }
 
-impl State {
-    /// Whether a session was here that gets nothing any more.
+impl ShardState {
+    /// Returns whether the session was on this shard but receives nothing any more.
     fn has_lost(&self, id: SessionId) -> bool {
         self.severed.contains(&id) || self.departed.iter().any(|(departed, _)| *departed == id)
     }
 }
 
-pub(super) struct Occupant {
-    pub(super) orders: Recipient<Order>,
+pub(super) struct SessionEntry {
+    pub(super) commands: Recipient<SessionCommand>,
     pub(super) identity: Option<Identity>,
 }
 
 pub(super) struct Identity {
     pub(super) application: Arc<str>,
     pub(super) id: SessionId,
-    pub(super) kind: Kind,
-    /// Which owner of a session this is; 0 where it can have one alone.
-    pub(super) generation: u64,
+    pub(super) kind: SessionKind,
+    /// The fencing token of the session's owner; 0 for v1 sessions, which only ever have one owner.
+    pub(super) fencing_token: u64,
     pub(super) key: Arc<Key>,
 }
 
-impl Shard {
-    /// Starts the shard of this worker, the `index`th.
+impl RegistryShard {
+    /// Starts the shard of worker `index`.
     pub fn start(index: usize, registry: Registry, backplane: Arc<dyn Backplane>, keyring: Keyring) -> Self {
-        let inner = Inner {
+        let inner = ShardInner {
             index,
             registry,
             backplane,
@@ -100,27 +101,30 @@ impl Shard {
         shard
     }
 
-    /// Seats a session that has just opened and hears orders at `orders`.
-    pub fn open(&self, orders: Recipient<Order>) -> Seat {
+    /// Registers a session that has just opened. `orders` receives its commands.
+    pub fn open(&self, commands: Recipient<SessionCommand>) -> SessionHandle {
         let mut state = self.inner.state.borrow_mut();
-        if let Some(farewell) = state.farewell {
-            // Its mailbox is empty.
-            let _ = orders.try_send(Order::Leave(farewell));
+        if let Some(end_reason) = state.end_reason {
+            // A new session's mailbox is empty.
+            let _ = commands.try_send(SessionCommand::Leave(end_reason));
         }
-        let occupant = Some(Occupant { orders, identity: None });
-        let place = if let Some(place) = state.free.pop() {
-            state.seats[place] = occupant;
-            place
+        let session = Some(SessionEntry {
+            commands,
+            identity: None,
+        });
+        let index = if let Some(index) = state.free.pop() {
+            state.sessions[index] = session;
+            index
         } else {
-            state.seats.push(occupant);
-            state.seats.len() - 1
+            state.sessions.push(session);
+            state.sessions.len() - 1
         };
-        self.inner.registry.census().opened();
-        Seat::new(self.clone(), place)
+        self.inner.registry.counts().opened();
+        SessionHandle::new(self.clone(), index)
     }
 
-    /// Hands entries to the sessions that they are for, in order.
-    pub(super) async fn deliver(&self, batch: &[Arc<Prepared>]) {
+    /// Delivers entries to the sessions that receive them, in order.
+    pub(super) async fn deliver(&self, batch: &[Arc<EncodedEvent>]) {
         let mut rest = batch;
         while let Some(first) = rest.first() {
             let together = rest.iter().take_while(|entry| entry.is_broadcast_with(first)).count();
@@ -137,100 +141,111 @@ impl Shard {
         }
     }
 
-    /// Walks over the sessions of version 1 of one application once with several entries, so that they leave in one
-    /// write each.
-    async fn broadcast(&self, entries: &[Arc<Prepared>]) {
-        let walk = self.rooms_of(&entries[0], |rooms| rooms.v1.begin_walk());
-        for Stage { group, common, end } in walk {
-            let parcel = Parcel::new(entries.iter().map(AsRef::as_ref), common);
-            if parcel.is_empty() {
+    /// Delivers several entries to the v1 sessions of one application in a single pass, so that they leave in one write
+    /// per session.
+    async fn broadcast(&self, entries: &[Arc<EncodedEvent>]) {
+        let ranges = self.with_subscribers(&entries[0], |subscribers| subscribers.v1.begin_pass());
+        for GroupRange { group, key, end } in ranges {
+            let batch = V1Batch::new(entries.iter().map(AsRef::as_ref), key);
+            if batch.is_empty() {
                 continue;
             }
-            for from in (0..end).step_by(STRETCH) {
-                let deliveries = self.rooms_of(&entries[0], |rooms| {
+            for from in (0..end).step_by(CHUNK) {
+                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
                     let now = Instant::now();
-                    let members = rooms.v1.stretch(group, from, end.min(from + STRETCH));
-                    members.map(|member| parcel.give(member, now)).sum()
+                    let members = subscribers.v1.chunk(group, from, end.min(from + CHUNK));
+                    members.map(|member| batch.deliver_to(member, now)).sum()
                 });
                 self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 tokio::task::yield_now().await;
             }
         }
-        self.rooms_of(&entries[0], |rooms| rooms.v1.end_walk());
+        self.with_subscribers(&entries[0], |subscribers| subscribers.v1.end_pass());
     }
 
-    /// The same over the Discord sessions.
-    async fn dispatch(&self, entries: &[Arc<Prepared>]) {
+    /// Delivers several entries to the Discord sessions of one application in a single pass.
+    async fn dispatch(&self, entries: &[Arc<EncodedEvent>]) {
         if entries.iter().all(|entry| entry.entry.discord.is_none()) {
             return;
         }
-        let walk: SmallVec<[Stage<Profile>; 6]> = self.rooms_of(&entries[0], |rooms| rooms.discord.begin_walk());
-        for Stage { group, common, end } in walk {
-            let bundle = self.rooms_of(&entries[0], |rooms| {
-                let is_here = |id| rooms.discord.get(id).is_some_and(|(of, _)| of == common);
-                Bundle::new(entries, common, is_here)
+        let ranges: SmallVec<[GroupRange<DiscordGroupKey>; 6]> =
+            self.with_subscribers(&entries[0], |subscribers| subscribers.discord.begin_pass());
+        for GroupRange { group, key, end } in ranges {
+            let batch = self.with_subscribers(&entries[0], |subscribers| {
+                let is_here = |id| subscribers.discord.get(id).is_some_and(|(of, _)| of == key);
+                DiscordBatch::new(entries, key, is_here)
             });
-            let Some(bundle) = bundle else { continue };
-            if let Some(only) = bundle.only() {
-                let deliveries = self.rooms_of(&entries[0], |rooms| {
+            let Some(batch) = batch else { continue };
+            if let Some(only) = batch.only() {
+                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
                     let mut whom = only.clone();
                     whom.sort_unstable();
                     whom.dedup();
-                    let members = whom.iter().filter_map(|id| rooms.discord.get(*id));
-                    members.map(|(_, member)| bundle.give(member, Instant::now())).sum()
+                    let members = whom.iter().filter_map(|id| subscribers.discord.get(*id));
+                    members
+                        .map(|(_, member)| batch.deliver_to(member, Instant::now()))
+                        .sum()
                 });
                 self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 continue;
             }
-            for from in (0..end).step_by(STRETCH) {
-                let deliveries = self.rooms_of(&entries[0], |rooms| {
+            for from in (0..end).step_by(CHUNK) {
+                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
                     let now = Instant::now();
-                    let members = rooms.discord.stretch(group, from, end.min(from + STRETCH));
-                    members.map(|member| bundle.give(member, now)).sum()
+                    let members = subscribers.discord.chunk(group, from, end.min(from + CHUNK));
+                    members.map(|member| batch.deliver_to(member, now)).sum()
                 });
                 self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 tokio::task::yield_now().await;
             }
         }
-        self.rooms_of(&entries[0], |rooms| rooms.discord.end_walk());
+        self.with_subscribers(&entries[0], |subscribers| subscribers.discord.end_pass());
     }
 
-    /// Notes that some of its sessions may have got these entries from now on; also where there is no session, since
-    /// whoever comes has to know.
-    fn begin(&self, entries: &[Arc<Prepared>]) {
+    /// Records that delivery of these entries has begun. This is recorded even without sessions, because a session that
+    /// subscribes later compares its cursor with it.
+    fn begin(&self, entries: &[Arc<EncodedEvent>]) {
         let Some(last) = entries.last() else { return };
         let mut state = self.inner.state.borrow_mut();
         let application = &last.entry.application;
-        match state.rooms.get_mut(application) {
-            Some(rooms) => rooms.begun = last.number,
-            None => state.rooms.entry(Arc::clone(application)).or_default().begun = last.number,
+        match state.subscribers.get_mut(application) {
+            Some(subscribers) => subscribers.started = last.number,
+            None => state.subscribers.entry(Arc::clone(application)).or_default().started = last.number,
         }
     }
 
-    /// Notes that all of its sessions have got these entries.
-    fn finish(&self, entries: &[Arc<Prepared>]) {
+    /// Records that these entries have been delivered to all sessions that receive them.
+    fn finish(&self, entries: &[Arc<EncodedEvent>]) {
         if let Some(last) = entries.last() {
-            self.rooms_of(last, |rooms| rooms.done = Some(last.place()));
+            self.with_subscribers(last, |subscribers| subscribers.finished = Some(last.cursor()));
         }
     }
 
-    /// What becomes of the rooms of an entry's application; nothing where it has no session here.
-    fn rooms_of<T: Default>(&self, entry: &Prepared, act: impl FnOnce(&mut Rooms) -> T) -> T {
+    /// Calls `act` with the groups of an entry's application. Returns the default if the application has no session
+    /// here.
+    fn with_subscribers<T: Default>(
+        &self,
+        entry: &EncodedEvent,
+        act: impl FnOnce(&mut ApplicationSubscribers) -> T,
+    ) -> T {
         let mut state = self.inner.state.borrow_mut();
         state
-            .rooms
+            .subscribers
             .get_mut(&entry.entry.application)
             .map(act)
             .unwrap_or_default()
     }
 
-    fn deliver_to_few(&self, prepared: &Prepared) {
+    fn deliver_to_few(&self, event: &EncodedEvent) {
         let now = Instant::now();
-        let entry = &prepared.entry;
+        let entry = &event.entry;
         let state = self.inner.state.borrow();
         let give_to = |id: SessionId| {
-            let member = state.rooms.get(&entry.application).and_then(|rooms| rooms.v1.get(id));
-            member.is_some_and(|(common, member)| member.give(prepared, common, now))
+            let member = state
+                .subscribers
+                .get(&entry.application)
+                .and_then(|subscribers| subscribers.v1.get(id));
+            member.is_some_and(|(key, member)| member.deliver_to(event, key, now))
         };
         match &entry.audience {
             Audience::Types(_) => {}
@@ -238,32 +253,32 @@ impl Shard {
                 let count = sessions.iter().filter(|id| give_to(**id)).count();
                 self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);
                 if count > 0 {
-                    self.inner.backplane.taken(entry);
+                    self.inner.backplane.ack(entry);
                 } else if sessions.iter().any(|id| state.has_lost(*id)) {
-                    self.inner.backplane.redirect(entry);
+                    self.inner.backplane.redeliver(entry);
                 }
             }
             Audience::One { session, .. } => {
                 if give_to(*session) {
                     self.inner.registry.inner.metrics.deliveries.inc();
-                    self.inner.backplane.taken(entry);
+                    self.inner.backplane.ack(entry);
                 } else if state.has_lost(*session) {
-                    self.inner.backplane.redirect(entry);
+                    self.inner.backplane.redeliver(entry);
                 }
             }
         }
     }
 
-    /// Stops all deliveries to the sessions of an application that receive now: what is for those of version 1 alone goes to
-    /// others. Returns who they are.
+    /// Stops all deliveries to the current sessions of an application. Entries that are for one of its v1 sessions
+    /// alone go to other sessions. Returns the ids of the severed sessions.
     pub(super) fn sever(&self, application: &Arc<str>) -> FxHashSet<SessionId> {
         let (members, subscribers) = {
             let state = &mut *self.inner.state.borrow_mut();
-            let Some(rooms) = state.rooms.get_mut(application) else {
+            let Some(subscribers) = state.subscribers.get_mut(application) else {
                 return FxHashSet::default();
             };
-            let members: FxHashSet<_> = std::mem::take(&mut rooms.v1).ids().collect();
-            let subscribers: FxHashSet<_> = std::mem::take(&mut rooms.discord).ids().collect();
+            let members: FxHashSet<_> = std::mem::take(&mut subscribers.v1).ids().collect();
+            let subscribers: FxHashSet<_> = std::mem::take(&mut subscribers.discord).ids().collect();
             state.severed.extend(members.iter().chain(&subscribers));
             (members, subscribers)
         };
@@ -273,24 +288,24 @@ impl Shard {
         members.into_iter().chain(subscribers).collect()
     }
 
-    /// Forgets who left before what has now been delivered.
+    /// Forgets ended sessions once everything before their end has been delivered.
     pub(super) fn forget_departed(&self, delivered: u64) {
         let mut state = self.inner.state.borrow_mut();
         state.delivered = delivered;
         state.departed.retain(|(_, end)| *end > delivered);
     }
 
-    /// Tells those to leave whose key is not good any more.
+    /// Tells sessions to leave whose key is no longer valid.
     pub(super) fn recheck_keys(&self, now: SystemTime) {
         let state = self.inner.state.borrow();
-        for occupant in state.seats.iter().flatten() {
-            let revoked = occupant
+        for session in state.sessions.iter().flatten() {
+            let revoked = session
                 .identity
                 .as_ref()
                 .is_some_and(|identity| !self.inner.keyring.is_good(&identity.key, identity.kind.of_key(), now));
             if revoked {
-                // A full mailbox holds an order to leave already.
-                let _ = occupant.orders.try_send(Order::Leave(Farewell::KeyRevoked));
+                // A full mailbox already holds a command to leave.
+                let _ = session.commands.try_send(SessionCommand::Leave(EndReason::KeyRevoked));
             }
         }
     }

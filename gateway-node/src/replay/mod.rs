@@ -1,5 +1,10 @@
 //! The latest entries of each log, from which sessions that resume or catch up are served.
 
-pub(crate) mod tail;
+mod buffer;
+pub(crate) mod buffers;
+mod page;
 
-pub use self::tail::{From, Reading, TailLimits, Unread};
+pub use self::{
+    buffer::ReplayLimits,
+    page::{ReadFrom, ReplayError, ReplayPage},
+};

@@ -1,30 +1,35 @@
-//! Discord sessions as the nodes share them: what a session identified with, how far its client is, who has it now.
+//! Resumable Discord sessions, shared by all nodes: what a session identified with, how far its client is, and which
+//! connection owns it.
 //!
-//! Events are kept once, in the log. Of a session there is only what cannot be found there again: its record, a point
-//! from which to walk on ([`Checkpoint`]), and the dispatches that were for it alone ([`Private`]). How its bot is seen goes
-//! out as events like others; beside the session stands what is to be told when it is over.
+//! Events are stored once, in the log. A session stores only what cannot be found there: its record, a [`Checkpoint`]
+//! from which to count its dispatches, and the dispatches that only it received ([`PrivateRecord`]). Presence and voice
+//! states of its bot are published as ordinary events. The events that undo them are stored beside the session and
+//! published when it ends.
 
-pub(crate) mod appearance;
-mod attachment;
-pub(crate) mod queue;
+mod ownership;
+pub(crate) mod presence;
+pub(crate) mod presence_queue;
+mod presence_tracker;
 mod record;
-mod seen;
 mod sessions;
 mod starts;
 mod store;
 
-pub(crate) use self::{
-    appearance::{Appearance, PRESENCE_UPDATE, VOICE_STATE_UPDATE},
-    queue::{Appearances, pause_after},
-    seen::{Cover, Seen},
-    starts::{DAY, Starts, WINDOW},
-    store::{Continued, PRIVATE_BYTES, SLOW_CUTS},
-};
 pub use self::{
-    appearance::{Appearing, Guise, Voice, Wish},
-    attachment::{Attachment, Keeping},
-    record::{Checkpoint, Opened, Private, Recipe, Record, ResumeError, Resumed, Resuming, What},
+    ownership::{PrivateWrite, SessionOwnership},
+    presence::{PresenceChange, PresencePayload, PresencePublisher, VoicePayload},
+    record::{
+        Checkpoint, OpenedSession, PrivateBody, PrivateRecord, Recipe, Record, ResumeError, ResumeParams,
+        ResumedSession,
+    },
     sessions::DiscordSessions,
     starts::{StartBudget, StartLimits},
-    store::{Begun, LogPage, Presence, ReadError, Store, Taken},
+    store::{FollowGuard, LogPage, OpenedRow, ReadError, ResumedRow, Store},
+};
+pub(crate) use self::{
+    presence::{PRESENCE_UPDATE, PresenceEvent, VOICE_STATE_UPDATE},
+    presence_queue::{PresenceQueue, pause_after},
+    presence_tracker::{PresenceTracker, ShardCoverage},
+    starts::{DAY, Starts, WINDOW},
+    store::{PRIVATE_BYTES, SLOW_CUTS, SessionContinuation},
 };

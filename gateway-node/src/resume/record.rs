@@ -1,4 +1,4 @@
-//! What is known of one session.
+//! The stored state of one session.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,7 +8,7 @@ use shared::{
     session_id::SessionId,
 };
 
-use super::Attachment;
+use super::SessionOwnership;
 use crate::{backplane::Position, guilds::MembersChunk};
 
 /// What a session identified with. It never changes.
@@ -16,40 +16,40 @@ use crate::{backplane::Position, guilds::MembersChunk};
 pub struct Record {
     /// The application that it belongs to.
     pub application: Arc<str>,
-    /// The id of the key that it showed.
+    /// The id of the API key that it presented.
     pub key: Arc<str>,
     /// Which events it receives.
     pub filter: Filter,
-    /// The number of the rules that the filter follows.
+    /// The version of the filter rules.
     pub filter_version: u8,
-    /// The version of the protocol that it identified with.
+    /// The protocol version that it identified with.
     pub version: Version,
-    /// The number of members from which guilds come without those that are offline.
+    /// The member count from which guilds are sent without their offline members.
     pub large_threshold: u16,
 }
 
-/// A point that a session's numbers can be counted on from: dispatch `s` is the last one that the log up to `position`
-/// yields.
+/// A point from which a session's sequence numbers can be counted: dispatch `s` is the last one that the log up to
+/// `position` produces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The number of a dispatch.
+    /// The sequence number of a dispatch.
     pub s: u64,
-    /// The end of the log at that number.
+    /// The end of the log at that dispatch.
     pub position: Position,
 }
 
-/// A dispatch for one session alone, which stands in no log.
+/// A dispatch to one session only. It is not in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Private {
-    /// Its number.
+pub struct PrivateRecord {
+    /// Its sequence number.
     pub s: u64,
-    /// What it says.
-    pub what: What,
+    /// Its content.
+    pub body: PrivateBody,
 }
 
-/// What a dispatch for one session alone says.
+/// The content of a dispatch to one session only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum PrivateBody {
     /// An event, as it was sent.
     Event {
         /// Its name.
@@ -57,13 +57,13 @@ pub enum What {
         /// Its data: JSON.
         d: Arc<str>,
     },
-    /// What the session is told of a guild when it begins. It is made anew when it is needed again, and may then be newer.
+    /// The guild that a session receives when it starts. It is generated again for each resend, and may then be newer.
     Guild(u64),
-    /// What answers a request. It is made when it is sent, and made anew when it is sent again.
+    /// The answer to a request. It is generated when it is sent, and generated again for each resend.
     Answer(Recipe),
 }
 
-/// What an answer to a request is made from.
+/// What an answer to a request is generated from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Recipe {
     /// A chunk of members.
@@ -72,71 +72,71 @@ pub enum Recipe {
     /// The soundboard sounds of a guild.
     #[serde(rename = "sounds")]
     Sounds(u64),
-    /// What the channels of a guild are doing.
+    /// The current state of the channels of a guild.
     #[serde(rename = "channels")]
     Channels(u64),
 }
 
-impl Private {
-    /// What it weighs while it is kept, in bytes.
+impl PrivateRecord {
+    /// Its size in storage, in bytes.
     pub fn weight(&self) -> usize {
-        let text = match &self.what {
-            What::Event { name, d } => name.len() + d.len(),
-            What::Answer(Recipe::Members(chunk)) => chunk.weight(),
-            What::Guild(_) | What::Answer(Recipe::Sounds(_) | Recipe::Channels(_)) => 0,
+        let text = match &self.body {
+            PrivateBody::Event { name, d } => name.len() + d.len(),
+            PrivateBody::Answer(Recipe::Members(chunk)) => chunk.weight(),
+            PrivateBody::Guild(_) | PrivateBody::Answer(Recipe::Sounds(_) | Recipe::Channels(_)) => 0,
         };
         size_of::<Self>() + text
     }
 }
 
-/// A session that was opened. It has had no dispatch yet.
+/// A newly opened session. It has had no dispatch yet.
 #[derive(Debug)]
-pub struct Opened {
-    /// The hold on it.
-    pub attachment: Attachment,
+pub struct OpenedSession {
+    /// The ownership of the session.
+    pub ownership: SessionOwnership,
     /// What it identified with.
     pub record: Arc<Record>,
-    /// The end of the log at that moment: it receives what stands after it.
+    /// The end of the log when it was opened. The session receives the entries after it.
     pub since: Position,
 }
 
-/// A client that wants to go on with a session.
+/// The parameters of a resume.
 #[derive(Debug, Clone)]
-pub struct Resuming {
-    /// The application of the key that it shows.
+pub struct ResumeParams {
+    /// The application of the key that the client presents.
     pub application: Arc<str>,
     /// The id of that key.
     pub key: Arc<str>,
     /// The session.
     pub id: SessionId,
-    /// The last dispatch that it has.
+    /// The sequence number of the last dispatch that the client has.
     pub seq: u64,
 }
 
-/// A session that goes on here, and nowhere else any more.
+/// A session that this connection has resumed and now owns.
 #[derive(Debug)]
-pub struct Resumed {
-    /// The hold on it.
-    pub attachment: Attachment,
+pub struct ResumedSession {
+    /// The ownership of the session.
+    pub ownership: SessionOwnership,
     /// What it identified with.
     pub record: Arc<Record>,
-    /// From where to count on.
+    /// The point from which to count its dispatches.
     pub checkpoint: Checkpoint,
-    /// What it got alone after that, by number.
-    pub privates: BTreeMap<u64, What>,
-    /// The end of the log when it was taken over, up to where it is not told that it goes on; none where its node cannot be
-    /// behind that.
+    /// The private events after that point, by sequence number.
+    pub privates: BTreeMap<u64, PrivateBody>,
+    /// The end of the log at the takeover. RESUMED is sent only after the replay has reached it. `None` if this node
+    /// cannot be behind it.
     pub end: Option<Position>,
 }
 
-/// Why a session does not go on.
+/// Why a session cannot be resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeError {
-    /// There is none, or not from that dispatch on.
+    /// The session does not exist, or cannot be resumed from that dispatch.
     #[error("the session cannot be resumed")]
     Gone,
-    /// The cluster cannot answer now.
-    #[error("the backplane is away")]
-    Away,
+    /// The backplane is unavailable.
+    #[error("the backplane is unavailable")]
+    Unavailable,
 }

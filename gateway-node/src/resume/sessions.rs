@@ -1,89 +1,89 @@
-//! The Discord sessions of a node: opening, resuming, and everything that is noted about them meanwhile.
+//! Opens and resumes the Discord sessions of a node, and reads what they need.
 
 use std::sync::Arc;
 
 use shared::discord::Shard;
 
 use super::{
-    Attachment, Begun, LogPage, Opened, ReadError, Record, ResumeError, Resumed, Resuming, StartBudget, StartLimits,
-    Store, Taken, store::Continued,
+    LogPage, OpenedRow, OpenedSession, ReadError, Record, ResumeError, ResumeParams, ResumedRow, ResumedSession,
+    SessionOwnership, StartBudget, StartLimits, Store, store::SessionContinuation,
 };
 use crate::{
-    backplane::{Away, JoinError, Owner, Pending, Position},
+    backplane::{JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
 };
 
-/// The sessions that can be opened and resumed here. Clones are the same.
+/// Opens and resumes Discord sessions. Clones share the same store.
 #[derive(Clone)]
 pub struct DiscordSessions {
     store: Arc<dyn Store>,
 }
 
 impl DiscordSessions {
-    /// Those that are kept there.
+    /// The sessions in this store.
     pub fn new(store: impl Store) -> Self {
         Self { store: Arc::new(store) }
     }
 
-    /// Counts the start of a session. False where its application may not start one now.
+    /// Counts the start of a session. Returns `false` if its application may not start one now.
     ///
     /// # Errors
-    /// When nobody can tell.
-    pub fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away> {
+    /// When the backplane is unavailable.
+    pub fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable> {
         self.store.start(application, shard, limits)
     }
 
-    /// What is left of the sessions that an application may start today.
+    /// Returns how many more sessions an application may start today.
     ///
     /// # Errors
-    /// When nobody can tell.
-    pub fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away> {
+    /// When the backplane is unavailable.
+    pub fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable> {
         self.store.start_budget(application, limits)
     }
 
     /// Opens a session that was started.
     ///
     /// # Errors
-    /// When there is no id for it.
-    pub async fn open(&self, record: Record) -> Result<Opened, JoinError> {
+    /// When no id can be claimed for it.
+    pub async fn open(&self, record: Record) -> Result<OpenedSession, JoinError> {
         let store = Arc::clone(&self.store);
         let record = Arc::new(record);
         let begun = store.open(Arc::clone(&record));
-        // A task of its own, so that nothing stays behind when nobody waits for the answer any more.
+        // Runs in its own task, so that a caller that stops waiting leaves no session open without an owner.
         let opening = tokio::spawn(async move {
-            let Begun {
+            let OpenedRow {
                 id,
-                generation,
+                fencing_token,
                 since,
                 presence,
             } = begun.await?;
             let owner = Owner {
                 application: Arc::clone(&record.application),
                 id,
-                generation,
+                fencing_token,
             };
-            Ok(Opened {
-                attachment: Attachment::new(store, owner, presence),
+            Ok(OpenedSession {
+                ownership: SessionOwnership::new(store, owner, presence),
                 record,
                 since,
             })
         });
-        opening.await.unwrap_or(Err(JoinError::Away))
+        opening.await.unwrap_or(Err(JoinError::Unavailable))
     }
 
-    /// Takes a session over from whoever has it.
+    /// Takes over a session from its current owner.
     ///
     /// # Errors
-    /// When it cannot go on from where the client says that it is.
-    pub async fn resume(&self, resuming: Resuming) -> Result<Resumed, ResumeError> {
+    /// When it cannot be resumed from the dispatch that the client has.
+    pub async fn resume(&self, params: ResumeParams) -> Result<ResumedSession, ResumeError> {
         let store = Arc::clone(&self.store);
-        let (application, id) = (Arc::clone(&resuming.application), resuming.id);
-        let taken = store.resume(resuming);
-        let resuming = tokio::spawn(async move {
-            let Taken { continued, presence } = taken.await?;
-            let Continued {
+        let (application, id) = (Arc::clone(&params.application), params.id);
+        let taken = store.resume(params);
+        let params = tokio::spawn(async move {
+            let ResumedRow { continued, presence } = taken.await?;
+            let SessionContinuation {
                 record,
-                generation,
+                fencing_token,
                 checkpoint,
                 privates,
                 end,
@@ -91,46 +91,47 @@ impl DiscordSessions {
             let owner = Owner {
                 application,
                 id,
-                generation,
+                fencing_token,
             };
-            Ok(Resumed {
-                attachment: Attachment::new(store, owner, presence),
+            Ok(ResumedSession {
+                ownership: SessionOwnership::new(store, owner, presence),
                 record,
                 checkpoint,
                 privates,
                 end,
             })
         });
-        resuming.await.unwrap_or(Err(ResumeError::Away))
+        params.await.unwrap_or(Err(ResumeError::Unavailable))
     }
 
-    /// What the log of an application has behind this position, up to a page.
+    /// Reads up to one page of an application's log after this position.
     ///
     /// # Errors
-    /// When it does not lead on from there, or cannot be reached.
+    /// When the log does not continue from there, or is unavailable.
     pub fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError> {
         self.store.read(application, after)
     }
 
-    /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
+    /// Reads a guild of an application, if it exists. Returns `None` if the store keeps no guilds: the ones delivered
+    /// to this node are then complete.
     ///
     /// # Errors
-    /// When nobody can tell.
-    pub fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
+    /// When the backplane is unavailable.
+    pub fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable> {
         self.store.guild(application, id)
     }
 
-    /// The ids of an application's guilds in their order behind this one, at most `most`. `None` where what was delivered
-    /// here is all that is known of guilds.
+    /// Returns up to `most` ids of an application's guilds after this one, in order. Returns `None` if the store keeps
+    /// no guilds: the ones delivered to this node are then complete.
     ///
     /// # Errors
-    /// When nobody can tell.
+    /// When the backplane is unavailable.
     pub fn guild_ids(
         &self,
         application: &Arc<str>,
         after: Option<u64>,
         most: usize,
-    ) -> Pending<Option<Vec<u64>>, Away> {
+    ) -> Pending<Option<Vec<u64>>, Unavailable> {
         self.store.guild_ids(application, after, most)
     }
 }

@@ -1,4 +1,4 @@
-//! How many sessions an application starts.
+//! Limits how many sessions an application starts.
 
 use std::time::Duration;
 
@@ -6,39 +6,40 @@ use rustc_hash::FxHashMap;
 use shared::discord::Shard;
 use tokio::time::Instant;
 
-/// The time in which so many may identify at once: five seconds, less what a client that waits as long may be early.
+/// The window in which `max_concurrency` sessions may identify: five seconds, less a tolerance for clients that wait
+/// exactly five seconds and arrive early.
 pub(crate) const WINDOW: Duration = Duration::from_millis(4800);
-/// The time after which the daily count begins anew.
+/// The time after which the daily count starts again.
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often an application may start sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartLimits {
-    /// In five seconds, for the shards that have the same remainder by this number.
+    /// The starts per five seconds, for the shards whose ids have the same remainder modulo this number.
     pub max_concurrency: u32,
-    /// In a day.
+    /// The starts per day.
     pub per_day: u32,
 }
 
-/// What is left of a day's sessions.
+/// What is left of an application's daily session starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartBudget {
-    /// How many more may be started.
+    /// The number of sessions that may still be started.
     pub remaining: u32,
-    /// When all of them may be again.
+    /// The time until the full number is available again.
     pub reset_after: Duration,
 }
 
 /// The starts of one application.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
-    /// Beginning and number of the latest window of each remainder.
+    /// The start of the latest window of each remainder, and its number of starts.
     windows: FxHashMap<u32, (Instant, u32)>,
     day: Option<(Instant, u32)>,
 }
 
 impl Starts {
-    /// Counts a start, if there may be one now.
+    /// Counts a start. Returns `false` if no session may be started now.
     pub(crate) fn take(&mut self, shard: Shard, limits: StartLimits, now: Instant) -> bool {
         let concurrency = limits.max_concurrency.max(1);
         // There are never more windows than remainders.
@@ -53,7 +54,7 @@ impl Starts {
         true
     }
 
-    /// What is left of the day.
+    /// What is left of the daily budget.
     pub(crate) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
         let (first, in_day) = self.today(now);
         StartBudget {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_so_many_and_the_next_one_as_many() {
+    fn the_daily_budget_resets_after_a_day() {
         let (mut starts, now) = (Starts::default(), Instant::now());
         assert_eq!(starts.budget(LIMITS, now).remaining, 5);
         for n in 0..5 {

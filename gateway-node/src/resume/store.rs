@@ -1,116 +1,124 @@
-//! Where Discord sessions are kept, and the guilds that they are told of.
+//! The store of Discord sessions, and of the guilds that they receive.
 
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use shared::{discord::Shard, session_id::SessionId};
 
-use super::{Checkpoint, Private, Record, ResumeError, Resuming, StartBudget, StartLimits, What, Wish};
+use super::{
+    Checkpoint, PresenceChange, PrivateBody, PrivateRecord, Record, ResumeError, ResumeParams, StartBudget, StartLimits,
+};
 use crate::{
-    backplane::{Away, Entry, Epoch, JoinError, Owner, Pending, Position},
+    backplane::{Entry, Epoch, JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
 };
 
-/// The most bytes of dispatches for one session alone that are kept for it.
+/// The maximum size of the private events stored for one session, in bytes.
 pub(crate) const PRIVATE_BYTES: usize = 1 << 20;
-/// How often a session may be cut for reading slowly within one window, before it cannot be resumed any more: one that
-/// cannot keep up would be replayed to for ever.
+/// How often a session may be closed for slow reading within one resume window before it can no longer be resumed. A
+/// client that cannot keep up would otherwise be replayed to forever.
 pub(crate) const SLOW_CUTS: usize = 3;
 
-/// The sessions and the guilds of every application, connected or resumable. What is said under an owner that is no longer the latest
-/// one changes nothing.
+/// The sessions of every application, connected or resumable, and its guilds. Writes under an owner that is no longer
+/// the latest change nothing.
 pub trait Store: Send + Sync + 'static {
-    /// Counts the start of a session. False where its application may not start one now.
-    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away>;
+    /// Counts the start of a session. Returns `false` if its application may not start one now.
+    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable>;
 
-    /// What is left of the sessions that an application may start today.
-    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away>;
+    /// Returns how many more sessions an application may start today.
+    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable>;
 
-    /// Writes down a new session.
-    fn open(&self, record: Arc<Record>) -> Pending<Begun, JoinError>;
+    /// Stores a new session.
+    fn open(&self, record: Arc<Record>) -> Pending<OpenedRow, JoinError>;
 
-    /// Gives a session to another owner. Earlier ones hear of it.
-    fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError>;
+    /// Gives a session a new owner and notifies the earlier ones.
+    fn resume(&self, params: ResumeParams) -> Pending<ResumedRow, ResumeError>;
 
-    /// Keeps what is about to be sent to one session alone, and that everything stands in the life `epoch` of the log that
-    /// its client has seen. False where it has another owner by now. What was asked before and had no answer may be asked
-    /// again.
-    fn keep(&self, owner: &Owner, privates: Vec<Private>, epoch: Option<Epoch>) -> Pending<bool, Away>;
+    /// Persists private events before they are sent. With `epoch`, also records that everything the client has seen
+    /// belongs to that epoch. Returns `false` if the session has a newer owner. A call without an answer may be
+    /// repeated.
+    fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, epoch: Option<Epoch>) -> Pending<bool, Unavailable>;
 
-    /// Notes whether a session gets what its node delivers, and has nothing else from the log.
-    fn is_live(&self, owner: &Owner, is_live: bool);
+    /// Sets whether a session is live: it receives what its node delivers, and nothing else from the log.
+    fn set_live(&self, owner: &Owner, set_live: bool);
 
-    /// Notes what a client has, if that is known, and that it is there.
+    /// Records how far a client is, if that is known, and that it is still connected.
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>);
 
-    /// Notes that a session has lost its connection; `is_slow` says that it was cut for reading slowly.
+    /// Records that a session has lost its connection. `is_slow` means that it was closed for reading too slowly.
     fn detach(&self, owner: &Owner, is_slow: bool);
 
-    /// Ends a session: nobody can resume it, and it is seen no more.
+    /// Ends a session: it cannot be resumed, and its presence and voice states are undone.
     fn end(&self, owner: &Owner);
 
-    /// Has a session seen as it wishes, as soon as may be. False where too much of that waits already. When it is over,
-    /// others are told so.
-    fn appear(&self, owner: &Owner, wish: Wish) -> bool;
+    /// Queues a presence or voice-state change of a session. Returns `false` if too many changes are waiting already.
+    /// When the session ends, its presence and voice states are undone.
+    fn change_presence(&self, owner: &Owner, change: PresenceChange) -> bool;
 
-    /// What the log of an application has behind this position, up to a page.
+    /// Reads up to one page of an application's log after this position.
     fn read(&self, application: &Arc<str>, after: Position) -> Pending<LogPage, ReadError>;
 
-    /// A guild of an application, if there is one. `None` where what was delivered here is all that is known of guilds.
-    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away>;
+    /// Reads a guild of an application, if it exists. Returns `None` if the store keeps no guilds: the ones delivered
+    /// to this node are then complete.
+    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable>;
 
-    /// The ids of an application's guilds in their order behind this one, at most `most`. `None` as above.
-    fn guild_ids(&self, application: &Arc<str>, after: Option<u64>, most: usize) -> Pending<Option<Vec<u64>>, Away>;
+    /// Returns up to `most` ids of an application's guilds after this one, in order. Returns `None` as
+    /// [`guild`](Self::guild) does.
+    fn guild_ids(
+        &self,
+        application: &Arc<str>,
+        after: Option<u64>,
+        most: usize,
+    ) -> Pending<Option<Vec<u64>>, Unavailable>;
 }
 
-/// Keeps a node listening for a session that is connected to it, until it is dropped.
-pub type Presence = Box<dyn Any + Send>;
+/// Keeps the node following the log while a session is connected to it, until it is dropped.
+pub type FollowGuard = Box<dyn Any + Send>;
 
-/// A session that was written down.
-pub struct Begun {
+/// A session that has been stored.
+pub struct OpenedRow {
     pub(crate) id: SessionId,
-    pub(crate) generation: u64,
-    /// The end of the log at that moment.
+    pub(crate) fencing_token: u64,
+    /// The end of the log when it was opened.
     pub(crate) since: Position,
-    pub(crate) presence: Presence,
+    pub(crate) presence: FollowGuard,
 }
 
-/// A session that has another owner now.
-pub struct Taken {
-    pub(crate) continued: Continued,
-    pub(crate) presence: Presence,
+/// A session that a new owner has taken over.
+pub struct ResumedRow {
+    pub(crate) continued: SessionContinuation,
+    pub(crate) presence: FollowGuard,
 }
 
-/// What a resumed session goes on with.
+/// The stored state that a resumed session continues from.
 #[derive(Debug, Clone)]
-pub(crate) struct Continued {
+pub(crate) struct SessionContinuation {
     pub(crate) record: Arc<Record>,
-    pub(crate) generation: u64,
+    pub(crate) fencing_token: u64,
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) privates: BTreeMap<u64, What>,
-    /// The end of the log at that moment, or `None` if this node has delivered every entry.
+    pub(crate) privates: BTreeMap<u64, PrivateBody>,
+    /// The end of the log at the takeover, or `None` if this node has delivered every entry.
     pub(crate) end: Option<Position>,
 }
 
 /// Some entries of a log, in order.
 #[derive(Debug)]
 pub struct LogPage {
-    /// The entries, whoever receives them.
+    /// The entries, regardless of their receivers.
     pub entries: Vec<Entry>,
-    /// The last position that was read, in the present life of the log.
+    /// The last position that was read, in the current epoch of the log.
     pub through: Position,
-    /// The last offset that the life of the log in which the reading began has in common with the present one, if those
-    /// are not the same.
+    /// If the read started in an earlier epoch: the last offset of that epoch that the current one still has.
     pub cut: Option<u64>,
 }
 
 impl LogPage {
-    /// Whether a position in the life of the log in which the reading began is one of those that were read, so that what
-    /// is behind it is all that there is.
+    /// Whether a position, in the epoch that the read started in, lies within the part that was read. If so, the
+    /// entries up to it are complete.
     pub(crate) fn leads_to(&self, position: Position) -> bool {
         position.offset <= self.cut.unwrap_or(self.through.offset) && position.offset <= self.through.offset
     }
 
-    /// What stands behind this offset.
+    /// The part of the page after this offset.
     pub(crate) fn behind(&self, offset: u64) -> Self {
         let entries = self.entries.iter().filter(|entry| entry.position.offset > offset);
         Self {
@@ -119,7 +127,7 @@ impl LogPage {
         }
     }
 
-    /// As much from its beginning as has no more than so many bytes of data; an entry that is larger comes by itself.
+    /// Shortens the page to at most `most` bytes of data. An entry that is larger is returned on its own.
     #[must_use]
     pub fn of_bytes(mut self, most: usize) -> Self {
         let mut bytes = 0;
@@ -139,13 +147,13 @@ impl LogPage {
     }
 }
 
-/// Why a log is not read.
+/// Why a log cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// It does not lead on from there.
-    #[error("the log does not lead on from there")]
+    /// The log does not continue from there.
+    #[error("the log does not continue from there")]
     Severed,
-    /// It cannot be reached now.
-    #[error("the log is away")]
-    Away,
+    /// The log is unavailable.
+    #[error("the log is unavailable")]
+    Unavailable,
 }

@@ -6,62 +6,62 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Ending, MemberLists, Protocol, Sources, Step, Steps, Turns};
+use super::{Action, Actions, CallContext, Cx, MemberLists, Protocol, SessionEnd, Turns};
 use crate::{
     admission::Permit,
     applications::Applications,
     auth::{Key, Keyring},
-    backplane::{Backplane, Haste, Publication, PublishError, Publishing},
+    backplane::{Backplane, Publication, PublishError, Publishing, WhenUnavailable},
     client_error_log::ClientErrorLog,
     metrics::Metrics,
-    registry::{Order, Registration, Registry, Seat, Shard},
+    registry::{Registration, Registry, RegistryShard, SessionCommand, SessionHandle},
     resume::DiscordSessions,
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
-/// What the sessions of one worker ask others for.
+/// The services that the sessions of one worker share.
 pub struct Services {
     /// This worker's part of the registry.
-    pub shard: Shard,
-    /// The whole of it.
+    pub shard: RegistryShard,
+    /// The node's registry.
     pub registry: Registry,
-    /// The way to the other nodes.
+    /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
-    /// The Discord sessions that can go on.
+    /// The resumable Discord sessions.
     pub discord: DiscordSessions,
-    /// What the applications are to Discord's protocol.
+    /// The applications, for Discord's protocol.
     pub applications: Applications,
-    /// Which keys are good.
+    /// The valid keys.
     pub keyring: Keyring,
-    /// What is counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Where the log hears of what clients did wrong.
+    /// Logs what clients did wrong.
     pub problems: ClientErrorLog,
-    /// Turns at work that takes long.
+    /// Takes turns at long work.
     pub turns: Turns,
-    /// When bots last asked for all members of a guild.
+    /// Limits how often bots get all members of a guild.
     pub member_lists: MemberLists,
 }
 
-/// A session: its protocol's state, its timer, and its place in the registry.
+/// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
     protocol: P,
     inbox: Inbox,
     outbox: Outbox,
     services: Rc<Services>,
     address: IpAddr,
-    /// What the client counts as among the connections of its address.
+    /// The connection's place in the limits for its address.
     permit: Rc<Permit>,
-    seat: Option<Seat>,
+    handle: Option<SessionHandle>,
     key: Option<Arc<Key>>,
     id: Option<SessionId>,
-    /// The timer that is running, and when it fires.
+    /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
 }
 
 impl<P: Protocol> Session<P> {
-    /// A session of a client at `address` that speaks `protocol` into `outbox` and may pause `inbox`.
+    /// Creates the session of a client at `address`. It speaks `protocol`, writes to `outbox` and may pause `inbox`.
     pub const fn new(
         protocol: P,
         inbox: Inbox,
@@ -77,7 +77,7 @@ impl<P: Protocol> Session<P> {
             services,
             address,
             permit,
-            seat: None,
+            handle: None,
             key: None,
             id: None,
             timer: None,
@@ -85,55 +85,31 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn carry_out(&mut self, steps: Steps<P::Question>, context: &mut Context<Self>) {
-        for step in steps {
-            match step {
-                // What does not fit evicts the session; the driver sees to that.
-                Step::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
-                Step::Ask(question) => self.ask(question, context),
-                Step::Register(registration) => self.register(*registration),
-                Step::Attach(owner, key) => {
+    fn apply(&mut self, actions: Actions<P::Call>, context: &mut Context<Self>) {
+        for action in actions {
+            match action {
+                // If the outbox overflows, the driver evicts the session.
+                Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
+                Action::Call(call) => self.call(call, context),
+                Action::Register(registration) => self.register(*registration),
+                Action::Attach(owner, key) => {
                     self.permit.identify();
                     self.id = Some(owner.id);
                     self.key = Some(Arc::clone(&key));
-                    if let Some(seat) = &self.seat {
-                        seat.attach(&owner, key);
+                    if let Some(handle) = &self.handle {
+                        handle.attach(&owner, key);
                     }
                 }
-                Step::Subscribe(subscription) => {
-                    let seat = self.seat.as_ref();
-                    let is_receiver = seat.is_some_and(|seat| seat.subscribe(*subscription, self.outbox.clone()));
-                    let steps = self.protocol.subscribed(is_receiver, Instant::now());
-                    self.carry_out(steps, context);
-                }
-                Step::Unsubscribe => {
-                    if let Some(seat) = &self.seat {
-                        seat.unsubscribe();
-                    }
-                }
-                Step::Pause => {
-                    let place = self.seat.as_ref().and_then(Seat::place);
-                    if let Some(seat) = &self.seat {
-                        seat.unsubscribe();
-                    }
-                    let steps = self.protocol.paused(place, Instant::now());
-                    self.carry_out(steps, context);
-                }
-                Step::Locate => {
-                    let place = self.seat.as_ref().and_then(Seat::place);
-                    let steps = self.protocol.located(place, Instant::now());
-                    self.carry_out(steps, context);
-                }
-                Step::Drain => self.outbox.tell_when_drained(),
-                Step::Report(report) => {
+                Action::Drain => self.outbox.tell_when_drained(),
+                Action::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
                         self.services
                             .backplane
                             .report(key.application(), id, key.shared_id(), report);
                     }
                 }
-                Step::Publish(publication) => self.publish(publication, context),
-                Step::Close {
+                Action::Publish(publication) => self.publish(publication, context),
+                Action::Close {
                     last_words,
                     close,
                     problem,
@@ -147,16 +123,16 @@ impl<P: Protocol> Session<P> {
                     context.stop();
                     return;
                 }
-                Step::Cut => {
+                Action::Cut => {
                     self.outbox.abort();
                     self.services.metrics.session_ended(0);
                     self.has_ended = true;
                     context.stop();
                     return;
                 }
-                Step::StopReading { until } => self.inbox.pause_until(until),
-                Step::Drop(reason) => self.services.metrics.dropped(reason),
-                Step::Count => drop(self.services.metrics.payloads_received.inc()),
+                Action::StopReading { until } => self.inbox.pause_until(until),
+                Action::Drop(reason) => self.services.metrics.dropped(reason),
+                Action::Count => drop(self.services.metrics.payloads_received.inc()),
             }
         }
         if !self.has_ended {
@@ -164,8 +140,8 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Makes sure that a timer fires no later than the protocol's deadline. A deadline that moves on, as each heartbeat
-    /// moves it, costs nothing: the running timer fires, finds nothing due, and is set anew.
+    /// Ensures that a timer fires no later than the protocol's deadline. Moving the deadline back, as every heartbeat
+    /// does, costs nothing: the running timer fires, finds nothing due, and is set again.
     fn set_timer(&mut self, context: &mut Context<Self>) {
         let Some(deadline) = self.protocol.deadline() else {
             return;
@@ -179,23 +155,25 @@ impl<P: Protocol> Session<P> {
         let wait = deadline.saturating_duration_since(Instant::now());
         let timer = context.run_later(wait, |session, context| {
             session.timer = None;
-            let steps = session.protocol.tick(Instant::now());
-            session.carry_out(steps, context);
+            let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);
+            let actions = session.protocol.tick(&cx);
+            session.apply(actions, context);
         });
         self.timer = Some((timer, deadline));
     }
 
-    fn ask(&self, question: P::Question, context: &mut Context<Self>) {
-        let sources = Sources {
+    fn call(&self, call: P::Call, context: &mut Context<Self>) {
+        let cx = CallContext {
             services: Rc::clone(&self.services),
             address: self.address,
         };
-        let answer = P::ask(question, sources);
-        // What the client sends meanwhile waits in the inbox, and the driver reads no more.
+        let answer = P::call(call, cx);
+        // Until the answer comes, the client's messages wait in the inbox, and the driver stops reading.
         context.wait(answer.into_actor(self).map(|answer, session, context| {
             if !session.has_ended {
-                let steps = session.protocol.answered(answer, Instant::now());
-                session.carry_out(steps, context);
+                let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);
+                let actions = session.protocol.on_result(answer, &cx);
+                session.apply(actions, context);
             }
         }));
     }
@@ -204,8 +182,8 @@ impl<P: Protocol> Session<P> {
         self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
-        if let Some(seat) = &self.seat {
-            seat.identify(registration, self.outbox.clone());
+        if let Some(handle) = &self.handle {
+            handle.identify(registration, self.outbox.clone());
         }
     }
 
@@ -219,7 +197,7 @@ impl<P: Protocol> Session<P> {
         let answer = self.services.backplane.publish(Publishing {
             application: Arc::clone(key.application()),
             events: vec![publication],
-            haste: Haste::Patient,
+            when_unavailable: WhenUnavailable::Hold,
         });
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
             session.published(name, answer.map(|_| ()), context);
@@ -231,15 +209,16 @@ impl<P: Protocol> Session<P> {
             self.services.metrics.event_refused(error.word());
         }
         if !self.has_ended {
-            let steps = self.protocol.published(name, answer);
-            self.carry_out(steps, context);
+            let actions = self.protocol.published(name, answer);
+            self.apply(actions, context);
         }
     }
 
-    fn end(&mut self, ending: Ending, context: &mut Context<Self>) {
+    fn end(&mut self, ending: SessionEnd, context: &mut Context<Self>) {
         if !self.has_ended {
-            let steps = self.protocol.end(ending, Instant::now());
-            self.carry_out(steps, context);
+            let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+            let actions = self.protocol.end(ending, &cx);
+            self.apply(actions, context);
         }
     }
 }
@@ -249,16 +228,17 @@ impl<P: Protocol> Actor for Session<P> {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.services.metrics.sessions_opened.inc();
-        self.seat = Some(self.services.shard.open(context.address().recipient()));
-        let steps = self.protocol.open(Instant::now());
-        self.carry_out(steps, context);
+        self.handle = Some(self.services.shard.open(context.address().recipient()));
+        let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+        let actions = self.protocol.open(&cx);
+        self.apply(actions, context);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.has_ended {
             self.services.metrics.session_ended(0);
         }
-        self.seat = None;
+        self.handle = None;
     }
 }
 
@@ -269,14 +249,16 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
         }
         match inbound {
             Inbound::Message(message) => {
-                let steps = self.protocol.receive(message, Instant::now());
-                self.carry_out(steps, context);
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.receive(message, &cx);
+                self.apply(actions, context);
             }
-            Inbound::Violation(violation) => self.end(Ending::Violation(violation), context),
-            Inbound::TooSlow => self.end(Ending::TooSlow, context),
+            Inbound::Violation(violation) => self.end(SessionEnd::Violation(violation), context),
+            Inbound::TooSlow => self.end(SessionEnd::TooSlow, context),
             Inbound::Drained => {
-                let steps = self.protocol.drained(Instant::now());
-                self.carry_out(steps, context);
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.drained(&cx);
+                self.apply(actions, context);
             }
             Inbound::Gone(code) => {
                 self.protocol.gone(code);
@@ -286,17 +268,18 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
     }
 }
 
-impl<P: Protocol> Handler<Order> for Session<P> {
+impl<P: Protocol> Handler<SessionCommand> for Session<P> {
     type Result = ();
 
-    fn handle(&mut self, order: Order, context: &mut Self::Context) {
-        match order {
-            Order::Leave(farewell) => self.end(Ending::Farewell(farewell), context),
-            Order::Disturb(disturbance) if !self.has_ended => {
-                let steps = self.protocol.disturb(disturbance, Instant::now());
-                self.carry_out(steps, context);
+    fn handle(&mut self, command: SessionCommand, context: &mut Self::Context) {
+        match command {
+            SessionCommand::Leave(end_reason) => self.end(SessionEnd::ByNode(end_reason), context),
+            SessionCommand::Inject(fault) if !self.has_ended => {
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.inject(fault, &cx);
+                self.apply(actions, context);
             }
-            Order::Disturb(_) => {}
+            SessionCommand::Inject(_) => {}
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One client's session: an actor that carries out what a protocol's state machine decides.
 //!
-//! A protocol (`v1`, `discord`) is told what happened and answers with [`Step`]s; it knows no socket, no actor and no lock, so it
-//! is tested as plain code. The [`Session`] actor owns the timer, asks the keyring, the registry and the backplane,
-//! and puts frames into its outbox. A protocol is added by implementing [`Protocol`].
+//! A protocol (`v1`, `discord`) receives events and returns [`Action`]s. It knows no sockets, actors or locks, so it is
+//! tested as plain code. The [`Session`] actor owns the timer, queries the keyring, the registry and the backplane, and
+//! puts frames into its outbox. To add a protocol, implement [`Protocol`].
 
 mod actor;
+mod cx;
 mod discord;
 mod protocol;
 #[cfg(test)]
@@ -14,8 +15,9 @@ mod v1;
 
 pub use self::{
     actor::{Services, Session},
-    discord::{Discord, MemberLists, Rules as DiscordRules},
-    protocol::{Asked, Ending, Protocol, Sources, Step, Steps},
+    cx::Cx,
+    discord::{Discord, DiscordSessionSettings, MemberLists},
+    protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},
-    v1::{Join, Rules, Unwelcome, V1, Welcome},
+    v1::{Identified, JoinRequest, V1, V1IdentifyError, V1SessionSettings},
 };

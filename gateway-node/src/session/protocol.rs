@@ -7,149 +7,125 @@ use shared::{close::Close, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::Services;
+use super::{Cx, Services};
 use crate::{
     auth::Key,
     backplane::{Owner, Publication, PublishError},
-    encode::Place,
-    registry::{Disturbance, Farewell, Registration, Subscription},
+    registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
 
-/// What is to be done, in order. `Q` is what the protocol asks.
-pub type Steps<Q> = SmallVec<[Step<Q>; 2]>;
+/// The actions of one turn, in order. `C` is what the protocol can [`Call`](Action::Call).
+pub type Actions<C> = SmallVec<[Action<C>; 2]>;
 
 /// One thing that a protocol wants done.
 #[derive(Debug)]
-pub enum Step<Q> {
-    /// Send this frame.
+pub enum Action<C> {
+    /// Sends this frame.
     Send(Bytes),
-    /// Find something out. Answered by [`Protocol::answered`]; until then what the client sends waits.
-    Ask(Q),
-    /// Make the session a receiver of version 1.
+    /// Waits for something outside of the session. The result goes to [`Protocol::on_result`]; until then messages of
+    /// the client wait.
+    Call(C),
+    /// Registers a version 1 session, which receives events from then on.
     Register(Box<Registration>),
-    /// Say which Discord session this is.
+    /// Registers a Discord session, which receives nothing before [`Cx::subscribe`].
     Attach(Owner, Arc<Key>),
-    /// Make a Discord session a receiver. Answered by [`Protocol::subscribed`] at once.
-    Subscribe(Box<Subscription>),
-    /// Have nothing more delivered to a Discord session.
-    Unsubscribe,
-    /// The same, and say how far its shard has brought it. Answered by [`Protocol::paused`] at once.
-    Pause,
-    /// Say how far its shard has brought a Discord session. Answered by [`Protocol::located`] at once.
-    Locate,
-    /// Say when nothing waits for the client any more. Answered by [`Protocol::drained`].
+    /// Calls [`Protocol::drained`] once nothing waits for the client.
     Drain,
-    /// Replace what this bot manages.
+    /// Replaces the report of this bot.
     Report(Report),
-    /// Publish an event. Answered by [`Protocol::published`].
+    /// Publishes an event. The result goes to [`Protocol::published`].
     Publish(Publication),
-    /// Send the last words, if any, and close. Nothing follows.
+    /// Sends the last words, if any, and closes. No action follows.
     Close {
         /// One frame that says why.
         last_words: Option<Bytes>,
         /// The close code and reason.
         close: Close,
-        /// What the log calls it, where the client is to blame.
+        /// The name of the client's error in the log, if the client is to blame.
         problem: Option<&'static str>,
     },
-    /// Cut the connection without a word. Nothing follows.
+    /// Cuts the connection without another byte. No action follows.
     Cut,
-    /// Take no message until then: the client has sent too much. Timers, orders and what is to be sent go on.
+    /// Takes no message until then, because the client has sent too much. Timers, commands and outgoing frames go on.
     StopReading {
         /// When the next message is taken.
         until: Instant,
     },
-    /// Count a packet that was dropped silently.
+    /// Counts a packet that was dropped without an answer, under this reason.
     Drop(&'static str),
-    /// Count a payload that was understood.
+    /// Counts a valid payload.
     Count,
 }
 
-/// Why a session ends, when its protocol did not decide so.
+/// Why a session ends if its protocol did not decide so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum SessionEnd {
     /// The peer broke a rule of the transport.
     Violation(Violation),
     /// The peer reads too slowly.
     TooSlow,
     /// The node ends it.
-    Farewell(Farewell),
+    ByNode(EndReason),
 }
 
-/// What the answer to a question is asked of.
+/// What a call has at hand.
 #[derive(Clone)]
-pub struct Sources {
-    /// What the sessions of the worker ask others for.
+pub struct CallContext {
+    /// What the sessions of the worker share.
     pub services: Rc<Services>,
-    /// Where the client is.
+    /// The address of the client.
     pub address: IpAddr,
 }
 
-/// An answer that may take a while, on this worker.
-pub type Asked<T> = Pin<Box<dyn Future<Output = T>>>;
+/// A call under way on this worker.
+pub type PendingCall<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A state machine that turns what happens into [`Step`]s.
+/// A state machine without I/O that turns what happens into [`Action`]s.
 ///
-/// After [`Step::Close`] it is told nothing more.
+/// What it needs at once it takes from [`Cx`]: the time, and its subscription to the log. No method is called after
+/// [`Action::Close`] or [`Action::Cut`].
 pub trait Protocol: Unpin + 'static {
-    /// What it has others find out.
-    type Question: 'static;
-    /// What they say.
-    type Answer: 'static;
+    /// What it waits for.
+    type Call: 'static;
+    /// What comes of it.
+    type CallResult: 'static;
 
-    /// Finds an answer.
-    fn ask(question: Self::Question, sources: Sources) -> Asked<Self::Answer>;
+    /// Runs a call.
+    fn call(call: Self::Call, cx: CallContext) -> PendingCall<Self::CallResult>;
 
-    /// The socket is open.
-    fn open(&mut self, now: Instant) -> Steps<Self::Question>;
+    /// Handles the beginning of the connection.
+    fn open(&mut self, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// A message has arrived.
-    fn receive(&mut self, message: Message, now: Instant) -> Steps<Self::Question>;
+    /// Handles a message of the client.
+    fn receive(&mut self, message: Message, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// The [`deadline`](Self::deadline) may have come. Called late after a stall, but never twice for one.
-    fn tick(&mut self, now: Instant) -> Steps<Self::Question>;
+    /// Handles the passing of time. Called at its [`deadline`](Self::deadline), late after a stall, and sometimes
+    /// early.
+    fn tick(&mut self, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// When it has to be told the time next.
+    /// Returns when [`tick`](Self::tick) has to be called next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The answer to [`Step::Ask`].
-    fn answered(&mut self, answer: Self::Answer, now: Instant) -> Steps<Self::Question>;
+    /// Handles the result of an [`Action::Call`].
+    fn on_result(&mut self, result: Self::CallResult, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// The answer to [`Step::Publish`] of the event `name`.
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps<Self::Question>;
+    /// Handles the result of an [`Action::Publish`] of the event `name`.
+    fn published(&mut self, name: Arc<str>, result: Result<(), PublishError>) -> Actions<Self::Call>;
 
-    /// The session has to end: what is there to say?
-    fn end(&mut self, ending: Ending, now: Instant) -> Steps<Self::Question>;
+    /// Ends the session, in the words of the protocol.
+    fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// An administrator wants to see how the client copes.
-    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps<Self::Question>;
+    /// Injects a fault, so that an administrator can see how the client copes.
+    fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// The answer to [`Step::Subscribe`]: false where the shard has come further than the session.
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps<Self::Question> {
-        let _ = (is_receiver, now);
-        Steps::new()
+    /// Handles the end of an [`Action::Drain`].
+    fn drained(&mut self, cx: &Cx<'_>) -> Actions<Self::Call> {
+        let _ = cx;
+        Actions::new()
     }
 
-    /// The answer to [`Step::Drain`].
-    fn drained(&mut self, now: Instant) -> Steps<Self::Question> {
-        let _ = now;
-        Steps::new()
-    }
-
-    /// The answer to [`Step::Locate`]: every entry up to there it has got or did not want.
-    fn located(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
-        let _ = (place, now);
-        Steps::new()
-    }
-
-    /// The answer to [`Step::Pause`]: every entry up to there the session has got or did not want, and it gets no more.
-    fn paused(&mut self, place: Option<Place>, now: Instant) -> Steps<Self::Question> {
-        let _ = (place, now);
-        Steps::new()
-    }
-
-    /// The client has gone, with the code of its Close if it has sent one.
+    /// Records that the client has gone, with the code of its Close if it has sent one.
     fn gone(&mut self, code: Option<u16>) {
         let _ = code;
     }

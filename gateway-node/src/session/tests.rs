@@ -20,20 +20,20 @@ use crate::{
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
-        Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, Peer, Pending, Position,
-        Publication, PublishError, Publishing, ReportLimits, Status,
+        Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, Peer, Pending, Position,
+        Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
     },
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
-    registry::{Farewell, Registry, Shard},
-    replay::TailLimits,
+    registry::{EndReason, Registry, RegistryShard},
+    replay::ReplayLimits,
     resume::DiscordSessions,
     transport::{Inbound, Inbox, Message, Outbox},
 };
 
-/// A backplane that takes a second to answer a join.
+/// A backplane that answers a join after one second.
 struct Distant(Arc<dyn Backplane>);
 
 impl Backplane for Distant {
@@ -45,8 +45,8 @@ impl Backplane for Distant {
         })
     }
 
-    fn enter(&self, application: &str, id: SessionId) {
-        self.0.enter(application, id);
+    fn ready(&self, application: &str, id: SessionId) {
+        self.0.ready(application, id);
     }
 
     fn leave(&self, application: &str, id: SessionId) {
@@ -61,27 +61,27 @@ impl Backplane for Distant {
         self.0.publish(publishing)
     }
 
-    fn taken(&self, entry: &Entry) {
-        self.0.taken(entry);
+    fn ack(&self, entry: &Entry) {
+        self.0.ack(entry);
     }
 
-    fn redirect(&self, entry: &Entry) {
-        self.0.redirect(entry);
+    fn redeliver(&self, entry: &Entry) {
+        self.0.redeliver(entry);
     }
 
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
-        self.0.herd(application, order)
+    fn command_all(&self, application: &Arc<str>, command: &str) -> Pending<u64, Unavailable> {
+        self.0.command_all(application, command)
     }
 
-    fn settled(&self) -> bool {
-        self.0.settled()
+    fn is_flushed(&self) -> bool {
+        self.0.is_flushed()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> BackplaneStatus {
         self.0.status()
     }
 
-    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         self.0.peers()
     }
 }
@@ -89,9 +89,9 @@ impl Backplane for Distant {
 const KEY: &str = "development.0123456789abcdef0123456789abcdef";
 
 /// A node without sockets.
-struct Node {
+struct TestNode {
     services: Rc<Services>,
-    rules: Arc<Rules>,
+    rules: Arc<V1SessionSettings>,
     registry: Registry,
     keyring: Keyring,
     settings: Settings,
@@ -101,22 +101,22 @@ fn clock() -> IdSource {
     IdSource::from_clock(1_800_000_000_000).unwrap()
 }
 
-/// The far end of a session.
-struct Client {
+/// The client's end of a session.
+struct TestClient {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
-    /// The session; aborting it is what its driver does when the socket is gone.
+    /// The session's task. Its driver aborts it when the socket is gone.
     task: JoinHandle<()>,
     seen: Vec<Value>,
     close: Option<u16>,
 }
 
-impl Node {
+impl TestNode {
     fn new() -> Self {
         Self::made_of(clock(), |backplane| backplane)
     }
 
-    /// A node with these ids, whose sessions reach the backplane through what `wrap` makes of it.
+    /// Creates a node with these ids, whose sessions use the backplane that `wrap` returns.
     fn made_of(ids: IdSource, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let key = KeySettings::development(Secret::from(KEY.split('.').next_back().unwrap().to_owned()));
         Self::with(ids, Keyring::new(vec![Key::new(&key).unwrap()]), wrap)
@@ -125,7 +125,7 @@ impl Node {
     fn with(ids: IdSource, keyring: Keyring, wrap: impl FnOnce(Arc<dyn Backplane>) -> Arc<dyn Backplane>) -> Self {
         let settings = Settings::default();
         let metrics = Arc::new(Metrics::default());
-        let tail = TailLimits {
+        let tail = ReplayLimits {
             entries: 1000,
             age: Duration::from_secs(600),
             bytes: 1 << 20,
@@ -148,9 +148,9 @@ impl Node {
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
         let backplane = wrap(Arc::new(backplane));
-        let shard = Shard::start(0, registry.clone(), backplane.clone(), keyring.clone());
+        let shard = RegistryShard::start(0, registry.clone(), backplane.clone(), keyring.clone());
         let events = Events::new(settings.event_table().unwrap());
-        let rules = Arc::new(Rules::new(&settings, "node".into(), events));
+        let rules = Arc::new(V1SessionSettings::new(&settings, "node".into(), events));
         let deliver = Arc::new(registry.clone());
         let (discord, _) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
         let services = Rc::new(Services {
@@ -174,7 +174,7 @@ impl Node {
         }
     }
 
-    async fn connect(&self) -> Client {
+    async fn connect(&self) -> TestClient {
         let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
         let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
@@ -194,7 +194,7 @@ impl Node {
         let mut context = actix::Context::new();
         context.add_stream(received);
         let task = tokio::task::spawn_local(context.into_future(session));
-        let mut client = Client {
+        let mut client = TestClient {
             inbox,
             outbox,
             task,
@@ -206,7 +206,7 @@ impl Node {
         client
     }
 
-    async fn identified(&self) -> Client {
+    async fn identified(&self) -> TestClient {
         let mut client = self.connect().await;
         client
             .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
@@ -220,14 +220,14 @@ impl Node {
     }
 }
 
-impl Client {
+impl TestClient {
     async fn send(&mut self, payload: &Value) {
         let message = Message::Text(payload.to_string().into());
         self.inbox.send(Inbound::Message(message)).unwrap();
         self.settle().await;
     }
 
-    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    /// Lets every task run until none has anything left to do at this time, then reads what was sent.
     async fn settle(&mut self) {
         for _ in 0..20 {
             yield_now().await;
@@ -255,8 +255,8 @@ impl Client {
     }
 }
 
-async fn on_a_node<T>(test: impl AsyncFnOnce(Node) -> T) -> T {
-    LocalSet::new().run_until(async { test(Node::new()).await }).await
+async fn on_a_node<T>(test: impl AsyncFnOnce(TestNode) -> T) -> T {
+    LocalSet::new().run_until(async { test(TestNode::new()).await }).await
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -269,13 +269,13 @@ async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
         assert_eq!(client.close, None);
         client.after(2 * MS).await;
         client.assert_ended(4006, 4006);
-        assert_eq!(node.registry.census().open(), 0);
+        assert_eq!(node.registry.counts().open(), 0);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_alone_move_the_deadline() {
+async fn only_heartbeats_move_the_deadline() {
     on_a_node(async |node| {
         let mut client = node.identified().await;
         client.after(node.heartbeat_limit().saturating_sub(MS)).await;
@@ -318,10 +318,10 @@ async fn a_stall_of_many_intervals_ends_a_session_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_farewell_reaches_identified_and_unidentified_sessions_within_the_spread() {
+async fn a_restart_ends_identified_and_unidentified_sessions_within_the_spread() {
     on_a_node(async |node| {
         let mut clients = [node.identified().await, node.connect().await];
-        node.registry.farewell(Farewell::Restarting, Duration::from_secs(2));
+        node.registry.end_reason(EndReason::Restarting, Duration::from_secs(2));
         for client in &mut clients {
             client.settle().await;
         }
@@ -330,10 +330,10 @@ async fn a_farewell_reaches_identified_and_unidentified_sessions_within_the_spre
             client.settle().await;
             client.assert_ended(1000, 1012);
         }
-        // One that opens when everybody has been told is told at once.
+        // A session that opens after all others were told to leave is told at once.
         let late = node.connect().await;
         late.assert_ended(1000, 1012);
-        assert_eq!(node.registry.census().open(), 0);
+        assert_eq!(node.registry.counts().open(), 0);
     })
     .await;
 }
@@ -353,9 +353,9 @@ async fn a_revoked_key_ends_its_sessions_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_revoked_while_its_session_joins_lets_nobody_in() {
+async fn a_key_revoked_during_a_join_ends_the_session_with_4001() {
     let far = async || {
-        let node = Node::made_of(clock(), |backplane| Arc::new(Distant(backplane)));
+        let node = TestNode::made_of(clock(), |backplane| Arc::new(Distant(backplane)));
         let mut client = node.connect().await;
         client
             .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
@@ -363,15 +363,15 @@ async fn a_key_that_is_revoked_while_its_session_joins_lets_nobody_in() {
         node.keyring.replace(Vec::new());
         client.after(Duration::from_secs(1) + MS).await;
         client.assert_ended(4001, 4001);
-        assert_eq!(node.registry.census().headcount().bot, 0);
+        assert_eq!(node.registry.counts().snapshot().bot, 0);
     };
     LocalSet::new().run_until(far()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_before_all_keys_are_known_is_asked_to_come_again() {
+async fn an_unknown_key_gets_1013_until_all_keys_are_loaded() {
     let early = async || {
-        let node = Node::with(clock(), Keyring::partial(Vec::new()), |backplane| backplane);
+        let node = TestNode::with(clock(), Keyring::partial(Vec::new()), |backplane| backplane);
         for (is_complete, (e, close)) in [(false, (1000, 1013)), (true, (4001, 4001))] {
             if is_complete {
                 node.keyring.complete();
@@ -387,7 +387,7 @@ async fn who_comes_before_all_keys_are_known_is_asked_to_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
+async fn an_event_reaches_sessions_identified_before_it_but_not_its_sender() {
     on_a_node(async |node| {
         let mut first = node.identified().await;
         let mut second = node.identified().await;
@@ -406,7 +406,7 @@ async fn an_event_reaches_who_identified_before_it_and_not_its_sender() {
                 client.seen
             );
         }
-        assert_eq!(node.registry.census().headcount().bot, 3);
+        assert_eq!(node.registry.counts().snapshot().bot, 3);
         assert_eq!(node.services.metrics.encoded_text.get(), 1);
     })
     .await;
@@ -427,11 +427,11 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
             let publishing = Publishing {
                 application: "utilbot".into(),
                 events: vec![event],
-                haste: Haste::Patient,
+                when_unavailable: WhenUnavailable::Hold,
             };
             node.services.backplane.publish(publishing).await.unwrap();
         };
-        let numbers = |client: &Client| -> Vec<_> {
+        let numbers = |client: &TestClient| -> Vec<_> {
             let numbers = client.seen.iter().filter_map(|payload| payload["d"]["n"].as_u64());
             numbers.collect()
         };
@@ -445,11 +445,11 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         publish("settings", Delivery::Guild(GuildId::from_raw(1)), 6).await;
         publish("announce", Delivery::All, 2).await;
         severed.settle().await;
-        // Whoever comes now belongs to what follows.
+        // Sessions that join now belong to the new side.
         let mut late = node.identified().await;
         late.send(&report).await;
         publish("announce", Delivery::All, 3).await;
-        // Each is chosen for one of them.
+        // "Any" events go to one session each.
         for n in 4..6 {
             publish("job", Delivery::Any, n).await;
         }
@@ -461,17 +461,17 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         severed.assert_ended(1000, 1012);
         assert_eq!(numbers(&severed), [1]);
         late.settle().await;
-        assert_eq!((late.close, node.registry.census().open()), (None, 1));
+        assert_eq!((late.close, node.registry.counts().open()), (None, 1));
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
+async fn an_event_for_a_leaving_session_reaches_another() {
     on_a_node(async |node| {
         let leaving = node.identified().await;
         let mut staying = node.identified().await;
-        // It has gone, but nobody knows yet when both of them are chosen in turn.
+        // The client is gone, but the node does not know that yet when the two events choose both sessions in turn.
         leaving.inbox.send(Inbound::Gone(None)).unwrap();
         for n in 0..2 {
             let event = Publication {
@@ -487,7 +487,7 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
                 .publish(Publishing {
                     application: "utilbot".into(),
                     events: vec![event],
-                    haste: Haste::Patient,
+                    when_unavailable: WhenUnavailable::Hold,
                 })
                 .await
                 .unwrap();
@@ -507,16 +507,16 @@ async fn an_event_for_one_session_that_leaves_at_that_moment_reaches_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_that_is_answered_after_its_session_has_gone_leaves_nobody_behind() {
+async fn a_join_answered_after_its_session_ended_is_undone() {
     let far = async || {
         let ids = IdSource::Fixed(SessionId::from_raw(7));
-        let node = Node::made_of(ids, |backplane| Arc::new(Distant(backplane)));
+        let node = TestNode::made_of(ids, |backplane| Arc::new(Distant(backplane)));
         let mut client = node.connect().await;
         client
             .send(&json!({"op": 1, "t": "identify", "d": {"type": "bot", "key": KEY}}))
             .await;
         assert_eq!(client.seen.len(), 1, "the answer is under way");
-        // Whoever comes next gets the same id, if nobody has it.
+        // The next session gets the same id if no other session has it.
         let join = || {
             let joining = Joining {
                 application: "utilbot".into(),

@@ -1,13 +1,13 @@
-//! Turns at long work, of which one session of a worker has one at a time.
+//! Turns at long work: of the sessions of one worker, one works at a time.
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     task::yield_now,
 };
 
-/// The turns of one worker. Whoever has work for longer than a few hundred microseconds does it in slices and takes a turn
-/// for each. Between two turns the worker polls its sockets, so every other session waits for one slice at most, however
-/// many sessions have work; and those get their turns first in, first out.
+/// The turns of one worker. Work that takes longer than a few hundred microseconds is done in slices, each in a turn of
+/// its own. The worker polls its sockets between two turns, so however many sessions have work, any other session waits
+/// for at most one slice. Turns are granted first in, first out.
 pub struct Turns(Semaphore);
 
 impl Default for Turns {
@@ -17,16 +17,16 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn. It ends when it is dropped, and must not be kept across an `await`.
+    /// Waits for a turn. The turn ends when it is dropped; it must not be held across an `await`.
     pub async fn take(&self) -> Turn<'_> {
         let permit = self.0.acquire().await.ok();
-        // A task that yields goes on after the sockets were polled. One that merely got the permit might not.
+        // A task that yields continues only after the sockets were polled. A task that merely got the permit might not.
         yield_now().await;
         Turn { _permit: permit }
     }
 }
 
-/// A turn.
+/// A turn at long work. Dropping it ends the turn.
 pub struct Turn<'a> {
     _permit: Option<SemaphorePermit<'a>>,
 }

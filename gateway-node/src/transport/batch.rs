@@ -1,20 +1,20 @@
-//! Frames that leave together, made once for everybody who gets them.
+//! Frames that are written together, encoded once for all their receivers.
 
 use std::iter;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// Frames side by side in one run of bytes: a socket that has room takes them all in one write.
+/// Frames in one contiguous buffer, so that a writable socket accepts all of them in one write.
 #[derive(Debug, Clone)]
 pub struct Batch {
     bytes: Bytes,
-    /// Where each frame ends.
+    /// The index at which each frame ends.
     ends: SmallVec<[usize; 2]>,
 }
 
 impl Batch {
-    /// These frames in their order. One alone is shared; several are copied side by side.
+    /// Joins `frames` in their order. A single frame is shared, several are copied into one buffer.
     pub fn of(frames: &[Bytes]) -> Self {
         if let [frame] = frames {
             return frame.clone().into();
@@ -31,7 +31,7 @@ impl Batch {
         }
     }
 
-    /// Frames that stand side by side already, each ending where `ends` says.
+    /// A batch of frames that are already contiguous. `ends` has the index at which each one ends.
     pub(super) fn new(bytes: Bytes, ends: &[usize]) -> Self {
         Self {
             bytes,
@@ -39,12 +39,13 @@ impl Batch {
         }
     }
 
-    /// What a socket is to take.
+    /// All frames as one slice.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The frames that are left when so many bytes are written, and how much of the first one is.
+    /// Returns the frames that are not completely within the first `written` bytes, and how many bytes of the first of
+    /// them are.
     pub(super) fn rest(&self, written: usize) -> (usize, impl Iterator<Item = Bytes>) {
         let done = self.ends.iter().take_while(|end| **end <= written).count();
         let mut start = done.checked_sub(1).map_or(0, |last| self.ends[last]);
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_begins_with_the_frame_that_was_begun() {
+    fn the_rest_begins_with_the_partially_written_frame() {
         let batch = Batch::of(&["abc", "de", "f"].map(|frame| Bytes::from_static(frame.as_bytes())));
         assert_eq!(batch.bytes(), b"abcdef");
         let rest = |written| {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_is_not_copied() {
+    fn a_single_frame_is_not_copied() {
         let frame = Bytes::from_static(b"frame");
         assert_eq!(Batch::of(std::slice::from_ref(&frame)).bytes().as_ptr(), frame.as_ptr());
     }

@@ -1,12 +1,13 @@
-//! The driver of one connection: read (bounded) → poll the actor, always → write.
+//! The driver of one connection: each turn reads (bounded), always polls the actor, then writes.
 //!
-//! A peer that does not read cannot freeze its session: the actor is polled whether or not the socket takes bytes, and
-//! what waits for the peer is bounded by [`Limits::outbox_bytes`] and [`Limits::outbox_age`]. Every connection ends
-//! the same way: last words and Close are flushed, FIN is sent, and what the peer still sends is read and
-//! discarded until it closes too or [`Limits::linger`] has passed. A reset is only for a peer that takes no bytes.
+//! A peer that does not read cannot freeze its session: the actor is polled even if the socket is not writable, and
+//! [`Limits::outbox_bytes`] and [`Limits::outbox_age`] bound what waits for the peer. Every connection ends the same
+//! way: the session's final frames and Close are flushed, FIN is sent, and further input is read and discarded until
+//! the peer closes too or [`Limits::linger`] has passed. Only a peer that accepts no bytes is reset.
 //!
-//! A peer that sends too much is not read for a while: when its session has paused the [`Inbox`], or when the frames that
-//! reach no session exceed [`Limits::frames_per_minute`]. The actor is polled and what waits is written all the same.
+//! The driver stops reading from a peer that sends too much: while its session has paused the [`Inbox`], or after
+//! control and continuation frames, which never reach the session, have exceeded [`Limits::frames_per_minute`]. It
+//! still polls the actor and writes.
 
 use std::{
     cell::RefCell,
@@ -33,19 +34,19 @@ use super::{
     frame_allowance::FrameAllowance,
 };
 
-/// The most that one turn reads while no long frame is under way: a peer that floods small frames gets its turn,
-/// and so do the others.
+/// The most bytes that one turn reads outside a long frame, so that a peer that floods small frames cannot starve the
+/// other connections of the worker.
 const TURN_BYTES: usize = 4096;
 
-/// The most that one turn reads of a long frame.
+/// The most bytes that one turn reads of a long frame.
 const SCRATCH_BYTES: usize = 65_536;
 
 thread_local! {
-    /// Lent to one connection at a time, so that a connection at rest holds no read buffer.
+    /// The read buffer of this worker, lent to one connection at a time, so that an idle connection holds none.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// One upgraded connection and the session actor that lives on it.
+/// A WebSocket connection and its session actor.
 pub struct Connection<T, A>
 where
     T: Socket,
@@ -55,19 +56,19 @@ where
     /// Shared by the connections of a worker.
     limits: Rc<Limits>,
     decoder: Decoder,
-    /// Made with the first frame that is no message.
+    /// Created by the first control or continuation frame.
     frames: Option<Box<FrameAllowance>>,
     inbox: Inbox,
     outbox: Outbox,
     actor: Option<ContextFut<A, Context<A>>>,
-    stage: Stage,
-    /// The peer sent Close, with this code. It is answered once the session has seen everything before it.
+    stage: ConnectionState,
+    /// The close frame that the peer sent. It is answered once the session has received everything before it.
     peer_close: Option<PeerClose>,
-    /// The peer went away without Close, or the socket broke.
+    /// Whether the peer disconnected without Close, or the socket broke.
     hung_up: bool,
-    /// The socket did not take everything in the last turn, so that the outbox is in the node's pool.
+    /// Whether the socket did not accept everything in the last turn. The outbox is then in the node's pool.
     was_blocked: bool,
-    /// Wakes the driver at the deadline of the stage, when the oldest byte gets too old, or when it may read again.
+    /// Wakes the driver at the deadline of the stage, when the oldest byte gets too old, or when reading may resume.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -78,13 +79,13 @@ struct PeerClose {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ConnectionState {
     Open,
-    /// Close is queued; the peer has until then to take it.
+    /// Close is queued. The peer has until `until` to accept it.
     Closing {
         until: Instant,
     },
-    /// FIN is sent; the peer has until then to close.
+    /// FIN has been sent. The peer has until `until` to close.
     Lingering {
         until: Instant,
     },
@@ -95,8 +96,8 @@ where
     T: Socket,
     A: Actor<Context = Context<A>> + StreamHandler<Inbound>,
 {
-    /// A connection over `io`, whose handshake left `unread` bytes and has `unsent` ones to go out first.
-    /// `make` builds the session around the inbox that it can pause and the outbox that it is to use.
+    /// Creates a connection over `io`. `unread` are bytes that arrived after the handshake, and `unsent` are bytes of
+    /// the handshake to send first. `make` creates the session from its inbox and its outbox.
     pub fn new(
         io: T,
         unread: &[u8],
@@ -119,7 +120,7 @@ where
             inbox,
             outbox,
             actor: Some(context.into_future(actor)),
-            stage: Stage::Open,
+            stage: ConnectionState::Open,
             peer_close: None,
             hung_up: false,
             was_blocked: false,
@@ -129,10 +130,11 @@ where
         connection
     }
 
-    /// One turn of an open connection.
+    /// Runs one turn of an open connection.
     ///
     /// # Errors
-    /// When the socket is broken or closed; the session has seen all that came before, and there is nobody left to tell.
+    /// If the socket is broken, closed or was aborted. The session has received everything before that, and the
+    /// connection can be dropped.
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
         let was_paused = self.paused_until().is_some();
         let inbox_was_full = !self.inbox.is_empty();
@@ -141,7 +143,7 @@ where
         }
         self.poll_actor(cx);
         let paused_until = self.paused_until();
-        // What came before the end is still to be seen, as far as the session wants to see it now.
+        // The session first receives everything that arrived before the end. During a pause that has to wait.
         if self.hung_up && (paused_until.is_none() || self.inbox.is_empty()) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -172,7 +174,7 @@ where
             cx.waker().wake_by_ref();
         }
         if self.outbox.is_closed() {
-            self.stage = Stage::Closing {
+            self.stage = ConnectionState::Closing {
                 until: Instant::now() + self.limits.linger,
             };
         } else {
@@ -186,7 +188,7 @@ where
         Ok(())
     }
 
-    /// Until when nothing is read, if that is later than now.
+    /// Returns the time until which the socket is not read, or `None` if it may be read now.
     fn paused_until(&mut self) -> Option<Instant> {
         let of_session = self.inbox.paused_until(Instant::now);
         let of_frames = self
@@ -196,7 +198,7 @@ where
         of_session.max(of_frames)
     }
 
-    /// Reads what has arrived, up to one turn's worth, and decodes it.
+    /// Reads and decodes what has arrived, up to the bound of one turn.
     fn read(&mut self, cx: &mut TaskContext<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             let missing = usize::try_from(self.decoder.missing()).unwrap_or(SCRATCH_BYTES);
@@ -226,7 +228,7 @@ where
         });
     }
 
-    /// Whether nothing more may be decoded: after a violation or a close the place in the stream means nothing.
+    /// Whether nothing more may be decoded: after a violation or a close frame, further bytes have no meaning.
     fn has_stopped_reading(&self) -> bool {
         self.hung_up || self.peer_close.is_some() || self.decoder.is_broken()
     }
@@ -259,12 +261,12 @@ where
         }
     }
 
-    /// Lets the actor work through its inbox, its timers and its mailbox.
+    /// Polls the actor, which handles its inbox, its timers and its mailbox.
     fn poll_actor(&mut self, cx: &mut TaskContext<'_>) {
         self.outbox.register(cx.waker());
         let ended = match &mut self.actor {
             Some(actor) => {
-                // A session that panics takes its own connection and nothing else, and its peer hears of it.
+                // A panic ends only this session's connection, and the peer receives a close frame.
                 let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(cx)));
                 polled.map_or(true, |polled| polled.is_ready())
             }
@@ -276,10 +278,11 @@ where
         }
         if ended {
             self.actor = None;
-            // A session that closed said so; one that is gone without a word is an internal fault.
+            // A session that ends regularly has queued Close, and this does nothing. One that ends without Close has
+            // failed.
             self.outbox.close(None, Close::INTERNAL, now);
         } else if self.outbox.is_closed() {
-            // The session has closed and leaves: dropping its future runs `stopping` and `stopped`.
+            // The session has queued Close. Dropping its future runs `stopping` and `stopped`.
             self.actor = None;
         }
     }
@@ -301,7 +304,7 @@ where
     T: Socket,
     A: Actor<Context = Context<A>>,
 {
-    /// Asks to be polled at `deadline`.
+    /// Sets the alarm, so that the driver is polled at `deadline`.
     fn alarm_at(&mut self, deadline: Instant, cx: &mut TaskContext<'_>) {
         match &mut self.alarm {
             Some(alarm) if alarm.deadline() == deadline => {}
@@ -315,7 +318,7 @@ where
         }
     }
 
-    /// Reads and forgets; ready when the peer has closed.
+    /// Reads and discards. Ready when the peer has closed.
     fn poll_discard(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
@@ -337,14 +340,14 @@ where
         };
         match sent {
             Poll::Ready(Ok(())) => {
-                self.stage = Stage::Lingering { until };
+                self.stage = ConnectionState::Lingering { until };
                 return Poll::Pending;
             }
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Pending => {}
         }
-        // The peer may wait for room itself before it reads, so what it sends is taken off it. That it sends nothing
-        // more does not mean that it reads nothing more.
+        // The peer may be blocked on a write of its own before it reads, so its bytes are read and discarded. The end
+        // of its stream is ignored here: it may still be reading.
         let _ = self.poll_discard(cx);
         if until <= Instant::now() {
             self.io.abort();
@@ -364,15 +367,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.stage == Stage::Open && this.turn(cx).is_err() {
+        if this.stage == ConnectionState::Open && this.turn(cx).is_err() {
             return Poll::Ready(());
         }
-        if let Stage::Closing { until } = this.stage
+        if let ConnectionState::Closing { until } = this.stage
             && this.poll_close(until, cx).is_ready()
         {
             return Poll::Ready(());
         }
-        if let Stage::Lingering { until } = this.stage {
+        if let ConnectionState::Lingering { until } = this.stage {
             if this.poll_discard(cx).is_ready() || until <= Instant::now() {
                 return Poll::Ready(());
             }

@@ -1,4 +1,4 @@
-//! The driver under a paused clock, over a pipe that holds as little as a test wants.
+//! Tests the driver under a paused clock, over a pipe whose capacity the test sets.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -27,10 +27,10 @@ fn limits(outboxes: OutboxPool) -> Limits {
     }
 }
 
-/// How long a session takes no message after "pause".
+/// How long the session pauses its inbox after "pause".
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// One end of a pipe that remembers whether it was aborted.
+/// One end of a pipe that records whether it was aborted.
 struct Wire {
     stream: DuplexStream,
     aborted: Rc<Cell<bool>>,
@@ -66,15 +66,15 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Sends what it is told to, and notes what it hears and that it ends.
-struct Session {
+/// Sends as many bytes as each message asks for, counts these messages and records its end.
+struct TestSession {
     inbox: Inbox,
     outbox: Outbox,
     heard: Rc<Cell<usize>>,
     ended: Rc<Cell<bool>>,
 }
 
-impl Actor for Session {
+impl Actor for TestSession {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -82,7 +82,7 @@ impl Actor for Session {
     }
 }
 
-impl StreamHandler<Inbound> for Session {
+impl StreamHandler<Inbound> for TestSession {
     fn handle(&mut self, inbound: Inbound, context: &mut Self::Context) {
         let now = Instant::now();
         match inbound {
@@ -106,7 +106,7 @@ impl StreamHandler<Inbound> for Session {
     }
 }
 
-struct Peer {
+struct TestPeer {
     stream: DuplexStream,
     driver: JoinHandle<()>,
     aborted: Rc<Cell<bool>>,
@@ -114,13 +114,13 @@ struct Peer {
     ended: Rc<Cell<bool>>,
 }
 
-impl Peer {
-    /// A connection over a pipe that holds `bytes` each way.
+impl TestPeer {
+    /// Opens a connection over a pipe that holds `bytes` in each direction.
     async fn connect(bytes: usize) -> Self {
         Self::connect_in(&OutboxPool::new(usize::MAX), bytes).await
     }
 
-    /// The same, beside others in this pool.
+    /// Like [`connect`](Self::connect), with an outbox that shares `pool`.
     async fn connect_in(pool: &OutboxPool, bytes: usize) -> Self {
         Self::connect_with(bytes, limits(pool.clone())).await
     }
@@ -133,7 +133,7 @@ impl Peer {
             aborted: Rc::clone(&aborted),
         };
         let (session_heard, session_ended) = (Rc::clone(&heard), Rc::clone(&ended));
-        let make = |inbox, outbox| Session {
+        let make = |inbox, outbox| TestSession {
             inbox,
             outbox,
             heard: session_heard,
@@ -157,7 +157,7 @@ impl Peer {
         settle().await;
     }
 
-    /// Everything until the connection's FIN.
+    /// Reads until the connection's FIN.
     async fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         self.stream.read_to_end(&mut all).await.unwrap();
@@ -165,14 +165,14 @@ impl Peer {
     }
 }
 
-/// A frame with a mask of zeros.
+/// Returns a frame with a mask of zeros.
 fn masked(first: u8, payload: &str) -> Vec<u8> {
     let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
     frame.extend_from_slice(payload.as_bytes());
     frame
 }
 
-/// Lets every task run until none has anything to do at this time.
+/// Lets all tasks run until they are idle at the current time.
 async fn settle() {
     for _ in 0..20 {
         yield_now().await;
@@ -190,7 +190,7 @@ fn close_frame_of(close: Close) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_panics_closes_its_own_connection_with_1011() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("panic").await;
         assert_eq!(peer.read_to_end().await, close_frame_of(Close::INTERNAL));
         assert!(peer.ended.get());
@@ -199,14 +199,17 @@ async fn a_session_that_panics_closes_its_own_connection_with_1011() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
+async fn a_peer_that_reads_nothing_is_reset_after_age_and_linger() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("1000").await;
         advance(AGE).await;
         settle().await;
-        assert!(peer.ended.get(), "its session is gone");
-        assert!(!peer.driver.is_finished(), "but it may still read why");
+        assert!(peer.ended.get(), "the session is still running");
+        assert!(
+            !peer.driver.is_finished(),
+            "the peer had no time to read the close frame"
+        );
         advance(LINGER).await;
         settle().await;
         assert!(peer.driver.is_finished() && peer.aborted.get());
@@ -215,9 +218,9 @@ async fn a_peer_that_takes_nothing_is_reset_once_age_and_linger_have_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words() {
+async fn an_evicted_peer_still_gets_the_started_frame_and_the_error() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("1000").await;
         peer.say("7").await;
         advance(AGE).await;
@@ -236,11 +239,11 @@ async fn a_slow_peer_that_reads_again_gets_the_started_frame_and_the_last_words(
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_budget_of_the_node_the_fullest_is_evicted() {
+async fn over_the_budget_of_the_node_the_fullest_connection_is_evicted() {
     locally(async || {
         let pool = OutboxPool::new(3000);
-        let mut fullest = Peer::connect_in(&pool, 64).await;
-        let mut other = Peer::connect_in(&pool, 64).await;
+        let mut fullest = TestPeer::connect_in(&pool, 64).await;
+        let mut other = TestPeer::connect_in(&pool, 64).await;
         fullest.say("1000").await;
         fullest.say("1000").await;
         other.say("900").await;
@@ -258,9 +261,9 @@ async fn beyond_the_budget_of_the_node_the_fullest_is_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_the_budget_evicts_at_once() {
+async fn an_outbox_over_its_limit_is_evicted_at_once() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         for _ in 0..5 {
             peer.say("1000").await;
         }
@@ -272,9 +275,9 @@ async fn more_than_the_budget_evicts_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end() {
+async fn a_close_from_the_client_is_echoed_and_later_bytes_are_discarded() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("3").await;
         let close = [0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa0];
         peer.stream.write_all(&close).await.unwrap();
@@ -282,7 +285,10 @@ async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end
         let expected = [text_frame(b"xxx").to_vec(), vec![0x88, 2, 0x0f, 0xa0]];
         assert_eq!(peer.read_to_end().await, expected.concat());
         settle().await;
-        assert!(!peer.driver.is_finished(), "the peer has not closed its side");
+        assert!(
+            !peer.driver.is_finished(),
+            "the driver ended before the peer closed its side"
+        );
         peer.stream.shutdown().await.unwrap();
         settle().await;
         assert!(peer.driver.is_finished() && !peer.aborted.get());
@@ -291,9 +297,9 @@ async fn a_client_close_is_echoed_and_what_follows_it_is_discarded_until_the_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_said_before_it_hung_up_is_heard() {
+async fn messages_sent_before_a_disconnect_are_received() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frame = [0x81, 0x81, 0, 0, 0, 0, b'5'];
         peer.stream.write_all(&frame).await.unwrap();
         peer.stream.shutdown().await.unwrap();
@@ -305,9 +311,9 @@ async fn what_a_client_said_before_it_hung_up_is_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_pauses_gets_no_message_that_is_already_there() {
+async fn a_pause_holds_back_messages_that_were_already_read() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frames = [masked(0x81, "pause"), masked(0x81, "3"), masked(0x81, "4")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         settle().await;
@@ -324,31 +330,31 @@ async fn a_session_that_pauses_gets_no_message_that_is_already_there() {
 #[tokio::test(start_paused = true)]
 async fn a_paused_connection_is_not_read() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         peer.say("pause").await;
         let frames = masked(0x81, "0").repeat(20);
         assert!(
             peer.stream.write_all(&frames).now_or_never().is_none(),
-            "140 bytes fit 64"
+            "140 bytes fit into a 64-byte pipe"
         );
         advance(PAUSE / 2).await;
         settle().await;
         assert!(
             peer.stream.write_all(b"\0").now_or_never().is_none(),
-            "the socket is read"
+            "the socket is read during the pause"
         );
         advance(PAUSE / 2 + Duration::from_millis(1)).await;
         settle().await;
-        assert_eq!(peer.heard.get(), 9, "what fits 64 bytes");
+        assert_eq!(peer.heard.get(), 9, "as many frames as fit into 64 bytes");
         assert!(peer.stream.write_all(b"\0").now_or_never().is_some());
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn timers_run_and_bytes_leave_during_a_pause() {
+async fn timers_and_writes_continue_during_a_pause() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         peer.say("pause").await;
         advance(PAUSE / 2 + Duration::from_millis(1)).await;
         let mut sent = vec![0; text_frame(b"timer").len()];
@@ -362,7 +368,7 @@ async fn timers_run_and_bytes_leave_during_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_peer_is_evicted_during_a_pause() {
     locally(async || {
-        let mut peer = Peer::connect(64).await;
+        let mut peer = TestPeer::connect(64).await;
         let frames = [masked(0x81, "1000"), masked(0x81, "pause"), masked(0x81, "7")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         settle().await;
@@ -380,9 +386,9 @@ async fn a_slow_peer_is_evicted_during_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_said_before_it_hung_up_is_heard_after_the_pause() {
+async fn messages_sent_before_a_disconnect_are_received_after_a_pause() {
     locally(async || {
-        let mut peer = Peer::connect(4096).await;
+        let mut peer = TestPeer::connect(4096).await;
         let frames = [masked(0x81, "pause"), masked(0x81, "5")].concat();
         peer.stream.write_all(&frames).await.unwrap();
         peer.stream.shutdown().await.unwrap();
@@ -397,11 +403,11 @@ async fn what_a_client_said_before_it_hung_up_is_heard_after_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_that_are_no_message_are_read_at_their_rate() {
+async fn control_and_continuation_frames_are_rate_limited() {
     locally(async || {
-        // An empty fragment, pings and pongs; each set of frames is one more than a minute allows.
+        // Pings, pongs and empty continuations, each one frame more than a minute allows.
         for (start, first) in [("", 0x89), ("", 0x8a), ("7", 0x00)] {
-            let mut peer = Peer::connect(4096).await;
+            let mut peer = TestPeer::connect(4096).await;
             if !start.is_empty() {
                 peer.stream.write_all(&masked(0x01, start)).await.unwrap();
             }
@@ -423,13 +429,13 @@ async fn frames_that_are_no_message_are_read_at_their_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_a_frame_rate_answers_every_ping() {
+async fn without_a_frame_limit_every_ping_is_answered() {
     locally(async || {
         let limits = Limits {
             frames_per_minute: None,
             ..limits(OutboxPool::new(usize::MAX))
         };
-        let mut peer = Peer::connect_with(65_536, limits).await;
+        let mut peer = TestPeer::connect_with(65_536, limits).await;
         for _ in 0..10 {
             peer.stream.write_all(&masked(0x89, "").repeat(500)).await.unwrap();
             let mut pongs = vec![0; 1000];
@@ -442,7 +448,7 @@ async fn a_connection_without_a_frame_rate_answers_every_ping() {
 }
 
 #[test]
-fn a_connection_at_rest_is_small() {
-    let bytes = size_of::<Connection<crate::transport::Plain, Session>>();
+fn an_idle_connection_is_small() {
+    let bytes = size_of::<Connection<crate::transport::Plain, TestSession>>();
     assert!(bytes <= 512, "{bytes} bytes");
 }

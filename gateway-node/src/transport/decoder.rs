@@ -1,7 +1,7 @@
-//! From bytes to messages: fragments joined, control frames let through, every rule of RFC 6455 kept on the way.
+//! Decodes bytes into messages: joins fragments, passes control frames on and enforces the rules of RFC 6455.
 //!
-//! A decoder at rest holds no buffer, and one at work holds what has arrived of a single message, never what a header
-//! merely promises.
+//! An idle decoder holds no buffer. A busy one holds only what has arrived of a single message; it never allocates for
+//! the length that a header declares.
 
 use actix_http::ws::OpCode;
 use bytes::{Bytes, BytesMut};
@@ -9,60 +9,60 @@ use bytestring::ByteString;
 
 use super::{
     Violation,
-    frame::{Header, MAX_HEADER_BYTES, is_control, unmask},
+    frame::{FrameHeader, MAX_HEADER_BYTES, is_control, unmask},
 };
 
-/// A whole message, however many frames it came in.
+/// A complete message, joined from its frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Text; its UTF-8 was checked as it arrived.
+    /// A text message. Its UTF-8 was validated as it arrived.
     Text(ByteString),
-    /// Anything.
+    /// A binary message.
     Binary(Bytes),
 }
 
-/// What the bytes amount to.
+/// What the decoder produces.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// A whole message.
+    /// A complete message.
     Message(Message),
-    /// A ping and its payload, which the pong repeats.
+    /// A ping with its payload, which the pong has to repeat.
     Ping(Bytes),
-    /// A pong, whatever its payload.
+    /// A pong. Its payload is ignored.
     Pong,
-    /// The code of the peer's close frame, if it gave one.
+    /// A close frame, with its code if it has one.
     Close(Option<u16>),
 }
 
-/// The state between two reads. In the node the driver alone has one; public for `tests`, which counts what a message
-/// costs.
+/// Decodes the frames of one connection. The node uses it only in the driver. It is public for `tests`, which measures
+/// the cost of a message.
 #[derive(Debug)]
 pub struct Decoder {
     limit: usize,
-    /// The start of a header that is not whole.
+    /// The start of an incomplete header.
     head: [u8; MAX_HEADER_BYTES],
     head_bytes: u8,
-    frame: Option<Frame>,
-    /// Text or binary, while a message is between its first and its last frame.
+    frame: Option<PartialFrame>,
+    /// The opcode of the current message, text or binary. `None` between messages.
     kind: Option<OpCode>,
     message: BytesMut,
-    /// How much of a text message is known to be UTF-8.
+    /// How many bytes of the current text message are known to be valid UTF-8.
     valid: usize,
-    /// What has come of a control frame; none at rest.
+    /// The payload of the current control frame, as far as it has arrived.
     control: Option<Box<BytesMut>>,
     broken: bool,
-    /// Frames since the last [`take_extra_frames`](Self::take_extra_frames) that are no message of their own.
+    /// Control and continuation frames since the last [`take_extra_frames`](Self::take_extra_frames).
     extra_frames: u16,
 }
 
 #[derive(Debug)]
-struct Frame {
-    header: Header,
+struct PartialFrame {
+    header: FrameHeader,
     taken: u64,
 }
 
 impl Decoder {
-    /// A decoder for messages of up to `limit` bytes.
+    /// Creates a decoder for messages of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -78,8 +78,8 @@ impl Decoder {
         }
     }
 
-    /// How many control frames and continuations have begun since the last call. A message is charged for by whoever
-    /// gets it; these reach no session.
+    /// Returns how many control frames and continuations have begun since the last call. No session receives them, so
+    /// no session can charge for them as it does for messages.
     pub(super) fn take_extra_frames(&mut self) -> u16 {
         std::mem::take(&mut self.extra_frames)
     }
@@ -89,22 +89,23 @@ impl Decoder {
         self.broken
     }
 
-    /// How many bytes are still missing of the frame that has begun.
+    /// How many bytes are still missing of the current frame.
     pub(super) fn missing(&self) -> u64 {
         self.frame.as_ref().map_or(0, |frame| frame.header.length - frame.taken)
     }
 
-    /// How many bytes the buffers of the message and of the control frame that have begun can hold; for `tests`, where any
-    /// bytes are decoded.
+    /// The capacity, in bytes, of the buffers of the current message and control frame. For `tests`, which decodes
+    /// arbitrary bytes.
     #[doc(hidden)]
     pub fn held(&self) -> usize {
         self.message.capacity() + self.control.as_ref().map_or(0, |control| control.capacity())
     }
 
-    /// Takes bytes from the front of `input` until something is whole; `None` when `input` is used up.
+    /// Consumes bytes from the front of `input` until a message or a control frame is complete. Returns `None` if
+    /// `input` ends first.
     ///
     /// # Errors
-    /// After a violation the connection is at an unknown place and must not be decoded further.
+    /// If the peer breaks a rule. The rest of the stream then has no meaning and must not be decoded.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
         let decoded = self.advance(input);
         self.broken |= decoded.is_err();
@@ -145,13 +146,13 @@ impl Decoder {
         }
     }
 
-    /// Reads a header; false while it is not whole.
+    /// Reads a header. Returns `false` while it is incomplete.
     fn begin(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
         let kept = usize::from(self.head_bytes);
         let fill = input.len().min(MAX_HEADER_BYTES - kept);
         self.head[kept..kept + fill].copy_from_slice(&input[..fill]);
-        let Some((header, length)) = Header::parse(&self.head[..kept + fill])? else {
-            // Both are at most MAX_HEADER_BYTES.
+        let Some((header, length)) = FrameHeader::parse(&self.head[..kept + fill])? else {
+            // The sum is at most MAX_HEADER_BYTES.
             self.head_bytes = u8::try_from(kept + fill).unwrap_or_default();
             *input = &input[fill..];
             return Ok(false);
@@ -159,12 +160,12 @@ impl Decoder {
         *input = &input[length - kept..];
         self.head_bytes = 0;
         self.admit(header)?;
-        self.frame = Some(Frame { header, taken: 0 });
+        self.frame = Some(PartialFrame { header, taken: 0 });
         Ok(true)
     }
 
-    /// Whether a frame may stand here, and whether its message stays within the limit.
-    fn admit(&mut self, header: Header) -> Result<(), Violation> {
+    /// Checks that a frame may come here and that its message stays within the limit.
+    fn admit(&mut self, header: FrameHeader) -> Result<(), Violation> {
         match (header.opcode, self.kind) {
             (OpCode::Continue, None) => return Err(Violation::Protocol("continuation of nothing")),
             (OpCode::Text | OpCode::Binary, Some(_)) => {
@@ -183,7 +184,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Fails as soon as no continuation could make the text valid.
+    /// Fails as soon as the text cannot become valid UTF-8, whatever follows.
     fn check_text(&mut self) -> Result<(), Violation> {
         match std::str::from_utf8(&self.message[self.valid..]) {
             Ok(_) => self.valid = self.message.len(),
@@ -197,9 +198,9 @@ impl Decoder {
         self.control.take().map(|control| control.freeze()).unwrap_or_default()
     }
 
-    /// What a whole frame amounts to; `None` for a fragment.
+    /// Ends the current frame. Returns the message or control frame that it completes, or `None` for a fragment.
     fn end(&mut self) -> Result<Option<Decoded>, Violation> {
-        let Some(Frame { header, .. }) = self.frame.take() else {
+        let Some(PartialFrame { header, .. }) = self.frame.take() else {
             return Ok(None);
         };
         match header.opcode {
@@ -223,7 +224,7 @@ impl Decoder {
     }
 }
 
-/// The code in a close frame, if it is one that may be sent (RFC 6455, section 7.4).
+/// Returns the code of a close frame. Fails if the code is one that must not be sent (RFC 6455, section 7.4).
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     match payload {
         [] => Ok(None),
@@ -307,17 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn text_fails_at_the_first_byte_that_no_continuation_can_mend() {
+    fn invalid_utf8_is_refused_at_the_first_invalid_byte() {
         let mut decoder = Decoder::new(64);
         let bytes = frame(0x81, b"\xce\xba\xf4\x90\x80\x80");
-        // Up to and with 0xf4 it may still become valid.
+        // Up to and including 0xf4 the text may still become valid.
         assert_eq!(decode_all(&mut decoder, &bytes[..bytes.len() - 3]), Ok(vec![]));
         let mut next = &bytes[bytes.len() - 3..bytes.len() - 2];
         assert_eq!(decoder.decode(&mut next), Err(Violation::InvalidUtf8));
     }
 
     #[test]
-    fn text_may_be_cut_inside_a_character_but_not_end_there() {
+    fn a_fragment_but_not_a_text_may_end_inside_a_character() {
         let euro = "€".as_bytes();
         let whole = [frame(0x01, &euro[..1]), frame(0x80, &euro[1..])].concat();
         assert_eq!(decode_all(&mut Decoder::new(64), &whole).unwrap(), [text("€")]);
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn close_codes_are_those_that_may_be_sent() {
+    fn only_close_codes_that_may_be_sent_are_accepted() {
         for code in [1000_u16, 1003, 1007, 1011, 1014, 3000, 4999] {
             assert_eq!(
                 decode_all(&mut Decoder::new(64), &frame(0x88, &code.to_be_bytes())).unwrap(),
@@ -353,14 +354,14 @@ mod tests {
     }
 
     #[test]
-    fn sequence_errors_are_violations() {
+    fn fragments_out_of_order_are_violations() {
         assert!(decode_all(&mut Decoder::new(64), &frame(0x80, b"x")).is_err());
         assert!(decode_all(&mut Decoder::new(64), &[frame(0x01, b"x"), frame(0x81, b"y")].concat()).is_err());
     }
 
     proptest! {
         #[test]
-        fn the_cut_of_the_stream_does_not_matter(
+        fn results_do_not_depend_on_how_the_stream_is_cut(
             parts in proptest::collection::vec((0_u8..3, "[a-zé€]{0,200}"), 1..6),
             cuts in proptest::collection::vec(1_usize..40, 1..40),
         ) {
@@ -393,10 +394,11 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_never_exceed_the_limit(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut decoder = Decoder::new(128);
             let _ = decode_all_or_stop(&mut decoder, &bytes);
-            prop_assert!(decoder.message.len() <= 128 && decoder.control.as_ref().is_none_or(|control| control.len() <= 125));
+            let control = decoder.control.as_ref();
+            prop_assert!(decoder.message.len() <= 128 && control.is_none_or(|control| control.len() <= 125));
         }
     }
 

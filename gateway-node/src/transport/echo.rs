@@ -1,4 +1,4 @@
-//! A session that sends back what it gets: what the conformance suite talks to.
+//! A session that echoes messages, for the conformance suite.
 
 use actix::{Actor, ActorContext, StreamHandler};
 use shared::close::Close;
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use super::{Context, Inbound, Message, Outbox, binary_frame, text_frame};
 
-/// Echoes every message on the same transport, under the same byte limits, as a gateway session has.
+/// Echoes every message, on the same transport and under the same byte limits as a gateway session.
 #[derive(Debug)]
 pub struct Echo {
     outbox: Outbox,
 }
 
 impl Echo {
-    /// An echo that writes to `outbox`.
+    /// Creates an echo that writes to `outbox`.
     pub const fn new(outbox: Outbox) -> Self {
         Self { outbox }
     }

@@ -1,4 +1,4 @@
-//! Frames on the wire (RFC 6455, section 5.2).
+//! Parses and encodes WebSocket frames (RFC 6455, section 5.2).
 
 use actix_http::ws::OpCode;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -6,27 +6,28 @@ use shared::close::Close;
 
 use super::Violation;
 
-/// The longest header a client can send: two bytes, eight of length, four of mask.
+/// The size of the longest header that a client can send: two bytes, eight for the length, four for the mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
 
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 pub(super) const MAX_CONTROL_BYTES: u64 = 125;
 
-/// The header of a frame that a client sent.
+/// The header of a frame from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FrameHeader {
     pub(super) finished: bool,
     pub(super) opcode: OpCode,
     pub(super) mask: [u8; 4],
-    /// Payload length as declared, in bytes.
+    /// The declared length of the payload, in bytes.
     pub(super) length: u64,
 }
 
-impl Header {
-    /// Reads a header from the front of `bytes`; `None` while it is not whole. Also says how many bytes it took.
+impl FrameHeader {
+    /// Parses the header at the front of `bytes`. Returns it with its length in bytes, or `None` while it is
+    /// incomplete.
     ///
     /// # Errors
-    /// Whatever a client may not send is a protocol violation as soon as the byte that says so has arrived.
+    /// If a client must not send such a header. This is detected as soon as the offending byte has arrived.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
@@ -77,7 +78,8 @@ impl Header {
     }
 }
 
-/// Returns `length` if its field is the shortest one that holds it, which begins at `least` (RFC 6455, section 5.2).
+/// Returns `length` if its field is the shortest that can hold it. `least` is the smallest length that needs this
+/// field (RFC 6455, section 5.2).
 fn minimal(length: u64, least: u64) -> Result<u64, Violation> {
     if length < least {
         return Err(Violation::Protocol("length is not in its shortest form"));
@@ -85,15 +87,14 @@ fn minimal(length: u64, least: u64) -> Result<u64, Violation> {
     Ok(length)
 }
 
-/// Whether frames of this opcode stand between the fragments of a message.
+/// Whether this is the opcode of a control frame, which may come between the fragments of a message.
 pub(super) const fn is_control(opcode: OpCode) -> bool {
     matches!(opcode, OpCode::Close | OpCode::Ping | OpCode::Pong)
 }
 
-/// Undoes the masking of `payload`, whose first byte is the one at `offset` of its frame (RFC 6455, section 5.3).
+/// Unmasks `payload`, which begins at `offset` in the payload of its frame (RFC 6455, section 5.3).
 pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
     let mut mask = mask;
-    // The remainder is below four.
     #[allow(clippy::cast_possible_truncation, reason = "a remainder of four fits")]
     mask.rotate_left((offset % 4) as usize);
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
@@ -106,12 +107,12 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
     }
 }
 
-/// A whole text message as one frame, ready for any number of outboxes: server frames are not masked.
+/// Encodes a text message as one frame. Server frames are not masked, so all outboxes can share it.
 pub fn text_frame(payload: &[u8]) -> Bytes {
     encode(OpCode::Text, payload)
 }
 
-/// A whole binary message as one frame.
+/// Encodes a binary message as one frame.
 pub fn binary_frame(payload: &[u8]) -> Bytes {
     encode(OpCode::Binary, payload)
 }
@@ -120,7 +121,7 @@ pub(super) fn pong_frame(payload: &[u8]) -> Bytes {
     encode(OpCode::Pong, payload)
 }
 
-/// A close frame; without a close it carries no code, as the answer to a close that carried none.
+/// Encodes a close frame. `None` makes one without a code, to answer a close frame that had none.
 pub(super) fn close_frame(close: Option<(u16, &str)>) -> Bytes {
     let mut payload = Vec::new();
     if let Some((code, reason)) = close {
@@ -134,7 +135,7 @@ pub(super) fn catalogued_close(close: Close) -> Bytes {
     close_frame(Some((close.code, close.reason)))
 }
 
-/// Writes the header of a whole message of this length, text or binary.
+/// Writes the frame header of an unfragmented message of `length` bytes.
 pub fn message_head(is_text: bool, length: usize, out: &mut impl BufMut) {
     head(if is_text { OpCode::Text } else { OpCode::Binary }, length, out);
 }
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_refused_at_the_byte_that_is_wrong() {
+    fn a_header_is_refused_at_its_first_invalid_byte() {
         for (bytes, why) in [
             (&[0xc1_u8][..], "reserved bits are set"),
             (&[0x83], "unknown opcode"),
@@ -180,12 +181,12 @@ mod tests {
                 "length has its highest bit set",
             ),
         ] {
-            assert_eq!(Header::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(bytes), Err(Violation::Protocol(why)), "{bytes:02x?}");
         }
     }
 
     #[test]
-    fn a_length_is_taken_in_its_shortest_form_only() {
+    fn a_length_must_be_in_its_shortest_form() {
         let header = |length: &[u8]| [&[0x82], length, &[1, 2, 3, 4]].concat();
         let field_16 = |length: u16| header(&[&[0xfe][..], &length.to_be_bytes()].concat());
         let field_64 = |length: u64| header(&[&[0xff][..], &length.to_be_bytes()].concat());
@@ -199,10 +200,10 @@ mod tests {
             field_64(126),
             field_64(0xffff),
         ] {
-            assert_eq!(Header::parse(&bytes), refused, "{bytes:02x?}");
-            // The mask is not waited for.
-            assert_eq!(Header::parse(&bytes[..bytes.len() - 4]), refused, "{bytes:02x?}");
-            assert_eq!(Header::parse(&bytes[..bytes.len() - 5]), Ok(None), "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(&bytes), refused, "{bytes:02x?}");
+            // Refused before the mask has arrived.
+            assert_eq!(FrameHeader::parse(&bytes[..bytes.len() - 4]), refused, "{bytes:02x?}");
+            assert_eq!(FrameHeader::parse(&bytes[..bytes.len() - 5]), Ok(None), "{bytes:02x?}");
         }
         for (bytes, length) in [
             (header(&[0x80]), 0),
@@ -212,18 +213,18 @@ mod tests {
             (field_64(0x1_0000), 0x1_0000),
             (field_64(u64::MAX >> 1), u64::MAX >> 1),
         ] {
-            let (header, taken) = Header::parse(&bytes).unwrap().unwrap();
+            let (header, taken) = FrameHeader::parse(&bytes).unwrap().unwrap();
             assert_eq!((header.length, taken), (length, bytes.len()), "{bytes:02x?}");
         }
     }
 
     #[test]
-    fn an_unfinished_header_waits_for_more() {
+    fn an_incomplete_header_is_not_an_error() {
         let whole = [0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
         for end in 0..whole.len() {
-            assert_eq!(Header::parse(&whole[..end]), Ok(None), "{end} bytes");
+            assert_eq!(FrameHeader::parse(&whole[..end]), Ok(None), "{end} bytes");
         }
-        let (header, taken) = Header::parse(&whole).unwrap().unwrap();
+        let (header, taken) = FrameHeader::parse(&whole).unwrap().unwrap();
         assert_eq!((header.length, taken), (1 << 40, MAX_HEADER_BYTES));
         assert_eq!(header.mask, [1, 2, 3, 4]);
     }
@@ -237,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn unmasking_in_pieces_is_unmasking_the_whole(
+        fn unmasking_in_parts_equals_unmasking_at_once(
             mut payload in proptest::collection::vec(any::<u8>(), 0..200),
             mask: [u8; 4],
             cut in 0_usize..200,

@@ -1,22 +1,22 @@
-//! How many frames a peer may send that are no message of their own.
+//! Limits the rate of control frames and continuations.
 
 use shared::token_bucket::TokenBucket;
 use tokio::time::Instant;
 
 /// The allowance of control frames and continuations of one connection.
 ///
-/// No session ever gets them, so no session can charge for them. What exceeds the allowance was read together with
-/// other frames and is processed; then nothing is read until the debt is paid.
+/// No session receives these frames, so no session can charge for them. Frames beyond the allowance have already been
+/// read and are still processed. After that the socket is not read until the allowance covers them.
 #[derive(Debug)]
 pub(super) struct FrameAllowance {
     frames: TokenBucket,
     origin: Instant,
-    /// Until when nothing is read.
+    /// The time until which the socket is not read.
     paused_until: Option<Instant>,
 }
 
 impl FrameAllowance {
-    /// An allowance of so many frames a minute.
+    /// Creates an allowance of `per_minute` frames per minute.
     pub(super) fn new(per_minute: u32, now: Instant) -> Self {
         Self {
             frames: TokenBucket::per_minute(per_minute),
@@ -25,7 +25,7 @@ impl FrameAllowance {
         }
     }
 
-    /// Charges for frames that were read.
+    /// Charges for `frames` frames that were read.
     pub(super) fn charge(&mut self, frames: u16, now: Instant) {
         let since = now.saturating_duration_since(self.origin);
         self.frames.charge(frames.into(), since);
@@ -33,7 +33,7 @@ impl FrameAllowance {
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
     }
 
-    /// Until when nothing is to be read, if that is later than `now`.
+    /// Returns the time until which the socket must not be read, or `None` if it may be read now.
     pub(super) fn paused_until(&mut self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         let until = self.paused_until?;
         if until <= now() {

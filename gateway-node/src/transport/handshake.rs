@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
+//! The server's side of the WebSocket handshake (RFC 6455, section 4.2).
 
 use actix_http::{
     StatusCode,
@@ -8,12 +8,12 @@ use actix_http::{
 use actix_web_actors::ws::HandshakeError;
 use bytes::Bytes;
 
-use super::Head;
+use super::UpgradeHead;
 
-/// Why a request does not become a WebSocket.
+/// Why a request is not a valid WebSocket handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum HandshakeRefusal {
     /// The request breaks a rule of the handshake.
     #[error("{0}")]
     Handshake(HandshakeError),
@@ -22,8 +22,8 @@ pub enum Refusal {
     OldHttp,
 }
 
-impl Refusal {
-    /// The status of the answer.
+impl HandshakeRefusal {
+    /// The status of the response.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
@@ -34,7 +34,7 @@ impl Refusal {
         }
     }
 
-    /// Headers that tell the client what would have been right (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
+    /// Response headers that name what the server supports (RFC 6455, section 4.4; RFC 9110, section 15.5.6).
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Handshake(HandshakeError::GetMethodRequired) => &[("allow", "GET")],
@@ -46,17 +46,17 @@ impl Refusal {
     }
 }
 
-/// Checks the request and derives the value of `Sec-WebSocket-Accept`.
+/// Checks a request and returns the value of `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-/// The first rule that the request breaks.
-pub fn accept_key(head: &Head<'_>) -> Result<[u8; 28], Refusal> {
-    let broken = |error| Err(Refusal::Handshake(error));
+/// If the request breaks a rule of the handshake. The error names the first one.
+pub fn accept_key(head: &UpgradeHead<'_>) -> Result<[u8; 28], HandshakeRefusal> {
+    let broken = |error| Err(HandshakeRefusal::Handshake(error));
     if !head.is_get {
         return broken(HandshakeError::GetMethodRequired);
     }
     if !head.is_current {
-        return Err(Refusal::OldHttp);
+        return Err(HandshakeRefusal::OldHttp);
     }
     if !has_token(head, &header::UPGRADE, "websocket") {
         return broken(HandshakeError::NoWebsocketUpgrade);
@@ -77,7 +77,7 @@ pub fn accept_key(head: &Head<'_>) -> Result<[u8; 28], Refusal> {
     }
 }
 
-/// The answer that turns the connection into a WebSocket.
+/// Returns the response that completes the handshake.
 pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
     [
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: "
@@ -89,19 +89,19 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
     .into()
 }
 
-/// Whether one of the lists of this name holds `token`.
-fn has_token(head: &Head<'_>, name: &HeaderName, token: &str) -> bool {
+/// Whether one of the fields called `name` lists `token`.
+fn has_token(head: &UpgradeHead<'_>, name: &HeaderName, token: &str) -> bool {
     head.all(name).any(|list| lists_token(list, token))
 }
 
-/// Whether a comma-separated list holds `token`, in any case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a version,
-/// such as `websocket/13`, is another one.
+/// Whether a comma-separated list contains `token`, ignoring case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a
+/// version, such as `websocket/13`, is a different token.
 pub fn lists_token(list: &[u8], token: &str) -> bool {
     list.split(|byte| *byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether `key` is the base64 of sixteen bytes.
+/// Whether `key` is base64 of sixteen bytes.
 fn is_key(key: &[u8]) -> bool {
     match key {
         [digits @ .., b'=', b'='] => {
@@ -137,13 +137,13 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let accept = accept_key(&Head::of(request(&WHOLE).head())).unwrap();
+        let accept = accept_key(&UpgradeHead::of(request(&WHOLE).head())).unwrap();
         assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(switching_protocols(&accept).ends_with(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
     }
 
     #[test]
-    fn upgrade_and_connection_are_lists_over_any_number_of_fields() {
+    fn upgrade_and_connection_may_be_lists_in_several_fields() {
         for (name, lists) in [
             ("upgrade", &["h2c, websocket"][..]),
             ("upgrade", &["WEBSOCKET ,h2c"]),
@@ -153,13 +153,13 @@ mod tests {
         ] {
             let others = WHOLE.into_iter().filter(|pair| pair.0 != name);
             let headers: Vec<_> = others.chain(lists.iter().map(|list| (name, *list))).collect();
-            let accepted = accept_key(&Head::of(request(&headers).head()));
+            let accepted = accept_key(&UpgradeHead::of(request(&headers).head()));
             assert!(accepted.is_ok(), "{name}: {lists:?}");
         }
     }
 
     #[test]
-    fn each_broken_rule_has_its_name() {
+    fn each_broken_rule_has_its_own_error() {
         for (name, value, error) in [
             ("upgrade", "h2c", HandshakeError::NoWebsocketUpgrade),
             ("upgrade", "websocket/13", HandshakeError::NoWebsocketUpgrade),
@@ -178,14 +178,14 @@ mod tests {
                 .map(|pair| if pair.0 == name { (name, value) } else { *pair })
                 .collect();
             assert_eq!(
-                accept_key(&Head::of(request(&headers).head())),
-                Err(Refusal::Handshake(error)),
+                accept_key(&UpgradeHead::of(request(&headers).head())),
+                Err(HandshakeRefusal::Handshake(error)),
                 "{name}: {value}"
             );
         }
         assert_eq!(
-            accept_key(&Head::of(request(&WHOLE[..2]).head())),
-            Err(Refusal::Handshake(HandshakeError::NoVersionHeader))
+            accept_key(&UpgradeHead::of(request(&WHOLE[..2]).head())),
+            Err(HandshakeRefusal::Handshake(HandshakeError::NoVersionHeader))
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the driver has for the session actor, in the order in which it happened.
+//! The queue from the driver to the session actor.
 
 use std::{
     cell::RefCell,
@@ -13,41 +13,41 @@ use tokio::time::Instant;
 
 use super::{Message, Violation};
 
-/// What a session is told by its connection.
+/// What a session receives from its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
-    /// A whole message.
+    /// A complete message.
     Message(Message),
-    /// The peer broke a rule of the transport. The session says its last words and closes.
+    /// The peer broke a rule of the transport. The session has to close; it may send a final frame before.
     Violation(Violation),
-    /// The peer reads too slowly. The session says its last words and closes.
+    /// The peer reads too slowly. The session has to close; it may send a final frame before.
     TooSlow,
-    /// Nothing waits for the peer any more; told once, when the session has asked for it.
+    /// The outbox is empty. Sent once for each request by `Outbox::tell_when_drained`.
     Drained,
-    /// The peer closed, with the code of its close frame, or `None` where it sent none or just went away.
+    /// The peer closed or disconnected. Has the code of its close frame, or `None` if there was no frame or no code.
     Gone(Option<u16>),
 }
 
-/// The stream that a session actor listens to.
+/// The stream of a session actor's input.
 ///
-/// The driver fills it and polls the actor in the same turn, so that it needs no waker, and it reads no more while
-/// something is left, so that it is bounded by one read.
+/// The driver fills the inbox and polls the actor in the same turn, so the inbox needs no waker. The driver reads no
+/// more while the inbox is not empty, so one read bounds it.
 ///
-/// A session that has got too much for now pauses its inbox: until then messages stay where they are, even those that
-/// are already here, and the driver reads nothing. The session goes on with everything else.
+/// A session that receives too much pauses its inbox. During the pause the driver does not read, and messages that are
+/// already in the inbox stay there. Everything else in the session continues.
 #[derive(Debug, Clone, Default)]
-pub struct Inbox(Rc<RefCell<State>>);
+pub struct Inbox(Rc<RefCell<InboxState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     queue: VecDeque<Inbound>,
     ended: bool,
-    /// Until when no message is handed out. Boxed, since almost no session ever has one.
+    /// The end of the pause, if the inbox is paused. Boxed, because almost no session ever pauses.
     paused: Option<Box<Instant>>,
 }
 
 impl Inbox {
-    /// Hands out no message until then.
+    /// Holds back messages until `until`. Never shortens a pause.
     pub fn pause_until(&self, until: Instant) {
         let paused = &mut self.0.borrow_mut().paused;
         if paused.as_deref().is_none_or(|known| *known < until) {
@@ -55,7 +55,7 @@ impl Inbox {
         }
     }
 
-    /// Until when no message is handed out, if that is later than `now`. Ends a pause that is over.
+    /// Returns the end of the pause if that is later than `now`. Clears a pause that is over.
     pub(super) fn paused_until(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         let paused = &mut self.0.borrow_mut().paused;
         let until = paused.as_deref().copied()?;
@@ -66,12 +66,12 @@ impl Inbox {
         Some(until)
     }
 
-    /// Appends what happened.
+    /// Appends `inbound`.
     pub(super) fn push(&self, inbound: Inbound) {
         self.0.borrow_mut().queue.push_back(inbound);
     }
 
-    /// Nothing more will happen.
+    /// Ends the stream after what is already queued.
     pub(super) fn end(&self) {
         self.0.borrow_mut().ended = true;
     }
@@ -82,8 +82,9 @@ impl Inbox {
     }
 }
 
-impl State {
-    /// What the session is to be told next. During a pause only what is not from the peer: the rest waits in its order.
+impl InboxState {
+    /// Takes what the session receives next. During a pause only what does not come from the peer; the rest waits in
+    /// order.
     fn next(&mut self) -> Option<Inbound> {
         if self.paused.is_none() {
             return self.queue.pop_front();
@@ -102,7 +103,7 @@ impl Stream for Inbox {
         match state.next() {
             Some(inbound) => {
                 if state.queue.is_empty() {
-                    // A session at rest holds no buffer.
+                    // An idle session holds no buffer.
                     state.queue = VecDeque::new();
                 }
                 Poll::Ready(Some(inbound))

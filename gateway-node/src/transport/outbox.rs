@@ -1,9 +1,9 @@
-//! What waits to be written to one connection: the only way out of a session.
+//! The queue of frames to one connection: the only way for a session to send.
 //!
-//! An outbox never leaves its worker and never calls into the session. What a session says itself is appended
-//! ([`Outbox::push`]) and leaves in one call when its driver writes. What a registry shard has for thousands
-//! ([`Outbox::deliver`]) goes to the socket at once while nothing waits before it: no driver is woken and nothing is
-//! allocated. Only what the socket does not take is queued for the driver.
+//! An outbox never leaves its worker and never calls into the session. A session's own frames are queued
+//! ([`Outbox::push`]), and the driver writes them together. Frames that a registry shard delivers to thousands of
+//! sessions ([`Outbox::deliver`]) are written to the socket at once if the queue is empty: no driver is woken and
+//! nothing is allocated. Only what the socket does not accept is queued for the driver.
 
 use std::{
     cell::RefCell,
@@ -21,52 +21,52 @@ use tokio::{io::AsyncWrite, time::Instant};
 use super::{
     Batch, Direct, OutboxPool,
     frame::{catalogued_close, close_frame},
-    outbox_pool::Charge,
+    outbox_pool::PoolCharge,
 };
 
-/// The most frames that one write joins; the kernel takes 1,024.
+/// The most frames in one vectored write. The kernel accepts up to 1,024.
 const JOINED_FRAMES: usize = 64;
 
-/// What became of a frame.
+/// The outcome of pushing a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
-    /// It is written, or will be.
+    /// The frame is written or queued.
     Taken,
-    /// It did not fit; the connection is about to be evicted and takes nothing more.
+    /// The frame did not fit. The connection is about to be evicted and accepts no more frames.
     Full,
-    /// The connection is closing and takes nothing more.
+    /// The connection is closing and accepts no more frames.
     Closed,
 }
 
 /// The queue of frames to one peer, shared by its session, its registry shard and its driver.
 #[derive(Debug, Clone)]
-pub struct Outbox(Rc<RefCell<State>>);
+pub struct Outbox(Rc<RefCell<OutboxInner>>);
 
 #[derive(Debug)]
-struct State {
+struct OutboxInner {
     queue: VecDeque<Queued>,
-    /// Bytes in `queue` that are not written.
+    /// Bytes in `queue` that are not yet written.
     bytes: usize,
-    /// Bytes of the first frame that are written.
+    /// Bytes of the first frame that are already written.
     started: usize,
     limit: usize,
-    stage: Stage,
+    state: OutboxState,
     driver: Option<Waker>,
     direct: Option<Direct>,
-    /// Whether the session waits to hear that nothing waits any more.
+    /// Whether the session has asked to be notified when the queue is empty.
     tells_drained: bool,
-    /// The place in the node's pool while the socket takes nothing.
-    charge: Option<Box<Charge>>,
+    /// This outbox's entry in the node's pool, while the socket is blocked.
+    charge: Option<Box<PoolCharge>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum OutboxState {
     Open,
-    /// A push did not fit.
+    /// A frame did not fit.
     Overflowed,
-    /// A close frame is the last in the queue.
+    /// A close frame was queued. No frame may follow it.
     Closed,
-    /// The connection is to be cut.
+    /// The connection has to be reset.
     Aborted,
 }
 
@@ -77,19 +77,20 @@ struct Queued {
 }
 
 impl Outbox {
-    /// An empty outbox that holds up to `limit` bytes.
+    /// Creates an empty outbox that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self::over(None, limit)
     }
 
-    /// The same, which may write to a socket past its driver.
+    /// Like [`new`](Self::new), but [`deliver`](Self::deliver) can write to the socket through `direct`, without the
+    /// driver.
     pub(super) fn over(direct: Option<Direct>, limit: usize) -> Self {
-        Self(Rc::new(RefCell::new(State {
+        Self(Rc::new(RefCell::new(OutboxInner {
             queue: VecDeque::new(),
             bytes: 0,
             started: 0,
             limit,
-            stage: Stage::Open,
+            state: OutboxState::Open,
             driver: None,
             direct,
             tells_drained: false,
@@ -97,14 +98,14 @@ impl Outbox {
         })))
     }
 
-    /// Puts bytes before everything else, whatever the limit says: what the handshake has left to send.
+    /// Queues the response of the handshake before any frame, regardless of the limit.
     pub(super) fn begin_with(&self, bytes: Bytes, now: Instant) {
         if !bytes.is_empty() {
             self.0.borrow_mut().append(bytes, now);
         }
     }
 
-    /// Appends a frame; `now` is when it began to wait. One that is larger than the limit passes where nothing waits.
+    /// Queues a frame. It begins to wait at `now`. A frame larger than the limit is accepted if the queue is empty.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         let result = state.push(frame, now);
@@ -112,7 +113,7 @@ impl Outbox {
         result
     }
 
-    /// Has the socket take frames at once where nothing waits before them, and appends what it does not take.
+    /// Writes frames to the socket at once if the queue is empty, and queues what the socket does not accept.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         let written = state.write_past(batch.bytes());
@@ -122,8 +123,9 @@ impl Outbox {
         state.append_rest(batch, written, now)
     }
 
-    /// The same for frames that are this peer's alone, side by side in `bytes`, each ending where `ends` says. Only what
-    /// the socket does not take is copied.
+    /// Like [`deliver`](Self::deliver), for frames of this peer alone. `bytes` holds them one after the other and
+    /// `ends` has the index at which each one ends. The bytes are copied only if the socket does not accept all of
+    /// them.
     pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         let written = state.write_past(bytes);
@@ -133,70 +135,71 @@ impl Outbox {
         state.append_rest(&Batch::new(Bytes::copy_from_slice(bytes), ends), written, now)
     }
 
-    /// How many bytes wait.
+    /// How many bytes are queued.
     pub fn waiting(&self) -> usize {
         self.0.borrow().bytes
     }
 
-    /// Has the session told once when nothing waits any more. Until then nothing gets too old that the peer goes on
-    /// reading: the session sends no more than waits now.
+    /// Requests one `Inbound::Drained` for when the queue is empty. Until then the session sends nothing more, so
+    /// frames do not become too old as long as the peer keeps reading.
     pub fn tell_when_drained(&self) {
         let mut state = self.0.borrow_mut();
         state.tells_drained = true;
         state.wake();
     }
 
-    /// Whether the session is to be told now that nothing waits.
+    /// Returns whether the session has to receive `Inbound::Drained` now, and clears its request.
     pub(crate) fn take_drained(&self) -> bool {
         let mut state = self.0.borrow_mut();
         state.queue.is_empty() && std::mem::take(&mut state.tells_drained)
     }
 
-    /// Appends the last words, whatever the limit says, and a close frame; nothing is taken after it.
+    /// Queues `last_words`, the final frame of the session, and a close frame, regardless of the limit. No frame is
+    /// accepted after that.
     pub fn close(&self, last_words: Option<Bytes>, close: Close, now: Instant) {
         self.finish(last_words, catalogued_close(close), now);
     }
 
-    /// Answers the peer's close frame with its own code (RFC 6455, section 5.5.1).
+    /// Answers the peer's close frame with the same code (RFC 6455, section 5.5.1).
     pub(super) fn answer_close(&self, code: Option<u16>, now: Instant) {
         self.finish(None, close_frame(code.map(|code| (code, ""))), now);
     }
 
     fn finish(&self, last_words: Option<Bytes>, close: Bytes, now: Instant) {
         let mut state = self.0.borrow_mut();
-        if matches!(state.stage, Stage::Closed | Stage::Aborted) {
+        if matches!(state.state, OutboxState::Closed | OutboxState::Aborted) {
             return;
         }
         for frame in last_words.into_iter().chain([close]) {
             state.append(frame, now);
         }
-        state.stage = Stage::Closed;
+        state.state = OutboxState::Closed;
         state.wake();
     }
 
-    /// Has the connection cut without another byte.
+    /// Makes the driver reset the connection without sending another byte.
     pub fn abort(&self) {
         let mut state = self.0.borrow_mut();
-        state.stage = Stage::Aborted;
+        state.state = OutboxState::Aborted;
         state.wake();
     }
 
-    /// Whether the connection is to be cut.
+    /// Whether the connection has to be reset.
     pub(super) fn is_aborted(&self) -> bool {
-        self.0.borrow().stage == Stage::Aborted
+        self.0.borrow().state == OutboxState::Aborted
     }
 
-    /// Whether a close frame is queued or written.
+    /// Whether a close frame has been queued.
     pub fn is_closed(&self) -> bool {
-        self.0.borrow().stage == Stage::Closed
+        self.0.borrow().state == OutboxState::Closed
     }
 
-    /// Whether a push did not fit.
+    /// Whether a frame did not fit.
     pub(super) fn has_overflowed(&self) -> bool {
-        self.0.borrow().stage == Stage::Overflowed
+        self.0.borrow().state == OutboxState::Overflowed
     }
 
-    /// Tells the node's pool how much waits, at the end of a turn. An outbox in which nothing waits is not in the pool.
+    /// Reports the queued bytes to the node's pool, at the end of a turn. An empty outbox leaves the pool.
     pub(super) fn settle(&self, pool: &OutboxPool, driver: &Waker) {
         let mut state = self.0.borrow_mut();
         let bytes = state.bytes;
@@ -210,7 +213,7 @@ impl Outbox {
         }
     }
 
-    /// Whether the connection has to be closed because too much waits in all outboxes together.
+    /// Whether the connection has to be closed because all outboxes together hold too much.
     pub(super) fn is_condemned(&self) -> bool {
         self.0
             .borrow()
@@ -219,12 +222,13 @@ impl Outbox {
             .is_some_and(|charge| charge.is_condemned())
     }
 
-    /// Since when the first byte has been waiting; while the session waits too, since when the peer has read nothing.
+    /// Returns when the first frame began to wait. While the session waits for `Inbound::Drained`, returns when the
+    /// peer last read, if that was later.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         self.0.borrow().queue.front().map(|queued| queued.since)
     }
 
-    /// Drops every frame of which no byte is written, so that last words are the next thing the peer reads.
+    /// Drops every frame of which no byte is written, so that the final frames come next.
     pub(super) fn drop_unstarted(&self) {
         let mut state = self.0.borrow_mut();
         let keep = usize::from(state.started > 0);
@@ -232,7 +236,7 @@ impl Outbox {
         state.bytes = state.queue.front().map_or(0, |queued| queued.frame.len()) - state.started;
     }
 
-    /// Tells whom to wake when something is pushed.
+    /// Sets the waker of the driver, which is woken when something is queued.
     pub(super) fn register(&self, driver: &Waker) {
         let mut state = self.0.borrow_mut();
         if !state.driver.as_ref().is_some_and(|known| known.will_wake(driver)) {
@@ -240,10 +244,10 @@ impl Outbox {
         }
     }
 
-    /// Writes until nothing waits, many frames in one call.
+    /// Writes until the queue is empty, with many frames in one call.
     ///
     /// # Errors
-    /// As the socket says; a socket that takes no byte is `WriteZero`.
+    /// If the socket fails. A write that accepts no byte is `WriteZero`.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(&self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
         while !state.queue.is_empty() {
@@ -273,7 +277,7 @@ impl Outbox {
         Pin::new(io).poll_flush(cx)
     }
 
-    /// Takes what a driver would write.
+    /// Takes the frames that a driver would write.
     #[cfg(test)]
     pub(crate) fn take_frames(&self) -> Vec<Bytes> {
         let mut state = self.0.borrow_mut();
@@ -282,23 +286,23 @@ impl Outbox {
     }
 }
 
-impl State {
-    /// Writes past the driver where nothing waits, and says how many bytes the socket took.
+impl OutboxInner {
+    /// Writes to the socket without the driver if the queue is empty. Returns how many bytes were written.
     #[inline]
     fn write_past(&self, bytes: &[u8]) -> usize {
         match &self.direct {
-            Some(direct) if self.queue.is_empty() && self.stage == Stage::Open => direct.write(bytes),
+            Some(direct) if self.queue.is_empty() && self.state == OutboxState::Open => direct.write(bytes),
             _ => 0,
         }
     }
 
-    /// Queues what is left of frames of which so many bytes are written.
+    /// Queues what is left of `batch` after its first `written` bytes.
     fn append_rest(&mut self, batch: &Batch, written: usize, now: Instant) -> Push {
         let (started, mut frames) = batch.rest(written);
         if started > 0
             && let Some(begun) = frames.next()
         {
-            // Whatever the limit says, since the peer has its beginning.
+            // Regardless of the limit, because the peer already has the beginning of this frame.
             self.append(begun, now);
             self.bytes -= started;
             self.started = started;
@@ -310,18 +314,26 @@ impl State {
         result.unwrap_or(Push::Taken)
     }
 
+    /// Appends a frame that fits. One that is larger than the limit fits where nothing waits.
+    #[inline]
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
-        match self.stage {
-            Stage::Closed | Stage::Aborted => Push::Closed,
-            Stage::Overflowed => Push::Full,
-            // One that is larger than the limit passes where nothing waits.
-            Stage::Open if !self.queue.is_empty() && frame.len() > self.limit - self.bytes.min(self.limit) => {
-                self.stage = Stage::Overflowed;
+        let fits = self.queue.is_empty() || self.bytes + frame.len() <= self.limit;
+        if !fits || self.state != OutboxState::Open {
+            return self.refuse();
+        }
+        self.append(frame, now);
+        Push::Taken
+    }
+
+    /// Says why a frame is not taken. The first one that does not fit makes the outbox overflow.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self) -> Push {
+        match self.state {
+            OutboxState::Closed | OutboxState::Aborted => Push::Closed,
+            OutboxState::Open | OutboxState::Overflowed => {
+                self.state = OutboxState::Overflowed;
                 Push::Full
-            }
-            Stage::Open => {
-                self.append(frame, now);
-                Push::Taken
             }
         }
     }
@@ -344,7 +356,7 @@ impl State {
         match self.queue.front_mut() {
             Some(first) if self.tells_drained => first.since = Instant::now(),
             Some(_) => {}
-            // A session at rest holds no buffer.
+            // An idle session holds no buffer.
             None => self.queue = VecDeque::new(),
         }
     }

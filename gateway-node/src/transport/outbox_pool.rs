@@ -1,7 +1,7 @@
-//! What waits in all outboxes of a node together, and who has to go when that is too much.
+//! Limits the bytes in all outboxes of a node together, and condemns the fullest ones beyond the limit.
 //!
-//! An outbox is in the pool only while its socket takes nothing: its driver enters it, says at the end of each turn how
-//! many bytes wait, and leaves it when none do. So a connection that reads costs nothing here.
+//! An outbox is in the pool only while its socket is blocked. Its driver adds it, reports its bytes at the end of each
+//! turn, and removes it when it is empty. So a connection whose peer keeps up costs nothing here.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,45 +12,46 @@ use std::{
     task::Waker,
 };
 
-/// The outboxes of a node that wait for their peers. Clones are the same pool.
+/// The blocked outboxes of a node. Clones share the pool.
 #[derive(Debug, Clone)]
-pub struct OutboxPool(Arc<Inner>);
+pub struct OutboxPool(Arc<PoolInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct PoolInner {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     next: u64,
-    waiting: HashMap<u64, Waiting>,
-    /// Those that are not condemned, by how much waits in them.
+    waiting: HashMap<u64, PooledOutbox>,
+    /// The outboxes that are not condemned, ordered by their bytes.
     by_bytes: BTreeSet<(usize, u64)>,
-    /// Bytes in all of them, and in those that are condemned.
+    /// Bytes in all outboxes.
     bytes: usize,
+    /// Bytes in the condemned ones.
     condemned_bytes: usize,
     condemned: u64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PooledOutbox {
     bytes: usize,
     is_condemned: Arc<AtomicBool>,
     driver: Waker,
 }
 
 impl OutboxPool {
-    /// A pool that holds up to `limit` bytes.
+    /// Creates a pool that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(PoolInner {
             limit,
             state: Mutex::default(),
         }))
     }
 
-    /// The number of bytes that wait.
+    /// The number of bytes in all outboxes of the pool.
     pub fn bytes(&self) -> usize {
         self.state().bytes
     }
@@ -60,34 +61,34 @@ impl OutboxPool {
         self.state().condemned
     }
 
-    /// Enters an outbox. `driver` is woken if it is condemned.
-    pub(super) fn enter(&self, driver: &Waker) -> Charge {
+    /// Adds an outbox. `driver` is woken if the outbox is condemned.
+    pub(super) fn enter(&self, driver: &Waker) -> PoolCharge {
         let is_condemned = Arc::<AtomicBool>::default();
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
         state.by_bytes.insert((0, id));
-        let waiting = Waiting {
+        let waiting = PooledOutbox {
             bytes: 0,
             is_condemned: Arc::clone(&is_condemned),
             driver: driver.clone(),
         };
         state.waiting.insert(id, waiting);
         drop(state);
-        Charge {
+        PoolCharge {
             pool: self.clone(),
             id,
             is_condemned,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Replaces the bytes of an outbox.
+impl PoolState {
+    /// Sets the bytes of an outbox.
     fn set(&mut self, id: u64, bytes: usize) {
         let Some(waiting) = self.waiting.get_mut(&id) else {
             return;
@@ -102,7 +103,7 @@ impl State {
         }
     }
 
-    /// Condemns the fullest until what is left is within `limit`.
+    /// Condemns the fullest outboxes until the others are within `limit`.
     fn condemn(&mut self, limit: usize) {
         while self.bytes - self.condemned_bytes > limit
             && let Some((bytes, id)) = self.by_bytes.pop_last()
@@ -126,29 +127,29 @@ impl State {
     }
 }
 
-/// An outbox in the pool. It leaves the pool when this is dropped.
+/// The entry of an outbox in the pool. Dropping it removes the outbox from the pool.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(super) struct PoolCharge {
     pool: OutboxPool,
     id: u64,
     is_condemned: Arc<AtomicBool>,
 }
 
-impl Charge {
-    /// Says how many bytes wait.
+impl PoolCharge {
+    /// Reports how many bytes are queued, and condemns outboxes if the pool is over its limit.
     pub(super) fn set(&self, bytes: usize) {
         let mut state = self.pool.state();
         state.set(self.id, bytes);
         state.condemn(self.pool.0.limit);
     }
 
-    /// Whether the connection has to be closed for the pool's sake.
+    /// Whether the connection has to be closed because the pool is over its limit.
     pub(super) fn is_condemned(&self) -> bool {
         self.is_condemned.load(Relaxed)
     }
 }
 
-impl Drop for Charge {
+impl Drop for PoolCharge {
     fn drop(&mut self) {
         self.pool.state().leave(self.id);
     }
@@ -158,24 +159,24 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
-    fn enter(pool: &OutboxPool, bytes: usize) -> Charge {
+    fn enter(pool: &OutboxPool, bytes: usize) -> PoolCharge {
         let charge = pool.enter(Waker::noop());
         charge.set(bytes);
         charge
     }
 
     #[test]
-    fn the_fullest_outboxes_go_first_and_no_more_than_it_takes() {
+    fn the_fullest_outboxes_are_condemned_first_and_no_more_than_needed() {
         let pool = OutboxPool::new(100);
         let charges = [30, 50, 20].map(|bytes| enter(&pool, bytes));
         assert_eq!(pool.condemned(), 0);
         charges[2].set(40);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
-        // What still waits in a condemned one condemns no other.
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [false, true, false]);
+        // The bytes of a condemned outbox do not condemn another one.
         charges[1].set(60);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [false, true, false]);
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [false, true, false]);
         charges[0].set(70);
-        assert_eq!(charges.each_ref().map(Charge::is_condemned), [true, true, false]);
+        assert_eq!(charges.each_ref().map(PoolCharge::is_condemned), [true, true, false]);
         assert_eq!((pool.condemned(), pool.bytes()), (2, 170));
         drop(charges);
         let state = pool.state();

@@ -1,4 +1,4 @@
-//! The queue and its writes, over a pipe that takes as much as a test wants, and over TCP.
+//! Tests the queue and its writes, over a pipe that accepts as much as a test allows, and over TCP.
 
 use std::{future::poll_fn, task::Waker};
 
@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use super::*;
 use crate::transport::{Plain, Socket};
 
-/// Takes so many bytes a call, then blocks.
+/// A writer that accepts `a_call` bytes in each of `calls` calls, then blocks.
 struct Pipe {
     taken: Vec<u8>,
     a_call: usize,
@@ -90,7 +90,7 @@ async fn an_eviction_finishes_the_started_frame_and_drops_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_larger_than_the_limit_passes_where_nothing_waits_and_only_there() {
+async fn a_frame_over_the_limit_is_accepted_only_into_an_empty_outbox() {
     let (large, small) = (Bytes::from_static(&[b'x'; 200]), Bytes::from_static(b"small"));
     for deliver in [false, true] {
         let give = |outbox: &Outbox, frame: &Bytes| {
@@ -129,7 +129,7 @@ async fn a_partial_write_resumes_in_the_middle_of_a_frame() {
     assert_eq!(pipe.taken, b"abcdefgh");
 }
 
-/// Two ends of a TCP connection; the one that sends takes little, and as much every time.
+/// Opens a TCP connection whose small buffers accept the same number of bytes in every run. The server's socket sends.
 async fn tcp() -> (Plain, tokio::net::TcpStream) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = tokio::net::TcpSocket::new_v4().unwrap();
@@ -142,7 +142,7 @@ async fn tcp() -> (Plain, tokio::net::TcpStream) {
 }
 
 #[tokio::test]
-async fn what_is_delivered_to_an_idle_socket_is_written_at_once() {
+async fn delivery_to_an_empty_outbox_is_written_at_once() {
     let (server, mut client) = tcp().await;
     let outbox = Outbox::over(server.direct(), 100);
     let batch = Batch::of(&["one", "two"].map(|frame| Bytes::from_static(frame.as_bytes())));
@@ -154,7 +154,7 @@ async fn what_is_delivered_to_an_idle_socket_is_written_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_delivered_behind_something_waits_for_the_driver() {
+async fn delivery_behind_queued_frames_waits_for_the_driver() {
     let (mut server, mut client) = tcp().await;
     let outbox = Outbox::over(server.direct(), 100);
     outbox.push(Bytes::from_static(b"first "), Instant::now());
@@ -167,7 +167,7 @@ async fn what_is_delivered_behind_something_waits_for_the_driver() {
 }
 
 #[tokio::test]
-async fn a_socket_that_takes_a_part_gets_the_rest_frame_by_frame_and_last_words_after_the_one_begun() {
+async fn a_partial_direct_write_queues_the_remaining_frames() {
     const FRAME: usize = 1000;
     let (mut server, mut client) = tcp().await;
     let outbox = Outbox::over(server.direct(), usize::MAX);
@@ -194,7 +194,7 @@ async fn a_socket_that_takes_a_part_gets_the_rest_frame_by_frame_and_last_words_
 }
 
 #[tokio::test]
-async fn an_outbox_outlives_its_socket_and_takes_nothing_more_of_it() {
+async fn delivery_after_the_socket_is_gone_stays_queued() {
     let (server, mut client) = tcp().await;
     let outbox = Outbox::over(server.direct(), 100);
     drop(server);
@@ -207,7 +207,7 @@ async fn an_outbox_outlives_its_socket_and_takes_nothing_more_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_session_waits_for_does_not_age_while_the_peer_reads() {
+async fn frames_do_not_age_while_the_session_waits_and_the_peer_reads() {
     let outbox = Outbox::new(100);
     outbox.push(Bytes::from_static(b"0123456789"), Instant::now());
     let mut pipe = Pipe {

@@ -1,4 +1,4 @@
-//! The byte streams that a connection may run on.
+//! The byte streams that a connection can run on.
 
 use std::{
     cell::RefCell,
@@ -17,29 +17,30 @@ use tokio::{
 
 /// A stream of bytes to a peer.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// The address of the peer, where there is one.
+    /// The address of the peer, if it has one.
     fn peer(&self) -> Option<SocketAddr>;
 
-    /// Makes the coming drop send a reset and forget what the peer never took.
+    /// Makes the coming drop reset the connection and discard unsent bytes.
     fn abort(&self);
 
-    /// A way past the driver for what is shared by many; none where bytes are not written as they are.
+    /// Returns a handle that writes to the socket without the driver, for frames that many peers share. `None` if bytes
+    /// are not sent as they are, as with TLS.
     fn direct(&self) -> Option<Direct> {
         None
     }
 }
 
-/// TCP, which others than its driver may write to.
+/// A TCP socket that can be written to without its driver, through [`Direct`].
 #[derive(Debug)]
 pub struct Plain(Rc<RefCell<TcpStream>>);
 
-/// Writes to a TCP socket for as long as its driver has it.
+/// A weak handle that writes to a TCP socket while its driver holds it.
 #[derive(Debug)]
 pub struct Direct(Weak<RefCell<TcpStream>>);
 
 impl Direct {
-    /// Writes what the socket takes at once and says how many bytes that was. A broken socket takes none: its driver
-    /// finds out why.
+    /// Writes what the socket accepts without blocking and returns how many bytes that was. For a broken socket it
+    /// returns 0; the driver will meet the error.
     pub(super) fn write(&self, bytes: &[u8]) -> usize {
         self.0
             .upgrade()
@@ -85,7 +86,7 @@ impl Socket for TlsStream<TcpStream> {
 }
 
 fn abort(stream: &TcpStream) {
-    // Where it fails the kernel times the connection out by itself.
+    // If this fails, the kernel times the connection out.
     let _ = stream.set_zero_linger();
 }
 

@@ -1,4 +1,4 @@
-//! TLS of a listener: a certificate that can be replaced while connections go on.
+//! TLS for a listener, with a certificate that can be replaced while connections stay open.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,41 +19,41 @@ use rustls::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A file cannot be read, or is no PEM.
+    /// A file cannot be read or is not PEM.
     #[error("{path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it cannot be used.
         source: pem::Error,
     },
-    /// The certificate and the key are not usable, or not for each other.
+    /// The certificate or the key is not usable, or they do not belong together.
     #[error("certificate and key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
 
-/// Why clients do not take a certificate that is otherwise right.
+/// Why clients reject a certificate that is usable otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lapse {
-    /// Its time has passed.
+    /// It has expired.
     #[error("it expired at {}", humantime::format_rfc3339_seconds(*.0))]
     Expired(SystemTime),
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("it is not valid before {}", humantime::format_rfc3339_seconds(*.0))]
     NotYetValid(SystemTime),
 }
 
-/// The certificate in force. Clones are the same.
+/// The current certificate of a listener. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     current: Arc<RwLock<Arc<CertifiedKey>>>,
 }
 
 impl Certificate {
-    /// A certificate chain and its private key.
+    /// Creates a certificate from a chain and its private key.
     ///
     /// # Errors
-    /// When they do not fit together.
+    /// If one of them is not usable, or they do not belong together.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
         Ok(Self {
@@ -61,7 +61,7 @@ impl Certificate {
         })
     }
 
-    /// Puts `fresh` in force, for connections from now on.
+    /// Replaces this certificate with `fresh`, for new connections.
     pub fn replace(&self, fresh: &Self) {
         let fresh = fresh.current();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
@@ -71,7 +71,7 @@ impl Certificate {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns why clients will not take the chain at this time, if a certificate of it has expired or is not valid yet.
+    /// Returns why clients reject the chain at `now`, if one of its certificates has expired or is not valid yet.
     pub fn lapse(&self, now: SystemTime) -> Option<Lapse> {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(since);
@@ -81,10 +81,10 @@ impl Certificate {
             .find_map(|certificate| lapse(certificate, now))
     }
 
-    /// What a listener accepts TLS with.
+    /// Returns the TLS configuration of a listener.
     ///
     /// # Errors
-    /// When the provider supports none of the default protocol versions.
+    /// If the provider supports none of the default protocol versions.
     pub fn server_config(&self) -> Result<ServerConfig, TlsError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -101,10 +101,10 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-/// Reads the certificates of a PEM file, of which there is at least one.
+/// Reads all certificates of a PEM file.
 ///
 /// # Errors
-/// When the file is unreadable, or has none.
+/// If the file is unreadable or contains no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -118,7 +118,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 /// Reads the first private key of a PEM file.
 ///
 /// # Errors
-/// When the file is unreadable, or has none.
+/// If the file is unreadable or contains no private key.
 pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(in_file(path))
 }
@@ -128,8 +128,8 @@ fn in_file(path: &Path) -> impl FnOnce(pem::Error) -> TlsError + use<> {
     move |source| TlsError::File { path, source }
 }
 
-/// Why a certificate is not valid at `now`. Of the checks of a client the times are the first; the others, which are left out,
-/// need to know whom it trusts.
+/// Returns whether a certificate has expired or is not valid yet at `now`. This runs the checks of a client, which
+/// begin with the times. The errors of the others are ignored, because they depend on whom the client trusts.
 fn lapse(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Lapse> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     let provider = ring::default_provider();

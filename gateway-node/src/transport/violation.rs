@@ -1,23 +1,23 @@
-//! What a peer may not do.
+//! Violations of the transport by a peer.
 
 use shared::close::Close;
 
-/// What a peer did that ends its connection.
+/// A violation by the peer that ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A frame that RFC 6455 does not allow.
+    /// RFC 6455 does not allow the frame.
     #[error("{0}")]
     Protocol(&'static str),
-    /// Text or a close reason that is not UTF-8.
+    /// A text or the reason of a close frame is not UTF-8.
     #[error("text is not UTF-8")]
     InvalidUtf8,
-    /// The frame's declared length would take the message over the limit.
+    /// The declared length of a frame would make the message larger than the limit.
     #[error("message is larger than the limit")]
     TooBig,
 }
 
 impl Violation {
-    /// How the connection is closed for it (RFC 6455, section 7.4.1).
+    /// The close code and reason for this violation (RFC 6455, section 7.4.1).
     pub const fn close(self) -> Close {
         match self {
             Self::Protocol(_) => Close::PROTOCOL_ERROR,

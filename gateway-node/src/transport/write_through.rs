@@ -1,6 +1,6 @@
-//! Passing writes on, for streams that wrap another one and change only what is read.
+//! Forwards writes in streams that wrap another one and change only what is read.
 
-/// Expands to the methods of `AsyncWrite` except `poll_flush`, each of which calls the same method of the field `io`.
+/// Expands to the methods of `AsyncWrite`, except `poll_flush`. Each forwards to the field `io`.
 macro_rules! write_through {
     () => {
         fn poll_write(

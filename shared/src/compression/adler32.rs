@@ -1,38 +1,39 @@
-//! The checksum of a zlib stream (RFC 1950, section 8), which for joined parts follows from those of the parts.
+//! Adler-32, the checksum of a zlib stream (RFC 1950, section 8). The checksum of joined parts can be computed from
+//! those of the parts.
 
 /// The largest prime below 2^16.
 const BASE: u32 = 65_521;
-/// The most bytes that can be added up before 32 bits are too few for the sums.
+/// The most bytes that can be added up before the sums overflow 32 bits.
 const RUN: usize = 5552;
-/// How many bytes are added up side by side.
+/// The number of bytes that are added up in one step.
 const LANES: usize = 16;
 
-/// The Adler-32 of some bytes, with what it takes to join it to others.
+/// The Adler-32 of some bytes, with what is needed to join it to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Adler32 {
-    /// One more than the sum of the bytes.
+    /// One plus the sum of the bytes.
     low: u32,
-    /// The sum of `low` after every byte.
+    /// The sum of the values of `low` after each byte.
     high: u32,
-    /// The number of bytes. Like the sums, it counts modulo [`BASE`] only.
+    /// The number of bytes. Like the sums, it is kept modulo [`BASE`].
     len: u32,
 }
 
 impl Adler32 {
-    /// That of no bytes.
+    /// The checksum of no bytes.
     pub(super) const EMPTY: Self = Self {
         low: 1,
         high: 0,
         len: 0,
     };
 
-    /// That of `bytes`.
+    /// Computes the checksum of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let (mut low, mut high, mut len) = (1_u32, 0_u32, 0_u32);
         for run in bytes.chunks(RUN) {
             let (blocks, rest) = run.as_chunks::<LANES>();
             for block in blocks {
-                // The first byte of a block is in `high` as often as the block has bytes, the last one once.
+                // `high` counts the first byte of a block as often as the block has bytes, and the last byte once.
                 let mut sum = 0;
                 let mut weighed = 0;
                 for (weight, byte) in (1..=16).rev().zip(block) {
@@ -54,9 +55,9 @@ impl Adler32 {
         Self { low, high, len }
     }
 
-    /// That of these bytes with those of `next` behind them.
+    /// Returns the checksum of these bytes followed by those of `next`.
     pub(super) fn followed_by(self, next: Self) -> Self {
-        // Every byte of `next` finds `low` higher than it would alone, by what these bytes have added to it.
+        // At each byte of `next`, `low` is higher than it would be without these bytes, by their sum.
         let added = u64::from(self.low + BASE - 1) * u64::from(next.len) % u64::from(BASE);
         Self {
             low: (self.low + next.low + BASE - 1) % BASE,
@@ -65,7 +66,7 @@ impl Adler32 {
         }
     }
 
-    /// The four bytes that end a zlib stream.
+    /// Returns the four bytes that end a zlib stream.
     pub(super) fn to_be_bytes(self) -> [u8; 4] {
         ((self.high << 16) | self.low).to_be_bytes()
     }
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn no_sum_overflows() {
-        // The checksum that flate2 writes at the end of a stream.
+        // Compares with the checksum that flate2 writes at the end of a stream.
         for len in [RUN - 1, RUN, RUN + 1, 3 * RUN + 7, 1 << 20] {
             let bytes = vec![0xff; len];
             assert!(
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_parts_are_as_one_however_long_they_are() {
+    fn joined_checksums_equal_that_of_the_whole() {
         let bytes: Vec<u8> = (0..300_000_u32)
             .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0])
             .collect();
@@ -120,12 +121,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_one_of_flate2(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
+        fn the_checksum_equals_that_of_flate2(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
             prop_assert!(deflate(&bytes, Level::default()).ends_with(&Adler32::of(&bytes).to_be_bytes()));
         }
 
         #[test]
-        fn parts_join_in_any_grouping(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..8)) {
+        fn parts_join_in_any_grouping(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..8),
+        ) {
             let whole = Adler32::of(&parts.concat());
             let sums: Vec<_> = parts.iter().map(|part| Adler32::of(part)).collect();
             let left = sums.iter().fold(Adler32::EMPTY, |all, part| all.followed_by(*part));

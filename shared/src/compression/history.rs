@@ -1,4 +1,4 @@
-//! A zlib stream whose messages refer to those before them: the best ratio, and a compressor for one connection.
+//! A zlib stream whose messages refer to earlier ones: the best ratio, but it needs a compressor per connection.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::Level;
 
-/// The room that is added to the output at least, in bytes.
+/// The minimum space to reserve in the output, in bytes.
 const ROOM: usize = 256;
 
-/// The compressor of one connection: about 300 KiB, whatever it has compressed.
+/// The compressor of one connection. It takes about 300 KiB, whatever it has compressed.
 ///
-/// It writes no header: where it takes a stream over, others may have written to it already. What they wrote it does not
-/// refer to.
+/// It writes no stream header, because others may have written to the stream before it takes over. It never refers to
+/// what they wrote.
 pub struct History {
     compress: Compress,
 }
 
 impl History {
-    /// A compressor that has seen nothing.
+    /// Creates a compressor without history.
     pub fn new(level: Level) -> Self {
         Self {
             compress: Compress::new(Compression::from(level), false),
         }
     }
 
-    /// Appends a message made of these parts to `out`, such that the peer can decode all of it.
+    /// Appends a message made of `parts` to `out`, flushed so that the peer can decode all of it.
     pub fn message<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
         for part in parts {
             self.write(part, FlushCompress::None, out);
@@ -41,12 +41,12 @@ impl History {
             let read = usize::try_from(self.compress.total_in() - before).unwrap_or(usize::MAX);
             plain = plain.get(read..).unwrap_or_default();
             match status {
-                // zlib has said everything when it leaves room.
+                // zlib has written everything if it leaves space.
                 Ok(Status::Ok) if plain.is_empty() && out.len() < out.capacity() => return,
-                // The room was exactly enough.
+                // The space was exactly enough.
                 Ok(Status::BufError) if plain.is_empty() => return,
                 Ok(Status::Ok | Status::BufError) => {}
-                // A stream that is never finished has no end and no state in which zlib refuses it.
+                // The stream is never finished, so it never ends and never reaches a state in which zlib refuses input.
                 Ok(Status::StreamEnd) => unreachable!("a zlib stream ended by itself"),
                 Err(error) => unreachable!("a zlib stream refused its input: {error}"),
             }
@@ -69,7 +69,10 @@ mod tests {
     use crate::compression::{Method, Stream};
 
     fn inflate(peer: &mut Decompress, message: &[u8]) -> Vec<u8> {
-        assert!(message.ends_with(&[0, 0, 0xff, 0xff]), "a client waits for more");
+        assert!(
+            message.ends_with(&[0, 0, 0xff, 0xff]),
+            "the message does not end with a sync flush"
+        );
         let mut plain = Vec::new();
         let start = peer.total_in();
         loop {
@@ -84,7 +87,7 @@ mod tests {
         }
     }
 
-    /// What a shared stream has begun and a history goes on with.
+    /// A history that takes over a stream after its first message, and the peer that has decoded that message.
     fn begun(level: Level) -> (History, Decompress) {
         let (mut peer, mut wire) = (Decompress::new(true), Vec::new());
         let mut stream = Stream::new(Method::ZlibStream);
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_are_alike_become_short() {
+    fn similar_messages_become_short() {
         for (level, most) in [(1, 30), (6, 30), (9, 30)] {
             let (mut history, mut peer) = begun(Level::new(level));
             let mut lengths = Vec::new();
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_a_message_too() {
+    fn an_empty_message_is_valid() {
         let (mut history, mut peer) = begun(Level::default());
         for _ in 0..3 {
             let mut wire = b"before".to_vec();
@@ -133,13 +136,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn any_parts_are_read_as_their_bytes(
+        fn any_parts_decode_to_their_bytes(
             level in 0_u32..10,
             messages in prop::collection::vec(
                 prop::collection::vec(
                     prop_oneof![
                         prop::collection::vec(any::<u8>(), 0..3000),
-                        (prop::collection::vec(any::<u8>(), 1..20), 0_usize..9000).prop_map(|(part, times)| part.repeat(times)),
+                        (prop::collection::vec(any::<u8>(), 1..20), 0_usize..9000)
+                            .prop_map(|(part, times)| part.repeat(times)),
                     ],
                     1..4,
                 ),

@@ -1,13 +1,13 @@
-//! Compression: a packet that is a stream of its own, and streams that live as long as their connection.
+//! Compression: packets that are each a complete stream, and streams that last as long as their connection.
 //!
-//! A stream of a connection looks as if every connection needed a compressor, and every message for a thousand of them a
-//! thousand compressions. It needs neither. What many connections are sent is compressed once, without history, into a
-//! [`Segment`] that can stand anywhere in any stream of its [`Format`]; what differs from one connection to the next
-//! goes between segments as it is. [`Stream`] puts the two together.
+//! With one stream per connection, every connection seems to need a compressor, and a message for a thousand
+//! connections seems to need a thousand compressions. Neither is true. What many connections receive is compressed
+//! once, without history, into a [`Segment`] that is valid anywhere in any stream of its [`SegmentFormat`]. What differs
+//! between connections is sent uncompressed between segments. [`Stream`] combines the two.
 //!
-//! What that costs is the history between messages. Where it is worth a compressor for each connection, [`History`] keeps it.
+//! The price is the history between messages. Where that is worth a compressor per connection, use [`History`].
 //!
-//! Nothing here knows what the messages say or who gets them.
+//! Nothing here knows the content of messages or their receivers.
 
 mod adler32;
 mod history;
@@ -22,11 +22,11 @@ pub use self::{
     history::History,
     level::Level,
     packet::{InflateError, deflate, inflate, inflate_into},
-    segment::{Format, Segment},
-    stream::{Message, Method, Stream},
+    segment::{Segment, SegmentFormat},
+    stream::{Method, Stream, StreamMessage},
 };
 
-/// How the blocks of zstd are rewritten, for the fuzz targets of `tests`.
+/// Rewriting of zstd blocks, exposed to the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod zstd_block {
     pub use super::zstd_stream::{anew, standalone};

@@ -7,17 +7,17 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::Level;
 
-/// The room that the output starts with and grows by at least, in bytes.
+/// The least space that is reserved for the output, at first and whenever it grows, in bytes.
 const ROOM: usize = 256;
 
-// Each takes a quarter of a MiB or less and is reset before use: one a thread instead of one a packet. A process uses one
-// level for everything.
+// Each takes at most a quarter of a MiB and is reset before use: one per thread instead of one per packet. A process
+// uses the same level for everything.
 thread_local! {
     static COMPRESS: RefCell<Option<(Level, Compress)>> = const { RefCell::new(None) };
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(true));
 }
 
-/// Why a packet does not inflate.
+/// Why a packet cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InflateError {
@@ -43,32 +43,33 @@ pub fn deflate(input: &[u8], level: Level) -> Bytes {
                     rest = after(rest, compress.total_in() - before);
                     output.reserve(ROOM + rest.len() / 2);
                 }
-                // zlib refuses a stream that was not set up or that goes on after its end, and this one was just reset.
+                // zlib fails only for a stream that was not set up or that goes on after its end, and this one was just
+                // reset.
                 Err(error) => unreachable!("a fresh zlib stream refused its input: {error}"),
             }
         }
     })
 }
 
-/// Inflates exactly one complete zlib stream to at most `limit` bytes, and allocates no more than one byte beyond them.
+/// Inflates exactly one complete zlib stream to at most `limit` bytes. Allocates at most one byte more than that.
 ///
 /// # Errors
 ///
-/// [`InflateError::TooBig`] as soon as the output passes the limit, [`InflateError::Malformed`] for a stream that is
-/// broken, cut short, or followed by anything.
+/// [`InflateError::TooBig`] as soon as the output exceeds the limit, [`InflateError::Malformed`] for a stream that is
+/// broken, truncated, or followed by anything.
 pub fn inflate(input: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
     let mut output = Vec::new();
     inflate_into(&mut output, input, limit).map(|()| output)
 }
 
-/// Like [`inflate`], into an empty `output`. After an error it holds what was inflated until then, so that a packet that
-/// is refused can be charged for.
+/// Like [`inflate`], but into `output`, which must be empty. After an error, `output` holds what was inflated until
+/// then, so that the sender can be charged for a refused packet.
 ///
 /// # Errors
 ///
 /// Those of [`inflate`].
 pub fn inflate_into(output: &mut Vec<u8>, input: &[u8], limit: usize) -> Result<(), InflateError> {
-    // The byte beyond the limit is what tells an output that ends there from one that goes on.
+    // The byte beyond the limit distinguishes an output that ends at the limit from one that goes on.
     let most = limit.saturating_add(1);
     DECOMPRESS.with_borrow_mut(|decompress| {
         decompress.reset(true);
@@ -91,7 +92,7 @@ pub fn inflate_into(output: &mut Vec<u8>, input: &[u8], limit: usize) -> Result<
                 };
             }
             if output.len() < output.capacity() {
-                // There was room, so it was the input that ran out.
+                // There was space left, so the input has run out.
                 return Err(InflateError::Malformed);
             }
             output.reserve_exact(output.len().max(ROOM).min(most - output.len()));
@@ -99,7 +100,7 @@ pub fn inflate_into(output: &mut Vec<u8>, input: &[u8], limit: usize) -> Result<
     })
 }
 
-/// `input` without the `count` bytes that were read of it.
+/// Returns `input` without its first `count` bytes.
 fn after(input: &[u8], count: u64) -> &[u8] {
     usize::try_from(count)
         .ok()
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deflated_is_one_zlib_stream_of_the_default_level() {
+    fn a_packet_is_one_zlib_stream_of_the_default_level() {
         let stream = deflate(br#"{"op":11}"#);
         assert_eq!(stream[..2], [0x78, 0x9c]);
         let mut text = String::new();
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_of_the_level_that_is_asked_for() {
+    fn a_packet_has_the_requested_level() {
         let input = bomb(1 << 20).repeat(20);
         let lengths = [9, 0, 6, 1, 9].map(|level| {
             let stream = super::deflate(&input, Level::new(level));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_a_packet_too() {
+    fn an_empty_packet_survives_the_round_trip() {
         assert_eq!(inflate(&deflate(b""), 0), Ok(Vec::new()));
     }
 
@@ -169,12 +170,12 @@ mod tests {
         let bomb = bomb(64 << 20);
         assert!(bomb.len() < 100_000);
         assert_eq!(inflate(&bomb, LIMIT), Err(InflateError::TooBig));
-        // Cut short it is refused for its size as well, so it was not read to its end.
+        // A truncated bomb is refused for its size as well, so the bomb was not read to its end.
         assert_eq!(inflate(&bomb[..bomb.len() / 2], LIMIT), Err(InflateError::TooBig));
     }
 
     #[test]
-    fn no_more_than_the_limit_and_a_byte_is_allocated() {
+    fn at_most_one_byte_beyond_the_limit_is_allocated() {
         for size in [0, 1, 255, 256, 257, 5000, LIMIT] {
             let output = inflate(&bomb(size), LIMIT).unwrap();
             assert_eq!(output.len(), size);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_whole_and_alone() {
+    fn truncated_repeated_and_broken_streams_are_malformed() {
         let stream = deflate(b"some text, some text, some text");
         for end in 0..stream.len() {
             assert_eq!(
@@ -197,11 +198,14 @@ mod tests {
         let mut broken = stream.to_vec();
         *broken.last_mut().unwrap() ^= 1;
         assert_eq!(inflate(&broken, LIMIT), Err(InflateError::Malformed));
-        assert!(inflate(&stream, LIMIT).is_ok(), "reused after every error");
+        assert!(
+            inflate(&stream, LIMIT).is_ok(),
+            "the decompressor works again after each error"
+        );
     }
 
     #[test]
-    fn what_was_inflated_of_a_broken_stream_is_known() {
+    fn a_broken_stream_leaves_what_was_inflated() {
         let mut stream = bomb(60_000);
         *stream.last_mut().unwrap() ^= 1;
         let mut output = Vec::new();
@@ -226,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn a_repetitive_packet_survives_it_too(
+        fn a_repetitive_packet_survives_the_round_trip(
             part in prop::collection::vec(any::<u8>(), 1..20),
             times in 0_usize..5000,
         ) {
@@ -240,7 +244,7 @@ mod tests {
             limit in 0_usize..1000,
         ) {
             let _ = inflate(&garbage, limit);
-            // With a valid head the decoder gets further.
+            // With a valid header the decoder gets further.
             garbage.splice(0..0, [0x78, 0x9c]);
             if let Ok(output) = inflate(&garbage, limit) {
                 prop_assert!(output.len() <= limit);

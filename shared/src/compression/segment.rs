@@ -1,20 +1,21 @@
-//! What many connections are sent, compressed once.
+//! Segments: data for many connections, compressed once.
 
 use bytes::Bytes;
 
 use super::{Level, adler32::Adler32, zlib_stream, zstd_stream};
 
-/// What a stream, and so a segment of it, is written in.
+/// The format in which a stream and its segments are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// DEFLATE blocks (RFC 1951), which both kinds of zlib stream are made of.
+pub enum SegmentFormat {
+    /// DEFLATE blocks (RFC 1951), of which both kinds of zlib stream consist.
     Deflate,
     /// zstd blocks (RFC 8878).
     Zstd,
 }
 
-impl Format {
-    /// Compresses `plain`, of any length, for all streams of this format. The level is zlib's; zstd has its own default.
+impl SegmentFormat {
+    /// Compresses `plain`, of any length, for all streams of this format. `level` is for zlib; zstd always uses its own
+    /// default.
     pub fn segment(self, plain: &[u8], level: Level) -> Segment {
         let (bytes, sum) = match self {
             Self::Deflate => (zlib_stream::segment(plain, level), Adler32::of(plain)),
@@ -29,30 +30,30 @@ impl Format {
     }
 }
 
-/// Bytes that were compressed once, and that any stream of their format can take at any place any number of times.
+/// Bytes that were compressed once and are valid anywhere in any stream of their format, any number of times.
 ///
-/// They refer to nothing that stands before them, and begin and end at the border of a byte. A clone shares them.
+/// They refer to nothing before them, and begin and end at a byte boundary. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    format: Format,
+    format: SegmentFormat,
     bytes: Bytes,
     plain_len: usize,
-    /// The checksum of the plain bytes; not kept for zstd, whose stream has none.
+    /// The checksum of the uncompressed bytes. Not computed for zstd, whose streams have none.
     sum: Adler32,
 }
 
 impl Segment {
-    /// What it is written in.
-    pub const fn format(&self) -> Format {
+    /// Returns the format of the compressed bytes.
+    pub const fn format(&self) -> SegmentFormat {
         self.format
     }
 
-    /// The compressed bytes.
+    /// Returns the compressed bytes.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The length in bytes of what was compressed.
+    /// Returns the uncompressed length, in bytes.
     pub const fn plain_len(&self) -> usize {
         self.plain_len
     }

@@ -1,33 +1,33 @@
-//! The stream of a connection, put together from segments and from bytes of its own.
+//! The stream of a connection, assembled from shared segments and from bytes of its own.
 
 use super::{
     adler32::Adler32,
-    segment::{Format, Segment},
+    segment::{Segment, SegmentFormat},
     zlib_stream, zstd_stream,
 };
 
 /// How the messages of a connection are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// Each message is a complete zlib stream, which is what `compress` in an Identify asks for.
+    /// Each message is a complete zlib stream, as `compress` in an Identify requests.
     ZlibPacket,
-    /// `compress=zlib-stream`: one zlib stream, with a sync flush at the end of each message.
+    /// `compress=zlib-stream`: one zlib stream, in which each message ends with a sync flush.
     ZlibStream,
-    /// `compress=zstd-stream`: one zstd frame, each message some whole blocks of it.
+    /// `compress=zstd-stream`: one zstd frame, in which each message consists of whole blocks.
     ZstdStream,
 }
 
 impl Method {
-    /// What the segments for such a connection are written in.
-    pub const fn format(self) -> Format {
+    /// Returns the format of the segments for such a connection.
+    pub const fn format(self) -> SegmentFormat {
         match self {
-            Self::ZlibPacket | Self::ZlibStream => Format::Deflate,
-            Self::ZstdStream => Format::Zstd,
+            Self::ZlibPacket | Self::ZlibStream => SegmentFormat::Deflate,
+            Self::ZstdStream => SegmentFormat::Zstd,
         }
     }
 }
 
-/// All that the server keeps of the stream of a connection: how it is compressed, and whether it has begun.
+/// The server's whole state of a connection's stream: the compression method, and whether the stream has begun.
 #[derive(Debug, Clone)]
 pub struct Stream {
     method: Method,
@@ -35,7 +35,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream that has not begun.
+    /// Creates a stream that has not begun.
     pub const fn new(method: Method) -> Self {
         Self {
             method,
@@ -43,18 +43,18 @@ impl Stream {
         }
     }
 
-    /// How it is compressed.
+    /// Returns the compression method.
     pub const fn method(&self) -> Method {
         self.method
     }
 
-    /// Whether it has a message.
+    /// Returns whether the stream has a message.
     pub const fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// Begins the next message, behind whatever `out` holds. The bytes of all messages go to the peer in this order.
-    pub fn message<'a>(&mut self, out: &'a mut Vec<u8>) -> Message<'a> {
+    /// Begins the next message, which is appended to `out`. The peer must receive the messages in this order.
+    pub fn message<'a>(&mut self, out: &'a mut Vec<u8>) -> StreamMessage<'a> {
         let start = out.len();
         let opening: &[u8] = match self.method {
             Method::ZlibPacket => &zlib_stream::HEADER,
@@ -64,7 +64,7 @@ impl Stream {
         };
         self.has_begun = true;
         out.extend_from_slice(opening);
-        Message {
+        StreamMessage {
             method: self.method,
             out,
             start,
@@ -73,31 +73,31 @@ impl Stream {
     }
 }
 
-/// A message of a stream while it is put together.
+/// A message of a stream under construction.
 #[derive(Debug)]
-#[must_use = "a peer waits for the end of a message"]
-pub struct Message<'a> {
+#[must_use = "a peer cannot decode a message before `end`"]
+pub struct StreamMessage<'a> {
     method: Method,
     out: &'a mut Vec<u8>,
-    /// Where in `out` it begins.
+    /// The length of `out` before the message.
     start: usize,
     sum: Adler32,
 }
 
-impl Message<'_> {
-    /// Adds bytes of this connection alone, which go as they are. Costs five bytes with zlib and three with zstd,
-    /// so what stands side by side is better added at once.
+impl StreamMessage<'_> {
+    /// Adds bytes for this connection only, uncompressed. They take five bytes more with zlib and three with zstd, so
+    /// adjacent bytes should be added in one call.
     pub fn own(&mut self, plain: &[u8]) {
         match self.method.format() {
-            Format::Deflate => zlib_stream::stored(plain, self.out),
-            Format::Zstd => zstd_stream::raw(plain, self.out),
+            SegmentFormat::Deflate => zlib_stream::stored(plain, self.out),
+            SegmentFormat::Zstd => zstd_stream::raw(plain, self.out),
         }
         if self.method == Method::ZlibPacket {
             self.sum = self.sum.followed_by(Adler32::of(plain));
         }
     }
 
-    /// Adds a segment, which has to be of the format of this stream.
+    /// Adds a segment, which must have the format of this stream.
     pub fn shared(&mut self, segment: &Segment) {
         debug_assert_eq!(segment.format(), self.method.format(), "a segment of another format");
         self.out.extend_from_slice(segment.bytes());
@@ -111,7 +111,7 @@ impl Message<'_> {
         match self.method {
             Method::ZlibPacket => zlib_stream::finish(self.sum, self.out),
             Method::ZlibStream => zlib_stream::flush(self.start, self.out),
-            // A block is decoded as soon as it is there.
+            // A decoder decodes a block as soon as the whole block has arrived.
             Method::ZstdStream => {}
         }
     }

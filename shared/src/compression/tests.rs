@@ -1,4 +1,4 @@
-//! Streams of many messages, read by decoders that know nothing of segments.
+//! Streams of many messages, decoded by decoders that know nothing about segments.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use super::*;
 
-/// What a client has at the other end of a stream.
+/// The decoder of a client, at the other end of a stream.
 enum Peer {
     Packet,
     Zlib(Decompress),
@@ -22,12 +22,15 @@ impl Peer {
         }
     }
 
-    /// All that a message says, with nothing else of the stream there.
+    /// Decodes a whole message, without anything that follows it in the stream.
     fn receive(&mut self, message: &[u8]) -> Vec<u8> {
         match self {
             Self::Packet => inflate(message, usize::MAX).unwrap(),
             Self::Zlib(decompress) => {
-                assert!(message.ends_with(&[0, 0, 0xff, 0xff]), "a client waits for more");
+                assert!(
+                    message.ends_with(&[0, 0, 0xff, 0xff]),
+                    "the message does not end with a sync flush"
+                );
                 let mut plain = Vec::new();
                 let start = decompress.total_in();
                 loop {
@@ -49,7 +52,7 @@ impl Peer {
                 loop {
                     let mut output = OutBuffer::around(&mut room[..]);
                     let hint = context.decompress_stream(&mut output, &mut input).unwrap();
-                    assert_ne!(hint, 0, "a frame without an end");
+                    assert_ne!(hint, 0, "the frame has ended");
                     plain.extend_from_slice(output.as_slice());
                     if input.pos == message.len() && output.pos() < output.capacity() {
                         return plain;
@@ -62,7 +65,7 @@ impl Peer {
 
 const METHODS: [Method; 3] = [Method::ZlibPacket, Method::ZlibStream, Method::ZstdStream];
 
-/// A dispatch without its `s`, of 130 bytes to some KiB.
+/// A dispatch of 130 bytes to a few KiB, split at its sequence number.
 fn event(number: u64) -> (String, String) {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id = 1_100_000_000_000_000_000 + (mixed >> 8);
@@ -95,19 +98,19 @@ fn event(number: u64) -> (String, String) {
 }
 
 #[test]
-fn the_state_of_a_stream_is_two_bytes() {
+fn a_stream_takes_two_bytes() {
     assert_eq!(size_of::<Stream>(), 2);
 }
 
 #[test]
-fn every_session_reads_its_own_messages_off_20_000() {
+fn each_session_decodes_its_own_messages_among_20_000() {
     for method in METHODS {
         let mut sessions: Vec<_> = (0..7).map(|_| (Stream::new(method), Peer::new(method), 0)).collect();
         let mut wire = Vec::new();
         for number in 0..20_000 {
             let (head, rest) = event(number);
             let shared = method.format().segment(rest.as_bytes(), Level::default());
-            // Most are for all of them.
+            // Every fifth message is for one session only.
             let only = (number % 5 == 0).then_some(usize::try_from(number / 5 % 7).unwrap());
             for (index, (stream, peer, sequence)) in sessions.iter_mut().enumerate() {
                 if number > 2000 && number % 7 != 0 && only.is_none() || only.is_some_and(|only| only != index) {
@@ -154,8 +157,8 @@ fn a_message_costs_a_few_bytes_more_than_its_pieces() {
 }
 
 #[test]
-fn segments_are_much_shorter_than_what_they_say() {
-    for format in [Format::Deflate, Format::Zstd] {
+fn segments_of_long_data_are_much_shorter() {
+    for format in [SegmentFormat::Deflate, SegmentFormat::Zstd] {
         let (_, rest) = (0..100).map(event).find(|(_, rest)| rest.len() > 1000).unwrap();
         let segment = format.segment(rest.as_bytes(), Level::default());
         assert!(
@@ -169,10 +172,10 @@ fn segments_are_much_shorter_than_what_they_say() {
 }
 
 #[test]
-fn a_segment_is_of_the_level_that_is_asked_for() {
+fn a_segment_has_the_requested_level() {
     let plain: String = (0..200).map(|number| event(number).1).collect();
     let length = |level| {
-        let segment = Format::Deflate.segment(plain.as_bytes(), Level::new(level));
+        let segment = SegmentFormat::Deflate.segment(plain.as_bytes(), Level::new(level));
         let (mut peer, mut wire) = (Peer::new(Method::ZlibStream), Vec::new());
         let mut stream = Stream::new(Method::ZlibStream);
         let mut message = stream.message(&mut wire);
@@ -188,8 +191,8 @@ fn a_segment_is_of_the_level_that_is_asked_for() {
 }
 
 #[test]
-fn what_does_not_become_shorter_goes_as_it_is() {
-    for (format, more) in [(Format::Deflate, 5), (Format::Zstd, 3)] {
+fn incompressible_data_is_stored() {
+    for (format, more) in [(SegmentFormat::Deflate, 5), (SegmentFormat::Zstd, 3)] {
         let plain = br#"{"op":11}"#;
         let segment = format.segment(plain, Level::default());
         assert_eq!(segment.bytes().len(), plain.len() + more, "{format:?}");
@@ -199,7 +202,7 @@ fn what_does_not_become_shorter_goes_as_it_is() {
 }
 
 #[test]
-fn a_zlib_stream_is_written_as_its_rfc_says() {
+fn a_zlib_stream_has_the_bytes_of_its_rfc() {
     let mut stream = Stream::new(Method::ZlibStream);
     let mut wire = b"before".to_vec();
     stream.message(&mut wire).end();
@@ -211,7 +214,11 @@ fn a_zlib_stream_is_written_as_its_rfc_says() {
     assert_eq!(wire[13..], *b"\x00\x03\x00\xfc\xffabc\x00\x00\x00\xff\xff");
     wire.clear();
     stream.message(&mut wire).end();
-    assert_eq!(wire, [0, 0, 0, 0xff, 0xff], "not the end of the message before");
+    assert_eq!(
+        wire,
+        [0, 0, 0, 0xff, 0xff],
+        "a flush of its own, not that of the previous message"
+    );
 
     let mut message = Stream::new(Method::ZlibPacket).message(&mut wire);
     message.own(b"abc");
@@ -223,7 +230,7 @@ fn a_zlib_stream_is_written_as_its_rfc_says() {
 }
 
 #[test]
-fn own_bytes_that_look_like_an_end_are_one() {
+fn own_bytes_that_end_like_a_sync_flush_count_as_one() {
     let mut stream = Stream::new(Method::ZlibStream);
     let mut peer = Peer::new(Method::ZlibStream);
     for own in [&b"\x00\x00\xff\xff"[..], b"etf \x00\x00\xff\xff", b"then others"] {
@@ -258,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_pieces_are_read_as_their_bytes(messages in prop::collection::vec(any_message(), 1..10)) {
+    fn any_pieces_decode_to_their_bytes(messages in prop::collection::vec(any_message(), 1..10)) {
         for method in METHODS {
             let mut stream = Stream::new(method);
             let mut peer = Peer::new(method);

@@ -1,57 +1,57 @@
-//! Close codes of the Discord-shaped protocol and their reasons: the catalogue, in one place.
+//! The catalogue of close codes and reasons of the Discord protocol.
 //!
-//! A client that is to come back and resume is closed with 4000 and nothing else: of the other codes that allow it,
-//! libraries give up their session, or give up altogether.
+//! A client that should reconnect and resume is always closed with 4000. On the other codes that allow a resume, some
+//! libraries discard their session or stop reconnecting.
 
 use crate::close::Close;
 
-/// A fault inside the gateway; the cause is in the log.
+/// A fault inside the gateway; the log has the cause.
 pub const UNKNOWN: Close = Close::new(4000, "Unknown error.");
-/// The node drains.
+/// The node is draining.
 pub const RESTARTING: Close = Close::new(4000, "The node is restarting.");
-/// The client reads more slowly than events arrive for it: it is to resume, and gets them then.
+/// The client reads more slowly than its events arrive. It should resume, and gets the missed events then.
 pub const TOO_SLOW: Close = Close::new(4000, "The client reads too slowly.");
-/// An administrator wants the client to reconnect, or it has not done so when it was told to.
+/// The client was asked to reconnect and did not do so in time.
 pub const RECONNECT: Close = Close::new(4000, "Reconnect and resume.");
-/// The session goes on over another connection.
+/// The session was resumed on another connection.
 pub const SUPERSEDED: Close = Close::new(4000, "The session was resumed on another connection.");
 /// An administrator ended the session.
 pub const KICKED: Close = Close::new(4000, "Ended by an administrator.");
-/// Redis, which the nodes share, is away or takes nothing now.
+/// Redis, which the nodes share, is unreachable or rejects writes.
 pub const AWAY: Close = Close::new(4000, "Redis is unavailable.");
-/// Neither Identify nor Resume has come in time.
+/// The client sent neither Identify nor Resume in time.
 pub const NO_IDENTIFY: Close = Close::new(4000, "No identify or resume in time.");
-/// An opcode that no client may send.
+/// The client sent an opcode that no client may send.
 pub const UNKNOWN_OPCODE: Close = Close::new(4001, "Unknown opcode.");
-/// The payload of a known opcode is not what it should be.
+/// The opcode is known, but the data of the payload is invalid.
 pub const INVALID_PAYLOAD: Close = Close::new(4001, "Invalid payload for this opcode.");
 /// A payload cannot be decoded.
 pub const DECODE: Close = Close::new(4002, "Error while decoding payload.");
-/// A payload is over the limit.
+/// A payload exceeds the size limit.
 pub const TOO_LARGE: Close = Close::new(4002, "The payload is too large.");
-/// The URL asks for an encoding that is not spoken.
+/// The URL requested an unsupported encoding.
 pub const UNKNOWN_ENCODING: Close = Close::new(4002, "The encoding must be json or etf.");
-/// The URL asks for a compression that is not spoken.
+/// The URL requested an unsupported compression.
 pub const UNKNOWN_COMPRESSION: Close = Close::new(4002, "The compression must be zlib-stream or zstd-stream.");
-/// Something that needs a session came before there was one.
+/// The client sent an opcode that requires a session before it had one.
 pub const NOT_AUTHENTICATED: Close = Close::new(4003, "Not authenticated.");
-/// The token is not good.
+/// The token is invalid.
 pub const AUTHENTICATION_FAILED: Close = Close::new(4004, "Authentication failed.");
-/// A second Identify.
+/// The client sent a second Identify.
 pub const ALREADY_AUTHENTICATED: Close = Close::new(4005, "Already authenticated.");
-/// More payloads a minute than a client may send.
+/// The client exceeded its limit of payloads per minute.
 pub const RATE_LIMITED: Close = Close::new(4008, "Rate limited.");
-/// No heartbeat in time.
+/// No heartbeat arrived in time.
 pub const SESSION_TIMED_OUT: Close = Close::new(4009, "Session timed out.");
-/// The shard of an Identify is none.
+/// Identify carried an invalid shard.
 pub const INVALID_SHARD: Close = Close::new(4010, "Invalid shard.");
-/// More guilds than one session may have.
+/// The shard has more guilds than one session may have.
 pub const SHARDING_REQUIRED: Close = Close::new(4011, "Sharding required.");
-/// The URL asks for a version that is not spoken.
+/// The URL requested an unsupported version.
 pub const INVALID_VERSION: Close = Close::new(4012, "Invalid API version.");
-/// The intents of an Identify are none.
+/// Identify carried invalid intents.
 pub const INVALID_INTENTS: Close = Close::new(4013, "Invalid intent(s).");
-/// The application may not have one of the intents.
+/// Identify requested an intent that the application may not use.
 pub const DISALLOWED_INTENTS: Close = Close::new(4014, "Disallowed intent(s).");
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a client's payload asks for.
+//! The commands of clients.
 
 use serde_json::{Map, Value};
 
@@ -7,36 +7,36 @@ use super::{
 };
 use crate::close::Close;
 
-/// A client's payload, understood.
+/// A parsed payload of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// It is alive, and has every dispatch up to this one.
+    /// The client is alive, and has received every dispatch up to `seq`.
     Heartbeat {
-        /// The last dispatch that it has; none where it has none.
+        /// The sequence number of the last dispatch received, or `None` if there was none.
         seq: Option<u64>,
     },
-    /// It wants a new session.
+    /// The client requests a new session.
     Identify(Box<Identify>),
-    /// It wants to go on with one.
+    /// The client resumes a session.
     Resume(Resume),
-    /// It has another presence.
+    /// The client changes its presence.
     Presence(Presence),
-    /// It wants to be in another voice channel.
+    /// The client joins, changes or leaves a voice channel.
     Voice(VoiceState),
-    /// Nothing.
+    /// A voice server ping, which has no effect.
     VoicePing,
-    /// It wants to know members.
+    /// The client requests members of guilds.
     Members(RequestMembers),
-    /// It wants to know the soundboard sounds of these guilds.
+    /// The client requests the soundboard sounds of these guilds.
     Soundboard(Vec<u64>),
-    /// It wants to know what the channels of this guild are doing.
+    /// The client requests the channel info of this guild: voice status and start time.
     ChannelInfo(u64),
 }
 
-/// The opcode of a payload that a client sent.
+/// Returns the opcode of a client's payload.
 ///
 /// # Errors
-/// 4002 for what is no payload, 4001 for an opcode that no client may send.
+/// [`close::DECODE`] if `payload` is not an object, [`close::UNKNOWN_OPCODE`] for an opcode that no client may send.
 pub fn opcode_of(payload: &Value) -> Result<Opcode, Close> {
     let fields = payload.as_object().ok_or(close::DECODE)?;
     let number = fields.get("op").and_then(Value::as_u64);
@@ -44,10 +44,10 @@ pub fn opcode_of(payload: &Value) -> Result<Opcode, Close> {
 }
 
 impl Command {
-    /// Reads the data of a payload with this opcode.
+    /// Parses the data of a payload with this opcode.
     ///
     /// # Errors
-    /// The close code of what is wrong with it.
+    /// The close that answers the invalid data.
     pub fn parse(opcode: Opcode, payload: &Value, version: Version) -> Result<Self, Close> {
         let d = payload.get("d").unwrap_or(&Value::Null);
         Ok(match opcode {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_opcode_of_a_client_is_read() {
+    fn every_client_opcode_is_parsed() {
         assert_eq!(
             read(&json!({"op": 1, "d": 251})),
             Ok(Command::Heartbeat { seq: Some(251) })
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_its_close_code() {
+    fn invalid_payloads_have_their_close_codes() {
         for payload in [json!([]), json!(null), json!("op")] {
             assert_eq!(read(&payload), Err(close::DECODE), "{payload}");
         }
@@ -148,7 +148,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_payload_panics(op in 0_u64..50, d in proptest::collection::hash_map("[a-z_]{1,12}", any::<Option<i64>>(), 0..6)) {
+        fn no_payload_panics(
+            op in 0_u64..50,
+            d in proptest::collection::hash_map("[a-z_]{1,12}", any::<Option<i64>>(), 0..6),
+        ) {
             let _ = read(&json!({"op": op, "d": d}));
         }
     }

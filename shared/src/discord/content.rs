@@ -1,4 +1,4 @@
-//! A message without what it says.
+//! Removes the content of messages.
 
 use std::fmt;
 
@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::fields::string;
 
-/// `d` of a message with `content`, `embeds`, `attachments` and `components` empty and without `poll`; everything else as
-/// it is, in its order. A list, which Discord sends for no message, is emptied, since its items may be messages.
+/// Returns `d` of a message with `content`, `embeds`, `attachments` and `components` emptied and `poll` removed.
+/// Everything else stays as it is, in its order. A list, which Discord never sends as a message, is emptied, since its
+/// items may be messages.
 ///
 /// # Errors
-/// When `d` is neither an object nor a list nor `null`.
+/// If `d` is neither an object nor a list nor `null`.
 pub fn without_content(d: &str) -> Result<String, serde_json::Error> {
     match d.as_bytes().first() {
         Some(b'[') => return Ok("[]".to_owned()),
@@ -70,8 +71,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_gone_and_the_rest_is_as_it_was() {
-        let d = r#"{"id":"1","content":"secret","x": [1.0],"embeds":[{}],"attachments":[1],"components":[2],"poll":{"a":1},"z":null}"#;
+    fn content_is_removed_and_the_rest_is_kept() {
+        let d = concat!(
+            r#"{"id":"1","content":"secret","x": [1.0],"embeds":[{}],"attachments":[1],"#,
+            r#""components":[2],"poll":{"a":1},"z":null}"#,
+        );
         let blank = r#"{"id":"1","content":"","x":[1.0],"embeds":[],"attachments":[],"components":[],"z":null}"#;
         assert_eq!(without_content(d).unwrap(), blank);
         assert_eq!(without_content("{}").unwrap(), "{}");
@@ -81,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_says_nothing_any_more_and_null_has_said_nothing() {
+    fn lists_are_emptied_and_null_is_kept() {
         assert_eq!(without_content(r#"[{"content":"secret"}]"#).unwrap(), "[]");
         assert_eq!(without_content("null").unwrap(), "null");
     }

@@ -1,24 +1,25 @@
-//! The `d` of an event that goes to Discord sessions.
+//! Validates `d` of events for Discord sessions.
 
 use serde_json::value::RawValue;
 
 use crate::fields::check_readable;
 
-/// Why a value cannot be the `d` of an event.
+/// Why a value cannot be `d` of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// It is a string, a number or a boolean, which no event of Discord's has.
+    /// It is a string, a number or a boolean, which `d` of a Discord event never is.
     #[error("`d` must be an object, an array or null")]
     Shape,
-    /// Some client could not read it: an unpaired surrogate, a number out of range, more than 127 levels.
+    /// Some clients could not parse it: it has an unpaired surrogate, a number out of range, or more than 127 levels of
+    /// nesting.
     #[error("`d` cannot be read by every client: {0}")]
     Unreadable(#[from] serde_json::Error),
 }
 
-/// Checks that a value can be the `d` of an event, in every encoding.
+/// Checks that a value can be `d` of an event, in every encoding.
 ///
 /// # Errors
-/// When it is neither an object nor an array nor `null`, or when not every client could read it.
+/// If `d` is neither an object nor an array nor `null`, or if some clients could not parse it.
 pub fn check_data(d: &RawValue) -> Result<(), DataError> {
     if !d.get().starts_with(['{', '[', 'n']) {
         return Err(DataError::Shape);
@@ -36,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_an_array_and_null_are_data() {
+    fn objects_arrays_and_null_are_valid_data() {
         for text in [
             "{}",
             "[]",
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scalar_and_what_not_every_client_reads_are_none() {
+    fn scalars_and_unreadable_values_are_refused() {
         for text in ["1", "\"a\"", "true", "false"] {
             assert_eq!(
                 check(text),

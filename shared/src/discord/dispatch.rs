@@ -1,20 +1,20 @@
-//! A dispatch in two parts that everybody shares; what stands between them is the session's own number.
+//! Dispatches in two parts that all sessions share. Only the sequence number between them differs per session.
 
 use std::ops::Deref;
 
 use super::Encoding;
 use crate::etf;
 
-/// The bytes before and after `s` of one event in one encoding.
+/// The bytes of an event before and after its sequence number `s`, in one encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
-    /// What comes before the number.
+    /// The bytes before the sequence number.
     pub before: Vec<u8>,
-    /// What comes after it.
+    /// The bytes after the sequence number.
     pub after: Vec<u8>,
 }
 
-/// A number as it is written; it needs no more room than this, whatever it is.
+/// An encoded sequence number. Its inline buffer is large enough for every number in every encoding.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Number {
     bytes: [u8; 20],
@@ -47,10 +47,10 @@ impl Deref for Number {
 }
 
 impl Dispatch {
-    /// The event `name` with the data `d`, which is JSON.
+    /// Encodes the event `name` with the data `d`, which must be JSON.
     ///
     /// # Errors
-    /// When `d` cannot be read, which only another encoding needs.
+    /// If `d` cannot be parsed. It is parsed only for ETF.
     pub fn new(encoding: Encoding, name: &str, d: &str) -> Result<Self, serde_json::Error> {
         match encoding {
             Encoding::Json => {
@@ -76,14 +76,14 @@ impl Dispatch {
         }
     }
 
-    /// A session's number.
+    /// Encodes a session's sequence number.
     pub fn number(encoding: Encoding, s: u64) -> Number {
         let mut number = Number::default();
         match encoding {
             Encoding::Json => {
                 let mut power = 10_u64.checked_pow(s.checked_ilog10().unwrap_or(0)).unwrap_or(1);
                 while power > 0 {
-                    // A remainder of ten.
+                    // A remainder below ten.
                     number.push(b'0' + u8::try_from(s / power % 10).unwrap_or(0));
                     power /= 10;
                 }
@@ -93,10 +93,10 @@ impl Dispatch {
         number
     }
 
-    /// A whole payload, written as JSON, in an encoding.
+    /// Encodes a whole payload, which must be JSON.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If `payload` cannot be parsed. It is parsed only for ETF.
     pub fn encode(encoding: Encoding, payload: &str) -> Result<Vec<u8>, serde_json::Error> {
         match encoding {
             Encoding::Json => Ok(payload.as_bytes().to_vec()),
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_encodings_say_the_same(s: u64, name: String, text: String, number: i64) {
+        fn both_encodings_decode_to_the_same_payload(s: u64, name: String, text: String, number: i64) {
             let d = json!({"text": text, "number": number, "list": [null, true, 1.5]});
             let expected = json!({"t": name, "s": s, "op": 0, "d": d});
             let text = whole(Encoding::Json, s, &name, &d.to_string());

@@ -1,35 +1,34 @@
-//! Whether one session receives one event.
+//! Decides whether a session receives an event.
 
 use super::{Header, Intents, Shard, Target};
 
-/// What a session identified with, as far as it decides which events it receives. It never changes while the session
-/// lives.
+/// The part of an Identify that decides which events a session receives. It never changes while the session lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// The events that it wants and may have.
+    /// The intents that the session requested and may use.
     pub intents: Intents,
-    /// The part of the guilds that it has.
+    /// The session's shard.
     pub shard: Shard,
-    /// The bot user that it is.
+    /// The id of the session's bot user.
     pub user: u64,
-    /// Whether its version keeps from it what messages say.
+    /// Whether the session's protocol version withholds message content from sessions without the intent for it.
     pub withholds_content: bool,
 }
 
-/// How a session receives an event.
+/// Whether a session receives an event with its message content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// As it was published.
+    /// The event is sent as it was published.
     Whole,
-    /// Without what the message says.
+    /// The event is sent without its message content.
     Withheld,
 }
 
 impl Filter {
-    /// The number of the rules below. A session that was filtered by other rules cannot go on under these.
+    /// The version of the rules below. A session that was filtered by another version cannot be resumed.
     pub const VERSION: u8 = 2;
 
-    /// Whether the session called `session` receives an event, and how.
+    /// Returns how the session with the id `session` receives an event, or `None` if it does not.
     pub fn admits(&self, header: &Header, session: u64) -> Option<Content> {
         match header.target {
             Target::Session(target) => (target == session).then(|| self.content(header)),
@@ -37,7 +36,8 @@ impl Filter {
         }
     }
 
-    /// The same for every session with this filter, of an event that is not for one session alone.
+    /// Like [`admits`](Self::admits), for all sessions with this filter. Returns `None` for an event that is for a
+    /// single session.
     pub fn admits_any(&self, header: &Header) -> Option<Content> {
         let is_for_shard = match header.target {
             Target::Session(_) | Target::Nobody => return None,
@@ -47,7 +47,7 @@ impl Filter {
         };
         let wants = header.intents.is_empty()
             || self.intents.meets(header.intents)
-            // Its own membership is a session's business whatever it wants.
+            // Changes to its own membership reach a session whatever its intents.
             || (header.intents == Intents::GUILD_MEMBERS && header.subject == Some(self.user));
         (is_for_shard && wants).then(|| self.content(header))
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn intents_gate_events_by_the_table() {
+    fn events_require_their_intents() {
         let rows = [
             ("GUILD_CREATE", Intents::GUILDS),
             ("GUILD_BAN_ADD", Intents::GUILD_MODERATION),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_guild_an_event_is_direct() {
+    fn events_without_a_guild_require_direct_message_intents() {
         for (name, intent) in [
             ("MESSAGE_CREATE", Intents::DIRECT_MESSAGES),
             ("MESSAGE_REACTION_ADD", Intents::DIRECT_MESSAGE_REACTIONS),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_message_says_is_withheld_from_who_may_not_read_it() {
+    fn content_is_withheld_from_sessions_without_the_intent() {
         let message = |author: u64, mentions: Value| {
             header(
                 "MESSAGE_CREATE",
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_session_hears_of_its_own_membership() {
+    fn a_session_always_receives_its_own_membership_updates() {
         let update = |user: u64| header("GUILD_MEMBER_UPDATE", &json!({"guild_id": "1", "user": {"id": user}}));
         assert!(filter(Intents::NONE).admits_any(&update(ME)).is_some());
         assert_eq!(filter(Intents::NONE).admits_any(&update(1)), None);
     }
 
     #[test]
-    fn shards_and_targets_choose_sessions() {
+    fn shards_and_targets_select_sessions() {
         let of = |id, count| Filter {
             shard: Shard { id, count },
             ..filter(Intents::ALL)

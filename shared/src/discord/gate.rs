@@ -1,10 +1,10 @@
-//! Which intents let an event through: the table of the public documentation.
+//! The intents that each event requires, according to Discord's public documentation.
 
 use super::Intents;
 
-/// Which intents an event needs, any one of them; none where it always goes out.
+/// Returns the intents of which a session needs at least one to receive the event. Empty if it needs none.
 ///
-/// What happens in channels is a matter of the guild's or of the direct intent, by whether the event has a guild.
+/// Events in channels require either a guild intent or a direct message intent, depending on whether they have a guild.
 pub(super) fn intents_of(name: &str, is_in_guild: bool) -> Intents {
     let by_place = |guild, direct| if is_in_guild { guild } else { direct };
     match name {

@@ -1,41 +1,42 @@
-//! Events that change what a guild looks like.
+//! Events that change the state of a guild.
 
-/// How an event changes a guild.
+/// How an event changes the state of a guild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuildChange {
-    /// It is there from now on, and is what the event says.
+    /// The guild becomes available, with the state in the event.
     Create,
-    /// Some of its fields are others.
+    /// Some fields of the guild change.
     Update,
-    /// It is not there any more, or not now.
+    /// The guild is deleted or becomes unavailable.
     Delete,
-    /// There are these members besides: what an operator tells of a guild without telling its sessions.
+    /// Members are added to the state of the guild. Operators publish this to complete the state; sessions do not
+    /// receive it.
     MembersPut,
-    /// One member more.
+    /// A member joins.
     MemberAdd,
-    /// Some fields of a member are others.
+    /// Some fields of a member change.
     MemberUpdate,
-    /// One member less.
+    /// A member leaves.
     MemberRemove,
-    /// A channel is there, and is what the event says.
+    /// A channel is created or replaced by the one in the event.
     ChannelPut,
-    /// A channel less.
+    /// A channel is deleted.
     ChannelDelete,
-    /// Some fields of a channel are others.
+    /// Some fields of a channel change.
     ChannelUpdate,
-    /// A thread is there, and is what the event says.
+    /// A thread is created or replaced by the one in the event.
     ThreadPut,
-    /// A thread less.
+    /// A thread is deleted.
     ThreadDelete,
-    /// A role is there, and is what the event says.
+    /// A role is created or replaced by the one in the event.
     RolePut,
-    /// A role less.
+    /// A role is deleted.
     RoleDelete,
-    /// It has these emojis, stickers or soundboard sounds: the name of the field.
+    /// The guild's emojis, stickers or soundboard sounds are replaced. Contains the name of the field.
     Replace(&'static str),
-    /// A member is online, or is not.
+    /// The presence of a member changes.
     Presence,
-    /// A member speaks in a channel, or leaves it.
+    /// A member joins, changes or leaves a voice channel.
     VoiceState,
 }
 
@@ -43,7 +44,7 @@ impl GuildChange {
     /// The name of the event for [`MembersPut`](Self::MembersPut).
     pub const MEMBERS_PUT: &str = "GUILD_MEMBERS_PUT";
 
-    /// What an event of this name changes.
+    /// Returns the change that an event of this name makes, if it makes one.
     pub fn of(name: &str) -> Option<Self> {
         Some(match name {
             "GUILD_CREATE" => Self::Create,

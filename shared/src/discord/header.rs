@@ -1,4 +1,5 @@
-//! What decides who receives an event: read once, when it is published, and kept beside it in the log.
+//! The part of an event that decides who receives it: read once, when the event is published, and stored beside it in
+//! the log.
 
 use std::fmt;
 
@@ -11,50 +12,50 @@ use serde_json::{Value, value::RawValue};
 use super::{GuildChange, Intents, Shard, gate::intents_of, snowflake};
 use crate::fields::fields;
 
-/// Who receives an event, as far as the event itself says. A session receives it or not by this and by what it
-/// identified with, and by nothing else, so that whoever walks over the log again comes to the same answer.
+/// What an event itself says about its receivers. Whether a session receives the event depends only on this and on what
+/// the session identified with, so reading the log again gives the same answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The intents of which a session needs one; none where it needs none.
+    /// The intents of which a session needs at least one. Empty if it needs none.
     pub(super) intents: Intents,
-    /// The guild that it belongs to.
+    /// The guild that the event belongs to.
     pub guild: Option<u64>,
-    /// The user that it is about: who wrote the message, or whose membership changed.
+    /// The user that the event is about: the author of a message, or the member that changed.
     pub subject: Option<u64>,
     /// The users that a message mentions.
     pub mentions: Box<[u64]>,
-    /// Which sessions it is for.
+    /// The sessions that the event is for.
     pub target: Target,
-    /// Whether what it says is only for those who have the intent for it.
+    /// Whether sessions need an intent to receive its message content.
     pub(super) has_content: bool,
 }
 
-/// Which sessions an event is for, beyond what intents and shards say.
+/// The sessions that an event is for, in addition to the selection by intents and shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Target {
-    /// All of the application.
+    /// All sessions of the application.
     #[default]
     All,
-    /// Those of this bot user.
+    /// The sessions of this bot user.
     User(u64),
-    /// This one.
+    /// Only this session.
     Session(u64),
-    /// Those with this very shard.
+    /// The sessions with exactly this shard.
     Shard(Shard),
-    /// None: it only changes a guild.
+    /// No session: the event only changes the state of a guild.
     Nobody,
 }
 
-/// `to` of an event names nobody.
+/// The error for an invalid `to` of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("`to` must be \"all\", {{\"guild\": id}}, {{\"user\": id}}, {{\"session\": id}} or {{\"shard\": [id, count]}}")]
 pub struct TargetError;
 
 impl Target {
-    /// Reads `to` of an event: whom it is for, and the guild that it names.
+    /// Parses `to` of an event. Returns the target, and the guild if `to` names one.
     ///
     /// # Errors
-    /// When it is nothing of what it may be.
+    /// If `to` has none of the valid forms.
     pub fn parse(to: &Value) -> Result<(Self, Option<u64>), TargetError> {
         if to.as_str() == Some("all") {
             return Ok((Self::All, None));
@@ -75,8 +76,8 @@ impl Target {
 }
 
 impl Header {
-    /// The header of the event `name` with this data, for these sessions. `guild` is what its publisher says; otherwise
-    /// the data does.
+    /// Creates the header of the event `name` with the data `d`. `guild` is the guild that the publisher named; if it
+    /// named none, the guild is taken from the data.
     pub fn of(name: &str, d: &str, target: Target, guild: Option<u64>) -> Self {
         let names = ["guild_id", "id", "author", "mentions", "user"];
         let [guild_id, id, author, mentions, user] = fields(d, names).unwrap_or_default();
@@ -97,7 +98,7 @@ impl Header {
         Self::from_parts(name, guild, subject, mentions, target)
     }
 
-    /// The session that it is for, if it is for one alone.
+    /// Returns the session that the event is for, if it is for a single one.
     pub const fn session(&self) -> Option<u64> {
         match self.target {
             Target::Session(session) => Some(session),
@@ -105,8 +106,8 @@ impl Header {
         }
     }
 
-    /// Returns the guild that the event `name` with this data changes, and how. An event that is not for all sessions
-    /// changes none, and neither does one whose data is no object.
+    /// Returns how the event `name` with this data changes a guild, and the id of that guild. Only events for all
+    /// sessions or for none change a guild, and only if their data is an object.
     pub fn change(&self, name: &str, d: &str) -> Option<(GuildChange, u64)> {
         match self.target {
             Target::All | Target::Nobody if d.starts_with('{') => Some((GuildChange::of(name)?, self.guild?)),
@@ -114,7 +115,7 @@ impl Header {
         }
     }
 
-    /// The header of the event `name` that was written down in these parts.
+    /// Recreates the header of the event `name` from its stored parts.
     pub fn from_parts(
         name: &str,
         guild: Option<u64>,
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_where_by_whom_and_to_whom() {
+    fn a_message_header_has_guild_author_and_mentions() {
         let d = json!({
             "guild_id": "7", "author": {"id": "1", "username": "a"}, "mentions": [{"id": 2}, {"id": "3"}, {"x": 1}],
             "content": "x",
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guild_is_its_own_guild() {
+    fn guild_events_belong_to_their_own_guild() {
         assert_eq!(header("GUILD_CREATE", &json!({"id": "9"})).guild, Some(9));
         assert_eq!(
             header("CHANNEL_CREATE", &json!({"id": "9", "guild_id": "8"})).guild,
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_strange_belongs_to_nobody() {
+    fn unexpected_data_has_no_guild_subject_or_mentions() {
         for d in [
             "{}",
             "[]",
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_one_of_five() {
+    fn targets_are_parsed() {
         let parse = |to: Value| Target::parse(&to);
         assert_eq!(parse(json!("all")), Ok((Target::All, None)));
         assert_eq!(parse(json!({"guild": "5"})), Ok((Target::All, Some(5))));

@@ -1,35 +1,37 @@
-//! The two beginnings of a session: `Identify` and `Resume`.
+//! `Identify` and `Resume`, one of which a client sends first.
 
 use serde_json::{Map, Value};
 
 use super::{Intents, Presence, Shard, Version, close};
 use crate::{close::Close, v1::PresentedSecret};
 
-/// What a client says about itself. Whether it is true is for the node to find out.
+/// What a client claims about itself. The node has yet to verify it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identify {
-    /// The token, without the word that some libraries put before it.
+    /// The token, without the prefix `Bot` that some libraries send.
     pub token: PresentedSecret,
-    /// Whether large payloads are to be compressed one by one.
+    /// Whether large payloads should be compressed one by one.
     pub compress: bool,
-    /// The number of members from which a guild comes without those that are offline: 50 to 250.
+    /// The number of members above which a guild is sent without its offline members: 50 to 250.
     pub large_threshold: u16,
-    /// The part of the guilds that it wants; without one, all of them.
+    /// The requested shard, or `None` for all guilds.
     pub shard: Option<Shard>,
-    /// Its first presence.
+    /// The initial presence.
     pub presence: Option<Presence>,
-    /// The events that it wants; where the version lets them be left out, none says all that it may have.
+    /// The requested intents. `None` requests all that the application may use, in the versions where intents are
+    /// optional.
     pub intents: Option<Intents>,
 }
 
-/// Which session a client goes on with.
+/// The session that a client resumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
     /// The token, as in [`Identify`].
     pub token: PresentedSecret,
-    /// The session.
+    /// The id of the session.
     pub session_id: String,
-    /// The last dispatch that the client has. Libraries that have none send 0 or null.
+    /// The sequence number of the last dispatch that the client received. Libraries that have received none send 0 or
+    /// null.
     pub seq: u64,
 }
 
@@ -68,7 +70,7 @@ impl Resume {
     pub(super) fn parse(d: &Map<String, Value>) -> Result<Self, Close> {
         Ok(Self {
             token: token(d)?,
-            // One that is no string is the id of no session.
+            // A value that is not a string is not the id of any session.
             session_id: d
                 .get("session_id")
                 .and_then(Value::as_str)
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_its_close_code() {
+    fn invalid_identifies_have_their_close_codes() {
         for (d, close) in [
             (json!({}), close::AUTHENTICATION_FAILED),
             (json!({"token": 1}), close::AUTHENTICATION_FAILED),
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resume_may_have_seen_nothing() {
+    fn a_resume_may_have_no_sequence_number() {
         let resume = |d: Value| Resume::parse(d.as_object().unwrap());
         let seen = |seq: Value| resume(json!({"token": "Bot t", "session_id": "s", "seq": seq})).map(|it| it.seq);
         assert_eq!(seen(json!(7)), Ok(7));

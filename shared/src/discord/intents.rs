@@ -1,4 +1,4 @@
-//! Intents: which kinds of events a session wants.
+//! Intents: the kinds of events that a session requests.
 
 use std::ops::BitOr;
 
@@ -7,7 +7,7 @@ use std::ops::BitOr;
 pub struct Intents(u64);
 
 impl Intents {
-    /// None at all.
+    /// No intents.
     pub const NONE: Self = Self(0);
     /// Guilds, channels, roles, threads and stages.
     pub const GUILDS: Self = Self(1);
@@ -23,41 +23,41 @@ impl Intents {
     pub const GUILD_WEBHOOKS: Self = Self(1 << 5);
     /// Invites.
     pub const GUILD_INVITES: Self = Self(1 << 6);
-    /// Who is in which voice channel.
+    /// Voice states.
     pub const GUILD_VOICE_STATES: Self = Self(1 << 7);
     /// Presences. Privileged.
     pub const GUILD_PRESENCES: Self = Self(1 << 8);
     /// Messages in guilds.
     pub const GUILD_MESSAGES: Self = Self(1 << 9);
-    /// Reactions to them.
+    /// Reactions to messages in guilds.
     pub const GUILD_MESSAGE_REACTIONS: Self = Self(1 << 10);
-    /// Who is typing there.
+    /// Typing in guilds.
     pub const GUILD_MESSAGE_TYPING: Self = Self(1 << 11);
     /// Direct messages.
     pub const DIRECT_MESSAGES: Self = Self(1 << 12);
-    /// Reactions to them.
+    /// Reactions to direct messages.
     pub const DIRECT_MESSAGE_REACTIONS: Self = Self(1 << 13);
-    /// Who is typing there.
+    /// Typing in direct messages.
     pub const DIRECT_MESSAGE_TYPING: Self = Self(1 << 14);
-    /// What messages in guilds say. Privileged.
+    /// The content of messages in guilds. Privileged.
     pub const MESSAGE_CONTENT: Self = Self(1 << 15);
     /// Scheduled events.
     pub const GUILD_SCHEDULED_EVENTS: Self = Self(1 << 16);
-    /// Rules of moderation.
+    /// Auto moderation rules.
     pub const AUTO_MODERATION_CONFIGURATION: Self = Self(1 << 20);
-    /// What they did.
+    /// Actions that auto moderation rules executed.
     pub const AUTO_MODERATION_EXECUTION: Self = Self(1 << 21);
-    /// Votes in guilds.
+    /// Poll votes in guilds.
     pub const GUILD_MESSAGE_POLLS: Self = Self(1 << 24);
-    /// Votes in direct messages.
+    /// Poll votes in direct messages.
     pub const DIRECT_MESSAGE_POLLS: Self = Self(1 << 25);
 
-    /// Those that an application has to be allowed to use.
+    /// The intents that an application must be allowed to use.
     pub const PRIVILEGED: Self = Self(Self::GUILD_MEMBERS.0 | Self::GUILD_PRESENCES.0 | Self::MESSAGE_CONTENT.0);
-    /// Every intent there is.
+    /// All intents.
     pub const ALL: Self = Self(0b11_0011_0001_1111_1111_1111_1111);
 
-    /// The set that is this number, if every bit of it is an intent.
+    /// Returns the set with these bits, or `None` if one of them is not an intent.
     pub const fn from_bits(bits: u64) -> Option<Self> {
         if bits & !Self::ALL.0 == 0 {
             Some(Self(bits))
@@ -66,33 +66,33 @@ impl Intents {
         }
     }
 
-    /// The set as a number.
+    /// Returns the set as a bit mask.
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of `other` are in it.
+    /// Returns whether all intents of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any of `other` is in it.
+    /// Returns whether any intent of `other` is in the set.
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Those that are in both.
+    /// Returns the intents that are in both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Those that are not in `other`.
+    /// Returns the intents that are not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bit_of_the_table_is_an_intent_and_no_other() {
+    fn only_documented_bits_are_intents() {
         let table: Vec<u32> = (0..=16).chain([20, 21, 24, 25]).collect();
         for bit in 0..64 {
             assert_eq!(Intents::from_bits(1 << bit).is_some(), table.contains(&bit), "{bit}");

@@ -1,9 +1,9 @@
-//! The Discord-shaped protocol, versions 6 to 10: what goes over the wire, and who receives what.
+//! The Discord protocol, versions 6 to 10: its payloads, and which sessions receive an event.
 //!
-//! Read in this order: `query` (the URL) → `opcode`, `command` (what clients send) → `intents`, `gate`, `header`,
-//! `filter` (who receives an event), `guild_change` (what it
-//! changes) → `data` (what `d` may be) → `content` (what may not be read) → `payload`, `dispatch` (what the gateway sends) →
-//! `close` (how it ends).
+//! Read in this order: `query` (the URL) → `opcode`, `command` (client payloads) → `intents`, `gate`, `header`,
+//! `filter` (who receives an event) → `guild_change` (how an event changes a guild) → `data` (what `d` may be) →
+//! `content` (message content that is withheld) → `payload`, `dispatch` (gateway payloads) → `close` (how a connection
+//! ends).
 
 pub mod close;
 mod command;
@@ -46,7 +46,7 @@ pub use self::{
 
 use serde_json::Value;
 
-/// The snowflake that a value writes: a string of digits, or an integer.
+/// Parses a snowflake: a string of digits, or an integer.
 pub fn snowflake(value: &Value) -> Option<u64> {
     match value {
         Value::String(digits) => crate::guild::GuildId::from_digits(digits).map(crate::guild::GuildId::get),

@@ -1,40 +1,41 @@
 //! The catalogue of opcodes.
 
-/// What a payload is.
+/// The type of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// 0: an event, with its number in the session.
+    /// 0: an event, with its sequence number in the session.
     Dispatch,
-    /// 1: from a client, that it is alive and what it has; from the gateway, that it should say so now.
+    /// 1: from a client, that it is alive and which dispatch it received last; from the gateway, a request for a
+    /// heartbeat.
     Heartbeat,
-    /// 2: a new session.
+    /// 2: starts a new session.
     Identify,
-    /// 3: the client's presence.
+    /// 3: changes the client's presence.
     PresenceUpdate,
-    /// 4: the voice channel that the client is in.
+    /// 4: joins, changes or leaves a voice channel.
     VoiceStateUpdate,
     /// 5: accepted and ignored.
     VoiceServerPing,
-    /// 6: go on with a session.
+    /// 6: resumes a session.
     Resume,
-    /// 7: the client should reconnect and resume.
+    /// 7: asks the client to reconnect and resume.
     Reconnect,
-    /// 8: members of a guild.
+    /// 8: requests members of a guild.
     RequestGuildMembers,
-    /// 9: there is no such session, or not now.
+    /// 9: the session does not exist, or cannot be resumed now.
     InvalidSession,
     /// 10: the first payload, with the heartbeat interval.
     Hello,
-    /// 11: a heartbeat has arrived.
+    /// 11: acknowledges a heartbeat.
     HeartbeatAck,
-    /// 31: soundboard sounds of guilds.
+    /// 31: requests the soundboard sounds of guilds.
     RequestSoundboardSounds,
-    /// 43: what a guild's channels are doing.
+    /// 43: requests the voice status and start time of a guild's channels.
     RequestChannelInfo,
 }
 
 impl Opcode {
-    /// Every opcode, in the order of the table.
+    /// All opcodes, in the order of the protocol's table.
     pub const ALL: [Self; 14] = [
         Self::Dispatch,
         Self::Heartbeat,
@@ -52,7 +53,7 @@ impl Opcode {
         Self::RequestChannelInfo,
     ];
 
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub const fn number(self) -> u8 {
         match self {
             Self::Dispatch => 0,
@@ -72,13 +73,13 @@ impl Opcode {
         }
     }
 
-    /// The opcode with this number that a client may send, if there is one.
+    /// Returns the opcode with this number if clients may send it.
     pub fn from_client(number: u64) -> Option<Self> {
         let known = Self::ALL.into_iter().find(|op| u64::from(op.number()) == number);
         known.filter(|op| op.is_from_client())
     }
 
-    /// Whether clients send it.
+    /// Returns whether clients may send it.
     pub const fn is_from_client(self) -> bool {
         !matches!(
             self,
@@ -86,7 +87,7 @@ impl Opcode {
         )
     }
 
-    /// Whether it is heard before there is a session.
+    /// Returns whether it is accepted before there is a session.
     pub const fn needs_no_session(self) -> bool {
         matches!(self, Self::Heartbeat | Self::Identify | Self::Resume)
     }

@@ -1,5 +1,5 @@
-//! What the gateway sends, as compact JSON with the keys in the order `t`, `s`, `op`, `d`: some libraries scan the text
-//! for the first of each.
+//! The payloads that the gateway sends: compact JSON with the keys in the order `t`, `s`, `op`, `d`, since some
+//! libraries scan the text for the first of each.
 
 use std::time::Duration;
 
@@ -8,41 +8,42 @@ use serde_json::{Value, json};
 use super::{Opcode, Shard, Version};
 use crate::session_id::SessionId;
 
-/// A payload that is no dispatch. `d` is JSON already.
+/// Builds a payload that is not a dispatch. `d` must be JSON.
 pub fn plain(opcode: Opcode, d: &str) -> String {
     format!(r#"{{"t":null,"s":null,"op":{},"d":{d}}}"#, opcode.number())
 }
 
-/// The first payload of a connection.
+/// Builds the Hello, the first payload of a connection.
 pub fn hello(heartbeat_ms: u64, node: &str) -> String {
     let d = json!({ "heartbeat_interval": heartbeat_ms, "_trace": [node] });
     plain(Opcode::Hello, &d.to_string())
 }
 
-/// The answer to a heartbeat.
+/// Builds the answer to a heartbeat.
 pub fn heartbeat_ack() -> String {
     plain(Opcode::HeartbeatAck, "null")
 }
 
-/// Asks for a heartbeat at once.
+/// Builds the request for an immediate heartbeat.
 pub fn heartbeat() -> String {
     plain(Opcode::Heartbeat, "null")
 }
 
-/// Asks to reconnect and resume.
+/// Builds the request to reconnect and resume.
 pub fn reconnect() -> String {
     plain(Opcode::Reconnect, "null")
 }
 
-/// There is no such session, or not now; `is_resumable` says whether to try to resume again.
+/// Builds the answer for a session that does not exist or cannot be resumed now. `is_resumable` tells the client
+/// whether to try to resume again.
 pub fn invalid_session(is_resumable: bool) -> String {
     plain(Opcode::InvalidSession, if is_resumable { "true" } else { "false" })
 }
 
-/// The name of the dispatch that a client gets instead of an answer that it asked for too often.
+/// The name of the dispatch sent in place of the answer to a request that came too soon after an earlier one.
 pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
-/// The data of [`RATE_LIMITED`] for a request for all members of a guild, which may come again after `wait`.
+/// Builds the data of [`RATE_LIMITED`] for a request for all members of a guild, which may be repeated after `wait`.
 pub fn members_rate_limited(guild: u64, nonce: Option<&str>, wait: Duration) -> String {
     let mut meta = json!({ "guild_id": guild.to_string() });
     if let Some(nonce) = nonce {
@@ -52,16 +53,16 @@ pub fn members_rate_limited(guild: u64, nonce: Option<&str>, wait: Duration) -> 
     json!({ "opcode": opcode, "retry_after": wait.as_secs_f64(), "meta": meta }).to_string()
 }
 
-/// What a client learns when it has a session.
+/// The data of the READY event, which starts a session.
 #[derive(Debug, Clone)]
 pub struct Ready<'a> {
-    /// The version that it speaks.
+    /// The protocol version of the connection.
     pub version: Version,
     /// The session's id.
     pub session: SessionId,
-    /// Where to resume.
+    /// The URL to resume at.
     pub resume_url: &'a str,
-    /// The shard, if the client has named one.
+    /// The shard, if the client named one.
     pub shard: Option<Shard>,
     /// The bot user, as JSON.
     pub user: &'a Value,
@@ -77,7 +78,7 @@ impl Ready<'_> {
     /// The name of the event.
     pub const NAME: &'static str = "READY";
 
-    /// The event's data.
+    /// Returns the event's data as JSON.
     pub fn d(&self) -> String {
         let guild = |id: &u64| json!({ "id": id.to_string(), "unavailable": true });
         let mut d = json!({
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_has_what_libraries_look_for() {
+    fn ready_has_the_fields_that_libraries_require() {
         let (user, application) = (json!({"id": "1"}), json!({"id": "2", "flags": 3}));
         let mut ready = Ready {
             version: Version::V9,

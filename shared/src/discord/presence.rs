@@ -1,8 +1,8 @@
-//! What a client says about its presence.
+//! The presence of a client.
 
 use serde_json::{Map, Value, json};
 
-/// How a client wants to be seen.
+/// The status that a client chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
     /// Online.
@@ -12,7 +12,7 @@ pub enum Status {
     Dnd,
     /// Away.
     Idle,
-    /// Online, and seen as offline.
+    /// Online, but shown as offline.
     Invisible,
     /// Offline.
     Offline,
@@ -30,7 +30,7 @@ impl Status {
         })
     }
 
-    /// What others see.
+    /// Returns the status that others see.
     pub const fn shown(self) -> &'static str {
         match self {
             Self::Online => "online",
@@ -41,21 +41,21 @@ impl Status {
     }
 }
 
-/// A presence, as a client sets it.
+/// A presence, as set by a client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Presence {
-    /// How it wants to be seen.
+    /// The chosen status.
     pub status: Status,
-    /// What it is doing: each one an object, as sent.
+    /// The activities, each an object as it was sent.
     pub activities: Vec<Value>,
-    /// Since when it has been idle, in Unix milliseconds.
+    /// The time since which the client has been idle, in Unix milliseconds.
     pub since: Option<u64>,
-    /// Whether it is away from the keyboard.
+    /// Whether the client is away from the keyboard.
     pub afk: bool,
 }
 
 impl Presence {
-    /// Reads a presence. Older libraries send one `game` in place of `activities`.
+    /// Parses a presence. Older libraries send a single `game` instead of `activities`.
     pub(super) fn from_json(value: &Value) -> Option<Self> {
         let fields = value.as_object()?;
         let status = match fields.get("status") {
@@ -75,18 +75,18 @@ impl Presence {
         Some(Self {
             status,
             activities,
-            // Some libraries send a fraction, and some a number below nothing where there is none.
+            // Some libraries send a fraction, and some send a negative number if the client is not idle.
             #[allow(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "of a time in milliseconds"
+                reason = "a time in milliseconds"
             )]
             since: since.filter(|since| *since >= 0.0).map(|since| since as u64),
             afk: fields.get("afk").and_then(Value::as_bool).unwrap_or(false),
         })
     }
 
-    /// The presence of `user` in a guild, `d` of a `PRESENCE_UPDATE`.
+    /// Returns the presence of `user` in a guild, which is `d` of a `PRESENCE_UPDATE`.
     pub fn update(&self, user: u64, guild: u64) -> Value {
         let mut client_status = Map::new();
         if self.status.shown() != "offline" {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_presence_is_read_in_its_old_and_its_new_form() {
+    fn presences_parse_in_old_and_new_form() {
         let new = json!({"status": "idle", "since": 91_879_201, "activities": [{"name": "a", "type": 0}], "afk": true});
         let presence = Presence::from_json(&new).unwrap();
         assert_eq!(
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_invisible_is_seen_as_offline() {
+    fn invisible_is_shown_as_offline() {
         let presence = Presence {
             status: Status::Invisible,
             ..Presence::default()

@@ -1,20 +1,20 @@
-//! The parameters of the URL that a client connects to.
+//! The query parameters of the URL that a client connects to.
 
 use super::{Version, close};
 use crate::close::Close;
 
-/// What a client asked for.
+/// The options that a client requested in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query {
-    /// The version of the protocol.
+    /// The protocol version.
     pub version: Version,
-    /// How payloads are written.
+    /// The encoding of payloads.
     pub encoding: Encoding,
-    /// The stream that everything the gateway sends is part of.
+    /// The compressed stream that everything the gateway sends is part of, if any.
     pub transport: Option<Transport>,
 }
 
-/// How payloads are written.
+/// The encoding of payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Encoding {
     /// JSON.
@@ -24,23 +24,23 @@ pub enum Encoding {
     Etf,
 }
 
-/// A compressed stream that lives as long as its connection.
+/// A compressed stream that lasts as long as its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// `zlib-stream`: one zlib stream, each message ended by a sync flush.
+    /// `zlib-stream`: one zlib stream, in which each message ends with a sync flush.
     Zlib,
-    /// `zstd-stream`: one zstd frame, each message whole blocks of it.
+    /// `zstd-stream`: one zstd frame, in which each message consists of whole blocks.
     Zstd,
 }
 
 impl Query {
-    /// Reads the decoded values of `v`, `encoding` and `compress`; `None` is a parameter that is not there.
+    /// Parses the decoded values of `v`, `encoding` and `compress`. An absent parameter is `None`.
     ///
-    /// `None` when the URL asks for version 1 of the other protocol, which an absent `v` does as well; a `v` that nobody
-    /// speaks is of this protocol where there is an `encoding`.
+    /// Returns `None` if the URL is for the v1 protocol: `v` is absent, is 1, or is unknown in a URL without
+    /// `encoding`. An unknown `v` beside an `encoding` is an error of this protocol.
     ///
     /// # Errors
-    /// The close of a connection that asks for what is not spoken.
+    /// The close that answers an unsupported version, encoding or compression.
     pub fn parse(v: Option<&str>, encoding: Option<&str>, compress: Option<&str>) -> Option<Result<Self, Close>> {
         let version = match v.map(|v| (v, Version::parse(v))) {
             Some((_, Some(version))) => version,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_chooses_the_protocol() {
+    fn the_version_selects_the_protocol() {
         for v in [None, Some("1"), Some(""), Some("5"), Some("11")] {
             assert_eq!(Query::parse(v, None, None), None, "{v:?}");
         }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_and_streams_are_named() {
+    fn encodings_and_compressions_are_parsed() {
         let parse = |encoding, compress| Query::parse(Some("10"), Some(encoding), compress);
         let spoken = |encoding, transport| {
             Some(Ok(Query {

@@ -1,4 +1,4 @@
-//! What a client asks for once it has a session.
+//! Requests that a client with a session can send.
 
 use std::collections::HashSet;
 
@@ -7,38 +7,38 @@ use serde_json::{Map, Value};
 use super::{close, snowflake};
 use crate::close::Close;
 
-/// The longest `nonce` that is answered with, in bytes.
+/// The longest `nonce` that answers repeat, in bytes.
 const NONCE_BYTES: usize = 32;
 
-/// `Request Guild Members`: which members of which guilds.
+/// `Request Guild Members`: a request for members of one or more guilds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestMembers {
-    /// The guilds; one, but for older libraries.
+    /// The guilds. Only older libraries name more than one.
     pub guilds: Vec<u64>,
-    /// Whose names begin with this.
+    /// Selects the members whose names begin with this.
     pub query: Option<String>,
-    /// How many at most; 0 is all.
+    /// The most members to return, or 0 for all.
     pub limit: u64,
-    /// These alone.
+    /// Selects these users only.
     pub users: Option<UserIds>,
-    /// With their presences.
+    /// Whether to include the presences of the members.
     pub presences: bool,
-    /// What the answers carry, so that the client knows them.
+    /// A value that the answers repeat, so that the client can match them to its request.
     pub nonce: Option<String>,
 }
 
-/// The ids in `user_ids`, each once, in the order of the request.
+/// The ids in `user_ids`, without duplicates, in the order of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserIds {
-    /// The snowflakes.
+    /// The valid snowflakes.
     pub ids: Vec<u64>,
-    /// What is no snowflake, as the client sent it.
+    /// The values that are not snowflakes, as the client sent them.
     pub invalid: Vec<Value>,
 }
 
 impl UserIds {
-    /// Reads one id or a list of ids. Returns `None` for a value that is neither; whatever stands in a list is an id, if
-    /// only an invalid one.
+    /// Parses one id or a list of ids. Returns `None` for any other value. Everything inside a list counts as an id,
+    /// even if it is an invalid one.
     fn from_json(value: &Value) -> Option<Self> {
         let list = match value {
             Value::Array(list) => list.as_slice(),
@@ -85,7 +85,7 @@ impl RequestMembers {
     }
 }
 
-/// One snowflake, or a list of them.
+/// Parses one snowflake or a list of them.
 pub(super) fn snowflakes(value: &Value) -> Option<Vec<u64>> {
     match value {
         Value::Array(list) => list.iter().map(snowflake).collect(),
@@ -134,12 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_snowflake_is_an_invalid_id_and_not_a_wrong_payload() {
+    fn values_that_are_not_snowflakes_are_invalid_ids() {
         assert_eq!(user_ids(&json!("x")), (vec![], vec![json!("x")]));
         assert_eq!(user_ids(&json!([])), (vec![], vec![]));
         let too_long = "18446744073709551616";
         let invalid = json!([
-            "x", "", " 1", "+1", "-1", "1.0", "0x1", too_long, "1\n", -1, 1.5, 1e30, null, true, [], ["1"], {}, {"id": "1"},
+            "x", "", " 1", "+1", "-1", "1.0", "0x1", too_long, "1\n", -1, 1.5, 1e30,
+            null, true, [], ["1"], {}, {"id": "1"},
         ]);
         assert_eq!(user_ids(&invalid), (vec![], invalid.as_array().unwrap().clone()));
         let mixed = json!(["x", "18446744073709551615", null, 1]);

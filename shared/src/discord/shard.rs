@@ -1,21 +1,21 @@
-//! Shards: the part of an application's guilds that one session has.
+//! Shards: the part of an application's guilds whose events a session receives.
 
 use serde_json::Value;
 
-/// One shard of so many.
+/// One shard of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// The number of the shard, from 0.
     pub id: u32,
-    /// Of how many.
+    /// The number of shards.
     pub count: u32,
 }
 
 impl Shard {
-    /// The whole of an application.
+    /// The only shard of an application that is not sharded.
     pub const WHOLE: Self = Self { id: 0, count: 1 };
 
-    /// The shard that `[id, count]` writes, if there can be such a one.
+    /// Parses `[id, count]`. Returns `None` if it is not a valid shard.
     pub fn from_json(value: &Value) -> Option<Self> {
         let Value::Array(pair) = value else { return None };
         let [id, count] = &pair[..] else { return None };
@@ -24,15 +24,15 @@ impl Shard {
         (id < count).then_some(Self { id, count })
     }
 
-    /// The shard among `count` that has a guild. What belongs to no guild is the first one's.
+    /// Returns the shard among `count` that a guild belongs to. Everything without a guild belongs to the first shard.
     pub fn of_guild(guild: Option<u64>, count: u32) -> Self {
         let count = count.max(1);
-        // The remainder is below a count of 32 bits.
+        // The remainder is below `count`, which has 32 bits.
         let id = u32::try_from((guild.unwrap_or(0) >> 22) % u64::from(count)).unwrap_or(0);
         Self { id, count }
     }
 
-    /// Whether it has this guild, or what belongs to none.
+    /// Returns whether `guild` belongs to the shard. Everything without a guild belongs to the first shard.
     pub fn has(self, guild: Option<u64>) -> bool {
         Self::of_guild(guild, self.count).id == self.id
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_is_a_pair_of_integers_of_which_the_first_is_lower() {
+    fn a_shard_is_an_id_below_a_count() {
         assert_eq!(Shard::from_json(&json!([0, 1])), Some(Shard::WHOLE));
         assert_eq!(Shard::from_json(&json!([3, 4])), Some(Shard { id: 3, count: 4 }));
         for wrong in [
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guild_is_of_the_shard_that_its_time_says() {
+    fn the_timestamp_of_a_guild_id_selects_its_shard() {
         let guild = Some(197_038_439_483_310_086);
         let shards: Vec<_> = (0..16).filter(|id| Shard { id: *id, count: 16 }.has(guild)).collect();
         assert_eq!(

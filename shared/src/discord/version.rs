@@ -1,42 +1,42 @@
-//! The versions of the protocol and what differs between them.
+//! The versions of the Discord protocol and their differences.
 
-/// A version that is spoken.
+/// A supported version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// 6.
+    /// Version 6.
     V6 = 6,
-    /// 7.
+    /// Version 7.
     V7 = 7,
-    /// 8: intents are required.
+    /// Version 8: intents are required.
     V8 = 8,
-    /// 9.
+    /// Version 9.
     V9 = 9,
-    /// 10: the content of messages is an intent.
+    /// Version 10: message content requires an intent.
     V10 = 10,
 }
 
 impl Version {
-    /// Every version, the oldest first.
+    /// All versions, oldest first.
     pub const ALL: [Self; 5] = [Self::V6, Self::V7, Self::V8, Self::V9, Self::V10];
 
-    /// The version that `text` names, without a leading zero or sign.
+    /// Parses a version number, which must not have a leading zero or sign.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|version| version.number().to_string() == text)
     }
 
-    /// The number.
+    /// Returns the version number.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// Whether Identify may leave the intents out.
+    /// Returns whether Identify may omit the intents.
     pub const fn makes_intents_optional(self) -> bool {
         matches!(self, Self::V6 | Self::V7)
     }
 
-    /// Whether the content of messages is only for those who have its intent.
+    /// Returns whether message content is withheld from sessions without the intent for it.
     pub const fn withholds_content(self) -> bool {
         matches!(self, Self::V10)
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_written_one_way() {
+    fn versions_have_one_spelling() {
         for version in Version::ALL {
             assert_eq!(Version::parse(&version.number().to_string()), Some(version));
         }

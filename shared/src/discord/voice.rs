@@ -1,22 +1,22 @@
-//! Where a client wants to be heard.
+//! Voice states of clients.
 
 use serde_json::{Map, Value, json};
 
 use super::{close, snowflake};
 use crate::{close::Close, session_id::SessionId};
 
-/// `Voice State Update`: the channel that the client wants to be in.
+/// `Voice State Update`: the voice channel that the client wants to be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceState {
     /// The guild.
     pub guild: u64,
-    /// The channel; none leaves.
+    /// The channel, or `None` to leave.
     pub channel: Option<u64>,
-    /// Whether its microphone is off.
+    /// Whether the client's microphone is off.
     pub self_mute: bool,
-    /// Whether it hears nothing.
+    /// Whether the client has deafened itself.
     pub self_deaf: bool,
-    /// Whether its camera is on.
+    /// Whether the client's camera is on.
     pub self_video: bool,
 }
 
@@ -36,14 +36,15 @@ impl VoiceState {
         })
     }
 
-    /// The same, out of every channel of the guild.
+    /// Returns the state with the client in no channel of the guild.
     #[must_use]
     pub const fn left(self) -> Self {
         Self { channel: None, ..self }
     }
 
-    /// This state of a session of `user`, `d` of a `VOICE_STATE_UPDATE`. `known` is its voice state so far: what others have
-    /// decided about it stays. `member` is who it is in the guild.
+    /// Returns this state for a session of `user`, which is `d` of a `VOICE_STATE_UPDATE`. The fields that others
+    /// control, such as `mute`, are taken from `known`, the user's voice state so far. `member` is the user's member
+    /// object in the guild.
     pub fn update(&self, user: u64, session: SessionId, known: Option<&Value>, member: Option<&Value>) -> Value {
         let decided = |name: &str| {
             let value = known.and_then(|known| known.get(name));
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_decided_stays() {
+    fn fields_that_others_control_are_kept() {
         let joined = state(&json!({"guild_id": 1, "channel_id": "2", "self_deaf": true})).unwrap();
         let session = SessionId::from_raw(9);
         let expected = json!({

@@ -1,30 +1,31 @@
-//! Reading the term of a client.
+//! Decodes the terms of clients.
 
 use serde_json::{Map, Number, Value};
 
 use super::{EtfError, VERSION, tag};
 use crate::MAX_INTEGER;
 
-/// How deep lists, tuples and maps may nest: as deep as `serde_json` lets JSON.
+/// How deep lists, tuples and maps may nest: as deep as `serde_json` allows in JSON.
 const MAX_DEPTH: u32 = 127;
-/// The bytes of the shortest pair of a map: an empty binary and a value of one byte.
+/// The length of the shortest pair of a map, in bytes: an empty binary and a value of one byte.
 const SHORTEST_PAIR: usize = 6;
-/// Up to here every whole number has a float of its own.
-#[expect(clippy::cast_precision_loss, reason = "the last integer of which that is true")]
+/// The largest whole float that is exact. Beyond it, several integers share one float.
+#[expect(clippy::cast_precision_loss, reason = "the last integer for which that is true")]
 const MAX_WHOLE: f64 = MAX_INTEGER as f64;
 
-/// Reads a client's message: [`VERSION`], one term, and nothing after it.
+/// Decodes a client's message: [`VERSION`], one term, and nothing after it.
 ///
-/// The value is what the client's JSON would have been. The atoms `nil`, `null` and `undefined` are `null`, `true` and
-/// `false` are booleans, any other atom is a string; a tuple is an array, and so is a string of Erlang, which is a list of
-/// bytes. A whole float up to 2^53 − 1 is an integer, since `erlpack` sends every number outside of 32 bits as a float
-/// while JavaScript's JSON writes it without a fraction. The last one of several map keys with one name counts.
+/// The result is the value that the client's JSON would have given. The atoms `nil`, `null` and `undefined` become
+/// `null`, `true` and `false` become booleans, and any other atom becomes a string. A tuple becomes an array, and so
+/// does an Erlang string, which is a list of bytes. A whole float up to 2^53 − 1 becomes an integer, since `erlpack`
+/// sends every number outside 32 bits as a float, while JavaScript's JSON writes it without a fraction. If a map has
+/// the same key several times, the last one counts.
 ///
-/// What is allocated is bounded by the length of `bytes`, whatever lengths they declare.
+/// Allocations are bounded by the length of `bytes`, whatever lengths the terms declare.
 ///
 /// # Errors
 ///
-/// Any of [`EtfError`]. The message is of no use then: close code 4002.
+/// Any [`EtfError`]. The message is then unusable, and the close code is 4002.
 pub fn decode(bytes: &[u8]) -> Result<Value, EtfError> {
     let mut terms = Terms { rest: bytes };
     let version = terms.byte()?;
@@ -38,13 +39,13 @@ pub fn decode(bytes: &[u8]) -> Result<Value, EtfError> {
     }
 }
 
-/// The bytes that are not read yet.
+/// The bytes that are still to be read.
 struct Terms<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Terms<'a> {
-    /// The next term, in which `depth` more may lie within each other.
+    /// Reads the next term, in which `depth` more levels may nest.
     fn next(&mut self, depth: u32) -> Result<Value, EtfError> {
         match self.byte()? {
             tag::SMALL_INTEGER => Ok(self.byte()?.into()),
@@ -115,7 +116,7 @@ impl<'a> Terms<'a> {
         if count > self.rest.len() {
             return Err(EtfError::Cut);
         }
-        // Not reserved: lists within each other may each declare all that is left.
+        // No space is reserved: each of many nested lists may declare all that is left of the message.
         let mut elements = Vec::new();
         for _ in 0..count {
             elements.push(self.next(depth)?);
@@ -142,7 +143,7 @@ impl<'a> Terms<'a> {
         Ok(map.into())
     }
 
-    /// An integer of so many digits: its sign, then bytes of which the least significant is the first.
+    /// Reads an integer of `digits` bytes, the least significant first, after a byte for the sign.
     fn big(&mut self, digits: usize) -> Result<Value, EtfError> {
         let negative = self.byte()? != 0;
         let digits = self.take(digits)?;
@@ -193,7 +194,7 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// What is left of `depth` inside a list, a tuple or a map.
+/// Returns the depth that is left inside a list, a tuple or a map.
 fn inside(depth: u32) -> Result<u32, EtfError> {
     depth.checked_sub(1).ok_or(EtfError::Depth)
 }
@@ -206,7 +207,7 @@ fn float(value: f64) -> Result<Value, EtfError> {
     Number::from_f64(value).map(Value::Number).ok_or(EtfError::Float)
 }
 
-/// A float as text, as `%.20e` prints it, filled up with zeros.
+/// Parses a float in text form, as `%.20e` prints it, padded with zero bytes.
 fn parse_float(text: &[u8; 31]) -> Result<f64, EtfError> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = str::from_utf8(text)?;
@@ -222,7 +223,7 @@ fn atom(name: String) -> Value {
     }
 }
 
-/// The text of bytes that are one character of ISO 8859-1 each.
+/// Decodes ISO 8859-1, in which each byte is one character.
 fn latin_1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }

@@ -1,8 +1,8 @@
-//! Writing terms: one for a JSON text, and the parts of which the head of a payload is made.
+//! Encodes terms: whole JSON texts, and the parts that make up the head of a payload.
 //!
-//! Of the tags that mean the same, the one is written that every client reads. Atoms are of the old kind, since `erlpack`
-//! for Node.js reads no other; integers are as short as they can be, since it makes a string of one with more than four
-//! digits.
+//! Of several equivalent tags, the one that every client can read is written. Atoms have the old tag, since `erlpack`
+//! for Node.js reads no other. Integers are as short as possible, since `erlpack` turns a big integer of more than four
+//! bytes into a string.
 
 use std::fmt;
 
@@ -17,17 +17,19 @@ const NULL: &[u8] = b"s\x03nil";
 const TRUE: &[u8] = b"s\x04true";
 const FALSE: &[u8] = b"s\x05false";
 
-/// Appends the term that says what `json` says, without the version byte.
+/// Appends `json` as a term, without the version byte.
 ///
-/// It is written while the text is read. Numbers without a fraction and an exponent become integers, others floats, `null`
-/// the atom `nil`; the keys of an object are binaries, in their order, and one that stands there twice is written twice.
+/// The term is written while the text is parsed. Numbers without a fraction or an exponent become integers, others
+/// floats. `null` becomes the atom `nil`. The keys of an object become binaries, in their order; duplicate keys are
+/// kept.
 ///
 /// # Errors
 ///
-/// What `serde_json` refuses: text that is not JSON, and what JSON's grammar allows but not every parser reads (an unpaired
-/// surrogate, a number out of range, more than 127 levels); and a text of 4 GiB or more. `out` is then as it was.
+/// What `serde_json` refuses: text that is not JSON, and text that the grammar of JSON allows but not every parser
+/// reads (an unpaired surrogate, a number out of range, more than 127 levels). Also a text of 4 GiB or more. `out` is
+/// then unchanged.
 pub fn transcode(json: &str, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    // No string, array or object in it can then be longer than a term can tell.
+    // In a shorter text, no string, array or object exceeds the 32-bit lengths of terms.
     if u32::try_from(json.len()).is_err() {
         return Err(serde_json::Error::custom("a text of 4 GiB or more"));
     }
@@ -52,7 +54,7 @@ pub fn integer(value: u64, out: &mut impl Extend<u8>) {
     }
 }
 
-/// Appends a binary. The format can tell a length of 32 bits: what is beyond 4 GiB is left out.
+/// Appends a binary. The format has 32-bit lengths, so bytes beyond 4 GiB are left out.
 pub fn binary(bytes: &[u8], out: &mut Vec<u8>) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.push(tag::BINARY);
@@ -60,7 +62,7 @@ pub fn binary(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes.get(..length as usize).unwrap_or(bytes));
 }
 
-/// Appends the head of a map; so many pairs of a [`key`] and a term have to follow.
+/// Appends the head of a map. `pairs` pairs of a [`key`] and a term must follow.
 pub fn map_head(pairs: u32, out: &mut Vec<u8>) {
     out.push(tag::MAP);
     out.extend(pairs.to_be_bytes());
@@ -99,7 +101,7 @@ impl Term<'_> {
         self.0.extend_from_slice(term);
     }
 
-    /// Puts a number, known only now, where room was left for it after the tag at `tag`.
+    /// Writes a count, known only now, into the space that was left for it after the tag at `tag`.
     fn patch(&mut self, tag: usize, count: u32) {
         if let Some(room) = self.0.get_mut(tag + 1..tag + 5) {
             room.copy_from_slice(&count.to_be_bytes());

@@ -1,10 +1,10 @@
-//! What can be wrong with a client's message.
+//! Errors in the messages of clients.
 
 use std::str::Utf8Error;
 
 use super::VERSION;
 
-/// Why bytes are not the one term that a message has to be.
+/// Why a message is not exactly one valid term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EtfError {
@@ -14,31 +14,31 @@ pub enum EtfError {
         /// The first byte.
         version: u8,
     },
-    /// A term is cut short, or declares more than there is.
-    #[error("the message ends within a term")]
+    /// A term is truncated, or declares more than there is.
+    #[error("the message ends inside a term")]
     Cut,
-    /// The term has ended and the message has not.
+    /// The message goes on after the term.
     #[error("{bytes} bytes after the term, expected none")]
     Trailing {
-        /// How many.
+        /// The number of bytes after the term.
         bytes: usize,
     },
-    /// A term that JSON has nothing for (a pid, a function), or a tag that does not exist.
-    #[error("a term with tag {tag}, which says nothing in JSON")]
+    /// The term has no JSON equivalent (a pid, a function), or its tag does not exist.
+    #[error("a term with tag {tag}, which has no JSON equivalent")]
     Tag {
         /// The tag.
         tag: u8,
     },
-    /// A compressed term: its size would be known only once it is there.
+    /// A compressed term, which is refused because its size is known only after inflating it.
     #[error("a compressed term, expected a plain one")]
     Compressed,
-    /// A map has a key that is not a binary, an atom for example.
+    /// A map has a key that is not a binary, for example an atom.
     #[error("a map key with tag {tag}, expected a binary")]
     Key {
         /// The key's tag.
         tag: u8,
     },
-    /// A list goes on after its last element.
+    /// A list does not end with the empty list.
     #[error("a list that ends with tag {tag}, expected the empty list")]
     Tail {
         /// The tag of the tail.
@@ -53,11 +53,11 @@ pub enum EtfError {
     /// A binary or an atom is not UTF-8.
     #[error("text that is not UTF-8")]
     Text {
-        /// Where it stops to be.
+        /// Where the text stops being UTF-8.
         #[from]
         source: Utf8Error,
     },
-    /// Lists, tuples and maps nest too deep.
-    #[error("terms that nest deeper than JSON may")]
+    /// Lists, tuples and maps nest too deeply.
+    #[error("terms that nest deeper than JSON allows")]
     Depth,
 }

@@ -1,9 +1,9 @@
-//! Erlang's External Term Format, as much of it as JSON can say: what `encoding=etf` puts into a binary message.
+//! The part of Erlang's External Term Format that JSON can express: the content of binary messages with `encoding=etf`.
 //!
-//! A client's term becomes the [`serde_json::Value`] that its JSON would have been, and JSON that is sent becomes a term.
-//! Only bytes and values live here; what a payload has to contain is the protocol's matter. The format is that of the
-//! page "External Term Format" of Erlang/OTP's run-time system; which of its tags are written is decided by what clients
-//! read, above all `erlpack`, through which eris and discord.js speak it.
+//! A client's term becomes the [`serde_json::Value`] that its JSON would have given, and JSON to be sent becomes a
+//! term. This module handles bytes and values only; what a payload must contain is up to the protocol. The format is
+//! described on the page "External Term Format" of Erlang/OTP's run-time system. Which of its tags are written depends
+//! on what clients can read, above all `erlpack`, which eris and discord.js use.
 
 mod decode;
 mod encode;
@@ -14,7 +14,7 @@ pub use decode::decode;
 pub use encode::{binary, integer, key, map_head, transcode};
 pub use error::EtfError;
 
-/// The byte before a message's only term.
+/// The version byte, which precedes the only term of a message.
 pub const VERSION: u8 = 131;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Messages that other codecs wrote, recorded: `erlpack.pack` of npm's `erlpack` 0.1.4, through which eris and discord.js
-//! send, and `term_to_binary` of Erlang/OTP 25.
+//! Messages recorded from other encoders: `erlpack.pack` of npm's `erlpack` 0.1.4, with which eris and discord.js send,
+//! and `term_to_binary` of Erlang/OTP 25.
 
 use serde_json::json;
 
 use super::*;
 
 #[test]
-fn erlpack_heartbeats() {
+fn erlpack_sends_heartbeats() {
     assert_eq!(
         decode(b"\x83t\0\0\0\x02m\0\0\0\x02opa\x01m\0\0\0\x01da\xfb"),
         Ok(json!({"op": 1, "d": 251}))
@@ -17,9 +17,9 @@ fn erlpack_heartbeats() {
     );
 }
 
-/// What is `undefined` in JavaScript, and so in no JSON, arrives as `null`: here the presence.
+/// A field that is `undefined` in JavaScript, and would be absent in JSON, arrives as `null`: here the presence.
 #[test]
-fn erlpack_identifies() {
+fn erlpack_sends_identifies() {
     let message = b"\x83t\0\0\0\x02m\0\0\0\x02opa\x02m\0\0\0\x01dt\0\0\0\x08m\0\0\0\x05tokenm\0\0\0\x01t\
         m\0\0\0\x01va\x0am\0\0\0\x08compresss\x05falsem\0\0\0\x0flarge_thresholda\xfa\
         m\0\0\0\x07intentsb\x031\xff\xffm\0\0\0\x0apropertiest\0\0\0\x03m\0\0\0\x02osm\0\0\0\x05linux\
@@ -35,9 +35,9 @@ fn erlpack_identifies() {
     );
 }
 
-/// A time in milliseconds does not fit 32 bits, so it is sent as a float.
+/// A time in milliseconds does not fit into 32 bits, so it is sent as a float.
 #[test]
-fn erlpack_updates_a_presence() {
+fn erlpack_sends_presence_updates() {
     let message = b"\x83t\0\0\0\x02m\0\0\0\x02opa\x03m\0\0\0\x01dt\0\0\0\x04m\0\0\0\x03afks\x05false\
         m\0\0\0\x0aactivitiesl\0\0\0\x01t\0\0\0\x02m\0\0\0\x04namem\0\0\0\x06\xc3\xa9\xf0\x9f\x98\x80\
         m\0\0\0\x04typea\0jm\0\0\0\x05sinceFBx\xbc\xfeV\x80\0\0m\0\0\0\x06statusm\0\0\0\x04idle";
@@ -49,7 +49,8 @@ fn erlpack_updates_a_presence() {
     );
 }
 
-/// `[0, 255, 256, -1, 2147483647, -2147483648, 2147483648, 4294967295, 4294967296, 0.5, -0, 1e300, true, false, [], {}]`
+/// `[0, 255, 256, -1, 2147483647, -2147483648, 2147483648, 4294967295, 4294967296, 0.5, -0, 1e300, true, false, [],
+/// {}]`
 #[test]
 fn erlpack_writes_numbers() {
     let message = b"\x83l\0\0\0\x10a\0a\xffb\0\0\x01\0b\xff\xff\xff\xffb\x7f\xff\xff\xffb\x80\0\0\0\
@@ -80,7 +81,7 @@ fn erlpack_writes_numbers() {
 
 /// `[{a,<<"b">>},"abc",[],true,nil,undefined,null,online,-1,256,16#123456789a]`
 #[test]
-fn erlang_writes_atoms_of_the_old_kind_tuples_and_strings() {
+fn erlang_writes_old_atoms_tuples_and_strings() {
     let message =
         b"\x83l\0\0\0\x0bh\x02d\0\x01am\0\0\0\x01bk\0\x03abcjd\0\x04trued\0\x03nild\0\x09undefinedd\0\x04null\
         d\0\x06onlineb\xff\xff\xff\xffb\0\0\x01\0n\x05\0\x9a\x78\x56\x34\x12j";
@@ -112,7 +113,7 @@ fn erlang_writes_floats_as_text() {
 
 /// `#{op => 1}`, `1 bsl 64`, `[1|2]`
 #[test]
-fn erlang_can_say_what_json_cannot() {
+fn erlang_terms_without_a_json_equivalent_are_refused() {
     assert_eq!(
         decode(b"\x83t\0\0\0\x01d\0\x02opa\x01"),
         Err(EtfError::Key { tag: b'd' })

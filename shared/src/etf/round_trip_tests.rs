@@ -1,11 +1,12 @@
-//! Any JSON there and back, and bytes that nobody meant.
+//! Round trips of any JSON, and arbitrary bytes.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::*;
 
-/// Bytes held for each byte of a message, at most. A map of one pair costs most: 11 bytes make room for eleven pairs.
+/// The most heap bytes per byte of a message. A map of one pair is the worst case: its 11 bytes allocate space for
+/// eleven pairs.
 const HELD_PER_BYTE: usize = 128;
 
 fn json() -> impl Strategy<Value = Value> {
@@ -35,7 +36,7 @@ fn message(json: &str) -> Vec<u8> {
     message
 }
 
-/// `value` with its whole floats as integers.
+/// Converts the whole floats in `value` to integers.
 fn with_integers(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -53,7 +54,7 @@ fn with_integers(value: Value) -> Value {
     }
 }
 
-/// The bytes that `value` has on the heap, about.
+/// The approximate number of heap bytes of `value`.
 fn held(value: &Value) -> usize {
     match value {
         Value::String(text) => text.capacity(),
@@ -82,13 +83,13 @@ proptest! {
     #[test]
     fn json_survives_the_round_trip(json in json()) {
         let text = json.to_string();
-        // Read once, since the last digit of a float may be another afterwards.
+        // Compares with the parsed text, since parsing may change the last digit of a float.
         let read: Value = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(decode(&message(&text)), Ok(with_integers(read)));
     }
 
     #[test]
-    fn integers_and_binaries_survive_it_too(number: u64, text: String) {
+    fn integers_and_binaries_survive_the_round_trip(number: u64, text: String) {
         let mut bytes = vec![VERSION];
         integer(number, &mut bytes);
         prop_assert_eq!(decode(&bytes), Ok(number.into()));
@@ -103,7 +104,7 @@ proptest! {
         head in prop::collection::vec(prop::sample::select(&b"FPabcdhijklmnostvw\0\x01\x02"[..]), 0..60),
     ) {
         decodes_within_bounds(&garbage)?;
-        // With a version and tags that are read the decoder gets further.
+        // With a version byte and known tags the decoder gets further.
         garbage.splice(0..0, [&[VERSION][..], &head].concat());
         decodes_within_bounds(&garbage)?;
     }

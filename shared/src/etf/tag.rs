@@ -1,4 +1,4 @@
-//! The first byte of a term, by its name in the specification without the `_EXT`.
+//! Tags, the first bytes of terms, by their names in the specification without `_EXT`.
 
 pub(super) const NEW_FLOAT: u8 = 70;
 pub(super) const COMPRESSED: u8 = 80;

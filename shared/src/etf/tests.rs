@@ -1,10 +1,10 @@
-//! Every tag by the bytes of the specification, what is refused, and what is written.
+//! Decoding of every tag as specified, refusal of everything else, and the bytes that are written.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Decodes the parts of a term, one after another.
+/// Decodes the concatenation of `term` after a version byte.
 fn read(term: &[&[u8]]) -> Result<Value, EtfError> {
     decode(&[&[VERSION][..], &term.concat()].concat())
 }
@@ -15,7 +15,7 @@ fn written(json: &str) -> Vec<u8> {
     out
 }
 
-/// Lists of one element, so many within each other, around an empty one.
+/// `levels` nested lists: the innermost is empty, the others have one element.
 fn nested(levels: usize) -> Vec<u8> {
     let heads = b"l\0\0\0\x01".repeat(levels - 1);
     let tails = b"j".repeat(levels - 1);
@@ -73,7 +73,7 @@ fn floats_of_both_tags_are_numbers() {
 }
 
 #[test]
-fn a_whole_float_is_an_integer_as_long_as_it_is_exact() {
+fn exact_whole_floats_become_integers() {
     let rows = [
         (1_700_000_000_000.0_f64, json!(1_700_000_000_000_u64)),
         (-3.0, json!(-3)),
@@ -88,7 +88,7 @@ fn a_whole_float_is_an_integer_as_long_as_it_is_exact() {
 }
 
 #[test]
-fn a_float_is_finite_and_a_number() {
+fn floats_that_are_not_finite_are_refused() {
     for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert_eq!(read(&[b"F", &float.to_be_bytes()]), Err(EtfError::Float), "{float}");
     }
@@ -99,7 +99,7 @@ fn a_float_is_finite_and_a_number() {
 }
 
 #[test]
-fn some_atoms_are_literals_and_the_others_strings() {
+fn atoms_become_literals_or_strings() {
     let literals = [
         ("nil", Value::Null),
         ("null", Value::Null),
@@ -133,11 +133,11 @@ fn old_atoms_are_latin_1_and_new_ones_utf_8() {
 }
 
 #[test]
-fn a_binary_is_a_string_of_utf_8() {
+fn binaries_are_utf_8_strings() {
     assert_eq!(read(&[b"m\0\0\0\0"]), Ok(json!("")));
     assert_eq!(read(&[b"m\0\0\0\x03a\0b"]), Ok(json!("a\0b")));
     assert_eq!(read(&[b"m\0\0\0\x04", "😀".as_bytes()]), Ok(json!("😀")));
-    // A lone byte, an overlong form, a surrogate.
+    // An invalid byte, an overlong form, a surrogate.
     for text in [&b"\xff"[..], b"\xc0\x80", b"\xed\xa0\x80"] {
         let length = u32::try_from(text.len()).unwrap().to_be_bytes();
         assert!(matches!(read(&[b"m", &length, text]), Err(EtfError::Text { .. })));
@@ -162,7 +162,7 @@ fn lists_and_tuples_are_arrays() {
 }
 
 #[test]
-fn a_list_ends_with_the_empty_list() {
+fn lists_without_an_empty_tail_are_refused() {
     assert_eq!(read(&[b"l\0\0\0\x01a\x01a\x02"]), Err(EtfError::Tail { tag: b'a' }));
     assert_eq!(
         read(&[b"l\0\0\0\x01a\x01k\0\x01\x02"]),
@@ -172,7 +172,7 @@ fn a_list_ends_with_the_empty_list() {
 }
 
 #[test]
-fn a_map_is_an_object_and_the_last_of_equal_keys_counts() {
+fn maps_are_objects_and_the_last_of_duplicate_keys_counts() {
     assert_eq!(read(&[b"t\0\0\0\0"]), Ok(json!({})));
     assert_eq!(
         read(&[b"t\0\0\0\x02", b"m\0\0\0\x02op", b"a\x01", b"m\0\0\0\x01d", b"s\x03nil"]),
@@ -185,7 +185,7 @@ fn a_map_is_an_object_and_the_last_of_equal_keys_counts() {
 }
 
 #[test]
-fn a_key_is_a_binary() {
+fn keys_that_are_not_binaries_are_refused() {
     for key in [&b"s\x02op"[..], b"d\0\x02op", b"w\x02op", b"k\0\x02op", b"a\x01", b"j"] {
         assert_eq!(
             read(&[b"t\0\0\0\x01", key, b"m\0\0\0\x01a"]),
@@ -195,7 +195,7 @@ fn a_key_is_a_binary() {
 }
 
 #[test]
-fn what_json_has_nothing_for_is_refused() {
+fn tags_without_a_json_equivalent_are_refused() {
     let read = [
         b'F', b'a', b'b', b'c', b'd', b'h', b'i', b'j', b'k', b'l', b'm', b'n', b'o', b's', b't', b'v', b'w',
     ];
@@ -209,7 +209,7 @@ fn what_json_has_nothing_for_is_refused() {
 }
 
 #[test]
-fn a_message_is_one_whole_term_of_the_version() {
+fn a_message_is_a_version_byte_and_one_whole_term() {
     assert_eq!(decode(b""), Err(EtfError::Cut));
     assert_eq!(decode(b"\x83"), Err(EtfError::Cut));
     assert_eq!(decode(b"\x82j"), Err(EtfError::Version { version: 130 }));
@@ -227,7 +227,7 @@ fn a_message_is_one_whole_term_of_the_version() {
 }
 
 #[test]
-fn a_declared_length_is_believed_only_when_the_bytes_are_there() {
+fn declared_lengths_beyond_the_message_are_refused() {
     let declared = [
         b"l\xff\xff\xff\xff",
         b"i\xff\xff\xff\xff",
@@ -240,7 +240,8 @@ fn a_declared_length_is_believed_only_when_the_bytes_are_there() {
     assert_eq!(read(&[b"o\xff\xff\xff\xff\x00\x01"]), Err(EtfError::Cut));
     assert_eq!(read(&[b"k\xff\xff\x00\x01"]), Err(EtfError::Cut));
     assert_eq!(read(&[b"h\xffj"]), Err(EtfError::Cut));
-    // A hundred lists that each declare all that is left, which alone would be gigabytes together.
+    // A hundred nested lists that each declare as many elements as there are bytes left. Reserving space for all of
+    // them would take gigabytes.
     let mut terms = vec![b'j'; 1 << 20];
     for level in 0..100 {
         let left = u32::try_from((1 << 20) - (level + 1) * 5).unwrap();
@@ -251,7 +252,7 @@ fn a_declared_length_is_believed_only_when_the_bytes_are_there() {
 }
 
 #[test]
-fn terms_nest_as_deep_as_json_and_no_deeper() {
+fn terms_nest_exactly_as_deep_as_json() {
     let deepest = "[".repeat(127) + &"]".repeat(127);
     assert_eq!(decode(&nested(127)), Ok(serde_json::from_str(&deepest).unwrap()));
     assert_eq!(nested(127)[1..], written(&deepest));
@@ -266,7 +267,7 @@ fn terms_nest_as_deep_as_json_and_no_deeper() {
 }
 
 #[test]
-fn json_is_written_as_the_terms_that_every_client_reads() {
+fn json_is_written_with_the_tags_that_every_client_reads() {
     let rows: [(&str, &[u8]); 20] = [
         ("null", b"s\x03nil"),
         ("true", b"s\x04true"),
@@ -298,7 +299,7 @@ fn json_is_written_as_the_terms_that_every_client_reads() {
 }
 
 #[test]
-fn the_head_of_a_dispatch_stands_before_a_shared_term() {
+fn a_dispatch_head_precedes_a_shared_term() {
     let mut message = vec![VERSION];
     map_head(4, &mut message);
     key("t", &mut message);
@@ -317,7 +318,7 @@ fn the_head_of_a_dispatch_stands_before_a_shared_term() {
 }
 
 #[test]
-fn text_that_is_refused_leaves_the_output_as_it_was() {
+fn refused_text_leaves_the_output_unchanged() {
     for json in [
         "",
         "{",

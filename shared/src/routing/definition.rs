@@ -1,10 +1,10 @@
-//! One `[[events]]` entry as an operator writes it.
+//! An `[[events]]` entry of the configuration.
 
 use serde::{Deserialize, Serialize};
 
 use crate::client_type::ClientType;
 
-/// Who may receive an application event.
+/// The kinds of sessions that can receive an application event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReceiverType {
@@ -14,12 +14,12 @@ pub enum ReceiverType {
     Website,
     /// v1 sessions of type `service`.
     Service,
-    /// Discord-shaped sessions.
+    /// Sessions of the Discord protocol.
     Discord,
 }
 
 impl ReceiverType {
-    /// The v1 type that receives, if it is one.
+    /// Returns the v1 client type, or `None` for sessions of the Discord protocol.
     pub const fn client_type(self) -> Option<ClientType> {
         match self {
             Self::Bot => Some(ClientType::Bot),
@@ -30,10 +30,10 @@ impl ReceiverType {
     }
 }
 
-/// Which of the receivers get an event.
+/// Which sessions of the receiving types get an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deliver {
+pub enum DeliverMode {
     /// Every live session of the receiving types.
     #[default]
     All,
@@ -43,7 +43,7 @@ pub enum Deliver {
     Guild(String),
 }
 
-/// One event of the table, before its schema is compiled and its contradictions are found.
+/// The definition of an event, before it is validated and its schema is compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDefinition {
     /// The event's name, `t` on the wire.
@@ -52,8 +52,8 @@ pub struct EventDefinition {
     pub from: Vec<ClientType>,
     /// The types that receive it.
     pub to: Vec<ReceiverType>,
-    /// Which sessions of those types.
-    pub deliver: Deliver,
-    /// A JSON Schema for `d`, already read and parsed.
+    /// Which sessions of those types get it.
+    pub deliver: DeliverMode,
+    /// A JSON Schema for `d`, already parsed.
     pub schema: Option<serde_json::Value>,
 }

@@ -1,58 +1,59 @@
-//! What can be wrong with a table of events.
+//! Errors in the configured events.
 
 use jsonschema::ValidationError;
 
-/// Why the configured events make no table: the event, what is wrong, and what is expected.
+/// Why no routing table can be built from the configured events. The message names the event, what is wrong, and what
+/// is expected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
     /// An event has no name.
     #[error("event number {number} has an empty name, expected at least one character")]
     EmptyName {
-        /// Its place in the table, from 1.
+        /// The position of the event in the table, from 1.
         number: usize,
     },
-    /// Two events have one name.
+    /// Two events have the same name.
     #[error("event {event:?} is defined twice, expected one definition for each name")]
     Duplicate {
-        /// The name.
+        /// The event's name.
         event: String,
     },
-    /// The name belongs to the protocol.
+    /// The name is reserved by the protocol.
     #[error(
-        "event {event:?} has a name of the protocol, expected none of \"identify\", \"send_servers\", \
+        "event {event:?} has a name reserved by the protocol, expected none of \"identify\", \"send_servers\", \
          \"GLOBAL_GUILD_COUNT\" and nothing that ends in \"_connect_success\""
     )]
     Reserved {
-        /// The name.
+        /// The event's name.
         event: String,
     },
-    /// Nobody may send the event.
+    /// No client type may send the event.
     #[error("event {event:?} has an empty `from`, expected at least one client type")]
     EmptyFrom {
-        /// The name.
+        /// The event's name.
         event: String,
     },
-    /// Nobody receives the event.
+    /// No sessions receive the event.
     #[error("event {event:?} has an empty `to`, expected at least one receiver type")]
     EmptyTo {
-        /// The name.
+        /// The event's name.
         event: String,
     },
-    /// The place of the guild id is no JSON Pointer into an object.
+    /// The guild pointer is not a JSON Pointer to something inside an object.
     #[error("event {event:?} has the guild pointer {pointer:?}, expected a JSON Pointer such as \"/guildId\"")]
     Pointer {
-        /// The name.
+        /// The event's name.
         event: String,
-        /// What stands in place of a pointer.
+        /// The configured pointer.
         pointer: String,
     },
-    /// The schema does not compile, or refers to another document: none is ever fetched.
+    /// The schema does not compile, or refers to another document, which is never fetched.
     #[error("event {event:?} has a schema that does not compile: {source}")]
     Schema {
-        /// The name.
+        /// The event's name.
         event: String,
-        /// The schema's fault.
+        /// The error in the schema.
         source: Box<ValidationError<'static>>,
     },
 }

@@ -1,13 +1,13 @@
-//! The routing table of application events: who may send an event, who receives it, and which of them.
+//! The routing table of application events: which client types may send an event, and which sessions receive it.
 //!
-//! Only rules live here; the sessions they select live in the node.
+//! Only the rules live here; the sessions that they select live in the node.
 
 mod definition;
 mod error;
 mod route;
 mod table;
 
-pub use definition::{Deliver, EventDefinition, ReceiverType};
+pub use definition::{DeliverMode, EventDefinition, ReceiverType};
 pub use error::TableError;
 pub use route::{Delivery, Route};
 pub use table::EventTable;

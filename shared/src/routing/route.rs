@@ -1,23 +1,23 @@
-//! Where one event goes.
+//! The destination of an event.
 
 use std::sync::Arc;
 
 use crate::{client_type::ClientTypes, guild::GuildId};
 
-/// Where an event that was accepted for routing goes.
+/// The destination of an event that the table accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route<'t> {
     /// The event's name, shared with the table.
     pub name: &'t Arc<str>,
-    /// The v1 types that receive it.
+    /// The v1 client types that receive it.
     pub receivers: ClientTypes,
-    /// Whether Discord-shaped sessions receive it.
+    /// Whether sessions of the Discord protocol receive it.
     pub to_discord: bool,
-    /// Which sessions of those types.
+    /// Which of those sessions get it.
     pub delivery: Delivery,
 }
 
-/// Which of the receivers get one event.
+/// Which sessions of the receiving types get an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// Every live session.

@@ -1,4 +1,4 @@
-//! The table of application events and the decision about one of them.
+//! The table of application events, which decides where each event goes.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -8,7 +8,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Deliver, Delivery, EventDefinition, ReceiverType, Route, TableError};
+use super::{DeliverMode, Delivery, EventDefinition, ReceiverType, Route, TableError};
 use crate::{
     client_type::{ClientType, ClientTypes},
     fields::{check_readable, is_object},
@@ -18,7 +18,7 @@ use crate::{
     v1::{IDENTIFY, SEND_SERVERS},
 };
 
-/// The application events that the operator named, ready to route.
+/// The configured application events, ready for routing.
 #[derive(Debug, Default)]
 pub struct EventTable {
     rules: HashMap<Arc<str>, Rule>,
@@ -29,16 +29,16 @@ struct Rule {
     from: ClientTypes,
     receivers: ClientTypes,
     to_discord: bool,
-    deliver: Deliver,
+    deliver: DeliverMode,
     schema: Option<Validator>,
 }
 
 impl EventTable {
-    /// Checks the definitions and compiles their schemas.
+    /// Validates the definitions and compiles their schemas.
     ///
     /// # Errors
     ///
-    /// The first contradiction; see [`TableError`].
+    /// The first fault found; see [`TableError`].
     pub fn build(definitions: Vec<EventDefinition>) -> Result<Self, TableError> {
         let mut rules = HashMap::with_capacity(definitions.len());
         for (index, definition) in definitions.into_iter().enumerate() {
@@ -53,14 +53,14 @@ impl EventTable {
         Ok(Self { rules })
     }
 
-    /// Decides where an event goes, over a socket as over HTTP.
+    /// Decides where an event goes. The same rules apply to sockets and to HTTP.
     ///
-    /// `d` is the event's data as it was sent; it is parsed only if the event's rule looks into it.
+    /// `d` is the event's data as it was sent. It is parsed into a value only if the event's rule inspects it.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, in the order in which a client is told: the shape of `d`, then the name and the
-    /// sender, then what the rule demands of `d`.
+    /// All problems, in the order in which the client receives them: the shape of `d`, then the name and the sender,
+    /// then what the rule requires of `d`.
     pub fn route<'t>(
         &'t self,
         name: &str,
@@ -90,28 +90,28 @@ impl EventTable {
         }
     }
 
-    /// Whether there is an event of this name.
+    /// Returns whether the table has an event of this name.
     pub fn has(&self, name: &str) -> bool {
         self.rules.contains_key(name)
     }
 
-    /// The names of the events, in no particular order.
+    /// Returns the names of the events, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.keys()
     }
 
-    /// How many events there are.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.rules.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the table has no events.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 }
 
-/// `d` if it is an object; if not, the problem that it is not. Shared by every event of a client.
+/// Returns `d` if it is an object, and otherwise records a problem. Every client event is checked this way.
 pub(crate) fn shape_of_data<'a>(d: Option<&'a RawValue>, problems: &mut Vec<Problem>) -> Option<&'a RawValue> {
     match d {
         None => problems.push(Problem::absent("Data not provided.")),
@@ -121,7 +121,7 @@ pub(crate) fn shape_of_data<'a>(d: Option<&'a RawValue>, problems: &mut Vec<Prob
     None
 }
 
-/// No event of that name is in the table.
+/// Creates the problem of a name that is not in the table.
 fn unknown_event(name: &str) -> Problem {
     Problem::with_str("Unknown event.", name).of_kind(ProblemKind::UnknownEvent)
 }
@@ -146,7 +146,7 @@ impl Rule {
         if to.is_empty() {
             return Err(TableError::EmptyTo { event });
         }
-        if let Deliver::Guild(pointer) = &deliver
+        if let DeliverMode::Guild(pointer) = &deliver
             && !is_pointer_into_object(pointer)
         {
             return Err(TableError::Pointer {
@@ -167,9 +167,10 @@ impl Rule {
         })
     }
 
-    /// Where the event goes by its data; `None` when a problem says why it goes nowhere.
+    /// Returns where the event goes according to its data. Returns `None` if it goes nowhere, after recording a
+    /// problem.
     fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
-        let reads_data = self.schema.is_some() || matches!(self.deliver, Deliver::Guild(_));
+        let reads_data = self.schema.is_some() || matches!(self.deliver, DeliverMode::Guild(_));
         let read = if reads_data {
             serde_json::from_str::<Value>(d.get()).map(Some)
         } else {
@@ -183,9 +184,9 @@ impl Rule {
             }
         };
         let delivery = match &self.deliver {
-            Deliver::All => Some(Delivery::All),
-            Deliver::Any => Some(Delivery::Any),
-            Deliver::Guild(pointer) => {
+            DeliverMode::All => Some(Delivery::All),
+            DeliverMode::Any => Some(Delivery::Any),
+            DeliverMode::Guild(pointer) => {
                 let found = value.and_then(|value| value.pointer(pointer));
                 let guild = found.and_then(GuildId::from_json);
                 if guild.is_none() {
@@ -195,11 +196,11 @@ impl Rule {
             }
         };
         if let (Some(schema), Some(value)) = (&self.schema, value)
-            // Most data is valid, and this is the cheaper question.
+            // Most data is valid, and `is_valid` is cheaper than listing the errors.
             && !schema.is_valid(value)
         {
             for error in schema.iter_errors(value) {
-                // The value is in `data` already; without it the message stays short whatever was sent.
+                // The message leaves the value out: it is in `data` already, and may be large.
                 let message = error.masked();
                 let path = error.instance_path().as_str();
                 let text = if path.is_empty() {
@@ -214,7 +215,7 @@ impl Rule {
     }
 }
 
-/// A problem with a part of `d`.
+/// Creates a problem with a part of `d`.
 fn problem(error: impl Into<Cow<'static, str>>, value: Option<&Value>) -> Problem {
     Problem {
         // A `Value` always serialises.
@@ -223,7 +224,8 @@ fn problem(error: impl Into<Cow<'static, str>>, value: Option<&Value>) -> Proble
     }
 }
 
-/// Whether `pointer` is a JSON Pointer (RFC 6901) to something inside an object: `""` is `d` itself, which is no id.
+/// Returns whether `pointer` is a JSON Pointer (RFC 6901) to something inside an object. `""` points to `d` itself,
+/// which is not an id.
 fn is_pointer_into_object(pointer: &str) -> bool {
     pointer.starts_with('/')
         && pointer
@@ -233,7 +235,7 @@ fn is_pointer_into_object(pointer: &str) -> bool {
 }
 
 fn compile(schema: &Value) -> Result<Validator, Box<jsonschema::ValidationError<'static>>> {
-    // Whoever writes a schema must not make the node fetch addresses for him.
+    // A schema must not make the node fetch URLs.
     jsonschema::options().offline().build(schema).map_err(Box::new)
 }
 

@@ -1,4 +1,4 @@
-//! What a client wants: the state it is in decides how an envelope is read.
+//! The commands of clients. Whether a client has identified decides how an envelope is read.
 
 use std::borrow::Cow;
 
@@ -12,33 +12,35 @@ use crate::{
     routing::{EventTable, Route, shape_of_data},
 };
 
-/// What a client that has not identified can do.
+/// A command of a client that has not identified.
 #[derive(Debug)]
 pub enum BeforeIdentify {
-    /// It is alive.
+    /// The client is alive.
     Heartbeat,
-    /// It says who it is, or tries to.
+    /// The client identifies, or fails to because its data is malformed.
     Identify(Result<Identify, Rejection>),
 }
 
-/// What an identified client can do.
+/// A command of an identified client.
 #[derive(Debug)]
 pub enum AfterIdentify<'a, 't> {
-    /// It is alive.
+    /// The client is alive.
     Heartbeat,
-    /// A bot says what it manages.
+    /// A bot reports its guilds.
     Report(Report),
-    /// An application event for others.
+    /// An application event for other clients.
     Event {
-        /// Where it goes.
+        /// The destination of the event.
         route: Route<'t>,
-        /// Its data, an object, as it was sent.
+        /// The event's data: an object, as it was sent.
         d: &'a RawValue,
     },
 }
 
-/// Reads an envelope of a client that has not identified. `None` is ignored and never answered: everything but a
-/// heartbeat and an identify (protocol v1, "Life of a connection", 3).
+/// Reads an envelope of a client that has not identified.
+///
+/// Returns `None` for everything but a heartbeat and an identify. Such payloads are ignored and never answered
+/// (protocol v1, "Life of a connection", 3).
 pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
     match opcode(envelope.op?)? {
         Opcode::Heartbeat => Some(BeforeIdentify::Heartbeat),
@@ -49,12 +51,12 @@ pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
     }
 }
 
-/// Reads an envelope of an identified client whose key is of the type `sender`.
+/// Reads an envelope of an identified client whose key is valid for the type `sender`.
 ///
 /// # Errors
 ///
-/// The [`Rejection`] with which its connection ends (protocol v1, "Errors"): `op` is judged first, then a second
-/// identify, then everything else at once.
+/// The [`Rejection`] with which the connection ends (protocol v1, "Errors"). `op` is checked first, then whether this
+/// is a second identify; all other problems are reported together.
 pub fn after_identify<'a, 't>(
     envelope: &Envelope<'a>,
     sender: ClientType,
@@ -68,7 +70,7 @@ pub fn after_identify<'a, 't>(
     }
 }
 
-/// The opcode that `op` is: an integer without a fraction or an exponent.
+/// Parses `op`, which must be an integer without a fraction or an exponent.
 fn opcode(op: &RawValue) -> Option<Opcode> {
     op.get().parse().ok().and_then(Opcode::from_i64)
 }
@@ -92,14 +94,14 @@ fn event<'a, 't>(
         SEND_SERVERS => Report::parse(envelope.d, sender).map(AfterIdentify::Report),
         name => {
             let route = table.route(name, sender, envelope.d).map_err(Rejection::malformed)?;
-            // A route is only given for data that is there.
+            // The table returns a route only if there is data.
             let d = envelope.d.ok_or(Rejection::plain(ErrorCode::MalformedData))?;
             Ok(AfterIdentify::Event { route, d })
         }
     }
 }
 
-/// The name of the event, or what is wrong with it.
+/// Returns the name of the event, or what is wrong with it.
 fn name(t: Option<&RawValue>) -> Result<Cow<'_, str>, Problem> {
     let t = t.ok_or_else(|| Problem::absent("Event name not provided."))?;
     string(t).ok_or_else(|| {
@@ -118,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        routing::{Deliver, EventDefinition, ReceiverType},
+        routing::{DeliverMode, EventDefinition, ReceiverType},
         v1::payload,
     };
 
@@ -127,13 +129,14 @@ mod tests {
             name: "announce".into(),
             from: vec![ClientType::Website],
             to: vec![ReceiverType::Bot],
-            deliver: Deliver::Guild("/guildId".into()),
+            deliver: DeliverMode::Guild("/guildId".into()),
             schema: Some(serde_json::json!({"required": ["text"]})),
         }])
         .unwrap()
     }
 
-    /// What an identified client of the type `sender` gets for `text`: what its command is, or the Error as it is sent.
+    /// Reads `text` as sent by an identified client of type `sender`. Returns a description of its command, or the
+    /// Error that answers it.
     fn answer(text: &str, sender: ClientType) -> String {
         let table = table();
         let envelope = Envelope::parse(text).unwrap();
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn before_identify_only_heartbeats_and_identifies_count() {
+    fn only_heartbeats_and_identifies_are_read_before_identify() {
         let read = |text| before_identify(&Envelope::parse(text).unwrap());
         for text in [r#"{"op":10}"#, r#"{"op":10,"t":"identify","d":1,"x":[]}"#] {
             assert!(matches!(read(text), Some(BeforeIdentify::Heartbeat)));
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_opcode_is_judged_first() {
+    fn the_opcode_is_checked_first() {
         let no_opcode = r#"{"op":-1,"e":4003,"m":"No opcode."}"#;
         for text in ["{}", r#"{"t":"identify","d":{}}"#, r#"{"d":1,"t":1}"#] {
             assert_eq!(answer(text, ClientType::Bot), no_opcode, "{text}");
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_identify_is_wrong_whatever_its_data() {
+    fn a_second_identify_is_rejected_whatever_its_data() {
         for d in ["", r#","d":null"#, r#","d":{"type":"bot","key":"k"}"#] {
             let text = format!(r#"{{"op":1,"t":"identify"{d}}}"#);
             assert_eq!(
@@ -295,7 +298,7 @@ mod tests {
         );
     }
 
-    /// Fields that mean something, with values that mean something and values that do not.
+    /// Payloads of known and unknown fields, with valid and invalid values.
     fn payload() -> impl Strategy<Value = String> {
         let key = prop::sample::select(vec!["op", "d", "t", "e", "x"]);
         let value = prop::sample::select(vec![

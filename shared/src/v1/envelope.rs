@@ -1,12 +1,12 @@
-//! What every payload of a client has in common.
+//! The envelope that all client payloads share.
 
 use serde_json::value::RawValue;
 
 use crate::fields::fields;
 
-/// The fields of a client's payload that mean something, each as the text that was sent.
+/// The known fields of a client's payload, each as the text that was sent.
 ///
-/// An absent field is `None`; one that is `null` is `Some`.
+/// An absent field is `None`; a field that is `null` is `Some`.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
     /// The opcode.
@@ -18,9 +18,10 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a payload. Unknown fields are ignored, and the last one of several with one name counts, as in JavaScript.
+    /// Parses a payload. Unknown fields are ignored. If a field occurs several times, the last one counts, as in
+    /// JavaScript.
     ///
-    /// `None` when `text` is not one whole JSON object: such a message is dropped silently.
+    /// Returns `None` if `text` is not exactly one JSON object. Such a message is dropped silently.
     pub fn parse(text: &'a str) -> Option<Self> {
         let [op, d, t] = fields(text, ["op", "d", "t"])?;
         Some(Self { op, d, t })
@@ -39,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_as_they_were_sent() {
+    fn fields_keep_the_text_that_was_sent() {
         let rows = [
             ("{}", [None, None, None]),
             (" {\"op\" : 10 }\n", [Some("10"), None, None]),
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_fields_counts() {
+    fn the_last_of_duplicate_fields_counts() {
         assert_eq!(
             parsed(r#"{"op":1,"op":10,"d":{},"d":null}"#),
             Some([Some("10"), Some("null"), None])
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn unpaired_surrogates_are_json_as_in_javascript() {
+    fn unpaired_surrogates_are_accepted_as_in_javascript() {
         assert_eq!(
             parsed(r#"{"\ud800":"\udc00","op":10,"t":"\ud800"}"#),
             Some([Some("10"), None, Some(r#""\ud800""#)])
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_object_is_dropped() {
+    fn anything_but_one_whole_object_is_dropped() {
         for text in [
             "",
             " ",
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn no_depth_is_too_deep() {
+    fn nesting_is_unlimited() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = format!(r#"{{"op":1,"d":{deep}}}"#);
         assert_eq!(parsed(&text), Some([Some("1"), Some(&deep), None]));

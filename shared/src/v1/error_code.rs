@@ -5,17 +5,17 @@ use crate::close::Close;
 /// Why the gateway ends a connection (protocol v1, "Errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// An internal fault, and every condition that has no code of its own.
+    /// An internal fault, or any condition without a code of its own.
     Unknown = 1000,
-    /// `v` is not a version that this gateway speaks.
+    /// `v` is not a version that this gateway supports.
     WrongVersion = 4000,
     /// The key is unknown, revoked or expired, or not valid for the type.
     WrongAuthKey = 4001,
-    /// Another live session holds the generated id.
+    /// Another live session already has the generated id.
     BotIdUsed = 4002,
     /// An identified client sent an object without `op`.
     NoOpcode = 4003,
-    /// `op` is no integer, unknown, or only the gateway's to send.
+    /// `op` is not an integer, is unknown, or may be sent only by the gateway.
     WrongOpcode = 4004,
     /// `d` or `t` is missing or wrong.
     MalformedData = 4005,
@@ -26,7 +26,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every code, in the order of the table.
+    /// All codes, in the order of the protocol's table.
     pub const ALL: [Self; 9] = [
         Self::Unknown,
         Self::WrongVersion,
@@ -39,12 +39,12 @@ impl ErrorCode {
         Self::WrongIdentify,
     ];
 
-    /// `e` on the wire.
+    /// Returns the code, which is `e` on the wire.
     pub const fn code(self) -> u16 {
         self as u16
     }
 
-    /// `m` on the wire, where nothing more precise is known.
+    /// Returns the message, which is `m` on the wire unless something more precise is known.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Unknown => "Unknown error.",
@@ -59,7 +59,8 @@ impl ErrorCode {
         }
     }
 
-    /// How the connection is closed after the Error: with the same code, except that 1000 would read as a normal end.
+    /// Returns the close that follows the Error. It has the same code, except for 1000, which would read as a normal
+    /// closure.
     pub const fn close(self) -> Close {
         match self {
             Self::Unknown => Close::INTERNAL,

@@ -1,4 +1,4 @@
-//! `identify`: who a client is.
+//! `identify`: a client names its type and presents its key.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,23 +10,23 @@ use crate::{
     problem::Problem,
 };
 
-/// What a client says about itself. Whether it is true is for the node to find out.
+/// What a client claims about itself. The node has yet to verify it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identify {
-    /// `type`, as sent: any string is well-formed.
+    /// `type`, as sent. Any string is well-formed.
     pub kind: String,
-    /// `key`, as sent: any string is well-formed.
+    /// `key`, as sent. Any string is well-formed.
     pub key: PresentedSecret,
-    /// Which shard of a bot it is.
+    /// The shard, if the client is one shard of a bot.
     pub shard: Option<Shard>,
 }
 
-/// The key of an identify, which `Debug` does not show.
+/// The key of an identify. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresentedSecret(String);
 
 impl PresentedSecret {
-    /// The key, as sent.
+    /// Returns the key, as sent.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -45,12 +45,12 @@ impl fmt::Debug for PresentedSecret {
 }
 
 impl Identify {
-    /// Reads `d` of an identify.
+    /// Parses `d` of an identify.
     ///
     /// # Errors
     ///
-    /// Malformed data with everything that is wrong, in the order type, key, shard. A key, and anything that could be
-    /// one by mistake, is never echoed.
+    /// Malformed data with all problems, in the order type, key, shard. A key is never echoed, and neither is anything
+    /// that could be one by mistake.
     pub fn parse(d: Option<&RawValue>) -> Result<Self, Rejection> {
         let d = d.ok_or_else(|| malformed("Data not provided."))?;
         let [kind, key, shard] =
@@ -82,7 +82,8 @@ fn malformed(error: &'static str) -> Rejection {
     Rejection::malformed(vec![Problem::absent(error)])
 }
 
-/// The text of a string. One with an unpaired surrogate is a string too, but not one that anything matches.
+/// Returns the text of a string. One with an unpaired surrogate becomes U+FFFD: it is a string, but matches no known
+/// value.
 fn text(value: &RawValue) -> Option<String> {
     string(value)
         .map(Cow::into_owned)
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_no_object_is_never_echoed() {
+    fn data_that_is_not_an_object_is_never_echoed() {
         for d in ["null", "\"s3cr3t\"", "[]", "1"] {
             assert_eq!(problems(d), entries(&[("Data must be an object.", "null")]));
         }
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn debug_output_hides_the_key() {
         let debug = format!("{:?}", parse(r#"{"type":"bot","key":"id.s3cr3t"}"#));
         assert!(debug.contains("<redacted>") && !debug.contains("s3cr3t"));
     }

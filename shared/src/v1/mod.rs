@@ -1,7 +1,7 @@
-//! Gateway protocol, version 1: what goes over a socket, in both directions.
+//! Gateway protocol, version 1: the payloads in both directions.
 //!
 //! Bytes become an [`Envelope`], an envelope becomes a command or a [`Rejection`], and [`payload`] writes the answers.
-//! What a command does lives in the node.
+//! The node carries out the commands.
 
 mod command;
 mod envelope;
@@ -24,7 +24,7 @@ pub use rejection::Rejection;
 pub use report::{MAX_GUILDS, Report, ReportedGuilds};
 pub use shard::Shard;
 
-/// The name of the event with which a client says who it is.
+/// The name of the event with which a client identifies.
 pub const IDENTIFY: &str = "identify";
-/// The name of the event with which a bot reports what it manages.
+/// The name of the event with which a bot reports its guilds.
 pub const SEND_SERVERS: &str = "send_servers";

@@ -1,9 +1,9 @@
 //! The catalogue of opcodes.
 
-/// What a payload is (protocol v1, "Payload").
+/// The type of a payload (protocol v1, "Payload").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// -1: something is wrong, and the gateway closes after it.
+    /// -1: an error, after which the gateway closes the connection.
     Error,
     /// 0: an event for a client.
     Event,
@@ -13,11 +13,11 @@ pub enum Opcode {
     Hello,
     /// 10: the client is alive.
     Heartbeat,
-    /// 11: so is the gateway.
+    /// 11: the gateway acknowledges a heartbeat.
     HeartbeatAck,
 }
 
-/// Who sends a payload.
+/// The side that sends a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The gateway.
@@ -27,7 +27,7 @@ pub enum Side {
 }
 
 impl Opcode {
-    /// Every opcode, in the order of the table.
+    /// All opcodes, in the order of the protocol's table.
     pub const ALL: [Self; 6] = [
         Self::Error,
         Self::Event,
@@ -37,7 +37,7 @@ impl Opcode {
         Self::HeartbeatAck,
     ];
 
-    /// The opcode with this number, if there is one.
+    /// Returns the opcode with this number, if there is one.
     pub const fn from_i64(number: i64) -> Option<Self> {
         match number {
             -1 => Some(Self::Error),
@@ -50,7 +50,7 @@ impl Opcode {
         }
     }
 
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub const fn number(self) -> i64 {
         match self {
             Self::Error => -1,
@@ -62,7 +62,7 @@ impl Opcode {
         }
     }
 
-    /// Who sends it.
+    /// Returns the side that sends it.
     pub const fn sender(self) -> Side {
         match self {
             Self::ClientEvent | Self::Heartbeat => Side::Client,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_outside_of_the_catalogue_are_no_opcodes() {
+    fn unknown_numbers_are_not_opcodes() {
         for number in -100..100 {
             let known = Opcode::ALL.into_iter().find(|op| op.number() == number);
             assert_eq!(Opcode::from_i64(number), known);

@@ -1,4 +1,4 @@
-//! What the gateway sends, as compact JSON with the key order of the protocol's examples.
+//! The payloads that the gateway sends: compact JSON, with keys in the order of the protocol's examples.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,18 @@ use crate::{client_type::ClientType, problem::Problem, session_id::SessionId};
 /// The answer to a heartbeat.
 pub const HEARTBEAT_ACK: &str = r#"{"op":11}"#;
 
-/// What the name of a connection success ends in, after the client's type.
+/// The suffix of the event that confirms an identify. The client's type comes before it.
 pub const CONNECT_SUCCESS_SUFFIX: &str = "_connect_success";
 
-/// The first payload of a connection: send a heartbeat at least every `ms` milliseconds.
+/// Builds the Hello, the first payload of a connection: the client must send a heartbeat at least every `ms`
+/// milliseconds.
 ///
-/// The interval is there twice, since clients were written against either spelling.
+/// The interval is there under two keys, since clients were written against either spelling.
 pub fn hello(ms: u64) -> String {
     format!(r#"{{"op":5,"d":{{"heartbeat":{ms},"hearbeat":{ms}}}}}"#)
 }
 
-/// An Error. `d` is left out when there are no problems.
+/// Builds an Error. `d` is left out if there are no problems.
 pub fn error(code: ErrorCode, message: &str, problems: &[Problem]) -> String {
     let mut json = format!(
         r#"{{"op":{},"e":{},"m":{}"#,
@@ -41,15 +42,15 @@ pub fn error(code: ErrorCode, message: &str, problems: &[Problem]) -> String {
     json
 }
 
-/// An event for a client. `d` is JSON already and goes out as it is.
+/// Builds an event for a client. `d` must be JSON and is sent unchanged.
 pub fn event(name: &str, d: &str) -> String {
     let name = quoted(name);
-    // Of its whole size at once: `d` can be large.
+    // Allocated at once, since `d` can be large.
     let parts = [r#"{"op":0,"t":"#, &name, r#","d":"#, d, "}"];
     parts.concat()
 }
 
-/// The answer to an identify that succeeded: the session's id, the node's name, and the heartbeat interval in
+/// Builds the answer to a successful identify: the session's id, the node's name, and the heartbeat interval in
 /// milliseconds.
 pub fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms: u64) -> String {
     event(
@@ -58,17 +59,17 @@ pub fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms
     )
 }
 
-/// The sums over all live bots of an application, `d` of a `GLOBAL_GUILD_COUNT`.
+/// The totals over all live bots of an application, which are `d` of a `GLOBAL_GUILD_COUNT`.
 ///
-/// Sums saturate: a total that is far too high is what the reports were.
+/// Sums saturate: a total that is far too high merely reflects the reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuildCount {
-    /// Distinct guild ids, plus the sum of the counts.
+    /// The number of distinct guild ids, plus the sum of the reported counts.
     pub guilds: u64,
-    /// The members of the guilds.
+    /// The number of members of the guilds.
     pub guild_members: u64,
-    /// Those of them that bots have in memory.
+    /// The number of members that bots have cached.
     pub cached_guild_members: u64,
 }
 
@@ -76,7 +77,7 @@ impl GuildCount {
     /// The name of the event.
     pub const NAME: &'static str = "GLOBAL_GUILD_COUNT";
 
-    /// The event's data.
+    /// Returns the event's data.
     pub fn d(&self) -> String {
         let Self {
             guilds,
@@ -86,7 +87,7 @@ impl GuildCount {
         format!(r#"{{"guilds":{guilds},"guildMembers":{guild_members},"cachedGuildMembers":{cached_guild_members}}}"#)
     }
 
-    /// Both together.
+    /// Adds two counts field by field.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self {
@@ -97,9 +98,9 @@ impl GuildCount {
     }
 }
 
-/// A JSON string.
+/// Returns `text` as a JSON string.
 fn quoted(text: &str) -> String {
-    // Names of nodes and events are what is quoted most.
+    // The fast path: most texts are names of nodes and events, which need no escapes.
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
         return ["\"", text, "\""].concat();
@@ -107,7 +108,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Writes every item with commas between.
+/// Writes all items, separated by commas.
 fn join<T>(json: &mut String, items: &[T], mut write: impl FnMut(&T, &mut String)) {
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
@@ -172,7 +173,10 @@ mod tests {
         ];
         assert_eq!(
             error(code, code.message(), &problems),
-            r#"{"op":-1,"e":4005,"m":"Malformed data.","d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#
+            concat!(
+                r#"{"op":-1,"e":4005,"m":"Malformed data.","#,
+                r#""d":{"errors":["Type not provided.","Key not provided."],"data":[null,null]}}"#,
+            )
         );
         let value: &RawValue = serde_json::from_str(r#"[1, {"a":2}]"#).unwrap();
         let problems = [
@@ -181,7 +185,10 @@ mod tests {
         ];
         assert_eq!(
             error(code, "m", &problems),
-            r#"{"op":-1,"e":4005,"m":"m","d":{"errors":["A \"quoted\" part.","Unknown event."],"data":[[1, {"a":2}],"a\"b"]}}"#
+            concat!(
+                r#"{"op":-1,"e":4005,"m":"m","#,
+                r#""d":{"errors":["A \"quoted\" part.","Unknown event."],"data":[[1, {"a":2}],"a\"b"]}}"#,
+            )
         );
     }
 

@@ -1,15 +1,15 @@
-//! The parameters of the URL that a client connects to.
+//! The query parameters of the URL that a client connects to.
 
 use super::{ErrorCode, Rejection};
 use crate::problem::Problem;
 
-/// The only version that is this protocol, and the default.
+/// The only version of this protocol, and the default.
 const VERSION: &str = "1";
 const ZLIB: &str = "zlib";
-/// How much of a parameter is echoed, in bytes.
+/// The most bytes of a parameter that are echoed.
 const ECHO_BYTES: usize = 128;
 
-/// What a client asked for.
+/// The options that a client requested in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query {
     /// How the gateway sends packets.
@@ -27,11 +27,11 @@ pub enum Encoding {
 }
 
 impl Query {
-    /// Reads the decoded values of `v` and `compression`; `None` is a parameter that is not there.
+    /// Parses the decoded values of `v` and `compression`. An absent parameter is `None`.
     ///
     /// # Errors
     ///
-    /// The rejection that is the connection's first message: wrong version before malformed data.
+    /// The rejection to send as the connection's first message. A wrong version takes precedence over malformed data.
     pub fn parse(v: Option<&str>, compression: Option<&str>) -> Result<Self, Rejection> {
         if v.is_some_and(|v| v != VERSION) {
             return Err(Rejection::plain(ErrorCode::WrongVersion));
@@ -49,8 +49,8 @@ impl Query {
 }
 
 impl Encoding {
-    /// The encoding of the one Error that answers a query which [`Query::parse`] refuses: zlib if the client asked for
-    /// it, and text otherwise.
+    /// Returns the encoding of the Error that answers a query which [`Query::parse`] refuses: zlib if the client
+    /// requested it, otherwise text.
     pub fn of_rejection(compression: Option<&str>) -> Self {
         if compression == Some(ZLIB) {
             Self::Zlib
@@ -60,7 +60,7 @@ impl Encoding {
     }
 }
 
-/// The start of `text`, at most [`ECHO_BYTES`] long and whole in its last character.
+/// Returns the longest prefix of `text` that has at most [`ECHO_BYTES`] bytes and ends at a character boundary.
 fn cut(text: &str) -> &str {
     let mut end = text.len().min(ECHO_BYTES);
     while !text.is_char_boundary(end) {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_but_the_first_is_wrong() {
+    fn every_version_but_1_is_rejected() {
         for v in [None, Some("1")] {
             let encoding = Encoding::Text;
             assert_eq!(Query::parse(v, None), Ok(Query { encoding }));
@@ -102,7 +102,7 @@ mod tests {
             let rejection = Query::parse(Some("1"), Some(compression)).unwrap_err();
             assert_eq!(rejection.code, ErrorCode::MalformedData);
             let [problem] = &rejection.problems[..] else {
-                panic!("one problem expected");
+                panic!("expected one problem");
             };
             assert_eq!(problem.error, "Compression must be zlib.");
             assert_eq!(problem.data.as_ref().unwrap().get(), echo);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_cut_at_128_bytes_and_never_inside_a_character() {
+    fn an_echo_is_cut_at_128_bytes_on_a_character_boundary() {
         let ascii = "a".repeat(129);
         assert_eq!(cut(&ascii[..128]), &ascii[..128]);
         assert_eq!(cut(&ascii), &ascii[..128]);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_encoded_as_the_client_asked() {
+    fn a_rejection_has_the_encoding_that_was_requested() {
         assert_eq!(Encoding::of_rejection(Some("zlib")), Encoding::Zlib);
         assert_eq!(Encoding::of_rejection(Some("gzip")), Encoding::Text);
         assert_eq!(Encoding::of_rejection(None), Encoding::Text);

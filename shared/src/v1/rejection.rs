@@ -1,19 +1,19 @@
-//! Why the gateway refuses what a client sent.
+//! Rejections of what a client sent.
 
 use super::ErrorCode;
 use crate::problem::Problem;
 
-/// An Error that a client has earned, before it is encoded. The connection closes after it.
+/// An Error for a client, before it is encoded. The connection closes after it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rejection {
-    /// `e`, and the close code.
+    /// `e` of the Error, which also decides the close code.
     pub code: ErrorCode,
-    /// Everything that is wrong, in the order in which it is sent; may be empty.
+    /// All problems, in the order in which they are sent. May be empty.
     pub problems: Vec<Problem>,
 }
 
 impl Rejection {
-    /// A rejection with nothing to list.
+    /// Creates a rejection without problems.
     pub const fn plain(code: ErrorCode) -> Self {
         Self {
             code,
@@ -21,7 +21,7 @@ impl Rejection {
         }
     }
 
-    /// Malformed data, with what is wrong with it.
+    /// Creates a rejection for malformed data, with its problems.
     pub const fn malformed(problems: Vec<Problem>) -> Self {
         Self {
             code: ErrorCode::MalformedData,

@@ -1,4 +1,4 @@
-//! `send_servers`: what a bot, or one shard of it, manages.
+//! `send_servers`: a bot, or one shard of it, reports its guilds.
 
 use serde_json::value::RawValue;
 
@@ -11,38 +11,38 @@ use crate::{
     routing::shape_of_data,
 };
 
-/// The most guild ids that one report may list.
+/// The most guild ids that a report may list.
 pub const MAX_GUILDS: usize = 10_000;
 
-/// One report. It replaces the bot's previous one.
+/// A report, which replaces the bot's previous one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The guilds; a count of 0 if the field was left out.
+    /// The guilds. A count of 0 if the field was absent.
     pub guilds: ReportedGuilds,
-    /// `guildMembers`, from 0 to 2^53 − 1; 0 if it was left out.
+    /// `guildMembers`, from 0 to 2^53 − 1. 0 if it was absent.
     pub guild_members: u64,
-    /// `cachedGuildMembers`, from 0 to 2^53 − 1; 0 if it was left out.
+    /// `cachedGuildMembers`, from 0 to 2^53 − 1. 0 if it was absent.
     pub cached_guild_members: u64,
-    /// Which shard of the bot reports.
+    /// The shard of the bot that reports, if it named one.
     pub shard: Option<Shard>,
 }
 
 /// The guilds of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReportedGuilds {
-    /// How many, from 0 to 2^53 − 1.
+    /// The number of guilds, from 0 to 2^53 − 1.
     Count(u64),
-    /// Which ones: in ascending order, each once, at most [`MAX_GUILDS`].
+    /// The ids of the guilds: ascending, without duplicates, at most [`MAX_GUILDS`].
     Ids(Vec<GuildId>),
 }
 
 impl Report {
-    /// Reads `d` of a `send_servers` from a client of the type `sender`.
+    /// Parses `d` of a `send_servers` from a client of the type `sender`.
     ///
     /// # Errors
     ///
-    /// Malformed data with everything that is wrong: the shape of `d`, then the sender, then the fields in the order
-    /// guilds, its elements, `guildMembers`, `cachedGuildMembers`, shard.
+    /// Malformed data with all problems: the shape of `d`, then the sender, then the fields in the order guilds,
+    /// elements of guilds, `guildMembers`, `cachedGuildMembers`, shard.
     pub fn parse(d: Option<&RawValue>, sender: ClientType) -> Result<Self, Rejection> {
         let mut problems = Vec::new();
         let d = shape_of_data(d, &mut problems);
@@ -82,7 +82,7 @@ impl Report {
 }
 
 impl ReportedGuilds {
-    /// Reads `guilds`. What is returned beside a problem is never used.
+    /// Parses `guilds`. After recording a problem, the return value is meaningless and never used.
     fn parse(value: &RawValue, problems: &mut Vec<Problem>) -> Self {
         if let Some(count) = integer(value) {
             return Self::Count(count);
@@ -108,7 +108,7 @@ impl ReportedGuilds {
     }
 }
 
-/// [`GuildId::from_json`], without a detour over a parsed value.
+/// Like [`GuildId::from_json`], but without parsing `value` into a `Value` first.
 fn guild_id(value: &RawValue) -> Option<GuildId> {
     match string(value) {
         Some(digits) => GuildId::from_digits(&digits),
@@ -292,10 +292,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_is_read_as_everywhere_else(
+        fn raw_ids_parse_like_json_values(
             text in prop_oneof!["-?[0-9]{1,20}", "\"[+0-9]{0,21}\"", "[0-9]{1,17}\\.0", "null|true|\\[\\]"],
         ) {
-            // Numbers with leading zeros are no JSON.
+            // Numbers with leading zeros are not JSON.
             if let Ok(value) = serde_json::from_str(&text) {
                 let raw = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(guild_id(raw), GuildId::from_json(&value));

@@ -1,4 +1,4 @@
-//! Which part of a bot a session is.
+//! Shards: the part of a bot that a session runs.
 
 use serde_json::value::RawValue;
 
@@ -7,17 +7,18 @@ use crate::{
     problem::Problem,
 };
 
-/// `[id, count]`: the shard `id` of `count`, with `id < count`; both at most 2^53 − 1.
+/// `[id, count]`: shard `id` of `count`, with `id < count`, both at most 2^53 − 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shard {
-    /// From 0.
+    /// The number of the shard, from 0.
     pub id: u64,
-    /// At least 1.
+    /// The number of shards, at least 1.
     pub count: u64,
 }
 
 impl Shard {
-    /// Reads a `shard` field; `None` when a problem says what is wrong: with the field, or else with its elements.
+    /// Parses a `shard` field. Returns `None` after recording what is wrong, with the field as a whole or else with its
+    /// elements.
     pub(crate) fn parse(value: &RawValue, problems: &mut Vec<Problem>) -> Option<Self> {
         let elements = elements(value);
         let Some([raw_id, raw_count]) = elements.as_deref() else {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compares what callgrind counted in the program `hot` with a baseline, or makes it the baseline; called by run.sh.
+"""Compares callgrind's counts for the program `hot` with a baseline, or writes a new baseline; called by run.sh.
 
-Exit code 0 when nothing takes more than its baseline allows, 1 when something does, 2 when the two cannot be compared.
+Exit code 0 if no function takes more than its baseline allows, 1 if one does, 2 if the counts cannot be compared.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-# How much more than its baseline a function may take.
+# A function fails above this multiple of its baseline.
 BOUND = 1.03
 STEP = re.compile(r"gateway_bench::hot::\w+::(\w+)::step")
 
 
 def inclusive(profile: str) -> dict[str, int]:
-    """Instructions of each step with everything that it called.
+    """Returns the instructions of each step, including the functions it calls.
 
-    A block of lines belongs to the function that the `fn=` line before it names. Each line that begins with a number is
-    a line of source and what was spent there; the one after `calls=` is what the called function took with those below
-    it. So all of them together are the function's inclusive cost.
+    An `fn=` line starts the block of a function. In the block, each line that begins with a number is a source line
+    with its own cost; the one after `calls=` has the inclusive cost of the called function. Their sum is the inclusive
+    cost of the function.
     """
     counts: dict[str, int] = defaultdict(int)
     step = None
@@ -38,7 +38,7 @@ def inclusive(profile: str) -> dict[str, int]:
 
 
 def processor() -> str:
-    """What the C library chooses its functions by, as far as valgrind shows it to a program."""
+    """Returns the processor features by which glibc selects its functions, as far as valgrind exposes them."""
     info = Path("/proc/cpuinfo")
     flags = set(info.read_text().split()) if info.exists() else set()
     return " ".join([platform.machine(), *(flag for flag in ("avx", "avx2") if flag in flags)])
@@ -55,12 +55,12 @@ def table(counts: dict[str, float], known: dict[str, float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", type=Path, required=True, help="what callgrind wrote")
-    parser.add_argument("--calls", type=Path, required=True, help="what the program printed")
+    parser.add_argument("--profile", type=Path, required=True, help="output file of callgrind")
+    parser.add_argument("--calls", type=Path, required=True, help="output of the program")
     parser.add_argument("--baseline", type=Path, required=True)
-    parser.add_argument("--rustc", required=True, help="as it says its version")
-    parser.add_argument("--valgrind", required=True, help="as it says its version")
-    parser.add_argument("--update", action="store_true", help="writes the baseline instead of judging")
+    parser.add_argument("--rustc", required=True, help="output of rustc --version")
+    parser.add_argument("--valgrind", required=True, help="output of valgrind --version")
+    parser.add_argument("--update", action="store_true", help="write the baseline instead of comparing with it")
     options = parser.parse_args()
 
     sums = inclusive(options.profile.read_text())

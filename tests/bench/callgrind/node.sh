@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Counts the instructions of a whole node, thread by thread, while one of the tools that compare uses it:
+# Counts the instructions of a whole node, per thread, while a comparison tool uses it:
 #
 #   tests/bench/callgrind/node.sh connect --sockets 1000
 #   tests/bench/callgrind/node.sh fanout --sockets 200 --deliveries 20000 --contenders gateway-two
 #   tests/bench/callgrind/node.sh --binary OTHER connect --sockets 1000
 #
-# The tool and the node are those that `cargo build --release --workspace` has built. What is counted is everything from the
-# node's start to its end, without the kernel; what a client costs is the difference of two runs with different numbers of
-# them. Under valgrind threads take turns, so that nothing here shows how they wait for each other. The profiles are left in
-# the target directory's callgrind/node, one for each thread, for callgrind_annotate.
+# Uses the tool and the node that `cargo build --release --workspace` has built. The counts cover the node from start to
+# end, without the kernel. For the cost of one client, run twice with different numbers of clients and take the
+# difference. Valgrind runs one thread at a time, so waiting between threads does not show. The profiles, one per
+# thread, stay in callgrind/node of the target directory for callgrind_annotate.
 #
-# Exit code 0 when the counts are there, 1 when something fails.
+# Exit code 0 on success, 1 on failure.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../../.."
@@ -41,7 +41,7 @@ if [ ! -x "$target/release/$tool" ] || [ ! -x "$binary" ]; then
 fi
 rm -rf "$out" && mkdir -p "$out"
 
-# What the tool starts as the node. The tool kills it in the end, and the node lives on until it has been asked to stop.
+# A wrapper that the tool starts as the node. The tool kills only the wrapper, so the node runs on until SIGTERM below.
 cat >"$out/start" <<SCRIPT
 #!/bin/bash
 valgrind --tool=callgrind --separate-threads=yes --log-file="$out/log" --callgrind-out-file="$out/profile" \\
@@ -55,7 +55,7 @@ case " $* " in
     *" --contenders "*) chosen=() ;;
     *) chosen=(--contenders gateway) ;;
 esac
-# The node's CPU is none of the wrapper's, so what the tool prints says nothing.
+# The tool measures the wrapper instead of the node, so the figures that it prints mean nothing.
 "$target/release/$tool" --rounds 1 --no-pin --gateway "$out/start" "${chosen[@]}" "$@" >"$out/printed"
 pid=$(cat "$out/pid")
 kill -TERM "$pid"

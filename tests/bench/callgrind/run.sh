@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Counts the instructions of the node's hot functions and compares them with baseline.json, some seconds after a build:
+# Counts the instructions of the node's hot functions and compares them with baseline.json. Takes a few seconds, not
+# counting the build:
 #
-#   tests/bench/callgrind/run.sh            prints a table; fails when a function takes over 3 % more than its baseline
-#   tests/bench/callgrind/run.sh --update   makes what was counted the baseline, to be committed with the change behind it
+#   tests/bench/callgrind/run.sh            prints a table; fails if a function takes over 3 % more than its baseline
+#   tests/bench/callgrind/run.sh --update   makes the counts the new baseline, to be committed with the change
 #
-# The program `hot` (tests/bench/src/hot) calls each function a fixed number of times, and callgrind counts what is
-# inside: instructions of the program and the C library, not those of the kernel and no time. A count is the same however
-# busy the machine is. It is another with another compiler, C library or kind of processor, so the baseline says what it was
-# made with; beside anything else the table is printed and nothing is judged.
+# The program `hot` (tests/bench/src/hot) calls each function a fixed number of times, and callgrind counts the
+# instructions of the program and the C library, but not the kernel's, and no time. The counts do not depend on the load
+# of the machine. They do depend on the compiler, the C library and the kind of processor, so the baseline names all
+# three; if any of them differs, the table is printed but the script does not pass or fail a function.
 #
-# Exit code 0 when nothing takes more, 1 when something does or a tool is missing, 2 when the two cannot be compared.
+# Exit code 0 if no function takes more, 1 if one does or a tool is missing, 2 if the counts cannot be compared.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../../.."
@@ -33,13 +34,13 @@ tools=none
 command -v valgrind >/dev/null || install_packages valgrind
 command -v valgrind >/dev/null || fail "no valgrind on the PATH; run: sudo apt-get install valgrind"
 
-# Flags of one person would make another program than the baseline's.
+# A developer's own flags would build a different program than the baseline's.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 cargo build --release --locked --package gateway-bench --bin hot
 
 out=$target/callgrind
 mkdir -p "$out"
-# Without an environment, whose size moves the stack.
+# The size of the environment shifts the stack, which changes the counts. So it is empty.
 env -i "$(command -v valgrind)" --tool=callgrind --log-file="$out/log" --callgrind-out-file="$out/profile" \
     --toggle-collect='gateway_bench::hot::*::step' --compress-strings=no --compress-pos=no \
     "$target/release/hot" >"$out/calls" || fail "the program failed; see $out/log"

@@ -1,4 +1,4 @@
-// Sends a text message on to all other clients, by Bun's own topics. Answers "ping" with "pong".
+// Forwards a text message to all other clients, using Bun's topics. Answers "ping" with "pong".
 const TOPIC = "announce";
 
 Bun.serve({
@@ -10,10 +10,10 @@ Bun.serve({
   },
   websocket: {
     perMessageDeflate: false,
-    // No time limit, and so no pings.
+    // No idle timeout, and therefore no pings.
     idleTimeout: 0,
     sendPings: false,
-    // Bytes that may wait for one client. Past that messages would get lost.
+    // Bytes that may wait for one client. Beyond that, messages are dropped.
     backpressureLimit: 256 * 1024 * 1024,
     open(ws) {
       ws.subscribe(TOPIC);

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Walks the dialogue that README.md gives for each server, against the server itself.
+"""Checks the dialogue that README.md shows for each server against the server itself.
 
 Starts each installed server with start.sh on a free port. Three subscribers and a publisher connect; the publisher
-sends 10 messages one by one and 8 in one write. Each subscriber must get each of them once and in order, in exactly the
-bytes of README.md, and the publisher none. Exit code 0 when all that are installed passed, 1 when not.
+sends 10 messages one by one and 8 in one write. Each subscriber must receive each of them once and in order, in exactly
+the bytes that README.md shows, and the publisher none. Exit code 0 if all installed servers passed, 1 if not.
 
     dialogues.py                    all servers
-    dialogues.py --verbose bun ws   some, with every frame
+    dialogues.py --verbose bun ws   only these, printing every frame
 
-Needs nothing but Python's own library.
+Needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPCODES = {TEXT: "text", BINARY: "binary", CLOSE: "close", PING: "ping", PONG: "
 
 
 class Problem(Exception):
-    """Something that is not as README.md says."""
+    """The server does not behave as README.md says."""
 
 
 def check(condition: bool, message: str) -> None:
@@ -88,7 +88,7 @@ class Link:
         check(head.startswith(b"HTTP/1.1 101"), f"{name}: {path} answered {head!r}")
         accept = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         check(base64.b64encode(accept) in head, f"{name}: wrong Sec-WebSocket-Accept")
-        check(b"sec-websocket-extensions" not in head.lower(), f"{name}: an extension that nobody asked for")
+        check(b"sec-websocket-extensions" not in head.lower(), f"{name}: an extension that was not offered")
 
     def send(self, *frames: Frame) -> None:
         """Sends frames in one write."""
@@ -159,19 +159,19 @@ class Dialogue:
         self.got: deque[str] = deque()
 
     def subscribe(self) -> None:
-        """Returns when whatever is published from now on will arrive."""
+        """Subscribes. Returns once every message published from now on will arrive."""
 
     def introduce(self) -> None:
-        """What a client says that only publishes."""
+        """Connects a client that only publishes."""
 
     def publication(self, payload: str) -> Frame:
         return text(payload)
 
     def take_answers(self, count: int) -> None:
-        """Takes what a publisher hears after `count` messages."""
+        """Reads the answers that a publisher receives for `count` messages."""
 
     def payloads(self, frame: Frame) -> list[str]:
-        """What a frame brings to a subscriber, which may be several messages."""
+        """Returns the messages in a frame received by a subscriber."""
         check(frame.opcode == TEXT, f"{self.link.name}: {frame}")
         return [frame.data.decode()]
 
@@ -181,7 +181,7 @@ class Dialogue:
         return self.got.popleft()
 
     def beat(self) -> None:
-        """A round trip. Whatever the server sent before comes before its answer."""
+        """Makes a round trip. Everything the server has sent before arrives before its answer."""
         self.link.send(text("ping"))
         self.link.expect(text("pong"))
 
@@ -259,7 +259,7 @@ class Nats(Dialogue):
                 raise Problem(f"{self.link.name}: {frame} at {at}")
             at = matches.end()
             if matches[1] is None:
-                # The server asks each client once, two seconds after it came.
+                # The server pings each client once, two seconds after it has connected.
                 self.link.send(binary("PONG\r\n"))
                 continue
             end = at + int(matches[1])
@@ -341,12 +341,12 @@ def free_port() -> int:
 
 
 class NotInstalled(Exception):
-    """With the line that installs it."""
+    """The server is not installed. The message says how to install it."""
 
 
 @contextlib.contextmanager
 def server(name: str, port: int) -> Iterator[int]:
-    """Runs a server that listens and gives its process id."""
+    """Runs a server, waits until it is listening, and yields its process id."""
     start = Path(__file__).parent / "start.sh"
     process = subprocess.Popen([start, name, str(port)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -401,7 +401,7 @@ def walk(name: str, verbose: bool) -> None:
             subscriber.subscribe()
             subscribers.append(subscriber)
 
-        # No waiting up to here: a subscriber that only thinks it is one misses the first message.
+        # Publish without waiting: a client that is not subscribed yet would miss the first message.
         payloads = [f'{{"n":{n},"us":2,"pad":"xxx"}}' for n in range(1, ONE_BY_ONE + AT_ONCE + 1)]
         for payload in payloads[:ONE_BY_ONE]:
             publisher.link.send(publisher.publication(payload))
@@ -417,15 +417,15 @@ def walk(name: str, verbose: bool) -> None:
                 got = subscriber.next_payload()
                 check(got == payload, f"{subscriber.link.name}: got {got}, not {payload}")
 
-        # Nothing came twice, and nothing to the publisher, or it would come before these answers.
+        # A duplicate, or a message to the publisher, would arrive before these answers.
         for one in [publisher, *subscribers]:
-            check(not one.got, f"{one.link.name}: more than was sent: {one.got}")
+            check(not one.got, f"{one.link.name}: got more than was sent: {one.got}")
             one.beat()
         check_one_process(pid)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Walks the dialogues of README.md against the servers themselves.")
+    parser = argparse.ArgumentParser(description="Checks the dialogues of README.md against the servers themselves.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DIALOGUES))
     parser.add_argument("--verbose", action="store_true", help="print every frame")
     arguments = parser.parse_args()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs the servers that the gateway is compared with. Quick when all is there.
+# Installs the servers that the gateway is compared with. Does nothing for those already installed.
 #
 #   tests/bench/peers/install.sh            all of them
 #   tests/bench/peers/install.sh bun ws     some: bun, ws, socketio, nchan, nats, centrifuge
 #
-# Debian packages go to the system, without starting anything; the rest lands under the target directory, in peers.
+# Debian packages are installed system-wide without starting a service; the rest goes to peers in the target directory.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../../.."
@@ -28,7 +28,7 @@ chosen=" ${*:-bun ws socketio nchan nats centrifuge} "
 wants() { [[ $chosen == *" $1 "* ]]; }
 wants_npm() { wants bun || wants ws || wants socketio; }
 
-# What Centrifuge imports and its package does not depend on is among them.
+# Includes packages that Centrifuge imports but its Debian package does not depend on.
 centrifuge_packages() {
     if ! command -v go >/dev/null; then echo golang-go; fi
     if [ ! -d "$gocode/centrifugal/centrifuge" ]; then echo golang-github-centrifugal-centrifuge-dev; fi
@@ -54,7 +54,7 @@ if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 # ---- npm -------------------------------------------------------------------------------------------------------
 
 if wants_npm; then
-    # Without a usable Node.js it comes as a Python package.
+    # If there is no usable Node.js, it is installed as a Python package.
     if ! node_is_usable; then python_tools; fi
     find_node
     install_lock_file "$tools_dir/bench/peers" "$target/peers/npm"
@@ -68,7 +68,7 @@ if wants centrifuge; then
     if [ ! -x "$built/centrifuge" ] || ! cmp -s "$source" "$built/main.go"; then
         say "compiling bench/peers/centrifuge/main.go into $built"
         mkdir -p "$built"
-        # cgo would need a C compiler.
+        # cgo would require a C compiler.
         GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$target/peers/go-cache GOFLAGS='' CGO_ENABLED=0 \
             go build -o "$built/centrifuge" "$source" >&2
         cp "$source" "$built/main.go"

@@ -1,4 +1,4 @@
-// Sends the event `announce` on to all other clients, over Socket.IO's WebSocket transport. Acknowledges `beat`.
+// Forwards the event `announce` to all other clients, over Socket.IO's WebSocket transport. Acknowledges `beat`.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 
@@ -14,7 +14,7 @@ const io = new Server(http, {
   pingTimeout: HOUR_MS,
 });
 
-// Socket.IO's page on performance: the first HTTP request takes memory that nothing here needs.
+// Recommended by Socket.IO's page on performance: frees the first HTTP request, which is not needed here.
 io.engine.on("connection", (socket) => {
   socket.request = null;
 });

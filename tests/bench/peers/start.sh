@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Becomes one of the servers that the gateway is compared with, on 127.0.0.1, until it is told to end.
+# Runs one of the servers that the gateway is compared with, on 127.0.0.1, until it is terminated.
 #
 #   tests/bench/peers/start.sh NAME PORT     bun, ws, socketio, nchan, nats or centrifuge
 #
-# The process id stays that of this script, and all the work is done in this one process. What a server writes is in a
-# folder of its own under the target directory, in peers/run. Exit code 69 when the server is not installed.
+# The script execs the server, so the process id stays the same, and the server does all its work in this one process.
+# It writes to a folder of its own in peers/run of the target directory. Exit code 69 if the server is not installed.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -32,10 +32,10 @@ installed() {
     done
 }
 
-# Prints where a program is, or what installed() will miss.
+# Prints the path of a program, or a path that does not exist and that installed() then reports.
 where() { command -v "$1" || printf '%s\n' "$there/$1"; }
 
-# Makes the server's folder and goes there. Folders whose process has ended are removed.
+# Creates the server's folder and enters it. Removes the folders of processes that have ended.
 enter_folder() {
     local run=$there/run folder pid
     mkdir -p "$run"
@@ -50,13 +50,13 @@ enter_folder() {
 
 fill_in() { sed "s/@PORT@/$port/g" "$here/$1" >"$1"; }
 
-# Beside a node_modules folder, so that a script can import what it needs by its name.
+# Copies a script next to a node_modules folder, so that it can import packages by name.
 copy_script() {
     ln -s "$there/npm/node_modules" node_modules
     cp "$here/$1" "$1"
 }
 
-# Every client is a file descriptor.
+# Every client needs a file descriptor.
 ulimit -n "$(ulimit -Hn)"
 export GOMAXPROCS=1
 
@@ -87,7 +87,7 @@ case $name in
         installed "$nginx" /usr/lib/nginx/modules/ngx_nchan_module.so
         enter_folder
         fill_in nchan.conf
-        # As one process, it ends with a double free after all is done; that needs no core file.
+        # In single-process mode nginx with Nchan ends with a double free at exit; do not dump core for it.
         ulimit -c 0
         exec "$nginx" -p "$PWD" -c nchan.conf -e error.log
         ;;

@@ -1,4 +1,4 @@
-// Sends a text message on to all other clients, with the `ws` package. Answers "ping" with "pong".
+// Forwards a text message to all other clients, with the `ws` package. Answers "ping" with "pong".
 import WebSocket, { WebSocketServer } from "ws";
 
 const server = new WebSocketServer({
@@ -9,7 +9,7 @@ const server = new WebSocketServer({
 });
 
 server.on("connection", (client) => {
-  // A client that goes away must not end the process; its close follows.
+  // An error on one client must not end the process; its close event follows.
   client.on("error", () => {});
   client.on("message", (data, isBinary) => {
     if (data.length === 4 && !isBinary && data.toString() === "ping") {

@@ -1,4 +1,4 @@
-//! What the node costs: as a process under load, in [`load`], and function by function, in [`hot`].
+//! Benchmarks of the node: as a process under load ([`load`]) and function by function ([`hot`]).
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -1,7 +1,7 @@
-//! Clusters of real nodes in use while something goes wrong, and what their clients see of it.
+//! Runs clusters of real nodes under load while something fails, and checks what their clients see.
 //!
-//! [`faults`] has a Redis, a node or a connection go away, and [`checker`] judges what clients saw; [`ids`] is after an id
-//! that is given twice; [`rolling`] is a deploy.
+//! [`faults`] takes away Redis, nodes or connections, and [`checker`] checks what the clients received; [`ids`] looks
+//! for an id that is issued twice; [`rolling`] is a rolling deploy.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -1,12 +1,12 @@
-//! Payloads of Discord's protocol, as JSON and in Erlang's term format.
+//! Payloads of Discord's protocol, as JSON and in Erlang's external term format (ETF).
 
 use std::sync::{Arc, LazyLock};
 
 use gateway_harness::read_frames;
 use gateway_node::{
     config::Settings,
-    late_hello::LateHello,
-    session::{Discord, DiscordRules, Protocol, Step},
+    hello_delay::HelloDelay,
+    session::{Action, Cx, Discord, DiscordSessionSettings, Protocol},
     transport::Message,
 };
 use serde_json::{Map, Value};
@@ -19,24 +19,29 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// Bytes held for each byte of a term, at most. A map of one pair costs most: 11 bytes make room for eleven pairs.
+/// The most heap bytes that a term may take for each of its bytes. A map of one pair costs the most: its 11 bytes
+/// allocate room for eleven pairs.
 const HELD_PER_BYTE: usize = 128;
-/// So much room that it is the payload, and not its length in one of the encodings, that decides.
+/// Large enough that the limit never decides: a payload has another length in each encoding.
 const PAYLOAD_BYTES: usize = 1 << 24;
 
-static RULES: LazyLock<Arc<DiscordRules>> = LazyLock::new(|| {
+static RULES: LazyLock<Arc<DiscordSessionSettings>> = LazyLock::new(|| {
     let mut settings = Settings::default();
     settings.discord.payload_bytes = PAYLOAD_BYTES;
-    Arc::new(DiscordRules::new(&settings, LateHello::default(), "node".into()))
+    Arc::new(DiscordSessionSettings::new(
+        &settings,
+        HelloDelay::default(),
+        "node".into(),
+    ))
 });
 
-/// Takes a payload as JSON, and the same as a term.
+/// Parses a payload as JSON, and the same payload as a term.
 pub fn discord_json(data: &[u8]) {
     let payload = serde_json::from_slice::<Value>(data).ok();
     let received = receive(Encoding::Json, Message::Binary(data.to_vec().into()));
-    judge(payload.as_ref(), &received);
+    assert_outcomes(payload.as_ref(), &received);
     let Ok(text) = str::from_utf8(data) else {
-        assert_eq!(payload, None, "JSON that is no text");
+        assert_eq!(payload, None, "JSON that is not UTF-8");
         return;
     };
     let as_text = receive(Encoding::Json, Message::Text(text.into()));
@@ -44,42 +49,42 @@ pub fn discord_json(data: &[u8]) {
 
     let mut term = vec![etf::VERSION];
     let written = etf::transcode(text, &mut term);
-    assert_eq!(written.is_ok(), payload.is_some(), "readable in one encoding alone");
+    assert_eq!(written.is_ok(), payload.is_some(), "valid in only one encoding");
     let Some(payload) = payload else {
-        assert_eq!(term, [etf::VERSION], "a part of a term is left");
+        assert_eq!(term, [etf::VERSION], "a partial term was left behind");
         return;
     };
     let payload = with_integers(payload);
-    let read = etf::decode(&term).expect("a term that was written");
-    assert_eq!(read, payload, "another value as a term");
+    let read = etf::decode(&term).expect("a written term is valid");
+    assert_eq!(read, payload, "the term has another value");
     for version in Version::ALL {
         let command = opcode_of(&payload).and_then(|opcode| Command::parse(opcode, &payload, version));
-        judge_command(version, command);
+        assert_command(version, command);
     }
-    judge_event(text, &payload);
+    assert_event(text, &payload);
 }
 
-/// Takes a payload as a term, and the same as JSON.
+/// Parses a payload as a term, and the same payload as JSON.
 pub fn discord_etf(data: &[u8]) {
     let payload = etf::decode(data).ok();
     let received = receive(Encoding::Etf, Message::Binary(data.to_vec().into()));
-    judge(payload.as_ref(), &received);
+    assert_outcomes(payload.as_ref(), &received);
     let Some(payload) = payload else { return };
     let held = held(&payload);
     assert!(held <= HELD_PER_BYTE * data.len(), "{held} bytes for {}", data.len());
     let text = payload.to_string();
     let read: Value = serde_json::from_str(&text).expect("a term is JSON");
     let mut term = vec![etf::VERSION];
-    etf::transcode(&text, &mut term).expect("JSON that was written");
-    // The last digit of a float may be another once it is read.
+    etf::transcode(&text, &mut term).expect("written JSON is valid");
+    // The last digit of a float may change when it is parsed.
     assert_eq!(etf::decode(&term), Ok(with_integers(read)));
     let as_json = receive(Encoding::Json, Message::Text(text.into()));
     assert_eq!(kinds(&received), kinds(&as_json), "as a term and as JSON");
 }
 
-/// What came of a message.
+/// What a session did about a message.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum ReceiveOutcome {
     Sent(Value),
     Closed(Close),
     Counted,
@@ -87,8 +92,8 @@ enum Outcome {
     Other(String),
 }
 
-/// What a connection without a session does about its first message.
-fn receive(encoding: Encoding, message: Message) -> Vec<Outcome> {
+/// Returns what a connection without a session does about its first message.
+fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     let now = Instant::now();
     let query = Query {
         version: Version::V10,
@@ -96,44 +101,48 @@ fn receive(encoding: Encoding, message: Message) -> Vec<Outcome> {
         transport: None,
     };
     let mut session = Discord::new(Ok(query), "ws://node.example".into(), Arc::clone(&RULES), now);
-    let outcome = |step| match step {
-        Step::Send(frame) => Outcome::Sent(payload_of(&frame)),
-        Step::Close { close, .. } => Outcome::Closed(close),
-        Step::Count => Outcome::Counted,
-        Step::Ask(_) => Outcome::Asked,
-        Step::Drop(word) => Outcome::Other(word.to_owned()),
-        _ => panic!("a step for those who have a session"),
+    let outcome = |action| match action {
+        Action::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
+        Action::Close { close, .. } => ReceiveOutcome::Closed(close),
+        Action::Count => ReceiveOutcome::Counted,
+        Action::Call(_) => ReceiveOutcome::Asked,
+        Action::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
+        _ => panic!("an action that needs a session"),
     };
-    session.receive(message, now).into_iter().map(outcome).collect()
+    session
+        .receive(message, &Cx::at(now))
+        .into_iter()
+        .map(outcome)
+        .collect()
 }
 
-/// The outcomes without what they say.
-fn kinds(outcomes: &[Outcome]) -> Vec<String> {
-    let kind = |outcome: &Outcome| match outcome {
-        Outcome::Sent(payload) => format!("Sent({})", payload["op"]),
+/// Returns the outcomes without their data.
+fn kinds(outcomes: &[ReceiveOutcome]) -> Vec<String> {
+    let kind = |outcome: &ReceiveOutcome| match outcome {
+        ReceiveOutcome::Sent(payload) => format!("Sent({})", payload["op"]),
         other => format!("{other:?}"),
     };
     outcomes.iter().map(kind).collect()
 }
 
-/// The payload of a frame of the node.
+/// Returns the payload in a frame of the node.
 fn payload_of(frame: &[u8]) -> Value {
     match &read_frames(frame)[..] {
         [frame] if frame.opcode == 1 => serde_json::from_str(frame.text()).expect("JSON"),
         [frame] => etf::decode(&frame.payload).expect("a term"),
-        _ => panic!("no whole frame"),
+        _ => panic!("not one whole frame"),
     }
 }
 
-/// Asserts what has to hold for what came of a first message.
-fn judge(payload: Option<&Value>, outcomes: &[Outcome]) {
-    let [Outcome::Sent(hello), rest @ ..] = outcomes else {
+/// Asserts what must hold for the outcomes of a first message.
+fn assert_outcomes(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
+    let [ReceiveOutcome::Sent(hello), rest @ ..] = outcomes else {
         panic!("no Hello: {outcomes:?}")
     };
     assert_eq!(hello["op"], 10);
     let Some(payload) = payload else {
-        let [Outcome::Closed(Close { code: 4002, .. })] = rest else {
-            panic!("what cannot be read led to {rest:?}")
+        let [ReceiveOutcome::Closed(Close { code: 4002, .. })] = rest else {
+            panic!("an invalid payload led to {rest:?}")
         };
         return;
     };
@@ -147,18 +156,20 @@ fn judge(payload: Option<&Value>, outcomes: &[Outcome]) {
         }
     });
     match (command, rest) {
-        (Err(expected), [Outcome::Closed(close)]) => assert_eq!(*close, expected),
-        (Ok(Command::Heartbeat { .. }), [Outcome::Counted, Outcome::Sent(ack)]) => assert_eq!(ack["op"], 11),
-        (Ok(Command::Identify(_) | Command::Resume(_)), [Outcome::Counted, Outcome::Asked]) => {}
+        (Err(expected), [ReceiveOutcome::Closed(close)]) => assert_eq!(*close, expected),
+        (Ok(Command::Heartbeat { .. }), [ReceiveOutcome::Counted, ReceiveOutcome::Sent(ack)]) => {
+            assert_eq!(ack["op"], 11);
+        }
+        (Ok(Command::Identify(_) | Command::Resume(_)), [ReceiveOutcome::Counted, ReceiveOutcome::Asked]) => {}
         (command, rest) => panic!("{command:?} led to {rest:?}"),
     }
 }
 
-/// Asserts what has to hold for a payload that was read.
-fn judge_command(version: Version, command: Result<Command, Close>) {
+/// Asserts what must hold for a parsed payload.
+fn assert_command(version: Version, command: Result<Command, Close>) {
     let writable = |value: Value| {
         let written = etf::transcode(&value.to_string(), &mut Vec::new());
-        // Around what the client sent it may be deeper than JSON may.
+        // With the fields around it, what the client sent may nest deeper than JSON may.
         assert!(written.is_ok() || depth(&value) > 127, "{value}");
     };
     match command {
@@ -183,8 +194,8 @@ fn judge_command(version: Version, command: Result<Command, Close>) {
     }
 }
 
-/// Asserts what has to hold where the JSON is the data of an event.
-fn judge_event(text: &str, d: &Value) {
+/// Asserts what must hold if the JSON is the data of an event.
+fn assert_event(text: &str, d: &Value) {
     let blank = without_content(text);
     assert_eq!(blank.is_ok(), d.is_object() || d.is_array() || d.is_null());
     let Value::Object(fields) = d else { return };
@@ -212,11 +223,11 @@ fn judge_event(text: &str, d: &Value) {
             header.mentions.clone(),
             header.target,
         );
-        assert_eq!(header, parts, "what is written down is another header");
+        assert_eq!(header, parts, "the stored header differs");
     }
 }
 
-/// How deep arrays and objects nest.
+/// Returns how deep arrays and objects nest.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or(0),
@@ -225,7 +236,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// `value` with its whole floats as integers, as a term says them.
+/// Returns `value` with its whole floats as integers, as ETF encodes them.
 fn with_integers(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -244,7 +255,7 @@ fn with_integers(value: Value) -> Value {
     }
 }
 
-/// The bytes that `value` has on the heap, about.
+/// Returns about how many heap bytes `value` takes.
 fn held(value: &Value) -> usize {
     match value {
         Value::String(text) => text.capacity(),

@@ -1,4 +1,4 @@
-//! WebSocket frames of a client: the first byte of an input says how the rest is cut into reads.
+//! WebSocket frames of a client. The first byte of an input decides how the rest is split into reads.
 
 use std::io::{Cursor, Read, Write};
 
@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig},
 };
 
-/// The largest message, in bytes: small, so that inputs get to it.
+/// The largest message, in bytes: small, so that inputs reach it.
 const LIMIT: usize = 1024;
 /// The largest payload of a control frame (RFC 6455, section 5.5).
 const CONTROL: usize = 125;
@@ -33,7 +33,7 @@ pub fn frames(data: &[u8]) {
     compare(stream, &whole.0);
 }
 
-/// What comes of the reads, up to the end or the first violation.
+/// Decodes the reads, up to the end or the first violation.
 fn decode(reads: &[&[u8]]) -> (Vec<Decoded>, Option<Violation>) {
     let mut decoder = Decoder::new(LIMIT);
     let mut all = Vec::new();
@@ -43,24 +43,28 @@ fn decode(reads: &[&[u8]]) -> (Vec<Decoded>, Option<Violation>) {
         arrived += read.len();
         loop {
             let next = decoder.decode(&mut rest);
-            // A buffer doubles when it grows. What a header promises is not in it.
+            // A buffer doubles when it grows. The length that a header declares is not allocated.
             let most = 2 * arrived.min(LIMIT) + 2 * CONTROL + 128;
-            assert!(decoder.held() <= most, "{} bytes of {arrived}", decoder.held());
+            assert!(
+                decoder.held() <= most,
+                "{} bytes held after {arrived} bytes",
+                decoder.held()
+            );
             match next {
                 Ok(Some(whole)) => all.push(whole),
                 Ok(None) => break,
                 Err(violation) => return (all, Some(violation)),
             }
         }
-        assert!(rest.is_empty(), "bytes left without a message");
+        assert!(rest.is_empty(), "bytes were left that the decoder did not take");
     }
     (all, None)
 }
 
-/// Reads the stream with tungstenite, which has to find the same up to the first Close.
+/// Decodes the stream with tungstenite, which must find the same messages up to the first Close.
 fn compare(stream: &[u8], decoded: &[Decoded]) {
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-    let mut reference = WebSocket::from_raw_socket(Peer(Cursor::new(stream)), Role::Server, Some(config));
+    let mut reference = WebSocket::from_raw_socket(ReplayPeer(Cursor::new(stream)), Role::Server, Some(config));
     for expected in decoded {
         let found = reference.read();
         let found = match found {
@@ -75,16 +79,16 @@ fn compare(stream: &[u8], decoded: &[Decoded]) {
     }
 }
 
-/// A peer that sends the stream and takes whatever it is sent.
-struct Peer<'a>(Cursor<&'a [u8]>);
+/// A stream that returns the input and accepts any write.
+struct ReplayPeer<'a>(Cursor<&'a [u8]>);
 
-impl Read for Peer<'_> {
+impl Read for ReplayPeer<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Peer<'_> {
+impl Write for ReplayPeer<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         Ok(bytes.len())
     }

@@ -1,7 +1,7 @@
-//! The fuzz targets: each takes any bytes at all and asserts what has to hold for them.
+//! The fuzz targets. Each takes arbitrary bytes and asserts what must hold for them.
 //!
-//! The programs of `tests/fuzz` hand the input of libFuzzer to these functions, and the suite replays the committed corpus
-//! through the same ones. Nothing here depends on libFuzzer, so the workspace builds without it.
+//! The programs in `tests/fuzz` pass libFuzzer's input to these functions, and the suite replays the committed corpus
+//! through them. Nothing here depends on libFuzzer, so the workspace builds without it.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -27,23 +27,24 @@ pub use self::{
     zstd_blocks::zstd_blocks,
 };
 
-/// One target.
+/// A fuzz target.
 #[derive(Debug)]
-pub struct Target {
-    /// Its name: of the program in `tests/fuzz/targets`, of the folder in `tests/fuzz/corpus`.
+pub struct FuzzTarget {
+    /// The target's name, which is also the name of its program in `tests/fuzz/targets` and of its folder in
+    /// `tests/fuzz/corpus`.
     pub name: &'static str,
-    /// Takes an input, and panics where something does not hold.
+    /// Takes an input, and panics if something does not hold.
     pub run: fn(&[u8]),
 }
 
 macro_rules! targets {
     ($($name:ident),* $(,)?) => {
-        [$(Target { name: stringify!($name), run: $name }),*]
+        [$(FuzzTarget { name: stringify!($name), run: $name }),*]
     };
 }
 
-/// All of them, in the order of a packet's way into the node.
-pub static TARGETS: [Target; 8] = targets![
+/// All targets, in the order in which a packet passes through the node.
+pub static TARGETS: [FuzzTarget; 8] = targets![
     request_head,
     frames,
     v1_text,

@@ -1,4 +1,4 @@
-//! Messages of a log's channel: a position, and an entry as the scripts write it.
+//! Messages of a log's channel: a position, and an entry as the Lua scripts write it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gateway_node::{
 use serde_json::Value;
 use shared::{client_type::ClientType, session_id::SessionId, v1::payload};
 
-/// Reads a message, and writes what was read anew.
+/// Parses a message, writes it again, and compares the two.
 pub fn log_entries(data: &[u8]) {
     let application: Arc<str> = "development".into();
     let Ok((position, body)) = log_entry::split_message(data) else {
@@ -53,18 +53,18 @@ pub fn log_entries(data: &[u8]) {
     if serde_json::from_str::<Value>(&entry.d).is_ok() {
         let text = payload::event(&entry.name, &entry.d);
         let [frame] = &read_frames(&text_frame(text.as_bytes()))[..] else {
-            panic!("no whole frame")
+            panic!("not one whole frame")
         };
         assert_eq!(frame.text(), text);
-        // One level deeper than its data it may be too deep for this parser.
+        // The event nests one level deeper than its data, which may be too deep for this parser.
         if let Ok(event) = serde_json::from_str::<Value>(&text) {
             assert_eq!(event["t"], *entry.name);
         }
     }
 }
 
-/// The message that an entry is written as.
-fn write(stored: &log_entry::Stored) -> Vec<u8> {
+/// Returns the message that an entry is written as.
+fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
     let Entry {
         position,
         name,

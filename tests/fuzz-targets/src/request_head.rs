@@ -1,4 +1,4 @@
-//! The head of a request, as it is read before the HTTP server sees it.
+//! The head of a request, as it is parsed before the HTTP server gets it.
 
 use actix::System;
 use actix_codec::Decoder as _;
@@ -7,27 +7,27 @@ use actix_http::{
     h1::{Codec, Message},
 };
 use bytes::BytesMut;
-use gateway_node::transport::{Head, Room, accept_key, switching_protocols};
+use gateway_node::transport::{HeaderBuf, UpgradeHead, accept_key, switching_protocols};
 
-/// Reads a head, and compares it with what the HTTP server makes of the same bytes.
+/// Parses a head, and compares it with what the HTTP server parses from the same bytes.
 pub fn request_head(data: &[u8]) {
-    let mut room = Room::default();
-    let Some((head, length)) = Head::read(data, None, &mut room) else {
+    let mut room = HeaderBuf::default();
+    let Some((head, length)) = UpgradeHead::read(data, None, &mut room) else {
         return;
     };
     let whole = &data[..length];
     assert!(whole.ends_with(b"\n"), "a head ends with an empty line");
-    // What stands behind the head changes nothing, and without its last byte it is none.
-    let mut room = Room::default();
-    let (alone, again) = Head::read(whole, None, &mut room).expect("the same head");
+    // What follows the head makes no difference, and without its last byte it is not a head.
+    let mut room = HeaderBuf::default();
+    let (alone, again) = UpgradeHead::read(whole, None, &mut room).expect("the same head");
     assert_eq!((length, describe(&head)), (again, describe(&alone)));
-    assert!(Head::read(&whole[..length - 1], None, &mut Room::default()).is_none());
+    assert!(UpgradeHead::read(&whole[..length - 1], None, &mut HeaderBuf::default()).is_none());
 
     let served = serve(whole);
-    let known = Head::of(served.head());
+    let known = UpgradeHead::of(served.head());
     assert_eq!(describe(&head), describe(&known));
     for (name, _) in &served.head().headers {
-        let values = |head: &Head<'_>| head.all(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let values = |head: &UpgradeHead<'_>| head.all(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
         assert_eq!(values(&head), values(&known), "{name}");
         for text in head.texts(name) {
             assert!(text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)));
@@ -45,12 +45,12 @@ pub fn request_head(data: &[u8]) {
     }
 }
 
-/// The parts of a head that are not fields.
-fn describe<'a>(head: &Head<'a>) -> (bool, bool, Option<&'a str>, &'a str, Option<&'a str>) {
+/// Returns the parts of a head that are not header fields.
+fn describe<'a>(head: &UpgradeHead<'a>) -> (bool, bool, Option<&'a str>, &'a str, Option<&'a str>) {
     (head.is_get, head.is_current, head.authority, head.path, head.query)
 }
 
-/// The request as the HTTP server reads it.
+/// Returns the request as the HTTP server parses it.
 fn serve(bytes: &[u8]) -> Request {
     thread_local! {
         static SERVER: (actix::SystemRunner, ServiceConfig) = {

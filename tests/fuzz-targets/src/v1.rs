@@ -1,4 +1,4 @@
-//! Packets of version 1, as text and as zlib streams, to clients that have and have not identified.
+//! Packets of version 1, as text and as zlib streams, for clients that have identified and one that has not.
 
 use std::{
     borrow::Cow,
@@ -12,7 +12,7 @@ use gateway_node::{
     backplane::{Epoch, Position},
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Join, Protocol, Rules, Step, V1, Welcome},
+    session::{Action, Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
     transport::Message,
 };
 use serde::de::IgnoredAny;
@@ -21,15 +21,15 @@ use shared::{
     MAX_INTEGER,
     client_type::ClientType,
     compression::{InflateError, Level, deflate, inflate_into},
-    routing::{Deliver, Delivery, EventDefinition, EventTable, ReceiverType},
+    routing::{DeliverMode, Delivery, EventDefinition, EventTable, ReceiverType},
     session_id::SessionId,
     v1::{MAX_GUILDS, ReportedGuilds, payload},
 };
 use tokio::time::Instant;
 
-/// The largest packet of the default settings, in bytes.
+/// The largest packet that the default settings allow, in bytes.
 const LIMIT: usize = 65_536;
-/// A client that has not identified, and one of each type that has.
+/// A client that has not identified, and an identified one of each type.
 const CLIENTS: [Option<ClientType>; 4] = [
     None,
     Some(ClientType::Bot),
@@ -37,7 +37,7 @@ const CLIENTS: [Option<ClientType>; 4] = [
     Some(ClientType::Service),
 ];
 
-static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+static RULES: LazyLock<Arc<V1SessionSettings>> = LazyLock::new(|| {
     let event = |name: &str, deliver, schema| EventDefinition {
         name: name.to_owned(),
         from: vec![ClientType::Website, ClientType::Service],
@@ -47,12 +47,12 @@ static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
     let table = EventTable::build(vec![
-        event("announce", Deliver::All, None),
-        event("ask", Deliver::Any, Some(schema)),
-        event("MESSAGE_CREATE", Deliver::Guild("/guild_id".into()), None),
+        event("announce", DeliverMode::All, None),
+        event("ask", DeliverMode::Any, Some(schema)),
+        event("MESSAGE_CREATE", DeliverMode::Guild("/guild_id".into()), None),
     ]);
     let events = Events::new(table.expect("a table"));
-    Arc::new(Rules::new(&Settings::default(), "node".into(), events))
+    Arc::new(V1SessionSettings::new(&Settings::default(), "node".into(), events))
 });
 
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
@@ -60,7 +60,7 @@ static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
     Arc::new(Key::new(&settings).expect("a key"))
 });
 
-/// Takes a text message.
+/// Handles a text message.
 pub fn v1_text(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if text.len() > LIMIT {
@@ -69,14 +69,18 @@ pub fn v1_text(data: &[u8]) {
     for client in CLIENTS {
         let now = Instant::now();
         let received = receive(client, false, Message::Text(text.into()), now);
-        judge(text, client, &received);
+        assert_actions(text, client, &received);
         let packet = deflate(text.as_bytes(), Level::default());
         let inflated = receive(client, true, Message::Binary(packet), now);
-        assert_eq!(told(&received), told(&inflated), "as text and as zlib: {client:?}");
+        assert_eq!(
+            describe(&received),
+            describe(&inflated),
+            "as text and as zlib: {client:?}"
+        );
     }
 }
 
-/// Takes a binary message of a client with compression. An odd first byte has the rest deflated first.
+/// Handles a binary message of a client with compression. If the first byte is odd, the rest is deflated first.
 pub fn v1_zlib(data: &[u8]) {
     let Some((mode, rest)) = data.split_first() else {
         return;
@@ -98,17 +102,17 @@ pub fn v1_zlib(data: &[u8]) {
     compare(&packet, &inflated, result);
     assert!(
         inflated.capacity() <= LIMIT + 1,
-        "{} bytes of room",
+        "a buffer of {} bytes",
         inflated.capacity()
     );
     for client in CLIENTS {
         let now = Instant::now();
-        let received = told(&receive(client, true, Message::Binary(packet.to_vec().into()), now));
+        let received = describe(&receive(client, true, Message::Binary(packet.to_vec().into()), now));
         match result {
             Ok(()) => {
                 let text = str::from_utf8(&inflated).unwrap_or_default();
                 let as_text = receive(client, true, Message::Text(text.into()), now);
-                assert_eq!(received, told(&as_text), "as zlib and as text: {client:?}");
+                assert_eq!(received, describe(&as_text), "as zlib and as text: {client:?}");
             }
             Err(InflateError::TooBig) => assert_eq!(received.len(), 1, "an Error and a Close: {received:?}"),
             Err(_) => assert_eq!(received, [r#"Drop("not_zlib")"#]),
@@ -116,7 +120,7 @@ pub fn v1_zlib(data: &[u8]) {
     }
 }
 
-/// Compares what was inflated with a decoder that is given one byte after the other.
+/// Compares what was inflated with the output of another decoder, which gets one byte at a time.
 fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
     let mut decoder = Decompress::new(true);
     let mut plain: Vec<u8> = Vec::new();
@@ -146,20 +150,20 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
     }
     if is_whole {
         assert_eq!(result, Ok(()));
-        assert!(inflated == plain, "another text");
+        assert!(inflated == plain, "different text");
     } else {
-        let refused = result.expect_err("no whole stream of that size");
+        let refused = result.expect_err("not a complete stream of at most that size");
         assert!(refused == InflateError::Malformed || plain.len() > LIMIT, "{refused}");
         let common = inflated.len().min(plain.len());
-        assert!(inflated[..common] == plain[..common], "another beginning");
+        assert!(inflated[..common] == plain[..common], "the beginnings differ");
     }
 }
 
-/// What one client does about a message.
-fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> Steps {
+/// Returns what a session does about a message.
+fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> V1Output {
     let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
     if let Some(kind) = client {
-        let welcome = Welcome {
+        let identified = Identified {
             id: SessionId::from_raw(1),
             kind,
             key: Arc::clone(&KEY),
@@ -169,18 +173,18 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
             },
             counts: payload::GuildCount::default(),
         };
-        session.answered(Ok(welcome), now);
+        session.on_result(Ok(identified), &Cx::at(now));
     }
-    session.receive(message, now)
+    session.receive(message, &Cx::at(now))
 }
 
-type Steps = gateway_node::session::Steps<Join>;
+type V1Output = gateway_node::session::Actions<JoinRequest>;
 
-/// The steps in words: what is sent as it is before compression, without the pause that a packet's length leads to.
-fn told(steps: &Steps) -> Vec<String> {
-    let words = |step: &Step<Join>| match step {
-        Step::Send(frame) => Some(format!("Send({})", text_of(frame))),
-        Step::Close {
+/// Describes the actions: frames before their compression, and without the pause that depends on a packet's length.
+fn describe(actions: &V1Output) -> Vec<String> {
+    let words = |action: &Action<JoinRequest>| match action {
+        Action::Send(frame) => Some(format!("Send({})", text_of(frame))),
+        Action::Close {
             last_words,
             close,
             problem,
@@ -188,13 +192,13 @@ fn told(steps: &Steps) -> Vec<String> {
             "Close({:?}, {close:?}, {problem:?})",
             last_words.as_deref().map(text_of)
         )),
-        Step::StopReading { .. } => None,
+        Action::StopReading { .. } => None,
         other => Some(format!("{other:?}")),
     };
-    steps.iter().filter_map(words).collect()
+    actions.iter().filter_map(words).collect()
 }
 
-/// The text of a frame of the node.
+/// Returns the text in a frame of the node.
 fn text_of(frame: &[u8]) -> String {
     let frames = read_frames(frame);
     let [frame] = &frames[..] else {
@@ -209,36 +213,37 @@ fn text_of(frame: &[u8]) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// Asserts what has to hold for the steps that a text leads to.
-fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
+/// Asserts what must hold for the actions that a text leads to.
+fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let is_dropped = matches!(steps.first(), Some(Step::Drop("not_json")));
-    assert!(is_json || is_dropped, "no JSON, and not dropped");
-    // The grammar of JSON allows what not every parser reads. What this one reads means the same to the node.
+    let is_dropped = matches!(actions.first(), Some(Action::Drop("not_json")));
+    assert!(is_json || is_dropped, "invalid JSON was not dropped");
+    // JSON's grammar allows texts that this parser does not accept. Those that it accepts must mean the same to the
+    // node.
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(is_dropped, !value.is_object());
         let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
         let is_acknowledged =
-            matches!(&steps[..], [Step::Count, Step::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
+            matches!(&actions[..], [Action::Count, Action::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
         assert_eq!(is_acknowledged, is_heartbeat);
-        if let Some(Step::Ask(join)) = steps.get(1) {
+        if let Some(Action::Call(join)) = actions.get(1) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
             let kind = value["d"]["type"].as_str().expect("a type");
             assert!(value["d"]["key"].is_string());
             assert_eq!(
                 format!("{join:?}"),
-                format!("Join {{ kind: {kind:?}, key: <redacted> }}")
+                format!("JoinRequest {{ kind: {kind:?}, key: <redacted> }}")
             );
         }
     }
-    for step in steps {
-        match step {
-            Step::Ask(_) => assert_eq!(client, None, "a second identify"),
-            Step::Publish(event) => {
-                assert!(text.contains(&*event.d), "another text than was sent");
-                let d: Value = serde_json::from_str(&event.d).expect("data that everybody can read");
+    for action in actions {
+        match action {
+            Action::Call(_) => assert_eq!(client, None, "a second identify"),
+            Action::Publish(event) => {
+                assert!(text.contains(&*event.d), "not the text that was sent");
+                let d: Value = serde_json::from_str(&event.d).expect("data that is valid JSON");
                 assert!(d.is_object());
-                // Beside it there may be what this parser does not read.
+                // The rest of the packet may be something that this parser does not accept.
                 if let Ok(mut value) = serde_json::from_str::<Value>(text) {
                     assert_eq!(value["d"].take(), d);
                 }
@@ -246,7 +251,7 @@ fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
                 let is_of_a_guild = matches!(event.delivery, Delivery::Guild(_));
                 assert_eq!(is_of_a_guild, &*event.name == "MESSAGE_CREATE");
             }
-            Step::Report(report) => {
+            Action::Report(report) => {
                 assert_eq!(client, Some(ClientType::Bot));
                 assert!(report.guild_members <= MAX_INTEGER && report.cached_guild_members <= MAX_INTEGER);
                 match &report.guilds {
@@ -256,7 +261,7 @@ fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
                     }
                 }
             }
-            Step::Close { last_words, close, .. } => {
+            Action::Close { last_words, close, .. } => {
                 let words = text_of(last_words.as_deref().expect("an Error before the Close"));
                 let error: Value = serde_json::from_str(&words).unwrap_or_else(|_| deep(&words));
                 assert_eq!(error["op"], -1);
@@ -269,7 +274,7 @@ fn judge(text: &str, client: Option<ClientType>, steps: &Steps) {
     }
 }
 
-/// Reads an Error whose echo of what the client sent nests deeper than this parser goes: without the echo.
+/// Parses an Error whose echo of the client's packet nests too deep for this parser: leaves out the echo.
 fn deep(words: &str) -> Value {
     let error = serde_json::from_str::<IgnoredAny>(words);
     assert!(error.is_ok(), "{words}");

@@ -1,22 +1,22 @@
-//! Blocks of zstd that are written anew to stand anywhere, and the streams that segments make.
+//! Blocks of zstd that are rewritten so that they can stand anywhere, and streams made of segments.
 
 use std::{cell::RefCell, sync::LazyLock};
 
 use flate2::{Decompress, FlushDecompress};
-use shared::compression::{Format, History, Level, Method, Stream, inflate, zstd_block};
+use shared::compression::{History, Level, Method, SegmentFormat, Stream, inflate, zstd_block};
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, compress_bound};
 
-/// What a stream begins with: no dictionary, no checksum, no size, a window of 64 KiB.
+/// The header of a stream: no dictionary, no checksum, no size, a window of 64 KiB.
 const HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0, 0x30];
-/// The window, and so the most that a block holds, in bytes.
+/// The window, and with it the most content of a block, in bytes.
 const WINDOW: usize = 1 << 16;
-/// Text that leaves other repeat offsets behind than a frame begins with.
+/// A text that leaves repeat offsets behind that differ from those at the beginning of a frame.
 const UNSETTLING: &[u8] = b"one two three, one two four three, one two three; four three four, two three two three";
 
-/// A block that [`UNSETTLING`] is compressed to.
+/// The block that [`UNSETTLING`] compresses to.
 static BEFORE: LazyLock<Vec<u8>> = LazyLock::new(|| block_of(UNSETTLING, 3).expect("a compressed block"));
 
-// Each takes hundreds of KiB: one a thread instead of one an input.
+// A context takes hundreds of KiB, so each thread has one instead of each input.
 thread_local! {
     static COMPRESS: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
     static DECOMPRESS: RefCell<DCtx<'static>> = RefCell::new({
@@ -26,7 +26,7 @@ thread_local! {
     });
 }
 
-/// The first byte says whether the rest is a block, a text to make a block of, or the messages of a stream.
+/// Tests a block, a text to make a block of, or the messages of a stream, as the first byte decides.
 pub fn zstd_blocks(data: &[u8]) {
     let Some((mode, rest)) = data.split_first() else {
         return;
@@ -37,10 +37,10 @@ pub fn zstd_blocks(data: &[u8]) {
             let level = 1 + i32::from(mode / 4 % 19);
             let plain = &rest[..rest.len().min(WINDOW)];
             if let Some(content) = block_of(plain, level) {
-                assert_eq!(decode(&[&content]).as_deref(), Some(plain), "a block of zstd's own");
+                assert_eq!(decode(&[&content]).as_deref(), Some(plain), "a block that zstd made");
                 assert!(
                     zstd_block::standalone(&content).is_some(),
-                    "a block of zstd's own is refused"
+                    "a block that zstd made was refused"
                 );
                 block(&content);
             }
@@ -49,7 +49,8 @@ pub fn zstd_blocks(data: &[u8]) {
     }
 }
 
-/// Has a block stand behind another one: where it can be decoded as the first of its frame, it still says the same.
+/// Rewrites a block. If it can be decoded as the first of a frame, the rewritten block must decode to the same text
+/// there and behind another block.
 fn block(content: &[u8]) {
     let standalone = zstd_block::standalone(content);
     let anew = zstd_block::anew(content);
@@ -64,7 +65,7 @@ fn block(content: &[u8]) {
     }
 }
 
-/// Makes the messages of a connection of shared segments and of bytes of its own, for each kind of stream.
+/// Builds the messages of a connection from shared segments and from bytes of its own, for each kind of stream.
 fn stream(data: &[u8], level: Level) {
     let messages: Vec<Vec<&[u8]>> = data.split(|byte| *byte == 0xff).map(parts).collect();
     for method in [Method::ZlibPacket, Method::ZlibStream, Method::ZstdStream] {
@@ -92,50 +93,53 @@ fn stream(data: &[u8], level: Level) {
                 }
             }
             Method::ZlibStream => {
-                let mut peer = Peer::new();
-                peer.take(&wire, &ends, &plains);
-                // The session may go on with a compressor of its own.
+                let mut client = ZlibClient::new();
+                client.take(&wire, &ends, &plains);
+                // The session may continue with a compressor of its own.
                 let mut history = History::new(level);
                 for (parts, plain) in messages.iter().zip(&plains) {
                     let mut wire = Vec::new();
                     history.message(parts.iter().copied(), &mut wire);
-                    peer.take(&wire, &[wire.len()], std::slice::from_ref(plain));
+                    client.take(&wire, &[wire.len()], std::slice::from_ref(plain));
                 }
             }
             Method::ZstdStream => with_zstd_client(|client| {
                 let mut start = 0;
                 for (end, plain) in ends.iter().zip(&plains) {
                     let message = take(client, &wire[start..*end]).expect("a stream");
-                    assert!(message == *plain, "another text");
+                    assert!(message == *plain, "different text");
                     start = *end;
                 }
             }),
         }
     }
-    let segment = Format::Zstd.segment(data, level);
+    let segment = SegmentFormat::Zstd.segment(data, level);
     assert_eq!(segment.plain_len(), data.len());
     assert!(segment.bytes().len() <= data.len() + 3 * data.len().div_ceil(WINDOW));
 }
 
-/// The parts of a message, which a byte of 0xfe divides.
+/// Splits a message into parts at each byte 0xfe.
 fn parts(message: &[u8]) -> Vec<&[u8]> {
     message.split(|byte| *byte == 0xfe).collect()
 }
 
 /// A client with a zlib stream.
-struct Peer(Decompress);
+struct ZlibClient(Decompress);
 
-impl Peer {
+impl ZlibClient {
     fn new() -> Self {
         Self(Decompress::new(true))
     }
 
-    /// Takes messages that end at these places: each can be read as soon as it is there.
+    /// Takes messages that end at these offsets, and asserts that each can be read as soon as it has arrived.
     fn take(&mut self, wire: &[u8], ends: &[usize], plains: &[Vec<u8>]) {
         let mut start = 0;
         for (end, plain) in ends.iter().zip(plains) {
             let message = &wire[start..*end];
-            assert!(message.ends_with(&[0, 0, 0xff, 0xff]), "a client waits for more");
+            assert!(
+                message.ends_with(&[0, 0, 0xff, 0xff]),
+                "the message does not end with a flush"
+            );
             let mut inflated = Vec::new();
             let before = self.0.total_in();
             loop {
@@ -149,13 +153,13 @@ impl Peer {
                     break;
                 }
             }
-            assert!(inflated == *plain, "another text");
+            assert!(inflated == *plain, "different text");
             start = *end;
         }
     }
 }
 
-/// Does something with a client whose zstd stream begins.
+/// Passes a client at the beginning of its zstd stream to `act`.
 fn with_zstd_client<T>(act: impl FnOnce(&mut DCtx<'_>) -> T) -> T {
     DECOMPRESS.with_borrow_mut(|client| {
         client.reset(ResetDirective::SessionOnly).expect("a stream");
@@ -163,11 +167,11 @@ fn with_zstd_client<T>(act: impl FnOnce(&mut DCtx<'_>) -> T) -> T {
     })
 }
 
-/// What the client reads of these bytes; none where they are no stream.
+/// Returns what the client decodes from these bytes, or `None` if they are not a valid stream.
 fn take(client: &mut DCtx<'_>, wire: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     if wire.is_empty() {
-        // zstd takes no input for a mistake when it comes again and again.
+        // zstd returns an error when it is called without input again and again.
         return Some(plain);
     }
     let mut input = InBuffer::around(wire);
@@ -182,7 +186,7 @@ fn take(client: &mut DCtx<'_>, wire: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// What compressed blocks with these contents say, one behind the other, the last one as the end of its frame.
+/// Decodes compressed blocks with these contents, one after another, and the end of the frame.
 fn decode(contents: &[&[u8]]) -> Option<Vec<u8>> {
     let mut wire = HEADER.to_vec();
     for content in contents {
@@ -190,12 +194,12 @@ fn decode(contents: &[&[u8]]) -> Option<Vec<u8>> {
         wire.extend_from_slice(&(len << 3 | 2 << 1).to_le_bytes()[..3]);
         wire.extend_from_slice(content);
     }
-    // An empty last block shows whether the frame is whole.
+    // An empty last block shows whether the frame is complete.
     wire.extend_from_slice(&[1, 0, 0]);
     with_zstd_client(|client| take(client, &wire))
 }
 
-/// The content of the one compressed block that zstd makes of a text of up to a window, if it makes one.
+/// Returns the content of the one compressed block that zstd makes of a text of at most a window, if it makes one.
 fn block_of(plain: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut frame = Vec::with_capacity(compress_bound(plain.len()));
     COMPRESS.with_borrow_mut(|context| {

@@ -1,5 +1,5 @@
-//! A balancer before the nodes of a test: a real `haproxy` with `deploy/haproxy.cfg`, in which nothing but the addresses is
-//! another.
+//! A load balancer in front of the nodes of a test: a real `haproxy` with `deploy/haproxy.cfg`, in which only the
+//! addresses are changed.
 
 use std::{
     fs::{self, File},
@@ -16,13 +16,13 @@ use tokio::{
 
 use super::{command::tool_on_path, deadline::eventually, port::free_port};
 
-/// Where the file has the balancer itself, and what it is scraped by.
+/// The lines with the balancer's own listeners in the file: for clients, and for its metrics.
 const OWN: [&str; 2] = ["bind :8080", "bind :8405"];
 
-/// Lines of its log that a failure shows.
+/// How many lines of its log a failure shows.
 const SHOWN_LINES: usize = 40;
 
-/// A balancer. It is killed when this is dropped.
+/// A running load balancer. It is killed on drop.
 #[derive(Debug)]
 pub struct Balancer {
     child: Child,
@@ -31,12 +31,13 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts a balancer before three nodes, which it takes for healthy until it has looked, and waits until it accepts.
+    /// Starts a balancer for three nodes, which it considers healthy until its first check, and waits until it accepts
+    /// connections.
     pub async fn start(nodes: [SocketAddr; 3]) -> Self {
         Self::start_with(nodes, None).await
     }
 
-    /// As [`Self::start`], with the network in which proxies are believed.
+    /// Like [`Self::start`], with the network whose proxies are trusted.
     pub async fn start_with(nodes: [SocketAddr; 3], proxies: Option<&str>) -> Self {
         loop {
             let folder = tempfile::tempdir().expect("a folder for the configuration");
@@ -60,21 +61,21 @@ impl Balancer {
             if balancer.accepts().await {
                 return balancer;
             }
-            // Another test has taken a port between the look and the start.
+            // Another test took a port after it was found free; try again.
         }
     }
 
-    /// Where clients find it.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it has said: a line for every request and every server that it has given up.
+    /// Returns its log: a line for every request, and for every server that it takes out.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).expect("the log is text")
     }
 
-    /// Waits until it accepts; false if it found a port taken.
+    /// Waits until it accepts connections. Returns `false` if it exited because a port was taken.
     async fn accepts(&mut self) -> bool {
         eventually("a balancer that accepts", async || {
             if self.child.try_wait().expect("a child can be asked").is_some() {
@@ -89,7 +90,7 @@ impl Balancer {
 }
 
 impl Drop for Balancer {
-    /// A test that fails shows what the balancer has seen.
+    /// Prints the end of the log if the test fails.
     #[allow(clippy::print_stderr, reason = "it belongs to the failure")]
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -100,7 +101,7 @@ impl Drop for Balancer {
     }
 }
 
-/// The committed file with these addresses in place of its own.
+/// Returns the committed configuration with these addresses in place of its own.
 fn configuration(ports: [u16; 2], nodes: [SocketAddr; 3]) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/haproxy.cfg");
     let mut text = fs::read_to_string(path).expect("the file of the deployment is there");

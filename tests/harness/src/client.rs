@@ -25,24 +25,24 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Node,
+    NodeProcess,
     deadline::{WAIT, within, within_time},
 };
 
-/// How a client speaks.
+/// How a client encodes its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// Text messages both ways.
+pub enum PacketEncoding {
+    /// Text messages in both directions.
     Plain,
-    /// A zlib stream in a binary message both ways.
+    /// Binary messages in both directions, each a complete zlib stream.
     Zlib,
 }
 
-impl Encoding {
-    /// Both of them.
+impl PacketEncoding {
+    /// Both encodings.
     pub const ALL: [Self; 2] = [Self::Plain, Self::Zlib];
 
-    /// The query that asks for it.
+    /// Returns the query that asks for the encoding.
     pub const fn query(self) -> &'static str {
         match self {
             Self::Plain => "v=1",
@@ -51,14 +51,14 @@ impl Encoding {
     }
 }
 
-/// `bytes` as one zlib stream.
+/// Compresses `bytes` into one zlib stream.
 pub fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("memory takes everything");
-    encoder.finish().expect("memory takes everything")
+    encoder.write_all(bytes).expect("writing to memory cannot fail");
+    encoder.finish().expect("writing to memory cannot fail")
 }
 
-/// The text of a packet, which has to be one complete zlib stream and nothing else.
+/// Inflates a packet, which must be one complete zlib stream and nothing else.
 pub fn inflate(packet: &[u8]) -> String {
     let mut rest = packet;
     let mut text = String::new();
@@ -69,38 +69,38 @@ pub fn inflate(packet: &[u8]) -> String {
     text
 }
 
-/// What a WebSocket runs over.
-trait Wire: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+/// A stream that a WebSocket can run over.
+trait ByteStream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> ByteStream for T {}
 
-/// One connection. Every wait has a deadline.
+/// A connection. Every wait has a deadline.
 #[derive(Debug)]
-pub struct Client {
-    socket: WebSocketStream<Box<dyn Wire>>,
-    encoding: Encoding,
+pub struct V1Client {
+    socket: WebSocketStream<Box<dyn ByteStream>>,
+    encoding: PacketEncoding,
     wait: Duration,
 }
 
-impl Client {
-    /// Opens the WebSocket at `target` (path and query); what comes is read in this encoding.
+impl V1Client {
+    /// Opens the WebSocket at `target` (path and query) and decodes messages in this encoding.
     ///
     /// # Errors
-    /// What the node answered instead.
-    pub async fn open(address: SocketAddr, target: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+    /// Returns the error if the node refuses the handshake.
+    pub async fn open(address: SocketAddr, target: &str, encoding: PacketEncoding) -> Result<Self, tungstenite::Error> {
         let url = format!("ws://{address}{target}");
         let stream = within("connecting", TcpStream::connect(address)).await?;
         Self::over(Box::new(stream), &url, encoding).await
     }
 
-    /// Opens the WebSocket over TLS, where the node has to be `localhost` by one of these certificates.
+    /// Opens the WebSocket over TLS. The node must prove with one of these certificates that it is `localhost`.
     ///
     /// # Errors
-    /// What the node answered instead, or why it is not trusted.
+    /// Returns the error if the node refuses the handshake.
     pub async fn open_tls(
         address: SocketAddr,
         trusted: RootCertStore,
-        encoding: Encoding,
+        encoding: PacketEncoding,
     ) -> Result<Self, tungstenite::Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -115,7 +115,11 @@ impl Client {
         Self::over(Box::new(stream), &url, encoding).await
     }
 
-    async fn over(stream: Box<dyn Wire>, url: &str, encoding: Encoding) -> Result<Self, tungstenite::Error> {
+    async fn over(
+        stream: Box<dyn ByteStream>,
+        url: &str,
+        encoding: PacketEncoding,
+    ) -> Result<Self, tungstenite::Error> {
         let (socket, _) = within("the handshake", client_async(url, stream)).await?;
         Ok(Self {
             socket,
@@ -124,8 +128,8 @@ impl Client {
         })
     }
 
-    /// Opens the WebSocket with this query, `""` for none.
-    pub async fn connect(node: &Node, query: &str, encoding: Encoding) -> Self {
+    /// Opens the WebSocket with this query, or with none if it is `""`.
+    pub async fn connect(node: &NodeProcess, query: &str, encoding: PacketEncoding) -> Self {
         let target = if query.is_empty() {
             "/".to_owned()
         } else {
@@ -136,21 +140,21 @@ impl Client {
             .unwrap_or_else(|error| panic!("{target}: {error}"))
     }
 
-    /// Opens the WebSocket and takes Hello.
-    pub async fn greeted(node: &Node, encoding: Encoding) -> Self {
+    /// Opens the WebSocket and receives Hello.
+    pub async fn greeted(node: &NodeProcess, encoding: PacketEncoding) -> Self {
         let mut client = Self::connect(node, encoding.query(), encoding).await;
         let hello = client.next().await;
         assert_eq!(hello["op"], 5, "{hello}");
         client
     }
 
-    /// A session that has identified, in plain text. A bot has had its first count.
-    pub async fn session(node: &Node, kind: &str, key: &str) -> Self {
-        Self::session_in(node, kind, key, Encoding::Plain).await
+    /// Opens an identified session in plain text. A bot has also received its first `GLOBAL_GUILD_COUNT`.
+    pub async fn session(node: &NodeProcess, kind: &str, key: &str) -> Self {
+        Self::session_in(node, kind, key, PacketEncoding::Plain).await
     }
 
-    /// As [`Self::session`] in either encoding.
-    pub async fn session_in(node: &Node, kind: &str, key: &str, encoding: Encoding) -> Self {
+    /// Like [`Self::session`], in this encoding.
+    pub async fn session_in(node: &NodeProcess, kind: &str, key: &str, encoding: PacketEncoding) -> Self {
         let mut client = Self::greeted(node, encoding).await;
         client.identify(kind, key).await;
         if kind == "bot" {
@@ -166,7 +170,7 @@ impl Client {
         d["id"].as_str().unwrap_or_else(|| panic!("no id: {d}")).to_owned()
     }
 
-    /// Sends an identify.
+    /// Sends an identify, without waiting for its result.
     pub async fn send_identify(&mut self, kind: &str, key: &str) {
         self.send(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }))
             .await;
@@ -182,21 +186,21 @@ impl Client {
         self.send_json(&payload.to_string()).await;
     }
 
-    /// Sends this text in the client's encoding, whatever it is.
+    /// Sends any text in the client's encoding, valid or not.
     pub async fn send_json(&mut self, text: &str) {
         match self.encoding {
-            Encoding::Plain => self.send_text(text).await,
-            Encoding::Zlib => self.send_binary(&deflate(text.as_bytes())).await,
+            PacketEncoding::Plain => self.send_text(text).await,
+            PacketEncoding::Zlib => self.send_binary(&deflate(text.as_bytes())).await,
         }
     }
 
-    /// Sends payloads in one write.
+    /// Sends several payloads in one write.
     pub async fn send_at_once(&mut self, payloads: &[Value]) {
         for payload in payloads {
             let text = payload.to_string();
             let message = match self.encoding {
-                Encoding::Plain => Message::text(text),
-                Encoding::Zlib => Message::binary(deflate(text.as_bytes())),
+                PacketEncoding::Plain => Message::text(text),
+                PacketEncoding::Zlib => Message::binary(deflate(text.as_bytes())),
             };
             within("sending", self.socket.feed(message))
                 .await
@@ -221,24 +225,24 @@ impl Client {
         self.try_send(message).await.expect("the node takes a message");
     }
 
-    /// Sends a message to a node that may have closed.
+    /// Sends a message to a node that may have closed the connection.
     ///
     /// # Errors
-    /// When it has.
+    /// Returns the error if the connection has ended.
     pub async fn try_send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
         within("sending", self.socket.send(message)).await
     }
 
-    /// The next text as it was sent, pings and pongs left out.
+    /// Returns the text of the next message, exactly as it was sent. Pings and pongs are skipped.
     ///
     /// # Errors
-    /// At the end of the connection, with the close code if there was a Close frame with one.
+    /// At the end of the connection, returns the close code if there was a Close frame with one.
     pub async fn next_text(&mut self) -> Result<String, Option<u16>> {
         loop {
             let message = within_time("a message of the node", self.wait, self.socket.next()).await;
             match (message, self.encoding) {
-                (Some(Ok(Message::Text(text))), Encoding::Plain) => return Ok(text.as_str().to_owned()),
-                (Some(Ok(Message::Binary(packet))), Encoding::Zlib) => return Ok(inflate(&packet)),
+                (Some(Ok(Message::Text(text))), PacketEncoding::Plain) => return Ok(text.as_str().to_owned()),
+                (Some(Ok(Message::Binary(packet))), PacketEncoding::Zlib) => return Ok(inflate(&packet)),
                 (Some(Ok(Message::Close(close))), _) => return Err(close.map(|close| close.code.into())),
                 (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => {}
                 (None | Some(Err(_)), _) => return Err(None),
@@ -247,7 +251,7 @@ impl Client {
         }
     }
 
-    /// The next payload.
+    /// Returns the next payload.
     pub async fn next(&mut self) -> Value {
         match self.next_text().await {
             Ok(text) => well_formed(&text),
@@ -255,19 +259,19 @@ impl Client {
         }
     }
 
-    /// The next payload has to be this one.
+    /// Asserts that the next payload is this one.
     pub async fn expect(&mut self, payload: &Value) {
         assert_eq!(self.next().await, *payload);
     }
 
-    /// The next payload has to be this event; its data.
+    /// Asserts that the next payload is this event, and returns its data.
     pub async fn event(&mut self, name: &str) -> Value {
         let mut payload = self.next().await;
         assert_eq!((&payload["op"], &payload["t"]), (&json!(0), &json!(name)), "{payload}");
         payload["d"].take()
     }
 
-    /// Reads on until an event of this name comes; its data.
+    /// Skips payloads until an event of this name arrives, and returns its data.
     pub async fn event_among_others(&mut self, name: &str) -> Value {
         loop {
             let mut payload = self.next().await;
@@ -277,13 +281,14 @@ impl Client {
         }
     }
 
-    /// Sends a heartbeat; the next payload has to be its answer.
+    /// Sends a heartbeat and asserts that the next payload acknowledges it.
     pub async fn heartbeat(&mut self) {
         self.send(&json!({ "op": 10 })).await;
         self.expect(&json!({ "op": 11 })).await;
     }
 
-    /// The next payload has to be an Error, and then the node has to close; the Error.
+    /// Asserts that the next payload is an Error with code `e` and that the node then closes with `close`. Returns the
+    /// Error.
     pub async fn error(&mut self, e: u16, close: u16) -> Value {
         let error = self.next().await;
         assert_eq!((&error["op"], &error["e"]), (&json!(-1), &json!(e)), "{error}");
@@ -292,7 +297,7 @@ impl Client {
         error
     }
 
-    /// Nothing may come but Close; its code.
+    /// Asserts that the node closes without sending anything else, and returns the close code.
     pub async fn closed(&mut self) -> u16 {
         match self.next_text().await {
             Ok(text) => panic!("{text} instead of Close"),
@@ -300,7 +305,7 @@ impl Client {
         }
     }
 
-    /// Closes from this side; the code that the node answers.
+    /// Closes from this side and returns the code that the node answers.
     pub async fn close(mut self, code: u16) -> Option<u16> {
         let frame = tungstenite::protocol::CloseFrame {
             code: code.into(),
@@ -315,10 +320,10 @@ impl Client {
     }
 }
 
-/// The payload in this text, which has an opcode and no field that the protocol does not have or that is `null`.
+/// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`.
 fn well_formed(text: &str) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let fields = payload.as_object().unwrap_or_else(|| panic!("no object: {text}"));
+    let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
     assert!(payload["op"].is_i64(), "no opcode: {text}");
     for (name, value) in fields {
         assert!(["op", "d", "e", "t", "m"].contains(&name.as_str()), "{name} in {text}");

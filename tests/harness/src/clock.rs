@@ -1,4 +1,4 @@
-//! A wall clock that a test sets, also while the program that reads it runs.
+//! A wall clock that a test sets, even while the program that reads it runs.
 
 use std::{fs, path::PathBuf};
 
@@ -10,46 +10,47 @@ use super::{
     deadline::WAIT,
 };
 
-/// A wall clock of the programs that are started with its environment. It goes as fast as the real one; monotonic clocks
-/// are what they are.
+/// A wall clock for the programs that are started with its environment. It runs as fast as the real one; monotonic
+/// clocks are not affected.
 #[derive(Debug)]
 pub struct Clock {
     folder: TempDir,
-    /// The libraries that give a program this clock.
+    /// The value of `LD_PRELOAD` that gives a program this clock.
     libraries: String,
 }
 
 impl Clock {
-    /// A clock that is right.
+    /// Creates a clock that shows the real time.
     pub async fn start() -> Self {
-        // The wrapper is only asked where its library is: what it starts would not have the process id that it has.
+        // The wrapper only reports where its library is. If it started the program, the program's process id would not
+        // be the child's.
         let mut wrapper = Command::new(tool("UTILBOT_TEST_FAKETIME", "faketime"));
         let ran = run(wrapper.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]), WAIT).await;
         let library = ran.stdout.trim();
         assert!(ran.status.success() && !library.is_empty(), "faketime: {ran:?}");
         let clock = Self {
             folder: tempfile::tempdir().expect("a folder for the clock"),
-            // An allocator that reads the clock before the clock's library is there would wait for itself, and that of
-            // Redis does. The C library's is put before it.
+            // An allocator that reads the clock before the clock's library is loaded, as that of Redis does, would wait
+            // for itself. So the C library's allocator comes first.
             libraries: format!("{library}:libc.so.6"),
         };
         clock.set(0);
         clock
     }
 
-    /// Sets it so many milliseconds before (below 0) or after the real time, at once for every program that reads it.
+    /// Sets the clock this far ahead of the real time (behind if negative), at once for every program that reads it.
     pub fn set(&self, ahead_ms: i64) {
         let sign = if ahead_ms < 0 { '-' } else { '+' };
         let ms = ahead_ms.unsigned_abs();
         let text = format!("{sign}{}.{:03}\n", ms / 1000, ms % 1000);
-        // Nobody reads half of it.
+        // The rename keeps readers from seeing a half-written file.
         let new = self.folder.path().join("new");
         fs::write(&new, text)
             .and_then(|()| fs::rename(new, self.file()))
             .expect("the clock can be set");
     }
 
-    /// What a program is started with so that it reads this clock.
+    /// Returns the environment that gives a program this clock.
     pub(crate) fn environment(&self) -> [(String, String); 4] {
         let file = self.file();
         [

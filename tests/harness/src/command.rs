@@ -11,18 +11,18 @@ use tokio::process::Command;
 
 use super::deadline::within_time;
 
-/// What a program left behind.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Ran {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// The standard output.
     pub stdout: String,
-    /// What it printed on standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
-/// The one place that reads the environment of the test run.
+/// Reads a variable of the test run's environment. Nothing else reads it.
 #[allow(
     clippy::disallowed_methods,
     reason = "a test run has no configuration but what tests/run.sh exports"
@@ -31,7 +31,7 @@ fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The gateway's binary: `UTILBOT_TEST_GATEWAY`, or the one that cargo built beside this test.
+/// Returns the path of the gateway's binary: `UTILBOT_TEST_GATEWAY`, or the one that cargo built beside this test.
 pub fn gateway() -> PathBuf {
     if let Some(path) = environment("UTILBOT_TEST_GATEWAY") {
         return path.into();
@@ -48,19 +48,19 @@ pub fn gateway() -> PathBuf {
     })
 }
 
-/// The value of a variable that `tests/tools.sh` exports, with what it is.
+/// Returns the value of a variable that `tests/tools.sh` exports. `what` describes it in the panic if it is not set.
 pub fn tool(name: &str, what: &str) -> OsString {
     environment(name).unwrap_or_else(|| {
         panic!("{name} is not set ({what}); `tests/run.sh` installs it, or run: source tests/tools.sh")
     })
 }
 
-/// The same for a program that any `PATH` may have, by its own name.
+/// Returns the variable's value, or the bare name of a program to be found on the `PATH`.
 pub(crate) fn tool_on_path(name: &str, program: &str) -> OsString {
     environment(name).unwrap_or_else(|| program.into())
 }
 
-/// Runs a program to its end; it is killed at the deadline.
+/// Runs a program to its end. At the deadline it is killed, and this panics.
 pub async fn run(command: &mut Command, deadline: Duration) -> Ran {
     command
         .stdin(Stdio::null())

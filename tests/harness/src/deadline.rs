@@ -1,27 +1,27 @@
-//! Waiting, never without an end.
+//! Waiting with deadlines.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a test waits for one thing: far more than it takes, since two cores run many tests at once.
+/// How long a test waits for one thing: much longer than it should take, since many tests may share two cores.
 pub const WAIT: Duration = Duration::from_secs(20);
 
-/// How often [`eventually`] looks.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often [`eventually`] checks.
+const POLL: Duration = Duration::from_millis(10);
 
-/// The output of `future`, or a panic that says that `what` did not happen.
+/// Returns the output of `future`, or panics at the deadline and names `what` did not happen.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     within_time(what, WAIT, future).await
 }
 
-/// As [`within`], with another deadline.
+/// Like [`within`], with another deadline.
 pub async fn within_time<T>(what: &str, deadline: Duration, future: impl Future<Output = T>) -> T {
     let output = timeout(deadline, future).await;
     output.unwrap_or_else(|_| panic!("{what}: not within {} ms", deadline.as_millis()))
 }
 
-/// Looks until `look` finds something.
+/// Calls `look` until it returns something.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WAIT;
     loop {
@@ -29,6 +29,6 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             return found;
         }
         assert!(Instant::now() < deadline, "{what}: not within {} ms", WAIT.as_millis());
-        sleep(LOOK).await;
+        sleep(POLL).await;
     }
 }

@@ -1,11 +1,11 @@
 //! WebSocket frames (RFC 6455 section 5.2), as far as a load client needs them: whole frames from a server that does
-//! not fragment, and short masked ones to it. Anything else is an error, so that nothing is overlooked.
+//! not fragment, and short masked ones to it. Everything else is an error, so that nothing goes unnoticed.
 
 use anyhow::{Result, bail, ensure};
 
-/// What a frame from the gateway is.
+/// The kind of a frame from the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A text message.
     Text,
     /// A binary message.
@@ -14,19 +14,19 @@ pub enum Kind {
     Close,
 }
 
-/// Cuts a stream into frames. At rest it holds nothing.
+/// Splits a stream into frames. It holds no buffer between frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// The beginning of a frame that has not arrived whole.
+    /// The beginning of an incomplete frame.
     rest: Vec<u8>,
 }
 
 impl FrameReader {
-    /// Takes what has arrived and hands over every frame that is whole with it.
+    /// Takes received bytes and passes each frame that they complete to `each`.
     ///
     /// # Errors
-    /// When a server does not send such a frame, or `each` fails.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<()> {
+    /// Returns an error if a frame is not one that a gateway sends, or if `each` fails.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_all(bytes, &mut each)?;
             self.rest.extend_from_slice(&bytes[used..]);
@@ -43,8 +43,8 @@ impl FrameReader {
     }
 }
 
-/// Hands over the whole frames at the start of `bytes` and returns how many bytes they are.
-fn split_all(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8]) -> Result<()>) -> Result<usize> {
+/// Passes the complete frames at the start of `bytes` to `each`, and returns their length in bytes.
+fn split_all(bytes: &[u8], each: &mut impl FnMut(FrameKind, &[u8]) -> Result<()>) -> Result<usize> {
     let mut used = 0;
     while let Some((kind, payload, length)) = split(&bytes[used..])? {
         each(kind, payload)?;
@@ -53,15 +53,15 @@ fn split_all(bytes: &[u8], each: &mut impl FnMut(Kind, &[u8]) -> Result<()>) -> 
     Ok(used)
 }
 
-/// The first frame of `bytes` and its whole length, if it is all there.
-fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
+/// Returns the first frame of `bytes` and its whole length, if it is complete.
+fn split(bytes: &[u8]) -> Result<Option<(FrameKind, &[u8], usize)>> {
     let [first, second, after @ ..] = bytes else {
         return Ok(None);
     };
     let kind = match first {
-        0x81 => Kind::Text,
-        0x82 => Kind::Binary,
-        0x88 => Kind::Close,
+        0x81 => FrameKind::Text,
+        0x82 => FrameKind::Binary,
+        0x88 => FrameKind::Close,
         other => bail!("a frame that starts with {other:#04x}: neither a whole message nor Close"),
     };
     ensure!(second & 0x80 == 0, "a masked frame from the server");
@@ -80,27 +80,27 @@ fn split(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>> {
     Ok(bytes.get(head..end).map(|payload| (kind, payload, end)))
 }
 
-/// The code of a Close frame; 1005 stands for none (RFC 6455 section 7.1.5).
+/// Returns the code of a Close frame, or 1005 if it has none (RFC 6455 section 7.1.5).
 pub fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
-/// A masked text frame.
+/// Encodes a masked text frame.
 pub fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
 }
 
-/// A masked binary frame.
+/// Encodes a masked binary frame.
 pub fn binary(payload: &[u8]) -> Vec<u8> {
     masked(0x82, payload)
 }
 
-/// A masked Close frame.
+/// Encodes a masked Close frame.
 pub fn close(code: u16) -> Vec<u8> {
     masked(0x88, &code.to_be_bytes())
 }
 
-/// The mask is fixed: it guards proxies, and there are none here.
+/// Encodes a masked frame. The mask is fixed: masks protect proxies, and there are none here.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x88];
     let mut frame = vec![first];
@@ -108,7 +108,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         frame.push(0x80 | length);
     } else {
         frame.push(0xfe);
-        // A longer one is never sent: identify is the longest.
+        // Longer frames are never sent: identify is the longest.
         frame.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     }
     frame.extend(MASK);
@@ -120,7 +120,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn frames(stream: &[u8], a_read: usize) -> Vec<(Kind, Vec<u8>)> {
+    fn frames(stream: &[u8], a_read: usize) -> Vec<(FrameKind, Vec<u8>)> {
         let mut reader = FrameReader::default();
         let mut found = Vec::new();
         for part in stream.chunks(a_read) {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_stream_is_cut() {
+    fn frames_are_found_however_the_stream_is_split() {
         let long = vec![b'x'; 70_000];
         let mut stream = b"\x81\x02{}\x81\x7e\x00\x80".to_vec();
         stream.extend(&long[..128]);
@@ -143,10 +143,10 @@ mod tests {
         stream.extend(&long);
         stream.extend(b"\x88\x02\x03\xf5");
         let expected = [
-            (Kind::Text, b"{}".to_vec()),
-            (Kind::Text, long[..128].to_vec()),
-            (Kind::Text, long.clone()),
-            (Kind::Close, b"\x03\xf5".to_vec()),
+            (FrameKind::Text, b"{}".to_vec()),
+            (FrameKind::Text, long[..128].to_vec()),
+            (FrameKind::Text, long.clone()),
+            (FrameKind::Close, b"\x03\xf5".to_vec()),
         ];
         for a_read in [1, 2, 3, 7, 1000, 70_001, usize::MAX] {
             assert_eq!(frames(&stream, a_read), expected, "{a_read} bytes a read");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gateway_does_not_send_is_an_error() {
+    fn frames_that_a_gateway_does_not_send_are_errors() {
         for stream in [&b"\x01\x00"[..], b"\x80\x00", b"\xc2\x00", b"\xc1\x00", b"\x81\x80"] {
             let mut reader = FrameReader::default();
             assert!(reader.feed(stream, |_, _| Ok(())).is_err(), "{stream:?}");

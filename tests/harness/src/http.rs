@@ -1,4 +1,4 @@
-//! One HTTP request on one connection, written and read by hand.
+//! HTTP requests, written and parsed by hand, each on a connection of its own.
 
 use std::net::SocketAddr;
 
@@ -9,23 +9,23 @@ use tokio::{
 };
 
 use super::{
-    Node,
+    NodeProcess,
     deadline::{eventually, within},
 };
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The status code.
     pub status: u16,
-    /// Everything before the body.
+    /// The status line and the headers.
     pub head: String,
     /// The body.
     pub body: String,
 }
 
-impl Answer {
-    /// The value of a header, named in lower case.
+impl ApiResponse {
+    /// Returns the value of a header; `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (known, value) = line.split_once(':')?;
@@ -33,46 +33,53 @@ impl Answer {
         })
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
-pub enum NoAnswer {
-    /// Nobody listens, so the request was not even sent.
+pub enum RequestError {
+    /// Nothing listens at the address, so the request was not sent.
     NotSent,
-    /// The connection ended, or time ran out, before the answer was there. What became of the request is not known.
+    /// The connection ended, or time ran out, before the response was complete. The request may or may not have taken
+    /// effect.
     Broken,
 }
 
-/// Sends a request with these header lines and reads the answer. The connection is closed after it.
-pub async fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+/// Sends a request with these headers and returns the response. The connection is then closed.
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> ApiResponse {
     let what = format!("the answer to {method} {target}");
     let answer = within(&what, ask(address, method, target, headers, body)).await;
     answer.unwrap_or_else(|error| panic!("{what}: {error:?}"))
 }
 
-/// As [`request`], to a node that may go away meanwhile, and for as long as it takes.
+/// Like [`request`], for a node that may go away meanwhile, and without a deadline.
 ///
 /// # Errors
-/// Where there is no whole answer.
+/// Returns an error if there is no complete response.
 pub async fn ask(
     address: SocketAddr,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Result<Answer, NoAnswer> {
+) -> Result<ApiResponse, RequestError> {
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.extend([*name, ": ", *value, "\r\n"]);
     }
     request.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n"]);
-    let mut stream = TcpStream::connect(address).await.map_err(|_| NoAnswer::NotSent)?;
-    // A node may answer and close before it has read all of a body that is too large.
+    let mut stream = TcpStream::connect(address).await.map_err(|_| RequestError::NotSent)?;
+    // A node may answer and close before it has read the whole of a body that is too large.
     let (mut read, mut write) = stream.split();
     let send = async {
         if write.write_all(request.as_bytes()).await.is_ok() {
@@ -85,8 +92,8 @@ pub async fn ask(
         .1
         .ok();
     let text = String::from_utf8(bytes).expect("the answer is text");
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(NoAnswer::Broken)?;
-    let answer = Answer {
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(RequestError::Broken)?;
+    let answer = ApiResponse {
         status: head
             .split(' ')
             .nth(1)
@@ -98,40 +105,44 @@ pub async fn ask(
     let length = answer
         .header("content-length")
         .and_then(|length| length.parse::<usize>().ok());
-    // The answer to HEAD has the length of the body that GET would have.
+    // The response to HEAD has the content length that GET would have.
     let is_whole = method == "HEAD" || length.is_none_or(|length| answer.body.len() >= length);
-    if is_whole { Ok(answer) } else { Err(NoAnswer::Broken) }
+    if is_whole {
+        Ok(answer)
+    } else {
+        Err(RequestError::Broken)
+    }
 }
 
-/// `GET target`.
-pub async fn get(node: &Node, target: &str) -> Answer {
+/// Sends `GET target`.
+pub async fn get(node: &NodeProcess, target: &str) -> ApiResponse {
     request(node.address(), "GET", target, &[], "").await
 }
 
-/// `POST /api/v1/events` with a key.
-pub async fn post(node: &Node, key: &str, body: &str) -> Answer {
+/// Sends `POST /api/v1/events` with a key.
+pub async fn post(node: &NodeProcess, key: &str, body: &str) -> ApiResponse {
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     request(node.address(), "POST", "/api/v1/events", &headers, body).await
 }
 
-/// Publishes an event that has to be accepted.
-pub async fn publish(node: &Node, key: &str, event: &Value) -> Value {
+/// Publishes an event, and asserts that it is accepted. Returns the response's body.
+pub async fn publish(node: &NodeProcess, key: &str, event: &Value) -> Value {
     let answer = post(node, key, &event.to_string()).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()
 }
 
 /// Waits until the node is ready.
-pub async fn ready(node: &Node) {
+pub async fn ready(node: &NodeProcess) {
     eventually("a ready node", async || {
         (get(node, "/readyz").await.status == 200).then_some(())
     })
     .await;
 }
 
-/// The value of a metric of `/metrics`, named with its labels; 0 where it is not there yet.
-pub async fn metric(node: &Node, name: &str) -> u64 {
+/// Returns the value of a metric of `/metrics`, named with its labels, or 0 if it is not listed yet.
+pub async fn metric(node: &NodeProcess, name: &str) -> u64 {
     let answer = get(node, "/metrics").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let line = answer

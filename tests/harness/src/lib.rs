@@ -1,7 +1,7 @@
 //! What the black-box suites are written with: a real node as a process, and clients that share no code with it.
 //!
-//! A failure here is a failure of the test that called, so everything panics with what was waited for; nothing waits
-//! without a deadline.
+//! A failure here fails the test that called, so everything panics and names what it waited for. Nothing waits without
+//! a deadline.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -20,24 +20,24 @@ pub mod discord;
 pub mod frame;
 mod http;
 mod node;
-mod outcome;
 mod port;
 mod proxy;
 mod raw;
 mod redis;
 mod setup;
+mod tool_report;
 
 pub use self::{
     balancer::Balancer,
-    client::{Client, Encoding, deflate, inflate},
+    client::{PacketEncoding, V1Client, deflate, inflate},
     clock::Clock,
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
-    http::{Answer, NoAnswer, ask, get, metric, post, publish, ready, request},
-    node::Node,
-    outcome::{Outcome, conclude, conclude_quietly},
+    http::{ApiResponse, RequestError, ask, get, metric, post, publish, ready, request},
+    node::NodeProcess,
     proxy::Proxy,
-    raw::{Frame, Raw, frame, header, read_frames},
-    redis::RedisServer,
+    raw::{Raw, RawFrame, frame, header, read_frames},
+    redis::RedisProcess,
     setup::{KEYS, SECRET, Setup, full_setup, key},
+    tool_report::{ToolReport, conclude, conclude_quietly},
 };

@@ -21,32 +21,32 @@ use tokio::{
 
 use super::{
     deadline::{WAIT, within, within_time},
-    setup::{Setup, Written},
+    setup::{Setup, WrittenConfig},
 };
 
-/// Clock ticks in a second of /proc; Linux has had 100 on every architecture since 2.6.
+/// The length of a clock tick in /proc, in ms: Linux has reported 100 ticks a second on every architecture since 2.6.
 const TICK_MS: u64 = 10;
 
-/// A node that accepts connections. It is killed when this is dropped.
+/// A running node. It is killed on drop.
 #[derive(Debug)]
-pub struct Node {
+pub struct NodeProcess {
     child: Child,
     pid: Pid,
     address: SocketAddr,
     banner: Value,
     log: watch::Receiver<String>,
     _unread_log: Option<ChildStderr>,
-    file: Option<Written>,
+    file: Option<WrittenConfig>,
 }
 
-impl Node {
+impl NodeProcess {
     /// Starts a node and waits until it listens.
     pub(crate) async fn start(setup: Setup) -> Self {
         let file = setup.write();
         let mut command = setup.command();
         command
             .env_clear()
-            // The monotonic clock stays what it is: only the wall clock is somebody's to set.
+            // Only the wall clock can be set; the monotonic clock stays real.
             .envs([("TZ", "UTC"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")])
             .envs(setup.environment().iter().cloned())
             .stdin(Stdio::null())
@@ -57,7 +57,7 @@ impl Node {
             command.arg("--config").arg(&file.path);
         }
         let mut child = command.spawn().expect("the gateway's binary starts");
-        let pid = child.id().expect("a child that nobody waited for has an id");
+        let pid = child.id().expect("a child that has not been waited for has an id");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let (mut log, unread_log) = if setup.is_log_unread() {
             (watch::channel(String::new()).1, Some(stderr))
@@ -70,7 +70,7 @@ impl Node {
             .await
             .expect("stdout is text");
         if line.is_empty() {
-            within("the last words", log.wait_for(|_| false)).await.err();
+            within("the last log lines", log.wait_for(|_| false)).await.err();
             panic!("the node did not start: {}", *log.borrow());
         }
         let banner: Value = serde_json::from_str(&line).expect("the first line is JSON");
@@ -91,17 +91,17 @@ impl Node {
         }
     }
 
-    /// The public listener.
+    /// The address of the public listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The first line that the node printed.
+    /// The first line that the node printed, as JSON.
     pub fn banner(&self) -> &Value {
         &self.banner
     }
 
-    /// The key of development mode.
+    /// Returns the key of development mode.
     pub fn development_key(&self) -> String {
         self.banner["development_key"]
             .as_str()
@@ -109,27 +109,27 @@ impl Node {
             .to_owned()
     }
 
-    /// What the node has logged so far.
+    /// Returns what the node has logged so far.
     pub fn log(&self) -> String {
         self.log.borrow().clone()
     }
 
-    /// Waits until the log holds `text`.
+    /// Waits until the log contains `text`.
     pub async fn logged(&self, text: &str) {
         let mut log = self.log.clone();
         within(&format!("`{text}` in the log"), log.wait_for(|log| log.contains(text)))
             .await
-            .expect("the node lives");
+            .expect("the node is running");
     }
 
-    /// The configuration file.
+    /// The path of the configuration file.
     pub fn file(&self) -> &Path {
         &self.file.as_ref().expect("the node has a file").path
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(self.pid, signal).expect("the node lives");
+        kill(self.pid, signal).expect("the node is running");
     }
 
     /// Waits for the end of the process.
@@ -139,18 +139,18 @@ impl Node {
             .expect("a child can be waited for")
     }
 
-    /// Asks the node to stop and waits for its end.
+    /// Stops the node with SIGTERM and waits for its end.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.ended(WAIT).await
     }
 
-    /// Whether the process has not ended.
+    /// Whether the process is still running.
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
 
-    /// Memory that the process has resident, in KiB.
+    /// Returns the resident memory of the process, in KiB.
     pub fn rss_kib(&self) -> u64 {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -158,28 +158,28 @@ impl Node {
         number.and_then(|number| number.parse().ok()).expect("VmRSS in KiB")
     }
 
-    /// Processor time that the process has used, in milliseconds.
+    /// Returns the CPU time that the process has used, in milliseconds.
     pub fn cpu_ms(&self) -> u64 {
         let stat = self.proc("stat");
-        // The name in parentheses may hold spaces; user and system time are the 14th and 15th field of all.
+        // The name in parentheses may contain spaces. User and system time are fields 14 and 15 of the whole line.
         let (_, fields) = stat.rsplit_once(')').expect("stat names the process");
         let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
         let mut next = || ticks.next().expect("a field").expect("a number");
         (next() + next()) * TICK_MS
     }
 
-    /// File descriptors that the process has open.
+    /// Returns the number of open file descriptors of the process.
     pub fn descriptors(&self) -> usize {
-        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node lives");
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the node is running");
         folder.count()
     }
 
     fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node lives")
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the node is running")
     }
 }
 
-/// Reads everything that comes, for as long as the test runs; the pipe of a node never fills.
+/// Reads the log for as long as the test runs, so that the node's pipe never fills up.
 fn follow(mut stderr: ChildStderr) -> watch::Receiver<String> {
     let (log, follower) = watch::channel(String::new());
     tokio::spawn(async move {

@@ -1,14 +1,14 @@
-//! Ports for servers that cannot be asked which one they have taken.
+//! Ports for servers that cannot report which port they bound.
 
 use tokio::net::TcpListener;
 
 use super::deadline::eventually;
 
-/// Ports that no connection and no listener on port 0 is given by Linux, so that a server finds its own again after it
-/// was away.
+/// Ports outside Linux's ephemeral range: no connection and no listener on port 0 gets one, so a restarted server finds
+/// its port free.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port that nobody listens on.
+/// Returns a port on which nothing listens.
 pub(crate) async fn free_port() -> u16 {
     eventually("a free port", async || {
         let port = fastrand::u16(PORTS);

@@ -1,4 +1,4 @@
-//! A WebSocket client on a bare socket: it sends whatever bytes a test wants and reads when a test wants.
+//! A WebSocket client on a bare socket, which sends any bytes and reads only when the test wants it to.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::deadline::within;
 
-/// The key of RFC 6455, section 1.3, and its answer.
+/// The key of RFC 6455, section 1.3, and the answer to it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -19,15 +19,15 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A frame from the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct RawFrame {
     /// 1 text, 2 binary, 8 close, 9 ping, 10 pong.
     pub opcode: u8,
     /// The payload.
     pub payload: Vec<u8>,
 }
 
-impl Frame {
-    /// The code of a Close frame.
+impl RawFrame {
+    /// Returns the code of a Close frame.
     pub fn close_code(&self) -> Option<u16> {
         match (self.opcode, &*self.payload) {
             (8, [high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
@@ -35,13 +35,13 @@ impl Frame {
         }
     }
 
-    /// The payload as text.
+    /// Returns the payload as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.payload).expect("text")
     }
 }
 
-/// The header of a masked frame: its first byte, and the length that it declares.
+/// Encodes the header of a masked frame with this first byte and declared length.
 pub fn header(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first];
     match length {
@@ -59,15 +59,15 @@ pub fn header(first: u8, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// A whole masked frame.
+/// Encodes a whole masked frame.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(first, payload.len() as u64);
     bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     bytes
 }
 
-/// The frames in these bytes; one that is not whole at the end is left out.
-pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
+/// Parses the complete frames in these bytes; an incomplete one at the end is left out.
+pub fn read_frames(mut bytes: &[u8]) -> Vec<RawFrame> {
     let mut frames = Vec::new();
     while let Some((frame, rest)) = split_frame(bytes) {
         frames.push(frame);
@@ -76,7 +76,7 @@ pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-fn split_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
+fn split_frame(bytes: &[u8]) -> Option<(RawFrame, &[u8])> {
     let [first, second, rest @ ..] = bytes else { return None };
     assert_eq!(second & 0x80, 0, "a server does not mask");
     let (length, rest) = match second & 0x7f {
@@ -88,14 +88,14 @@ fn split_frame(bytes: &[u8]) -> Option<(Frame, &[u8])> {
         short => (usize::from(short), rest),
     };
     let (payload, rest) = rest.split_at_checked(length)?;
-    let frame = Frame {
+    let frame = RawFrame {
         opcode: first & 0x0f,
         payload: payload.to_vec(),
     };
     Some((frame, rest))
 }
 
-/// A connection.
+/// A connection to the node.
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
@@ -109,12 +109,12 @@ impl Raw {
         Self::open_with(address, target, &[]).await
     }
 
-    /// Opens a WebSocket with more headers.
+    /// Opens a WebSocket with additional headers.
     pub async fn open_with(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::connect(address).await.upgrade(target, headers).await
     }
 
-    /// Opens a WebSocket whose receive buffer in the kernel is as small as it gets.
+    /// Opens a WebSocket with the smallest receive buffer that the kernel allows.
     pub async fn open_small(address: SocketAddr, target: &str) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -124,7 +124,7 @@ impl Raw {
         Self::new(stream).upgrade(target, &[]).await
     }
 
-    /// Opens a connection and says nothing.
+    /// Opens a connection without sending anything.
     pub async fn connect(address: SocketAddr) -> Self {
         Self::new(
             within("connecting", TcpStream::connect(address))
@@ -133,21 +133,21 @@ impl Raw {
         )
     }
 
-    /// Opens a connection from another address of this machine, such as `127.0.0.2`, and says nothing. `None` if the
-    /// node cuts it at once.
+    /// Opens a connection from another local address, such as `127.0.0.2`, without sending anything. Returns `None` if
+    /// the connection fails, as it may if the node refuses it at once.
     pub async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Option<Self> {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((source, 0).into()).expect("an address of loopback");
         within("connecting", socket.connect(address)).await.ok().map(Self::new)
     }
 
-    /// Sends an HTTP request without a body and returns the whole answer; the connection is closed after it.
+    /// Sends an HTTP request without a body and returns the whole response. The connection is then closed.
     pub async fn ask(mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
             request.extend([*name, ": ", *value, "\r\n"]);
         }
-        // A node that refuses may have closed already.
+        // A node that refuses the connection may have closed it already.
         self.try_send((request + "\r\n").as_bytes()).await.ok();
         self.text_to_end().await
     }
@@ -168,12 +168,12 @@ impl Raw {
         self
     }
 
-    /// Asks for a WebSocket.
+    /// Sends the request of a WebSocket handshake.
     pub async fn request(&mut self, target: &str, headers: &[(&str, &str)]) {
         self.request_of("localhost", target, headers).await;
     }
 
-    /// Asks for a WebSocket of the host with this name.
+    /// Like [`Self::request`], with this `Host`.
     pub async fn request_of(&mut self, host: &str, target: &str, headers: &[(&str, &str)]) {
         let mut request = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -186,7 +186,7 @@ impl Raw {
         self.send(request.as_bytes()).await;
     }
 
-    /// Reads the head of an HTTP answer.
+    /// Reads the head of an HTTP response.
     pub async fn head_of_answer(&mut self) -> String {
         loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -197,17 +197,17 @@ impl Raw {
         }
     }
 
-    /// How many bytes were read beyond what was asked for.
+    /// Returns how many bytes were read and not consumed yet.
     pub fn unread(&self) -> usize {
         self.unread.len()
     }
 
-    /// The head of the answer to the handshake.
+    /// The head of the response to the handshake.
     pub fn head(&self) -> &str {
         &self.head
     }
 
-    /// Reads to the end of the stream.
+    /// Reads to the end of the stream and returns the text.
     pub async fn text_to_end(mut self) -> String {
         within("the end of the stream", async {
             while self.read_some(4096).await > 0 {}
@@ -221,10 +221,10 @@ impl Raw {
         self.try_send(bytes).await.expect("the node takes bytes");
     }
 
-    /// Sends bytes to a node that may have closed.
+    /// Sends bytes to a node that may have closed the connection.
     ///
     /// # Errors
-    /// When it has.
+    /// Returns the error if the connection has ended.
     pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         within("sending", self.stream.write_all(bytes)).await
     }
@@ -234,7 +234,7 @@ impl Raw {
         self.send(&frame(0x81, text.as_bytes())).await;
     }
 
-    /// Reads up to so many bytes; how many came, 0 at the end of the stream.
+    /// Reads up to `most` bytes and returns how many arrived; 0 means the end of the stream.
     pub async fn read_some(&mut self, most: usize) -> usize {
         let mut buffer = vec![0; most];
         let count = within("bytes of the node", self.stream.read(&mut buffer))
@@ -244,8 +244,8 @@ impl Raw {
         count
     }
 
-    /// The next frame, pings and pongs too; `None` at the end of the stream.
-    pub async fn frame(&mut self) -> Option<Frame> {
+    /// Returns the next frame, pings and pongs included, or `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Option<RawFrame> {
         loop {
             if let Some((frame, rest)) = split_frame(&self.unread) {
                 self.unread = rest.to_vec();
@@ -257,8 +257,8 @@ impl Raw {
         }
     }
 
-    /// Reads to the end of the stream; every frame that came.
-    pub async fn rest(mut self) -> Vec<Frame> {
+    /// Reads to the end of the stream and returns all frames.
+    pub async fn rest(mut self) -> Vec<RawFrame> {
         within("the end of the stream", async {
             while self.read_some(1 << 20).await > 0 {}
         })

@@ -1,4 +1,4 @@
-//! A Redis of a test's own: a real server in a process, on a port that nobody else has, whose data outlives its process.
+//! A Redis of a test's own: a real server process on a port that is not shared, whose data outlives the process.
 
 use std::{
     fmt::Write as _,
@@ -21,47 +21,47 @@ use super::{
     port::free_port,
 };
 
-/// What every server is told. A test's own directives come after these and win.
+/// The directives of every server. A test's own directives follow these and override them.
 const DIRECTIVES: [(&str, &str); 8] = [
     ("bind", "127.0.0.1"),
     ("daemonize", "no"),
     ("logfile", "\"\""),
     ("save", "\"\""),
     ("appendonly", "yes"),
-    // What is answered is written, whatever the disk does: behind a slow fsync a write waits for up to two seconds, and a
-    // server that is killed meanwhile has lost it.
+    // Every acknowledged write has been written to the file, however slow the disk is. With `everysec`, a write waits
+    // up to two seconds for a slow fsync, and a server that is killed meanwhile loses it.
     ("appendfsync", "no"),
     ("maxmemory-policy", "noeviction"),
     ("databases", "2"),
 ];
 
-/// A server. It is killed when this is dropped, and its data goes with it.
+/// A running server. On drop it is killed and its data is deleted.
 #[derive(Debug)]
-pub struct RedisServer {
+pub struct RedisProcess {
     /// `None` between [`Self::kill`] or [`Self::stop`] and [`Self::restart`].
     child: Option<Child>,
     port: u16,
     directives: Vec<(String, String)>,
-    /// Its wall clock, where that is not everybody's.
+    /// Its own wall clock, if it has one.
     clock: Option<Clock>,
     folder: TempDir,
-    /// Its file was cut while it was away.
+    /// Whether its file was truncated while it was stopped.
     is_cut: bool,
 }
 
-impl RedisServer {
-    /// Starts a server that keeps an append-only file, and waits until it answers.
+impl RedisProcess {
+    /// Starts a server with an append-only file, and waits until it answers.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// As [`Self::start`], with more directives of its configuration file, such as `requirepass`. With a
-    /// `tls-cert-file` it speaks TLS only.
+    /// Like [`Self::start`], with additional directives for the configuration file, such as `requirepass`. With a
+    /// `tls-cert-file` the server accepts only TLS.
     pub async fn start_with(directives: &[(&str, &str)]) -> Self {
         Self::start_by(directives, None).await
     }
 
-    /// As [`Self::start_with`], with a wall clock of its own, which is right until [`Self::set_clock`].
+    /// Like [`Self::start_with`], with a wall clock of its own, which shows the real time until [`Self::set_clock`].
     pub async fn start_with_clock(directives: &[(&str, &str)]) -> Self {
         Self::start_by(directives, Some(Clock::start().await)).await
     }
@@ -77,7 +77,7 @@ impl RedisServer {
             is_cut: false,
         };
         server.spawn();
-        // Another test may have taken the port between the look and the start.
+        // Another test may have taken the port after it was found free.
         while !server.answers().await {
             server.port = free_port().await;
             server.spawn();
@@ -85,49 +85,49 @@ impl RedisServer {
         server
     }
 
-    /// Where clients find it, without the password.
+    /// The URL for clients, without the password.
     pub fn url(&self) -> String {
         let scheme = if self.has_tls() { "rediss" } else { "redis" };
         format!("{scheme}://127.0.0.1:{}/", self.port)
     }
 
-    /// The port, the same for all its life.
+    /// The port, which stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The id of its process, which must be running.
+    /// Returns the id of the process, which must be running.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().and_then(Child::id).expect("the server runs")
+        self.child.as_ref().and_then(Child::id).expect("the server is running")
     }
 
-    /// Ends it by SIGKILL. What it has written is kept: the system has it, whether or not it is on the disk.
+    /// Kills it with SIGKILL. What it has written survives: the kernel has it, even if it is not on disk yet.
     pub async fn kill(&mut self) {
-        let mut child = self.child.take().expect("the server runs");
+        let mut child = self.child.take().expect("the server is running");
         within("the end of a killed Redis", child.kill())
             .await
             .expect("a child can be killed");
     }
 
-    /// Asks it to stop, which writes everything, and waits for its end.
+    /// Stops it with SIGTERM, which makes it write everything, and waits for its end.
     pub async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let mut child = self.child.take().expect("the server runs");
+        let mut child = self.child.take().expect("the server is running");
         within("the end of Redis", child.wait())
             .await
             .expect("a child can be waited for");
     }
 
-    /// Starts it again after [`Self::kill`] or [`Self::stop`], with its port and its data, and waits until it answers.
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], with the same port and data, and waits until it answers.
     pub async fn restart(&mut self) {
-        assert!(self.child.is_none(), "the server runs");
+        assert!(self.child.is_none(), "the server is running");
         self.spawn();
         assert!(self.answers().await, "Redis did not start again: {}", self.log());
         if std::mem::take(&mut self.is_cut) {
-            // A file that ends in the middle of a transaction stays so, and at the next start its half would be taken for
-            // a part of what was written after it.
+            // A file that ends in the middle of a transaction keeps that half. At the next start, Redis would take it
+            // for a part of what was written after it.
             self.cli(&["BGREWRITEAOF"]).await;
-            eventually("a file without loose ends", async || {
+            eventually("a rewritten append-only file", async || {
                 let info = self.cli(&["INFO", "persistence"]).await;
                 let is_over = info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
                 is_over.then_some(())
@@ -136,33 +136,33 @@ impl RedisServer {
         }
     }
 
-    /// Stops it as a process that gets no time: connections stay, nothing is answered.
+    /// Suspends the process: connections stay open, and nothing is answered.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on after [`Self::pause`].
+    /// Continues the process after [`Self::pause`].
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Sets its wall clock, whether or not it runs, so many milliseconds before (below 0) or after the real time.
+    /// Sets its wall clock this far ahead of the real time (behind if negative), running or not.
     pub fn set_clock(&self, ahead_ms: i64) {
         let clock = self.clock.as_ref().expect("the server has a clock of its own");
         clock.set(ahead_ms);
     }
 
-    /// How many bytes the newest append-only file has. All that was answered is in it, and the end of this is the end of a
-    /// command or of a script.
+    /// Returns the size of the newest append-only file, in bytes. It contains every acknowledged write, and it ends
+    /// where a command or a script ends.
     pub fn log_bytes(&self) -> u64 {
         let metadata = fs::metadata(self.newest_log());
         metadata.expect("the manifest names a file").len()
     }
 
-    /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may; it must not be running. How
-    /// many were there to be cut.
+    /// Cuts bytes off the end of the append-only file, as a crash of the whole machine may. The server must not be
+    /// running. Returns how many bytes were cut, which is less than `bytes` if the file is shorter.
     pub fn truncate_log(&mut self, bytes: u64) -> u64 {
-        assert!(self.child.is_none(), "the server runs");
+        assert!(self.child.is_none(), "the server is running");
         let length = self.log_bytes();
         let cut = bytes.min(length);
         let file = File::options().write(true).open(self.newest_log());
@@ -172,7 +172,8 @@ impl RedisServer {
         cut
     }
 
-    /// What `redis-cli` prints for this command, without the line's end. With `requirepass` it authenticates.
+    /// Returns what `redis-cli` prints for this command, without the final line break. It authenticates if the server
+    /// has `requirepass`.
     pub async fn cli(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(tool_on_path("UTILBOT_TEST_REDIS_CLI", "redis-cli"));
         command
@@ -188,13 +189,13 @@ impl RedisServer {
         ran.stdout.trim_end_matches('\n').to_owned()
     }
 
-    /// Cuts the connections of all who have subscribed, those of RESP3 too; how many there were.
+    /// Cuts the connections of all pub/sub subscribers, including those that use RESP3. Returns how many there were.
     pub async fn kill_pubsub_clients(&self) -> u64 {
         let answer = self.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         answer.parse().unwrap_or_else(|_| panic!("{answer}"))
     }
 
-    /// What all its processes have printed.
+    /// Returns what all its processes have printed.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).expect("the log is text")
     }
@@ -223,12 +224,12 @@ impl RedisServer {
         };
         let own = self.directives.iter().map(|(name, value)| (&**name, &**value));
         for (name, value) in DIRECTIVES.into_iter().chain(own) {
-            writeln!(text, "{name} {value}").expect("memory takes everything");
+            writeln!(text, "{name} {value}").expect("writing to memory cannot fail");
         }
         text
     }
 
-    /// Waits until it answers; false if it found its port taken.
+    /// Waits until it answers. Returns `false` if it exited because its port was taken.
     async fn answers(&mut self) -> bool {
         eventually("Redis answers", async || {
             let child = self.child.as_mut().expect("the server was started");
@@ -243,7 +244,7 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: Signal) {
-        signal::kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the server lives");
+        signal::kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the server is running");
     }
 
     fn directive(&self, name: &str) -> Option<&str> {
@@ -255,7 +256,7 @@ impl RedisServer {
         self.directive("tls-cert-file").is_some()
     }
 
-    /// The file that the server appends to: the last one in the manifest.
+    /// Returns the file that the server appends to: the last one in the manifest.
     fn newest_log(&self) -> PathBuf {
         let folder = self.folder.path().join("appendonlydir");
         let manifest = fs::read_to_string(folder.join("appendonly.aof.manifest"));

@@ -1,16 +1,16 @@
-//! The configuration of a node under test.
+//! Builds the configuration of a node under test.
 
 use std::{fmt::Display, fs, path::PathBuf};
 
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{clock::Clock, command::gateway, node::Node};
+use super::{clock::Clock, command::gateway, node::NodeProcess};
 
 /// The secret of every key of [`KEYS`].
 pub const SECRET: &str = "correct-horse-battery-staple-0123456789";
 
-/// Keys for each type; only `service` may publish, and `root` may do everything.
+/// One key for each client type, of which only `service` may publish, and `root`, which may do everything.
 pub const KEYS: &str = r#"
 [[keys]]
 id = "bot"
@@ -35,7 +35,7 @@ permissions = ["publish", "read", "admin"]
 secret = "correct-horse-battery-staple-0123456789"
 "#;
 
-/// Events of every kind of delivery.
+/// Events with every kind of delivery.
 const EVENTS: &str = r#"
 [[events]]
 name = "announce"
@@ -73,14 +73,15 @@ const CHECKED: &str = r#"{
   "additionalProperties": false
 }"#;
 
-/// The whole key, as a client presents it.
+/// Returns the whole key, as a client sends it.
 pub fn key(id: &str) -> String {
     format!("{id}.{SECRET}")
 }
 
-/// A node with [`KEYS`] and events of every kind: `announce` (all to all), `site_only` (website to website), `job`
-/// (any bot), `guild_settings_changed` (by guild), `checked` (with a schema). Nothing in it is fast by default but
-/// `GLOBAL_GUILD_COUNT`, and no test runs into a rate limit that it did not set.
+/// Returns the setup of a node with [`KEYS`] and with events of every kind: `announce` (all to all), `site_only`
+/// (website to website), `job` (any bot), `guild_settings_changed` (by guild), `checked` (with a schema). Only the
+/// interval of `GLOBAL_GUILD_COUNT` is shorter than by default, and the limits of payloads and of publishing are too
+/// high for a test to reach by accident.
 pub fn full_setup() -> Setup {
     Setup::new()
         .file(&format!("{KEYS}{EVENTS}"))
@@ -92,7 +93,7 @@ pub fn full_setup() -> Setup {
         .set("limits.idempotency_keys", 10_000_000)
 }
 
-/// A node's settings: a file, and environment variables over it.
+/// The settings of a node: a configuration file, and environment variables that override it.
 #[derive(Debug, Default)]
 pub struct Setup {
     settings: Vec<(String, String)>,
@@ -102,20 +103,20 @@ pub struct Setup {
     is_log_unread: bool,
 }
 
-/// Where a file of a [`Setup`] was written; it is gone when this is dropped.
+/// A configuration file that has been written. It is deleted on drop.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct WrittenConfig {
     pub(crate) path: PathBuf,
     _folder: TempDir,
 }
 
 impl Setup {
-    /// Development mode on a free port.
+    /// Returns a setup for development mode on a free port.
     pub fn new() -> Self {
         Self::default().set("server.bind", "127.0.0.1:0")
     }
 
-    /// Sets one setting, named as in the file: `limits.message_bytes`. The last one wins.
+    /// Sets one setting, named as in the file, such as `limits.message_bytes`. The last call for a setting wins.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Display) -> Self {
         let name = format!("UTILBOT__{}", key.to_uppercase().replace('.', "__"));
@@ -124,14 +125,14 @@ impl Setup {
         self
     }
 
-    /// Gives the node's process so many file descriptors and no more.
+    /// Limits the node's process to this many file descriptors.
     #[must_use]
     pub fn descriptors(mut self, count: u64) -> Self {
         self.descriptors = Some(count);
         self
     }
 
-    /// Starts the binary, with no more descriptors than it is given.
+    /// Returns the command that starts the binary, with its limit of file descriptors.
     pub(crate) fn command(&self) -> Command {
         let Some(count) = self.descriptors else {
             return Command::new(gateway());
@@ -143,20 +144,20 @@ impl Setup {
         shell
     }
 
-    /// Shares the Redis at this URL with the other nodes that are given it.
+    /// Connects the node to the Redis at this URL, which it shares with all nodes that use it.
     #[must_use]
     pub fn redis(self, url: &str) -> Self {
         self.set("redis.url", url)
     }
 
-    /// The text of the configuration file.
+    /// Sets the text of the configuration file.
     #[must_use]
     pub fn file(mut self, toml: &str) -> Self {
         self.file = Some(toml.to_owned());
         self
     }
 
-    /// Another file in the folder of the configuration file.
+    /// Adds another file to the folder of the configuration file.
     #[must_use]
     pub fn beside(mut self, name: &'static str, text: &str) -> Self {
         self.beside.push((name, text.to_owned()));
@@ -170,7 +171,7 @@ impl Setup {
         self
     }
 
-    /// Leaves the node's log in its pipe, unread, as a supervisor does that has stopped.
+    /// Leaves the node's log unread in its pipe, like a supervisor that has stopped reading.
     #[must_use]
     pub fn unread_log(mut self) -> Self {
         self.is_log_unread = true;
@@ -181,18 +182,18 @@ impl Setup {
         self.is_log_unread
     }
 
-    /// Starts a node with this.
-    pub async fn start(self) -> Node {
-        Node::start(self).await
+    /// Starts a node with this setup.
+    pub async fn start(self) -> NodeProcess {
+        NodeProcess::start(self).await
     }
 
-    /// The environment variables.
+    /// Returns the environment variables.
     pub(crate) fn environment(&self) -> &[(String, String)] {
         &self.settings
     }
 
     /// Writes the file, if there is one.
-    pub(crate) fn write(&self) -> Option<Written> {
+    pub(crate) fn write(&self) -> Option<WrittenConfig> {
         let text = self.file.as_ref()?;
         let folder = tempfile::tempdir().expect("a folder for the configuration");
         for (name, text) in self
@@ -203,7 +204,7 @@ impl Setup {
         {
             fs::write(folder.path().join(name), text).expect("the configuration can be written");
         }
-        Some(Written {
+        Some(WrittenConfig {
             path: folder.path().join("gateway.toml"),
             _folder: folder,
         })

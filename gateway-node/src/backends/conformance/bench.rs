@@ -1,4 +1,4 @@
-//! What the cases of the suite stand on: a backplane, what it delivers, and how to ask it.
+//! The test bench of the conformance suite: a backplane, a recorder of its deliveries, and helpers to call it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,29 +16,29 @@ use shared::{
 use crate::{
     backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
     backplane::{
-        Backplane, Deliver, Entry, Epoch, Haste, Idempotency, Joined, Joining, Owner, Publication, PublishError,
-        Publishing, ReportLimits,
+        Backplane, Deliver, Entry, Epoch, Idempotency, Joined, Joining, Owner, Publication, PublishError, Publishing,
+        ReportLimits, WhenUnavailable,
     },
 };
 
 pub(super) const APPLICATION: &str = "utilbot";
 pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(200);
-/// The most idempotency keys of an application, and how long they are remembered.
+/// The maximum number of idempotency keys of an application, and how long they are remembered.
 pub(super) const KEYS: usize = 5;
 pub(super) const RETENTION: Duration = Duration::from_secs(60);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 pub(super) const WAIT: Duration = Duration::from_secs(10);
 
-/// Keeps what is delivered.
+/// Records deliveries.
 #[derive(Default)]
-pub(super) struct Log {
+pub(super) struct RecordingDeliver {
     pub(super) entries: Mutex<Vec<Entry>>,
-    pub(super) unheard: Mutex<usize>,
-    pub(super) missed: Mutex<usize>,
+    pub(super) no_receiver: Mutex<usize>,
+    pub(super) gap: Mutex<usize>,
     pub(super) full: Mutex<bool>,
 }
 
-impl Deliver for Log {
+impl Deliver for RecordingDeliver {
     fn superseded(&self, _: &Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
@@ -49,25 +49,25 @@ impl Deliver for Log {
         self.entries.lock().unwrap().push(entry);
     }
 
-    fn unheard(&self, _: &str, _: &str) {
-        *self.unheard.lock().unwrap() += 1;
+    fn no_receiver(&self, _: &str, _: &str) {
+        *self.no_receiver.lock().unwrap() += 1;
     }
 
     fn lost(&self, _: &str, _: u64) {}
 
-    fn missed(&self, _: &Arc<str>) {
-        *self.missed.lock().unwrap() += 1;
+    fn gap(&self, _: &Arc<str>) {
+        *self.gap.lock().unwrap() += 1;
     }
 }
 
-impl Log {
-    /// Takes what is there of events, without counts.
+impl RecordingDeliver {
+    /// Takes the events delivered so far, without counts.
     pub(super) fn take(&self) -> Vec<Entry> {
         let is_event = |entry: &mut Entry| &*entry.name != GuildCount::NAME;
         self.entries.lock().unwrap().extract_if(.., is_event).collect()
     }
 
-    /// The counts that were broadcast since the last look, as JSON.
+    /// Takes the counts broadcast since the last call, as JSON.
     pub(super) fn counts(&self) -> Vec<String> {
         let is_count = |entry: &mut Entry| &*entry.name == GuildCount::NAME;
         let counts = self
@@ -80,14 +80,14 @@ impl Log {
     }
 }
 
-/// A backplane, what it delivers, and everything a case needs of it.
-pub(super) struct Bench {
+/// A backplane and the recorder of its deliveries.
+pub(super) struct BackplaneBench {
     pub(super) backplane: Arc<dyn Backplane>,
-    pub(super) log: Arc<Log>,
+    pub(super) log: Arc<RecordingDeliver>,
     _server: Option<TestServer>,
 }
 
-impl Bench {
+impl BackplaneBench {
     pub(super) async fn join(&self, kind: ClientType) -> Joined {
         self.join_to(APPLICATION, kind).await
     }
@@ -98,12 +98,12 @@ impl Bench {
             kind,
         };
         let joined = self.backplane.join(joining).await.unwrap();
-        self.backplane.enter(application, joined.id);
-        self.settled().await;
+        self.backplane.ready(application, joined.id);
+        self.is_flushed().await;
         joined
     }
 
-    /// Publishes and answers the offsets.
+    /// Publishes events and returns their offsets.
     pub(super) async fn publish(&self, events: Vec<Publication>) -> Result<Vec<u64>, PublishError> {
         self.publish_to(APPLICATION, events, None).await
     }
@@ -117,13 +117,13 @@ impl Bench {
         let publishing = Publishing {
             application: application.into(),
             events,
-            haste: Haste::Prompt { idempotency },
+            when_unavailable: WhenUnavailable::Fail { idempotency },
         };
         let positions = self.backplane.publish(publishing).await?;
         Ok(positions.into_iter().map(|position| position.offset).collect())
     }
 
-    /// The next `count` events; more must not have come.
+    /// Waits for the next `count` events. Fails if there are more.
     pub(super) async fn entries(&self, count: usize) -> Vec<Entry> {
         let mut entries = Vec::new();
         self.eventually(&format!("{count} entries"), || {
@@ -135,7 +135,7 @@ impl Bench {
         entries
     }
 
-    /// Publishes one event more and asserts that nothing came before it.
+    /// Publishes a marker event and asserts that nothing was delivered before it.
     pub(super) async fn nothing_but_a_marker(&self) {
         self.publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
             .await
@@ -143,13 +143,13 @@ impl Bench {
         self.entries(1).await;
     }
 
-    /// Waits until what was reported and who left is known to all.
-    pub(super) async fn settled(&self) {
-        self.eventually("a settled backplane", || self.backplane.settled())
+    /// Waits until the reports and departures have been flushed.
+    pub(super) async fn is_flushed(&self) {
+        self.eventually("a settled backplane", || self.backplane.is_flushed())
             .await;
     }
 
-    pub(super) async fn eventually(&self, what: &str, mut is_true: impl FnMut() -> bool) {
+    pub(super) async fn eventually(&self, body: &str, mut is_true: impl FnMut() -> bool) {
         let seeing = async {
             while !is_true() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -157,15 +157,15 @@ impl Bench {
         };
         let seen = tokio::time::timeout(WAIT, seeing).await;
         let status = self.backplane.status();
-        assert!(seen.is_ok(), "{what} did not come within {WAIT:?}: {status:?}");
+        assert!(seen.is_ok(), "waited {WAIT:?} in vain for {body}: {status:?}");
     }
 
-    /// Waits until these counts have been broadcast, and nothing after them.
-    pub(super) async fn told(&self, expected: String) {
-        let mut told = Vec::new();
+    /// Waits until these counts have been broadcast, with nothing after them.
+    pub(super) async fn published(&self, expected: String) {
+        let mut published = Vec::new();
         self.eventually(&expected, || {
-            told.extend(self.log.counts());
-            told.last() == Some(&expected)
+            published.extend(self.log.counts());
+            published.last() == Some(&expected)
         })
         .await;
     }
@@ -184,7 +184,7 @@ impl Bench {
         self.backplane.leave(APPLICATION, id);
     }
 
-    /// Lets background tasks run for one interval of counts.
+    /// Lets background tasks run for one count interval.
     pub(super) async fn an_interval(&self) {
         tokio::time::sleep(COUNT_INTERVAL + COUNT_INTERVAL / 10).await;
     }
@@ -214,10 +214,10 @@ pub(super) fn counts(guilds: u64, members: u64, cached: u64) -> String {
     .d()
 }
 
-/// A node of its own on a server of its own.
-pub(super) async fn redis() -> Bench {
+/// A single node on its own Redis server.
+pub(super) async fn redis() -> BackplaneBench {
     let server = TestServer::start();
-    let log = Arc::new(Log::default());
+    let log = Arc::new(RecordingDeliver::default());
     let options = RedisOptions {
         applications: vec![APPLICATION.into(), "other".into()],
         log_entries: 100_000,
@@ -228,7 +228,7 @@ pub(super) async fn redis() -> Bench {
     };
     let (backplane, driving) = RedisBackplane::new(options, log.clone()).unwrap();
     tokio::spawn(driving);
-    let bench = Bench {
+    let bench = BackplaneBench {
         backplane: Arc::new(backplane),
         log,
         _server: Some(server),
@@ -239,8 +239,8 @@ pub(super) async fn redis() -> Bench {
     bench
 }
 
-pub(super) fn memory(ids: IdSource) -> Bench {
-    let log = Arc::new(Log::default());
+pub(super) fn memory(ids: IdSource) -> BackplaneBench {
+    let log = Arc::new(RecordingDeliver::default());
     let limits = MemoryLimits {
         reports: ReportLimits::default(),
         count_interval: COUNT_INTERVAL,
@@ -250,13 +250,13 @@ pub(super) fn memory(ids: IdSource) -> Bench {
     };
     let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());
     tokio::spawn(broadcast);
-    Bench {
+    BackplaneBench {
         backplane: Arc::new(backplane),
         log,
         _server: None,
     }
 }
 
-pub(super) fn memory_now() -> Bench {
+pub(super) fn memory_now() -> BackplaneBench {
     memory(IdSource::from_clock(1_800_000_000_000).unwrap())
 }

@@ -1,4 +1,4 @@
-//! What every backplane must do, whatever it is made of. An implementation passes by passing all of this.
+//! The conformance suite: the behaviour required of every backplane.
 
 mod bench;
 mod resume;
@@ -11,7 +11,9 @@ use shared::{
     v1::{ReportedGuilds, payload::GuildCount},
 };
 
-use self::bench::{APPLICATION, Bench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis};
+use self::bench::{
+    APPLICATION, BackplaneBench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis,
+};
 use super::IdSource;
 use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, PublishError};
 
@@ -39,29 +41,29 @@ macro_rules! conformance {
 }
 
 conformance! {
-    offsets_are_gapless_and_entries_come_in_their_order
+    offsets_are_gapless_and_entries_arrive_in_order
     a_batch_is_all_or_nothing
-    a_joining_session_receives_what_comes_after_it
-    any_goes_round_and_never_to_the_author
+    a_joining_session_receives_only_later_entries
+    any_deliveries_rotate_and_skip_the_author
     a_guild_event_goes_to_its_reporters
-    who_cannot_receive_yet_is_not_chosen
-    who_left_is_addressed_no_more
-    an_event_for_one_that_left_is_given_to_another
-    an_event_for_one_waits_for_the_next_when_there_is_no_other
-    a_guild_event_waits_for_the_next_to_report_the_guild
-    more_events_than_one_call_gives_out_wait_in_their_order
-    an_event_that_nobody_hears_is_accepted_and_noted
-    counts_are_sums_with_each_guild_once
-    counts_are_told_once_an_interval_and_only_when_they_change
-    who_joins_between_two_counts_is_told_the_same_as_everybody
+    a_session_that_is_not_ready_is_not_chosen
+    a_session_that_left_is_not_addressed
+    an_event_for_an_ended_session_goes_to_another
+    an_event_without_another_session_waits_for_the_next_one
+    a_guild_event_waits_for_the_next_reporter
+    more_waiting_events_than_one_call_returns_stay_in_order
+    an_event_without_receivers_is_accepted_and_recorded
+    counts_add_up_and_include_each_guild_once
+    counts_are_broadcast_once_per_interval_when_changed
+    a_session_joining_between_broadcasts_gets_the_broadcast_counts
     a_full_node_refuses_instead_of_dropping
-    a_repeated_request_is_answered_and_not_repeated
-    idempotency_keys_are_bounded_and_none_is_forgotten_early
-    ids_are_never_given_twice
+    a_repeated_request_is_answered_without_publishing_again
+    idempotency_keys_are_bounded_and_never_evicted_early
+    ids_are_unique
     applications_do_not_see_each_other
 }
 
-async fn offsets_are_gapless_and_entries_come_in_their_order(bench: Bench) {
+async fn offsets_are_gapless_and_entries_arrive_in_order(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
     let to = ClientType::Bot.into();
     for expected in 1..=50 {
@@ -75,7 +77,7 @@ async fn offsets_are_gapless_and_entries_come_in_their_order(bench: Bench) {
     assert_eq!(offsets, (1..=50).collect::<Vec<_>>());
 }
 
-async fn a_batch_is_all_or_nothing(bench: Bench) {
+async fn a_batch_is_all_or_nothing(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
     let good = || event(Delivery::All, ClientType::Bot.into(), None);
     let bad = event(Delivery::Any, ClientType::Website.into(), None);
@@ -85,7 +87,7 @@ async fn a_batch_is_all_or_nothing(bench: Bench) {
     bench.entries(2).await;
 }
 
-async fn a_joining_session_receives_what_comes_after_it(bench: Bench) {
+async fn a_joining_session_receives_only_later_entries(bench: BackplaneBench) {
     let early = bench.join(ClientType::Bot).await;
     bench
         .publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
@@ -97,7 +99,7 @@ async fn a_joining_session_receives_what_comes_after_it(bench: Bench) {
     assert!(!entry.admits(late.id, ClientType::Bot, late.since));
 }
 
-async fn any_goes_round_and_never_to_the_author(bench: Bench) {
+async fn any_deliveries_rotate_and_skip_the_author(bench: BackplaneBench) {
     let mut sessions = Vec::new();
     for _ in 0..3 {
         sessions.push(bench.join(ClientType::Bot).await.id);
@@ -124,7 +126,7 @@ fn chosen(entry: &Entry) -> SessionId {
     }
 }
 
-async fn a_guild_event_goes_to_its_reporters(bench: Bench) {
+async fn a_guild_event_goes_to_its_reporters(bench: BackplaneBench) {
     let [first, second, third] = [
         bench.join(ClientType::Bot).await,
         bench.join(ClientType::Bot).await,
@@ -133,7 +135,7 @@ async fn a_guild_event_goes_to_its_reporters(bench: Bench) {
     bench.report(first.id, ids(&[1, 2]), 0);
     bench.report(second.id, ids(&[2, 3]), 0);
     bench.report(third.id, ReportedGuilds::Count(5), 0);
-    bench.settled().await;
+    bench.is_flushed().await;
     let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
     bench.publish(vec![about(2), about(3)]).await.unwrap();
     let receivers: Vec<_> = bench.entries(2).await.into_iter().map(addressed).collect();
@@ -146,17 +148,17 @@ async fn a_guild_event_goes_to_its_reporters(bench: Bench) {
     );
 }
 
-/// The sessions that an entry names, in ascending order.
+/// The sessions that an entry is addressed to, in ascending order.
 fn addressed(entry: Entry) -> Vec<SessionId> {
     let Audience::Reporters { sessions, .. } = entry.audience else {
-        panic!("{entry:?} is not for who reported a guild")
+        panic!("{entry:?} is not for the reporters of a guild")
     };
     let mut ids = sessions.to_vec();
     ids.sort_unstable();
     ids
 }
 
-async fn who_cannot_receive_yet_is_not_chosen(bench: Bench) {
+async fn a_session_that_is_not_ready_is_not_chosen(bench: BackplaneBench) {
     let joining = Joining {
         application: APPLICATION.into(),
         kind: ClientType::Bot,
@@ -164,25 +166,25 @@ async fn who_cannot_receive_yet_is_not_chosen(bench: Bench) {
     let joined = bench.backplane.join(joining).await.unwrap();
     let any = || vec![event(Delivery::Any, ClientType::Bot.into(), None)];
     assert_eq!(bench.publish(any()).await, Err(PublishError::NoReceiver { index: 0 }));
-    bench.backplane.enter(APPLICATION, joined.id);
-    bench.settled().await;
+    bench.backplane.ready(APPLICATION, joined.id);
+    bench.is_flushed().await;
     bench.publish(any()).await.unwrap();
     assert_eq!(chosen(&bench.entries(1).await[0]), joined.id);
 }
 
-async fn who_left_is_addressed_no_more(bench: Bench) {
+async fn a_session_that_left_is_not_addressed(bench: BackplaneBench) {
     let only = bench.join(ClientType::Bot).await;
     bench.report(only.id, ids(&[1]), 0);
     bench.leave(only.id);
-    bench.settled().await;
+    bench.is_flushed().await;
     for delivery in [Delivery::Any, Delivery::Guild(GuildId::from_raw(1))] {
         let refused = bench.publish(vec![event(delivery, ClientType::Bot.into(), None)]).await;
         assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
     }
 }
 
-async fn an_event_for_one_that_left_is_given_to_another(bench: Bench) {
-    // It stays when the others have left: a log without receivers need not be followed.
+async fn an_event_for_an_ended_session_goes_to_another(bench: BackplaneBench) {
+    // This session stays, because a log without receivers need not be followed.
     bench.join(ClientType::Website).await;
     let [first, second] = [bench.join(ClientType::Bot).await, bench.join(ClientType::Bot).await];
     bench
@@ -196,12 +198,12 @@ async fn an_event_for_one_that_left_is_given_to_another(bench: Bench) {
         (second.id, first.id)
     };
     bench.leave(gone);
-    bench.backplane.redirect(&entry);
+    bench.backplane.redeliver(&entry);
     let again = bench.entries(1).await.remove(0);
     assert_eq!((chosen(&again), &again.d, again.position.offset), (left, &entry.d, 2));
 }
 
-async fn an_event_for_one_waits_for_the_next_when_there_is_no_other(bench: Bench) {
+async fn an_event_without_another_session_waits_for_the_next_one(bench: BackplaneBench) {
     bench.join(ClientType::Website).await;
     let only = bench.join(ClientType::Bot).await.id;
     let any = || event(Delivery::Any, ClientType::Bot.into(), None);
@@ -209,14 +211,14 @@ async fn an_event_for_one_waits_for_the_next_when_there_is_no_other(bench: Bench
     let entries = bench.entries(2).await;
     bench.leave(only);
     for entry in &entries {
-        bench.backplane.redirect(entry);
+        bench.backplane.redeliver(entry);
     }
-    bench.settled().await;
+    bench.is_flushed().await;
     assert_eq!(
         bench.publish(vec![any()]).await,
         Err(PublishError::NoReceiver { index: 0 })
     );
-    // It is of no type that they are for.
+    // This session has a type that the events are not for.
     bench.join(ClientType::Service).await;
     bench.nothing_but_a_marker().await;
     let next = bench.join(ClientType::Bot).await.id;
@@ -224,15 +226,15 @@ async fn an_event_for_one_waits_for_the_next_when_there_is_no_other(bench: Bench
     assert_eq!(again.iter().map(chosen).collect::<Vec<_>>(), [next, next]);
     bench.join(ClientType::Bot).await;
     bench.nothing_but_a_marker().await;
-    // The first marker, for which there was no bot.
-    assert_eq!(*bench.log.unheard.lock().unwrap(), 1);
+    // The first marker was undeliverable: there was no bot.
+    assert_eq!(*bench.log.no_receiver.lock().unwrap(), 1);
 }
 
-async fn more_events_than_one_call_gives_out_wait_in_their_order(bench: Bench) {
+async fn more_waiting_events_than_one_call_returns_stay_in_order(bench: BackplaneBench) {
     bench.join(ClientType::Website).await;
     let only = bench.join(ClientType::Bot).await.id;
     bench.report(only, ids(&[5]), 0);
-    bench.settled().await;
+    bench.is_flushed().await;
     for delivery in [Delivery::Any, Delivery::Guild(GuildId::from_raw(5))] {
         for _ in 0..75 {
             bench
@@ -244,16 +246,16 @@ async fn more_events_than_one_call_gives_out_wait_in_their_order(bench: Bench) {
     let entries = bench.entries(300).await;
     bench.leave(only);
     for entry in &entries {
-        bench.backplane.redirect(entry);
+        bench.backplane.redeliver(entry);
     }
-    bench.settled().await;
+    bench.is_flushed().await;
     let next = bench.join(ClientType::Bot).await.id;
     let again = bench.entries(150).await;
     assert!(again.iter().all(|entry| chosen(entry) == next));
     bench.report(next, ids(&[4, 5, 6]), 0);
     let again = bench.entries(150).await;
     assert!(again.into_iter().all(|entry| addressed(entry) == [next]));
-    bench.settled().await;
+    bench.is_flushed().await;
     bench
         .publish(vec![event(
             Delivery::Guild(GuildId::from_raw(6)),
@@ -265,7 +267,7 @@ async fn more_events_than_one_call_gives_out_wait_in_their_order(bench: Bench) {
     bench.entries(1).await;
 }
 
-async fn a_guild_event_waits_for_the_next_to_report_the_guild(bench: Bench) {
+async fn a_guild_event_waits_for_the_next_reporter(bench: BackplaneBench) {
     bench.join(ClientType::Website).await;
     let [first, second] = [
         bench.join(ClientType::Bot).await.id,
@@ -273,37 +275,37 @@ async fn a_guild_event_waits_for_the_next_to_report_the_guild(bench: Bench) {
     ];
     bench.report(first, ids(&[1, 2]), 0);
     bench.report(second, ids(&[2]), 0);
-    bench.settled().await;
+    bench.is_flushed().await;
     let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
     bench.publish(vec![about(1), about(2)]).await.unwrap();
     let entries = bench.entries(2).await;
     bench.leave(first);
     for entry in &entries {
-        bench.backplane.redirect(entry);
+        bench.backplane.redeliver(entry);
     }
-    bench.settled().await;
-    // One of the second guild's is there and has it.
+    bench.is_flushed().await;
+    // The event for guild 2 is not redirected: one of its reporters is still connected and received it.
     bench.report(second, ids(&[2, 3]), 0);
-    bench.settled().await;
+    bench.is_flushed().await;
     bench.nothing_but_a_marker().await;
     bench.report(second, ids(&[1, 2, 3]), 0);
     let again = bench.entries(1).await.remove(0);
     assert_eq!(addressed(again), [second]);
-    bench.settled().await;
+    bench.is_flushed().await;
     bench.nothing_but_a_marker().await;
 }
 
-async fn an_event_that_nobody_hears_is_accepted_and_noted(bench: Bench) {
+async fn an_event_without_receivers_is_accepted_and_recorded(bench: BackplaneBench) {
     assert_eq!(
         bench
             .publish(vec![event(Delivery::All, ClientType::Website.into(), None)])
             .await,
         Ok(vec![1])
     );
-    assert_eq!(*bench.log.unheard.lock().unwrap(), 1);
+    assert_eq!(*bench.log.no_receiver.lock().unwrap(), 1);
 }
 
-async fn counts_are_sums_with_each_guild_once(bench: Bench) {
+async fn counts_add_up_and_include_each_guild_once(bench: BackplaneBench) {
     let [first, second, third] = [
         bench.join(ClientType::Bot).await,
         bench.join(ClientType::Bot).await,
@@ -312,50 +314,50 @@ async fn counts_are_sums_with_each_guild_once(bench: Bench) {
     bench.report(first.id, ids(&[1, 2]), 10);
     bench.report(second.id, ids(&[2, 3]), 20);
     bench.report(third.id, ReportedGuilds::Count(100), 30);
-    bench.told(counts(103, 60, 3)).await;
+    bench.published(counts(103, 60, 3)).await;
     bench.report(first.id, ReportedGuilds::Count(0), 0);
     bench.leave(third.id);
-    bench.told(counts(2, 20, 2)).await;
+    bench.published(counts(2, 20, 2)).await;
     assert_eq!(bench.join(ClientType::Bot).await.counts.d(), counts(2, 20, 2));
-    // An id that two report is one guild until both are gone.
+    // A guild reported by two sessions counts until both are gone.
     bench.leave(second.id);
-    bench.told(counts(0, 0, 1)).await;
+    bench.published(counts(0, 0, 1)).await;
 }
 
-async fn counts_are_told_once_an_interval_and_only_when_they_change(bench: Bench) {
+async fn counts_are_broadcast_once_per_interval_when_changed(bench: BackplaneBench) {
     let bot = bench.join(ClientType::Bot).await;
     for members in 0..100 {
         bench.report(bot.id, ReportedGuilds::Count(1), members);
         tokio::time::sleep(COUNT_INTERVAL / 50).await;
     }
     bench.an_interval().await;
-    let told = bench.log.counts();
-    // A hundred changes in two intervals: at once, after one, after two, and the last one. A slow machine needs more
-    // intervals, and never one for each change.
-    assert!((3..=20).contains(&told.len()), "{told:?}");
-    assert_eq!(told.last(), Some(&counts(1, 99, 1)));
+    let published = bench.log.counts();
+    // A hundred changes in two intervals: one broadcast at once, one after each interval, and one for the last change.
+    // A slow machine needs more intervals, but never one broadcast per change.
+    assert!((3..=20).contains(&published.len()), "{published:?}");
+    assert_eq!(published.last(), Some(&counts(1, 99, 1)));
     bench.report(bot.id, ReportedGuilds::Count(2), 99);
     bench.report(bot.id, ReportedGuilds::Count(1), 99);
     bench.an_interval().await;
     assert_eq!(bench.log.counts(), Vec::<String>::new());
 }
 
-async fn who_joins_between_two_counts_is_told_the_same_as_everybody(bench: Bench) {
+async fn a_session_joining_between_broadcasts_gets_the_broadcast_counts(bench: BackplaneBench) {
     let leaving = bench.join(ClientType::Bot).await.id;
     bench.report(leaving, ReportedGuilds::Count(1), 0);
-    bench.told(counts(1, 0, 1)).await;
-    // It comes back before anybody is told that it left, so the counts go back to what was told.
+    bench.published(counts(1, 0, 1)).await;
+    // The session returns before a broadcast shows that it left, so the counts go back to the ones broadcast last.
     bench.leave(leaving);
-    bench.settled().await;
+    bench.is_flushed().await;
     let returned = bench.join(ClientType::Bot).await;
     bench.report(returned.id, ReportedGuilds::Count(1), 0);
-    bench.settled().await;
+    bench.is_flushed().await;
     bench.an_interval().await;
     let last = bench.log.counts().pop().unwrap_or_else(|| returned.counts.d());
     assert_eq!(last, counts(1, 0, 1));
 }
 
-async fn a_full_node_refuses_instead_of_dropping(bench: Bench) {
+async fn a_full_node_refuses_instead_of_dropping(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
     *bench.log.full.lock().unwrap() = true;
     let one = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
@@ -364,7 +366,7 @@ async fn a_full_node_refuses_instead_of_dropping(bench: Bench) {
     assert_eq!(bench.publish(one()).await, Ok(vec![1]));
 }
 
-async fn a_repeated_request_is_answered_and_not_repeated(bench: Bench) {
+async fn a_repeated_request_is_answered_without_publishing_again(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
     let events = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
     let request = |key: &str, digest| {
@@ -383,17 +385,17 @@ async fn a_repeated_request_is_answered_and_not_repeated(bench: Bench) {
     bench.entries(3).await;
 }
 
-async fn idempotency_keys_are_bounded_and_none_is_forgotten_early(bench: Bench) {
+async fn idempotency_keys_are_bounded_and_never_evicted_early(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
     bench.join_to("other", ClientType::Bot).await;
     let events = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
-    let unheard = || vec![event(Delivery::Any, ClientType::Website.into(), None)];
+    let no_receiver = || vec![event(Delivery::Any, ClientType::Website.into(), None)];
     let request = |key: usize| {
         let key = key.to_string().into();
         Some(Idempotency { key, digest: 1 })
     };
-    // What is not appended takes no place.
-    let refused = bench.publish_to(APPLICATION, unheard(), request(99)).await;
+    // A request that appends nothing does not count towards the limit.
+    let refused = bench.publish_to(APPLICATION, no_receiver(), request(99)).await;
     assert_eq!(refused, Err(PublishError::NoReceiver { index: 0 }));
     for key in 0..KEYS {
         let offset = key as u64 + 1;
@@ -421,7 +423,7 @@ async fn idempotency_keys_are_bounded_and_none_is_forgotten_early(bench: Bench) 
     bench.entries(KEYS + 2).await;
 }
 
-async fn ids_are_never_given_twice(bench: Bench) {
+async fn ids_are_unique(bench: BackplaneBench) {
     let mut seen = std::collections::HashSet::new();
     for round in 0..10_000 {
         let joining = Joining {
@@ -436,7 +438,7 @@ async fn ids_are_never_given_twice(bench: Bench) {
     }
 }
 
-async fn applications_do_not_see_each_other(bench: Bench) {
+async fn applications_do_not_see_each_other(bench: BackplaneBench) {
     let here = bench.join(ClientType::Bot).await;
     let there = bench.join_to("other", ClientType::Bot).await;
     assert_ne!(here.id, there.id);
@@ -453,7 +455,7 @@ async fn applications_do_not_see_each_other(bench: Bench) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_generator_that_repeats_itself_is_told_that_the_id_is_taken() {
+async fn a_repeated_id_is_rejected_as_taken() {
     let bench = memory(IdSource::Fixed(SessionId::from_raw(7)));
     let first = bench.join(ClientType::Bot).await;
     let joining = || Joining {

@@ -1,4 +1,4 @@
-//! How every store has Discord sessions seen, whatever it is made of.
+//! The conformance suite of presences and voice states, for every store of Discord sessions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,17 +18,17 @@ use crate::{
         redis::test_server::TestServer,
     },
     backplane::{Backplane, Deliver, Entry, Epoch, Owner, ReportLimits},
-    resume::{Guise, Record, Resuming, Store, Voice, Wish, queue::AT_ONCE},
+    resume::{PresenceChange, PresencePayload, Record, ResumeParams, Store, VoicePayload, presence_queue::AT_ONCE},
 };
 
 const APPLICATION: &str = "utilbot";
 const ME: u64 = 1 << 62;
-/// How long a session can be resumed after its connection.
+/// How long a session can be resumed after it disconnects.
 const RESUME_WINDOW: Duration = Duration::from_secs(2);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Keeps what is delivered.
+/// Records deliveries.
 #[derive(Default)]
 struct Log(Mutex<Vec<Entry>>);
 
@@ -43,23 +43,23 @@ impl Deliver for Log {
         self.0.lock().unwrap().push(entry);
     }
 
-    fn unheard(&self, _: &str, _: &str) {}
+    fn no_receiver(&self, _: &str, _: &str) {}
 
     fn lost(&self, _: &str, _: u64) {}
 
-    fn missed(&self, _: &Arc<str>) {}
+    fn gap(&self, _: &Arc<str>) {}
 }
 
-/// A store, and what it tells.
+/// A store, and a recorder of the events that it publishes.
 struct Bench {
     store: Arc<dyn Store>,
     log: Arc<Log>,
-    /// One that keeps the log followed and has no guild of the others.
+    /// A session that keeps the node following the log. It shares no guild with the others.
     watcher: Owner,
     _server: Option<TestServer>,
 }
 
-/// The guild with this number, which is the remainder that shards go by.
+/// The guild with this number. Shards are assigned by its remainder.
 const fn guild(number: u64) -> u64 {
     number << 22
 }
@@ -95,8 +95,8 @@ impl Bench {
             }
         }
         let begun = watcher.expect("a store that is ready");
-        let watcher = owner(begun.id, begun.generation);
-        // What keeps a node listening lives as long as the test.
+        let watcher = owner(begun.id, begun.fencing_token);
+        // Leaks the guard that keeps the node following the log, for as long as the test runs.
         std::mem::forget(begun);
         Self {
             store,
@@ -108,19 +108,19 @@ impl Bench {
 
     async fn open(&self, id: u32, count: u32) -> Owner {
         let begun = self.store.open(record(id, count)).await.unwrap();
-        owner(begun.id, begun.generation)
+        owner(begun.id, begun.fencing_token)
     }
 
     async fn resume(&self, owner: &Owner) -> Owner {
-        let resuming = Resuming {
+        let params = ResumeParams {
             application: APPLICATION.into(),
             key: "k".into(),
             id: owner.id,
             seq: 1,
         };
-        let taken = self.store.resume(resuming).await.unwrap();
+        let ack = self.store.resume(params).await.unwrap();
         Owner {
-            generation: taken.continued.generation,
+            fencing_token: ack.continued.fencing_token,
             ..owner.clone()
         }
     }
@@ -130,8 +130,8 @@ impl Bench {
             status,
             ..Presence::default()
         };
-        let wish = Wish::Presence(Arc::new(Guise::new(ME, presence)), guilds.to_vec());
-        assert!(self.store.appear(owner, wish));
+        let change = PresenceChange::Presence(Arc::new(PresencePayload::new(ME, presence)), guilds.to_vec());
+        assert!(self.store.change_presence(owner, change));
     }
 
     fn speak(&self, owner: &Owner, guild: u64, channel: Option<u64>) {
@@ -142,54 +142,57 @@ impl Bench {
             self_deaf: false,
             self_video: false,
         };
-        let told = |state: VoiceState| state.update(ME, owner.id, None, None).to_string();
-        assert!(self.store.appear(owner, Wish::Voice(Arc::new(Voice::new(state, told)))));
+        let published = |state: VoiceState| state.update(ME, owner.id, None, None).to_string();
+        assert!(self.store.change_presence(
+            owner,
+            PresenceChange::Voice(Arc::new(VoicePayload::new(state, published)))
+        ));
     }
 
-    /// The next `count` events in any order: guild, and status or channel. More must not have come.
-    async fn told(&self, count: usize) -> BTreeMap<u64, String> {
-        let told = self.told_in_order(count).await;
-        let guilds: BTreeMap<_, _> = told.into_iter().collect();
-        assert_eq!(guilds.len(), count, "one of each guild");
+    /// Waits for the next `count` events, in any order, each as guild and status or channel. Fails if there are more.
+    async fn published(&self, count: usize) -> BTreeMap<u64, String> {
+        let published = self.told_in_order(count).await;
+        let guilds: BTreeMap<_, _> = published.into_iter().collect();
+        assert_eq!(guilds.len(), count, "one event per guild");
         guilds
     }
 
     async fn told_in_order(&self, count: usize) -> Vec<(u64, String)> {
-        let told = self.told_until(|told| told.len() >= count).await;
-        assert_eq!(told.len(), count, "{told:?}");
-        told
+        let published = self.told_until(|published| published.len() >= count).await;
+        assert_eq!(published.len(), count, "{published:?}");
+        published
     }
 
     async fn told_until(&self, mut is_enough: impl FnMut(&[(u64, String)]) -> bool) -> Vec<(u64, String)> {
-        let mut told = Vec::new();
+        let mut published = Vec::new();
         let until = tokio::time::Instant::now() + WAIT;
-        while !is_enough(&told) {
+        while !is_enough(&published) {
             let entries = std::mem::take(&mut *self.log.0.lock().unwrap());
-            told.extend(entries.iter().map(read));
-            assert!(tokio::time::Instant::now() < until, "there is more than {told:?}");
+            published.extend(entries.iter().map(read));
+            assert!(tokio::time::Instant::now() < until, "only {published:?} arrived");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        told
+        published
     }
 
-    /// Has one presence more told, and asserts that nothing came before it.
+    /// Publishes another presence, and asserts that nothing was published before it.
     async fn nothing(&self) {
         for status in [Status::Online, Status::Offline] {
             self.show(&self.watcher, status, &[guild(999)]);
-            assert_eq!(self.told(1).await, one(guild(999), status.shown()));
+            assert_eq!(self.published(1).await, one(guild(999), status.shown()));
         }
     }
 }
 
-fn owner(id: SessionId, generation: u64) -> Owner {
+fn owner(id: SessionId, fencing_token: u64) -> Owner {
     Owner {
         application: APPLICATION.into(),
         id,
-        generation,
+        fencing_token,
     }
 }
 
-/// The guild, and the status or the channel. The header has to say what the data does.
+/// Reads the guild and the status or channel of an event. The header must agree with the data.
 fn read(entry: &Entry) -> (u64, String) {
     let d: Value = serde_json::from_str(&entry.d).unwrap();
     let guild: u64 = d["guild_id"].as_str().unwrap().parse().unwrap();
@@ -199,20 +202,20 @@ fn read(entry: &Entry) -> (u64, String) {
         shared::discord::Header::of(&entry.name, &entry.d, shared::discord::Target::All, None)
     );
     assert_eq!(header.guild, Some(guild));
-    let what = match &*entry.name {
+    let body = match &*entry.name {
         "PRESENCE_UPDATE" => &d["status"],
         "VOICE_STATE_UPDATE" => &d["channel_id"],
         name => panic!("{name}"),
     };
-    (guild, what.as_str().unwrap_or("none").to_owned())
+    (guild, body.as_str().unwrap_or("none").to_owned())
 }
 
-fn one(guild: u64, what: &str) -> BTreeMap<u64, String> {
-    BTreeMap::from([(guild, what.to_owned())])
+fn one(guild: u64, body: &str) -> BTreeMap<u64, String> {
+    BTreeMap::from([(guild, body.to_owned())])
 }
 
-fn all(guilds: impl IntoIterator<Item = u64>, what: &str) -> BTreeMap<u64, String> {
-    guilds.into_iter().map(|guild| (guild, what.to_owned())).collect()
+fn all(guilds: impl IntoIterator<Item = u64>, body: &str) -> BTreeMap<u64, String> {
+    guilds.into_iter().map(|guild| (guild, body.to_owned())).collect()
 }
 
 async fn memory() -> Bench {
@@ -271,54 +274,54 @@ macro_rules! conformance {
 }
 
 conformance! {
-    a_presence_is_told_once_in_each_guild
-    a_voice_state_is_told_as_often_as_it_is_set
-    of_many_presences_the_latest_is_told_everywhere
-    who_has_ended_is_seen_no_more
-    who_may_resume_is_seen_until_the_window_is_over
-    a_presence_stays_with_another_session_that_has_the_guild
-    an_earlier_owner_is_not_heard
-    guilds_are_of_the_shards_that_their_ids_say
+    a_presence_is_published_once_per_guild
+    a_voice_state_is_published_each_time_it_is_set
+    the_latest_presence_is_published_in_every_guild
+    ended_sessions_go_offline
+    resumable_sessions_stay_online_until_the_window_ends
+    a_presence_stays_while_another_session_covers_the_guild
+    an_earlier_owner_is_ignored
+    guilds_map_to_shards_by_their_ids
 }
 
-async fn a_presence_is_told_once_in_each_guild(bench: Bench) {
+async fn a_presence_is_published_once_per_guild(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds = [guild(1), guild(2)];
     bench.show(&session, Status::Invisible, &guilds);
     bench.nothing().await;
     bench.show(&session, Status::Idle, &guilds);
-    assert_eq!(bench.told(2).await, all(guilds, "idle"));
+    assert_eq!(bench.published(2).await, all(guilds, "idle"));
     bench.show(&session, Status::Idle, &[guild(1), guild(2), guild(3)]);
-    assert_eq!(bench.told(1).await, one(guild(3), "idle"));
+    assert_eq!(bench.published(1).await, one(guild(3), "idle"));
     bench.show(&session, Status::Invisible, &guilds);
-    assert_eq!(bench.told(2).await, all(guilds, "offline"));
+    assert_eq!(bench.published(2).await, all(guilds, "offline"));
     bench.show(&session, Status::Offline, &guilds);
     bench.nothing().await;
 }
 
-async fn a_voice_state_is_told_as_often_as_it_is_set(bench: Bench) {
+async fn a_voice_state_is_published_each_time_it_is_set(bench: Bench) {
     let session = bench.open(0, 1).await;
     for channel in [Some(5), Some(5), Some(6), None, None] {
         bench.speak(&session, guild(1), channel);
-        let what = channel.map_or("none".to_owned(), |channel| channel.to_string());
-        assert_eq!(bench.told(1).await, one(guild(1), &what));
+        let body = channel.map_or("none".to_owned(), |channel| channel.to_string());
+        assert_eq!(bench.published(1).await, one(guild(1), &body));
     }
     bench.store.end(&session);
     bench.nothing().await;
 }
 
-async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
+async fn the_latest_presence_is_published_in_every_guild(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=3 * AT_ONCE as u64).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
-    let mut told = bench.told_until(|told| !told.is_empty()).await;
+    let mut published = bench.told_until(|published| !published.is_empty()).await;
     bench.show(&session, Status::Online, &guilds);
     bench.speak(&session, guild(1), Some(5));
-    let online = |told: &[(u64, String)]| told.iter().filter(|(_, what)| what == "online").count();
-    told.extend(bench.told_until(|told| online(told) >= guilds.len()).await);
-    let latest: BTreeMap<_, _> = told.iter().filter(|(_, what)| what != "5").cloned().collect();
+    let online = |published: &[(u64, String)]| published.iter().filter(|(_, body)| body == "online").count();
+    published.extend(bench.told_until(|published| online(published) >= guilds.len()).await);
+    let latest: BTreeMap<_, _> = published.iter().filter(|(_, body)| body != "5").cloned().collect();
     assert_eq!(latest, all(guilds.iter().copied(), "online"));
-    let voice = told.iter().position(|(_, what)| what == "5").unwrap();
+    let voice = published.iter().position(|(_, body)| body == "5").unwrap();
     assert!(
         voice < 3 * AT_ONCE,
         "a voice state does not wait for presences: {voice}"
@@ -326,18 +329,18 @@ async fn of_many_presences_the_latest_is_told_everywhere(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn who_has_ended_is_seen_no_more(bench: Bench) {
+async fn ended_sessions_go_offline(bench: Bench) {
     let session = bench.open(0, 1).await;
     let guilds: Vec<_> = (1..=2 * AT_ONCE as u64 + 5).map(guild).collect();
     bench.show(&session, Status::Dnd, &guilds);
-    bench.told(guilds.len()).await;
+    bench.published(guilds.len()).await;
     for place in &guilds[..5] {
         bench.speak(&session, *place, Some(7));
-        bench.told(1).await;
+        bench.published(1).await;
     }
     bench.store.end(&session);
-    let told = bench.told_in_order(guilds.len() + 5).await;
-    let (left, offline): (Vec<_>, Vec<_>) = told.into_iter().partition(|(_, what)| what == "none");
+    let published = bench.told_in_order(guilds.len() + 5).await;
+    let (left, offline): (Vec<_>, Vec<_>) = published.into_iter().partition(|(_, body)| body == "none");
     assert_eq!(
         left.into_iter().collect::<BTreeMap<_, _>>(),
         all(guilds[..5].to_vec(), "none")
@@ -346,7 +349,7 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
         offline.into_iter().collect::<BTreeMap<_, _>>(),
         all(guilds.clone(), "offline")
     );
-    // What it still says is not heard.
+    // Further calls by the ended session are ignored.
     bench.show(&session, Status::Online, &guilds);
     bench.speak(&session, guild(1), Some(7));
     bench.store.end(&session);
@@ -354,12 +357,12 @@ async fn who_has_ended_is_seen_no_more(bench: Bench) {
     bench.nothing().await;
 }
 
-async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
+async fn resumable_sessions_stay_online_until_the_window_ends(bench: Bench) {
     let session = bench.open(0, 1).await;
     bench.show(&session, Status::Dnd, &[guild(1)]);
-    bench.told(1).await;
+    bench.published(1).await;
     bench.speak(&session, guild(2), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.store.detach(&session, false);
     tokio::time::sleep(RESUME_WINDOW / 2).await;
     let session = bench.resume(&session).await;
@@ -367,51 +370,51 @@ async fn who_may_resume_is_seen_until_the_window_is_over(bench: Bench) {
     bench.nothing().await;
     bench.store.detach(&session, false);
     let since = tokio::time::Instant::now();
-    let told = bench.told(2).await;
+    let published = bench.published(2).await;
     assert!(since.elapsed() >= RESUME_WINDOW * 3 / 4, "{:?}", since.elapsed());
-    assert_eq!((&*told[&guild(1)], &*told[&guild(2)]), ("offline", "none"));
+    assert_eq!((&*published[&guild(1)], &*published[&guild(2)]), ("offline", "none"));
     bench.nothing().await;
 }
 
-async fn a_presence_stays_with_another_session_that_has_the_guild(bench: Bench) {
+async fn a_presence_stays_while_another_session_covers_the_guild(bench: Bench) {
     let whole = bench.open(0, 1).await;
     let odd = bench.open(1, 2).await;
     let guilds: Vec<_> = (1..=4).map(guild).collect();
     bench.show(&whole, Status::Dnd, &guilds);
-    bench.told(4).await;
+    bench.published(4).await;
     bench.speak(&whole, guild(1), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.speak(&odd, guild(3), Some(7));
-    bench.told(1).await;
+    bench.published(1).await;
     bench.store.end(&whole);
-    let told: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
+    let published: BTreeSet<_> = bench.told_in_order(3).await.into_iter().collect();
     let expected = [(guild(1), "none"), (guild(2), "offline"), (guild(4), "offline")];
-    assert_eq!(told, expected.map(|(guild, what)| (guild, what.to_owned())).into());
-    // A second of the very same shard, and then neither.
+    assert_eq!(published, expected.map(|(guild, body)| (guild, body.to_owned())).into());
+    // A second session of the same shard starts, then both end.
     let second = bench.open(1, 2).await;
     bench.store.end(&odd);
-    assert_eq!(bench.told(1).await, one(guild(3), "none"));
+    assert_eq!(bench.published(1).await, one(guild(3), "none"));
     bench.nothing().await;
     bench.store.end(&second);
-    assert_eq!(bench.told(2).await, all([guild(1), guild(3)], "offline"));
+    assert_eq!(bench.published(2).await, all([guild(1), guild(3)], "offline"));
 }
 
-async fn an_earlier_owner_is_not_heard(bench: Bench) {
+async fn an_earlier_owner_is_ignored(bench: Bench) {
     let earlier = bench.open(0, 1).await;
     bench.show(&earlier, Status::Dnd, &[guild(1)]);
-    bench.told(1).await;
+    bench.published(1).await;
     let session = bench.resume(&earlier).await;
     bench.show(&earlier, Status::Idle, &[guild(1)]);
     bench.speak(&earlier, guild(1), Some(7));
     bench.store.end(&earlier);
     bench.nothing().await;
     bench.show(&session, Status::Online, &[guild(1)]);
-    assert_eq!(bench.told(1).await, one(guild(1), "online"));
+    assert_eq!(bench.published(1).await, one(guild(1), "online"));
     bench.store.end(&session);
-    assert_eq!(bench.told(1).await, one(guild(1), "offline"));
+    assert_eq!(bench.published(1).await, one(guild(1), "offline"));
 }
 
-async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
+async fn guilds_map_to_shards_by_their_ids(bench: Bench) {
     let mut random = fastrand::Rng::with_seed(7);
     let guilds: Vec<_> = (0..60).map(|bits| random.u64(..) >> bits).map(|id| id.max(1)).collect();
     let guilds: BTreeSet<_> = guilds
@@ -421,12 +424,12 @@ async fn guilds_are_of_the_shards_that_their_ids_say(bench: Bench) {
     let (whole, part) = (bench.open(0, 1).await, Shard { id: 5, count: 7 });
     let staying = bench.open(part.id, part.count).await;
     bench.show(&whole, Status::Dnd, &guilds.iter().copied().collect::<Vec<_>>());
-    bench.told(guilds.len()).await;
+    bench.published(guilds.len()).await;
     bench.store.end(&whole);
     let (stay, go): (Vec<_>, Vec<_>) = guilds.iter().copied().partition(|id| part.has(Some(*id)));
     assert!(stay.len() > 2 && go.len() > 2);
-    assert_eq!(bench.told(go.len()).await, all(go, "offline"));
+    assert_eq!(bench.published(go.len()).await, all(go, "offline"));
     bench.store.end(&staying);
-    assert_eq!(bench.told(stay.len()).await, all(stay, "offline"));
+    assert_eq!(bench.published(stay.len()).await, all(stay, "offline"));
     bench.nothing().await;
 }

@@ -1,4 +1,4 @@
-//! One application: its log's end, its live sessions and what its bots reported.
+//! One application: the end of its log, its live sessions, and the reports of its bots.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -24,17 +24,17 @@ use crate::backplane::{
     report_rates::ReportRates,
 };
 
-pub(super) struct Application {
+pub(super) struct MemoryApplication {
     name: Arc<str>,
     /// The offset of the last entry.
     top: u64,
-    members: FxHashMap<SessionId, Member>,
+    members: FxHashMap<SessionId, MemberState>,
     rotation: Rotation,
-    /// Who reported a guild, so that an id that many report counts once.
+    /// The sessions that reported each guild, so that a guild reported by several counts once.
     reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
     sums: Sums,
     rates: ReportRates,
-    /// The sessions whose report waits, in the order in which they came to wait.
+    /// The sessions with a delayed report, in the order in which they started to wait.
     waiting: VecDeque<SessionId>,
     /// The events whose receivers have ended.
     unreceived: Waiting,
@@ -43,7 +43,8 @@ pub(super) struct Application {
     pub(super) requests: Requests,
 }
 
-/// Sums over what bots reported as numbers. Ten thousand bots that each report the largest integer do not fit 64 bits.
+/// Sums of the counts that bots reported. They are `u128` because ten thousand bots that each report the largest
+/// integer overflow 64 bits.
 #[derive(Default)]
 struct Sums {
     guilds: u128,
@@ -65,7 +66,7 @@ impl Sums {
     }
 }
 
-/// How many guilds a report counts without their ids.
+/// The number of guilds that a report counts without listing their ids.
 const fn count(report: &Report) -> u64 {
     match report.guilds {
         ReportedGuilds::Count(count) => count,
@@ -73,14 +74,14 @@ const fn count(report: &Report) -> u64 {
     }
 }
 
-struct Member {
+struct MemberState {
     kind: ClientType,
     report: Option<Report>,
-    /// What it has reported since, and the id of the key that pays for it.
+    /// Its delayed report, and the id of the key that it is charged to.
     waiting: Option<(Arc<str>, Report)>,
 }
 
-impl Application {
+impl MemoryApplication {
     pub(super) fn new(name: Arc<str>, limits: ReportLimits) -> Self {
         Self {
             name,
@@ -108,7 +109,7 @@ impl Application {
     }
 
     pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
-        let member = Member {
+        let member = MemberState {
             kind,
             report: None,
             waiting: None,
@@ -120,13 +121,15 @@ impl Application {
                 offset: self.top,
                 epoch,
             },
-            // Not those of this moment: when they go back to what was broadcast, nobody is told again.
+            // The counts broadcast last, not the current ones: if the current ones change back before the next
+            // broadcast, nothing is broadcast, and the session would keep the wrong counts.
             counts: self.broadcast,
         }
     }
 
-    /// Lets a member that is there have what is for one session of several. Answers what waited for one.
-    pub(super) fn enter(&mut self, id: SessionId, epoch: Epoch) -> Vec<Entry> {
+    /// Marks a member as ready for events addressed to one session of several. Returns the entries that waited for such
+    /// a session.
+    pub(super) fn ready(&mut self, id: SessionId, epoch: Epoch) -> Vec<Entry> {
         let Some(kind) = self.members.get(&id).map(|member| member.kind) else {
             return Vec::new();
         };
@@ -140,7 +143,7 @@ impl Application {
         self.entries_for(id, events, epoch)
     }
 
-    /// Appends events for one session alone.
+    /// Appends events addressed to one session.
     fn entries_for(&mut self, id: SessionId, events: Vec<Publication>, epoch: Epoch) -> Vec<Entry> {
         let audience = |event: &Publication| match event.delivery {
             Delivery::Guild(guild) => Audience::Reporters {
@@ -160,9 +163,9 @@ impl Application {
         events.into_iter().map(entry).collect()
     }
 
-    /// Gives an entry for some sessions alone to others, since those have ended, or keeps it for the next one. Answers the
-    /// new entry, and the names of events that nobody will have.
-    pub(super) fn redirect(
+    /// Readdresses an entry whose sessions have ended to other sessions, or stores it for the next one. Returns the new
+    /// entry, and the names of the events that have become undeliverable.
+    pub(super) fn redeliver(
         &mut self,
         entry: &Entry,
         limits: WaitingLimits,
@@ -170,7 +173,7 @@ impl Application {
     ) -> (Option<Entry>, Vec<Arc<str>>) {
         let (delivery, receivers) = match &entry.audience {
             Audience::Types(_) => return (None, Vec::new()),
-            // Others of its sessions may be on other workers.
+            // Some of its sessions may be on other workers.
             Audience::Reporters { sessions, .. } if sessions.iter().any(|id| self.has(*id)) => {
                 return (None, Vec::new());
             }
@@ -182,7 +185,7 @@ impl Application {
             receivers,
             delivery,
             author: entry.author,
-            // Those have it already.
+            // Discord sessions have it already.
             discord: None,
             d: Arc::clone(&entry.d),
         };
@@ -193,7 +196,7 @@ impl Application {
         (None, gone.into_iter().map(|event| event.name).collect())
     }
 
-    /// The names of events that have waited for a session for too long.
+    /// Drops the events that have waited too long for a session, and returns their names.
     pub(super) fn expire(&mut self, limits: WaitingLimits, now: Instant) -> Vec<Arc<str>> {
         let gone = self.unreceived.expire(limits.age, now);
         gone.into_iter().map(|event| event.name).collect()
@@ -206,8 +209,8 @@ impl Application {
         }
     }
 
-    /// Replaces the report of a bot that is still there, now or when its key has an allowance again. Answers what waited
-    /// for a session with its guilds; `None` if the report has to wait.
+    /// Replaces the report of a bot that is still connected. Returns the entries that waited for a session with its
+    /// guilds, or `None` if the report has to wait for its key's allowance.
     pub(super) fn report(
         &mut self,
         id: SessionId,
@@ -230,8 +233,8 @@ impl Application {
         Some(self.apply(id, key, report, epoch, now))
     }
 
-    /// Applies the reports whose keys have an allowance. Answers when to look again, if others go on waiting, and what
-    /// waited for sessions with their guilds.
+    /// Applies the delayed reports whose keys have an allowance. Returns when to call it again, if some still wait, and
+    /// the entries that waited for sessions with the reported guilds.
     pub(super) fn apply_waiting(&mut self, epoch: Epoch, now: Instant) -> (Option<Instant>, Vec<Entry>) {
         let mut next: Option<Instant> = None;
         let mut entries = Vec::new();
@@ -305,7 +308,7 @@ impl Application {
         }
     }
 
-    /// The sums over all live bots: distinct ids and counts together.
+    /// The totals over all live bots: distinct guild ids plus reported counts.
     fn counts(&self) -> GuildCount {
         let saturated = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
         GuildCount {
@@ -319,7 +322,7 @@ impl Application {
         self.counts() != self.broadcast
     }
 
-    /// The entry that tells every bot the counts, if they have changed.
+    /// Appends an entry with the counts for every bot, if they have changed.
     pub(super) fn broadcast_counts(&mut self, epoch: Epoch) -> Option<Entry> {
         let counts = self.counts();
         if counts == self.broadcast {
@@ -337,7 +340,7 @@ impl Application {
         Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), epoch))
     }
 
-    /// Appends all or none.
+    /// Appends all of the events or none.
     pub(super) fn append(
         &mut self,
         events: Vec<Publication>,
@@ -360,7 +363,7 @@ impl Application {
             .collect())
     }
 
-    /// Who receives an event; `None` where it needs a receiver and has none.
+    /// Chooses the receivers of an event. Returns `None` if it needs a receiver and has none.
     fn audience(&mut self, event: &Publication) -> Option<Audience> {
         match event.delivery {
             Delivery::All => Some(Audience::Types(event.receivers)),
@@ -387,7 +390,7 @@ impl Application {
         }
     }
 
-    /// Whether nobody is there to receive an entry.
+    /// Whether an entry is a broadcast to types with no sessions.
     pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
         entry.discord.is_none() && matches!(entry.audience, Audience::Types(kinds) if self.rotation.count(kinds) == 0)
     }

@@ -1,4 +1,4 @@
-//! Where a lone node takes its ids from.
+//! The source of session ids on a single node.
 
 use shared::{
     session_id::SessionId,
@@ -6,30 +6,30 @@ use shared::{
 };
 use tokio::time::Instant;
 
-/// A generator whose time is the wall clock's at start and a monotonic clock's from then on, so that a step of the
-/// wall clock cannot make it repeat itself.
+/// A source of ids. Its time is the wall clock's at start and a monotonic clock's from then on, so that a step of the
+/// wall clock cannot make it repeat an id.
 #[derive(Debug)]
 pub enum IdSource {
     /// Snowflakes.
     Clock {
-        /// Makes the ids.
+        /// Generates the ids.
         generator: Generator,
         /// The wall clock at `since`, in ms since 1970.
         start_ms: u64,
         /// When the wall clock was read.
         since: Instant,
     },
-    /// The same id every time, for the test that reads a collision off the wire.
+    /// The same id every time, for the test that observes an id collision on the wire.
     Fixed(SessionId),
 }
 
 impl IdSource {
-    /// Ids from now on, `unix_ms` being the wall clock's reading.
+    /// Creates a source that starts at `unix_ms`, the wall clock's reading.
     ///
     /// # Errors
-    /// When the wall clock stands before the ids' epoch or beyond what they can hold.
+    /// When the wall clock is before the epoch of the ids, or later than they can represent.
     pub fn from_clock(unix_ms: u64) -> Result<Self, SnowflakeError> {
-        // Nobody else takes ids, so the window is as long as ids can be made.
+        // No other node allocates ids, so the window lasts as long as ids can represent.
         let window = Window {
             start_ms: unix_ms,
             end_ms: END_MS,
@@ -44,7 +44,7 @@ impl IdSource {
     /// The next id.
     ///
     /// # Errors
-    /// When the generator has none to give.
+    /// When the generator has no id to give.
     pub(super) fn next(&mut self) -> Result<SessionId, SnowflakeError> {
         match self {
             Self::Fixed(id) => Ok(*id),

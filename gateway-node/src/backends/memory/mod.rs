@@ -1,10 +1,10 @@
-//! The backplane of a node that is alone: everything is in its memory and is gone with it.
+//! The backplane of a single node. Its state is in memory, and is lost when the node stops.
 
 mod application;
-mod book;
 mod ids;
 mod requests;
 mod rotation;
+mod session_table;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -22,63 +22,65 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::{application::Application, waiting::WaitingLimits};
+use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions};
 use crate::backplane::{
-    Away, Backplane, Deliver, Entry, Epoch, Haste, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
-    PublishError, Publishing, ReportLimits, Status,
+    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
+    PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
 };
 
-/// How often another id is tried when the generated one is taken.
+/// How many ids are tried before a join fails.
 const ID_ATTEMPTS: usize = 3;
 
-/// What bounds the backplane.
+/// The limits of the backplane.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryLimits {
-    /// The least time between two broadcasts of an application's counts.
+    /// The minimum time between two broadcasts of an application's counts.
     pub count_interval: Duration,
     /// How fast the sessions of a key may change what they report.
     pub reports: ReportLimits,
-    /// How long a request is remembered that may come again, and how long an event waits whose receivers have ended.
+    /// How long idempotency keys are remembered, and how long an event waits for another receiver after its own have
+    /// ended.
     pub retention: Duration,
-    /// The most bytes of an application's events that wait because their receivers have ended.
+    /// The maximum bytes of an application's events that wait because their receivers have ended.
     pub waiting_bytes: usize,
-    /// The most idempotency keys of an application that are remembered at once.
+    /// The maximum number of idempotency keys remembered for an application.
     pub idempotency_keys: usize,
 }
 
-/// One lock around everything: assigning an offset and handing the entry on is one turn, which is what makes one order
-/// for all. It is held for a few hash look-ups.
+/// A backplane in memory, behind one lock. Assigning an offset and handing the entry on happen under the same lock,
+/// which gives all entries one order. The lock is held for a few hash look-ups.
 pub struct MemoryBackplane {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryShared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct MemoryShared {
+    state: Mutex<MemoryState>,
     deliver: Arc<dyn Deliver>,
     epoch: Epoch,
     limits: MemoryLimits,
-    /// A report has begun to wait.
+    /// Notified when a report starts to wait.
     report_waits: Notify,
-    /// Some application's counts may differ from those that were broadcast last.
+    /// Notified when an application's counts may differ from those broadcast last.
     counts_changed: Notify,
 }
 
-struct State {
+struct MemoryState {
     ids: IdSource,
-    applications: FxHashMap<Arc<str>, Application>,
+    applications: FxHashMap<Arc<str>, MemoryApplication>,
 }
 
 impl MemoryBackplane {
-    /// An empty backplane in the life named `epoch`, and the task that broadcasts counts for as long as it is polled.
+    /// Creates an empty backplane in the epoch `epoch`, and the task that broadcasts counts and applies delayed reports
+    /// while it is polled.
     pub fn new(
         ids: IdSource,
         epoch: Epoch,
         limits: MemoryLimits,
         deliver: Arc<dyn Deliver>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+        let shared = Arc::new(MemoryShared {
+            state: Mutex::new(MemoryState {
                 ids,
                 applications: FxHashMap::default(),
             }),
@@ -96,13 +98,13 @@ impl MemoryBackplane {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is changed by code that does not panic between two changes that belong together.
+impl MemoryShared {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
+        // No code panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends each application's counts when they have changed, at most once an interval.
+    /// Broadcasts each application's counts when they have changed, at most once per interval.
     async fn broadcast_counts(self: Arc<Self>) {
         loop {
             self.counts_changed.notified().await;
@@ -119,7 +121,7 @@ impl Shared {
         }
     }
 
-    /// Applies the reports that wait, each as soon as its key has an allowance again.
+    /// Applies delayed reports, each as soon as its key has an allowance again.
     async fn apply_reports(self: Arc<Self>) {
         loop {
             let waits = self.report_waits.notified();
@@ -144,7 +146,7 @@ impl Shared {
         }
     }
 
-    /// Hands entries on. Called under the lock: the order of the offsets is the order of delivery.
+    /// Delivers entries. Called under the lock, so that they are delivered in offset order.
     fn deliver_all(&self, entries: Vec<Entry>) {
         for entry in entries {
             self.deliver.deliver(entry);
@@ -160,16 +162,16 @@ impl Shared {
 
     fn join(&self, joining: &Joining) -> Result<Joined, JoinError> {
         let mut state = self.lock();
-        let State { ids, applications } = &mut *state;
+        let MemoryState { ids, applications } = &mut *state;
         for _ in 0..ID_ATTEMPTS {
             let id = ids.next()?;
-            // Ids are unique across applications, so that one names a session of the cluster.
+            // Ids are unique across applications, so that an id identifies one session of the cluster.
             if applications.values().any(|application| application.has(id)) {
                 continue;
             }
             let application = applications
                 .entry(Arc::clone(&joining.application))
-                .or_insert_with(|| Application::new(Arc::clone(&joining.application), self.limits.reports));
+                .or_insert_with(|| MemoryApplication::new(Arc::clone(&joining.application), self.limits.reports));
             return Ok(application.join(id, joining.kind, self.epoch));
         }
         Err(JoinError::IdTaken)
@@ -180,10 +182,10 @@ impl Shared {
         let application = state
             .applications
             .entry(publishing.application)
-            .or_insert_with_key(|name| Application::new(Arc::clone(name), self.limits.reports));
-        let idempotency = match publishing.haste {
-            Haste::Prompt { idempotency } => idempotency,
-            Haste::Patient => None,
+            .or_insert_with_key(|name| MemoryApplication::new(Arc::clone(name), self.limits.reports));
+        let idempotency = match publishing.when_unavailable {
+            WhenUnavailable::Fail { idempotency } => idempotency,
+            WhenUnavailable::Hold => None,
         };
         if let Some(answer) = idempotency
             .as_ref()
@@ -203,17 +205,17 @@ impl Shared {
         if let Some(request) = idempotency {
             application.requests.remember(request, &positions, now);
         }
-        // Still under the lock: the order of the offsets is the order of delivery.
+        // Still under the lock, so that entries are delivered in offset order.
         for entry in entries {
             if application.is_unheard(&entry) {
-                self.deliver.unheard(&entry.application, &entry.name);
+                self.deliver.no_receiver(&entry.application, &entry.name);
             }
             self.deliver.deliver(entry);
         }
         Ok(positions)
     }
 
-    fn change(&self, application: &str, change: impl FnOnce(&mut Application)) {
+    fn change(&self, application: &str, change: impl FnOnce(&mut MemoryApplication)) {
         let changed = {
             let mut state = self.lock();
             state.applications.get_mut(application).is_some_and(|application| {
@@ -232,13 +234,13 @@ impl Backplane for MemoryBackplane {
         Box::pin(std::future::ready(self.shared.join(&joining)))
     }
 
-    fn enter(&self, application: &str, id: SessionId) {
+    fn ready(&self, application: &str, id: SessionId) {
         let shared = &self.shared;
         shared.change(application, |members| {
             for event in members.expire(shared.waiting_limits(), Instant::now()) {
-                shared.deliver.unheard(application, &event);
+                shared.deliver.no_receiver(application, &event);
             }
-            shared.deliver_all(members.enter(id, shared.epoch));
+            shared.deliver_all(members.ready(id, shared.epoch));
         });
     }
 
@@ -263,29 +265,29 @@ impl Backplane for MemoryBackplane {
         Box::pin(std::future::ready(self.shared.publish(publishing)))
     }
 
-    fn taken(&self, _: &Entry) {}
+    fn ack(&self, _: &Entry) {}
 
-    fn redirect(&self, entry: &Entry) {
+    fn redeliver(&self, entry: &Entry) {
         let shared = &self.shared;
         shared.change(&entry.application, |application| {
-            let (again, gone) = application.redirect(entry, shared.waiting_limits(), Instant::now());
+            let (again, gone) = application.redeliver(entry, shared.waiting_limits(), Instant::now());
             for event in gone {
-                shared.deliver.unheard(&entry.application, &event);
+                shared.deliver.no_receiver(&entry.application, &event);
             }
             shared.deliver_all(again.into_iter().collect());
         });
     }
 
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
-        self.shared.deliver.herded(application, order);
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
+        self.shared.deliver.command_received(application, order);
         Box::pin(std::future::ready(Ok(1)))
     }
 
-    fn settled(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         true
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> BackplaneStatus {
         let state = self.shared.lock();
         let logs = state.applications.iter().map(|(name, application)| LogStatus {
             application: Arc::clone(name),
@@ -293,7 +295,7 @@ impl Backplane for MemoryBackplane {
             top: application.top(),
             lag: 0,
         });
-        Status {
+        BackplaneStatus {
             kind: "memory",
             available: true,
             ready: true,
@@ -302,7 +304,7 @@ impl Backplane for MemoryBackplane {
         }
     }
 
-    fn peers(&self) -> Pending<Vec<Peer>, Away> {
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }

@@ -1,4 +1,4 @@
-//! The idempotency keys of one application, and what was answered to the requests that carried them.
+//! The idempotency keys of one application, and the results of the requests that carried them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -7,28 +7,28 @@ use tokio::time::Instant;
 
 use crate::backplane::{Idempotency, Position, PublishError};
 
-/// The most expired keys that one request removes, so that no request pays for all of them.
+/// The maximum number of expired keys that one request removes, so that no request pays for all of them.
 const REMOVED_AT_ONCE: usize = 64;
 
-/// The requests of one application that were appended within the retention.
+/// The requests of one application that were appended within the retention time.
 #[derive(Default)]
 pub(super) struct Requests {
-    answers: FxHashMap<Arc<str>, Answer>,
-    /// When each was remembered, oldest first.
+    answers: FxHashMap<Arc<str>, RememberedResult>,
+    /// When each key was added, oldest first.
     ages: VecDeque<(Instant, Arc<str>)>,
 }
 
-/// Where the events of one request stand. They stand side by side, so that the first and their number say it all.
-struct Answer {
+/// The positions of the events of one request. They are consecutive, so the first one and the count suffice.
+struct RememberedResult {
     digest: u64,
     first: Position,
     count: u64,
 }
 
 impl Requests {
-    /// What was answered to the same request before.
+    /// Returns the result of the same request, if it came before.
     pub(super) fn answer(&self, request: &Idempotency) -> Option<Result<Vec<Position>, PublishError>> {
-        let Answer { digest, first, count } = self.answers.get(&request.key)?;
+        let RememberedResult { digest, first, count } = self.answers.get(&request.key)?;
         if *digest != request.digest {
             return Some(Err(PublishError::KeyReused));
         }
@@ -37,10 +37,10 @@ impl Requests {
         Some(Ok(offsets.map(|offset| Position { offset, epoch }).collect()))
     }
 
-    /// Removes expired keys, and checks that there is room for one more among `limit`.
+    /// Removes expired keys, and checks that there is room for one more within `limit`.
     ///
     /// # Errors
-    /// When there is none. Keys are never forgotten early: a repetition would be published twice.
+    /// When there is no room. Keys are never removed before they expire: a retry would be published twice.
     pub(super) fn make_room(&mut self, now: Instant, retention: Duration, limit: usize) -> Result<(), PublishError> {
         for _ in 0..REMOVED_AT_ONCE {
             let is_expired = |(since, _): &(Instant, Arc<str>)| now.saturating_duration_since(*since) >= retention;
@@ -59,11 +59,11 @@ impl Requests {
         }
     }
 
-    /// Remembers where the events of a request stand. [`Self::make_room`] was called before.
+    /// Records the positions of the events of a request. [`Self::make_room`] must be called first.
     pub(super) fn remember(&mut self, request: Idempotency, positions: &[Position], now: Instant) {
         let Some(first) = positions.first() else { return };
         self.ages.push_back((now, Arc::clone(&request.key)));
-        let answer = Answer {
+        let answer = RememberedResult {
             digest: request.digest,
             first: *first,
             count: positions.len() as u64,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_list_is_answered_with_the_place_of_each_event() {
+    fn a_repeated_list_returns_the_position_of_each_event() {
         let mut requests = Requests::default();
         let positions: Vec<_> = (5..9).map(position).collect();
         requests.remember(request(1), &positions, Instant::now());

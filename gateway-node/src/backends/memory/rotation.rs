@@ -1,4 +1,4 @@
-//! Whose turn it is among the sessions of a type.
+//! Round-robin over the sessions of client types.
 
 use rustc_hash::FxHashMap;
 use shared::{
@@ -6,14 +6,14 @@ use shared::{
     session_id::SessionId,
 };
 
-/// The live sessions of each type, for events that one of them is to get.
+/// The ready sessions of each type, for events that go to one of them.
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     kinds: [Ring; ClientType::ALL.len()],
     turn: usize,
 }
 
-/// Sessions in no particular order, each found and removed at once.
+/// Sessions in no particular order, with constant-time insertion and removal.
 #[derive(Debug, Default)]
 struct Ring {
     ids: Vec<SessionId>,
@@ -37,12 +37,12 @@ impl Rotation {
         }
     }
 
-    /// How many sessions of these types there are.
+    /// The number of sessions of these types.
     pub(super) fn count(&self, kinds: ClientTypes) -> usize {
         self.rings(kinds).map(|ring| ring.ids.len()).sum()
     }
 
-    /// The next session of these types in turn that is not `author`.
+    /// The next session of these types that is not `author`.
     pub(super) fn next(&mut self, kinds: ClientTypes, author: Option<SessionId>) -> Option<SessionId> {
         let count = self.count(kinds);
         // At most one of the candidates is the author.
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_the_author_is_nobody() {
+    fn the_author_alone_is_never_chosen() {
         let mut rotation = Rotation::default();
         rotation.add(ClientType::Bot, id(1));
         assert_eq!(rotation.next(ClientType::Bot.into(), Some(id(1))), None);

@@ -1,4 +1,4 @@
-//! The Discord sessions of a node that is alone, in its memory.
+//! The Discord sessions of a single node, in its memory.
 
 use std::{
     future::ready,
@@ -11,60 +11,60 @@ use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
 use tokio::time::{Instant, sleep};
 
-use super::book::Book;
+use super::session_table::SessionTable;
 use crate::{
     backplane::{
-        Away, Backplane, Deliver, Epoch, Haste, JoinError, Joined, Joining, Owner, Pending, Position, Publication,
-        Publishing,
+        Backplane, Deliver, Epoch, JoinError, Joined, Joining, Owner, Pending, Position, Publication, Publishing,
+        Unavailable, WhenUnavailable,
     },
     guilds::Guilds,
     resume::{
-        Appearances, Begun, Checkpoint, LogPage, Private, ReadError, Record, ResumeError, Resuming, StartBudget,
-        StartLimits, Starts, Store, Taken, Wish,
-        appearance::Appearance,
-        queue::{AT_ONCE, pause_after},
+        Checkpoint, LogPage, OpenedRow, PresenceChange, PresenceQueue, PrivateRecord, ReadError, Record, ResumeError,
+        ResumeParams, ResumedRow, StartBudget, StartLimits, Starts, Store,
+        presence::PresenceEvent,
+        presence_queue::{AT_ONCE, pause_after},
     },
 };
 
-/// How often sessions are forgotten whose time is up.
+/// How often expired sessions are removed.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long it takes until it is tried again to tell what the node had no room for.
+/// The delay before a failed publication is retried.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Every session that was opened on this node and can still go on.
+/// Every session that was opened on this node and can still be resumed.
 pub struct MemorySessions {
-    shared: Arc<Shared>,
+    shared: Arc<SessionsShared>,
 }
 
-struct Shared {
+struct SessionsShared {
     backplane: Arc<dyn Backplane>,
     deliver: Arc<dyn Deliver>,
     window: Duration,
-    applications: Mutex<FxHashMap<Arc<str>, Application>>,
-    appearances: Appearances,
+    applications: Mutex<FxHashMap<Arc<str>, ApplicationSessions>>,
+    presence_queue: PresenceQueue,
 }
 
-struct Application {
-    book: Book,
+struct ApplicationSessions {
+    table: SessionTable,
     starts: Starts,
 }
 
 impl MemorySessions {
-    /// No sessions yet, and what forgets those whose time is up and tells how they are seen, for as long as it is polled. One that is not connected
-    /// stays for `window`.
+    /// Creates an empty store, and the task that removes expired sessions and publishes presences and voice states
+    /// while it is polled. A disconnected session can be resumed for `window`.
     pub fn new(
         backplane: Arc<dyn Backplane>,
         deliver: Arc<dyn Deliver>,
         window: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SessionsShared {
             backplane,
             deliver,
             window,
             applications: Mutex::default(),
-            appearances: Appearances::default(),
+            presence_queue: PresenceQueue::default(),
         });
-        let (sweeping, telling) = (Arc::clone(&shared).sweep(), Arc::clone(&shared).tell());
+        let (sweeping, telling) = (Arc::clone(&shared).sweep(), Arc::clone(&shared).publish_pending());
         let working = async move {
             futures_util::future::join(sweeping, telling).await;
         };
@@ -72,41 +72,41 @@ impl MemorySessions {
     }
 }
 
-impl Shared {
-    async fn open(self: Arc<Self>, record: Arc<Record>) -> Result<Begun, JoinError> {
-        // Its id is one that no session has, whatever its protocol.
+impl SessionsShared {
+    async fn open(self: Arc<Self>, record: Arc<Record>) -> Result<OpenedRow, JoinError> {
+        // The id is unique among the sessions of both protocols.
         let joining = self.backplane.join(Joining {
             application: Arc::clone(&record.application),
             kind: ClientType::Bot,
         });
         let Joined { id, since, .. } = joining.await?;
-        let generation = self.with(&record.application, |application| {
-            application.book.open(id, Arc::clone(&record), since)
+        let fencing_token = self.with(&record.application, |application| {
+            application.table.open(id, Arc::clone(&record), since)
         });
-        Ok(Begun {
+        Ok(OpenedRow {
             id,
-            generation,
+            fencing_token,
             since,
             presence: Box::new(()),
         })
     }
 
-    fn resume(&self, resuming: &Resuming) -> Result<Taken, ResumeError> {
-        let (continued, was_known, is_known) = self.with(&resuming.application, |application| {
-            let was_known = application.book.has(resuming.id);
-            let continued = application.book.resume(resuming, Instant::now());
-            (continued, was_known, application.book.has(resuming.id))
+    fn resume(&self, params: &ResumeParams) -> Result<ResumedRow, ResumeError> {
+        let (continued, was_known, is_known) = self.with(&params.application, |application| {
+            let was_known = application.table.has(params.id);
+            let continued = application.table.resume(params, Instant::now());
+            (continued, was_known, application.table.has(params.id))
         });
         if was_known && !is_known {
-            self.ended(&resuming.application, resuming.id);
+            self.ended(&params.application, params.id);
         }
         let continued = continued?;
         self.deliver.superseded(&Owner {
-            application: Arc::clone(&resuming.application),
-            id: resuming.id,
-            generation: continued.generation,
+            application: Arc::clone(&params.application),
+            id: params.id,
+            fencing_token: continued.fencing_token,
         });
-        Ok(Taken {
+        Ok(ResumedRow {
             continued,
             presence: Box::new(()),
         })
@@ -118,7 +118,7 @@ impl Shared {
             let now = Instant::now();
             let mut gone = Vec::new();
             for (name, application) in &mut *self.lock() {
-                let ids = application.book.expire(now);
+                let ids = application.table.expire(now);
                 gone.extend(ids.into_iter().map(|id| (Arc::clone(name), id)));
             }
             for (application, id) in gone {
@@ -129,132 +129,134 @@ impl Shared {
 
     fn ended(&self, application: &str, id: SessionId) {
         self.backplane.leave(application, id);
-        self.appearances.look();
+        self.presence_queue.look();
     }
 
-    /// Tells how sessions are seen, and that they are seen no more, in their turn.
-    async fn tell(self: Arc<Self>) {
+    /// Publishes the updates of ended and of connected sessions, at a bounded rate.
+    async fn publish_pending(self: Arc<Self>) {
         loop {
-            let left = self.tell_of_those_who_left();
-            let told = self.tell_of_those_who_are_there();
-            match (left, told) {
-                (Ok(0), Ok(0)) => self.appearances.changed().await,
-                (Ok(left), Ok(told)) => sleep(pause_after(left + told)).await,
+            let left = self.publish_departures();
+            let published = self.publish_changes();
+            match (left, published) {
+                (Ok(0), Ok(0)) => self.presence_queue.changed().await,
+                (Ok(left), Ok(published)) => sleep(pause_after(left + published)).await,
                 _ => sleep(RETRY).await,
             }
         }
     }
 
-    fn tell_of_those_who_left(&self) -> Result<usize, Away> {
-        let mut told = 0;
+    fn publish_departures(&self) -> Result<usize, Unavailable> {
+        let mut published = 0;
         for (name, application) in &mut *self.lock() {
-            let seen = &mut application.book.seen;
+            let seen = &mut application.table.seen;
             let events = seen.leaving(AT_ONCE);
             let count = events.len();
             if count > 0 {
                 self.publish(name, events)?;
                 seen.left(count);
-                told += count;
+                published += count;
             }
         }
-        Ok(told)
+        Ok(published)
     }
 
-    fn tell_of_those_who_are_there(&self) -> Result<usize, Away> {
-        let mut taken = self.appearances.take();
-        let mut told = 0;
-        while let Some((owner, appearances)) = taken.last() {
+    fn publish_changes(&self) -> Result<usize, Unavailable> {
+        let mut ack = self.presence_queue.take();
+        let mut published = 0;
+        while let Some((owner, presence_queue)) = ack.last() {
             let is_told = self.with(&owner.application, |application| {
-                let book = &mut application.book;
-                let Some((cover, news)) = book.news(owner.id, owner.generation, appearances.clone()) else {
+                let table = &mut application.table;
+                let Some((coverage, news)) = table.news(owner.id, owner.fencing_token, presence_queue.clone()) else {
                     return Ok(0);
                 };
                 if !news.is_empty() {
-                    self.publish(&owner.application, news.iter().map(Appearance::event).collect())?;
+                    self.publish(&owner.application, news.iter().map(PresenceEvent::event).collect())?;
                 }
-                for appearance in &news {
-                    book.seen.told(cover, appearance);
+                for event in &news {
+                    table.seen.published(coverage, event);
                 }
                 Ok(news.len())
             });
             match is_told {
-                Ok(count) => told += count,
+                Ok(count) => published += count,
                 Err(away) => {
-                    self.appearances.take_back(taken);
+                    self.presence_queue.requeue(ack);
                     return Err(away);
                 }
             }
-            taken.pop();
+            ack.pop();
         }
-        self.appearances.told();
-        Ok(told)
+        self.presence_queue.published();
+        Ok(published)
     }
 
-    /// Appends events while what they say is locked, so that the log has them in the order in which it changed. The
-    /// backplane is in memory too, and answers at once.
-    fn publish(&self, application: &Arc<str>, events: Vec<Publication>) -> Result<(), Away> {
+    /// Appends events while the table that they describe is locked, so that the log has them in the order of the
+    /// changes. The backplane is in memory too, and answers at once.
+    fn publish(&self, application: &Arc<str>, events: Vec<Publication>) -> Result<(), Unavailable> {
         let published = self.backplane.publish(Publishing {
             application: Arc::clone(application),
             events,
-            haste: Haste::Patient,
+            when_unavailable: WhenUnavailable::Hold,
         });
         match published.now_or_never() {
             Some(Ok(_)) => Ok(()),
-            _ => Err(Away),
+            _ => Err(Unavailable),
         }
     }
 
-    fn with<T>(&self, name: &Arc<str>, act: impl FnOnce(&mut Application) -> T) -> T {
+    fn with<T>(&self, name: &Arc<str>, act: impl FnOnce(&mut ApplicationSessions) -> T) -> T {
         let mut applications = self.lock();
-        let application = applications.entry(Arc::clone(name)).or_insert_with(|| Application {
-            book: Book::new(self.window),
-            starts: Starts::default(),
-        });
+        let application = applications
+            .entry(Arc::clone(name))
+            .or_insert_with(|| ApplicationSessions {
+                table: SessionTable::new(self.window),
+                starts: Starts::default(),
+            });
         act(application)
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<Arc<str>, Application>> {
-        // What is changed under it does not panic between two changes that belong together.
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<Arc<str>, ApplicationSessions>> {
+        // No code panics between two changes that belong together.
         self.applications.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for MemorySessions {
-    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away> {
+    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable> {
         let may = self.shared.with(application, |application| {
             application.starts.take(shard, limits, Instant::now())
         });
         Box::pin(ready(Ok(may)))
     }
 
-    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away> {
+    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable> {
         let budget = self.shared.with(application, |application| {
             application.starts.budget(limits, Instant::now())
         });
         Box::pin(ready(Ok(budget)))
     }
 
-    fn open(&self, record: Arc<Record>) -> Pending<Begun, JoinError> {
+    fn open(&self, record: Arc<Record>) -> Pending<OpenedRow, JoinError> {
         Box::pin(Arc::clone(&self.shared).open(record))
     }
 
-    fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError> {
-        Box::pin(ready(self.shared.resume(&resuming)))
+    fn resume(&self, params: ResumeParams) -> Pending<ResumedRow, ResumeError> {
+        Box::pin(ready(self.shared.resume(&params)))
     }
 
-    fn keep(&self, owner: &Owner, privates: Vec<Private>, _: Option<Epoch>) -> Pending<bool, Away> {
+    fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, _: Option<Epoch>) -> Pending<bool, Unavailable> {
         let is_theirs = self.shared.with(&owner.application, |application| {
-            application.book.keep(owner.id, owner.generation, privates)
+            application.table.keep(owner.id, owner.fencing_token, privates)
         });
         Box::pin(ready(Ok(is_theirs)))
     }
 
-    fn is_live(&self, _: &Owner, _: bool) {}
+    fn set_live(&self, _: &Owner, _: bool) {}
 
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
         if let Some(checkpoint) = checkpoint {
             self.shared.with(&owner.application, |application| {
-                application.book.checkpoint(owner.id, owner.generation, checkpoint);
+                application.table.checkpoint(owner.id, owner.fencing_token, checkpoint);
             });
         }
     }
@@ -262,34 +264,34 @@ impl Store for MemorySessions {
     fn detach(&self, owner: &Owner, is_slow: bool) {
         self.shared.with(&owner.application, |application| {
             application
-                .book
-                .detach(owner.id, owner.generation, is_slow, Instant::now());
+                .table
+                .detach(owner.id, owner.fencing_token, is_slow, Instant::now());
         });
     }
 
     fn end(&self, owner: &Owner) {
         let ended = self.shared.with(&owner.application, |application| {
-            application.book.end(owner.id, owner.generation)
+            application.table.end(owner.id, owner.fencing_token)
         });
         if ended {
             self.shared.ended(&owner.application, owner.id);
         }
     }
 
-    fn appear(&self, owner: &Owner, wish: Wish) -> bool {
-        self.shared.appearances.wish(owner, wish)
+    fn change_presence(&self, owner: &Owner, change: PresenceChange) -> bool {
+        self.shared.presence_queue.change(owner, change)
     }
 
     fn read(&self, _: &Arc<str>, _: Position) -> Pending<LogPage, ReadError> {
-        // There is nothing but what the node remembers.
+        // There is no log beyond the replay buffer of the node.
         Box::pin(ready(Err(ReadError::Severed)))
     }
 
-    fn guild(&self, _: &Arc<str>, _: u64) -> Pending<Option<Guilds>, Away> {
+    fn guild(&self, _: &Arc<str>, _: u64) -> Pending<Option<Guilds>, Unavailable> {
         Box::pin(ready(Ok(None)))
     }
 
-    fn guild_ids(&self, _: &Arc<str>, _: Option<u64>, _: usize) -> Pending<Option<Vec<u64>>, Away> {
+    fn guild_ids(&self, _: &Arc<str>, _: Option<u64>, _: usize) -> Pending<Option<Vec<u64>>, Unavailable> {
         Box::pin(ready(Ok(None)))
     }
 }

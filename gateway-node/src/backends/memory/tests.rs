@@ -1,4 +1,4 @@
-//! What the memory backplane does with reports that come too fast.
+//! Tests of the rate limit on reports in the memory backplane.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,30 +10,30 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::application::Application;
+use super::application::MemoryApplication;
 use crate::backplane::{Epoch, ReportLimits};
 
-fn application() -> Application {
+fn application() -> MemoryApplication {
     let limits = ReportLimits {
         ids_per_second: 100,
         ids_burst: 100,
     };
-    Application::new("shop".into(), limits)
+    MemoryApplication::new("shop".into(), limits)
 }
 
 const EPOCH: Epoch = Epoch::from_raw(1);
 
-/// Reports, and answers whether the report has to wait.
-fn waits(application: &mut Application, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
+/// Applies or delays a report, and returns whether it has to wait.
+fn waits(application: &mut MemoryApplication, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
     application.report(id, key, report, EPOCH, now).is_none()
 }
 
-/// Applies the reports that have waited, and answers when to look again.
-fn apply(application: &mut Application, now: Instant) -> Option<Instant> {
+/// Applies the delayed reports, and returns when to call it again.
+fn apply(application: &mut MemoryApplication, now: Instant) -> Option<Instant> {
     application.apply_waiting(EPOCH, now).0
 }
 
-fn bot(application: &mut Application, id: u64) -> SessionId {
+fn bot(application: &mut MemoryApplication, id: u64) -> SessionId {
     let id = SessionId::from_raw(id);
     application.join(id, ClientType::Bot, EPOCH);
     id
@@ -48,21 +48,21 @@ fn report(guilds: std::ops::Range<u64>) -> Report {
     }
 }
 
-fn counts(application: &mut Application) -> String {
+fn counts(application: &mut MemoryApplication) -> String {
     let entry = application.broadcast_counts(EPOCH);
-    entry.expect("other counts").d.to_string()
+    entry.expect("the counts changed").d.to_string()
 }
 
 #[test]
-fn a_report_beyond_the_allowance_comes_later_and_only_the_latest() {
+fn only_the_latest_report_beyond_the_allowance_is_applied_later() {
     let (mut application, key, now): (_, Arc<str>, _) = (application(), "bot".into(), Instant::now());
     let id = bot(&mut application, 1);
     assert!(!waits(&mut application, id, &key, report(0..150), now));
     assert!(waits(&mut application, id, &key, report(0..10), now));
     assert!(waits(&mut application, id, &key, report(0..20), now));
     assert!(counts(&mut application).contains(r#""guilds":150"#));
-    // 51 below zero, and one for the next.
-    let due = apply(&mut application, now).expect("it waits");
+    // The allowance is 51 below zero, and the next report costs at least one.
+    let due = apply(&mut application, now).expect("the report waits");
     assert_eq!(due - now, Duration::from_millis(520));
     assert_eq!(apply(&mut application, due), None);
     assert!(counts(&mut application).contains(r#""guilds":20"#));
@@ -77,15 +77,15 @@ fn sessions_of_a_key_take_turns_and_other_keys_do_not_wait() {
     assert!(waits(&mut application, ids[0], &key, report(0..100), now));
     assert!(waits(&mut application, ids[1], &key, report(300..400), now));
     assert!(!waits(&mut application, ids[2], &other, report(500..550), now));
-    let due = apply(&mut application, now).expect("they wait");
-    let due = apply(&mut application, due).expect("the second waits");
+    let due = apply(&mut application, now).expect("both reports wait");
+    let due = apply(&mut application, due).expect("the second report waits");
     assert!(counts(&mut application).contains(r#""guilds":150"#));
     assert_eq!(apply(&mut application, due), None);
     assert!(counts(&mut application).contains(r#""guilds":250"#));
 }
 
 #[test]
-fn the_waiting_report_of_a_session_that_left_is_forgotten() {
+fn the_delayed_report_of_an_ended_session_is_dropped() {
     let (mut application, key, now): (_, Arc<str>, _) = (application(), "bot".into(), Instant::now());
     let id = bot(&mut application, 1);
     waits(&mut application, id, &key, report(0..200), now);

@@ -1,4 +1,4 @@
-//! Events whose receivers all ended before they got them. Each waits for the next session that may have it.
+//! Events whose receivers all ended before they received them. Each waits for the next session that may receive it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,28 +8,28 @@ use tokio::time::Instant;
 
 use crate::backplane::{Entry, Publication};
 
-/// The events of one application that wait, oldest first.
+/// The waiting events of one application, oldest first.
 #[derive(Default)]
 pub(super) struct Waiting {
     events: VecDeque<(Instant, Publication)>,
-    /// What they weigh.
+    /// Their total size.
     bytes: usize,
 }
 
-/// What bounds the events that wait.
+/// The limits on waiting events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WaitingLimits {
-    /// How long one waits at most.
+    /// The maximum time that an event waits.
     pub(super) age: Duration,
-    /// How many bytes wait at most.
+    /// The maximum bytes of waiting events.
     pub(super) bytes: usize,
 }
 
-/// A session that can have events from now on.
+/// A session that can receive events from now on.
 pub(super) struct Arrival<'a> {
     pub(super) session: SessionId,
     pub(super) kind: ClientType,
-    /// The guilds that it has reported; `None` for a session that can be chosen for events to any one.
+    /// The guilds that it has newly reported; `None` if the session has just become ready for `"any"` deliveries.
     pub(super) guilds: Option<&'a FxHashSet<GuildId>>,
 }
 
@@ -38,7 +38,7 @@ impl Waiting {
         self.events.is_empty()
     }
 
-    /// Keeps an event. Answers those that go because there is no room for them.
+    /// Adds an event. Returns the events removed because they expired or exceed the size limit.
     pub(super) fn push(&mut self, event: Publication, limits: WaitingLimits, now: Instant) -> Vec<Publication> {
         self.bytes += weight(&event);
         self.events.push_back((now, event));
@@ -50,7 +50,7 @@ impl Waiting {
         gone
     }
 
-    /// Takes out what has waited for too long.
+    /// Removes and returns the events that have waited too long.
     pub(super) fn expire(&mut self, age: Duration, now: Instant) -> Vec<Publication> {
         let mut gone = Vec::new();
         while self
@@ -63,7 +63,7 @@ impl Waiting {
         gone
     }
 
-    /// Takes out what a session may have, oldest first.
+    /// Removes and returns the events that a session may receive, oldest first.
     pub(super) fn take_for(&mut self, arrival: &Arrival) -> Vec<Publication> {
         let is_for = |event: &Publication| {
             let is_of_delivery = match event.delivery {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_takes_what_it_may_have_in_order() {
+    fn a_session_takes_its_events_in_order() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         let in_guild = Delivery::Guild(GuildId::from_raw(5));
         for (delivery, name) in [
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_by_age_and_bytes() {
+    fn waiting_events_are_bounded_by_age_and_bytes() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         assert!(waiting.push(event(Delivery::Any, "old"), LIMITS, now).is_empty());
         let later = now + LIMITS.age + Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! One application as this node sees it: under which name it is registered, how far its log goes, who is a member.
+//! One application as this node sees it: its registration, the state of its log, and its members.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,10 +12,10 @@ use tokio::{
 };
 
 use super::{
-    connection::link::Link,
+    connection::redis_connection::RedisConnection,
     log::{
-        follower::Inlet,
-        log_sight::{Reached, Sight},
+        follower::LogSender,
+        log_head::{ConsumerProgress, LogHead},
     },
     membership::Members,
     options::RedisOptions,
@@ -24,43 +24,43 @@ use super::{
 };
 use crate::backplane::{LogStatus, Position};
 
-pub(super) struct Application {
+pub(super) struct RedisApplication {
     pub(super) name: Arc<str>,
-    /// What all its keys start with.
+    /// The prefix of all its keys.
     key: String,
-    /// What the messages of its cluster carry; none before the node has registered.
+    /// The identity that the messages of its cluster carry; `None` until the node has registered.
     identity: Mutex<Option<Arc<str>>>,
-    registration: Mutex<Registration>,
+    registration: Mutex<NodeRegistration>,
     pub(super) members: Members,
-    /// The Discord sessions that get what is delivered.
+    /// The live Discord sessions, which receive what is delivered.
     pub(super) live: LiveSessions,
-    /// Where messages of its channel go.
-    pub(super) inlet: Inlet,
-    /// What the last look at the log showed.
-    pub(super) sight: watch::Sender<Option<Sight>>,
-    reached: Mutex<Reached>,
-    /// The counts may differ from those that were told last.
+    /// The sending end of the queue of channel messages.
+    pub(super) log_sender: LogSender,
+    /// The head of the log when it was last read.
+    pub(super) head: watch::Sender<Option<LogHead>>,
+    progress: Mutex<ConsumerProgress>,
+    /// Notified when the counts may differ from those broadcast last.
     pub(super) counts_changed: Notify,
 }
 
-/// How this node is registered with an application.
+/// The registration of this node with an application.
 #[derive(Debug, Clone)]
-pub(super) struct Registration {
-    /// The name of the node there. Another one takes its place when the node was reaped under it.
+pub(super) struct NodeRegistration {
+    /// The name of the node in this application. It takes a new name if it was reaped under the old one.
     pub(super) owner: Arc<str>,
-    /// Grows with every connection; the scripts hear the highest one alone.
+    /// Grows with every connection. The scripts accept only the highest fence.
     pub(super) fence: u64,
-    /// Until when nobody can have reaped the node.
+    /// Until when no other node can have reaped this one.
     pub(super) until: Instant,
-    /// Whether the server has known the owner.
+    /// Whether the node has been registered under this name before.
     pub(super) is_known: bool,
     names: u32,
 }
 
-impl Application {
-    /// An application that this life of the node has nothing to do with yet.
-    pub(super) fn new(name: Arc<str>, options: &RedisOptions, inlet: Inlet) -> Self {
-        let registration = Registration {
+impl RedisApplication {
+    /// An application with which this process has not registered yet.
+    pub(super) fn new(name: Arc<str>, options: &RedisOptions, log_sender: LogSender) -> Self {
+        let registration = NodeRegistration {
             owner: format!("{:016x}", options.incarnation).into(),
             fence: 0,
             until: Instant::now(),
@@ -74,29 +74,29 @@ impl Application {
             registration: Mutex::new(registration),
             members: Members::new(options.reports),
             live: LiveSessions::default(),
-            inlet,
-            sight: watch::Sender::new(None),
-            reached: Mutex::default(),
+            log_sender,
+            head: watch::Sender::new(None),
+            progress: Mutex::default(),
             counts_changed: Notify::new(),
         }
     }
 
-    /// The key of this name.
+    /// The full key for `name`.
     pub(super) fn key(&self, name: impl std::fmt::Display) -> String {
         format!("{}{name}", self.key)
     }
 
-    /// The channel of the cluster with this identity, on which the server publishes new entries.
+    /// The channel on which the server publishes new entries, for the cluster with this identity.
     pub(super) fn channel(&self, identity: &str) -> String {
         self.key(format_args!("events:{identity}"))
     }
 
-    /// What the messages of this cluster carry, as the server said last.
+    /// The identity of the cluster, as the server last returned it.
     pub(super) fn identity(&self) -> Option<Arc<str>> {
         lock(&self.identity).clone()
     }
 
-    /// Takes over the identity that the server says. Returns whether it is another one.
+    /// Stores the identity that the server returned. Returns whether it has changed.
     pub(super) fn set_identity(&self, identity: &str) -> bool {
         let mut known = lock(&self.identity);
         let is_new = known.as_deref() != Some(identity);
@@ -106,18 +106,18 @@ impl Application {
         is_new
     }
 
-    /// The length of the identity and the space in front of a message, if it is one of this cluster.
+    /// The length of the prefix of a message (identity and space), or `None` if the message belongs to another cluster.
     pub(super) fn own_prefix(&self, message: &[u8]) -> Option<usize> {
         let identity = self.identity()?;
         let rest = message.strip_prefix(identity.as_bytes())?;
         rest.starts_with(b" ").then_some(identity.len() + 1)
     }
 
-    pub(super) fn registration(&self) -> Registration {
+    pub(super) fn registration(&self) -> NodeRegistration {
         lock(&self.registration).clone()
     }
 
-    /// Takes another name: under the last one the node has been reaped.
+    /// Takes a new name, after the node was reaped under the old one.
     pub(super) fn rename(&self, incarnation: u64) {
         let mut registration = lock(&self.registration);
         registration.names += 1;
@@ -125,7 +125,7 @@ impl Application {
         registration.is_known = false;
     }
 
-    /// Notes that the server has this fence, or has renewed the lease, by a call that was sent at `sent`.
+    /// Records that the server has accepted this fence or renewed the lease, in a call sent at `sent`.
     pub(super) fn registered(&self, fence: u64, sent: Instant, lease: Duration) {
         let mut registration = lock(&self.registration);
         registration.fence = fence;
@@ -133,40 +133,41 @@ impl Application {
         registration.until = sent + lease;
     }
 
-    /// Begins a call of a script that only the registered node may make: its owner and fence come first.
-    pub(super) fn call(&self, link: &Link, script: Script) -> Cmd {
+    /// Starts a call of a script that only the registered node may run. The first arguments are its name and fence.
+    pub(super) fn call(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
-        let mut call = link.script(script, &self.key);
+        let mut call = connection.script(script, &self.key);
         call.arg(&*registration.owner).arg(registration.fence);
         call
     }
 
-    /// The same for a script that may begin an epoch: the server's life and the epoch's name come before.
-    pub(super) fn call_log(&self, link: &Link, script: Script) -> Cmd {
+    /// Starts a call of a script that may begin an epoch. The first arguments are the server's run id and the name of
+    /// the new epoch, then as in [`Self::call`].
+    pub(super) fn call_log(&self, connection: &RedisConnection, script: Script) -> Cmd {
         let registration = lock(&self.registration);
-        let mut call = link.script(script, &self.key);
-        call.arg(&*link.life)
+        let mut call = connection.script(script, &self.key);
+        call.arg(&*connection.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(&*registration.owner)
             .arg(registration.fence);
         call
     }
 
-    pub(super) fn reached(&self) -> MutexGuard<'_, Reached> {
-        lock(&self.reached)
+    pub(super) fn progress(&self) -> MutexGuard<'_, ConsumerProgress> {
+        lock(&self.progress)
     }
 
-    /// Notes that an entry stands there.
+    /// Records that there is an entry at this position.
     pub(super) fn note_entry(&self, position: Position) {
-        self.reached().note(position);
+        self.progress().note(position);
     }
 
-    /// How this node stands with the log.
+    /// The state of the log, as this node knows it.
     pub(super) fn status(&self) -> LogStatus {
-        let sight = self.sight.borrow();
-        let reached = self.reached();
-        let (epoch, top) = sight.as_ref().map_or((None, 0), |sight| (Some(sight.epoch), sight.top));
-        let cursor = reached.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
+        let head = self.head.borrow();
+        let progress = self.progress();
+        let (epoch, top) = head.as_ref().map_or((None, 0), |head| (Some(head.epoch), head.top));
+        let cursor = progress.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
         let top = cursor.map_or(top, |cursor| top.max(cursor.offset));
         LogStatus {
             application: Arc::clone(&self.name),
@@ -177,7 +178,7 @@ impl Application {
     }
 }
 
-/// Nothing that is locked here is left half changed.
+/// Locks a mutex, ignoring poisoning: no code panics while the state is half changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

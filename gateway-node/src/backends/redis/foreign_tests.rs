@@ -1,4 +1,5 @@
-//! What other programs do to a log and its channel: false messages, and entries that no script has added.
+//! Tests of interference by other programs: forged messages on the channel, and entries that no script has added to the
+//! log.
 
 use std::time::Instant;
 
@@ -6,13 +7,13 @@ use super::{
     RedisSessions,
     sessions::tests::record,
     test_server::TestServer,
-    tests::{APPLICATION, Node, PROMPT, eventually},
+    tests::{APPLICATION, ClusterNode, PROMPT, eventually},
 };
 use crate::{backplane::Epoch, resume::Store};
 
 const LOG: &str = "test:{utilbot}:log";
 
-/// The present epoch of the log and the offset of its last entry.
+/// The current epoch of the log, and the offset of its last entry.
 fn head(server: &TestServer) -> (Epoch, u64) {
     let head = server.cli(&["HMGET", "test:{utilbot}:log:head", "epoch", "top"]);
     let mut lines = head.lines().map(|line| line.trim_matches('"'));
@@ -20,11 +21,11 @@ fn head(server: &TestServer) -> (Epoch, u64) {
     (epoch, lines.next().unwrap().parse().unwrap())
 }
 
-/// Publishes a message about the event with this number as if it stood at `offset` of the present epoch.
+/// Publishes a message that claims an event with this number at `offset` of the current epoch.
 fn forge(server: &TestServer, offset: u64, number: u64) {
     let channels = server.cli(&["PUBSUB", "CHANNELS", "test:{utilbot}:events*"]);
     let channel = channels.trim();
-    // The channel's name ends with what its messages begin with, if they carry an identity.
+    // The channel's name ends with the prefix of its messages, if they carry an identity.
     let prefix = match channel.split_once("events:") {
         Some((_, identity)) => format!("{identity} "),
         None => String::new(),
@@ -34,9 +35,9 @@ fn forge(server: &TestServer, offset: u64, number: u64) {
     assert_eq!(server.cli(&["PUBLISH", channel, &message]).trim(), "1");
 }
 
-/// A node with a session, which has received events with the first `count` numbers.
-async fn node_after(server: &TestServer, count: u64) -> Node {
-    let node = Node::start(server, 1).await;
+/// A node with a session that has received events with the first `count` numbers.
+async fn node_after(server: &TestServer, count: u64) -> ClusterNode {
+    let node = ClusterNode::start(server, 1).await;
     node.join().await;
     for number in 0..count {
         node.publish(number, PROMPT).await.unwrap();
@@ -45,12 +46,12 @@ async fn node_after(server: &TestServer, count: u64) -> Node {
     node
 }
 
-fn told(node: &Node) -> (u64, usize) {
-    (node.seen.lost(), node.seen.missed())
+fn published(node: &ClusterNode) -> (u64, usize) {
+    (node.seen.lost(), node.seen.gap())
 }
 
 #[tokio::test]
-async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
+async fn a_message_about_an_entry_far_beyond_the_log_is_ignored() {
     let server = TestServer::start();
     let node = node_after(&server, 5).await;
     for number in 5..50 {
@@ -60,18 +61,18 @@ async fn a_message_about_an_entry_far_beyond_the_log_changes_nothing() {
         node.publish(number, PROMPT).await.unwrap();
     }
     node.saw(0..50).await;
-    assert_eq!(told(&node), (0, 0));
+    assert_eq!(published(&node), (0, 0));
 }
 
 #[tokio::test]
-async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
+async fn a_forged_next_entry_is_a_loss() {
     let server = TestServer::start();
     let node = node_after(&server, 1).await;
     let (before, top) = head(&server);
     forge(&server, top + 1, 99);
     node.saw([0, 99]).await;
-    // The next look finds that the log does not go that far.
-    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    // The next read of the log head finds that the log does not reach that far.
+    eventually("a reported gap", || node.seen.gap() == 1).await;
     let (after, end) = head(&server);
     assert_ne!(after, before);
     assert_eq!(end, top);
@@ -79,28 +80,28 @@ async fn a_false_message_in_the_place_of_the_next_entry_is_a_loss() {
         node.publish(number, PROMPT).await.unwrap();
     }
     node.saw([0, 99, 1, 2, 3, 4]).await;
-    assert_eq!(told(&node), (1, 1));
+    assert_eq!(published(&node), (1, 1));
 }
 
 #[tokio::test]
-async fn a_false_message_before_the_true_one_is_a_loss() {
+async fn a_forged_message_before_the_genuine_one_is_a_loss() {
     let server = TestServer::start();
     let node = node_after(&server, 1).await;
     let begun = Instant::now();
     let (_, top) = head(&server);
     forge(&server, top + 1, 99);
     node.publish(1, PROMPT).await.unwrap();
-    eventually("sessions that are told", || node.seen.missed() == 1).await;
+    eventually("a reported gap", || node.seen.gap() == 1).await;
     for number in 2..5 {
         node.publish(number, PROMPT).await.unwrap();
     }
     eventually("the events after it", || node.seen.numbers().ends_with(&[2, 3, 4])).await;
     assert!(begun.elapsed().as_secs() < 3);
-    assert_eq!(node.seen.missed(), 1);
+    assert_eq!(node.seen.gap(), 1);
 }
 
 #[tokio::test]
-async fn a_message_that_differs_from_the_entry_delivered_before_changes_nothing() {
+async fn a_message_that_differs_from_the_delivered_entry_is_ignored() {
     let server = TestServer::start();
     let node = node_after(&server, 5).await;
     let (_, top) = head(&server);
@@ -108,13 +109,16 @@ async fn a_message_that_differs_from_the_entry_delivered_before_changes_nothing(
     forge(&server, top - 3, 99);
     node.publish(5, PROMPT).await.unwrap();
     node.saw(0..6).await;
-    assert_eq!(told(&node), (0, 0));
+    assert_eq!(published(&node), (0, 0));
 }
 
 #[tokio::test]
-async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
+async fn entries_of_another_program_are_deleted_and_the_log_continues() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -126,7 +130,7 @@ async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
         "9007199254740993-0".to_owned(),
         "18446744073709551615-18446744073709551615".to_owned(),
         "*".to_owned(),
-        // This one does not stand in the way.
+        // This one does not block the next append.
         format!("{}-7", top + 5),
     ];
     let mut epochs = vec![first];
@@ -143,10 +147,10 @@ async fn entries_of_another_program_are_deleted_and_the_log_goes_on() {
         epochs.push(head(&server).0);
     }
     assert_ne!(epochs[0], epochs[1]);
-    // A program that goes on causes no further epochs.
+    // A program that continues causes no further epochs.
     assert!(epochs[2..].iter().all(|epoch| *epoch == epochs[1]), "{epochs:?}");
     for node in &nodes {
-        assert_eq!(told(node), (0, 0));
+        assert_eq!(published(node), (0, 0));
     }
     assert_eq!(head(&server).1, top + 6);
 }
@@ -164,12 +168,12 @@ async fn entries_of_another_program_do_not_survive_a_restart() {
         node.ready().await;
         node.publish(number, PROMPT).await.unwrap();
         node.saw(0..=number).await;
-        assert_eq!((head(&server).1, told(&node)), (top + 1, (0, 0)));
+        assert_eq!((head(&server).1, published(&node)), (top + 1, (0, 0)));
     }
 }
 
 #[tokio::test]
-async fn a_log_whose_head_is_lost_goes_on_behind_its_own_entries() {
+async fn a_log_without_a_head_continues_after_its_own_entries() {
     let mut server = TestServer::start();
     let node = node_after(&server, 1).await;
     let (_, top) = head(&server);
@@ -185,16 +189,16 @@ async fn a_log_whose_head_is_lost_goes_on_behind_its_own_entries() {
 }
 
 #[tokio::test]
-async fn a_session_that_reads_passes_over_entries_of_another_program() {
+async fn reading_the_log_skips_entries_of_another_program() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
     let begun = sessions.open(record()).await.unwrap();
     let start = begun.since.offset;
     for number in 0..3 {
         node.publish(number, PROMPT).await.unwrap();
         let (_, top) = head(&server);
-        // More than a page of them.
+        // More than one page of them.
         for id in 1..=70 {
             server.cli(&["XADD", LOG, &format!("{top}-{id}"), "e", "x"]);
         }

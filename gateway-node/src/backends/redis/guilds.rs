@@ -1,79 +1,83 @@
-//! The guilds of an application, which are on the server: each as what it was and what has changed it since, which every
-//! publication notes that changes one. Nobody needs to know a guild to note its change; who reads it puts the two
-//! together, and from time to time a node writes down what they come to.
+//! The guilds of an application, stored in Redis: each as a snapshot and the changes since. Each publication that
+//! changes a guild appends the change without reading the guild. A reader applies the changes to the snapshot, and from
+//! time to time a node folds them into a new snapshot.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{
-    Shared,
-    application::Application,
+    RedisShared,
+    application::RedisApplication,
     connection::{
-        link::{Link, Words},
-        problem::Problem,
+        problem::RedisProblem,
+        redis_connection::{RedisConnection, ReplyFields},
     },
     log::wire::NONE,
     scripts::Script,
 };
 use crate::{
-    backplane::Away,
+    backplane::Unavailable,
     guilds::{Guilds, Journal},
 };
 
-/// How many bytes of guilds are read at once; one that is larger comes by itself.
+/// The maximum bytes of guilds read at once. A larger guild is read on its own.
 const AT_ONCE: usize = 512 * 1024;
-/// How often a node looks for a guild with much beside it.
+/// How often a node looks for a guild with many changes.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A guild as the server has it.
+/// A guild as stored on the server.
 struct Written {
     id: u64,
-    /// What it is when nobody has folded anything into it meanwhile.
-    generation: u64,
-    /// How many items the server has of it.
+    /// The generation of the snapshot. It changes when a node folds changes into it.
+    fencing_token: u64,
+    /// The number of stored items: the snapshot and its changes.
     items: usize,
     journal: Journal,
 }
 
-/// All guilds of an application.
+/// Reads all guilds of an application.
 ///
 /// # Errors
-/// When the server cannot be asked.
-pub(super) async fn all(application: &Application, link: &Link) -> Result<Guilds, Away> {
+/// When the server cannot be reached.
+pub(super) async fn all(application: &RedisApplication, connection: &RedisConnection) -> Result<Guilds, Unavailable> {
     let mut guilds = Guilds::default();
     let mut after = NONE.to_owned();
     loop {
-        let words = ask(application, link, "after", &after).await?;
-        take(&mut guilds, application, &words);
-        words.word(3).clone_into(&mut after);
+        let fields = query(application, connection, "after", &after).await?;
+        take(&mut guilds, application, &fields);
+        fields.word(3).clone_into(&mut after);
         if after == NONE {
             return Ok(guilds);
         }
     }
 }
 
-/// One guild, if there is one.
+/// Reads one guild, if it exists.
 ///
 /// # Errors
-/// When the server cannot be asked.
-pub(super) async fn one(application: &Application, link: &Link, id: u64) -> Result<Guilds, Away> {
-    let words = ask(application, link, "one", &id.to_string()).await?;
+/// When the server cannot be reached.
+pub(super) async fn one(
+    application: &RedisApplication,
+    connection: &RedisConnection,
+    id: u64,
+) -> Result<Guilds, Unavailable> {
+    let fields = query(application, connection, "one", &id.to_string()).await?;
     let mut guilds = Guilds::default();
-    take(&mut guilds, application, &words);
+    take(&mut guilds, application, &fields);
     Ok(guilds)
 }
 
-/// The ids of guilds in their order.
+/// Reads ids of guilds, in order.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server cannot be reached.
 pub(super) async fn ids(
-    application: &Application,
-    link: &Link,
+    application: &RedisApplication,
+    connection: &RedisConnection,
     after: Option<u64>,
     most: usize,
-) -> Result<Vec<u64>, Away> {
+) -> Result<Vec<u64>, Unavailable> {
     let mut range = redis::cmd("ZRANGEBYLEX");
     range
         .arg(application.key("guild:order"))
@@ -82,34 +86,43 @@ pub(super) async fn ids(
         .arg("LIMIT")
         .arg(0)
         .arg(most);
-    let words = link.ask(range).await.map_err(|_| Away)?;
-    Ok(words.rest(0).filter_map(|id| id.parse().ok()).collect())
+    let fields = connection.query(range).await.map_err(|_| Unavailable)?;
+    Ok(fields.rest(0).filter_map(|id| id.parse().ok()).collect())
 }
 
-async fn ask(application: &Application, link: &Link, which: &str, guild: &str) -> Result<Words, Away> {
-    let mut call = application.call_log(link, Script::Guilds);
+async fn query(
+    application: &RedisApplication,
+    connection: &RedisConnection,
+    which: &str,
+    guild: &str,
+) -> Result<ReplyFields, Unavailable> {
+    let mut call = application.call_log(connection, Script::Guilds);
     call.arg(which).arg(guild).arg(AT_ONCE);
-    let words = link.ask(call).await.map_err(|_| Away)?;
-    // Otherwise it is registered anew.
-    if words.word(0) == "ok" { Ok(words) } else { Err(Away) }
+    let fields = connection.query(call).await.map_err(|_| Unavailable)?;
+    // Any other result makes the node register again.
+    if fields.word(0) == "ok" {
+        Ok(fields)
+    } else {
+        Err(Unavailable)
+    }
 }
 
-/// Takes in the guilds of an answer, as they are at the top of the log that it names.
-fn take(guilds: &mut Guilds, application: &Application, words: &Words) {
-    for Written { id, journal, .. } in written(words) {
-        if !guilds.read(id, &journal, words.number(2)) {
-            log::error!(application = application.name, guild = id; "what redis has of a guild is none");
+/// Adds the guilds of a reply, as they are at the log position given in it.
+fn take(guilds: &mut Guilds, application: &RedisApplication, fields: &ReplyFields) {
+    for Written { id, journal, .. } in written(fields) {
+        if !guilds.read(id, &journal, fields.number(2)) {
+            log::error!(application = application.name, guild = id; "a guild stored in redis is invalid");
         }
     }
 }
 
-/// The guilds of an answer.
-fn written(words: &Words) -> Vec<Written> {
-    let mut rest = words.rest(4);
+/// Parses the guilds of a reply.
+fn written(fields: &ReplyFields) -> Vec<Written> {
+    let mut rest = fields.rest(4);
     let mut guilds = Vec::new();
     let mut next = || {
         let id = rest.next()?.parse().ok()?;
-        let generation = rest.next()?.parse().ok()?;
+        let fencing_token = rest.next()?.parse().ok()?;
         let items: usize = rest.next()?.parse().ok()?;
         let picture = rest.next()?.to_owned();
         let changes = (1..items).map(|_| {
@@ -118,7 +131,7 @@ fn written(words: &Words) -> Vec<Written> {
         });
         Some(Written {
             id,
-            generation,
+            fencing_token,
             items,
             journal: Journal {
                 changes: changes.collect::<Option<_>>()?,
@@ -132,39 +145,42 @@ fn written(words: &Words) -> Vec<Written> {
     guilds
 }
 
-/// Folds what changed guilds into them, where it has become much.
-pub(super) async fn fold(shared: &Arc<Shared>, link: &Link) -> Problem {
+/// Folds the changes of guilds into their snapshots, where there are many.
+pub(super) async fn fold(shared: &Arc<RedisShared>, connection: &RedisConnection) -> RedisProblem {
     loop {
         sleep(LOOK).await;
         for application in shared.applications.values() {
-            if let Err(problem) = fold_long(application, link).await {
+            if let Err(problem) = fold_long(application, connection).await {
                 return problem;
             }
         }
     }
 }
 
-async fn fold_long(application: &Application, link: &Link) -> Result<(), Problem> {
+async fn fold_long(application: &RedisApplication, connection: &RedisConnection) -> Result<(), RedisProblem> {
     loop {
-        let mut call = application.call_log(link, Script::Guilds);
+        let mut call = application.call_log(connection, Script::Guilds);
         call.arg("long").arg(NONE).arg(AT_ONCE);
-        let words = link.ask(call).await?;
-        if words.word(0) != "ok" {
-            return Err(link.fenced());
+        let fields = connection.query(call).await?;
+        if fields.word(0) != "ok" {
+            return Err(connection.fenced());
         }
-        let Some(guild) = written(&words).pop() else {
+        let Some(guild) = written(&fields).pop() else {
             return Ok(());
         };
         let Some(picture) = guild.journal.fold() else {
-            log::error!(application = application.name, guild = guild.id; "what redis has of a guild is none");
+            log::error!(application = application.name, guild = guild.id; "a guild stored in redis is invalid");
             continue;
         };
-        let mut call = application.call(link, Script::GuildFold);
-        call.arg(guild.id).arg(guild.generation).arg(guild.items).arg(picture);
-        for answer in link.run([call]).await? {
+        let mut call = application.call(connection, Script::GuildFold);
+        call.arg(guild.id)
+            .arg(guild.fencing_token)
+            .arg(guild.items)
+            .arg(picture);
+        for answer in connection.run([call]).await? {
             match answer {
-                Ok(words) if words.word(0) == "fenced" => return Err(link.fenced()),
-                // Somebody else was quicker.
+                Ok(fields) if fields.word(0) == "fenced" => return Err(connection.fenced()),
+                // Another node was quicker.
                 Ok(_) => {}
                 Err(problem) => return Err(problem),
             }

@@ -1,6 +1,6 @@
-//! The keys that are kept in Redis, by their ids. What a record says is nobody's business here.
+//! The API keys stored in Redis, by their ids. This module does not interpret the records.
 //!
-//! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` goes up with every change.
+//! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` increases with every change.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,34 +8,34 @@ use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    KEY_CHECK, RedisSetupError, Shared,
-    connection::{link::Link, problem::Problem},
+    KEY_CHECK, RedisSetupError, RedisShared,
+    connection::{problem::RedisProblem, redis_connection::RedisConnection},
     server_of,
 };
 
-/// Ids and their records, by id.
+/// Pairs of id and record, sorted by id.
 pub type KeyRecords = Arc<Vec<(String, String)>>;
 
-/// A way to the keys for who is no node.
+/// Access to the keys for a process that is not a node, such as the command line.
 pub struct KeyStore {
-    server: super::Server,
+    server: super::RedisServer,
     key: String,
 }
 
-/// The server cannot be asked; one line says why.
+/// The server cannot be reached, or refuses; the text is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyStoreError(String);
 
-impl From<Problem> for KeyStoreError {
-    fn from(problem: Problem) -> Self {
+impl From<RedisProblem> for KeyStoreError {
+    fn from(problem: RedisProblem) -> Self {
         Self(problem.to_string())
     }
 }
 
 impl KeyStore {
-    /// The keys on the server at `url`, whose certificate is held against the PEM file `authority` if there is one; `prefix`
-    /// is that of the nodes.
+    /// The keys on the server at `url`. If `authority` is given, the server's certificate is verified against that PEM
+    /// file. `prefix` is the prefix of the nodes.
     ///
     /// # Errors
     /// When the URL or the authority's file cannot be used.
@@ -46,44 +46,44 @@ impl KeyStore {
         })
     }
 
-    /// All of them.
+    /// Returns all keys.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn all(&self) -> Result<Vec<(String, String)>, KeyStoreError> {
-        Ok(read(&self.server.link().await?, &self.key).await?)
+        Ok(read(&self.server.connection().await?, &self.key).await?)
     }
 
-    /// Adds a key. False where there is one with this id already.
+    /// Adds a key. Returns `false` if there is already one with this id.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn add(&self, id: &str, record: &str) -> Result<bool, KeyStoreError> {
         self.change("HSETNX", &[id, record]).await
     }
 
-    /// Removes a key. False where there is none with this id.
+    /// Removes a key. Returns `false` if there is none with this id.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the server cannot be reached, or refuses.
     pub async fn remove(&self, id: &str) -> Result<bool, KeyStoreError> {
         self.change("HDEL", &[id]).await
     }
 
     async fn change(&self, command: &str, arguments: &[&str]) -> Result<bool, KeyStoreError> {
-        let link = self.server.link().await?;
+        let connection = self.server.connection().await?;
         let mut change = redis::cmd(command);
         change.arg(&self.key).arg(arguments);
         let mut raise = redis::cmd("INCR");
         raise.arg(revision_key(&self.key));
         let transaction = [redis::cmd("MULTI"), change, raise, redis::cmd("EXEC")];
-        let refusal = match link.run(transaction).await?.pop() {
-            Some(Ok(words)) => match words.error() {
-                None => return Ok(words.number(0) == 1),
-                Some(error) => link.refusal(error),
+        let refusal = match connection.run(transaction).await?.pop() {
+            Some(Ok(fields)) => match fields.error() {
+                None => return Ok(fields.number(0) == 1),
+                Some(error) => connection.refusal(error),
             },
             Some(Err(problem)) => problem,
-            None => link.nonsense("a transaction without an answer"),
+            None => connection.nonsense("a transaction without a reply"),
         };
         Err(refusal.into())
     }
@@ -97,21 +97,25 @@ fn revision_key(key: &str) -> String {
     format!("{key}:revision")
 }
 
-async fn read(link: &Link, key: &str) -> Result<Vec<(String, String)>, Problem> {
-    let mut ask = redis::cmd("HGETALL");
-    ask.arg(key);
-    let mut records: Vec<_> = link.ask(ask).await?.pairs().collect();
+async fn read(connection: &RedisConnection, key: &str) -> Result<Vec<(String, String)>, RedisProblem> {
+    let mut query = redis::cmd("HGETALL");
+    query.arg(key);
+    let mut records: Vec<_> = connection.query(query).await?.pairs().collect();
     records.sort_unstable();
     Ok(records)
 }
 
-/// Tells of the keys whenever they have changed, until the link ends. Keys that the server does not give away are no
-/// reason to end it: those that were known last stay.
-pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Option<KeyRecords>>) -> Problem {
+/// Publishes the keys whenever they change, until the connection ends. An error reply does not end the connection: the
+/// last known keys stay in use.
+pub(super) async fn follow(
+    shared: &RedisShared,
+    connection: &RedisConnection,
+    keys: &watch::Sender<Option<KeyRecords>>,
+) -> RedisProblem {
     let key = key(&shared.options.prefix);
     let (mut known, mut complaint) = (None, None);
     loop {
-        match look(link, &key, known.as_ref()).await {
+        match look(connection, &key, known.as_ref()).await {
             Ok(None) => complaint = None,
             Ok(Some((revision, records))) => {
                 (known, complaint) = (Some(revision), None);
@@ -123,7 +127,7 @@ pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Op
                     is_new
                 });
             }
-            Err(problem @ (Problem::Unreachable { .. } | Problem::Silent { .. })) => return problem,
+            Err(problem @ (RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. })) => return problem,
             Err(problem) if complaint.as_ref() == Some(&problem) => {}
             Err(problem) => {
                 log::error!("the keys in redis cannot be read, those known last stay: {problem}");
@@ -134,20 +138,20 @@ pub(super) async fn follow(shared: &Shared, link: &Link, keys: &watch::Sender<Op
     }
 }
 
-/// The revision and the records, where the revision is not the one that is known.
+/// Reads the revision and the records, or returns `None` if the revision is still `known`.
 async fn look(
-    link: &Link,
+    connection: &RedisConnection,
     key: &str,
     known: Option<&String>,
-) -> Result<Option<(String, Vec<(String, String)>)>, Problem> {
-    let mut ask = redis::cmd("GET");
-    ask.arg(revision_key(key));
-    let revision = link.ask(ask).await?.word(0).to_owned();
+) -> Result<Option<(String, Vec<(String, String)>)>, RedisProblem> {
+    let mut query = redis::cmd("GET");
+    query.arg(revision_key(key));
+    let revision = connection.query(query).await?.word(0).to_owned();
     if known == Some(&revision) {
         return Ok(None);
     }
-    // Read after the revision: what changes in between is read again.
-    let records = read(link, key).await?;
+    // The records are read after the revision, so a change in between is read again next time.
+    let records = read(connection, key).await?;
     Ok(Some((revision, records)))
 }
 
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
     use crate::backends::redis::test_server::TestServer;
 
-    /// The store on a server that answers.
+    /// Connects to the server, once it answers.
     async fn store(server: &TestServer) -> KeyStore {
         let store = KeyStore::new(&server.url().into(), None, "test").unwrap();
         let answering = async {
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_server_refuses_is_one_line_and_changes_nothing() {
+    async fn a_server_error_is_one_line_and_changes_nothing() {
         let mut server = TestServer::start();
         let store = store(&server).await;
         server.cli(&["SET", "test:{_cluster}:keys", "something else"]);

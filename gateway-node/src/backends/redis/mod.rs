@@ -1,15 +1,17 @@
-//! The backplane of nodes that share a Redis: its log, membership and counts are there, changed by scripts alone.
+//! The backplane of nodes that share a Redis server. The log, the membership and the counts are stored there, and
+//! changed only by scripts.
 //!
 //! ```text
-//! publish ─▶ publisher ─▶ link ══▶ Redis ══▶ subscriber ─▶ follower ─▶ Deliver
-//! join, leave, report ─▶ members ─▶ link          pulse: leases, looks, counts, the dead
+//! publish ─▶ publisher ─▶ connection ══▶ Redis ══▶ subscriber ─▶ follower ─▶ Deliver
+//! join, leave, report ─▶ members ─▶ connection    periodic: leases, log heads, counts, reaping
 //! ```
 //!
-//! A **link** is one checked connection. Everything that uses it ends with it; `Driver` makes the next one, registers
-//! the node under a higher fence, and lets all of them begin anew. What a cut connection still had to say is refused by
-//! the scripts, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
+//! A `RedisConnection` is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers the
+//! node under a higher fence, and starts everything again. The scripts refuse commands that a lost connection still
+//! delivers, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
 
 mod application;
+mod cluster_commands;
 mod connection;
 #[cfg(test)]
 mod foreign_tests;
@@ -18,7 +20,6 @@ mod keys;
 mod log;
 mod membership;
 mod options;
-mod orders;
 #[cfg(test)]
 mod receiver_tests;
 #[cfg(test)]
@@ -47,15 +48,15 @@ use tokio::{
 };
 
 use self::{
-    application::{Application, lock},
+    application::{RedisApplication, lock},
+    cluster_commands::ClusterCommands,
     connection::{
-        driver::Driver,
-        link::{Link, Server},
+        redis_connection::{RedisConnection, RedisServer},
+        supervisor::ConnectionSupervisor,
     },
-    log::{follower::Follower, publisher::Queue, subscriber::Subscriber},
-    membership::{Members, dead::Dead, lease::Lease},
-    orders::Orders,
-    sessions::notes::Notes,
+    log::{follower::Follower, publisher::PublishQueue, subscriber::Subscriber},
+    membership::{Members, lease::Lease, reap_queue::ReapQueue},
+    sessions::write_behind::WriteBehind,
 };
 pub use self::{
     keys::{KeyRecords, KeyStore, KeyStoreError},
@@ -64,93 +65,93 @@ pub use self::{
 };
 use crate::{
     backplane::{
-        Audience, Away, Backplane, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position, PublishError,
-        Publishing, Status,
+        Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position,
+        PublishError, Publishing, Unavailable,
     },
-    resume::Appearances,
+    resume::PresenceQueue,
 };
 
-/// How entries are read and written, for the fuzz targets of `tests`.
+/// Parsing and formatting of entries, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
-    pub use super::log::wire::{NoEntry, Origin, Stored, decode, label, split_message};
+    pub use super::log::wire::{NoEntry, Origin, StoredEntry, decode, label, split_message};
 }
 
-/// How long the server may be away before the node says that it should not get clients.
+/// How long the server may be unavailable before the node reports itself not ready for clients.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often a node looks whether the keys have changed. Who is revoked has to hear of it within a second.
+/// How often a node checks whether the API keys have changed. A revoked key must take effect within a second.
 const KEY_CHECK: Duration = Duration::from_millis(250);
 
-/// Why there is no backplane. That the server is away is no reason.
+/// Why the backplane cannot be created. An unavailable server is not a reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisSetupError {
-    /// The URL is none of a server.
+    /// The URL is not that of a server.
     #[error("redis.url cannot be used: {0}")]
     Url(#[from] RedisError),
-    /// The authority's certificate cannot be read.
+    /// The certificate of the authority cannot be read.
     #[error("redis.ca cannot be read: {0}")]
     Authority(#[from] io::Error),
 }
 
-/// A node's part of a cluster.
+/// The backplane of one node of a cluster.
 pub struct RedisBackplane {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
 }
 
-/// What the tasks of the backplane share.
-struct Shared {
+/// The state shared by the tasks of the backplane.
+struct RedisShared {
     options: RedisOptions,
-    server: Server,
+    server: RedisServer,
     deliver: Arc<dyn Deliver>,
-    bounds: Bounds,
-    applications: FxHashMap<Arc<str>, Arc<Application>>,
-    queue: Arc<Queue>,
+    bounds: LogBounds,
+    applications: FxHashMap<Arc<str>, Arc<RedisApplication>>,
+    queue: Arc<PublishQueue>,
     lease: Lease,
-    link: watch::Sender<Option<Link>>,
-    dead: Dead,
-    notes: Notes,
-    orders: Orders,
-    appearances: Appearances,
-    /// Asks for a look at the Discord sessions that are over.
+    connection: watch::Sender<Option<RedisConnection>>,
+    dead: ReapQueue,
+    write_behind: WriteBehind,
+    orders: ClusterCommands,
+    presence_queue: PresenceQueue,
+    /// Requests a check for Discord sessions that have ended.
     fade_now: Notify,
-    /// The keys that are kept on the server; none before they were read.
+    /// The API keys stored on the server; `None` until they have been read.
     keys: watch::Sender<Option<KeyRecords>>,
-    /// Asks for a look at the logs now.
+    /// Requests a read of the log heads now.
     look_now: Notify,
-    /// An application may have its first receiver, or have lost its last.
+    /// Notified when an application may have gained its first receiver or lost its last.
     receivers_changed: Notify,
     condition: Mutex<Condition>,
 }
 
-/// How the server is.
+/// The condition of the server.
 #[derive(Default)]
 struct Condition {
     problem: Option<String>,
-    /// When everything was well last; none before it ever was.
+    /// When everything was last well; `None` if it never was.
     well: Option<Instant>,
 }
 
-/// What bounds a log.
+/// The bounds of a log.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct LogBounds {
     entries: usize,
     age: Duration,
     bytes: usize,
 }
 
-impl Bounds {
+impl LogBounds {
     /// Adds the bounds to a call: entries, ms, bytes.
     fn add_to(self, call: &mut Cmd) {
         call.arg(self.entries)
-            .arg(membership::pulse::millis(self.age))
+            .arg(membership::maintenance::millis(self.age))
             .arg(self.bytes);
     }
 }
 
 impl RedisBackplane {
-    /// A backplane on the server of the options, and what drives it for as long as it is polled. The server need not be
-    /// there yet.
+    /// Creates a backplane on the configured server, and the task that drives it while it is polled. The server need
+    /// not be running yet.
     ///
     /// # Errors
     /// When the URL or the authority's file cannot be used.
@@ -159,37 +160,37 @@ impl RedisBackplane {
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
         let server = server_of(&options.url, options.authority.as_deref())?;
-        let bounds = Bounds {
+        let bounds = LogBounds {
             entries: options.log_entries,
             age: options.log_age,
             bytes: options.log_bytes,
         };
         let mut outlets = Vec::new();
         let applications = options.applications.iter().map(|name| {
-            let (inlet, outlet) = log::follower::channel(options.hold_bytes);
-            let application = Application::new(Arc::clone(name), &options, inlet);
+            let (log_sender, log_receiver) = log::follower::channel(options.hold_bytes);
+            let application = RedisApplication::new(Arc::clone(name), &options, log_sender);
             let application = Arc::new(application);
-            outlets.push((Arc::clone(&application), outlet));
+            outlets.push((Arc::clone(&application), log_receiver));
             (Arc::clone(name), application)
         });
         let applications: FxHashMap<_, _> = applications.collect();
         for name in applications.keys() {
-            // Nothing is delivered before it is known from where on.
-            deliver.follows(name, None);
+            // Nothing is delivered until the starting position is known.
+            deliver.reset(name, None);
         }
-        // Not the incarnation itself: origins count on from it.
+        // Origins are counted up from here, so the incarnation itself is not used.
         let origin = options.incarnation.rotate_left(32);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RedisShared {
             server,
             bounds,
             applications,
-            queue: Arc::new(Queue::new(options.hold_bytes, options.hold, origin)),
+            queue: Arc::new(PublishQueue::new(options.hold_bytes, options.hold, origin)),
             lease: Lease::new(options.fixed_id),
-            link: watch::Sender::new(None),
-            dead: Dead::default(),
-            notes: Notes::default(),
-            orders: Orders::default(),
-            appearances: Appearances::default(),
+            connection: watch::Sender::new(None),
+            dead: ReapQueue::default(),
+            write_behind: WriteBehind::default(),
+            orders: ClusterCommands::default(),
+            presence_queue: PresenceQueue::default(),
             fade_now: Notify::new(),
             keys: watch::Sender::new(None),
             look_now: Notify::new(),
@@ -201,13 +202,13 @@ impl RedisBackplane {
         let subscriber = Subscriber::new(Arc::clone(&shared));
         let followers: Vec<_> = outlets
             .into_iter()
-            .filter_map(|(application, outlet)| {
+            .filter_map(|(application, log_receiver)| {
                 let since = subscriber.watch(&application.name)?;
-                let (deliver, link) = (Arc::clone(&shared.deliver), shared.link.subscribe());
-                Some(Follower::new(application, deliver, outlet, since, link).run())
+                let (deliver, connection) = (Arc::clone(&shared.deliver), shared.connection.subscribe());
+                Some(Follower::new(application, deliver, log_receiver, since, connection).run())
             })
             .collect();
-        let driver = Driver::new(Arc::clone(&shared));
+        let driver = ConnectionSupervisor::new(Arc::clone(&shared));
         let driving = async move {
             futures_util::future::join3(
                 driver.run(),
@@ -219,24 +220,24 @@ impl RedisBackplane {
         Ok((Self { shared }, driving))
     }
 
-    /// The keys that are kept on the server, as they change.
+    /// Returns a watch on the API keys stored on the server.
     pub fn keys(&self) -> watch::Receiver<Option<KeyRecords>> {
         self.shared.keys.subscribe()
     }
 
-    fn application(&self, name: &str) -> Option<&Arc<Application>> {
+    fn application(&self, name: &str) -> Option<&Arc<RedisApplication>> {
         self.shared.applications.get(name)
     }
 }
 
-/// The server at this URL, whose certificate is held against this authority if there is one.
-fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<Server, RedisSetupError> {
+/// Describes the server at this URL. If `authority` is given, the server's certificate is verified against it.
+fn server_of(url: &SecretString, authority: Option<&Path>) -> Result<RedisServer, RedisSetupError> {
     let authority = authority.map(fs::read).transpose()?;
-    Ok(Server::new(url, authority.as_deref())?)
+    Ok(RedisServer::new(url, authority.as_deref())?)
 }
 
-impl Shared {
-    /// The key of this name that all applications share.
+impl RedisShared {
+    /// The full key for `name`, which all applications share.
     fn cluster_key(&self, name: &str) -> String {
         format!("{}:{{_cluster}}:{name}", self.options.prefix)
     }
@@ -245,20 +246,20 @@ impl Shared {
 impl Backplane for RedisBackplane {
     fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
         let application = self.application(&joining.application);
-        let is_linked = self.shared.link.borrow().is_some();
+        let is_linked = self.shared.connection.borrow().is_some();
         match application {
             Some(application) if is_linked => {
                 let joined = application.members.join(joining.kind);
                 self.shared.receivers_changed.notify_one();
                 joined
             }
-            _ => Box::pin(std::future::ready(Err(JoinError::Away))),
+            _ => Box::pin(std::future::ready(Err(JoinError::Unavailable))),
         }
     }
 
-    fn enter(&self, application: &str, id: SessionId) {
+    fn ready(&self, application: &str, id: SessionId) {
         if let Some(application) = self.application(application) {
-            application.members.enter(id);
+            application.members.ready(id);
         }
     }
 
@@ -279,64 +280,68 @@ impl Backplane for RedisBackplane {
         let Publishing {
             application,
             events,
-            haste,
+            when_unavailable,
         } = publishing;
         let refused = |error| Box::pin(std::future::ready(Err(error)));
         let Some(application) = self.application(&application) else {
-            return refused(PublishError::Away);
+            return refused(PublishError::Unavailable);
         };
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
         if !self.shared.deliver.has_room(bytes) {
             return refused(PublishError::Overloaded);
         }
-        self.shared.queue.push(Arc::clone(application), events, haste)
+        self.shared
+            .queue
+            .push(Arc::clone(application), events, when_unavailable)
     }
 
-    fn taken(&self, entry: &Entry) {
+    fn ack(&self, entry: &Entry) {
         if let Some(application) = self.application(&entry.application) {
-            application.members.taken(entry.position.offset);
+            application.members.ack(entry.position.offset);
         }
     }
 
-    fn redirect(&self, entry: &Entry) {
+    fn redeliver(&self, entry: &Entry) {
         let Some(application) = self.application(&entry.application) else {
             return;
         };
         let is_given_up = match &entry.audience {
             Audience::Types(_) => false,
             Audience::One { .. } => true,
-            // Others of its sessions may be on other workers of this node.
+            // Some of its sessions may be on other workers of this node.
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),
         };
         if is_given_up {
-            application.members.give_up(entry.position.offset);
+            application.members.nack(entry.position.offset);
         }
     }
 
-    fn herd(&self, application: &Arc<str>, order: &str) -> Pending<u64, Away> {
-        let link = self.shared.link.borrow().clone();
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
+        let connection = self.shared.connection.borrow().clone();
         let application = self.application(application).map(Arc::clone);
         let order = order.to_owned();
         Box::pin(async move {
-            let (link, application) = (link.ok_or(Away)?, application.ok_or(Away)?);
-            orders::give(&application, &link, &order).await.map_err(|_| Away)
+            let (connection, application) = (connection.ok_or(Unavailable)?, application.ok_or(Unavailable)?);
+            cluster_commands::give(&application, &connection, &order)
+                .await
+                .map_err(|_| Unavailable)
         })
     }
 
-    fn settled(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         let mut members = self
             .shared
             .applications
             .values()
             .map(|application| &application.members);
         self.shared.queue.is_empty()
-            && self.shared.notes.are_settled()
-            && self.shared.appearances.are_told()
+            && self.shared.write_behind.are_settled()
+            && self.shared.presence_queue.is_flushed()
             && members.all(Members::are_settled)
     }
 
-    fn status(&self) -> Status {
-        let available = self.shared.link.borrow().is_some();
+    fn status(&self) -> BackplaneStatus {
+        let available = self.shared.connection.borrow().is_some();
         let is_leased = self.shared.lease.is_good(Instant::now());
         let condition = lock(&self.shared.condition);
         let is_in_grace = condition.well.is_some_and(|well| well.elapsed() < GRACE);
@@ -345,7 +350,7 @@ impl Backplane for RedisBackplane {
             (true, false) => Some("waiting for a number for ids, until older leases in redis have ended"),
             (true, true) => None,
         };
-        Status {
+        BackplaneStatus {
             kind: "redis",
             available,
             ready: (available && is_leased) || is_in_grace,
@@ -359,12 +364,14 @@ impl Backplane for RedisBackplane {
         }
     }
 
-    fn peers(&self) -> Pending<Vec<Peer>, Away> {
-        let link = self.shared.link.borrow().clone();
+    fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
+        let connection = self.shared.connection.borrow().clone();
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let link = link.ok_or(Away)?;
-            connection::driver::peers(&shared, &link).await.map_err(|_| Away)
+            let connection = connection.ok_or(Unavailable)?;
+            connection::supervisor::peers(&shared, &connection)
+                .await
+                .map_err(|_| Unavailable)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a Redis backplane is made with.
+//! The options of a Redis backplane.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -7,50 +7,50 @@ use shared::session_id::SessionId;
 
 use crate::backplane::ReportLimits;
 
-/// Where the server is, what this node is called there, and its bounds.
+/// The address of the server, the name of this node, and the limits.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis://` or `rediss://`, with user and password where the server wants them.
+    /// `redis://` or `rediss://`, with user and password if the server requires them.
     pub url: SecretString,
-    /// PEM file of the authority that the server's certificate is held against, instead of the system's.
+    /// A PEM file with the certificate authority to verify the server against, instead of the system's.
     pub authority: Option<PathBuf>,
-    /// What every key and channel starts with.
+    /// The prefix of every key and channel.
     pub prefix: String,
     /// The name of this node.
     pub node: Arc<str>,
-    /// What tells this life of the node from every other: random.
+    /// A random number that identifies this run of the node.
     pub incarnation: u64,
-    /// The applications that there are.
+    /// The names of the applications.
     pub applications: Vec<Arc<str>>,
     /// How long the node's lease lasts without renewal.
     pub lease: Duration,
-    /// Entries that a log keeps.
+    /// The maximum number of entries in a log.
     pub log_entries: usize,
-    /// How long a log keeps an entry.
+    /// The maximum age of entries in a log.
     pub log_age: Duration,
-    /// Bytes that a log keeps.
+    /// The maximum bytes of a log.
     pub log_bytes: usize,
-    /// The most idempotency keys of an application that are remembered at once.
+    /// The maximum number of idempotency keys remembered for an application.
     pub idempotency_keys: usize,
-    /// Bytes of events that wait for the log, or for the workers, at most.
+    /// The maximum bytes of events that wait for the log, or for the workers.
     pub hold_bytes: usize,
     /// How long an event waits for the log.
     pub hold: Duration,
-    /// The least time between two broadcasts of an application's counts.
+    /// The minimum time between two broadcasts of an application's counts.
     pub count_interval: Duration,
     /// How fast the sessions of a key may change what they report.
     pub reports: ReportLimits,
-    /// How long a Discord session can be resumed after its connection.
+    /// How long a Discord session can be resumed after it disconnects.
     pub resume_window: Duration,
-    /// How often the client of one says that it is there.
+    /// The heartbeat interval of Discord clients.
     pub heartbeat: Duration,
-    /// The id that every session gets, for the test that reads a collision off the wire.
+    /// The id that every session gets, for the test that observes an id collision on the wire.
     pub fixed_id: Option<SessionId>,
 }
 
 impl RedisOptions {
-    /// How long a Discord session is kept after its owner has said last that it is there: as long as the client may be
-    /// silent, and then resume.
+    /// How long a Discord session is stored after its owner last reported that it is connected: the time that the
+    /// client may be silent, plus the resume window.
     pub(super) fn presence(&self) -> Duration {
         self.resume_window + 2 * self.heartbeat
     }

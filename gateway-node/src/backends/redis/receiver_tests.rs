@@ -1,4 +1,4 @@
-//! Events for some sessions alone, and who gets them when those or their nodes have ended.
+//! Tests of addressed events: who receives them when their sessions or nodes have ended.
 
 use std::time::Duration;
 
@@ -7,24 +7,27 @@ use tokio::time::sleep;
 
 use super::{
     test_server::TestServer,
-    tests::{APPLICATION, Node, PROMPT, eventually},
+    tests::{APPLICATION, ClusterNode, PROMPT, eventually},
 };
 use crate::backplane::{Audience, Backplane, PublishError};
 
 #[tokio::test]
-async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_others() {
+async fn sessions_of_a_dead_node_leave_the_counts_and_their_events_are_reassigned() {
     let server = TestServer::start();
-    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (dying, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let (gone, stays) = (dying.join().await, living.join().await);
     dying.report(gone.id, &[1, 2]);
     living.report(stays.id, &[2, 3]);
-    living.told(3, 2).await;
-    // Chosen in turn: one for each, of which the dying one never says that it took it.
+    living.published(3, 2).await;
+    // Each session is chosen once. The dying node never acknowledges its event.
     for number in 0..2 {
         living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
     }
     dying.kill();
-    living.told(2, 1).await;
+    living.published(2, 1).await;
     eventually("both events", || living.seen.numbers().len() >= 2).await;
     let mut numbers = living.seen.numbers();
     numbers.sort_unstable();
@@ -35,21 +38,24 @@ async fn a_dead_nodes_sessions_leave_the_counts_and_what_was_for_them_goes_to_ot
 }
 
 #[tokio::test]
-async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_passes_over() {
+async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_skips() {
     let server = TestServer::start();
-    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (dying, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let joins = (0..600).map(|_| Box::pin(dying.join()));
     futures_util::future::join_all(joins).await;
     living.join().await;
     dying.kill();
-    // Nobody removes the dead node before the calls: its lease is made to have ended by hand.
+    // The dead node must not be reaped before the calls: its lease is expired by hand.
     let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
     let owner = owner.lines().find(|owner| owner.ends_with('1')).unwrap().to_owned();
     server.cli(&["ZADD", "test:{utilbot}:nodes", "1", &owner]);
     for number in 0..10 {
         living.publish_to(number, Delivery::Any, PROMPT).await.unwrap();
     }
-    // The first ones went to dead sessions, and come to the live one when those are removed.
+    // The first ones were addressed to dead sessions, and are reassigned to the live one when those are removed.
     eventually("all events", || living.seen.numbers().len() >= 10).await;
     let mut numbers = living.seen.numbers();
     numbers.sort_unstable();
@@ -59,22 +65,25 @@ async fn a_live_receiver_is_found_behind_more_dead_ones_than_one_call_passes_ove
 #[tokio::test]
 async fn a_guild_event_that_one_of_its_nodes_delivered_is_not_repeated_for_the_others() {
     let server = TestServer::start();
-    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (dying, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let (gone, stays) = (dying.join().await.id, living.join().await.id);
     dying.report(gone, &[1]);
     living.report(stays, &[1]);
-    living.told(1, 2).await;
+    living.published(1, 2).await;
     let guild = Delivery::Guild(GuildId::from_raw(1));
     living.publish_to(0, guild, PROMPT).await.unwrap();
     living.saw([0]).await;
-    living.backplane.taken(&living.seen.first_event());
+    living.backplane.ack(&living.seen.first_event());
     dying.kill();
-    living.told(1, 1).await;
+    living.published(1, 1).await;
     living.publish_to(1, guild, PROMPT).await.unwrap();
     living.saw([0, 1]).await;
     let next = living.join().await.id;
     living.report(next, &[1]);
-    living.told(1, 2).await;
+    living.published(1, 2).await;
     living.publish(2, PROMPT).await.unwrap();
     living.saw([0, 1, 2]).await;
 }
@@ -82,13 +91,13 @@ async fn a_guild_event_that_one_of_its_nodes_delivered_is_not_repeated_for_the_o
 #[tokio::test]
 async fn events_outlive_all_nodes_and_the_server() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let gone = node.join().await.id;
     node.report(gone, &[1]);
-    node.told(1, 1).await;
+    node.published(1, 1).await;
     node.kill();
-    // Nobody has this one's pub/sub any more; its lease is still good.
-    let publisher = Node::start(&server, 2).await;
+    // No node receives this one's pub/sub messages; the lease of the killed node is still valid.
+    let publisher = ClusterNode::start(&server, 2).await;
     publisher.publish_to(0, Delivery::Any, PROMPT).await.unwrap();
     publisher
         .publish_to(1, Delivery::Guild(GuildId::from_raw(1)), PROMPT)
@@ -97,7 +106,7 @@ async fn events_outlive_all_nodes_and_the_server() {
     publisher.kill();
     server.kill();
     server.start_again();
-    let back = Node::start(&server, 3).await;
+    let back = ClusterNode::start(&server, 3).await;
     let next = back.join().await.id;
     back.report(next, &[1]);
     eventually("both events", || back.seen.numbers().len() >= 2).await;
@@ -109,12 +118,15 @@ async fn events_outlive_all_nodes_and_the_server() {
 #[tokio::test]
 async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
     let server = TestServer::start();
-    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (dying, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let gone = dying.join().await.id;
     dying.report(gone, &[1]);
-    dying.told(1, 1).await;
+    dying.published(1, 1).await;
     dying.kill();
-    // Until its lease has ended nobody knows; from then on there is no receiver.
+    // Until its lease expires, the dead node counts as a receiver; from then on there is none.
     let deliveries = [Delivery::Any, Delivery::Guild(GuildId::from_raw(1))];
     let mut accepted = vec![Vec::new(), Vec::new()];
     let mut refused = [false; 2];
@@ -128,7 +140,8 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
         if refused == [true, true] {
             break;
         }
-        // The log has to keep all of them, each twice, whatever the machine: a few hundred, and more than one call gives.
+        // The log has to hold all of them twice, even on a slow machine: a few hundred, and more than one call gives
+        // back.
         sleep(Duration::from_millis(2)).await;
     }
     assert!(accepted.iter().all(|numbers| !numbers.is_empty()), "{accepted:?}");
@@ -137,32 +150,38 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
     })
     .await;
     let next = living.join().await.id;
-    eventually("what waited for a bot", || {
+    eventually("the events waiting for a bot", || {
         living.seen.numbers().len() >= accepted[0].len()
     })
     .await;
     assert_eq!(living.seen.numbers(), accepted[0]);
     living.report(next, &[2, 1]);
     let all = accepted.concat();
-    eventually("what waited for the guild", || living.seen.numbers().len() >= all.len()).await;
+    eventually("the events waiting for the guild", || {
+        living.seen.numbers().len() >= all.len()
+    })
+    .await;
     assert_eq!(living.seen.numbers(), all);
-    eventually("what was taken", || living.backplane.settled()).await;
+    eventually("acknowledged events", || living.backplane.is_flushed()).await;
 }
 
 #[tokio::test]
-async fn what_its_session_has_taken_is_not_given_to_another() {
+async fn an_acknowledged_event_is_not_reassigned() {
     let server = TestServer::start();
-    let (dying, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (dying, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     dying.join().await;
     living.publish_to(1, Delivery::Any, PROMPT).await.unwrap();
     dying.saw([1]).await;
     let entry = dying.seen.first_event();
     assert!(matches!(entry.audience, Audience::One { .. }));
-    dying.backplane.taken(&entry);
-    eventually("a taken event", || dying.backplane.settled()).await;
+    dying.backplane.ack(&entry);
+    eventually("an acknowledged event", || dying.backplane.is_flushed()).await;
     let bot = living.join().await;
     living.report(bot.id, &[1]);
-    living.told(1, 1).await;
+    living.published(1, 1).await;
     dying.kill();
     eventually("a reaped node", || {
         server.cli(&["ZCARD", "test:{utilbot}:nodes"]).trim() == "1"
@@ -173,13 +192,16 @@ async fn what_its_session_has_taken_is_not_given_to_another() {
 }
 
 #[tokio::test]
-async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next() {
+async fn events_for_a_session_that_leaves_first_wait_for_the_next() {
     let server = TestServer::start();
-    let (leaving, staying) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (leaving, staying) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let mut accepted = Vec::new();
     for number in 0..20 {
         let bot = leaving.join().await;
-        // It leaves while the event is on its way to it, and then nobody reads the log there.
+        // It leaves while the event is in flight, and then its node stops reading the log.
         let publishing = staying.publish_to(number, Delivery::Any, PROMPT);
         let (published, ()) = tokio::join!(publishing, async { leaving.backplane.leave(APPLICATION, bot.id) });
         match published {
@@ -187,10 +209,10 @@ async fn events_for_a_session_that_leaves_before_it_has_them_wait_for_the_next()
             Err(PublishError::NoReceiver { index: 0 }) => {}
             Err(error) => panic!("{error:?}"),
         }
-        eventually("a session that has left", || leaving.backplane.settled()).await;
+        eventually("a session that has left", || leaving.backplane.is_flushed()).await;
     }
     assert!(!accepted.is_empty());
     staying.join().await;
-    eventually("what waited", || staying.seen.numbers().len() >= accepted.len()).await;
+    eventually("the waiting events", || staying.seen.numbers().len() >= accepted.len()).await;
     assert_eq!(staying.seen.numbers(), accepted);
 }

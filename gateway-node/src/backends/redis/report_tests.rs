@@ -1,4 +1,4 @@
-//! Reports that change too many guilds, and what they cost the server.
+//! Tests of reports that change many guilds, and of their cost for the server.
 
 use shared::{
     guild::GuildId,
@@ -7,37 +7,37 @@ use shared::{
 
 use super::{
     test_server::TestServer,
-    tests::{APPLICATION, Node, eventually},
+    tests::{APPLICATION, ClusterNode, eventually},
 };
 use crate::backplane::{Backplane as _, ReportLimits};
 
-/// An allowance of 100 ids that comes back in two seconds.
+/// An allowance of 100 ids that is restored in two seconds.
 const FEW: ReportLimits = ReportLimits {
     ids_per_second: 50,
     ids_burst: 100,
 };
 
 #[tokio::test]
-async fn reports_beyond_the_allowance_come_later_and_only_the_latest() {
+async fn only_the_latest_report_beyond_the_allowance_is_sent_later() {
     let server = TestServer::start();
-    let node = Node::start_with(&server, 1, FEW);
+    let node = ClusterNode::start_with(&server, 1, FEW);
     node.ready().await;
     let bot = node.join().await;
     let all: Vec<u64> = (1..=1000).collect();
     node.report(bot.id, &all[..120]);
-    node.told(120, 1).await;
+    node.published(120, 1).await;
     for last in 200..=210 {
         node.report(bot.id, &all[..last]);
     }
-    assert!(!node.backplane.settled());
-    node.told(210, 1).await;
-    assert_eq!(node.seen.times_told(), 2, "none between the first and the last");
+    assert!(!node.backplane.is_flushed());
+    node.published(210, 1).await;
+    assert_eq!(node.seen.times_told(), 2, "no counts between the first and the last");
 }
 
 #[tokio::test]
-async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
+async fn a_key_without_an_allowance_delays_no_other_key_and_no_leave() {
     let server = TestServer::start();
-    let node = Node::start_with(
+    let node = ClusterNode::start_with(
         &server,
         1,
         ReportLimits {
@@ -49,8 +49,8 @@ async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
     let (busy, other) = (node.join().await, node.join().await);
     let all: Vec<u64> = (1..=1000).collect();
     node.report(busy.id, &all);
-    node.told(1000, 1).await;
-    // This one would wait for a quarter of an hour.
+    node.published(1000, 1).await;
+    // This report would wait for a quarter of an hour.
     node.report(busy.id, &all[..10]);
     let report = Report {
         guilds: ReportedGuilds::Ids(vec![GuildId::from_raw(2000)]),
@@ -59,15 +59,15 @@ async fn a_key_without_an_allowance_holds_up_no_other_and_no_leave() {
         shard: None,
     };
     node.backplane.report(APPLICATION, other.id, &"other".into(), report);
-    node.told(1001, 2).await;
+    node.published(1001, 2).await;
     node.backplane.leave(APPLICATION, busy.id);
-    node.told(1, 1).await;
+    node.published(1, 1).await;
 }
 
 #[tokio::test]
-async fn reports_that_redis_has_lost_come_back_without_an_allowance() {
+async fn reports_lost_by_redis_are_restored_without_an_allowance() {
     let mut server = TestServer::start();
-    let node = Node::start_with(
+    let node = ClusterNode::start_with(
         &server,
         1,
         ReportLimits {
@@ -79,32 +79,32 @@ async fn reports_that_redis_has_lost_come_back_without_an_allowance() {
     let bots = [node.join().await, node.join().await];
     let all: Vec<u64> = (1..=1000).collect();
     node.report(bots[0].id, &all[..99]);
-    node.told(99, 1).await;
+    node.published(99, 1).await;
     node.report(bots[1].id, &all);
-    node.told(1000, 2).await;
+    node.published(1000, 2).await;
     server.cli(&["FLUSHALL"]);
     server.kill();
     node.away().await;
     server.start_again();
     node.ready().await;
-    let joined = |node: &Node| node.backplane.settled();
+    let joined = |node: &ClusterNode| node.backplane.is_flushed();
     eventually("the reports on the new server", || joined(&node)).await;
     let guilds = server.cli(&["HLEN", "test:{utilbot}:guilds"]);
     assert_eq!(guilds.trim(), "1000");
 }
 
 #[tokio::test]
-async fn no_call_of_a_script_touches_more_than_a_part_of_a_report() {
+async fn a_script_call_touches_at_most_one_part_of_a_report() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
-    // One stays, to be told the counts.
+    let node = ClusterNode::start(&server, 1).await;
+    // One session stays, to receive the counts.
     let (bot, _) = (node.join().await, node.join().await);
     server.cli(&["CONFIG", "RESETSTAT"]);
     let all: Vec<u64> = (1..=10_000).collect();
     node.report(bot.id, &all);
-    node.told(10_000, 1).await;
+    node.published(10_000, 1).await;
     node.backplane.leave(APPLICATION, bot.id);
-    node.told(0, 0).await;
+    node.published(0, 0).await;
     let stats = server.cli(&["INFO", "commandstats"]);
     let calls = |command: &str| -> u64 {
         let line = stats

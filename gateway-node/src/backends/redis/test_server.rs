@@ -1,4 +1,4 @@
-//! A Redis of its own for each test.
+//! A separate Redis server for each test.
 
 use std::{
     fs,
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::RedisOptions;
 use crate::backplane::ReportLimits;
 
-/// A server that ends with the test. It writes a log of its own, so that it can be started again with its data.
+/// A server that is stopped at the end of the test. It writes an append-only file, so that it can be restarted with its
+/// data.
 pub(crate) struct TestServer {
     child: Option<Child>,
     port: u16,
@@ -21,7 +22,7 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server; it may take a moment until it answers.
+    /// Starts a server. It may take a moment to answer.
     pub(crate) fn start() -> Self {
         let mut server = Self {
             child: None,
@@ -32,7 +33,7 @@ impl TestServer {
         server
     }
 
-    /// What a node of this incarnation is made with on it.
+    /// The options of a node with this incarnation on the server.
     pub(crate) fn options(&self, incarnation: u64) -> RedisOptions {
         RedisOptions {
             url: self.url().into(),
@@ -60,7 +61,7 @@ impl TestServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Kills the server, at once and without a word.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -68,17 +69,18 @@ impl TestServer {
         }
     }
 
-    /// Starts a killed server with what it had written.
+    /// Restarts a killed server with its data.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a test is told by its environment where the server's program is"
+        reason = "the environment of a test names the server's program"
     )]
     pub(crate) fn start_again(&mut self) {
         let program = std::env::var("UTILBOT_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
         let child = Command::new(&program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "yes", "--maxmemory-policy", "noeviction"])
-            // What is answered is written, whatever the disk does: behind a slow fsync a write waits for up to two seconds.
+            // Without fsync: behind a slow one, a write waits for up to two seconds. A confirmed write still survives a
+            // kill.
             .args(["--appendfsync", "no"])
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
@@ -87,10 +89,10 @@ impl TestServer {
         self.child = Some(child);
     }
 
-    /// Runs a command and answers what it prints.
+    /// Runs a command and returns its output.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a test is told by its environment where the server's client is"
+        reason = "the environment of a test names the server's client"
     )]
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let program = std::env::var("UTILBOT_TEST_REDIS_CLI").unwrap_or_else(|_| "redis-cli".to_owned());
@@ -102,12 +104,12 @@ impl TestServer {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The length of what a killed server will read.
+    /// The length of the file that a killed server will load.
     pub(crate) fn log_length(&self) -> u64 {
         fs::metadata(self.log()).unwrap().len()
     }
 
-    /// Cuts what a killed server will read down to this length.
+    /// Truncates the file that a killed server will load to this length.
     pub(crate) fn cut_log(&self, length: u64) {
         let file = fs::OpenOptions::new().write(true).open(self.log()).unwrap();
         file.set_len(length).unwrap();

@@ -1,7 +1,7 @@
-//! Several nodes on one server, and what becomes of them when one of them, or the server, goes away.
+//! Tests of several nodes on one server, in which a node or the server goes away.
 //!
-//! What any backplane must do is in the conformance suite; the same with real processes and under load in the fault
-//! suite.
+//! The behaviour required of any backplane is tested in the conformance suite; real processes under load are tested in
+//! the fault suite.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,23 +19,23 @@ use tokio::task::JoinHandle;
 
 use super::{RedisBackplane, RedisOptions, test_server::TestServer};
 use crate::backplane::{
-    Backplane, Deliver, Entry, Haste, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
-    Publishing, ReportLimits,
+    Backplane, Deliver, Entry, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
+    Publishing, ReportLimits, WhenUnavailable,
 };
 
 pub(super) const APPLICATION: &str = "utilbot";
 const LEASE: Duration = Duration::from_secs(1);
-/// How long anything may take that is bound to happen.
+/// How long to wait for something that is certain to happen.
 const WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct SeenEvents {
     entries: Mutex<Vec<Entry>>,
     lost: Mutex<u64>,
-    missed: Mutex<usize>,
+    gap: Mutex<usize>,
 }
 
-impl Deliver for Seen {
+impl Deliver for SeenEvents {
     fn superseded(&self, _: &crate::backplane::Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
@@ -46,26 +46,26 @@ impl Deliver for Seen {
         self.entries.lock().unwrap().push(entry);
     }
 
-    fn unheard(&self, _: &str, _: &str) {}
+    fn no_receiver(&self, _: &str, _: &str) {}
 
     fn lost(&self, _: &str, entries: u64) {
         *self.lost.lock().unwrap() += entries;
     }
 
-    fn missed(&self, _: &Arc<str>) {
-        *self.missed.lock().unwrap() += 1;
+    fn gap(&self, _: &Arc<str>) {
+        *self.gap.lock().unwrap() += 1;
     }
 }
 
-impl Seen {
-    /// How many entries were lost.
+impl SeenEvents {
+    /// The number of lost entries.
     pub(super) fn lost(&self) -> u64 {
         *self.lost.lock().unwrap()
     }
 
-    /// How often sessions were told that they have missed something.
-    pub(super) fn missed(&self) -> usize {
-        *self.missed.lock().unwrap()
+    /// How often a gap was reported to the sessions.
+    pub(super) fn gap(&self) -> usize {
+        *self.gap.lock().unwrap()
     }
 
     /// The first event that was delivered.
@@ -75,7 +75,7 @@ impl Seen {
         event.expect("an event").clone()
     }
 
-    /// The numbers in the events that were delivered, in their order.
+    /// The numbers in the delivered events, in order.
     pub(super) fn numbers(&self) -> Vec<u64> {
         let entries = self.entries.lock().unwrap();
         let events = entries.iter().filter(|entry| &*entry.name == "event");
@@ -84,14 +84,14 @@ impl Seen {
             .collect()
     }
 
-    /// The data of every entry with this name, in their order.
+    /// The data of every entry with this name, in order.
     pub(super) fn named(&self, name: &str) -> Vec<String> {
         let entries = self.entries.lock().unwrap();
         let named = entries.iter().filter(|entry| &*entry.name == name);
         named.map(|entry| entry.d.to_string()).collect()
     }
 
-    /// How often counts were told.
+    /// How often counts were broadcast.
     pub(super) fn times_told(&self) -> usize {
         self.named(GuildCount::NAME).len()
     }
@@ -104,14 +104,14 @@ impl Seen {
 }
 
 /// A node without clients.
-pub(super) struct Node {
+pub(super) struct ClusterNode {
     pub(super) backplane: RedisBackplane,
-    pub(super) seen: Arc<Seen>,
+    pub(super) seen: Arc<SeenEvents>,
     driving: JoinHandle<()>,
 }
 
-impl Node {
-    /// A node that is ready.
+impl ClusterNode {
+    /// Starts a node and waits until it is ready.
     pub(super) async fn start(server: &TestServer, incarnation: u64) -> Self {
         let node = Self::start_unready(server, incarnation);
         node.ready().await;
@@ -129,7 +129,7 @@ impl Node {
             count_interval: Duration::from_millis(50),
             ..server.options(incarnation)
         };
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(SeenEvents::default());
         let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();
         Self {
             backplane,
@@ -150,8 +150,8 @@ impl Node {
         eventually("a node without its server", || !self.backplane.status().available).await;
     }
 
-    /// Ends the node as a kill does: nothing is said.
-    pub(super) fn kill(self) -> Arc<Seen> {
+    /// Stops the node abruptly, as a kill does.
+    pub(super) fn kill(self) -> Arc<SeenEvents> {
         self.driving.abort();
         self.seen
     }
@@ -162,8 +162,8 @@ impl Node {
             kind: ClientType::Bot,
         };
         let joined = self.backplane.join(joining).await?;
-        self.backplane.enter(APPLICATION, joined.id);
-        eventually("a session that has entered", || self.backplane.settled()).await;
+        self.backplane.ready(APPLICATION, joined.id);
+        eventually("a session that has entered", || self.backplane.is_flushed()).await;
         Ok(joined)
     }
 
@@ -181,7 +181,7 @@ impl Node {
         self.backplane.report(APPLICATION, id, &"bot".into(), report);
     }
 
-    pub(super) async fn told(&self, guilds: u64, bots: u64) {
+    pub(super) async fn published(&self, guilds: u64, bots: u64) {
         let expected = GuildCount {
             guilds,
             guild_members: 10 * bots,
@@ -190,16 +190,20 @@ impl Node {
         eventually(&expected.d(), || self.seen.last_counts() == Some(expected.d())).await;
     }
 
-    /// Publishes the event with this number.
-    pub(super) async fn publish(&self, number: u64, haste: Haste) -> Result<Position, PublishError> {
-        self.publish_to(number, Delivery::All, haste).await
+    /// Publishes an event with this number.
+    pub(super) async fn publish(
+        &self,
+        number: u64,
+        when_unavailable: WhenUnavailable,
+    ) -> Result<Position, PublishError> {
+        self.publish_to(number, Delivery::All, when_unavailable).await
     }
 
     pub(super) async fn publish_to(
         &self,
         number: u64,
         delivery: Delivery,
-        haste: Haste,
+        when_unavailable: WhenUnavailable,
     ) -> Result<Position, PublishError> {
         let event = Publication {
             name: "event".into(),
@@ -212,7 +216,7 @@ impl Node {
         let publishing = Publishing {
             application: APPLICATION.into(),
             events: vec![event],
-            haste,
+            when_unavailable,
         };
         Ok(self.backplane.publish(publishing).await?[0])
     }
@@ -227,7 +231,7 @@ impl Node {
     }
 }
 
-pub(super) const PROMPT: Haste = Haste::Prompt { idempotency: None };
+pub(super) const PROMPT: WhenUnavailable = WhenUnavailable::Fail { idempotency: None };
 
 pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let seeing = async {
@@ -236,13 +240,16 @@ pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
         }
     };
     let seen = tokio::time::timeout(WAIT, seeing).await;
-    assert!(seen.is_ok(), "{what} did not come within {WAIT:?}");
+    assert!(seen.is_ok(), "waited {WAIT:?} in vain for {what}");
 }
 
 #[tokio::test]
-async fn an_event_of_any_node_reaches_every_node_once_and_in_order() {
+async fn events_reach_every_node_once_and_in_order() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -260,37 +267,40 @@ async fn ids_of_several_nodes_never_collide() {
     let server = TestServer::start();
     let mut seen = std::collections::HashSet::new();
     for incarnation in 1..=4 {
-        let node = Node::start(&server, incarnation).await;
+        let node = ClusterNode::start(&server, incarnation).await;
         for _ in 0..500 {
             assert!(seen.insert(node.join().await.id));
         }
-        // The next one waits until this one's number may be given again, or takes another.
+        // The next node waits until this one's worker number may be granted again, or takes another.
         node.kill();
     }
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
+async fn a_returning_server_gets_all_sessions_and_held_events() {
     let mut server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for (node, guild) in nodes.iter().zip(1..) {
         let bot = node.join().await;
         node.report(bot.id, &[guild]);
     }
-    nodes[0].told(2, 2).await;
+    nodes[0].published(2, 2).await;
     nodes[0].publish(0, PROMPT).await.unwrap();
     server.kill();
     for node in &nodes {
         node.away().await;
     }
-    assert_eq!(nodes[0].publish(99, PROMPT).await, Err(PublishError::Away));
-    assert_eq!(nodes[0].try_join().await.unwrap_err(), JoinError::Away);
+    assert_eq!(nodes[0].publish(99, PROMPT).await, Err(PublishError::Unavailable));
+    assert_eq!(nodes[0].try_join().await.unwrap_err(), JoinError::Unavailable);
     let held: Vec<_> = (1..=50)
-        .map(|number| Box::pin(nodes[1].publish(number, Haste::Patient)))
+        .map(|number| Box::pin(nodes[1].publish(number, WhenUnavailable::Hold)))
         .collect();
     let held = futures_util::future::join_all(held);
     let coming_back = async {
-        // Longer than a lease, so that all of them have ended.
+        // Longer than a lease, so that all leases have expired.
         tokio::time::sleep(2 * LEASE).await;
         server.start_again();
     };
@@ -299,20 +309,23 @@ async fn a_server_that_comes_back_finds_everybody_and_everything_held() {
     for node in &nodes {
         node.saw(0..=50).await;
         assert_eq!(
-            (*node.seen.lost.lock().unwrap(), *node.seen.missed.lock().unwrap()),
+            (*node.seen.lost.lock().unwrap(), *node.seen.gap.lock().unwrap()),
             (0, 0)
         );
     }
-    // Nobody who lives was removed, and whoever comes sees so.
+    // No live session was removed, and a new session receives the full counts.
     tokio::time::sleep(2 * LEASE).await;
     let late = nodes[0].join().await;
     assert_eq!((late.counts.guilds, late.counts.guild_members), (2, 20));
 }
 
 #[tokio::test]
-async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_old() {
+async fn lost_entries_are_counted_and_later_ones_are_delivered() {
     let mut server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     for node in &nodes {
         node.join().await;
     }
@@ -322,7 +335,7 @@ async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_o
     for node in &nodes {
         node.saw(0..10).await;
     }
-    // The server writes before it answers.
+    // The server writes the file before it replies.
     let kept = server.log_length();
     for number in 10..20 {
         nodes[0].publish(number, PROMPT).await.unwrap();
@@ -345,27 +358,30 @@ async fn what_the_server_has_lost_is_counted_and_nothing_after_it_is_taken_for_o
     for node in &nodes {
         node.saw(0..30).await;
         assert_eq!(*node.seen.lost.lock().unwrap(), 10);
-        // They had been delivered here before they were lost.
-        assert_eq!(*node.seen.missed.lock().unwrap(), 0);
+        // They were delivered here before they were lost.
+        assert_eq!(*node.seen.gap.lock().unwrap(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing() {
+async fn a_node_paused_beyond_its_lease_returns_and_misses_nothing() {
     let server = TestServer::start();
-    let (sleeper, living) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (sleeper, living) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let (asleep, awake) = (sleeper.join().await, living.join().await);
     sleeper.report(asleep.id, &[1]);
     living.report(awake.id, &[2]);
-    living.told(2, 2).await;
-    // The server forgets the node as it would have after its lease.
+    living.published(2, 2).await;
+    // The node's lease is made to expire on the server, as if it had not been renewed.
     let owner = server.cli(&["ZRANGE", "test:{utilbot}:nodes", "0", "-1"]);
     let owner = owner.lines().find(|owner| owner.ends_with("01")).unwrap().to_owned();
-    // Against its renewals, until somebody has begun to remove it.
+    // Repeated against its renewals, until another node has started to reap it.
     let expire = "local lease = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1)
         if lease >= 0 then redis.call('ZADD', KEYS[1], 1, ARGV[1]) end
         return lease >= 0 and 1 or 0";
-    eventually("a node whose lease has ended", || {
+    eventually("a node whose lease has expired", || {
         let lives = server.cli(&["EVAL", expire, "1", "test:{utilbot}:nodes", &owner]);
         lives.trim() == "0"
     })
@@ -376,29 +392,32 @@ async fn a_node_that_stood_still_beyond_its_lease_comes_back_and_misses_nothing(
     living.saw(0..20).await;
     sleeper.saw(0..20).await;
     sleeper.ready().await;
-    living.told(2, 2).await;
+    living.published(2, 2).await;
     let guild = Delivery::Guild(GuildId::from_raw(1));
     eventually_published(&living, 20, guild).await;
     sleeper.saw(0..=20).await;
 }
 
 /// Publishes once there is a receiver.
-async fn eventually_published(node: &Node, number: u64, delivery: Delivery) {
+async fn eventually_published(node: &ClusterNode, number: u64, delivery: Delivery) {
     let publishing = async {
         while node.publish_to(number, delivery, PROMPT).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let published = tokio::time::timeout(WAIT, publishing).await;
-    assert!(published.is_ok(), "nobody received within {WAIT:?}");
+    assert!(published.is_ok(), "no receiver within {WAIT:?}");
 }
 
 #[tokio::test]
-async fn a_request_that_another_node_repeats_is_not_appended_again() {
+async fn a_request_repeated_on_another_node_is_not_appended_again() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     let bot = nodes[0].join().await;
-    let request = || Haste::Prompt {
+    let request = || WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: "once".into(),
             digest: 7,
@@ -414,15 +433,15 @@ async fn a_request_that_another_node_repeats_is_not_appended_again() {
 #[tokio::test]
 async fn expired_idempotency_keys_leave_the_count_in_portions() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = |key: &str| Haste::Prompt {
+    let request = |key: &str| WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: key.into(),
             digest: 7,
         }),
     };
-    // More than the limit, all of which have expired, and one less than the limit that have not.
+    // More expired keys than the limit, and one fewer unexpired key than the limit.
     let fill = "for n = 1, 2000 do redis.call('ZADD', KEYS[1], 1, 'old' .. n) end \
                 for n = 1, 999 do redis.call('ZADD', KEYS[1], 99999999999999, 'new' .. n) end";
     server.cli(&["EVAL", fill, "1", "test:{utilbot}:requests"]);
@@ -437,18 +456,18 @@ async fn expired_idempotency_keys_leave_the_count_in_portions() {
 }
 
 #[tokio::test]
-async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
+async fn a_request_appended_by_an_older_node_is_not_appended_again() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = || Haste::Prompt {
+    let request = || WhenUnavailable::Fail {
         idempotency: Some(Idempotency {
             key: "once".into(),
             digest: 7,
         }),
     };
     let first = node.publish(1, request()).await.unwrap();
-    // Older nodes write the key alone.
+    // Older nodes write only the key.
     server.cli(&["DEL", "test:{utilbot}:requests"]);
     assert_eq!(node.publish(1, request()).await, Ok(first));
     let lasts = server.cli(&["PTTL", "test:{utilbot}:request:once"]);
@@ -457,9 +476,9 @@ async fn a_request_that_an_older_node_has_appended_is_not_appended_again() {
 }
 
 #[tokio::test]
-async fn messages_that_never_came_are_read_from_the_log() {
+async fn missing_messages_are_read_from_the_log() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     for number in 0..100 {
         if number % 10 == 0 {
@@ -471,18 +490,18 @@ async fn messages_that_never_came_are_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
+async fn trimming_undelivered_entries_reports_a_gap() {
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     node.publish(0, PROMPT).await.unwrap();
     node.saw([0]).await;
-    // What the node has not seen is trimmed at once.
+    // Entries are trimmed before the node has read them.
     server.cli(&["XTRIM", "test:{utilbot}:log", "MAXLEN", "0"]);
     let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
                   redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
     server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
-    eventually("sessions that are told", || *node.seen.missed.lock().unwrap() == 1).await;
+    eventually("a reported gap", || *node.seen.gap.lock().unwrap() == 1).await;
     assert_eq!(*node.seen.lost.lock().unwrap(), 5);
     node.publish(1, PROMPT).await.unwrap();
     node.saw([0, 1]).await;
@@ -491,22 +510,25 @@ async fn a_log_is_trimmed_and_who_needs_what_is_gone_is_told() {
 #[tokio::test]
 async fn a_big_report_is_counted_as_a_whole() {
     let server = TestServer::start();
-    let (node, other) = (Node::start(&server, 1).await, Node::start(&server, 2).await);
+    let (node, other) = (
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    );
     let bot = node.join().await;
     other.join().await;
     let guilds: Vec<u64> = (1..=10_000).collect();
     node.report(bot.id, &guilds);
-    other.told(10_000, 1).await;
-    // Not one of the counts on the way was told.
-    let counts = |seen: &Seen| {
+    other.published(10_000, 1).await;
+    // No intermediate counts were broadcast.
+    let counts = |seen: &SeenEvents| {
         let entries = seen.entries.lock().unwrap();
         entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()
     };
     assert_eq!(counts(&other.seen), 1);
     node.report(bot.id, &guilds[5000..]);
-    other.told(5000, 1).await;
+    other.published(5000, 1).await;
     node.backplane.leave(APPLICATION, bot.id);
-    other.told(0, 0).await;
+    other.published(0, 0).await;
     assert_eq!(counts(&other.seen), 3);
     let left = server.cli(&["KEYS", "test:{utilbot}:report:*"]);
     assert_eq!(left.trim(), "");

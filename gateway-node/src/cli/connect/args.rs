@@ -1,4 +1,4 @@
-//! The options of `connect` and what they come to.
+//! The options of `connect`, and their parsing.
 
 use std::{str::FromStr, time::Duration};
 
@@ -8,22 +8,23 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::key::KeyArgs;
 
-/// What `--help` says beside the options.
+/// Printed by `--help` after the options.
 const HELP: &str = "\
 Type NAME {\"a\":1} to send an event, a whole JSON object to send it as it is, \"servers 5 100 50\" to report servers, \
 /help or /quit. The key comes from --key-file or UTILBOT_KEY.
 
-On a terminal every line is for reading; anywhere else, and with --json, every line is one JSON object.
+On a terminal the output is human-readable; anywhere else, and with --json, every line is one JSON object.
 
-Exit codes: 0 a normal close, 1 refused or lost, 2 an error of the gateway, 3 --timeout-ms ran out, 64 wrong options.";
+Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the gateway, 3 --timeout-ms ran out, \
+64 invalid options.";
 
-/// The options of `connect`. Exit codes: 0 a normal close, 1 refused or lost, 2 an error of the gateway, 3
-/// `--timeout-ms` ran out, 64 wrong options.
+/// The options of `connect`. Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the gateway, 3
+/// `--timeout-ms` ran out, 64 invalid options.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 #[allow(
     clippy::struct_excessive_bools,
-    reason = "every one is a switch of its own on the command line"
+    reason = "each is an independent switch on the command line"
 )]
 pub struct ConnectArgs {
     /// The gateway's address
@@ -34,7 +35,7 @@ pub struct ConnectArgs {
     #[command(flatten)]
     pub key: KeyArgs,
 
-    /// What to identify as: bot, website or service
+    /// Client type to identify as: bot, website or service
     #[arg(long = "type", value_name = "TYPE", default_value = "bot")]
     pub client_type: ClientType,
 
@@ -42,67 +43,67 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "METHOD")]
     pub compression: Option<Compression>,
 
-    /// The `v` that is asked for; this client speaks 1
+    /// The protocol version to request (`v`); this client speaks 1
     #[arg(long, value_name = "V", default_value = "1")]
     pub version_param: String,
 
-    /// Report these servers once connected
+    /// Report these server counts once connected
     #[arg(long, value_name = "GUILDS[,MEMBERS[,CACHED]]")]
     pub servers: Option<Servers>,
 
-    /// Write JSON lines on a terminal too
+    /// Write JSON lines even on a terminal
     #[arg(long)]
     pub json: bool,
 
-    /// Connect again after a loss, waiting 1 s to 30 s; not after a refused key or version
+    /// Reconnect after a loss, waiting 1 s to 30 s; not after a refused key or version
     #[arg(long)]
     pub reconnect: bool,
 
-    /// End when standard input does, even if it is no terminal; lines are sent first
+    /// End when standard input ends, even if it is not a terminal; its lines are sent first
     #[arg(long)]
     pub exit_on_eof: bool,
 
-    /// End with 0 once N application events have arrived
+    /// Exit with code 0 once N application events have arrived
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End with 3 after so many milliseconds, whatever has happened
+    /// Exit with code 3 after this many milliseconds, whatever has happened
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: Option<u64>,
 }
 
-/// A method for `compression=`.
+/// A value of `compression=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Compression {
-    /// Every message of the gateway is one zlib stream.
+    /// Every message from the gateway is one zlib stream.
     Zlib,
 }
 
-/// The counts of a `send_servers` report; what is absent is left out of it.
+/// The counts of a `send_servers` report. Absent counts are left out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Servers {
-    /// Guilds.
+    /// Number of guilds.
     pub guilds: u64,
-    /// Members of all the guilds.
+    /// Number of members of all the guilds.
     pub members: Option<u64>,
-    /// Members that the bot has cached.
+    /// Number of members that the bot has cached.
     pub cached: Option<u64>,
 }
 
-/// The largest count that the protocol takes: 2^53 − 1.
+/// The largest count that the protocol allows: 2^53 − 1.
 const LARGEST_COUNT: u64 = (1 << 53) - 1;
 
-/// The text is no [`Servers`].
+/// The text does not parse as [`Servers`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected one to three whole numbers up to 2^53-1: GUILDS [MEMBERS [CACHED]]")]
 pub struct NoServers;
 
 impl Servers {
-    /// Reads one to three counts.
+    /// Parses one to three counts.
     ///
     /// # Errors
     ///
-    /// [`NoServers`] for fewer, more, or anything else than counts.
+    /// [`NoServers`] for fewer or more values, or anything but counts.
     pub fn parse<'a>(counts: impl Iterator<Item = &'a str>) -> Result<Self, NoServers> {
         let counts = counts
             .map(|count| count.parse().ok().filter(|count| *count <= LARGEST_COUNT))
@@ -127,41 +128,41 @@ impl FromStr for Servers {
     }
 }
 
-/// Why a URL is none that `connect` can use.
+/// Why `connect` cannot use a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UrlError {
-    /// It is no URL with a host.
-    #[error("--url is no URL of the form ws://HOST:PORT/")]
+pub enum ServerUrlError {
+    /// It is not a URL with a host.
+    #[error("--url: expected a URL of the form ws://HOST:PORT/")]
     Malformed,
-    /// TLS is asked for.
-    #[error("--url: this client has no TLS; connect to the node itself with ws://")]
+    /// It requires TLS.
+    #[error("--url: this client does not support TLS; connect to the node itself with ws://")]
     Tls,
-    /// Another scheme than `ws`.
+    /// Its scheme is not `ws`.
     #[error("--url: expected ws://, not {0}://")]
     Scheme(String),
-    /// A name or password stands in it.
-    #[error("--url: a name or password in the URL is not used here")]
+    /// It contains a user name or password.
+    #[error("--url: a user name or password in the URL is not supported")]
     UserInformation,
 }
 
 impl ConnectArgs {
-    /// The URL to connect to, with `v` and `compression` added to its query.
+    /// Returns the URL to connect to, with `v` and `compression` added to its query.
     ///
     /// # Errors
     ///
-    /// [`UrlError`] for what is no `ws://` URL.
-    pub fn target(&self) -> Result<String, UrlError> {
-        let uri: Uri = self.url.parse().map_err(|_| UrlError::Malformed)?;
+    /// [`ServerUrlError`] for anything but a `ws://` URL.
+    pub fn target(&self) -> Result<String, ServerUrlError> {
+        let uri: Uri = self.url.parse().map_err(|_| ServerUrlError::Malformed)?;
         match uri.scheme_str() {
             Some("ws") => {}
-            Some("wss") => return Err(UrlError::Tls),
-            Some(other) => return Err(UrlError::Scheme(other.to_owned())),
-            None => return Err(UrlError::Malformed),
+            Some("wss") => return Err(ServerUrlError::Tls),
+            Some(other) => return Err(ServerUrlError::Scheme(other.to_owned())),
+            None => return Err(ServerUrlError::Malformed),
         }
-        let authority = uri.authority().ok_or(UrlError::Malformed)?;
+        let authority = uri.authority().ok_or(ServerUrlError::Malformed)?;
         if authority.as_str().contains('@') {
-            return Err(UrlError::UserInformation);
+            return Err(ServerUrlError::UserInformation);
         }
         let mut query = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
         query.append_pair("v", &self.version_param);
@@ -172,7 +173,7 @@ impl ConnectArgs {
         Ok(format!("ws://{authority}{path}?{}", query.finish()))
     }
 
-    /// How long all of it may take, if that is limited.
+    /// Returns the time limit of the whole run, if there is one.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout_ms.map(Duration::from_millis)
     }
@@ -185,13 +186,15 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Cli {
+    struct ArgsTestCli {
         #[command(flatten)]
         connect: ConnectArgs,
     }
 
     fn parse(options: &[&str]) -> ConnectArgs {
-        Cli::try_parse_from([&["connect"], options].concat()).unwrap().connect
+        ArgsTestCli::try_parse_from([&["connect"], options].concat())
+            .unwrap()
+            .connect
     }
 
     #[test]
@@ -212,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_cannot_work_are_refused_with_the_reason() {
+    fn unsupported_urls_are_refused_with_the_reason() {
         let target = |url| parse(&["--url", url]).target().unwrap_err();
-        assert_eq!(target("wss://h/"), UrlError::Tls);
-        assert_eq!(target("http://h/"), UrlError::Scheme("http".into()));
-        assert_eq!(target("ws://a:b@h/"), UrlError::UserInformation);
-        assert_eq!(target("127.0.0.1:8080"), UrlError::Malformed);
-        assert_eq!(target("/"), UrlError::Malformed);
-        assert_eq!(target(""), UrlError::Malformed);
+        assert_eq!(target("wss://h/"), ServerUrlError::Tls);
+        assert_eq!(target("http://h/"), ServerUrlError::Scheme("http".into()));
+        assert_eq!(target("ws://a:b@h/"), ServerUrlError::UserInformation);
+        assert_eq!(target("127.0.0.1:8080"), ServerUrlError::Malformed);
+        assert_eq!(target("/"), ServerUrlError::Malformed);
+        assert_eq!(target(""), ServerUrlError::Malformed);
     }
 
     #[test]
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_mean_nothing_are_refused() {
+    fn invalid_option_values_are_refused() {
         for bad in [
             &["--type", "Bot"][..],
             &["--compression", "gzip"],
@@ -255,7 +258,10 @@ mod tests {
             &["--timeout-ms", "0"],
             &["--servers", "x"],
         ] {
-            assert!(Cli::try_parse_from([&["connect"], bad].concat()).is_err(), "{bad:?}");
+            assert!(
+                ArgsTestCli::try_parse_from([&["connect"], bad].concat()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 }

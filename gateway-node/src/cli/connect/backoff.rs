@@ -1,25 +1,26 @@
-//! How long to wait before connecting again.
+//! The delay before reconnecting.
 
 use std::time::Duration;
 
 const SHORTEST_MS: u64 = 1_000;
 const LONGEST_MS: u64 = 30_000;
 
-/// Waits that grow with every failure and are spread, so that the clients of a restarted node do not all come at once.
+/// Delays that grow with every failure and are randomised, so that the clients of a restarted node do not all return at
+/// once.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The next wait: anything from 1 s to a ceiling that doubles from 2 s to 30 s. `random` may be any number.
+    /// Returns the next delay: between 1 s and a ceiling that doubles from 2 s up to 30 s. `random` may be any number.
     pub(super) fn next(&mut self, random: u64) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let ceiling = SHORTEST_MS.saturating_mul(1 << self.failures.min(16)).min(LONGEST_MS);
         Duration::from_millis(SHORTEST_MS + random % (ceiling - SHORTEST_MS + 1))
     }
 
-    /// Starts over, after a session was had.
+    /// Resets the delays, after a session began.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,4 +1,4 @@
-//! The client across its connections: what it may send and when, and when it is done.
+//! The client across its connections: what it sends and when, and when it is done.
 
 use std::{
     collections::VecDeque,
@@ -21,56 +21,56 @@ use super::{
     args::Servers,
     backoff::Backoff,
     close_code, connection,
-    line::{self, Command},
+    line::{self, InputCommand},
     packet::MESSAGE_BYTES,
-    render::{Record, Renderer},
+    render::{PrintedRecord, Renderer},
 };
 
-/// How long a connection may take, from the first packet of TCP to the answer to the upgrade.
+/// Time limit from the first TCP packet to the response to the upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many lines wait for a session before no more are read.
+/// Maximum number of lines held until there is a session. Beyond that, input is not read.
 const HELD_LINES: usize = 64;
 
-/// What the client was told to do.
+/// The client's options.
 #[derive(Debug)]
-pub(super) struct Options {
-    /// With its query.
+pub(super) struct ClientOptions {
+    /// The URL, with its query.
     pub(super) url: String,
     pub(super) key: SecretString,
     pub(super) client_type: ClientType,
-    /// What to report at the start of every session.
+    /// The counts to report at the start of every session.
     pub(super) servers: Option<Servers>,
     pub(super) reconnect: bool,
-    /// After how many application events the client is done.
+    /// The number of application events after which the client is done.
     pub(super) count: Option<u64>,
     pub(super) on_eof: OnEof,
 }
 
-/// What the end of the input means.
+/// What to do at the end of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnEof {
-    /// A person has had enough: close now.
+    /// Close now: a person ended the input.
     Close,
-    /// A script has said everything: close once it is sent.
+    /// Close once everything is sent: a script ended its input.
     CloseWhenSent,
-    /// Nothing: keep listening.
+    /// Keep listening.
     Stay,
 }
 
-/// What standard input has brought.
+/// An item from standard input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    /// A line without its end.
-    Line(String),
-    /// A line that cannot be one of ours, with the reason.
+pub(super) enum ClientInput {
+    /// A line without its line break.
+    RenderedLine(String),
+    /// A line that cannot be a command, with the reason.
     Unreadable(&'static str),
-    /// There is no more.
-    End,
+    /// The end of the input.
+    ClientEnd,
 }
 
-/// Why the client shall stop before it is done by itself.
+/// Why the client must stop before it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum StopReason {
     /// Ctrl-C.
     Interrupted,
     /// `--timeout-ms` ran out.
@@ -79,32 +79,32 @@ pub(super) enum Stop {
 
 /// How a connection, or the whole client, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ClientEnd {
     /// Closed by this side, or by the gateway with 1000.
     Normal,
-    /// As many events as were waited for have arrived.
+    /// The requested number of events has arrived.
     Counted,
-    /// No connection, or one that went without a word.
+    /// The connection failed, or ended without an error or close frame.
     Lost,
-    /// Closed by the gateway with an error; the code is the error's `e` or the close code.
+    /// Closed by the gateway with an error. The code is the error's `e`, or else the close code.
     Refused {
-        /// `e`, or the close code.
+        /// The error's `e`, or the close code.
         code: i64,
         /// Whether a session had begun.
         had_session: bool,
     },
     /// Stopped from outside.
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
-impl End {
-    /// The exit code: 0 normal, 1 lost, 2 an error of the gateway, 3 out of time.
+impl ClientEnd {
+    /// Returns the exit code: 0 normal, 1 lost, 2 error from the gateway, 3 out of time.
     pub(super) fn exit_code(self) -> u8 {
         match self {
-            Self::Normal | Self::Counted | Self::Stopped(Stop::Interrupted) => 0,
+            Self::Normal | Self::Counted | Self::Stopped(StopReason::Interrupted) => 0,
             Self::Lost => 1,
             Self::Refused { .. } => 2,
-            Self::Stopped(Stop::OutOfTime) => 3,
+            Self::Stopped(StopReason::OutOfTime) => 3,
         }
     }
 
@@ -117,30 +117,30 @@ impl End {
     }
 }
 
-/// A client; `W` is where it shows what happens.
+/// A client that writes its output to `W`.
 #[derive(Debug)]
-pub(super) struct Client<W> {
-    pub(super) options: Options,
+pub(super) struct ConnectClient<W> {
+    pub(super) options: ClientOptions,
     pub(super) renderer: Renderer<W>,
-    input: mpsc::Receiver<Input>,
-    stop: watch::Receiver<Option<Stop>>,
-    /// Packets that wait for a session.
+    input: mpsc::Receiver<ClientInput>,
+    stop: watch::Receiver<Option<StopReason>>,
+    /// Packets to send once there is a session.
     pub(super) held: VecDeque<String>,
-    /// Whether the input has ended; a channel without a sender would be ready for ever.
+    /// Whether the input has ended. Needed because a channel without a sender is always ready.
     input_ended: bool,
     /// Whether to close as soon as nothing is held.
     pub(super) leaving: bool,
-    /// Application events that have arrived.
+    /// The number of application events received.
     pub(super) received: u64,
     backoff: Backoff,
 }
 
-impl<W: Write> Client<W> {
+impl<W: Write> ConnectClient<W> {
     pub(super) fn new(
-        options: Options,
+        options: ClientOptions,
         renderer: Renderer<W>,
-        input: mpsc::Receiver<Input>,
-        stop: watch::Receiver<Option<Stop>>,
+        input: mpsc::Receiver<ClientInput>,
+        stop: watch::Receiver<Option<StopReason>>,
     ) -> Self {
         Self {
             options,
@@ -155,29 +155,29 @@ impl<W: Write> Client<W> {
         }
     }
 
-    /// Connects, and again after a loss if that is wanted, until it is over.
+    /// Connects, and reconnects after a loss if requested, until the client is done.
     ///
     /// # Errors
     ///
-    /// When nothing can be shown any more.
-    pub(super) async fn run(&mut self) -> io::Result<End> {
+    /// If the output can no longer be written.
+    pub(super) async fn run(&mut self) -> io::Result<ClientEnd> {
         let end = self.run_until_over().await?;
-        if end == End::Stopped(Stop::OutOfTime) {
+        if end == ClientEnd::Stopped(StopReason::OutOfTime) {
             self.problem("timeout", "out of time")?;
         }
         Ok(end)
     }
 
-    async fn run_until_over(&mut self) -> io::Result<End> {
+    async fn run_until_over(&mut self) -> io::Result<ClientEnd> {
         loop {
             let end = self.attempt().await?;
             if !self.options.reconnect || !end.may_improve() {
                 return Ok(end);
             }
-            // Without randomness the process's number still tells the clients of a machine apart.
+            // Without randomness, the process id still tells the clients on one machine apart.
             let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
             let wait = self.backoff.next(random);
-            let message = format!("connecting again in {} ms", wait.as_millis());
+            let message = format!("reconnecting in {} ms", wait.as_millis());
             self.note("retrying", &message)?;
             if let Some(end) = self.wait(wait).await? {
                 return Ok(end);
@@ -185,45 +185,45 @@ impl<W: Write> Client<W> {
         }
     }
 
-    async fn attempt(&mut self) -> io::Result<End> {
+    async fn attempt(&mut self) -> io::Result<ClientEnd> {
         let url = self.options.url.clone();
-        self.show(&Record::Connecting { url: &url })?;
+        self.show(&PrintedRecord::Connecting { url: &url })?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
         let connecting = timeout(CONNECT_TIMEOUT, connect_async_with_config(&url, Some(config), true));
         let connected = tokio::select! {
             connected = connecting => connected,
-            stop = stopped(&mut self.stop) => return Ok(End::Stopped(stop)),
+            stop = stopped(&mut self.stop) => return Ok(ClientEnd::Stopped(stop)),
         };
         match connected {
             Ok(Ok((socket, _response))) => {
-                self.show(&Record::Connected { url: &url })?;
+                self.show(&PrintedRecord::Connected { url: &url })?;
                 connection::drive(self, socket).await
             }
             Ok(Err(error)) => {
                 self.problem("refused", &refusal(&error))?;
-                Ok(End::Lost)
+                Ok(ClientEnd::Lost)
             }
             Err(_elapsed) => {
-                self.problem("refused", "no answer to the upgrade in 10 s")?;
-                Ok(End::Lost)
+                self.problem("refused", "no response to the upgrade in 10 s")?;
+                Ok(ClientEnd::Lost)
             }
         }
     }
 
-    /// Waits before the next attempt; `Some` if that is not to come.
-    async fn wait(&mut self, duration: Duration) -> io::Result<Option<End>> {
+    /// Waits before the next attempt. Returns `Some` if there will be none.
+    async fn wait(&mut self, duration: Duration) -> io::Result<Option<ClientEnd>> {
         let mut wait = std::pin::pin!(sleep(duration));
         loop {
             let input = tokio::select! {
                 () = &mut wait => return Ok(None),
-                stop = stopped(&mut self.stop) => return Ok(Some(End::Stopped(stop))),
+                stop = stopped(&mut self.stop) => return Ok(Some(ClientEnd::Stopped(stop))),
                 input = next_input(&mut self.input), if self.takes_input() => input,
             };
             self.take_input(input)?;
             if self.leaving && self.held.is_empty() {
-                return Ok(Some(End::Normal));
+                return Ok(Some(ClientEnd::Normal));
             }
         }
     }
@@ -232,31 +232,31 @@ impl<W: Write> Client<W> {
         !self.input_ended && !self.leaving && self.held.len() < HELD_LINES
     }
 
-    /// Waits for input, or for being stopped. What is held does not grow beyond its bound.
-    pub(super) async fn next_event(&mut self) -> Event {
+    /// Waits for input or a request to stop. Takes no input while the held packets are at their limit.
+    pub(super) async fn next_event(&mut self) -> ClientEvent {
         let takes_input = self.takes_input();
         tokio::select! {
-            input = next_input(&mut self.input), if takes_input => Event::Input(input),
-            stop = stopped(&mut self.stop) => Event::Stop(stop),
+            input = next_input(&mut self.input), if takes_input => ClientEvent::ClientInput(input),
+            stop = stopped(&mut self.stop) => ClientEvent::StopReason(stop),
         }
     }
 
-    /// Holds what a line asks to send, and obeys what it asks of the client.
-    pub(super) fn take_input(&mut self, input: Input) -> io::Result<()> {
+    /// Queues the packet that a line asks to send, or executes the line's command.
+    pub(super) fn take_input(&mut self, input: ClientInput) -> io::Result<()> {
         match input {
-            Input::Line(line) => match line::parse(&line) {
+            ClientInput::RenderedLine(line) => match line::parse(&line) {
                 Ok(None) => {}
-                Ok(Some(Command::Send(text))) => self.held.push_back(text),
-                Ok(Some(Command::Help)) => {
+                Ok(Some(InputCommand::Send(text))) => self.held.push_back(text),
+                Ok(Some(InputCommand::Help)) => {
                     for line in line::HELP {
                         self.note("help", line)?;
                     }
                 }
-                Ok(Some(Command::Quit)) => self.leaving = true,
+                Ok(Some(InputCommand::Quit)) => self.leaving = true,
                 Err(error) => self.problem("bad_line", &error.to_string())?,
             },
-            Input::Unreadable(why) => self.problem("bad_line", why)?,
-            Input::End => {
+            ClientInput::Unreadable(why) => self.problem("bad_line", why)?,
+            ClientInput::ClientEnd => {
                 self.input_ended = true;
                 self.leaving = self.options.on_eof == OnEof::Close;
             }
@@ -264,44 +264,43 @@ impl<W: Write> Client<W> {
         Ok(())
     }
 
-    /// Whether everything that the input asked for is done and the client shall close. `live` is whether there is a
-    /// session.
+    /// Returns whether all input has been processed and the client should close. `live` is whether there is a session.
     pub(super) fn is_done(&self, live: bool) -> bool {
         let script_over = live && self.input_ended && self.options.on_eof == OnEof::CloseWhenSent;
         (self.leaving || script_over) && self.held.is_empty()
     }
 
-    /// A session has begun: the next failure is the first again.
+    /// Resets the backoff when a session begins.
     pub(super) fn session_began(&mut self) {
         self.backoff.reset();
     }
 
-    pub(super) fn show(&mut self, record: &Record<'_>) -> io::Result<()> {
+    pub(super) fn show(&mut self, record: &PrintedRecord<'_>) -> io::Result<()> {
         self.renderer.write(SystemTime::now(), record)
     }
 
     pub(super) fn problem(&mut self, event: &'static str, message: &str) -> io::Result<()> {
-        self.show(&Record::Problem { event, message })
+        self.show(&PrintedRecord::Problem { event, message })
     }
 
     fn note(&mut self, event: &'static str, message: &str) -> io::Result<()> {
-        self.show(&Record::Note { event, message })
+        self.show(&PrintedRecord::Note { event, message })
     }
 }
 
-/// What a client reacts to beside its connection.
+/// An event from outside the connection.
 #[derive(Debug)]
-pub(super) enum Event {
-    Input(Input),
-    Stop(Stop),
+pub(super) enum ClientEvent {
+    ClientInput(ClientInput),
+    StopReason(StopReason),
 }
 
-async fn next_input(input: &mut mpsc::Receiver<Input>) -> Input {
-    input.recv().await.unwrap_or(Input::End)
+async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
+    input.recv().await.unwrap_or(ClientInput::ClientEnd)
 }
 
-/// Waits until the client is told to stop; for ever if nobody is left who could.
-async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
+/// Waits until the client is told to stop; forever if the sender is gone.
+async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     let told = stop.wait_for(Option::is_some).await.ok().and_then(|it| *it);
     match told {
         Some(stop) => stop,
@@ -309,9 +308,9 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     }
 }
 
-/// Why there is no WebSocket, with what an HTTP answer says.
+/// Describes why the WebSocket could not be opened, with the status and body of an HTTP response.
 fn refusal(error: &Error) -> String {
-    /// As much of an answer's body as fits on a line or two.
+    /// Maximum bytes of the body to show: a line or two.
     const BODY_BYTES: usize = 300;
 
     match error {

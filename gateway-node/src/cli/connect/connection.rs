@@ -1,4 +1,4 @@
-//! One connection: Hello, heartbeats, identify, and everything after, until its close.
+//! One connection, from Hello, heartbeats and identify to its close.
 
 use std::{
     io::{self, Write},
@@ -21,73 +21,74 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    client::{Client, End, Event},
+    client::{ClientEnd, ClientEvent, ConnectClient},
     close_code,
     heartbeat::Heartbeat,
     packet::{self, Packet},
-    render::{Direction, Record},
+    render::{Direction, PrintedRecord},
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A gateway says hello at once.
+/// How long Hello may take. A gateway sends it immediately.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Beyond the gateway's own limit for an identify, whose error says more than ours would.
+/// How long the reply to the identify may take. Longer than the gateway's own limit, whose error says more than ours
+/// would.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a packet may take to leave.
+/// How long sending a packet may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the other side of a closing handshake may take.
+/// How long the gateway may take to complete the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is assumed where Hello tells no interval: the protocol's default, in milliseconds.
+/// The heartbeat interval if Hello has none: the protocol's default, in milliseconds.
 const DEFAULT_INTERVAL_MS: u64 = 60_000;
 
-/// How far the connection has come.
+/// The phase of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing has arrived.
+enum ConnectPhase {
+    /// Connected; Hello has not arrived.
     AwaitingHello,
-    /// Identified, not answered.
+    /// Identified; the reply has not arrived.
     AwaitingSession,
-    /// Everything may be sent.
+    /// A session exists; everything may be sent.
     Live,
-    /// A close frame was sent or received; what still arrives is shown.
+    /// A close frame was sent or received. Messages that still arrive are shown.
     Closing,
 }
 
-/// What wakes the connection.
+/// What woke the connection.
 enum Wake {
     Message(Option<Result<Message, Error>>),
-    Event(Event),
+    ClientEvent(ClientEvent),
     Heartbeat,
     Deadline,
 }
 
-struct Connection<'a, W> {
-    client: &'a mut Client<W>,
-    socket: Socket,
-    phase: Phase,
-    /// When the phase has lasted too long.
+struct GatewayConnection<'a, W> {
+    client: &'a mut ConnectClient<W>,
+    socket: ClientSocket,
+    phase: ConnectPhase,
+    /// When the phase times out.
     deadline: Option<Instant>,
     heartbeat: Option<Heartbeat>,
     had_session: bool,
-    /// `e` of an Error that has arrived.
+    /// The `e` of an Error that was received.
     error: Option<i64>,
-    /// The code of a close frame that has arrived.
+    /// The code of a close frame that was received.
     closed: Option<u16>,
-    /// How it ends if the gateway says nothing else.
-    verdict: Option<End>,
+    /// How the connection ends unless the gateway sends an error.
+    verdict: Option<ClientEnd>,
 }
 
-/// Shows and answers what arrives on `socket`, and sends what the client holds, until the connection is over.
+/// Shows and handles what arrives on `socket`, and sends the held packets, until the connection is over.
 ///
 /// # Errors
 ///
-/// When nothing can be shown any more.
-pub(super) async fn drive<W: Write>(client: &mut Client<W>, socket: Socket) -> io::Result<End> {
-    let mut connection = Connection {
+/// If the output can no longer be written.
+pub(super) async fn drive<W: Write>(client: &mut ConnectClient<W>, socket: ClientSocket) -> io::Result<ClientEnd> {
+    let mut connection = GatewayConnection {
         client,
         socket,
-        phase: Phase::AwaitingHello,
+        phase: ConnectPhase::AwaitingHello,
         deadline: Some(Instant::now() + HELLO_TIMEOUT),
         heartbeat: None,
         had_session: false,
@@ -106,19 +107,19 @@ pub(super) async fn drive<W: Write>(client: &mut Client<W>, socket: Socket) -> i
     }
 }
 
-impl<W: Write> Connection<'_, W> {
+impl<W: Write> GatewayConnection<'_, W> {
     async fn wake(&mut self) -> Wake {
-        let closing = self.phase == Phase::Closing;
+        let closing = self.phase == ConnectPhase::Closing;
         let heartbeat = self.heartbeat.as_ref().map(Heartbeat::wake);
         tokio::select! {
             message = self.socket.next() => Wake::Message(message),
-            event = self.client.next_event(), if !closing => Wake::Event(event),
+            event = self.client.next_event(), if !closing => Wake::ClientEvent(event),
             () = at(heartbeat), if !closing => Wake::Heartbeat,
             () = at(self.deadline) => Wake::Deadline,
         }
     }
 
-    async fn handle(&mut self, wake: Wake) -> io::Result<Option<End>> {
+    async fn handle(&mut self, wake: Wake) -> io::Result<Option<ClientEnd>> {
         match wake {
             Wake::Message(Some(Ok(message))) => return self.message(message).await,
             Wake::Message(None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed))) => {
@@ -127,14 +128,14 @@ impl<W: Write> Connection<'_, W> {
             Wake::Message(Some(Err(error))) => {
                 return self.over(Some(&error.to_string())).map(Some);
             }
-            Wake::Event(Event::Input(input)) => self.client.take_input(input)?,
-            Wake::Event(Event::Stop(stop)) => self.close(End::Stopped(stop)).await,
+            Wake::ClientEvent(ClientEvent::ClientInput(input)) => self.client.take_input(input)?,
+            Wake::ClientEvent(ClientEvent::StopReason(stop)) => self.close(ClientEnd::Stopped(stop)).await,
             Wake::Heartbeat => return self.beat().await,
             Wake::Deadline => {
                 let why = match self.phase {
-                    Phase::AwaitingHello => "no hello arrived in 10 s",
-                    Phase::AwaitingSession => "the identify was not answered in 45 s",
-                    Phase::Live | Phase::Closing => "the close was not answered in 2 s",
+                    ConnectPhase::AwaitingHello => "no hello arrived in 10 s",
+                    ConnectPhase::AwaitingSession => "the identify was not answered in 45 s",
+                    ConnectPhase::Live | ConnectPhase::Closing => "the close was not answered in 2 s",
                 };
                 return self.over(Some(why)).map(Some);
             }
@@ -142,17 +143,17 @@ impl<W: Write> Connection<'_, W> {
         Ok(None)
     }
 
-    async fn message(&mut self, message: Message) -> io::Result<Option<End>> {
+    async fn message(&mut self, message: Message) -> io::Result<Option<ClientEnd>> {
         match message {
             Message::Text(text) => return self.text(&text).await,
             Message::Binary(bytes) => match packet::inflate(&bytes) {
                 Ok(text) => return self.text(&text).await,
-                Err(_) => self.client.show(&Record::Binary(bytes.len()))?,
+                Err(_) => self.client.show(&PrintedRecord::Binary(bytes.len()))?,
             },
-            Message::Ping(_) => self.client.show(&Record::Control("ping"))?,
-            Message::Pong(_) => self.client.show(&Record::Control("pong"))?,
+            Message::Ping(_) => self.client.show(&PrintedRecord::Control("ping"))?,
+            Message::Pong(_) => self.client.show(&PrintedRecord::Control("pong"))?,
             Message::Close(frame) => self.closed(frame.as_ref())?,
-            // Never comes out of a read.
+            // Reads never return raw frames.
             Message::Frame(_) => {}
         }
         Ok(None)
@@ -161,23 +162,23 @@ impl<W: Write> Connection<'_, W> {
     fn closed(&mut self, frame: Option<&CloseFrame>) -> io::Result<()> {
         let code = frame.map_or(1005, |frame| frame.code.into());
         self.closed = Some(code);
-        self.phase = Phase::Closing;
+        self.phase = ConnectPhase::Closing;
         self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
         let reason = frame.map_or("", |frame| frame.reason.as_str());
-        self.client.show(&Record::Closed { code, reason })?;
+        self.client.show(&PrintedRecord::Closed { code, reason })?;
         if code == 4001 && !self.had_session {
             let client_type = self.client.options.client_type;
             let message = format!(
-                "the gateway refuses the key: it is unknown, revoked or expired, or not valid for --type {client_type}"
+                "the gateway refused the key: it is unknown, revoked or expired, or not valid for --type {client_type}"
             );
             self.client.problem("key_refused", &message)?;
         }
         Ok(())
     }
 
-    async fn text(&mut self, text: &str) -> io::Result<Option<End>> {
+    async fn text(&mut self, text: &str) -> io::Result<Option<ClientEnd>> {
         let Some(packet) = Packet::parse(text) else {
-            self.client.show(&Record::Text(text))?;
+            self.client.show(&PrintedRecord::Text(text))?;
             return Ok(None);
         };
         let op = packet.op();
@@ -186,18 +187,18 @@ impl<W: Write> Connection<'_, W> {
             .as_mut()
             .filter(|_| op == Some(packet::HEARTBEAT_ACK))
             .and_then(|heartbeat| heartbeat.answered(Instant::now()));
-        self.client.show(&Record::Packet {
+        self.client.show(&PrintedRecord::Packet {
             direction: Direction::In,
             packet: &packet,
             round_trip,
         })?;
         match op {
-            Some(packet::HELLO) if self.phase == Phase::AwaitingHello => {
+            Some(packet::HELLO) if self.phase == ConnectPhase::AwaitingHello => {
                 return self.hello(&packet).await;
             }
             Some(packet::EVENT) => self.event(&packet).await,
             Some(packet::ERROR) => {
-                // 1000 where the code is none: an Error without one is an error all the same.
+                // An Error without a valid code still counts as an error: 1000.
                 self.error = Some(packet.get("e").unwrap_or(1000));
             }
             _ => {}
@@ -205,8 +206,8 @@ impl<W: Write> Connection<'_, W> {
         Ok(None)
     }
 
-    async fn hello(&mut self, packet: &Packet) -> io::Result<Option<End>> {
-        /// Both spellings are in use.
+    async fn hello(&mut self, packet: &Packet) -> io::Result<Option<ClientEnd>> {
+        /// Both spellings of the field are in use.
         #[derive(Deserialize)]
         struct Hello {
             heartbeat: Option<u64>,
@@ -218,7 +219,7 @@ impl<W: Write> Connection<'_, W> {
             .and_then(|hello| hello.heartbeat.or(hello.hearbeat))
             .unwrap_or(DEFAULT_INTERVAL_MS);
         self.heartbeat = Some(Heartbeat::start(interval, Instant::now()));
-        self.phase = Phase::AwaitingSession;
+        self.phase = ConnectPhase::AwaitingSession;
         self.deadline = Some(Instant::now() + SESSION_TIMEOUT);
         if let Some(end) = self.beat().await? {
             return Ok(Some(end));
@@ -230,27 +231,27 @@ impl<W: Write> Connection<'_, W> {
 
     async fn event(&mut self, packet: &Packet) {
         let name = packet.name().unwrap_or_default();
-        if self.phase == Phase::AwaitingSession && name.ends_with("_connect_success") {
-            self.phase = Phase::Live;
+        if self.phase == ConnectPhase::AwaitingSession && name.ends_with("_connect_success") {
+            self.phase = ConnectPhase::Live;
             self.deadline = None;
             self.had_session = true;
             self.client.session_began();
             if let Some(servers) = self.client.options.servers {
-                // Before anything that was typed meanwhile.
+                // Goes ahead of lines typed in the meantime.
                 let report = packet::send_servers(servers);
                 self.client.held.push_front(report);
             }
         } else if self.had_session && name != "GLOBAL_GUILD_COUNT" {
             self.client.received += 1;
             let enough = self.client.options.count == Some(self.client.received);
-            if enough && self.phase != Phase::Closing {
-                self.close(End::Counted).await;
+            if enough && self.phase != ConnectPhase::Closing {
+                self.close(ClientEnd::Counted).await;
             }
         }
     }
 
-    /// Sends a heartbeat if one is due, and gives up when answers are missing.
-    async fn beat(&mut self) -> io::Result<Option<End>> {
+    /// Sends a heartbeat if one is due. Ends the connection if an acknowledgement is overdue.
+    async fn beat(&mut self) -> io::Result<Option<ClientEnd>> {
         let now = Instant::now();
         let Some(heartbeat) = &mut self.heartbeat else {
             return Ok(None);
@@ -264,75 +265,76 @@ impl<W: Write> Connection<'_, W> {
         Ok(None)
     }
 
-    /// Sends what is held if there is a session, and closes when that was all.
-    async fn send_held(&mut self) -> io::Result<Option<End>> {
-        while self.phase == Phase::Live
+    /// Sends the held packets if there is a session, and closes once all input is processed.
+    async fn send_held(&mut self) -> io::Result<Option<ClientEnd>> {
+        while self.phase == ConnectPhase::Live
             && let Some(text) = self.client.held.pop_front()
         {
             if let Some(end) = self.send(text).await? {
                 return Ok(Some(end));
             }
         }
-        if self.phase != Phase::Closing && self.client.is_done(self.phase == Phase::Live) {
-            self.close(End::Normal).await;
+        if self.phase != ConnectPhase::Closing && self.client.is_done(self.phase == ConnectPhase::Live) {
+            self.close(ClientEnd::Normal).await;
         }
         Ok(None)
     }
 
-    async fn send(&mut self, text: String) -> io::Result<Option<End>> {
+    async fn send(&mut self, text: String) -> io::Result<Option<ClientEnd>> {
         if let Some(packet) = Packet::parse(&text).map(Packet::without_key) {
-            self.client.show(&Record::Packet {
+            self.client.show(&PrintedRecord::Packet {
                 direction: Direction::Out,
                 packet: &packet,
                 round_trip: None,
             })?;
         }
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(text))).await {
-            // An error too: the gateway may have closed a moment ago, and what it said is still to be read.
+            // Send errors are ignored: the gateway may have just closed, and its error and close frame are still to be
+            // read.
             Ok(_) => Ok(None),
             Err(_elapsed) => self.over(Some("a packet could not be sent in 10 s")).map(Some),
         }
     }
 
-    /// Begins the closing handshake. What the gateway still says is shown, and counts for the end.
-    async fn close(&mut self, verdict: End) {
+    /// Starts the closing handshake. Errors that the gateway still sends are shown and affect the exit code.
+    async fn close(&mut self, verdict: ClientEnd) {
         self.verdict = Some(verdict);
-        self.phase = Phase::Closing;
+        self.phase = ConnectPhase::Closing;
         self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: "".into(),
         };
-        // Whatever becomes of it, the deadline ends the wait for an answer.
+        // If this fails, the deadline ends the wait for the close frame.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
 
-    /// The connection is over: how it ended. `why` is given where it did not end with a closing handshake.
-    fn over(&mut self, why: Option<&str>) -> io::Result<End> {
-        if let Some(verdict @ (End::Counted | End::Stopped(_))) = self.verdict {
+    /// Ends the connection and returns how it ended. `why` is the cause if there was no closing handshake.
+    fn over(&mut self, why: Option<&str>) -> io::Result<ClientEnd> {
+        if let Some(verdict @ (ClientEnd::Counted | ClientEnd::Stopped(_))) = self.verdict {
             return Ok(verdict);
         }
         let had_session = self.had_session;
         let code = self.error.or(self.closed.map(i64::from));
         if let Some(code) = code.filter(|code| self.error.is_some() || !close_code::is_normal(*code)) {
-            return Ok(End::Refused { code, had_session });
+            return Ok(ClientEnd::Refused { code, had_session });
         }
         if let Some(verdict) = self.verdict {
             return Ok(verdict);
         }
         if self.closed.is_some() {
-            return Ok(End::Normal);
+            return Ok(ClientEnd::Normal);
         }
         let message = match why {
-            Some(why) => format!("the connection is lost: {why}"),
-            None => "the connection is lost".to_owned(),
+            Some(why) => format!("connection lost: {why}"),
+            None => "connection lost".to_owned(),
         };
         self.client.problem("lost", &message)?;
-        Ok(End::Lost)
+        Ok(ClientEnd::Lost)
     }
 }
 
-/// Waits until `instant`; for ever without one.
+/// Waits until `instant`; forever if there is none.
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

@@ -1,25 +1,25 @@
-//! When heartbeats are due, and how long their answers take.
+//! The schedule of heartbeats, and the round trips of their acknowledgements.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// A heartbeat that is not answered in this time belongs to a connection that is dead.
+/// How long an acknowledgement may take before the connection counts as dead.
 const ACK_DEADLINE: Duration = Duration::from_secs(10);
-/// Beyond this an interval is as good as never, and adding it to an instant stays safe.
+/// Maximum interval. A longer one is as good as never, and adding it to an instant could overflow.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The heartbeats of one connection. Instants are passed in.
+/// The heartbeats of one connection. The current time is passed in.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     interval: Duration,
     next: Instant,
-    /// The heartbeats without an answer, oldest first: answers come in order.
+    /// When each unacknowledged heartbeat was sent, oldest first. Acknowledgements come in order.
     unanswered: VecDeque<Instant>,
 }
 
 impl Heartbeat {
-    /// Heartbeats every `interval_ms`, the first one at once: it shows the round trip without a wait.
+    /// Starts heartbeats every `interval_ms`. The first is due at once, to show the round trip without a wait.
     pub(super) fn start(interval_ms: u64, now: Instant) -> Self {
         Self {
             interval: Duration::from_millis(interval_ms.max(1)).min(LONGEST_INTERVAL),
@@ -28,32 +28,32 @@ impl Heartbeat {
         }
     }
 
-    /// When there is something to do next.
+    /// Returns when there is something to do next.
     pub(super) fn wake(&self) -> Instant {
         self.unanswered
             .front()
             .map_or(self.next, |oldest| self.next.min(*oldest + ACK_DEADLINE))
     }
 
-    /// Whether an answer is so late that none will come.
+    /// Returns whether an acknowledgement is overdue.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
         self.unanswered
             .front()
             .is_some_and(|oldest| now >= *oldest + ACK_DEADLINE)
     }
 
-    /// Whether a heartbeat is to be sent now, which then counts as sent.
+    /// Returns whether a heartbeat is due, and if so counts it as sent.
     pub(super) fn take_due(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;
         }
         self.unanswered.push_back(now);
-        // From now, not from when it was due: after a stall there is no burst.
+        // Counted from now, not from when it was due, so that a stall causes no burst.
         self.next = now + self.interval;
         true
     }
 
-    /// An answer has arrived: how long it took, if it was asked for.
+    /// Records an acknowledgement. Returns its round trip, or `None` if there was no heartbeat to acknowledge.
     pub(super) fn answered(&mut self, now: Instant) -> Option<Duration> {
         Some(now - self.unanswered.pop_front()?)
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_tell_the_round_trip_in_order() {
+    fn answers_yield_round_trips_in_order() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::start(500, start);
         heartbeat.take_due(start);

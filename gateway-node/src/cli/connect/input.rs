@@ -1,5 +1,5 @@
-//! Standard input, line by line, on a thread of its own: reading a terminal cannot be cancelled, and a process that
-//! ends does not wait for this thread.
+//! Reads standard input line by line on its own thread: reading from a terminal cannot be cancelled, and a process can
+//! exit without waiting for a thread.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -8,28 +8,28 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::client::Input;
+use super::client::ClientInput;
 
-/// The longest line that is taken, in bytes.
+/// Maximum bytes of a line.
 const LINE_BYTES: u64 = 1 << 20;
 
-/// Starts reading `source` into `lines`; a full channel holds the reader back.
-pub(super) fn spawn(source: impl Read + Send + 'static, lines: mpsc::Sender<Input>) {
+/// Starts reading `source` into `lines`. The reader blocks while the channel is full.
+pub(super) fn spawn(source: impl Read + Send + 'static, lines: mpsc::Sender<ClientInput>) {
     let read = move || {
         let mut source = BufReader::new(source);
-        // An error of standard input is its end: there is nothing else to wait for.
+        // A read error counts as the end of the input.
         while let Ok(Some(input)) = next(&mut source) {
             if lines.blocking_send(input).is_err() {
                 return;
             }
         }
-        let _ = lines.blocking_send(Input::End);
+        let _ = lines.blocking_send(ClientInput::ClientEnd);
     };
-    // Without the thread its sender is dropped, and the client sees the end of the input.
+    // If the thread cannot be started, its sender is dropped and the client observes the end of the input.
     let _ = thread::Builder::new().name("stdin".to_owned()).spawn(read);
 }
 
-fn next(source: &mut impl BufRead) -> io::Result<Option<Input>> {
+fn next(source: &mut impl BufRead) -> io::Result<Option<ClientInput>> {
     let mut line = Vec::new();
     if source.take(LINE_BYTES + 1).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
@@ -37,11 +37,11 @@ fn next(source: &mut impl BufRead) -> io::Result<Option<Input>> {
     let ended = line.pop_if(|last| *last == b'\n').is_some();
     if !ended && line.len() as u64 > LINE_BYTES {
         source.skip_until(b'\n')?;
-        return Ok(Some(Input::Unreadable("not sent: a line may have 1 MiB")));
+        return Ok(Some(ClientInput::Unreadable("not sent: the line is longer than 1 MiB")));
     }
     Ok(Some(String::from_utf8(line).map_or(
-        Input::Unreadable("not sent: the line is not UTF-8"),
-        Input::Line,
+        ClientInput::Unreadable("not sent: the line is not UTF-8"),
+        ClientInput::RenderedLine,
     )))
 }
 
@@ -49,27 +49,30 @@ fn next(source: &mut impl BufRead) -> io::Result<Option<Input>> {
 mod tests {
     use super::*;
 
-    fn all(mut source: &[u8]) -> Vec<Input> {
+    fn all(mut source: &[u8]) -> Vec<ClientInput> {
         std::iter::from_fn(|| next(&mut source).unwrap()).collect()
     }
 
     #[test]
-    fn lines_come_without_their_ends() {
-        assert_eq!(all(b"a\n\nb"), ["a", "", "b"].map(|line| Input::Line(line.to_owned())));
+    fn lines_come_without_line_breaks() {
+        assert_eq!(
+            all(b"a\n\nb"),
+            ["a", "", "b"].map(|line| ClientInput::RenderedLine(line.to_owned()))
+        );
         assert_eq!(all(b""), []);
     }
 
     #[test]
-    fn a_line_that_is_none_is_told_and_passed_over() {
+    fn unreadable_lines_are_reported_and_skipped() {
         let limit = usize::try_from(LINE_BYTES).unwrap();
         let mut source = vec![b'a'; limit];
         source.extend(b"\n\xff\n");
         source.extend(vec![b'b'; 3 * limit]);
         source.extend(b"\nend\n");
         let inputs = all(&source);
-        assert!(matches!(&inputs[0], Input::Line(line) if line.len() == limit));
-        assert!(matches!(inputs[1], Input::Unreadable(why) if why.contains("UTF-8")));
-        assert!(matches!(inputs[2], Input::Unreadable(why) if why.contains("1 MiB")));
-        assert_eq!(inputs[3..], [Input::Line("end".to_owned())]);
+        assert!(matches!(&inputs[0], ClientInput::RenderedLine(line) if line.len() == limit));
+        assert!(matches!(inputs[1], ClientInput::Unreadable(why) if why.contains("UTF-8")));
+        assert!(matches!(inputs[2], ClientInput::Unreadable(why) if why.contains("1 MiB")));
+        assert_eq!(inputs[3..], [ClientInput::RenderedLine("end".to_owned())]);
     }
 }

@@ -1,5 +1,5 @@
-//! Where the key of a client comes from: a file or the environment, never the command line, which every user of the
-//! machine can read and which shells write to a history.
+//! The key of a client, from a file or the environment. It never comes from the command line, which every user of the
+//! machine can read and which shells write to their history.
 
 use std::{
     fs::File,
@@ -10,26 +10,26 @@ use std::{
 use clap::{Arg, ArgMatches, Command, error::ErrorKind, parser::ValueSource, value_parser};
 use secrecy::SecretString;
 
-/// More than any key has, in bytes: a file beyond it is not a key file.
+/// Maximum bytes read of a key file; longer than any key.
 const KEY_FILE_BYTES: u64 = 4096;
 
-/// The environment variable that a key is read from.
+/// The environment variable that contains a key.
 pub const KEY_VARIABLE: &str = "UTILBOT_KEY";
 
 /// `--key-file FILE`, or the variable [`KEY_VARIABLE`].
 #[derive(Debug, Clone, Default)]
 pub struct KeyArgs {
-    /// The file whose only line is the key; it goes before the environment.
+    /// The file whose only line is the key. It takes precedence over the environment.
     pub file: Option<PathBuf>,
-    /// What the environment holds.
+    /// The value of the environment variable.
     pub from_environment: Option<SecretString>,
 }
 
-/// Why there is no key.
+/// Why no key could be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
-    /// Neither a file nor the environment names one.
+pub enum ConnectKeyError {
+    /// Neither a file nor the environment provides one.
     #[error("no key: give --key-file FILE or set {KEY_VARIABLE}")]
     Missing,
     /// The file cannot be read.
@@ -37,11 +37,11 @@ pub enum KeyError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What was read is no key.
-    #[error("{origin} holds no key: expected one line of printable ASCII characters (id.secret)")]
+    /// The text is not a key.
+    #[error("{origin} does not contain a key: expected one line of printable ASCII characters (id.secret)")]
     NotAKey {
         /// The file's path or the variable's name.
         origin: String,
@@ -49,18 +49,18 @@ pub enum KeyError {
 }
 
 impl KeyArgs {
-    /// The key, from the file if one is named and from the environment otherwise. White space around it is not part
-    /// of it.
+    /// Loads the key from the file if one is named, and from the environment otherwise. Surrounding white space is
+    /// removed.
     ///
     /// # Errors
     ///
-    /// [`KeyError`], which never shows what was read.
-    pub fn load(&self) -> Result<SecretString, KeyError> {
+    /// [`ConnectKeyError`], which never shows what was read.
+    pub fn load(&self) -> Result<SecretString, ConnectKeyError> {
         use secrecy::ExposeSecret as _;
 
         match (&self.file, &self.from_environment) {
             (Some(path), _) => {
-                let text = read(path).map_err(|source| KeyError::Read {
+                let text = read(path).map_err(|source| ConnectKeyError::Read {
                     path: path.clone(),
                     source,
                 })?;
@@ -69,7 +69,7 @@ impl KeyArgs {
             (None, Some(key)) if !key.expose_secret().is_empty() => {
                 parse(key.expose_secret(), || KEY_VARIABLE.to_owned())
             }
-            (None, _) => Err(KeyError::Missing),
+            (None, _) => Err(ConnectKeyError::Missing),
         }
     }
 }
@@ -80,17 +80,17 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str, origin: impl FnOnce() -> String) -> Result<SecretString, KeyError> {
+fn parse(text: &str, origin: impl FnOnce() -> String) -> Result<SecretString, ConnectKeyError> {
     let key = text.trim();
-    // Whether it is a good key is the gateway's to say; here it only has to fit in a header and on one line.
+    // The gateway decides whether the key is valid. Here it only has to fit in a header and on one line.
     if key.is_empty() || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err(KeyError::NotAKey { origin: origin() });
+        return Err(ConnectKeyError::NotAKey { origin: origin() });
     }
     Ok(SecretString::from(key))
 }
 
-// By hand, since a derived argument that reads the environment can be given on the command line too: `--key` exists
-// only to be refused with the reason.
+// Implemented by hand: a derived argument that reads the environment can also be given on the command line. `--key`
+// exists only to be refused with the reason.
 impl clap::Args for KeyArgs {
     fn augment_args(command: Command) -> Command {
         command
@@ -121,7 +121,7 @@ impl clap::FromArgMatches for KeyArgs {
         if matches.value_source("key") == Some(ValueSource::CommandLine) {
             return Err(clap::Error::raw(
                 ErrorKind::UnknownArgument,
-                "a key on the command line is open to every user of this machine: \
+                "a key on the command line can be read by every user of this machine: \
                  give --key-file FILE or set UTILBOT_KEY",
             ));
         }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Cli {
+    struct KeyTestCli {
         #[command(flatten)]
         key: KeyArgs,
     }
@@ -164,31 +164,31 @@ mod tests {
 
     #[test]
     fn a_key_on_the_command_line_is_refused_and_not_repeated() {
-        let error = Cli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
+        let error = KeyTestCli::try_parse_from(["x", "--key", "id.verysecret"]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("UTILBOT_KEY") && !text.contains("verysecret"), "{text}");
     }
 
     #[test]
-    fn the_file_goes_before_the_environment_and_is_trimmed() {
+    fn the_file_takes_precedence_over_the_environment_and_is_trimmed() {
         let (_file, args) = file(b"id.secret\r\n");
         assert_eq!(args.load().unwrap().expose_secret(), "id.secret");
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_shown() {
+    fn invalid_keys_are_refused_and_not_shown() {
         for content in [&b""[..], b" \n", b"two\nlines", "ключ".as_bytes()] {
             let (_file, args) = file(content);
             let error = args.load().unwrap_err();
-            assert!(matches!(error, KeyError::NotAKey { .. }), "{error}");
+            assert!(matches!(error, ConnectKeyError::NotAKey { .. }), "{error}");
             assert!(!error.to_string().contains("two"));
         }
         let (_file, args) = file(b"\xff\xfe");
-        assert!(matches!(args.load(), Err(KeyError::Read { .. })));
+        assert!(matches!(args.load(), Err(ConnectKeyError::Read { .. })));
     }
 
     #[test]
-    fn no_key_anywhere_says_where_to_put_one() {
+    fn a_missing_key_error_says_how_to_give_one() {
         let empty = KeyArgs {
             file: None,
             from_environment: Some("".into()),

@@ -1,4 +1,4 @@
-//! A line that was typed, and the command it stands for.
+//! Parses typed lines into commands.
 
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use super::{
     packet,
 };
 
-/// What `/help` prints.
+/// The output of `/help`.
 pub(super) const HELP: &[&str] = &[
     "NAME {\"a\":1}         send the event NAME with that data",
     "{\"op\":10}            send a JSON object as it is",
@@ -16,10 +16,10 @@ pub(super) const HELP: &[&str] = &[
     "/help  /quit         this text; close and end",
 ];
 
-/// What a line asks for.
+/// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Command {
-    /// Send this text.
+pub(super) enum InputCommand {
+    /// Send this packet.
     Send(String),
     /// Print [`HELP`].
     Help,
@@ -27,35 +27,35 @@ pub(super) enum Command {
     Quit,
 }
 
-/// Why a line stands for nothing; displays what was expected.
+/// Why a line is not a command. `Display` says what was expected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LineError {
-    #[error("not sent, no JSON object: {0}")]
+    #[error("not sent: not a JSON object: {0}")]
     Object(String),
     #[error("not sent: expected NAME {{...}}, a JSON object, servers GUILDS [MEMBERS [CACHED]], /help or /quit")]
     Shape,
-    #[error("not sent, the data of {name} is no JSON object: {problem}")]
+    #[error("not sent: the data of {name} is not a JSON object: {problem}")]
     Data { name: String, problem: String },
-    #[error("not sent, servers: {0}")]
+    #[error("not sent: servers: {0}")]
     Servers(#[from] NoServers),
     #[error("no such command: expected /help or /quit")]
     Slash,
 }
 
-/// Reads a line; `None` for an empty one.
-pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
+/// Parses a line. Returns `None` if it is empty.
+pub(super) fn parse(line: &str) -> Result<Option<InputCommand>, LineError> {
     let line = line.trim();
     if line.is_empty() {
         return Ok(None);
     }
     if line.starts_with('{') {
         object(line).map_err(LineError::Object)?;
-        return Ok(Some(Command::Send(line.to_owned())));
+        return Ok(Some(InputCommand::Send(line.to_owned())));
     }
     if line.starts_with('/') {
         return match line {
-            "/help" => Ok(Some(Command::Help)),
-            "/quit" => Ok(Some(Command::Quit)),
+            "/help" => Ok(Some(InputCommand::Help)),
+            "/quit" => Ok(Some(InputCommand::Quit)),
             _ => Err(LineError::Slash),
         };
     }
@@ -64,7 +64,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
         .map_or((line, ""), |(name, rest)| (name, rest.trim_start()));
     if name == "servers" && !rest.starts_with('{') {
         let servers = Servers::parse(rest.split_whitespace())?;
-        return Ok(Some(Command::Send(packet::send_servers(servers))));
+        return Ok(Some(InputCommand::Send(packet::send_servers(servers))));
     }
     if rest.is_empty() || name.contains(['{', '"']) {
         return Err(LineError::Shape);
@@ -73,10 +73,10 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, LineError> {
         name: name.to_owned(),
         problem,
     })?;
-    Ok(Some(Command::Send(packet::event(name, data))))
+    Ok(Some(InputCommand::Send(packet::event(name, data))))
 }
 
-/// `text` as it stands, if it is one JSON object.
+/// Returns `text` unchanged if it is one JSON object.
 pub(in crate::cli) fn object(text: &str) -> Result<&RawValue, String> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let raw = <&RawValue>::deserialize(&mut reader)
@@ -95,7 +95,7 @@ mod tests {
 
     fn sent(line: &str) -> String {
         match parse(line) {
-            Ok(Some(Command::Send(text))) => text,
+            Ok(Some(InputCommand::Send(text))) => text,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -126,9 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_empty_lines() {
-        assert_eq!(parse("/help"), Ok(Some(Command::Help)));
-        assert_eq!(parse(" /quit "), Ok(Some(Command::Quit)));
+    fn commands_and_empty_lines_are_recognised() {
+        assert_eq!(parse("/help"), Ok(Some(InputCommand::Help)));
+        assert_eq!(parse(" /quit "), Ok(Some(InputCommand::Quit)));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse(" \t"), Ok(None));
     }
@@ -138,9 +138,9 @@ mod tests {
         let error = |line: &str| parse(line).unwrap_err().to_string();
         assert!(error("hello").contains("expected NAME {...}"));
         assert!(error("\"x\" {}").contains("expected NAME {...}"));
-        assert!(error("{\"op\":").starts_with("not sent, no JSON object: EOF"));
+        assert!(error("{\"op\":").starts_with("not sent: not a JSON object: EOF"));
         assert!(error("{} {}").contains("trailing characters"));
-        assert!(error("announce 5").contains("data of announce is no JSON object: expected {...}"));
+        assert!(error("announce 5").contains("data of announce is not a JSON object: expected {...}"));
         assert!(error("announce {}x").contains("trailing characters"));
         assert!(error("announce {a:1}").contains("key must be a string"));
         assert!(error("servers").contains("GUILDS [MEMBERS [CACHED]]"));

@@ -1,7 +1,7 @@
-//! `gateway-node connect`: a client for people and scripts, which shows everything that passes.
+//! `gateway-node connect`: a client for people and scripts that shows everything it sends and receives.
 //!
-//! Bytes come in through `packet`, a state machine for one connection is in `connection`, what outlives a
-//! connection in `client`, and what is shown in `render`. It shares no framing code with the gateway.
+//! `packet` parses messages, `connection` is the state machine of one connection, `client` holds what outlives a
+//! connection, and `render` formats the output. No framing code is shared with the gateway.
 
 mod args;
 mod backoff;
@@ -24,12 +24,12 @@ use std::{
 };
 
 pub use self::{
-    args::{Compression, ConnectArgs, NoServers, Servers, UrlError},
-    key::{KeyArgs, KeyError},
+    args::{Compression, ConnectArgs, NoServers, ServerUrlError, Servers},
+    key::{ConnectKeyError, KeyArgs},
 };
 use self::{
-    client::{Client, End, OnEof, Options, Stop},
-    render::{Renderer, Style},
+    client::{ClientEnd, ClientOptions, ConnectClient, OnEof, StopReason},
+    render::{OutputStyle, Renderer},
 };
 pub(super) use self::{line::object, packet::compact};
 use tokio::{
@@ -37,16 +37,16 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// Wrong options or no key: `EX_USAGE`.
+/// Invalid options or no key: `EX_USAGE`.
 const EXIT_USAGE: u8 = 64;
-/// Ended by a second Ctrl-C, as shells count it.
+/// Ended by a second Ctrl-C, in the convention of shells.
 const EXIT_INTERRUPTED: u8 = 130;
-/// How long a client that is told to stop may take to close its connection.
+/// How long a stopping client may take to close its connection.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many lines wait between standard input and the client.
+/// Maximum number of lines queued between standard input and the client.
 const INPUT_LINES: usize = 16;
 
-/// Runs the client until it is done; see [`ConnectArgs`] for the exit codes.
+/// Runs the client until it is done. See [`ConnectArgs`] for the exit codes.
 pub fn run(args: &ConnectArgs) -> ExitCode {
     let (url, key) = match (args.target(), args.key.load()) {
         (Ok(url), Ok(key)) => (url, key),
@@ -59,18 +59,18 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     };
     let stdout = io::stdout();
     let style = if args.json || !stdout.is_terminal() {
-        Style::Json
+        OutputStyle::Json
     } else {
-        // Knows NO_COLOR, CLICOLOR and TERM.
+        // Respects NO_COLOR, CLICOLOR and TERM.
         let colour = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-        Style::Terminal { colour }
+        OutputStyle::Terminal { colour }
     };
     let on_eof = match (io::stdin().is_terminal(), args.exit_on_eof) {
         (true, _) => OnEof::Close,
         (false, true) => OnEof::CloseWhenSent,
         (false, false) => OnEof::Stay,
     };
-    let options = Options {
+    let options = ClientOptions {
         url,
         key: key.clone(),
         client_type: args.client_type,
@@ -81,36 +81,40 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     };
     let (lines, input) = mpsc::channel(INPUT_LINES);
     let (stop, stopped) = watch::channel(None);
-    let client = Client::new(options, Renderer::new(stdout, style, key), input, stopped);
+    let client = ConnectClient::new(options, Renderer::new(stdout, style, key), input, stopped);
     input::spawn(io::stdin(), lines);
     let code = runtime.block_on(supervise(client, &stop, args.timeout()));
-    // A name that is still being looked up must not hold the process.
+    // A DNS lookup in progress must not delay the exit.
     runtime.shutdown_background();
     ExitCode::from(code)
 }
 
-/// Runs `client`, tells it to stop on Ctrl-C or when the time is up, and does not wait for ever until it has.
-async fn supervise<W: Write>(mut client: Client<W>, stop: &watch::Sender<Option<Stop>>, limit: Option<Duration>) -> u8 {
+/// Runs `client`, stops it on Ctrl-C or when the time is up, and limits how long it may take to stop.
+async fn supervise<W: Write>(
+    mut client: ConnectClient<W>,
+    stop: &watch::Sender<Option<StopReason>>,
+    limit: Option<Duration>,
+) -> u8 {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut run = std::pin::pin!(client.run());
     let why = tokio::select! {
         end = &mut run => return exit_code(end),
-        Ok(()) = tokio::signal::ctrl_c() => Stop::Interrupted,
-        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Stop::OutOfTime,
+        Ok(()) = tokio::signal::ctrl_c() => StopReason::Interrupted,
+        () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => StopReason::OutOfTime,
     };
-    // Nobody listening means that the client is done already.
+    // If there is no receiver, the client is done already.
     let _ = stop.send(Some(why));
     tokio::select! {
         end = &mut run => exit_code(end),
         Ok(()) = tokio::signal::ctrl_c() => EXIT_INTERRUPTED,
-        () = sleep(STOP_TIMEOUT) => End::Stopped(why).exit_code(),
+        () = sleep(STOP_TIMEOUT) => ClientEnd::Stopped(why).exit_code(),
     }
 }
 
-fn exit_code(end: io::Result<End>) -> u8 {
+fn exit_code(end: io::Result<ClientEnd>) -> u8 {
     match end {
         Ok(end) => end.exit_code(),
-        // Whoever reads has seen enough, as in `connect | head -1`.
+        // The reader has stopped on purpose, as in `connect | head -1`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => 0,
         Err(error) => {
             complain(&format!("cannot write to standard output: {error}"));
@@ -124,7 +128,7 @@ fn usage(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// One line on standard error; there is nobody left to tell if that fails.
+/// Writes one line to standard error. If that fails, there is nowhere left to report to.
 pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "gateway-node: {}", crate::logging::escape(message));
 }

@@ -1,4 +1,4 @@
-//! One packet: what is sent, and what has arrived with its members kept as they came.
+//! Packets: those to send, and those received, whose members are kept as they arrived.
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +13,8 @@ use shared::client_type::ClientType;
 use super::args::Servers;
 use crate::logging::escape_json;
 
-/// The largest message that is taken, in bytes, inflated or not: far beyond what a gateway sends, and little enough
-/// that a bomb does no harm.
+/// Maximum bytes of a message, before and after inflating: far more than a gateway sends, but little enough to make a
+/// zip bomb harmless.
 pub(super) const MESSAGE_BYTES: usize = 16 << 20;
 
 /// `op` of an error.
@@ -27,44 +27,44 @@ pub(super) const CLIENT_EVENT: i64 = 1;
 pub(super) const HELLO: i64 = 5;
 /// `op` of a client's heartbeat.
 pub(super) const HEARTBEAT: i64 = 10;
-/// `op` of the answer to it.
+/// `op` of the gateway's reply to a heartbeat.
 pub(super) const HEARTBEAT_ACK: i64 = 11;
 
-/// The members of a JSON object, each as raw JSON on one line, safe to show.
+/// The members of a JSON object, each as raw JSON on one line that is safe to print.
 #[derive(Debug, Default)]
 pub(super) struct Packet {
     members: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Packet {
-    /// The members of `text`; `None` if it is no JSON object.
+    /// Parses `text`. Returns `None` if it is not a JSON object.
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str::<&RawValue>(text).ok()?;
         let members = serde_json::from_str(&escape_json(&compact(text))).ok()?;
         Some(Self { members })
     }
 
-    /// A member as raw JSON.
+    /// Returns a member as raw JSON.
     pub(super) fn raw(&self, name: &str) -> Option<&RawValue> {
         self.members.get(name).map(AsRef::as_ref)
     }
 
-    /// A member as a `T`; `None` if it is absent or of another shape.
+    /// Returns a member as a `T`, or `None` if it is absent or of another type.
     pub(super) fn get<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
         serde_json::from_str(self.raw(name)?.get()).ok()
     }
 
-    /// The opcode, if it is an integer.
+    /// Returns the opcode, if it is an integer.
     pub(super) fn op(&self) -> Option<i64> {
         self.get("op")
     }
 
-    /// The event's name.
+    /// Returns the event's name.
     pub(super) fn name(&self) -> Option<String> {
         self.get("t")
     }
 
-    /// The members that the protocol does not name.
+    /// Returns the members that the protocol does not define.
     pub(super) fn others(&self) -> BTreeMap<&str, &RawValue> {
         let named = |name: &str| matches!(name, "op" | "t" | "e" | "m" | "d");
         self.members
@@ -74,7 +74,7 @@ impl Packet {
             .collect()
     }
 
-    /// The packet without the key that an identify carries.
+    /// Redacts the key in an identify.
     pub(super) fn without_key(mut self) -> Self {
         if self.name().as_deref() == Some("identify")
             && let Some(mut data) = self.get::<BTreeMap<String, Box<RawValue>>>("d")
@@ -94,7 +94,7 @@ impl Packet {
 ///
 /// # Errors
 ///
-/// When it is none, is cut off, or comes to more than [`MESSAGE_BYTES`].
+/// If `bytes` is not a whole zlib stream, or inflates to more than [`MESSAGE_BYTES`].
 pub(super) fn inflate(bytes: &[u8]) -> io::Result<String> {
     let mut text = String::new();
     ZlibDecoder::new(bytes)
@@ -106,29 +106,29 @@ pub(super) fn inflate(bytes: &[u8]) -> io::Result<String> {
     Ok(text)
 }
 
-/// A heartbeat.
+/// Builds a heartbeat.
 pub(super) fn heartbeat() -> String {
     format!("{{\"op\":{HEARTBEAT}}}")
 }
 
-/// An identify. Holds the key: to be sent, not shown.
+/// Builds an identify. It contains the key, so it may be sent but not shown.
 pub(super) fn identify(client_type: ClientType, key: &str) -> String {
     #[derive(Serialize)]
-    struct Identify<'a> {
+    struct IdentifyPacket<'a> {
         r#type: ClientType,
         key: &'a str,
     }
 
     client_event(
         "identify",
-        &Identify {
+        &IdentifyPacket {
             r#type: client_type,
             key,
         },
     )
 }
 
-/// A report of servers.
+/// Builds a report of servers.
 pub(super) fn send_servers(servers: Servers) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -150,25 +150,25 @@ pub(super) fn send_servers(servers: Servers) -> String {
     )
 }
 
-/// An application event with `data` as it stands.
+/// Builds an application event, with `data` unchanged.
 pub(super) fn event(name: &str, data: &RawValue) -> String {
     client_event(name, data)
 }
 
 fn client_event<D: Serialize + ?Sized>(t: &str, d: &D) -> String {
     #[derive(Serialize)]
-    struct Event<'a, D: ?Sized> {
+    struct EventPacket<'a, D: ?Sized> {
         op: i64,
         t: &'a str,
         d: &'a D,
     }
 
-    let event = Event { op: CLIENT_EVENT, t, d };
-    // Strings, numbers and raw JSON: there is nothing here that JSON cannot say.
+    let event = EventPacket { op: CLIENT_EVENT, t, d };
+    // Strings, numbers and raw JSON always serialise.
     serde_json::to_string(&event).unwrap_or_default()
 }
 
-/// `json`, which is valid JSON, without the white space between its tokens.
+/// Removes the white space between the tokens of `json`, which must be valid.
 pub(in crate::cli) fn compact(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn members_keep_their_digits_and_lose_their_line_breaks() {
+    fn members_keep_their_digits_and_lose_white_space() {
         let packet = Packet::parse("{\"op\":0,\n\"t\":\"a b\",\"d\":{ \"n\": 1.0,\n\"s\":\" \\\" \" }}").unwrap();
         assert_eq!(packet.op(), Some(0));
         assert_eq!(packet.name().as_deref(), Some("a b"));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_packet() {
+    fn only_json_objects_are_packets() {
         for text in ["", "[]", "5", "\"{}\"", "{", "{} {}", "{\"a\":1,}"] {
             assert!(Packet::parse(text).is_none(), "{text}");
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_an_identify_is_taken_out() {
+    fn the_key_of_an_identify_is_redacted() {
         let text = identify(ClientType::Bot, "id.se\"cret");
         assert_eq!(
             text,

@@ -1,4 +1,4 @@
-//! What is shown: lines for a person on a terminal, JSON lines for anything else.
+//! The output: human-readable lines on a terminal, JSON lines anywhere else.
 
 use std::{
     borrow::Cow,
@@ -17,19 +17,19 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// How records are written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(super) enum OutputStyle {
     /// `12:03:04.123 ← event announce {"a":1}`, the time in UTC.
     Terminal {
         /// Whether to use ANSI colours.
         colour: bool,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Which way a packet went.
+/// The direction of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Direction {
@@ -37,18 +37,18 @@ pub(super) enum Direction {
     Out,
 }
 
-/// One thing that happened.
+/// One event to show.
 #[derive(Debug)]
-pub(super) enum Record<'a> {
-    /// A packet; with the round trip if it answers a heartbeat.
+pub(super) enum PrintedRecord<'a> {
+    /// A packet, with the round trip if it acknowledges a heartbeat.
     Packet {
         direction: Direction,
         packet: &'a Packet,
         round_trip: Option<Duration>,
     },
-    /// A text message that holds no JSON object.
+    /// A text message that is not a JSON object.
     Text(&'a str),
-    /// A binary message of so many bytes that does not inflate.
+    /// A binary message that does not inflate, with its size in bytes.
     Binary(usize),
     /// A WebSocket ping or pong.
     Control(&'static str),
@@ -56,15 +56,15 @@ pub(super) enum Record<'a> {
     Connecting { url: &'a str },
     /// The WebSocket is open.
     Connected { url: &'a str },
-    /// A close frame has arrived; the code is 1005 where it had none.
+    /// A close frame was received. The code is 1005 if it had none.
     Closed { code: u16, reason: &'a str },
-    /// Something went wrong: an event's name for scripts and a line for people.
+    /// A problem: an event name for scripts and a line for people.
     Problem { event: &'static str, message: &'a str },
-    /// A line that is only information.
+    /// Information, likewise with an event name and a line.
     Note { event: &'static str, message: &'a str },
 }
 
-/// A key shorter than this is not looked for in the output: it would be found in every other word.
+/// Minimum length of a key to redact. A shorter one would match parts of ordinary words.
 const SECRET_BYTES: usize = 8;
 
 const RED: &str = "\u{1b}[31m";
@@ -75,26 +75,26 @@ const DIM: &str = "\u{1b}[2m";
 const PLAIN: &str = "";
 const RESET: &str = "\u{1b}[0m";
 
-/// Writes [`Record`]s to `out`.
+/// Writes [`PrintedRecord`]s to `out`.
 #[derive(Debug)]
 pub(super) struct Renderer<W> {
     out: W,
-    style: Style,
-    /// The key, which is taken out of every line, whoever put it there.
+    style: OutputStyle,
+    /// The key, redacted in every line wherever it appears.
     secret: SecretString,
 }
 
 impl<W: Write> Renderer<W> {
-    pub(super) fn new(out: W, style: Style, secret: SecretString) -> Self {
+    pub(super) fn new(out: W, style: OutputStyle, secret: SecretString) -> Self {
         Self { out, style, secret }
     }
 
-    /// Writes one record that happened at `now`, as one line.
-    pub(super) fn write(&mut self, now: SystemTime, record: &Record<'_>) -> io::Result<()> {
+    /// Writes one record, which happened at `now`, as one line.
+    pub(super) fn write(&mut self, now: SystemTime, record: &PrintedRecord<'_>) -> io::Result<()> {
         let now = now.max(UNIX_EPOCH);
         let line = match self.style {
-            Style::Terminal { colour } => terminal(now, colour, record),
-            Style::Json => escape_json(&json(now, record)),
+            OutputStyle::Terminal { colour } => terminal(now, colour, record),
+            OutputStyle::Json => escape_json(&json(now, record)),
         };
         writeln!(self.out, "{}", self.redact(&line))?;
         self.out.flush()
@@ -119,19 +119,19 @@ impl<W: Write> Renderer<W> {
     }
 }
 
-fn terminal(now: SystemTime, colour: bool, record: &Record<'_>) -> String {
+fn terminal(now: SystemTime, colour: bool, record: &PrintedRecord<'_>) -> String {
     let (style, body) = match record {
-        Record::Packet {
+        PrintedRecord::Packet {
             direction,
             packet,
             round_trip,
         } => packet_line(*direction, packet, *round_trip),
-        Record::Text(text) => (YELLOW, format!("← no JSON object: {}", escape(text))),
-        Record::Binary(bytes) => (YELLOW, format!("← {bytes} bytes that do not inflate")),
-        Record::Control(kind) => (DIM, format!("← {kind}")),
-        Record::Connecting { url } => (DIM, format!("· connecting to {}", escape(url))),
-        Record::Connected { url } => (GREEN, format!("· connected to {}", escape(url))),
-        Record::Closed { code, reason } => {
+        PrintedRecord::Text(text) => (YELLOW, format!("← not a JSON object: {}", escape(text))),
+        PrintedRecord::Binary(bytes) => (YELLOW, format!("← {bytes} bytes that do not inflate")),
+        PrintedRecord::Control(kind) => (DIM, format!("← {kind}")),
+        PrintedRecord::Connecting { url } => (DIM, format!("· connecting to {}", escape(url))),
+        PrintedRecord::Connected { url } => (GREEN, format!("· connected to {}", escape(url))),
+        PrintedRecord::Closed { code, reason } => {
             let style = if close_code::is_normal((*code).into()) {
                 PLAIN
             } else {
@@ -143,8 +143,8 @@ fn terminal(now: SystemTime, colour: bool, record: &Record<'_>) -> String {
             }
             (style, body)
         }
-        Record::Problem { message, .. } => (RED, format!("· {}", escape(message))),
-        Record::Note { message, .. } => (PLAIN, format!("· {message}")),
+        PrintedRecord::Problem { message, .. } => (RED, format!("· {}", escape(message))),
+        PrintedRecord::Note { message, .. } => (PLAIN, format!("· {message}")),
     };
     let time = format_rfc3339_millis(now).to_string();
     let time = time.get(11..23).unwrap_or_default();
@@ -175,7 +175,7 @@ fn packet_line(direction: Direction, packet: &Packet, round_trip: Option<Duratio
         Direction::Out => '→',
     };
     let mut body = format!("{arrow} {what}");
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     if let Some(e) = packet.raw("e") {
         let _ = write!(body, " {}", e.get());
         if packet.raw("m").is_none()
@@ -207,12 +207,12 @@ fn packet_line(direction: Direction, packet: &Packet, round_trip: Option<Duratio
     (style, body)
 }
 
-fn json(now: SystemTime, record: &Record<'_>) -> String {
+fn json(now: SystemTime, record: &PrintedRecord<'_>) -> String {
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;
 
     #[derive(Default, Serialize)]
-    struct Line<'a> {
+    struct RenderedLine<'a> {
         time: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         direction: Option<Direction>,
@@ -250,12 +250,12 @@ fn json(now: SystemTime, record: &Record<'_>) -> String {
         frame: Option<&'a str>,
     }
 
-    let mut line = Line {
+    let mut line = RenderedLine {
         time: format_rfc3339_millis(now).to_string(),
-        ..Line::default()
+        ..RenderedLine::default()
     };
     match *record {
-        Record::Packet {
+        PrintedRecord::Packet {
             direction,
             packet,
             round_trip,
@@ -269,35 +269,35 @@ fn json(now: SystemTime, record: &Record<'_>) -> String {
             line.other = packet.others();
             line.round_trip_ms = round_trip.map(milliseconds);
         }
-        Record::Text(text) => {
+        PrintedRecord::Text(text) => {
             line.direction = Some(Direction::In);
             line.text = Some(text);
         }
-        Record::Binary(bytes) => {
+        PrintedRecord::Binary(bytes) => {
             line.direction = Some(Direction::In);
             line.binary_bytes = Some(bytes);
         }
-        Record::Control(kind) => {
+        PrintedRecord::Control(kind) => {
             line.direction = Some(Direction::In);
             line.frame = Some(kind);
         }
-        Record::Connecting { url } => (line.event, line.url) = (Some("connecting"), Some(url)),
-        Record::Connected { url } => (line.event, line.url) = (Some("connected"), Some(url)),
-        Record::Closed { code, reason } => {
+        PrintedRecord::Connecting { url } => (line.event, line.url) = (Some("connecting"), Some(url)),
+        PrintedRecord::Connected { url } => (line.event, line.url) = (Some("connected"), Some(url)),
+        PrintedRecord::Closed { code, reason } => {
             line.event = Some("closed");
             line.code = Some(code);
             line.reason = Some(reason);
             line.meaning = Some(close_code::meaning(code));
         }
-        Record::Problem { event, message } | Record::Note { event, message } => {
+        PrintedRecord::Problem { event, message } | PrintedRecord::Note { event, message } => {
             (line.event, line.message) = (Some(event), Some(message));
         }
     }
-    // Strings, numbers and raw JSON: there is nothing in a line that JSON cannot say.
+    // Strings, numbers and raw JSON always serialise.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// In milliseconds, to the microsecond.
+/// Converts to milliseconds, with microsecond resolution.
 fn milliseconds(duration: Duration) -> f64 {
     let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
     f64::from(micros) / 1_000.0

@@ -4,13 +4,13 @@ fn at() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(1_767_323_045_678)
 }
 
-fn rendered(style: Style, record: &Record<'_>) -> String {
+fn rendered(style: OutputStyle, record: &PrintedRecord<'_>) -> String {
     let mut renderer = Renderer::new(Vec::new(), style, "id.verysecret".into());
     renderer.write(at(), record).unwrap();
     String::from_utf8(renderer.into_inner()).unwrap()
 }
 
-fn story(style: Style) -> String {
+fn story(style: OutputStyle) -> String {
     let packet = |text: &str| Packet::parse(text).unwrap();
     let hello = packet(r#"{"op":5,"d":{"heartbeat":60000,"hearbeat":60000}}"#);
     let identify = packet(r#"{"op":1,"t":"identify","d":{"type":"bot","key":"x"}}"#).without_key();
@@ -20,47 +20,47 @@ fn story(style: Style) -> String {
     let odd = packet(r#"{"op":"x","t":"two words","s":null}"#);
     let error = packet(r#"{"op":-1,"e":4005,"m":"Malformed\ndata.","d":{"errors":["No."],"data":[null]}}"#);
     let bare_error = packet(r#"{"op":-1,"e":4006}"#);
-    let received = |packet| Record::Packet {
+    let received = |packet| PrintedRecord::Packet {
         direction: Direction::In,
         packet,
         round_trip: None,
     };
-    let sent = |packet| Record::Packet {
+    let sent = |packet| PrintedRecord::Packet {
         direction: Direction::Out,
         packet,
         round_trip: None,
     };
     let url = "ws://127.0.0.1:8080/?v=1";
     let records = [
-        Record::Connecting { url },
-        Record::Connected { url },
+        PrintedRecord::Connecting { url },
+        PrintedRecord::Connected { url },
         received(&hello),
         sent(&heartbeat),
         sent(&identify),
-        Record::Packet {
+        PrintedRecord::Packet {
             direction: Direction::In,
             packet: &ack,
             round_trip: Some(Duration::from_micros(420)),
         },
         received(&event),
         received(&odd),
-        Record::Text("[1]\n\u{1b}[31m"),
-        Record::Binary(7),
-        Record::Control("ping"),
+        PrintedRecord::Text("[1]\n\u{1b}[31m"),
+        PrintedRecord::Binary(7),
+        PrintedRecord::Control("ping"),
         received(&error),
         received(&bare_error),
-        Record::Closed {
+        PrintedRecord::Closed {
             code: 4005,
             reason: "Malformed data.",
         },
-        Record::Closed { code: 1000, reason: "" },
-        Record::Problem {
+        PrintedRecord::Closed { code: 1000, reason: "" },
+        PrintedRecord::Problem {
             event: "lost",
-            message: "the connection is lost\n",
+            message: "connection lost\n",
         },
-        Record::Note {
+        PrintedRecord::Note {
             event: "retrying",
-            message: "connecting again in 1500 ms",
+            message: "reconnecting in 1500 ms",
         },
     ];
     records.iter().map(|record| rendered(style, record)).collect()
@@ -68,12 +68,12 @@ fn story(style: Style) -> String {
 
 #[test]
 fn a_terminal_gets_lines_for_people() {
-    insta::assert_snapshot!(story(Style::Terminal { colour: false }));
+    insta::assert_snapshot!(story(OutputStyle::Terminal { colour: false }));
 }
 
 #[test]
 fn anything_else_gets_json_lines() {
-    let story = story(Style::Json);
+    let story = story(OutputStyle::Json);
     for line in story.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
@@ -81,33 +81,33 @@ fn anything_else_gets_json_lines() {
 }
 
 #[test]
-fn colours_come_only_when_asked_for() {
-    assert!(!story(Style::Terminal { colour: false }).contains('\u{1b}'));
-    assert!(!story(Style::Json).contains('\u{1b}'));
-    let coloured = story(Style::Terminal { colour: true });
+fn colours_appear_only_if_enabled() {
+    assert!(!story(OutputStyle::Terminal { colour: false }).contains('\u{1b}'));
+    assert!(!story(OutputStyle::Json).contains('\u{1b}'));
+    let coloured = story(OutputStyle::Terminal { colour: true });
     assert!(coloured.contains("\u{1b}[31m← error 4005"));
     assert!(coloured.contains("\u{1b}[2m→ heartbeat\u{1b}[0m"));
-    // What a peer sent has not added any: each line has its time and at most one stretch of colour.
+    // The peer's data adds no colours: each line has its time and at most one coloured part.
     for line in coloured.lines() {
         assert!(line.matches('\u{1b}').count() <= 4, "{line}");
     }
 }
 
 #[test]
-fn the_key_is_taken_out_of_every_line() {
+fn the_key_is_redacted_in_every_line() {
     let packet = Packet::parse(r#"{"op":0,"t":"x","d":{"echo":"id.verysecret"}}"#).unwrap();
-    for style in [Style::Terminal { colour: true }, Style::Json] {
+    for style in [OutputStyle::Terminal { colour: true }, OutputStyle::Json] {
         let records = [
-            Record::Packet {
+            PrintedRecord::Packet {
                 direction: Direction::In,
                 packet: &packet,
                 round_trip: None,
             },
-            Record::Closed {
+            PrintedRecord::Closed {
                 code: 4001,
                 reason: "no id.verysecret here",
             },
-            Record::Text("id.verysecret"),
+            PrintedRecord::Text("id.verysecret"),
         ];
         for record in &records {
             let line = rendered(style, record);

@@ -1,4 +1,4 @@
-//! The client against a gateway that plays a script: every test has a deadline.
+//! Runs the client against a scripted gateway. Every test has a deadline.
 
 use std::{future::Future, io::Write as _};
 
@@ -18,15 +18,15 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{client::Input, *};
+use super::{client::ClientInput, *};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const KEY: &str = "id.verysecretverysecret";
 
 /// The gateway's side of one connection.
-struct Peer(WebSocketStream<TcpStream>);
+struct FakeGateway(WebSocketStream<TcpStream>);
 
-impl Peer {
+impl FakeGateway {
     async fn send(&mut self, packet: Value) {
         self.0.send(Message::text(packet.to_string())).await.unwrap();
     }
@@ -35,7 +35,7 @@ impl Peer {
         self.send(json!({"op": 5, "d": {"hearbeat": interval}})).await;
     }
 
-    /// The next packet that is no heartbeat; heartbeats are answered.
+    /// Returns the next packet that is not a heartbeat. Acknowledges heartbeats.
     async fn packet(&mut self) -> Option<Value> {
         loop {
             match self.0.next().await?.ok()? {
@@ -52,7 +52,7 @@ impl Peer {
         }
     }
 
-    /// Says hello and takes the identify.
+    /// Sends Hello, receives the identify and starts a session.
     async fn session(&mut self) -> Value {
         self.hello(60_000).await;
         let identify = self.packet().await.unwrap();
@@ -71,26 +71,26 @@ impl Peer {
     }
 }
 
-/// Plays `script` for the first connection; returns the URL.
+/// Runs `script` for the first connection. Returns the URL and the script's task.
 async fn gateway<F, R>(script: F) -> (String, JoinHandle<R::Output>)
 where
-    F: FnOnce(TcpListener, Peer) -> R + Send + 'static,
+    F: FnOnce(TcpListener, FakeGateway) -> R + Send + 'static,
     R: Future<Output: Send + 'static> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/?v=1", listener.local_addr().unwrap());
     let played = tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
-        let peer = Peer(accept_async(socket).await.unwrap());
+        let peer = FakeGateway(accept_async(socket).await.unwrap());
         timeout(DEADLINE, script(listener, peer))
             .await
-            .expect("the script is stuck")
+            .expect("the script timed out")
     });
     (url, played)
 }
 
-fn options(url: String) -> Options {
-    Options {
+fn options(url: String) -> ClientOptions {
+    ClientOptions {
         url,
         key: KEY.into(),
         client_type: shared::client_type::ClientType::Bot,
@@ -101,12 +101,12 @@ fn options(url: String) -> Options {
     }
 }
 
-struct Outcome {
+struct RunOutcome {
     code: u8,
     lines: Vec<Value>,
 }
 
-impl Outcome {
+impl RunOutcome {
     fn event(&self, name: &str) -> Option<&Value> {
         self.lines.iter().find(|line| line["event"] == name)
     }
@@ -119,31 +119,31 @@ impl Outcome {
     }
 }
 
-async fn run_for(options: Options, lines: &[&str], limit: Option<Duration>) -> Outcome {
+async fn run_for(options: ClientOptions, lines: &[&str], limit: Option<Duration>) -> RunOutcome {
     let (input, received) = mpsc::channel(64);
     for line in lines {
-        input.try_send(Input::Line((*line).to_owned())).unwrap();
+        input.try_send(ClientInput::RenderedLine((*line).to_owned())).unwrap();
     }
     if options.on_eof != OnEof::Stay {
-        input.try_send(Input::End).unwrap();
+        input.try_send(ClientInput::ClientEnd).unwrap();
     }
     let (stop, stopped) = watch::channel(None);
     let mut shown = Vec::new();
-    let renderer = Renderer::new(&mut shown, Style::Json, options.key.clone());
-    let client = Client::new(options, renderer, received, stopped);
+    let renderer = Renderer::new(&mut shown, OutputStyle::Json, options.key.clone());
+    let client = ConnectClient::new(options, renderer, received, stopped);
     let code = timeout(DEADLINE, supervise(client, &stop, limit))
         .await
-        .expect("the client is stuck");
+        .expect("the client timed out");
     drop(input);
     let shown = String::from_utf8(shown).unwrap();
     assert!(!shown.contains("verysecret"), "the key is shown: {shown}");
-    Outcome {
+    RunOutcome {
         code,
         lines: shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
     }
 }
 
-async fn run_client(options: Options, lines: &[&str]) -> Outcome {
+async fn run_client(options: ClientOptions, lines: &[&str]) -> RunOutcome {
     run_for(options, lines, None).await
 }
 
@@ -162,7 +162,7 @@ async fn a_session_identifies_reports_sends_and_counts() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             servers: Some("5,100".parse().unwrap()),
             count: Some(2),
             ..options(url)
@@ -208,7 +208,7 @@ async fn heartbeats_keep_to_the_interval() {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_told_clearly_and_is_final() {
+async fn a_refused_key_is_reported_and_not_retried() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.hello(60_000).await;
         let _identify = peer.packet().await;
@@ -218,7 +218,7 @@ async fn a_refused_key_is_told_clearly_and_is_final() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             reconnect: true,
             ..options(url)
         },
@@ -235,7 +235,7 @@ async fn a_refused_key_is_told_clearly_and_is_final() {
 }
 
 #[tokio::test]
-async fn nobody_and_plain_http_are_refused_connections() {
+async fn failed_connects_and_http_refusals_exit_with_1() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     drop(listener);
@@ -253,18 +253,18 @@ async fn nobody_and_plain_http_are_refused_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_off_is_lost_and_made_again() {
+async fn a_lost_connection_is_made_again() {
     let (url, played) = gateway(|listener, mut peer| async move {
         peer.session().await;
         drop(peer);
         let (socket, _) = listener.accept().await.unwrap();
-        let mut peer = Peer(accept_async(socket).await.unwrap());
+        let mut peer = FakeGateway(accept_async(socket).await.unwrap());
         peer.session().await;
         peer.close(1000).await;
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             reconnect: true,
             ..options(url)
         },
@@ -298,7 +298,7 @@ async fn compressed_messages_are_inflated_and_others_shown_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_script_is_sent_whole_before_the_end_of_its_input_counts() {
+async fn all_input_is_sent_before_its_end_closes_the_connection() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.session().await;
         let mut events = Vec::new();
@@ -309,7 +309,7 @@ async fn a_script_is_sent_whole_before_the_end_of_its_input_counts() {
     })
     .await;
     let outcome = run_client(
-        Options {
+        ClientOptions {
             on_eof: OnEof::CloseWhenSent,
             ..options(url)
         },
@@ -321,7 +321,7 @@ async fn a_script_is_sent_whole_before_the_end_of_its_input_counts() {
 }
 
 #[tokio::test]
-async fn what_the_gateway_says_to_the_last_packet_still_counts() {
+async fn an_error_for_the_last_packet_still_sets_the_exit_code() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.session().await;
         let _event = peer.packet().await;
@@ -335,7 +335,7 @@ async fn what_the_gateway_says_to_the_last_packet_still_counts() {
 }
 
 #[tokio::test]
-async fn time_that_runs_out_has_its_own_exit_code() {
+async fn a_timeout_has_its_own_exit_code() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.session().await;
         peer.packet().await
@@ -349,7 +349,7 @@ async fn time_that_runs_out_has_its_own_exit_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_without_a_hello_is_given_up() {
+async fn a_gateway_without_hello_is_abandoned() {
     let (url, played) = gateway(|_, mut peer| async move {
         // Longer than the client waits, shorter than the test.
         let _ = timeout(Duration::from_secs(15), peer.packet()).await;

@@ -1,4 +1,4 @@
-//! `keys list`: a table of the keys, without anything secret.
+//! `keys list`: a table of the keys, without their secrets.
 
 use std::io::Write;
 
@@ -7,8 +7,8 @@ use crate::config::KeySettings;
 
 const COLUMNS: [&str; 5] = ["ID", "TYPE", "APPLICATION", "PERMISSIONS", "EXPIRES"];
 
-/// Prints a line for each key under a line of headings, the columns aligned. Where there is a Redis, a last column says
-/// where a key is from; a key of the file hides one in Redis with its id.
+/// Prints a heading and one line per key, in aligned columns. If Redis is configured, a last column says where each key
+/// comes from; a key in the file hides the key with the same id in Redis.
 pub(super) fn run(keys: &[KeySettings], stored: Option<&[KeySettings]>, out: &mut dyn Write) -> Result<(), CliError> {
     let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
     rows.extend(keys.iter().map(|key| row(key).to_vec()));

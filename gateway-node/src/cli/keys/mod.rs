@@ -1,5 +1,7 @@
-//! `keys`: makes, lists and revokes keys. They are in the configuration file, which these commands read and never write,
-//! and in Redis where one is configured, where they come and go while the nodes run.
+//! `keys`: creates, lists and revokes keys.
+//!
+//! Keys are in the configuration file, which these commands read but never write, and, if Redis is configured, in
+//! Redis, where keys can be added and removed while the nodes run.
 
 mod list;
 mod new;
@@ -12,25 +14,25 @@ use clap::Subcommand;
 
 pub use new::NewKey;
 
-use self::store::Store;
+use self::store::KeyFileStore;
 use super::CliError;
 use crate::config::Sources;
 
-/// What can be done with keys.
+/// The commands for keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key: print it once, and the block for the configuration file, which holds only its hash
+    /// Create a key: print it once, with the block for the configuration file, which contains only its hash
     New(NewKey),
-    /// List the keys of the configuration file, and those in Redis where one is configured
+    /// List the keys in the configuration file and, if Redis is configured, in Redis
     List,
-    /// Remove a key from Redis, or say which lines of the configuration file to delete
+    /// Remove a key from Redis, or show which lines of the configuration file to delete
     Revoke {
         /// The key's id
         id: String,
     },
 }
 
-/// Runs one of the commands; `file` is that of `--config`.
+/// Runs one of the commands. `file` is the value of `--config`.
 pub(super) fn run(
     command: &KeysCommand,
     file: Option<&Path>,
@@ -45,7 +47,7 @@ pub(super) fn run(
         }
         KeysCommand::List => {
             let settings = sources.load()?;
-            let stored = Store::of(&settings)?.map(|store| store.all()).transpose()?;
+            let stored = KeyFileStore::of(&settings)?.map(|store| store.all()).transpose()?;
             list::run(&settings.keys, stored.as_deref(), out)
         }
         KeysCommand::Revoke { id } => revoke::run(id, file, sources, out),

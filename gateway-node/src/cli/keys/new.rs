@@ -1,4 +1,4 @@
-//! `keys new`: a key and the block of TOML that lets it in.
+//! `keys new`: creates a key, and the block of TOML that makes a node accept it.
 
 use std::io::Write;
 
@@ -9,36 +9,36 @@ use shared::{
     key::{SecretHash, generate},
 };
 
-use super::{CliError, Store};
+use super::{CliError, KeyFileStore};
 use crate::config::{
     DEFAULT_APPLICATION, KeySettings, KeyTypes, Permission, Secret, Sources, Timestamp, is_application_id, is_key_id,
 };
 
-/// What a new key is to be.
+/// The properties of a new key.
 #[derive(Debug, Clone, Args)]
 pub struct NewKey {
     /// The key's id, shown in logs and lists: 1 to 64 of A-Z a-z 0-9 _ -
     #[arg(long, value_parser = id)]
     pub id: String,
-    /// A client type that the key is valid for; can be given several times
+    /// Client type that the key is valid for; can be repeated
     #[arg(long = "type", value_name = "TYPE", required = true, value_delimiter = ',', value_parser = types())]
     pub types: Vec<ClientType>,
-    /// The application whose events and sessions the key can see
+    /// The application whose events and sessions the key can access
     #[arg(long, default_value = DEFAULT_APPLICATION, value_parser = application)]
     pub application: String,
-    /// What the key may do over HTTP; can be given several times
+    /// What the key may do over HTTP; can be repeated
     #[arg(long = "permission", value_name = "PERMISSION", value_delimiter = ',', value_parser = permissions())]
     pub permissions: Vec<Permission>,
-    /// When the key stops being valid, such as 2027-01-31T12:00:00Z
+    /// When the key expires, such as 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub expires_at: Option<Timestamp>,
-    /// Put the key into the Redis of the configuration, where every node takes it within a second, instead of printing a
-    /// block for the file
+    /// Put the key into the configured Redis, where every node picks it up within a second, instead of printing a block
+    /// for the file
     #[arg(long)]
     pub store: bool,
 }
 
-/// The block of a key, as the configuration file has it.
+/// A key's block in the configuration file.
 #[derive(Serialize)]
 struct Block<'a> {
     id: &'a str,
@@ -52,8 +52,8 @@ struct Block<'a> {
     expires_at: Option<Timestamp>,
 }
 
-/// Prints the key on the first line, then an empty one, then its block. The secret is nowhere else. With `--store` its
-/// hash is in Redis, and there is no block.
+/// Prints the key on the first line, then an empty line, then its block. The secret itself is stored nowhere. With
+/// `--store`, its hash goes to Redis and no block is printed.
 pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut dyn Write) -> Result<(), CliError> {
     let secret = generate(random);
     if new.store {
@@ -61,7 +61,7 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut d
         writeln!(out, "{}.{secret}\n", new.id)?;
         writeln!(
             out,
-            "# The key above is shown only now. Redis has its hash; every node takes it within a second."
+            "# The key above is shown only once. Redis stores its hash; every node accepts it within a second."
         )?;
         return Ok(());
     }
@@ -73,19 +73,22 @@ pub(super) fn run(new: &NewKey, random: [u8; 32], sources: &Sources, out: &mut d
         permissions: &new.permissions,
         expires_at: new.expires_at,
     };
-    // The fields are texts and lists of texts, which every TOML document can hold.
+    // All fields are strings and lists of strings, which TOML can always represent.
     let block = toml::to_string(&block).map_err(|error| CliError::Usage(error.to_string()))?;
     writeln!(out, "{}.{secret}\n", new.id)?;
-    writeln!(out, "# The key above is shown only now. This block lets it in:")?;
+    writeln!(
+        out,
+        "# The key above is shown only once. Add this block to the configuration file:"
+    )?;
     write!(out, "[[keys]]\n{block}")?;
     Ok(())
 }
 
-/// Puts the key into Redis. It has to be new there and in the file, and its application has to be known.
+/// Puts the key into Redis. Its id must be unused there and in the file, and its application must be configured.
 fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> {
     let settings = sources.load()?;
     let usage = |text: String| Err(CliError::Usage(format!("keys new: {text}")));
-    let Some(store) = Store::of(&settings)? else {
+    let Some(store) = KeyFileStore::of(&settings)? else {
         return usage("--store needs redis.url in the configuration".to_owned());
     };
     if !settings.applications.iter().any(|known| known.id == new.application) {
@@ -101,10 +104,10 @@ fn store(new: &NewKey, secret: &str, sources: &Sources) -> Result<(), CliError> 
         ..KeySettings::default()
     };
     if settings.keys.iter().any(|known| known.id == new.id) {
-        return usage(format!("there is a key {:?} in the configuration file already", new.id));
+        return usage(format!("key {:?} already exists in the configuration file", new.id));
     }
     if !store.add(&key)? {
-        return usage(format!("there is a key {:?} in redis already", new.id));
+        return usage(format!("key {:?} already exists in redis", new.id));
     }
     Ok(())
 }

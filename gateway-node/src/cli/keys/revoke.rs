@@ -1,4 +1,4 @@
-//! `keys revoke`: takes a key out of Redis, and says where it is in the configuration file.
+//! `keys revoke`: removes a key from Redis and shows where it is in the configuration file.
 
 use std::{
     io::Write,
@@ -8,16 +8,18 @@ use std::{
 
 use toml::de::DeTable;
 
-use super::{CliError, Store};
+use super::{CliError, KeyFileStore};
 use crate::config::Sources;
 
-/// Removes a key from Redis where it is there, and names the lines to delete where it is in the file. The rest of the
-/// file need not be right, since a key must be revocable in a hurry; Redis can be asked only where it is.
+/// Removes a key from Redis, and names the lines to delete if it is in the file.
+///
+/// A key must be revocable in a hurry, so the rest of the file may be invalid. Redis is used only if the configuration
+/// is valid.
 pub(super) fn run(id: &str, file: Option<&Path>, sources: &Sources, out: &mut dyn Write) -> Result<(), CliError> {
     let lines = file.map(|path| lines(id, path)).transpose()?.flatten();
     let settings = sources.load();
     let store = match &settings {
-        Ok(settings) => Store::of(settings)?,
+        Ok(settings) => KeyFileStore::of(settings)?,
         Err(_) => None,
     };
     let removed = store.as_ref().map_or(Ok(false), |store| store.remove(id));
@@ -29,16 +31,16 @@ pub(super) fn run(id: &str, file: Option<&Path>, sources: &Sources, out: &mut dy
         };
         writeln!(
             out,
-            "{}: delete {lines}, then send SIGHUP to the node: that revokes {id}",
+            "{}: to revoke {id}, delete {lines} and send SIGHUP to the node",
             path.display()
         )?;
     }
     let is_removed = removed?;
     if is_removed {
-        writeln!(out, "redis: {id} is removed, and refused by every node within a second")?;
+        writeln!(out, "redis: removed {id}; every node refuses it within a second")?;
     }
     match (file, settings) {
-        (_, Err(error)) if is_in_file => writeln!(out, "redis was not asked: {error}")?,
+        (_, Err(error)) if is_in_file => writeln!(out, "redis was not checked: {error}")?,
         (_, Err(error)) => return Err(error.into()),
         _ if is_in_file || is_removed => {}
         (Some(path), _) => {
@@ -46,12 +48,12 @@ pub(super) fn run(id: &str, file: Option<&Path>, sources: &Sources, out: &mut dy
             return usage(&format!("no key {id:?} in {}{redis}", path.display()));
         }
         (None, _) if store.is_some() => return usage(&format!("no key {id:?} in redis")),
-        (None, _) => return usage("name the file that the key is in with --config FILE"),
+        (None, _) => return usage("name the file that contains the key with --config FILE"),
     }
     Ok(())
 }
 
-/// Where a key is in the file; none where it is not.
+/// Returns the lines of a key in the file, or `None` if it is not there.
 fn lines(id: &str, path: &Path) -> Result<Option<RangeInclusive<usize>>, CliError> {
     let path_text = path.display();
     let text = match std::fs::read_to_string(path) {
@@ -62,7 +64,10 @@ fn lines(id: &str, path: &Path) -> Result<Option<RangeInclusive<usize>>, CliErro
         Ok(table) => Ok(find(id, &text, &table.into_inner())),
         Err(error) => {
             let line = line(&text, error.span().map_or(0, |span| span.start));
-            usage(&format!("{path_text} is no TOML: line {line}: {}", error.message()))
+            usage(&format!(
+                "{path_text} is not valid TOML: line {line}: {}",
+                error.message()
+            ))
         }
     }
 }
@@ -71,7 +76,7 @@ fn usage<T>(text: &str) -> Result<T, CliError> {
     Err(CliError::Usage(format!("keys revoke: {text}")))
 }
 
-/// The lines, from 1, of the entry of `keys` with this id: its header and all its fields.
+/// Returns the lines, counted from 1, of the `keys` entry with this id: its header and all its fields.
 fn find(id: &str, text: &str, table: &DeTable<'_>) -> Option<RangeInclusive<usize>> {
     let entry = table.get("keys")?.get_ref().as_array()?.iter().find(|entry| {
         let name = entry.get_ref().as_table().and_then(|key| key.get("id"));
@@ -89,7 +94,7 @@ fn find(id: &str, text: &str, table: &DeTable<'_>) -> Option<RangeInclusive<usiz
     Some(line(text, span.start)..=line(text, span.end.saturating_sub(1)))
 }
 
-/// The line, from 1, that a byte is on.
+/// Returns the line, counted from 1, that a byte is on.
 fn line(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
 }

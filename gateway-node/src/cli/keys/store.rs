@@ -1,4 +1,4 @@
-//! The keys in the Redis of the configuration, for a command that does one thing and ends.
+//! Access to the keys in Redis, for commands that run one operation and exit.
 
 use tokio::runtime::Builder;
 
@@ -9,14 +9,14 @@ use crate::{
     config::{KeySettings, Settings},
 };
 
-/// The keys in Redis.
-pub(super) struct Store {
+/// A blocking handle to the keys in Redis.
+pub(super) struct KeyFileStore {
     keys: KeyStore,
     runtime: tokio::runtime::Runtime,
 }
 
-impl Store {
-    /// Those of this configuration; none where it names no Redis.
+impl KeyFileStore {
+    /// Opens the key store of this configuration. Returns `None` if it has no Redis.
     pub(super) fn of(settings: &Settings) -> Result<Option<Self>, CliError> {
         let Some(url) = &settings.redis.url else {
             return Ok(None);
@@ -28,7 +28,7 @@ impl Store {
         Ok(Some(Self { keys, runtime }))
     }
 
-    /// All that can be read.
+    /// Returns all readable keys, sorted by id.
     pub(super) fn all(&self) -> Result<Vec<KeySettings>, CliError> {
         let records = self.wait(self.keys.all())?;
         let mut keys: Vec<_> = records
@@ -39,20 +39,20 @@ impl Store {
         Ok(keys)
     }
 
-    /// Adds a key. False where there is one with its id.
+    /// Adds a key. Returns `false` if its id is taken.
     pub(super) fn add(&self, key: &KeySettings) -> Result<bool, CliError> {
         let record = KeyRecord::of(key).map_err(|error| CliError::Usage(error.to_string()))?;
         let record = serde_json::to_string(&record).map_err(|error| CliError::Usage(error.to_string()))?;
         self.wait(self.keys.add(&key.id, &record))
     }
 
-    /// Removes a key. False where there is none with this id.
+    /// Removes a key. Returns `false` if there is none with this id.
     pub(super) fn remove(&self, id: &str) -> Result<bool, CliError> {
         self.wait(self.keys.remove(id))
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, KeyStoreError>>) -> Result<T, CliError> {
-        // Connecting and each answer have deadlines of their own.
+        // Connecting and each reply have their own deadlines.
         Ok(self.runtime.block_on(answer)?)
     }
 }

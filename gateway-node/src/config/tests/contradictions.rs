@@ -1,4 +1,4 @@
-//! Values that are right alone and wrong together.
+//! Values that are valid alone and contradict each other.
 
 use std::net::TcpListener;
 
@@ -7,14 +7,14 @@ use crate::config::contradiction::overlap;
 
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
 
-/// Checks that a file has one problem.
+/// Checks that a file has exactly one problem.
 #[track_caller]
 fn refuses(text: &str, line: &str) {
     refuses_all(text, &[line]);
 }
 
 #[test]
-fn redis_has_a_url_of_redis_and_an_authority_only_with_tls() {
+fn redis_needs_a_redis_url_and_takes_a_ca_only_with_tls() {
     let line = "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://";
     refuses("[redis]\nurl = 'http://:hunter2@host'", line);
     let error = variable("UTILBOT__REDIS__URL", "hunter2").map(|_| ()).unwrap_err();
@@ -32,13 +32,13 @@ fn redis_has_a_url_of_redis_and_an_authority_only_with_tls() {
     );
     refuses(
         "[redis]\nca = '/ca.pem'",
-        "redis.ca = \"/ca.pem\" in u.toml: expected redis.url beside it",
+        "redis.ca = \"/ca.pem\" in u.toml: expected redis.url to be set too",
     );
     assert!(file("[redis]\nurl = 'rediss://:hunter2@host'\nca = '/ca.pem'").is_ok());
 }
 
 #[test]
-fn a_password_that_is_not_encoded_is_told_how_to_be() {
+fn an_unencoded_password_is_refused_with_advice() {
     for url in [
         "redis://gw:12#hunter2@host:6379",
         "redis://gw:12/hunter2@host:6379",
@@ -47,22 +47,23 @@ fn a_password_that_is_not_encoded_is_told_how_to_be() {
     ] {
         refuses(
             &format!("[redis]\nurl = '{url}'"),
-            "redis.url = <redacted> in u.toml: expected redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with \
-             what is special in user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)",
+            "redis.url = <redacted> in u.toml: expected redis://[[user]:password@]host[:port][/db] or rediss:// for \
+             TLS, with special characters in the user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, \
+             ? %3F, % %25)",
         );
     }
     assert!(file("[redis]\nurl = 'redis://gw:12%23hunter2@host:6379/0'").is_ok());
 }
 
 #[test]
-fn listeners_have_addresses_of_their_own() {
+fn two_listeners_cannot_share_an_address() {
     refuses(
         "[server]\nbind = '127.0.0.1:9'\n[admin]\nbind = '127.0.0.1:9'",
-        "admin.bind = \"127.0.0.1:9\" in u.toml: expected an address that server.bind (127.0.0.1:9) does not have",
+        "admin.bind = \"127.0.0.1:9\" in u.toml: expected an address other than that of server.bind (127.0.0.1:9)",
     );
     refuses(
         "[test]\necho_bind = '[::]:9'\n[admin]\nbind = '127.0.0.1:9'",
-        "test.echo_bind = \"[::]:9\" in u.toml: expected an address that admin.bind (127.0.0.1:9) does not have",
+        "test.echo_bind = \"[::]:9\" in u.toml: expected an address other than that of admin.bind (127.0.0.1:9)",
     );
     for right in [
         "[server]\nbind = '127.0.0.1:0'\n[admin]\nbind = '127.0.0.1:0'",
@@ -74,7 +75,7 @@ fn listeners_have_addresses_of_their_own() {
 }
 
 #[test]
-fn addresses_overlap_where_the_system_refuses_the_second() {
+fn addresses_overlap_if_the_system_refuses_the_second_bind() {
     let hosts = [
         "127.0.0.1",
         "127.0.0.2",
@@ -84,7 +85,7 @@ fn addresses_overlap_where_the_system_refuses_the_second() {
         "[::ffff:127.0.0.1]",
     ];
     for one in hosts {
-        // Where the system lacks a family there is nothing to compare with.
+        // Skips address families that the system lacks.
         let Ok(first) = TcpListener::bind(format!("{one}:0")) else {
             continue;
         };
@@ -108,18 +109,20 @@ fn tls_needs_both_files() {
     let error = file("[server.tls]\ncertificate = '/c.pem'").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
-        "configuration: server.tls.certificate = \"/c.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
+        "configuration: server.tls.certificate = \"/c.pem\" in u.toml: expected server.tls.certificate and \
+         server.tls.key, or neither"
     );
     let error = file("[server.tls]\nkey = '/k.pem'").map(|_| ()).unwrap_err();
     assert_eq!(
         error,
-        "configuration: server.tls.key = \"/k.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or neither"
+        "configuration: server.tls.key = \"/k.pem\" in u.toml: expected server.tls.certificate and server.tls.key, or \
+         neither"
     );
     assert!(file("[server.tls]\nkey = '/k.pem'\ncertificate = '/c.pem'").is_ok());
 }
 
 #[test]
-fn an_outbox_holds_a_message() {
+fn an_outbox_must_hold_one_message() {
     let expected = "expected limits.outbox_bytes (1000) to hold one message of limits.message_bytes (65536)";
     refuses(
         "[limits]\noutbox_bytes = 1000",
@@ -134,7 +137,7 @@ fn an_outbox_holds_a_message() {
 }
 
 #[test]
-fn the_log_outlives_whoever_may_resume() {
+fn the_log_must_cover_the_resume_window() {
     refuses(
         "[cluster]\nlog_age_ms = 1000",
         "cluster.log_age_ms = 1000 in u.toml: expected at least 382500: session.resume_window_ms (300000) and two \
@@ -145,11 +148,11 @@ fn the_log_outlives_whoever_may_resume() {
 }
 
 #[test]
-fn a_drain_ends_before_its_deadline() {
+fn a_drain_must_fit_before_its_deadline() {
     let sum = |wait, spread, linger, deadline| {
         format!(
-            "expected drain.balancer_wait_ms ({wait}), drain.spread_ms ({spread}) and limits.evict_linger_ms ({linger}) \
-             together under drain.deadline_ms ({deadline})"
+            "expected drain.balancer_wait_ms ({wait}), drain.spread_ms ({spread}) and limits.evict_linger_ms \
+             ({linger}) to add up to less than drain.deadline_ms ({deadline})"
         )
     };
     refuses(
@@ -183,38 +186,38 @@ fn a_drain_ends_before_its_deadline() {
 }
 
 #[test]
-fn names_are_given_once() {
+fn duplicate_names_are_refused() {
     refuses(
         "[[applications]]\nid = 'a'\n[[applications]]\nid = 'a'",
-        "applications[1].id = \"a\" in u.toml: expected ids that differ",
+        "applications[1].id = \"a\" in u.toml: expected a unique id",
     );
     let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");
     refuses(
         &format!("{key}{key}"),
-        "keys[1].id = \"a\" in u.toml: expected ids that differ",
+        "keys[1].id = \"a\" in u.toml: expected a unique id",
     );
     let event = "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\n";
     refuses(
         &format!("{event}{event}"),
-        "events[1].name = \"a\" in u.toml: expected names that differ",
+        "events[1].name = \"a\" in u.toml: expected a unique name",
     );
 }
 
 #[test]
-fn a_key_has_a_secret_or_a_hash() {
+fn a_key_needs_exactly_one_of_secret_and_hash() {
     refuses(
         "[[keys]]\nid = 'a'\ntype = 'bot'",
-        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
+        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash in this entry",
     );
     let hash = "0".repeat(64);
     refuses(
         &format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\nhash = '{hash}'"),
-        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
+        "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash in this entry",
     );
 }
 
 #[test]
-fn a_key_belongs_to_an_application_that_exists() {
+fn a_key_must_name_an_existing_application() {
     let key = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{SECRET}'\n");
     refuses(
         &format!("{key}application = 'b'"),
@@ -227,8 +230,8 @@ fn a_key_belongs_to_an_application_that_exists() {
 fn development_mode_stays_on_loopback() {
     let line = |origin: &str| {
         format!(
-            "configuration: server.bind = \"0.0.0.0:80\" in {origin}: expected a loopback address such as 127.0.0.1, or a \
-             key in [[keys]], since nothing guards the node without one"
+            "configuration: server.bind = \"0.0.0.0:80\" in {origin}: expected a loopback address such as 127.0.0.1, \
+             or a key in [[keys]]: without keys the node serves loopback only"
         )
     };
     let bind = Given {

@@ -1,11 +1,11 @@
-//! Right configurations and what comes of them.
+//! Valid configurations and the settings they load as.
 
 use std::{path::Path, time::Duration};
 
 use shared::{
     client_type::ClientType,
     key::SecretHash,
-    routing::{Deliver, ReceiverType},
+    routing::{DeliverMode, ReceiverType},
 };
 
 use super::{Given, file, variable};
@@ -14,7 +14,7 @@ use crate::config::{
 };
 
 #[test]
-fn nothing_given_is_the_documented_defaults_in_development_mode() {
+fn defaults_apply_without_sources_and_mean_development_mode() {
     let settings = Sources::new().load().unwrap();
     assert!(settings.development() && settings.metrics_public());
     assert_eq!(settings.server.bind.to_string(), "127.0.0.1:8080");
@@ -27,13 +27,13 @@ fn nothing_given_is_the_documented_defaults_in_development_mode() {
 }
 
 #[test]
-fn a_node_without_a_name_is_given_one() {
+fn a_node_without_a_name_gets_a_random_one() {
     assert_eq!(Settings::default().node.name_or([0, 0xab, 1]), "node-00ab01");
     assert_eq!(file("node.name = 'one'").unwrap().node.name_or([0; 3]), "one");
 }
 
 #[test]
-fn every_default_is_the_one_that_the_reference_tells() {
+fn every_default_matches_the_reference() {
     let defaults = serde_json::to_value(Settings::default()).unwrap();
     for doc in reference().into_iter().filter(|doc| !doc.key.contains("[]")) {
         let pointer = format!("/{}", doc.key.replace('.', "/"));
@@ -75,7 +75,7 @@ fn every_setting_is_documented_with_its_unit() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let given = Given {
         file: "[server]\nbind = '127.0.0.1:1'\nworkers = 1\nbacklog = 1\n[log]\nformat = 'text'\nlevel = 'warn'",
         environment: &[
@@ -142,7 +142,7 @@ fn lists_in_the_environment_are_separated_by_commas() {
     assert_eq!(
         ids,
         ["a", "b", "utilbot"],
-        "without keys, development mode uses the default one"
+        "without keys, development mode adds the default application"
     );
 }
 
@@ -179,13 +179,15 @@ fn keys_are_read_with_their_types_permissions_and_expiry() {
     let hash = SecretHash::of("s");
     let settings = file(&format!(
         "[[applications]]\nid = 'shop'\n\
-         [[keys]]\nid = 'web'\ntype = 'website'\nsecret = '{secret}'\npermissions = ['publish', 'read']\nexpires_at = '2027-01-31T12:00:00Z'\n\
-         [[keys]]\nid = 'both'\ntype = ['bot', 'service']\nhash = '{hash}'\napplication = 'shop'\nexpires_at = 2027-01-31T12:00:00Z",
+         [[keys]]\nid = 'web'\ntype = 'website'\nsecret = '{secret}'\npermissions = ['publish', 'read']\n\
+         expires_at = '2027-01-31T12:00:00Z'\n\
+         [[keys]]\nid = 'both'\ntype = ['bot', 'service']\nhash = '{hash}'\napplication = 'shop'\n\
+         expires_at = 2027-01-31T12:00:00Z",
         secret = "x".repeat(32),
     ))
     .unwrap();
     let [web, both] = &settings.keys[..] else {
-        panic!("two keys")
+        panic!("expected two keys")
     };
     assert!(!settings.development());
     assert_eq!(web.types.0, [ClientType::Website]);
@@ -205,12 +207,12 @@ fn keys_are_read_with_their_types_permissions_and_expiry() {
     assert_eq!(
         settings.applications.len(),
         2,
-        "a key without an application uses the default one"
+        "a key without an application belongs to the default one"
     );
 }
 
 #[test]
-fn an_application_needs_no_more_than_an_id() {
+fn an_application_needs_only_an_id() {
     let settings = file("[[applications]]\nid = 'shop'\nclient_id = 7\nbot_id = '8'").unwrap();
     let shop = &settings.applications[0];
     assert_eq!(
@@ -220,7 +222,7 @@ fn an_application_needs_no_more_than_an_id() {
     let default = &settings.applications[1];
     assert_eq!(
         default.id, "utilbot",
-        "without keys, development mode uses the default one"
+        "without keys, development mode adds the default application"
     );
     assert!(default.client_id.is_none() && default.bot_id.is_none() && default.bot_username.is_none());
     assert_eq!(default.privileged_intents, PrivilegedIntent::ALL);
@@ -232,7 +234,7 @@ fn an_application_needs_no_more_than_an_id() {
 }
 
 #[test]
-fn the_default_application_is_absent_where_no_key_uses_it() {
+fn the_default_application_is_absent_if_no_key_uses_it() {
     let settings = file(&format!(
         "[[applications]]\nid = 'shop'\n[[keys]]\nid = 'a'\ntype = 'bot'\napplication = 'shop'\nhash = '{}'",
         "0".repeat(64)
@@ -241,7 +243,7 @@ fn the_default_application_is_absent_where_no_key_uses_it() {
 }
 
 #[test]
-fn the_development_key_opens_everything() {
+fn the_development_key_has_every_type_and_permission() {
     let key = KeySettings::development(Secret::from("s".repeat(64)));
     assert_eq!(key.types.0, ClientType::ALL);
     assert_eq!(key.permissions, Permission::ALL);
@@ -252,7 +254,7 @@ fn the_development_key_opens_everything() {
 }
 
 #[test]
-fn development_mode_has_its_two_events_until_the_operator_names_some() {
+fn development_mode_has_two_events_unless_the_operator_defines_some() {
     let names = |settings: &Settings| -> Vec<_> {
         let table = settings.event_table().unwrap();
         let mut names: Vec<_> = table.names().map(ToString::to_string).collect();
@@ -263,22 +265,23 @@ fn development_mode_has_its_two_events_until_the_operator_names_some() {
     let settings =
         file("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['discord']\ndeliver = { guild = '/g' }").unwrap();
     let [event] = &settings.events[..] else {
-        panic!("one event")
+        panic!("expected one event")
     };
     assert_eq!(names(&settings), ["a"]);
     assert_eq!(
         (event.to.as_slice(), &event.deliver),
-        (&[ReceiverType::Discord][..], &Deliver::Guild("/g".to_owned()))
+        (&[ReceiverType::Discord][..], &DeliverMode::Guild("/g".to_owned()))
     );
     let keys = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nhash = '{}'", "0".repeat(64));
     assert!(names(&file(&keys).unwrap()).is_empty());
 }
 
 #[test]
-fn schemas_and_certificates_are_found_beside_the_file() {
+fn relative_paths_start_at_the_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("u.toml");
-    let text = "[server.tls]\ncertificate = 'c.pem'\nkey = '/k.pem'\n[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschema = 'a.json'";
+    let text = "[server.tls]\ncertificate = 'c.pem'\nkey = '/k.pem'\n\
+                [[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschema = 'a.json'";
     std::fs::write(&path, text).unwrap();
     let settings = Sources::new().file(Some(path.clone())).load().unwrap();
     assert_eq!(
@@ -311,7 +314,7 @@ fn schemas_and_certificates_are_found_beside_the_file() {
 }
 
 #[test]
-fn an_event_that_makes_no_rule_is_named_with_its_entry() {
+fn an_invalid_event_is_reported_with_its_entry() {
     let events = |fields: &str| {
         let ok = "[[events]]\nname = 'ok'\nfrom = ['bot']\nto = ['bot']\n";
         let settings = file(&format!("{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}")).unwrap();
@@ -322,7 +325,7 @@ fn an_event_that_makes_no_rule_is_named_with_its_entry() {
     let error = events("name = 'identify'");
     assert_eq!(
         (error.key.as_str(), error.expected.as_str()),
-        ("events[1].name", "a name that the protocol does not use itself")
+        ("events[1].name", "a name that is not reserved by the protocol")
     );
     let error = events("name = 'a'\ndeliver = { guild = 'guildId' }");
     assert_eq!(
@@ -339,7 +342,7 @@ fn an_event_that_makes_no_rule_is_named_with_its_entry() {
 }
 
 #[test]
-fn a_reload_reads_the_same_places_again() {
+fn a_reload_reads_the_same_sources_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("u.toml");
     std::fs::write(&path, "[limits]\nconnections = 1").unwrap();
@@ -356,7 +359,7 @@ fn a_reload_reads_the_same_places_again() {
 }
 
 #[test]
-fn what_the_documentation_shows_is_loaded_as_it_says() {
+fn documented_examples_load() {
     let settings = file(
         "[compression]\nzlib_stream = 'per_session'\n[log]\nlevel = 'info,gateway_node=debug'\n[test]\nbot_id = 7",
     )

@@ -1,4 +1,4 @@
-//! The configuration as an operator sees it: files, variables and flags in, settings or one line out.
+//! The configuration as an operator uses it: files, variables and flags in, settings or error lines out.
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
@@ -10,7 +10,7 @@ mod wrong;
 
 use super::{Settings, Sources};
 
-/// What an operator gives a node. The file is a text, and is called `u.toml` in the line of an error.
+/// What an operator passes to a node. The file is given as text; errors call it `u.toml`.
 #[derive(Debug, Clone, Copy, Default)]
 struct Given<'a> {
     file: &'a str,
@@ -38,7 +38,7 @@ impl Given<'_> {
     }
 }
 
-/// Checks that a file is refused with these lines, each of which is given without `configuration: `.
+/// Checks that a file is refused with exactly these lines, given without the prefix `configuration: `.
 #[track_caller]
 fn refuses(text: &str, lines: &[&str]) {
     let told = file(text).map(|_| ()).unwrap_err();
@@ -49,7 +49,7 @@ fn refuses(text: &str, lines: &[&str]) {
     assert_eq!(told, lines, "for {text}");
 }
 
-/// What loading a file alone gives.
+/// Loads a file alone.
 fn file(text: &str) -> Result<Settings, String> {
     Given {
         file: text,
@@ -58,7 +58,7 @@ fn file(text: &str) -> Result<Settings, String> {
     .load()
 }
 
-/// What loading one variable alone gives.
+/// Loads one environment variable alone.
 fn variable(name: &str, text: &str) -> Result<Settings, String> {
     Given {
         environment: &[(name, text)],

@@ -1,10 +1,16 @@
-//! Printing: everything, nothing secret, and loadable again.
+//! Printing the settings: complete, without secrets, and loadable again.
 
 use super::{Given, file};
 
-/// Something other than the default wherever that is possible.
+/// Values other than the defaults, wherever that is possible.
 const FULL: &str = r#"
-server = { bind = "[::1]:1", workers = 3, public_url = "wss://gateway.example", backlog = 5, trusted_proxies = ["10.0.0.0/8"], allowed_origins = ["a\"b"], tls = { certificate = "/c", key = "/k" } }
+server.bind = "[::1]:1"
+server.workers = 3
+server.public_url = "wss://gateway.example"
+server.backlog = 5
+server.trusted_proxies = ["10.0.0.0/8"]
+server.allowed_origins = ["a\"b"]
+server.tls = { certificate = "/c", key = "/k" }
 node.name = "one"
 test = { echo_bind = "127.0.0.1:0", bot_id = 7 }
 chaos.enabled = true
@@ -55,7 +61,7 @@ deliver = "any"
 "#;
 
 #[test]
-fn what_is_printed_loads_as_the_same_settings() {
+fn printed_settings_load_as_the_same_settings() {
     for text in ["", FULL] {
         let settings = file(text).unwrap();
         let printed = settings.to_toml();
@@ -91,7 +97,7 @@ fn every_setting_is_printed_with_its_meaning() {
 }
 
 #[test]
-fn no_secret_is_shown_anywhere() {
+fn secrets_are_never_printed() {
     let secret = "correct-horse-battery-staple-0123456789";
     let text = format!("[[keys]]\nid = 'a'\ntype = 'bot'\nsecret = '{secret}'");
     let given = Given {

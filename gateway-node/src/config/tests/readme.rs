@@ -1,4 +1,4 @@
-//! The README's table of settings is made from the source.
+//! Checks that the README's table of settings equals the reference.
 
 use std::{fs, path::Path};
 
@@ -13,17 +13,17 @@ fn the_readme_lists_every_setting() {
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let (before, rest) = readme
         .split_once(BEGIN)
-        .expect("the README has the mark where the table begins");
+        .expect("the README has the mark at the start of the table");
     let (_, after) = rest
         .split_once(END)
-        .expect("the README has the mark where the table ends");
+        .expect("the README has the mark at the end of the table");
     let expected = format!("{before}{BEGIN}{}{END}{after}", table());
     if readme != expected {
         let path = root.join("target/README.md");
         fs::create_dir_all(root.join("target")).unwrap();
         fs::write(&path, expected).unwrap();
         panic!(
-            "the README's table of settings is old; compare it with {} and copy that over",
+            "the README's table of settings is out of date; compare it with {} and copy that over",
             path.display()
         );
     }
@@ -45,7 +45,7 @@ fn table() -> String {
     )
 }
 
-/// A default as code, the words that stand for none as they are.
+/// Formats a default as code, and the words that stand for no value as plain text.
 fn code(default: &str) -> String {
     match default {
         "none" | "required" => default.to_owned(),

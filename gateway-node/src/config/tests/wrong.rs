@@ -1,22 +1,22 @@
-//! Wrong configurations and the line that each gives.
+//! Invalid configurations and the error line of each problem.
 
 use super::{Given, file, refuses as refuses_all, variable};
 use crate::config::reference;
 
-/// Checks that a file has one problem.
+/// Checks that a file has exactly one problem.
 #[track_caller]
 fn refuses(text: &str, line: &str) {
     refuses_all(text, &[line]);
 }
 
-/// What a key needs beside its id and its type.
+/// A hash: the one field that a key needs besides its id and its type.
 const HASH: &str = "hash = '0000000000000000000000000000000000000000000000000000000000000000'";
 
-const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, http, redis, cluster, drain, \
-    log, admin, metrics, compression, test, chaos, applications, keys, events";
+const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, http, redis, cluster, \
+    drain, log, admin, metrics, compression, test, chaos, applications, keys, events";
 
 #[test]
-fn an_unknown_key_is_named_with_those_that_exist() {
+fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "limitz = 5",
         &format!("limitz in u.toml: {SECTIONS}; did you mean limits?"),
@@ -45,8 +45,9 @@ fn an_unknown_key_is_named_with_those_that_exist() {
     );
     refuses(
         "[[applications]]\nid = 'a'\nname = 'x'",
-        "applications[0].name in u.toml: expected one of the keys id, client_id, bot_id, bot_username, bot_discriminator, \
-         bot_avatar, flags, privileged_intents, shards, max_concurrency, session_starts_per_day, guilds_per_session",
+        "applications[0].name in u.toml: expected one of the keys id, client_id, bot_id, bot_username, \
+         bot_discriminator, bot_avatar, flags, privileged_intents, shards, max_concurrency, session_starts_per_day, \
+         guilds_per_session",
     );
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
@@ -57,34 +58,35 @@ fn an_unknown_key_is_named_with_those_that_exist() {
 }
 
 #[test]
-fn a_typo_in_a_key_is_one_problem() {
-    // What it was meant to be is neither missing nor in contradiction with anything.
+fn a_mistyped_key_is_reported_once() {
+    // The intended key must not be reported as missing or contradicting another.
     refuses(
         "[[keys]]\nid = 'a'\ntyp = 'bot'\nhash = '0000000000000000000000000000000000000000000000000000000000000000'",
-        "keys[0].typ in u.toml: expected one of the keys id, secret, hash, type, application, permissions, expires_at; did \
-         you mean keys[0].type?",
+        "keys[0].typ in u.toml: expected one of the keys id, secret, hash, type, application, permissions, expires_at; \
+         did you mean keys[0].type?",
     );
     refuses(
         "[[keys]]\nid = 'a'\ntype = 'bot'\nsecrets = 'hunter2'",
-        "keys[0].secrets in u.toml: expected one of the keys id, secret, hash, type, application, permissions, expires_at; \
-         did you mean keys[0].secret?",
+        "keys[0].secrets in u.toml: expected one of the keys id, secret, hash, type, application, permissions, \
+         expires_at; did you mean keys[0].secret?",
     );
 }
 
 #[test]
-fn a_typo_in_a_word_is_recognised() {
+fn a_mistyped_word_gets_a_suggestion() {
     refuses(
         "[log]\nformat = 'Jsn'",
         "log.format = \"Jsn\" in u.toml: expected text or json; did you mean json?",
     );
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot', 'web_site']\nto = ['bot']",
-        "events[0].from = [\"bot\",\"web_site\"] in u.toml: expected a list of bot, website, service; did you mean website?",
+        "events[0].from = [\"bot\",\"web_site\"] in u.toml: expected a list of bot, website, service; did you mean \
+         website?",
     );
 }
 
 #[test]
-fn every_problem_has_a_line() {
+fn every_problem_gets_its_own_line() {
     refuses_all(
         "other = 1\n[limits]\nmessage_bytes = 0\nconnections = 'x'\nnonsense = 1\n[redis]\nurl = 'http://x'\n\
          [[keys]]\nid = 'a'\ntype = 'bot'\n[[keys]]\nid = 'a'\ntype = 'robot'\napplication = 'shop'",
@@ -98,14 +100,14 @@ fn every_problem_has_a_line() {
             "limits.connections = \"x\" in u.toml: expected a whole number from 1",
             "keys[1].type = \"robot\" in u.toml: expected bot, website, service or a list of them",
             "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://",
-            "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash beside it",
-            "keys[1].id = \"a\" in u.toml: expected ids that differ",
+            "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash in this entry",
+            "keys[1].id = \"a\" in u.toml: expected a unique id",
             "keys[1].application = \"shop\" in u.toml: expected one of the applications utilbot",
         ],
     );
 }
 
-/// The header of the section that `key` is in.
+/// Returns the TOML header of the section that `key` is in.
 fn header(key: &str) -> String {
     let (section, _) = key.rsplit_once('.').unwrap();
     section
@@ -114,7 +116,7 @@ fn header(key: &str) -> String {
 }
 
 #[test]
-fn no_section_takes_a_stranger() {
+fn every_section_refuses_unknown_keys() {
     for doc in reference() {
         let error = file(&format!("{}\nstranger = 'hunter2'", header(&doc.key)));
         let error = error.map(|_| ()).unwrap_err();
@@ -131,7 +133,7 @@ fn every_setting_refuses_a_value_of_the_wrong_shape() {
     for doc in reference() {
         let (_, name) = doc.key.rsplit_once('.').unwrap();
         let mut text = header(&doc.key);
-        // What an entry must have, so that nothing else is wrong with it.
+        // Required fields of a list entry, so that nothing else is wrong with it.
         let required: &[&str] = match text.as_str() {
             "[[applications]]" => &["id = 'a'"],
             "[[keys]]" => &[
@@ -147,7 +149,7 @@ fn every_setting_refuses_a_value_of_the_wrong_shape() {
                 text = format!("{text}\n{line}");
             }
         }
-        // No setting takes a table with this key, a list of lists, or a number with a fraction.
+        // No setting accepts a table with this key, a list of lists, or a fractional number.
         for wrong in ["{ stranger = 'hunter2' }", "[['hunter2']]", "1.5", "nan"] {
             let error = file(&format!("{text}\n{name} = {wrong}"));
             let error = error.map(|_| ()).unwrap_err();
@@ -160,7 +162,7 @@ fn every_setting_refuses_a_value_of_the_wrong_shape() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_unit_and_range() {
+fn an_invalid_value_is_reported_with_the_unit_and_range() {
     refuses(
         "[limits]\nmessage_bytes = 'abc'",
         "limits.message_bytes = \"abc\" in u.toml: expected a number of bytes from 1",
@@ -228,14 +230,14 @@ fn a_wrong_value_is_named_with_its_unit_and_range() {
 }
 
 #[test]
-fn what_libraries_could_not_read_of_an_application_is_refused() {
+fn application_fields_that_would_break_libraries_are_refused() {
     let refuses = |setting: &str, line: &str| refuses(&format!("[[applications]]\nid = 'a'\n{setting}"), line);
     for id in ["'x'", "0", "'9223372036854775808'"] {
         refuses(
             &format!("client_id = {id}"),
             &format!(
-                "applications[0].client_id = {} in u.toml: expected an id from 1 to 9223372036854775807, as a number or \
-                 as digits in a text",
+                "applications[0].client_id = {} in u.toml: expected an id from 1 to 9223372036854775807, as a number \
+                 or a string of digits",
                 id.replace('\'', "\"")
             ),
         );
@@ -250,13 +252,13 @@ fn what_libraries_could_not_read_of_an_application_is_refused() {
     );
     refuses(
         "bot_avatar = 'me.png'",
-        "applications[0].bot_avatar = \"me.png\" in u.toml: expected 32 lower-case hexadecimal digits, with a_ before them \
-         where the image moves",
+        "applications[0].bot_avatar = \"me.png\" in u.toml: expected 32 lower-case hexadecimal digits, after a_ if the \
+         image is animated",
     );
     refuses(
         "privileged_intents = ['guilds']",
-        "applications[0].privileged_intents = [\"guilds\"] in u.toml: expected a list of guild_members, guild_presences, \
-         message_content",
+        "applications[0].privileged_intents = [\"guilds\"] in u.toml: expected a list of guild_members, \
+         guild_presences, message_content",
     );
     refuses(
         "shards = 0",
@@ -265,7 +267,7 @@ fn what_libraries_could_not_read_of_an_application_is_refused() {
 }
 
 #[test]
-fn a_section_that_is_none_is_told_apart_from_a_list() {
+fn a_value_in_place_of_a_section_or_list_is_refused() {
     refuses("limits = 5", "limits = 5 in u.toml: expected a section [limits]");
     refuses(
         "redis = 'redis://:hunter2@host'",
@@ -282,7 +284,7 @@ fn a_section_that_is_none_is_told_apart_from_a_list() {
 }
 
 #[test]
-fn what_a_key_or_an_event_lacks_is_named() {
+fn missing_fields_of_keys_and_events_are_reported() {
     refuses(
         &format!("[[keys]]\ntype = 'bot'\n{HASH}"),
         "keys[0].id in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot, but it is missing",
@@ -306,7 +308,7 @@ fn what_a_key_or_an_event_lacks_is_named() {
 }
 
 #[test]
-fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
+fn errors_about_a_key_never_show_its_secret() {
     refuses(
         &format!("[[keys]]\nid = 'web.hunter2'\ntype = 'bot'\n{HASH}"),
         "keys[0].id = \"web.<redacted>\" in u.toml: expected 1 to 64 of A-Z a-z 0-9 _ -, without a dot",
@@ -338,7 +340,7 @@ fn a_key_shows_no_secret_whatever_is_wrong_with_it() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_the_place() {
+fn a_toml_syntax_error_is_reported_with_line_and_column() {
     let error = file("[limits]\nmessage_bytes = = 5").map(|_| ()).unwrap_err();
     assert!(
         error.starts_with("configuration: line 2, column 17 in u.toml: expected TOML, but found an error: "),
@@ -355,7 +357,7 @@ fn a_file_that_is_no_toml_is_named_with_the_place() {
 }
 
 #[test]
-fn each_line_that_is_no_toml_is_named_and_nothing_else() {
+fn each_toml_syntax_error_is_reported_and_nothing_else() {
     let error = file("[limits]\nmessage_bytes = = 5\nconnections = 0\n[v1\nnonsense")
         .map(|_| ())
         .unwrap_err();
@@ -372,7 +374,7 @@ fn each_line_that_is_no_toml_is_named_and_nothing_else() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn an_unreadable_file_is_reported() {
     let error = super::Sources::new()
         .file(Some("/nowhere/u.toml".into()))
         .load()
@@ -386,22 +388,25 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_wrong_variable_is_named() {
+fn an_invalid_environment_variable_is_reported() {
     for (name, text, line) in [
         (
             "UTILBOT__LIMITS__MESSAGE_BYTES",
             "abc",
-            "limits.message_bytes = \"abc\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+            "limits.message_bytes = \"abc\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes \
+             from 1",
         ),
         (
             "UTILBOT__LIMITS__MESSAGE_BYTES",
             "",
-            "limits.message_bytes = \"\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+            "limits.message_bytes = \"\" in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes \
+             from 1",
         ),
         (
             "UTILBOT__LIMITS__MESSAGE_BYTES",
             "-5",
-            "limits.message_bytes = -5 in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from 1",
+            "limits.message_bytes = -5 in environment UTILBOT__LIMITS__MESSAGE_BYTES: expected a number of bytes from \
+             1",
         ),
         (
             "UTILBOT__CHAOS__ENABLED",
@@ -411,7 +416,8 @@ fn a_wrong_variable_is_named() {
         (
             "UTILBOT__SERVER__TRUSTED_PROXIES",
             "10.0.0.1/8,x",
-            "server.trusted_proxies = [\"10.0.0.1/8\",\"x\"] in environment UTILBOT__SERVER__TRUSTED_PROXIES: expected a list of networks such as 10.0.0.0/8",
+            "server.trusted_proxies = [\"10.0.0.1/8\",\"x\"] in environment UTILBOT__SERVER__TRUSTED_PROXIES: \
+             expected a list of networks such as 10.0.0.0/8",
         ),
         (
             "UTILBOT__ADMIN__PORT",
@@ -421,7 +427,8 @@ fn a_wrong_variable_is_named() {
         (
             "UTILBOT__SERVER",
             "x",
-            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, backlog, trusted_proxies, allowed_origins, allowed_hosts, tls",
+            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, \
+             backlog, trusted_proxies, allowed_origins, allowed_hosts, tls",
         ),
         (
             "UTILBOT__LIMITS__A__B",
@@ -431,7 +438,8 @@ fn a_wrong_variable_is_named() {
         (
             "UTILBOT__KEYS__0__SECRET",
             "hunter2",
-            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys and events to be listed in the configuration file",
+            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys and events to be listed in the \
+             configuration file",
         ),
         (
             "UTILBOT__APPLICATIONS",
@@ -450,7 +458,7 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
-fn a_wrong_flag_is_named() {
+fn an_invalid_flag_is_reported() {
     let bind = Given {
         bind: Some("here"),
         ..Given::default()

@@ -1,4 +1,4 @@
-//! The endpoints themselves: where the gateway is, and who asks.
+//! The endpoints: the gateway's URL, and information about the bot.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -10,14 +10,14 @@ use crate::{
     applications::Application,
     auth::Refused,
     http::{Api, admit::show_key, presented},
-    transport::Head,
+    transport::UpgradeHead,
 };
 
 impl Api {
-    /// The application of the bot that sent a request.
+    /// Authenticates the bot that sent a request and returns its application.
     ///
     /// # Errors
-    /// 401 without a good key of a bot, 503 while nobody can tell.
+    /// 401 without a valid bot key, 503 while the keys in Redis are unknown.
     fn bot(&self, request: &HttpRequest) -> Result<Arc<Application>, RestError> {
         let presented = presented(request, "bot").ok_or(RestError::Unauthorised)?;
         let key = self
@@ -32,12 +32,13 @@ impl Api {
     }
 }
 
-/// `GET /gateway`: where to connect to.
+/// `GET /gateway`: returns the URL to connect to.
 pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&Head::of(request.head())) }))
+    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())) }))
 }
 
-/// `GET /gateway/bot`: the same for a bot, and how many sessions it should and may start.
+/// `GET /gateway/bot`: returns the URL to connect to, the recommended number of shards, and how many sessions the bot
+/// may start.
 pub(in crate::http) async fn gateway_for_bot(
     request: HttpRequest,
     api: web::Data<Api>,
@@ -45,7 +46,7 @@ pub(in crate::http) async fn gateway_for_bot(
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
-        "url": &*api.public_url.gateway(&Head::of(request.head())),
+        "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())),
         "shards": application.shards,
         "session_start_limit": {
             "total": application.session_starts_per_day,
@@ -56,12 +57,12 @@ pub(in crate::http) async fn gateway_for_bot(
     })))
 }
 
-/// `GET /users/@me`: the bot user.
+/// `GET /users/@me`: returns the bot user.
 pub(in crate::http) async fn user(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.user))
 }
 
-/// `GET /applications/@me`, and where libraries asked for it before: the application.
+/// `GET /applications/@me`, and the older path `/oauth2/applications/@me`: returns the application.
 pub(in crate::http) async fn application(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.about))
 }

@@ -1,23 +1,23 @@
-//! Errors in Discord's shape: `{"message":"404: Not Found","code":0}`.
+//! Errors in Discord's format: `{"message":"404: Not Found","code":0}`.
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 
 use crate::http::error::RETRY_AFTER;
 
-/// Why a library is refused. The text is what it is told.
+/// Why a library's request is refused. `Display` is the message in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestError {
-    /// No key of a bot, or none that is good.
+    /// The bot key is missing or invalid.
     #[error("401: Unauthorized")]
     Unauthorised,
     /// There is nothing at this path.
     #[error("404: Not Found")]
     NotFound,
-    /// There is something at this path, for another method.
+    /// The path exists, but not for this method.
     #[error("405: Method Not Allowed")]
     MethodNotAllowed,
-    /// What the nodes share cannot be reached, or its keys have not been read yet, so nobody can tell.
+    /// Redis is unavailable, or its keys have not been read yet.
     #[error("503: Service Unavailable")]
     KeysAway,
 }

@@ -1,5 +1,5 @@
-//! What libraries for Discord ask over HTTP before they connect, answered as Discord does. The gateway's own API is not
-//! here, and neither is anything that they would ask a platform for.
+//! The endpoints that Discord libraries request before they connect, answered as Discord does. The gateway's own API is
+//! not here, and neither are any other endpoints of Discord's API.
 
 mod bootstrap;
 mod error;

@@ -1,4 +1,4 @@
-//! How many sessions the bots of an application may still start.
+//! The remaining session starts of an application's bots.
 
 use super::RestError;
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
 };
 
 impl Api {
-    /// What is left of an application's sessions of today.
+    /// Returns how many of today's session starts an application has left.
     ///
     /// # Errors
-    /// When nobody can tell now.
+    /// If this is currently unknown.
     pub(super) async fn start_budget(&self, application: &Application) -> Result<StartBudget, RestError> {
         let limits = StartLimits {
             max_concurrency: application.max_concurrency,

@@ -1,4 +1,4 @@
-//! How a connection ends that its client does not end, and what an administrator does to it.
+//! How the node ends a connection, and the faults that an administrator injects.
 
 use shared::{
     close::Close,
@@ -7,106 +7,109 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{Discord, Stage, Steps};
+use super::{Discord, DiscordActions, DiscordPhase};
 use crate::{
-    registry::{Disturbance, Farewell},
-    session::{Ending, Step},
+    registry::{EndReason, InjectedFault},
+    session::{Action, Cx, SessionEnd},
     transport::Violation,
 };
 
 impl Discord {
-    /// The session has to end.
-    pub(super) fn leave(&mut self, ending: Ending, now: Instant) -> Steps {
-        match ending {
-            Ending::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
-            Ending::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
-            Ending::Violation(violation) => self.close(violation.close(), Some("protocol violation")),
-            Ending::TooSlow => {
-                match &mut self.stage {
-                    Stage::CatchingUp(session) => session.attachment.is_cut(),
-                    Stage::Live(session) => session.attachment.is_cut(),
+    /// Ends the session or the connection, for this reason.
+    pub(super) fn leave(&mut self, end: SessionEnd, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        match end {
+            SessionEnd::Violation(Violation::TooBig) => self.fail(close::TOO_LARGE),
+            SessionEnd::Violation(Violation::InvalidUtf8) => self.fail(close::DECODE),
+            SessionEnd::Violation(violation) => self.close(violation.close(), Some("protocol violation")),
+            SessionEnd::TooSlow => {
+                match &mut self.phase {
+                    DiscordPhase::Replaying(session) => session.ownership.set_slow(),
+                    DiscordPhase::Live(session) => session.ownership.set_slow(),
                     _ => {}
                 }
                 self.close(close::TOO_SLOW, Some("reads too slowly"))
             }
-            Ending::Farewell(Farewell::Restarting | Farewell::Reconnect) => self.reconnect(now),
-            Ending::Farewell(Farewell::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
-            Ending::Farewell(Farewell::Kicked) => self.end_session(close::KICKED),
-            Ending::Farewell(Farewell::Superseded { generation }) => {
-                // A connection may have gone on with its session by itself, after op 9.
-                let is_earlier = self.attachment().is_some_and(|it| it.owner().generation < generation);
+            SessionEnd::ByNode(EndReason::Restarting | EndReason::Reconnect) => self.reconnect(now),
+            SessionEnd::ByNode(EndReason::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
+            SessionEnd::ByNode(EndReason::Kicked) => self.end_session(close::KICKED),
+            SessionEnd::ByNode(EndReason::Superseded { fencing_token }) => {
+                // After op 9 the client may have resumed on this same connection, which then has the newer fencing
+                // token.
+                let is_earlier = self
+                    .ownership()
+                    .is_some_and(|it| it.owner().fencing_token < fencing_token);
                 if is_earlier {
                     self.close(close::SUPERSEDED, None)
                 } else {
-                    Steps::new()
+                    DiscordActions::new()
                 }
             }
-            Ending::Farewell(Farewell::Missed) => {
-                let Some(attachment) = self.attachment() else {
-                    return Steps::new();
+            SessionEnd::ByNode(EndReason::Missed) => {
+                let Some(ownership) = self.ownership() else {
+                    return DiscordActions::new();
                 };
-                attachment.end();
+                ownership.end();
                 self.heartbeat_by = None;
-                let mut steps: Steps = smallvec![Step::Unsubscribe];
-                steps.extend(self.invalid(false, now));
-                steps
+                cx.unsubscribe();
+                self.invalid(false, now)
             }
         }
     }
 
-    /// Has the client see what an administrator wishes it to.
-    pub(super) fn suffer(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
-        match disturbance {
-            Disturbance::Close(code) => {
+    /// Injects a fault.
+    pub(super) fn inject_fault(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        match fault {
+            InjectedFault::Close(code) => {
                 let reason = close::KICKED.reason;
                 self.close(Close { code, reason }, None)
             }
-            Disturbance::Cut => {
-                self.stage = Stage::Over;
-                smallvec![Step::Cut]
+            InjectedFault::Cut => {
+                self.phase = DiscordPhase::Over;
+                smallvec![Action::Cut]
             }
-            Disturbance::Deafen(time) => {
+            InjectedFault::Deafen(time) => {
                 self.deaf_until = Some(Box::new(now + time));
-                Steps::new()
+                DiscordActions::new()
             }
-            Disturbance::Forget => {
-                if let Some(attachment) = self.attachment() {
-                    attachment.end();
+            InjectedFault::Forget => {
+                if let Some(ownership) = self.ownership() {
+                    ownership.end();
                 }
-                Steps::new()
+                DiscordActions::new()
             }
-            Disturbance::Invalidate { is_resumable } => {
-                let Some(attachment) = self.attachment() else {
-                    return Steps::new();
+            InjectedFault::Invalidate { is_resumable } => {
+                let Some(ownership) = self.ownership() else {
+                    return DiscordActions::new();
                 };
                 if !is_resumable {
-                    attachment.end();
+                    ownership.end();
                 }
                 self.heartbeat_by = None;
-                let mut steps: Steps = smallvec![Step::Unsubscribe];
-                steps.extend(self.invalid(is_resumable, now));
-                steps
+                cx.unsubscribe();
+                self.invalid(is_resumable, now)
             }
         }
     }
 
-    /// Ends the session and then the connection.
-    fn end_session(&mut self, close: Close) -> Steps {
-        if let Some(attachment) = self.attachment() {
-            attachment.end();
+    /// Ends the session, then the connection.
+    fn end_session(&mut self, close: Close) -> DiscordActions {
+        if let Some(ownership) = self.ownership() {
+            ownership.end();
         }
         self.close(close, None)
     }
 
-    /// Asks the client to reconnect, and ends the connection if it does not.
-    fn reconnect(&mut self, now: Instant) -> Steps {
-        if self.attachment().is_none() {
+    /// Asks the client to reconnect, and closes the connection later if it does not.
+    fn reconnect(&mut self, now: Instant) -> DiscordActions {
+        if self.ownership().is_none() {
             return self.close(close::RESTARTING, None);
         }
         if self.leaves_at.is_some() {
-            return Steps::new();
+            return DiscordActions::new();
         }
-        self.leaves_at = Some(Box::new(now + self.rules.grace));
+        self.leaves_at = Some(Box::new(now + self.settings.grace));
         smallvec![self.send(&payload::reconnect())]
     }
 }

@@ -1,4 +1,4 @@
-//! How often a bot gets all members of a guild.
+//! Limits how often a bot gets all members of a guild.
 
 use std::{
     collections::VecDeque,
@@ -9,27 +9,27 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-/// The most guilds of one application of which it is known when their members were listed. More are refused until the
-/// oldest may be listed again.
+/// The most guilds per application whose last listing is remembered. Further guilds are refused until the oldest of
+/// them may be listed again.
 const GUILDS: usize = 65_536;
 
-/// When the full member lists of this node were last asked for. Clones share that.
+/// When each full member list was last requested on this node. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct MemberLists {
     interval: Duration,
     applications: Arc<Mutex<FxHashMap<Arc<str>, Lists>>>,
 }
 
-/// Those of one application.
+/// The listings of one application.
 #[derive(Debug, Default)]
 struct Lists {
     last: FxHashMap<u64, Instant>,
-    /// The same, the oldest first.
-    order: VecDeque<(Instant, u64)>,
+    /// The same listings, oldest first.
+    command: VecDeque<(Instant, u64)>,
 }
 
 impl MemberLists {
-    /// Lists that a bot gets once in `interval` for each guild; as often as it likes where that is zero.
+    /// Creates a limit of one listing per guild in `interval`. A zero interval means no limit.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -37,10 +37,10 @@ impl MemberLists {
         }
     }
 
-    /// Takes the list of a guild for a request that came at `asked`.
+    /// Takes the list of a guild for a request that arrived at `asked`.
     ///
     /// # Errors
-    /// How long the bot has to wait from `now` on, if it has had the list too recently.
+    /// Returns how long the bot has to wait from `now` on if it got the list too recently.
     pub fn take(&self, application: &Arc<str>, guild: u64, asked: Instant, now: Instant) -> Result<(), Duration> {
         if self.interval.is_zero() {
             return Ok(());
@@ -48,27 +48,27 @@ impl MemberLists {
         let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
         applications.retain(|_, lists| {
             lists.sweep(now, self.interval);
-            !lists.order.is_empty()
+            !lists.command.is_empty()
         });
         let lists = applications.entry(Arc::clone(application)).or_default();
-        let oldest = (lists.order.len() >= GUILDS).then(|| lists.order.front().map(|(at, _)| *at));
+        let oldest = (lists.command.len() >= GUILDS).then(|| lists.command.front().map(|(at, _)| *at));
         let last = lists.last.get(&guild).copied().or(oldest.flatten());
         if let Some(last) = last.filter(|last| asked < *last + self.interval) {
             return Err((last + self.interval).saturating_duration_since(now));
         }
         lists.last.insert(guild, asked);
-        lists.order.push_back((asked, guild));
+        lists.command.push_back((asked, guild));
         Ok(())
     }
 }
 
 impl Lists {
-    /// Forgets what is older than `interval`.
+    /// Removes listings older than `interval`.
     fn sweep(&mut self, now: Instant, interval: Duration) {
-        while let Some((at, guild)) = self.order.front().copied()
+        while let Some((at, guild)) = self.command.front().copied()
             && at + interval <= now
         {
-            self.order.pop_front();
+            self.command.pop_front();
             if self.last.get(&guild) == Some(&at) {
                 self.last.remove(&guild);
             }
@@ -84,7 +84,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_guild_is_listed_once_in_an_interval_for_each_application() {
+    fn a_guild_is_listed_once_per_interval_and_application() {
         let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
         let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
         assert_eq!(lists.take(&a, 1, start, start), Ok(()));
@@ -92,14 +92,14 @@ mod tests {
         assert_eq!(lists.take(&b, 1, start, start), Ok(()));
         let now = start + 10 * SECOND;
         assert_eq!(lists.clone().take(&a, 1, now, now), Err(20 * SECOND));
-        // A refusal does not put the next list off.
+        // A refusal does not delay the next listing.
         let now = start + INTERVAL;
         assert_eq!(lists.take(&a, 1, now, now), Ok(()));
         assert_eq!(lists.take(&a, 1, now, now), Err(INTERVAL));
     }
 
     #[test]
-    fn a_request_counts_from_when_it_came_and_not_from_its_turn() {
+    fn a_request_counts_from_its_arrival() {
         let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
         let a: Arc<str> = "a".into();
         assert_eq!(lists.take(&a, 1, start, start), Ok(()));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_swept() {
+    fn remembered_listings_are_bounded_and_expire() {
         let (lists, start) = (MemberLists::new(INTERVAL), Instant::now());
         let a: Arc<str> = "a".into();
         for guild in 0..GUILDS as u64 {
@@ -128,6 +128,6 @@ mod tests {
         let now = start + INTERVAL;
         assert_eq!(lists.take(&a, u64::MAX, now, now), Ok(()));
         let applications = lists.applications.lock().unwrap();
-        assert_eq!((applications[&a].last.len(), applications[&a].order.len()), (1, 1));
+        assert_eq!((applications[&a].last.len(), applications[&a].command.len()), (1, 1));
     }
 }

@@ -1,25 +1,31 @@
-//! Versions 6 to 10 as a state machine: the rules of the protocol page and nothing else.
+//! Discord's protocol, versions 6 to 10, as a state machine: exactly the rules of its protocol page.
 //!
-//! A connection waits for an Identify or a Resume, then catches up with the log, then lives. Both ways into a session
-//! are the same from there on: a session that begins catches up with what came while it was greeted.
+//! A connection waits for an Identify or a Resume, then catches up with the log, then is live. New and resumed sessions
+//! take the same path: a new session catches up with what came while it was greeted.
 
-mod catching_up;
+mod bot_state;
+mod call;
 #[cfg(test)]
 mod cluster_tests;
 mod endings;
+mod guild_query;
+mod identify;
 mod live;
-mod making;
+mod log_reader;
 mod member_lists;
 #[cfg(test)]
 mod model_tests;
+mod patience;
 mod payloads;
 mod presences;
-mod question;
+mod private_dispatch;
+mod replay_cursor;
+mod replaying;
 mod requests;
-mod rules;
+mod resume;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,91 +38,96 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
-    catching_up::CatchingUp,
+    call::{Call, CallResult},
+    identify::DiscordIdentifyError,
     live::Live,
     presences::Presences,
-    question::{Answer, Question, Unwelcome},
+    replaying::{ReplayStep, Replaying},
 };
-pub use self::{member_lists::MemberLists, rules::Rules};
-use super::{Asked, Ending, Protocol, Sources, Step};
+pub use self::{member_lists::MemberLists, settings::DiscordSessionSettings};
+use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{Away, PublishError},
-    encode::{Line, Place},
-    registry::Disturbance,
+    backplane::{PublishError, Unavailable},
+    encode::DispatchEncoder,
+    registry::InjectedFault,
     resume::ReadError,
     transport::Message,
 };
 
-/// How long the answer to a session that may not begin takes at least, and how much longer at most: some libraries come
-/// again at once.
+/// The least delay before Invalid Session, and the most random delay added to it: some libraries reconnect at once.
 const INVALID_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
-/// How long a connection that beats may be without a session: libraries connect all their shards at once, and let each
-/// wait for its turn.
+/// How long a connection that sends heartbeats may be without a session: libraries connect all their shards at once,
+/// and each waits for its turn to identify.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// How long a connection without a session is kept for another try after op 9.
+/// How long a connection is kept after op 9 for another Identify or Resume.
 const SECOND_TRY: Duration = Duration::from_secs(8);
 
-type Steps = super::Steps<Question>;
+type DiscordActions = super::Actions<Call>;
 
-/// One connection that speaks version 6 to 10.
+/// One connection with a protocol version from 6 to 10.
 pub struct Discord {
-    rules: Arc<Rules>,
-    line: Line,
-    /// What the URL asked for.
+    settings: Arc<DiscordSessionSettings>,
+    encoder: DispatchEncoder,
+    /// The parameters of the URL.
     query: Query,
-    stage: Stage,
-    /// When Hello is due; none once it is sent.
+    phase: DiscordPhase,
+    /// When Hello is due; `None` once it is sent.
     hello_at: Option<Instant>,
-    /// When the next heartbeat must have come; none until there is a session.
+    /// The time by which the next heartbeat must arrive; `None` until there is a session.
     heartbeat_by: Option<Instant>,
-    /// Until when heartbeats get no answer, as an administrator wishes.
+    /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
-    /// When the connection ends, after the client was asked to reconnect.
+    /// When the connection is closed, after the client was asked to reconnect.
     leaves_at: Option<Box<Instant>>,
-    /// Whether there has been a session. What its client still says to it may come after its end.
+    /// Whether there has been a session. Commands that its client sent before learning of its end may still arrive.
     had_session: bool,
-    /// The last dispatch that the client says it has.
+    /// The last dispatch that the client has acknowledged.
     acknowledged: u64,
     payloads: TokenBucket,
-    /// Heartbeats have an allowance of their own: a client that is busy must not die of it.
+    /// Heartbeats have a limit of their own, so that a busy client can still send them.
     heartbeats: TokenBucket,
-    /// What the client has said of its presence since it has a session; none where that is nothing.
+    /// The client's presence updates since it has a session; `None` without any.
     presences: Option<Box<Presences>>,
-    /// Where the client is to resume.
+    /// Where the client should resume.
     resume_url: Arc<str>,
 }
 
-enum Stage {
-    /// The URL asked for what is not spoken.
+enum DiscordPhase {
+    /// The URL asked for an unsupported version, encoding or compression.
     Refused(Close),
     /// There is no session yet.
     Waiting {
         until: Instant,
-        /// Until when heartbeats can put that off.
+        /// Heartbeats can extend `until` no further than this.
         longest: Instant,
     },
-    /// Whether there is one is being found out.
+    /// The answer to an Identify or Resume is pending.
     Asking,
-    /// There is none, and the client is told so at this time.
+    /// There is no session. Invalid Session is sent at this time.
     Invalid {
         at: Instant,
     },
-    /// It has a session that has still to get what it missed.
-    CatchingUp(Box<CatchingUp>),
-    /// It gets what comes.
+    /// The session still has to get what it missed.
+    Replaying(Box<Replaying>),
+    /// The session receives events as they come.
     Live(Box<Live>),
     Over,
 }
 
 impl Discord {
-    /// A connection whose URL asked for this, and that is to resume at `resume_url`.
-    pub fn new(query: Result<Query, Close>, resume_url: Arc<str>, rules: Arc<Rules>, now: Instant) -> Self {
-        let (query, stage) = match query {
+    /// Creates a connection whose URL had these parameters, and whose client should resume at `resume_url`.
+    pub fn new(
+        query: Result<Query, Close>,
+        resume_url: Arc<str>,
+        settings: Arc<DiscordSessionSettings>,
+        now: Instant,
+    ) -> Self {
+        let (query, phase) = match query {
             Ok(query) => {
-                // No heartbeat need come any sooner.
-                let until = now + rules.identify_timeout.max(rules.heartbeat_limit);
+                // No less than the heartbeat limit: a heartbeat that comes in time extends it.
+                let until = now + settings.identify_timeout.max(settings.heartbeat_limit);
                 let longest = now + LONGEST_WAIT;
-                (query, Stage::Waiting { until, longest })
+                (query, DiscordPhase::Waiting { until, longest })
             }
             Err(close) => {
                 let query = Query {
@@ -124,16 +135,16 @@ impl Discord {
                     encoding: Encoding::Json,
                     transport: None,
                 };
-                (query, Stage::Refused(close))
+                (query, DiscordPhase::Refused(close))
             }
         };
         Self {
-            line: Line::new(query.encoding, query.transport, rules.level),
-            hello_at: Some(rules.hello_at(now)),
-            payloads: TokenBucket::per_minute(rules.payloads_per_minute),
-            heartbeats: TokenBucket::per_minute(rules.payloads_per_minute),
+            encoder: DispatchEncoder::new(query.encoding, query.transport, settings.level),
+            hello_at: Some(settings.hello_at(now)),
+            payloads: TokenBucket::per_minute(settings.payloads_per_minute),
+            heartbeats: TokenBucket::per_minute(settings.payloads_per_minute),
             query,
-            stage,
+            phase,
             heartbeat_by: None,
             leaves_at: None,
             deaf_until: None,
@@ -141,259 +152,240 @@ impl Discord {
             acknowledged: 0,
             presences: None,
             resume_url,
-            rules,
+            settings,
         }
     }
 
-    fn send(&self, payload: &str) -> Step<Question> {
-        Step::Send(self.line.frame(payload))
+    fn send(&self, payload: &str) -> Action<Call> {
+        Action::Send(self.encoder.frame(payload))
     }
 
-    /// Hello, if it has not been sent.
-    fn hello(&mut self) -> Option<Step<Question>> {
-        self.hello_at.take().map(|_| self.send(&self.rules.hello))
+    /// Returns Hello if it has not been sent.
+    fn hello(&mut self) -> Option<Action<Call>> {
+        self.hello_at.take().map(|_| self.send(&self.settings.hello))
     }
 
-    /// Ends the connection. A session that it has can be resumed.
-    fn close(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
-        self.stage = Stage::Over;
-        smallvec![Step::Close {
+    /// Closes the connection. Its session stays resumable.
+    fn close(&mut self, close: Close, problem: Option<&'static str>) -> DiscordActions {
+        self.phase = DiscordPhase::Over;
+        smallvec![Action::Close {
             last_words: None,
             close,
             problem,
         }]
     }
 
-    /// The same for what the client has done wrong.
-    fn fail(&mut self, close: Close) -> Steps {
+    /// Closes the connection because of a client error.
+    fn fail(&mut self, close: Close) -> DiscordActions {
         self.close(close, Some(close.reason))
     }
 
-    fn attachment(&self) -> Option<&crate::resume::Attachment> {
-        match &self.stage {
-            Stage::CatchingUp(session) => Some(&session.attachment),
-            Stage::Live(session) => Some(&session.attachment),
+    fn ownership(&self) -> Option<&crate::resume::SessionOwnership> {
+        match &self.phase {
+            DiscordPhase::Replaying(session) => Some(&session.ownership),
+            DiscordPhase::Live(session) => Some(&session.ownership),
             _ => None,
         }
     }
 
-    /// Tells the client that there is no session, and lets it try again on the same connection.
-    fn invalid(&mut self, is_resumable: bool, now: Instant) -> Steps {
+    /// Sends Invalid Session, and lets the client try again on the same connection.
+    fn invalid(&mut self, is_resumable: bool, now: Instant) -> DiscordActions {
         let until = now + SECOND_TRY;
-        self.stage = Stage::Waiting { until, longest: until };
+        self.phase = DiscordPhase::Waiting { until, longest: until };
         smallvec![self.send(&payload::invalid_session(is_resumable))]
     }
 
-    /// The same, after a while.
-    fn invalid_later(&mut self, now: Instant) -> Steps {
+    /// Sends Invalid Session after a delay.
+    fn invalid_later(&mut self, now: Instant) -> DiscordActions {
         self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
-        self.stage = Stage::Invalid {
+        self.phase = DiscordPhase::Invalid {
             at: now + least + more.mul_f64(fastrand::f64()),
         };
-        Steps::new()
+        DiscordActions::new()
     }
 
-    /// Goes on with a session that has caught up.
-    fn live(&mut self, now: Instant) -> Steps {
-        let Stage::CatchingUp(caught_up) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return Steps::new();
+    /// Makes the session live once it has caught up.
+    fn live(&mut self, now: Instant) -> DiscordActions {
+        let DiscordPhase::Replaying(caught_up) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
+            return DiscordActions::new();
         };
-        self.heartbeat_by.get_or_insert(now + self.rules.heartbeat_limit);
-        self.stage = Stage::Live(Box::new(caught_up.finish()));
+        self.heartbeat_by.get_or_insert(now + self.settings.heartbeat_limit);
+        self.phase = DiscordPhase::Live(Box::new(caught_up.finish()));
         self.late_presence(now).into_iter().collect()
     }
 
-    /// The connection is given up, and the session may be resumed.
-    fn away(&mut self) -> Steps {
+    /// Closes the connection because the cluster is unavailable. The session stays resumable.
+    fn away(&mut self) -> DiscordActions {
         self.close(close::AWAY, None)
     }
 }
 
 impl Protocol for Discord {
-    type Question = Question;
-    type Answer = Answer;
+    type Call = Call;
+    type CallResult = CallResult;
 
-    fn ask(question: Question, sources: Sources) -> Asked<Answer> {
-        Box::pin(question::answer(question, sources))
+    fn call(call: Call, cx: CallContext) -> PendingCall<CallResult> {
+        Box::pin(call::run(call, cx))
     }
 
-    fn open(&mut self, now: Instant) -> Steps {
-        if let Stage::Refused(close) = self.stage {
+    fn open(&mut self, cx: &Cx<'_>) -> DiscordActions {
+        if let DiscordPhase::Refused(close) = self.phase {
             return self.fail(close);
         }
-        self.tick(now)
+        self.tick(cx)
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> Steps {
-        // Whoever speaks has taken the upgrade, and Hello comes before everything else.
-        let mut steps: Steps = self.hello().into_iter().collect();
-        match self.understand(&message, now) {
-            Ok(more) => steps.extend(more),
-            Err(close) => steps.extend(self.fail(close)),
+    fn receive(&mut self, message: Message, cx: &Cx<'_>) -> DiscordActions {
+        // A client that sends something has completed the upgrade, and Hello must come before everything else.
+        let mut actions: DiscordActions = self.hello().into_iter().collect();
+        match self.understand(&message, cx) {
+            Ok(more) => actions.extend(more),
+            Err(close) => actions.extend(self.fail(close)),
         }
-        steps
+        actions
     }
 
-    fn tick(&mut self, now: Instant) -> Steps {
-        if matches!(self.stage, Stage::Over) {
-            return Steps::new();
+    fn tick(&mut self, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        if matches!(self.phase, DiscordPhase::Over) {
+            return DiscordActions::new();
         }
-        let mut steps = Steps::new();
+        let mut actions = DiscordActions::new();
         if self.hello_at.is_some_and(|at| at <= now) {
-            steps.extend(self.hello());
+            actions.extend(self.hello());
         }
         if self.leaves_at.as_ref().is_some_and(|at| **at <= now) {
-            steps.extend(self.close(close::RECONNECT, None));
+            actions.extend(self.close(close::RECONNECT, None));
         } else if self.heartbeat_by.is_some_and(|by| by <= now) {
-            steps.extend(self.fail(close::SESSION_TIMED_OUT));
+            actions.extend(self.fail(close::SESSION_TIMED_OUT));
         } else {
-            match self.stage {
-                Stage::Waiting { until, .. } if until <= now => steps.extend(self.fail(close::NO_IDENTIFY)),
-                Stage::Invalid { at } if at <= now => steps.extend(self.invalid(false, now)),
-                Stage::Live(_) => steps.extend(self.late_presence(now)),
+            match self.phase {
+                DiscordPhase::Waiting { until, .. } if until <= now => actions.extend(self.fail(close::NO_IDENTIFY)),
+                DiscordPhase::Invalid { at } if at <= now => actions.extend(self.invalid(false, now)),
+                DiscordPhase::Live(_) => actions.extend(self.late_presence(now)),
                 _ => {}
             }
         }
-        steps
+        actions
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let of_stage = match self.stage {
-            Stage::Over | Stage::Refused(_) => return None,
-            Stage::Waiting { until, .. } => Some(until),
-            Stage::Invalid { at } => Some(at),
-            Stage::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
-            Stage::Asking | Stage::CatchingUp(_) => None,
+        let of_phase = match self.phase {
+            DiscordPhase::Over | DiscordPhase::Refused(_) => return None,
+            DiscordPhase::Waiting { until, .. } => Some(until),
+            DiscordPhase::Invalid { at } => Some(at),
+            DiscordPhase::Live(_) => self.presences.as_ref().and_then(|presences| presences.deadline()),
+            DiscordPhase::Asking | DiscordPhase::Replaying(_) => None,
         };
         let leaves_at = self.leaves_at.as_deref().copied();
-        let deadlines = [of_stage, self.hello_at, self.heartbeat_by, leaves_at];
+        let deadlines = [of_phase, self.hello_at, self.heartbeat_by, leaves_at];
         deadlines.into_iter().flatten().min()
     }
 
-    fn answered(&mut self, answer: Answer, now: Instant) -> Steps {
-        if self.rules.keeps_history && matches!(answer, Answer::Opened(Ok(_)) | Answer::Resumed(Ok(_))) {
-            // Not before: who has no session has no compressor either.
-            self.line.keep_history();
+    fn on_result(&mut self, answer: CallResult, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        if self.settings.keeps_history && matches!(answer, CallResult::Identified(Ok(_)) | CallResult::Resumed(Ok(_))) {
+            // Not earlier: a connection without a session has no compressor of its own.
+            self.encoder.use_own_compressor();
         }
         match answer {
-            Answer::Opened(Ok(known)) => {
-                let (session, steps) = CatchingUp::begin(
-                    *known,
+            CallResult::Identified(Ok(authenticated)) => {
+                let (session, actions) = Replaying::begin(
+                    *authenticated,
                     self.query.version,
                     &self.resume_url,
-                    &self.rules.node,
-                    &self.line,
+                    &self.settings.node,
+                    &self.encoder,
                 );
-                self.stage = Stage::CatchingUp(Box::new(session));
+                self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
-                steps
+                actions
             }
-            Answer::Resumed(Ok(known)) => {
-                let (session, steps) = CatchingUp::go_on(*known, self.acknowledged, &self.line);
-                self.stage = Stage::CatchingUp(Box::new(session));
+            CallResult::Resumed(Ok(authenticated)) => {
+                let (session, actions) = Replaying::resume(*authenticated, self.acknowledged, &self.encoder);
+                self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
-                steps
+                actions
             }
-            Answer::Opened(Err(unwelcome)) | Answer::Resumed(Err(unwelcome)) => match unwelcome {
-                Unwelcome::Close(close) if close == close::AWAY => self.close(close, None),
-                Unwelcome::Close(close) => self.fail(close),
-                Unwelcome::Throttled | Unwelcome::Gone => self.invalid_later(now),
+            CallResult::Identified(Err(error)) | CallResult::Resumed(Err(error)) => match error {
+                DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
+                DiscordIdentifyError::Close(close) => self.fail(close),
+                DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
             },
-            Answer::Planned(Err(Away)) | Answer::Made(Err(Away)) => self.away(),
-            Answer::Planned(Ok(answers)) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.planned(answers),
-                _ => Steps::new(),
+            CallResult::Planned(Err(Unavailable)) | CallResult::Made(Err(Unavailable)) => self.away(),
+            CallResult::Planned(Ok(answers)) => match &mut self.phase {
+                DiscordPhase::Replaying(session) => session.planned(answers),
+                _ => DiscordActions::new(),
             },
-            Answer::Made(Ok(dispatches)) => match &mut self.stage {
-                Stage::CatchingUp(session) => session.made(dispatches, &self.line),
-                _ => Steps::new(),
+            CallResult::Made(Ok(dispatches)) => match &mut self.phase {
+                DiscordPhase::Replaying(session) => session.made(dispatches, &self.encoder),
+                _ => DiscordActions::new(),
             },
-            Answer::Read(reading) => {
-                let Stage::CatchingUp(session) = &mut self.stage else {
-                    return Steps::new();
+            CallResult::Read(page) => {
+                let DiscordPhase::Replaying(session) = &mut self.phase else {
+                    return DiscordActions::new();
                 };
-                match reading.map(|reading| session.read(&reading, &self.line)) {
-                    Ok(Ok(steps)) => steps,
-                    Err(ReadError::Away) => self.away(),
-                    // It cannot be made whole.
+                match page.map(|page| session.read(&page, &self.encoder, cx)) {
+                    Ok(Ok(ReplayStep::More(actions))) => actions,
+                    Ok(Ok(ReplayStep::CaughtUp(mut actions))) => {
+                        actions.extend(self.live(now));
+                        actions
+                    }
+                    Err(ReadError::Unavailable) => self.away(),
+                    // The client cannot be given everything that it missed.
                     _ => {
-                        log::debug!(session:% = session.attachment.owner().id, s = self.line.s(); "session cannot be made whole");
-                        session.attachment.end();
+                        log::debug!(
+                            session:% = session.ownership.owner().id, s = self.encoder.s();
+                            "session cannot be replayed completely"
+                        );
+                        session.ownership.end();
                         self.invalid_later(now)
                     }
                 }
             }
-            Answer::Shown(shown) => shown
+            CallResult::StateSet(set) => set
                 .err()
-                .map(|unseen| Step::Drop(unseen.word()))
+                .map(|unseen| Action::Drop(unseen.word()))
                 .into_iter()
                 .collect(),
-            Answer::Kept(keeping, kept) => {
-                let Stage::CatchingUp(session) = &mut self.stage else {
-                    return Steps::new();
+            CallResult::Written(private_write, kept) => {
+                let DiscordPhase::Replaying(session) = &mut self.phase else {
+                    return DiscordActions::new();
                 };
                 match kept {
-                    Ok(true) => session.kept(keeping.privates()),
+                    Ok(true) => session.kept(private_write.privates()),
                     Ok(false) => self.close(close::SUPERSEDED, None),
-                    // It may be kept, so nothing else may have its numbers.
+                    // It may have been stored, so its sequence numbers must not be used for anything else.
                     Err(_) => self.away(),
                 }
             }
         }
     }
 
-    fn subscribed(&mut self, is_receiver: bool, now: Instant) -> Steps {
-        match &mut self.stage {
-            Stage::CatchingUp(_) if is_receiver => self.live(now),
-            Stage::CatchingUp(session) => session.read_on(),
-            _ => Steps::new(),
+    fn drained(&mut self, _: &Cx<'_>) -> DiscordActions {
+        match &mut self.phase {
+            DiscordPhase::Replaying(session) => session.drained(),
+            _ => DiscordActions::new(),
         }
     }
 
-    fn drained(&mut self, _: Instant) -> Steps {
-        match &mut self.stage {
-            Stage::CatchingUp(session) => session.drained(),
-            _ => Steps::new(),
-        }
+    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> DiscordActions {
+        DiscordActions::new()
     }
 
-    fn located(&mut self, place: Option<Place>, _: Instant) -> Steps {
-        if let Stage::Live(session) = &mut self.stage {
-            session.acknowledge(self.acknowledged, self.line.s(), place);
-        }
-        Steps::new()
+    fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> DiscordActions {
+        self.leave(end, cx)
     }
 
-    fn paused(&mut self, place: Option<Place>, _: Instant) -> Steps {
-        let Stage::Live(live) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return Steps::new();
-        };
-        let Some(place) = place else {
-            // Whoever receives is somewhere.
-            return self.close(close::UNKNOWN, None);
-        };
-        let (session, steps) = CatchingUp::pause(*live, self.line.s(), place);
-        self.stage = Stage::CatchingUp(Box::new(session));
-        steps
-    }
-
-    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> Steps {
-        Steps::new()
-    }
-
-    fn end(&mut self, ending: Ending, now: Instant) -> Steps {
-        self.leave(ending, now)
-    }
-
-    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
-        self.suffer(disturbance, now)
+    fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> DiscordActions {
+        self.inject_fault(fault, cx)
     }
 
     fn gone(&mut self, code: Option<u16>) {
-        // Any other end leaves the session to whoever resumes it.
-        if let (Some(1000 | 1001), Some(attachment)) = (code, self.attachment()) {
-            attachment.end();
+        // After any other code the session stays resumable.
+        if let (Some(1000 | 1001), Some(ownership)) = (code, self.ownership()) {
+            ownership.end();
         }
     }
 }

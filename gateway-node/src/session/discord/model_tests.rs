@@ -1,57 +1,57 @@
-//! A session against a model that is a list: whatever is cut, lost and resumed in whatever order, the client ends up with
-//! every dispatch once, under the number that it always had.
+//! Compares a session with a model that is a list. Whatever is cut, lost and resumed in whatever order, the client ends
+//! up with every dispatch once, under the sequence number that it always had.
 
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::{runtime::Builder, task::LocalSet};
 
-use super::tests::{Client, Node};
+use super::tests::{DiscordTestClient, DiscordTestNode};
 
 #[derive(Debug, Clone)]
-enum Act {
+enum ModelAct {
     /// An event that the session receives.
     Wanted,
-    /// One that it does not.
+    /// An event that the session does not receive.
     Unwanted,
-    /// Something for this session alone.
-    Private,
-    /// A heartbeat that says what the client has, less this many dispatches.
+    /// A private dispatch.
+    PrivateRecord,
+    /// A heartbeat that acknowledges all but this many of the dispatches that the client has.
     Heartbeat(usize),
-    /// The connection breaks, and this many of the last dispatches never arrived.
+    /// The connection breaks, and the last dispatches are lost: this many.
     Cut(usize),
-    /// The client resumes, on a connection that takes over.
+    /// The client resumes on a new connection, which takes over.
     Resume,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<ModelAct>> {
     let act = prop_oneof![
-        4 => Just(Act::Wanted),
-        2 => Just(Act::Unwanted),
-        2 => Just(Act::Private),
-        3 => (0_usize..4).prop_map(Act::Heartbeat),
-        2 => (0_usize..6).prop_map(Act::Cut),
-        2 => Just(Act::Resume),
+        4 => Just(ModelAct::Wanted),
+        2 => Just(ModelAct::Unwanted),
+        2 => Just(ModelAct::PrivateRecord),
+        3 => (0_usize..4).prop_map(ModelAct::Heartbeat),
+        2 => (0_usize..6).prop_map(ModelAct::Cut),
+        2 => Just(ModelAct::Resume),
     ];
     proptest::collection::vec(act, 1..50)
 }
 
-/// What happened, in the order of its numbers, and who has seen how much of it.
-struct World {
-    node: Node,
+/// The expected dispatches in order, and how many of them the client has seen.
+struct ModelWorld {
+    node: DiscordTestNode,
     id: String,
-    client: Option<Client>,
-    /// How much of what the present connection has sent is in `seen`.
+    client: Option<DiscordTestClient>,
+    /// How many dispatches of the current connection are in `seen`.
     read: usize,
     seen: Vec<(u64, String)>,
-    /// The dispatch that the client has said it has: it never goes back behind that.
+    /// The last dispatch that the client has acknowledged. It never resumes from before it.
     said: usize,
     model: Vec<String>,
     next: u64,
 }
 
-impl World {
+impl ModelWorld {
     async fn begin() -> Self {
-        let node = Node::new();
+        let node = DiscordTestNode::new();
         let (client, id) = node.identified(1).await;
         let mut world = Self {
             node,
@@ -76,35 +76,35 @@ impl World {
         }
     }
 
-    async fn act(&mut self, act: &Act) {
+    async fn act(&mut self, act: &ModelAct) {
         match act {
-            Act::Wanted => {
+            ModelAct::Wanted => {
                 self.next += 1;
                 self.node.publish("X", &json!({"n": self.next})).await;
                 self.model.push(self.next.to_string());
             }
-            Act::Unwanted => self.node.publish("MESSAGE_CREATE", &json!({"guild_id": "1"})).await,
-            Act::Private => {
+            ModelAct::Unwanted => self.node.publish("MESSAGE_CREATE", &json!({"guild_id": "1"})).await,
+            ModelAct::PrivateRecord => {
                 if let Some(client) = &mut self.client {
                     client.send(&json!({"op": 43, "d": {"guild_id": "5"}})).await;
                     self.model.push("CHANNEL_INFO".to_owned());
                 }
             }
-            Act::Heartbeat(less) => {
+            ModelAct::Heartbeat(less) => {
                 let has = self.seen.len().saturating_sub(*less);
                 if let Some(client) = &mut self.client {
                     client.send(&json!({"op": 1, "d": has})).await;
                     self.said = self.said.max(has);
                 }
             }
-            Act::Cut(lost) => {
+            ModelAct::Cut(lost) => {
                 if let Some(client) = self.client.take() {
                     client.cut().await;
                     let has = self.seen.len().saturating_sub(*lost).max(self.said).max(1);
                     self.seen.truncate(has);
                 }
             }
-            Act::Resume => {
+            ModelAct::Resume => {
                 self.client = Some(self.node.resumed(&self.id, self.seen.len() as u64).await);
                 self.read = 0;
                 self.model.push("RESUMED".to_owned());
@@ -128,16 +128,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn every_dispatch_arrives_once_under_its_number(acts in acts()) {
+    fn every_dispatch_arrives_once_with_its_number(acts in acts()) {
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let mut world = World::begin().await;
+            let mut world = ModelWorld::begin().await;
             for act in &acts {
                 world.act(act).await;
                 world.judge()?;
             }
             if world.client.is_none() {
-                world.act(&Act::Resume).await;
+                world.act(&ModelAct::Resume).await;
             }
             world.judge()
         })?;

@@ -1,4 +1,4 @@
-//! What a client says, and what it means where the connection is.
+//! Decodes what a client sends, and handles it according to the connection's state.
 
 use serde_json::Value;
 use shared::{
@@ -10,12 +10,12 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    super::Step,
-    Discord, Stage, Steps,
-    question::{Question, Show},
-    requests::Request,
+    Discord, DiscordActions, DiscordPhase, bot_state::BotState, call::Call, replaying::Replaying, requests::Request,
 };
-use crate::transport::Message;
+use crate::{
+    session::{Action, Cx},
+    transport::Message,
+};
 
 impl Discord {
     fn decode(&self, message: &Message) -> Result<Value, Close> {
@@ -23,10 +23,10 @@ impl Discord {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
         };
-        if bytes.len() > self.rules.payload_bytes {
+        if bytes.len() > self.settings.payload_bytes {
             return Err(close::TOO_LARGE);
         }
-        // JSON comes in binary messages as well.
+        // JSON is accepted in binary messages too.
         match (self.query.encoding, message) {
             (Encoding::Json, _) => serde_json::from_slice(bytes).map_err(|_| close::DECODE),
             (Encoding::Etf, Message::Binary(_)) => etf::decode(bytes).map_err(|_| close::DECODE),
@@ -34,7 +34,7 @@ impl Discord {
         }
     }
 
-    pub(super) fn understand(&mut self, message: &Message, now: Instant) -> Result<Steps, Close> {
+    pub(super) fn understand(&mut self, message: &Message, cx: &Cx<'_>) -> Result<DiscordActions, Close> {
         let payload = self.decode(message)?;
         let opcode = opcode_of(&payload)?;
         let bucket = if opcode == Opcode::Heartbeat {
@@ -42,13 +42,13 @@ impl Discord {
         } else {
             &mut self.payloads
         };
-        if !bucket.take(now.saturating_duration_since(self.rules.origin)) {
+        if !bucket.take(cx.now.saturating_duration_since(self.settings.origin)) {
             return Err(close::RATE_LIMITED);
         }
-        let has_session = matches!(self.stage, Stage::CatchingUp(_) | Stage::Live(_));
+        let has_session = matches!(self.phase, DiscordPhase::Replaying(_) | DiscordPhase::Live(_));
         if !has_session && !opcode.needs_no_session() {
             return if self.had_session {
-                Ok(smallvec![Step::Count])
+                Ok(smallvec![Action::Count])
             } else {
                 Err(close::NOT_AUTHENTICATED)
             };
@@ -56,95 +56,116 @@ impl Discord {
         if has_session && matches!(opcode, Opcode::Identify | Opcode::Resume) {
             return Err(close::ALREADY_AUTHENTICATED);
         }
-        let mut steps: Steps = smallvec![Step::Count];
+        let mut actions: DiscordActions = smallvec![Action::Count];
         match Command::parse(opcode, &payload, self.query.version)? {
-            Command::Heartbeat { seq } => steps.extend(self.heartbeat(seq, now)),
-            // Whoever is about to hear that there is no session waits for that.
-            _ if matches!(self.stage, Stage::Invalid { .. }) => {}
+            Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, cx)),
+            // Everything but heartbeats is ignored until the pending Invalid Session has been sent.
+            _ if matches!(self.phase, DiscordPhase::Invalid { .. }) => {}
             Command::Identify(identify) => {
                 if identify.compress {
-                    self.line.pack();
+                    self.encoder.compress_large();
                 }
-                // Of this session it has nothing yet, whatever it had of another one.
+                // What was acknowledged of another session does not count for this one.
                 self.acknowledged = 0;
                 if let Some(presences) = &mut self.presences {
                     presences.forget();
                 }
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Open(identify, self.query.version)));
+                self.phase = DiscordPhase::Asking;
+                actions.push(Action::Call(Call::Identify(identify, self.query.version)));
             }
             Command::Resume(resume) => {
                 self.acknowledged = resume.seq;
-                self.stage = Stage::Asking;
-                steps.push(Step::Ask(Question::Resume(resume)));
+                self.phase = DiscordPhase::Asking;
+                actions.push(Action::Call(Call::Resume(resume)));
             }
-            command => steps.extend(self.obey(command, now)?),
+            command => actions.extend(self.obey(command, cx)?),
         }
-        Ok(steps)
+        Ok(actions)
     }
 
-    fn heartbeat(&mut self, seq: Option<u64>, now: Instant) -> Steps {
-        let mut steps = Steps::new();
+    fn heartbeat(&mut self, seq: Option<u64>, cx: &Cx<'_>) -> DiscordActions {
+        let now = cx.now;
+        let mut actions = DiscordActions::new();
         if self.heartbeat_by.is_some() {
-            self.heartbeat_by = Some(now + self.rules.heartbeat_limit);
+            self.heartbeat_by = Some(now + self.settings.heartbeat_limit);
         }
-        if let Stage::Waiting { until, longest } = &mut self.stage {
-            *until = (*until).max((now + self.rules.heartbeat_limit).min(*longest));
+        if let DiscordPhase::Waiting { until, longest } = &mut self.phase {
+            *until = (*until).max((now + self.settings.heartbeat_limit).min(*longest));
         }
-        match (seq, &self.stage) {
-            (Some(seq), Stage::Live(_)) => {
+        match (seq, &mut self.phase) {
+            (Some(seq), DiscordPhase::Live(session)) => {
                 self.acknowledged = self.acknowledged.max(seq);
-                steps.push(Step::Locate);
+                session.acknowledge(self.acknowledged, self.encoder.s(), cx.cursor());
             }
             _ => {
-                if let Some(attachment) = self.attachment() {
-                    attachment.checkpoint(None);
+                if let Some(ownership) = self.ownership() {
+                    ownership.checkpoint(None);
                 }
             }
         }
         if self.deaf_until.as_ref().is_none_or(|until| **until <= now) {
-            steps.push(self.send(&self.rules.heartbeat_ack));
+            actions.push(self.send(&self.settings.heartbeat_ack));
         }
-        steps
+        actions
     }
 
-    /// Does what the client of a session asks for, or has it wait for its turn.
-    fn obey(&mut self, command: Command, now: Instant) -> Result<Option<Step<Question>>, Close> {
-        Ok(match command {
+    /// Handles a command of the session's client, or queues it.
+    fn obey(&mut self, command: Command, cx: &Cx<'_>) -> Result<DiscordActions, Close> {
+        let now = cx.now;
+        let action = match command {
             Command::Presence(presence) => {
                 let presence = self.presences.get_or_insert_default().set(presence, now);
-                presence.and_then(|presence| self.show(Show::Presence(presence)))
+                presence.and_then(|presence| self.publish_state(BotState::Presence(presence)))
             }
-            Command::Voice(state) => self.show(Show::Voice(state)),
-            command => match (Request::from_command(command, now), &mut self.stage) {
-                (Some(request), Stage::CatchingUp(session)) => {
+            Command::Voice(state) => self.publish_state(BotState::Voice(state)),
+            command => match (Request::from_command(command, now), &mut self.phase) {
+                (Some(request), DiscordPhase::Replaying(session)) => {
                     if !session.request(request) {
                         return Err(close::RATE_LIMITED);
                     }
                     None
                 }
-                (Some(request), Stage::Live(session)) => {
-                    session.request = Some(Box::new(request));
-                    Some(Step::Pause)
-                }
+                (Some(request), DiscordPhase::Live(_)) => return Ok(self.answer_live(request, cx)),
                 _ => None,
             },
-        })
+        };
+        Ok(action.into_iter().collect())
     }
 
-    /// Has the bot of the session seen like this.
-    fn show(&self, show: Show) -> Option<Step<Question>> {
-        let (attachment, record) = match &self.stage {
-            Stage::CatchingUp(session) => (&session.attachment, session.record()),
-            Stage::Live(session) => (&session.attachment, &*session.record),
+    /// Ends the subscription of a live session, so that the answers to a request have places of their own among its
+    /// dispatches, and replays from there.
+    fn answer_live(&mut self, request: Request, cx: &Cx<'_>) -> DiscordActions {
+        let DiscordPhase::Live(live) = std::mem::replace(&mut self.phase, DiscordPhase::Over) else {
+            return DiscordActions::new();
+        };
+        let cursor = cx.cursor();
+        cx.unsubscribe();
+        let Some(cursor) = cursor else {
+            // Its shard has stopped delivering to it; it is about to be told why.
+            return self.close(close::UNKNOWN, None);
+        };
+        let (session, actions) = Replaying::pause(*live, request, self.encoder.s(), cursor);
+        self.phase = DiscordPhase::Replaying(Box::new(session));
+        actions
+    }
+
+    /// Returns the action that shows the session's bot with this presence or voice state.
+    fn publish_state(&self, state: BotState) -> Option<Action<Call>> {
+        let (ownership, record) = match &self.phase {
+            DiscordPhase::Replaying(session) => (&session.ownership, session.record()),
+            DiscordPhase::Live(session) => (&session.ownership, &*session.record),
             _ => return None,
         };
-        Some(Step::Ask(Question::Show(attachment.appearing(), record.filter, show)))
+        Some(Action::Call(Call::SetState(
+            ownership.presence_publisher(),
+            record.filter,
+            state,
+        )))
     }
 
-    /// Shows a presence that had to wait.
-    pub(super) fn late_presence(&mut self, now: Instant) -> Option<Step<Question>> {
+    /// Returns the step for a presence update that was held back and is now due.
+    pub(super) fn late_presence(&mut self, now: Instant) -> Option<Action<Call>> {
         let presence = self.presences.as_mut()?.due(now)?;
-        self.show(Show::Presence(presence))
+        self.publish_state(BotState::Presence(presence))
     }
 }

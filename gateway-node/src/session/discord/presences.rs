@@ -1,50 +1,50 @@
-//! How often a client may change its presence.
+//! Limits how often a client may change its presence.
 
 use std::{collections::VecDeque, time::Duration};
 
 use shared::discord::Presence;
 use tokio::time::Instant;
 
-/// How many presences are told in [`WHILE`].
+/// The most presence updates that are published in one [`WHILE`].
 const MOST: usize = 5;
-/// The time in which there may be so many.
+/// The window of the limit.
 const WHILE: Duration = Duration::from_secs(20);
 
-/// The presences of one connection. Of those that come too often the latest is told, as soon as it may be.
+/// The presence updates of one connection. If they come too often, the latest is held back until the limit allows it.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
-    told: VecDeque<Instant>,
+    published: VecDeque<Instant>,
     waiting: Option<Presence>,
 }
 
 impl Presences {
-    /// Notes a presence; answers it where it is to be told now.
+    /// Takes a presence update. Returns it if it may be published now.
     pub(super) fn set(&mut self, presence: Presence, now: Instant) -> Option<Presence> {
         self.waiting = Some(presence);
         self.due(now)
     }
 
-    /// The presence that is to be told by now.
+    /// Returns the held-back presence update if it may be published now.
     pub(super) fn due(&mut self, now: Instant) -> Option<Presence> {
-        let is_full = self.told.len() == MOST;
-        if is_full && self.told.front().is_some_and(|first| *first + WHILE > now) {
+        let is_full = self.published.len() == MOST;
+        if is_full && self.published.front().is_some_and(|first| *first + WHILE > now) {
             return None;
         }
         let presence = self.waiting.take()?;
         if is_full {
-            self.told.pop_front();
+            self.published.pop_front();
         }
-        self.told.push_back(now);
+        self.published.push_back(now);
         Some(presence)
     }
 
-    /// When the one that waits is to be told.
+    /// Returns when the held-back update may be published.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.as_ref()?;
-        self.told.front().map(|first| *first + WHILE)
+        self.published.front().map(|first| *first + WHILE)
     }
 
-    /// Forgets the one that waits: its session is over.
+    /// Drops the held-back update, because its session has ended.
     pub(super) fn forget(&mut self) {
         self.waiting = None;
     }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn of_presences_that_come_too_often_the_latest_is_told_later() {
+    fn the_latest_presence_over_the_limit_is_published_later() {
         let (mut presences, start) = (Presences::default(), Instant::now());
         let second = Duration::from_secs(1);
         for n in 0..5 {

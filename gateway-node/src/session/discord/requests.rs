@@ -1,51 +1,52 @@
-//! What a client has asked for and has still to get.
+//! Requests of a client that are still to be answered.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use shared::discord::{Command, Intents, RequestMembers};
 use tokio::time::Instant;
 
-use super::question::{Plan, Question};
+use super::{call::Call, private_dispatch::Plan};
 use crate::{
     guilds::Search,
-    resume::{Recipe, What},
+    resume::{PrivateBody, Recipe},
 };
 
-/// The most requests of a session, with the one that is being answered. One more closes the connection with 4008.
+/// The most pending requests of a session, including the one that is being answered. One more closes the connection
+/// with 4008.
 pub(super) const WAITING: usize = 128;
-/// The most answers that are planned, kept and numbered at once.
+/// The most answers that are planned, stored and numbered at once.
 const PLANNED: usize = 256;
 
 /// A request whose answer takes work.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Op 8, and when it came.
+    /// Op 8, and when it arrived.
     Members(RequestMembers, Instant),
-    /// Op 31: these guilds.
+    /// Op 31, for these guilds.
     Sounds(Vec<u64>),
-    /// Op 43: this guild.
+    /// Op 43, for this guild.
     Channels(u64),
 }
 
-/// The requests of a session: one is answered at a time, first in, first out.
+/// The pending requests of a session. They are answered one at a time, first in, first out.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     waiting: VecDeque<Request>,
-    /// The answers of the first one that are planned, and not yet kept.
-    planned: VecDeque<What>,
+    /// The answers to the first request that are planned but not stored yet.
+    planned: VecDeque<PrivateBody>,
 }
 
-/// What is to be done next for a session's requests.
+/// The next thing to do for a session's requests.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextAnswer {
     /// Find out what the answers are made from.
-    Plan(Question),
-    /// Keep and then send these.
-    Keep(Vec<What>),
+    Plan(Call),
+    /// Store these dispatches, then send them.
+    Keep(Vec<PrivateBody>),
 }
 
 impl Request {
-    /// The request that a command is, if it is one.
+    /// Returns the request that this command makes, or `None` if it makes none.
     pub(super) fn from_command(command: Command, now: Instant) -> Option<Self> {
         match command {
             Command::Members(request) => Some(Self::Members(request, now)),
@@ -57,12 +58,12 @@ impl Request {
 }
 
 impl Requests {
-    /// Has the client told these before anything else.
-    pub(super) fn planned(&mut self, answers: impl IntoIterator<Item = What>) {
+    /// Queues these dispatches before all pending requests.
+    pub(super) fn planned(&mut self, answers: impl IntoIterator<Item = PrivateBody>) {
         self.planned.extend(answers);
     }
 
-    /// Appends a request. Returns `false` if too many wait.
+    /// Appends a request. Returns `false` if too many are pending.
     pub(super) fn push(&mut self, request: Request) -> bool {
         let has_room = self.waiting.len() < WAITING;
         if has_room {
@@ -71,13 +72,13 @@ impl Requests {
         has_room
     }
 
-    /// What is to be done next; `None` if nothing waits.
-    pub(super) fn next(&mut self, application: &Arc<str>, intents: Intents) -> Option<Next> {
+    /// Returns the next thing to do, or `None` if nothing is pending.
+    pub(super) fn next(&mut self, application: &Arc<str>, intents: Intents) -> Option<NextAnswer> {
         while self.planned.is_empty() {
             match self.waiting.front_mut()? {
                 Request::Members(request, at) => {
                     if let Some(guild) = (!request.guilds.is_empty()).then(|| request.guilds.remove(0)) {
-                        return Some(Next::Plan(Question::Plan(Plan {
+                        return Some(NextAnswer::Plan(Call::Plan(Plan {
                             application: Arc::clone(application),
                             search: Search::new(guild, request, intents),
                             asked: *at,
@@ -85,14 +86,14 @@ impl Requests {
                     }
                 }
                 Request::Sounds(guilds) => {
-                    let sounds = guilds.iter().map(|id| What::Answer(Recipe::Sounds(*id)));
+                    let sounds = guilds.iter().map(|id| PrivateBody::Answer(Recipe::Sounds(*id)));
                     self.planned.extend(sounds);
                 }
-                Request::Channels(guild) => self.planned.push_back(What::Answer(Recipe::Channels(*guild))),
+                Request::Channels(guild) => self.planned.push_back(PrivateBody::Answer(Recipe::Channels(*guild))),
             }
             self.waiting.pop_front();
         }
         let count = self.planned.len().min(PLANNED);
-        Some(Next::Keep(self.planned.drain(..count).collect()))
+        Some(NextAnswer::Keep(self.planned.drain(..count).collect()))
     }
 }

@@ -1,10 +1,10 @@
-//! Protocol version 1 as a state machine: the rules of the protocol page and nothing else.
+//! Protocol version 1 as a state machine: exactly the rules of its protocol page.
 
-mod joining;
-mod rules;
+mod frame;
+mod identify;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,80 +24,81 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{joining::join, words::frame};
+use self::{frame::frame, identify::join};
 pub use self::{
-    joining::{Join, Unwelcome, Welcome},
-    rules::Rules,
+    identify::{Identified, JoinRequest, V1IdentifyError},
+    settings::V1SessionSettings,
 };
-use super::{Asked, Ending, Protocol, Sources, Step};
+use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{JoinError, Publication, PublishError},
-    registry::{Disturbance, Farewell, Registration},
+    registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
 
-type Steps = super::Steps<Join>;
+type V1Actions = super::Actions<JoinRequest>;
 
-/// One connection that speaks version 1.
+/// One v1 connection.
 pub struct V1 {
-    rules: Arc<Rules>,
+    settings: Arc<V1SessionSettings>,
     encoding: Encoding,
-    stage: Stage,
-    /// When the next heartbeat must have come.
+    phase: V1Phase,
+    /// The time by which the next heartbeat must arrive.
     heartbeat_by: Instant,
-    /// Until when heartbeats get no answer, as an administrator wishes.
+    /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
     payloads: TokenBucket,
 }
 
-enum Stage {
-    /// The URL asked for something that is not spoken: the Error takes the place of Hello.
+enum V1Phase {
+    /// The URL asked for an unsupported version or compression. The client gets an Error instead of Hello.
     Refused(Rejection),
-    /// Everything but heartbeats and an identify is ignored.
+    /// Everything but heartbeats and identify is ignored.
     Unidentified {
         until: Instant,
-        /// How many bytes it may still send, counted inflated. Boxed, since an identified session has none.
+        /// The bytes that the client may still send, counted after inflating. Boxed because identified sessions have
+        /// none.
         input: Box<TokenBucket>,
     },
-    /// The answer to the identify is under way.
+    /// The identify is being processed.
     Joining,
     Identified(ClientType),
     Over,
 }
 
 impl V1 {
-    /// A connection whose URL had these values of `v` and `compression`.
-    pub fn new(v: Option<&str>, compression: Option<&str>, rules: Arc<Rules>, now: Instant) -> Self {
-        let (encoding, stage) = match Query::parse(v, compression) {
+    /// Creates a connection whose URL had these values of `v` and `compression`.
+    pub fn new(v: Option<&str>, compression: Option<&str>, settings: Arc<V1SessionSettings>, now: Instant) -> Self {
+        let (encoding, phase) = match Query::parse(v, compression) {
             Ok(Query { encoding }) => (
                 encoding,
-                Stage::Unidentified {
-                    until: now + rules.identify_timeout,
-                    input: Box::new(rules.unidentified_input()),
+                V1Phase::Unidentified {
+                    until: now + settings.identify_timeout,
+                    input: Box::new(settings.unidentified_input()),
                 },
             ),
-            // The compression that was asked for holds for the Error too, if there is such a one.
+            // The Error uses the requested compression if that is supported.
             Err(rejection) => (
                 Query::parse(None, compression).map_or(Encoding::Text, |query| query.encoding),
-                Stage::Refused(rejection),
+                V1Phase::Refused(rejection),
             ),
         };
-        let payloads = TokenBucket::per_minute(rules.payloads_per_minute);
+        let payloads = TokenBucket::per_minute(settings.payloads_per_minute);
         Self {
-            heartbeat_by: now + rules.heartbeat_limit(),
+            heartbeat_by: now + settings.heartbeat_limit(),
             deaf_until: None,
-            rules,
+            settings,
             encoding,
-            stage,
+            phase,
             payloads,
         }
     }
 
-    /// Ends the session with an Error of the table.
-    fn fail(&mut self, rejection: &Rejection) -> Steps {
+    /// Ends the session with an Error from the protocol's table.
+    fn fail(&mut self, rejection: &Rejection) -> V1Actions {
         let Rejection { code, problems } = rejection;
         let problem = match code {
-            // Not the client's; who found it has said so.
+            // Not the client's fault, and already logged where it was found.
             ErrorCode::Unknown => None,
             ErrorCode::WrongVersion => Some("wrong version"),
             ErrorCode::WrongAuthKey => Some("wrong auth key"),
@@ -112,116 +113,116 @@ impl V1 {
         self.finish(&words, code.close(), problem)
     }
 
-    /// Ends the session for something that the table has no code for.
-    fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> Steps {
+    /// Ends the session for a reason that has no Error code of its own.
+    fn fail_plainly(&mut self, close: Close, problem: Option<&'static str>) -> V1Actions {
         self.finish(&payload::error(ErrorCode::Unknown, close.reason, &[]), close, problem)
     }
 
-    fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> Steps {
-        self.stage = Stage::Over;
-        smallvec![Step::Close {
-            last_words: Some(frame(self.encoding, self.rules.level, words)),
+    fn finish(&mut self, words: &str, close: Close, problem: Option<&'static str>) -> V1Actions {
+        self.phase = V1Phase::Over;
+        smallvec![Action::Close {
+            last_words: Some(frame(self.encoding, self.settings.level, words)),
             close,
             problem
         }]
     }
 
-    fn send(&self, words: &str) -> Step<Join> {
-        Step::Send(frame(self.encoding, self.rules.level, words))
+    fn send(&self, words: &str) -> Action<JoinRequest> {
+        Action::Send(frame(self.encoding, self.settings.level, words))
     }
 
-    /// Whether the minute's allowance has room for one more payload.
+    /// Takes one payload from the minute's allowance. Returns `false` if it is used up.
     fn allow(&mut self, now: Instant) -> bool {
-        self.payloads.take(now.saturating_duration_since(self.rules.origin))
+        self.payloads.take(now.saturating_duration_since(self.settings.origin))
     }
 
-    /// Charges for a packet of `bytes`, inflated, that is dropped or comes before the identify, and led to `steps`. The
-    /// next one is not read before there is room for it: a client that is not understood is never told that it sends
-    /// too much.
-    fn charge(&mut self, mut steps: Steps, bytes: usize, now: Instant) -> Steps {
-        let since = now.saturating_duration_since(self.rules.origin);
+    /// Charges for a packet of `bytes` (inflated) that was dropped or came before identify, and that led to `steps`.
+    /// Reading pauses until the allowance is positive again. A client whose packets are dropped gets no answer, so it
+    /// is slowed down instead of being closed.
+    fn charge(&mut self, mut actions: V1Actions, bytes: usize, now: Instant) -> V1Actions {
+        let since = now.saturating_duration_since(self.settings.origin);
         let mut wait = Duration::ZERO;
-        if matches!(steps.first(), Some(Step::Drop(_))) {
+        if matches!(actions.first(), Some(Action::Drop(_))) {
             self.payloads.charge(1, since);
             wait = self.payloads.wait(since);
         }
-        if let Stage::Unidentified { input, .. } = &mut self.stage {
+        if let V1Phase::Unidentified { input, .. } = &mut self.phase {
             input.charge(u32::try_from(bytes).unwrap_or(u32::MAX), since);
             wait = wait.max(input.wait(since));
         }
         if !wait.is_zero() {
-            steps.push(Step::StopReading { until: now + wait });
+            actions.push(Action::StopReading { until: now + wait });
         }
-        steps
+        actions
     }
 
-    fn drop_packet(&mut self, why: &'static str, bytes: usize, now: Instant) -> Steps {
-        self.charge(smallvec![Step::Drop(why)], bytes, now)
+    fn drop_packet(&mut self, why: &'static str, bytes: usize, now: Instant) -> V1Actions {
+        self.charge(smallvec![Action::Drop(why)], bytes, now)
     }
 
-    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> Steps {
+    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> V1Actions {
         if self.encoding == Encoding::Text {
             return self.drop_packet("binary", packet.len(), now);
         }
         let mut inflated = Vec::new();
-        let result = inflate_into(&mut inflated, packet, self.rules.message_bytes);
+        let result = inflate_into(&mut inflated, packet, self.settings.message_bytes);
         let bytes = inflated.len().max(packet.len());
         match result {
-            // What is no UTF-8 is no JSON: an empty text stands for it.
+            // Invalid UTF-8 cannot be JSON. An empty text stands for it.
             Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), bytes, now),
             Err(InflateError::TooBig) => self.too_big(),
             Err(_) => self.drop_packet("not_zlib", bytes, now),
         }
     }
 
-    fn too_fast(&mut self) -> Steps {
+    fn too_fast(&mut self) -> V1Actions {
         self.fail_plainly(Close::RATE_LIMITED, Some("rate limit exceeded"))
     }
 
-    fn too_big(&mut self) -> Steps {
+    fn too_big(&mut self) -> V1Actions {
         self.fail_plainly(Close::TOO_BIG, Some("message too big"))
     }
 
-    /// What a packet means that is this text, and of so many bytes as it came or inflated.
-    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> Steps {
+    /// Handles a packet with this text. `bytes` is its size as received or inflated, whichever is larger.
+    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> V1Actions {
         let Some(envelope) = Envelope::parse(text) else {
             return self.drop_packet("not_json", bytes, now);
         };
-        match self.stage {
-            Stage::Unidentified { .. } => {
-                let steps = self.receive_before_identify(&envelope, now);
-                self.charge(steps, bytes, now)
+        match self.phase {
+            V1Phase::Unidentified { .. } => {
+                let actions = self.receive_before_identify(&envelope, now);
+                self.charge(actions, bytes, now)
             }
-            Stage::Identified(kind) => {
+            V1Phase::Identified(kind) => {
                 if !self.allow(now) {
                     return self.too_fast();
                 }
-                let table = self.rules.events.current();
+                let table = self.settings.events.current();
                 match after_identify(&envelope, kind, &table) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
-                    Ok(AfterIdentify::Report(report)) => smallvec![Step::Count, Step::Report(report)],
-                    Ok(AfterIdentify::Event { d, .. }) if d.get().len() > self.rules.event_bytes => self.too_big(),
+                    Ok(AfterIdentify::Report(report)) => smallvec![Action::Count, Action::Report(report)],
+                    Ok(AfterIdentify::Event { d, .. }) if d.get().len() > self.settings.event_bytes => self.too_big(),
                     Ok(AfterIdentify::Event { route, d }) => {
-                        smallvec![Step::Count, Step::Publish(publication(&route, d.get()))]
+                        smallvec![Action::Count, Action::Publish(publication(&route, d.get()))]
                     }
                 }
             }
-            Stage::Refused(_) | Stage::Joining | Stage::Over => Steps::new(),
+            V1Phase::Refused(_) | V1Phase::Joining | V1Phase::Over => V1Actions::new(),
         }
     }
 
-    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> Steps {
+    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> V1Actions {
         match before_identify(envelope) {
-            None => smallvec![Step::Drop("unidentified")],
+            None => smallvec![Action::Drop("unidentified")],
             Some(_) if !self.allow(now) => self.too_fast(),
             Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
             Some(BeforeIdentify::Identify(Err(rejection))) => self.fail(&rejection),
             Some(BeforeIdentify::Identify(Ok(identify))) => {
-                self.stage = Stage::Joining;
+                self.phase = V1Phase::Joining;
                 smallvec![
-                    Step::Count,
-                    Step::Ask(Join {
+                    Action::Count,
+                    Action::Call(JoinRequest {
                         kind: identify.kind,
                         key: identify.key
                     })
@@ -230,12 +231,12 @@ impl V1 {
         }
     }
 
-    fn heartbeat(&mut self, now: Instant) -> Steps {
-        self.heartbeat_by = now + self.rules.heartbeat_limit();
+    fn heartbeat(&mut self, now: Instant) -> V1Actions {
+        self.heartbeat_by = now + self.settings.heartbeat_limit();
         if self.deaf_until.as_ref().is_some_and(|until| now < **until) {
-            return smallvec![Step::Count];
+            return smallvec![Action::Count];
         }
-        smallvec![Step::Count, Step::Send(self.rules.heartbeat_ack(self.encoding))]
+        smallvec![Action::Count, Action::Send(self.settings.heartbeat_ack(self.encoding))]
     }
 }
 
@@ -252,134 +253,145 @@ fn publication(route: &Route<'_>, d: &str) -> Publication {
 }
 
 impl Protocol for V1 {
-    type Question = Join;
-    type Answer = Result<Welcome, Unwelcome>;
+    type Call = JoinRequest;
+    type CallResult = Result<Identified, V1IdentifyError>;
 
-    fn ask(question: Join, sources: Sources) -> Asked<Self::Answer> {
-        Box::pin(join(question, sources))
+    fn call(call: JoinRequest, cx: CallContext) -> PendingCall<Self::CallResult> {
+        Box::pin(join(call, cx))
     }
 
-    fn open(&mut self, _: Instant) -> Steps {
-        if let Stage::Refused(rejection) = &self.stage {
+    fn open(&mut self, _: &Cx<'_>) -> V1Actions {
+        if let V1Phase::Refused(rejection) = &self.phase {
             let rejection = rejection.clone();
             self.fail(&rejection)
         } else {
-            smallvec![Step::Send(self.rules.hello(self.encoding))]
+            smallvec![Action::Send(self.settings.hello(self.encoding))]
         }
     }
 
-    fn receive(&mut self, message: Message, now: Instant) -> Steps {
+    fn receive(&mut self, message: Message, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         match message {
             Message::Text(text) => self.receive_text(&text, text.len(), now),
             Message::Binary(packet) => self.receive_binary(&packet, now),
         }
     }
 
-    fn tick(&mut self, now: Instant) -> Steps {
-        if matches!(self.stage, Stage::Over) {
-            return Steps::new();
+    fn tick(&mut self, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
+        if matches!(self.phase, V1Phase::Over) {
+            return V1Actions::new();
         }
         if self.heartbeat_by <= now {
             return self.fail(&Rejection::plain(ErrorCode::NoHeartbeat));
         }
-        match self.stage {
-            Stage::Unidentified { until, .. } if until <= now => self.fail(&Rejection::plain(ErrorCode::WrongIdentify)),
-            _ => Steps::new(),
+        match self.phase {
+            V1Phase::Unidentified { until, .. } if until <= now => {
+                self.fail(&Rejection::plain(ErrorCode::WrongIdentify))
+            }
+            _ => V1Actions::new(),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Refused(_) | Stage::Over => None,
-            Stage::Unidentified { until, .. } => Some(until.min(self.heartbeat_by)),
-            Stage::Joining | Stage::Identified(_) => Some(self.heartbeat_by),
+        match self.phase {
+            V1Phase::Refused(_) | V1Phase::Over => None,
+            V1Phase::Unidentified { until, .. } => Some(until.min(self.heartbeat_by)),
+            V1Phase::Joining | V1Phase::Identified(_) => Some(self.heartbeat_by),
         }
     }
 
-    fn answered(&mut self, answer: Self::Answer, _: Instant) -> Steps {
+    fn on_result(&mut self, answer: Self::CallResult, _: &Cx<'_>) -> V1Actions {
         match answer {
-            Ok(welcome) => {
-                let Welcome {
+            Ok(identified) => {
+                let Identified {
                     id,
                     kind,
                     key,
                     since,
                     counts,
-                } = welcome;
-                self.stage = Stage::Identified(kind);
-                let interval = self.rules.heartbeat_ms();
-                let mut steps = smallvec![self.send(&payload::connect_success(kind, id, &self.rules.node, interval))];
+                } = identified;
+                self.phase = V1Phase::Identified(kind);
+                let interval = self.settings.heartbeat_ms();
+                let mut actions =
+                    smallvec![self.send(&payload::connect_success(kind, id, &self.settings.node, interval))];
                 if kind == ClientType::Bot {
-                    steps.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
+                    actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
                 }
-                // After its welcome and in the same turn, so that no event overtakes it.
-                steps.push(Step::Register(Box::new(Registration {
+                // After the connect success and in the same turn, so that no event overtakes it.
+                actions.push(Action::Register(Box::new(Registration {
                     id,
                     kind,
                     key,
                     encoding: self.encoding,
                     since,
                 })));
-                steps
+                actions
             }
-            Err(Unwelcome::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            Err(Unwelcome::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
-            Err(Unwelcome::Cluster(JoinError::Away)) => self.fail_plainly(Close::UNAVAILABLE, None),
-            Err(Unwelcome::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
+            Err(V1IdentifyError::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            Err(V1IdentifyError::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
+            Err(V1IdentifyError::Cluster(JoinError::Unavailable)) => self.fail_plainly(Close::UNAVAILABLE, None),
+            Err(V1IdentifyError::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
         }
     }
 
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> Steps {
+    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> V1Actions {
         match answer {
-            Ok(()) => Steps::new(),
+            Ok(()) => V1Actions::new(),
             Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
-            Err(PublishError::Away | PublishError::Refused { .. } | PublishError::Unknown | PublishError::Expired) => {
-                self.fail_plainly(Close::UNAVAILABLE, None)
-            }
+            Err(
+                PublishError::Unavailable
+                | PublishError::Refused { .. }
+                | PublishError::Unknown
+                | PublishError::Expired,
+            ) => self.fail_plainly(Close::UNAVAILABLE, None),
             Err(PublishError::Overloaded | PublishError::KeyReused | PublishError::TooManyKeys { .. }) => {
                 self.fail_plainly(Close::OVERLOADED, None)
             }
         }
     }
 
-    fn disturb(&mut self, disturbance: Disturbance, now: Instant) -> Steps {
-        match disturbance {
-            Disturbance::Close(code) => {
+    fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
+        match fault {
+            InjectedFault::Close(code) => {
                 let reason = Close::KICKED.reason;
                 self.fail_plainly(Close { code, reason }, None)
             }
-            Disturbance::Cut => {
-                self.stage = Stage::Over;
-                smallvec![Step::Cut]
+            InjectedFault::Cut => {
+                self.phase = V1Phase::Over;
+                smallvec![Action::Cut]
             }
-            Disturbance::Deafen(time) => {
+            InjectedFault::Deafen(time) => {
                 self.deaf_until = Some(Box::new(now + time));
-                Steps::new()
+                V1Actions::new()
             }
-            // There is nothing to resume.
-            Disturbance::Invalidate { .. } | Disturbance::Forget => Steps::new(),
+            // v1 sessions cannot be resumed.
+            InjectedFault::Invalidate { .. } | InjectedFault::Forget => V1Actions::new(),
         }
     }
 
-    fn end(&mut self, ending: Ending, _: Instant) -> Steps {
+    fn end(&mut self, ending: SessionEnd, _: &Cx<'_>) -> V1Actions {
         match ending {
-            Ending::Violation(Violation::TooBig) => self.too_big(),
-            Ending::Violation(violation) => {
-                // The transport's own rules have their own close codes, and no payload before them.
-                self.stage = Stage::Over;
+            SessionEnd::Violation(Violation::TooBig) => self.too_big(),
+            SessionEnd::Violation(violation) => {
+                // Violations of the WebSocket protocol have their own close codes, and no Error before them.
+                self.phase = V1Phase::Over;
                 let close = violation.close();
-                smallvec![Step::Close {
+                smallvec![Action::Close {
                     last_words: None,
                     close,
                     problem: Some("protocol violation")
                 }]
             }
-            Ending::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
-            Ending::Farewell(Farewell::Restarting | Farewell::Missed | Farewell::Reconnect) => {
+            SessionEnd::TooSlow => self.fail_plainly(Close::TOO_SLOW, Some("reads too slowly")),
+            SessionEnd::ByNode(EndReason::Restarting | EndReason::Missed | EndReason::Reconnect) => {
                 self.fail_plainly(Close::RESTARTING, None)
             }
-            Ending::Farewell(Farewell::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            Ending::Farewell(Farewell::Kicked | Farewell::Superseded { .. }) => self.fail_plainly(Close::KICKED, None),
+            SessionEnd::ByNode(EndReason::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            SessionEnd::ByNode(EndReason::Kicked | EndReason::Superseded { .. }) => {
+                self.fail_plainly(Close::KICKED, None)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Bits in the two orders of zstd: from the first bit on, and from the last one back.
+//! Bit readers and a bit writer for the two orders of zstd: forward from the first bit, and backward from the last.
 
-/// `count` bits from the bit `at` on, the first one the lowest. At most 32, and there have to be that many.
+/// Returns the `count` bits that start at bit `at`, the first one as the lowest. `count` is at most 32, and `bytes`
+/// must have that many.
 fn bits(bytes: &[u8], at: usize, count: u8) -> u32 {
     let from = bytes.get(at / 8..).unwrap_or_default();
     let mut window = [0; 8];
@@ -10,7 +11,7 @@ fn bits(bytes: &[u8], at: usize, count: u8) -> u32 {
     u32::try_from(word).unwrap_or_default()
 }
 
-/// Reads bits from the first one on.
+/// Reads bits forward from the first.
 pub(super) struct Forward<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -21,7 +22,7 @@ impl<'a> Forward<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The next `count` bits, at most 32; none if there are fewer.
+    /// Returns the next `count` bits, at most 32, or `None` if there are fewer.
     pub(super) fn read(&mut self, count: u8) -> Option<u32> {
         let end = self.at + usize::from(count);
         if end > self.bytes.len() * 8 {
@@ -32,48 +33,48 @@ impl<'a> Forward<'a> {
         Some(value)
     }
 
-    /// How many bytes were begun.
+    /// Returns the number of bytes read, including one that was read in part.
     pub(super) const fn bytes_read(&self) -> usize {
         self.at.div_ceil(8)
     }
 }
 
-/// Reads bits from the last one back. The highest bit that is set in the last byte marks the end.
+/// Reads bits backward from the last. The highest bit that is set in the last byte marks the end.
 pub(super) struct Backward<'a> {
     bytes: &'a [u8],
     left: usize,
 }
 
 impl<'a> Backward<'a> {
-    /// None if the end is not marked.
+    /// Returns `None` if the end is not marked.
     pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
         let mark = bytes.last()?.checked_ilog2()?;
         let left = (bytes.len() - 1) * 8 + usize::try_from(mark).ok()?;
         Some(Self { bytes, left })
     }
 
-    /// The next `count` bits, at most 32; none if there are fewer.
+    /// Returns the next `count` bits, at most 32, or `None` if there are fewer.
     pub(super) fn read(&mut self, count: u8) -> Option<u32> {
         self.left = self.left.checked_sub(count.into())?;
         Some(bits(self.bytes, self.left, count))
     }
 
-    /// Whether all were read.
+    /// Returns whether all bits were read.
     pub(super) const fn is_empty(&self) -> bool {
         self.left == 0
     }
 }
 
-/// Writes bits so that [`Backward`] reads the last written first.
+/// Writes bits for [`Backward`], which reads them in reverse order.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    /// What does not fill a byte yet.
+    /// The bits that do not fill a byte yet.
     pending: u64,
     count: u8,
 }
 
 impl<'a> Writer<'a> {
-    /// Appends to `out`.
+    /// Creates a writer that appends to `out`.
     pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
         Self {
             out,
@@ -82,7 +83,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes the lowest `count` bits of `value`, at most 32; the others have to be 0.
+    /// Writes the lowest `count` bits of `value`, at most 32. The others must be 0.
     pub(super) fn write(&mut self, value: u32, count: u8) {
         self.pending |= u64::from(value) << self.count;
         self.count += count;
@@ -93,7 +94,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Marks the end.
+    /// Marks the end, and fills the last byte.
     pub(super) fn finish(mut self) {
         self.write(1, 1);
         if self.count > 0 {
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_come_from_the_lowest_on() {
+    fn forward_reads_from_the_lowest_bit() {
         let mut forward = Forward::new(&[0b1010_0110, 0b0000_0001]);
         assert_eq!(forward.read(3), Some(0b110));
         assert_eq!(forward.bytes_read(), 1);
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_has_to_be_marked() {
+    fn data_without_an_end_mark_is_refused() {
         assert!(Backward::new(&[]).is_none());
         assert!(Backward::new(&[0xff, 0]).is_none());
         assert!(Backward::new(&[1]).unwrap().is_empty());
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_last_is_read_first(
+        fn bits_are_read_in_reverse_order(
             values in prop::collection::vec((any::<u32>(), 0_u8..=32), 0..200),
         ) {
             let values: Vec<_> = values

@@ -1,19 +1,20 @@
-//! A compressed block (RFC 8878, section 3.1.1.3) made to depend on nothing before it.
+//! Rewrites compressed blocks (RFC 8878, section 3.1.1.3) so that they depend on nothing before them.
 
 use std::borrow::Cow;
 
 use super::{
-    repeats::Repeats,
+    repeats::RepeatOffsets,
     sequences::{self, Sequence, Sequences},
 };
 
-/// The content of the first compressed block of a frame in a form that holds anywhere.
+/// Returns the content of the first compressed block of a frame in a form that is valid anywhere in a stream.
 ///
-/// Most blocks do already. One that copies from an offset that was there before it is written anew: the literals stay
-/// what they are, and the sequences say their offsets. None if the block cannot be read, or needs an earlier one.
+/// Most blocks already have that form. A block that uses a repeat offset from before it is rewritten: its literals
+/// stay, and its sequences spell out their offsets. Returns `None` if the block cannot be parsed, or depends on an
+/// earlier block.
 pub fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (_, section) = sections(content)?;
-    let mut repeats = Repeats::first();
+    let mut repeats = RepeatOffsets::first();
     for sequence in Sequences::new(section)? {
         let sequence = sequence?;
         if !repeats.resolve(sequence.offset, sequence.has_literals())?.is_own {
@@ -26,11 +27,12 @@ pub fn standalone(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Borrowed(content))
 }
 
-/// The same block, without any offset that was there before it.
+/// Rewrites a block so that it uses no repeat offset from before it. Returns `None` if the block cannot be parsed or
+/// rewritten.
 pub fn anew(content: &[u8]) -> Option<Vec<u8>> {
     let (literals, section) = sections(content)?;
-    let mut read = Repeats::first();
-    let mut written = Repeats::first();
+    let mut read = RepeatOffsets::first();
+    let mut written = RepeatOffsets::first();
     let named_anew = |sequence: Option<Sequence>| {
         let sequence = sequence?;
         let has_literals = sequence.has_literals();
@@ -43,13 +45,13 @@ pub fn anew(content: &[u8]) -> Option<Vec<u8>> {
     Some(content)
 }
 
-/// The section of the literals and that of the sequences.
+/// Splits a block into its literals section and its sequences section.
 fn sections(content: &[u8]) -> Option<(&[u8], &[u8])> {
     content.split_at_checked(literals_len(content)?)
 }
 
-/// How many bytes the literals section takes (RFC 8878, section 3.1.1.3.1.1). None if it goes on with the Huffman table of
-/// an earlier block.
+/// Returns the length of the literals section in bytes (RFC 8878, section 3.1.1.3.1.1). Returns `None` if it reuses the
+/// Huffman table of an earlier block.
 fn literals_len(content: &[u8]) -> Option<usize> {
     let mut head = [0; 8];
     let len = content.len().min(5);
@@ -57,7 +59,7 @@ fn literals_len(content: &[u8]) -> Option<usize> {
     let head = usize::try_from(u64::from_le_bytes(head)).ok()?;
     let kind = head & 0b11;
     let size_format = (head >> 2) & 0b11;
-    // The length of the head, then the bits of each of its sizes.
+    // The length of the header in bytes, then the number of bits of each size in it.
     let (head_len, bits) = match (kind, size_format) {
         (0 | 1, 0 | 2) => (1, 5),
         (0 | 1, 1) => (2, 12),
@@ -69,11 +71,11 @@ fn literals_len(content: &[u8]) -> Option<usize> {
     };
     let mask = (1 << bits) - 1;
     let body_len = match kind {
-        // As many as there are literals, or one that is all of them. The short head has one bit for its format.
+        // Raw literals take a byte each, repeated ones a single byte. The shortest header has one bit for its format.
         0 if bits == 5 => (head >> 3) & mask,
         0 => (head >> 4) & mask,
         1 => 1,
-        // The first size is that of the literals.
+        // The first size is that of the decompressed literals, the second that of the body.
         _ => (head >> (4 + bits)) & mask,
     };
     Some(head_len + body_len)

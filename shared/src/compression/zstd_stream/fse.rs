@@ -1,35 +1,35 @@
-//! Tables of the entropy coder of zstd (RFC 8878, section 4.1): which symbol a state stands for, and which states may
-//! come after it.
+//! Tables of FSE, the entropy coder of zstd (RFC 8878, section 4.1): the symbol of each state, and the states that can
+//! follow it.
 
 use super::bits::Forward;
 
-/// The logarithm of the smallest table that has a description.
+/// The base-2 logarithm of the smallest table that has a description.
 const LEAST_LOG: u8 = 5;
-/// The most symbols that a table of sequences has (RFC 8878, section 3.1.1.3.2.1.1).
+/// The most symbols of any table for sequences (RFC 8878, section 3.1.1.3.2.1.1).
 const MOST_SYMBOLS: usize = 53;
 
-/// A state.
+/// The entry of a state.
 #[derive(Debug, Clone, Copy, Default)]
-struct Entry {
+struct FseEntry {
     symbol: u8,
-    /// How many bits are read for the next state, and what they are added to.
+    /// The number of bits to read for the next state. Their value is added to `base`.
     bits: u8,
     base: u16,
 }
 
-/// The states of one kind of symbol.
+/// The table of one kind of symbol.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     log: u8,
-    entries: Vec<Entry>,
+    entries: Vec<FseEntry>,
 }
 
 impl Table {
-    /// One in which every symbol is the same, and none takes a bit.
+    /// Creates a table in which all symbols are the same and take no bits.
     pub(super) fn of_one(symbol: u8) -> Self {
-        let entry = Entry {
+        let entry = FseEntry {
             symbol,
-            ..Entry::default()
+            ..FseEntry::default()
         };
         Self {
             log: 0,
@@ -37,15 +37,15 @@ impl Table {
         }
     }
 
-    /// One of 2^`log` states. Of these, each symbol has as many as its count says; −1 stands for one state that is rarer
-    /// than all others. Together they have to have all.
+    /// Creates a table of 2^`log` states. Each symbol has as many of them as its count says. A count of −1 stands for a
+    /// single state of a symbol that is rarer than all others. The counts must add up to all states.
     pub(super) fn of_counts(counts: &[i8], log: u8) -> Self {
         let wide: Vec<i16> = counts.iter().map(|count| i16::from(*count)).collect();
         Self::spread(&wide, log)
     }
 
-    /// Reads a description of at most `symbols` symbols and 2^`most_log` states. With the table comes the number of bytes
-    /// that it took.
+    /// Reads the description of a table of at most `symbols` symbols and 2^`most_log` states. Also returns the number
+    /// of bytes read.
     pub(super) fn read(input: &[u8], symbols: usize, most_log: u8) -> Option<(Self, usize)> {
         let mut bits = Forward::new(input);
         let log = u8::try_from(bits.read(4)?).ok()? + LEAST_LOG;
@@ -59,7 +59,7 @@ impl Table {
             left = left.checked_sub(count.unsigned_abs().into())?;
             counts.push(count);
             if count == 0 {
-                // How many more have none either; 3 says that another such number follows.
+                // The number of further symbols without states. 3 means that another such number follows.
                 loop {
                     let more = bits.read(2)?;
                     counts.extend((0..more).map(|_| 0));
@@ -75,11 +75,11 @@ impl Table {
         Some((Self::spread(&counts, log), bits.bytes_read()))
     }
 
-    /// Gives each symbol its states (RFC 8878, section 4.1.1).
+    /// Assigns each symbol its states (RFC 8878, section 4.1.1).
     fn spread(counts: &[i16], log: u8) -> Self {
         let size = 1_usize << log;
-        let mut entries = vec![Entry::default(); size];
-        // The rare ones are at the end. `next` is the number of a symbol's next state, its count the first.
+        let mut entries = vec![FseEntry::default(); size];
+        // States of rare symbols are at the end. `next` numbers the states of each symbol, starting at its count.
         let mut end = size;
         let mut next = [0_u16; MOST_SYMBOLS];
         let symbols = || (0_u8..).zip(counts);
@@ -103,7 +103,7 @@ impl Table {
         }
         for entry in &mut entries {
             let number = &mut next[usize::from(entry.symbol)];
-            // The number has one bit more than the log when it is shifted, and that bit is the size.
+            // Shifted, the number has `log` + 1 bits. The highest one is the size of the table and is masked out.
             entry.bits = log - u8::try_from(number.ilog2()).unwrap_or_default();
             entry.base = (*number << entry.bits) & ((1 << log) - 1);
             *number += 1;
@@ -111,34 +111,34 @@ impl Table {
         Self { log, entries }
     }
 
-    /// How many bits a state has.
+    /// Returns the number of bits of a state.
     pub(super) const fn log(&self) -> u8 {
         self.log
     }
 
-    /// The symbol of a state.
+    /// Returns the symbol of a state.
     pub(super) fn symbol(&self, state: State) -> u8 {
         self.entry(state).symbol
     }
 
-    /// How many bits are read for the state after this one.
+    /// Returns the number of bits to read for the next state.
     pub(super) fn bits(&self, state: State) -> u8 {
         self.entry(state).bits
     }
 
-    /// The state after this one, for which `bits` were read.
+    /// Returns the state after this one, given the `bits` read for it.
     pub(super) fn next(&self, state: State, bits: u32) -> State {
         State(u32::from(self.entry(state).base) + bits)
     }
 
-    /// A state of `symbol`, whichever comes first.
+    /// Returns the first state of `symbol`.
     pub(super) fn any(&self, symbol: u8) -> Option<State> {
         self.find(|entry| entry.symbol == symbol)
     }
 
-    /// The state of `symbol` from which `next` is reached, and the bits for that.
+    /// Returns the state of `symbol` that leads to `next`, and the bits with which it does.
     pub(super) fn before(&self, symbol: u8, next: State) -> Option<(State, u32)> {
-        let bits = |entry: &Entry| {
+        let bits = |entry: &FseEntry| {
             next.0
                 .checked_sub(entry.base.into())
                 .filter(|bits| bits >> entry.bits == 0)
@@ -147,13 +147,13 @@ impl Table {
         Some((state, bits(&self.entry(state))?))
     }
 
-    fn find(&self, is_it: impl FnMut(&Entry) -> bool) -> Option<State> {
+    fn find(&self, is_it: impl FnMut(&FseEntry) -> bool) -> Option<State> {
         let at = self.entries.iter().position(is_it)?;
         Some(State(u32::try_from(at).ok()?))
     }
 
-    /// A state is always one of this table; a log of 0 takes no bits.
-    fn entry(&self, state: State) -> Entry {
+    /// Returns the entry of a state. The default is never used: every state of `log` bits is in the table.
+    fn entry(&self, state: State) -> FseEntry {
         usize::try_from(state.0)
             .ok()
             .and_then(|at| self.entries.get(at))
@@ -162,12 +162,12 @@ impl Table {
     }
 }
 
-/// A state of a table, as it stands in a stream.
+/// A state of a table, as encoded in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct State(pub(super) u32);
 
-/// The next count of a description, of which there are `left` in all. It is written with one added, and of the values
-/// from 0 to `left` + 1 the lower ones take a bit less where not all values of the width are needed.
+/// Reads the next count of a description, in which `left` states remain. A count is stored plus one. The stored values
+/// from 0 to `left` + 1 may not need their full width, in which case the lower ones take one bit less.
 fn read_count(bits: &mut Forward<'_>, left: u32) -> Option<i16> {
     let most = left + 1;
     let width = u8::try_from(most.ilog2()).ok()?;

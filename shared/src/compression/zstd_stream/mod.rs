@@ -1,10 +1,9 @@
-//! The pieces of a zstd stream (RFC 8878): one frame for the life of a connection, made of blocks that refer to nothing
-//! before them.
+//! The parts of a zstd stream (RFC 8878): one frame per connection, made of blocks that refer to nothing before them.
 //!
-//! The first block of a frame cannot refer to anything before it, with one exception: it may count on the three repeat
-//! offsets that every frame begins with. A segment is made of such first blocks without their frames, and those that do
-//! count on these offsets are written anew (`block.rs`). So neither what a segment refers to nor what it leaves behind
-//! matters to any other.
+//! The first block of a frame cannot refer to anything before it, with one exception: it may use the three repeat
+//! offsets that every frame begins with. A segment consists of such first blocks without their frames, and those that
+//! use these offsets are rewritten (`block.rs`). So a segment neither depends on nor affects any other part of the
+//! stream.
 
 mod bits;
 mod block;
@@ -19,14 +18,14 @@ pub use self::block::{anew, standalone};
 use bytes::Bytes;
 use zstd_safe::{CCtx, CParameter, compress_bound};
 
-/// What a frame begins with.
+/// The magic number of a frame.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// The descriptor of a frame without dictionary, checksum and size.
+/// The header descriptor of a frame without dictionary, checksum and size.
 const DESCRIPTOR: u8 = 0;
-/// The logarithm of the window, in bytes. A segment's block refers to nothing outside itself, so a decoder needs no more
-/// than what one block holds.
+/// The base-2 logarithm of the window, in bytes. A segment's block refers to nothing outside itself, so a window of one
+/// block is enough.
 const WINDOW_LOG: u8 = 16;
-/// What a stream begins with. The window is 2^10 bytes and as many doublings as its byte says (RFC 8878, 3.1.1.1.2).
+/// The header of a stream. Its last byte says how often the window of 2^10 bytes is doubled (RFC 8878, 3.1.1.1.2).
 pub(super) const HEADER: [u8; 6] = [
     MAGIC[0],
     MAGIC[1],
@@ -35,34 +34,34 @@ pub(super) const HEADER: [u8; 6] = [
     DESCRIPTOR,
     (WINDOW_LOG - 10) << 3,
 ];
-/// The most bytes of a block before compression, which is the window.
+/// The longest block before compression, in bytes. It is as long as the window.
 const MOST_PLAIN: usize = 1 << WINDOW_LOG;
-/// The bytes before those of a block: a bit for the last one, two for its kind, its size.
+/// The header of a block, in bytes: one bit for the last block, two for the kind, then the size.
 const BLOCK_HEAD: usize = 3;
 const LAST: u32 = 1;
 const RAW: u32 = 0;
 const COMPRESSED: u32 = 2;
-/// zstd's own default.
+/// zstd's own default level.
 const LEVEL: i32 = 3;
 
-// About 700 KiB, reset before use: one a thread instead of one a session.
+// About 700 KiB, reset before use: one per thread instead of one per session.
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(LEVEL));
 }
 
-/// Compresses `plain` without history. Raw blocks are taken where they are no longer.
+/// Compresses `plain` without history. Falls back to raw blocks where compression saves nothing.
 pub(super) fn segment(plain: &[u8]) -> Bytes {
     COMPRESS.with_borrow_mut(|compress| compress.segment(plain))
 }
 
-/// Appends `plain` as it is.
+/// Appends `plain` uncompressed, in raw blocks.
 pub(super) fn raw(plain: &[u8], out: &mut Vec<u8>) {
     for part in plain.chunks(MOST_PLAIN) {
         append(RAW, part, out);
     }
 }
 
-/// Appends a block that others follow.
+/// Appends a block that is not the last of its frame.
 fn append(kind: u32, content: &[u8], out: &mut Vec<u8>) {
     let Ok(len) = u32::try_from(content.len()) else {
         unreachable!("a block of {} bytes", content.len())
@@ -73,7 +72,7 @@ fn append(kind: u32, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(content);
 }
 
-/// zstd's own compressor, with the room for a frame of one block.
+/// A zstd compressor, with a buffer for a frame of one block.
 struct Compress {
     context: CCtx<'static>,
     frame: Vec<u8>,
@@ -112,7 +111,8 @@ impl Compress {
         out.into()
     }
 
-    /// The content of the block that `part` compresses to; none if that is anything but one compressed block.
+    /// Compresses `part` and returns the content of its block. Returns `None` if the result is not exactly one
+    /// compressed block.
     fn only_block(&mut self, part: &[u8]) -> Option<&[u8]> {
         self.context.compress2(&mut self.frame, part).ok()?;
         let [_window, blocks @ ..] = self.frame.strip_prefix(&MAGIC)?.strip_prefix(&[DESCRIPTOR])? else {

@@ -1,24 +1,24 @@
-//! The three latest offsets of a zstd stream, which a sequence may name by their place (RFC 8878, section 3.1.1.5).
+//! The three repeat offsets of a zstd stream, which a sequence can name by position (RFC 8878, section 3.1.1.5).
 
-/// What a frame begins with.
+/// The repeat offsets at the beginning of a frame.
 const FIRST: [u32; 3] = [1, 4, 8];
-/// The values up to this one name a place; those above are an offset plus this.
+/// Offset values up to this one name a position. Higher values are an offset plus this.
 const PLACES: u32 = 3;
 
-/// How far back a sequence copies from, in bytes.
+/// The distance from which a sequence copies, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Offset {
     pub(super) distance: u32,
-    /// Whether a sequence of the block has said it; if not, it is one that was there before.
+    /// Whether a sequence of the block has introduced this offset. If not, it is from before the block.
     pub(super) is_own: bool,
 }
 
-/// The offsets that can be repeated, the latest first.
+/// The repeat offsets, latest first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Repeats([Offset; 3]);
+pub(super) struct RepeatOffsets([Offset; 3]);
 
-impl Repeats {
-    /// Those at the beginning of a frame.
+impl RepeatOffsets {
+    /// Returns the repeat offsets at the beginning of a frame.
     pub(super) fn first() -> Self {
         Self(FIRST.map(|distance| Offset {
             distance,
@@ -26,12 +26,13 @@ impl Repeats {
         }))
     }
 
-    /// Whether the block has said all of them, so that it cannot name one from before any more.
+    /// Returns whether all offsets are the block's own, so that it can no longer name one from before it.
     pub(super) fn are_own(&self) -> bool {
         self.0.iter().all(|offset| offset.is_own)
     }
 
-    /// What the value of a sequence names. None for an offset of 0, which nothing may say.
+    /// Resolves the offset value of a sequence and updates the repeat offsets. Returns `None` for an offset of 0, which
+    /// is invalid.
     pub(super) fn resolve(&mut self, value: u32, has_literals: bool) -> Option<Offset> {
         let named = match value.checked_sub(PLACES) {
             Some(distance @ 1..) => Offset { distance, is_own: true },
@@ -41,7 +42,8 @@ impl Repeats {
         Some(named)
     }
 
-    /// The value that names this distance without any offset from before the block.
+    /// Returns the value that encodes this distance without a repeat offset from before the block, and updates the
+    /// repeat offsets.
     pub(super) fn name(&mut self, distance: u32, has_literals: bool) -> u32 {
         let is_named_by = |value: &u32| {
             let named = place(*value, has_literals).and_then(|place| self.at(place));
@@ -53,7 +55,7 @@ impl Repeats {
         value
     }
 
-    /// The offset at a place; the one after the last is one less than the latest.
+    /// Returns the offset at a position. The position after the last is the latest offset minus 1.
     fn at(&self, place: usize) -> Option<Offset> {
         let [latest, ..] = self.0;
         match self.0.get(place) {
@@ -65,7 +67,8 @@ impl Repeats {
         }
     }
 
-    /// Makes `named` the latest; one of the first three moves there, any other drives out the oldest.
+    /// Makes `named` the latest offset. If it was one of the three, it moves to the front, otherwise the oldest is
+    /// dropped.
     fn take(&mut self, named: Offset, value: u32, has_literals: bool) {
         let from = place(value, has_literals).unwrap_or(2).min(2);
         self.0.copy_within(..from, 1);
@@ -73,8 +76,8 @@ impl Repeats {
     }
 }
 
-/// The place that a value names: from 0 on, and from 1 on in a sequence without literals, which could as well have gone
-/// on with the latest offset.
+/// Returns the position that a value names. Positions begin at 0, but at 1 in a sequence without literals: with the
+/// latest offset, it would only continue the previous copy.
 fn place(value: u32, has_literals: bool) -> Option<usize> {
     let named = (1..=PLACES).contains(&value).then(|| value - u32::from(has_literals));
     named.and_then(|place| usize::try_from(place).ok())
@@ -84,15 +87,15 @@ fn place(value: u32, has_literals: bool) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn distances(repeats: &Repeats) -> [u32; 3] {
+    fn distances(repeats: &RepeatOffsets) -> [u32; 3] {
         repeats.0.map(|offset| offset.distance)
     }
 
     #[test]
-    fn values_name_offsets_as_the_specification_says() {
-        let mut repeats = Repeats::first();
+    fn values_resolve_to_offsets_as_specified() {
+        let mut repeats = RepeatOffsets::first();
         let cases = [
-            // value, has literals: distance, what can be repeated then
+            // value, has literals: distance, repeat offsets afterwards
             (1114, true, 1111, [1111, 1, 4]),
             (1, true, 1111, [1111, 1, 4]),
             (2225, true, 2222, [2222, 1111, 1]),
@@ -113,26 +116,26 @@ mod tests {
             );
             assert_eq!(distances(&repeats), left, "{value}");
         }
-        assert_eq!(repeats.resolve(3, false), None, "one less than 1");
+        assert_eq!(repeats.resolve(3, false), None, "1 minus 1 is no offset");
         assert_eq!(repeats.resolve(0, true), None);
     }
 
     #[test]
-    fn an_offset_is_own_when_the_block_has_said_it() {
-        let mut repeats = Repeats::first();
+    fn an_offset_is_own_once_the_block_has_introduced_it() {
+        let mut repeats = RepeatOffsets::first();
         assert!(!repeats.resolve(1, true).unwrap().is_own);
         assert!(repeats.resolve(10, true).unwrap().is_own);
         assert!(!repeats.resolve(2, true).unwrap().is_own);
         assert!(repeats.resolve(2, true).unwrap().is_own);
-        assert!(repeats.resolve(3, false).unwrap().is_own, "one less than an own one");
+        assert!(repeats.resolve(3, false).unwrap().is_own, "an own offset minus 1");
         assert!(!repeats.are_own());
         repeats.resolve(100, true);
         assert!(repeats.are_own());
     }
 
     #[test]
-    fn an_offset_from_before_is_never_named_by_its_place() {
-        let mut repeats = Repeats::first();
+    fn offsets_from_before_the_block_are_never_named_by_position() {
+        let mut repeats = RepeatOffsets::first();
         assert_eq!(repeats.name(1, true), 4);
         assert_eq!(repeats.name(1, true), 1);
         assert_eq!(repeats.name(8, false), 11);

@@ -1,4 +1,5 @@
-//! The sequences section of a block (RFC 8878, section 3.1.1.3.2): how many literals to take, and what to copy then.
+//! The sequences section of a block (RFC 8878, section 3.1.1.3.2). A sequence says how many literals to output, and
+//! what to copy after them.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -7,46 +8,46 @@ use super::{
     fse::{State, Table},
 };
 
-/// A symbol, and the number that its bits add to what it stands for.
+/// A symbol, and the value of the extra bits that complete it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Coded {
     pub(super) symbol: u8,
     pub(super) extra: u32,
 }
 
-/// One sequence. Of the two lengths it is enough to know how they are written.
+/// One sequence. Its two lengths stay encoded, since a rewrite does not change them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sequence {
     literals: Coded,
-    /// An offset or a place among the latest ones (`repeats.rs`).
+    /// An offset, or the position of a repeat offset (`repeats.rs`).
     pub(super) offset: u32,
     length: Coded,
 }
 
 impl Sequence {
-    /// Whether there are literals before what it copies.
+    /// Returns whether literals precede the copy.
     pub(super) const fn has_literals(&self) -> bool {
         self.literals.symbol > 0
     }
 
-    /// The same with another offset.
+    /// Returns the sequence with its offset replaced.
     pub(super) const fn with_offset(self, offset: u32) -> Self {
         Self { offset, ..self }
     }
 }
 
-/// What is known of one kind of symbol before a block is read.
+/// The constants of one kind of symbol.
 struct Kind {
     symbols: usize,
     most_log: u8,
     usual: LazyLock<Table>,
 }
 
-/// How many bits follow each symbol of a number of literals.
+/// The number of extra bits of each literals length symbol.
 const LITERALS_BITS: [u8; 36] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
 ];
-/// The same for the length of a copy. A symbol of an offset says itself how many follow.
+/// The number of extra bits of each match length symbol. An offset symbol is itself the number of its extra bits.
 const LENGTH_BITS: [u8; 53] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2,
     3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
@@ -85,21 +86,21 @@ static LENGTH: Kind = Kind {
     }),
 };
 
-/// The sequences of a block, read one by one.
+/// An iterator over the sequences of a block.
 pub(super) struct Sequences<'a> {
     left: usize,
-    /// None in a section without sequences, which has nothing behind their number.
-    coding: Option<Coding<'a>>,
+    /// `None` after the last sequence, and in a section without sequences, which ends after their number.
+    coding: Option<SymbolCoding<'a>>,
 }
 
-struct Coding<'a> {
+struct SymbolCoding<'a> {
     literals: Reader,
     offset: Reader,
     length: Reader,
     bits: Backward<'a>,
 }
 
-/// A table, and the state that the reading has come to.
+/// A table, and the current state of the decoder.
 struct Reader {
     table: Cow<'static, Table>,
     state: State,
@@ -123,20 +124,20 @@ impl Reader {
 }
 
 impl<'a> Sequences<'a> {
-    /// Begins to read a section. None if it is not one, or goes on with the tables of an earlier block.
+    /// Starts reading a section. Returns `None` if the section is malformed, or reuses the tables of an earlier block.
     pub(super) fn new(section: &'a [u8]) -> Option<Self> {
         let (left, rest) = read_count(section)?;
         let coding = match left {
             0 if rest.is_empty() => None,
             0 => return None,
-            _ => Some(Coding::new(rest)?),
+            _ => Some(SymbolCoding::new(rest)?),
         };
         Some(Self { left, coding })
     }
 }
 
 impl Iterator for Sequences<'_> {
-    /// None for one that cannot be read; nothing comes after it.
+    /// `None` stands for a sequence that cannot be read. It ends the iteration.
     type Item = Option<Sequence>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -150,7 +151,7 @@ impl Iterator for Sequences<'_> {
     }
 }
 
-impl<'a> Coding<'a> {
+impl<'a> SymbolCoding<'a> {
     fn new(section: &'a [u8]) -> Option<Self> {
         let (modes, mut rest) = section.split_first()?;
         if modes & 0b11 != 0 {
@@ -194,7 +195,7 @@ fn read_coded(symbol: u8, bits_of: &[u8], bits: &mut Backward<'_>) -> Option<Cod
     Some(Coded { symbol, extra })
 }
 
-/// The number of sequences, and what follows it.
+/// Returns the number of sequences, and the rest of the section.
 fn read_count(section: &[u8]) -> Option<(usize, &[u8])> {
     Some(match *section {
         [few @ 0..=127, ref rest @ ..] => (few.into(), rest),
@@ -217,23 +218,24 @@ fn read_table(mode: u8, kind: &'static Kind, rest: &mut &[u8]) -> Option<Cow<'st
             *rest = rest.get(len..)?;
             Some(Cow::Owned(table))
         }
-        // The table of an earlier block.
+        // Reuses the table of an earlier block.
         _ => None,
     }
 }
 
-/// Appends a section of these sequences, with the tables that need no description.
+/// Appends a section of these sequences, encoded with the predefined tables. Returns `None` if a sequence cannot be
+/// encoded.
 pub(super) fn write(sequences: &[Sequence], out: &mut Vec<u8>) -> Option<()> {
     write_count(sequences.len(), out)?;
     if sequences.is_empty() {
         return Some(());
     }
     out.push(0);
-    // A decoder reads from the end, so the last sequence comes first, and in each what is read last.
+    // A decoder reads backward, so the last sequence is written first, and within a sequence, what is read last.
     let mut bits = Writer::new(out);
-    let mut literals = Tail::new(&LITERALS);
-    let mut offset = Tail::new(&OFFSET);
-    let mut length = Tail::new(&LENGTH);
+    let mut literals = SequenceTail::new(&LITERALS);
+    let mut offset = SequenceTail::new(&OFFSET);
+    let mut length = SequenceTail::new(&LENGTH);
     for sequence in sequences.iter().rev() {
         let log = u8::try_from(sequence.offset.checked_ilog2()?).ok()?;
         offset.precede(log, &mut bits)?;
@@ -250,13 +252,13 @@ pub(super) fn write(sequences: &[Sequence], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// A table, and the state that the writing has come to from the end.
-struct Tail {
+/// A table, and the current state of the encoder, which works from the end of the section.
+struct SequenceTail {
     table: &'static Table,
     state: Option<State>,
 }
 
-impl Tail {
+impl SequenceTail {
     fn new(kind: &'static Kind) -> Self {
         Self {
             table: &kind.usual,
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_earlier_blocks_are_not_there() {
+    fn tables_of_earlier_blocks_are_refused() {
         let mut section = Vec::new();
         let coded = Coded { symbol: 0, extra: 0 };
         let sequence = Sequence {
@@ -350,14 +352,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(sequences in prop::collection::vec(any_sequence(), 1..300)) {
+        fn written_sequences_read_back(sequences in prop::collection::vec(any_sequence(), 1..300)) {
             let mut section = Vec::new();
             write(&sequences, &mut section).unwrap();
             prop_assert_eq!(read(&section), Some(sequences));
         }
 
         #[test]
-        fn garbage_is_no_panic(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_never_panics(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(sequences) = read(&garbage) {
                 let mut section = Vec::new();
                 let _ = write(&sequences, &mut section);

@@ -3,7 +3,7 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::*;
 
-/// What a decoder has at the end of a stream that goes on, with a window of at most 2^`window_log` bytes.
+/// Decodes a stream that has not ended, with a window of at most 2^`window_log` bytes.
 fn decoded_within(window_log: u32, blocks: &[u8]) -> Result<Vec<u8>, usize> {
     let mut context = DCtx::create();
     context.set_parameter(DParameter::WindowLogMax(window_log)).unwrap();
@@ -25,7 +25,7 @@ fn decoded(blocks: &[u8]) -> Vec<u8> {
     decoded_within(WINDOW_LOG.into(), blocks).unwrap()
 }
 
-/// The one block that zstd makes of `plain`.
+/// The content of the one block to which zstd compresses `plain`.
 fn content(level: i32, plain: &[u8]) -> Option<Vec<u8>> {
     Compress::new(level).only_block(plain).map(<[u8]>::to_vec)
 }
@@ -38,7 +38,7 @@ fn spliced(contents: &[&[u8]]) -> Vec<u8> {
     blocks
 }
 
-/// Text that leaves other repeat offsets behind than a frame begins with.
+/// Text after which the repeat offsets differ from those at the beginning of a frame.
 const UNSETTLING: &[u8] = b"one two three, one two four three, one two three; four three four, two three two three";
 
 #[test]
@@ -51,13 +51,13 @@ fn the_window_is_64_kib() {
 }
 
 #[test]
-fn nothing_at_all_is_no_block() {
+fn empty_data_has_no_blocks() {
     assert!(segment(b"").is_empty());
     assert_eq!(decoded(b""), b"");
 }
 
 #[test]
-fn what_does_not_become_shorter_is_raw() {
+fn incompressible_data_becomes_raw_blocks() {
     let short = br#"{"op":11}"#;
     let blocks = segment(short);
     assert_eq!(blocks[..], [&[0x48, 0, 0][..], short].concat());
@@ -82,11 +82,11 @@ fn raw_bytes_are_split_at_the_window() {
 }
 
 #[test]
-fn a_block_that_counts_on_the_first_offsets_is_written_anew() {
+fn blocks_that_use_the_initial_offsets_are_rewritten() {
     let before = content(LEVEL, UNSETTLING).unwrap();
     let mut found = 0;
     for (level, plain) in [
-        // A run copies from one byte before, 1212… from two, which is no first offset.
+        // A run copies from a distance of 1; `1212…` would copy from 2, which is not an initial offset.
         (3, format!(r#"{{"content":"{}"}}"#, "-".repeat(100))),
         (19, format!(r#"{{"content":"{}"}}"#, "abcd".repeat(30))),
         (19, format!(r#"{{"content":"{}"}}"#, "abcdefgh".repeat(30))),
@@ -108,7 +108,7 @@ fn a_block_that_counts_on_the_first_offsets_is_written_anew() {
 }
 
 #[test]
-fn garbage_is_no_block() {
+fn malformed_blocks_are_refused() {
     for content in [
         &b""[..],
         b"\x00",
@@ -135,7 +135,7 @@ fn any_plain() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_block_stands_after_any_other_at_every_level(plain in any_plain(), level in 1..=19) {
+    fn standalone_blocks_decode_after_other_blocks_at_every_level(plain in any_plain(), level in 1..=19) {
         let before = content(LEVEL, UNSETTLING).unwrap();
         if let Some(after) = content(level, &plain) {
             let after = block::standalone(&after).unwrap();
@@ -144,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn every_block_can_be_written_anew(plain in any_plain(), level in 1..=19) {
+    fn rewritten_blocks_decode_to_the_same_bytes(plain in any_plain(), level in 1..=19) {
         if let Some(content) = content(level, &plain)
             && let Some(anew) = block::anew(&content)
         {
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn segments_stand_in_any_order(plains in prop::collection::vec(any_plain(), 0..12)) {
+    fn segments_decode_in_any_order(plains in prop::collection::vec(any_plain(), 0..12)) {
         let mut blocks = Vec::new();
         for (number, plain) in plains.iter().enumerate() {
             if number % 3 == 2 {
@@ -166,13 +166,13 @@ proptest! {
     }
 
     #[test]
-    fn a_segment_of_many_blocks_is_whole(part in any_plain(), times in 1_usize..400) {
+    fn a_segment_of_many_blocks_decodes_to_its_bytes(part in any_plain(), times in 1_usize..400) {
         let plain = part.repeat(times);
         prop_assert_eq!(decoded(&segment(&plain)), plain);
     }
 
     #[test]
-    fn garbage_is_no_panic(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn garbage_never_panics(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = block::standalone(&garbage);
     }
 }

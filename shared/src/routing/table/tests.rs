@@ -1,4 +1,4 @@
-//! What a table accepts, and what it says to every kind of event.
+//! Which definitions a table accepts, and how it routes each kind of event.
 
 use serde_json::json;
 
@@ -9,14 +9,14 @@ fn definition(name: &str) -> EventDefinition {
         name: name.into(),
         from: vec![ClientType::Website],
         to: vec![ReceiverType::Bot],
-        deliver: Deliver::All,
+        deliver: DeliverMode::All,
         schema: None,
     }
 }
 
 fn to_guild(pointer: &str) -> EventDefinition {
     EventDefinition {
-        deliver: Deliver::Guild(pointer.into()),
+        deliver: DeliverMode::Guild(pointer.into()),
         ..definition("a")
     }
 }
@@ -63,7 +63,7 @@ fn a_table_can_be_shared_between_threads() {
 }
 
 #[test]
-fn an_empty_table_knows_no_event() {
+fn an_empty_table_rejects_every_event() {
     let table = EventTable::build(vec![]).unwrap();
     assert!(table.is_empty());
     assert_eq!(table.names().next(), None);
@@ -71,7 +71,7 @@ fn an_empty_table_knows_no_event() {
 }
 
 #[test]
-fn a_definition_without_sense_is_refused_by_name() {
+fn invalid_definitions_are_refused_by_name() {
     let empty_from = EventDefinition {
         from: vec![],
         ..definition("a")
@@ -104,7 +104,7 @@ fn a_definition_without_sense_is_refused_by_name() {
 }
 
 #[test]
-fn names_of_the_protocol_are_refused() {
+fn reserved_names_are_refused() {
     for name in [
         "identify",
         "send_servers",
@@ -152,7 +152,7 @@ fn bad_schemas_are_refused() {
 }
 
 #[test]
-fn schemas_of_other_places_are_never_fetched() {
+fn external_schemas_are_never_fetched() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -166,11 +166,11 @@ fn schemas_of_other_places_are_never_fetched() {
         let error = EventTable::build(vec![definition]).unwrap_err();
         assert!(matches!(error, TableError::Schema { .. }), "{reference}");
     }
-    assert!(listener.accept().is_err(), "nobody connected");
+    assert!(listener.accept().is_err(), "no connection was attempted");
 }
 
 #[test]
-fn a_route_says_who_receives_the_event() {
+fn a_route_names_the_receivers() {
     let table = table(EventDefinition {
         to: vec![ReceiverType::Bot, ReceiverType::Discord],
         ..definition("a")
@@ -198,7 +198,7 @@ fn every_receiver_type_but_discord_is_a_client_type() {
 }
 
 #[test]
-fn the_shape_of_data_is_a_problem_before_the_name() {
+fn problems_with_the_shape_of_data_come_before_the_name() {
     let table = table(definition("a"));
     let route = |name, sender, d: Option<&str>| {
         let d = d.map(|d| serde_json::from_str::<&RawValue>(d).unwrap());
@@ -222,7 +222,7 @@ fn the_shape_of_data_is_a_problem_before_the_name() {
 }
 
 #[test]
-fn a_sender_that_is_not_allowed_still_learns_what_else_is_wrong() {
+fn a_disallowed_sender_still_gets_all_other_problems() {
     let table = table(EventDefinition {
         from: vec![ClientType::Bot],
         ..to_guild("/guildId")
@@ -236,7 +236,7 @@ fn a_sender_that_is_not_allowed_still_learns_what_else_is_wrong() {
 }
 
 #[test]
-fn a_table_knows_its_names() {
+fn a_table_lists_its_names() {
     let table = EventTable::build(vec![definition("a"), definition("b")]).unwrap();
     let mut names: Vec<&str> = table.names().map(|name| &**name).collect();
     names.sort_unstable();
@@ -264,16 +264,16 @@ fn the_guild_is_found_at_the_pointer() {
 #[test]
 fn any_delivers_to_any() {
     let table = table(EventDefinition {
-        deliver: Deliver::Any,
+        deliver: DeliverMode::Any,
         ..definition("a")
     });
     assert_eq!(delivery(&table, "{}"), Delivery::Any);
 }
 
 #[test]
-fn every_violation_of_a_schema_is_one_problem() {
+fn each_schema_violation_is_one_problem() {
     let table = table(EventDefinition {
-        deliver: Deliver::Guild("/guildId".into()),
+        deliver: DeliverMode::Guild("/guildId".into()),
         ..with_schema(json!({
             "required": ["text", "guildId"],
             "properties": {
@@ -309,7 +309,7 @@ fn every_violation_of_a_schema_is_one_problem() {
 }
 
 #[test]
-fn data_that_not_every_receiver_can_read_is_a_problem() {
+fn data_that_some_receivers_cannot_parse_is_a_problem() {
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
     let unpaired = r#"{"a":"\ud800"}"#;
     let unpaired_key = r#"{"\udc00":1}"#;

@@ -1,4 +1,4 @@
-// A server on the Centrifuge library: anybody may connect, subscribe to the channel `announce` and publish to it.
+// A server on the Centrifuge library. Any client may connect, subscribe to the channel `announce` and publish to it.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	// Bytes that may wait for one client before it counts as too slow.
 	config.ClientQueueMaxSize = 256 << 20
 	config.ClientStaleCloseDelay = time.Minute
-	// Presence is not used; its timer would only wake up every connection.
+	// Presence is not used; its timer would only wake every connection.
 	config.ClientPresenceUpdateInterval = time.Hour
 
 	node, err := centrifuge.New(config)
@@ -41,7 +41,7 @@ func main() {
 			}
 			answer(centrifuge.SubscribeReply{}, nil)
 		})
-		// An empty reply lets the node publish, without a history since none is asked for.
+		// An empty reply makes Centrifuge publish the message, without history because none is requested.
 		client.OnPublish(func(e centrifuge.PublishEvent, answer centrifuge.PublishCallback) {
 			if e.Channel != channel {
 				answer(centrifuge.PublishReply{}, centrifuge.ErrorPermissionDenied)

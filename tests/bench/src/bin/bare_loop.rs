@@ -1,17 +1,17 @@
-//! Runs the yardstick of the benchmarks and prints where it listens.
+//! Runs the baseline of the comparison and prints its address.
 
 use anyhow::Result;
 use clap::Parser;
 use gateway_bench::load::bare_loop::{Mode, serve};
 
-/// Broadcasts what a WebSocket client sends to all others, with nothing but a loop around epoll.
+/// Forwards each WebSocket text message to all other clients, with nothing but an epoll loop.
 #[derive(Parser)]
-struct Options {
-    /// How events leave
+struct BareLoopOptions {
+    /// How events are written to sockets
     mode: Mode,
 }
 
-#[expect(clippy::print_stdout, reason = "the address is what this program is asked for")]
+#[expect(clippy::print_stdout, reason = "printing the address is what this program is for")]
 fn main() -> Result<()> {
-    serve(Options::parse().mode, |address| println!("{address}"))
+    serve(BareLoopOptions::parse().mode, |address| println!("{address}"))
 }

@@ -1,13 +1,13 @@
-//! Measures what a heartbeat and its answer cost, beside the shortest echo of others.
+//! Measures the cost of a heartbeat and its ACK, compared with the shortest round trip of other servers.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::beat::{Options, run};
+use gateway_bench::load::beat::{BeatOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = BeatOptions::parse();
     conclude(&run(&options)?, options.contest.json.as_deref())
 }

@@ -1,13 +1,13 @@
-//! Holds many identified sessions on a real node, beats for them, and prints what they cost.
+//! Holds many identified sessions on a node, sends their heartbeats, and prints what they cost.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::heartbeat::{Options, run};
+use gateway_bench::load::heartbeat::{HeartbeatOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = HeartbeatOptions::parse();
     conclude(&run(&options)?, options.json.as_deref())
 }

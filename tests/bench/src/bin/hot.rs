@@ -1,22 +1,22 @@
-//! Calls each hot step of the node a fixed number of times, for a profiler to count, and prints how often.
+//! Calls each hot function of the node a fixed number of times, for a profiler to count.
 
 use clap::Parser;
 use gateway_bench::hot::STEPS;
 
-/// Calls each hot step of the node a fixed number of times and prints its name and that number.
+/// Calls each hot function of the node a fixed number of times and prints its name and that number.
 #[derive(Parser)]
-struct Options {
-    /// Prints the names alone and calls nothing
+struct HotOptions {
+    /// Prints the names without calling anything
     #[arg(long)]
     list: bool,
 }
 
 #[expect(
     clippy::print_stdout,
-    reason = "names and numbers are what this program is asked for"
+    reason = "printing names and numbers is what this program is for"
 )]
 fn main() {
-    let Options { list } = Options::parse();
+    let HotOptions { list } = HotOptions::parse();
     for step in &STEPS {
         if list {
             println!("{}", step.name);

@@ -1,15 +1,15 @@
-//! Measures how what a delivery costs grows with the number of sessions, and draws it.
+//! Measures how the cost of a delivery grows with the number of sessions, and plots it.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::scale::{Options, Role, run, watch};
+use gateway_bench::load::scale::{Role, ScaleOptions, run, watch};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let Options { role, sizes } = Options::parse();
-    if let Some(Role::Onlookers(options)) = role {
+    let ScaleOptions { role, sizes } = ScaleOptions::parse();
+    if let Some(Role::NodeClients(options)) = role {
         watch(&options)?;
         return Ok(ExitCode::SUCCESS);
     }

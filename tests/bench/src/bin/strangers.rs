@@ -1,14 +1,14 @@
-//! Floods a real node with clients that never identify, beside healthy ones, and prints what these notice.
+//! Floods a node with clients that never identify, and measures the effect on healthy clients.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_bench::load::strangers::{Options, run};
+use gateway_bench::load::strangers::{StrangersOptions, run};
 use gateway_harness::conclude;
 
 fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = StrangersOptions::parse();
     match run(&options)? {
         Some(report) => conclude(&report, options.json.as_deref()),
         None => Ok(ExitCode::SUCCESS),

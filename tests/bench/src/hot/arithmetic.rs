@@ -1,4 +1,4 @@
-//! What is arithmetic alone: the allowance of a client and the id of a session.
+//! Pure arithmetic: the rate limit of a client and the id of a session.
 
 use std::{iter::repeat_n, time::Duration};
 
@@ -23,7 +23,7 @@ pub(super) fn next_id() -> usize {
         start_ms: EPOCH_MS,
         end_ms: EPOCH_MS + 1000,
     };
-    let mut ids = Generator::new(3, window).expect("a window");
+    let mut ids = Generator::new(3, window).expect("a valid window");
     each(
         repeat_n(EPOCH_MS, CALLS),
         |now_ms| step(&mut ids, now_ms),

@@ -1,4 +1,4 @@
-//! An event in the log: appended, framed, and compared with a session.
+//! An event in the log: appending it, framing it, and matching it against a session.
 
 use std::{hint::black_box, iter::repeat_n, sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use futures_util::FutureExt as _;
 use gateway_node::{
     backends::{IdSource, MemoryBackplane, MemoryLimits},
     backplane::{
-        Audience, Backplane, Entry, Epoch, Haste, Joining, Pending, Position, Publication, PublishError, Publishing,
-        ReportLimits,
+        Audience, Backplane, Entry, Epoch, Joining, Pending, Position, Publication, PublishError, Publishing,
+        ReportLimits, WhenUnavailable,
     },
     metrics::Metrics,
     registry::Registry,
-    replay::TailLimits,
+    replay::ReplayLimits,
     transport::{binary_frame, text_frame},
 };
 use shared::{
@@ -29,9 +29,9 @@ use super::{
     step::{CALLS, each, step},
 };
 
-/// A registry of one shard, and a backplane that hands its entries to it and gives everybody the id 1.
+/// Creates a registry of one shard and a backplane that delivers to it and gives every session the id 1.
 pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
-    let tail = TailLimits {
+    let tail = ReplayLimits {
         entries: 1000,
         age: Duration::from_secs(60),
         bytes: 1 << 20,
@@ -56,7 +56,7 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
     (registry, backplane)
 }
 
-/// An entry that stands right behind [`start`].
+/// Returns an entry right after [`start`].
 pub(super) fn entry(audience: Audience) -> Entry {
     Entry {
         position: Position { offset: 1, ..start() },
@@ -69,7 +69,7 @@ pub(super) fn entry(audience: Audience) -> Entry {
     }
 }
 
-/// Where a session joined.
+/// The position at which a session joined.
 pub(super) const fn start() -> Position {
     Position {
         offset: 0,
@@ -78,17 +78,20 @@ pub(super) const fn start() -> Position {
 }
 
 pub(super) fn publish_all() -> usize {
-    type Answer = Pending<Vec<Position>, PublishError>;
-    step!((backplane: &dyn Backplane, event: Publishing) -> Answer { backplane.publish(event) });
-    // Nobody reads the registry's feed, so all that is published stays in it.
+    type PublishResult = Pending<Vec<Position>, PublishError>;
+    step!((backplane: &dyn Backplane, event: Publishing) -> PublishResult { backplane.publish(event) });
+    // No shard reads the registry's feed, so everything published stays in it.
     let (_registry, backplane) = log(&Arc::default());
     let (application, kind): (Arc<str>, _) = ("development".into(), ClientType::Bot);
     let joining = Joining {
         application: Arc::clone(&application),
         kind,
     };
-    let joined = backplane.join(joining).now_or_never().expect("an answer at once");
-    backplane.enter(&application, joined.expect("an id").id);
+    let joined = backplane
+        .join(joining)
+        .now_or_never()
+        .expect("the memory backplane answers at once");
+    backplane.ready(&application, joined.expect("a session id").id);
     let (name, d): (Arc<str>, Arc<str>) = ("announce".into(), data().into());
     let event = || Publishing {
         application: Arc::clone(&application),
@@ -100,7 +103,7 @@ pub(super) fn publish_all() -> usize {
             discord: None,
             d: Arc::clone(&d),
         }],
-        haste: Haste::Patient,
+        when_unavailable: WhenUnavailable::Hold,
     };
     let calls = each((0..CALLS).map(|_| event()), |event| step(&backplane, event), |_| true);
     assert_eq!(backplane.status().logs[0].top, calls as u64);
@@ -114,8 +117,10 @@ pub(super) fn frame_text() -> usize {
 }
 
 pub(super) fn frame_zlib() -> usize {
-    step!((name: &str, d: &str) -> Bytes { binary_frame(&deflate(payload::event(name, d).as_bytes(), Level::default())) });
-    // What a thread sets up once is no part of it.
+    step!((name: &str, d: &str) -> Bytes {
+        binary_frame(&deflate(payload::event(name, d).as_bytes(), Level::default()))
+    });
+    // Creates the thread's compressor, which is not part of the measurement.
     deflate(b"", Level::default());
     let is_right = |frame: &Bytes| frame.starts_with(b"\x82") && frame.len() < 100;
     each(
@@ -148,10 +153,10 @@ pub(super) fn admit_one() -> usize {
     admit(Audience::One { session, of }, step)
 }
 
-/// A bot with the id 2 that everything here is for.
+/// Matches an entry for `audience` against the bot with id 2, which is to receive all of them.
 fn admit(audience: Audience, step: fn(&Entry, SessionId, ClientType, Position) -> bool) -> usize {
     let entry = entry(audience);
-    // A step that is always called with the same constants would be compiled for them alone.
+    // With constant arguments, the compiler would specialize the step for them.
     let (id, kind, since) = black_box((SessionId::from_raw(2), ClientType::Bot, start()));
     let admits = |entry| step(entry, id, kind, since);
     each(repeat_n(&entry, CALLS), admits, |admitted| *admitted)

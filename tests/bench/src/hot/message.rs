@@ -1,4 +1,4 @@
-//! A message of a client: from its frame's bytes to what the session does about it.
+//! A message of a client: from the bytes of its frame to the actions of the session.
 
 use std::{iter::repeat_n, sync::Arc};
 
@@ -7,12 +7,12 @@ use gateway_node::{
     auth::Key,
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Join, Protocol, Rules, V1, Welcome},
+    session::{Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
     transport::{Decoded, Decoder, Message, Violation},
 };
 use shared::{
     client_type::ClientType,
-    routing::{Deliver, EventDefinition, EventTable, ReceiverType},
+    routing::{DeliverMode, EventDefinition, EventTable, ReceiverType},
     session_id::SessionId,
     v1::payload::GuildCount,
 };
@@ -24,7 +24,7 @@ use super::{
     step::{CALLS, each, step},
 };
 
-type Steps = gateway_node::session::Steps<Join>;
+type ReceivedActions = gateway_node::session::Actions<JoinRequest>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -43,7 +43,7 @@ pub(super) fn decode_event() -> usize {
     decode(&event(), step)
 }
 
-/// One frame after the other to a decoder at rest.
+/// Feeds the same frame again and again to an idle decoder.
 fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
     let bytes = frame(0x81, text.as_bytes());
     let mut decoder = Decoder::new(65_536);
@@ -52,42 +52,42 @@ fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
 }
 
 pub(super) fn receive_heartbeat() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
     receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
 }
 
 pub(super) fn receive_event() -> usize {
-    step!((v1: &mut V1, message: Message, now: Instant) -> Steps { v1.receive(message, now) });
+    step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
     receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
 }
 
-/// One message after the other to a bot that has identified; the steps that come of each begin with `expected`.
-fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Steps) -> usize {
+/// Feeds the same message again and again to an identified bot. The resulting actions must begin with `expected`.
+fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> ReceivedActions) -> usize {
     let table = EventTable::build(vec![EventDefinition {
         name: "announce".to_owned(),
         from: vec![ClientType::Bot],
         to: vec![ReceiverType::Bot],
-        deliver: Deliver::All,
+        deliver: DeliverMode::All,
         schema: None,
     }]);
-    let rules = Rules::new(
+    let settings = V1SessionSettings::new(
         &Settings::default(),
         "node".into(),
-        Events::new(table.expect("a table")),
+        Events::new(table.expect("a valid table")),
     );
     let now = Instant::now();
-    let mut v1 = V1::new(Some("1"), None, Arc::new(rules), now);
-    let welcome = Welcome {
+    let mut v1 = V1::new(Some("1"), None, Arc::new(settings), now);
+    let identified = Identified {
         id: SessionId::from_raw(1),
         kind: ClientType::Bot,
-        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a key")),
+        key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a valid key")),
         since: start(),
         counts: GuildCount::default(),
     };
-    assert_eq!(v1.answered(Ok(welcome), now).len(), 3);
+    assert_eq!(v1.on_result(Ok(identified), &Cx::at(now)).len(), 3);
     each(
         (0..CALLS).map(|_| Message::Text(text.into())),
         |message| step(&mut v1, message, now),
-        |steps| format!("{steps:?}").starts_with(expected),
+        |actions| format!("{actions:?}").starts_with(expected),
     )
 }

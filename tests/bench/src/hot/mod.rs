@@ -1,28 +1,30 @@
-//! The steps that every message and every event goes through, each as a function of its own that can be counted.
+//! The functions that every message and every event goes through, each wrapped in a step whose instructions can be
+//! counted.
 //!
-//! A step's inputs are made outside of it and its output is dropped outside of it, so that what a profiler finds in
-//! `hot::<file>::<name>::step` is the node's own code, its allocations included. Nothing here measures time:
-//! `tests/bench/callgrind/run.sh` counts instructions and compares them with `tests/bench/callgrind/baseline.json`.
+//! The inputs of a step are created outside of it and its output is dropped outside of it, so what a profiler
+//! attributes to `hot::<file>::<name>::step` is the node's own code, including its allocations. Nothing here measures
+//! time: `tests/bench/callgrind/run.sh` counts instructions and compares them with
+//! `tests/bench/callgrind/baseline.json`.
 //!
-//! A step is deterministic: a fixed number of calls on one thread, no socket, no timer that fires, no random order.
+//! Steps are deterministic: a fixed number of calls on one thread, no socket, no timer that fires, no random order.
 
 mod arithmetic;
 mod entry;
+mod fan_out;
 mod message;
 mod outbox;
-mod room;
 mod step;
 
-pub use self::step::Step;
+pub use self::step::HotStep;
 
 macro_rules! steps {
     ($($file:ident::$name:ident),* $(,)?) => {
-        [$(Step { name: stringify!($name), run: $file::$name }),*]
+        [$(HotStep { name: stringify!($name), run: $file::$name }),*]
     };
 }
 
-/// All of them, in the order of a message's and then an event's way.
-pub static STEPS: [Step; 16] = steps![
+/// All steps, first those of a message and then those of an event, in the order in which the node runs them.
+pub static STEPS: [HotStep; 16] = steps![
     message::decode_heartbeat,
     message::decode_event,
     message::receive_heartbeat,
@@ -38,10 +40,10 @@ pub static STEPS: [Step; 16] = steps![
     outbox::push_frame,
     outbox::deliver_frame,
     outbox::deliver_eight,
-    room::walk_room,
+    fan_out::walk_room,
 ];
 
-/// What an event carries here: with its head it makes a payload of 200 bytes.
+/// The data of an event. With the rest of the payload it makes 200 bytes.
 fn data() -> String {
     format!(r#"{{"text":"{}"}}"#, "x".repeat(161))
 }

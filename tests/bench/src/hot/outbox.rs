@@ -1,4 +1,4 @@
-//! Frames on their way into the outbox of a session at rest. No socket takes them, so each is queued for a driver.
+//! Frames pushed to the outbox of an idle session. There is no socket, so each frame is queued for the driver.
 
 use bytes::Bytes;
 use gateway_node::transport::{Batch, Outbox, Push, text_frame};
@@ -28,7 +28,7 @@ pub(super) fn deliver_eight() -> usize {
     to_outboxes(|outbox| step(outbox, &batch, now))
 }
 
-/// Does it to one empty outbox after the other.
+/// Calls `give` with one empty outbox after the other.
 fn to_outboxes(give: impl Fn(&Outbox) -> Push) -> usize {
     let outboxes: Vec<_> = (0..CALLS).map(|_| Outbox::new(1 << 20)).collect();
     each(&outboxes, give, |push| *push == Push::Taken)

@@ -1,29 +1,29 @@
-//! One function that is counted.
+//! A function whose instructions are counted.
 
 use std::hint::black_box;
 
-/// So often a step is called where nothing speaks for another number.
+/// How often a step is called, unless it needs another number.
 pub(super) const CALLS: usize = 1000;
 
-/// A step and what makes its inputs.
+/// A step, and the function that prepares its inputs and calls it.
 #[derive(Debug)]
-pub struct Step {
-    /// What it is called, in the baseline as in the profile.
+pub struct HotStep {
+    /// Its name in the baseline and in the profile.
     pub name: &'static str,
     pub(super) run: fn() -> usize,
 }
 
-impl Step {
-    /// Calls it a fixed number of times and says how often that was.
+impl HotStep {
+    /// Calls the step a fixed number of times and returns that number.
     ///
     /// # Panics
-    /// When one of the calls does something else than what the step is for.
+    /// Panics if a call does not return what it should.
     pub fn run(&self) -> usize {
         (self.run)()
     }
 }
 
-/// Makes the function `step`. What it begins with keeps the compiler from making one function of two of a file that do
+/// Defines the function `step`. The leading `black_box` keeps the compiler from merging two steps of a file that do
 /// the same with different inputs.
 macro_rules! step {
     (($($input:ident: $type:ty),*) $(-> $output:ty)? $body:block) => {
@@ -36,7 +36,7 @@ macro_rules! step {
 }
 pub(super) use step;
 
-/// Calls `step` with each of the inputs, judges what comes out, and says how many there were.
+/// Calls `step` with each input, checks each output, and returns the number of calls.
 pub(super) fn each<I, O>(
     inputs: impl IntoIterator<Item = I>,
     mut step: impl FnMut(I) -> O,
@@ -44,7 +44,7 @@ pub(super) fn each<I, O>(
 ) -> usize {
     let judged = inputs.into_iter().map(|input| {
         let output = black_box(step(black_box(input)));
-        assert!(is_right(&output), "a step came to something else");
+        assert!(is_right(&output), "a step returned the wrong result");
     });
     judged.count()
 }

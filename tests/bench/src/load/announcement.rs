@@ -1,21 +1,21 @@
-//! The event that load tools publish: a number, the time it was sent, and as many bytes as wanted.
+//! The event that the load tools publish: a number, the time it was sent, and padding up to a given size.
 
-/// One event of the name `announce`, which development mode routes to every bot.
+/// An event named `announce`, which development mode routes to every bot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Announcement {
-    /// Its number.
+    /// Sequence number of the event.
     pub(super) number: u32,
     /// When it was sent, in microseconds of the sender's clock.
     pub(super) sent_us: u64,
 }
 
 impl Announcement {
-    /// The event as HTTP takes it, with a `d` of so many bytes.
+    /// Returns the event as a body for the HTTP API. Its `d` is `bytes` long.
     pub(super) fn event(self, bytes: usize) -> String {
         format!("{{\"t\":\"announce\",\"d\":{}}}", self.data(bytes))
     }
 
-    /// Its data alone, of so many bytes.
+    /// Returns the `d` of the event alone, `bytes` long.
     pub(super) fn data(self, bytes: usize) -> String {
         let Self { number, sent_us } = self;
         let head = format!("{{\"n\":{number},\"us\":{sent_us},\"pad\":\"");
@@ -23,7 +23,7 @@ impl Announcement {
         format!("{head}{pad}\"}}")
     }
 
-    /// Reads it out of a payload, without looking at the padding.
+    /// Parses the event out of a payload without reading the padding.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let start = &payload[..payload.len().min(160)];
         Some(Self {
@@ -33,7 +33,7 @@ impl Announcement {
     }
 }
 
-/// The number behind `name`.
+/// Returns the number that follows `name` in `text`.
 pub(super) fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
     let place = text.windows(name.len()).position(|part| part == name)?;
     let digits = text[place + name.len()..].split(|byte| !byte.is_ascii_digit()).next()?;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_is_read_back_and_has_its_size() {
+    fn an_announcement_round_trips_and_has_the_requested_size() {
         let announcement = Announcement {
             number: 77,
             sent_us: 123_456_789,

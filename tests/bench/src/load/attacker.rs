@@ -1,4 +1,5 @@
-//! Clients that mean harm, in a process of their own that yields to the node and to everybody else.
+//! Misbehaving clients, in a low-priority process of their own so that they do not starve the node and the other
+//! clients.
 
 use std::process::{Child, Command, Stdio};
 
@@ -6,14 +7,14 @@ use anyhow::{Context as _, Result};
 
 use super::gateway::beside;
 
-/// How much less of the processor the process gets than others that want it.
+/// Niceness of the attacker process.
 const NICE: &str = "10";
 
-/// A process of attackers; killed when this is dropped.
+/// A process of misbehaving clients. It is killed on drop.
 pub(super) struct Attacker(Child);
 
 impl Attacker {
-    /// Starts the tool `name` once more, with arguments that make it the attacker.
+    /// Starts the tool `name` again, with `arguments` that put it into attacker mode.
     pub(super) fn start(name: &str, arguments: &[String]) -> Result<Self> {
         let child = Command::new("nice")
             .args(["-n", NICE])
@@ -25,7 +26,7 @@ impl Attacker {
         Ok(Self(child))
     }
 
-    /// Whether it has ended, which it does not do by itself.
+    /// Returns whether the process has ended. It never ends on its own unless it fails.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         Ok(self.0.try_wait()?.is_some())
     }
@@ -33,7 +34,7 @@ impl Attacker {
 
 impl Drop for Attacker {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,7 +1,7 @@
-//! The yardstick: a WebSocket broadcaster that is nothing but a loop around `epoll` on one thread.
+//! The baseline of the comparison: a WebSocket broadcaster that is nothing but an `epoll` loop on one thread.
 //!
-//! A text from a client goes to all other clients; `ping` is answered with `pong`. It has no sessions, no bounds, no
-//! timers and no checks: what it costs is what the kernel charges, and little else.
+//! A text message from a client is sent to all other clients; `ping` is answered with `pong`. There are no sessions,
+//! limits, timers or checks, so nearly all of its cost is the kernel's.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -15,35 +15,35 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::source;
 
-/// How events leave.
+/// How events are written to sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// One write for each event and socket
+    /// One write per event and socket
     Single,
-    /// One write for each socket and whatever has come at once
+    /// One write per socket for all events that arrived together
     Joined,
 }
 
 const LISTENER: Token = Token(usize::MAX);
 const BACKLOG: i32 = 4096;
-/// The clients that it has room for.
+/// How many clients it can serve.
 const CLIENTS: u32 = 19_500;
 
-struct Client {
+struct LoopClient {
     stream: TcpStream,
     is_upgraded: bool,
-    /// The beginning of a request or frame that has not arrived whole.
+    /// An incomplete request or frame.
     rest: Vec<u8>,
-    /// What the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
 }
 
-/// Serves on a free port of the loopback, says where through `listening`, and never returns but with an error.
+/// Serves on a free loopback port and passes the address to `listening`. It only returns with an error.
 ///
 /// # Errors
-/// When the system refuses what it needs, or a client sends what is no short WebSocket text.
+/// Fails if a system call fails, or if a client sends anything other than short WebSocket text messages.
 pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
-    source::make_room(CLIENTS)?;
+    source::raise_descriptor_limit(CLIENTS)?;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -52,10 +52,10 @@ pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     listening(listener.local_addr()?);
-    let mut clients: Vec<Option<Client>> = Vec::new();
+    let mut clients: Vec<Option<LoopClient>> = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut scratch = vec![0; 65_536];
-    // What has come in one turn: who sent it, and its frame.
+    // The frames that arrived in one turn, each with its sender.
     let mut arrived: Vec<(usize, Vec<u8>)> = Vec::new();
     loop {
         match poll.poll(&mut events, None) {
@@ -84,7 +84,7 @@ pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
                 }
             }
             Mode::Joined => {
-                // One sender at a time: its own events do not go back to it.
+                // One sender at a time, because a sender does not receive its own events.
                 while let Some(&(sender, _)) = arrived.first() {
                     let joined: Vec<u8> = arrived
                         .extract_if(.., |(other, _)| *other == sender)
@@ -97,14 +97,14 @@ pub fn serve(mode: Mode, listening: impl FnOnce(SocketAddr)) -> Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<Client>>) -> Result<()> {
+fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<LoopClient>>) -> Result<()> {
     loop {
         match listener.accept() {
             Ok((mut stream, _)) => {
                 stream.set_nodelay(true)?;
                 let interests = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut stream, Token(clients.len()), interests)?;
-                clients.push(Some(Client {
+                clients.push(Some(LoopClient {
                     stream,
                     is_upgraded: false,
                     rest: Vec::new(),
@@ -117,7 +117,7 @@ fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<Client>>
     }
 }
 
-fn broadcast(clients: &mut [Option<Client>], sender: usize, bytes: &[u8]) {
+fn broadcast(clients: &mut [Option<LoopClient>], sender: usize, bytes: &[u8]) {
     for (number, client) in clients.iter_mut().enumerate() {
         if let Some(client) = client.as_mut().filter(|client| number != sender && client.is_upgraded) {
             client.send(bytes);
@@ -125,8 +125,8 @@ fn broadcast(clients: &mut [Option<Client>], sender: usize, bytes: &[u8]) {
     }
 }
 
-impl Client {
-    /// Sends now, or when the socket takes it. A broken socket is noticed when it is read.
+impl LoopClient {
+    /// Sends `bytes` now, or as soon as the socket accepts them. A broken socket is noticed on the next read.
     fn send(&mut self, bytes: &[u8]) {
         let sent = if self.unsent.is_empty() {
             self.stream.write(bytes).unwrap_or(0)
@@ -138,7 +138,7 @@ impl Client {
         }
     }
 
-    /// Reads what is there; false when the client is gone.
+    /// Reads everything available. Returns `false` if the client has disconnected.
     fn read(&mut self, scratch: &mut [u8], mut each: impl FnMut(Vec<u8>)) -> Result<bool> {
         loop {
             match self.stream.read(scratch) {
@@ -187,7 +187,7 @@ impl Client {
         let key = request
             .lines()
             .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
-            .context("a request without a key")?;
+            .context("an upgrade request without Sec-WebSocket-Key")?;
         let accept = derive_accept_key(key.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -199,7 +199,7 @@ impl Client {
     }
 }
 
-/// The first frame of `bytes`, unmasked, and its whole length, if it is all there.
+/// Returns the first frame of `bytes`, unmasked, and its length on the wire, or `None` if it is incomplete.
 fn unmasked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let [first, second, after @ ..] = bytes else {
         return Ok(None);
@@ -210,7 +210,7 @@ fn unmasked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
             None => return Ok(None),
         },
         (0x81, 0x80..=0xfd) => (usize::from(second & 0x7f), 2),
-        _ => bail!("a frame that starts with {first:#04x} {second:#04x}"),
+        _ => bail!("unexpected frame that starts with {first:#04x} {second:#04x}"),
     };
     let Some((mask, payload)) = bytes
         .get(head..head + 4 + length)
@@ -222,14 +222,14 @@ fn unmasked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     Ok(Some((payload.collect(), head + 4 + length)))
 }
 
-/// A text frame of a server.
+/// Builds an unmasked text frame.
 fn framed(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     if let Ok(length @ ..126) = u8::try_from(payload.len()) {
         frame.push(length);
     } else {
         frame.push(126);
-        // A longer one cannot come: clients send lengths of 16 bits at most.
+        // Longer payloads cannot occur: `unmasked` accepts 16-bit lengths at most.
         frame.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     }
     frame.extend(payload);

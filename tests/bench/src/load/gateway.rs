@@ -22,23 +22,23 @@ use super::{
     usage::Usage,
 };
 
-/// How long a node may take until it listens.
+/// How long a node may take to start listening.
 const START: Duration = Duration::from_secs(30);
 
-/// The file that its stderr goes to.
+/// The file that the node's stderr is written to.
 const LOG: &str = "log";
 
-/// The file that it is configured by, where there is one.
+/// The node's configuration file, if it has one.
 const FILE: &str = "gateway.toml";
 
-/// A node; killed when it is dropped.
+/// A running node. It is killed on drop.
 pub(super) struct Gateway {
     child: Child,
-    /// Where it listens.
+    /// The address it listens on.
     pub(super) address: SocketAddr,
-    /// The key that it made for this life, in development mode.
+    /// The key it generated at startup, in development mode.
     pub(super) key: String,
-    /// Where it runs and keeps its log.
+    /// Its working directory, which also holds its log.
     directory: tempfile::TempDir,
 }
 
@@ -50,9 +50,9 @@ struct Listening {
 }
 
 impl Gateway {
-    /// Starts `binary` in development mode with these settings (`section.key`), and a file that has what they cannot say,
-    /// on a free port and one worker. With
-    /// `cores`, the node and the calling thread are tied to theirs.
+    /// Starts `binary` on a free port with one worker, in development mode. `settings` are pairs of `section.key` and
+    /// value; `file` is a configuration file for what these cannot express. With `cores`, the node and the calling
+    /// thread are pinned to their cores.
     pub(super) fn start(
         binary: &Path,
         settings: &[(&str, String)],
@@ -60,7 +60,7 @@ impl Gateway {
         cores: Option<Cores>,
     ) -> Result<Self> {
         if let Some(cores) = cores {
-            // The child inherits it with all its threads; there is no moment at which it runs elsewhere.
+            // The child and all its threads inherit the affinity, so the node never runs on another core.
             pin_thread(cores.node)?;
         }
         let started = Self::spawn(binary, settings, file);
@@ -70,7 +70,7 @@ impl Gateway {
         started
     }
 
-    /// The same with a configuration file of this text, which has the keys and the events, on any core.
+    /// Like [`start`](Self::start), with a configuration file that has the keys and events, and without pinning.
     pub(super) fn start_with(binary: &Path, settings: &[(&str, String)], file: &str) -> Result<Self> {
         Self::spawn(binary, settings, Some(file))
     }
@@ -86,7 +86,7 @@ impl Gateway {
             ("server.bind", "127.0.0.1:0".to_owned()),
             ("server.workers", "1".to_owned()),
             ("log.level", "warn".to_owned()),
-            // One key publishes for everybody.
+            // One key publishes all events of a run.
             ("limits.publish_events_per_minute", u32::MAX.to_string()),
             ("limits.publish_bytes_per_minute", (1_u64 << 40).to_string()),
             ("limits.idempotency_keys", 10_000_000.to_string()),
@@ -111,55 +111,56 @@ impl Gateway {
             key: String::new(),
             directory,
         };
-        let line = first_line(stdout).map_err(|error| gateway.blame(&error))?;
+        let line = first_line(stdout).map_err(|error| gateway.startup_error(&error))?;
         let listening: Listening =
-            serde_json::from_str(&line).map_err(|error| gateway.blame(&anyhow!("{line:?}: {error}")))?;
+            serde_json::from_str(&line).map_err(|error| gateway.startup_error(&anyhow!("{line:?}: {error}")))?;
         gateway.address = listening.address;
         gateway.key = listening.development_key;
         Ok(gateway)
     }
 
-    /// What the node has used so far.
+    /// Returns the CPU time and memory that the node has used so far.
     pub(super) fn usage(&self) -> Result<Usage> {
         Usage::of(self.child.id())
     }
 
-    /// Asks the node to stop.
+    /// Sends SIGTERM.
     pub(super) fn terminate(&self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?);
         kill(pid, Signal::SIGTERM).context("sending SIGTERM")
     }
 
-    /// How the node ended, if it has.
+    /// Returns the node's exit status if it has ended.
     pub(super) fn exited(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// What the node has written to its log, warnings and worse.
+    /// Returns what the node has logged, at level `warn` and above.
     pub(super) fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.path().join(LOG))?)
     }
 
-    /// `error` with the node's log behind it.
-    fn blame(&self, error: &anyhow::Error) -> anyhow::Error {
-        anyhow!("the node does not start: {error:#}\n{}", self.log().unwrap_or_default())
+    /// Appends the node's log to `error`.
+    fn startup_error(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("the node did not start: {error:#}\n{}", self.log().unwrap_or_default())
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // Both fail only where it has ended and was waited for.
+        // Both fail only if the process has ended and has been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The first line of the output. The thread that reads it goes on until the output ends, so that the node never blocks.
+/// Returns the first line of `stdout`. The thread that reads it continues to the end of the output, so that the node
+/// never blocks on a full pipe.
 fn first_line(stdout: ChildStdout) -> Result<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            // Nobody listens after the first.
+            // Fails after the first line, when the receiver is gone.
             let _ = sender.send(line);
         }
     });
@@ -168,15 +169,15 @@ fn first_line(stdout: ChildStdout) -> Result<String> {
         .map_err(|_| anyhow!("no line on stdout within {START:?}"))
 }
 
-/// The node's binary: the one that was named, or the one that was built beside this executable.
+/// Returns `named` if given, else the node's binary that was built into this executable's directory.
 pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf> {
     named.map_or_else(|| beside("gateway-node"), |path| Ok(path.to_owned()))
 }
 
-/// The program of this name that was built beside this executable.
+/// Returns the program `name` from the directory that this executable was built into.
 pub(super) fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    // A test's executable is one directory further down.
+    // A test's executable is one directory deeper.
     let found = own
         .ancestors()
         .skip(1)
@@ -186,7 +187,7 @@ pub(super) fn beside(name: &str) -> Result<PathBuf> {
     match found {
         Some(path) => Ok(path),
         None => bail!(
-            "there is no {name} beside {}; build it with `cargo build --release --workspace`",
+            "there is no {name} next to {}; build it with `cargo build --release --workspace`",
             own.display()
         ),
     }

@@ -1,4 +1,4 @@
-//! One blocking HTTP connection to a node, kept open between requests.
+//! A blocking HTTP connection to a node, kept alive between requests.
 
 use std::{
     io::{Read, Write},
@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// How long the node may take for an answer.
+/// How long the node may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// A connection that asks one thing at a time.
+/// A connection that sends one request at a time.
 pub(super) struct Http {
     stream: TcpStream,
     address: SocketAddr,
@@ -19,7 +19,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// Connects to `address`, with `key` for what needs one.
+    /// Connects to `address`. Every request carries `key`.
     pub(super) fn connect(address: SocketAddr, key: &str) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, ANSWER).context("connecting for HTTP")?;
         stream.set_nodelay(true)?;
@@ -32,26 +32,26 @@ impl Http {
         })
     }
 
-    /// Publishes one event, or a list of them; anything but 202 is an error.
+    /// Publishes one event or a list of events. Any status but 202 is an error.
     pub(super) fn publish(&mut self, event: &str) -> Result<()> {
         let (status, body) = self.ask("POST", "/api/v1/events", event)?;
-        ensure!(status == 202, "publishing was answered {status}: {body}");
+        ensure!(status == 202, "publishing failed with {status}: {body}");
         Ok(())
     }
 
-    /// Puts something; the status and the body of the answer.
+    /// Sends a PUT request and returns the status and body of the response.
     pub(super) fn put(&mut self, path: &str, body: &str) -> Result<(u16, String)> {
         self.ask("PUT", path, body)
     }
 
-    /// The node's metrics as text.
+    /// Returns the node's metrics in the text format.
     pub(super) fn metrics(&mut self) -> Result<String> {
         let (status, body) = self.ask("GET", "/metrics", "")?;
-        ensure!(status == 200, "the metrics were answered {status}: {body}");
+        ensure!(status == 200, "reading the metrics failed with {status}: {body}");
         Ok(body)
     }
 
-    /// Whether the node should get clients.
+    /// Returns whether the node reports that it is ready for clients.
     pub(super) fn is_ready(&mut self) -> Result<bool> {
         Ok(self.ask("GET", "/readyz", "")?.0 == 200)
     }
@@ -71,25 +71,28 @@ impl Http {
             if let Some(whole) = parse(&answer)? {
                 return Ok(whole);
             }
-            let count = self.stream.read(&mut part).context("waiting for an answer")?;
-            ensure!(count > 0, "the node hung up in an answer to {method} {path}");
+            let count = self.stream.read(&mut part).context("waiting for a response")?;
+            ensure!(
+                count > 0,
+                "the node closed the connection before it had answered {method} {path}"
+            );
             answer.extend_from_slice(&part[..count]);
         }
     }
 }
 
-/// The status and the body, if the answer is all there.
+/// Returns the status and body, or `None` if the response is incomplete.
 fn parse(answer: &[u8]) -> Result<Option<(u16, String)>> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = std::str::from_utf8(&answer[..end])?;
-    let status = head.split(' ').nth(1).context("an answer without status")?.parse()?;
+    let status = head.split(' ').nth(1).context("a response without a status")?.parse()?;
     let length: usize = head
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .context("an answer without length")?
+        .context("a response without Content-Length")?
         .1
         .trim()
         .parse()?;

@@ -1,8 +1,9 @@
-//! Load tools: many clients from one thread against a real node, and what the node pays for them.
+//! Load tools: one thread opens many clients to a real node and measures what they cost it.
 //!
-//! A tool is a folder with `Options`, `run` and `Report`; its binary of the same name in `src/bin` only parses, prints and
-//! exits, so that a test can run the same tool at a tenth of its size. What the tools share is one noun a file. Nothing
-//! here judges speed: a report fails on what was lost, never on what was slow.
+//! A tool is a module with an options struct, `run` and a report. The binary of the same name in `src/bin` only
+//! parses arguments, prints and exits, so that a test can run the same tool at a tenth of its size. Each thing that
+//! the tools share has a file of its own. Nothing here judges speed: a report fails on lost events and sessions,
+//! never on slow ones.
 
 pub mod bare_loop;
 pub mod beat;
@@ -21,13 +22,13 @@ pub mod unfinished;
 
 mod announcement;
 mod attacker;
+mod client;
+mod client_set;
 pub mod contest;
 mod cores;
-mod fleet;
 mod gateway;
 mod http;
 mod latencies;
-mod peer;
 mod publisher;
 mod source;
 mod usage;

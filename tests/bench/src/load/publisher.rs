@@ -1,4 +1,4 @@
-//! A thread that publishes announcements at a steady pace, and one that watches the node's counters.
+//! Background threads: one publishes announcements at a steady pace, one watches a counter of the node.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -23,31 +23,32 @@ impl<T: Send + 'static> Worker<T> {
         Self { stop, thread }
     }
 
-    /// Whether it has ended by itself, which it only does when something is wrong.
+    /// Returns whether the thread has ended on its own, which happens only on failure.
     pub(super) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Stops it and returns what it made of its work.
+    /// Stops the thread and returns its result.
     pub(super) fn stop(self) -> Result<T> {
         drop(self.stop);
         self.thread.join().map_err(|_| anyhow!("a thread has panicked"))?
     }
 }
 
-/// How fast and how large.
+/// The rate and size of published events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Time between two events.
+    /// Interval between two events.
     pub(super) gap: Duration,
     /// Bytes of the smallest `d`.
     pub(super) least: usize,
-    /// Bytes of the largest.
+    /// Bytes of the largest `d`.
     pub(super) most: usize,
 }
 
 impl Pace {
-    /// The size of the event with this number: all of them, well mixed, and the same in every run.
+    /// Returns the size of event `number`. The sizes cover the whole range in a mixed order that is the same in every
+    /// run.
     fn bytes(&self, number: u32) -> usize {
         const STEP: usize = 1024;
         let steps = (self.most - self.least) / STEP + 1;
@@ -55,7 +56,8 @@ impl Pace {
     }
 }
 
-/// Publishes announcements from number `first` on, with times since `origin`. It returns the number after the last.
+/// Publishes announcements numbered from `first`, stamped with the time since `origin`. The worker returns the number
+/// after the last one.
 pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -> Worker<u32> {
     Worker::start(move |stopped| {
         let mut due = Instant::now();
@@ -63,7 +65,7 @@ pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -
             let sent_us = u64::try_from(origin.elapsed().as_micros())?;
             http.publish(&Announcement { number, sent_us }.event(pace.bytes(number)))?;
             due += pace.gap;
-            if !waits(&stopped, due) {
+            if !wait_until(&stopped, due) {
                 return Ok(number + 1);
             }
         }
@@ -71,18 +73,18 @@ pub(super) fn publish(mut http: Http, first: u32, pace: Pace, origin: Instant) -
     })
 }
 
-/// How many sessions the node has ended with a code, at a moment.
+/// How many sessions the node had ended with a given close code, at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sighting {
-    /// When it was seen.
+pub(super) struct EndedSample {
+    /// When the counter was read.
     pub(super) at: Instant,
     /// Sessions ended so far.
     pub(super) ended: u32,
 }
 
-/// Looks every `gap` how many sessions the node has ended with `code`, and reports when that has changed.
-pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Receiver<Sighting>) {
-    let (sightings, seen) = channel();
+/// Reads every `gap` how many sessions the node has ended with `code`, and sends a sample whenever the count changes.
+pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Receiver<EndedSample>) {
+    let (samples, receiver) = channel();
     let name = format!("utilbot_sessions_ended_total{{code=\"{code}\"}} ");
     let worker = Worker::start(move |stopped| {
         let mut known = None;
@@ -91,19 +93,19 @@ pub(super) fn watch(mut http: Http, code: u16, gap: Duration) -> (Worker<()>, Re
             let metrics = http.metrics()?;
             let value = metrics.lines().find_map(|line| line.strip_prefix(&*name));
             let ended = value.map_or(Ok(0), str::parse)?;
-            if known.replace(ended) != Some(ended) && sightings.send(Sighting { at, ended }).is_err() {
+            if known.replace(ended) != Some(ended) && samples.send(EndedSample { at, ended }).is_err() {
                 return Ok(());
             }
-            if !waits(&stopped, at + gap) {
+            if !wait_until(&stopped, at + gap) {
                 return Ok(());
             }
         }
     });
-    (worker, seen)
+    (worker, receiver)
 }
 
-/// Waits until `due`; false when it is time to stop.
-fn waits(stopped: &Receiver<()>, due: Instant) -> bool {
+/// Waits until `due`. Returns `false` if the worker is told to stop.
+fn wait_until(stopped: &Receiver<()>, due: Instant) -> bool {
     let timeout = due.saturating_duration_since(Instant::now());
     stopped.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout)
 }

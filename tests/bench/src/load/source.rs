@@ -1,4 +1,4 @@
-//! Many sockets to one address: descriptors for them, and more source addresses than one.
+//! Many sockets to one address: raises the descriptor limit and spreads clients over source addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,14 +7,14 @@ use mio::net::TcpStream;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How many clients share a source address: below what a node lets in from one, and below the ports there are.
+/// Clients per source address: fewer than a node admits from one address, and fewer than there are ephemeral ports.
 const PER_ADDRESS: usize = 500;
 
-/// Descriptors that are not clients.
+/// Descriptors reserved for everything that is not a client.
 const OTHERS: u64 = 64;
 
-/// Raises the limit of descriptors for so many clients.
-pub(super) fn make_room(clients: u32) -> Result<()> {
+/// Raises the descriptor limit to the hard limit. Fails if that is too low for `clients` sockets.
+pub(super) fn raise_descriptor_limit(clients: u32) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let needed = u64::from(clients) + OTHERS;
@@ -25,7 +25,7 @@ pub(super) fn make_room(clients: u32) -> Result<()> {
     Ok(())
 }
 
-/// Begins to connect the client of this number. `receive_buffer` is `SO_RCVBUF` where it is not the system's.
+/// Starts to connect client `number`. `receive_buffer` overrides the system's `SO_RCVBUF`.
 pub(super) fn connect(number: usize, address: SocketAddr, receive_buffer: Option<usize>) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

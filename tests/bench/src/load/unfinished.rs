@@ -1,4 +1,5 @@
-//! What requests that never end cost a node and everybody else: one address opens more than it may, the rest is refused.
+//! The cost of requests that never end: one address opens more of them than it may, and the node refuses the rest. A
+//! healthy client at another address measures the effect on others.
 
 use std::{
     fmt,
@@ -12,46 +13,46 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     cores::on_a_thread,
     gateway::{Gateway, binary},
-    latencies::{Latencies, Summary},
-    source::make_room,
+    latencies::{Latencies, LatencySummary},
+    source::raise_descriptor_limit,
 };
 
-/// The address of the client that never ends a request, and the one of the client beside it.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Source address of the client that never finishes its requests, and of the healthy one.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const HEALTHY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-/// How long a send or an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the healthy client asks.
-const GAP: Duration = Duration::from_millis(5);
-/// How long the node has to end the requests that it refuses.
+/// Timeout of a connect, a write and a read.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval between two requests of the healthy client.
+const LIVEZ_INTERVAL: Duration = Duration::from_millis(5);
+/// How long the node has to close the connections it refuses.
 const SETTLE: Duration = Duration::from_secs(3);
-/// The bytes that a body declares. All but the last are sent.
+/// `Content-Length` of the request bodies. All bytes but the last are sent.
 const BODY_BYTES: usize = 1 << 20;
 
-/// Opens requests that never end, from one address, beside a client of another that asks whether the node lives.
+/// Opens requests that never end from one address, while a client at another address polls `/livez`.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "unfinished")]
-pub struct Options {
+pub struct UnfinishedOptions {
     /// Requests whose head never ends
     #[arg(long, default_value_t = 3000)]
     pub heads: u32,
-    /// Requests with all of 1 MiB of body but the last byte
+    /// Requests whose 1 MiB body lacks the last byte
     #[arg(long, default_value_t = 1000)]
     pub bodies: u32,
-    /// Sends a key that may publish with each body
+    /// Sends the bodies with a key that may publish
     #[arg(long)]
     pub with_key: bool,
-    /// Seconds of the healthy client alone, before and after
+    /// Seconds in which only the healthy client sends requests, before and after the others
     #[arg(long, default_value_t = 2)]
     pub seconds: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -59,42 +60,42 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-/// What became of requests of one kind.
+/// What happened to the requests of one kind.
 #[derive(Debug, Default, Serialize)]
-pub struct Requests {
-    /// That were begun.
+pub struct UnfinishedRequests {
+    /// Requests started.
     pub begun: u32,
-    /// That the node has not ended a while after all of them were begun.
+    /// Requests that were still open some time after all had been started.
     pub open: u32,
-    /// The most resident KiB meanwhile, beyond those of the node alone.
+    /// Peak resident memory meanwhile, in KiB above that of the idle node.
     pub more_kib: i64,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Resident KiB of the node alone.
+pub struct UnfinishedReport {
+    /// Resident KiB of the idle node.
     pub empty_kib: u32,
-    /// Requests without the end of their heads.
-    pub heads: Requests,
-    /// Requests without the end of their bodies.
-    pub bodies: Requests,
-    /// `/livez` from another address, alone.
-    pub alone: Summary,
-    /// The same beside the requests.
-    pub beside: Summary,
-    /// How often that had no answer.
+    /// Requests with unfinished heads.
+    pub heads: UnfinishedRequests,
+    /// Requests with unfinished bodies.
+    pub bodies: UnfinishedRequests,
+    /// Latency of `/livez` from the other address, before the unfinished requests.
+    pub alone: LatencySummary,
+    /// Latency of `/livez` while the unfinished requests were open.
+    pub beside: LatencySummary,
+    /// How often `/livez` was not answered.
     pub unanswered: u32,
 }
 
-impl Outcome for Report {
+impl ToolReport for UnfinishedReport {
     fn failures(&self) -> Vec<String> {
         let unanswered = (self.unanswered > 0).then(|| format!("/livez had no answer {} times", self.unanswered));
         unanswered.into_iter().collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for UnfinishedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the node alone: {} KiB", self.empty_kib)?;
         for (name, requests) in [("heads", &self.heads), ("bodies", &self.bodies)] {
@@ -105,7 +106,7 @@ impl fmt::Display for Report {
             )?;
         }
         for (name, summary) in [("alone", &self.alone), ("beside", &self.beside)] {
-            let Summary { p50_ms, p99_ms, max_ms } = summary;
+            let LatencySummary { p50_ms, p99_ms, max_ms } = summary;
             writeln!(
                 f,
                 "/livez of another address {name}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, max {max_ms:.2} ms"
@@ -118,9 +119,9 @@ impl fmt::Display for Report {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When the node does not start or cannot be looked at.
-pub fn run(options: &Options) -> Result<Report> {
-    make_room(options.heads + options.bodies)?;
+/// Fails if the node does not start or its memory cannot be read.
+pub fn run(options: &UnfinishedOptions) -> Result<UnfinishedReport> {
+    raise_descriptor_limit(options.heads + options.bodies)?;
     on_a_thread(|| {
         let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &[], None, None)?;
         let empty_kib = gateway.usage()?.resident_kib;
@@ -135,7 +136,7 @@ pub fn run(options: &Options) -> Result<Report> {
         let (heads, bodies) = requests?;
         let beside = beside.map_err(|_| anyhow!("the healthy client panicked"))?;
         let after = ask_for(gateway.address, Duration::from_secs(options.seconds.into()));
-        Ok(Report {
+        Ok(UnfinishedReport {
             empty_kib,
             heads,
             bodies,
@@ -146,8 +147,12 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
-/// Begins the requests of both kinds, one kind after the other.
-fn begin_all(options: &Options, gateway: &Gateway, empty_kib: u32) -> Result<(Requests, Requests)> {
+/// Opens the unfinished heads, then the unfinished bodies.
+fn begin_all(
+    options: &UnfinishedOptions,
+    gateway: &Gateway,
+    empty_kib: u32,
+) -> Result<(UnfinishedRequests, UnfinishedRequests)> {
     let head = b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\n".to_vec();
     let heads = begin(options.heads, &head, gateway, empty_kib)?;
     let mut body = head;
@@ -160,12 +165,12 @@ fn begin_all(options: &Options, gateway: &Gateway, empty_kib: u32) -> Result<(Re
     Ok((heads, bodies))
 }
 
-/// Begins so many requests with these bytes, and ends them together.
-fn begin(count: u32, bytes: &[u8], gateway: &Gateway, empty_kib: u32) -> Result<Requests> {
+/// Opens `count` requests with these bytes, and closes all of them at the end.
+fn begin(count: u32, bytes: &[u8], gateway: &Gateway, empty_kib: u32) -> Result<UnfinishedRequests> {
     let (mut streams, mut more_kib) = (Vec::new(), 0);
     for number in 0..count {
-        let stream = connect(STRANGER, gateway.address);
-        // The node may have refused it already, or answered before it has all of it.
+        let stream = connect(ATTACKER, gateway.address);
+        // The write fails if the node has already refused the connection or has answered early.
         if let Ok(mut stream) = stream {
             let _ = stream.write_all(bytes);
             streams.push(stream);
@@ -176,7 +181,7 @@ fn begin(count: u32, bytes: &[u8], gateway: &Gateway, empty_kib: u32) -> Result<
     }
     thread::park_timeout(SETTLE);
     let open = streams.iter_mut().filter_map(|stream| is_open(stream).ok());
-    Ok(Requests {
+    Ok(UnfinishedRequests {
         begun: count,
         open: u32::try_from(open.filter(|is_open| *is_open).count())?,
         more_kib,
@@ -186,16 +191,14 @@ fn begin(count: u32, bytes: &[u8], gateway: &Gateway, empty_kib: u32) -> Result<
 fn connect(source: Ipv4Addr, address: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
-    socket
-        .connect_timeout(&address.into(), PATIENCE)
-        .context("connecting")?;
+    socket.connect_timeout(&address.into(), TIMEOUT).context("connecting")?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
-/// Whether the node has neither ended nor reset a connection, whatever it has answered.
+/// Returns whether the node has kept the connection open, even if it has answered.
 fn is_open(stream: &mut TcpStream) -> Result<bool> {
     stream.set_nonblocking(true)?;
     let mut bytes = [0; 4096];
@@ -208,30 +211,30 @@ fn is_open(stream: &mut TcpStream) -> Result<bool> {
     }
 }
 
-/// What the healthy client has seen.
+/// What the healthy client measured.
 #[derive(Default)]
-struct Asked {
+struct LivezStats {
     latencies: Latencies,
     unanswered: u32,
 }
 
-fn ask_for(address: SocketAddr, time: Duration) -> Asked {
+fn ask_for(address: SocketAddr, time: Duration) -> LivezStats {
     let until = Instant::now() + time;
     ask_until(address, || Instant::now() >= until)
 }
 
-/// Asks again and again whether the node lives, each time on a connection of its own.
-fn ask_until(address: SocketAddr, is_over: impl Fn() -> bool) -> Asked {
-    let mut asked = Asked::default();
+/// Requests `/livez` repeatedly, each time on a new connection.
+fn ask_until(address: SocketAddr, is_over: impl Fn() -> bool) -> LivezStats {
+    let mut stats = LivezStats::default();
     while !is_over() {
         let since = Instant::now();
         match ask(address) {
-            Ok(()) => asked.latencies.add(since.elapsed()),
-            Err(_) => asked.unanswered += 1,
+            Ok(()) => stats.latencies.add(since.elapsed()),
+            Err(_) => stats.unanswered += 1,
         }
-        thread::park_timeout(GAP);
+        thread::park_timeout(LIVEZ_INTERVAL);
     }
-    asked
+    stats
 }
 
 fn ask(address: SocketAddr) -> Result<()> {

@@ -1,14 +1,14 @@
-//! Runs a cluster under load while something goes wrong, and prints what its clients saw of it.
+//! Runs a cluster under load, injects faults, and prints what its clients saw.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use gateway_chaos::faults::{Options, run};
+use gateway_chaos::faults::{FaultOptions, run};
 use gateway_harness::conclude;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+    let options = FaultOptions::parse();
     conclude(&run(&options).await?, options.json.as_deref())
 }

@@ -1,64 +1,65 @@
-//! Discord sessions: what is written down of them, and the rules that they are held against.
+//! Discord sessions: what is recorded about them, and the rules for them.
 //!
-//! Such a session outlives its connections, so everything that was accepted while it lived is due to it, wherever its client
-//! was at that moment, under numbers without a gap. The one way out is op 9, and only where Redis has lost something.
+//! Such a session outlives its connections. Every event that was accepted during the session is due to it, connected or
+//! not, under sequence numbers without a gap. The only exception is op 9, which is allowed only if Redis has lost
+//! something.
 
 use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 
 use super::{
-    judge::Judge,
-    record::{Event, Id, Receipt, SenderId},
+    recording::{EventId, Receipt, SenderId, SentEvent},
+    rules::Checker,
 };
 
-/// Which Discord sessions receive an event.
+/// The Discord sessions that receive an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// None.
+    /// No Discord session.
     Nobody,
-    /// Those whose shard has this guild.
+    /// Sessions whose shard has this guild.
     Guild(u64),
-    /// Of these, those that have the intent for messages.
+    /// Like [`Self::Guild`], but only sessions that have the intent for messages.
     Message(u64),
-    /// Those with this very shard: which, and of how many.
+    /// Sessions with exactly this shard: its id and the number of shards.
     Shard([u32; 2]),
 }
 
-/// One session of a client, from Ready to op 9, over as many connections as it took.
+/// One session of a client, from Ready to op 9 (Invalid Session), over any number of connections.
 #[derive(Debug, Clone)]
 pub struct DiscordSession {
-    /// Who it is, for people.
+    /// The name of the session in reports.
     pub label: String,
-    /// Which shard, and of how many.
+    /// The shard's id and the number of shards.
     pub shard: [u32; 2],
-    /// Whether it has the intent for messages.
+    /// Whether the session has the intent for messages.
     pub takes_messages: bool,
-    /// When Ready was there.
+    /// When Ready arrived.
     pub ready_at: Instant,
-    /// When the client was told that it is over; `None` where it lived to the end of the run.
+    /// When op 9 arrived; `None` if the session lasted until the end of the run.
     pub invalid_at: Option<Instant>,
-    /// What it received, in order, Ready and Resumed among it.
-    pub dispatches: Vec<Dispatch>,
+    /// The dispatches received, in order, including Ready and Resumed.
+    pub dispatches: Vec<ReceivedDispatch>,
 }
 
-/// A dispatch as a client got it.
+/// A dispatch as the client received it.
 #[derive(Debug, Clone)]
-pub struct Dispatch {
-    /// Its number.
+pub struct ReceivedDispatch {
+    /// The sequence number.
     pub s: u64,
-    /// The event, if it is one of the run.
+    /// The event, if the run published it.
     pub receipt: Option<Receipt>,
 }
 
-/// What one session saw.
+/// What one session received.
 #[derive(Default)]
-struct Seen {
-    events: HashSet<Id>,
-    /// The lowest and the highest number of each sender.
+struct SessionDispatches {
+    events: HashSet<EventId>,
+    /// The lowest and the highest event number received from each sender.
     spans: HashMap<SenderId, (u64, u64)>,
-    /// When the event was sent, of those that it saw, that was sent last. What was accepted before that stands before it
-    /// in the log.
+    /// The latest `sent_at` among the received events. Any event that was accepted before this moment comes before that
+    /// event in the log.
     latest: Option<Instant>,
 }
 
@@ -75,55 +76,56 @@ impl Reach {
     }
 }
 
-impl Judge<'_> {
-    /// Judges every Discord session by itself.
-    pub(super) fn discord_sessions(&mut self) {
-        let record = self.record;
-        for session in &record.discord {
-            let seen = self.dispatches(session);
-            self.what_is_due(session, &seen);
+impl Checker<'_> {
+    /// Checks every Discord session on its own.
+    pub(super) fn check_discord_sessions(&mut self) {
+        let recording = self.recording;
+        for session in &recording.discord {
+            let seen = self.read_dispatches(session);
+            self.check_due(session, &seen);
             if let Some(at) = session.invalid_at {
                 self.verdict.invalid += 1;
-                if record.may_invalidate_from.is_none_or(|from| at < from) {
+                if recording.may_invalidate_from.is_none_or(|from| at < from) {
                     let time = self.since_begin(at);
                     self.verdict.refused += 1;
                     self.verdict
-                        .tell(|| format!("not resumed: {} at {time} s", session.label));
+                        .add_problem(|| format!("not resumed: {} at {time} s", session.label));
                 }
             }
         }
     }
 
-    /// Reads what a session received, in order.
-    fn dispatches(&mut self, session: &DiscordSession) -> Seen {
-        let mut seen = Seen::default();
+    /// Checks the dispatches that a session received, in order.
+    fn read_dispatches(&mut self, session: &DiscordSession) -> SessionDispatches {
+        let mut seen = SessionDispatches::default();
         let mut highest: HashMap<SenderId, u64> = HashMap::new();
         let mut last = 0;
         let label = &session.label;
-        for Dispatch { s, receipt } in &session.dispatches {
+        for ReceivedDispatch { s, receipt } in &session.dispatches {
             if *s != last + 1 {
                 self.verdict.jumps += 1;
                 self.verdict
-                    .tell(|| format!("jump: dispatch {s} after {last} at {label}"));
+                    .add_problem(|| format!("jump: dispatch {s} after {last} at {label}"));
             }
             last = *s;
             let Some(receipt) = receipt else { continue };
             self.verdict.deliveries += 1;
             let id = receipt.id();
             let time = self.since_begin(receipt.at);
-            let event = self.record.event(id.sender, id.number);
+            let event = self.recording.event(id.sender, id.number);
             let Some(event) = event.filter(|event| session.may_have(event, receipt)) else {
                 self.verdict.unauthorised += 1;
                 self.verdict
-                    .tell(|| format!("unauthorised: {id} ({}) at {label}, {time} s", receipt.name));
+                    .add_problem(|| format!("unauthorised: {id} ({}) at {label}, {time} s", receipt.name));
                 continue;
             };
             if !seen.events.insert(id) {
-                if self.record.may_be_forgotten(event) {
+                if self.recording.may_be_forgotten(event) {
                     self.verdict.uncertain += 1;
                 } else {
                     self.verdict.doubled += 1;
-                    self.verdict.tell(|| format!("doubled: {id} at {label}, {time} s"));
+                    self.verdict
+                        .add_problem(|| format!("doubled: {id} at {label}, {time} s"));
                 }
                 continue;
             }
@@ -132,7 +134,7 @@ impl Judge<'_> {
                 let before = *before;
                 self.verdict.reordered += 1;
                 self.verdict
-                    .tell(|| format!("reordered: {id} after event {before} at {label}, {time} s"));
+                    .add_problem(|| format!("reordered: {id} after event {before} at {label}, {time} s"));
             } else {
                 *before = id.number;
             }
@@ -144,22 +146,22 @@ impl Judge<'_> {
         seen
     }
 
-    /// Looks for what a session should have had.
-    fn what_is_due(&mut self, session: &DiscordSession, seen: &Seen) {
-        let record = self.record;
+    /// Checks that a session received every event that was due to it.
+    fn check_due(&mut self, session: &DiscordSession, seen: &SessionDispatches) {
+        let recording = self.recording;
         let lives = session.invalid_at.is_none();
-        for (sender, events) in record.senders.iter().enumerate() {
+        for (sender, events) in recording.senders.iter().enumerate() {
             let span = seen.spans.get(&sender);
             for (number, event) in (1..).zip(&events.events) {
-                let id = Id { sender, number };
+                let id = EventId { sender, number };
                 let is_between = span.is_some_and(|(low, high)| *low < number && number < *high);
                 let is_after_ready = session.ready_at < event.sent_at;
-                // Where it is over, all that is known of its end is what it saw last.
+                // The end of an invalidated session is known only from the last event it received.
                 let is_in_time = lives || event.accepted_at().is_some_and(|at| seen.latest > Some(at));
                 let is_due = event.is_promised() && (is_between || (is_after_ready && is_in_time));
                 if is_due && event.reach.includes(session) && !seen.events.contains(&id) {
-                    let is_told = !lives && record.was_split(event);
-                    self.missing(id, event, is_told, &session.label, lives);
+                    let is_told = !lives && recording.was_sent_in_a_split(event);
+                    self.add_missing(id, event, is_told, &session.label, lives);
                 }
             }
         }
@@ -167,7 +169,7 @@ impl Judge<'_> {
 }
 
 impl DiscordSession {
-    fn may_have(&self, event: &Event, receipt: &Receipt) -> bool {
+    fn may_have(&self, event: &SentEvent, receipt: &Receipt) -> bool {
         event.reach.includes(self) && *receipt.name == *event.name && !event.is_refused()
     }
 }

@@ -1,20 +1,24 @@
-//! The judge of a run: what senders and clients wrote down goes in, what was lost, doubled, reordered or shown to the
-//! wrong client comes out.
+//! Checks a run: from the records of senders and clients, it finds events that were lost, doubled, reordered or
+//! delivered to the wrong client.
 //!
-//! Pure code: `record` is what goes in, `judge` holds the rules, `discord` both for Discord sessions, `verdict` is what comes out. Times are those of one
-//! process, so an event that was sent after a session had identified is due to it. Where a record allows both, that a
-//! promise was kept and that it was broken, nothing is held against the gateway.
+//! Pure code. `recording` is the input, `rules` holds the rules, `discord` has both for Discord sessions, and `verdict`
+//! is the output. All times come from one process, so an event that was sent after a session identified must reach that
+//! session. If a recording allows both readings, that a promise was kept and that it was broken, the gateway gets the
+//! benefit of the doubt.
 
 mod discord;
-mod judge;
-mod record;
+mod recording;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use self::{
-    discord::{DiscordSession, Dispatch, Reach},
-    judge::judge,
-    record::{Audience, Ending, Event, Guild, Kind, Loss, Outcome, Receipt, Record, Sender, SenderId, Session},
-    verdict::Verdict,
+    discord::{DiscordSession, Reach, ReceivedDispatch},
+    recording::{
+        ClientKind, GuildReport, Loss, PublishOutcome, Receipt, Recipients, RecordedEnd, RecordedSender, Recording,
+        SenderId, SentEvent, V1Session,
+    },
+    rules::check,
+    verdict::FaultVerdict,
 };

@@ -1,46 +1,47 @@
-//! What the judge says.
+//! The result of checking a run.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How many problems are told in words.
+/// How many problems are described in words; all are counted.
 const DETAILS: usize = 20;
 
-/// The judgement of a run, in numbers, and the first problems in words.
+/// The result of a run in numbers, with the first problems in words.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// Events that a session should have had and has not: one for each session that lacks it.
+pub struct FaultVerdict {
+    /// Events that a session should have received and did not, counted once per session.
     pub lost: u64,
-    /// Events that a session had again, that were for one session and that another one had too, or whose offset another
-    /// event was given too.
+    /// Events that a session received twice, events for one session that two sessions received, and events that share
+    /// an offset with another event.
     pub doubled: u64,
-    /// Events that came after a later one of the same sender.
+    /// Events that arrived after a later event of the same sender.
     pub reordered: u64,
-    /// Events that a session should not have had: not for it, its own, refused, or sent by nobody.
+    /// Events that a session must not receive: meant for others, its own, refused, or never sent.
     pub unauthorised: u64,
-    /// What nobody can judge: events of unknown outcome that nobody saw, and events for one session or for a guild whose
-    /// only excuse is that a session ended, or was taken for dead, at the wrong moment.
+    /// Cases that cannot be decided: events of unknown outcome that no session received, and events for one session or
+    /// for a guild that are missing or doubled, but where a session ended or was considered dead at the wrong moment.
     pub uncertain: u64,
-    /// As lost, but reported by the nodes as lost by Redis.
+    /// Events that are missing because Redis lost them, as the nodes reported.
     pub gone: u64,
-    /// Of these, those at a session that stayed: it should have been told to connect again.
+    /// The part of `gone` that is missing at a session that stayed open: it should have been closed, so that its client
+    /// reconnects.
     pub silent: u64,
-    /// Dispatches whose number is not the one behind the last.
+    /// Dispatches whose sequence number does not follow the previous one.
     pub jumps: u64,
-    /// Discord sessions that were told by op 9 that they are over.
+    /// Discord sessions that were ended by op 9.
     pub invalid: u64,
-    /// Of these, those that should have gone on, since Redis had lost nothing.
+    /// The part of `invalid` that should have been resumable, since Redis had lost nothing.
     pub refused: u64,
     /// Events that were accepted.
     pub accepted: u64,
-    /// Receipts of all sessions.
+    /// Events that sessions received, in all.
     pub deliveries: u64,
     /// The first problems, one sentence each.
     pub problems: Vec<String>,
 }
 
-impl Verdict {
+impl FaultVerdict {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
         let faults = [
@@ -55,14 +56,14 @@ impl Verdict {
         faults == [0; 7]
     }
 
-    pub(super) fn tell(&mut self, problem: impl FnOnce() -> String) {
+    pub(super) fn add_problem(&mut self, problem: impl FnOnce() -> String) {
         if self.problems.len() < DETAILS {
             self.problems.push(problem());
         }
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for FaultVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

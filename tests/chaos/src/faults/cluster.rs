@@ -1,9 +1,9 @@
-//! What goes wrong: a Redis, a proxy before it for each node, and the nodes.
+//! The servers of a run, which the faults happen to: Redis, the nodes, and a proxy between each node and Redis.
 
 use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
-use gateway_harness::{KEYS, Node, Proxy, RedisServer, Setup, WAIT, eventually, get};
+use gateway_harness::{KEYS, NodeProcess, Proxy, RedisProcess, Setup, WAIT, eventually, get};
 use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
@@ -11,37 +11,38 @@ use tokio::{
 };
 
 use super::{
-    book::{Book, Life},
-    stage::Door,
+    context::NodeEndpoint,
+    recorder::{NodeRun, Recorder},
     table::TABLE,
 };
 use crate::checker::Loss;
 
-/// Milliseconds that a node's lease lasts.
+/// The lease of a node, in milliseconds.
 pub(super) const LEASE_MS: u64 = 2000;
 
-/// What each Redis is told, so that a replica does not wait for others before it gets the data.
+/// Directives for every Redis: a replica gets its data at once, instead of waiting for other replicas.
 const DIRECTIVES: [(&str, &str); 1] = [("repl-diskless-sync-delay", "0")];
 
-/// How long before Redis was cut the events were sent that were cut off, held ones among them.
-const CUT: Duration = Duration::from_secs(5);
+/// How far back a truncation may reach: events sent this long before it may be lost, including those a node was
+/// holding.
+const TRUNCATED: Duration = Duration::from_secs(5);
 
-/// What a node logs when a log goes on with less, and the fields behind it.
-const ANOTHER_LIFE: &str = "the log begins another life ";
-/// What it logs after that, if it knows of entries that are gone.
+/// What a node logs when a log continues in a new epoch; the fields follow.
+const NEW_EPOCH: &str = "the log begins a new epoch ";
+/// What a node logs after that if it knows of entries that are lost.
 const LOST: &str = "redis has lost entries that it had accepted ";
 
-/// What connects the nodes.
+/// How the nodes are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backing {
-    /// Nothing: there is one node
+    /// One node that keeps everything in memory
     Memory,
-    /// A Redis of their own: there are three
+    /// Three nodes that share a Redis
     Redis,
 }
 
 impl Backing {
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub(super) fn nodes(self) -> usize {
         match self {
             Self::Memory => 1,
@@ -52,35 +53,35 @@ impl Backing {
 
 /// The servers of a run.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    redis: Option<RedisServer>,
+pub(super) struct TestCluster {
+    redis: Option<RedisProcess>,
     proxies: Vec<Proxy>,
-    seats: Vec<Seat>,
-    doors: watch::Sender<Vec<Option<Door>>>,
-    bots_may_come: watch::Sender<bool>,
+    slots: Vec<NodeSlot>,
+    endpoints: watch::Sender<Vec<Option<NodeEndpoint>>>,
+    bots_admitted: watch::Sender<bool>,
     reports: watch::Sender<u64>,
-    book: Book,
-    /// What was done to it, and when.
-    past: Vec<String>,
-    cuts: Vec<Range<Instant>>,
+    recorder: Recorder,
+    /// What was done to the cluster, and when.
+    actions: Vec<String>,
+    truncations: Vec<Range<Instant>>,
 }
 
-/// The place of a node, which is started more than once.
+/// One of the nodes; it is started more than once.
 #[derive(Debug, Default)]
-struct Seat {
-    node: Option<Node>,
-    lives: usize,
-    /// What its past lives logged.
+struct NodeSlot {
+    node: Option<NodeProcess>,
+    runs: usize,
+    /// The log of its earlier runs.
     log: String,
 }
 
-impl Cluster {
-    /// Starts everything and waits until it is ready. Redis is told these directives.
-    pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], book: Book) -> Self {
+impl TestCluster {
+    /// Starts everything and waits until it is ready. Redis is started with these directives.
+    pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], recorder: Recorder) -> Self {
         let nodes = backing.nodes();
         let redis = match backing {
             Backing::Memory => None,
-            Backing::Redis => Some(RedisServer::start_with(&[&DIRECTIVES, directives].concat()).await),
+            Backing::Redis => Some(RedisProcess::start_with(&[&DIRECTIVES, directives].concat()).await),
         };
         let mut proxies = Vec::new();
         if let Some(redis) = &redis {
@@ -91,73 +92,74 @@ impl Cluster {
         let mut cluster = Self {
             redis,
             proxies,
-            seats: Vec::new(),
-            doors: watch::Sender::new(vec![None; nodes]),
-            bots_may_come: watch::Sender::new(true),
+            slots: Vec::new(),
+            endpoints: watch::Sender::new(vec![None; nodes]),
+            bots_admitted: watch::Sender::new(true),
             reports: watch::Sender::new(0),
-            book,
-            past: Vec::new(),
-            cuts: Vec::new(),
+            recorder,
+            actions: Vec::new(),
+            truncations: Vec::new(),
         };
-        cluster.seats.resize_with(nodes, Seat::default);
+        cluster.slots.resize_with(nodes, NodeSlot::default);
         for node in 0..nodes {
-            cluster.open(node).await;
+            cluster.start_node(node).await;
         }
         cluster
     }
 
-    /// Every node.
+    /// The indices of all nodes.
     pub(super) fn nodes(&self) -> Range<usize> {
-        0..self.seats.len()
+        0..self.slots.len()
     }
 
-    /// Where the nodes listen, as it changes.
-    pub(super) fn doors(&self) -> watch::Receiver<Vec<Option<Door>>> {
-        self.doors.subscribe()
+    /// Watches where the nodes listen.
+    pub(super) fn endpoints(&self) -> watch::Receiver<Vec<Option<NodeEndpoint>>> {
+        self.endpoints.subscribe()
     }
 
-    /// Whether bots may connect, as it changes.
-    pub(super) fn bots_may_come(&self) -> watch::Receiver<bool> {
-        self.bots_may_come.subscribe()
+    /// Watches whether bots may connect.
+    pub(super) fn bots_admitted(&self) -> watch::Receiver<bool> {
+        self.bots_admitted.subscribe()
     }
 
-    /// Lets bots connect, or keeps those out that are not connected.
-    pub(super) fn admit_bots(&mut self, may_come: bool) {
-        self.bots_may_come.send_replace(may_come);
-        self.note(if may_come {
+    /// Lets bots connect, or keeps out those that are not connected.
+    pub(super) fn admit_bots(&mut self, admitted: bool) {
+        self.bots_admitted.send_replace(admitted);
+        self.log_action(if admitted {
             "bots may come"
         } else {
             "bots that end stay away"
         });
     }
 
-    /// The node of a bot that is connected.
+    /// Returns the node of some connected bot.
     pub(super) fn node_of_a_bot(&self) -> Option<usize> {
-        self.book.node_of_a_bot()
+        self.recorder.node_of_a_bot()
     }
 
-    /// Goes up at [`Self::ask_again`].
+    /// Watches a counter that [`Self::check_reports_again`] increments.
     pub(super) fn reports(&self) -> watch::Receiver<u64> {
         self.reports.subscribe()
     }
 
-    /// The Redis.
-    pub(super) fn redis(&mut self) -> &mut RedisServer {
-        self.redis.as_mut().expect("this fault is for a cluster with a Redis")
+    /// Returns Redis.
+    pub(super) fn redis(&mut self) -> &mut RedisProcess {
+        self.redis.as_mut().expect("this fault needs a cluster with Redis")
     }
 
-    /// The proxies between these nodes and the Redis.
+    /// Returns the proxies between these nodes and Redis.
     pub(super) fn proxies(&self, nodes: &[usize]) -> impl Iterator<Item = &Proxy> {
         nodes.iter().map(|node| &self.proxies[*node])
     }
 
-    /// Promotes a replica that has received nothing for so long, and says since when. The nodes stay with the primary.
-    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisServer, Instant) {
+    /// Promotes a replica that has received nothing for `lag`. Returns it and the time since when it received nothing.
+    /// The nodes stay connected to the primary.
+    pub(super) async fn promote_replica(&mut self, lag: Duration) -> (RedisProcess, Instant) {
         let way = Proxy::start(address(self.redis())).await;
-        let replica = RedisServer::start_with(&DIRECTIVES).await;
+        let replica = RedisProcess::start_with(&DIRECTIVES).await;
         let port = way.address().port().to_string();
         replica.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
-        eventually("a replica in step", async || {
+        eventually("a replica in sync", async || {
             let info = replica.cli(&["INFO", "replication"]).await;
             info.contains("master_link_status:up").then_some(())
         })
@@ -170,38 +172,39 @@ impl Cluster {
     }
 
     /// Connects these nodes to another server.
-    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisServer) {
+    pub(super) fn move_nodes(&self, nodes: &[usize], server: &RedisProcess) {
         for proxy in self.proxies(nodes) {
             proxy.retarget(address(server));
             proxy.reset();
         }
     }
 
-    /// Ends the present Redis, which no node uses any more.
-    pub(super) fn replace_redis(&mut self, server: RedisServer) {
+    /// Stops the current Redis, which no node uses any more, and keeps this one in its place.
+    pub(super) fn replace_redis(&mut self, server: RedisProcess) {
         self.redis = Some(server);
     }
 
-    /// Notes what is done now.
-    pub(super) fn note(&mut self, what: impl std::fmt::Display) {
-        self.past.push(format!("{:.3} s: {what}", self.book.seconds()));
+    /// Records an action that is carried out now.
+    pub(super) fn log_action(&mut self, what: impl std::fmt::Display) {
+        self.actions.push(format!("{:.3} s: {what}", self.recorder.seconds()));
     }
 
     /// Starts a node and waits until it is ready.
-    pub(super) async fn open(&mut self, index: usize) {
+    pub(super) async fn start_node(&mut self, index: usize) {
         let node = self.setup(index).start().await;
         eventually("the node is ready", async || {
             (get(&node, "/readyz").await.status == 200).then_some(())
         })
         .await;
-        let seat = &mut self.seats[index];
-        seat.lives += 1;
-        let door = Door {
+        let slot = &mut self.slots[index];
+        slot.runs += 1;
+        let endpoint = NodeEndpoint {
             address: node.address(),
-            life: seat.life(index),
+            run: slot.current_run(index),
         };
-        seat.node = Some(node);
-        self.doors.send_modify(|doors| doors[index] = Some(door));
+        slot.node = Some(node);
+        self.endpoints
+            .send_modify(|endpoints| endpoints[index] = Some(endpoint));
     }
 
     fn setup(&self, index: usize) -> Setup {
@@ -224,85 +227,94 @@ impl Cluster {
         }
     }
 
-    /// Ends a node by SIGKILL.
-    pub(super) async fn kill(&mut self, index: usize) {
-        let mut node = self.close(index);
-        self.book.is_killed(self.seats[index].life(index));
+    /// Kills a node with SIGKILL.
+    pub(super) async fn kill_node(&mut self, index: usize) {
+        let mut node = self.take_node(index);
+        self.recorder.mark_killed(self.slots[index].current_run(index));
         node.signal(Signal::SIGKILL);
         node.ended(WAIT).await;
-        self.seats[index].log += &node.log();
+        self.slots[index].log += &node.log();
     }
 
-    /// Asks a node to leave, and waits until it has.
-    pub(super) async fn drain(&mut self, index: usize) {
-        let mut node = self.close(index);
+    /// Asks a node to stop, and waits until it has stopped.
+    pub(super) async fn drain_node(&mut self, index: usize) {
+        let mut node = self.take_node(index);
         let status = node.stop().await;
         let log = node.log();
-        assert!(status.success(), "node {index} did not leave in peace: {log}");
-        self.seats[index].log += &log;
+        assert!(status.success(), "node {index} did not exit cleanly: {log}");
+        self.slots[index].log += &log;
     }
 
-    /// Sends nobody else to a node.
-    fn close(&mut self, index: usize) -> Node {
-        self.doors.send_modify(|doors| doors[index] = None);
-        self.seats[index].node.take().expect("the node runs")
+    /// Takes a node out, so that no client connects to it any more.
+    fn take_node(&mut self, index: usize) -> NodeProcess {
+        self.endpoints.send_modify(|endpoints| endpoints[index] = None);
+        self.slots[index].node.take().expect("the node is running")
     }
 
     /// Sends a signal to a node.
     pub(super) fn signal(&self, index: usize, signal: Signal) {
-        let node = self.seats[index].node.as_ref();
-        node.expect("the node runs").signal(signal);
+        let node = self.slots[index].node.as_ref();
+        node.expect("the node is running").signal(signal);
     }
 
-    /// From now on the others may take these nodes for dead.
-    pub(super) fn are_absent(&self, nodes: &[usize]) {
-        self.book.are_absent(nodes);
+    /// Marks these nodes as absent: from now on the other nodes may consider them dead.
+    pub(super) fn mark_absent(&self, nodes: &[usize]) {
+        self.recorder.mark_absent(nodes);
     }
 
-    /// Has all bots see whether their reports are in force.
-    pub(super) fn ask_again(&self) {
+    /// Makes all bots check again whether their reports are in force.
+    pub(super) fn check_reports_again(&self) {
         self.reports.send_modify(|round| *round += 1);
     }
 
-    /// What Redis wrote last has just been cut off.
-    pub(super) fn is_cut(&mut self) {
+    /// Records that Redis has just lost what it wrote last.
+    pub(super) fn mark_truncated(&mut self) {
         let now = Instant::now();
-        self.book.may_invalidate();
-        self.cuts.push(now.checked_sub(CUT).unwrap_or(now)..now);
+        self.recorder.allow_invalidation();
+        self.truncations.push(now.checked_sub(TRUNCATED).unwrap_or(now)..now);
     }
 
-    /// The last node has just left a server that was replaced by a replica as it was at `since`.
-    pub(super) fn is_whole_again(&mut self, since: Instant) {
-        self.book.was_split(since);
-        self.is_cut();
+    /// Records the end of a split: the last node has just left a server that was replaced by a replica, which received
+    /// nothing after `since`.
+    pub(super) fn end_split(&mut self, since: Instant) {
+        self.recorder.add_split(since);
+        self.mark_truncated();
     }
 
-    /// Writes down what the nodes have reported as lost.
-    pub(super) fn note_losses(&self) {
-        let Some(first) = self.book.first_epoch() else { return };
+    /// Records the losses that the nodes have logged.
+    pub(super) fn record_losses(&self) {
+        let Some(first) = self.recorder.first_epoch() else {
+            return;
+        };
         let mut losses = Vec::new();
         for log in self.logs() {
-            losses.extend(reported(&log, &first));
+            losses.extend(reported_losses(&log, &first));
         }
-        self.book.are_gone(losses, self.cuts.clone());
+        self.recorder.set_losses(losses, self.truncations.clone());
     }
 
-    /// What was done, and when.
-    pub(super) fn past(&self) -> &[String] {
-        &self.past
+    /// Returns what was done, and when.
+    pub(super) fn actions(&self) -> &[String] {
+        &self.actions
     }
 
-    /// What every node has logged in all its lives.
+    /// Returns the log of each node, over all its runs.
     pub(super) fn logs(&self) -> Vec<String> {
-        let log = |seat: &Seat| format!("{}{}", seat.log, seat.node.as_ref().map_or_else(String::new, Node::log));
-        self.seats.iter().map(log).collect()
+        let log = |slot: &NodeSlot| {
+            format!(
+                "{}{}",
+                slot.log,
+                slot.node.as_ref().map_or_else(String::new, NodeProcess::log)
+            )
+        };
+        self.slots.iter().map(log).collect()
     }
 
-    /// Nodes that ended by themselves, and those that panicked.
+    /// Returns the nodes that exited on their own and those that panicked.
     pub(super) fn faults(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
         for (index, log) in self.logs().iter().enumerate() {
-            let node = self.seats[index].node.as_mut();
+            let node = self.slots[index].node.as_mut();
             if node.is_some_and(|node| !node.lives()) {
                 faults.push(format!("node {index} ended by itself"));
             }
@@ -314,31 +326,31 @@ impl Cluster {
     }
 }
 
-impl Seat {
-    /// The life that it is in, or was in last.
-    fn life(&self, node: usize) -> Life {
-        Life {
+impl NodeSlot {
+    /// Returns the current run, or the last one.
+    fn current_run(&self, node: usize) -> NodeRun {
+        NodeRun {
             node,
-            number: self.lives,
+            number: self.runs,
         }
     }
 }
 
-fn address(server: &RedisServer) -> SocketAddr {
+fn address(server: &RedisProcess) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], server.port()))
 }
 
-/// What a node's log says of entries that are gone. The node began in the epoch `first`.
-fn reported(log: &str, first: &Arc<str>) -> Vec<Loss> {
+/// Reads from a node's log which entries were lost. `first` is the epoch in which the node started.
+fn reported_losses(log: &str, first: &Arc<str>) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     let mut earlier = vec![Arc::clone(first)];
     let mut kept = None;
     for line in log.lines() {
-        if let Some((_, fields)) = line.split_once(ANOTHER_LIFE) {
+        if let Some((_, fields)) = line.split_once(NEW_EPOCH) {
             kept = field(fields, "offset").and_then(|offset| offset.parse().ok());
             earlier.extend(field(fields, "epoch").map(Arc::from));
         } else if let (true, Some(above)) = (line.contains(LOST), kept) {
-            // All lives before this one have lost what is beyond.
+            // All earlier epochs have lost their entries beyond this offset.
             let ended = &earlier[..earlier.len() - 1];
             losses.extend(ended.iter().cloned().map(|epoch| Loss { epoch, above }));
         }
@@ -357,10 +369,10 @@ mod tests {
 
     #[test]
     fn losses_are_read_from_the_log_of_a_node() {
-        let log = "x INFO follower the log begins another life application=utilbot epoch=b offset=10\n\
-                   x INFO follower the log begins another life application=utilbot epoch=c offset=8\n\
+        let log = "x INFO follower the log begins a new epoch application=utilbot epoch=b offset=10\n\
+                   x INFO follower the log begins a new epoch application=utilbot epoch=c offset=8\n\
                    x ERROR follower redis has lost entries that it had accepted application=utilbot entries=6\n";
-        let losses = reported(log, &"a".into());
+        let losses = reported_losses(log, &"a".into());
         let losses: Vec<_> = losses.iter().map(|loss| (&*loss.epoch, loss.above)).collect();
         assert_eq!(losses, [("a", 8), ("b", 8)]);
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, and for how long.
+//! The faults, and how long each lasts.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, LEASE_MS};
+use super::cluster::{LEASE_MS, TestCluster};
 
-/// One kind of fault.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Fault {
-    /// None: what the load finds without one
+pub enum ClusterFault {
+    /// None: checks what the load finds without a fault
     Nothing,
     /// Redis is killed and comes back with its data
     RedisRestarted,
-    /// Redis is killed and comes back without what it wrote last
+    /// Redis is killed and comes back without its last writes
     RedisTruncated,
-    /// Redis is stopped and goes on
+    /// Redis is suspended for a while
     RedisStopped,
-    /// A replica that lags is promoted, and the old primary serves one of the nodes for a while longer
+    /// A lagging replica is promoted, and the old primary serves one of the nodes for a while longer
     SplitBrain,
-    /// The connections of all who have subscribed are cut
+    /// The connections of all pub/sub subscribers are cut
     PubSubKilled,
     /// A node is killed and started again
     NodeKilled,
@@ -30,26 +30,26 @@ pub enum Fault {
     ReceiverKilled,
     /// All nodes and a Redis with `appendfsync always` are killed, and the only bot comes back last
     AllKilled,
-    /// A node is stopped for longer than its lease lasts, and goes on
+    /// A node is suspended for longer than its lease
     NodePaused,
-    /// One node after the other leaves and is started again
+    /// The nodes are drained and started again, one after another
     RollingRestart,
     /// Connections between nodes and Redis are reset
     RedisConnectionsReset,
-    /// Connections between nodes and Redis stay, and nothing passes
+    /// Connections between nodes and Redis stay open, but nothing passes
     RedisHalfOpen,
-    /// Everything between nodes and Redis takes longer
+    /// All traffic between nodes and Redis is delayed
     SlowRedis,
 }
 
-impl Fault {
-    /// Its name on the command line.
+impl ClusterFault {
+    /// Returns the name used on the command line.
     pub fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it can only go wrong where there is a Redis, and more nodes than one.
+    /// Whether the fault needs Redis and more than one node.
     pub fn needs_redis(self) -> bool {
         !matches!(self, Self::Nothing | Self::NodePaused)
     }
@@ -64,7 +64,7 @@ impl Fault {
         matches!(self, Self::ReceiverKilled | Self::AllKilled)
     }
 
-    /// What Redis is told for it.
+    /// Returns the directives with which Redis is started for this fault.
     pub(super) fn directives(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::AllKilled => &[("appendfsync", "always")],
@@ -72,12 +72,12 @@ impl Fault {
         }
     }
 
-    /// Goes wrong once, from the beginning to the end. `hold` says for how long where that is not the fault's own.
-    pub(super) async fn strike(self, cluster: &mut Cluster, hold: Option<Duration>, rng: &mut Rng) {
+    /// Injects the fault once and waits until it is over. `hold` replaces the random duration of faults that have one.
+    pub(super) async fn inject(self, cluster: &mut TestCluster, hold: Option<Duration>, rng: &mut Rng) {
         let between = |rng: &mut Rng, least: u64, most: u64| Duration::from_millis(rng.u64(least..=most));
         let node = rng.usize(cluster.nodes());
-        // Of one node, or of all at once.
-        let some: Vec<usize> = if rng.bool() {
+        // Some faults affect one node, or all at once.
+        let affected: Vec<usize> = if rng.bool() {
             cluster.nodes().collect()
         } else {
             vec![node]
@@ -86,11 +86,11 @@ impl Fault {
             Self::Nothing => {}
             Self::RedisRestarted => {
                 let time = hold.unwrap_or(between(rng, 0, 1500));
-                cluster.note(format_args!("Redis is killed, for {time:?}"));
+                cluster.log_action(format_args!("Redis is killed, for {time:?}"));
                 cluster.redis().kill().await;
                 sleep(time).await;
                 cluster.redis().restart().await;
-                cluster.note("Redis answers again");
+                cluster.log_action("Redis answers again");
             }
             Self::RedisTruncated => {
                 let time = hold.unwrap_or(between(rng, 0, 1500));
@@ -98,11 +98,11 @@ impl Fault {
             }
             Self::RedisStopped => {
                 let time = hold.unwrap_or(between(rng, 500, 4000));
-                cluster.note(format_args!("Redis is stopped, for {time:?}"));
+                cluster.log_action(format_args!("Redis is stopped, for {time:?}"));
                 cluster.redis().pause();
                 sleep(time).await;
                 cluster.redis().resume();
-                cluster.note("Redis goes on");
+                cluster.log_action("Redis goes on");
             }
             Self::SplitBrain => {
                 let (lag, time) = (between(rng, 0, 300), hold.unwrap_or(between(rng, 500, 2500)));
@@ -110,15 +110,15 @@ impl Fault {
             }
             Self::PubSubKilled => {
                 let count = cluster.redis().kill_pubsub_clients().await;
-                cluster.note(format_args!("{count} subscribers were cut"));
+                cluster.log_action(format_args!("{count} subscribers were cut"));
             }
             Self::NodeKilled => {
                 let time = hold.unwrap_or(between(rng, 0, 2 * LEASE_MS));
-                cluster.note(format_args!("node {node} is killed, for {time:?}"));
-                cluster.kill(node).await;
+                cluster.log_action(format_args!("node {node} is killed, for {time:?}"));
+                cluster.kill_node(node).await;
                 sleep(time).await;
-                cluster.open(node).await;
-                cluster.note(format_args!("node {node} is there again"));
+                cluster.start_node(node).await;
+                cluster.log_action(format_args!("node {node} is there again"));
             }
             Self::ReceiverKilled => {
                 let time = hold.unwrap_or(between(rng, 0, 2 * LEASE_MS));
@@ -130,89 +130,93 @@ impl Fault {
             }
             Self::NodePaused => {
                 let time = hold.unwrap_or(between(rng, LEASE_MS + 500, 2 * LEASE_MS));
-                cluster.note(format_args!("node {node} is stopped, for {time:?}"));
-                cluster.are_absent(&[node]);
+                cluster.log_action(format_args!("node {node} is stopped, for {time:?}"));
+                cluster.mark_absent(&[node]);
                 cluster.signal(node, Signal::SIGSTOP);
                 sleep(time).await;
                 cluster.signal(node, Signal::SIGCONT);
-                cluster.note(format_args!("node {node} goes on"));
-                cluster.ask_again();
+                cluster.log_action(format_args!("node {node} goes on"));
+                cluster.check_reports_again();
             }
             Self::RollingRestart => restart_all(cluster).await,
             Self::RedisConnectionsReset => {
-                cluster.note(format_args!("connections of {some:?} to Redis are reset"));
-                for proxy in cluster.proxies(&some) {
+                cluster.log_action(format_args!("connections of {affected:?} to Redis are reset"));
+                for proxy in cluster.proxies(&affected) {
                     proxy.reset();
                 }
             }
             Self::RedisHalfOpen => {
                 let time = hold.unwrap_or(between(rng, 500, 2 * LEASE_MS));
-                cluster.note(format_args!("nothing passes between {some:?} and Redis, for {time:?}"));
-                if some.len() < cluster.nodes().len() {
-                    cluster.are_absent(&some);
+                cluster.log_action(format_args!(
+                    "nothing passes between {affected:?} and Redis, for {time:?}"
+                ));
+                if affected.len() < cluster.nodes().len() {
+                    cluster.mark_absent(&affected);
                 }
-                for proxy in cluster.proxies(&some) {
+                for proxy in cluster.proxies(&affected) {
                     proxy.freeze();
                 }
                 sleep(time).await;
-                heal(cluster, &some);
-                cluster.ask_again();
+                heal(cluster, &affected);
+                cluster.check_reports_again();
             }
             Self::SlowRedis => {
                 let (time, delay) = (hold.unwrap_or(between(rng, 500, 3000)), between(rng, 5, 150));
-                cluster.note(format_args!("{delay:?} more between {some:?} and Redis, for {time:?}"));
-                for proxy in cluster.proxies(&some) {
+                cluster.log_action(format_args!(
+                    "{delay:?} more between {affected:?} and Redis, for {time:?}"
+                ));
+                for proxy in cluster.proxies(&affected) {
                     proxy.delay(delay);
                 }
                 sleep(time).await;
-                heal(cluster, &some);
+                heal(cluster, &affected);
             }
         }
     }
 }
 
-/// Stops and starts every node, one after the other.
-async fn restart_all(cluster: &mut Cluster) {
+/// Drains and starts every node, one after another.
+async fn restart_all(cluster: &mut TestCluster) {
     for node in cluster.nodes() {
-        cluster.note(format_args!("node {node} is asked to leave"));
-        cluster.drain(node).await;
-        cluster.open(node).await;
-        cluster.note(format_args!("node {node} is there again"));
+        cluster.log_action(format_args!("node {node} is asked to leave"));
+        cluster.drain_node(node).await;
+        cluster.start_node(node).await;
+        cluster.log_action(format_args!("node {node} is there again"));
     }
 }
 
-/// Kills the node of the only bot, which stays away for so long, and comes back before its node or after it.
-async fn kill_receiver(cluster: &mut Cluster, time: Duration, comes_first: bool) {
-    // It may be on its way to a node.
+/// Kills the node of the only bot for `time`. The bot comes back before its node if `comes_first`, otherwise after it.
+async fn kill_receiver(cluster: &mut TestCluster, time: Duration, comes_first: bool) {
+    // The bot may be reconnecting right now.
     let Some(node) = cluster.node_of_a_bot() else { return };
     cluster.admit_bots(false);
-    cluster.note(format_args!("node {node} with the only bot is killed, for {time:?}"));
-    cluster.kill(node).await;
+    cluster.log_action(format_args!("node {node} with the only bot is killed, for {time:?}"));
+    cluster.kill_node(node).await;
     sleep(time).await;
     if comes_first {
         cluster.admit_bots(true);
     }
-    cluster.open(node).await;
-    cluster.note(format_args!("node {node} is there again"));
+    cluster.start_node(node).await;
+    cluster.log_action(format_args!("node {node} is there again"));
     if !comes_first {
         cluster.admit_bots(true);
     }
 }
 
-/// Kills all nodes and Redis, starts them again after `away`, and lets the only bot come back after `time` more.
-async fn kill_all(cluster: &mut Cluster, away: Duration, time: Duration, redis_first: bool) {
+/// Kills all nodes and Redis, starts them again after `away`, and lets the only bot come back after another `time`.
+async fn kill_all(cluster: &mut TestCluster, away: Duration, time: Duration, redis_first: bool) {
     let order = if redis_first {
         "Redis and then all nodes"
     } else {
         "all nodes and then Redis"
     };
-    cluster.note(format_args!("{order} are killed, for {away:?}"));
+    cluster.log_action(format_args!("{order} are killed, for {away:?}"));
     cluster.admit_bots(false);
     if redis_first {
         cluster.redis().kill().await;
     }
     for node in cluster.nodes() {
-        cluster.kill(node).await;
+        cluster.kill_node(node).await;
     }
     if !redis_first {
         cluster.redis().kill().await;
@@ -220,49 +224,49 @@ async fn kill_all(cluster: &mut Cluster, away: Duration, time: Duration, redis_f
     sleep(away).await;
     cluster.redis().restart().await;
     for node in cluster.nodes() {
-        cluster.open(node).await;
+        cluster.start_node(node).await;
     }
-    cluster.note("everything is there again");
+    cluster.log_action("everything is there again");
     sleep(time).await;
     cluster.admit_bots(true);
 }
 
-/// Kills Redis, takes the last bytes of what it wrote, and starts it again after so long.
-async fn truncate(cluster: &mut Cluster, bytes: u64, time: Duration) {
-    cluster.note(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
+/// Kills Redis, cuts the last bytes off its append-only file, and starts it again after `time`.
+async fn truncate(cluster: &mut TestCluster, bytes: u64, time: Duration) {
+    cluster.log_action(format_args!("Redis is killed and loses {bytes} bytes, for {time:?}"));
     let nodes: Vec<usize> = cluster.nodes().collect();
-    cluster.are_absent(&nodes);
+    cluster.mark_absent(&nodes);
     cluster.redis().kill().await;
     cluster.redis().truncate_log(bytes);
-    cluster.is_cut();
+    cluster.mark_truncated();
     sleep(time).await;
     cluster.redis().restart().await;
-    cluster.note("Redis answers again");
-    cluster.ask_again();
+    cluster.log_action("Redis answers again");
+    cluster.check_reports_again();
 }
 
-/// Promotes a replica that is `lag` behind, and leaves one node with the old primary for so long.
-async fn split_brain(cluster: &mut Cluster, node: usize, lag: Duration, time: Duration) {
+/// Promotes a replica that is `lag` behind, and leaves one node with the old primary for `time`.
+async fn split_brain(cluster: &mut TestCluster, node: usize, lag: Duration, time: Duration) {
     let all: Vec<_> = cluster.nodes().collect();
     let others: Vec<_> = cluster.nodes().filter(|it| *it != node).collect();
-    cluster.are_absent(&all);
+    cluster.mark_absent(&all);
     let (replica, since) = cluster.promote_replica(lag).await;
-    cluster.note(format_args!(
+    cluster.log_action(format_args!(
         "a replica {lag:?} behind is promoted; node {node} stays behind, for {time:?}"
     ));
-    cluster.is_cut();
+    cluster.mark_truncated();
     cluster.move_nodes(&others, &replica);
     sleep(time).await;
     cluster.move_nodes(&[node], &replica);
-    cluster.is_whole_again(since);
+    cluster.end_split(since);
     cluster.replace_redis(replica);
-    cluster.note(format_args!("node {node} follows"));
-    cluster.ask_again();
+    cluster.log_action(format_args!("node {node} follows"));
+    cluster.check_reports_again();
 }
 
-fn heal(cluster: &mut Cluster, nodes: &[usize]) {
+fn heal(cluster: &mut TestCluster, nodes: &[usize]) {
     for proxy in cluster.proxies(nodes) {
         proxy.heal();
     }
-    cluster.note("the proxies heal");
+    cluster.log_action("the proxies heal");
 }

@@ -1,26 +1,26 @@
-//! A cluster under load while something goes wrong, and the checker's judgement of what its clients saw.
+//! Injects faults into a cluster under load. The checker then decides whether its clients saw what they should.
 //!
-//! `cluster` is the Redis, the proxies before it and the nodes; `fault` is what goes wrong; `member`, `shard` and
-//! `publisher` are those who connect and send, and `table` is what they send; `book` is where they write it down; `world` puts all of it together, and a seed decides
-//! what happens when. `tool` is the command line of the binary of the same name. Nothing here judges: that is the checker.
+//! `cluster` has Redis, the nodes and a proxy between each node and Redis; `fault` has the faults. `member`, `shard`
+//! and `publisher` are the clients; `table` has their events, and `recorder` records what they do and see. `plan` runs
+//! all of it, and a seed decides what happens when. `tool` is the command line of the binary of the same name.
 
-mod book;
 mod cluster;
+mod context;
 mod fault;
 mod member;
+mod plan;
 mod publisher;
+mod recorder;
 mod report;
 mod shard;
 mod socket;
-mod stage;
 mod table;
 mod tool;
-mod world;
 
 pub use self::{
     cluster::Backing,
-    fault::Fault,
-    report::{Report, Row},
-    tool::{Options, run},
-    world::World,
+    fault::ClusterFault,
+    plan::FaultPlan,
+    report::{FaultReport, FaultRow},
+    tool::{FaultOptions, run},
 };

@@ -1,75 +1,75 @@
-//! Who sends over HTTP: one event after the other, each until it is known what became of it.
+//! Publishers over HTTP. Each sends one event after another, and repeats each until its outcome is known.
 
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use gateway_harness::{Answer, NoAnswer, ask, key};
+use gateway_harness::{ApiResponse, RequestError, ask, key};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    stage::{Phase, Stage},
-    table::Draft,
+    context::{RunContext, RunPhase},
+    table::EventDraft,
 };
-use crate::checker::{Outcome, SenderId};
+use crate::checker::{PublishOutcome, SenderId};
 
 /// How long one attempt may take: longer than a node waits for its log.
 const ATTEMPT: Duration = Duration::from_secs(15);
-/// How long an event is tried.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How long an event is retried.
+const RETRY_TIME: Duration = Duration::from_secs(40);
 
-/// A random time with this mean rate a second.
+/// Returns a random pause, such that `rate` pauses take a second on average.
 pub(super) fn pause(rate: u32, rng: &mut Rng) -> Duration {
     Duration::from_secs_f64(2.0 * rng.f64() / f64::from(rate.max(1)))
 }
 
-/// A sender over HTTP.
+/// A publisher over HTTP.
 #[derive(Debug)]
-pub(super) struct Publisher {
-    /// The node that it asks first.
+pub(super) struct HttpPublisher {
+    /// The node that it tries first.
     pub(super) home: usize,
-    /// Events that it sends in a second.
+    /// Events that it sends per second.
     pub(super) rate: u32,
     pub(super) rng: Rng,
 }
 
-/// What an answer says.
-enum Said {
-    Known(Outcome),
-    /// Nothing was appended, and may be when it is tried again.
-    NotNow,
-    /// Nobody knows.
+/// What an answer means for the event.
+enum AttemptResult {
+    Known(PublishOutcome),
+    /// Nothing was appended; a retry may succeed.
+    Retry,
+    /// The event may or may not have been appended.
     Unknown,
 }
 
-impl Publisher {
-    /// Sends from the beginning to the end of the sending.
-    pub(super) async fn publish(mut self, mut stage: Stage) {
-        let begins = stage.phase.wait_for(|phase| *phase != Phase::Gathering).await;
+impl HttpPublisher {
+    /// Publishes events while the run sends.
+    pub(super) async fn publish(mut self, mut context: RunContext) {
+        let begins = context.phase.wait_for(|phase| *phase != RunPhase::Connecting).await;
         if begins.map(drop).is_err() {
             return;
         }
-        let mut sender = stage.book.open_sender(None);
+        let mut sender = context.recorder.open_sender(None);
         loop {
             sleep(pause(self.rate, &mut self.rng)).await;
-            if !stage.is_sending() {
+            if !context.is_sending() {
                 return;
             }
-            let draft = Draft::from_http(&mut self.rng);
-            let n = stage.book.send(sender, &draft);
+            let draft = EventDraft::from_http(&mut self.rng);
+            let n = context.recorder.send(sender, &draft);
             let event = draft.request(&draft.d(sender, n));
-            let outcome = self.until_known(&stage, sender, n, &event).await;
-            let is_open = outcome == Outcome::Unknown;
-            stage.book.settle(sender, outcome);
-            // It may still be on its way, and would then come after the next one.
+            let outcome = self.until_known(&context, sender, n, &event).await;
+            let is_open = outcome == PublishOutcome::Unknown;
+            context.recorder.set_outcome(sender, outcome);
+            // The event may still be in flight and would then arrive after the next one, so a new sender begins.
             if is_open {
-                sender = stage.book.open_sender(None);
+                sender = context.recorder.open_sender(None);
             }
         }
     }
 
-    /// Sends an event again and again, as the answers say, until there is one that decides.
-    async fn until_known(&mut self, stage: &Stage, sender: SenderId, n: u64, event: &Value) -> Outcome {
+    /// Sends an event again and again until an answer decides its outcome.
+    async fn until_known(&mut self, context: &RunContext, sender: SenderId, n: u64, event: &Value) -> PublishOutcome {
         let bearer = format!("Bearer {}", key("service"));
         let name = format!("{sender}-{n}");
         let headers = [
@@ -78,53 +78,57 @@ impl Publisher {
             ("idempotency-key", &*name),
         ];
         let event = event.to_string();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RETRY_TIME;
         let mut is_open = false;
         let mut home = Some(self.home);
         while Instant::now() < deadline {
-            // After a failure any node will do.
-            let door = match home.take() {
-                Some(home) => stage.door(home, &mut self.rng),
-                None => stage.any_door(&mut self.rng),
+            // After a failure, any node will do.
+            let endpoint = match home.take() {
+                Some(home) => context.endpoint(home, &mut self.rng),
+                None => context.any_endpoint(&mut self.rng),
             };
-            if let Some(door) = door {
-                stage.book.attempt(sender, is_open);
-                let asked = ask(door.address, "POST", "/api/v1/events", &headers, &event);
-                match said(timeout(ATTEMPT, asked).await.unwrap_or(Err(NoAnswer::Broken))) {
-                    // Of several attempts, an earlier one may have been held up on its way.
-                    Said::Known(Outcome::Refused) if is_open => return Outcome::Unknown,
-                    Said::Known(outcome) => return outcome,
-                    Said::NotNow => {}
-                    Said::Unknown => is_open = true,
+            if let Some(endpoint) = endpoint {
+                context.recorder.add_attempt(sender, is_open);
+                let asked = ask(endpoint.address, "POST", "/api/v1/events", &headers, &event);
+                match attempt_result(timeout(ATTEMPT, asked).await.unwrap_or(Err(RequestError::Broken))) {
+                    // An earlier attempt may have been delayed and still succeed.
+                    AttemptResult::Known(PublishOutcome::Refused) if is_open => return PublishOutcome::Unknown,
+                    AttemptResult::Known(outcome) => return outcome,
+                    AttemptResult::Retry => {}
+                    AttemptResult::Unknown => is_open = true,
                 }
             }
             sleep(Duration::from_millis(self.rng.u64(20..200))).await;
         }
-        if is_open { Outcome::Unknown } else { Outcome::Refused }
+        if is_open {
+            PublishOutcome::Unknown
+        } else {
+            PublishOutcome::Refused
+        }
     }
 }
 
-fn said(answer: Result<Answer, NoAnswer>) -> Said {
+fn attempt_result(answer: Result<ApiResponse, RequestError>) -> AttemptResult {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(NoAnswer::NotSent) => return Said::NotNow,
-        Err(NoAnswer::Broken) => return Said::Unknown,
+        Err(RequestError::NotSent) => return AttemptResult::Retry,
+        Err(RequestError::Broken) => return AttemptResult::Unknown,
     };
     match answer.status {
         202 => {
             let position = answer.json();
             match (position["offset"].as_u64(), position["epoch"].as_str()) {
-                (Some(offset), Some(epoch)) => Said::Known(Outcome::Accepted {
+                (Some(offset), Some(epoch)) => AttemptResult::Known(PublishOutcome::Accepted {
                     at: Instant::now(),
                     offset,
                     epoch: Arc::from(epoch),
                 }),
-                _ => panic!("no position: {answer:?}"),
+                _ => panic!("no position in the answer: {answer:?}"),
             }
         }
-        503 => Said::NotNow,
-        504 => Said::Unknown,
-        409 => Said::Known(Outcome::Refused),
-        _ => panic!("an event of the run is refused: {answer:?}"),
+        503 => AttemptResult::Retry,
+        504 => AttemptResult::Unknown,
+        409 => AttemptResult::Known(PublishOutcome::Refused),
+        _ => panic!("an event of the run was refused: {answer:?}"),
     }
 }

@@ -1,13 +1,13 @@
-//! What the runs of one call have shown.
+//! The results of all runs.
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use crate::checker::Verdict;
+use crate::checker::FaultVerdict;
 
-/// What is told of a run in one line.
+/// The columns of a result line, after fault and seed.
 const COLUMNS: [&str; 13] = [
     "accepted",
     "deliveries",
@@ -24,41 +24,41 @@ const COLUMNS: [&str; 13] = [
     "gap ms",
 ];
 
-/// One run.
+/// The result of one run.
 #[derive(Debug, Serialize)]
-pub struct Row {
-    /// What went wrong.
+pub struct FaultRow {
+    /// The name of the fault.
     pub fault: String,
-    /// What decided the rest; the same one makes the same schedule.
+    /// The seed of the run; it decides the schedule.
     pub seed: u64,
-    /// What the checker says.
-    pub verdict: Verdict,
+    /// The checker's verdict.
+    pub verdict: FaultVerdict,
     /// How often a Discord session was resumed.
     pub resumed: u64,
-    /// The longest time in which a client received nothing while events were sent.
+    /// The longest time in which a client received nothing while events were sent, in milliseconds.
     pub longest_gap_ms: u64,
-    /// What is wrong beside the verdict, such as a client that did not come back.
+    /// What failed apart from the verdict, such as a client that did not reconnect.
     pub failures: Vec<String>,
     /// What was done, and when.
     pub past: Vec<String>,
-    /// What each node logged.
+    /// The log of each node.
     #[serde(skip)]
     pub logs: Vec<String>,
 }
 
-impl Row {
+impl FaultRow {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
         self.verdict.is_clean() && self.failures.is_empty()
     }
 
-    /// The names of the columns.
-    pub(super) fn head() -> String {
+    /// Returns the header line.
+    pub(super) fn header() -> String {
         let names = COLUMNS.map(|name| format!("  {name:>6}")).concat();
         format!("{:<24}{:>6}{names}", "fault", "seed")
     }
 
-    /// Its numbers under [`Self::head`].
+    /// Returns the result line, aligned with [`Self::header`].
     pub(super) fn line(&self) -> String {
         let verdict = &self.verdict;
         let numbers = [
@@ -89,38 +89,38 @@ impl Row {
         )
     }
 
-    /// What has to be known of a run that is not clean.
-    fn story(&self) -> String {
-        let mut story = format!("{} with seed {}", self.fault, self.seed);
+    /// Describes a run that is not clean: its failures, problems and actions.
+    fn details(&self) -> String {
+        let mut text = format!("{} with seed {}", self.fault, self.seed);
         for line in self.failures.iter().chain(&self.verdict.problems).chain(&self.past) {
-            story.push_str("\n  ");
-            story.push_str(line);
+            text.push_str("\n  ");
+            text.push_str(line);
         }
-        story
+        text
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for FaultRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}\n{}", Self::head(), self.line(), self.story())
+        write!(f, "{}\n{}\n{}", Self::header(), self.line(), self.details())
     }
 }
 
-/// All runs.
+/// The results of all runs.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Each of them.
-    pub rows: Vec<Row>,
+pub struct FaultReport {
+    /// One row for each run.
+    pub rows: Vec<FaultRow>,
 }
 
-impl Outcome for Report {
+impl ToolReport for FaultReport {
     fn failures(&self) -> Vec<String> {
         let unclean = self.rows.iter().filter(|row| !row.is_clean());
-        unclean.map(Row::story).collect()
+        unclean.map(FaultRow::details).collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FaultReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clean = self.rows.iter().filter(|row| row.is_clean()).count();
         write!(f, "{clean} of {} runs are clean", self.rows.len())

@@ -1,4 +1,4 @@
-//! A WebSocket to a node that may go away at any moment: nothing here panics because it did.
+//! A WebSocket of version 1 to a node that may go away at any moment without causing a panic here.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use crate::checker::Kind;
+use crate::checker::ClientKind;
 
-/// How long a node may take to let a client in. One whose process is stopped takes for ever.
-const LET_IN: Duration = Duration::from_secs(5);
+/// How long a node may take to let a client in. A node that is suspended never does.
+const ACCEPT_TIME: Duration = Duration::from_secs(5);
 
-/// What came.
+/// What a socket receives.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum SocketEvent {
     Payload(Value),
-    /// The connection is over, with the code of the Close frame if there was one.
+    /// The connection has ended, with the code of the Close frame if there was one.
     Ended(Option<u16>),
 }
 
 /// An identified connection.
 #[derive(Debug)]
-pub(super) struct Socket(WebSocketStream<TcpStream>);
+pub(super) struct V1Socket(WebSocketStream<TcpStream>);
 
-impl Socket {
-    /// Connects and identifies; `None` if the node did not let it in, for whatever reason.
-    pub(super) async fn open(address: SocketAddr, kind: Kind, key: &str) -> Option<Self> {
-        timeout(LET_IN, Self::identified(address, kind, key)).await.ok()?
+impl V1Socket {
+    /// Connects and identifies. Returns `None` if the node did not let the client in, for whatever reason.
+    pub(super) async fn open(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
+        timeout(ACCEPT_TIME, Self::identified(address, kind, key)).await.ok()?
     }
 
-    async fn identified(address: SocketAddr, kind: Kind, key: &str) -> Option<Self> {
+    async fn identified(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
         let (stream, _) = client_async(format!("ws://{address}/?v=1"), stream).await.ok()?;
@@ -40,29 +40,29 @@ impl Socket {
         let welcome = format!("{kind}_connect_success");
         loop {
             match socket.next().await {
-                Heard::Payload(payload) if payload["t"] == *welcome => return Some(socket),
-                Heard::Payload(_) => {}
-                Heard::Ended(_) => return None,
+                SocketEvent::Payload(payload) if payload["t"] == *welcome => return Some(socket),
+                SocketEvent::Payload(_) => {}
+                SocketEvent::Ended(_) => return None,
             }
         }
     }
 
-    /// Sends a payload; `None` if the connection is over, which [`Self::next`] tells, too.
+    /// Sends a payload. Returns `None` if the connection has ended, which [`Self::next`] reports too.
     pub(super) async fn send(&mut self, payload: &Value) -> Option<()> {
         self.0.send(Message::text(payload.to_string())).await.ok()
     }
 
-    /// The next payload or the end. Nothing is lost when this is dropped before it is ready.
-    pub(super) async fn next(&mut self) -> Heard {
+    /// Returns the next payload or the end of the connection. Cancel safe: nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self) -> SocketEvent {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let payload = serde_json::from_str(&text);
-                    return Heard::Payload(payload.unwrap_or_else(|error| panic!("{error}: {text}")));
+                    return SocketEvent::Payload(payload.unwrap_or_else(|error| panic!("{error}: {text}")));
                 }
-                Some(Ok(Message::Close(close))) => return Heard::Ended(close.map(|close| close.code.into())),
+                Some(Ok(Message::Close(close))) => return SocketEvent::Ended(close.map(|close| close.code.into())),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Heard::Ended(None),
+                Some(Err(_)) | None => return SocketEvent::Ended(None),
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The events of a run: what the nodes are told of them, and who receives each.
+//! The events of a run: how the nodes' event table defines them, and who receives each.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::checker::{Audience, Kind, Reach};
+use crate::checker::{ClientKind, Reach, Recipients};
 
-/// The table of the nodes.
+/// The configuration of the nodes: the application and the event table.
 pub(super) const TABLE: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -34,48 +34,52 @@ to = ["bot"]
 deliver = { guild = "/guildId" }
 "#;
 
-/// The types that `announce` goes to; there are clients of two of them.
-const EVERYBODY: &[Kind] = &[Kind::Bot, Kind::Website, Kind::Service];
-/// The types that `site_only` goes to.
-const WEBSITES: &[Kind] = &[Kind::Website];
-/// The types of which one session gets a `job`.
-const WORKERS: &[Kind] = &[Kind::Bot];
-/// Those of an event that is for sessions of Discord's protocol alone.
-const NOBODY: &[Kind] = &[];
+/// The types that receive `announce`; the run has clients of two of them.
+const ALL_TYPES: &[ClientKind] = &[ClientKind::Bot, ClientKind::Website, ClientKind::Service];
+/// The types that receive `site_only`.
+const WEBSITES: &[ClientKind] = &[ClientKind::Website];
+/// The types of which one session receives each `job`.
+const WORKERS: &[ClientKind] = &[ClientKind::Bot];
+/// The types that receive an event for Discord sessions only: none.
+const NO_TYPES: &[ClientKind] = &[];
 
 /// The guilds that bots report and that events are sent for.
 pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
-/// How many shards the application has, beside one session that has all guilds.
+/// The number of shards of the application, besides the session that has all guilds.
 pub(super) const SHARDS: u32 = 2;
 
 /// An event that is about to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Draft {
+pub(super) struct EventDraft {
     pub(super) name: &'static str,
-    pub(super) audience: Audience,
+    pub(super) recipients: Recipients,
     pub(super) reach: Reach,
-    /// Where the publisher says which Discord sessions it is for.
+    /// The `to` field in which the publisher names the Discord sessions.
     to: Option<Value>,
 }
 
-impl Draft {
-    /// What a publisher sends.
+impl EventDraft {
+    /// Draws an event for a publisher.
     pub(super) fn from_http(rng: &mut Rng) -> Self {
         let guild = shard_guild(rng);
-        let draft = |name, audience, reach, to| Self {
+        let draft = |name, recipients, reach, to| Self {
             name,
-            audience,
+            recipients,
             reach,
             to,
         };
-        let (all, one, none) = (Audience::All(EVERYBODY), Audience::Any(WORKERS), Audience::All(NOBODY));
+        let (all, one, none) = (
+            Recipients::All(ALL_TYPES),
+            Recipients::Any(WORKERS),
+            Recipients::All(NO_TYPES),
+        );
         match rng.u8(..12) {
             0..=1 => draft("job", one, Reach::Nobody, None),
             2..=3 => {
-                let audience = Audience::Guild(rng.u64(GUILDS));
-                draft("guild_settings_changed", audience, Reach::Nobody, None)
+                let recipients = Recipients::Guild(rng.u64(GUILDS));
+                draft("guild_settings_changed", recipients, Reach::Nobody, None)
             }
-            // Says itself of which guild it is, or is said to be.
+            // These name their guild in their data; the next ones name it in `to`.
             4..=6 => draft("announce", all, Reach::Guild(guild), None),
             7..=8 => {
                 let to = json!({ "guild": guild.to_string() });
@@ -89,25 +93,25 @@ impl Draft {
         }
     }
 
-    /// What a website sends.
+    /// Draws an event for a website.
     pub(super) fn from_website(rng: &mut Rng) -> Self {
         let (name, kinds, reach) = if rng.u8(..4) == 0 {
             ("site_only", WEBSITES, Reach::Nobody)
         } else {
-            ("announce", EVERYBODY, Reach::Guild(shard_guild(rng)))
+            ("announce", ALL_TYPES, Reach::Guild(shard_guild(rng)))
         };
         Self {
             name,
-            audience: Audience::All(kinds),
+            recipients: Recipients::All(kinds),
             reach,
             to: None,
         }
     }
 
-    /// Its data, as event `n` of this sender.
+    /// Returns the event's data, as event `n` of this sender.
     pub(super) fn d(&self, sender: usize, n: u64) -> Value {
         let mut d = json!({ "sender": sender, "n": n });
-        if let Audience::Guild(guild) = self.audience {
+        if let Recipients::Guild(guild) = self.recipients {
             d["guildId"] = json!(guild.to_string());
         }
         if let Reach::Guild(guild) | Reach::Message(guild) = self.reach {
@@ -116,7 +120,7 @@ impl Draft {
         d
     }
 
-    /// What is sent over HTTP.
+    /// Returns the body of the HTTP request.
     pub(super) fn request(&self, d: &Value) -> Value {
         let mut event = json!({ "t": self.name, "d": d });
         if let Some(to) = &self.to {
@@ -126,7 +130,7 @@ impl Draft {
     }
 }
 
-/// A guild of some shard.
+/// Returns a guild of a random shard.
 fn shard_guild(rng: &mut Rng) -> u64 {
     u64::from(rng.u32(..SHARDS)) << 22
 }

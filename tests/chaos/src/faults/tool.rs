@@ -7,34 +7,34 @@ use clap::{Parser, ValueEnum};
 
 use super::{
     cluster::Backing,
-    fault::Fault,
-    report::{Report, Row},
-    world::World,
+    fault::ClusterFault,
+    plan::FaultPlan,
+    report::{FaultReport, FaultRow},
 };
 
-/// Runs a cluster under load while something goes wrong, once for each fault and seed, and judges what its clients saw.
+/// Runs a cluster under load and injects faults, once for each fault and seed, and checks what its clients saw.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "faults")]
-pub struct Options {
-    /// A fault, several with commas between them, or all
+pub struct FaultOptions {
+    /// A fault, several separated by commas, or all
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = faults)]
-    pub fault: Faults,
+    pub fault: FaultList,
     /// One seed, or the first and the last with `..` between them
     #[arg(long, value_name = "A..B", default_value = "1", value_parser = seeds)]
     pub seeds: RangeInclusive<u64>,
-    /// Seconds of events in each run
+    /// How long events are sent in each run, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: u32,
-    /// Milliseconds that each fault lasts, where the seed is not to decide that
+    /// How long each fault lasts, in milliseconds [default: decided by the seed]
     #[arg(long)]
     pub hold_ms: Option<u32>,
-    /// How often it goes wrong in a run at most; as often as there is time for where it is not given
+    /// The greatest number of faults in a run [default: as many as there is time for]
     #[arg(long)]
     pub strikes: Option<u32>,
-    /// What connects the nodes
+    /// How the nodes are connected
     #[arg(long, value_enum, default_value_t = Backing::Redis)]
     pub backing: Backing,
-    /// Writes what happened, and what the nodes logged, into this folder: a file for each run, and one for each node
+    /// Writes what happened and what the nodes logged into this folder: one file for each run, and one for each node
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -42,21 +42,24 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-/// Some faults.
+/// A list of faults.
 #[derive(Debug, Clone)]
-pub struct Faults(pub Vec<Fault>);
+pub struct FaultList(pub Vec<ClusterFault>);
 
-fn faults(text: &str) -> Result<Faults, String> {
+fn faults(text: &str) -> Result<FaultList, String> {
     if text == "all" {
-        return Ok(Faults(Fault::value_variants().to_vec()));
+        return Ok(FaultList(ClusterFault::value_variants().to_vec()));
     }
     let named = |name| {
-        Fault::from_str(name, false).map_err(|_| {
-            let names: Vec<String> = Fault::value_variants().iter().map(|fault| fault.name()).collect();
+        ClusterFault::from_str(name, false).map_err(|_| {
+            let names: Vec<String> = ClusterFault::value_variants()
+                .iter()
+                .map(|fault| fault.name())
+                .collect();
             format!("expected all, or some of {}", names.join(", "))
         })
     };
-    text.split(',').map(named).collect::<Result<_, _>>().map(Faults)
+    text.split(',').map(named).collect::<Result<_, _>>().map(FaultList)
 }
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
@@ -67,19 +70,19 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
-/// Runs everything, one after the other, and prints a line for each.
+/// Carries out all runs, one after another, and prints a line for each.
 ///
 /// # Errors
-/// When logs cannot be written.
+/// Returns an error if the logs cannot be written.
 #[expect(clippy::print_stdout, reason = "a tool prints its result")]
-pub async fn run(options: &Options) -> Result<Report> {
-    println!("{}", Row::head());
+pub async fn run(options: &FaultOptions) -> Result<FaultReport> {
+    println!("{}", FaultRow::header());
     let mut rows = Vec::new();
     let is_alone = options.backing == Backing::Memory;
     let faults = options.fault.0.iter();
     for fault in faults.filter(|fault| !(is_alone && fault.needs_redis())) {
         for seed in options.seeds.clone() {
-            let world = World {
+            let plan = FaultPlan {
                 fault: *fault,
                 seed,
                 time: Duration::from_secs(options.seconds.into()),
@@ -87,18 +90,18 @@ pub async fn run(options: &Options) -> Result<Report> {
                 strikes: options.strikes.unwrap_or(u32::MAX),
                 backing: options.backing,
             };
-            let row = world.run().await;
+            let row = plan.run().await;
             println!("{}", row.line());
             if let Some(folder) = &options.logs {
-                keep_logs(folder, &row)?;
+                write_logs(folder, &row)?;
             }
             rows.push(row);
         }
     }
-    Ok(Report { rows })
+    Ok(FaultReport { rows })
 }
 
-fn keep_logs(folder: &std::path::Path, row: &Row) -> Result<()> {
+fn write_logs(folder: &std::path::Path, row: &FaultRow) -> Result<()> {
     let context = || format!("writing to {}", folder.display());
     fs::create_dir_all(folder).with_context(context)?;
     let name = format!("{}-{}.txt", row.fault, row.seed);

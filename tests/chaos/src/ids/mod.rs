@@ -1,22 +1,22 @@
-//! Ids of bots from several nodes while what they depend on goes wrong: none may be given twice.
+//! Requests ids of bots from several nodes while nodes, clocks and Redis fail, and checks that no id is issued twice.
 //!
-//! `nodes` is the nodes, `server` their Redis, and each says what goes wrong with it; `trouble` is the list of that.
-//! `visitor` is a bot that connects for nothing but its id; `tally` is where all ids are, and what catches one that comes
-//! twice; `world` puts all of it together. `tool` is the command line of the binary of the same name.
+//! `nodes` and `redis` are the servers and inject what goes wrong with them; `trouble` lists it. `client` is a bot that
+//! connects only to get an id; `ledger` holds all ids and catches duplicates; `plan` runs all of it. `tool` is the
+//! command line of the binary of the same name.
 
+mod client;
+mod ledger;
 mod nodes;
+mod plan;
+mod redis;
 mod report;
-mod server;
-mod tally;
 mod tool;
 mod trouble;
-mod visitor;
-mod world;
 
 pub use self::{
-    report::{NodeRow, Report},
-    tally::{Duplicate, Telling},
-    tool::{Options, run},
+    ledger::{Duplicate, Issuance},
+    plan::IdPlan,
+    report::{IdReport, NodeRow},
+    tool::{IdOptions, run},
     trouble::Trouble,
-    world::World,
 };

@@ -1,63 +1,63 @@
-//! What a run has shown.
+//! The result of a run.
 
 use std::{collections::BTreeMap, fmt};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::{tally::Duplicate, trouble::Trouble};
+use super::{ledger::Duplicate, trouble::Trouble};
 
-/// A run.
+/// The result of a run.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// What decided its moments.
+pub struct IdReport {
+    /// The seed of the run.
     pub seed: u64,
-    /// How long a node's lease lasted.
+    /// The lease of a node, in milliseconds.
     pub lease_ms: u128,
-    /// How many ids were wanted.
+    /// The number of ids to request.
     pub wanted: usize,
-    /// How many different ids there were.
+    /// The number of different ids issued.
     pub ids: usize,
-    /// How many were told again.
+    /// How many ids were issued again.
     pub duplicates: u64,
-    /// The first of those.
+    /// The first duplicates.
     pub doubled: Vec<Duplicate>,
-    /// How long it took.
+    /// How long the run took.
     pub seconds: f64,
-    /// What each node told.
+    /// The ids of each node.
     pub nodes: Vec<NodeRow>,
-    /// How often each trouble came.
+    /// How often each trouble occurred.
     pub troubles: BTreeMap<Trouble, u64>,
-    /// Visits that brought no id, by the reason.
+    /// Connections that brought no id, by reason.
     pub refusals: BTreeMap<String, u64>,
-    /// What is wrong beside duplicates.
+    /// What failed apart from duplicates.
     pub failures: Vec<String>,
     /// What was done, and when.
     pub past: Vec<String>,
-    /// What each node logged.
+    /// The log of each node.
     #[serde(skip)]
     pub logs: Vec<String>,
 }
 
-/// What a node told.
+/// The ids of one node.
 #[derive(Debug, Serialize)]
 pub struct NodeRow {
-    /// Its name.
+    /// The node's name.
     pub node: String,
-    /// How many ids.
+    /// How many ids it issued.
     pub ids: u64,
-    /// The longest time between two of them, in milliseconds.
+    /// The longest time between two of its ids, in milliseconds.
     pub longest_silence_ms: u32,
 }
 
-impl Report {
-    /// What was done, in its order.
-    fn story(&self) -> String {
+impl IdReport {
+    /// Lists the actions, one a line.
+    fn details(&self) -> String {
         self.past.iter().flat_map(|line| ["\n  ", line.as_str()]).collect()
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for IdReport {
     fn failures(&self) -> Vec<String> {
         let mut failures: Vec<String> = self.doubled.iter().map(Duplicate::to_string).collect();
         failures.extend(self.failures.iter().cloned());
@@ -65,13 +65,13 @@ impl Outcome for Report {
             failures.push(format!("{} ids of {}", self.ids, self.wanted));
         }
         if let Some(last) = failures.last_mut() {
-            *last += &self.story();
+            *last += &self.details();
         }
         failures
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for IdReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |f: &mut fmt::Formatter<'_>, name: &dyn fmt::Display, number: &dyn fmt::Display| {
             writeln!(f, "{name:<28}{number:>10}")
@@ -89,7 +89,7 @@ impl fmt::Display for Report {
         line(f, &"different ids", &self.ids)?;
         line(f, &"duplicates", &self.duplicates)?;
         line(f, &"seconds", &format_args!("{:.1}", self.seconds))?;
-        #[expect(clippy::cast_precision_loss, reason = "nobody counts so many ids")]
+        #[expect(clippy::cast_precision_loss, reason = "the rate needs no more precision")]
         let rate = self.ids as f64 / self.seconds;
         line(f, &"ids a second", &format_args!("{rate:.0}"))?;
         writeln!(f, "what went wrong, times")?;
@@ -106,10 +106,10 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tally::Telling, *};
+    use super::{super::ledger::Issuance, *};
 
-    fn report(ids: usize, doubled: Vec<Duplicate>) -> Report {
-        Report {
+    fn report(ids: usize, doubled: Vec<Duplicate>) -> IdReport {
+        IdReport {
             seed: 1,
             lease_ms: 1500,
             wanted: 10,
@@ -127,18 +127,18 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_and_a_number_that_is_not_reached_are_failures() {
+    fn duplicates_and_too_few_ids_are_failures() {
         assert_eq!(report(10, Vec::new()).failures(), [""; 0]);
         assert_eq!(report(9, Vec::new()).failures(), ["9 ids of 10\n  0 ms: something"]);
-        let telling = Telling {
+        let issuance = Issuance {
             node: 1,
-            life: 2,
+            run: 2,
             at_ms: 3,
         };
         let duplicate = Duplicate {
             id: 7,
-            first: telling,
-            again: telling,
+            first: issuance,
+            again: issuance,
         };
         let failures = report(10, vec![duplicate]).failures();
         assert!(failures[0].starts_with("id 7 "), "{failures:?}");

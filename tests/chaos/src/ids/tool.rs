@@ -5,28 +5,28 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use super::{report::Report, world::World};
+use super::{plan::IdPlan, report::IdReport};
 
-/// Takes ids of bots from several nodes while nodes, clocks and Redis go wrong, and looks whether one comes twice.
+/// Requests ids of bots from several nodes while nodes, clocks and Redis fail, and checks that none is issued twice.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ids")]
-pub struct Options {
-    /// How many ids
+pub struct IdOptions {
+    /// The number of ids
     #[arg(long, default_value_t = 1_000_000)]
     pub ids: usize,
-    /// How many nodes
+    /// The number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub nodes: u16,
-    /// How often each trouble comes at least
+    /// How often each trouble occurs, at least
     #[arg(long, default_value_t = 2)]
     pub times: u64,
-    /// How many bots want ids at the same time
+    /// The number of bots that request ids at the same time
     #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u16).range(1..))]
     pub visitors: u16,
-    /// What decides the moments; the same one makes the same schedule
+    /// Decides the schedule
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Writes what the nodes logged into this folder, a file for each
+    /// Writes what the nodes logged into this folder, one file for each
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -34,19 +34,19 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Carries out the run.
 ///
 /// # Errors
-/// When logs cannot be written.
-pub async fn run(options: &Options) -> Result<Report> {
-    let world = World {
+/// Returns an error if the logs cannot be written.
+pub async fn run(options: &IdOptions) -> Result<IdReport> {
+    let plan = IdPlan {
         ids: options.ids,
         nodes: options.nodes.into(),
         times: options.times,
-        visitors: options.visitors.into(),
+        clients: options.visitors.into(),
         seed: options.seed,
     };
-    let report = world.run().await;
+    let report = plan.run().await;
     if let Some(folder) = &options.logs {
         let context = || format!("writing to {}", folder.display());
         fs::create_dir_all(folder).with_context(context)?;

@@ -1,43 +1,43 @@
-//! What goes wrong, again and again.
+//! The troubles, which occur again and again.
 
 use std::{fmt, time::Duration};
 
 use fastrand::Rng;
 use serde::Serialize;
 
-/// One kind of trouble.
+/// A kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trouble {
-    /// A node is stopped for longer than its lease lasts, and goes on.
+    /// A node is suspended for longer than its lease.
     NodePaused,
     /// A node is killed and started again.
     NodeKilled,
-    /// The wall clock of a node goes forwards while it runs.
+    /// The wall clock of a node jumps forwards while it runs.
     NodeClockForwards,
-    /// The wall clock of a node goes back while it runs.
+    /// The wall clock of a node jumps back while it runs.
     NodeClockBack,
     /// Redis is killed and comes back with its data.
     RedisRestarted,
-    /// Redis is killed and comes back without what it wrote last.
+    /// Redis is killed and comes back without its last writes.
     RedisTruncated,
-    /// Redis's clock goes forwards while it runs.
+    /// Redis's clock jumps forwards while it runs.
     RedisClockForwards,
-    /// Redis's clock goes back while it runs.
+    /// Redis's clock jumps back while it runs.
     RedisClockBack,
-    /// Redis is killed and comes back without what it wrote last, and with a clock that went back.
+    /// Redis is killed and comes back without its last writes, and with a clock that jumped back.
     RedisTruncatedAndClockBack,
 }
 
 impl Trouble {
-    /// What happens to nodes.
+    /// Troubles of nodes.
     pub(super) const OF_NODES: [Self; 4] = [
         Self::NodePaused,
         Self::NodeKilled,
         Self::NodeClockForwards,
         Self::NodeClockBack,
     ];
-    /// What happens to Redis.
+    /// Troubles of Redis.
     pub(super) const OF_REDIS: [Self; 5] = [
         Self::RedisRestarted,
         Self::RedisTruncated,
@@ -46,7 +46,7 @@ impl Trouble {
         Self::RedisTruncatedAndClockBack,
     ];
 
-    /// All of them.
+    /// Returns all troubles.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::OF_NODES.into_iter().chain(Self::OF_REDIS)
     }
@@ -68,14 +68,14 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// A kind after the other in an order of chance, each as often as every other.
+/// Repeats the kinds endlessly, in a new random order each time, so that all occur equally often.
 #[derive(Debug)]
-pub(super) struct Deck {
+pub(super) struct TroubleCycle {
     kinds: &'static [Trouble],
     left: Vec<Trouble>,
 }
 
-impl Deck {
+impl TroubleCycle {
     pub(super) fn new(kinds: &'static [Trouble]) -> Self {
         Self {
             kinds,
@@ -88,18 +88,18 @@ impl Deck {
             self.left.extend(self.kinds);
             rng.shuffle(&mut self.left);
         }
-        self.left.pop().expect("there are kinds")
+        self.left.pop().expect("there is at least one kind")
     }
 }
 
-/// How far a clock is set, in milliseconds: most often about as far as a lease lasts, where two windows would touch, and
-/// sometimes a quarter of an hour.
+/// Returns how far a clock is set, in milliseconds: most often about the length of a lease, where the windows of two
+/// leases would touch, and sometimes a quarter of an hour.
 pub(super) fn step(rng: &mut Rng) -> i64 {
     let most = rng.choice([500, 3000, 3000, 10_000, 60_000, 900_000]);
     rng.i64(200..=most.unwrap_or(3000))
 }
 
-/// Some time of up to this.
+/// Returns a random time of up to `most`.
 pub(super) fn up_to(most: Duration, rng: &mut Rng) -> Duration {
     most.mul_f64(rng.f64())
 }

@@ -1,112 +1,112 @@
-//! One bot: it resumes when it is asked to, when its connection breaks, and on any node.
+//! A bot that resumes its session at any node, whenever it is asked to reconnect or its connection breaks.
 
 use std::time::Duration;
 
 use gateway_harness::{
-    discord::{Connection, Heard, Resumer},
+    discord::{Resumer, ResumerConnection, ResumerEvent},
     key,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::{Doors, End};
+use super::{EventTotal, NodeAddresses};
 
-/// How often it says what it has.
-const BEAT: Duration = Duration::from_secs(2);
-/// How long it waits before it tries another node.
+/// The interval of heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long the bot waits before it tries another node.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often it looks whether the last event was sent.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How often the bot checks whether the last event has been sent.
+const POLL: Duration = Duration::from_millis(100);
 
-/// What a bot has seen.
+/// What a bot received.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// Events that it had not seen before.
+pub(super) struct BotStats {
+    /// Events received for the first time.
     pub(super) events: u64,
-    /// Events between two that it has seen.
+    /// Events skipped between two received ones.
     pub(super) missing: u64,
-    /// Events that it has seen before.
+    /// Events received again.
     pub(super) doubled: u64,
-    /// How often it went on with its session.
+    /// How often the bot resumed its session.
     pub(super) resumed: u64,
-    /// How often it had to begin anew.
+    /// How often the bot had to identify again.
     pub(super) identified_again: u64,
     /// The longest time between two events.
     pub(super) longest_gap: Duration,
 }
 
-/// A bot that has one shard.
-pub(super) struct Bot {
+/// A bot with one shard.
+pub(super) struct RollingBot {
     shard: u32,
     shards: u32,
     session: Resumer,
-    /// The number of the last event, and when it came.
+    /// The number of the last event received, and when it arrived.
     last: Option<(u64, Instant)>,
-    seen: Seen,
+    stats: BotStats,
 }
 
-impl Bot {
+impl RollingBot {
     pub(super) fn new(shard: u32, shards: u32) -> Self {
         Self {
             shard,
             shards,
             session: Resumer::new(key("bot"), [shard, shards], 0),
             last: None,
-            seen: Seen::default(),
+            stats: BotStats::default(),
         }
     }
 
-    /// Goes on until it has its last event.
-    pub(super) async fn live(mut self, doors: Doors, end: End) -> Seen {
-        while !self.is_over(&end) {
-            let door = {
-                let doors = doors.borrow();
-                doors.get(fastrand::usize(..doors.len().max(1))).copied()
+    /// Runs until the bot has received its last event.
+    pub(super) async fn run(mut self, accepting: NodeAddresses, total: EventTotal) -> BotStats {
+        while !self.is_over(&total) {
+            let address = {
+                let accepting = accepting.borrow();
+                accepting.get(fastrand::usize(..accepting.len().max(1))).copied()
             };
-            let connection = match door {
-                Some(door) => self.session.connect(door).await,
+            let connection = match address {
+                Some(address) => self.session.connect(address).await,
                 None => None,
             };
             match connection {
-                Some(connection) => self.listen(connection, &end).await,
+                Some(connection) => self.listen(connection, &total).await,
                 None => sleep(PAUSE).await,
             }
         }
-        self.seen
+        self.stats
     }
 
-    /// Receives until the connection has to be another one.
-    async fn listen(&mut self, mut connection: Connection, end: &End) {
-        let mut beat = interval(BEAT);
+    /// Receives until the bot needs another connection, or is done.
+    async fn listen(&mut self, mut connection: ResumerConnection, total: &EventTotal) {
+        let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut glance = interval(GLANCE);
+        let mut poll = interval(POLL);
         loop {
             let before = self.session.sequence();
-            let heard = tokio::select! {
-                heard = self.session.next(&mut connection) => heard,
+            let event = tokio::select! {
+                event = self.session.next(&mut connection) => event,
                 _ = beat.tick() => {
                     self.session.beat(&mut connection).await;
                     continue;
                 }
-                _ = glance.tick() => {
-                    if self.is_over(end) {
+                _ = poll.tick() => {
+                    if self.is_over(total) {
                         return;
                     }
                     continue;
                 }
             };
-            match heard {
-                Heard::Dispatch(payload) => {
+            match event {
+                ResumerEvent::Dispatch(payload) => {
                     assert_eq!(payload.s, Some(before + 1), "a gap before {payload:?}");
                     match payload.t.as_deref() {
                         Some("READY") => {}
-                        Some("RESUMED") => self.seen.resumed += 1,
+                        Some("RESUMED") => self.stats.resumed += 1,
                         _ => self.note(payload.d["n"].as_u64()),
                     }
                 }
-                Heard::Beaten => {}
-                Heard::Reconnect | Heard::Ended(_) => return,
-                Heard::Invalid => {
-                    self.seen.identified_again += 1;
+                ResumerEvent::HeartbeatAck => {}
+                ResumerEvent::Reconnect | ResumerEvent::Ended(_) => return,
+                ResumerEvent::Invalid => {
+                    self.stats.identified_again += 1;
                     return;
                 }
             }
@@ -118,27 +118,27 @@ impl Bot {
             return;
         };
         match self.last {
-            Some((last, _)) if number <= last => self.seen.doubled += 1,
+            Some((last, _)) if number <= last => self.stats.doubled += 1,
             previous => {
                 if let Some((last, since)) = previous {
-                    self.seen.missing += (number - last) / u64::from(self.shards) - 1;
-                    self.seen.longest_gap = self.seen.longest_gap.max(now - since);
+                    self.stats.missing += (number - last) / u64::from(self.shards) - 1;
+                    self.stats.longest_gap = self.stats.longest_gap.max(now - since);
                 }
-                self.seen.events += 1;
+                self.stats.events += 1;
                 self.last = Some((number, now));
             }
         }
     }
 
-    /// Whether it has the last event that is for it.
-    fn is_over(&self, end: &End) -> bool {
+    /// Whether the bot has received the last event that is for it.
+    fn is_over(&self, total: &EventTotal) -> bool {
         let shards = u64::from(self.shards);
         let of_shard = |events: u64| {
             let behind = (events + shards - u64::from(self.shard)) % shards;
             events.checked_sub(behind)
         };
-        // Events are numbered from 0; the last one is one less than there are.
-        let last = end.borrow().and_then(|events| of_shard(events.checked_sub(1)?));
+        // Events are numbered from 0, so the last number is the total minus one.
+        let last = total.borrow().and_then(|events| of_shard(events.checked_sub(1)?));
         last.is_some_and(|last| self.last.is_some_and(|(seen, _)| seen >= last))
     }
 }
@@ -150,17 +150,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_bot_knows_what_it_has_missed_and_when_it_has_everything() {
-        let mut bot = Bot::new(1, 4);
+    async fn a_bot_counts_missing_events_and_knows_when_it_is_done() {
+        let mut bot = RollingBot::new(1, 4);
         for number in [1, 5, 5, 13] {
             bot.note(Some(number));
         }
-        assert_eq!((bot.seen.events, bot.seen.missing, bot.seen.doubled), (3, 1, 1));
+        assert_eq!((bot.stats.events, bot.stats.missing, bot.stats.doubled), (3, 1, 1));
         for (events, is_over) in [(14, true), (17, true), (18, false)] {
-            let (_sender, end) = watch::channel(Some(events));
-            assert_eq!(bot.is_over(&end), is_over, "{events}");
+            let (_sender, total) = watch::channel(Some(events));
+            assert_eq!(bot.is_over(&total), is_over, "{events}");
         }
-        let (_sender, end) = watch::channel(None);
-        assert!(!bot.is_over(&end));
+        let (_sender, total) = watch::channel(None);
+        assert!(!bot.is_over(&total));
     }
 }

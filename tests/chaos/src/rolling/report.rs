@@ -1,37 +1,37 @@
-//! What came of a deploy.
+//! The result of a deploy.
 
 use std::{fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::{Options, bot::Seen};
+use super::{RollingOptions, bot::BotStats};
 
-/// What all bots together have seen.
+/// What all bots together received.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Bots.
+pub struct RollingReport {
+    /// The number of bots.
     pub sessions: u32,
     /// Events that were accepted.
     pub events: u64,
-    /// Events that bots have seen.
+    /// Events that bots received for the first time.
     pub deliveries: u64,
-    /// Events that should have been seen and were not.
+    /// Events that bots should have received and did not.
     pub missing: u64,
-    /// Events that were seen once more.
+    /// Events that bots received again.
     pub doubled: u64,
-    /// Sessions that went on.
+    /// How often a session was resumed.
     pub resumed: u64,
-    /// Sessions that could not.
+    /// How often a session could not be resumed.
     pub identified_again: u64,
-    /// The longest time that one bot has waited for its next event, in ms.
+    /// The longest time that a bot waited for its next event, in ms.
     pub longest_gap_ms: u64,
-    /// What each bot should have seen at least, if it was there from the first event on.
+    /// The number of events for each shard, which every bot should receive: all are connected before the first event.
     expected: u64,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, events: u64) -> Self {
+impl RollingReport {
+    pub(super) fn new(options: &RollingOptions, events: u64) -> Self {
         Self {
             sessions: options.sessions,
             events,
@@ -45,18 +45,18 @@ impl Report {
         }
     }
 
-    pub(super) fn add(&mut self, seen: &Seen) {
+    pub(super) fn add(&mut self, stats: &BotStats) {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.deliveries += seen.events;
-        self.missing += seen.missing.max(self.expected.saturating_sub(seen.events));
-        self.doubled += seen.doubled;
-        self.resumed += seen.resumed;
-        self.identified_again += seen.identified_again;
-        self.longest_gap_ms = self.longest_gap_ms.max(ms(seen.longest_gap));
+        self.deliveries += stats.events;
+        self.missing += stats.missing.max(self.expected.saturating_sub(stats.events));
+        self.doubled += stats.doubled;
+        self.resumed += stats.resumed;
+        self.identified_again += stats.identified_again;
+        self.longest_gap_ms = self.longest_gap_ms.max(ms(stats.longest_gap));
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for RollingReport {
     fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for (what, count) in [
@@ -78,11 +78,12 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RollingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} sessions, {} events, {} deliveries: missing {}, doubled {}, resumed {}, identified again {}, longest gap {} ms",
+            "{} sessions, {} events, {} deliveries: missing {}, doubled {}, resumed {}, \
+             identified again {}, longest gap {} ms",
             self.sessions,
             self.events,
             self.deliveries,

@@ -1,5 +1,5 @@
-//! A bot in a process of its own, written with a library that nobody changed. It is told what to do by lines, and judged
-//! by the lines that it prints; both are described at the head of `tests/clients/discordjs/bot.mjs`.
+//! A bot in a process of its own, written with an unmodified library. It reads commands from standard input and prints
+//! what happens; the head of `tests/clients/discordjs/bot.mjs` describes both.
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
@@ -17,11 +17,11 @@ use crate::{
     deadline::{WAIT, within},
 };
 
-/// Lines that a failure shows of what a bot has printed, and characters of each.
+/// How many of a bot's lines a failure shows, and how many characters of each.
 const SHOWN_LINES: usize = 40;
 const SHOWN_CHARACTERS: usize = 300;
 
-/// A library.
+/// A client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
     /// discord.js, with its own `@discordjs/ws` and `@discordjs/rest`.
@@ -52,19 +52,19 @@ impl Library {
     }
 }
 
-/// What a bot asks the gateway for.
+/// What a bot requests from the gateway.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish {
-    /// The bits.
+pub struct BotOptions {
+    /// The intents, as bits.
     pub intents: u64,
-    /// A number of shards, or `auto`. Without it discord.js has one shard, and discord.py names none.
+    /// The number of shards, or `auto`. Without it discord.js uses one shard, and discord.py sends none.
     pub shards: Option<&'static str>,
-    /// `none` and `identify` of discord.js alone, `zlib-stream`, and `zstd-stream` of discord.py alone.
+    /// `zlib-stream`; with discord.js also `none` and `identify`; with discord.py also `zstd-stream`.
     pub compression: &'static str,
 }
 
-impl Wish {
-    /// Every intent and one shard.
+impl BotOptions {
+    /// Requests every intent and one shard, with this compression.
     pub const fn compressed(compression: &'static str) -> Self {
         Self {
             intents: ALL_INTENTS,
@@ -74,26 +74,26 @@ impl Wish {
     }
 }
 
-/// A bot. It is killed when this is dropped.
+/// A running bot. It is killed on drop.
 #[derive(Debug)]
 pub struct Bot {
     child: Child,
     stdin: ChildStdin,
     lines: watch::Receiver<Vec<Value>>,
-    /// How many of the lines have been looked at.
+    /// How many of the lines have been read.
     seen: usize,
-    complaints: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
 }
 
 impl Bot {
-    /// Starts a bot that logs in at `authority`, a host and a port.
-    pub fn start(library: Library, authority: impl std::fmt::Display, token: &str, wish: Wish) -> Self {
+    /// Starts a bot that logs in at `authority`, which is a host and a port.
+    pub fn start(library: Library, authority: impl std::fmt::Display, token: &str, options: BotOptions) -> Self {
         let mut command = library.command();
         command
             .arg(format!("--api=http://{authority}/api"))
-            .arg(format!("--intents={}", wish.intents))
-            .arg(format!("--compression={}", wish.compression))
-            .args(wish.shards.map(|shards| format!("--shards={shards}")))
+            .arg(format!("--intents={}", options.intents))
+            .arg(format!("--compression={}", options.compression))
+            .args(options.shards.map(|shards| format!("--shards={shards}")))
             .env("DISCORD_TOKEN", token)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -104,25 +104,25 @@ impl Bot {
             stdin: child.stdin.take().expect("stdin is a pipe"),
             lines: follow_lines(child.stdout.take().expect("stdout is a pipe")),
             seen: 0,
-            complaints: follow_text(child.stderr.take().expect("stderr is a pipe")),
+            stderr: follow_text(child.stderr.take().expect("stderr is a pipe")),
             child,
         }
     }
 
-    /// Tells the bot to do something.
+    /// Sends a command to the bot.
     pub async fn tell(&mut self, command: &str) {
         let line = format!("{command}\n");
-        within("telling the bot", self.stdin.write_all(line.as_bytes()))
+        within("sending a command to the bot", self.stdin.write_all(line.as_bytes()))
             .await
-            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.story()));
+            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.details()));
     }
 
-    /// Reads on to the first line that is the one looked for. A line with `error` before it is a failure.
+    /// Reads lines up to the first one for which `is_it` is true, and returns that line. Panics at a line with `error`.
     pub async fn until(&mut self, what: &str, is_it: impl FnMut(&Value) -> bool) -> Value {
         self.until_within(what, WAIT, is_it).await
     }
 
-    /// As [`Self::until`], with another deadline.
+    /// Like [`Self::until`], with another deadline.
     pub async fn until_within(&mut self, what: &str, wait: Duration, mut is_it: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + wait;
         loop {
@@ -132,35 +132,36 @@ impl Bot {
                 if is_it(&line) {
                     return line;
                 }
-                assert_ne!(line["event"], "error", "waiting for {what}\n{}", self.story());
+                assert_ne!(line["event"], "error", "waiting for {what}\n{}", self.details());
                 continue;
             }
             match timeout_at(deadline, self.lines.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => panic!("{what}: the bot has ended\n{}", self.story()),
-                Err(late) => panic!("{what}: {late} after {} ms\n{}", wait.as_millis(), self.story()),
+                Ok(Err(_)) => panic!("{what}: the bot has ended\n{}", self.details()),
+                Err(late) => panic!("{what}: {late} after {} ms\n{}", wait.as_millis(), self.details()),
             }
         }
     }
 
-    /// Reads on to the first line with this event.
+    /// Reads lines up to the first one with this event.
     pub async fn event(&mut self, name: &str) -> Value {
         self.until(name, |line| line["event"] == name).await
     }
 
-    /// Reads on to the first dispatch of this name; the whole line.
+    /// Reads lines up to the first dispatch of this name, and returns the whole line.
     pub async fn dispatch(&mut self, name: &str) -> Value {
         self.until(name, |line| line["event"] == "dispatch" && line["t"] == name)
             .await
     }
 
-    /// Every line so far with this event.
+    /// Returns every line so far with this event.
     pub fn all(&self, event: &str) -> Vec<Value> {
         let lines = self.lines.borrow();
         lines.iter().filter(|line| line["event"] == event).cloned().collect()
     }
 
-    /// The numbers of all dispatches so far of a shard's latest session, in the order in which the library told of them.
+    /// Returns the sequence numbers of a shard's latest session so far, in the order in which the library reported
+    /// them.
     pub fn numbers(&self, shard: &Value) -> Vec<u64> {
         let dispatches = self.all("dispatch");
         let of_shard = dispatches.iter().filter(|line| line["shard"] == *shard);
@@ -174,29 +175,29 @@ impl Bot {
         numbers
     }
 
-    /// The numbers have to be 1, 2, 3 and so on.
+    /// Asserts that the sequence numbers are 1, 2, 3 and so on.
     pub fn assert_gapless(&self, shard: &Value) {
         let numbers = self.numbers(shard);
         assert!(
             numbers.iter().copied().eq(1..=numbers.len() as u64),
             "{numbers:?}\n{}",
-            self.story()
+            self.details()
         );
     }
 
-    /// Tells the bot to leave and waits for its end.
+    /// Makes the bot quit, and waits for its end.
     pub async fn quit(mut self) {
         self.tell("quit").await;
         let status = within("the bot's end", self.child.wait()).await;
         let status = status.expect("a child can be waited for");
-        assert!(status.success(), "{status}\n{}", self.story());
+        assert!(status.success(), "{status}\n{}", self.details());
     }
 
-    /// What a failure shows: the last lines, and what the program wrote to standard error.
-    fn story(&self) -> String {
+    /// Describes the bot for a failure: its last lines and its standard error.
+    fn details(&self) -> String {
         let lines = self.lines.borrow();
         let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES));
-        let mut story: String = shown
+        let mut text: String = shown
             .map(|line| {
                 line.to_string()
                     .chars()
@@ -205,12 +206,12 @@ impl Bot {
                     .collect::<String>()
             })
             .collect();
-        story.push_str(&self.complaints.borrow());
-        story
+        text.push_str(&self.stderr.borrow());
+        text
     }
 }
 
-/// Reads every line for as long as the bot lives, so that it never waits for the test.
+/// Reads every line for as long as the bot runs, so that it never blocks on its pipe.
 fn follow_lines(stdout: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<Vec<Value>> {
     let (lines, follower) = watch::channel(Vec::new());
     tokio::spawn(async move {
@@ -223,7 +224,7 @@ fn follow_lines(stdout: impl AsyncRead + Send + Unpin + 'static) -> watch::Recei
     follower
 }
 
-/// The same for text.
+/// Like [`follow_lines`], for unstructured text.
 fn follow_text(mut stderr: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<String> {
     let (text, follower) = watch::channel(String::new());
     tokio::spawn(async move {

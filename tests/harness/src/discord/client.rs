@@ -1,5 +1,5 @@
-//! A client of protocol versions 6 to 10 that shares no code with the node: tokio-tungstenite for the frames, flate2 for
-//! zlib. It counts the dispatches, and a gap in their numbers is a failure wherever it comes.
+//! A client of protocol versions 6 to 10 that shares no code with the node: tokio-tungstenite for the frames, flate2
+//! for zlib. It checks the sequence number of every dispatch, so that any gap is a failure.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,10 +11,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::CloseFrame},
 };
 
-use super::{Payload, unpacker::Unpacker};
-use crate::{Node, deadline::within};
+use super::{GatewayPayload, unpacker::Unpacker};
+use crate::{NodeProcess, deadline::within};
 
-/// One connection. Every wait has a deadline. To cut it without a Close frame, drop it.
+/// A connection. Every wait has a deadline. Dropping it ends the connection without a Close frame.
 #[derive(Debug)]
 pub struct DiscordClient {
     socket: WebSocketStream<TcpStream>,
@@ -27,7 +27,7 @@ impl DiscordClient {
     /// Opens the WebSocket at `target`, a path and a query.
     ///
     /// # Errors
-    /// What the node answered instead.
+    /// Returns the error if the node refuses the handshake.
     pub async fn open(address: SocketAddr, target: &str) -> Result<Self, tungstenite::Error> {
         let url = format!("ws://{address}{target}");
         let stream = within("connecting", TcpStream::connect(address)).await?;
@@ -42,22 +42,22 @@ impl DiscordClient {
     }
 
     /// Opens the WebSocket with this query.
-    pub async fn connect(node: &Node, query: &str) -> Self {
+    pub async fn connect(node: &NodeProcess, query: &str) -> Self {
         let target = format!("/?{query}");
         Self::open(node.address(), &target)
             .await
             .unwrap_or_else(|error| panic!("{target}: {error}"))
     }
 
-    /// Opens the WebSocket and takes Hello.
-    pub async fn greeted(node: &Node, query: &str) -> Self {
+    /// Opens the WebSocket and receives Hello.
+    pub async fn greeted(node: &NodeProcess, query: &str) -> Self {
         let mut client = Self::connect(node, query).await;
         client.hello().await;
         client
     }
 
-    /// A session that has identified with nothing but a token and intents; the client, and the data of READY.
-    pub async fn session(node: &Node, query: &str, token: &str, intents: u64) -> (Self, Value) {
+    /// Opens a session that identifies with only a token and intents. Returns the client and the data of READY.
+    pub async fn session(node: &NodeProcess, query: &str, token: &str, intents: u64) -> (Self, Value) {
         let mut client = Self::greeted(node, query).await;
         client
             .identify(&json!({ "token": token, "intents": intents, "properties": {} }))
@@ -66,14 +66,14 @@ impl DiscordClient {
         (client, ready)
     }
 
-    /// Takes Hello; the interval of heartbeats.
+    /// Receives Hello and returns the heartbeat interval.
     pub async fn hello(&mut self) -> Duration {
         let d = self.expect_op(10).await;
         let interval = d["heartbeat_interval"].as_u64();
         Duration::from_millis(interval.unwrap_or_else(|| panic!("no interval in milliseconds: {d}")))
     }
 
-    /// Sends Identify with this data. Dispatches count from 1 again.
+    /// Sends Identify with this data. The next dispatch must have sequence number 1.
     pub async fn identify(&mut self, d: &Value) {
         if d["compress"] == true {
             self.unpacker.allow_packets();
@@ -82,14 +82,14 @@ impl DiscordClient {
         self.send(2, d).await;
     }
 
-    /// Sends Resume. Dispatches go on after this number.
+    /// Sends Resume. The next dispatch must have the sequence number after `sequence`.
     pub async fn resume(&mut self, token: &str, session: &str, sequence: u64) {
         self.sequence = sequence;
         self.send(6, &json!({ "token": token, "session_id": session, "seq": sequence }))
             .await;
     }
 
-    /// Sends a heartbeat; the next payload has to be its answer.
+    /// Sends a heartbeat and asserts that the next payload acknowledges it.
     pub async fn heartbeat(&mut self) {
         let sequence = (self.sequence > 0).then_some(self.sequence);
         self.send(1, &json!(sequence)).await;
@@ -101,12 +101,12 @@ impl DiscordClient {
         self.send_text(&json!({ "op": op, "d": d }).to_string()).await;
     }
 
-    /// Sends a text message, whatever it is.
+    /// Sends any text message, valid or not.
     pub async fn send_text(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;
     }
 
-    /// Sends a binary message, whatever it is.
+    /// Sends any binary message, valid or not.
     pub async fn send_binary(&mut self, bytes: &[u8]) {
         self.send_message(Message::binary(bytes.to_vec())).await;
     }
@@ -117,29 +117,29 @@ impl DiscordClient {
             .expect("the node takes messages");
     }
 
-    /// The number of the last dispatch.
+    /// The sequence number of the last dispatch.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// How many binary messages have come, which are those that are compressed.
+    /// How many binary messages have been received; these are the compressed ones.
     pub fn binary_messages(&self) -> usize {
         self.binary
     }
 
-    /// The next payload.
+    /// Returns the next payload.
     ///
     /// # Errors
-    /// At the end of the connection, with the close code if there was a Close frame with one.
-    pub async fn try_next(&mut self) -> Result<Payload, Option<u16>> {
+    /// At the end of the connection, returns the close code if there was a Close frame with one.
+    pub async fn try_next(&mut self) -> Result<GatewayPayload, Option<u16>> {
         let message = match within("a message of the node", self.socket.next()).await {
             Some(Ok(Message::Close(close))) => return Err(close.map(|close| close.code.into())),
             None | Some(Err(_)) => return Err(None),
-            // Some libraries read every frame that is no Close as a payload, so there are no pings.
+            // Pings are not allowed: some libraries parse every frame but Close as a payload.
             Some(Ok(message)) => message,
         };
         self.binary += usize::from(message.is_binary());
-        let payload = Payload::read(&self.unpacker.unpack(message));
+        let payload = GatewayPayload::read(&self.unpacker.unpack(message));
         if let Some(s) = payload.s {
             assert_eq!(s, self.sequence + 1, "a gap before {payload:?}");
             self.sequence = s;
@@ -147,27 +147,27 @@ impl DiscordClient {
         Ok(payload)
     }
 
-    /// The next payload.
-    pub async fn next(&mut self) -> Payload {
+    /// Returns the next payload.
+    pub async fn next(&mut self) -> GatewayPayload {
         let next = self.try_next().await;
         next.unwrap_or_else(|code| panic!("closed with {code:?}, a payload was expected"))
     }
 
-    /// The next payload has to have this opcode; its data.
+    /// Asserts that the next payload has this opcode, and returns its data.
     pub async fn expect_op(&mut self, op: u64) -> Value {
         let payload = self.next().await;
         assert_eq!(payload.op, op, "{payload:?}");
         payload.d
     }
 
-    /// The next payload has to be this dispatch; its data.
+    /// Asserts that the next payload is this dispatch, and returns its data.
     pub async fn expect_dispatch(&mut self, name: &str) -> Value {
         let payload = self.next().await;
         assert_eq!(payload.t.as_deref(), Some(name), "{payload:?}");
         payload.d
     }
 
-    /// Reads on until a dispatch of this name comes; its data.
+    /// Skips payloads until a dispatch of this name arrives, and returns its data.
     pub async fn dispatch_among_others(&mut self, name: &str) -> Value {
         loop {
             let payload = self.next().await;
@@ -177,7 +177,7 @@ impl DiscordClient {
         }
     }
 
-    /// Nothing may come but Close, with this code.
+    /// Asserts that the node closes with this code without sending anything else.
     pub async fn expect_close(&mut self, code: u16) {
         match self.try_next().await {
             Ok(payload) => panic!("{payload:?} instead of close {code}"),
@@ -185,7 +185,7 @@ impl DiscordClient {
         }
     }
 
-    /// Closes from this side and reads to the end; the code that the node answers.
+    /// Closes from this side, reads to the end, and returns the code that the node answers.
     pub async fn close(mut self, code: u16) -> Option<u16> {
         let frame = CloseFrame {
             code: code.into(),

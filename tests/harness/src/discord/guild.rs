@@ -1,28 +1,28 @@
-//! A guild, and the events about it that an operator publishes: everything in them that a library looks into.
+//! A guild and the events about it that an operator publishes, with all fields that libraries read.
 
 use serde_json::{Value, json};
 
-/// How far to the left of a shard's number an id is read.
+/// An id's bits above this one decide its shard.
 const SHARD_SHIFT: u32 = 22;
 
-/// The number in the ids of the first guild.
+/// The number in the ids of guild 0.
 const FIRST: u64 = 100_000;
 
 /// A guild with one text channel.
 #[derive(Debug, Clone)]
-pub struct Guild {
-    /// The id.
+pub struct TestGuild {
+    /// The guild's id.
     pub id: String,
-    /// The id of its channel.
+    /// The id of the guild's only channel.
     pub channel: String,
-    /// The name.
+    /// The guild's name.
     pub name: String,
-    /// How many members it has.
+    /// The number of members.
     pub members: u64,
 }
 
-impl Guild {
-    /// The guild of this number, which is the remainder that shards go by: of two shards, 1 is in the second.
+impl TestGuild {
+    /// Creates the guild with this number, which decides its shard: of two shards, guild 1 is in the second.
     pub fn new(number: u64, members: u64) -> Self {
         let id = (FIRST + number) << SHARD_SHIFT;
         Self {
@@ -33,12 +33,12 @@ impl Guild {
         }
     }
 
-    /// `GUILD_CREATE` for all that see the guild.
+    /// Returns `GUILD_CREATE`, addressed to every session that has the guild.
     pub fn create(&self) -> Value {
         json!({ "t": "GUILD_CREATE", "to": { "guild": self.id }, "d": self.whole() })
     }
 
-    /// The guild with everything in it.
+    /// Returns the guild with everything in it.
     pub fn whole(&self) -> Value {
         let members: Vec<Value> = (0..self.members).map(|number| self.member(number)).collect();
         json!({
@@ -112,7 +112,8 @@ impl Guild {
         })
     }
 
-    /// The data of `MESSAGE_CREATE`: the `number`th message, by the owner. Any text is content.
+    /// Returns the data of `MESSAGE_CREATE`, for the `number`th message, written by the owner. `content` can be any
+    /// text.
     pub fn message(&self, number: u64, content: &str) -> Value {
         let mut message = private_message(number, content);
         message["guild_id"] = json!(self.id);
@@ -125,12 +126,12 @@ impl Guild {
         message
     }
 
-    /// The name of a member's user.
+    /// Returns the name of a member's user.
     pub fn member_name(&self, number: u64) -> String {
         format!("member-{number:04}-of-{}", self.id)
     }
 
-    /// `GUILD_MEMBER_ADD` for a bot with this id.
+    /// Returns `GUILD_MEMBER_ADD` for a bot with this id.
     pub fn welcome(&self, id: &str) -> Value {
         let mut d = self.member(0);
         d["guild_id"] = json!(self.id);
@@ -162,7 +163,7 @@ impl Guild {
     }
 }
 
-/// The data of `MESSAGE_CREATE` in a channel of no guild.
+/// Returns the data of `MESSAGE_CREATE` in a channel outside guilds.
 pub fn private_message(number: u64, content: &str) -> Value {
     json!({
         "id": ((FIRST + number) << SHARD_SHIFT).to_string(),

@@ -1,7 +1,8 @@
-//! Protocol versions 6 to 10 from outside: a client of the wire, and bots on libraries that nobody changed.
+//! Protocol versions 6 to 10 from outside: a protocol client, and bots on unmodified libraries.
 //!
-//! [`DiscordClient`] reads more strictly than any library does; [`Resumer`] keeps a session while nodes come and go; [`Bot`]
-//! shows that a library is content. [`Guild`] is what they speak of. Nothing here knows how the node works.
+//! [`DiscordClient`] parses more strictly than any library. [`Resumer`] keeps a session while nodes come and go.
+//! [`Bot`] shows that a library works with the gateway. [`TestGuild`] makes the guilds and their events. Nothing here
+//! knows how the node works.
 
 mod bot;
 mod client;
@@ -11,12 +12,12 @@ mod resumer;
 mod unpacker;
 
 pub use self::{
-    bot::{Bot, Library, Wish},
+    bot::{Bot, BotOptions, Library},
     client::DiscordClient,
-    guild::{Guild, private_message},
-    payload::Payload,
-    resumer::{Connection, Heard, Resumer},
+    guild::{TestGuild, private_message},
+    payload::GatewayPayload,
+    resumer::{Resumer, ResumerConnection, ResumerEvent},
 };
 
-/// Every intent there is.
+/// All intents.
 pub const ALL_INTENTS: u64 = 53_608_447;

@@ -1,24 +1,25 @@
-//! A payload as the gateway sends it.
+//! Payloads as the gateway sends them.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What one message said.
+/// A payload of the gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Payload {
+pub struct GatewayPayload {
     /// The opcode.
     pub op: u64,
-    /// The name of a dispatch.
+    /// The event name of a dispatch.
     pub t: Option<String>,
-    /// The number of a dispatch in its session.
+    /// The sequence number of a dispatch.
     pub s: Option<u64>,
     /// The data.
     pub d: Value,
 }
 
-impl Payload {
-    /// Reads a payload, which has these fields alone, in this order and without spaces between them: twilight looks for
-    /// `"t":`, `"s":` and `"op":` in the text and takes the first of each. Only a dispatch has a name and a number.
+impl GatewayPayload {
+    /// Parses a payload. It must have exactly these fields, in this order and without spaces between them, because
+    /// twilight searches the text for `"t":`, `"s":` and `"op":` and takes the first of each. Only a dispatch has a
+    /// name and a sequence number.
     pub(super) fn read(text: &str) -> Self {
         let payload = Self::split(text).unwrap_or_else(|| panic!("no payload in the order t, s, op, d: {text}"));
         let is_dispatch = payload.op == 0;
@@ -49,27 +50,27 @@ fn parse<T: DeserializeOwned>(text: &str) -> Option<T> {
 mod tests {
     use serde_json::json;
 
-    use super::Payload;
+    use super::GatewayPayload;
 
     #[test]
-    fn reads_a_dispatch_and_what_is_none() {
-        let dispatch = Payload::read(r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"op":1,"d":[",\"d\":"]}}"#);
+    fn reads_a_dispatch_and_a_heartbeat_ack() {
+        let dispatch = GatewayPayload::read(r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"op":1,"d":[",\"d\":"]}}"#);
         assert_eq!((dispatch.op, dispatch.s), (0, Some(2)));
         assert_eq!(dispatch.t.as_deref(), Some("GUILD_CREATE"));
         assert_eq!(dispatch.d, json!({ "op": 1, "d": [",\"d\":"] }));
-        let ack = Payload::read(r#"{"t":null,"s":null,"op":11,"d":null}"#);
+        let ack = GatewayPayload::read(r#"{"t":null,"s":null,"op":11,"d":null}"#);
         assert_eq!((ack.op, ack.s, ack.t, ack.d), (11, None, None, json!(null)));
     }
 
     #[test]
     #[should_panic(expected = "in the order t, s, op, d")]
-    fn takes_no_other_order() {
-        Payload::read(r#"{"op":11,"t":null,"s":null,"d":null}"#);
+    fn refuses_another_field_order() {
+        GatewayPayload::read(r#"{"op":11,"t":null,"s":null,"d":null}"#);
     }
 
     #[test]
     #[should_panic(expected = "right: (true, true)")]
-    fn takes_no_dispatch_without_a_number() {
-        Payload::read(r#"{"t":"READY","s":null,"op":0,"d":{}}"#);
+    fn refuses_a_dispatch_without_a_sequence_number() {
+        GatewayPayload::read(r#"{"t":"READY","s":null,"op":0,"d":{}}"#);
     }
 }

@@ -1,5 +1,5 @@
-//! A client that keeps one session over as many connections as it takes, as libraries do. It says what it heard and judges
-//! nothing, and nothing here panics because a node went away.
+//! A client that keeps one session over any number of connections, as libraries do. It reports what it receives and
+//! asserts nothing, and it does not panic if a node goes away.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,44 +8,44 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use super::Payload;
+use super::GatewayPayload;
 
 const TARGET: &str = "/?v=10&encoding=json";
 
-/// How long a node may take to say Hello. One whose process is stopped takes for ever.
-const LET_IN: Duration = Duration::from_secs(5);
+/// How long a node may take to send Hello. A node that is suspended never does.
+const HELLO_TIME: Duration = Duration::from_secs(5);
 
-/// What came.
+/// What a client receives.
 #[derive(Debug)]
-pub enum Heard {
-    /// A dispatch, Ready and Resumed among them.
-    Dispatch(Payload),
-    /// The client is to connect again.
+pub enum ResumerEvent {
+    /// A dispatch, including Ready and Resumed.
+    Dispatch(GatewayPayload),
+    /// Op 7: the client must reconnect.
     Reconnect,
-    /// There is no such session, or not any more.
+    /// Op 9: there is no such session, or not any more.
     Invalid,
-    /// A heartbeat was acknowledged.
-    Beaten,
-    /// The connection is over, with the code of the Close frame if there was one.
+    /// Op 11: a heartbeat was acknowledged.
+    HeartbeatAck,
+    /// The connection has ended, with the code of the Close frame if there was one.
     Ended(Option<u16>),
 }
 
-/// A session of one shard, whether or not it is connected.
+/// A session of one shard, connected or not.
 #[derive(Debug)]
 pub struct Resumer {
     token: String,
     shard: [u32; 2],
     intents: u64,
-    /// The id of the session, and the number of the last dispatch.
+    /// The id of the session, and the sequence number of the last dispatch.
     session: Option<(String, u64)>,
 }
 
-/// A connection that has asked for its session. To cut it without a Close frame, drop it.
+/// A connection that has sent Identify or Resume. Dropping it ends the connection without a Close frame.
 #[derive(Debug)]
-pub struct Connection(WebSocketStream<TcpStream>);
+pub struct ResumerConnection(WebSocketStream<TcpStream>);
 
 impl Resumer {
-    /// One that has no session yet and will identify with this.
+    /// Creates a client without a session, which will identify with these values.
     pub const fn new(token: String, shard: [u32; 2], intents: u64) -> Self {
         Self {
             token,
@@ -55,10 +55,10 @@ impl Resumer {
         }
     }
 
-    /// Connects and asks for the session, or for a new one where there is none; `None` if the node did not let it in, for
-    /// whatever reason.
-    pub async fn connect(&self, address: SocketAddr) -> Option<Connection> {
-        let mut connection = timeout(LET_IN, Connection::greeted(address)).await.ok()??;
+    /// Connects and resumes the session, or identifies if there is none. Returns `None` if the node did not let the
+    /// client in, for whatever reason.
+    pub async fn connect(&self, address: SocketAddr) -> Option<ResumerConnection> {
+        let mut connection = timeout(HELLO_TIME, ResumerConnection::greeted(address)).await.ok()??;
         let (token, shard, intents) = (&self.token, self.shard, self.intents);
         let (op, d) = if let Some((id, seq)) = &self.session {
             (6, json!({ "token": token, "session_id": id, "seq": seq }))
@@ -72,43 +72,43 @@ impl Resumer {
         Some(connection)
     }
 
-    /// The number of the last dispatch; 0 where there is no session.
+    /// The sequence number of the last dispatch, or 0 without a session.
     pub fn sequence(&self) -> u64 {
         self.session.as_ref().map_or(0, |(_, seq)| *seq)
     }
 
-    /// Says what it has.
-    pub async fn beat(&self, connection: &mut Connection) {
+    /// Sends a heartbeat with the last sequence number.
+    pub async fn beat(&self, connection: &mut ResumerConnection) {
         let seq = self.session.as_ref().map(|(_, seq)| *seq);
         connection.send(1, &json!(seq)).await;
     }
 
-    /// The next thing that is heard. Nothing is lost when this is dropped before it is ready.
-    pub async fn next(&mut self, connection: &mut Connection) -> Heard {
+    /// Returns the next event of the connection. Cancel safe: nothing is lost if the future is dropped.
+    pub async fn next(&mut self, connection: &mut ResumerConnection) -> ResumerEvent {
         loop {
             let payload = match connection.next().await {
                 Ok(payload) => payload,
-                Err(code) => return Heard::Ended(code),
+                Err(code) => return ResumerEvent::Ended(code),
             };
             match payload.op {
                 0 => {
                     self.count(&payload);
-                    return Heard::Dispatch(payload);
+                    return ResumerEvent::Dispatch(payload);
                 }
-                7 => return Heard::Reconnect,
+                7 => return ResumerEvent::Reconnect,
                 9 => {
                     if payload.d != true {
                         self.session = None;
                     }
-                    return Heard::Invalid;
+                    return ResumerEvent::Invalid;
                 }
-                11 => return Heard::Beaten,
+                11 => return ResumerEvent::HeartbeatAck,
                 _ => {}
             }
         }
     }
 
-    fn count(&mut self, payload: &Payload) {
+    fn count(&mut self, payload: &GatewayPayload) {
         if payload.t.as_deref() == Some("READY")
             && let Some(id) = payload.d["session_id"].as_str()
         {
@@ -120,7 +120,7 @@ impl Resumer {
     }
 }
 
-impl Connection {
+impl ResumerConnection {
     async fn greeted(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
@@ -130,16 +130,16 @@ impl Connection {
         (hello.op == 10).then_some(connection)
     }
 
-    /// Sends a payload. If the connection is over, [`Resumer::next`] tells.
+    /// Sends a payload. If the connection has ended, [`Resumer::next`] reports that.
     pub async fn send(&mut self, op: u64, d: &Value) {
         let text = json!({ "op": op, "d": d }).to_string();
         self.0.send(Message::text(text)).await.ok();
     }
 
-    async fn next(&mut self) -> Result<Payload, Option<u16>> {
+    async fn next(&mut self) -> Result<GatewayPayload, Option<u16>> {
         loop {
             match self.0.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(Payload::read(&text)),
+                Some(Ok(Message::Text(text))) => return Ok(GatewayPayload::read(&text)),
                 Some(Ok(Message::Close(close))) => return Err(close.map(|close| close.code.into())),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

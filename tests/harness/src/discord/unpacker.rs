@@ -1,4 +1,4 @@
-//! How the messages of a connection become text.
+//! Decompresses the messages of a connection.
 
 use std::fmt;
 
@@ -8,49 +8,50 @@ use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use crate::client::inflate;
 
-/// What ends every message of a `zlib-stream`: an empty stored block.
+/// The end of every message of a `zlib-stream`: an empty stored block.
 const SYNC_FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Spare room for what comes out of the stream at a time.
+/// How much output space is added at a time.
 const ROOM: usize = 16_384;
 
-/// The compression of what the gateway sends. Text where nothing is compressed and binary where it is, never otherwise.
+/// The compression of a connection. Uncompressed messages must be text, and compressed ones binary.
 #[derive(Debug)]
 pub(super) enum Unpacker {
-    /// None; after an Identify with `compress`, large payloads as one zlib stream each.
+    /// None for the connection; after an Identify with `compress`, large payloads are one zlib stream each.
     Packets {
         /// Whether there was such an Identify.
         allowed: bool,
     },
-    /// One zlib stream for the life of the connection.
+    /// One zlib stream for the whole connection.
     Zlib(Decompress),
-    /// One zstd frame for the life of the connection.
+    /// One zstd frame for the whole connection.
     Zstd(ZstdFrame),
 }
 
-/// A zstd frame that is read as it comes.
+/// A zstd frame that is decompressed as it arrives.
 pub(super) struct ZstdFrame(DCtx<'static>);
 
 impl Unpacker {
-    /// For the query that a connection is opened with.
+    /// Returns the unpacker for the query that a connection is opened with.
     pub(super) fn new(query: &str) -> Self {
         let compress = query.split('&').find_map(|field| field.strip_prefix("compress="));
         match compress {
             Some("zlib-stream") => Self::Zlib(Decompress::new(true)),
             Some("zstd-stream") => Self::Zstd(ZstdFrame(DCtx::create())),
-            // What is not spoken is closed, and what this client does not speak it finds out at the first message.
+            // The node closes for an unknown compression; one that only this client does not know fails at the first
+            // message.
             _ => Self::Packets { allowed: false },
         }
     }
 
-    /// Identify asked for compressed packets, which means nothing beside a compression of the connection.
+    /// Allows compressed payloads after an Identify with `compress`. It has no effect on a compressed connection.
     pub(super) fn allow_packets(&mut self) {
         if let Self::Packets { allowed } = self {
             *allowed = true;
         }
     }
 
-    /// The text of one message.
+    /// Returns the text of one message.
     pub(super) fn unpack(&mut self, message: Message) -> String {
         match (self, message) {
             (Self::Packets { .. }, Message::Text(text)) => text.as_str().to_owned(),
@@ -62,7 +63,7 @@ impl Unpacker {
     }
 }
 
-/// The text in this part of the stream, all of which has to come out at once.
+/// Inflates this part of the stream and asserts that it ends with a flush, so that all of its text is there.
 fn next_of(stream: &mut Decompress, part: &[u8]) -> String {
     assert!(part.ends_with(&SYNC_FLUSH), "no flush ends {part:?}");
     let begin = stream.total_in();
@@ -83,7 +84,7 @@ fn next_of(stream: &mut Decompress, part: &[u8]) -> String {
 }
 
 impl ZstdFrame {
-    /// The text in this part of the frame, all of which has to come out at once.
+    /// Decompresses this part of the frame, all of whose text must be there.
     fn next(&mut self, part: &[u8]) -> String {
         let mut text = Vec::new();
         let mut input = InBuffer::around(part);
@@ -127,7 +128,7 @@ mod tests {
             encoder.write_all(text.as_bytes()).unwrap();
             encoder.flush().unwrap();
             let part = std::mem::take(encoder.get_mut());
-            // zlib does not flush twice in a row.
+            // zlib does not flush twice in a row, so an empty text has no part.
             if !part.is_empty() {
                 assert_eq!(unpacker.unpack(Message::binary(part)), *text);
             }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_packets_where_identify_asked_for_them() {
+    fn reads_packets_that_identify_asked_for() {
         let mut unpacker = Unpacker::new("v=10&encoding=json");
         assert_eq!(unpacker.unpack(Message::text("plain")), "plain");
         unpacker.allow_packets();
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "is no message for")]
-    fn takes_no_binary_message_unasked() {
+    fn refuses_an_unrequested_binary_message() {
         Unpacker::new("v=10").unpack(Message::binary(deflate(b"packed")));
     }
 }

@@ -1,4 +1,4 @@
-//! One connection through a proxy.
+//! A connection through a proxy.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -14,29 +14,29 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::weather::Weather;
+use super::faults::ProxyFaults;
 
-/// Bytes that are read at once.
+/// The most bytes of one read.
 const CHUNK: usize = 16_384;
 
-/// Chunks that a delay holds at most; then the sender is read no further.
+/// The most chunks that a delay holds back; beyond that, the sender is not read.
 const HELD: usize = 1024;
 
-/// Makes the end of this socket a reset.
+/// Makes the socket end with a reset instead of a FIN.
 pub(super) fn cut(stream: &TcpStream) {
     SockRef::from(stream)
         .set_linger(Some(Duration::ZERO))
-        .expect("a socket lingers as it is told");
+        .expect("the linger option can be set");
 }
 
-/// Carries bytes between `client` and the target until both have ended, one breaks, or all are reset that were made
-/// after `born` resets.
-pub(super) async fn carry(mut client: TcpStream, born: u64, weather: watch::Receiver<Weather>) {
-    let mut watching = weather.clone();
-    let mut reset = pin!(watching.wait_for(|weather| weather.resets != born));
-    let mut connecting = weather.clone();
+/// Forwards bytes between `client` and the target until both have ended, one breaks, or the proxy resets its
+/// connections. `born` is the number of resets before this connection was made.
+pub(super) async fn carry(mut client: TcpStream, born: u64, faults: watch::Receiver<ProxyFaults>) {
+    let mut receiver = faults.clone();
+    let mut reset = pin!(receiver.wait_for(|faults| faults.resets != born));
+    let mut connecting = faults.clone();
     let target = tokio::select! {
-        open = connecting.wait_for(Weather::connects) => open.ok().map(|weather| weather.target),
+        open = connecting.wait_for(ProxyFaults::connects) => open.ok().map(|faults| faults.target),
         _ = &mut reset => None,
     };
     let server = match target {
@@ -52,8 +52,8 @@ pub(super) async fn carry(mut client: TcpStream, born: u64, weather: watch::Rece
     let is_whole = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let there = pump(from_client, to_server, weather.clone());
-        let back = pump(from_server, to_client, weather.clone());
+        let there = pump(from_client, to_server, faults.clone());
+        let back = pump(from_server, to_client, faults.clone());
         tokio::select! {
             both = async { tokio::try_join!(there, back) } => both.is_ok(),
             _ = &mut reset => false,
@@ -65,26 +65,26 @@ pub(super) async fn carry(mut client: TcpStream, born: u64, weather: watch::Rece
     }
 }
 
-/// Carries one direction to its end.
-async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, weather: watch::Receiver<Weather>) -> io::Result<()> {
+/// Forwards one direction to its end.
+async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, faults: watch::Receiver<ProxyFaults>) -> io::Result<()> {
     let (held, ready) = mpsc::channel(HELD);
-    tokio::try_join!(take(from, held, weather.clone()), give(to, ready, weather))?;
+    tokio::try_join!(take(from, held, faults.clone()), give(to, ready, faults))?;
     Ok(())
 }
 
-/// What has arrived, and when it may go on; nothing at the end of the stream.
-type Held = (Instant, Vec<u8>);
+/// When a chunk may be forwarded, and its bytes; an empty chunk is the end of the stream.
+type DelayedChunk = (Instant, Vec<u8>);
 
 async fn take(
     mut from: ReadHalf<'_>,
-    held: mpsc::Sender<Held>,
-    mut weather: watch::Receiver<Weather>,
+    held: mpsc::Sender<DelayedChunk>,
+    mut faults: watch::Receiver<ProxyFaults>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
-        calm(&mut weather).await?;
+        wait_until_moving(&mut faults).await?;
         let count = from.read(&mut buffer).await?;
-        let due = Instant::now() + weather.borrow().delay;
+        let due = Instant::now() + faults.borrow().delay;
         let gone = held.send((due, buffer[..count].to_vec())).await.is_err();
         if count == 0 || gone {
             return Ok(());
@@ -94,14 +94,14 @@ async fn take(
 
 async fn give(
     mut to: WriteHalf<'_>,
-    mut ready: mpsc::Receiver<Held>,
-    mut weather: watch::Receiver<Weather>,
+    mut ready: mpsc::Receiver<DelayedChunk>,
+    mut faults: watch::Receiver<ProxyFaults>,
 ) -> io::Result<()> {
     while let Some((due, chunk)) = ready.recv().await {
         until(due).await;
         let mut rest = &*chunk;
         while !rest.is_empty() {
-            let now = calm(&mut weather).await?;
+            let now = wait_until_moving(&mut faults).await?;
             if now.is_lossy() {
                 break;
             }
@@ -111,14 +111,15 @@ async fn give(
             rest = later;
         }
         let is_end = chunk.is_empty();
-        if is_end && !calm(&mut weather).await?.is_lossy() {
+        if is_end && !wait_until_moving(&mut faults).await?.is_lossy() {
             to.shutdown().await?;
         }
     }
     Ok(())
 }
 
-/// Waits until then. A timer is a millisecond late, which would be a fault of its own where nothing is held back.
+/// Waits until `time`. Where nothing is held back, no timer is used: it would be up to a millisecond late, a fault of
+/// its own.
 async fn until(time: Instant) {
     if time > Instant::now() {
         sleep_until(time).await;
@@ -127,8 +128,8 @@ async fn until(time: Instant) {
     }
 }
 
-/// Waits while nothing may pass.
-async fn calm(weather: &mut watch::Receiver<Weather>) -> io::Result<Weather> {
-    let now = weather.wait_for(Weather::is_moving).await;
+/// Waits while the proxy is frozen.
+async fn wait_until_moving(faults: &mut watch::Receiver<ProxyFaults>) -> io::Result<ProxyFaults> {
+    let now = faults.wait_for(ProxyFaults::is_moving).await;
     now.map(|now| now.clone()).map_err(io::Error::other)
 }

@@ -1,9 +1,9 @@
-//! A TCP proxy in the test's own process, between any two, with faults that are switched on while bytes flow.
+//! A TCP proxy in the test's own process, with faults that are switched on while bytes flow.
 //!
-//! [`Proxy`] is the handle, `weather` is what goes on in it, `connection` carries the bytes. It knows no protocol.
+//! [`Proxy`] is the handle, `faults` has the faults, and `connection` forwards the bytes. It knows no protocol.
 
 mod connection;
-mod weather;
+mod faults;
 
 use std::{net::SocketAddr, num::NonZero, time::Duration};
 
@@ -15,80 +15,82 @@ use tokio::{
 
 use self::{
     connection::{carry, cut},
-    weather::{Passage, Weather},
+    faults::{ProxyFaults, TrafficMode},
 };
 
-/// A proxy on a port of its own. When it is dropped, so are its connections.
+/// A proxy on a port of its own. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    faults: watch::Sender<ProxyFaults>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts a proxy that passes on to `target` whatever it is sent, and back.
+    /// Starts a proxy that forwards in both directions between its clients and `target`.
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let (weather, watching) = watch::channel(Weather::fair(target));
+        let (faults, receiver) = watch::channel(ProxyFaults::none(target));
         Self {
             address,
-            weather,
-            task: tokio::spawn(accept(listener, watching)),
+            faults,
+            task: tokio::spawn(accept(listener, receiver)),
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sends connections that come from now on to another address.
+    /// Forwards new connections to another address.
     pub fn retarget(&self, target: SocketAddr) {
-        self.weather.send_modify(|weather| weather.target = target);
+        self.faults.send_modify(|faults| faults.target = target);
     }
 
-    /// Holds back everything that arrives from now on for so long, in both directions. Order is kept.
+    /// Delays everything that arrives from now on, in both directions, without changing the order.
     pub fn delay(&self, time: Duration) {
-        self.weather.send_modify(|weather| weather.delay = time);
+        self.faults.send_modify(|faults| faults.delay = time);
     }
 
-    /// Lets no more than so many bytes pass in a second, in each direction of each connection.
+    /// Limits the rate in each direction of each connection.
     pub fn throttle(&self, bytes_per_second: NonZero<u32>) {
-        self.weather
-            .send_modify(|weather| weather.bytes_per_second = Some(bytes_per_second));
+        self.faults
+            .send_modify(|faults| faults.bytes_per_second = Some(bytes_per_second));
     }
 
-    /// Writes at most so many bytes at once, each time in a segment of their own.
+    /// Limits the size of writes; each write becomes a segment of its own.
     pub fn slice(&self, bytes: NonZero<usize>) {
-        self.weather.send_modify(|weather| weather.slice = Some(bytes));
+        self.faults.send_modify(|faults| faults.slice = Some(bytes));
     }
 
-    /// Both sides take the other for alive: connections stay and are accepted, but no byte, no end and no reset passes
-    /// until [`Self::heal`], after which all of it does.
+    /// Freezes all traffic. To both sides the other seems alive: connections stay open and are accepted, but no byte,
+    /// FIN or reset passes until [`Self::heal`], after which all of it does.
     pub fn freeze(&self) {
-        self.weather.send_modify(|weather| weather.passage = Passage::Frozen);
+        self.faults.send_modify(|faults| faults.traffic = TrafficMode::Frozen);
     }
 
-    /// As [`Self::freeze`], but what is sent meanwhile is thrown away; [`Self::heal`] then resets these connections.
+    /// Like [`Self::freeze`], but everything that is sent meanwhile is discarded, and [`Self::heal`] resets these
+    /// connections.
     pub fn black_hole(&self) {
-        self.weather.send_modify(|weather| weather.passage = Passage::BlackHole);
+        self.faults
+            .send_modify(|faults| faults.traffic = TrafficMode::BlackHole);
     }
 
-    /// Closes every connection that comes from now on at once. Those that are open stay.
+    /// Closes every new connection at once. Open connections stay.
     pub fn refuse(&self) {
-        self.weather.send_modify(|weather| weather.passage = Passage::Refused);
+        self.faults.send_modify(|faults| faults.traffic = TrafficMode::Refused);
     }
 
-    /// Cuts all connections by a reset, to both sides.
+    /// Resets all connections, on both sides.
     pub fn reset(&self) {
-        self.weather.send_modify(|weather| weather.resets += 1);
+        self.faults.send_modify(|faults| faults.resets += 1);
     }
 
     /// Ends every fault.
     pub fn heal(&self) {
-        self.weather.send_modify(Weather::heal);
+        self.faults.send_modify(ProxyFaults::heal);
     }
 }
 
@@ -98,17 +100,17 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, weather: watch::Receiver<Weather>) {
+async fn accept(listener: TcpListener, faults: watch::Receiver<ProxyFaults>) {
     let mut connections = JoinSet::new();
     loop {
         let client = listener.accept().await;
         while connections.try_join_next().is_some() {}
         let Ok((client, _)) = client else { continue };
-        let now = weather.borrow().clone();
-        if now.passage == Passage::Refused {
+        let now = faults.borrow().clone();
+        if now.traffic == TrafficMode::Refused {
             cut(&client);
         } else {
-            connections.spawn(carry(client, now.resets, weather.clone()));
+            connections.spawn(carry(client, now.resets, faults.clone()));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! How long to wait before the server is tried again.
+//! The pauses between attempts to reconnect.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Pauses that double up to a second, each a random part shorter, so that the nodes do not come back together.
+/// Pauses that double up to one second, each shortened by a random part, so that the nodes do not reconnect at the same
+/// time.
 #[derive(Debug)]
 pub(in crate::backends::redis) struct Backoff {
     pause: Duration,

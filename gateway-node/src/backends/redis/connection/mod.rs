@@ -1,6 +1,6 @@
-//! The connection for commands: made, checked, used, and given up as a whole.
+//! The connection for commands: connecting, checking, reconnecting.
 
 pub(in crate::backends::redis) mod backoff;
-pub(in crate::backends::redis) mod driver;
-pub(in crate::backends::redis) mod link;
 pub(in crate::backends::redis) mod problem;
+pub(in crate::backends::redis) mod redis_connection;
+pub(in crate::backends::redis) mod supervisor;

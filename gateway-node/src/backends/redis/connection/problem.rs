@@ -1,11 +1,11 @@
-//! Why the server cannot be used now.
+//! The reasons why the server cannot be used.
 
 use redis::{ErrorKind, RedisError, ServerError};
 
-/// What a person has to do something about, or wait for. One line each; it never shows a password.
+/// A problem that an operator has to fix or wait out. Its text is one line and never contains a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(in crate::backends::redis) enum Problem {
+pub(in crate::backends::redis) enum RedisProblem {
     #[error("redis at {address} cannot be reached: {cause}")]
     Unreachable { address: String, cause: String },
     #[error("redis at {address} refuses the user or the password of redis.url: {cause}")]
@@ -23,15 +23,15 @@ pub(in crate::backends::redis) enum Problem {
     #[error("redis at {address} takes no writes: it cannot write to its disk (MISCONF), its log says why")]
     CannotSave { address: String },
     #[error("redis at {address} answers: {cause}")]
-    Answer { address: String, cause: String },
+    ReplyResult { address: String, cause: String },
     #[error("redis at {address} does not answer")]
     Silent { address: String },
     #[error("redis at {address} has registered somebody else under this node's name")]
     Fenced { address: String },
 }
 
-impl Problem {
-    /// What went wrong with a connection to `address`.
+impl RedisProblem {
+    /// Converts an error of a connection to `address`.
     pub(in crate::backends::redis) fn of(address: &str, error: &RedisError) -> Self {
         let address = address.to_owned();
         if let Some(code) = error.code() {
@@ -50,12 +50,12 @@ impl Problem {
         }
     }
 
-    /// What an answer means that is an error.
+    /// Converts an error reply.
     pub(in crate::backends::redis) fn of_answer(address: &str, error: &ServerError) -> Self {
         Self::of_code(address.to_owned(), code_of(error), error.details().unwrap_or_default())
     }
 
-    /// Whether the connection is at its end, or has no answers any more.
+    /// Whether the connection is lost, or gives no more replies.
     pub(in crate::backends::redis) const fn is_cut(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Silent { .. })
     }
@@ -68,13 +68,14 @@ impl Problem {
             "NOREPLICAS" => Self::TooFewReplicas { address },
             "MISCONF" => Self::CannotSave { address },
             "READONLY" => Self::Replica { address },
-            _ => Self::Answer { address, cause },
+            _ => Self::ReplyResult { address, cause },
         }
     }
 }
 
-/// Errors with which the server refuses a command before it has changed anything. A script gets those about memory, replicas
-/// and the disk at its first write or not at all. Not among them is NOSCRIPT: the next link loads the scripts.
+/// Errors with which the server refuses a command before changing anything. Inside a script, errors about memory,
+/// replicas and the disk occur at its first write or not at all. NOSCRIPT is not listed: the next connection loads the
+/// scripts.
 const REFUSALS: [&str; 13] = [
     "OOM",
     "NOREPLICAS",
@@ -91,16 +92,16 @@ const REFUSALS: [&str; 13] = [
     "CROSSSLOT",
 ];
 
-/// Whether an error means that its command has certainly changed nothing. After any other error a script may have changed
+/// Whether an error guarantees that its command has changed nothing. After any other error, a script may have changed
 /// something before it failed.
 pub(in crate::backends::redis) fn is_refusal(error: &ServerError) -> bool {
     let code = code_of(error);
-    // Inside a script a right may be missing for a command in the middle.
+    // A script may lack the permission for a command in its middle.
     let is_of_a_script = || error.details().is_some_and(|details| details.contains("script"));
     REFUSALS.contains(&code) || (code == "NOPERM" && !is_of_a_script())
 }
 
-/// The code of an error. Before version 7, Redis puts that of a script's command into a sentence.
+/// The code of an error. Redis before version 7 embeds the code of a script's command in a sentence.
 fn code_of(error: &ServerError) -> &str {
     let inner = || {
         let details = error.details()?;
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_before_the_first_write_are_refusals_and_no_others_are() {
+    fn only_errors_before_the_first_write_are_refusals() {
         for line in [
             "OOM command not allowed when used memory > 'maxmemory'. script: 9f1b, on @user_script:156.",
             "NOREPLICAS Not enough good replicas to write. script: 9f1b, on @user_script:12.",
@@ -139,8 +140,8 @@ mod tests {
             "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
             "NOPERM this user has no permissions to run the 'evalsha' command",
             // Redis 6.2.
-            "ERR Error running script (call to f_9f1b): @user_script:7: @user_script: 7: -OOM command not allowed when used \
-             memory > 'maxmemory'.",
+            "ERR Error running script (call to f_9f1b): @user_script:7: @user_script: 7: -OOM command not allowed when \
+             used memory > 'maxmemory'.",
         ] {
             assert!(is_refusal(&error(line)), "{line}");
         }
@@ -172,7 +173,7 @@ mod tests {
             ("READONLY You can't write against a read only replica.", "is a replica"),
             ("LOADING Redis is loading", "answers: LOADING Redis is loading"),
         ] {
-            let problem = Problem::of_answer("host:1", &error(line)).to_string();
+            let problem = RedisProblem::of_answer("host:1", &error(line)).to_string();
             assert!(problem.contains(part) && problem.lines().count() == 1, "{problem}");
         }
     }

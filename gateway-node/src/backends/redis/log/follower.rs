@@ -1,8 +1,8 @@
-//! One log, followed: messages of its channel in their order, and what is missing among them from the log itself.
+//! Follows one log: delivers the messages of its channel in order, and reads missing entries from the stream.
 //!
-//! Pub/sub is the fast path and is trusted with nothing. An entry is delivered when it stands right behind the last one;
-//! one that came before is dropped, and before one that comes too early the missing ones are read. That the last one of
-//! all was lost, no message can show: a look at the top of the log does.
+//! Pub/sub is the fast path, and is not trusted. An entry is delivered if it directly follows the last one. An earlier
+//! one is dropped; before a later one, the missing entries are read. No message can show that the last message was
+//! lost: reading the head of the log does.
 
 use std::{
     collections::VecDeque,
@@ -21,59 +21,61 @@ use tokio::{
 };
 
 use super::{
-    log_sight::Sight,
-    wire::{self, Origin, Stored},
+    log_head::LogHead,
+    wire::{self, Origin, StoredEntry},
 };
 use crate::{
     backends::redis::{
-        application::Application, connection::link::Link, guilds, scripts::Script, sessions::live::Generation,
+        application::RedisApplication, connection::redis_connection::RedisConnection, guilds, scripts::Script,
+        sessions::live::FencingToken,
     },
-    backplane::{Audience, Away, Deliver, Epoch, Position},
+    backplane::{Audience, Deliver, Epoch, Position, Unavailable},
 };
 
-/// The most messages that wait for a follower. What comes beyond is dropped, and read from the log later.
+/// The maximum number of messages queued for a follower. Further messages are dropped, and the entries are read from
+/// the log later.
 const MESSAGES: usize = 8192;
-/// The most entries that are read at once.
+/// The maximum number of entries read at once.
 const PAGE: usize = 64;
-/// How long a follower waits until it looks again whether the workers have room.
+/// How long a follower waits before it checks again whether the workers have room.
 const NO_ROOM: Duration = Duration::from_millis(2);
-/// How many of the latest entries are remembered by their origin, to tell one that comes again after the server has lost
-/// it.
+/// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
+/// has lost it.
 const ORIGINS: usize = 4096;
-/// How many of the latest messages are remembered, to tell when a false one came before the true one.
+/// How many of the latest messages are remembered, to detect that a forged one arrived before the genuine one.
 const HEARD: usize = 64;
-/// How many sessions are carried over to another life of the log at once.
+/// How many sessions are carried over to a new epoch in one call.
 const CARRIED: usize = 256;
 
-/// The way of messages to a follower.
+/// The sending end of the bounded queue of channel messages.
 #[derive(Clone)]
-pub(in crate::backends::redis) struct Inlet {
+pub(in crate::backends::redis) struct LogSender {
     messages: mpsc::Sender<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
     limit: usize,
 }
 
-/// Where a follower reads them.
-pub(in crate::backends::redis) struct Outlet {
+/// The receiving end of the queue.
+pub(in crate::backends::redis) struct LogReceiver {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// A way for messages, of which `limit` bytes may wait.
-pub(in crate::backends::redis) fn channel(limit: usize) -> (Inlet, Outlet) {
+/// Creates a queue of messages, bounded to about `limit` bytes.
+pub(in crate::backends::redis) fn channel(limit: usize) -> (LogSender, LogReceiver) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let inlet = Inlet {
+    let log_sender = LogSender {
         messages: sender,
         bytes: Arc::clone(&bytes),
         limit,
     };
     let messages = receiver;
-    (inlet, Outlet { messages, bytes })
+    (log_sender, LogReceiver { messages, bytes })
 }
 
-impl Inlet {
-    /// Passes a message on, or drops it when too many wait.
+impl LogSender {
+    /// Queues a message, or drops it if the queue is full.
     pub(in crate::backends::redis) fn push(&self, message: Vec<u8>) {
         let size = message.len();
         if self.bytes.load(Ordering::Relaxed) < self.limit && self.messages.try_send(message).is_ok() {
@@ -82,44 +84,43 @@ impl Inlet {
     }
 }
 
-/// Follows one log for as long as the node lives.
+/// Follows one log until the node stops.
 pub(in crate::backends::redis) struct Follower {
-    application: Arc<Application>,
+    application: Arc<RedisApplication>,
     deliver: Arc<dyn Deliver>,
-    outlet: Outlet,
-    /// When the channel was last subscribed to; none while it is not.
+    log_receiver: LogReceiver,
+    /// When the channel was last subscribed to; `None` while it is not.
     subscribed: watch::Receiver<Option<Instant>>,
-    sight: watch::Receiver<Option<Sight>>,
-    link: watch::Receiver<Option<Link>>,
-    /// The origins of the latest entries that were delivered here, with their offsets.
+    head: watch::Receiver<Option<LogHead>>,
+    connection: watch::Receiver<Option<RedisConnection>>,
+    /// The offsets and origins of the latest entries delivered here.
     origins: VecDeque<(u64, Origin)>,
-    /// The offsets of the latest entries that were delivered from messages, with hashes of their bodies.
+    /// The offsets of the latest entries delivered from messages, with hashes of their bodies.
     heard: VecDeque<(u64, u64)>,
-    /// Origins of entries that were delivered and that the server has lost since: whoever sends one again sends it to
-    /// those who do not have it.
+    /// Origins of entries that were delivered here and that the server has since lost. If such an event is appended
+    /// again, that is for the sessions that do not have it.
     delivered_before: FxHashSet<Origin>,
-    /// Whether what has been delivered may not lead to what the guilds are.
+    /// Whether the guild state may not match the entries delivered, and has to be read again.
     guilds_are_stale: bool,
-    /// Discord sessions whose points have to be counted in the present life of the log before anything of it is
-    /// delivered.
-    uncarried: Vec<Generation>,
+    /// Discord sessions whose checkpoints must be moved to the current epoch before any entry of it is delivered.
+    uncarried: Vec<FencingToken>,
 }
 
 impl Follower {
     pub(in crate::backends::redis) fn new(
-        application: Arc<Application>,
+        application: Arc<RedisApplication>,
         deliver: Arc<dyn Deliver>,
-        outlet: Outlet,
+        log_receiver: LogReceiver,
         subscribed: watch::Receiver<Option<Instant>>,
-        link: watch::Receiver<Option<Link>>,
+        connection: watch::Receiver<Option<RedisConnection>>,
     ) -> Self {
         Self {
-            sight: application.sight.subscribe(),
+            head: application.head.subscribe(),
             application,
             deliver,
-            outlet,
+            log_receiver,
             subscribed,
-            link,
+            connection,
             origins: VecDeque::new(),
             heard: VecDeque::new(),
             delivered_before: FxHashSet::default(),
@@ -131,17 +132,17 @@ impl Follower {
     pub(in crate::backends::redis) async fn run(mut self) {
         loop {
             tokio::select! {
-                message = self.outlet.messages.recv() => match message {
+                message = self.log_receiver.messages.recv() => match message {
                     Some(message) => {
-                        self.outlet.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+                        self.log_receiver.bytes.fetch_sub(message.len(), Ordering::Relaxed);
                         self.hear(&message).await;
                     }
                     None => return,
                 },
-                changed = self.sight.changed() => {
-                    let sight = self.sight.borrow_and_update().clone();
-                    match (changed, sight) {
-                        (Ok(()), Some(sight)) => self.look(sight).await,
+                changed = self.head.changed() => {
+                    let head = self.head.borrow_and_update().clone();
+                    match (changed, head) {
+                        (Ok(()), Some(head)) => self.look(head).await,
                         (Ok(()), None) => {}
                         (Err(_), _) => return,
                     }
@@ -151,9 +152,9 @@ impl Follower {
                         return;
                     }
                     if self.subscribed.borrow_and_update().is_none() && self.application.members.end_following() {
-                        // Nobody is there to receive.
-                        self.application.reached().cursor = None;
-                        self.deliver.follows(&self.application.name, None);
+                        // There are no receivers.
+                        self.application.progress().cursor = None;
+                        self.deliver.reset(&self.application.name, None);
                         self.origins.clear();
                         self.heard.clear();
                     }
@@ -163,7 +164,7 @@ impl Follower {
     }
 
     fn cursor(&self) -> Option<Position> {
-        self.application.reached().cursor
+        self.application.progress().cursor
     }
 
     async fn hear(&mut self, message: &[u8]) {
@@ -172,7 +173,7 @@ impl Follower {
             Ok(split) => split,
             Err(error) => return log::error!(application = self.application.name; "{error}"),
         };
-        // One of another epoch shows up in the next look, and that in which order they come.
+        // The next read of the log head finds a new epoch, and the order of epochs.
         if position.epoch != cursor.epoch {
             return;
         }
@@ -193,26 +194,34 @@ impl Follower {
         }
     }
 
-    /// Reads the log up to an entry that a message is about. If the log does not go that far, the message is false.
+    /// Reads the log up to an entry that a message announced. If the log does not reach that far, the message is
+    /// forged.
     async fn read_up_to(&mut self, claimed: Position) {
-        // Without a link the next look comes back to it.
-        let Some(link) = self.link.borrow().clone() else { return };
-        let mut ask = redis::cmd("HMGET");
-        ask.arg(self.application.key("log:head")).arg("epoch").arg("top");
-        let Ok(head) = link.ask(ask).await else { return };
+        // Without a connection, the next read of the log head tries again.
+        let Some(connection) = self.connection.borrow().clone() else {
+            return;
+        };
+        let mut query = redis::cmd("HMGET");
+        query.arg(self.application.key("log:head")).arg("epoch").arg("top");
+        let Ok(head) = connection.query(query).await else {
+            return;
+        };
         if wire::epoch(head.word(0)) != Ok(claimed.epoch) {
             return;
         }
         let top = head.number(1);
         if claimed.offset > top {
             let Position { offset, .. } = claimed;
-            log::warn!(application = self.application.name, offset, top; "ignored a message about an entry that the log does not have");
+            log::warn!(
+                application = self.application.name, offset, top;
+                "ignored a message about an entry that the log does not have"
+            );
         }
         self.repair(top.min(claimed.offset)).await;
     }
 
-    /// Checks a message about an entry that was delivered. If the bodies differ, one of the two messages is false, and the
-    /// log says which.
+    /// Checks a second message about a delivered entry. If the bodies differ, one of the messages is forged, and the
+    /// log tells which.
     async fn compare(&mut self, position: Position, body: &[u8]) {
         let Position { offset, epoch } = position;
         let mut heard = self.heard.iter();
@@ -227,60 +236,60 @@ impl Follower {
             return log::warn!(application = application.name, offset; "ignored a message that differs from the log");
         }
         self.heard.clear();
-        // Who reads on here must not find the false entry.
+        // Sessions that replay from the buffer must not find the forged entry.
         let before = offset.saturating_sub(1);
         self.deliver
-            .follows(&application.name, Some(Position { offset: before, epoch }));
-        self.deliver.follows(&application.name, self.cursor());
+            .reset(&application.name, Some(Position { offset: before, epoch }));
+        self.deliver.reset(&application.name, self.cursor());
         self.deliver.lost(&application.name, 1);
-        self.missed("a false message was delivered in the place of an entry");
+        self.gap("a forged message was delivered in the place of an entry");
     }
 
-    /// Reads the body of one entry. Returns `None` if the log does not have it or cannot be read now.
+    /// Reads the body of one entry. Returns `None` if the log does not have it, or cannot be read now.
     async fn stored(&self, offset: u64) -> Option<Vec<u8>> {
-        let link = self.link.borrow().clone()?;
+        let connection = self.connection.borrow().clone()?;
         let id = format!("{offset}-0");
         let mut read = redis::cmd("XRANGE");
         read.arg(self.application.key("log")).arg(&id).arg(&id);
-        let (_, body) = link.ask(read).await.ok()?.entries().next()?;
+        let (_, body) = connection.query(read).await.ok()?.entries().next()?;
         Some(body)
     }
 
-    /// Takes in what a look at the log has shown.
-    async fn look(&mut self, sight: Sight) {
+    /// Processes the log head that was read.
+    async fn look(&mut self, head: LogHead) {
         let application = Arc::clone(&self.application);
-        if application.reached().epoch().is_some_and(|epoch| epoch != sight.epoch) {
-            self.change_epoch(&sight);
-            self.report_expulsion(sight.epoch).await;
+        if application.progress().epoch().is_some_and(|epoch| epoch != head.epoch) {
+            self.change_epoch(&head);
+            self.report_expulsion(head.epoch).await;
         }
-        application.reached().run = Some(Arc::clone(&sight.run));
-        if application.reached().learns_of_a_loss(&sight) {
-            self.missed("another node knows of entries that are gone");
+        application.progress().run = Some(Arc::clone(&head.run));
+        if application.progress().learns_of_a_loss(&head) {
+            self.gap("redis has lost entries that another node has seen");
         }
         let top = Position {
-            epoch: sight.epoch,
-            offset: sight.top,
+            epoch: head.epoch,
+            offset: head.top,
         };
         application.note_entry(top);
-        if !self.carry(sight.epoch).await {
+        if !self.carry(head.epoch).await {
             return;
         }
         let cursor = self.cursor();
         let subscribed = *self.subscribed.borrow();
         match cursor {
-            // What is appended after this look comes as a message, so nothing is missed in between.
-            None if subscribed.is_some_and(|subscribed| sight.asked > subscribed) => {
-                // They may have come further than the top, where the log goes on to them.
+            // Entries appended after this read arrive as messages, so nothing is missed in between.
+            None if subscribed.is_some_and(|subscribed| head.asked > subscribed) => {
+                // The guild state may be ahead of `top`. The log leads from there up to it.
                 if !self.know_guilds().await {
                     return;
                 }
-                application.reached().begin(top);
+                application.progress().begin(top);
                 application.members.sweep(top.offset);
                 application.live.begin(top.epoch);
-                self.deliver.follows(&application.name, Some(top));
+                self.deliver.reset(&application.name, Some(top));
                 application.members.begin_following();
             }
-            Some(cursor) if cursor.epoch == sight.epoch && cursor.offset < sight.top => self.repair(sight.top).await,
+            Some(cursor) if cursor.epoch == head.epoch && cursor.offset < head.top => self.repair(head.top).await,
             _ => {}
         }
         if self.guilds_are_stale && self.cursor().is_some() {
@@ -288,103 +297,113 @@ impl Follower {
         }
     }
 
-    /// Finds out what the guilds are. Without a link the next look comes back to it.
+    /// Reads the guild state. Returns `false` without a connection; the next read of the log head tries again.
     async fn know_guilds(&mut self) -> bool {
-        let Some(link) = self.link.borrow().clone() else {
+        let Some(connection) = self.connection.borrow().clone() else {
             return false;
         };
-        match guilds::all(&self.application, &link).await {
+        match guilds::all(&self.application, &connection).await {
             Ok(guilds) => {
                 self.deliver.guilds(&self.application.name, Some(guilds));
                 self.guilds_are_stale = false;
                 true
             }
-            Err(Away) => false,
+            Err(Unavailable) => false,
         }
     }
 
-    /// What is known of the guilds is not to be trusted any more.
+    /// Marks the guild state as unknown until it is read again.
     fn doubt_guilds(&mut self) {
         self.guilds_are_stale = true;
         self.deliver.guilds(&self.application.name, None);
     }
 
-    fn change_epoch(&mut self, sight: &Sight) {
+    fn change_epoch(&mut self, head: &LogHead) {
         let before = self.cursor();
-        let cut = self.application.reached().cut(sight, Instant::now());
-        let Some(cut) = cut else { return };
+        let truncation = self.application.progress().truncation(head, Instant::now());
+        let Some(truncation) = truncation else { return };
         let name = Arc::clone(&self.application.name);
-        self.uncarried = if cut.is_missed || before.is_none_or(|before| before.offset > cut.kept) {
-            self.application.live.begin(sight.epoch);
+        self.uncarried = if truncation.is_missed || before.is_none_or(|before| before.offset > truncation.kept) {
+            self.application.live.begin(head.epoch);
             Vec::new()
         } else {
-            self.application.live.go_on(sight.epoch)
+            self.application.live.go_on(head.epoch)
         };
         if let Some(before) = before {
-            if before.offset > cut.kept {
-                self.deliver.rewound(&name);
+            if before.offset > truncation.kept {
+                self.deliver.rolled_back(&name);
             }
-            self.deliver.follows(&name, self.cursor());
+            self.deliver.reset(&name, self.cursor());
             self.doubt_guilds();
         }
-        log::info!(application = name, epoch:% = sight.epoch, offset = cut.kept; "the log begins another life");
-        if sight.kept.is_none() {
-            self.application.members.sweep(cut.kept);
+        log::info!(application = name, epoch:% = head.epoch, offset = truncation.kept; "the log begins a new epoch");
+        if head.kept.is_none() {
+            self.application.members.sweep(truncation.kept);
         }
-        // What stands behind the cut was delivered, and will not come again but as what somebody sends again.
-        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > cut.kept;
+        // Entries beyond the cut were delivered here. They return only if their sender publishes them again.
+        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > truncation.kept;
         let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
         if self.delivered_before.len() > ORIGINS {
-            // Whoever had no answer then has given up by now.
+            // Senders whose publications were unanswered then have given up by now.
             self.delivered_before.clear();
         }
         self.delivered_before.extend(lost);
-        if cut.is_diverged {
-            // Whoever had these is cut off, and sessions that come now do not have them.
+        if truncation.is_diverged {
+            // The sessions that received these are closed, and new sessions do not have them.
             self.delivered_before.clear();
         }
-        self.origins.retain(|(offset, _)| *offset <= cut.kept);
+        self.origins.retain(|(offset, _)| *offset <= truncation.kept);
         self.heard.clear();
-        if cut.gone > 0 {
-            log::error!(application = name, entries = cut.gone; "redis has lost entries that it had accepted");
-            self.deliver.lost(&name, cut.gone);
+        if truncation.gone > 0 {
+            log::error!(application = name, entries = truncation.gone; "redis has lost entries that it had accepted");
+            self.deliver.lost(&name, truncation.gone);
         }
-        if cut.is_diverged {
+        if truncation.is_diverged {
             self.doubt_guilds();
-            log::error!(application = name, offset = cut.kept; "sessions have to connect again: others have gone on without entries that were delivered here");
+            log::error!(
+                application = name, offset = truncation.kept;
+                "sessions must reconnect: other nodes continued without entries that were delivered here"
+            );
             self.deliver.diverged(&name);
         }
-        if cut.is_missed {
-            self.missed("redis has lost entries before they were delivered here");
+        if truncation.is_missed {
+            self.gap("redis has lost entries before they were delivered here");
         }
     }
 
-    /// Logs it if this epoch began because another program had added entries to the log.
+    /// Logs if this epoch began because another program had added entries to the log.
     async fn report_expulsion(&self, epoch: Epoch) {
-        let Some(link) = self.link.borrow().clone() else { return };
+        let Some(connection) = self.connection.borrow().clone() else {
+            return;
+        };
         let key = self.application.key("log:head");
-        let mut ask = redis::cmd("HGET");
-        ask.arg(&key).arg("expelled_in");
-        let Ok(answer) = link.ask(ask).await else { return };
+        let mut query = redis::cmd("HGET");
+        query.arg(&key).arg("expelled_in");
+        let Ok(answer) = connection.query(query).await else {
+            return;
+        };
         if wire::epoch(answer.word(0)) == Ok(epoch) {
             let key = self.application.key("log");
-            log::error!(application = self.application.name, key; "another program has added entries to the log: they were deleted");
+            log::error!(
+                application = self.application.name, key;
+                "another program has added entries to the log: they were deleted"
+            );
         }
     }
 
-    /// Has the points of the sessions here counted in this life of the log. Whether they are.
+    /// Moves the checkpoints of the sessions on this node to this epoch. Returns whether that is done.
     async fn carry(&mut self, epoch: Epoch) -> bool {
         while !self.uncarried.is_empty() {
-            let Some(link) = self.link.borrow().clone() else {
+            let Some(connection) = self.connection.borrow().clone() else {
                 return false;
             };
             let rest = self.uncarried.len().saturating_sub(CARRIED);
-            let mut call = link.script(Script::DiscordCarry, &self.application.key(""));
+            let mut call = connection.script(Script::DiscordCarry, &self.application.key(""));
             call.arg(epoch.to_string());
-            for (session, generation) in &self.uncarried[rest..] {
-                call.arg(session.get()).arg(generation);
+            for (session, fencing_token) in &self.uncarried[rest..] {
+                call.arg(session.get()).arg(fencing_token);
             }
-            if link.ask(call).await.is_err() {
+            if connection.query(call).await.is_err() {
                 return false;
             }
             self.uncarried.truncate(rest);
@@ -392,22 +411,26 @@ impl Follower {
         true
     }
 
-    /// Reads what is missing up to this offset, which must not be beyond the end of the log: what is not there by then counts
-    /// as trimmed.
+    /// Reads and delivers the missing entries up to this offset, which must not be beyond the end of the log. Entries
+    /// that are not found count as trimmed.
     async fn repair(&mut self, to: u64) {
         let mut from = None;
         while let Some(cursor) = self.cursor()
             && cursor.offset < to
         {
-            // Without a link the next look comes back to it.
-            let Some(link) = self.link.borrow().clone() else { return };
+            // Without a connection, the next read of the log head tries again.
+            let Some(connection) = self.connection.borrow().clone() else {
+                return;
+            };
             let mut read = redis::cmd("XRANGE");
             read.arg(self.application.key("log"))
                 .arg(from.take().unwrap_or_else(|| format!("{}-0", cursor.offset + 1)))
                 .arg(format!("{to}-0"))
                 .arg("COUNT")
                 .arg(PAGE);
-            let Ok(entries) = link.ask(read).await else { return };
+            let Ok(entries) = connection.query(read).await else {
+                return;
+            };
             let mut last = None;
             for (id, body) in entries.entries() {
                 // Another program may have added entries between those of the log.
@@ -425,29 +448,29 @@ impl Follower {
         }
     }
 
-    /// Goes on behind this offset, over entries that are not kept any more.
+    /// Moves the cursor to this offset, past entries that the log no longer has.
     fn skip_to(&mut self, offset: u64) {
         let skipped = {
-            let mut reached = self.application.reached();
-            let Some(cursor) = &mut reached.cursor else { return };
+            let mut progress = self.application.progress();
+            let Some(cursor) = &mut progress.cursor else { return };
             let skipped = offset.saturating_sub(cursor.offset);
             cursor.offset = cursor.offset.max(offset);
             skipped
         };
         if skipped > 0 {
-            self.deliver.follows(&self.application.name, self.cursor());
+            self.deliver.reset(&self.application.name, self.cursor());
             self.deliver.lost(&self.application.name, skipped);
-            self.missed("entries were trimmed before they were delivered here");
+            self.gap("entries were trimmed before they were delivered here");
         }
     }
 
-    fn missed(&mut self, why: &str) {
+    fn gap(&mut self, why: &str) {
         self.doubt_guilds();
-        log::error!(application = self.application.name; "sessions have to connect again: {why}");
-        self.deliver.missed(&self.application.name);
+        log::error!(application = self.application.name; "sessions must reconnect: {why}");
+        self.deliver.gap(&self.application.name);
     }
 
-    /// Delivers the entry that stands right behind the cursor.
+    /// Delivers the entry that directly follows the cursor.
     async fn take(&mut self, position: Position, body: &[u8]) {
         match wire::decode(&self.application.name, position, body) {
             Ok(stored) => {
@@ -455,7 +478,7 @@ impl Follower {
                 let was_delivered = origin != 0 && self.delivered_before.remove(&origin);
                 let is_for_us = !was_delivered && self.is_for_us(&stored).await;
                 if was_delivered && stored.owners.contains(&self.application.registration().owner) {
-                    self.application.members.taken(position.offset);
+                    self.application.members.ack(position.offset);
                 }
                 while !self.deliver.has_room(stored.entry.weight()) {
                     tokio::time::sleep(NO_ROOM).await;
@@ -463,7 +486,7 @@ impl Follower {
                 if is_for_us {
                     self.deliver.deliver(stored.entry);
                 } else {
-                    self.deliver.pass(stored.entry);
+                    self.deliver.skip(stored.entry);
                 }
                 if origin != 0 && (is_for_us || was_delivered) {
                     if self.origins.len() == ORIGINS {
@@ -474,11 +497,11 @@ impl Follower {
             }
             Err(error) => log::error!(application = self.application.name, offset = position.offset; "{error}"),
         }
-        self.application.reached().advance(position);
+        self.application.progress().advance(position);
     }
 
-    /// Whether an entry is for sessions that are here.
-    async fn is_for_us(&mut self, stored: &Stored) -> bool {
+    /// Whether an entry is for sessions on this node.
+    async fn is_for_us(&mut self, stored: &StoredEntry) -> bool {
         let session = match &stored.entry.audience {
             Audience::Types(_) => return true,
             Audience::One { session, .. } => session,
@@ -486,7 +509,7 @@ impl Follower {
                 let members = &self.application.members;
                 let is_there = members.is_any_there(sessions);
                 if !is_there && stored.owners.contains(&self.application.registration().owner) {
-                    members.give_up(stored.entry.position.offset);
+                    members.nack(stored.entry.position.offset);
                 }
                 return is_there;
             }
@@ -499,12 +522,12 @@ impl Follower {
             if Instant::now() < registration.until {
                 let is_there = self.application.members.can_receive(*session);
                 if !is_there {
-                    self.application.members.give_up(stored.entry.position.offset);
+                    self.application.members.nack(stored.entry.position.offset);
                 }
                 return is_there;
             }
-            // The lease has ended, so that others may have given the event to somebody else. Once the node is
-            // registered again, it either has another name or was not reaped.
+            // The lease has expired, so another node may have reassigned the event. Once this node is registered again,
+            // it either has another name or was not reaped.
             tokio::time::sleep(NO_ROOM).await;
         }
     }

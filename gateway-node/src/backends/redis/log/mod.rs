@@ -1,7 +1,7 @@
-//! The logs: what is appended, what is followed, what is read again.
+//! The logs: appending, following, and reading older pages.
 
 pub(in crate::backends::redis) mod follower;
-pub(in crate::backends::redis) mod log_sight;
+pub(in crate::backends::redis) mod log_head;
 pub(in crate::backends::redis) mod pages;
 pub(in crate::backends::redis) mod publisher;
 pub(in crate::backends::redis) mod subscriber;

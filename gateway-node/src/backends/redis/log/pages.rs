@@ -1,7 +1,7 @@
-//! Older pages of the logs, each read once for all sessions that wait for it.
+//! Reads older pages of the logs, each once for all sessions that wait for it.
 //!
-//! Sessions that come back together, because their node has died, read the same part of the log from places of their own.
-//! Pages begin at places of the log's, so that they meet.
+//! When a node dies, its sessions return together and read the same part of the log, each from its own position. Pages
+//! start at fixed positions of the log, so that the sessions share them.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,34 +18,34 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::wire;
 use crate::{
     backends::redis::{
-        application::{Application, lock},
-        connection::link::{Link, Words},
+        application::{RedisApplication, lock},
+        connection::redis_connection::{RedisConnection, ReplyFields},
         scripts::Script,
     },
     backplane::Position,
     resume::{LogPage, ReadError},
 };
 
-/// How many entries a page has.
+/// The number of entries in a page.
 const PAGE: u64 = 64;
-/// How many pages are read at once. Others wait.
+/// How many pages are read at once. Further reads wait.
 const READERS: usize = 4;
-/// How long they do.
+/// How long a read waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
 
-type Answer = Result<Arc<LogPage>, ReadError>;
-type Reading = BoxFuture<'static, Answer>;
-/// A log and a place in it.
+type PageResult = Result<Arc<LogPage>, ReadError>;
+type PendingPage = BoxFuture<'static, PageResult>;
+/// A log and a position in it.
 type Beginning = (Arc<str>, Position);
 
-/// The pages that are being read.
+/// The pages being read.
 pub(in crate::backends::redis) struct Pages {
-    reading: Mutex<FxHashMap<Beginning, WeakShared<Reading>>>,
+    reading: Mutex<FxHashMap<Beginning, WeakShared<PendingPage>>>,
     readers: Arc<Semaphore>,
 }
 
 impl Pages {
-    /// None yet.
+    /// Creates an empty set of pages.
     pub(in crate::backends::redis) fn new() -> Self {
         Self {
             reading: Mutex::default(),
@@ -53,22 +53,22 @@ impl Pages {
         }
     }
 
-    /// What the log has behind this position: up to a page.
+    /// Reads up to one page of the log after this position.
     ///
     /// # Errors
-    /// When it does not lead on from there, or cannot be reached.
+    /// When the log does not continue from there, or is unavailable.
     pub(in crate::backends::redis) async fn read(
         &self,
-        application: Arc<Application>,
-        link: Link,
+        application: Arc<RedisApplication>,
+        connection: RedisConnection,
         after: Position,
     ) -> Result<LogPage, ReadError> {
         let start = Position {
             offset: after.offset - after.offset % PAGE,
             ..after
         };
-        match self.page(&application, &link, start).await {
-            Err(ReadError::Away) => return Err(ReadError::Away),
+        match self.page(&application, &connection, start).await {
+            Err(ReadError::Unavailable) => return Err(ReadError::Unavailable),
             Ok(page) if page.leads_to(after) => {
                 let page = page.behind(after.offset);
                 if !page.entries.is_empty() {
@@ -77,24 +77,30 @@ impl Pages {
             }
             Ok(_) | Err(ReadError::Severed) => {}
         }
-        // Its beginning is not kept any more; or it was asked for when there was less, since when something may have come.
-        let page = read(Arc::clone(&self.readers), application, link, after).await?;
+        // The start of the page has been trimmed, or a shared page was requested when the log was shorter. Reads from
+        // the exact position instead.
+        let page = read(Arc::clone(&self.readers), application, connection, after).await?;
         Ok(page.behind(after.offset))
     }
 
-    /// The page that begins behind this position, which somebody may be reading already.
-    fn page(&self, application: &Arc<Application>, link: &Link, after: Position) -> Shared<Reading> {
+    /// Returns the page that starts after this position. It may be in flight already.
+    fn page(
+        &self,
+        application: &Arc<RedisApplication>,
+        connection: &RedisConnection,
+        after: Position,
+    ) -> Shared<PendingPage> {
         let mut reading = lock(&self.reading);
         let place = (Arc::clone(&application.name), after);
         if let Some(page) = reading.get(&place).and_then(WeakShared::upgrade) {
-            // What has been read may have become less than there is.
+            // A page that is complete may be outdated: the log may have grown since.
             if page.peek().is_none() {
                 return page;
             }
         }
         reading.retain(|_, page| page.upgrade().is_some());
         let readers = Arc::clone(&self.readers);
-        let page = read(readers, Arc::clone(application), link.clone(), after)
+        let page = read(readers, Arc::clone(application), connection.clone(), after)
             .boxed()
             .shared();
         if let Some(weak) = page.downgrade() {
@@ -104,35 +110,40 @@ impl Pages {
     }
 }
 
-async fn read(readers: Arc<Semaphore>, application: Arc<Application>, link: Link, after: Position) -> Answer {
+async fn read(
+    readers: Arc<Semaphore>,
+    application: Arc<RedisApplication>,
+    connection: RedisConnection,
+    after: Position,
+) -> PageResult {
     let turn = timeout(TURN, readers.acquire_owned()).await;
     let Ok(Ok(_turn)) = turn else {
-        return Err(ReadError::Away);
+        return Err(ReadError::Unavailable);
     };
-    let mut call = application.call_log(&link, Script::Read);
+    let mut call = application.call_log(&connection, Script::Read);
     call.arg(after.epoch.to_string()).arg(after.offset).arg(PAGE);
-    let words = link.ask(call).await.map_err(|_| ReadError::Away)?;
-    match words.word(0) {
-        "ok" => page(&application.name, after, words)
+    let fields = connection.query(call).await.map_err(|_| ReadError::Unavailable)?;
+    match fields.word(0) {
+        "ok" => page(&application.name, after, fields)
             .map(Arc::new)
             .ok_or(ReadError::Severed),
         "severed" => Err(ReadError::Severed),
-        // It is registered anew.
-        _ => Err(ReadError::Away),
+        // The node has to register again.
+        _ => Err(ReadError::Unavailable),
     }
 }
 
-/// The entries of an answer. None where they do not stand right behind the position and each other.
-fn page(application: &Arc<str>, after: Position, words: Words) -> Option<LogPage> {
-    let epoch = wire::epoch(words.word(1)).ok()?;
-    let cut = words.word(2).parse().ok();
-    let top = words.number(3);
+/// Parses the entries of a reply. Returns `None` if they do not directly follow the position and each other.
+fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<LogPage> {
+    let epoch = wire::epoch(fields.word(1)).ok()?;
+    let cut = fields.word(2).parse().ok();
+    let top = fields.number(3);
     let mut through = Position {
         epoch,
         offset: after.offset,
     };
     let mut entries = Vec::new();
-    for (id, body) in words.pairs().skip(2) {
+    for (id, body) in fields.pairs().skip(2) {
         let offset = wire::offset_of(&id).ok()?;
         if offset != through.offset + 1 {
             return None;
@@ -140,6 +151,6 @@ fn page(application: &Arc<str>, after: Position, words: Words) -> Option<LogPage
         through.offset = offset;
         entries.push(wire::decode(application, through, body.as_bytes()).ok()?.entry);
     }
-    // The end of the log is a place where entries are, or would be.
+    // An empty page is only valid at the end of the log.
     (!entries.is_empty() || through.offset == top).then_some(LogPage { entries, through, cut })
 }

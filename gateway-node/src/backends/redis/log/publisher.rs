@@ -1,8 +1,8 @@
-//! The way into the log: one queue for the node, in the order of its calls, and at most one batch under way.
+//! Appends events to the logs: one queue per node, in call order, with at most one batch in flight.
 //!
-//! A publication is sent once on a link. When the link ends before the answer, the next one first asks what became of
-//! it: its old fence has been raised by then, so that what had not arrived never will. So nothing is appended twice, and
-//! nothing that was appended is taken for refused.
+//! A publication is sent once per connection. If the connection ends before the reply, the next one first asks for its
+//! outcome. By then the old fence has been superseded, so a command still in flight can no longer take effect. Thus
+//! nothing is appended twice, and nothing appended is reported as refused.
 
 use std::{
     collections::VecDeque,
@@ -20,64 +20,64 @@ use tokio::{
 use super::wire::{self, NONE, Origin};
 use crate::{
     backends::redis::{
-        Bounds,
-        application::{Application, lock},
+        LogBounds,
+        application::{RedisApplication, lock},
         connection::{
-            link::{Answer, Link, Words},
-            problem::Problem,
+            problem::RedisProblem,
+            redis_connection::{RedisConnection, ReplyFields, ReplyResult},
         },
         scripts::Script,
     },
-    backplane::{Deliver, Entry, Haste, Idempotency, Pending, Position, Publication, PublishError},
+    backplane::{Deliver, Entry, Idempotency, Pending, Position, Publication, PublishError, WhenUnavailable},
 };
 
-/// The most publications of one batch. The server remembers what became of the last 1024 of a node.
+/// The maximum number of publications in one batch. The server remembers the outcome of a node's last 1024.
 const BATCH: usize = 256;
-/// The most bytes of one batch that holds more than one publication.
+/// The maximum bytes of a batch of more than one publication.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long a caller that is not patient waits for an answer.
+/// How long a caller waits for a result if its events are not held.
 const PROMPT: Duration = Duration::from_secs(8);
 
-/// What waits to be appended.
-pub(in crate::backends::redis) struct Queue {
-    state: Mutex<State>,
+/// The queue of publications.
+pub(in crate::backends::redis) struct PublishQueue {
+    state: Mutex<PublishQueueState>,
     filled: Notify,
-    /// Bytes that may wait, those under way among them.
+    /// The maximum bytes in the queue, including the batch in flight.
     limit: usize,
     hold: Duration,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Item>,
+struct PublishQueueState {
+    waiting: VecDeque<QueuedPublication>,
     bytes: usize,
     next_origin: Origin,
-    /// Whether there is a link, so that what is not patient may wait.
+    /// Whether there is a connection. Without one, only events that may be held are queued.
     is_open: bool,
 }
 
-struct Item {
-    application: Arc<Application>,
+struct QueuedPublication {
+    application: Arc<RedisApplication>,
     events: Vec<Publication>,
     idempotency: Option<Idempotency>,
     is_patient: bool,
-    /// Of the first event; those after it count on.
+    /// The origin of the first event. The later events have consecutive origins.
     origin: Origin,
     deadline: Instant,
     bytes: usize,
-    /// The fence under which it was sent, and its number there.
+    /// The owner and fence under which it was sent, and its number under that fence.
     sent: Option<(Arc<str>, u64, u64)>,
     answer: oneshot::Sender<Result<Vec<Position>, PublishError>>,
 }
 
-impl Queue {
-    /// A queue of up to `limit` bytes in which an event waits `hold` at most. Its events are told from those of other
-    /// nodes by `origin`, a random number.
+impl PublishQueue {
+    /// Creates a queue of up to `limit` bytes, in which an event waits for at most `hold`. `origin`, a random number,
+    /// distinguishes its events from those of other nodes.
     pub(in crate::backends::redis) fn new(limit: usize, hold: Duration, origin: Origin) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(PublishQueueState {
                 next_origin: origin,
-                ..State::default()
+                ..PublishQueueState::default()
             }),
             filled: Notify::new(),
             limit,
@@ -85,36 +85,36 @@ impl Queue {
         }
     }
 
-    /// Takes events in.
+    /// Queues events.
     pub(in crate::backends::redis) fn push(
         &self,
-        application: Arc<Application>,
+        application: Arc<RedisApplication>,
         events: Vec<Publication>,
-        haste: Haste,
+        when_unavailable: WhenUnavailable,
     ) -> Pending<Vec<Position>, PublishError> {
         let refused = |error| Box::pin(std::future::ready(Err(error)));
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
-        let (is_patient, idempotency) = match haste {
-            Haste::Patient => (true, None),
-            Haste::Prompt { idempotency } => (false, idempotency),
+        let (is_patient, idempotency) = match when_unavailable {
+            WhenUnavailable::Hold => (true, None),
+            WhenUnavailable::Fail { idempotency } => (false, idempotency),
         };
         let (answer, answered) = oneshot::channel();
         {
             let mut state = lock(&self.state);
             if !is_patient && !state.is_open {
-                return refused(PublishError::Away);
+                return refused(PublishError::Unavailable);
             }
             if state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
-                // While the log is away, that is why so much waits.
+                // While the log is unavailable, that is the reason for the full queue.
                 let is_open = state.is_open;
                 return refused(if is_open {
                     PublishError::Overloaded
                 } else {
-                    PublishError::Away
+                    PublishError::Unavailable
                 });
             }
             let origin = if let Some(request) = &idempotency {
-                // Whoever repeats it, on whichever node: it is the same.
+                // The same request has the same origin, on any node.
                 origin_of(&application.name, request)
             } else {
                 let origin = state.next_origin;
@@ -122,7 +122,7 @@ impl Queue {
                 origin
             };
             state.bytes += bytes;
-            state.waiting.push_back(Item {
+            state.waiting.push_back(QueuedPublication {
                 application,
                 events,
                 idempotency,
@@ -137,7 +137,7 @@ impl Queue {
         self.filled.notify_one();
         Box::pin(async move {
             if is_patient {
-                return answered.await.unwrap_or(Err(PublishError::Away));
+                return answered.await.unwrap_or(Err(PublishError::Unavailable));
             }
             match tokio::time::timeout(PROMPT, answered).await {
                 Ok(answer) => answer.unwrap_or(Err(PublishError::Unknown)),
@@ -146,30 +146,30 @@ impl Queue {
         })
     }
 
-    /// Opens the queue, or closes it: what is not patient and was not sent is refused.
+    /// Opens or closes the queue. Closing it refuses the unsent publications that are not held.
     pub(in crate::backends::redis) fn set_open(&self, is_open: bool) {
         let mut state = lock(&self.state);
         state.is_open = is_open;
         if !is_open {
-            refuse(&mut state, &PublishError::Away, |item| !item.is_patient);
+            refuse(&mut state, &PublishError::Unavailable, |item| !item.is_patient);
         }
     }
 
-    /// Refuses what has waited for too long.
+    /// Refuses publications that have waited too long.
     pub(in crate::backends::redis) fn expire(&self, now: Instant) {
         let mut state = lock(&self.state);
-        // The oldest is in front, whatever was put back there.
+        // The oldest is always at the front, even after publications were put back.
         if state.waiting.front().is_some_and(|item| item.deadline <= now) {
             refuse(&mut state, &PublishError::Expired, |item| item.deadline <= now);
         }
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing is queued or in flight.
     pub(in crate::backends::redis) fn is_empty(&self) -> bool {
         lock(&self.state).bytes == 0
     }
 
-    fn put_back(&self, items: impl DoubleEndedIterator<Item = Item>) {
+    fn put_back(&self, items: impl DoubleEndedIterator<Item = QueuedPublication>) {
         let mut state = lock(&self.state);
         for mut item in items.rev() {
             item.sent = None;
@@ -177,9 +177,9 @@ impl Queue {
         }
     }
 
-    fn settle(&self, item: Item, answer: Result<Vec<Position>, PublishError>) {
+    fn settle(&self, item: QueuedPublication, answer: Result<Vec<Position>, PublishError>) {
         lock(&self.state).bytes -= item.bytes;
-        // Who asked may have gone.
+        // The caller may have stopped waiting.
         let _ = item.answer.send(answer);
     }
 }
@@ -196,32 +196,32 @@ fn origin_of(application: &str, request: &Idempotency) -> Origin {
         .fold(0, |origin, byte| origin << 8 | Origin::from(*byte))
 }
 
-fn refuse(state: &mut State, error: &PublishError, is_refused: impl Fn(&Item) -> bool) {
+fn refuse(state: &mut PublishQueueState, error: &PublishError, is_refused: impl Fn(&QueuedPublication) -> bool) {
     let (refused, kept) = std::mem::take(&mut state.waiting).into_iter().partition(is_refused);
     state.waiting = kept;
-    let refused: VecDeque<Item> = refused;
+    let refused: VecDeque<QueuedPublication> = refused;
     for item in refused {
         state.bytes -= item.bytes;
         let _ = item.answer.send(Err(error.clone()));
     }
 }
 
-/// Appends what is in the queue.
+/// Appends the queued publications.
 pub(in crate::backends::redis) struct Publisher {
-    queue: Arc<Queue>,
+    queue: Arc<PublishQueue>,
     deliver: Arc<dyn Deliver>,
-    bounds: Bounds,
-    /// The most idempotency keys of an application that are remembered at once.
+    bounds: LogBounds,
+    /// The maximum number of idempotency keys remembered for an application.
     idempotency_keys: usize,
-    /// What was sent and has no answer yet, in its order.
-    unanswered: VecDeque<Item>,
+    /// The publications sent but not yet answered, in order.
+    unanswered: VecDeque<QueuedPublication>,
 }
 
 impl Publisher {
     pub(in crate::backends::redis) const fn new(
-        queue: Arc<Queue>,
+        queue: Arc<PublishQueue>,
         deliver: Arc<dyn Deliver>,
-        bounds: Bounds,
+        bounds: LogBounds,
         idempotency_keys: usize,
     ) -> Self {
         Self {
@@ -233,25 +233,29 @@ impl Publisher {
         }
     }
 
-    /// Finds out what became of what had no answer when the last link ended. The node has registered anew.
-    pub(in crate::backends::redis) async fn resolve(&mut self, link: &Link) -> Result<(), Problem> {
+    /// Finds the outcome of the publications that were unanswered when the last connection ended. The node has
+    /// registered again by now.
+    pub(in crate::backends::redis) async fn resolve(
+        &mut self,
+        connection: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
         let questions = self.unanswered.iter().filter_map(|item| {
             let (owner, fence, n) = item.sent.as_ref()?;
-            let mut question = redis::cmd("HGET");
-            question.arg(item.application.key(format_args!("producer:{owner}:{fence}")));
-            question.arg(n % 1024);
-            Some(question)
+            let mut head_query = redis::cmd("HGET");
+            head_query.arg(item.application.key(format_args!("producer:{owner}:{fence}")));
+            head_query.arg(n % 1024);
+            Some(head_query)
         });
-        // Refused, a question says nothing about what became of its publication.
-        let answers: Vec<_> = link.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
+        // If the server refuses the query, the outcome of its publication is still unknown.
+        let answers: Vec<_> = connection.run(questions).await?.into_iter().collect::<Result<_, _>>()?;
         let mut again = Vec::new();
         for (item, answer) in std::mem::take(&mut self.unanswered).into_iter().zip(answers) {
             let remembered = answer.word(0).to_owned();
             let n = item.sent.as_ref().map_or(0, |(_, _, n)| *n);
             match remembered.split_once(' ') {
                 Some((number, answer)) if number.parse() == Ok(n) => {
-                    let words: Vec<_> = answer.split(' ').collect();
-                    self.answer(item, &words, link)?;
+                    let fields: Vec<_> = answer.split(' ').collect();
+                    self.answer(item, &fields, connection)?;
                 }
                 _ => again.push(item),
             }
@@ -260,28 +264,32 @@ impl Publisher {
         Ok(())
     }
 
-    /// Appends until the link ends, or `ending` is notified: then what has been sent is the last.
-    pub(in crate::backends::redis) async fn run(&mut self, link: &Link, ending: &Notify) -> Problem {
-        // Numbers begin anew with the fence.
+    /// Appends until the connection ends, or until `ending` is notified: then the batch in flight is the last.
+    pub(in crate::backends::redis) async fn run(
+        &mut self,
+        connection: &RedisConnection,
+        ending: &Notify,
+    ) -> RedisProblem {
+        // The numbers restart with each fence.
         let mut numbers = rustc_hash::FxHashMap::<Arc<str>, u64>::default();
         loop {
             tokio::select! {
                 biased;
-                () = ending.notified() => return link.nonsense("another task has given the link up"),
+                () = ending.notified() => return connection.nonsense("another task has given up the connection"),
                 () = self.take(&mut numbers) => {}
             }
-            let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, link)).collect();
-            let settled = match link.run(calls).await {
-                Ok(answers) => self.settle(answers, &mut numbers, link),
+            let calls: Vec<_> = self.unanswered.iter().map(|item| self.call(item, connection)).collect();
+            let is_flushed = match connection.run(calls).await {
+                Ok(answers) => self.settle(answers, &mut numbers, connection),
                 Err(problem) => Err(problem),
             };
-            if let Err(problem) = settled {
+            if let Err(problem) = is_flushed {
                 return problem;
             }
         }
     }
 
-    /// Takes the next batch, numbered.
+    /// Takes the next batch and numbers it.
     async fn take(&mut self, numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>) {
         loop {
             let filled = self.queue.filled.notified();
@@ -311,8 +319,8 @@ impl Publisher {
         }
     }
 
-    fn call(&self, item: &Item, link: &Link) -> Cmd {
-        let mut call = item.application.call_log(link, Script::Publish);
+    fn call(&self, item: &QueuedPublication, connection: &RedisConnection) -> Cmd {
+        let mut call = item.application.call_log(connection, Script::Publish);
         call.arg(item.sent.as_ref().map_or(0, |(_, _, n)| *n));
         self.bounds.add_to(&mut call);
         match &item.idempotency {
@@ -328,32 +336,33 @@ impl Publisher {
 
     fn settle(
         &mut self,
-        answers: Vec<Answer>,
+        answers: Vec<ReplyResult>,
         numbers: &mut rustc_hash::FxHashMap<Arc<str>, u64>,
-        link: &Link,
-    ) -> Result<(), Problem> {
+        connection: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
         let mut again = Vec::new();
         let mut problem = None;
         for answer in answers {
             let Some(item) = self.unanswered.pop_front() else { break };
             match answer {
-                Ok(words) if words.word(0) == "gap" => {
-                    // What came before it was not appended, so neither is this.
-                    numbers.insert(Arc::clone(&item.application.name), words.number(1));
+                Ok(fields) if fields.word(0) == "gap" => {
+                    // The publication before it was not appended, so this one was not either.
+                    numbers.insert(Arc::clone(&item.application.name), fields.number(1));
                     again.push(item);
                 }
-                Ok(words) if words.word(0) == "fenced" => {
+                Ok(fields) if fields.word(0) == "fenced" => {
                     self.unanswered.push_front(item);
-                    problem = Some(link.fenced());
+                    problem = Some(connection.fenced());
                     break;
                 }
-                Ok(words) => {
-                    if let Err(nonsense) = self.answer(item, &all(&words), link) {
+                Ok(fields) => {
+                    if let Err(nonsense) = self.answer(item, &all(&fields), connection) {
                         problem = Some(nonsense);
                         break;
                     }
                 }
-                // It was not appended. Who can send it again does; the rest wait as they do without a server.
+                // It was not appended. A caller that can retry gets the error; the others wait as they do without a
+                // server.
                 Err(refusal) => {
                     if item.is_patient {
                         again.push(item);
@@ -369,10 +378,15 @@ impl Publisher {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Passes on what the script has answered.
-    fn answer(&self, item: Item, words: &[&str], link: &Link) -> Result<(), Problem> {
-        let number = |place: usize| words.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
-        let answer = match (words.first().copied(), number(1)) {
+    /// Passes the script's result to the caller.
+    fn answer(
+        &self,
+        item: QueuedPublication,
+        fields: &[&str],
+        connection: &RedisConnection,
+    ) -> Result<(), RedisProblem> {
+        let number = |place: usize| fields.get(place).and_then(|word: &&str| word.parse::<u64>().ok());
+        let answer = match (fields.first().copied(), number(1)) {
             (Some("no_receiver"), Some(index)) => Err(PublishError::NoReceiver {
                 index: usize::try_from(index).unwrap_or(0),
             }),
@@ -381,9 +395,9 @@ impl Publisher {
                 retry_after: Duration::from_millis(ms),
             }),
             (Some("ok"), _) => {
-                let epoch = words.get(1).and_then(|word| wire::epoch(word).ok());
+                let epoch = fields.get(1).and_then(|word| wire::epoch(word).ok());
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {
-                    return Err(link.nonsense("a publication without its position"));
+                    return Err(connection.nonsense("a publication without a position"));
                 };
                 let positions: Vec<_> = (first..)
                     .take(item.events.len())
@@ -397,17 +411,17 @@ impl Publisher {
                     .iter()
                     .take(number(3).and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
                 {
-                    self.deliver.unheard(&item.application.name, &event.name);
+                    self.deliver.no_receiver(&item.application.name, &event.name);
                 }
                 Ok(positions)
             }
-            _ => return Err(link.nonsense("a publication with another answer")),
+            _ => return Err(connection.nonsense("an unknown result of a publication")),
         };
         self.queue.settle(item, answer);
         Ok(())
     }
 }
 
-fn all(words: &Words) -> Vec<&str> {
-    words.rest(0).collect()
+fn all(fields: &ReplyFields) -> Vec<&str> {
+    fields.rest(0).collect()
 }

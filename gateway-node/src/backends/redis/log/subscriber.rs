@@ -1,7 +1,8 @@
-//! The node's one connection for pub/sub: subscribed to the channel of every application that has receivers here.
+//! The node's single pub/sub connection. It is subscribed to the channel of every application that has receivers on
+//! this node.
 //!
-//! Pub/sub knows no databases, and anybody may publish. So the channel's name and every message on it carry the identity of
-//! the cluster, and a message without it is dropped.
+//! Pub/sub ignores database numbers, and any client may publish. So the channel's name and every message carry the
+//! identity of the cluster, and a message without it is dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,26 +12,26 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     backends::redis::{
-        Shared,
-        application::Application,
-        connection::{backoff::Backoff, problem::Problem},
-        orders::Order,
+        RedisShared,
+        application::RedisApplication,
+        cluster_commands::ClusterCommand,
+        connection::{backoff::Backoff, problem::RedisProblem},
         sessions as discord,
     },
     backplane::Owner,
 };
 
-/// How often the connection is asked whether it is alive.
+/// How often the connection is pinged.
 const PING: Duration = Duration::from_secs(1);
 
 pub(in crate::backends::redis) struct Subscriber {
-    shared: Arc<Shared>,
-    /// When the channel of each application was subscribed to.
+    shared: Arc<RedisShared>,
+    /// When the channel of each application was subscribed to; `None` while it is not.
     subscribed: FxHashMap<Arc<str>, watch::Sender<Option<Instant>>>,
 }
 
 impl Subscriber {
-    pub(in crate::backends::redis) fn new(shared: Arc<Shared>) -> Self {
+    pub(in crate::backends::redis) fn new(shared: Arc<RedisShared>) -> Self {
         let names = shared.applications.keys();
         Self {
             subscribed: names.map(|name| (Arc::clone(name), watch::Sender::new(None))).collect(),
@@ -38,25 +39,25 @@ impl Subscriber {
         }
     }
 
-    /// When the application's channel was subscribed to.
+    /// Returns a watch on when the application's channel was subscribed to.
     pub(in crate::backends::redis) fn watch(&self, application: &str) -> Option<watch::Receiver<Option<Instant>>> {
         self.subscribed.get(application).map(watch::Sender::subscribe)
     }
 
-    /// Subscribes, again after every cut, for as long as the node lives. Whoever is behind after one learns so from the
-    /// next look at the log, which is asked for at once.
+    /// Subscribes until the node stops, again after every disconnect. It then requests a read of the log heads, which
+    /// finds missed entries.
     pub(in crate::backends::redis) async fn run(self) {
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {
             let began = Instant::now();
             let problem = self.subscribe().await;
-            // What keeps the node from having a link, that one tells. Beside a link, this connection is missed for its
-            // speed alone: what it does not bring is found by the next look.
-            let is_cut = matches!(problem, Problem::Unreachable { .. } | Problem::Silent { .. });
-            let is_told = is_cut || self.shared.link.borrow().is_none();
+            // The command connection reports outages. While it is up, losing pub/sub only adds latency: the next read
+            // of the log heads finds what was missed.
+            let is_cut = matches!(problem, RedisProblem::Unreachable { .. } | RedisProblem::Silent { .. });
+            let is_told = is_cut || self.shared.connection.borrow().is_none();
             if !is_told && last.as_ref() != Some(&problem) {
-                log::warn!("events come late, without pub/sub: {problem}");
+                log::warn!("events are delayed without pub/sub: {problem}");
             }
             last = Some(problem);
             if began.elapsed() > Duration::from_secs(5) {
@@ -66,8 +67,8 @@ impl Subscriber {
         }
     }
 
-    async fn subscribe(&self) -> Problem {
-        // By the name of its channel without an identity.
+    async fn subscribe(&self) -> RedisProblem {
+        // Keyed by the name of the channel without the identity.
         let applications: FxHashMap<Vec<u8>, _> = self
             .shared
             .applications
@@ -96,43 +97,43 @@ impl Subscriber {
         let mut pings = tokio::time::interval(PING);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wanted = self.shared.receivers_changed.notified();
+            let desired = self.shared.receivers_changed.notified();
             if let Err(error) = self.follow_receivers(&mut connection, &mut held).await {
-                return Problem::of(&self.shared.server.address, &error);
+                return RedisProblem::of(&self.shared.server.address, &error);
             }
             let is_time_to_ping = tokio::select! {
-                () = wanted => false,
+                () = desired => false,
                 _ = pings.tick() => true,
-                // It changes once: when the connection is cut.
-                _ = is_cut.changed() => return Problem::Silent { address: self.shared.server.address.clone() },
+                // It changes only once, when the connection is lost.
+                _ = is_cut.changed() => return RedisProblem::Silent { address: self.shared.server.address.clone() },
             };
             if is_time_to_ping {
                 let pong: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut connection).await;
                 if let Err(error) = pong {
-                    return Problem::of(&self.shared.server.address, &error);
+                    return RedisProblem::of(&self.shared.server.address, &error);
                 }
             }
         }
     }
 
-    /// Subscribes to what has receivers, and leaves what has none any more or has another channel now. `held` are the
-    /// channels by application.
+    /// Subscribes to the channels of applications with receivers. Unsubscribes from channels without receivers, or
+    /// whose name has changed. `held` maps applications to their subscribed channels.
     async fn follow_receivers(
         &self,
         connection: &mut MultiplexedConnection,
         held: &mut FxHashMap<Arc<str>, String>,
     ) -> redis::RedisResult<()> {
         for application in self.shared.applications.values() {
-            let Application { name, members, .. } = &**application;
+            let RedisApplication { name, members, .. } = &**application;
             let identity = application.identity().filter(|_| members.are_there());
-            let wanted = identity.map(|identity| application.channel(&identity));
-            if wanted.as_ref() == held.get(name) {
+            let desired = identity.map(|identity| application.channel(&identity));
+            if desired.as_ref() == held.get(name) {
                 continue;
             }
             if let Some(channel) = held.remove(name) {
                 connection.unsubscribe(channel).await?;
             }
-            let Some(channel) = wanted else {
+            let Some(channel) = desired else {
                 self.note(name, None);
                 continue;
             };
@@ -151,22 +152,22 @@ impl Subscriber {
     }
 }
 
-/// Takes in a message of an application's channel, if it is one of this cluster.
-fn hear(shared: &Shared, application: &Arc<Application>, mut message: Vec<u8>) {
+/// Processes a message of an application's channel, if it belongs to this cluster.
+fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, mut message: Vec<u8>) {
     let Some(prefix) = application.own_prefix(&message) else {
         return;
     };
     message.drain(..prefix);
-    if let Some(Order { id, text }) = Order::read(&message) {
-        shared.deliver.herded(&application.name, &text);
+    if let Some(ClusterCommand { id, text }) = ClusterCommand::read(&message) {
+        shared.deliver.command_received(&application.name, &text);
         shared.orders.obeyed(application, id);
-    } else if let Some((id, generation)) = discord::owner_in(&message) {
+    } else if let Some((id, fencing_token)) = discord::owner_in(&message) {
         shared.deliver.superseded(&Owner {
             application: Arc::clone(&application.name),
             id,
-            generation,
+            fencing_token,
         });
     } else {
-        application.inlet.push(message);
+        application.log_sender.push(message);
     }
 }

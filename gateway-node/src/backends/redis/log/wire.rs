@@ -1,15 +1,15 @@
-//! Entries as they stand in Redis: a head line, the event's name, its data.
+//! The format of entries in Redis: a head line, the event's name, its data.
 //!
 //! ```text
 //! <audience> <types> <author> <receivers> <label> <length of the name>\n<name><data>
 //! ```
 //!
-//! The label is what no script looks into: the event's origin, and behind a slash its [`Header`] where Discord sessions
+//! No script interprets the label. It is the event's origin, followed by a slash and its [`Header`] if Discord sessions
 //! receive it.
 //!
-//! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts); types are a number with a bit
-//! for each. Receivers are `<session>@<owner>` for one and `<session>,…@<owner>,…@<guild>` for those of a guild. On the
-//! channel an entry comes after a line with its epoch and offset.
+//! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts). Types are a bit mask.
+//! Receivers are `<session>@<owner>` for one session, and `<session>,…@<owner>,…@<guild>` for the reporters of a guild.
+//! On the channel, the entry follows a line with its epoch and offset.
 
 use std::sync::Arc;
 
@@ -25,42 +25,42 @@ use shared::{
 
 use crate::backplane::{Audience, Entry, Epoch, Position, Publication};
 
-/// What stands for nothing in a head line and in arguments.
+/// The placeholder for an absent value in a head line and in arguments.
 pub(in crate::backends::redis) const NONE: &str = "-";
 
-/// What tells an event from every other one, however often it is appended; 0 for none.
+/// Identifies an event, however often it is appended; 0 for none.
 pub type Origin = u64;
 
-/// An entry that was read.
+/// A parsed entry.
 #[derive(Debug)]
-pub struct Stored {
-    /// The entry itself.
+pub struct StoredEntry {
+    /// The entry.
     pub entry: Entry,
-    /// The names of the nodes whose sessions an entry for some sessions alone is for.
+    /// The names of the nodes that have the addressed sessions; empty for a broadcast.
     pub owners: Owners,
-    /// What tells the event from every other one.
+    /// The origin of the event.
     pub origin: Origin,
 }
 
-/// Names of nodes, with a comma between them.
+/// Names of nodes, separated by commas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners(String);
 
 impl Owners {
-    /// The names as they stand in the entry.
+    /// The names, as in the entry.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is one of them.
+    /// Whether `owner` is one of them.
     pub fn contains(&self, owner: &str) -> bool {
         self.0.split(',').any(|name| name == owner)
     }
 }
 
-/// What was read is no entry.
+/// The error for data that is not a valid entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what was read from the log is no entry")]
+#[error("the log contains an invalid entry")]
 pub struct NoEntry;
 
 /// Adds an event to the arguments of a publication.
@@ -80,8 +80,8 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
     call.arg(&*event.name).arg(&*event.d);
 }
 
-/// The guild that an event changes, behind a `c` where it is another one from then on, a `d` where it is gone, and a `u`
-/// where something is noted of it.
+/// The guild that an event changes, with a prefix: `c` if the event creates or replaces it, `d` if it deletes it, `u`
+/// if it is a change to record.
 fn guild_change(event: &Publication) -> String {
     #[derive(serde::Deserialize)]
     struct Outage {
@@ -100,8 +100,8 @@ fn guild_change(event: &Publication) -> String {
     }
 }
 
-/// The origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…` with nothing where
-/// there is none. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
+/// Formats the origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…`,
+/// where absent values are empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
 pub fn label(origin: Origin, header: Option<&Header>) -> String {
     let mut label = format!("{origin:x}");
     let Some(header) = header else {
@@ -147,10 +147,10 @@ fn read_header(name: &str, text: &str) -> Option<Header> {
     Some(Header::from_parts(name, guild, subject, mentions, target))
 }
 
-/// The position of a message of the channel, and its entry.
+/// Splits a message of the channel into its position and its entry.
 ///
 /// # Errors
-/// When it has no position.
+/// When it has no valid position.
 pub fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
     let (line, body) = split_line(message)?;
     let (epoch, offset) = line.split_once(' ').ok_or(NoEntry)?;
@@ -161,21 +161,21 @@ pub fn split_message(message: &[u8]) -> Result<(Position, &[u8]), NoEntry> {
     Ok((position, body))
 }
 
-/// Returns the offset in the id of a stream's entry. Fails for an id that no script gives: another program has added
-/// the entry.
+/// Returns the offset in the id of a stream entry. Fails for an id that no script gives: another program has added the
+/// entry.
 pub(in crate::backends::redis) fn offset_of(id: &str) -> Result<u64, NoEntry> {
     let offset = id.strip_suffix("-0").ok_or(NoEntry)?;
     offset.parse().map_err(|_| NoEntry)
 }
 
-/// Reads an entry.
+/// Parses an entry.
 ///
 /// # Errors
-/// When it is none.
-pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<Stored, NoEntry> {
+/// When it is not a valid entry.
+pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result<StoredEntry, NoEntry> {
     let (head, rest) = split_line(body)?;
-    let mut words = head.split(' ');
-    let mut word = || words.next().ok_or(NoEntry);
+    let mut fields = head.split(' ');
+    let mut word = || fields.next().ok_or(NoEntry);
     let (audience, types, author, receivers, label, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
     let length: usize = length.parse().map_err(|_| NoEntry)?;
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
@@ -224,7 +224,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         Some(header) => Some(Arc::new(read_header(name, header).ok_or(NoEntry)?)),
         None => None,
     };
-    Ok(Stored {
+    Ok(StoredEntry {
         entry: Entry {
             position,
             application: Arc::clone(application),
@@ -239,8 +239,8 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
     })
 }
 
-/// The counts in `<high>:<low>,<high>:<low>,<high>:<low>`; what is over the largest number is the largest, and what a server
-/// that lost half of a change takes for less than nothing is nothing.
+/// Parses the counts in `<high>:<low>,<high>:<low>,<high>:<low>`. Values above the largest number saturate. A server
+/// that lost half of a change may have negative values, which become 0.
 pub(in crate::backends::redis) fn counts(text: &str) -> Option<GuildCount> {
     let mut sums = text.split(',').map(|sum| {
         let (high, low) = sum.split_once(':')?;
@@ -256,7 +256,7 @@ pub(in crate::backends::redis) fn counts(text: &str) -> Option<GuildCount> {
     })
 }
 
-/// The life that is called this.
+/// Parses an epoch.
 pub(in crate::backends::redis) fn epoch(text: &str) -> Result<Epoch, NoEntry> {
     text.parse().map_err(|_| NoEntry)
 }
@@ -277,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &str) -> Result<Stored, NoEntry> {
+    fn read(body: &str) -> Result<StoredEntry, NoEntry> {
         let position = Position {
             epoch: Epoch::from_raw(7),
             offset: 1,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn each_audience_is_read() {
+    fn each_audience_is_parsed() {
         let all = read("a 3 12 - ff 5\nhello{\"n\":1}").unwrap();
         assert_eq!(
             (&*all.entry.name, &*all.entry.d, all.origin),
@@ -305,15 +305,15 @@ mod tests {
         assert_eq!((some.entry.audience, &*some.entry.name), (reporters, "\n\n"));
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
         assert!(one.owners.contains("me") && !one.owners.contains("m"));
-        let told = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
+        let published = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
         assert_eq!(
-            &*told.entry.d,
+            &*published.entry.d,
             r#"{"guilds":3,"guildMembers":67108864,"cachedGuildMembers":1}"#
         );
     }
 
     #[test]
-    fn a_header_is_read_as_it_was_written() {
+    fn a_header_survives_a_round_trip() {
         for target in [
             Target::All,
             Target::Nobody,
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_guild_names_it() {
+    fn a_guild_change_names_its_guild() {
         let change = |name: &str, d: &str, target| {
             guild_change(&Publication {
                 name: name.into(),
@@ -360,7 +360,7 @@ mod tests {
         );
         assert_eq!(change("GUILD_MEMBERS_PUT", guild, Target::Nobody), "u7");
         assert_eq!(change("GUILD_CREATE", guild, Target::User(1)), "-");
-        // A publisher can name the guild beside data that says nothing of it.
+        // A publisher can name a guild beside data that does not mention it.
         for d in ["[]", "null"] {
             let named = Header::of("GUILD_CREATE", d, Target::All, Some(7));
             assert_eq!(named.change("GUILD_CREATE", d), None, "{d}");
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_refused() {
+    fn invalid_entries_are_rejected() {
         for body in [
             "",
             "a 1 - - -",
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_beyond_64_bits_are_the_largest_number_and_those_below_nothing_are_nothing() {
+    fn counts_saturate_at_64_bits_and_at_zero() {
         assert_eq!(counts("-1:67108863,0:1,0:0").map(|counts| counts.guilds), Some(0));
         let counts = counts("99999999999999:0,0:0,0:67108863").unwrap();
         assert_eq!((counts.guilds, counts.cached_guild_members), (u64::MAX, 67_108_863));

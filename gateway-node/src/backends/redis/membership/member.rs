@@ -1,4 +1,4 @@
-//! One session: what it is here, and what Redis takes it for.
+//! One session: its desired state here, and its actual state in Redis.
 
 use std::sync::Arc;
 
@@ -6,65 +6,65 @@ use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
 use tokio::time::Instant;
 
 use super::{
+    op::{CHUNK, MembershipOp},
     sending::SendingReport,
-    step::{CHUNK, Step},
 };
 use crate::backplane::report_rates::ReportRates;
 
-/// How many guilds of a session the first call of its leave removes: it has to come soon, and so it has to be cheap.
+/// How many guilds the first call of a leave removes: it must be cheap, since it has to come soon.
 const FIRST_LEAVE: usize = 1;
 
-/// A session that is there, or was.
+/// A session that is connected, or has not been removed from Redis yet.
 pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
-    /// What it reported last. A newer report takes its place, whether or not it was sent.
-    pub(in crate::backends::redis) wanted: Option<Wanted>,
-    pub(in crate::backends::redis) stored: Stored,
-    /// The report that is on its way: one at a time, and to its end.
+    /// Its latest report. A newer report replaces it, whether or not it was sent.
+    pub(in crate::backends::redis) desired: Option<Desired>,
+    pub(in crate::backends::redis) stored: StoredReport,
+    /// The report being sent. Only one is sent at a time, and always to its end.
     pub(in crate::backends::redis) sending: Option<SendingReport>,
-    /// What it is here.
-    pub(in crate::backends::redis) is: Is,
-    /// What Redis takes it for.
-    pub(in crate::backends::redis) taken_for: Is,
-    /// Whether it is among those for which something is to be done.
+    /// Its desired state.
+    pub(in crate::backends::redis) is: Actual,
+    /// Its actual state in Redis.
+    pub(in crate::backends::redis) taken_for: Actual,
+    /// Whether it is queued for a step.
     pub(in crate::backends::redis) is_changed: bool,
     /// Whether its report waits for its key's allowance.
     pub(in crate::backends::redis) is_waiting: bool,
-    /// Whether it has begun to leave.
+    /// Whether its removal has started.
     pub(in crate::backends::redis) is_leaving: bool,
 }
 
-/// A report, and the id of the key that pays for it.
-pub(in crate::backends::redis) struct Wanted {
+/// A report, and the id of the key that it is charged to.
+pub(in crate::backends::redis) struct Desired {
     pub(in crate::backends::redis) report: Arc<Report>,
     pub(in crate::backends::redis) key: Arc<str>,
 }
 
 /// What a session needs next.
-pub(in crate::backends::redis) enum Next {
-    Step(Step),
+pub(in crate::backends::redis) enum NextOp {
+    MembershipOp(MembershipOp),
     /// Its report has to wait until then.
     Wait(Instant),
     Nothing,
 }
 
-/// What a session is.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backends::redis) enum Is {
-    /// Nothing any more, or, for Redis, nothing until it is made a member again.
+pub(in crate::backends::redis) enum Actual {
+    /// Ended; as an actual state, unknown to Redis until it joins again.
     Gone,
-    /// A member that cannot receive yet.
+    /// A member that is not ready yet.
     Member,
-    /// A member that can be given what is for one of several.
+    /// A ready member, which receives events addressed to one of several.
     Receiver,
 }
 
-/// What Redis has of a session's report.
-pub(in crate::backends::redis) enum Stored {
+/// The report that Redis has of a session.
+pub(in crate::backends::redis) enum StoredReport {
     Report(Option<Arc<Report>>),
-    /// What was found when it was asked for. The next report only repairs what was lost: its key is not charged.
+    /// A report read back from Redis. The next report only repairs what was lost, so its key is not charged.
     Found(Arc<Report>),
-    /// It has to be asked for.
+    /// Unknown; it has to be read.
     Unknown,
 }
 
@@ -72,11 +72,11 @@ impl Member {
     pub(in crate::backends::redis) fn new(kind: ClientType) -> Self {
         Self {
             kind,
-            wanted: None,
-            stored: Stored::Report(None),
+            desired: None,
+            stored: StoredReport::Report(None),
             sending: None,
-            is: Is::Member,
-            taken_for: Is::Member,
+            is: Actual::Member,
+            taken_for: Actual::Member,
             is_changed: false,
             is_waiting: false,
             is_leaving: false,
@@ -84,67 +84,67 @@ impl Member {
     }
 
     pub(in crate::backends::redis) fn needs_a_step(&self) -> bool {
-        let is_stored = match (&self.stored, &self.wanted) {
-            (Stored::Report(None), None) => true,
-            (Stored::Report(Some(stored)), Some(wanted)) => Arc::ptr_eq(stored, &wanted.report),
+        let is_stored = match (&self.stored, &self.desired) {
+            (StoredReport::Report(None), None) => true,
+            (StoredReport::Report(Some(stored)), Some(desired)) => Arc::ptr_eq(stored, &desired.report),
             _ => false,
         };
-        // One that is gone is forgotten as soon as Redis has forgotten it.
-        self.is == Is::Gone || self.is != self.taken_for || !is_stored
+        // An ended session is dropped as soon as Redis has removed it.
+        self.is == Actual::Gone || self.is != self.taken_for || !is_stored
     }
 
-    /// Makes nothing of what was under way: what Redis has of the report has to be asked for.
+    /// Discards the report being sent: the report in Redis has to be read.
     pub(in crate::backends::redis) fn lose_sight(&mut self) {
         self.sending = None;
-        self.stored = Stored::Unknown;
+        self.stored = StoredReport::Unknown;
     }
 
-    /// Whether the next step touches many guilds. Only few such steps are under way at once.
+    /// Whether the next step touches many guilds. Only few such steps are in flight at once.
     pub(in crate::backends::redis) fn is_next_heavy(&self) -> bool {
         match (self.is, self.taken_for) {
-            (Is::Gone, _) => self.is_leaving,
-            (_, Is::Gone) | (Is::Receiver, Is::Member) => false,
+            (Actual::Gone, _) => self.is_leaving,
+            (_, Actual::Gone) | (Actual::Receiver, Actual::Member) => false,
             _ => true,
         }
     }
 
-    /// Whether it is in the middle of a report or of its leave.
+    /// Whether a report or its removal has started.
     pub(in crate::backends::redis) const fn has_begun(&self) -> bool {
         self.sending.is_some() || self.is_leaving
     }
 
-    /// What is to be done next. A report that begins is charged to its key.
-    pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> Next {
+    /// Returns the next step. A report that starts is charged to its key.
+    pub(in crate::backends::redis) fn next(&mut self, id: SessionId, rates: &mut ReportRates, now: Instant) -> NextOp {
         match (self.is, self.taken_for) {
-            (Is::Gone, _) => {
+            (Actual::Gone, _) => {
                 self.sending = None;
                 let budget = if self.is_leaving { CHUNK } else { FIRST_LEAVE };
                 self.is_leaving = true;
-                return Next::Step(Step::Leave(id, budget));
+                return NextOp::MembershipOp(MembershipOp::Leave(id, budget));
             }
-            (_, Is::Gone) => return Next::Step(Step::JoinAgain(id, self.kind)),
-            (Is::Receiver, Is::Member) => return Next::Step(Step::Enter(id)),
+            (_, Actual::Gone) => return NextOp::MembershipOp(MembershipOp::JoinAgain(id, self.kind)),
+            (Actual::Receiver, Actual::Member) => return NextOp::MembershipOp(MembershipOp::Enter(id)),
             _ => {}
         }
         if let Some(sending) = &mut self.sending {
-            return Next::Step(sending.next_part(id));
+            return NextOp::MembershipOp(sending.next_part(id));
         }
-        let Some(Wanted { report, key }) = &self.wanted else {
+        let Some(Desired { report, key }) = &self.desired else {
             return match self.stored {
-                Stored::Unknown => Next::Step(Step::Ask(id)),
-                Stored::Report(_) | Stored::Found(_) => Next::Nothing,
+                StoredReport::Unknown => NextOp::MembershipOp(MembershipOp::Ask(id)),
+                StoredReport::Report(_) | StoredReport::Found(_) => NextOp::Nothing,
             };
         };
         let (stored, is_free) = match &self.stored {
-            Stored::Unknown => return Next::Step(Step::Ask(id)),
-            Stored::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return Next::Nothing,
-            Stored::Report(stored) => (stored.as_deref(), false),
-            Stored::Found(found) => (Some(&**found), true),
+            StoredReport::Unknown => return NextOp::MembershipOp(MembershipOp::Ask(id)),
+            StoredReport::Report(Some(stored)) if Arc::ptr_eq(stored, report) => return NextOp::Nothing,
+            StoredReport::Report(stored) => (stored.as_deref(), false),
+            StoredReport::Found(found) => (Some(&**found), true),
         };
         if !is_free {
             let wait = rates.wait(key, now);
             if !wait.is_zero() {
-                return Next::Wait(now + wait);
+                return NextOp::Wait(now + wait);
             }
         }
         let mut sending = SendingReport::new(Arc::clone(report), stored);
@@ -153,7 +153,7 @@ impl Member {
         }
         let part = sending.next_part(id);
         self.sending = Some(sending);
-        Next::Step(part)
+        NextOp::MembershipOp(part)
     }
 }
 

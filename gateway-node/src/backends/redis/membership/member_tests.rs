@@ -1,4 +1,4 @@
-//! The way of a report from a session to Redis.
+//! Tests of how a session's report is sent to Redis.
 
 use std::time::Duration;
 
@@ -30,15 +30,15 @@ fn member() -> Member {
 }
 
 fn wants(member: &mut Member, guilds: std::ops::Range<u64>) {
-    member.wanted = Some(Wanted {
+    member.desired = Some(Desired {
         report: Arc::new(report(guilds)),
         key: "bot".into(),
     });
 }
 
-/// The size of the next part and whether it is the last one, which is then answered.
+/// Takes the next part and confirms it. Returns its size, and whether it is the last one.
 fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, bool) {
-    let Next::Step(Step::Report {
+    let NextOp::MembershipOp(MembershipOp::Report {
         report,
         added,
         removed,
@@ -46,29 +46,29 @@ fn part(member: &mut Member, rates: &mut ReportRates, now: Instant) -> (usize, b
         ..
     }) = member.next(ID, rates, now)
     else {
-        panic!("no part of a report");
+        panic!("not a part of a report");
     };
     if is_last {
         member.sending = None;
-        member.stored = Stored::Report(Some(report));
+        member.stored = StoredReport::Report(Some(report));
     }
     (added.len() + removed.len(), is_last)
 }
 
 #[test]
-fn a_report_goes_in_parts_of_a_bounded_size() {
+fn a_report_is_sent_in_parts_of_bounded_size() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     wants(&mut member, 0..150);
     let parts = [(); 3].map(|()| part(&mut member, &mut rates, now));
     assert_eq!(parts, [(64, false), (64, false), (22, true)]);
     assert!(!member.needs_a_step());
-    // One that changes nothing is a part all the same: its numbers may differ.
+    // A report that changes no guild is still sent: its numbers may differ.
     wants(&mut member, 0..150);
     assert_eq!(part(&mut member, &mut rates, now), (0, true));
 }
 
 #[test]
-fn a_newer_report_replaces_the_unsent_one_and_waits_for_the_one_under_way() {
+fn a_newer_report_replaces_the_unsent_one_and_waits_for_the_one_in_flight() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     wants(&mut member, 0..100);
     assert_eq!(part(&mut member, &mut rates, now), (64, false));
@@ -88,45 +88,48 @@ fn a_report_waits_until_its_key_has_an_allowance() {
         part(&mut member, &mut rates, now);
     }
     wants(&mut member, 0..10);
-    let Next::Wait(until) = member.next(ID, &mut rates, now) else {
-        panic!("it does not wait")
+    let NextOp::Wait(until) = member.next(ID, &mut rates, now) else {
+        panic!("the report does not wait")
     };
-    // 101 below zero, and one for the next.
+    // The allowance is 101 below zero, and the next report costs at least one.
     assert_eq!(until - now, Duration::from_millis(1020));
     assert!(matches!(
         member.next(ID, &mut rates, until),
-        Next::Step(Step::Report { .. })
+        NextOp::MembershipOp(MembershipOp::Report { .. })
     ));
 }
 
 #[test]
-fn a_report_that_is_restored_is_not_charged() {
+fn a_restored_report_is_not_charged() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     rates.charge(&"bot".into(), 100_000, now);
     wants(&mut member, 0..10);
     member.lose_sight();
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Step(Step::Ask(_))));
-    member.stored = Stored::Found(Arc::new(report(0..0)));
+    assert!(matches!(
+        member.next(ID, &mut rates, now),
+        NextOp::MembershipOp(MembershipOp::Ask(_))
+    ));
+    member.stored = StoredReport::Found(Arc::new(report(0..0)));
     assert_eq!(part(&mut member, &mut rates, now), (10, true));
     wants(&mut member, 0..11);
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
+    assert!(matches!(member.next(ID, &mut rates, now), NextOp::Wait(_)));
 }
 
 #[test]
-fn a_session_that_leaves_does_so_at_once_whatever_its_report_waits_for() {
+fn a_session_leaves_at_once_even_if_its_report_waits() {
     let (mut member, mut rates, now) = (member(), rates(), Instant::now());
     rates.charge(&"bot".into(), 100_000, now);
     wants(&mut member, 0..10);
-    assert!(matches!(member.next(ID, &mut rates, now), Next::Wait(_)));
-    member.is = Is::Gone;
+    assert!(matches!(member.next(ID, &mut rates, now), NextOp::Wait(_)));
+    member.is = Actual::Gone;
     assert!(!member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::Step(Step::Leave(_, 1))
+        NextOp::MembershipOp(MembershipOp::Leave(_, 1))
     ));
     assert!(member.is_next_heavy());
     assert!(matches!(
         member.next(ID, &mut rates, now),
-        Next::Step(Step::Leave(_, CHUNK))
+        NextOp::MembershipOp(MembershipOp::Leave(_, CHUNK))
     ));
 }

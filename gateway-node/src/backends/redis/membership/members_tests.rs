@@ -1,4 +1,4 @@
-//! Which steps are next, for many sessions at once.
+//! Tests of the order of steps across many sessions.
 
 use shared::{guild::GuildId, v1::ReportedGuilds};
 
@@ -23,12 +23,12 @@ fn report(members: &Members, id: u64, key: &str, guilds: u64) {
     members.report(SessionId::from_raw(id), &key.into(), report);
 }
 
-/// The sessions whose report is among the next steps, whose parts are answered.
+/// Takes the next steps and confirms the report parts. Returns the sessions of those parts.
 fn reporting(members: &Members, now: Instant) -> Vec<u64> {
     let mut state = members.lock();
-    let steps = state.next_steps(now, 256, 1);
-    let reports = steps.into_iter().filter_map(|step| match step {
-        Step::Report {
+    let ops = state.next_steps(now, 256, 1);
+    let reports = ops.into_iter().filter_map(|op| match op {
+        MembershipOp::Report {
             id, report, is_last, ..
         } => Some((id, report, is_last)),
         _ => None,
@@ -39,7 +39,7 @@ fn reporting(members: &Members, now: Instant) -> Vec<u64> {
         state.advance(id, |member| {
             if is_last {
                 member.sending = None;
-                member.stored = member::Stored::Report(Some(report));
+                member.stored = member::StoredReport::Report(Some(report));
             }
         });
     }
@@ -47,7 +47,7 @@ fn reporting(members: &Members, now: Instant) -> Vec<u64> {
 }
 
 #[test]
-fn one_part_is_under_way_and_a_report_goes_to_its_end_before_the_next() {
+fn one_part_is_in_flight_and_a_report_completes_before_the_next() {
     let (members, now) = (members(2), Instant::now());
     report(&members, 1, "bot", 150);
     report(&members, 2, "bot", 100);
@@ -57,7 +57,7 @@ fn one_part_is_under_way_and_a_report_goes_to_its_end_before_the_next() {
 }
 
 #[test]
-fn what_is_cheap_does_not_wait_for_reports() {
+fn cheap_steps_do_not_wait_for_reports() {
     let (members, now) = (members(300), Instant::now());
     for id in 1..=200 {
         report(&members, id, "bot", 1);
@@ -65,13 +65,13 @@ fn what_is_cheap_does_not_wait_for_reports() {
     for id in 201..=300 {
         members.leave(SessionId::from_raw(id));
     }
-    let steps = members.lock().next_steps(now, 256, 1);
-    let leaving = steps.iter().filter(|step| matches!(step, Step::Leave(..))).count();
-    assert_eq!((leaving, steps.len()), (100, 101));
+    let ops = members.lock().next_steps(now, 256, 1);
+    let leaving = ops.iter().filter(|op| matches!(op, MembershipOp::Leave(..))).count();
+    assert_eq!((leaving, ops.len()), (100, 101));
 }
 
 #[test]
-fn a_report_without_an_allowance_is_looked_at_again_when_there_is_one() {
+fn a_report_without_an_allowance_is_retried_when_there_is_one() {
     let (members, now) = (members(3), Instant::now());
     members.lock().rates.charge(&"bot".into(), 30_000, now);
     report(&members, 1, "bot", 10);
@@ -79,14 +79,14 @@ fn a_report_without_an_allowance_is_looked_at_again_when_there_is_one() {
     report(&members, 3, "other", 10);
     assert_eq!(reporting(&members, now), [3]);
     assert!(!members.are_settled());
-    let next = members.lock().next_wait().expect("they wait");
+    let next = members.lock().next_wait().expect("both reports wait");
     assert!(reporting(&members, now).is_empty());
-    // Newer reports take the place of those that wait.
+    // Newer reports replace the waiting ones.
     report(&members, 1, "bot", 20);
     assert!(reporting(&members, now).is_empty());
     assert_eq!(reporting(&members, next), [1]);
     assert!(reporting(&members, next).is_empty());
-    let next = members.lock().next_wait().expect("the second waits");
+    let next = members.lock().next_wait().expect("the second report waits");
     assert_eq!(reporting(&members, next), [2]);
     assert!(members.are_settled());
     assert_eq!(members.lock().next_wait(), None);

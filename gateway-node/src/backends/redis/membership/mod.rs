@@ -1,15 +1,15 @@
-//! This node's sessions of one application, and what Redis knows of them.
+//! This node's sessions of one application, and the state that Redis has of them.
 //!
-//! What should be there is kept here; what is there is brought to it step by step, a batch at a time. So nothing has to
-//! be queued while the server is away, and after any accident the same steps repair what it left.
+//! Keeps the desired state in memory, and brings the actual state in Redis to it in steps, a batch at a time. So
+//! nothing has to be queued while the server is unavailable, and after any failure the same steps repair it.
 
-pub(in crate::backends::redis) mod dead;
-mod keeper;
 pub(in crate::backends::redis) mod lease;
+pub(in crate::backends::redis) mod maintenance;
 mod member;
-pub(in crate::backends::redis) mod pulse;
+mod op;
+pub(in crate::backends::redis) mod reap_queue;
+mod reconciler;
 mod sending;
-mod step;
 
 use std::{
     collections::VecDeque,
@@ -24,69 +24,69 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) use self::keeper::Keeper;
+pub(super) use self::reconciler::Reconciler;
 use self::{
-    member::{Is, Member, Next, Wanted},
-    step::Step,
+    member::{Actual, Desired, Member, NextOp},
+    op::MembershipOp,
 };
 use super::application::lock;
 use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};
 
 /// How long a session waits to become a member.
 const JOIN: Duration = Duration::from_secs(5);
-/// How often another id is tried when the generated one is taken.
+/// How many ids are tried before a join fails.
 const ID_ATTEMPTS: usize = 3;
 
 /// The sessions of one application on this node.
 pub(super) struct Members {
-    state: Mutex<State>,
+    state: Mutex<MembersState>,
     changed: Notify,
 }
 
-struct State {
+struct MembersState {
     sessions: FxHashMap<SessionId, Member>,
-    /// Those for which something is to be done. Each is here or in `heavy`, once.
+    /// The sessions that need a step. Each is here or in `heavy`, once.
     changed: VecDeque<SessionId>,
-    /// Those whose next step touches many guilds.
+    /// The sessions whose next step touches many guilds.
     heavy: VecDeque<SessionId>,
-    /// Those whose report waits for its key's allowance, and when to look again.
+    /// The sessions whose report waits for its key's allowance, and when to check again.
     waiting: VecDeque<(Instant, SessionId)>,
     rates: ReportRates,
-    joins: VecDeque<Join>,
-    /// Offsets of entries for some sessions alone, which have been delivered to at least one of them.
-    taken: Vec<u64>,
-    /// Offsets of entries for some sessions alone, which ended before they had them.
+    joins: VecDeque<JoinState>,
+    /// Offsets of addressed entries to acknowledge: at least one of their sessions received them.
+    ack: Vec<u64>,
+    /// Offsets of addressed entries to give back: their sessions ended before they received them.
     given_up: VecDeque<u64>,
-    /// Up to which offset every entry for some sessions alone is to be given up.
+    /// The offset up to which every addressed entry is to be given back.
     to_sweep: Option<u64>,
-    /// What was sent and has no answer yet.
-    under_way: Vec<Step>,
-    /// Whether the log is followed, so that a session can be told from where on it receives.
+    /// The steps sent but not yet answered.
+    in_flight: Vec<MembershipOp>,
+    /// Whether the log is followed, so that joining sessions can be given a starting position.
     is_followed: bool,
-    /// How many sessions are here that are no members: the server knows them by themselves.
+    /// The number of Discord sessions here. They are not members: the server stores them separately.
     guests: usize,
 }
 
-struct Join {
+struct JoinState {
     kind: ClientType,
     attempts: usize,
     answer: oneshot::Sender<Result<Joined, JoinError>>,
 }
 
 impl Members {
-    /// No sessions; those of one key may change their reports so fast.
+    /// Creates an empty set of sessions, with a limit on how fast the sessions of one key may change their reports.
     pub(super) fn new(limits: ReportLimits) -> Self {
-        let state = State {
+        let state = MembersState {
             sessions: FxHashMap::default(),
             changed: VecDeque::new(),
             heavy: VecDeque::new(),
             waiting: VecDeque::new(),
             rates: ReportRates::new(limits),
             joins: VecDeque::new(),
-            taken: Vec::new(),
+            ack: Vec::new(),
             given_up: VecDeque::new(),
             to_sweep: None,
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             is_followed: false,
             guests: 0,
         };
@@ -96,10 +96,10 @@ impl Members {
         }
     }
 
-    /// Asks to join; the answer comes once the session is a member.
+    /// Requests a join. The result arrives once the session is a member.
     pub(super) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
         let (answer, answered) = oneshot::channel();
-        lock(&self.state).joins.push_back(Join {
+        lock(&self.state).joins.push_back(JoinState {
             kind,
             attempts: ID_ATTEMPTS,
             answer,
@@ -108,46 +108,46 @@ impl Members {
         Box::pin(async {
             match tokio::time::timeout(JOIN, answered).await {
                 Ok(Ok(answer)) => answer,
-                // Should it become a member after all, nobody hears of it, and it leaves again.
-                Ok(Err(_)) | Err(_) => Err(JoinError::Away),
+                // If it becomes a member later, the caller no longer waits, and the session is removed again.
+                Ok(Err(_)) | Err(_) => Err(JoinError::Unavailable),
             }
         })
     }
 
-    /// Lets a session have what is for one of several.
-    pub(super) fn enter(&self, id: SessionId) {
-        self.change(id, |member| member.is = Is::Receiver);
+    /// Marks a session as ready for events addressed to one of several.
+    pub(super) fn ready(&self, id: SessionId) {
+        self.change(id, |member| member.is = Actual::Receiver);
     }
 
-    /// Whether an entry for this session alone can still be delivered to it.
+    /// Whether an entry addressed to this session can still be delivered to it.
     pub(super) fn can_receive(&self, id: SessionId) -> bool {
         let state = lock(&self.state);
         let member = state.sessions.get(&id);
-        member.is_some_and(|member| member.is == Is::Receiver)
+        member.is_some_and(|member| member.is == Actual::Receiver)
     }
 
-    /// Whether one of these sessions is here: it has what the node has delivered, or will have it.
+    /// Whether one of these sessions is on this node: it has received what the node has delivered, or will.
     pub(super) fn is_any_there(&self, ids: &[SessionId]) -> bool {
         let state = lock(&self.state);
         let is_there = |id| {
             state
                 .sessions
                 .get(id)
-                .is_some_and(|member: &Member| member.is != Is::Gone)
+                .is_some_and(|member: &Member| member.is != Actual::Gone)
         };
         ids.iter().any(is_there)
     }
 
-    /// Notes which sessions Redis has of this node. Those that are none any more leave again: the server has lost that
-    /// they left.
+    /// Takes the sessions that Redis has of this node. Sessions unknown here are removed again; the server lost their
+    /// removal.
     pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
         let mut state = lock(&self.state);
-        let State { sessions, changed, .. } = &mut *state;
+        let MembersState { sessions, changed, .. } = &mut *state;
         for id in known {
             sessions.entry(id).or_insert_with(|| {
                 changed.push_back(id);
                 Member {
-                    is: Is::Gone,
+                    is: Actual::Gone,
                     is_changed: true,
                     ..Member::new(ClientType::Bot)
                 }
@@ -157,31 +157,31 @@ impl Members {
 
     /// Ends a membership.
     pub(super) fn leave(&self, id: SessionId) {
-        self.change(id, |member| member.is = Is::Gone);
+        self.change(id, |member| member.is = Actual::Gone);
     }
 
-    /// Replaces what a session reports, which is charged to the key with this id.
+    /// Replaces the report of a session. The change is charged to the key with this id.
     pub(super) fn report(&self, id: SessionId, key: &Arc<str>, report: Report) {
-        let wanted = Wanted {
+        let desired = Desired {
             report: Arc::new(report),
             key: Arc::clone(key),
         };
-        self.change(id, |member| member.wanted = Some(wanted));
+        self.change(id, |member| member.desired = Some(desired));
     }
 
-    /// Notes that the entry at this offset, for some sessions alone, has reached one of them.
-    pub(super) fn taken(&self, offset: u64) {
-        lock(&self.state).taken.push(offset);
+    /// Acknowledges the addressed entry at this offset: it has reached one of its sessions.
+    pub(super) fn ack(&self, offset: u64) {
+        lock(&self.state).ack.push(offset);
         self.changed.notify_one();
     }
 
-    /// Gives up the entry at this offset: those of its sessions that were here have ended.
-    pub(super) fn give_up(&self, offset: u64) {
+    /// Gives back the entry at this offset: its sessions on this node have ended.
+    pub(super) fn nack(&self, offset: u64) {
         lock(&self.state).given_up.push_back(offset);
         self.changed.notify_one();
     }
 
-    /// Gives up every entry for some sessions alone up to this offset, which this node passes over.
+    /// Gives back every addressed entry up to this offset, which this node skips.
     pub(super) fn sweep(&self, up_to: u64) {
         let mut state = lock(&self.state);
         state.to_sweep = state.to_sweep.max(Some(up_to));
@@ -189,23 +189,23 @@ impl Members {
         self.changed.notify_one();
     }
 
-    /// Whether there is a session, or one that waits to become one.
+    /// Whether there is a session, or a pending join.
     pub(super) fn are_there(&self) -> bool {
         lock(&self.state).are_there()
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub(super) fn count(&self) -> usize {
         let state = lock(&self.state);
         state.sessions.len() + state.guests
     }
 
-    /// Notes that there is a session that is no member.
+    /// Counts a Discord session.
     pub(super) fn add_guest(&self) {
         lock(&self.state).guests += 1;
     }
 
-    /// Notes that it has gone.
+    /// Stops counting a Discord session.
     pub(super) fn remove_guest(&self) {
         lock(&self.state).guests -= 1;
     }
@@ -215,55 +215,56 @@ impl Members {
         lock(&self.state).is_followed
     }
 
-    /// Whether Redis has everything that it should have.
+    /// Whether Redis has the desired state.
     pub(super) fn are_settled(&self) -> bool {
         let state = lock(&self.state);
-        let nothing_to_do = state.taken.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
+        let nothing_to_do = state.ack.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
         nothing_to_do && state.joins.is_empty() && !state.sessions.values().any(Member::needs_a_step)
     }
 
-    /// Notes that the log is followed from now on.
+    /// Records that the log is now followed.
     pub(super) fn begin_following(&self) {
         lock(&self.state).is_followed = true;
         self.changed.notify_one();
     }
 
-    /// Notes that the log is not followed any more, if there is nobody for whom. Answers whether it is so.
+    /// Records that the log is no longer followed, if there are no sessions. Returns whether that is so.
     pub(super) fn end_following(&self) -> bool {
         let mut state = lock(&self.state);
         state.is_followed = state.are_there();
         !state.is_followed
     }
 
-    /// Notes that the link has ended: who waits to join is refused, and nobody knows what became of what was under way.
+    /// Records that the connection has ended. Pending joins are refused, and the outcome of unanswered steps is
+    /// unknown.
     pub(super) fn end_link(&self) {
         let mut state = lock(&self.state);
-        for step in std::mem::take(&mut state.under_way) {
-            abandon(&mut state, step);
+        for op in std::mem::take(&mut state.in_flight) {
+            abandon(&mut state, op);
         }
         for join in state.joins.drain(..) {
-            let _ = join.answer.send(Err(JoinError::Away));
+            let _ = join.answer.send(Err(JoinError::Unavailable));
         }
     }
 
-    /// Makes ready for a new link. Where the server may have forgotten this node's sessions (`is_lost`), or has removed
-    /// them (`is_reaped`), all of them are made members again.
+    /// Prepares for a new connection. If the server may have lost this node's sessions (`is_lost`) or has removed them
+    /// (`is_reaped`), all of them join again.
     pub(super) fn begin_link(&self, is_lost: bool, is_reaped: bool) {
         let mut state = lock(&self.state);
         let is_lost = is_lost || is_reaped;
         if is_reaped {
-            // What was for them alone has been given to others.
-            state.taken.clear();
+            // Their addressed entries have been given to other sessions.
+            state.ack.clear();
             state.given_up.clear();
             state.to_sweep = None;
         }
         state.heavy.clear();
         state.waiting.clear();
-        let State { sessions, changed, .. } = &mut *state;
+        let MembersState { sessions, changed, .. } = &mut *state;
         changed.clear();
         for (id, member) in sessions {
             if is_lost {
-                member.taken_for = Is::Gone;
+                member.taken_for = Actual::Gone;
             }
             if is_lost || member.sending.is_some() {
                 member.lose_sight();
@@ -278,8 +279,8 @@ impl Members {
 
     fn change(&self, id: SessionId, change: impl FnOnce(&mut Member)) {
         let mut state = lock(&self.state);
-        let State { sessions, changed, .. } = &mut *state;
-        // A session that is none any more has nothing to change.
+        let MembersState { sessions, changed, .. } = &mut *state;
+        // A removed session has nothing to change.
         let Some(member) = sessions.get_mut(&id) else { return };
         change(member);
         if !std::mem::replace(&mut member.is_changed, true) {
@@ -289,49 +290,49 @@ impl Members {
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MembersState> {
         lock(&self.state)
     }
 }
 
-impl State {
-    /// The steps that are next: all that are cheap, up to `most`, and then up to `most_heavy` that touch many guilds.
-    fn next_steps(&mut self, now: Instant, most: usize, most_heavy: usize) -> Vec<Step> {
+impl MembersState {
+    /// Returns the next steps: up to `most` cheap ones, then up to `most_heavy` that touch many guilds.
+    fn next_steps(&mut self, now: Instant, most: usize, most_heavy: usize) -> Vec<MembershipOp> {
         self.end_waits(now);
-        let mut steps = Vec::new();
-        while steps.len() < most {
+        let mut ops = Vec::new();
+        while ops.len() < most {
             let Some(id) = self.changed.pop_front() else { break };
             match self.sessions.get(&id) {
-                // What has begun goes to its end first: until then the counts stay what they were.
+                // A report that has started is finished first: until then the counts are frozen.
                 Some(member) if member.is_next_heavy() && member.has_begun() => self.heavy.push_front(id),
                 Some(member) if member.is_next_heavy() => self.heavy.push_back(id),
-                _ => steps.extend(self.next_step(id, now)),
+                _ => ops.extend(self.next_step(id, now)),
             }
         }
-        let most = most.min(steps.len() + most_heavy);
-        while steps.len() < most {
+        let most = most.min(ops.len() + most_heavy);
+        while ops.len() < most {
             let Some(id) = self.heavy.pop_front() else { break };
-            steps.extend(self.next_step(id, now));
+            ops.extend(self.next_step(id, now));
         }
-        steps
+        ops
     }
 
-    fn next_step(&mut self, id: SessionId, now: Instant) -> Option<Step> {
+    fn next_step(&mut self, id: SessionId, now: Instant) -> Option<MembershipOp> {
         let member = self.sessions.get_mut(&id)?;
         member.is_changed = false;
         match member.next(id, &mut self.rates, now) {
-            Next::Step(step) => Some(step),
-            Next::Wait(until) => {
+            NextOp::MembershipOp(op) => Some(op),
+            NextOp::Wait(until) => {
                 if !std::mem::replace(&mut member.is_waiting, true) {
                     self.waiting.push_back((until, id));
                 }
                 None
             }
-            Next::Nothing => None,
+            NextOp::Nothing => None,
         }
     }
 
-    /// Looks again at those whose key may have an allowance by now, in the order in which they came to wait.
+    /// Checks the sessions whose key may have an allowance by now, in the order in which they started to wait.
     fn end_waits(&mut self, now: Instant) {
         let Self {
             sessions,
@@ -351,16 +352,16 @@ impl State {
         });
     }
 
-    /// When the first wait is over.
+    /// When the first wait ends.
     fn next_wait(&self) -> Option<Instant> {
         self.waiting.iter().map(|(until, _)| *until).min()
     }
 
     fn are_there(&self) -> bool {
-        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Is::Gone)
+        self.guests > 0 || !self.joins.is_empty() || self.sessions.values().any(|member| member.is != Actual::Gone)
     }
 
-    /// Notes a step that is done, and looks whether there is another.
+    /// Records a finished step, and schedules the session if it needs another one.
     fn advance(&mut self, id: SessionId, done: impl FnOnce(&mut Member)) {
         let Some(member) = self.sessions.get_mut(&id) else {
             return;
@@ -372,26 +373,29 @@ impl State {
     }
 }
 
-/// Makes the session a member here before it is asked for: whatever becomes of the call, it can be left again.
-fn begin_join(state: &mut State, id: SessionId, join: Join) -> Option<Step> {
+/// Adds the session locally before the call is sent: whatever the outcome, it can be removed again.
+fn begin_join(state: &mut MembersState, id: SessionId, join: JoinState) -> Option<MembershipOp> {
     if state.sessions.contains_key(&id) {
         let _ = join.answer.send(Err(JoinError::IdTaken));
         return None;
     }
     state.sessions.insert(id, Member::new(join.kind));
-    Some(Step::Join(id, join))
+    Some(MembershipOp::Join(id, join))
 }
 
-/// Whether the step was done is not known: who wanted to join did not, and a report has to be asked for.
-fn abandon(state: &mut State, step: Step) {
-    match step {
-        Step::Join(id, join) => {
-            state.advance(id, |member| member.is = Is::Gone);
-            let _ = join.answer.send(Err(JoinError::Away));
+/// Handles a step whose outcome is unknown: a join fails, and the stored report has to be read.
+fn abandon(state: &mut MembersState, op: MembershipOp) {
+    match op {
+        MembershipOp::Join(id, join) => {
+            state.advance(id, |member| member.is = Actual::Gone);
+            let _ = join.answer.send(Err(JoinError::Unavailable));
         }
-        Step::Report { id, .. } => state.advance(id, Member::lose_sight),
-        Step::JoinAgain(id, _) | Step::Enter(id) | Step::Leave(id, _) | Step::Ask(id) => state.advance(id, |_| {}),
-        Step::Taken(_) | Step::GiveUp(_) | Step::Sweep(_) => {}
+        MembershipOp::Report { id, .. } => state.advance(id, Member::lose_sight),
+        MembershipOp::JoinAgain(id, _)
+        | MembershipOp::Enter(id)
+        | MembershipOp::Leave(id, _)
+        | MembershipOp::Ask(id) => state.advance(id, |_| {}),
+        MembershipOp::Ack(_) | MembershipOp::Nack(_) | MembershipOp::Sweep(_) => {}
     }
 }
 

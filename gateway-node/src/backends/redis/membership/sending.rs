@@ -1,41 +1,41 @@
-//! A report on its way to Redis.
+//! A report being sent to Redis.
 
 use std::{mem, sync::Arc};
 
 use shared::{guild::GuildId, session_id::SessionId, v1::Report};
 
-use super::step::{CHUNK, Step};
+use super::op::{CHUNK, MembershipOp};
 use crate::backplane::report_changes::ReportChanges;
 
-/// A report that goes to Redis in parts, so that no call blocks the server for long.
+/// A report being sent to Redis in parts, so that no call blocks the server for long.
 pub(in crate::backends::redis) struct SendingReport {
     report: Arc<Report>,
     left: ReportChanges,
 }
 
 impl SendingReport {
-    /// The way to `report` from what Redis has.
+    /// Starts to send `report`, given the report that Redis has.
     pub(in crate::backends::redis) fn new(report: Arc<Report>, stored: Option<&Report>) -> Self {
         let left = ReportChanges::between(stored, &report);
         Self { report, left }
     }
 
-    /// How many guilds are still to be added or removed.
+    /// The number of guilds still to be added or removed.
     pub(in crate::backends::redis) const fn guilds_left(&self) -> usize {
         self.left.len()
     }
 
-    /// Puts a part back that has to be sent again; it is the next one.
+    /// Puts back a part that has to be sent again; it is the next one.
     pub(in crate::backends::redis) fn put_back(&mut self, added: &[GuildId], removed: &[GuildId]) {
         self.left.added.extend_from_slice(added);
         self.left.removed.extend_from_slice(removed);
     }
 
-    /// The next part. The last one leaves nothing; it is sent even when no guild changes.
-    pub(in crate::backends::redis) fn next_part(&mut self, id: SessionId) -> Step {
+    /// Takes the next part. The last part is sent even if no guild changes.
+    pub(in crate::backends::redis) fn next_part(&mut self, id: SessionId) -> MembershipOp {
         let added = take_last(&mut self.left.added, CHUNK);
         let removed = take_last(&mut self.left.removed, CHUNK - added.len());
-        Step::Report {
+        MembershipOp::Report {
             id,
             report: Arc::clone(&self.report),
             added,

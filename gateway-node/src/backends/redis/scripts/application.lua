@@ -1,64 +1,69 @@
--- What the scripts of one application share; it is put in front of each of them.
+-- The functions shared by the scripts of one application. This file is prepended to each of them.
 --
--- KEYS[1]  what every key of the application starts with. All of them are in one slot.
+-- KEYS[1]  the prefix of every key of the application; all of them are in one slot
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
--- log:head             hash: run, epoch, lives, top, the open segment, trimmed, dirty, told, totals, turn, identity,
---                      unheard (entries that waited until they were trimmed); the epoch that began because another
---                      program had added entries (expelled_in), and when (expelled_at, ms);
---                      the epoch that began when a loss became known last (lost_in)
+-- log:head             hash: run, epoch, lives (number of epochs), top, the open segment, trimmed, dirty, told, totals,
+--                      turn, identity; unheard: the number of entries that waited for a receiver until they were
+--                      trimmed; expelled_in: the epoch that began because another program had added entries, and
+--                      expelled_at: when, in ms; lost_in: the epoch that began when a loss last became known
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
--- log:epochs           sorted set: earlier epochs by the last of their offsets that is still good
--- log:order            hash: the place of each epoch in their order
--- log:lost             hash: of an earlier epoch, the last offset that some node has seen and the server has lost; with
---                      a + behind its name, how many entries it has lost of later ones whose beginning is lost too
--- order:<id>           set: the owners of the nodes that have carried out an order for all sessions; it expires
--- owners               hash: fence of each node's registration, by the owner's name
--- nodes                sorted set: owners by the ms at which their lease ends; -1 while one is being reaped
+-- log:epochs           sorted set: earlier epochs by their last offset that has survived
+-- log:order            hash: the ordinal of each epoch
+-- log:lost             hash: for an earlier epoch, the highest offset that some node saw and the server has lost; with
+--                      a + after its name, the number of entries lost in later epochs whose start is lost too
+-- order:<id>           set: the owners of the nodes that have executed a command for all sessions; it expires
+-- owners               hash: the fence of each node's registration, by owner name
+-- nodes                sorted set: owners by the ms at which their lease expires; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
 -- sessions             hash: `<kind> <owner>` by session
--- turn:<kind>          sorted set: sessions of a kind that can receive, by the turn in which they were chosen last; those
---                      in `parked` come behind all others
--- parked:<owner>       set: sessions of the owner whose turn came while its lease had run out
--- pending:<owner>      sorted set: offsets of entries for sessions of the owner, or for some of them, that it has not
---                      delivered
--- undelivered          hash: of a pending entry for sessions of several owners that none has delivered, how many of them
---                      have not given it up, by offset
--- waiting              sorted set: offsets of entries whose receivers all ended before they got them
--- waiting:<delivery>:<mask>  sorted set: those of `any`, or of one guild, by the types that may have them; it expires
+-- turn:<kind>          sorted set: the ready sessions of a kind, by the turn in which they were chosen last; those in
+--                      `parked` come after all others
+-- parked:<owner>       set: sessions of the owner whose turn came while its lease had expired
+-- pending:<owner>      sorted set: offsets of entries addressed to sessions of the owner, or to some of them, that it
+--                      has not delivered
+-- undelivered          hash, by offset: for a pending entry addressed to sessions of several owners, of which none has
+--                      delivered it, the number of owners that have not given it back
+-- waiting              sorted set: offsets of entries whose receivers all ended before they received them
+-- waiting:<delivery>:<mask>  sorted set: those for `any` or for one guild, by the types that may receive them; it
+--                      expires
 -- waiting:masks        set: the masks of those
--- guilds               hash: the sessions that reported a guild, each followed by a space
+-- guilds               hash, by guild: the sessions that reported it, each followed by a space
 -- report:<session>     set: the guilds that a session reported
 -- values               hash: `<count> <members> <cached>` by session
--- sums                 hash: the sums of the values, in two halves each
--- staging              sorted set: sessions whose report is half in or half out, by the ms until which that is believed
--- producer:<owner>:<fence>  hash: what became of the latest publications
--- request:<key>        string: what became of a request that may come again
--- requests             sorted set: the keys of those requests by the ms at which they expire, to count them
--- discord:<session>    hash: what a Discord session identified with (record, key, version), which of its owners it has
---                      (generation), what its client has (s, epoch, offset), the ms at which it was cut for reading slowly
---                      (cuts), and of what was for it alone the bytes that are kept, the last number (last), and the last
---                      one that is not kept any more (forgotten); once it has ended, generation and ended. It expires
---                      unless its owner says again and again that it is there
--- discord:<session>:private  list: `<s> <name>\n<data>` of what was for it alone, behind what its client has
--- discord:<session>:voice    hash: what is to be told when it is over, by the guild in which it is in a voice channel
+-- sums                 hash: the sums of the values, each in two halves
+-- staging              sorted set: sessions whose report is partly added or removed, by the ms at which they stop
+--                      counting as such
+-- producer:<owner>:<fence>  hash: the results of the latest publications
+-- request:<key>        string: the result of a request with an idempotency key
+-- requests             sorted set: the idempotency keys by the ms at which they expire, to count them
+-- discord:<session>    hash: what a Discord session identified with (record, key, version); its fencing token
+--                      (generation); its checkpoint (s, epoch, offset); the ms of each close for slow reading (cuts);
+--                      of its private events the bytes stored (bytes), the last sequence number (last), and the last
+--                      one discarded (forgotten). Once the session has ended: generation and ended. It expires unless
+--                      its owner keeps reporting that it is connected
+-- discord:<session>:private  list: `<s> <name>\n<data>` of its private events after the checkpoint
+-- discord:<session>:voice    hash: the event that undoes its voice state, by guild
 -- discord:deadlines    sorted set: Discord sessions by the ms until which they can be resumed
--- discord:covers       hash: `<user> <id> <count>` by session: the bot user and the shard of each that is not over
--- discord:covers:<user>  hash: how many of those have each shard, by `<id> <count>`
--- discord:presences:<user>  hash: what tells the presence in which the user is seen from another one, by guild
--- discord:voices:<user>     hash: whose voice state the user's is, by guild
--- discord:over         list: `<session> <user> <id> <count> <cursor>` of those that are over and are still seen
--- guild:<id>           list: what a guild of Discord's protocol was, then `<name>\n<data>` of each event that has changed it
--- guild:state          hash: `<generation> <bytes of what it was> <bytes of the events since>` by guild; a generation is
---                      what folding the events into it begins
+-- discord:covers       hash: `<user> <id> <count>` by session: the bot user and the shard of each session that has
+--                      not ended
+-- discord:covers:<user>  hash: the number of those that have each shard, by `<id> <count>`
+-- discord:presences:<user>  hash: the digest of the user's published presence, by guild
+-- discord:voices:<user>     hash: the session that published the user's voice state, by guild
+-- discord:over         list: `<session> <user> <id> <count> <cursor>` of ended sessions whose presence and voice states
+--                      are not undone yet
+-- guild:<id>           list: the snapshot of a Discord guild, then `<name>\n<data>` of each event that has changed it
+--                      since
+-- guild:state          hash: `<generation> <bytes of the snapshot> <bytes of the events since>` by guild; a generation
+--                      starts when events are folded into the snapshot
 -- guild:order          sorted set: the guilds, as 20 digits each
 -- guild:long           set: guilds whose events are to be folded
--- discord:starts:<n>   string: how many sessions of shards with this remainder were started in the present window
--- discord:starts       string: the same of a day
+-- discord:starts:<n>   string: how many sessions of shards with this remainder were started in the current window
+-- discord:starts       string: how many sessions were started in the current day
 
--- Channels: pub/sub knows no databases, so the nodes of another database hear each other on a channel of the same name. Both
--- the name of the one channel, `events:<identity>`, and every message on it carry the identity: a random name and the
--- number of the database, made by the first node that registers (register.lua).
+-- Channels: pub/sub ignores database numbers, so nodes of different databases receive each other's messages on a
+-- channel of the same name. Therefore the name of the only channel, `events:<identity>`, and every message on it carry
+-- the identity: a random name and the number of the database, created by the first node that registers (register.lua).
 
 local base = KEYS[1]
 
@@ -66,9 +71,9 @@ local function key(name)
   return base .. name
 end
 
--- A number as Redis wants it: an integer in full.
+-- Formats a number for Redis: as an integer in full.
 local function int(number)
-  -- The sum takes the sign from a negative zero.
+  -- The sum removes the sign of a negative zero.
   return string.format('%.0f', number + 0)
 end
 
@@ -77,17 +82,17 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- Whether the caller is who registered last under its name: what a cut connection still had to say is not heard.
+-- Whether the caller is the latest registration under its name. Commands of older connections are refused.
 local function is_current(owner, fence)
   return redis.call('HGET', key('owners'), owner) == fence
 end
 
 -- ---- the log -----------------------------------------------------------------------------------------------------
 
--- Ends the log's epoch at its last entry and begins another one, called `proposed`.
+-- Ends the log's epoch at its last entry and begins a new one, named `proposed`.
 local function begin_epoch(log, proposed)
   if log.epoch then
-    -- What an earlier epoch had beyond this offset is gone from it as well.
+    -- Entries that an earlier epoch had beyond this offset are lost from it as well.
     for _, earlier in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '(' .. int(log.top), '+inf')) do
       redis.call('ZADD', key('log:epochs'), int(log.top), earlier)
     end
@@ -107,7 +112,7 @@ local function is_before_a_loss(epoch)
   return orders[1] and orders[2] and tonumber(orders[1]) < tonumber(orders[2])
 end
 
--- The highest id that the stream has given, as text: it may be beyond what a number here can hold.
+-- The highest id that the stream has assigned, as text: it may exceed what a Lua number can hold.
 local function last_id()
   if redis.call('EXISTS', key('log')) == 0 then return '0-0' end
   local about = redis.call('XINFO', 'STREAM', key('log'))
@@ -116,8 +121,8 @@ local function last_id()
   end
 end
 
--- Deletes entries that another program has added behind the log's last entry, and has ids go on there. Nodes read no
--- further than the log's last entry, so none of these was delivered.
+-- Deletes entries that another program has added after the log's last entry, and resets the stream's last id. Nodes
+-- never read beyond the log's last entry, so none of these was delivered.
 local function expel(log)
   local last = int(log.top) .. '-0'
   while true do
@@ -133,11 +138,11 @@ local function expel(log)
   redis.call('HSET', key('log:head'), 'expelled_in', log.proposed)
 end
 
--- How often a new epoch may begin because of entries that are not the log's own, in ms.
+-- How often a new epoch may begin because of entries of another program, in ms.
 local EXPULSION = 60000
 
--- Appends an entry that the server has refused. If another program has added entries with higher ids, they are deleted, and a
--- new epoch begins behind the log's last entry: by that the nodes learn of it. For a program that goes on, one epoch a
+-- Appends an entry that the server has refused. If another program has added entries with higher ids, they are deleted,
+-- and a new epoch begins after the log's last entry, which informs the nodes. If the program continues, one epoch per
 -- minute is enough. Only the first append of a script can find such entries.
 local function make_way(log, offset, body, now)
   local before = tonumber(offset) - 1
@@ -153,19 +158,20 @@ local function make_way(log, offset, body, now)
   redis.call('XADD', key('log'), offset .. '-0', 'e', body)
 end
 
--- Entries beyond this offset are not the log's own, so that counting on from it always stays exact.
+-- Entries beyond this offset are not the log's own. Up to it, offsets can be incremented exactly.
 local HIGHEST = 2 ^ 52
 
--- Finds the last entry of the log in a stream that may have others than its head says: entries go on behind the last one that
--- was ever there.
+-- Finds the last entry of the log in a stream that may have more than its head says: offsets continue after the highest
+-- one ever used.
 local function find_top(log)
   local last = tonumber(string.match(last_id(), '^%d+'))
   if not log.epoch then
-    -- Nothing is known of the log but its entries.
+    -- The head is lost: only the entries are known.
     local found = redis.call('XREVRANGE', key('log'), int(HIGHEST), '-', 'COUNT', 1)
     log.top = last <= HIGHEST and last or tonumber(found[1] and string.match(found[1][1], '^%d+') or 0)
   elseif last > log.top then
-    -- A server that was cut off in the middle of what a script wrote can come back with half of it: entries without a gap.
+    -- A server that was killed in the middle of a script's writes can come back with half of them: entries without a
+    -- gap.
     local is_own = true
     while is_own do
       local found = redis.call('XRANGE', key('log'), int(log.top + 1), '+', 'COUNT', 100)
@@ -179,8 +185,8 @@ local function find_top(log)
   if last > log.top then expel(log) end
 end
 
--- Opens the log in the life of the server whose `run_id` is `run`. If another life wrote it, a new epoch, called
--- `proposed`, begins at the offset that survived.
+-- Opens the log on the server run whose `run_id` is `run`. If another run wrote it, a new epoch, named `proposed`,
+-- begins at the offset that survived.
 local function open_log(run, proposed)
   local head = redis.call('HMGET', key('log:head'), 'run', 'epoch', 'top', 'bytes', 'count', 'since', 'trimmed', 'held',
     'identity')
@@ -192,10 +198,10 @@ local function open_log(run, proposed)
     bytes = tonumber(head[4] or 0),
     count = tonumber(head[5] or 0),
     since = tonumber(head[6] or 0),
-    -- The last offset that is no longer kept, and the bytes of the closed segments that are.
+    -- The last offset that has been trimmed, and the bytes of the closed segments that remain.
     trimmed = tonumber(head[7] or 0),
     held = tonumber(head[8] or 0),
-    -- What another epoch would be called.
+    -- The name of the next epoch.
     proposed = proposed,
   }
   if head[1] ~= run then
@@ -215,7 +221,7 @@ local function close_segment(log, now)
   log.count = 0
 end
 
--- Forgets the oldest segments until the log is within its bounds. What is kept is right to a 64th of each bound.
+-- Removes the oldest segments until the log is within its bounds. Each bound is accurate to a 64th.
 local function trim(log, bounds, now)
   if log.count > 0 and (log.count >= bounds.entries / 64 or log.bytes >= bounds.bytes / 64
       or now - log.since >= bounds.age / 64) then
@@ -239,7 +245,7 @@ local function trim(log, bounds, now)
     redis.call('XTRIM', key('log'), 'MINID', int(last + 1) .. '-0')
     local unheard = redis.call('ZREMRANGEBYSCORE', key('waiting'), '-inf', int(last))
     if unheard > 0 then redis.call('HINCRBY', key('log:head'), 'unheard', unheard) end
-    -- Of an epoch whose last good entry is gone, nobody can go on.
+    -- No session can continue from an epoch whose last surviving entry has been trimmed.
     for _, epoch in ipairs(redis.call('ZRANGEBYSCORE', key('log:epochs'), '-inf', '(' .. int(last))) do
       redis.call('ZREM', key('log:epochs'), epoch)
       redis.call('HDEL', key('log:order'), epoch)
@@ -248,13 +254,13 @@ local function trim(log, bounds, now)
   end
 end
 
--- Publishes a message on the channel. Without an identity no node would believe it.
+-- Publishes a message on the channel. Without an identity, no node would accept it.
 local function broadcast(identity, message)
   if not identity then return 0 end
   return redis.call('PUBLISH', key('events:' .. identity), identity .. ' ' .. message)
 end
 
--- Appends one entry and tells the nodes of it.
+-- Appends one entry and publishes it to the nodes.
 local function append(log, head, name, d, now)
   log.top = log.top + 1
   local offset = int(log.top)
@@ -272,7 +278,7 @@ local function close_log(log)
     'since', int(log.since), 'trimmed', int(log.trimmed), 'held', int(log.held))
 end
 
--- ---- who is chosen -----------------------------------------------------------------------------------------------
+-- ---- choice of sessions ------------------------------------------------------------------------------------------
 
 local function kind_and_owner(session)
   local record = redis.call('HGET', key('sessions'), session)
@@ -281,7 +287,7 @@ local function kind_and_owner(session)
   return tonumber(kind), owner
 end
 
--- Gives a session its first turn, after all others have had theirs.
+-- Gives a session its first turn, after all others.
 local function enter(session, kind)
   if not redis.call('ZSCORE', key('turn:' .. kind), session) then
     redis.call('ZADD', key('turn:' .. kind), redis.call('HINCRBY', key('log:head'), 'turn', 1), session)
@@ -296,14 +302,14 @@ local function is_alive(owner, now)
   return tonumber(redis.call('ZSCORE', key('nodes'), owner) or -1) >= now
 end
 
--- The turn of a parked session comes after all others.
+-- The turns of parked sessions start here, after all others.
 local PARKED = 4503599627370496
--- The most sessions that one choice parks.
+-- The maximum number of sessions that one choice parks.
 local MOST_PARKED = 256
 
--- Chooses the session among these kinds whose turn it is. Answers it, its owner, and whether it is known that no node
--- with a session of these kinds is alive; then the session is one of a node whose lease has ended. Answers nil when there
--- is none at all.
+-- Chooses the next session of these kinds in turn. Returns the session, its owner, and whether it is known that no node
+-- with a session of these kinds is alive; then the session belongs to a node whose lease has expired. Returns nil if
+-- there is no session.
 local function choose(mask, author, gone, now)
   local parked, parked_owner = nil, nil
   for _ = 1, MOST_PARKED do
@@ -337,7 +343,7 @@ local function choose(mask, author, gone, now)
   return parked, parked_owner, false
 end
 
--- Gives sessions of a node that is alive again a place among the others, some at a time.
+-- Moves parked sessions of a live node back into the rotation, a limited number per call.
 local function unpark(owner)
   for _, session in ipairs(redis.call('SPOP', key('parked:' .. owner), MOST_PARKED)) do
     local kind, known = kind_and_owner(session)
@@ -347,7 +353,7 @@ local function unpark(owner)
   end
 end
 
--- ---- entries for some sessions alone -----------------------------------------------------------------------------
+-- ---- addressed entries -------------------------------------------------------------------------------------------
 
 -- Appends an entry for one session of several.
 local function append_for_one(log, entry, session, owner, now)
@@ -356,7 +362,7 @@ local function append_for_one(log, entry, session, owner, now)
   redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
 end
 
--- Appends an entry for sessions that reported a guild; `owners` are the names of their nodes, each once.
+-- Appends an entry for the sessions that reported a guild. `owners` are the names of their nodes, each once.
 local function append_for_guild(log, entry, sessions, owners, now)
   local receivers = table.concat({ table.concat(sessions, ','), table.concat(owners, ','), entry.guild }, '@')
   append(log, table.concat({ 's', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now)
@@ -366,13 +372,13 @@ local function append_for_guild(log, entry, sessions, owners, now)
   if #owners > 1 then redis.call('HSET', key('undelivered'), int(log.top), #owners) end
 end
 
--- Whether a session is among those named in `sessions`, each between commas.
+-- Whether `sessions` contains a session; each id is enclosed in commas.
 local function names(sessions, session)
   return string.find(sessions, ',' .. session .. ',', 1, true) ~= nil
 end
 
--- The sessions that reported a guild and can have an entry, their owners, and whether one of those is alive. Those named in
--- `ended` (if given, each between commas) are on their way out.
+-- Returns the sessions that reported a guild and may receive an entry, their owners, and whether one of the owners is
+-- alive. Excludes sessions in `ended` (if given, each id enclosed in commas), which are about to be removed.
 local function reporters_of(guild, mask, author, ended, now)
   local sessions, owners, known, is_any_alive = {}, {}, {}, false
   for session in string.gmatch(redis.call('HGET', key('guilds'), guild) or '', '%S+') do
@@ -389,8 +395,8 @@ local function reporters_of(guild, mask, author, ended, now)
   return sessions, owners, is_any_alive
 end
 
--- Reads an entry for some sessions alone, or nil when the log does not have it. It is appended again as another entry
--- than this one, and not as a repetition of it, so it has no label.
+-- Reads an entry addressed to specific sessions, or returns nil if the log does not have it. It is appended again as a
+-- different entry, not as a repetition, so it has no label.
 local function read_entry(offset)
   local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
   if not found[1] then return nil end
@@ -411,7 +417,7 @@ local function read_entry(offset)
   }
 end
 
--- Keeps an entry without a receiver for the next session that can have it, for as long as the log has it.
+-- Stores an entry without a receiver for the next session that may receive it, for as long as the log has it.
 local function keep_waiting(log, entry, offset, age)
   local queue = key('waiting:' .. (entry.guild or 'any') .. ':' .. entry.mask)
   redis.call('ZREMRANGEBYSCORE', queue, '-inf', int(log.trimmed))
@@ -421,9 +427,8 @@ local function keep_waiting(log, entry, offset, age)
   redis.call('SADD', key('waiting:masks'), entry.mask)
 end
 
--- Gives up an entry of which an owner has not delivered anything: it goes to other sessions, or waits for one. Answers
--- false when the log does not have it any more. Its one session has ended (`has_ended`), or its node has and it may be
--- back already.
+-- Gives back an entry that an owner has not delivered: it goes to other sessions, or waits for one. Returns false if
+-- the log no longer has it. Either its one session has ended (`has_ended`), or the node has, and may already be back.
 local function pass_on(log, offset, has_ended, age, now)
   local entry = read_entry(offset)
   if not entry then
@@ -441,14 +446,14 @@ local function pass_on(log, offset, has_ended, age, now)
     return true
   end
   if entry.is_of_several_owners then
-    -- Another owner has delivered it, or may still do so.
+    -- Another owner has delivered it, or still may.
     if redis.call('HEXISTS', key('undelivered'), offset) == 0 then return true end
     if redis.call('HINCRBY', key('undelivered'), offset, -1) > 0 then return true end
     redis.call('HDEL', key('undelivered'), offset)
   end
   local sessions, owners = reporters_of(entry.guild, entry.mask, entry.author, has_ended and entry.sessions, now)
   for _, session in ipairs(sessions) do
-    -- Its node was taken for dead and is back; it reads this entry itself.
+    -- Its node was considered dead and is back; it reads this entry itself.
     if names(entry.sessions, session) then return true end
   end
   if #sessions > 0 then
@@ -459,11 +464,11 @@ local function pass_on(log, offset, has_ended, age, now)
   return true
 end
 
--- The most entries that one call gives up for an owner.
+-- The maximum number of entries of an owner that one call gives back.
 local MOST_GIVEN_UP = 64
 
--- Gives up the oldest entries that an owner has not delivered, up to an offset. Answers whether there may be more, and how
--- many of them the log does not have any more.
+-- Gives back the oldest entries that an owner has not delivered, up to an offset. Returns whether there may be more,
+-- and how many of them the log no longer has.
 local function pass_on_pending(log, owner, up_to, has_ended, age, now)
   local pending, unheard = key('pending:' .. owner), 0
   local offsets = redis.call('ZRANGEBYSCORE', pending, '-inf', up_to, 'LIMIT', 0, MOST_GIVEN_UP)
@@ -474,11 +479,11 @@ local function pass_on_pending(log, owner, up_to, has_ended, age, now)
   return #offsets == MOST_GIVEN_UP, unheard
 end
 
--- The most entries that one call gives to a session.
+-- The maximum number of waiting entries that one call gives to a session.
 local MOST_GIVEN = 64
 
--- Gives a session entries that wait, of `any` (`guild` is nil) or of a guild, oldest first and at most `budget`. Answers
--- what is left of the budget, or nil when there are more.
+-- Gives a session waiting entries for `any` (`guild` is nil) or for a guild, oldest first, at most `budget`. Returns
+-- the remaining budget, or nil if there are more entries.
 local function give_waiting(log, guild, session, kind, owner, budget, now)
   local queues = {}
   for _, mask in ipairs(redis.call('SMEMBERS', key('waiting:masks'))) do
@@ -516,7 +521,7 @@ end
 
 -- ---- guilds ------------------------------------------------------------------------------------------------------
 
--- How many bytes of events a guild has before they are folded into it, at least; and then as many as it has itself.
+-- The minimum bytes of events before they are folded into a guild; a larger guild needs as many bytes as it has itself.
 local UNFOLDED = 65536
 
 local function write_guild_state(guild, whole, since)
@@ -524,8 +529,8 @@ local function write_guild_state(guild, whole, since)
   redis.call('HSET', key('guild:state'), guild, int(generation) .. ' ' .. int(whole) .. ' ' .. int(since))
 end
 
--- Notes what an event changes of a guild: `c<guild>` makes it what the event says, `d<guild>` deletes it, `u<guild>` is kept
--- beside it, and `-` is none.
+-- Records the change of a guild by an event: `c<guild>` replaces the guild with the event's data, `d<guild>` deletes
+-- it, `u<guild>` appends the event to it, and `-` is no change.
 local function change_guild(change, name, d)
   if change == '-' then return end
   local how, guild = string.sub(change, 1, 1), string.sub(change, 2)
@@ -554,7 +559,7 @@ end
 
 -- ---- Discord sessions --------------------------------------------------------------------------------------------
 
--- Keeps a session for so many ms.
+-- Sets the expiry of a session, in ms.
 local function keep_session(session, ms)
   local name = key('discord:' .. session)
   redis.call('PEXPIRE', name, ms)
@@ -562,7 +567,7 @@ local function keep_session(session, ms)
   redis.call('ZADD', key('discord:deadlines'), int(now_ms() + tonumber(ms)), session)
 end
 
--- Whether this is the owner of a session; otherwise what there is to say to it.
+-- Whether this is the owner of a session. If not, also returns the reply to send.
 local function has_session(name, generation)
   local known = redis.call('HMGET', name, 'generation', 'ended')
   if not known[1] then return false, { 'gone' } end
@@ -570,14 +575,14 @@ local function has_session(name, generation)
   return true
 end
 
--- Notes which part of a bot user's guilds a new session has.
+-- Records which shard of a bot user's guilds a new session covers.
 local function cover(session, user, shard)
   if redis.call('HSETNX', key('discord:covers'), session, user .. ' ' .. shard) == 1 then
     redis.call('HINCRBY', key('discord:covers:' .. user), shard, 1)
   end
 end
 
--- Notes that a session is over: what is seen of it is undone in its turn.
+-- Records that a session has ended. Its presence and voice states are undone later, in order.
 local function uncover(session)
   redis.call('ZREM', key('discord:deadlines'), session)
   local cover = redis.call('HGET', key('discord:covers'), session)
@@ -590,7 +595,7 @@ local function uncover(session)
   redis.call('RPUSH', key('discord:over'), session .. ' ' .. cover .. ' 0')
 end
 
--- Ends a session. That it has ended is remembered for an owner who has not heard of a later one.
+-- Ends a session. The end is remembered for an owner that does not know of a later one.
 local function end_session(session, generation, ms)
   local name = key('discord:' .. session)
   redis.call('DEL', name, name .. ':private')
@@ -599,14 +604,15 @@ local function end_session(session, generation, ms)
   uncover(session)
 end
 
--- Appends an event of a guild for the Discord sessions that have it.
+-- Appends an event of a guild for the Discord sessions that have the guild.
 local function append_of_guild(log, guild, name, d, now)
   change_guild('u' .. guild, name, d)
   append(log, 'a 0 - - 0/' .. guild .. ',,a', name, d, now)
 end
 
--- Counts the point of a session in the life `epoch` of the log, if that is the present one and has all up to there: its
--- client has seen nothing that is gone. Until then what it sees of this life cannot be told from what was lost.
+-- Moves the checkpoint of a session to `epoch`, if that is the current one and contains everything up to the
+-- checkpoint: its client has seen nothing that is lost. Until then, the entries that it receives of this epoch cannot
+-- be distinguished from lost ones.
 local function carry_session(name, epoch)
   local known = redis.call('HMGET', name, 'epoch', 'offset')
   if known[1] == epoch or redis.call('HGET', key('log:head'), 'epoch') ~= epoch then return end
@@ -615,14 +621,14 @@ local function carry_session(name, epoch)
   if good and tonumber(known[2]) <= tonumber(good) then redis.call('HSET', name, 'epoch', epoch) end
 end
 
--- What a dispatch weighs while it is kept.
+-- The stored size of a private event, in bytes.
 local function private_weight(text)
   return #text + 64
 end
 
--- ---- what bots reported ------------------------------------------------------------------------------------------
+-- ---- reports of bots ---------------------------------------------------------------------------------------------
 
--- Sums do not fit the 53 bits of a number here, so each is kept in two halves of 26 bits and more.
+-- The sums exceed the 53 bits of a Lua number, so each is stored in two parts: the lower 26 bits, and the rest.
 local HALF = 67108864
 
 local function add(field, value, sign)
@@ -662,8 +668,8 @@ local function mark_dirty()
   redis.call('HSET', key('log:head'), 'dirty', 1)
 end
 
--- The counts, as `<high>:<low>` of guilds, members and cached members. While a report is half in or half out, they are
--- what they were before.
+-- Returns the counts, as `<high>:<low>` of guilds, members and cached members. While a report is partly added or
+-- removed, the previous counts are returned.
 local function totals(now)
   redis.call('ZREMRANGEBYSCORE', key('staging'), '-inf', int(now))
   if redis.call('EXISTS', key('staging')) == 1 then
@@ -683,10 +689,10 @@ local function totals(now)
   return text, false
 end
 
--- How long a half done report or a half done leave keeps the counts as they were, in ms.
+-- How long a partly processed report or leave freezes the counts, in ms.
 local STAGING = 5000
 
--- Takes a session out of everything, at most `budget` of its guilds at a time. Answers whether it is done.
+-- Removes a session and its report, at most `budget` of its guilds per call. Returns whether it is done.
 local function forget(session, budget, now)
   local kind, owner = kind_and_owner(session)
   if not kind then return true end

@@ -1,8 +1,8 @@
--- Appends the counts if they have changed, at most once an interval for the whole cluster.
+-- Appends the counts if they have changed, at most once per interval for the whole cluster.
 --
 -- ARGV  run, proposed epoch, owner, fence, interval ms, entries, age ms, bytes, mask, name
 --
--- Answers { 'ok' }, or { 'later', ms } when it is too early, or { 'fenced' }.
+-- Returns { 'ok' }, or { 'later', ms } if it is too early, or { 'fenced' }.
 
 local run, proposed, owner, fence, interval = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }

@@ -1,9 +1,8 @@
--- Has the points of Discord sessions counted in another life of the log, for owners whose clients have nothing that is
--- gone.
+-- Moves the checkpoints of Discord sessions to another epoch, for owners whose clients have seen nothing that is lost.
 --
 -- ARGV  epoch, then session and generation of each
 --
--- Answers { 'ok' }.
+-- Returns { 'ok' }.
 
 for place = 2, #ARGV, 2 do
   local name = key('discord:' .. ARGV[place])

@@ -1,10 +1,10 @@
--- Notes what the client of a Discord session has, if that is known, and that it is there. What was for the session alone
--- up to there is not needed any more.
+-- Records how far the client of a Discord session is, if that is known, and that it is connected. Removes its private
+-- events up to there.
 --
--- ARGV  session, generation, ms for which the session is kept, the epoch in which everything stands that the client has
---       seen or -, then s, epoch and offset or nothing
+-- ARGV  session, generation, ms until the session expires, the epoch that everything the client has seen belongs to
+--       or -, then s, epoch and offset or nothing
 --
--- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
+-- Returns { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
 local name = key('discord:' .. ARGV[1])
 

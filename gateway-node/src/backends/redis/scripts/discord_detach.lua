@@ -1,8 +1,8 @@
--- Notes that a Discord session has lost its connection.
+-- Records that a Discord session has lost its connection.
 --
--- ARGV  session, generation, ms in which it can be resumed, 1 if it was cut for reading slowly
+-- ARGV  session, generation, ms for which it can be resumed, 1 if it was closed for reading too slowly
 --
--- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
+-- Returns { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
 local name = key('discord:' .. ARGV[1])
 

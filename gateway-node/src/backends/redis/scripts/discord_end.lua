@@ -1,8 +1,8 @@
--- Ends a Discord session: nobody can resume it.
+-- Ends a Discord session, so that it cannot be resumed.
 --
 -- ARGV  session, generation, ms for which that is remembered
 --
--- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
+-- Returns { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
 local name = key('discord:' .. ARGV[1])
 

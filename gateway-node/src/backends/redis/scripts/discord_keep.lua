@@ -1,9 +1,10 @@
--- Keeps what is about to be sent to one Discord session alone. What is kept already stays as it is.
+-- Persists the private events of one Discord session before they are sent. Events that are already stored stay as they
+-- are.
 --
--- ARGV  session, generation, most bytes, ms for which the session is kept, the epoch in which everything stands that the
---       client has seen or -, then `<s> <name>\n<data>` of each, in order
+-- ARGV  session, generation, maximum bytes, ms until the session expires, the epoch that everything the client has seen
+--       belongs to or -, then `<s> <name>\n<data>` of each, in order
 --
--- Answers { 'ok' }, { 'superseded', generation } or { 'gone' }.
+-- Returns { 'ok' }, { 'superseded', generation } or { 'gone' }.
 
 local name = key('discord:' .. ARGV[1])
 

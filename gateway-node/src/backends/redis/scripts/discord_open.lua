@@ -1,9 +1,9 @@
--- Writes down a new Discord session.
+-- Stores a new Discord session.
 --
--- ARGV  run, proposed epoch, owner, fence, session, key, version of the filter, record, ms for which it is kept, bot
---       user, `<id> <count>` of its shard
+-- ARGV  run, proposed epoch, owner, fence, session, key, version of the filter, record, ms until it expires, bot user,
+--       `<id> <count>` of its shard
 --
--- Answers { 'ok', epoch, top, generation }, or { 'taken' } when there is another one of this id, or { 'fenced' }.
+-- Returns { 'ok', epoch, top, generation }, or { 'taken' } if another session has this id, or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local name = key('discord:' .. ARGV[5])

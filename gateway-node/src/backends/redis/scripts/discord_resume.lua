@@ -1,9 +1,9 @@
--- Gives a Discord session to another owner, and tells the nodes of it.
+-- Gives a Discord session a new owner, and notifies the nodes.
 --
--- ARGV  session, key, version of the filter, the last dispatch that the client has, how often it may have been cut for
---       reading slowly, ms in which such cuts count, ms for which the session is kept
+-- ARGV  session, key, version of the filter, the last dispatch that the client has, how often it may have been closed
+--       for reading too slowly, ms for which such closes count, ms until the session expires
 --
--- Answers { 'ok', generation, s, epoch, offset, record, epoch of the log, top, private, ... } or { 'gone' }.
+-- Returns { 'ok', generation, s, epoch, offset, record, epoch of the log, top, private, ... } or { 'gone' }.
 
 local session, seq = ARGV[1], tonumber(ARGV[4])
 local name = key('discord:' .. session)
@@ -16,7 +16,7 @@ local now, cuts = now_ms(), 0
 for cut in string.gmatch(known[10] or '', '%d+') do
   if now - tonumber(cut) < tonumber(ARGV[6]) then cuts = cuts + 1 end
 end
--- What comes this late was asked on a connection that its client has given up since: it has gone on with another.
+-- The request is too late: the client has since given up its connection and continued on another.
 if seq < tonumber(known[5]) or seq < tonumber(known[9] or 0) then return { 'gone' } end
 if cuts >= tonumber(ARGV[5]) then
   end_session(session, generation, ARGV[7])

@@ -1,8 +1,8 @@
 -- Counts the start of a Discord session, if its application may start one now.
 --
--- ARGV  remainder of the shard, most in a window, ms of a window, most in a day, ms of a day
+-- ARGV  remainder of the shard, maximum per window, ms of a window, maximum per day, ms of a day
 --
--- Answers { 'ok' } or { 'throttled' }.
+-- Returns { 'ok' } or { 'throttled' }.
 
 local window, day = key('discord:starts:' .. ARGV[1]), key('discord:starts')
 

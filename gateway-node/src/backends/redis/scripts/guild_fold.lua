@@ -1,9 +1,9 @@
--- Folds events into the guild that they changed, if nobody has done so before.
+-- Folds the changes of a guild into its snapshot, unless another node has done so already.
 --
 -- ARGV  owner, fence, guild, generation, items, picture
---       the picture is what the first so many items come to
+--       picture is the snapshot that the first `items` items result in
 --
--- Answers { 'ok' }, { 'changed' } or { 'fenced' }.
+-- Returns { 'ok' }, { 'changed' } or { 'fenced' }.
 
 local owner, fence, guild, generation, items, picture = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
@@ -18,7 +18,7 @@ for _, item in ipairs(redis.call('LRANGE', list, items, -1)) do
   redis.call('RPUSH', folded, item)
   since = since + #item
 end
--- A server that is cut off in the middle has the one or the other.
+-- A server that is killed in the middle has one list or the other.
 redis.call('RENAME', folded, list)
 write_guild_state(guild, #picture, since)
 return { 'ok' }

@@ -1,11 +1,12 @@
 -- Reads guilds.
 --
 -- ARGV  run, proposed epoch, owner, fence, which, guild, bytes
---       which is `after`: those behind the guild (20 digits, or `-`), as many as have so many bytes and one more;
---       `one`: the guild alone, if there is one; `long`: one whose events are to be folded, and nobody else is told of it
+--       which is `after`: the guilds after `guild` (20 digits, or `-` for the first), until `bytes` is exceeded;
+--       `one`: only this guild, if it exists; `long`: one whose events are to be folded, which is given to no other
+--       node
 --
--- Answers { 'ok', epoch, top, the last guild that was looked at of those behind one (20 digits, `-` for none), then for each
--- guild: id, generation, items, each item }, or { 'fenced' }.
+-- Returns { 'ok', epoch, top, the last guild read for `after` (20 digits, `-` for none), then for each guild: id,
+-- generation, items, each item }, or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local which, guild, bytes = ARGV[5], ARGV[6], tonumber(ARGV[7])
@@ -14,7 +15,7 @@ if not is_current(owner, fence) then return { 'fenced' } end
 local log = open_log(run, proposed)
 local answer = { 'ok', log.epoch, int(log.top), '-' }
 
--- Adds what is known of a guild. Answers how many bytes that is.
+-- Adds a guild to the reply. Returns its size in bytes.
 local function add(id)
   local state = redis.call('HGET', key('guild:state'), id)
   local items = redis.call('LRANGE', key('guild:' .. id), 0, -1)

@@ -1,9 +1,9 @@
--- Makes a session a member, or a member of this owner again.
+-- Makes a session a member, or again a member of this owner.
 --
--- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it has been a member)
+-- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it was a member before)
 --
--- Answers { 'ok', epoch, top, counts }, or { 'taken' } when another session has the id, or { 'later' } when this one is
--- still on its way out under the name that its node had before, or { 'fenced' }.
+-- Returns { 'ok', epoch, top, counts }; or { 'taken' } if another session has the id; or { 'later' } if this one is
+-- still being removed under its node's previous name; or { 'fenced' }.
 
 local run, proposed, owner, fence, session, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
@@ -19,5 +19,6 @@ if not known then
   redis.call('HSET', key('sessions'), session, kind .. ' ' .. owner)
   redis.call('SADD', key('node:' .. owner), session)
 end
--- Not the counts of this moment: when they go back to what was told last, nobody is told again.
+-- The counts broadcast last, not the current ones: if the current ones change back before the next broadcast, nothing
+-- is broadcast.
 return { 'ok', log.epoch, int(log.top), redis.call('HGET', key('log:head'), 'told') or (totals(now_ms())) }

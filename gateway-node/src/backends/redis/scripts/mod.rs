@@ -1,16 +1,16 @@
-//! The scripts that run inside the server, each in a file of its own under `scripts/`.
+//! The Lua scripts that run inside the server, one file each.
 
 use redis::Cmd;
 
-/// One script. Everything that a node changes in Redis, it changes by one of these.
+/// A script. Everything that a node changes in Redis, it changes through one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     Publish,
     Register,
     Renew,
     Join,
-    Enter,
-    Taken,
+    Ready,
+    Ack,
     Leave,
     Report,
     Counts,
@@ -29,13 +29,13 @@ pub(super) enum Script {
     DiscordCheckpoint,
     DiscordDetach,
     DiscordEnd,
-    DiscordShow,
-    DiscordFade,
-    Order,
-    OrderDone,
+    DiscordPresence,
+    DiscordExpire,
+    Command,
+    CommandDone,
 }
 
-/// What the scripts of an application share.
+/// The functions shared by the scripts of an application.
 const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
@@ -44,8 +44,8 @@ impl Script {
         Self::Register,
         Self::Renew,
         Self::Join,
-        Self::Enter,
-        Self::Taken,
+        Self::Ready,
+        Self::Ack,
         Self::Leave,
         Self::Report,
         Self::Counts,
@@ -64,10 +64,10 @@ impl Script {
         Self::DiscordCheckpoint,
         Self::DiscordDetach,
         Self::DiscordEnd,
-        Self::DiscordShow,
-        Self::DiscordFade,
-        Self::Order,
-        Self::OrderDone,
+        Self::DiscordPresence,
+        Self::DiscordExpire,
+        Self::Command,
+        Self::CommandDone,
     ];
 
     fn text(self) -> String {
@@ -76,8 +76,8 @@ impl Script {
             Self::Register => include_str!("register.lua"),
             Self::Renew => include_str!("renew.lua"),
             Self::Join => include_str!("join.lua"),
-            Self::Enter => include_str!("enter.lua"),
-            Self::Taken => include_str!("taken.lua"),
+            Self::Ready => include_str!("ready.lua"),
+            Self::Ack => include_str!("ack.lua"),
             Self::Leave => include_str!("leave.lua"),
             Self::Report => include_str!("report.lua"),
             Self::Counts => include_str!("counts.lua"),
@@ -95,17 +95,17 @@ impl Script {
             Self::DiscordCheckpoint => include_str!("discord_checkpoint.lua"),
             Self::DiscordDetach => include_str!("discord_detach.lua"),
             Self::DiscordEnd => include_str!("discord_end.lua"),
-            Self::DiscordShow => include_str!("discord_show.lua"),
-            Self::DiscordFade => include_str!("discord_fade.lua"),
-            Self::Order => include_str!("order.lua"),
-            Self::OrderDone => include_str!("order_done.lua"),
+            Self::DiscordPresence => include_str!("discord_presence.lua"),
+            Self::DiscordExpire => include_str!("discord_expire.lua"),
+            Self::Command => include_str!("command.lua"),
+            Self::CommandDone => include_str!("command_done.lua"),
             Self::Lease => return include_str!("lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")
     }
 }
 
-/// The scripts as the server knows them: by the hash of their text.
+/// The SHA-1 hashes of the scripts, by which the server identifies them.
 #[derive(Debug)]
 pub(super) struct Scripts {
     hashes: [String; Script::ALL.len()],
@@ -120,7 +120,7 @@ impl Default for Scripts {
 }
 
 impl Scripts {
-    /// What makes the server know every script.
+    /// Returns the commands that load every script.
     pub(super) fn load() -> impl Iterator<Item = Cmd> {
         Script::ALL.into_iter().map(|script| {
             let mut load = redis::cmd("SCRIPT");
@@ -129,7 +129,7 @@ impl Scripts {
         })
     }
 
-    /// The beginning of a call: `key` is what the keys that the script touches start with.
+    /// Starts a call of a script. `key` is the prefix of all keys that the script touches.
     pub(super) fn call(&self, script: Script, key: &str) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
         call.arg(&self.hashes[script as usize]).arg(1).arg(key);

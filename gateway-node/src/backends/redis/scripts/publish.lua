@@ -1,12 +1,12 @@
--- Appends events, all or none, and tells the nodes of them.
+-- Appends all of the events or none, and publishes them to the nodes.
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
 --       then for each event: delivery (`all`, `any` or a guild), mask, author, label, change of a guild, name, d
---       request and author are `-` where there is none; n counts the publications under this fence from 1
+--       request and author are `-` if there is none; n counts the publications under this fence from 1
 --
--- Answers { 'ok', epoch, first offset, unheard } or { 'no_receiver', index } or { 'key_reused' } or { 'too_many_keys', ms
--- until the oldest expires }: the publication is dealt with, and the same answer comes for the same n; or { 'fenced' } or
--- { 'gap', last n }: it is not.
+-- Returns { 'ok', epoch, first offset, number of undeliverable events } or { 'no_receiver', index } or { 'key_reused' }
+-- or { 'too_many_keys', ms until the oldest expires }: the publication is final, and the same n always returns the same
+-- result. Or returns { 'fenced' } or { 'gap', last n }: the publication was not processed.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local n = tonumber(ARGV[5])
@@ -21,7 +21,7 @@ if n ~= last + 1 then
   return { 'gap', int(last) }
 end
 
--- What is answered is remembered for who did not hear it.
+-- The result is remembered for a caller that did not receive it.
 local function answer(...)
   redis.call('HSET', producer, 'last', int(n), int(n % 1024), int(n) .. ' ' .. table.concat({ ... }, ' '))
   if n == 1 then redis.call('PEXPIRE', producer, int(bounds.age + 60000)) end
@@ -39,8 +39,8 @@ end
 
 local now = now_ms()
 
--- A new key needs a place among those that have not expired. Those that have leave in portions, so that no call pays for
--- all of them; they are not counted, whether or not they have left.
+-- A new key must fit the limit of unexpired keys. Expired keys are removed in portions, so that no call pays for all of
+-- them; they do not count, removed or not.
 if request ~= '-' then
   local expired = redis.call('ZRANGEBYSCORE', key('requests'), '-inf', int(now), 'LIMIT', 0, 64)
   if #expired > 0 then redis.call('ZREM', key('requests'), unpack(expired)) end
@@ -51,7 +51,7 @@ if request ~= '-' then
   end
 end
 
--- All receivers first, so that nothing is appended when one event has none.
+-- All receivers are chosen first, so that nothing is appended if one event has none.
 local events = {}
 for place = 12, #ARGV, 7 do
   local event = {
@@ -63,7 +63,7 @@ for place = 12, #ARGV, 7 do
     name = ARGV[place + 5],
     d = ARGV[place + 6],
   }
-  -- Only sessions of nodes that are alive count: the others may be gone.
+  -- Only sessions of live nodes count: the others may be gone.
   if event.delivery == 'any' then
     local is_nobody_alive
     event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
@@ -81,7 +81,7 @@ local log = open_log(run, proposed)
 local first = int(log.top + 1)
 local unheard = 0
 for _, event in ipairs(events) do
-  -- First, so that nothing is in the log that the guild has not.
+  -- Before the append, so that the log has no change that the guild does not have.
   change_guild(event.change, event.name, event.d)
   if event.receiver then
     append_for_one(log, event, event.receiver, event.owner, now)
@@ -99,8 +99,8 @@ end
 trim(log, bounds, now)
 close_log(log)
 if request ~= '-' then
-  -- Counted first: what a server that was cut off in between has lost is counted until it would have expired. The count
-  -- goes when its last key has gone, which may be that of a node with a longer age.
+  -- Counted first: if the server is killed in between, the key counts until it would have expired. The set expires
+  -- after its last key, which may be that of a node with a longer age.
   redis.call('ZADD', key('requests'), int(now + bounds.age), request)
   local last = redis.call('ZRANGE', key('requests'), -1, -1, 'WITHSCORES')
   redis.call('PEXPIRE', key('requests'), int(tonumber(last[2]) - now + 60000))

@@ -1,22 +1,22 @@
--- Reads the log behind a position, which may be one of an earlier epoch.
+-- Reads the log after a position, which may belong to an earlier epoch.
 --
 -- ARGV  run, proposed epoch, owner, fence, epoch, offset, count
 --
--- Answers { 'ok', epoch, cut, top, id, entry, ... }, or { 'severed' } when the log does not lead on from there, or has lost
--- what some node has seen behind it, or { 'fenced' }. The cut is the last offset that the two epochs have in common, `-` where they are one.
+-- Returns { 'ok', epoch, cut, top, id, entry, ... }; or { 'severed' } if the log does not continue from there, or has
+-- lost entries after it that some node has seen; or { 'fenced' }. The cut is the last offset that the two epochs have
+-- in common, `-` if they are the same.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local epoch, offset = ARGV[5], tonumber(ARGV[6])
 
--- Whether a node has seen entries of this life of the log, or of a later one, that are gone: who reads on would pass over
--- them.
+-- Whether a node has seen entries of this epoch, or of a later one, that are lost: a reader would skip them.
 local function has_lost()
   local order = tonumber(redis.call('HGET', key('log:order'), epoch) or 0)
   local losses = redis.call('HGETALL', key('log:lost'))
   for place = 1, #losses, 2 do
     local left, mark = string.match(losses[place], '^(%x+)(%+?)$')
     if tonumber(redis.call('HGET', key('log:order'), left) or 0) >= order then
-      -- Of one with a mark, so many are gone of lives that are not known any more.
+      -- With a mark, the value is the number of entries lost in epochs that are no longer known.
       local last = mark == '+' and 0 or tonumber(redis.call('ZSCORE', key('log:epochs'), left) or 0)
       if tonumber(losses[place + 1]) > last then return true end
     end
@@ -35,7 +35,7 @@ end
 if is_before_a_loss(epoch) then return { 'severed' } end
 if offset < log.trimmed or offset > log.top then return { 'severed' } end
 local answer = { 'ok', log.epoch, cut, int(log.top) }
--- Entries of other programs are passed over: those between the log's own, which have other ids, and those behind its end.
+-- Entries of other programs are skipped: those in between, which have other ids, and those after the end of the log.
 local from, wanted = int(offset + 1) .. '-0', tonumber(ARGV[7])
 while wanted > 0 do
   local found = redis.call('XRANGE', key('log'), from, int(log.top) .. '-0', 'COUNT', wanted)

@@ -1,11 +1,11 @@
--- Removes a node whose lease has ended: its sessions with what they reported, and gives what it has not delivered to
--- other sessions, or keeps it for the next one. A part of it at a time; any node may go on where another stopped.
+-- Removes a node whose lease has expired, with its sessions and their reports. Entries that it has not delivered go to
+-- other sessions, or wait for the next one. Each call does a part; any node may continue where another stopped.
 --
 -- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, victim, budget
 --
--- Unheard entries are those that the log does not have any more.
+-- Unheard entries are those that the log no longer has.
 --
--- Answers { 'ok', sessions removed, unheard }, { 'more', sessions removed, unheard }, { 'alive' } or { 'fenced' }.
+-- Returns { 'ok', sessions removed, unheard }, { 'more', sessions removed, unheard }, { 'alive' } or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }
@@ -16,7 +16,7 @@ local now = now_ms()
 local deadline = redis.call('ZSCORE', key('nodes'), victim)
 if not deadline then return { 'ok', '0', '0' } end
 if tonumber(deadline) >= now then return { 'alive' } end
--- From here on it cannot come back under this name.
+-- From here on it cannot return under this name.
 redis.call('ZADD', key('nodes'), -1, victim)
 redis.call('HDEL', key('owners'), victim)
 

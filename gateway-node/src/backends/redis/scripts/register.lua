@@ -1,10 +1,10 @@
--- Registers a node with the application, or again on a new connection: what an older connection still says is not
--- heard from now on.
+-- Registers a node with the application, or registers it again on a new connection: from now on, commands of older
+-- connections are refused.
 --
 -- ARGV  run, proposed epoch, owner, fence, lease ms, known (1 if the owner registered before), random name, database
 --
--- Answers { 'ok', identity }, or { 'fenced' } when the owner was reaped: it has to take another name; or { 'superseded' } when a
--- later connection has registered.
+-- Returns { 'ok', identity }; or { 'fenced' } if the owner was reaped and has to take another name; or { 'superseded' }
+-- if a later connection has registered.
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
@@ -17,7 +17,7 @@ redis.call('HSET', key('owners'), owner, fence)
 redis.call('ZADD', key('nodes'), int(now_ms() + lease), owner)
 local log = open_log(run, proposed)
 close_log(log)
--- The data of another database, copied or swapped into this one, brings that one's identity along.
+-- Data copied or swapped in from another database brings that database's identity along.
 if not log.identity or string.match(log.identity, '%.(%d+)$') ~= ARGV[8] then
   log.identity = ARGV[7] .. '.' .. ARGV[8]
   redis.call('HSET', key('log:head'), 'identity', log.identity)

@@ -1,20 +1,20 @@
--- Renews a node's registration, keeps the log within its bounds, and looks around.
+-- Renews a node's registration, trims the log, and returns the head of the log.
 --
 -- ARGV  run, proposed epoch, owner, fence, lease ms, entries, age ms, bytes, n,
---       then n epochs that this node has left not long ago, latest first, each with the last entry that it has seen of it,
---       then the positions from which it could go on, latest first: epoch, offset, ...
+--       then n epochs that this node has recently left, latest first, each with the last entry that it has seen of it,
+--       then the positions from which it could continue, latest first: epoch, offset, ...
 --
--- Answers { 'ok', epoch, top, kept, good, dirty, skipped, unheard, identity, lost * n, owner whose lease has ended, ... } or
--- { 'fenced' }.
+-- Returns { 'ok', epoch, top, kept, good, dirty, skipped, unheard, identity, lost * n, owner whose lease has expired,
+-- ... } or { 'fenced' }.
 --
--- kept     the offset behind which the node goes on in the current epoch: what it had beyond that is gone; `-` when none
+-- kept     the offset after which the node continues in the current epoch: what it had beyond that is lost; `-` if none
 --          of its positions is known any more
--- good     the last offset of its latest position's epoch that is still good, or `-`
--- skipped  how many entries were seen, and are gone, of epochs after the first that it has left; the beginning of such an
---          epoch may be gone as well, so that nobody can name it any more
--- unheard  how many entries waited for a receiver until they were trimmed, since the last look of any node
--- identity empty where the server has lost it
--- lost     of each epoch that it has left, the last offset that any node has seen and that is gone; 0 for none
+-- good     the last offset that has survived of its latest position's epoch, or `-`
+-- skipped  the number of entries seen and lost in epochs after the first that it has left; the start of such an epoch
+--          may be lost as well, so that its name is unknown
+-- unheard  the number of entries that waited for a receiver until they were trimmed, since any node last asked
+-- identity empty if the server has lost it
+-- lost     for each epoch that it has left, the highest offset that any node saw and the server has lost; 0 for none
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
@@ -29,8 +29,8 @@ local now = now_ms()
 redis.call('ZADD', key('nodes'), int(now + lease), owner)
 redis.call('PEXPIRE', key('producer:' .. owner .. ':' .. fence), int(bounds.age + 60000))
 local log = open_log(run, proposed)
--- What the node has delivered beyond the log's end was never in it: a false message. With the epoch all positions there
--- become invalid, before the log comes to give their offsets to entries.
+-- If the node has delivered more than the log has, it received a forged message. A new epoch invalidates all such
+-- positions before the log gives their offsets to entries.
 if ARGV[positions] == log.epoch and tonumber(ARGV[positions + 1]) > log.top then begin_epoch(log, proposed) end
 trim(log, bounds, now)
 close_log(log)
@@ -43,7 +43,7 @@ local function good(epoch)
   return tonumber(redis.call('ZSCORE', key('log:epochs'), epoch) or '')
 end
 
--- Writes down what this node has seen of epochs that it has left, for those who have not.
+-- Records what this node has seen of epochs that it has left, for nodes that have not seen it.
 local lost = {}
 local first = nil
 local is_news = false
@@ -62,7 +62,7 @@ for place = 10, positions - 1, 2 do
   else
     lost[#lost + 1] = '0'
     if left ~= log.epoch then
-      -- Its beginning is gone as well: what was seen of it came after the latest epoch that is still known.
+      -- The start of the epoch is lost as well: what was seen of it came after the latest epoch that is still known.
       for position = positions, #ARGV, 2 do
         local epoch, offset = ARGV[position], tonumber(ARGV[position + 1])
         if epoch ~= log.epoch and good(epoch) then
@@ -76,8 +76,8 @@ for place = 10, positions - 1, 2 do
   end
 end
 
--- What is known from now on to be lost may have been accepted while this epoch lasted, by another server. So another one
--- begins: before a node delivers anything of it, it looks at the log and tells its sessions of the loss.
+-- Another server may have accepted the entries now known to be lost while this epoch lasted. So a new epoch begins:
+-- before a node delivers anything of it, it reads the head of the log and reports the loss to its sessions.
 if is_news then
   if log.epoch ~= proposed then begin_epoch(log, proposed) end
   redis.call('HSET', key('log:head'), 'lost_in', log.epoch)
@@ -113,7 +113,7 @@ local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_g
 for _, offset in ipairs(lost) do
   answer[#answer + 1] = offset
 end
--- Those that are being reaped have -1.
+-- Nodes that are being reaped have -1.
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key('nodes'), '-inf', '(' .. int(now), 'LIMIT', 0, 8)) do
   answer[#answer + 1] = dead
 end

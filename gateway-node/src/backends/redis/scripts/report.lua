@@ -1,11 +1,12 @@
--- Changes what a session reported, in several calls when that is much; the counts change with the last of them.
+-- Changes the report of a session, in several calls if it is large. The counts change with the last of them.
 --
--- A guild that is new gets what waited for a session that has it, before it gets anything else.
+-- For each new guild, the session first receives the events that waited for a session with that guild.
 --
--- ARGV  run, proposed epoch, owner, fence, session, final (1 or 0), count, members, cached, number of new guilds, guilds,
---       then the new guilds and those that are gone
+-- ARGV  run, proposed epoch, owner, fence, session, final (1 or 0), count, members, cached, number of new guilds, the
+--       new guilds, the removed guilds
 --
--- Answers { 'ok' }, or { 'more' } when more waits: call again; or { 'gone' } when it is no member, or { 'fenced' }.
+-- Returns { 'ok' }, or { 'more' } if more events wait: call again; or { 'gone' } if it is not a member; or
+-- { 'fenced' }.
 
 local run, proposed, owner, fence, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
@@ -15,10 +16,10 @@ if known ~= owner then return { 'gone' } end
 
 local now = now_ms()
 local added = tonumber(ARGV[10])
--- The counts are to stay what they are until the report is whole.
+-- The counts stay unchanged until the report is complete.
 totals(now)
 redis.call('ZADD', key('staging'), int(now + STAGING), session)
--- Without the guilds whose entries do not fit this call.
+-- Stops before a guild whose waiting entries do not fit this call.
 local log, left = nil, MOST_GIVEN
 if is_anything_waiting() then log = open_log(run, proposed) end
 for place = 11, #ARGV do

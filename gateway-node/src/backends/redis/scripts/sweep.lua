@@ -1,11 +1,11 @@
--- Gives up every entry for some sessions alone up to an offset: the node passes over them, or has no session any more. They go
--- to others, or wait, some of them in each call.
+-- Gives back every entry addressed to sessions of this node up to an offset: the node skips them, or has no sessions
+-- any more. They go to other sessions, or wait. Each call does a part.
 --
 -- ARGV  run, proposed epoch, owner, fence, entries, age ms, bytes, offset
 --
--- Unheard entries are those that the log does not have any more.
+-- Unheard entries are those that the log no longer has.
 --
--- Answers { 'ok', unheard }, or { 'more', unheard }: call again; or { 'fenced' }.
+-- Returns { 'ok', unheard }, or { 'more', unheard }: call again; or { 'fenced' }.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = tonumber(ARGV[7]) }

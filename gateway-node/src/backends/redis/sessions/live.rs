@@ -1,8 +1,8 @@
-//! The Discord sessions that get what this node delivers, and have nothing else from the log.
+//! The live Discord sessions: they receive what this node delivers, and nothing else from the log.
 //!
-//! What such a client has seen is known to be in the log as long as nothing is lost that was delivered here. So when
-//! Redis begins another life with all of that, the points of these sessions may be counted as points of the new life:
-//! what their clients see from then on can be told from what was lost in the old one.
+//! Everything that such a client has seen is in the log, as long as no entry delivered here is lost. So when Redis
+//! begins a new epoch with all of them, the checkpoints of these sessions may be moved to the new epoch. What their
+//! clients receive from then on can be distinguished from what the old epoch lost.
 
 use std::sync::Mutex;
 
@@ -14,49 +14,49 @@ use crate::{
     backplane::{Epoch, Owner},
 };
 
-/// A session, and which of its owners is here.
-pub(in crate::backends::redis) type Generation = (SessionId, u64);
+/// A session, and the fencing token of its owner on this node.
+pub(in crate::backends::redis) type FencingToken = (SessionId, u64);
 
-/// Those of one application.
+/// The live sessions of one application.
 #[derive(Default)]
 pub(in crate::backends::redis) struct LiveSessions {
-    state: Mutex<State>,
+    state: Mutex<LiveState>,
 }
 
 #[derive(Default)]
-struct State {
-    /// The life of the log in which everything stands that they have seen.
+struct LiveState {
+    /// The epoch that everything they have seen belongs to.
     epoch: Option<Epoch>,
-    sessions: FxHashSet<Generation>,
+    sessions: FxHashSet<FencingToken>,
 }
 
 impl LiveSessions {
-    /// Notes whether a session is one of them.
-    pub(in crate::backends::redis) fn note(&self, owner: &Owner, is_live: bool) {
+    /// Records whether a session is live.
+    pub(in crate::backends::redis) fn note(&self, owner: &Owner, set_live: bool) {
         let sessions = &mut lock(&self.state).sessions;
-        if is_live {
-            sessions.insert((owner.id, owner.generation));
+        if set_live {
+            sessions.insert((owner.id, owner.fencing_token));
         } else {
-            sessions.remove(&(owner.id, owner.generation));
+            sessions.remove(&(owner.id, owner.fencing_token));
         }
     }
 
-    /// The life of the log in which everything stands that this session has seen; none where that is not known.
+    /// The epoch that everything this session has seen belongs to; `None` if it is not live.
     pub(in crate::backends::redis) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
         let state = lock(&self.state);
-        let is_live = state.sessions.contains(&(owner.id, owner.generation));
-        state.epoch.filter(|_| is_live)
+        let set_live = state.sessions.contains(&(owner.id, owner.fencing_token));
+        state.epoch.filter(|_| set_live)
     }
 
-    /// Notes that the log goes on in another life, with everything that was delivered here; the sessions whose points
-    /// can be of that life now.
-    pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<Generation> {
+    /// Records a new epoch that has everything delivered here. Returns the sessions whose checkpoints may be moved to
+    /// it.
+    pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<FencingToken> {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch);
         state.sessions.iter().copied().collect()
     }
 
-    /// Notes that the log goes on with less, or is followed from here on: of nobody is anything known.
+    /// Records a new epoch with losses, or the start of following the log. No session is live any more.
     pub(in crate::backends::redis) fn begin(&self, epoch: Epoch) {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch);
@@ -69,12 +69,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_a_session_is_known_as_long_as_nothing_is_lost() {
+    fn the_epoch_of_a_live_session_is_known_until_a_loss() {
         let (live, [old, new, newest]) = (LiveSessions::default(), [1, 2, 3].map(Epoch::from_raw));
-        let owner = |generation| Owner {
+        let owner = |fencing_token| Owner {
             application: "a".into(),
             id: SessionId::from_raw(7),
-            generation,
+            fencing_token,
         };
         live.begin(old);
         live.note(&owner(1), true);

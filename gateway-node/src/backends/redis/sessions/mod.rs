@@ -1,12 +1,12 @@
-//! Discord sessions that any node can resume: what is known of them is on the server, changed by scripts alone.
+//! Discord sessions that any node can resume. Their state is stored on the server, and changed only by scripts.
 //!
-//! A session belongs to no node. Who has it says so with every heartbeat; it expires when nobody does.
+//! A session belongs to no node. Its owner extends its expiry with every heartbeat; without that, the session expires.
 
-pub(in crate::backends::redis) mod appearances;
 pub(in crate::backends::redis) mod live;
-pub(in crate::backends::redis) mod notes;
+pub(in crate::backends::redis) mod presence_publisher;
 #[cfg(test)]
 pub(in crate::backends::redis) mod tests;
+pub(in crate::backends::redis) mod write_behind;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,37 +17,38 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::notes::epoch_or_none;
+use self::write_behind::epoch_or_none;
 use super::{
-    Application, RedisBackplane, Shared,
-    connection::link::{Link, Words},
+    RedisApplication, RedisBackplane, RedisShared,
+    connection::redis_connection::{RedisConnection, ReplyFields},
     guilds,
     log::{pages::Pages, wire},
-    membership::pulse::millis,
+    membership::maintenance::millis,
     scripts::Script,
 };
 use crate::{
-    backplane::{Away, Epoch, JoinError, Owner, Pending, Position},
+    backplane::{Epoch, JoinError, Owner, Pending, Position, Unavailable},
     guilds::Guilds,
     resume::{
-        Begun, Checkpoint, Continued, DAY, LogPage, PRIVATE_BYTES, Presence, Private, ReadError, Record, ResumeError,
-        Resuming, SLOW_CUTS, StartBudget, StartLimits, Store, Taken, WINDOW, What, Wish,
+        Checkpoint, DAY, FollowGuard, LogPage, OpenedRow, PRIVATE_BYTES, PresenceChange, PrivateBody, PrivateRecord,
+        ReadError, Record, ResumeError, ResumeParams, ResumedRow, SLOW_CUTS, SessionContinuation, StartBudget,
+        StartLimits, Store, WINDOW,
     },
 };
 
-/// How often another id is tried when the generated one is taken.
+/// How many ids are tried before a session cannot be opened.
 const ID_ATTEMPTS: usize = 3;
 /// How long a session waits until its node follows the log.
 const FOLLOWING: Duration = Duration::from_secs(5);
-/// How often it looks.
+/// How often it checks.
 const GLANCE: Duration = Duration::from_millis(5);
 /// The Discord sessions on a server.
 pub struct RedisSessions {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
     pages: Arc<Pages>,
 }
 
-/// A record as it is kept.
+/// The stored form of a [`Record`].
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     intents: u64,
@@ -58,14 +59,14 @@ struct Kept {
     large_threshold: u16,
 }
 
-/// Keeps the log followed for a session that is connected here.
-struct Guest {
-    shared: Arc<Shared>,
-    application: Arc<Application>,
+/// Keeps the node following the log while a session is connected here.
+struct RedisFollowGuard {
+    shared: Arc<RedisShared>,
+    application: Arc<RedisApplication>,
 }
 
-impl Guest {
-    fn new(shared: &Arc<Shared>, application: &Arc<Application>) -> Self {
+impl RedisFollowGuard {
+    fn new(shared: &Arc<RedisShared>, application: &Arc<RedisApplication>) -> Self {
         application.members.add_guest();
         shared.receivers_changed.notify_one();
         Self {
@@ -75,7 +76,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for RedisFollowGuard {
     fn drop(&mut self) {
         self.application.members.remove_guest();
         self.shared.receivers_changed.notify_one();
@@ -83,7 +84,7 @@ impl Drop for Guest {
 }
 
 impl RedisSessions {
-    /// Those on the server of this backplane.
+    /// The sessions on the server of this backplane.
     pub fn new(backplane: &RedisBackplane) -> Self {
         Self {
             shared: Arc::clone(&backplane.shared),
@@ -91,46 +92,49 @@ impl RedisSessions {
         }
     }
 
-    fn application(&self, name: &str) -> Option<Arc<Application>> {
+    fn application(&self, name: &str) -> Option<Arc<RedisApplication>> {
         self.shared.applications.get(name).cloned()
     }
 
-    /// What a call needs; none without a server.
-    fn reach(&self, name: &str) -> Option<(Arc<Shared>, Arc<Application>, Link)> {
-        let link = self.shared.link.borrow().clone()?;
-        Some((Arc::clone(&self.shared), self.application(name)?, link))
+    /// Returns what a call needs, or `None` without a connection.
+    fn reach(&self, name: &str) -> Option<(Arc<RedisShared>, Arc<RedisApplication>, RedisConnection)> {
+        let connection = self.shared.connection.borrow().clone()?;
+        Some((Arc::clone(&self.shared), self.application(name)?, connection))
     }
 }
 
 impl Store for RedisSessions {
-    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Away> {
+    fn start(&self, application: &Arc<str>, shard: Shard, limits: StartLimits) -> Pending<bool, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Away)?;
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
             let concurrency = limits.max_concurrency.max(1);
-            let mut call = link.script(Script::DiscordStart, &application.key(""));
+            let mut call = connection.script(Script::DiscordStart, &application.key(""));
             call.arg(shard.id % concurrency)
                 .arg(concurrency)
                 .arg(millis(WINDOW))
                 .arg(limits.per_day)
                 .arg(millis(DAY));
-            let words = link.ask(call).await.map_err(|_| Away)?;
-            Ok(words.word(0) == "ok")
+            let fields = connection.query(call).await.map_err(|_| Unavailable)?;
+            Ok(fields.word(0) == "ok")
         })
     }
 
-    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Away> {
+    fn start_budget(&self, application: &Arc<str>, limits: StartLimits) -> Pending<StartBudget, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Away)?;
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
             let command = |name| {
                 let mut command = redis::cmd(name);
                 command.arg(application.key("discord:starts"));
                 command
             };
-            let answers = link.run([command("GET"), command("PTTL")]).await.map_err(|_| Away)?;
+            let answers = connection
+                .run([command("GET"), command("PTTL")])
+                .await
+                .map_err(|_| Unavailable)?;
             let Ok([Ok(started), Ok(left)]) = <[_; 2]>::try_from(answers) else {
-                return Err(Away);
+                return Err(Unavailable);
             };
             let started = u32::try_from(started.number(0)).unwrap_or(u32::MAX);
             Ok(StartBudget {
@@ -140,17 +144,17 @@ impl Store for RedisSessions {
         })
     }
 
-    fn open(&self, record: Arc<Record>) -> Pending<Begun, JoinError> {
+    fn open(&self, record: Arc<Record>) -> Pending<OpenedRow, JoinError> {
         let application = self.application(&record.application);
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let application = application.ok_or(JoinError::Away)?;
-            let guest = Guest::new(&shared, &application);
-            // What is appended after the session is written down is delivered here.
+            let application = application.ok_or(JoinError::Unavailable)?;
+            let guest = RedisFollowGuard::new(&shared, &application);
+            // From here on, everything appended after the session is stored is delivered here.
             let until = Instant::now() + FOLLOWING;
             while !application.members.is_followed() {
                 if Instant::now() >= until {
-                    return Err(JoinError::Away);
+                    return Err(JoinError::Unavailable);
                 }
                 sleep(GLANCE).await;
             }
@@ -158,104 +162,109 @@ impl Store for RedisSessions {
         })
     }
 
-    fn resume(&self, resuming: Resuming) -> Pending<Taken, ResumeError> {
-        let reach = self.reach(&resuming.application);
+    fn resume(&self, params: ResumeParams) -> Pending<ResumedRow, ResumeError> {
+        let reach = self.reach(&params.application);
         Box::pin(async move {
-            let (shared, application, link) = reach.ok_or(ResumeError::Away)?;
-            let guest = Guest::new(&shared, &application);
-            let mut call = link.script(Script::DiscordResume, &application.key(""));
-            call.arg(resuming.id.get())
-                .arg(&*resuming.key)
+            let (shared, application, connection) = reach.ok_or(ResumeError::Unavailable)?;
+            let guest = RedisFollowGuard::new(&shared, &application);
+            let mut call = connection.script(Script::DiscordResume, &application.key(""));
+            call.arg(params.id.get())
+                .arg(&*params.key)
                 .arg(Filter::VERSION)
-                // Whoever resumes has seen the first dispatch, even if it does not count it.
-                .arg(resuming.seq.max(1))
+                // A client that resumes has seen the first dispatch, even if it does not count it.
+                .arg(params.seq.max(1))
                 .arg(SLOW_CUTS)
                 .arg(millis(shared.options.resume_window))
                 .arg(millis(shared.options.presence()));
-            let words = link.ask(call).await.map_err(|_| ResumeError::Away)?;
-            if words.word(0) != "ok" {
+            let fields = connection.query(call).await.map_err(|_| ResumeError::Unavailable)?;
+            if fields.word(0) != "ok" {
                 return Err(ResumeError::Gone);
             }
-            let continued = continued(&resuming, &words).ok_or(ResumeError::Gone)?;
+            let continued = continued(&params, &fields).ok_or(ResumeError::Gone)?;
             shared.deliver.superseded(&Owner {
-                application: resuming.application,
-                id: resuming.id,
-                generation: continued.generation,
+                application: params.application,
+                id: params.id,
+                fencing_token: continued.fencing_token,
             });
-            Ok(Taken {
+            Ok(ResumedRow {
                 continued,
                 presence: Box::new(guest),
             })
         })
     }
 
-    fn keep(&self, owner: &Owner, privates: Vec<Private>, epoch: Option<Epoch>) -> Pending<bool, Away> {
+    fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, epoch: Option<Epoch>) -> Pending<bool, Unavailable> {
         let reach = self.reach(&owner.application);
         let owner = owner.clone();
         Box::pin(async move {
-            let (shared, application, link) = reach.ok_or(Away)?;
-            let mut call = link.script(Script::DiscordKeep, &application.key(""));
+            let (shared, application, connection) = reach.ok_or(Unavailable)?;
+            let mut call = connection.script(Script::DiscordKeep, &application.key(""));
             call.arg(owner.id.get())
-                .arg(owner.generation)
+                .arg(owner.fencing_token)
                 .arg(PRIVATE_BYTES)
                 .arg(millis(shared.options.presence()))
                 .arg(epoch_or_none(epoch));
-            for Private { s, what } in &privates {
-                match what {
-                    What::Event { name, d } => call.arg(format!("{s} {name}\n{d}")),
-                    // Without a name it is the id of a guild.
-                    What::Guild(id) => call.arg(format!("{s} \n{id}")),
-                    // Without a name and an object, it is what the answer is made from.
-                    What::Answer(recipe) => {
-                        let recipe = serde_json::to_string(recipe).map_err(|_| Away)?;
+            for PrivateRecord { s, body } in &privates {
+                match body {
+                    PrivateBody::Event { name, d } => call.arg(format!("{s} {name}\n{d}")),
+                    // A text without a name is the id of a guild.
+                    PrivateBody::Guild(id) => call.arg(format!("{s} \n{id}")),
+                    // An object without a name is the recipe of an answer.
+                    PrivateBody::Answer(recipe) => {
+                        let recipe = serde_json::to_string(recipe).map_err(|_| Unavailable)?;
                         call.arg(format!("{s} \n{recipe}"))
                     }
                 };
             }
-            let words = link.ask(call).await.map_err(|_| Away)?;
-            // One that the server has forgotten cannot be resumed, but has its connection.
-            Ok(words.word(0) != "superseded")
+            let fields = connection.query(call).await.map_err(|_| Unavailable)?;
+            // A session that the server has lost cannot be resumed, but keeps its connection.
+            Ok(fields.word(0) != "superseded")
         })
     }
 
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>) {
         let application = self.application(&owner.application);
         let epoch = application.and_then(|application| application.live.epoch_of(owner));
-        self.shared.notes.checkpoint(owner, checkpoint, epoch);
+        self.shared.write_behind.checkpoint(owner, checkpoint, epoch);
     }
 
-    fn is_live(&self, owner: &Owner, is_live: bool) {
+    fn set_live(&self, owner: &Owner, set_live: bool) {
         if let Some(application) = self.application(&owner.application) {
-            application.live.note(owner, is_live);
+            application.live.note(owner, set_live);
         }
     }
 
     fn detach(&self, owner: &Owner, is_slow: bool) {
-        self.is_live(owner, false);
-        self.shared.notes.detach(owner, is_slow);
+        self.set_live(owner, false);
+        self.shared.write_behind.detach(owner, is_slow);
     }
 
     fn end(&self, owner: &Owner) {
-        self.shared.notes.end(owner);
+        self.shared.write_behind.end(owner);
     }
 
-    fn appear(&self, owner: &Owner, wish: Wish) -> bool {
-        self.shared.appearances.wish(owner, wish)
+    fn change_presence(&self, owner: &Owner, change: PresenceChange) -> bool {
+        self.shared.presence_queue.change(owner, change)
     }
 
-    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Away> {
+    fn guild(&self, application: &Arc<str>, id: u64) -> Pending<Option<Guilds>, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Away)?;
-            guilds::one(&application, &link, id).await.map(Some)
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
+            guilds::one(&application, &connection, id).await.map(Some)
         })
     }
 
-    fn guild_ids(&self, application: &Arc<str>, after: Option<u64>, most: usize) -> Pending<Option<Vec<u64>>, Away> {
+    fn guild_ids(
+        &self,
+        application: &Arc<str>,
+        after: Option<u64>,
+        most: usize,
+    ) -> Pending<Option<Vec<u64>>, Unavailable> {
         let reach = self.reach(application);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(Away)?;
-            guilds::ids(&application, &link, after, most).await.map(Some)
+            let (_, application, connection) = reach.ok_or(Unavailable)?;
+            guilds::ids(&application, &connection, after, most).await.map(Some)
         })
     }
 
@@ -263,25 +272,25 @@ impl Store for RedisSessions {
         let reach = self.reach(application);
         let pages = Arc::clone(&self.pages);
         Box::pin(async move {
-            let (_, application, link) = reach.ok_or(ReadError::Away)?;
-            pages.read(application, link, after).await
+            let (_, application, connection) = reach.ok_or(ReadError::Unavailable)?;
+            pages.read(application, connection, after).await
         })
     }
 }
 
 async fn open(
-    shared: &Shared,
-    application: &Application,
+    shared: &RedisShared,
+    application: &RedisApplication,
     record: &Record,
-    presence: Presence,
-) -> Result<Begun, JoinError> {
-    let link = shared.link.borrow().clone().ok_or(JoinError::Away)?;
+    presence: FollowGuard,
+) -> Result<OpenedRow, JoinError> {
+    let connection = shared.connection.borrow().clone().ok_or(JoinError::Unavailable)?;
     let kept = Kept::of(record);
-    let text = serde_json::to_string(&kept).map_err(|_| JoinError::Away)?;
+    let text = serde_json::to_string(&kept).map_err(|_| JoinError::Unavailable)?;
     for _ in 0..ID_ATTEMPTS {
-        // The windows of leases make it one that no other session has; no membership holds it.
+        // The lease windows guarantee that no other session has this id. It is not a member.
         let id = shared.lease.next(Instant::now())?;
-        let mut call = application.call_log(&link, Script::DiscordOpen);
+        let mut call = application.call_log(&connection, Script::DiscordOpen);
         call.arg(id.get())
             .arg(&*record.key)
             .arg(record.filter_version)
@@ -289,59 +298,59 @@ async fn open(
             .arg(millis(shared.options.presence()))
             .arg(record.filter.user)
             .arg(format!("{} {}", record.filter.shard.id, record.filter.shard.count));
-        let words = link.ask(call).await.map_err(|_| JoinError::Away)?;
-        match words.word(0) {
+        let fields = connection.query(call).await.map_err(|_| JoinError::Unavailable)?;
+        match fields.word(0) {
             "ok" => {
-                return Ok(Begun {
+                return Ok(OpenedRow {
                     id,
-                    generation: words.number(3),
+                    fencing_token: fields.number(3),
                     since: Position {
-                        epoch: wire::epoch(words.word(1)).map_err(|_| JoinError::Away)?,
-                        offset: words.number(2),
+                        epoch: wire::epoch(fields.word(1)).map_err(|_| JoinError::Unavailable)?,
+                        offset: fields.number(2),
                     },
                     presence,
                 });
             }
             "taken" => {}
-            _ => return Err(JoinError::Away),
+            _ => return Err(JoinError::Unavailable),
         }
     }
     Err(JoinError::IdTaken)
 }
 
-/// What a session goes on with; none where this version of the node cannot read it.
-fn continued(resuming: &Resuming, words: &Words) -> Option<Continued> {
-    let kept: Kept = serde_json::from_str(words.word(5)).ok()?;
+/// Parses the state that a session continues from. Returns `None` if this version of the node cannot read it.
+fn continued(params: &ResumeParams, fields: &ReplyFields) -> Option<SessionContinuation> {
+    let kept: Kept = serde_json::from_str(fields.word(5)).ok()?;
     let private = |text: &str| {
         let (head, d) = text.split_once('\n')?;
         let (s, name) = head.split_once(' ')?;
-        let what = if name.is_empty() && d.starts_with('{') {
-            What::Answer(serde_json::from_str(d).ok()?)
+        let body = if name.is_empty() && d.starts_with('{') {
+            PrivateBody::Answer(serde_json::from_str(d).ok()?)
         } else if name.is_empty() {
-            What::Guild(d.parse().ok()?)
+            PrivateBody::Guild(d.parse().ok()?)
         } else {
-            What::Event {
+            PrivateBody::Event {
                 name: name.into(),
                 d: d.into(),
             }
         };
-        Some((s.parse().ok()?, what))
+        Some((s.parse().ok()?, body))
     };
-    Some(Continued {
-        record: Arc::new(kept.record(resuming)?),
-        generation: words.number(1),
+    Some(SessionContinuation {
+        record: Arc::new(kept.record(params)?),
+        fencing_token: fields.number(1),
         checkpoint: Checkpoint {
-            s: words.number(2),
+            s: fields.number(2),
             position: Position {
-                epoch: wire::epoch(words.word(3)).ok()?,
-                offset: words.number(4),
+                epoch: wire::epoch(fields.word(3)).ok()?,
+                offset: fields.number(4),
             },
         },
-        end: wire::epoch(words.word(6)).ok().map(|epoch| Position {
+        end: wire::epoch(fields.word(6)).ok().map(|epoch| Position {
             epoch,
-            offset: words.number(7),
+            offset: fields.number(7),
         }),
-        privates: words.rest(8).map(private).collect::<Option<BTreeMap<_, _>>>()?,
+        privates: fields.rest(8).map(private).collect::<Option<BTreeMap<_, _>>>()?,
     })
 }
 
@@ -363,11 +372,11 @@ impl Kept {
         }
     }
 
-    fn record(self, resuming: &Resuming) -> Option<Record> {
+    fn record(self, params: &ResumeParams) -> Option<Record> {
         let [id, count] = self.shard;
         Some(Record {
-            application: Arc::clone(&resuming.application),
-            key: Arc::clone(&resuming.key),
+            application: Arc::clone(&params.application),
+            key: Arc::clone(&params.key),
             filter: Filter {
                 intents: Intents::from_bits(self.intents)?,
                 shard: Shard { id, count },
@@ -381,8 +390,8 @@ impl Kept {
     }
 }
 
-/// The session and the generation in a message about a new owner; none where it is about something else.
+/// Parses a message about a new owner into session and fencing token. Returns `None` for any other message.
 pub(super) fn owner_in(message: &[u8]) -> Option<(SessionId, u64)> {
-    let (id, generation) = str::from_utf8(message).ok()?.strip_prefix("owner ")?.split_once(' ')?;
-    Some((SessionId::from_raw(id.parse().ok()?), generation.parse().ok()?))
+    let (id, fencing_token) = str::from_utf8(message).ok()?.strip_prefix("owner ")?.split_once(' ')?;
+    Some((SessionId::from_raw(id.parse().ok()?), fencing_token.parse().ok()?))
 }

@@ -1,4 +1,4 @@
-//! Discord sessions on one server and several nodes.
+//! Tests of Discord sessions on one server and several nodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use crate::{
     backends::redis::{
         RedisSessions,
         test_server::TestServer,
-        tests::{APPLICATION, Node, PROMPT, eventually},
+        tests::{APPLICATION, ClusterNode, PROMPT, eventually},
     },
     backplane::{Backplane, Owner, Position},
     resume::{
-        Begun, Checkpoint, Guise, Private, ReadError, Record, ResumeError, Resuming, StartLimits, Store, Taken, What,
-        Wish,
+        Checkpoint, OpenedRow, PresenceChange, PresencePayload, PrivateBody, PrivateRecord, ReadError, Record,
+        ResumeError, ResumeParams, ResumedRow, StartLimits, Store,
     },
 };
 
@@ -33,100 +33,106 @@ pub(in crate::backends::redis) fn record() -> Arc<Record> {
     })
 }
 
-fn owner(begun: &Begun, generation: u64) -> Owner {
+fn owner(begun: &OpenedRow, fencing_token: u64) -> Owner {
     Owner {
         application: APPLICATION.into(),
         id: begun.id,
-        generation,
+        fencing_token,
     }
 }
 
-fn private(s: u64) -> Private {
-    Private {
+fn private(s: u64) -> PrivateRecord {
+    PrivateRecord {
         s,
-        what: What::Event {
+        body: PrivateBody::Event {
             name: "X".into(),
             d: r#"{"a":"\n"}"#.into(),
         },
     }
 }
 
-async fn resume(sessions: &RedisSessions, begun: &Begun, seq: u64) -> Result<Taken, ResumeError> {
-    let resuming = Resuming {
+async fn resume(sessions: &RedisSessions, begun: &OpenedRow, seq: u64) -> Result<ResumedRow, ResumeError> {
+    let params = ResumeParams {
         application: APPLICATION.into(),
         key: "k".into(),
         id: begun.id,
         seq,
     };
-    sessions.resume(resuming).await
+    sessions.resume(params).await
 }
 
-async fn settled(node: &Node) {
-    eventually("a node that has said everything", || node.backplane.settled()).await;
+async fn is_flushed(node: &ClusterNode) {
+    eventually("a flushed node", || node.backplane.is_flushed()).await;
 }
 
 #[tokio::test]
-async fn a_session_goes_on_at_another_node_and_its_first_one_is_not_heard_any_more() {
+async fn a_session_resumes_on_another_node_and_its_earlier_owner_is_ignored() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     let [first, second] = [
         RedisSessions::new(&nodes[0].backplane),
         RedisSessions::new(&nodes[1].backplane),
     ];
     let begun = first.open(record()).await.unwrap();
-    let earlier = owner(&begun, begun.generation);
+    let earlier = owner(&begun, begun.fencing_token);
     assert_eq!(
         first
             .keep(&earlier, vec![private(2), private(3), private(5)], None)
             .await,
         Ok(true)
     );
-    // What had no answer may come again.
+    // A call without an answer may be repeated.
     assert_eq!(first.keep(&earlier, vec![private(5)], None).await, Ok(true));
     let checkpoint = Checkpoint {
         s: 2,
         position: begun.since,
     };
     first.checkpoint(&earlier, Some(checkpoint));
-    settled(&nodes[0]).await;
-    let taken = resume(&second, &begun, 4).await.unwrap().continued;
+    is_flushed(&nodes[0]).await;
+    let ack = resume(&second, &begun, 4).await.unwrap().continued;
     assert_eq!(
-        (taken.generation, taken.checkpoint, &taken.record),
+        (ack.fencing_token, ack.checkpoint, &ack.record),
         (2, checkpoint, &record())
     );
     assert_eq!(
-        taken.privates.into_iter().collect::<Vec<_>>(),
-        [(3, private(3).what), (5, private(5).what)]
+        ack.privates.into_iter().collect::<Vec<_>>(),
+        [(3, private(3).body), (5, private(5).body)]
     );
-    // The earlier owner changes nothing.
+    // Calls by the earlier owner change nothing.
     assert_eq!(first.keep(&earlier, vec![private(6)], None).await, Ok(false));
     first.end(&earlier);
     first.detach(&earlier, true);
-    settled(&nodes[0]).await;
+    is_flushed(&nodes[0]).await;
     let again = resume(&second, &begun, 2).await.unwrap().continued;
-    assert_eq!((again.generation, again.privates.len()), (3, 2));
+    assert_eq!((again.fencing_token, again.privates.len()), (3, 2));
     assert!(
         resume(&second, &begun, 1).await.is_err(),
-        "that is before what its client said it has"
+        "the client has confirmed a later dispatch"
     );
-    // Such a call may have been held up on its way, and the client gone on elsewhere meanwhile.
+    // The refused resume does not end the session: it may have been delayed while the client continued elsewhere.
     let third = resume(&first, &begun, 9).await.unwrap().continued;
-    assert_eq!(third.generation, 4);
+    assert_eq!(third.fencing_token, 4);
     first.end(&owner(&begun, 4));
-    settled(&nodes[0]).await;
-    assert!(resume(&second, &begun, 9).await.is_err(), "it has ended");
+    is_flushed(&nodes[0]).await;
+    assert!(resume(&second, &begun, 9).await.is_err(), "the session has ended");
 }
 
 #[tokio::test]
-async fn a_session_outlives_its_node_for_a_while_and_no_longer() {
+async fn a_session_outlives_its_node_until_it_expires() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
     let second = RedisSessions::new(&nodes[1].backplane);
     let begun = RedisSessions::new(&nodes[0].backplane).open(record()).await.unwrap();
     let [dead, _alive] = nodes;
     dead.kill();
-    let taken = resume(&second, &begun, 1).await.unwrap();
-    assert_eq!(taken.continued.generation, 2);
+    let ack = resume(&second, &begun, 1).await.unwrap();
+    assert_eq!(ack.continued.fencing_token, 2);
     let key = format!("test:{{{APPLICATION}}}:discord:{}", begun.id);
     let left = server.cli(&["PTTL", &key]);
     let left = Duration::from_millis(left.trim().parse().unwrap());
@@ -139,14 +145,14 @@ async fn a_session_outlives_its_node_for_a_while_and_no_longer() {
 }
 
 #[tokio::test]
-async fn sessions_are_started_at_one_pace_on_all_nodes() {
+async fn start_limits_are_shared_by_all_nodes() {
     let server = TestServer::start();
     let limits = StartLimits {
         max_concurrency: 1,
         per_day: 5,
     };
     for (incarnation, may) in [(1, true), (2, false)] {
-        let node = Node::start(&server, incarnation).await;
+        let node = ClusterNode::start(&server, incarnation).await;
         let sessions = RedisSessions::new(&node.backplane);
         assert_eq!(sessions.start(&APPLICATION.into(), Shard::WHOLE, limits).await, Ok(may));
         let budget = sessions.start_budget(&APPLICATION.into(), limits).await.unwrap();
@@ -155,9 +161,9 @@ async fn sessions_are_started_at_one_pace_on_all_nodes() {
 }
 
 #[tokio::test]
-async fn the_log_is_read_from_any_point_that_it_still_has() {
+async fn the_log_is_readable_from_any_retained_position() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
     let begun = sessions.open(record()).await.unwrap();
     for number in 0..10 {
@@ -180,7 +186,7 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
         ..end
     };
     assert_eq!(sessions.read(&name, beyond).await.unwrap_err(), ReadError::Severed);
-    // The server comes back with everything, in another life.
+    // The server comes back with all data, in a new epoch.
     server.kill();
     node.away().await;
     server.start_again();
@@ -193,9 +199,9 @@ async fn the_log_is_read_from_any_point_that_it_still_has() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_from_before_a_loss_became_known() {
+async fn positions_from_before_a_known_loss_are_unreadable() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     node.join().await;
     let sessions = RedisSessions::new(&node.backplane);
     let kept = server.log_length();
@@ -208,7 +214,7 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
     node.away().await;
     server.start_again();
     node.ready().await;
-    // The node records in its first looks what it had seen.
+    // The node records what it had seen when it first reads the log head.
     let lost_in = ["HGET", "test:{utilbot}:log:head", "lost_in"];
     eventually("a known loss", || !server.cli(&lost_in).trim().is_empty()).await;
     let name = APPLICATION.into();
@@ -223,7 +229,7 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
     node.ready().await;
     assert_eq!(sessions.read(&name, begun.since).await.unwrap().entries.len(), 3);
     let after = sessions.open(record()).await.unwrap();
-    // Another node learns by and by that the server before had accepted more after the first session began.
+    // Another node learns later that the previous server had accepted more after the first session began.
     let epoch = server.cli(&["HGET", "test:{utilbot}:log:head", "epoch"]);
     server.cli(&["HSET", "test:{utilbot}:log:head", "lost_in", epoch.trim()]);
     assert_eq!(sessions.read(&name, begun.since).await.unwrap_err(), ReadError::Severed);
@@ -231,10 +237,10 @@ async fn nothing_is_read_from_before_a_loss_became_known() {
 }
 
 #[tokio::test]
-async fn a_page_is_read_once_for_all_who_wait_for_it() {
+async fn a_page_is_read_once_for_all_waiting_sessions() {
     const ENTRIES: u64 = 300;
     let server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
     let begun = sessions.open(record()).await.unwrap();
     for number in 0..ENTRIES {
@@ -264,7 +270,7 @@ async fn a_page_is_read_once_for_all_who_wait_for_it() {
         assert_eq!(offsets, (place + 1..=page.through.offset).collect::<Vec<_>>());
         assert!(page.through.offset > *place, "{place}");
     }
-    // Six pages, and what the node asks by itself meanwhile.
+    // Six pages, and the node's own periodic calls.
     assert!(after - before < 60, "{} calls", after - before);
 }
 
@@ -273,36 +279,36 @@ fn shows(sessions: &RedisSessions, owner: &Owner, status: Status, guilds: &[u64]
         status,
         ..Presence::default()
     };
-    let wish = Wish::Presence(Arc::new(Guise::new(7, presence)), guilds.to_vec());
-    assert!(sessions.appear(owner, wish));
+    let change = PresenceChange::Presence(Arc::new(PresencePayload::new(7, presence)), guilds.to_vec());
+    assert!(sessions.change_presence(owner, change));
 }
 
-/// Of the presences that a node has heard of, how many are this.
-fn presences(node: &Node, status: &str) -> usize {
-    let told = node.seen.named("PRESENCE_UPDATE");
+/// The number of presences with this status that the node has delivered.
+fn presences(node: &ClusterNode, status: &str) -> usize {
+    let published = node.seen.named("PRESENCE_UPDATE");
     let status = format!("\"status\":\"{status}\"");
-    told.iter().filter(|d| d.contains(&status)).count()
+    published.iter().filter(|d| d.contains(&status)).count()
 }
 
 #[tokio::test]
-async fn what_a_session_wants_while_the_server_is_away_is_told_once_when_it_is_back() {
+async fn presences_queued_during_an_outage_are_published_once_afterwards() {
     let mut server = TestServer::start();
-    let node = Node::start(&server, 1).await;
+    let node = ClusterNode::start(&server, 1).await;
     let sessions = RedisSessions::new(&node.backplane);
     let begun = sessions.open(record()).await.unwrap();
-    let owner = owner(&begun, begun.generation);
+    let owner = owner(&begun, begun.fencing_token);
     let guilds: Vec<_> = (0..100).map(|number| (3 * number + 1) << 22).collect();
     shows(&sessions, &owner, Status::Idle, &guilds);
-    settled(&node).await;
+    is_flushed(&node).await;
     server.kill();
     node.away().await;
     shows(&sessions, &owner, Status::Idle, &guilds);
     shows(&sessions, &owner, Status::Dnd, &guilds);
     server.start_again();
     node.ready().await;
-    settled(&node).await;
+    is_flushed(&node).await;
     shows(&sessions, &owner, Status::Dnd, &guilds);
-    settled(&node).await;
+    is_flushed(&node).await;
     sessions.end(&owner);
     eventually("a bot that is offline", || presences(&node, "offline") >= 100).await;
     assert_eq!((presences(&node, "idle"), presences(&node, "dnd")), (100, 100));
@@ -310,17 +316,20 @@ async fn what_a_session_wants_while_the_server_is_away_is_told_once_when_it_is_b
 }
 
 #[tokio::test]
-async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them() {
+async fn sessions_of_a_dead_node_go_offline_exactly_once() {
     let server = TestServer::start();
-    let nodes = [Node::start(&server, 1).await, Node::start(&server, 2).await];
-    let dying = Node::start(&server, 3).await;
+    let nodes = [
+        ClusterNode::start(&server, 1).await,
+        ClusterNode::start(&server, 2).await,
+    ];
+    let dying = ClusterNode::start(&server, 3).await;
     let sessions = RedisSessions::new(&dying.backplane);
     let begun = sessions.open(record()).await.unwrap();
     let guilds: Vec<_> = (0..300).map(|number| (3 * number + 1) << 22).collect();
-    shows(&sessions, &owner(&begun, begun.generation), Status::Idle, &guilds);
-    settled(&dying).await;
+    shows(&sessions, &owner(&begun, begun.fencing_token), Status::Idle, &guilds);
+    is_flushed(&dying).await;
     dying.kill();
-    // The others have a session of another user each, so that they follow the log.
+    // Each of the other nodes has a session of another user, so that it follows the log.
     let mut other = Arc::unwrap_or_clone(record());
     other.filter.user = 8;
     let other = Arc::new(other);
@@ -333,7 +342,7 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
                 .unwrap(),
         );
     }
-    // Its time is up.
+    // The session's resume window is made to end.
     server.cli(&[
         "ZADD",
         &format!("test:{{{APPLICATION}}}:discord:deadlines"),
@@ -345,7 +354,7 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
     }
     for node in &nodes {
         node.publish(1, PROMPT).await.unwrap();
-        settled(node).await;
+        is_flushed(node).await;
         assert_eq!(presences(node, "offline"), 300);
     }
     let left = server.cli(&["KEYS", &format!("test:{{{APPLICATION}}}:discord:*")]);
@@ -357,5 +366,5 @@ async fn the_sessions_of_a_dead_node_are_seen_no_more_whoever_looks_after_them()
     let mut expected = vec!["covers".to_owned(), "covers:8".to_owned(), "deadlines".to_owned()];
     expected.extend(theirs.iter().map(|begun| begun.id.to_string()));
     expected.sort_unstable();
-    assert_eq!(left, expected, "nothing of it stays");
+    assert_eq!(left, expected, "no key of the ended session remains");
 }

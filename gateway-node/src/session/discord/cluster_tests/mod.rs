@@ -1,9 +1,9 @@
-//! Sessions without a socket on nodes that share a Redis, a real one, which is killed and cut off.
+//! Sessions without sockets, on nodes that share a real Redis, which is killed and cut off.
 //!
-//! Time is the real one here, so everything waits for what it wants to see, with a deadline.
+//! Time is real here, so every test polls for what it expects, with a deadline.
 
-mod going_on;
 mod model;
+mod resuming;
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::tests::{Client, Node, identify, resume};
+use super::tests::{DiscordTestClient, DiscordTestNode, identify, resume};
 use crate::{
     backends::{RedisBackplane, RedisSessions, TestServer},
     backplane::{Backplane, Deliver, Entry, Owner, Position, PublishError},
@@ -29,23 +29,23 @@ use crate::{
     resume::DiscordSessions,
 };
 
-/// How long anything may take that is bound to happen.
+/// How long an expected change may take.
 const WAIT: Duration = Duration::from_secs(20);
-/// How often it is looked for.
+/// How often to poll for it.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A node of a cluster.
-struct Member {
-    node: Node,
+struct ClusterMember {
+    node: DiscordTestNode,
     backplane: Arc<RedisBackplane>,
     driving: JoinHandle<()>,
-    /// Whether it takes nothing that the log has.
+    /// Whether the node takes no entries from the log.
     stalled: Arc<AtomicBool>,
-    /// How often it was told that the log has lost something.
+    /// How often the node was told that the log has lost entries.
     losses: Arc<AtomicU64>,
 }
 
-/// A registry that may have no room.
+/// A registry that can be made to have no room.
 struct Stalling {
     registry: Registry,
     stalled: Arc<AtomicBool>,
@@ -61,8 +61,8 @@ impl Deliver for Stalling {
         self.registry.deliver(entry);
     }
 
-    fn unheard(&self, application: &str, event: &str) {
-        self.registry.unheard(application, event);
+    fn no_receiver(&self, application: &str, event: &str) {
+        self.registry.no_receiver(application, event);
     }
 
     fn lost(&self, application: &str, entries: u64) {
@@ -70,22 +70,22 @@ impl Deliver for Stalling {
         self.registry.lost(application, entries);
     }
 
-    fn missed(&self, application: &Arc<str>) {
+    fn gap(&self, application: &Arc<str>) {
         self.losses.fetch_add(1, Ordering::Relaxed);
-        self.registry.missed(application);
+        self.registry.gap(application);
     }
 
-    fn pass(&self, entry: Entry) {
-        self.registry.pass(entry);
+    fn skip(&self, entry: Entry) {
+        self.registry.skip(entry);
     }
 
-    fn follows(&self, application: &Arc<str>, from: Option<Position>) {
-        self.registry.follows(application, from);
+    fn reset(&self, application: &Arc<str>, from: Option<Position>) {
+        self.registry.reset(application, from);
     }
 
-    fn rewound(&self, application: &Arc<str>) {
+    fn rolled_back(&self, application: &Arc<str>) {
         self.losses.fetch_add(1, Ordering::Relaxed);
-        self.registry.rewound(application);
+        self.registry.rolled_back(application);
     }
 
     fn guilds(&self, application: &Arc<str>, guilds: Option<Guilds>) {
@@ -97,13 +97,13 @@ impl Deliver for Stalling {
     }
 }
 
-impl Member {
+impl ClusterMember {
     async fn start(server: &TestServer, incarnation: u64) -> Self {
         let options = server.options(incarnation);
         let stalled = Arc::<AtomicBool>::default();
         let losses = Arc::<AtomicU64>::default();
         let mut made = None;
-        let node = Node::over(
+        let node = DiscordTestNode::over(
             |_| {},
             |registry| {
                 let deliver = Stalling {
@@ -138,13 +138,13 @@ impl Member {
         .await;
     }
 
-    /// Ends the node as a kill does: nothing is said.
+    /// Ends the node abruptly, like a kill.
     fn die(&self) {
         self.driving.abort();
     }
 
-    /// A client that has Ready, and its session's id.
-    async fn identified(&self) -> (Client, String) {
+    /// Returns a client that has received READY, and its session's id.
+    async fn identified(&self) -> (DiscordTestClient, String) {
         let mut client = self.node.open("10");
         client.send(&identify(1)).await;
         has(&mut client, "READY", 1).await;
@@ -153,49 +153,49 @@ impl Member {
         (client, id)
     }
 
-    /// A client that has asked to go on with a session.
-    async fn resumed(&self, id: &str, seq: u64) -> Client {
+    /// Returns a client that has asked to resume a session.
+    async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.node.open("10");
         client.send(&resume(id, seq)).await;
         client
     }
 
-    /// Publishes the event with this number.
+    /// Publishes an event with this number.
     async fn publish(&self, number: u64) -> Result<(), PublishError> {
         self.node.try_publish_to("X", &json!({"n": number}), Target::All).await
     }
 }
 
-async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+async fn eventually(body: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + WAIT;
     while !is_true() {
-        assert!(Instant::now() < deadline, "{what} did not come within {WAIT:?}");
+        assert!(Instant::now() < deadline, "{body} did not come within {WAIT:?}");
         sleep(LOOK).await;
     }
 }
 
-/// Whether a connection has nothing more to come: it is closed, or was told that there is no session.
-fn is_over(client: &Client) -> bool {
+/// Returns whether a connection is closed or its session was invalidated.
+fn is_over(client: &DiscordTestClient) -> bool {
     client.close.is_some() || client.seen.iter().any(|payload| payload["op"] == 9)
 }
 
-/// Waits until a client has so many dispatches of this name or number, or is over.
-async fn has_or_is_over(client: &mut Client, what: &str, count: usize) {
+/// Waits until a client has `count` dispatches of this name or number, or is over.
+async fn has_or_is_over(client: &mut DiscordTestClient, body: &str, count: usize) {
     let deadline = Instant::now() + WAIT;
     loop {
         client.drive().await;
-        let those = client.dispatches().iter().filter(|(_, it)| it == what).count();
+        let those = client.dispatches().iter().filter(|(_, it)| it == body).count();
         if those >= count || is_over(client) {
             return;
         }
         let seen = &client.seen;
-        assert!(Instant::now() < deadline, "{count} {what} did not come: {seen:?}");
+        assert!(Instant::now() < deadline, "{count} {body} did not come: {seen:?}");
         sleep(LOOK).await;
     }
 }
 
-/// The same of one that may not be over.
-async fn has(client: &mut Client, what: &str, count: usize) {
-    has_or_is_over(client, what, count).await;
+/// Waits until a client has `count` dispatches of this name or number, and checks that it is not over.
+async fn has(client: &mut DiscordTestClient, body: &str, count: usize) {
+    has_or_is_over(client, body, count).await;
     assert!(!is_over(client), "{:?} {:?}", client.close, client.seen);
 }

@@ -1,8 +1,8 @@
-//! The model of `model_tests`, on two nodes and a Redis: nodes die without a word, others take over, and Redis is killed
-//! while it is written.
+//! The model of `model_tests`, on two nodes and a Redis: nodes die abruptly, others take over, and Redis is killed
+//! during writes.
 //!
-//! What happens at the same time has no order that a model could know. What holds is this: a number once seen is always
-//! the same dispatch, numbers have no gap, and of the events that were published each comes once, in their order.
+//! Concurrent events have no order that a model could know. Checked is that a sequence number always stands for the
+//! same dispatch, that the numbers have no gaps, and that every published event arrives once and in order.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,72 +17,72 @@ use tokio::{
 
 use super::*;
 
-/// How many cases there are: each takes about a second.
+/// The number of cases. Each takes about a second.
 const CASES: u32 = 12;
-/// How often a client tries to go on before that counts as a failure.
+/// How often a client tries to resume before that counts as a failure.
 const TRIES: usize = 20;
 
 #[derive(Debug, Clone)]
-enum Act {
+enum ClusterAct {
     /// An event that the session receives, published by this node.
     Wanted(usize),
-    /// One that it does not.
+    /// An event that the session does not receive.
     Unwanted(usize),
-    /// Something for this session alone.
-    Private,
-    /// A heartbeat that says what the client has, less this many dispatches.
+    /// A private dispatch.
+    PrivateRecord,
+    /// A heartbeat that acknowledges all but this many of the dispatches that the client has.
     Heartbeat(usize),
-    /// The connection breaks, and this many of the last dispatches never arrived.
+    /// The connection breaks, and the last dispatches are lost: this many.
     Cut(usize),
-    /// The same, since the node of the session dies. Another one begins.
+    /// Like `Cut`, because the session's node dies. A new node starts.
     Death(usize),
-    /// The client resumes at this node, on a connection that takes over.
+    /// The client resumes at this node on a new connection, which takes over.
     Resume(usize),
-    /// Redis is killed while an event is published by this node and something is kept for the session, and comes back.
+    /// Redis is killed and restarted while this node publishes an event and a private dispatch is stored.
     Kill(usize),
-    /// Nobody hears of the next entries until they have looked.
+    /// The pub/sub connections are killed: nodes learn of new entries only when they poll.
     Deafen,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<ClusterAct>> {
     let node = 0_usize..2;
     let act = prop_oneof![
-        6 => node.clone().prop_map(Act::Wanted),
-        2 => node.clone().prop_map(Act::Unwanted),
-        3 => Just(Act::Private),
-        4 => (0_usize..4).prop_map(Act::Heartbeat),
-        3 => (0_usize..6).prop_map(Act::Cut),
-        1 => (0_usize..6).prop_map(Act::Death),
-        4 => node.clone().prop_map(Act::Resume),
-        1 => node.prop_map(Act::Kill),
-        1 => Just(Act::Deafen),
+        6 => node.clone().prop_map(ClusterAct::Wanted),
+        2 => node.clone().prop_map(ClusterAct::Unwanted),
+        3 => Just(ClusterAct::PrivateRecord),
+        4 => (0_usize..4).prop_map(ClusterAct::Heartbeat),
+        3 => (0_usize..6).prop_map(ClusterAct::Cut),
+        1 => (0_usize..6).prop_map(ClusterAct::Death),
+        4 => node.clone().prop_map(ClusterAct::Resume),
+        1 => node.prop_map(ClusterAct::Kill),
+        1 => Just(ClusterAct::Deafen),
     ];
     proptest::collection::vec(act, 5..30)
 }
 
-/// What all cases share: starting it takes longer than a case.
+/// Shared by all cases, because starting it takes longer than a case.
 struct Cluster {
     server: TestServer,
-    nodes: [Member; 2],
+    nodes: [ClusterMember; 2],
     incarnation: u64,
     /// The number of the last event.
     last: u64,
 }
 
 /// One session.
-struct World<'c> {
+struct ClusterModel<'c> {
     cluster: &'c mut Cluster,
     id: String,
-    /// The connection, and its node.
-    client: Option<(Client, usize)>,
-    /// How much of what the present connection has sent is in `seen`.
+    /// The connection, and the index of its node.
+    client: Option<(DiscordTestClient, usize)>,
+    /// How many dispatches of the current connection are in `seen`.
     read: usize,
     seen: Vec<String>,
-    /// What was ever seen, by its number.
+    /// Every dispatch that was ever seen, by its sequence number.
     ever: BTreeMap<u64, String>,
-    /// The dispatch that the client has said it has: it never goes back behind that.
+    /// The last dispatch that the client has acknowledged. It never resumes from before it.
     said: usize,
-    /// The events that were published, and of these those that nobody knows to be.
+    /// The published events, and those of them whose publication has an unknown outcome.
     published: Vec<u64>,
     doubtful: HashSet<u64>,
 }
@@ -90,7 +90,10 @@ struct World<'c> {
 impl Cluster {
     async fn start() -> Self {
         let server = TestServer::start();
-        let nodes = [Member::start(&server, 1).await, Member::start(&server, 2).await];
+        let nodes = [
+            ClusterMember::start(&server, 1).await,
+            ClusterMember::start(&server, 2).await,
+        ];
         Self {
             server,
             nodes,
@@ -100,7 +103,7 @@ impl Cluster {
     }
 }
 
-impl<'c> World<'c> {
+impl<'c> ClusterModel<'c> {
     async fn begin(cluster: &'c mut Cluster) -> Self {
         let (client, id) = cluster.nodes[0].identified().await;
         let mut world = Self {
@@ -118,14 +121,14 @@ impl<'c> World<'c> {
         world
     }
 
-    /// Takes in what the connection has sent; one that is closed is gone.
+    /// Reads what the connection has sent. Drops the client if the connection is closed.
     fn read(&mut self) {
         let Some((client, _)) = &self.client else { return };
-        for (s, what) in client.dispatches().into_iter().skip(self.read) {
-            assert_eq!(s, self.seen.len() as u64 + 1, "{what} after {:?}", self.seen);
-            let known = self.ever.entry(s).or_insert_with(|| what.clone());
-            assert_eq!(*known, what, "dispatch {s} is another one now");
-            self.seen.push(what);
+        for (s, body) in client.dispatches().into_iter().skip(self.read) {
+            assert_eq!(s, self.seen.len() as u64 + 1, "{body} after {:?}", self.seen);
+            let authenticated = self.ever.entry(s).or_insert_with(|| body.clone());
+            assert_eq!(*authenticated, body, "dispatch {s} has changed");
+            self.seen.push(body);
             self.read += 1;
         }
         let is_invalid = client.seen.iter().any(|payload| payload["op"] == 9);
@@ -137,7 +140,7 @@ impl<'c> World<'c> {
         let losses: Vec<_> = losses.collect();
         assert!(
             !is_invalid,
-            "not resumed behind {:?}; told of losses: {losses:?}",
+            "not resumed after {:?}; losses per node: {losses:?}",
             self.seen
         );
         if let Some(code) = client.close {
@@ -148,7 +151,7 @@ impl<'c> World<'c> {
 
     async fn await_published(&mut self, number: u64) {
         if let Some((client, _)) = &mut self.client {
-            // An earlier connection may have had it.
+            // An earlier connection may have received it.
             if !self.seen.contains(&number.to_string()) {
                 has_or_is_over(client, &number.to_string(), 1).await;
             }
@@ -159,13 +162,13 @@ impl<'c> World<'c> {
     async fn await_private(&mut self) {
         if let Some((client, _)) = &mut self.client {
             let read = client.dispatches().into_iter().take(self.read);
-            let before = read.filter(|(_, what)| what == "CHANNEL_INFO").count();
+            let before = read.filter(|(_, body)| body == "CHANNEL_INFO").count();
             has_or_is_over(client, "CHANNEL_INFO", before + 1).await;
         }
         self.read();
     }
 
-    /// The client has lost its connection, and this many dispatches with it.
+    /// The client loses its connection and the last dispatches.
     fn lose(&mut self, dispatches: usize) {
         let has = self.seen.len().saturating_sub(dispatches).max(self.said).max(1);
         self.seen.truncate(has);
@@ -182,7 +185,7 @@ impl<'c> World<'c> {
             let node = (at + attempt) % 2;
             let mut client = self.cluster.nodes[node].resumed(&self.id, self.seen.len() as u64).await;
             has_or_is_over(&mut client, "RESUMED", 1).await;
-            // Of an earlier one that is sent again there is another behind it.
+            // The first RESUMED may be an older one that is replayed; then the new one follows.
             client.drive().await;
             self.client = Some((client, node));
             self.read = 0;
@@ -191,43 +194,43 @@ impl<'c> World<'c> {
                 return;
             }
         }
-        panic!("it does not go on after {TRIES} attempts");
+        panic!("the session was not resumed after {TRIES} attempts");
     }
 
-    async fn act(&mut self, act: &Act) {
+    async fn act(&mut self, act: &ClusterAct) {
         match act {
-            Act::Wanted(node) => {
+            ClusterAct::Wanted(node) => {
                 self.cluster.last += 1;
                 let number = self.cluster.last;
                 self.cluster.nodes[*node].publish(number).await.unwrap();
                 self.published.push(number);
                 self.await_published(number).await;
             }
-            Act::Unwanted(node) => {
+            ClusterAct::Unwanted(node) => {
                 let event = json!({"guild_id": "1"});
                 let node = &self.cluster.nodes[*node].node;
                 node.try_publish_to("MESSAGE_CREATE", &event, Target::All)
                     .await
                     .unwrap();
             }
-            Act::Private => {
+            ClusterAct::PrivateRecord => {
                 self.ask_for_private().await;
                 self.await_private().await;
             }
-            Act::Heartbeat(less) => {
+            ClusterAct::Heartbeat(less) => {
                 let has = self.seen.len().saturating_sub(*less);
                 if let Some((client, _)) = &mut self.client {
                     client.send(&json!({"op": 1, "d": has})).await;
                     self.said = self.said.max(has);
                 }
             }
-            Act::Cut(lost) => {
+            ClusterAct::Cut(lost) => {
                 if let Some((client, _)) = self.client.take() {
                     client.cut().await;
                     self.lose(*lost);
                 }
             }
-            Act::Death(lost) => {
+            ClusterAct::Death(lost) => {
                 let dying = self.client.as_ref().map_or(0, |(_, node)| *node);
                 self.cluster.nodes[dying].die();
                 if let Some((client, _)) = self.client.take() {
@@ -235,12 +238,12 @@ impl<'c> World<'c> {
                     self.lose(*lost);
                 }
                 self.cluster.incarnation += 1;
-                let next = Member::start(&self.cluster.server, self.cluster.incarnation).await;
+                let next = ClusterMember::start(&self.cluster.server, self.cluster.incarnation).await;
                 self.cluster.nodes[dying] = next;
             }
-            Act::Resume(node) => self.resume(*node).await,
-            Act::Kill(node) => self.kill(*node).await,
-            Act::Deafen => {
+            ClusterAct::Resume(node) => self.resume(*node).await,
+            ClusterAct::Kill(node) => self.kill(*node).await,
+            ClusterAct::Deafen => {
                 self.cluster.server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             }
         }
@@ -254,7 +257,7 @@ impl<'c> World<'c> {
             let Cluster { nodes, server, .. } = &mut *self.cluster;
             let publishing = nodes[node].publish(number);
             let killing = async {
-                // As far as it gets meanwhile.
+                // The publication gets this far before the kill.
                 for _ in 0..number % 16 {
                     yield_now().await;
                 }
@@ -271,7 +274,7 @@ impl<'c> World<'c> {
         }
         self.published.push(number);
         self.await_private().await;
-        // What is published after it comes after it, so that it is there by then or never.
+        // A later event comes after it in the log, so once that one is there the first is there too, or never will be.
         self.act_published_behind(node).await;
     }
 
@@ -288,7 +291,7 @@ impl<'c> World<'c> {
         if let Some(last) = self.published.last().copied() {
             self.await_published(last).await;
         }
-        let numbers: Vec<u64> = self.seen.iter().filter_map(|what| what.parse().ok()).collect();
+        let numbers: Vec<u64> = self.seen.iter().filter_map(|body| body.parse().ok()).collect();
         let is_due = |number: &u64| !self.doubtful.contains(number) || numbers.contains(number);
         let expected: Vec<u64> = self.published.iter().copied().filter(is_due).collect();
         assert_eq!(numbers, expected);
@@ -298,12 +301,12 @@ impl<'c> World<'c> {
 }
 
 #[test]
-fn every_dispatch_arrives_once_under_its_number_whatever_becomes_of_nodes_and_redis() {
+fn every_dispatch_arrives_once_with_its_number_when_nodes_and_redis_die() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     let cluster = tokio::sync::Mutex::new(local.block_on(&runtime, Cluster::start()));
     let config = ProptestConfig {
-        // A failure prints what was done, and a smaller one takes longer to find than it saves.
+        // A failure prints its acts. Shrinking would take longer than it saves.
         failure_persistence: None,
         max_shrink_iters: 0,
         ..ProptestConfig::with_cases(CASES)
@@ -311,7 +314,7 @@ fn every_dispatch_arrives_once_under_its_number_whatever_becomes_of_nodes_and_re
     let tried = TestRunner::new(config).run(&acts(), |acts| {
         local.block_on(&runtime, async {
             let mut cluster = cluster.lock().await;
-            let mut world = World::begin(&mut cluster).await;
+            let mut world = ClusterModel::begin(&mut cluster).await;
             for act in &acts {
                 world.act(act).await;
             }

@@ -1,12 +1,12 @@
-//! Answers to requests for what guilds look like.
+//! Answers to requests about guilds.
 
 use super::*;
 
-/// The guild's members: more than two chunks.
+/// The number of the guild's members: more than two chunks.
 const MEMBERS: u64 = 2500;
 
-/// A node with a guild of so many members, and a client that has been told of it.
-async fn asking(node: &Node) -> (Client, String) {
+/// Gives the node a guild of [`MEMBERS`] members. Returns a client that has received it, and its session's id.
+async fn asking(node: &DiscordTestNode) -> (DiscordTestClient, String) {
     let members: Vec<_> = (1..=MEMBERS)
         .map(|id| json!({"user": {"id": id.to_string(), "username": "someone with a long name"}, "roles": []}))
         .collect();
@@ -21,19 +21,19 @@ async fn asking(node: &Node) -> (Client, String) {
     (client, id)
 }
 
-/// Lets the node make all that it makes before the client has taken anything more.
-async fn made(client: &mut Client) {
+/// Lets the node make everything that it makes before the client takes more.
+async fn made(client: &mut DiscordTestClient) {
     for _ in 0..10 {
         client.settle().await;
     }
 }
 
-fn ask(nonce: &str) -> Value {
+fn call(nonce: &str) -> Value {
     json!({"op": 8, "d": {"guild_id": "7", "query": "", "limit": 0, "nonce": nonce}})
 }
 
-/// The nonce and the index of each chunk that has come.
-fn chunks(client: &Client) -> Vec<(String, u64)> {
+/// Returns the nonce and the index of each chunk received.
+fn chunks(client: &DiscordTestClient) -> Vec<(String, u64)> {
     let chunks = client.seen.iter().filter(|it| it["t"] == "GUILD_MEMBERS_CHUNK");
     chunks
         .map(|it| {
@@ -50,11 +50,11 @@ fn expected(list: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chunks_are_made_one_at_a_time_as_the_client_takes_them_and_in_the_order_of_the_requests() {
-    on(Node::new, async |node| {
+async fn chunks_are_made_one_by_one_as_the_client_takes_them() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
         for nonce in ["a", "b", "c"] {
-            client.send(&ask(nonce)).await;
+            client.send(&call(nonce)).await;
         }
         let all: Vec<_> = ["a", "b", "c"]
             .iter()
@@ -81,11 +81,11 @@ async fn chunks_are_made_one_at_a_time_as_the_client_takes_them_and_in_the_order
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_go_out_between_two_answers() {
-    on(Node::new, async |node| {
+async fn events_are_sent_between_two_answers() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
-        client.send(&ask("a")).await;
-        client.send(&ask("b")).await;
+        client.send(&call("a")).await;
+        client.send(&call("b")).await;
         made(&mut client).await;
         node.publish("X", &json!({"n": 1})).await;
         for _ in 0..6 {
@@ -100,16 +100,16 @@ async fn events_go_out_between_two_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_in_the_middle_of_an_answer_goes_on_with_the_right_chunks() {
-    on(Node::new, async |node| {
+async fn a_resume_during_an_answer_continues_with_the_right_chunks() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = asking(&node).await;
-        client.send(&ask("a")).await;
+        client.send(&call("a")).await;
         made(&mut client).await;
         client.drained().await;
         made(&mut client).await;
         assert_eq!(client.dispatches().last().unwrap().0, 4);
         client.cut().await;
-        // The second chunk never arrived, and one of its members has left.
+        // The second chunk was lost, and one of its members has left.
         let d = json!({"guild_id": "7", "user": {"id": "1500"}});
         node.publish("GUILD_MEMBER_REMOVE", &d).await;
         let mut again = node.resumed(&id, 3).await;
@@ -134,23 +134,23 @@ async fn a_resume_in_the_middle_of_an_answer_goes_on_with_the_right_chunks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_may_have_so_many_requests_waiting() {
-    on(Node::new, async |node| {
+async fn too_many_pending_requests_close_with_4008() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = asking(&node).await;
         for _ in 0..requests::WAITING {
-            client.send(&ask("a")).await;
-            // So that the rate of payloads does not end it.
+            client.send(&call("a")).await;
+            // Slowly enough for the payload rate limit.
             advance(Duration::from_millis(500)).await;
         }
         assert_eq!((client.close, chunks(&client).len()), (None, 1));
-        client.send(&ask("a")).await;
+        client.send(&call("a")).await;
         assert_eq!(client.close, Some(4008));
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_take_turns_and_sockets_are_polled_between_two_of_them() {
+async fn sockets_are_polled_between_two_turns() {
     use crate::session::Turns;
     use std::cell::Cell;
     let (turns, turn_count, others) = (Rc::new(Turns::default()), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));

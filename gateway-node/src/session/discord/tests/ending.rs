@@ -1,11 +1,11 @@
-//! How a connection ends, and what becomes of its session.
+//! How connections end, and what happens to their sessions.
 
 use super::*;
-use crate::registry::{Farewell, Order};
+use crate::registry::{EndReason, SessionCommand};
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_other_code_does_not() {
-    on(Node::new, async |node| {
+async fn only_close_codes_1000_and_1001_end_the_session() {
+    on(DiscordTestNode::new, async |node| {
         for (code, goes_on) in [
             (Some(1000), false),
             (Some(1001), false),
@@ -25,9 +25,9 @@ async fn a_client_that_closes_with_1000_or_1001_ends_its_session_and_with_any_ot
 
 #[tokio::test(start_paused = true)]
 async fn a_session_without_heartbeats_times_out_and_can_be_resumed() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
-        client.after(node.rules.heartbeat_limit.saturating_sub(2 * MS)).await;
+        client.after(node.settings.heartbeat_limit.saturating_sub(2 * MS)).await;
         assert_eq!(client.close, None);
         client.after(3 * MS).await;
         assert_eq!(client.close, Some(4009));
@@ -39,16 +39,16 @@ async fn a_session_without_heartbeats_times_out_and_can_be_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_asks_to_reconnect_and_closes_with_4000_later() {
-    on(Node::new, async |node| {
+async fn a_draining_node_sends_reconnect_and_closes_with_4000() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
-        node.registry.farewell(Farewell::Restarting, Duration::ZERO);
+        node.registry.end_reason(EndReason::Restarting, Duration::ZERO);
         client.after(MS).await;
         assert_eq!(client.seen.last().unwrap()["op"], 7);
         node.publish("X", &json!({"n": 1})).await;
         client.settle().await;
         assert_eq!(client.dispatches().last(), Some(&(2, "1".to_owned())));
-        client.after(node.rules.grace).await;
+        client.after(node.settings.grace).await;
         assert_eq!(client.close, Some(4000));
         assert!(!id.is_empty());
     })
@@ -57,7 +57,7 @@ async fn a_node_that_leaves_asks_to_reconnect_and_closes_with_4000_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_token_ends_its_sessions() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         node.keyring.replace(Vec::new());
         client.after(Duration::from_secs(1)).await;
@@ -67,17 +67,17 @@ async fn a_revoked_token_ends_its_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_that_cannot_be_repaired_is_told() {
-    on(Node::new, async |node| {
+async fn a_missed_event_invalidates_the_session() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
-        crate::backplane::Deliver::missed(&node.registry, &"utilbot".into());
+        crate::backplane::Deliver::gap(&node.registry, &"utilbot".into());
         client.after(MS).await;
         let last = client.seen.last().unwrap();
         assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)));
         node.publish("X", &json!({"n": 1})).await;
         client.settle().await;
         assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
-        // What it still had to say to its session was under way: 4003 would be no answer to that.
+        // The client's commands to the old session may still arrive and must not be answered with 4003.
         client.send(&json!({"op": 43, "d": {"guild_id": "5"}})).await;
         assert_eq!(client.close, None);
         client.send(&identify(0)).await;
@@ -85,14 +85,14 @@ async fn a_gap_that_cannot_be_repaired_is_told() {
         assert_eq!((&ready["t"], &ready["s"]), (&json!("READY"), &json!(1)));
         assert_ne!(ready["d"]["session_id"].as_str(), Some(&*id));
         assert_eq!(ready["d"]["resume_gateway_url"], "ws://localhost");
-        assert_eq!(node.registry.census().headcount().discord, 1);
+        assert_eq!(node.registry.counts().snapshot().discord, 1);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_divergence_stops_dispatches_at_once_and_ends_the_session() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         crate::backplane::Deliver::diverged(&node.registry, &"utilbot".into());
         node.publish("X", &json!({"n": 1})).await;
@@ -111,7 +111,7 @@ async fn a_divergence_stops_dispatches_at_once_and_ends_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_closed_with_4000_and_resumes() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
         client.inbox.send(Inbound::TooSlow).unwrap();
         client.settle().await;
@@ -124,13 +124,13 @@ async fn a_slow_reader_is_closed_with_4000_and_resumes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_goes_on_with_its_own_session_does_not_end_itself() {
-    on(Node::new, async |node| {
+async fn a_connection_that_resumes_its_own_session_stays_open() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(0).await;
         for n in 0..3 {
-            let invalid = Order::Disturb(Disturbance::Invalidate { is_resumable: true });
+            let invalid = SessionCommand::Inject(InjectedFault::Invalidate { is_resumable: true });
             let raw = shared::session_id::SessionId::from_raw(id.parse().unwrap());
-            assert!(node.registry.tell(&"utilbot".into(), raw, invalid).await);
+            assert!(node.registry.command_one(&"utilbot".into(), raw, invalid).await);
             client.settle().await;
             let seen = client.dispatches().len() as u64;
             client.send(&resume(&id, seen)).await;

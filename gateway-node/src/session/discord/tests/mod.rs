@@ -1,9 +1,9 @@
-//! Versions 6 to 10 as plain code, and as sessions without a socket.
+//! Discord's protocol as plain code, and as sessions without sockets.
 
 mod answering;
-mod appearing;
 mod ending;
 mod payloads;
+mod presence;
 mod receiving;
 mod resuming;
 
@@ -29,13 +29,13 @@ use crate::{
     applications::Applications,
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
-    backplane::{Backplane, Epoch, Haste, Publication, Publishing, ReportLimits},
+    backplane::{Backplane, Epoch, Publication, Publishing, ReportLimits, WhenUnavailable},
     client_error_log::ClientErrorLog,
     config::{ApplicationSettings, KeySettings, Secret, Settings},
-    late_hello::LateHello,
+    hello_delay::HelloDelay,
     metrics::Metrics,
-    registry::{Registry, Shard},
-    replay::TailLimits,
+    registry::{Registry, RegistryShard},
+    replay::ReplayLimits,
     resume::DiscordSessions,
     session::{Services, Session},
     transport::{Inbound, Inbox, Outbox},
@@ -46,24 +46,24 @@ const MS: Duration = Duration::from_millis(1);
 const ALL_INTENTS: u64 = 0b11_0011_0001_1111_1111_1111_1111;
 
 /// A node without sockets.
-pub(super) struct Node {
+pub(super) struct DiscordTestNode {
     services: Rc<Services>,
-    rules: Arc<Rules>,
+    settings: Arc<DiscordSessionSettings>,
     registry: Registry,
     keyring: Keyring,
 }
 
-/// The far end of a session.
-pub(super) struct Client {
+/// The client's end of a session.
+pub(super) struct DiscordTestClient {
     inbox: mpsc::UnboundedSender<Inbound>,
     outbox: Outbox,
-    /// The session; aborting it is what its driver does when the socket is gone.
+    /// The session's task. Its driver aborts it when the socket is gone.
     pub(super) task: JoinHandle<()>,
     pub(super) seen: Vec<Value>,
     pub(super) close: Option<u16>,
 }
 
-impl Node {
+impl DiscordTestNode {
     pub(in super::super) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -88,7 +88,7 @@ impl Node {
         })
     }
 
-    /// A node over the backplane that `connect` makes, which delivers to this registry.
+    /// Creates a node over the backplane that `connect` makes, which delivers to the given registry.
     pub(super) fn over(
         change: impl FnOnce(&mut ApplicationSettings),
         connect: impl FnOnce(&Registry) -> (Arc<dyn Backplane>, DiscordSessions),
@@ -102,14 +102,21 @@ impl Node {
         };
         change(&mut application);
         let metrics = Arc::new(Metrics::default());
-        let tail = TailLimits {
+        let buffer = ReplayLimits {
             entries: 100,
             age: Duration::from_secs(600),
             bytes: 1 << 20,
         };
-        let registry = Registry::new(1, 1 << 20, tail, Level::default(), Duration::ZERO, Arc::clone(&metrics));
+        let registry = Registry::new(
+            1,
+            1 << 20,
+            buffer,
+            Level::default(),
+            Duration::ZERO,
+            Arc::clone(&metrics),
+        );
         let (backplane, discord) = connect(&registry);
-        let shard = Shard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
+        let shard = RegistryShard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
         let services = Services {
             shard,
             registry: registry.clone(),
@@ -124,28 +131,37 @@ impl Node {
         };
         Self {
             services: Rc::new(services),
-            rules: Arc::new(Rules::new(&settings, LateHello::default(), "node".into())),
+            settings: Arc::new(DiscordSessionSettings::new(
+                &settings,
+                HelloDelay::default(),
+                "node".into(),
+            )),
             registry,
             keyring,
         }
     }
 
-    async fn connect(&self) -> Client {
+    async fn connect(&self) -> DiscordTestClient {
         self.connect_with("10").await
     }
 
-    async fn connect_with(&self, v: &str) -> Client {
+    async fn connect_with(&self, v: &str) -> DiscordTestClient {
         let mut client = self.open(v);
-        client.after(self.rules.hello_delay + MS).await;
+        client.after(self.settings.hello_delay + MS).await;
         client
     }
 
-    /// A connection that nothing has come on yet.
-    pub(super) fn open(&self, v: &str) -> Client {
+    /// Opens a connection, before anything is sent on it.
+    pub(super) fn open(&self, v: &str) -> DiscordTestClient {
         let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
         let query = Query::parse(Some(v), Some("json"), None).unwrap();
-        let protocol = Discord::new(query, "ws://localhost".into(), Arc::clone(&self.rules), Instant::now());
+        let protocol = Discord::new(
+            query,
+            "ws://localhost".into(),
+            Arc::clone(&self.settings),
+            Instant::now(),
+        );
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(
             protocol,
@@ -162,7 +178,7 @@ impl Node {
         let mut context = actix::Context::new();
         context.add_stream(received);
         let task = tokio::task::spawn_local(context.into_future(session));
-        Client {
+        DiscordTestClient {
             inbox,
             outbox,
             task,
@@ -171,8 +187,8 @@ impl Node {
         }
     }
 
-    /// A client that has its session, and the session's id.
-    pub(in super::super) async fn identified(&self, intents: u64) -> (Client, String) {
+    /// Returns a client that has a session, and the session's id.
+    pub(in super::super) async fn identified(&self, intents: u64) -> (DiscordTestClient, String) {
         let mut client = self.connect().await;
         client.send(&identify(intents)).await;
         let ready = client.seen.last().unwrap();
@@ -186,8 +202,8 @@ impl Node {
         (client, id)
     }
 
-    /// A client that has asked to go on with a session.
-    pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> Client {
+    /// Returns a client that has asked to resume a session.
+    pub(in super::super) async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.connect().await;
         client.send(&resume(id, seq)).await;
         client
@@ -201,7 +217,7 @@ impl Node {
         self.try_publish_to(name, d, target).await.unwrap();
     }
 
-    /// The same of what may be refused.
+    /// Like `publish_to`, if the publication may be refused.
     pub(super) async fn try_publish_to(&self, name: &str, d: &Value, target: Target) -> Result<(), PublishError> {
         let d = d.to_string();
         let event = Publication {
@@ -215,7 +231,7 @@ impl Node {
         let publishing = Publishing {
             application: "utilbot".into(),
             events: vec![event],
-            haste: Haste::Patient,
+            when_unavailable: WhenUnavailable::Hold,
         };
         self.services.backplane.publish(publishing).await.map(drop)
     }
@@ -229,15 +245,15 @@ pub(super) fn resume(id: &str, seq: u64) -> Value {
     json!({"op": 6, "d": {"token": TOKEN, "session_id": id, "seq": seq}})
 }
 
-impl Client {
+impl DiscordTestClient {
     pub(in super::super) async fn send(&mut self, payload: &Value) {
         let message = Message::Text(payload.to_string().into());
-        // One that is closed hears nothing more.
+        // A closed connection receives nothing more.
         let _ = self.inbox.send(Inbound::Message(message));
         self.settle().await;
     }
 
-    /// Lets every task run until none has anything to do at this time, then reads what was sent.
+    /// Lets every task run until none has anything left to do at this time, then reads what was sent.
     pub(in super::super) async fn settle(&mut self) {
         for _ in 0..40 {
             yield_now().await;
@@ -256,10 +272,10 @@ impl Client {
         }
     }
 
-    /// Does what a driver does as time goes by.
+    /// Does what a connection's driver does over time.
     pub(super) async fn drive(&mut self) {
         if self.outbox.take_drained() {
-            // One that is closed hears nothing more.
+            // A closed connection receives nothing more.
             let _ = self.inbox.send(Inbound::Drained);
         }
         self.settle().await;
@@ -271,20 +287,20 @@ impl Client {
         self.settle().await;
     }
 
-    /// The socket is gone without a word.
+    /// Cuts the connection without a Close frame.
     pub(in super::super) async fn cut(mut self) {
         self.inbox.send(Inbound::Gone(None)).unwrap();
         self.settle().await;
         self.task.abort();
     }
 
-    /// The driver has written everything.
+    /// Reports that the driver has written everything.
     async fn drained(&mut self) {
         self.inbox.send(Inbound::Drained).unwrap();
         self.settle().await;
     }
 
-    /// The dispatches that it has seen: number and name, or the value of `n` in the data.
+    /// Returns the dispatches received: sequence number, and the name or the value of `n` in the data.
     pub(in super::super) fn dispatches(&self) -> Vec<(u64, String)> {
         let dispatches = self.seen.iter().filter(|payload| payload["op"] == 0);
         dispatches
@@ -298,9 +314,9 @@ impl Client {
 }
 
 fn numbered(list: &[(u64, &str)]) -> Vec<(u64, String)> {
-    list.iter().map(|(s, what)| (*s, (*what).to_owned())).collect()
+    list.iter().map(|(s, body)| (*s, (*body).to_owned())).collect()
 }
 
-async fn on<T>(node: impl FnOnce() -> Node, test: impl AsyncFnOnce(Node) -> T) -> T {
+async fn on<T>(node: impl FnOnce() -> DiscordTestNode, test: impl AsyncFnOnce(DiscordTestNode) -> T) -> T {
     LocalSet::new().run_until(async { test(node()).await }).await
 }

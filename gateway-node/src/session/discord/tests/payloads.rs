@@ -1,10 +1,10 @@
-//! What a client may send, and how often.
+//! What clients may send, and how often.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn hello_comes_a_while_after_the_upgrade_and_heartbeats_are_acknowledged_at_once() {
-    on(Node::new, async |node| {
+async fn hello_is_delayed_and_heartbeats_are_acknowledged() {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.connect().await;
         assert_eq!(client.seen[0]["op"], 10);
         assert_eq!(client.seen[0]["d"]["heartbeat_interval"], 41_250);
@@ -19,7 +19,7 @@ async fn hello_comes_a_while_after_the_upgrade_and_heartbeats_are_acknowledged_a
 
 #[tokio::test(start_paused = true)]
 async fn each_wrong_payload_has_its_close_code() {
-    on(Node::new, async |node| {
+    on(DiscordTestNode::new, async |node| {
         let before = [
             (json!([]), 4002),
             (json!({"op": 0, "d": {}}), 4001),
@@ -63,14 +63,14 @@ async fn each_wrong_payload_has_its_close_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn privileged_intents_are_for_those_who_may_have_them() {
-    let strict = || Node::with(|application| application.privileged_intents = Vec::new());
+async fn privileged_intents_need_permission() {
+    let strict = || DiscordTestNode::with(|application| application.privileged_intents = Vec::new());
     on(strict, async |node| {
         let mut client = node.connect().await;
         client.send(&identify(1 << 15)).await;
         assert_eq!(client.close, Some(4014));
         node.identified(1).await;
-        // Older versions may leave them out and get what there is for them.
+        // In older versions intents are optional; without them the client gets everything it is allowed to.
         let mut old = node.connect_with("6").await;
         old.send(&json!({"op": 2, "d": {"token": TOKEN}})).await;
         node.publish("GUILD_MEMBER_ADD", &json!({"guild_id": "1"})).await;
@@ -82,16 +82,16 @@ async fn privileged_intents_are_for_those_who_may_have_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_neither_identifies_nor_resumes_is_closed_with_4000() {
-    on(Node::new, async |node| {
+async fn a_client_that_neither_identifies_nor_resumes_gets_4000() {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.connect().await;
         let mut beating = node.connect().await;
-        let half = node.rules.heartbeat_limit / 2;
+        let half = node.settings.heartbeat_limit / 2;
         client.after(half).await;
         beating.send(&json!({"op": 1, "d": null})).await;
         client.after(half).await;
         assert_eq!(client.close, Some(4000));
-        // A shard that waits for its turn beats meanwhile, but not for ever.
+        // Heartbeats extend the wait of a shard for its turn, but not forever.
         beating.settle().await;
         assert_eq!(beating.close, None);
         for _ in 0..100 {
@@ -104,8 +104,8 @@ async fn who_neither_identifies_nor_resumes_is_closed_with_4000() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_minute_has_so_many_payloads_and_heartbeats_beside_them() {
-    on(Node::new, async |node| {
+async fn payloads_are_rate_limited_and_heartbeats_do_not_count() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         for n in 1..120 {
             client.send(&json!({"op": 3, "d": {"status": "online"}})).await;
@@ -122,7 +122,7 @@ async fn a_minute_has_so_many_payloads_and_heartbeats_beside_them() {
 #[tokio::test(start_paused = true)]
 async fn identifies_are_paced_and_counted() {
     let paced = || {
-        Node::with(|application| {
+        DiscordTestNode::with(|application| {
             application.max_concurrency = 1;
             application.session_starts_per_day = 2;
         })
@@ -139,32 +139,36 @@ async fn identifies_are_paced_and_counted() {
         third.after(Duration::from_secs(6)).await;
         third.send(&identify(0)).await;
         third.after(Duration::from_secs(5)).await;
-        assert_eq!(third.seen.last().unwrap()["op"], 9, "the day is over");
+        assert_eq!(third.seen.last().unwrap()["op"], 9, "the starts of the day are used up");
     })
     .await;
 }
 
 #[test]
-fn what_is_not_spoken_is_closed_at_once() {
+fn an_unsupported_url_is_closed_at_once() {
     for (v, encoding, compress, code) in [
         ("11", "json", None, 4012),
         ("10", "xml", None, 4002),
         ("10", "json", Some("gzip"), 4002),
     ] {
         let query = Query::parse(Some(v), Some(encoding), compress).unwrap();
-        let rules = Arc::new(Rules::new(&Settings::default(), LateHello::default(), "node".into()));
-        let mut connection = Discord::new(query, "ws://x".into(), rules, Instant::now());
-        let steps = connection.open(Instant::now());
-        let [Step::Close { close, .. }] = &steps[..] else {
-            panic!("{steps:?}");
+        let settings = Arc::new(DiscordSessionSettings::new(
+            &Settings::default(),
+            HelloDelay::default(),
+            "node".into(),
+        ));
+        let mut connection = Discord::new(query, "ws://x".into(), settings, Instant::now());
+        let actions = connection.open(&Cx::at(Instant::now()));
+        let [Action::Close { close, .. }] = &actions[..] else {
+            panic!("{actions:?}");
         };
         assert_eq!(close.code, code);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_guilds_than_a_session_may_have_need_shards() {
-    let few = || Node::with(|application| application.guilds_per_session = 2);
+async fn too_many_guilds_for_one_session_close_with_4011() {
+    let few = || DiscordTestNode::with(|application| application.guilds_per_session = 2);
     on(few, async |node| {
         for id in 1..=3_u64 {
             node.publish("GUILD_CREATE", &json!({"id": (id << 22).to_string()}))

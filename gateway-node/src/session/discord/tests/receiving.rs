@@ -1,10 +1,10 @@
-//! What a session receives.
+//! What sessions receive.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn dispatches_are_numbered_for_each_session_by_what_it_wants() {
-    on(Node::new, async |node| {
+async fn each_session_numbers_the_dispatches_it_receives() {
+    on(DiscordTestNode::new, async |node| {
         let (mut guilds, _) = node.identified(1).await;
         let (mut messages, _) = node.identified(1 << 9 | 1 << 12).await;
         for n in 0..6 {
@@ -20,15 +20,15 @@ async fn dispatches_are_numbered_for_each_session_by_what_it_wants() {
         assert_eq!(
             messages.seen.last().unwrap()["d"]["content"],
             "",
-            "it has not asked for the content"
+            "it lacks the message content intent"
         );
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_for_one_session_reaches_that_one() {
-    on(Node::new, async |node| {
+async fn an_event_for_one_session_reaches_only_that_session() {
+    on(DiscordTestNode::new, async |node| {
         let (mut first, id) = node.identified(0).await;
         let (mut second, _) = node.identified(0).await;
         node.publish_to("X", &json!({"n": 1}), Target::Session(id.parse().unwrap()))
@@ -43,8 +43,8 @@ async fn an_event_for_one_session_reaches_that_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_answered_in_the_numbers_of_the_session() {
-    on(Node::new, async |node| {
+async fn answers_are_numbered_like_other_dispatches() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
         client
             .send(&json!({"op": 8, "d": {"guild_id": "5", "user_ids": [7], "nonce": "n"}}))
@@ -70,8 +70,8 @@ async fn requests_are_answered_in_the_numbers_of_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_greeted_with_its_guilds_and_told_of_them_again_when_it_resumes() {
-    on(Node::new, async |node| {
+async fn a_session_gets_its_guilds_and_gets_unseen_ones_again_on_resume() {
+    on(DiscordTestNode::new, async |node| {
         for id in 1..=20_u64 {
             let d = json!({"id": (id << 22).to_string(), "name": format!("guild {id}"), "members": []});
             node.publish("GUILD_CREATE", &d).await;
@@ -98,7 +98,8 @@ async fn a_session_is_greeted_with_its_guilds_and_told_of_them_again_when_it_res
         node.publish("GUILD_DELETE", &json!({"id": (3_u64 << 22).to_string()}))
             .await;
         client.cut().await;
-        // It has not even seen the second guild: what it is told of them now is newer, under the numbers of then.
+        // The client has not received the second guild yet. The guilds are sent with their old sequence numbers and
+        // their current state.
         let again = node.resumed(&id, 2).await;
         let seen = again.dispatches();
         let numbers: Vec<_> = seen.iter().map(|(s, _)| *s).collect();

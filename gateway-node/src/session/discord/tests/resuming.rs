@@ -1,10 +1,10 @@
-//! Going on with a session.
+//! Resuming sessions.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_session_goes_on_where_its_client_is() {
-    on(Node::new, async |node| {
+async fn a_session_resumes_where_its_client_stopped() {
+    on(DiscordTestNode::new, async |node| {
         let (mut client, id) = node.identified(ALL_INTENTS).await;
         for n in 0..3 {
             node.publish("X", &json!({"n": n})).await;
@@ -15,7 +15,7 @@ async fn a_session_goes_on_where_its_client_is() {
         for n in 3..5 {
             node.publish("X", &json!({"n": n})).await;
         }
-        // It has seen up to 3: what was written after it may not have arrived.
+        // The client has seen up to 3. What was written after that may not have arrived.
         let mut again = node.resumed(&id, 3).await;
         let expected = numbered(&[(4, "2"), (5, "3"), (6, "4"), (7, "RESUMED")]);
         assert_eq!(again.dispatches(), expected);
@@ -23,7 +23,7 @@ async fn a_session_goes_on_where_its_client_is() {
         node.publish("X", &json!({"n": 5})).await;
         again.settle().await;
         assert_eq!(again.dispatches().last(), Some(&(8, "5".to_owned())));
-        // Once more, from before RESUMED: it is replayed at its place.
+        // Resuming once more from before RESUMED replays RESUMED at its place.
         again.cut().await;
         let third = node.resumed(&id, 6).await;
         assert_eq!(
@@ -35,8 +35,8 @@ async fn a_session_goes_on_where_its_client_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_counts_nothing_resumes_and_never_gets_ready_twice() {
-    on(Node::new, async |node| {
+async fn a_client_with_sequence_0_resumes_without_a_second_ready() {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         node.publish("X", &json!({"n": 1})).await;
         client.cut().await;
@@ -47,8 +47,8 @@ async fn a_client_that_counts_nothing_resumes_and_never_gets_ready_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
-    on(Node::new, async |node| {
+async fn a_failed_resume_gets_op_9_after_a_delay() {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for (id, seq) in [("1", 1), ("nonsense", 1), (&*id, 50)] {
@@ -59,7 +59,7 @@ async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
             again.after(Duration::from_secs(4)).await;
             let last = again.seen.last().unwrap();
             assert_eq!((&last["op"], &last["d"]), (&json!(9), &json!(false)), "{id}");
-            // The same connection takes another try.
+            // The same connection may try again.
             again.send(&identify(0)).await;
             assert_eq!(again.seen.last().unwrap()["t"], "READY", "{id}");
         }
@@ -73,8 +73,8 @@ async fn what_cannot_be_resumed_is_answered_by_op_9_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_has_one_connection() {
-    on(Node::new, async |node| {
+async fn a_resume_takes_the_session_from_its_connection() {
+    on(DiscordTestNode::new, async |node| {
         let (mut first, id) = node.identified(0).await;
         let mut second = node.resumed(&id, 1).await;
         first.settle().await;
@@ -84,7 +84,7 @@ async fn a_session_has_one_connection() {
         second.settle().await;
         assert_eq!(first.dispatches(), numbered(&[(1, "READY")]));
         assert_eq!(second.dispatches(), numbered(&[(2, "RESUMED"), (3, "1")]));
-        // The late farewell of the first one ends nothing.
+        // The end of the first connection comes late and does not end the session.
         first.task.abort();
         let third = node.resumed(&id, 3).await;
         assert_eq!(third.dispatches(), numbered(&[(4, "RESUMED")]));
@@ -93,8 +93,8 @@ async fn a_session_has_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_replay_waits_for_its_reader() {
-    on(Node::new, async |node| {
+async fn a_long_replay_waits_for_its_client() {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for n in 0..100 {
@@ -115,8 +115,8 @@ async fn a_long_replay_waits_for_its_reader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_log_no_longer_has_is_no_silent_gap() {
-    on(Node::new, async |node| {
+async fn a_resume_past_the_end_of_the_history_gets_op_9() {
+    on(DiscordTestNode::new, async |node| {
         let (client, id) = node.identified(0).await;
         client.cut().await;
         for n in 0..101 {
@@ -131,8 +131,8 @@ async fn what_the_log_no_longer_has_is_no_silent_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_had_of_another_session_says_nothing_of_a_new_one() {
-    on(Node::new, async |node| {
+async fn acknowledgements_do_not_carry_over_to_a_new_session() {
+    on(DiscordTestNode::new, async |node| {
         let mut client = node.resumed("1", 500).await;
         client.after(Duration::from_secs(5)).await;
         client.send(&identify(0)).await;

@@ -1,4 +1,4 @@
-//! What a heartbeat and its answer cost, one at a time, beside the shortest echo of others.
+//! The cost of a heartbeat and its ACK, one at a time, compared with the shortest round trip of other servers.
 
 use std::time::Instant;
 
@@ -6,7 +6,10 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 
 use super::{
-    contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each},
+    contest::{
+        Benchmark, ClientPool, ClientRole, ContestOptions, ContestReport, ContestServer, Contestant, Figure, Sample,
+        cpu_us_each,
+    },
     latencies::Latencies,
 };
 
@@ -25,50 +28,50 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Has one client of each contender after the other beat and wait for the answer, and prints what that costs.
+/// Sends heartbeats to each contestant in turn, one client at a time, and prints the cost of a round trip.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "beat")]
-pub struct Options {
+pub struct BeatOptions {
     /// Clients
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Beats in each round
+    /// Heartbeats in each round
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub beats: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or does not answer.
-pub fn run(options: &Options) -> Result<Verdict> {
+/// Fails if a contestant does not start, does not admit its clients, or does not answer.
+pub fn run(options: &BeatOptions) -> Result<ContestReport> {
     let title = format!("a heartbeat and its answer, {} clients, one at a time", options.sockets);
-    let discipline = Discipline {
+    let benchmark = Benchmark {
         title,
         clients: options.sockets,
         figures: &FIGURES,
-        references: &[Contender::Gateway, Contender::Loop, Contender::BUN],
-        never: &[],
+        references: &[Contestant::Gateway, Contestant::Loop, Contestant::BUN],
+        must_be_zero: &[],
     };
-    discipline.hold(&options.contest, |server| measure(options, server))
+    benchmark.run(&options.contest, |server| measure(options, server))
 }
 
-fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(&server.target, options.sockets)?;
-    crowd.join(options.sockets, Part::Receiver)?;
-    let Some(beat) = crowd.beat_bytes() else {
+fn measure(options: &BeatOptions, server: &ContestServer) -> Result<Sample> {
+    let mut pool = ClientPool::new(&server.target, options.sockets)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
+    let Some(beat) = pool.beat_bytes() else {
         return Ok(Sample::default());
     };
     let mut latencies = Latencies::default();
     let before = server.usage()?;
     for number in 0..options.beats {
         let sent = Instant::now();
-        crowd.beat((number % options.sockets) as usize, &beat)?;
-        let answered = crowd.turn_until(|tally| tally.answers > u64::from(number))?;
-        ensure!(answered, "beat {number} was not answered");
+        pool.beat((number % options.sockets) as usize, &beat)?;
+        let answered = pool.turn_until(|stats| stats.answers > u64::from(number))?;
+        ensure!(answered, "heartbeat {number} was not answered");
         latencies.add(sent.elapsed());
     }
     let after = server.usage()?;

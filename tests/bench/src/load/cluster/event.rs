@@ -1,23 +1,24 @@
-//! The event that the senders send: whose it is, its number, and as many bytes as wanted.
+//! The event that the senders publish: its sender, its number, and padding up to a given size.
 
 use super::super::announcement::number_after;
 
-/// One event of the name `announce`.
+/// An event named `announce`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Event {
-    /// Which sender's it is.
+pub(super) struct NumberedEvent {
+    /// Index of its sender.
     pub(super) sender: usize,
-    /// Its number among those of its sender, from 0.
+    /// Its number among the events of its sender, from 0.
     pub(super) number: u64,
 }
 
-impl Event {
-    /// The event as HTTP takes it, and with an `op` as a socket does: a `d` of so many bytes.
+impl NumberedEvent {
+    /// Returns the event for the HTTP API if `op` is empty, or for a socket if `op` is an `"op"` member. Its `d` is
+    /// `bytes` long.
     pub(super) fn payload(self, op: &str, bytes: usize) -> String {
         format!("{{{op}\"t\":\"announce\",\"d\":{}}}", self.data(bytes))
     }
 
-    /// Its `d` alone, of so many bytes.
+    /// Returns the `d` of the event alone, `bytes` long.
     pub(super) fn data(self, bytes: usize) -> String {
         let Self { sender, number } = self;
         let head = format!("{{\"s\":{sender},\"n\":{number},\"pad\":\"");
@@ -25,7 +26,7 @@ impl Event {
         format!("{head}{:x<pad$}\"}}", "")
     }
 
-    /// Reads it out of what a receiver got, without looking at the padding; none where it is another payload.
+    /// Parses the event out of a payload without reading the padding. Returns `None` for any other payload.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let rest = payload.strip_prefix(b"{\"op\":0,\"t\":\"announce\",")?;
         let start = &rest[..rest.len().min(64)];
@@ -41,15 +42,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_back_and_has_its_size() {
-        let event = Event {
+    fn an_event_round_trips_and_has_the_requested_size() {
+        let event = NumberedEvent {
             sender: 3,
             number: 123_456,
         };
         assert_eq!(event.data(200).len(), 200);
         let payload = event.payload("\"op\":0,", 200);
-        assert_eq!(Event::read(payload.as_bytes()), Some(event));
+        assert_eq!(NumberedEvent::read(payload.as_bytes()), Some(event));
         assert!(serde_json::from_str::<serde_json::Value>(&payload).is_ok());
-        assert_eq!(Event::read(b"{\"op\":11}"), None);
+        assert_eq!(NumberedEvent::read(b"{\"op\":11}"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One run: the servers, who sends, who receives, and the measurements of a round.
+//! A run: the servers, the senders, the receivers, and the measurements of each round.
 
 use std::{
     path::Path,
@@ -11,98 +11,103 @@ use gateway_harness::key;
 
 use super::{
     super::latencies::Latencies,
-    NODES, Options,
-    board::{Board, End},
-    ledger::Faults,
-    receiver::Receiver,
-    report::{Flow, Rounds},
-    sender::Sender,
-    site::Site,
-    yardstick::Yardstick,
+    ClusterLoadOptions, NODES,
+    delivery_checker::DeliveryErrors,
+    receiver::BotReceiver,
+    redis_baseline::RedisBaseline,
+    report::{ClusterRounds, Throughput},
+    send_window::{SendProgress, SendWindow},
+    sender::ClusterSender,
+    servers::ClusterServers,
 };
 
-/// Senders by HTTP on each node: while one waits for its answer, the other has the node work.
+/// HTTP senders on each node. Two, so that the node has work while one of them waits for its response.
 const SERVICES: usize = 2;
-/// Slices of each measurement of latency.
+/// Slices of each latency measurement.
 const SLICES: u32 = 5;
 
-/// Who sends.
+/// Who publishes.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// Through their sockets.
+enum SenderKind {
+    /// Website clients, through their sockets.
     Websites,
-    /// Through HTTP.
+    /// Services, through HTTP.
     Services,
 }
 
-/// A run.
+/// A run in progress.
 pub(super) struct Measure {
-    site: Site,
-    yardstick: Yardstick,
-    receivers: Vec<Receiver>,
-    /// Websites, one a node, and then services.
-    websites: Vec<Sender>,
-    services: Vec<Sender>,
-    /// Who sends and who receives on the node that shares nothing.
-    alone: (Sender, Receiver),
+    servers: ClusterServers,
+    baseline: RedisBaseline,
+    receivers: Vec<BotReceiver>,
+    /// One website client on each node. In the numbering of senders, the services come after them.
+    websites: Vec<ClusterSender>,
+    services: Vec<ClusterSender>,
+    /// The sender and the receiver on the node without Redis.
+    alone: (ClusterSender, BotReceiver),
     time: Duration,
     batch: usize,
     window: u64,
 }
 
 impl Measure {
-    /// Starts everything.
-    pub(super) fn start(binary: &Path, options: &Options) -> Result<Self> {
-        let site = Site::start(binary)?;
+    /// Starts all servers and connects all clients.
+    pub(super) fn start(binary: &Path, options: &ClusterLoadOptions) -> Result<Self> {
+        let servers = ClusterServers::start(binary)?;
         let (payload, batch) = (options.payload as usize, options.batch as usize);
-        let yardstick = Yardstick::new(site.redis_port(), payload)?;
+        let baseline = RedisBaseline::new(servers.redis_port(), payload)?;
         let [bot, website, service] = ["bot", "website", "service"].map(key);
-        let addresses: Vec<_> = site.nodes.iter().map(|node| node.address).collect();
+        let addresses: Vec<_> = servers.nodes.iter().map(|node| node.address).collect();
         let senders = NODES * (1 + SERVICES);
-        let receivers = addresses.iter().map(|address| Receiver::open(*address, &bot, senders));
+        let receivers = addresses
+            .iter()
+            .map(|address| BotReceiver::open(*address, &bot, senders));
         let receivers = receivers.collect::<Result<_>>()?;
         let websites = addresses.iter().enumerate();
-        let websites = websites.map(|(number, address)| Sender::socket(number, *address, &website, payload));
+        let websites = websites.map(|(number, address)| ClusterSender::socket(number, *address, &website, payload));
         let services = (NODES..senders).map(|number| {
             let address = addresses[number % NODES];
-            Sender::http(number, address, &service, payload, batch)
+            ClusterSender::http(number, address, &service, payload, batch)
         });
-        let receiver = Receiver::open(site.alone.address, &bot, 1)?;
+        let receiver = BotReceiver::open(servers.alone.address, &bot, 1)?;
         Ok(Self {
-            yardstick,
+            baseline,
             receivers,
             websites: websites.collect::<Result<_>>()?,
             services: services.collect(),
-            alone: (Sender::socket(0, site.alone.address, &website, payload)?, receiver),
+            alone: (
+                ClusterSender::socket(0, servers.alone.address, &website, payload)?,
+                receiver,
+            ),
             time: options.time(),
             batch,
             window: options.window.into(),
-            site,
+            servers,
         })
     }
 
-    /// Measures everything once.
-    pub(super) fn round(&mut self, rounds: &mut Rounds) -> Result<()> {
-        self.yardstick.tidy()?;
+    /// Runs every measurement once.
+    pub(super) fn round(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
+        self.baseline.rewrite_aof()?;
         rounds.calls.push(self.calls(1)?);
-        rounds.sockets.push(self.flow(Kind::Websites)?);
+        rounds.sockets.push(self.throughput(SenderKind::Websites)?);
         rounds.calls_again.push(self.calls(1)?);
-        rounds.http.push(self.flow(Kind::Services)?);
+        rounds.http.push(self.throughput(SenderKind::Services)?);
         rounds.batched_calls.push(self.calls(self.batch)?);
         self.singles(rounds)
     }
 
-    /// One event or message at a time, in slices of each, so that a moment in which the machine does something else
-    /// meets all of them.
-    fn singles(&mut self, rounds: &mut Rounds) -> Result<()> {
+    /// Measures the latency of single events and messages. The four measurements alternate in slices, so that other
+    /// load on the machine affects all of them.
+    fn singles(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         let slice = self.time / 4 / SLICES;
         let [mut bare, mut alone, mut same, mut across] = <[Latencies; 4]>::default();
         for _ in 0..SLICES {
-            self.yardstick.messages(slice, &mut bare)?;
+            self.baseline.messages(slice, &mut bare)?;
             let (sender, receiver) = &mut self.alone;
-            sender.trips(receiver, slice, &mut alone)?;
-            self.trips(0, slice, &mut same)?;
-            self.trips(1, slice, &mut across)?;
+            sender.measure_latency(receiver, slice, &mut alone)?;
+            self.measure_latency(0, slice, &mut same)?;
+            self.measure_latency(1, slice, &mut across)?;
         }
         rounds.bare.push(bare.summary());
         rounds.alone.push(alone.summary());
@@ -111,19 +116,20 @@ impl Measure {
         Ok(())
     }
 
-    /// The bare loop.
-    fn calls(&mut self, batch: usize) -> Result<Flow> {
-        let before = self.site.usages()?;
-        let (events, time) = self.yardstick.events(self.time, batch)?;
-        Ok(Flow::new(events, time, &before, &self.site.usages()?))
+    /// Measures the throughput of the bare loop, with `batch` events per call.
+    fn calls(&mut self, batch: usize) -> Result<Throughput> {
+        let before = self.servers.usages()?;
+        let (events, time) = self.baseline.events(self.time, batch)?;
+        Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
-    /// Senders of one kind on all nodes, as fast as they may, until every receiver has had everything.
-    fn flow(&mut self, kind: Kind) -> Result<Flow> {
+    /// Measures the throughput of the cluster: the senders of one kind publish on all nodes as fast as the send
+    /// window allows, until every receiver has received everything.
+    fn throughput(&mut self, kind: SenderKind) -> Result<Throughput> {
         let sent_before: u64 = self.sent().iter().sum();
-        let before = self.site.usages()?;
-        let heights = self.receivers.iter().map(Receiver::heights).collect();
-        let board = &Board::new(heights, self.window);
+        let before = self.servers.usages()?;
+        let heights = self.receivers.iter().map(BotReceiver::heights).collect();
+        let window = &SendWindow::new(heights, self.window);
         let began = Instant::now();
         let until = began + self.time;
         let Self {
@@ -136,69 +142,75 @@ impl Measure {
             let following: Vec<_> = receivers
                 .iter_mut()
                 .enumerate()
-                .map(|(number, receiver)| scope.spawn(move || receiver.follow(number, board)))
+                .map(|(number, receiver)| scope.spawn(move || receiver.follow(number, window)))
                 .collect();
-            let has_sent = send(senders_of(kind, websites, services), until, board);
-            board.set_end(match has_sent {
-                Ok(()) => End::After(sent(websites, services)),
-                Err(_) => End::Failed,
+            let has_sent = send(senders_of(kind, websites, services), until, window);
+            window.set_progress(match has_sent {
+                Ok(()) => SendProgress::Finished(sent(websites, services)),
+                Err(_) => SendProgress::Failed,
             });
             let last = all(following)?;
             has_sent?;
-            last.into_iter().max().ok_or_else(|| anyhow!("nobody receives"))
+            last.into_iter().max().ok_or_else(|| anyhow!("there are no receivers"))
         })?;
         let events = self.sent().iter().sum::<u64>() - sent_before;
         let time = last.saturating_duration_since(began);
-        Ok(Flow::new(events, time, &before, &self.site.usages()?))
+        Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
     }
 
-    /// One event at a time from the first node to this one. The others have had it too before it ends.
-    fn trips(&mut self, to: usize, time: Duration, latencies: &mut Latencies) -> Result<()> {
+    /// Measures the latency from the first node to node `to`, one event at a time. The other nodes receive the events
+    /// too before this returns.
+    fn measure_latency(&mut self, to: usize, time: Duration, latencies: &mut Latencies) -> Result<()> {
         let sender = &mut self.websites[0];
-        sender.trips(&mut self.receivers[to], time, latencies)?;
+        sender.measure_latency(&mut self.receivers[to], time, latencies)?;
         for receiver in &mut self.receivers {
             receiver.wait_for(0, sender.source.sent)?;
         }
         Ok(())
     }
 
-    /// Events that each sender has sent.
+    /// Returns how many events each sender has sent.
     fn sent(&self) -> Vec<u64> {
         sent(&self.websites, &self.services)
     }
 
-    /// Events that the receivers of the cluster should have had, and what was wrong with those that any receiver had.
-    pub(super) fn verdict(&self) -> (u64, Faults) {
+    /// Returns how many events each receiver of the cluster should have received, and the delivery errors of all
+    /// receivers.
+    pub(super) fn deliveries(&self) -> (u64, DeliveryErrors) {
         let sent = self.sent();
         let (sender, receiver) = &self.alone;
-        let faults = self.receivers.iter().map(|receiver| receiver.faults(&sent));
-        let faults = faults.fold(receiver.faults(&[sender.source.sent]), Faults::and);
-        (sent.iter().sum(), faults)
+        let errors = self.receivers.iter().map(|receiver| receiver.errors(&sent));
+        let errors = errors.fold(receiver.errors(&[sender.source.sent]), DeliveryErrors::and);
+        (sent.iter().sum(), errors)
     }
 
-    /// What the nodes have logged: warnings and worse.
+    /// Returns what the nodes have logged, at level `warn` and above.
     pub(super) fn log(&self) -> Result<String> {
-        self.site.log()
+        self.servers.log()
     }
 }
 
-fn senders_of<'a>(kind: Kind, websites: &'a mut [Sender], services: &'a mut [Sender]) -> &'a mut [Sender] {
+fn senders_of<'a>(
+    kind: SenderKind,
+    websites: &'a mut [ClusterSender],
+    services: &'a mut [ClusterSender],
+) -> &'a mut [ClusterSender] {
     match kind {
-        Kind::Websites => websites,
-        Kind::Services => services,
+        SenderKind::Websites => websites,
+        SenderKind::Services => services,
     }
 }
 
-/// Has all of them send until `until`.
-fn send(senders: &mut [Sender], until: Instant, board: &Board) -> Result<()> {
+/// Lets all senders publish until `until`.
+fn send(senders: &mut [ClusterSender], until: Instant, window: &SendWindow) -> Result<()> {
     thread::scope(|scope| {
         let sending = senders.iter_mut();
-        let sending = sending.map(|sender| scope.spawn(move || sender.run(until, board)));
+        let sending = sending.map(|sender| scope.spawn(move || sender.run(until, window)));
         all(sending.collect()).map(|_| ())
     })
 }
 
-fn sent(websites: &[Sender], services: &[Sender]) -> Vec<u64> {
+fn sent(websites: &[ClusterSender], services: &[ClusterSender]) -> Vec<u64> {
     websites
         .iter()
         .chain(services)
@@ -206,7 +218,7 @@ fn sent(websites: &[Sender], services: &[Sender]) -> Vec<u64> {
         .collect()
 }
 
-/// What all threads have come to, or the first error.
+/// Joins all threads and returns their results, or the first error.
 fn all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
     let ended: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     let ended = ended.into_iter();

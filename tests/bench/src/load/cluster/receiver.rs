@@ -1,4 +1,4 @@
-//! The bots that receive everything, one on every node.
+//! The bots that receive everything, one on each node.
 
 use std::{
     net::SocketAddr,
@@ -8,80 +8,81 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    board::{Board, End, STUCK},
-    event::Event,
-    ledger::{Faults, Ledger},
-    session::Session,
+    delivery_checker::{DeliveryChecker, DeliveryErrors},
+    event::NumberedEvent,
+    send_window::{STALL_TIMEOUT, SendProgress, SendWindow},
+    session::BlockingSession,
 };
 
-/// How long a receiver waits before it looks whether all is over.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a receiver waits for data before it checks whether the run is over.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A bot, and what it has had.
-pub(super) struct Receiver {
-    session: Session,
-    ledger: Ledger,
+/// A bot, and the check of what it receives.
+pub(super) struct BotReceiver {
+    session: BlockingSession,
+    checker: DeliveryChecker,
 }
 
-impl Receiver {
-    /// Connects to a node. There are so many senders.
+impl BotReceiver {
+    /// Connects to a node. `senders` is the number of senders in the run.
     pub(super) fn open(address: SocketAddr, key: &str, senders: usize) -> Result<Self> {
-        let session = Session::open(address, "bot", key)?;
-        session.set_patience(LOOK)?;
+        let session = BlockingSession::open(address, "bot", key)?;
+        session.set_read_timeout(POLL_INTERVAL)?;
         Ok(Self {
             session,
-            ledger: Ledger::new(senders),
+            checker: DeliveryChecker::new(senders),
         })
     }
 
-    /// Reads once; whether something came.
+    /// Reads once. Returns whether anything arrived.
     fn read(&mut self) -> Result<bool> {
-        let Self { session, ledger } = self;
+        let Self { session, checker } = self;
         session.read(|payload| {
-            if let Some(event) = Event::read(payload) {
-                ledger.note(event);
+            if let Some(event) = NumberedEvent::read(payload) {
+                checker.record(event);
             }
         })
     }
 
-    /// What it has had of each sender, as one more than the highest number.
+    /// Returns the height of each sender: one more than the highest number received from it.
     pub(super) fn heights(&self) -> Vec<u64> {
-        self.ledger.heights().collect()
+        self.checker.heights().collect()
     }
 
-    /// What went wrong, when the senders have sent so many each.
-    pub(super) fn faults(&self, sent: &[u64]) -> Faults {
-        self.ledger.faults(sent)
+    /// Returns the delivery errors, given how many events each sender has sent.
+    pub(super) fn errors(&self, sent: &[u64]) -> DeliveryErrors {
+        self.checker.errors(sent)
     }
 
-    /// Reads until it has had everything that the senders have sent, or waits in vain for it. When the last event came.
-    pub(super) fn follow(&mut self, number: usize, board: &Board) -> Result<Instant> {
+    /// Reads until everything that was sent has been received, or nothing more arrives. Returns when the last data
+    /// arrived.
+    pub(super) fn follow(&mut self, number: usize, window: &SendWindow) -> Result<Instant> {
         let mut last = Instant::now();
         loop {
             match self.read().with_context(|| format!("the receiver at node {number}")) {
                 Ok(true) => last = Instant::now(),
                 Ok(false) => {}
                 Err(error) => {
-                    board.set_end(End::Failed);
+                    window.set_progress(SendProgress::Failed);
                     return Err(error);
                 }
             }
-            match board.note(number, self.ledger.heights()) {
-                End::Open => {}
-                End::After(sent) if sent != self.heights() && last.elapsed() < STUCK => {}
-                End::After(_) | End::Failed => return Ok(last),
+            match window.record(number, self.checker.heights()) {
+                SendProgress::Running => {}
+                SendProgress::Finished(sent) if sent != self.heights() && last.elapsed() < STALL_TIMEOUT => {}
+                SendProgress::Finished(_) | SendProgress::Failed => return Ok(last),
             }
         }
     }
 
-    /// Reads until it has had so many events of one sender.
+    /// Reads until the height of one sender has reached `height`.
     pub(super) fn wait_for(&mut self, sender: usize, height: u64) -> Result<()> {
-        let deadline = Instant::now() + STUCK;
-        while self.ledger.height(sender) < height {
+        let deadline = Instant::now() + STALL_TIMEOUT;
+        while self.checker.height(sender) < height {
             self.read()?;
             ensure!(
                 Instant::now() < deadline,
-                "event {height} of sender {sender} has not come"
+                "event {height} of sender {sender} has not been received"
             );
         }
         Ok(())

@@ -1,26 +1,26 @@
-//! What the rounds have shown.
+//! The report of a `cluster` run.
 
 use std::{fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
-    super::{latencies::Summary, usage::Usage},
-    Faults, NODES, Options,
+    super::{latencies::LatencySummary, usage::Usage},
+    ClusterLoadOptions, DeliveryErrors, NODES,
 };
 
-/// One measurement of throughput.
+/// One throughput measurement.
 #[derive(Debug)]
-pub(super) struct Flow {
-    /// Events a second.
+pub(super) struct Throughput {
+    /// Events per second.
     rate: f64,
-    /// CPU microseconds for each event: of every node, of Redis, and of this process.
+    /// CPU microseconds per event: of each node, of Redis, and of this process.
     costs: Vec<f64>,
 }
 
-impl Flow {
-    /// So many events in this time, with what each process had used before and after.
+impl Throughput {
+    /// Computes the rate and the costs from the events in `time` and the usage of each process before and after.
     #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
     pub(super) fn new(events: u64, time: Duration, before: &[Usage], after: &[Usage]) -> Self {
         let events = events.max(1) as f64;
@@ -34,41 +34,41 @@ impl Flow {
     }
 }
 
-/// What was measured, each a value a round.
+/// The measurements, one value per round.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
-    /// The bare loop, one event a call.
-    pub(super) calls: Vec<Flow>,
-    /// The same once more, which shows the noise.
-    pub(super) calls_again: Vec<Flow>,
-    /// The bare loop, with as many events a call as an HTTP request has.
-    pub(super) batched_calls: Vec<Flow>,
+pub(super) struct ClusterRounds {
+    /// The bare loop, one event per call.
+    pub(super) calls: Vec<Throughput>,
+    /// The same loop a second time, which shows the noise.
+    pub(super) calls_again: Vec<Throughput>,
+    /// The bare loop, with as many events per call as an HTTP request has.
+    pub(super) batched_calls: Vec<Throughput>,
     /// The cluster, through sockets.
-    pub(super) sockets: Vec<Flow>,
+    pub(super) sockets: Vec<Throughput>,
     /// The cluster, through HTTP.
-    pub(super) http: Vec<Flow>,
+    pub(super) http: Vec<Throughput>,
     /// A bare message.
-    pub(super) bare: Vec<Summary>,
-    /// An event on a node that shares nothing.
-    pub(super) alone: Vec<Summary>,
-    /// An event on a node of the cluster.
-    pub(super) same: Vec<Summary>,
-    /// An event from one node to another.
-    pub(super) across: Vec<Summary>,
+    pub(super) bare: Vec<LatencySummary>,
+    /// An event on the node without Redis.
+    pub(super) alone: Vec<LatencySummary>,
+    /// An event on one node of the cluster.
+    pub(super) same: Vec<LatencySummary>,
+    /// An event from one node of the cluster to another.
+    pub(super) across: Vec<LatencySummary>,
 }
 
-/// The median of all rounds, the lowest and the highest.
+/// Median, minimum and maximum over the rounds.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
-pub struct Spread {
-    /// Half of the rounds had no more.
+pub struct ClusterSpread {
+    /// Median; the mean of the two middle values if their number is even.
     pub median: f64,
-    /// The lowest.
+    /// Minimum.
     pub min: f64,
-    /// The highest.
+    /// Maximum.
     pub max: f64,
 }
 
-impl Spread {
+impl ClusterSpread {
     fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -87,22 +87,28 @@ impl Spread {
     }
 }
 
-/// CPU microseconds for each event.
+/// CPU microseconds per event.
 #[derive(Debug, Serialize)]
 pub struct Cost {
-    /// Of which measurement.
+    /// The name of the measurement.
     pub of: &'static str,
     /// Of each node.
-    pub nodes: Vec<Spread>,
+    pub nodes: Vec<ClusterSpread>,
     /// Of Redis.
-    pub redis: Spread,
-    /// Of this process: senders and receivers.
-    pub clients: Spread,
+    pub redis: ClusterSpread,
+    /// Of this process, which runs the senders and the receivers.
+    pub clients: ClusterSpread,
 }
 
 impl Cost {
-    fn new(of: &'static str, flows: &[Flow]) -> Self {
-        let spread = |place: usize| Spread::of(flows.iter().filter_map(|flow| flow.costs.get(place).copied()));
+    fn new(of: &'static str, throughputs: &[Throughput]) -> Self {
+        let spread = |place: usize| {
+            ClusterSpread::of(
+                throughputs
+                    .iter()
+                    .filter_map(|throughput| throughput.costs.get(place).copied()),
+            )
+        };
         Self {
             of,
             nodes: (0..NODES).map(spread).collect(),
@@ -115,79 +121,86 @@ impl Cost {
 /// From sending to receiving, in microseconds.
 #[derive(Debug, Serialize)]
 pub struct Latency {
-    /// Of what.
+    /// The name of the measurement.
     pub of: &'static str,
-    /// The medians of the rounds.
-    pub p50_us: Spread,
-    /// Their 99th percentiles.
-    pub p99_us: Spread,
+    /// Medians of the rounds.
+    pub p50_us: ClusterSpread,
+    /// 99th percentiles of the rounds.
+    pub p99_us: ClusterSpread,
 }
 
 impl Latency {
-    fn new(of: &'static str, summaries: &[Summary]) -> Self {
+    fn new(of: &'static str, summaries: &[LatencySummary]) -> Self {
         Self {
             of,
-            p50_us: Spread::of(summaries.iter().map(|summary| summary.p50_ms * 1000.0)),
-            p99_us: Spread::of(summaries.iter().map(|summary| summary.p99_ms * 1000.0)),
+            p50_us: ClusterSpread::of(summaries.iter().map(|summary| summary.p50_ms * 1000.0)),
+            p99_us: ClusterSpread::of(summaries.iter().map(|summary| summary.p99_ms * 1000.0)),
         }
     }
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// How often everything was measured.
+pub struct ClusterLoadReport {
+    /// Number of rounds.
     pub rounds: u32,
-    /// Seconds of a measurement of throughput.
+    /// Seconds of each throughput measurement.
     pub seconds: f64,
-    /// Bytes of an event's data.
+    /// Size of an event's data, in bytes.
     pub payload: u32,
-    /// Events of one HTTP request.
+    /// Events per HTTP request.
     pub batch: u32,
-    /// Events a second of the bare loop, one a call.
-    pub calls: Spread,
-    /// The same loop a second time in each round.
-    pub calls_again: Spread,
-    /// Events a second of the bare loop, `batch` a call.
-    pub batched_calls: Spread,
-    /// Events a second through the sockets of three nodes, received at all of them.
-    pub sockets: Spread,
-    /// The same through HTTP.
-    pub http: Spread,
-    /// The second loop, in parts of the first: the noise.
-    pub noise: Spread,
-    /// The sockets, in parts of the bare loops before and after them.
-    pub sockets_ratio: Spread,
-    /// HTTP, in parts of the bare loop with one event a call.
-    pub http_ratio: Spread,
-    /// HTTP, in parts of the bare loop with `batch` events a call.
-    pub http_batched_ratio: Spread,
-    /// What the processes used.
+    /// Events per second of the bare loop, one per call.
+    pub calls: ClusterSpread,
+    /// Events per second of the same loop, run a second time in each round.
+    pub calls_again: ClusterSpread,
+    /// Events per second of the bare loop, `batch` per call.
+    pub batched_calls: ClusterSpread,
+    /// Events per second through the sockets of three nodes, each received on all of them.
+    pub sockets: ClusterSpread,
+    /// Events per second through HTTP on three nodes, each received on all of them.
+    pub http: ClusterSpread,
+    /// Ratio of the second run of the bare loop to the first: the noise.
+    pub noise: ClusterSpread,
+    /// Ratio of the sockets to the bare loops before and after them.
+    pub sockets_ratio: ClusterSpread,
+    /// Ratio of HTTP to the bare loop with one event per call.
+    pub http_ratio: ClusterSpread,
+    /// Ratio of HTTP to the bare loop with `batch` events per call.
+    pub http_batched_ratio: ClusterSpread,
+    /// CPU time of the processes.
     pub costs: Vec<Cost>,
-    /// How long single events took.
+    /// Latencies of single events.
     pub latencies: Vec<Latency>,
-    /// What Redis adds to an event on one node, in parts of a bare message: medians.
-    pub same_ratio: Spread,
-    /// What it adds to an event from one node to another.
-    pub across_ratio: Spread,
-    /// Events that were sent into the cluster, each of which every receiver was to have once.
+    /// What Redis adds to the median latency on one node, as a multiple of a bare message's median.
+    pub same_ratio: ClusterSpread,
+    /// What Redis adds to the median latency from node to node, likewise.
+    pub across_ratio: ClusterSpread,
+    /// Events sent into the cluster. Each receiver should receive every one of them once.
     pub events: u64,
-    /// What was wrong with what the receivers had.
-    pub faults: Faults,
+    /// Delivery errors of all receivers.
+    pub faults: DeliveryErrors,
     /// What the nodes logged: warnings and worse.
     pub log: String,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, rounds: &Rounds, (events, faults): (u64, Faults), log: String) -> Self {
-        let rates = |flows: &[Flow]| flows.iter().map(|flow| flow.rate).collect::<Vec<_>>();
-        let [calls, again] = [&rounds.calls, &rounds.calls_again].map(|flows| rates(flows));
-        let [sockets, http, batched] = [&rounds.sockets, &rounds.http, &rounds.batched_calls].map(|flows| rates(flows));
+impl ClusterLoadReport {
+    pub(super) fn new(
+        options: &ClusterLoadOptions,
+        rounds: &ClusterRounds,
+        (events, faults): (u64, DeliveryErrors),
+        log: String,
+    ) -> Self {
+        let rates =
+            |throughputs: &[Throughput]| throughputs.iter().map(|throughput| throughput.rate).collect::<Vec<_>>();
+        let [calls, again] = [&rounds.calls, &rounds.calls_again].map(|throughputs| rates(throughputs));
+        let [sockets, http, batched] =
+            [&rounds.sockets, &rounds.http, &rounds.batched_calls].map(|throughputs| rates(throughputs));
         let around: Vec<_> = calls.iter().zip(&again).map(|(a, b)| f64::midpoint(*a, *b)).collect();
-        let ratio = |of: &[f64], to: &[f64]| Spread::of(of.iter().zip(to).map(|(of, to)| of / to.max(1e-9)));
-        let added = |of: &[Summary]| {
+        let ratio = |of: &[f64], to: &[f64]| ClusterSpread::of(of.iter().zip(to).map(|(of, to)| of / to.max(1e-9)));
+        let added = |of: &[LatencySummary]| {
             let summaries = of.iter().zip(&rounds.alone).zip(&rounds.bare);
-            Spread::of(summaries.map(|((of, alone), bare)| (of.p50_ms - alone.p50_ms) / bare.p50_ms.max(1e-9)))
+            ClusterSpread::of(summaries.map(|((of, alone), bare)| (of.p50_ms - alone.p50_ms) / bare.p50_ms.max(1e-9)))
         };
         Self {
             rounds: options.rounds,
@@ -198,11 +211,11 @@ impl Report {
             sockets_ratio: ratio(&sockets, &around),
             http_ratio: ratio(&http, &around),
             http_batched_ratio: ratio(&http, &batched),
-            calls: Spread::of(calls),
-            calls_again: Spread::of(again),
-            batched_calls: Spread::of(batched),
-            sockets: Spread::of(sockets),
-            http: Spread::of(http),
+            calls: ClusterSpread::of(calls),
+            calls_again: ClusterSpread::of(again),
+            batched_calls: ClusterSpread::of(batched),
+            sockets: ClusterSpread::of(sockets),
+            http: ClusterSpread::of(http),
             costs: vec![
                 Cost::new("bare calls", &rounds.calls),
                 Cost::new("bare calls, batched", &rounds.batched_calls),
@@ -224,9 +237,9 @@ impl Report {
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for ClusterLoadReport {
     fn failures(&self) -> Vec<String> {
-        let Faults {
+        let DeliveryErrors {
             lost,
             doubled,
             reordered,
@@ -241,7 +254,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ClusterLoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let batch = self.batch;
         writeln!(
@@ -249,8 +262,8 @@ impl fmt::Display for Report {
             "{} rounds of {} s, {NODES} nodes, {} bytes; median, min and max of the rounds\n",
             self.rounds, self.seconds, self.payload
         )?;
-        let mut row = |name: &str, spread: &Spread, places: usize, note: &str| {
-            let Spread { median, min, max } = spread;
+        let mut row = |name: &str, spread: &ClusterSpread, places: usize, note: &str| {
+            let ClusterSpread { median, min, max } = spread;
             writeln!(
                 f,
                 "{name:<38}{median:>12.places$}{min:>12.places$}{max:>12.places$}  {note}"
@@ -289,7 +302,7 @@ impl fmt::Display for Report {
             "target <= 1.5",
         )?;
         row("added from node to node", &self.across_ratio, 2, "target <= 1.5")?;
-        let Faults {
+        let DeliveryErrors {
             lost,
             doubled,
             reordered,
@@ -308,13 +321,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_has_the_middle_and_the_ends() {
-        let told = |values: &[f64]| {
-            let Spread { median, min, max } = Spread::of(values.iter().copied());
+    fn a_spread_has_the_median_minimum_and_maximum() {
+        let texts = |values: &[f64]| {
+            let ClusterSpread { median, min, max } = ClusterSpread::of(values.iter().copied());
             [median, min, max].map(|value| format!("{value}")).join(" ")
         };
-        assert_eq!(told(&[3.0, 1.0, 2.0]), "2 1 3");
-        assert_eq!(told(&[4.0, 1.0, 2.0, 3.0]), "2.5 1 4");
-        assert_eq!(told(&[]), "0 0 0");
+        assert_eq!(texts(&[3.0, 1.0, 2.0]), "2 1 3");
+        assert_eq!(texts(&[4.0, 1.0, 2.0, 3.0]), "2.5 1 4");
+        assert_eq!(texts(&[]), "0 0 0");
     }
 }

@@ -1,4 +1,4 @@
-//! A connection to Redis that does no more than the yardsticks need: it shares no code with the node's.
+//! A minimal Redis connection for the baseline. It shares no code with the node's.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,29 +8,29 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// How long the server may take for an answer.
+/// How long Redis may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Speaks RESP2, blocking.
-pub(super) struct Resp {
+/// A blocking RESP2 connection.
+pub(super) struct RespConnection {
     stream: TcpStream,
     output: Vec<u8>,
     input: Vec<u8>,
-    /// How much of `input` has been read.
+    /// How much of `input` has been parsed.
     used: usize,
 }
 
-/// What the server answers.
+/// A reply of Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// A status, a string or a number as text; none for nil.
+pub(super) enum RespValue {
+    /// A status, string or number, as text; `None` for nil.
     Text(Option<String>),
-    /// Several.
-    List(Vec<Reply>),
+    /// An array.
+    List(Vec<RespValue>),
 }
 
-impl Reply {
-    /// The text of this reply, or of the first in it; empty where there is none.
+impl RespValue {
+    /// Returns the text of this reply or of its first element, or an empty string.
     pub(super) fn first(&self) -> &str {
         match self {
             Self::Text(text) => text.as_deref().unwrap_or_default(),
@@ -39,8 +39,8 @@ impl Reply {
     }
 }
 
-impl Resp {
-    /// Connects to the server at this port.
+impl RespConnection {
+    /// Connects to Redis at `port`.
     pub(super) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to Redis")?;
         stream.set_nodelay(true)?;
@@ -53,14 +53,14 @@ impl Resp {
         })
     }
 
-    /// Sends a command and waits for its answer.
-    pub(super) fn ask(&mut self, words: &[&str]) -> Result<Reply> {
+    /// Sends a command and waits for its reply.
+    pub(super) fn ask(&mut self, words: &[&str]) -> Result<RespValue> {
         self.put(words);
         self.flush()?;
         self.reply()
     }
 
-    /// Appends a command to what [`Self::flush`] sends.
+    /// Queues a command, which [`Self::flush`] sends.
     pub(super) fn put(&mut self, words: &[&str]) {
         self.output.extend(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
@@ -70,15 +70,15 @@ impl Resp {
         }
     }
 
-    /// Sends what was put.
+    /// Sends the queued commands.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.stream.write_all(&self.output).context("sending to Redis")?;
         self.output.clear();
         Ok(())
     }
 
-    /// The next answer, or the next message of a channel.
-    pub(super) fn reply(&mut self) -> Result<Reply> {
+    /// Returns the next reply, or the next message of a subscription.
+    pub(super) fn reply(&mut self) -> Result<RespValue> {
         loop {
             if let Some((reply, length)) = parse(&self.input[self.used..])? {
                 self.used += length;
@@ -88,14 +88,14 @@ impl Resp {
             self.used = 0;
             let mut part = [0; 16_384];
             let count = self.stream.read(&mut part).context("waiting for Redis")?;
-            ensure!(count > 0, "Redis hung up");
+            ensure!(count > 0, "Redis closed the connection");
             self.input.extend_from_slice(&part[..count]);
         }
     }
 }
 
-/// The first reply of `input` and its length, if it is all there. An error is one.
-fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
+/// Returns the first reply of `input` and its length, or `None` if it is incomplete. A Redis error is an `Err`.
+fn parse(input: &[u8]) -> Result<Option<(RespValue, usize)>> {
     let Some(end) = input.windows(2).position(|two| two == b"\r\n") else {
         return Ok(None);
     };
@@ -103,16 +103,16 @@ fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
     let (kind, rest) = line.split_at_checked(1).context("an empty line from Redis")?;
     let mut used = end + 2;
     let reply = match kind {
-        "+" | ":" => Reply::Text(Some(rest.to_owned())),
-        "-" => bail!("Redis answers: {rest}"),
-        "$" | "*" if rest.starts_with('-') => Reply::Text(None),
+        "+" | ":" => RespValue::Text(Some(rest.to_owned())),
+        "-" => bail!("Redis replied with an error: {rest}"),
+        "$" | "*" if rest.starts_with('-') => RespValue::Text(None),
         "$" => {
             let length: usize = rest.parse()?;
             let Some(text) = input.get(used..used + length + 2) else {
                 return Ok(None);
             };
             used += text.len();
-            Reply::Text(Some(std::str::from_utf8(&text[..length])?.to_owned()))
+            RespValue::Text(Some(std::str::from_utf8(&text[..length])?.to_owned()))
         }
         "*" => {
             let mut replies = Vec::new();
@@ -123,9 +123,9 @@ fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
                 replies.push(reply);
                 used += length;
             }
-            Reply::List(replies)
+            RespValue::List(replies)
         }
-        _ => bail!("Redis speaks something else: {line}"),
+        _ => bail!("not RESP2: {line}"),
     };
     Ok(Some((reply, used)))
 }
@@ -135,15 +135,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_read_when_it_is_all_there() {
+    fn a_reply_is_parsed_once_it_is_complete() {
         let whole = b"*3\r\n$2\r\nok\r\n:12\r\n$-1\r\n";
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]).unwrap(), None, "{length} bytes");
         }
         let (reply, length) = parse(&[whole, &b"+rest"[..]].concat()).unwrap().unwrap();
         assert_eq!((reply.first(), length), ("ok", whole.len()));
-        let text = |text: &str| Reply::Text(Some(text.to_owned()));
-        assert_eq!(reply, Reply::List(vec![text("ok"), text("12"), Reply::Text(None)]));
+        let text = |text: &str| RespValue::Text(Some(text.to_owned()));
+        assert_eq!(
+            reply,
+            RespValue::List(vec![text("ok"), text("12"), RespValue::Text(None)])
+        );
         assert!(parse(b"-ERR no\r\n").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Those who send as fast as they may: websites through their sockets, services through HTTP in batches.
+//! The senders, which publish as fast as they may: websites through their sockets, services through HTTP in batches.
 
 use std::{
     net::SocketAddr,
@@ -10,45 +10,45 @@ use gateway_harness::frame;
 
 use super::{
     super::{http::Http, latencies::Latencies},
-    board::Board,
-    event::Event,
-    receiver::Receiver,
-    session::Session,
+    event::NumberedEvent,
+    receiver::BotReceiver,
+    send_window::SendWindow,
+    session::BlockingSession,
 };
 
 /// The most events that a socket sends in one write.
 const CHUNK: u64 = 128;
 
-/// One sender: the source of its events, and how it sends them.
-pub(super) struct Sender {
-    /// What it sends.
+/// A sender: its events, and how it sends them.
+pub(super) struct ClusterSender {
+    /// The events it sends.
     pub(super) source: Source,
-    way: Way,
+    transport: SenderTransport,
 }
 
-/// The events of a sender, in their order.
+/// The events of a sender, in order.
 #[derive(Debug)]
 pub(super) struct Source {
     number: usize,
-    /// Events so far.
+    /// Events sent so far.
     pub(super) sent: u64,
-    /// Bytes of each one's data.
+    /// Size of an event's data, in bytes.
     payload: usize,
 }
 
-enum Way {
-    Socket(Session),
+enum SenderTransport {
+    Socket(BlockingSession),
     Http {
         address: SocketAddr,
         key: String,
-        /// Events of one request.
+        /// Events per request.
         batch: usize,
     },
 }
 
 impl Source {
     fn next(&mut self, op: &str) -> String {
-        let event = Event {
+        let event = NumberedEvent {
             sender: self.number,
             number: self.sent,
         };
@@ -61,44 +61,44 @@ impl Source {
     }
 }
 
-impl Sender {
-    /// A website on a node, the sender of this number. `payload` is the bytes of an event's data.
+impl ClusterSender {
+    /// Creates sender `number`, a website client of a node. `payload` is the size of an event's data, in bytes.
     pub(super) fn socket(number: usize, address: SocketAddr, key: &str, payload: usize) -> Result<Self> {
-        let session = Session::open(address, "website", key)?;
-        Ok(Self::new(number, payload, Way::Socket(session)))
+        let session = BlockingSession::open(address, "website", key)?;
+        Ok(Self::new(number, payload, SenderTransport::Socket(session)))
     }
 
-    /// A service that sends `batch` events in each request.
+    /// Creates sender `number`, a service that publishes `batch` events per request.
     pub(super) fn http(number: usize, address: SocketAddr, key: &str, payload: usize, batch: usize) -> Self {
         let key = key.to_owned();
-        Self::new(number, payload, Way::Http { address, key, batch })
+        Self::new(number, payload, SenderTransport::Http { address, key, batch })
     }
 
-    fn new(number: usize, payload: usize, way: Way) -> Self {
+    fn new(number: usize, payload: usize, transport: SenderTransport) -> Self {
         let source = Source {
             number,
             sent: 0,
             payload,
         };
-        Self { source, way }
+        Self { source, transport }
     }
 
-    /// Sends until `until`, never further ahead than the board lets it.
-    pub(super) fn run(&mut self, until: Instant, board: &Board) -> Result<()> {
-        let Self { source, way } = self;
-        match way {
-            Way::Socket(session) => {
+    /// Publishes until `until`, never further ahead than the window allows.
+    pub(super) fn run(&mut self, until: Instant, window: &SendWindow) -> Result<()> {
+        let Self { source, transport } = self;
+        match transport {
+            SenderTransport::Socket(session) => {
                 while Instant::now() < until {
-                    let room = board.room(source.number, source.sent, CHUNK / 2)?.min(CHUNK);
+                    let room = window.wait_for_room(source.number, source.sent, CHUNK / 2)?.min(CHUNK);
                     let frames: Vec<_> = (0..room).flat_map(|_| source.frame()).collect();
                     session.send(&frames)?;
                 }
             }
-            Way::Http { address, key, batch } => {
-                // A node does not keep a connection that nobody has used for a while.
+            SenderTransport::Http { address, key, batch } => {
+                // A new connection each time, because a node closes one that has been idle for a while.
                 let mut http = Http::connect(*address, key)?;
                 while Instant::now() < until {
-                    board.room(source.number, source.sent, *batch as u64)?;
+                    window.wait_for_room(source.number, source.sent, *batch as u64)?;
                     let events: Vec<_> = (0..*batch).map(|_| source.next("")).collect();
                     http.publish(&format!("[{}]", events.join(",")))?;
                 }
@@ -107,11 +107,17 @@ impl Sender {
         Ok(())
     }
 
-    /// From sending an event to its arrival at a receiver, one at a time, for `time`. A sender with a socket can.
-    pub(super) fn trips(&mut self, receiver: &mut Receiver, time: Duration, latencies: &mut Latencies) -> Result<()> {
-        let Self { source, way } = self;
-        let Way::Socket(session) = way else {
-            bail!("a sender without a socket");
+    /// Measures for `time` how long an event takes to reach a receiver, one event at a time. Only a sender with a
+    /// socket can do this.
+    pub(super) fn measure_latency(
+        &mut self,
+        receiver: &mut BotReceiver,
+        time: Duration,
+        latencies: &mut Latencies,
+    ) -> Result<()> {
+        let Self { source, transport } = self;
+        let SenderTransport::Socket(session) = transport else {
+            bail!("only a sender with a socket can measure latency");
         };
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -120,7 +126,7 @@ impl Sender {
             session.send(&frame)?;
             receiver
                 .wait_for(source.number, source.sent)
-                .context("an event alone on its way")?;
+                .context("waiting for a single event")?;
             latencies.add(sent.elapsed());
         }
         Ok(())

@@ -7,28 +7,28 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use gateway_harness::frame::{FrameReader, Kind};
+use gateway_harness::frame::{FrameKind, FrameReader};
 
-use super::super::peer::Wire;
+use super::super::client::ClientHandshake;
 
-/// How long the node may take for each step of the way in.
+/// How long the node may take for each step of connecting and identifying.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How much is read at once.
+/// Size of the read buffer.
 const SCRATCH: usize = 262_144;
 
 /// An identified session.
-pub(super) struct Session {
+pub(super) struct BlockingSession {
     stream: TcpStream,
     frames: FrameReader,
     scratch: Vec<u8>,
-    /// The Error that came last.
+    /// The last Error packet.
     error: String,
 }
 
-impl Session {
-    /// Connects to the node at `address`, and identifies as a client of this type.
+impl BlockingSession {
+    /// Connects to the node at `address` and identifies as a client of type `kind`.
     pub(super) fn open(address: SocketAddr, kind: &str, key: &str) -> Result<Self> {
-        let wire = Wire::new(address, kind, key);
+        let handshake = ClientHandshake::new(address, kind, key);
         let stream = TcpStream::connect(address).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
@@ -39,10 +39,10 @@ impl Session {
             scratch: vec![0; SCRATCH],
             error: String::new(),
         };
-        session.send(&wire.upgrade)?;
+        session.send(&handshake.upgrade)?;
         session.upgraded()?;
         session.wait_for("\"op\":5")?;
-        session.send(&wire.identify)?;
+        session.send(&handshake.identify)?;
         session.wait_for("_connect_success\"")?;
         Ok(session)
     }
@@ -52,13 +52,13 @@ impl Session {
         self.stream.write_all(bytes).context("sending to a node")
     }
 
-    /// How long [`Self::read`] waits.
-    pub(super) fn set_patience(&self, patience: Duration) -> Result<()> {
-        Ok(self.stream.set_read_timeout(Some(patience))?)
+    /// Sets how long [`Self::read`] waits for data.
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(timeout))?)
     }
 
-    /// Reads once and hands over every payload that is whole with it. Whether something came in time. That the node
-    /// closes is an error.
+    /// Reads once and passes every payload that is now complete to `each`. Returns whether anything arrived in time.
+    /// Fails if the node closes the connection.
     pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool> {
         let Self {
             stream,
@@ -67,13 +67,13 @@ impl Session {
             error,
         } = self;
         let count = match stream.read(scratch) {
-            Ok(0) => bail!("the node hung up: {error}"),
+            Ok(0) => bail!("the node closed the connection: {error}"),
             Ok(count) => count,
             Err(cause) if matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(false),
             Err(cause) => return Err(cause).context("reading from a node"),
         };
         frames.feed(&scratch[..count], |kind, payload| {
-            ensure!(kind == Kind::Text, "the node closed: {error}");
+            ensure!(kind == FrameKind::Text, "the node sent Close: {error}");
             if payload.starts_with(b"{\"op\":-1,") {
                 *error = String::from_utf8_lossy(payload).into_owned();
             } else {
@@ -84,7 +84,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Takes the answer to the upgrade, byte by byte so that nothing of what follows is taken with it.
+    /// Reads the response to the upgrade, byte by byte so as not to read beyond it.
     fn upgraded(&mut self) -> Result<()> {
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
@@ -94,7 +94,7 @@ impl Session {
         }
         ensure!(
             answer.starts_with(b"HTTP/1.1 101 "),
-            "the upgrade was answered: {}",
+            "unexpected response to the upgrade: {}",
             String::from_utf8_lossy(&answer)
         );
         Ok(())

@@ -1,47 +1,47 @@
-//! The whole comparison: every tool that compares, one after the other.
+//! The whole comparison: runs every comparison tool, one after the other.
 
 use anyhow::Result;
 use clap::Parser;
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
     beat, connect,
-    contest::{ContestOptions, Verdict},
+    contest::{ContestOptions, ContestReport},
     fanout, idle,
 };
 
-/// Runs every tool that compares, and prints their tables.
+/// Runs every comparison tool and prints their tables.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "compare")]
-pub struct Options {
-    /// Divides the sizes of everything
+pub struct CompareOptions {
+    /// Divides the size of every benchmark by this number
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub divide: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// The tables, in order.
+/// The tables, in the order of the benchmarks.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct Report(Vec<Verdict>);
+pub struct CompareReport(Vec<ContestReport>);
 
-/// Runs them all, and hands over each table as it comes.
+/// Runs all benchmarks and passes each table to `each` as soon as it is complete.
 ///
 /// # Errors
-/// As each of them.
-pub fn run(options: &Options, mut each: impl FnMut(&Verdict)) -> Result<Report> {
-    let Options { divide, contest } = options;
+/// Fails if any benchmark fails.
+pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Result<CompareReport> {
+    let CompareOptions { divide, contest } = options;
     let smaller = |number: u32| (number / divide).max(1);
-    let mut verdicts = Vec::new();
-    let mut conclude = |verdict: Verdict| {
-        each(&verdict);
-        verdicts.push(verdict);
+    let mut reports = Vec::new();
+    let mut conclude = |report: ContestReport| {
+        each(&report);
+        reports.push(report);
     };
     let fan_out = |sockets, burst, deliveries, rate| {
-        fanout::run(&fanout::Options {
+        fanout::run(&fanout::FanoutOptions {
             sockets: smaller(sockets),
             burst,
             rate,
@@ -55,26 +55,26 @@ pub fn run(options: &Options, mut each: impl FnMut(&Verdict)) -> Result<Report> 
     conclude(fan_out(1000, 8, 400_000, None)?);
     conclude(fan_out(10_000, 8, 400_000, None)?);
     conclude(fan_out(1000, 1, 100_000, Some(50))?);
-    conclude(connect::run(&connect::Options {
+    conclude(connect::run(&connect::ConnectLoadOptions {
         sockets: smaller(10_000),
         contest: contest.clone(),
     })?);
-    conclude(idle::run(&idle::Options {
+    conclude(idle::run(&idle::IdleOptions {
         sockets: smaller(10_000),
         bytes: 65_000,
         seconds: 2,
         contest: contest.clone(),
     })?);
-    conclude(beat::run(&beat::Options {
+    conclude(beat::run(&beat::BeatOptions {
         sockets: smaller(1000),
         beats: smaller(50_000),
         contest: contest.clone(),
     })?);
-    Ok(Report(verdicts))
+    Ok(CompareReport(reports))
 }
 
-impl Outcome for Report {
+impl ToolReport for CompareReport {
     fn failures(&self) -> Vec<String> {
-        self.0.iter().flat_map(Outcome::failures).collect()
+        self.0.iter().flat_map(ToolReport::failures).collect()
     }
 }

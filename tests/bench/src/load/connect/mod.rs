@@ -1,10 +1,12 @@
-//! What it costs to let a client in: TCP, the handshake, and whatever makes it a receiver.
+//! The cost of admitting a client: TCP, the WebSocket handshake, and whatever the protocol needs until the client is
+//! subscribed.
 
 use anyhow::Result;
 use clap::Parser;
 
 use super::contest::{
-    Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each,
+    Benchmark, ClientPool, ClientRole, ContestOptions, ContestReport, ContestServer, Contestant, Figure, Sample,
+    cpu_us_each,
 };
 
 const FIGURES: [Figure; 2] = [
@@ -18,38 +20,38 @@ const FIGURES: [Figure; 2] = [
     },
 ];
 
-/// Lets clients into each contender in turn, and prints what one of them costs.
+/// Connects clients to each contestant in turn and prints the cost of one.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "connect")]
-pub struct Options {
+pub struct ConnectLoadOptions {
     /// Clients
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
-/// When a contender does not start, or does not let its clients in.
-pub fn run(options: &Options) -> Result<Verdict> {
+/// Fails if a contestant does not start or does not admit its clients.
+pub fn run(options: &ConnectLoadOptions) -> Result<ContestReport> {
     let title = format!("letting {} clients in", options.sockets);
-    let discipline = Discipline {
+    let benchmark = Benchmark {
         title,
         clients: options.sockets,
         figures: &FIGURES,
-        references: &[Contender::Gateway, Contender::Loop, Contender::BUN],
-        never: &[],
+        references: &[Contestant::Gateway, Contestant::Loop, Contestant::BUN],
+        must_be_zero: &[],
     };
-    discipline.hold(&options.contest, |server| measure(options, server))
+    benchmark.run(&options.contest, |server| measure(options, server))
 }
 
-fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(&server.target, options.sockets)?;
+fn measure(options: &ConnectLoadOptions, server: &ContestServer) -> Result<Sample> {
+    let mut pool = ClientPool::new(&server.target, options.sockets)?;
     let before = server.usage()?;
-    crowd.join(options.sockets, Part::Receiver)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
     let after = server.usage()?;
     let clients = f64::from(options.sockets);
     Ok(Sample::from([

@@ -1,72 +1,73 @@
-//! What a client says to a contender, and what it hears: the least that makes it a receiver.
+//! The protocol between a client and a contestant, reduced to what a receiver and a sender need.
 
 use gateway_harness::frame;
 use serde_json::json;
 
 use super::super::announcement::Announcement;
 
-/// What a client is there for.
+/// What a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Part {
-    /// It receives every event.
+pub(in super::super) enum ClientRole {
+    /// Receives every event.
     Receiver,
-    /// It sends them, and gets none back.
+    /// Sends the events and receives none of them.
     Sender,
 }
 
-/// What a payload before the beginning means.
+/// What a client does next during its handshake.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// There is more to come.
+pub(super) enum HandshakeStep {
+    /// Wait for another payload.
     Wait,
-    /// These bytes are to be sent.
-    Say(Vec<u8>),
-    /// The client receives events, or may send them.
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Nothing more: the client is subscribed, or may publish.
     Ready,
 }
 
-/// The protocol of a contender.
+/// The protocol of a contestant, seen from the client.
 pub(super) trait Dialect {
-    /// The target of the request that becomes a WebSocket.
-    fn target(&self, part: Part) -> &'static str;
+    /// Returns the request target of the WebSocket upgrade.
+    fn target(&self, role: ClientRole) -> &'static str;
 
-    /// The first step, right after the upgrade.
-    fn begin(&self, part: Part) -> Step;
+    /// Returns the first step after the upgrade.
+    fn begin(&self, role: ClientRole) -> HandshakeStep;
 
-    /// The step that a payload asks for, while the client is not ready.
-    fn hear(&self, part: Part, payload: &[u8]) -> Step;
+    /// Returns the step after `payload`, which arrived before the client was ready.
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep;
 
-    /// What a sender sends for an event with this data.
+    /// Returns the frame that publishes an event with this data.
     fn publish(&self, data: &str) -> Vec<u8>;
 
-    /// What a client sends that is answered to it alone, and at once; none where that is no message.
+    /// Returns a message that is answered at once, and only to its sender. `None` if the protocol has no such
+    /// message.
     fn beat(&self) -> Option<Vec<u8>>;
 
-    /// Whether this answers a beat.
+    /// Returns whether `payload` answers a heartbeat.
     fn is_answer(&self, payload: &[u8]) -> bool;
 
-    /// The announcements in a payload that has arrived at a receiver; `payload` holds one or none in most dialects.
+    /// Calls `each` for every announcement in a payload received. Most dialects put at most one into a payload.
     fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
         if let Some(announcement) = Announcement::read(payload) {
             each(announcement);
         }
     }
 
-    /// Whether reading a payload costs so much that only some clients do it; the others count frames.
+    /// Returns whether decoding is so expensive that only some clients do it, while the others count frames.
     fn is_opaque(&self) -> bool {
         false
     }
 }
 
-/// Version 1 of the Utilbot gateway's protocol.
-pub(super) struct Utilbot {
+/// Version 1 of the Utilbot protocol.
+pub(super) struct UtilbotDialect {
     bot: Vec<u8>,
     website: Vec<u8>,
     is_zlib: bool,
 }
 
-impl Utilbot {
-    /// For clients that show this key.
+impl UtilbotDialect {
+    /// Creates the dialect of clients that identify with `key`.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
         let identify =
             |kind| frame::text(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }).to_string());
@@ -78,37 +79,37 @@ impl Utilbot {
     }
 }
 
-impl Dialect for Utilbot {
-    fn target(&self, part: Part) -> &'static str {
-        if self.is_zlib && part == Part::Receiver {
+impl Dialect for UtilbotDialect {
+    fn target(&self, role: ClientRole) -> &'static str {
+        if self.is_zlib && role == ClientRole::Receiver {
             "/?v=1&compression=zlib"
         } else {
             "/?v=1"
         }
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Wait
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
-    fn hear(&self, part: Part, payload: &[u8]) -> Step {
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep {
         let inflated = inflated(payload);
         let payload = inflated.as_deref().unwrap_or(payload);
         let has = |text: &str| payload.windows(text.len()).any(|part| part == text.as_bytes());
-        // What a client is told last before the first event.
-        let last = match part {
-            Part::Receiver => "\"GLOBAL_GUILD_COUNT\"",
-            Part::Sender => "\"website_connect_success\"",
+        // The last message before the first event.
+        let last = match role {
+            ClientRole::Receiver => "\"GLOBAL_GUILD_COUNT\"",
+            ClientRole::Sender => "\"website_connect_success\"",
         };
         if has("\"op\":5,") {
-            Step::Say(match part {
-                Part::Receiver => self.bot.clone(),
-                Part::Sender => self.website.clone(),
+            HandshakeStep::Send(match role {
+                ClientRole::Receiver => self.bot.clone(),
+                ClientRole::Sender => self.website.clone(),
             })
         } else if has(last) {
-            Step::Ready
+            HandshakeStep::Ready
         } else {
-            Step::Wait
+            HandshakeStep::Wait
         }
     }
 
@@ -122,7 +123,7 @@ impl Dialect for Utilbot {
 
     fn is_answer(&self, payload: &[u8]) -> bool {
         const ACK: &[u8] = b"{\"op\":11}";
-        // No other packet is as short, so that those which are not one need not be inflated.
+        // No other packet is this short, so longer ones need not be inflated.
         payload == ACK || (payload.len() < 2 * ACK.len() && inflated(payload).as_deref() == Some(ACK))
     }
 
@@ -138,7 +139,7 @@ impl Dialect for Utilbot {
     }
 }
 
-/// What a zlib packet holds; `None` where it is none.
+/// Inflates a zlib packet. Returns `None` if `payload` is not one.
 fn inflated(payload: &[u8]) -> Option<Vec<u8>> {
     use std::io::Read as _;
     if payload.first() != Some(&0x78) {

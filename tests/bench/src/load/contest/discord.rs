@@ -6,54 +6,54 @@ use serde_json::json;
 
 use super::{
     super::announcement::Announcement,
-    dialect::{Dialect, Part, Step, Utilbot},
+    dialect::{ClientRole, Dialect, HandshakeStep, UtilbotDialect},
 };
 
-/// Receivers speak Discord's protocol; the sender is a website of version 1.
-pub(super) struct Discord {
+/// Receivers speak Discord's protocol; the sender is a `website` client of version 1.
+pub(super) struct DiscordDialect {
     identify: Vec<u8>,
-    sender: Utilbot,
+    sender: UtilbotDialect,
     is_zlib: bool,
 }
 
-impl Discord {
-    /// For clients that show this key.
+impl DiscordDialect {
+    /// Creates the dialect of clients that identify with `key`.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
         let d = json!({ "token": key, "intents": 0, "properties": {} });
         Self {
             identify: frame::text(&json!({ "op": 2, "d": d }).to_string()),
-            sender: Utilbot::new(key, false),
+            sender: UtilbotDialect::new(key, false),
             is_zlib,
         }
     }
 }
 
-impl Dialect for Discord {
-    fn target(&self, part: Part) -> &'static str {
-        match part {
-            Part::Sender => self.sender.target(part),
-            Part::Receiver if self.is_zlib => "/?v=10&encoding=json&compress=zlib-stream",
-            Part::Receiver => "/?v=10&encoding=json",
+impl Dialect for DiscordDialect {
+    fn target(&self, role: ClientRole) -> &'static str {
+        match role {
+            ClientRole::Sender => self.sender.target(role),
+            ClientRole::Receiver if self.is_zlib => "/?v=10&encoding=json&compress=zlib-stream",
+            ClientRole::Receiver => "/?v=10&encoding=json",
         }
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Wait
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
-    fn hear(&self, part: Part, payload: &[u8]) -> Step {
-        if part == Part::Sender {
-            return self.sender.hear(part, payload);
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep {
+        if role == ClientRole::Sender {
+            return self.sender.on_handshake(role, payload);
         }
         let inflated = self.is_zlib.then(|| inflated(payload));
         let payload = inflated.as_deref().unwrap_or(payload);
         let has = |text: &str| payload.windows(text.len()).any(|part| part == text.as_bytes());
         if has("\"op\":10,") {
-            Step::Say(self.identify.clone())
+            HandshakeStep::Send(self.identify.clone())
         } else if has("\"t\":\"READY\"") {
-            Step::Ready
+            HandshakeStep::Ready
         } else {
-            Step::Wait
+            HandshakeStep::Wait
         }
     }
 
@@ -82,12 +82,12 @@ impl Dialect for Discord {
     }
 }
 
-/// What one message of a stream says. The node's messages refer to nothing before them, so that a client which only
-/// measures needs no stream; the tests of the protocol read the whole of it.
+/// Inflates one message of a zlib stream. The node's messages do not refer to earlier ones, so a client that only
+/// measures can inflate each by itself. The protocol tests decode the stream as a whole.
 fn inflated(payload: &[u8]) -> Vec<u8> {
     let blocks = payload.strip_prefix(&[0x78, 0x9c]).unwrap_or(payload);
     let mut plain = Vec::with_capacity(4096);
-    // What cannot be read is no announcement, and is missed.
+    // A message that cannot be inflated is not an announcement. It is counted as missing.
     let _ = Decompress::new(false).decompress_vec(blocks, &mut plain, FlushDecompress::Sync);
     plain
 }

@@ -1,32 +1,32 @@
-//! The gateway beside others: the same work for each, in turns, in one run on one machine.
+//! Compares the gateway with other servers: each does the same work, in turns, in one run on one machine.
 //!
-//! A [`Contender`] is started as a process of its own on one core; a [`Crowd`] of clients on another core speaks its
-//! [`Dialect`]. What a contender has used is read from the kernel. Figures of one run alone are comparable: each
-//! [`Round`](rounds::Rounds) measures all contenders one after the other, and what is printed are medians over the rounds
-//! and of the ratios within each.
+//! Each [`Contestant`] runs as a process of its own on one core. A [`ClientPool`] on another core speaks its
+//! [`Dialect`](dialect::Dialect). CPU time and memory are read from the kernel. Only figures of the same run are
+//! comparable: each [round](rounds::ContestRounds) measures all contestants one after the other, and the output shows
+//! medians over the rounds and of the ratios within each round.
 
-mod contender;
-mod crowd;
+mod benchmark;
+mod client_pool;
+mod contestant;
 mod dialect;
 mod discord;
 mod options;
 mod peers;
 mod rounds;
 mod table;
-mod verdict;
 
-pub use self::{
-    contender::{Contender, Peer},
-    options::ContestOptions,
-    rounds::Spread,
-    table::Table,
-    verdict::Verdict,
-};
 pub(super) use self::{
-    contender::{Server, Target},
-    crowd::Crowd,
-    dialect::Part,
+    benchmark::Benchmark,
+    client_pool::ClientPool,
+    contestant::{ContestServer, ContestTarget},
+    dialect::ClientRole,
     rounds::{Sample, cpu_us_each},
     table::Figure,
-    verdict::Discipline,
+};
+pub use self::{
+    benchmark::ContestReport,
+    contestant::{Contestant, PeerServer},
+    options::ContestOptions,
+    rounds::FigureSpread,
+    table::ContestTable,
 };

@@ -1,4 +1,4 @@
-//! What the tools that compare have in common on their command lines.
+//! Command-line options shared by the comparison tools.
 
 use std::path::PathBuf;
 
@@ -7,31 +7,32 @@ use clap::Args;
 
 use super::{
     super::{cores::Cores, gateway::binary},
-    Contender,
-    contender::Setting,
+    Contestant,
+    contestant::ContestSetup,
 };
 
-/// Who is compared, how often, and where.
+/// Which servers are compared, how often, and on which cores.
 #[derive(Debug, Clone, Args)]
 pub struct ContestOptions {
-    /// Rounds; each measures everybody once
+    /// Rounds; each measures every contestant once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Who is compared: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop, loop-joined; of `tests/bench/peers` bun, ws,
-    /// socketio, nchan, nats, centrifuge
+    /// Servers to compare: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop,
+    /// loop-joined; from `tests/bench/peers`: bun, ws, socketio, nchan, nats, centrifuge
     #[arg(
-        long,
+        long = "contenders",
+        value_name = "CONTENDERS",
         value_delimiter = ',',
         default_value = "gateway,gateway-again,gateway-zlib,loop,loop-joined,bun,ws,socketio,nchan,nats,centrifuge"
     )]
-    pub contenders: Vec<Contender>,
-    /// Leaves it to the system which cores the contenders and their clients run on
+    pub contestants: Vec<Contestant>,
+    /// Does not pin the contestants and their clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
-    /// The binary of the contender `other`
+    /// The binary of the contestant `other`
     #[arg(long, value_name = "PATH")]
     pub other: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -40,9 +41,9 @@ pub struct ContestOptions {
 }
 
 impl ContestOptions {
-    /// What all contenders have in common, for so many clients at a time.
-    pub(super) fn setting(&self, clients: u32) -> Result<Setting> {
-        Ok(Setting {
+    /// Returns the settings shared by all contestants, for up to `clients` simultaneous clients.
+    pub(super) fn setup(&self, clients: u32) -> Result<ContestSetup> {
+        Ok(ContestSetup {
             cores: if self.no_pin { None } else { Cores::choose()? },
             gateway: binary(self.gateway.as_deref())?,
             other: self.other.clone(),

@@ -1,26 +1,27 @@
-//! The dialects of servers that are not ours. `tests/bench/peers/README.md` shows each of them on the wire.
+//! The dialects of third-party servers. `tests/bench/peers/README.md` shows each of them on the wire.
 
 use gateway_harness::frame;
 
 use super::{
     super::announcement::Announcement,
-    dialect::{Dialect, Part, Step},
+    dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
-/// Servers that send a text on to everybody else, and answer `ping` with `pong`: Bun, `ws` and the yardstick.
-pub(super) struct Broadcast;
+/// Servers that forward a text message to all other clients and answer `ping` with `pong`: Bun, `ws` and the bare
+/// loop.
+pub(super) struct BroadcastDialect;
 
-impl Dialect for Broadcast {
-    fn target(&self, _: Part) -> &'static str {
+impl Dialect for BroadcastDialect {
+    fn target(&self, _: ClientRole) -> &'static str {
         "/"
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Ready
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Ready
     }
 
-    fn hear(&self, _: Part, _: &[u8]) -> Step {
-        Step::Wait
+    fn on_handshake(&self, _: ClientRole, _: &[u8]) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
     fn publish(&self, data: &str) -> Vec<u8> {
@@ -36,23 +37,23 @@ impl Dialect for Broadcast {
     }
 }
 
-/// Socket.IO over its WebSocket transport alone.
-pub(super) struct SocketIo;
+/// Socket.IO, over its WebSocket transport only.
+pub(super) struct SocketIoDialect;
 
-impl Dialect for SocketIo {
-    fn target(&self, _: Part) -> &'static str {
+impl Dialect for SocketIoDialect {
+    fn target(&self, _: ClientRole) -> &'static str {
         "/socket.io/?EIO=4&transport=websocket"
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Wait
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
-    fn hear(&self, _: Part, payload: &[u8]) -> Step {
+    fn on_handshake(&self, _: ClientRole, payload: &[u8]) -> HandshakeStep {
         match payload {
-            [b'0', ..] => Step::Say(frame::text("40")),
-            [b'4', b'0', ..] => Step::Ready,
-            _ => Step::Wait,
+            [b'0', ..] => HandshakeStep::Send(frame::text("40")),
+            [b'4', b'0', ..] => HandshakeStep::Ready,
+            _ => HandshakeStep::Wait,
         }
     }
 
@@ -69,23 +70,23 @@ impl Dialect for SocketIo {
     }
 }
 
-/// Nchan's channels for subscribers and publishers. Its heartbeat is a ping of WebSocket, which is no message.
-pub(super) struct Nchan;
+/// Nchan's subscriber and publisher endpoints. Its heartbeat is a WebSocket ping, which is not a message.
+pub(super) struct NchanDialect;
 
-impl Dialect for Nchan {
-    fn target(&self, part: Part) -> &'static str {
-        match part {
-            Part::Receiver => "/sub",
-            Part::Sender => "/pub",
+impl Dialect for NchanDialect {
+    fn target(&self, role: ClientRole) -> &'static str {
+        match role {
+            ClientRole::Receiver => "/sub",
+            ClientRole::Sender => "/pub",
         }
     }
 
-    fn begin(&self, _: Part) -> Step {
-        Step::Ready
+    fn begin(&self, _: ClientRole) -> HandshakeStep {
+        HandshakeStep::Ready
     }
 
-    fn hear(&self, _: Part, _: &[u8]) -> Step {
-        Step::Wait
+    fn on_handshake(&self, _: ClientRole, _: &[u8]) -> HandshakeStep {
+        HandshakeStep::Wait
     }
 
     fn publish(&self, data: &str) -> Vec<u8> {
@@ -101,28 +102,28 @@ impl Dialect for Nchan {
     }
 }
 
-/// The protocol of NATS in binary messages, of which one can hold many of its own.
-pub(super) struct Nats;
+/// The NATS protocol in binary messages, each of which can hold several NATS messages.
+pub(super) struct NatsDialect;
 
-impl Dialect for Nats {
-    fn target(&self, _: Part) -> &'static str {
+impl Dialect for NatsDialect {
+    fn target(&self, _: ClientRole) -> &'static str {
         "/"
     }
 
-    fn begin(&self, part: Part) -> Step {
-        let subscribe = match part {
-            Part::Receiver => "SUB announce 1\r\n",
-            Part::Sender => "",
+    fn begin(&self, role: ClientRole) -> HandshakeStep {
+        let subscribe = match role {
+            ClientRole::Receiver => "SUB announce 1\r\n",
+            ClientRole::Sender => "",
         };
         let connect = format!("CONNECT {{\"verbose\":false,\"pedantic\":false,\"echo\":false}}\r\n{subscribe}PING\r\n");
-        Step::Say(frame::binary(connect.as_bytes()))
+        HandshakeStep::Send(frame::binary(connect.as_bytes()))
     }
 
-    fn hear(&self, _: Part, payload: &[u8]) -> Step {
+    fn on_handshake(&self, _: ClientRole, payload: &[u8]) -> HandshakeStep {
         if payload.starts_with(b"PONG") {
-            Step::Ready
+            HandshakeStep::Ready
         } else {
-            Step::Wait
+            HandshakeStep::Wait
         }
     }
 
@@ -144,7 +145,7 @@ impl Dialect for Nats {
             let length = line
                 .strip_prefix(b"MSG announce 1 ")
                 .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
-            // What is no message is a line alone: a PING.
+            // A line that is not `MSG` has no payload: a PING.
             let Some(length) = length else {
                 payload = rest;
                 continue;
@@ -160,34 +161,36 @@ impl Dialect for Nats {
     }
 }
 
-/// Centrifuge's JSON protocol, several objects of which can share a message.
-pub(super) struct Centrifuge;
+/// Centrifuge's JSON protocol. Several objects can share a WebSocket message.
+pub(super) struct CentrifugeDialect;
 
-impl Dialect for Centrifuge {
-    fn target(&self, _: Part) -> &'static str {
+impl Dialect for CentrifugeDialect {
+    fn target(&self, _: ClientRole) -> &'static str {
         "/connection/websocket"
     }
 
-    fn begin(&self, part: Part) -> Step {
+    fn begin(&self, role: ClientRole) -> HandshakeStep {
         let connect = "{\"id\":1,\"params\":{}}";
-        Step::Say(frame::text(&match part {
-            Part::Receiver => format!("{connect}\n{{\"id\":2,\"method\":1,\"params\":{{\"channel\":\"announce\"}}}}"),
-            Part::Sender => connect.to_owned(),
+        HandshakeStep::Send(frame::text(&match role {
+            ClientRole::Receiver => {
+                format!("{connect}\n{{\"id\":2,\"method\":1,\"params\":{{\"channel\":\"announce\"}}}}")
+            }
+            ClientRole::Sender => connect.to_owned(),
         }))
     }
 
-    fn hear(&self, part: Part, payload: &[u8]) -> Step {
-        let last = match part {
-            Part::Receiver => &b"{\"id\":2,"[..],
-            Part::Sender => b"{\"id\":1,",
+    fn on_handshake(&self, role: ClientRole, payload: &[u8]) -> HandshakeStep {
+        let last = match role {
+            ClientRole::Receiver => &b"{\"id\":2,"[..],
+            ClientRole::Sender => b"{\"id\":1,",
         };
         if payload
             .split(|byte| *byte == b'\n')
             .any(|object| object.starts_with(last))
         {
-            Step::Ready
+            HandshakeStep::Ready
         } else {
-            Step::Wait
+            HandshakeStep::Wait
         }
     }
 
@@ -225,18 +228,21 @@ mod tests {
     }
 
     #[test]
-    fn every_message_of_a_frame_is_found() {
+    fn all_announcements_in_a_frame_are_found() {
         let event = |number| Announcement { number, sent_us: 7 }.data(40);
         let nats = |number| format!("MSG announce 1 40\r\n{}\r\n", event(number));
         assert_eq!(
-            numbers(&Nats, &[nats(1), "PING\r\n".to_owned(), nats(2)].concat()),
+            numbers(&NatsDialect, &[nats(1), "PING\r\n".to_owned(), nats(2)].concat()),
             [1, 2]
         );
         let push = |number| {
             let data = event(number);
             format!("{{\"result\":{{\"channel\":\"announce\",\"data\":{{\"data\":{data}}}}}}}\n")
         };
-        assert_eq!(numbers(&Centrifuge, &[push(3), push(4)].concat()), [3, 4]);
-        assert_eq!(numbers(&SocketIo, &format!("42[\"announce\",{}]", event(5))), [5]);
+        assert_eq!(numbers(&CentrifugeDialect, &[push(3), push(4)].concat()), [3, 4]);
+        assert_eq!(
+            numbers(&SocketIoDialect, &format!("42[\"announce\",{}]", event(5))),
+            [5]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Every contender in turn, several times over, and what the medians of that are.
+//! Measures every contestant in several rounds, and summarizes the rounds.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use anyhow::{Context as _, Result};
 
 use super::{
     super::usage::Usage,
-    Contender, Server,
-    contender::{NotInstalled, Setting},
+    ContestServer, Contestant,
+    contestant::{ContestSetup, NotInstalled},
 };
 
-/// One contender in one round: each figure by its name.
+/// The figures of one contestant in one round, by name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
 
-/// What all rounds have shown.
+/// The results of all rounds.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
-    /// By contender, in the order in which they were named; a sample for each round.
-    samples: Vec<(Contender, Vec<Sample>)>,
-    /// Why some did not take part.
+pub(super) struct ContestRounds {
+    /// The contestants in the order given, each with one sample per round.
+    samples: Vec<(Contestant, Vec<Sample>)>,
+    /// Why some contestants were skipped.
     absent: Vec<String>,
 }
 
-/// The smallest, the middle and the largest.
+/// Minimum, median and maximum of a figure over the rounds.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Spread {
-    /// The smallest.
+pub struct FigureSpread {
+    /// Minimum.
     pub min: f64,
-    /// The one in the middle, or between the two in the middle.
+    /// Median; the mean of the two middle values if their number is even.
     pub median: f64,
-    /// The largest.
+    /// Maximum.
     pub max: f64,
 }
 
-impl Spread {
-    /// Of these, unless there are none.
+impl FigureSpread {
+    /// Returns `None` if there are no values.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -48,24 +48,24 @@ impl Spread {
     }
 }
 
-impl Rounds {
-    /// Has `measure` look at each contender once a round. Every other round goes through them backwards, so that no one
-    /// always runs behind the same other.
+impl ContestRounds {
+    /// Calls `measure` for each contestant once a round. Every other round runs in reverse order, so that no
+    /// contestant always runs right after the same other one.
     pub(super) fn run(
-        setting: &Setting,
-        contenders: &[Contender],
+        setup: &ContestSetup,
+        contestants: &[Contestant],
         rounds: u32,
-        mut measure: impl FnMut(&Server) -> Result<Sample>,
+        mut measure: impl FnMut(&ContestServer) -> Result<Sample>,
     ) -> Result<Self> {
-        let mut samples: Vec<(Contender, Vec<Sample>)> = contenders.iter().map(|it| (*it, Vec::new())).collect();
+        let mut samples: Vec<(Contestant, Vec<Sample>)> = contestants.iter().map(|it| (*it, Vec::new())).collect();
         let mut absent = Vec::new();
         for round in 0..rounds {
             let mut order: Vec<_> = samples.iter_mut().collect();
             if round % 2 == 1 {
                 order.reverse();
             }
-            for (contender, samples) in order {
-                let mut server = match setting.start(*contender) {
+            for (contestant, samples) in order {
+                let mut server = match setup.start(*contestant) {
                     Ok(server) => server,
                     Err(error) if error.is::<NotInstalled>() => {
                         if round == 0 {
@@ -73,9 +73,9 @@ impl Rounds {
                         }
                         continue;
                     }
-                    Err(error) => return Err(error.context(format!("starting {contender}"))),
+                    Err(error) => return Err(error.context(format!("starting {contestant}"))),
                 };
-                let sample = measure(&server).with_context(|| format!("{contender}, round {}", round + 1));
+                let sample = measure(&server).with_context(|| format!("{contestant}, round {}", round + 1));
                 server.check()?;
                 samples.push(sample?);
             }
@@ -84,37 +84,37 @@ impl Rounds {
         Ok(Self { samples, absent })
     }
 
-    /// Why some did not take part, a line each.
+    /// Returns one message per skipped contestant.
     pub(super) fn absent(&self) -> &[String] {
         &self.absent
     }
 
-    /// Who took part.
-    pub(super) fn contenders(&self) -> impl Iterator<Item = Contender> {
-        self.samples.iter().map(|(contender, _)| *contender)
+    /// Returns the contestants that took part.
+    pub(super) fn contestants(&self) -> impl Iterator<Item = Contestant> {
+        self.samples.iter().map(|(contestant, _)| *contestant)
     }
 
-    /// A figure of a contender over all rounds.
-    pub(super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
-        Spread::of(self.figures(contender, figure))
+    /// Returns the spread of a figure of one contestant over all rounds.
+    pub(super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
+        FigureSpread::of(self.figures(contestant, figure))
     }
 
-    /// The sum of a figure over all rounds.
-    pub(super) fn total(&self, contender: Contender, figure: &str) -> f64 {
-        self.figures(contender, figure).iter().sum()
+    /// Returns the sum of a figure over all rounds.
+    pub(super) fn total(&self, contestant: Contestant, figure: &str) -> f64 {
+        self.figures(contestant, figure).iter().sum()
     }
 
-    /// How a figure of one compares with that of another, round by round.
-    pub(super) fn ratio(&self, contender: Contender, other: Contender, figure: &str) -> Option<Spread> {
+    /// Returns the spread of the ratio between two contestants, taken within each round.
+    pub(super) fn ratio(&self, contestant: Contestant, other: Contestant, figure: &str) -> Option<FigureSpread> {
         let pairs = self
-            .figures(contender, figure)
+            .figures(contestant, figure)
             .into_iter()
             .zip(self.figures(other, figure));
-        Spread::of(pairs.map(|(one, other)| one / other).collect())
+        FigureSpread::of(pairs.map(|(one, other)| one / other).collect())
     }
 
-    fn figures(&self, contender: Contender, figure: &str) -> Vec<f64> {
-        let samples = self.samples.iter().find(|(other, _)| *other == contender);
+    fn figures(&self, contestant: Contestant, figure: &str) -> Vec<f64> {
+        let samples = self.samples.iter().find(|(other, _)| *other == contestant);
         let samples = samples.map_or(&[][..], |(_, samples)| samples);
         samples
             .iter()
@@ -123,7 +123,7 @@ impl Rounds {
     }
 }
 
-/// CPU microseconds between two moments for each of `count`.
+/// Returns the CPU microseconds between two readings, divided by `count`.
 pub(in super::super) fn cpu_us_each(before: &Usage, after: &Usage, count: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     let count = count.max(1) as f64;
@@ -134,24 +134,24 @@ pub(in super::super) fn cpu_us_each(before: &Usage, after: &Usage, count: u64) -
 mod tests {
     use super::*;
 
-    fn told(spread: Spread) -> [String; 3] {
+    fn texts(spread: FigureSpread) -> [String; 3] {
         [spread.min, spread.median, spread.max].map(|value| value.to_string())
     }
 
     #[test]
     fn ratios_are_taken_within_a_round() {
         let sample = |value: f64| Sample::from([("us", value)]);
-        let rounds = Rounds {
+        let rounds = ContestRounds {
             samples: vec![
-                (Contender::Gateway, [1.0, 10.0, 3.0].map(sample).into()),
-                (Contender::Loop, [2.0, 20.0, 3.0].map(sample).into()),
+                (Contestant::Gateway, [1.0, 10.0, 3.0].map(sample).into()),
+                (Contestant::Loop, [2.0, 20.0, 3.0].map(sample).into()),
             ],
             absent: Vec::new(),
         };
-        let ratio = rounds.ratio(Contender::Gateway, Contender::Loop, "us").unwrap();
-        assert_eq!(told(ratio), ["0.5", "0.5", "1"]);
-        let spread = rounds.spread(Contender::Loop, "us").unwrap();
-        assert_eq!(told(spread), ["2", "3", "20"]);
-        assert!(rounds.spread(Contender::Other, "us").is_none());
+        let ratio = rounds.ratio(Contestant::Gateway, Contestant::Loop, "us").unwrap();
+        assert_eq!(texts(ratio), ["0.5", "0.5", "1"]);
+        let spread = rounds.spread(Contestant::Loop, "us").unwrap();
+        assert_eq!(texts(spread), ["2", "3", "20"]);
+        assert!(rounds.spread(Contestant::Other, "us").is_none());
     }
 }

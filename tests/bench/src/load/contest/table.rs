@@ -1,61 +1,62 @@
-//! A table for people, and the same for programs.
+//! The results as a table for people and as JSON.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{
-    Contender,
-    rounds::{Rounds, Spread},
+    Contestant,
+    rounds::{ContestRounds, FigureSpread},
 };
 
-/// A column: the name of a figure and of the references that it is divided by.
+/// A column of the table.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Figure {
-    /// Its name in samples and in JSON, with its unit.
+    /// The name in samples and JSON, with its unit.
     pub(in super::super) name: &'static str,
-    /// Its name in the table.
+    /// The column heading.
     pub(in super::super) title: &'static str,
 }
 
-/// What a run makes of its contenders.
+/// The results of all contestants.
 #[derive(Debug, Serialize)]
-pub struct Table {
+pub struct ContestTable {
     title: String,
-    rows: Vec<Row>,
+    rows: Vec<ContestRow>,
     absent: Vec<String>,
     #[serde(skip)]
     figures: Vec<Figure>,
     #[serde(skip)]
-    references: Vec<Contender>,
+    references: Vec<Contestant>,
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
-    contender: String,
-    figures: std::collections::BTreeMap<&'static str, Spread>,
-    /// The first figure divided by that of others, by their names.
-    ratios: std::collections::BTreeMap<String, Spread>,
+struct ContestRow {
+    #[serde(rename = "contender")]
+    contestant: String,
+    figures: std::collections::BTreeMap<&'static str, FigureSpread>,
+    /// Ratios of the first figure to that of each reference, by the reference's name.
+    ratios: std::collections::BTreeMap<String, FigureSpread>,
 }
 
-impl Table {
-    /// Of what the rounds have shown. The first figure is compared with that of each reference that took part.
-    pub(super) fn new(title: String, rounds: &Rounds, figures: &[Figure], references: &[Contender]) -> Self {
+impl ContestTable {
+    /// Builds the table. The first figure is compared with that of each reference that took part.
+    pub(super) fn new(title: String, rounds: &ContestRounds, figures: &[Figure], references: &[Contestant]) -> Self {
         let references: Vec<_> = references
             .iter()
             .copied()
-            .filter(|reference| rounds.contenders().any(|contender| contender == *reference))
+            .filter(|reference| rounds.contestants().any(|contestant| contestant == *reference))
             .collect();
-        let rows = rounds.contenders().map(|contender| Row {
-            contender: contender.to_string(),
+        let rows = rounds.contestants().map(|contestant| ContestRow {
+            contestant: contestant.to_string(),
             figures: figures
                 .iter()
-                .filter_map(|figure| Some((figure.name, rounds.spread(contender, figure.name)?)))
+                .filter_map(|figure| Some((figure.name, rounds.spread(contestant, figure.name)?)))
                 .collect(),
             ratios: references
                 .iter()
                 .filter_map(|reference| {
-                    let ratio = rounds.ratio(contender, *reference, figures[0].name)?;
+                    let ratio = rounds.ratio(contestant, *reference, figures[0].name)?;
                     Some((reference.to_string(), ratio))
                 })
                 .collect(),
@@ -69,14 +70,14 @@ impl Table {
         }
     }
 
-    /// A figure of a contender.
-    pub(super) fn spread(&self, contender: Contender, figure: &str) -> Option<Spread> {
-        let row = self.rows.iter().find(|row| row.contender == contender.to_string())?;
+    /// Returns the spread of one figure of a contestant.
+    pub(super) fn spread(&self, contestant: Contestant, figure: &str) -> Option<FigureSpread> {
+        let row = self.rows.iter().find(|row| row.contestant == contestant.to_string())?;
         row.figures.get(figure).copied()
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for ContestTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAME: usize = 14;
         const CELL: usize = 21;
@@ -89,7 +90,7 @@ impl fmt::Display for Table {
             write!(f, "{:>CELL$}", format!("x {reference}"))?;
         }
         for row in &self.rows {
-            write!(f, "\n{:NAME$}", row.contender)?;
+            write!(f, "\n{:NAME$}", row.contestant)?;
             for figure in &self.figures {
                 write!(f, "{:>CELL$}", cell(row.figures.get(figure.name)))?;
             }
@@ -104,8 +105,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// The median, and between which two all were.
-fn cell(spread: Option<&Spread>) -> String {
+/// Formats the median with the range around it.
+fn cell(spread: Option<&FigureSpread>) -> String {
     let digits = |value: f64| match value.abs() {
         ..10.0 => 2,
         ..100.0 => 1,
@@ -113,7 +114,7 @@ fn cell(spread: Option<&Spread>) -> String {
     };
     spread.map_or_else(
         || "-".to_owned(),
-        |Spread { min, median, max }| {
+        |FigureSpread { min, median, max }| {
             format!(
                 "{median:.*} ({min:.*}-{max:.*})",
                 digits(*median),

@@ -1,4 +1,4 @@
-//! What it costs to bring one event to many sockets, beside the yardstick and others.
+//! The cost of delivering one event to many sockets, compared with the bare loop and other servers.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,14 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 
 use super::{
-    contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict, cpu_us_each},
-    latencies::Summary,
+    contest::{
+        Benchmark, ClientPool, ClientRole, ContestOptions, ContestReport, ContestServer, Contestant, Figure, Sample,
+        cpu_us_each,
+    },
+    latencies::LatencySummary,
 };
 
-/// Bursts before anything is measured.
+/// Bursts sent before the measurement starts.
 const WARM_UP: u32 = 3;
 
 const FIGURES: [Figure; 3] = [
@@ -28,41 +31,41 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Sends events to many sockets of each contender in turn, and prints what a delivery costs.
+/// Sends events to many sockets of each contestant in turn and prints the cost of a delivery.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "fanout")]
-pub struct Options {
+pub struct FanoutOptions {
     /// Sockets that receive every event
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Events that are sent at once; the next ones follow when everybody has them
+    /// Events sent at once; the next burst follows when every socket has received them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub burst: u32,
-    /// Events a second, instead of as fast as everybody has them
+    /// Bursts per second, instead of as soon as every socket has received the last one
     #[arg(long)]
     pub rate: Option<u32>,
-    /// Deliveries to each contender in each round, about
+    /// Approximate deliveries to each contestant in each round
     #[arg(long, default_value_t = 300_000)]
     pub deliveries: u32,
-    /// Bytes of an event's data
+    /// Size of an event's data, in bytes
     #[arg(long, default_value_t = 200)]
     pub bytes: usize,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-impl Options {
+impl FanoutOptions {
     fn bursts(&self) -> u32 {
         (self.deliveries / self.sockets / self.burst).max(3)
     }
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or closes a connection.
-pub fn run(options: &Options) -> Result<Verdict> {
+/// Fails if a contestant does not start, does not admit its clients, or closes a connection.
+pub fn run(options: &FanoutOptions) -> Result<ContestReport> {
     let pace = options
         .rate
         .map_or_else(String::new, |rate| format!(", {rate} times a second"));
@@ -70,30 +73,30 @@ pub fn run(options: &Options) -> Result<Verdict> {
         "fan-out of {} B to {} sockets, {} at once{pace}",
         options.bytes, options.sockets, options.burst
     );
-    let discipline = Discipline {
+    let benchmark = Benchmark {
         title,
         clients: options.sockets + 1,
         figures: &FIGURES,
         references: &[
-            Contender::Gateway,
-            Contender::Loop,
-            Contender::BUN,
-            Contender::CENTRIFUGE,
+            Contestant::Gateway,
+            Contestant::Loop,
+            Contestant::BUN,
+            Contestant::CENTRIFUGE,
         ],
-        never: &["missing", "disordered"],
+        must_be_zero: &["missing", "disordered"],
     };
-    discipline.hold(&options.contest, |server| measure(options, server))
+    benchmark.run(&options.contest, |server| measure(options, server))
 }
 
-fn measure(options: &Options, server: &Server) -> Result<Sample> {
-    let mut crowd = Crowd::new(&server.target, options.sockets + 1)?;
-    crowd.join(options.sockets, Part::Receiver)?;
-    crowd.join(1, Part::Sender)?;
+fn measure(options: &FanoutOptions, server: &ContestServer) -> Result<Sample> {
+    let mut pool = ClientPool::new(&server.target, options.sockets + 1)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
+    pool.join(1, ClientRole::Sender)?;
     let mut next = 1;
     for _ in 0..WARM_UP {
-        burst(options, &mut crowd, &mut next)?;
-        ensure!(arrived(options, &mut crowd, 1)?, "the first events did not arrive");
-        crowd.take();
+        burst(options, &mut pool, &mut next)?;
+        ensure!(arrived(options, &mut pool, 1)?, "the first events did not arrive");
+        pool.take();
     }
     let before = server.usage()?;
     let began = Instant::now();
@@ -101,37 +104,37 @@ fn measure(options: &Options, server: &Server) -> Result<Sample> {
         if let Some(rate) = options.rate {
             let due = began + Duration::from_secs(1) / rate * number;
             while Instant::now() < due {
-                crowd.turn(due.saturating_duration_since(Instant::now()))?;
+                pool.turn(due.saturating_duration_since(Instant::now()))?;
             }
         }
-        burst(options, &mut crowd, &mut next)?;
-        if options.rate.is_none() && !arrived(options, &mut crowd, number + 1)? {
+        burst(options, &mut pool, &mut next)?;
+        if options.rate.is_none() && !arrived(options, &mut pool, number + 1)? {
             break;
         }
     }
-    arrived(options, &mut crowd, options.bursts())?;
+    arrived(options, &mut pool, options.bursts())?;
     let after = server.usage()?;
-    let tally = crowd.take();
+    let stats = pool.take();
     let expected = u64::from(options.bursts()) * u64::from(options.burst) * u64::from(options.sockets);
-    let Summary { p50_ms, p99_ms, .. } = tally.latencies.summary();
+    let LatencySummary { p50_ms, p99_ms, .. } = stats.latencies.summary();
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     Ok(Sample::from([
-        ("cpu_us_per_delivery", cpu_us_each(&before, &after, tally.deliveries)),
+        ("cpu_us_per_delivery", cpu_us_each(&before, &after, stats.deliveries)),
         ("p50_ms", p50_ms),
         ("p99_ms", p99_ms),
-        ("missing", expected.abs_diff(tally.deliveries) as f64),
-        ("disordered", tally.disordered as f64),
+        ("missing", expected.abs_diff(stats.deliveries) as f64),
+        ("disordered", stats.disordered as f64),
     ]))
 }
 
-fn burst(options: &Options, crowd: &mut Crowd<'_>, next: &mut u32) -> Result<()> {
+fn burst(options: &FanoutOptions, pool: &mut ClientPool<'_>, next: &mut u32) -> Result<()> {
     let numbers = *next..*next + options.burst;
     *next = numbers.end;
-    crowd.publish(numbers, options.bytes)
+    pool.publish(numbers, options.bytes)
 }
 
-/// Waits until everybody has had so many bursts.
-fn arrived(options: &Options, crowd: &mut Crowd<'_>, bursts: u32) -> Result<bool> {
+/// Waits until every socket has received the first `bursts` bursts. Returns `false` on timeout.
+fn arrived(options: &FanoutOptions, pool: &mut ClientPool<'_>, bursts: u32) -> Result<bool> {
     let expected = u64::from(bursts) * u64::from(options.burst) * u64::from(options.sockets);
-    crowd.turn_until(|tally| tally.deliveries >= expected)
+    pool.turn_until(|stats| stats.deliveries >= expected)
 }

@@ -1,4 +1,4 @@
-//! What the clients have sent and heard.
+//! What the clients have sent and received.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,160 +7,162 @@ use std::{
 
 use gateway_harness::frame;
 
-use super::super::{announcement::Announcement, fleet::Fleet, latencies::Latencies, peer::Heard};
+use super::super::{announcement::Announcement, client::LoadClientEvent, client_set::ClientSet, latencies::Latencies};
 
 /// All clients of a run.
 pub(super) struct Clients {
-    each: Vec<Client>,
+    each: Vec<HeartbeatClient>,
     heartbeat: Vec<u8>,
     ack_deadline: Duration,
     leaving: bool,
-    pub(super) tally: Tally,
+    pub(super) stats: HeartbeatStats,
 }
 
-/// What is counted over all of them.
+/// Counters over all clients.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct HeartbeatStats {
     pub(super) identified: u32,
     /// Connections that ended before the node was told to stop.
     pub(super) lost: u32,
-    /// Connections that are over.
+    /// Connections that have ended.
     pub(super) over: u32,
     pub(super) beats: u32,
     pub(super) acks: u32,
-    /// ACKs that came, but after the deadline.
+    /// ACKs received after the deadline.
     pub(super) late: u32,
-    /// Clients that have had the second event.
+    /// Clients that have received the second event.
     pub(super) reached: u32,
-    /// Clients that had had the first exactly once by then.
+    /// Clients that had received the first event exactly once by then.
     pub(super) once: u32,
-    /// Events beyond one of each.
+    /// Unexpected payloads: further copies of an event, unknown events, and ACKs without a heartbeat.
     pub(super) surplus: u32,
-    /// How connections ended before the node was told to stop, and after.
+    /// How connections ended, before and after the node was told to stop.
     pub(super) early_endings: BTreeMap<String, u32>,
     pub(super) endings: BTreeMap<String, u32>,
     pub(super) latencies: Latencies,
 }
 
 #[derive(Default)]
-struct Client {
+struct HeartbeatClient {
     identified: bool,
     over: bool,
-    /// When the heartbeats were sent that have not been answered.
+    /// Send times of the heartbeats that have not been answered.
     unanswered: VecDeque<Instant>,
-    /// How often each of the two events has come.
+    /// How often each of the two events was received.
     events: [u32; 2],
 }
 
 impl Clients {
     pub(super) fn new(count: u32, ack_deadline: Duration) -> Self {
         let mut each = Vec::new();
-        each.resize_with(count as usize, Client::default);
+        each.resize_with(count as usize, HeartbeatClient::default);
         Self {
             each,
             heartbeat: frame::text("{\"op\":10}"),
             ack_deadline,
             leaving: false,
-            tally: Tally::default(),
+            stats: HeartbeatStats::default(),
         }
     }
 
     pub(super) fn identified(&self) -> u32 {
-        self.tally.identified
+        self.stats.identified
     }
 
-    /// Clients that have identified, or have failed to.
+    /// Returns how many clients have identified or have failed to.
     pub(super) fn settled(&self) -> u32 {
         let failed = self.each.iter().filter(|client| client.over && !client.identified);
-        if self.tally.over == 0 {
-            return self.tally.identified;
+        if self.stats.over == 0 {
+            return self.stats.identified;
         }
-        self.tally.identified + u32::try_from(failed.count()).unwrap_or(u32::MAX)
+        self.stats.identified + u32::try_from(failed.count()).unwrap_or(u32::MAX)
     }
 
-    /// Clients whose connection goes on.
+    /// Returns how many clients are not disconnected.
     pub(super) fn open(&self) -> u32 {
-        u32::try_from(self.each.len()).unwrap_or(u32::MAX) - self.tally.over
+        u32::try_from(self.each.len()).unwrap_or(u32::MAX) - self.stats.over
     }
 
-    /// Clients that are there and have had the second event.
+    /// Returns how many clients have received the second event.
     pub(super) fn reached(&self) -> u32 {
-        self.tally.reached
+        self.stats.reached
     }
 
-    /// Heartbeats without an answer, of clients that are there.
+    /// Returns how many heartbeats of connected clients are unanswered.
     pub(super) fn unanswered(&self) -> usize {
         let open = self.each.iter().filter(|client| !client.over);
         open.map(|client| client.unanswered.len()).sum()
     }
 
-    /// Endings are no losses from here on.
-    pub(super) fn expect_farewell(&mut self) {
+    /// From now on, a connection that ends is not counted as lost.
+    pub(super) fn expect_shutdown(&mut self) {
         self.leaving = true;
     }
 
-    /// Sends one client's heartbeat.
-    pub(super) fn beat(&mut self, fleet: &mut Fleet, number: usize) {
+    /// Sends the heartbeat of one client.
+    pub(super) fn beat(&mut self, client_set: &mut ClientSet, number: usize) {
         let client = &mut self.each[number];
-        if client.identified && fleet.send(number, &self.heartbeat) {
+        if client.identified && client_set.send(number, &self.heartbeat) {
             client.unanswered.push_back(Instant::now());
-            self.tally.beats += 1;
+            self.stats.beats += 1;
         }
     }
 
-    /// Sends everybody's heartbeat.
-    pub(super) fn beat_all(&mut self, fleet: &mut Fleet) {
+    /// Sends the heartbeats of all clients.
+    pub(super) fn beat_all(&mut self, client_set: &mut ClientSet) {
         for number in 0..self.each.len() {
-            self.beat(fleet, number);
+            self.beat(client_set, number);
         }
     }
 
-    /// Takes down what a client was told.
-    pub(super) fn hear(&mut self, number: usize, heard: &Heard<'_>) {
-        let Self { each, tally, .. } = self;
+    /// Records an event of client `number`.
+    pub(super) fn record(&mut self, number: usize, event: &LoadClientEvent<'_>) {
+        let Self { each, stats, .. } = self;
         let client = &mut each[number];
-        match heard {
-            Heard::Live => {
+        match event {
+            LoadClientEvent::Live => {
                 client.identified = true;
-                tally.identified += 1;
+                stats.identified += 1;
             }
-            Heard::Ack => {
+            LoadClientEvent::Ack => {
                 let Some(sent) = client.unanswered.pop_front() else {
-                    tally.surplus += 1;
+                    stats.surplus += 1;
                     return;
                 };
                 let latency = sent.elapsed();
-                tally.latencies.add(latency);
+                stats.latencies.add(latency);
                 if latency <= self.ack_deadline {
-                    tally.acks += 1;
+                    stats.acks += 1;
                 } else {
-                    tally.late += 1;
+                    stats.late += 1;
                 }
             }
-            Heard::Announce(payload) => match Announcement::read(payload).map(|event| event.number) {
-                Some(1) => {
-                    client.events[0] += 1;
-                    tally.surplus += u32::from(client.events[0] > 1);
-                }
-                Some(2) => {
-                    client.events[1] += 1;
-                    if client.events[1] > 1 {
-                        tally.surplus += 1;
-                    } else {
-                        tally.reached += 1;
-                        tally.once += u32::from(client.events[0] == 1);
+            LoadClientEvent::Announce(payload) => {
+                match Announcement::read(payload).map(|announcement| announcement.number) {
+                    Some(1) => {
+                        client.events[0] += 1;
+                        stats.surplus += u32::from(client.events[0] > 1);
                     }
+                    Some(2) => {
+                        client.events[1] += 1;
+                        if client.events[1] > 1 {
+                            stats.surplus += 1;
+                        } else {
+                            stats.reached += 1;
+                            stats.once += u32::from(client.events[0] == 1);
+                        }
+                    }
+                    _ => stats.surplus += 1,
                 }
-                _ => tally.surplus += 1,
-            },
-            Heard::Ended(ended) => {
+            }
+            LoadClientEvent::Ended(ended) => {
                 client.over = true;
-                tally.over += 1;
+                stats.over += 1;
                 let endings = if self.leaving {
-                    &mut tally.endings
+                    &mut stats.endings
                 } else {
-                    tally.lost += 1;
-                    &mut tally.early_endings
+                    stats.lost += 1;
+                    &mut stats.early_endings
                 };
                 *endings.entry(ended.to_string()).or_default() += 1;
             }

@@ -1,4 +1,4 @@
-//! What identified sessions cost that do nothing but beat: memory, CPU, and whether all of them stay.
+//! The cost of identified sessions that only send heartbeats: memory, CPU, and whether all of them stay connected.
 
 mod clients;
 mod report;
@@ -11,32 +11,32 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-pub use self::report::Report;
+pub use self::report::HeartbeatReport;
 use self::{clients::Clients, report::Costs};
 use super::{
     announcement::Announcement,
+    client::LoadProtocol,
+    client_set::{ClientSet, ReadMode},
     cores::{Cores, on_a_thread},
-    fleet::{Fleet, Gait},
     gateway::{Gateway, binary},
     http::Http,
-    peer::Protocol,
 };
 
-/// How long everybody may take to connect and identify.
+/// How long all clients together may take to connect and identify.
 const CONNECT: Duration = Duration::from_secs(180);
-/// How long an event may take to everybody.
+/// How long an event may take to reach all clients.
 const DELIVER: Duration = Duration::from_secs(60);
-/// How long the node may take to end; its own deadline is 8 seconds.
+/// How long the node may take to exit. Its own deadline is 8 seconds.
 const LEAVE: Duration = Duration::from_secs(30);
-/// Clients that are connecting at the same time: fewer than the node's backlog holds.
+/// Simultaneous connection attempts: fewer than the node's backlog holds.
 const IN_FLIGHT: u32 = 256;
-/// How long the loop sleeps when nothing is due.
+/// How long the loop waits for socket events when no heartbeat is due.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Holds many identified sessions on one node, beats for each of them, and counts what is lost.
+/// Holds many identified sessions on one node, sends their heartbeats, and counts losses.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "heartbeat")]
-pub struct Options {
+pub struct HeartbeatOptions {
     /// Sessions
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
@@ -46,13 +46,13 @@ pub struct Options {
     /// Seconds of heartbeats
     #[arg(long, default_value_t = 60)]
     pub seconds: u32,
-    /// Milliseconds after which an ACK counts as lost
+    /// Milliseconds after which an ACK counts as late
     #[arg(long, default_value_t = 10_000)]
     pub ack_deadline_ms: u32,
-    /// Leaves it to the system which cores the node and its clients run on
+    /// Does not pin the node and its clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -60,12 +60,12 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-impl Options {
+impl HeartbeatOptions {
     fn interval(&self) -> Duration {
         Duration::from_millis(self.interval_ms.into())
     }
 
-    /// Heartbeats of the whole run.
+    /// Returns the number of heartbeats in the whole run.
     fn beats(&self) -> u32 {
         let beats = u64::from(self.seconds) * 1000 * u64::from(self.sessions) / u64::from(self.interval_ms);
         u32::try_from(beats).unwrap_or(u32::MAX)
@@ -84,33 +84,34 @@ impl Options {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When something other than losses goes wrong: the node does not start, answers what is no v1, or stops answering HTTP.
-pub fn run(options: &Options) -> Result<Report> {
-    on_a_thread(|| Run::start(options)?.finish())
+/// Fails if the run itself breaks: the node does not start, violates the protocol, or stops answering HTTP. Losses
+/// are reported, not errors.
+pub fn run(options: &HeartbeatOptions) -> Result<HeartbeatReport> {
+    on_a_thread(|| HeartbeatRun::start(options)?.finish())
 }
 
-struct Run<'a> {
-    options: &'a Options,
+struct HeartbeatRun<'a> {
+    options: &'a HeartbeatOptions,
     gateway: Gateway,
-    fleet: Fleet,
+    client_set: ClientSet,
     clients: Clients,
 }
 
-impl<'a> Run<'a> {
-    fn start(options: &'a Options) -> Result<Self> {
+impl<'a> HeartbeatRun<'a> {
+    fn start(options: &'a HeartbeatOptions) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
         let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &options.settings(), None, cores)?;
-        let fleet = Fleet::new(gateway.address, Protocol::V1, &gateway.key, options.sessions)?;
+        let client_set = ClientSet::new(gateway.address, LoadProtocol::V1, &gateway.key, options.sessions)?;
         let clients = Clients::new(options.sessions, Duration::from_millis(options.ack_deadline_ms.into()));
         Ok(Self {
             options,
             gateway,
-            fleet,
+            client_set,
             clients,
         })
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Result<HeartbeatReport> {
         let before = self.gateway.usage()?;
         let began = Instant::now();
         self.connect()?;
@@ -129,7 +130,7 @@ impl<'a> Run<'a> {
             beating,
             end,
         };
-        Ok(Report::new(
+        Ok(HeartbeatReport::new(
             self.options,
             &costs,
             self.clients,
@@ -139,11 +140,13 @@ impl<'a> Run<'a> {
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
-        let Self { fleet, clients, .. } = self;
-        fleet.turn(timeout, &mut |number, heard| clients.hear(number, &heard))
+        let Self {
+            client_set, clients, ..
+        } = self;
+        client_set.turn(timeout, &mut |number, event| clients.record(number, &event))
     }
 
-    /// Connects and identifies everybody.
+    /// Connects and identifies all clients.
     fn connect(&mut self) -> Result<()> {
         let deadline = Instant::now() + CONNECT;
         let mut beaten = Instant::now();
@@ -155,20 +158,20 @@ impl<'a> Run<'a> {
                 self.clients.identified()
             );
             while opened < self.options.sessions && opened - self.clients.settled() < IN_FLIGHT {
-                self.fleet.open(Gait::Eager, None)?;
+                self.client_set.open(ReadMode::Eager, None)?;
                 opened += 1;
             }
             self.turn(IDLE)?;
             if beaten.elapsed() >= self.options.interval() {
-                // Those who came first must not time out while the last are still coming.
+                // The first clients must not time out while the last are still connecting.
                 beaten = Instant::now();
-                self.clients.beat_all(&mut self.fleet);
+                self.clients.beat_all(&mut self.client_set);
             }
         }
         Ok(())
     }
 
-    /// Beats for everybody, one after the other, evenly over the interval, and waits for the last ACKs.
+    /// Sends heartbeats for all clients in turn, spread evenly over the interval, and waits for the last ACKs.
     fn beat(&mut self) -> Result<()> {
         let start = Instant::now();
         let gap = self.options.interval() / self.options.sessions;
@@ -179,7 +182,7 @@ impl<'a> Run<'a> {
             let mut due = start + gap * beat;
             while due <= now && beat < beats {
                 self.clients
-                    .beat(&mut self.fleet, (beat % self.options.sessions) as usize);
+                    .beat(&mut self.client_set, (beat % self.options.sessions) as usize);
                 beat += 1;
                 due = start + gap * beat;
             }
@@ -192,7 +195,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Sends everybody one event, and a second one behind it: who has the second will not get the first any more.
+    /// Publishes one event to all clients and a second one after it: once a client has the second, the first can no
+    /// longer arrive.
     fn announce(&mut self) -> Result<()> {
         let mut http = Http::connect(self.gateway.address, &self.gateway.key)?;
         for number in 1..=2 {
@@ -205,15 +209,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Stops the node. Whether it ended, and with success.
+    /// Stops the node. Returns whether it exited with success in time.
     fn leave(&mut self) -> Result<bool> {
-        self.clients.expect_farewell();
+        self.clients.expect_shutdown();
         self.gateway.terminate()?;
         let deadline = Instant::now() + LEAVE;
         while Instant::now() < deadline {
             self.turn(IDLE)?;
             if let Some(status) = self.gateway.exited()? {
-                // What it said last may still wait to be read.
+                // Its last messages may still wait to be read.
                 while self.clients.open() > 0 && Instant::now() < deadline {
                     self.turn(IDLE)?;
                 }

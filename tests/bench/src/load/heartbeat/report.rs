@@ -1,25 +1,25 @@
-//! What a run has shown.
+//! The report of a `heartbeat` run.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
-    super::{latencies::Summary, usage::Usage},
-    Options,
+    super::{latencies::LatencySummary, usage::Usage},
+    HeartbeatOptions,
     clients::Clients,
 };
 
-/// How every client has to be told that the node leaves.
-const FAREWELL: &str = "Error 1000 \"The node is restarting.\", close 1012";
+/// How every client must see its connection end when the node stops.
+const SHUTDOWN_ENDING: &str = "Error 1000 \"The node is restarting.\", close 1012";
 
-/// What the node had used at the turning points of a run.
+/// The usage of the node at each stage of a run, and the time between.
 pub(super) struct Costs {
-    /// When nobody was connected.
+    /// Before any client connected.
     pub(super) before: Usage,
     pub(super) connecting: Duration,
-    /// When everybody had identified.
+    /// After all clients had identified.
     pub(super) idle: Usage,
     pub(super) beating: Duration,
     /// After the last heartbeat.
@@ -28,20 +28,20 @@ pub(super) struct Costs {
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Sessions that were asked for.
+pub struct HeartbeatReport {
+    /// Sessions asked for.
     pub sessions: u32,
     /// Sessions that identified.
     pub identified: u32,
-    /// Seconds until all had.
+    /// Seconds until all sessions had identified.
     pub connect_seconds: f64,
-    /// CPU microseconds of the node for each of them, from the TCP handshake to the welcome.
+    /// CPU microseconds of the node per session, from the TCP handshake to the end of Identify.
     pub connect_cpu_us: f64,
-    /// Resident KiB of the node before anybody connected.
+    /// Resident KiB of the node before any client connected.
     pub empty_kib: u32,
-    /// Resident KiB more for each session once all had identified.
+    /// Additional resident KiB per session once all had identified.
     pub idle_kib_per_session: f64,
-    /// The same after the heartbeats.
+    /// Additional resident KiB per session after the heartbeats.
     pub end_kib_per_session: f64,
     /// Milliseconds between two heartbeats of a session.
     pub interval_ms: u32,
@@ -51,33 +51,39 @@ pub struct Report {
     pub heartbeats: u32,
     /// Heartbeats answered within the deadline.
     pub acks: u32,
-    /// Heartbeats answered later.
+    /// Heartbeats answered after the deadline.
     pub late_acks: u32,
-    /// CPU microseconds of the node for each heartbeat.
+    /// CPU microseconds of the node per heartbeat.
     pub heartbeat_cpu_us: f64,
-    /// CPU of the node while there were heartbeats, in per cent of a core.
+    /// CPU usage of the node during the heartbeats, in per cent of one core.
     pub cpu_percent: f64,
     /// From sending a heartbeat to reading its ACK.
-    pub ack_latency: Summary,
+    pub ack_latency: LatencySummary,
     /// Sessions that ended before the node was told to stop.
     pub lost: u32,
-    /// How those ended.
+    /// How those sessions ended.
     pub early_endings: BTreeMap<String, u32>,
-    /// Clients that received the last event exactly once.
+    /// Clients that received the first event exactly once before the second.
     pub announced_once: u32,
-    /// Payloads that nobody should have received: a second copy, an ACK for nothing.
+    /// Unexpected payloads: further copies of an event, unknown events, and ACKs without a heartbeat.
     pub surplus: u32,
-    /// How the others ended once it was told.
+    /// How the other sessions ended after the node was told to stop.
     pub endings: BTreeMap<String, u32>,
-    /// Whether the node then exited with success.
+    /// Whether the node exited with success.
     pub clean_exit: bool,
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 
-impl Report {
-    pub(super) fn new(options: &Options, costs: &Costs, clients: Clients, clean_exit: bool, log: String) -> Self {
-        let tally = clients.tally;
+impl HeartbeatReport {
+    pub(super) fn new(
+        options: &HeartbeatOptions,
+        costs: &Costs,
+        clients: Clients,
+        clean_exit: bool,
+        log: String,
+    ) -> Self {
+        let stats = clients.stats;
         let each = |total: f64, count: u32| total / f64::from(count.max(1));
         let Costs {
             before,
@@ -89,39 +95,39 @@ impl Report {
         let beating_cpu = end.cpu_us_since(idle);
         Self {
             sessions: options.sessions,
-            identified: tally.identified,
+            identified: stats.identified,
             connect_seconds: connecting.as_secs_f64(),
-            connect_cpu_us: each(idle.cpu_us_since(before), tally.identified),
+            connect_cpu_us: each(idle.cpu_us_since(before), stats.identified),
             empty_kib: before.resident_kib,
-            idle_kib_per_session: each(idle.kib_since(before), tally.identified),
-            end_kib_per_session: each(end.kib_since(before), tally.identified),
+            idle_kib_per_session: each(idle.kib_since(before), stats.identified),
+            end_kib_per_session: each(end.kib_since(before), stats.identified),
             interval_ms: options.interval_ms,
             beating_seconds: beating.as_secs_f64(),
-            heartbeats: tally.beats,
-            acks: tally.acks,
-            late_acks: tally.late,
-            heartbeat_cpu_us: each(beating_cpu, tally.beats),
+            heartbeats: stats.beats,
+            acks: stats.acks,
+            late_acks: stats.late,
+            heartbeat_cpu_us: each(beating_cpu, stats.beats),
             cpu_percent: beating_cpu / 1e4 / beating.as_secs_f64().max(1e-9),
-            ack_latency: tally.latencies.summary(),
-            lost: tally.lost,
-            early_endings: tally.early_endings,
-            announced_once: tally.once,
-            surplus: tally.surplus,
-            endings: tally.endings,
+            ack_latency: stats.latencies.summary(),
+            lost: stats.lost,
+            early_endings: stats.early_endings,
+            announced_once: stats.once,
+            surplus: stats.surplus,
+            endings: stats.endings,
             clean_exit,
             log,
         }
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for HeartbeatReport {
     fn failures(&self) -> Vec<String> {
-        let told = self.endings.get(FAREWELL).copied().unwrap_or(0);
+        let notified = self.endings.get(SHUTDOWN_ENDING).copied().unwrap_or(0);
         let counts = [
             (self.identified, "sessions identified"),
             (self.sessions - self.lost, "sessions stayed until the node was stopped"),
             (self.announced_once, "sessions received the event exactly once"),
-            (told, "sessions were told that the node restarts"),
+            (notified, "sessions were told that the node restarts"),
         ];
         let mut failures: Vec<_> = counts
             .into_iter()
@@ -144,7 +150,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for HeartbeatReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<38}{value:>14}");
         row(
@@ -171,7 +177,7 @@ impl fmt::Display for Report {
         row("ACKs in time", self.acks.to_string())?;
         row("CPU us / heartbeat", format!("{:.2}", self.heartbeat_cpu_us))?;
         row("CPU, % of a core", format!("{:.1}", self.cpu_percent))?;
-        let Summary { p50_ms, p99_ms, max_ms } = self.ack_latency;
+        let LatencySummary { p50_ms, p99_ms, max_ms } = self.ack_latency;
         row("ACK latency p50, ms", format!("{p50_ms:.2}"))?;
         row("ACK latency p99, ms", format!("{p99_ms:.2}"))?;
         row("ACK latency max, ms", format!("{max_ms:.2}"))?;

@@ -1,11 +1,13 @@
-//! What clients cost that do nothing: memory, before and after each of them had a large event, and CPU.
+//! The cost of idle clients: CPU, and memory before and after each has received a large event.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-use super::contest::{Contender, ContestOptions, Crowd, Discipline, Figure, Part, Sample, Server, Verdict};
+use super::contest::{
+    Benchmark, ClientPool, ClientRole, ContestOptions, ContestReport, ContestServer, Contestant, Figure, Sample,
+};
 
 const FIGURES: [Figure; 3] = [
     Figure {
@@ -22,58 +24,58 @@ const FIGURES: [Figure; 3] = [
     },
 ];
 
-/// Lets clients into each contender in turn, has them do nothing, and prints what that costs.
+/// Connects idle clients to each contestant in turn and prints what they cost.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "idle")]
-pub struct Options {
+pub struct IdleOptions {
     /// Clients
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub sockets: u32,
-    /// Bytes of the data of the large event
+    /// Size of the large event's data, in bytes
     #[arg(long, default_value_t = 65_000)]
     pub bytes: usize,
-    /// Seconds in which nothing happens, before and after it
+    /// Seconds of idling, before and after the large event
     #[arg(long, default_value_t = 3)]
     pub seconds: u32,
-    /// What all tools that compare take
+    /// Options of every comparison tool
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
-/// Measures every contender in turn.
+/// Runs the benchmark on every contestant.
 ///
 /// # Errors
-/// When a contender does not start, does not let its clients in, or closes a connection.
-pub fn run(options: &Options) -> Result<Verdict> {
+/// Fails if a contestant does not start, does not admit its clients, or closes a connection.
+pub fn run(options: &IdleOptions) -> Result<ContestReport> {
     let title = format!(
         "{} clients that do nothing, and one event of {} B to each",
         options.sockets, options.bytes
     );
-    let discipline = Discipline {
+    let benchmark = Benchmark {
         title,
         clients: options.sockets + 1,
         figures: &FIGURES,
-        references: &[Contender::Gateway, Contender::BUN],
-        never: &[],
+        references: &[Contestant::Gateway, Contestant::BUN],
+        must_be_zero: &[],
     };
-    discipline.hold(&options.contest, |server| measure(options, server))
+    benchmark.run(&options.contest, |server| measure(options, server))
 }
 
-fn measure(options: &Options, server: &Server) -> Result<Sample> {
+fn measure(options: &IdleOptions, server: &ContestServer) -> Result<Sample> {
     let clients = f64::from(options.sockets);
-    let mut crowd = Crowd::new(&server.target, options.sockets + 1)?;
+    let mut pool = ClientPool::new(&server.target, options.sockets + 1)?;
     let before = server.usage()?;
-    crowd.join(options.sockets, Part::Receiver)?;
-    crowd.join(1, Part::Sender)?;
-    rest(options, &mut crowd)?;
+    pool.join(options.sockets, ClientRole::Receiver)?;
+    pool.join(1, ClientRole::Sender)?;
+    rest(options, &mut pool)?;
     let began = server.usage()?;
-    rest(options, &mut crowd)?;
+    rest(options, &mut pool)?;
     let idle = server.usage()?;
-    crowd.publish(1..2, options.bytes)?;
+    pool.publish(1..2, options.bytes)?;
     let expected = u64::from(options.sockets);
-    let came = crowd.turn_until(|tally| tally.deliveries >= expected)?;
-    ensure!(came, "the event did not reach everybody");
-    rest(options, &mut crowd)?;
+    let arrived = pool.turn_until(|stats| stats.deliveries >= expected)?;
+    ensure!(arrived, "the event did not reach every client");
+    rest(options, &mut pool)?;
     let later = server.usage()?;
     Ok(Sample::from([
         ("kib_per_client", idle.kib_since(&before) / clients),
@@ -85,11 +87,11 @@ fn measure(options: &Options, server: &Server) -> Result<Sample> {
     ]))
 }
 
-/// Lets time pass, and nothing else happen.
-fn rest(options: &Options, crowd: &mut Crowd<'_>) -> Result<()> {
+/// Handles socket events for `seconds` without sending anything.
+fn rest(options: &IdleOptions, pool: &mut ClientPool<'_>) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(options.seconds.into());
     while Instant::now() < until {
-        crowd.turn(until.saturating_duration_since(Instant::now()))?;
+        pool.turn(until.saturating_duration_since(Instant::now()))?;
     }
     Ok(())
 }

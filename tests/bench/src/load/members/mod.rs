@@ -1,8 +1,8 @@
-//! What requests for all members of a large guild cost another application, and the node.
+//! The cost of requests for all members of a large guild, for another application and for the node.
 
-mod asker;
-mod beater;
+mod heartbeat_session;
 mod report;
+mod requester;
 
 use std::{path::PathBuf, thread, time::Duration};
 
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use serde_json::json;
 
-pub use self::report::Report;
-use self::{asker::Asker, beater::Beater};
+pub use self::report::MembersReport;
+use self::{heartbeat_session::HeartbeatSession, requester::MemberRequester};
 use super::{
     cores::on_a_thread,
     gateway::{Gateway, binary},
@@ -20,16 +20,16 @@ use super::{
 
 /// The secret of both keys.
 const SECRET: &str = "members-load-tool-0123456789abcdef";
-/// The guild.
+/// The id of the guild.
 const GUILD: u64 = 100_000 << 22;
-/// The most members of one request of the HTTP API.
+/// The most members in one request of the HTTP API.
 const PUT: u64 = 1000;
-/// How long the heartbeats are measured alone.
+/// How long heartbeats are measured before the requests.
 const BASELINE: Duration = Duration::from_secs(3);
 /// How often the node's memory is read.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Two applications, one of which asks.
+/// Two applications: one requests members, the other sends heartbeats.
 const FILE: &str = r#"
 [[applications]]
 id = "asks"
@@ -53,20 +53,20 @@ type = "bot"
 secret = "members-load-tool-0123456789abcdef"
 "#;
 
-/// Asks for all members of a guild on some sessions, many times at once, and measures another application's heartbeats.
+/// Requests all members of a guild many times at once, and measures the heartbeats of another application.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "members")]
-pub struct Options {
+pub struct MembersOptions {
     /// Members of the guild
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub members: u64,
-    /// Sessions that ask
+    /// Sessions that request members
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub sessions: u32,
-    /// Requests of each session, all at once
+    /// Requests per session, all at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub requests: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -77,12 +77,12 @@ pub struct Options {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When the node does not start, refuses the guild, or cuts a session.
-pub fn run(options: &Options) -> Result<Report> {
+/// Fails if the node does not start, refuses the guild, or closes the session of the other application.
+pub fn run(options: &MembersOptions) -> Result<MembersReport> {
     on_a_thread(|| run_here(options))
 }
 
-fn run_here(options: &Options) -> Result<Report> {
+fn run_here(options: &MembersOptions) -> Result<MembersReport> {
     let settings = [
         ("discord.member_list_interval_ms", "0".to_owned()),
         ("discord.payloads_per_minute", "1000000".to_owned()),
@@ -91,23 +91,23 @@ fn run_here(options: &Options) -> Result<Report> {
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, FILE)?;
     put_guild(&gateway, options.members)?;
     let (asks, beats) = (format!("asks.{SECRET}"), format!("beats.{SECRET}"));
-    let mut beater = Beater::connect(gateway.address, &beats)?;
-    let askers: Result<Vec<_>> = (0..options.sessions)
-        .map(|_| Asker::connect(gateway.address, &asks))
+    let mut heartbeats = HeartbeatSession::connect(gateway.address, &beats)?;
+    let requesters: Result<Vec<_>> = (0..options.sessions)
+        .map(|_| MemberRequester::connect(gateway.address, &asks))
         .collect();
-    let baseline = beater.beat_while(|elapsed| Ok(elapsed < BASELINE))?;
+    let baseline = heartbeats.beat_while(|elapsed| Ok(elapsed < BASELINE))?;
     let before = gateway.usage()?;
-    let threads: Vec<_> = askers?
+    let threads: Vec<_> = requesters?
         .into_iter()
-        .map(|mut asker| {
+        .map(|mut requester| {
             let (requests, members) = (options.requests, options.members);
-            thread::spawn(move || asker.ask(GUILD, requests, members))
+            thread::spawn(move || requester.ask(GUILD, requests, members))
         })
         .collect();
     let (mut peak_kib, mut looked) = (before.resident_kib, Duration::ZERO);
-    let beside = beater.beat_while(|elapsed| {
+    let beside = heartbeats.beat_while(|elapsed| {
         if elapsed >= looked {
-            looked = elapsed + LOOK;
+            looked = elapsed + POLL_INTERVAL;
             peak_kib = peak_kib.max(gateway.usage()?.resident_kib);
         }
         Ok(threads.iter().any(|thread| !thread.is_finished()))
@@ -115,10 +115,10 @@ fn run_here(options: &Options) -> Result<Report> {
     let after = gateway.usage()?;
     let mut lost = Vec::new();
     for thread in threads {
-        let asked = thread.join().map_err(|_| anyhow!("an asking thread panicked"))?;
+        let asked = thread.join().map_err(|_| anyhow!("a requesting thread panicked"))?;
         lost.extend(asked.err().map(|error| format!("{error:#}")));
     }
-    Ok(Report {
+    Ok(MembersReport {
         members: options.members,
         sessions: options.sessions,
         requests: options.requests,
@@ -132,13 +132,13 @@ fn run_here(options: &Options) -> Result<Report> {
     })
 }
 
-/// Puts the guild and its members, through the HTTP API.
+/// Creates the guild and its members through the HTTP API.
 fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     let mut http = Http::connect(gateway.address, &format!("asks.{SECRET}"))?;
     let path = format!("/api/v1/applications/asks/guilds/{GUILD}");
     let mut put = |path: &str, body: &serde_json::Value| -> Result<()> {
-        let (status, answer) = http.put(path, &body.to_string()).context("putting the guild")?;
-        ensure!(status == 202, "putting {path} was answered {status}: {answer}");
+        let (status, answer) = http.put(path, &body.to_string()).context("creating the guild")?;
+        ensure!(status == 202, "PUT {path} failed with {status}: {answer}");
         Ok(())
     };
     let guild = json!({
@@ -153,7 +153,7 @@ fn put_guild(gateway: &Gateway, members: u64) -> Result<()> {
     Ok(())
 }
 
-/// The id of the member of this number.
+/// Returns the id of member `number`.
 const fn member_id(number: u64) -> u64 {
     (200_000 + number) << 22
 }

@@ -1,44 +1,44 @@
-//! What a run found.
+//! The report of a `members` run.
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
-/// The figures of one run.
+/// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct MembersReport {
     /// Members of the guild.
     pub members: u64,
-    /// Sessions that asked.
+    /// Sessions that requested members.
     pub sessions: u32,
-    /// Requests of each.
+    /// Requests of each session.
     pub requests: u32,
-    /// Seconds until every answer was there.
+    /// Seconds until every request was answered.
     pub seconds: f64,
-    /// CPU time of the node meanwhile, in milliseconds.
+    /// CPU milliseconds of the node in that time.
     pub cpu_ms: f64,
-    /// The other application's heartbeats alone.
-    pub baseline: Summary,
-    /// The same meanwhile.
-    pub beside: Summary,
-    /// The node's resident memory before, in KiB.
+    /// Heartbeat latency of the other application before the requests.
+    pub baseline: LatencySummary,
+    /// Heartbeat latency while the requests were being answered.
+    pub beside: LatencySummary,
+    /// Resident KiB of the node before the requests.
     pub before_kib: u32,
-    /// The most of it meanwhile, in KiB.
+    /// Peak resident KiB while the requests were being answered.
     pub peak_kib: u32,
-    /// What was wrong with answers.
+    /// Errors of the requesting sessions: lost connections and wrong answers.
     pub lost: Vec<String>,
 }
 
-impl Outcome for Report {
+impl ToolReport for MembersReport {
     fn failures(&self) -> Vec<String> {
         self.lost.clone()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MembersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { baseline, beside, .. } = self;
         writeln!(f, "members of the guild      {}", self.members)?;

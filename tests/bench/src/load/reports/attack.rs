@@ -1,30 +1,30 @@
-//! The bots that report.
+//! The bots that report guilds.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use gateway_harness::{Client, Encoding, key};
+use gateway_harness::{PacketEncoding, V1Client, key};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Options;
+use super::ReportsOptions;
 
-/// The least id: all have eight digits, so that the largest report fits a message.
+/// The lowest guild id. All ids have eight digits, so that the largest report fits into one message.
 const LEAST: u32 = 10_000_000;
 
-/// Reports until the process is killed.
-pub(super) fn attack(address: SocketAddr, options: &Options) -> Result<()> {
+/// Sends reports until the process is killed.
+pub(super) fn attack(address: SocketAddr, options: &ReportsOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(join_all((0..options.bots).map(|bot| report(address, options, bot))));
     Ok(())
 }
 
-async fn report(address: SocketAddr, options: &Options, bot: u32) {
-    let opened = Client::open(address, "/?v=1", Encoding::Plain).await;
+async fn report(address: SocketAddr, options: &ReportsOptions, bot: u32) {
+    let opened = V1Client::open(address, "/?v=1", PacketEncoding::Plain).await;
     let mut client = opened.unwrap_or_else(|error| panic!("connecting: {error}"));
     client.next().await;
     client.identify("bot", &key(&format!("bot{bot}"))).await;
-    // Two reports in turn that have no id in common, and none with other bots.
+    // Two reports that alternate. They share no id with each other or with other bots.
     let reports = [0, 1].map(|turn| {
         let first = LEAST + (2 * bot + turn) * options.ids;
         let ids: Vec<_> = (first..first + options.ids).map(|id| id.to_string()).collect();

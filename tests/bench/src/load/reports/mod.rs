@@ -1,4 +1,4 @@
-//! What bots that report changing guilds all the time cost the publishers of another application.
+//! The effect of bots that constantly report changed guilds on the publishers of another application.
 
 mod attack;
 mod report;
@@ -12,11 +12,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gateway_harness::{RedisServer, SECRET, key};
+use gateway_harness::{RedisProcess, SECRET, key};
 use tokio::time::sleep;
 
 use self::attack::attack;
-pub use self::report::{PhaseReport, Report};
+pub use self::report::{ReportsPhase, ReportsSummary};
 use super::{
     attacker::Attacker,
     cores::on_a_thread,
@@ -26,44 +26,43 @@ use super::{
     usage::Usage,
 };
 
-/// Between two events of the publisher.
-const GAP: Duration = Duration::from_millis(5);
-/// How long the node may take to reach Redis.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Interval between two events of the publisher.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
+/// How long the node may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Publishes for one application, first alone, once more alone, and then beside bots of another one that report all the
-/// time.
+/// Publishes for one application: twice alone, then while bots of another application report constantly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "reports")]
-pub struct Options {
-    /// Bots that report, each with a key of its own
+pub struct ReportsOptions {
+    /// Reporting bots, each with a key of its own
     #[arg(long, default_value_t = 8)]
     pub bots: u32,
-    /// Guild ids in each report, all of them other ones than in the last
+    /// Guild ids in each report, none of which was in the report before
     #[arg(long, default_value_t = 6500, value_parser = clap::value_parser!(u32).range(1..=6500))]
     pub ids: u32,
-    /// Reports of each bot in a second
+    /// Reports per second and bot
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// Seconds of each phase: twice without bots, and then beside them
+    /// Seconds of each phase: twice without bots, and then with them
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Is the bots of another run, at this address
+    /// Runs as the bots of another run, against this address
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub attack: Option<SocketAddr>,
 }
 
-/// Runs a Redis, a node and its clients, or is the bots.
+/// Runs Redis, a node and its clients, or becomes the process of the bots.
 ///
 /// # Errors
-/// When the node does not start or does not take an event.
-pub fn run(options: &Options) -> Result<Option<Report>> {
+/// Fails if the node does not start or refuses an event.
+pub fn run(options: &ReportsOptions) -> Result<Option<ReportsSummary>> {
     if let Some(address) = options.attack {
         attack(address, options)?;
         return Ok(None);
@@ -71,7 +70,7 @@ pub fn run(options: &Options) -> Result<Option<Report>> {
     on_a_thread(|| measure(options)).map(Some)
 }
 
-/// The bots' application and the publisher's, each with its keys.
+/// Returns the configuration file: the bots' application and the publisher's, each with its keys.
 fn file(bots: u32) -> String {
     let mut file = format!(
         "[[applications]]\nid = \"busy\"\n[[applications]]\nid = \"other\"\n\
@@ -87,18 +86,21 @@ fn file(bots: u32) -> String {
     file + "[[events]]\nname = \"announce\"\nfrom = [\"service\"]\nto = [\"bot\"]\n"
 }
 
-fn measure(options: &Options) -> Result<Report> {
+fn measure(options: &ReportsOptions) -> Result<ReportsSummary> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let redis = runtime.block_on(RedisServer::start());
+    let redis = runtime.block_on(RedisProcess::start());
     let settings = [("redis.url", redis.url())];
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, &file(options.bots))?;
     let mut http = Http::connect(gateway.address, &key("publisher"))?;
-    let patience = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + READY_TIMEOUT;
     while !http.is_ready()? {
-        ensure!(Instant::now() < patience, "the node is not ready within {PATIENCE:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "the node is not ready within {READY_TIMEOUT:?}"
+        );
         runtime.block_on(async { sleep(Duration::from_millis(50)).await });
     }
-    let mut phase = |name: &str| -> Result<PhaseReport> {
+    let mut phase = |name: &str| -> Result<ReportsPhase> {
         let (node, server) = (gateway.usage()?, Usage::of(redis.pid())?);
         let (mut publish, mut events) = (Latencies::default(), 0);
         let end = Instant::now() + Duration::from_secs(options.seconds.into());
@@ -107,10 +109,10 @@ fn measure(options: &Options) -> Result<Report> {
             http.publish(r#"{"t":"announce","d":{}}"#)?;
             publish.add(sent.elapsed());
             events += 1;
-            runtime.block_on(async { sleep(GAP).await });
+            runtime.block_on(async { sleep(PUBLISH_INTERVAL).await });
         }
         let percent = |us: f64| us / 1e4 / f64::from(options.seconds.max(1));
-        Ok(PhaseReport {
+        Ok(ReportsPhase {
             name: name.to_owned(),
             publish: publish.summary(),
             events,
@@ -132,7 +134,7 @@ fn measure(options: &Options) -> Result<Report> {
     ];
     let mut bots = Attacker::start("reports", &arguments)?;
     let beside = phase("reports")?;
-    Ok(Report {
+    Ok(ReportsSummary {
         bots: options.bots,
         ids: options.ids,
         rate: options.rate,

@@ -1,52 +1,52 @@
-//! What a run has shown.
+//! The report of a `reports` run.
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
+pub struct ReportsPhase {
     /// `alone`, `again` or `reports`.
     pub name: String,
-    /// From a request to publish to its answer.
-    pub publish: Summary,
-    /// Events that were published.
+    /// From a publish request to its response.
+    pub publish: LatencySummary,
+    /// Events published.
     pub events: u32,
-    /// Per cent of a core that the node used.
+    /// CPU usage of the node, in per cent of one core.
     pub node_percent: f64,
-    /// Per cent of a core that Redis used.
+    /// CPU usage of Redis, in per cent of one core.
     pub redis_percent: f64,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ReportsSummary {
     /// Bots that reported.
     pub bots: u32,
     /// Ids in each report.
     pub ids: u32,
-    /// Reports of each bot in a second.
+    /// Reports per second and bot.
     pub rate: u32,
-    /// Whether they reported until the end.
+    /// Whether the process of the bots ran until the end.
     pub attacked: bool,
-    /// Twice without them, and beside them.
-    pub phases: [PhaseReport; 3],
-    /// What the node logged: warnings and worse.
+    /// Two phases without the bots, then one with them.
+    pub phases: [ReportsPhase; 3],
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 
-impl Outcome for Report {
+impl ToolReport for ReportsSummary {
     fn failures(&self) -> Vec<String> {
         let ended = (!self.attacked).then(|| "the bots have ended".to_owned());
         ended.into_iter().collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ReportsSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -54,7 +54,7 @@ impl fmt::Display for Report {
             "phase", "events", "p50 ms", "p99 ms", "max ms", "node %", "Redis %"
         )?;
         for phase in &self.phases {
-            let Summary { p50_ms, p99_ms, max_ms } = phase.publish;
+            let LatencySummary { p50_ms, p99_ms, max_ms } = phase.publish;
             writeln!(
                 f,
                 "{:<9}{:>8}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>9.1}{:>9.1}",

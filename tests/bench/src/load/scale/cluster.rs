@@ -1,4 +1,4 @@
-//! Many sessions over three nodes that share a Redis.
+//! Many sessions on three nodes that share a Redis.
 
 use std::{
     path::Path,
@@ -6,43 +6,43 @@ use std::{
 };
 
 use anyhow::Result;
-use gateway_harness::{KEYS, RedisServer, eventually, key};
+use gateway_harness::{KEYS, RedisProcess, eventually, key};
 use tokio::runtime::Builder;
 
 use super::{
     super::{
-        announcement::Announcement, cluster::site::EVENTS, contest::cpu_us_each, gateway::Gateway, http::Http,
+        announcement::Announcement, cluster::servers::EVENTS, contest::cpu_us_each, gateway::Gateway, http::Http,
         usage::Usage,
     },
-    onlookers::{OnlookerOptions, Onlookers},
+    node_clients::{NodeClients, NodeClientsOptions},
 };
 
 const NODES: u32 = 3;
-/// Between two events: long enough for everybody to have the first.
+/// Interval between two events: long enough for every session to receive the first.
 const PACE: Duration = Duration::from_secs(1);
 const BYTES: usize = 200;
 
-/// What was seen.
-pub(super) struct Seen {
-    /// Sessions of all nodes.
+/// The results of the cluster run.
+pub(super) struct ClusterMeasurement {
+    /// Sessions on all nodes.
     pub(super) sessions: u32,
-    /// CPU of all nodes.
+    /// CPU microseconds per delivery, summed over the nodes.
     pub(super) cpu_us_per_delivery: f64,
-    /// Memory of all nodes.
+    /// Memory per session, over all nodes.
     pub(super) kib_per_session: f64,
-    /// What should not have been.
+    /// Delivery errors.
     pub(super) failures: Vec<String>,
 }
 
-/// Starts everything, lets everybody in, and publishes events at one of the nodes.
-pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Seen> {
+/// Starts Redis, nodes and clients, publishes the events on one node, and measures all three.
+pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<ClusterMeasurement> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let redis = runtime.block_on(RedisServer::start());
+    let redis = runtime.block_on(RedisProcess::start());
     let each = sessions / NODES;
     let settings = [
         ("redis.url", redis.url()),
         ("limits.connections", (each + 16).to_string()),
-        // The clients do not beat.
+        // The clients send no heartbeats.
         ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
     ];
     let file = format!("{KEYS}{EVENTS}");
@@ -56,17 +56,17 @@ pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Seen>
     }
     let usages = || nodes.iter().map(Gateway::usage).collect::<Result<Vec<Usage>>>();
     let before = usages()?;
-    let mut crowds = Vec::new();
+    let mut pools = Vec::new();
     for node in &nodes {
-        // One after the other: all at once would be more than any of them accepts in time.
-        let mut crowd = Onlookers::start(&OnlookerOptions {
+        // One node's clients after the other: all at once would connect faster than a node accepts.
+        let mut pool = NodeClients::start(&NodeClientsOptions {
             address: node.address,
             key: key("bot"),
             sockets: each,
             events,
         })?;
-        crowd.are_in()?;
-        crowds.push(crowd);
+        pool.wait_until_connected()?;
+        pools.push(pool);
     }
     let idle = usages()?;
     let mut http = Http::connect(nodes[0].address, &key("root"))?;
@@ -75,10 +75,10 @@ pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Seen>
         http.publish(&Announcement { number, sent_us: 0 }.event(BYTES))?;
         std::thread::park_timeout((began + PACE * number).saturating_duration_since(Instant::now()));
     }
-    let sightings = crowds.iter_mut().map(Onlookers::saw).collect::<Result<Vec<_>>>()?;
+    let reports = pools.iter_mut().map(NodeClients::report).collect::<Result<Vec<_>>>()?;
     let after = usages()?;
-    let deliveries: u64 = sightings.iter().map(|it| it.deliveries).sum();
-    let disordered: u64 = sightings.iter().map(|it| it.disordered).sum();
+    let deliveries: u64 = reports.iter().map(|it| it.deliveries).sum();
+    let disordered: u64 = reports.iter().map(|it| it.disordered).sum();
     let expected = u64::from(each) * u64::from(NODES) * u64::from(events);
     let mut failures = Vec::new();
     if deliveries != expected {
@@ -92,7 +92,7 @@ pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<Seen>
         .zip(&after)
         .map(|(idle, after)| cpu_us_each(idle, after, deliveries));
     let kib = before.iter().zip(&idle).map(|(before, idle)| idle.kib_since(before));
-    Ok(Seen {
+    Ok(ClusterMeasurement {
         sessions: each * NODES,
         cpu_us_per_delivery: cpu.sum(),
         kib_per_session: kib.sum::<f64>() / f64::from(each * NODES),

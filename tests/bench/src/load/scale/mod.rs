@@ -1,77 +1,78 @@
-//! How what a delivery costs grows with the number of sessions: in one process, and over three nodes that share a Redis.
+//! How the cost of a delivery grows with the number of sessions: in one process, and on three nodes that share a
+//! Redis.
 
 mod cluster;
-mod onlookers;
+mod node_clients;
 mod plot;
 
 use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-pub use self::onlookers::{OnlookerOptions, watch};
+pub use self::node_clients::{NodeClientsOptions, watch};
 use self::plot::Series;
 use super::{
-    contest::{Contender, ContestOptions, Spread},
+    contest::{ContestOptions, Contestant, FigureSpread},
     cores::on_a_thread,
     fanout,
     gateway::binary,
 };
 
-/// What a delivery costs, in each fan-out.
+/// The figure that is read from each fan-out benchmark.
 const FIGURE: &str = "cpu_us_per_delivery";
 
-/// Measures what a delivery costs from few sessions to many, and draws it.
+/// Measures the cost of a delivery from few sessions to many, and plots it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scale")]
-pub struct Options {
-    /// What the tool starts itself with
+pub struct ScaleOptions {
+    /// Set when the tool starts itself as another process
     #[command(subcommand)]
     pub role: Option<Role>,
-    /// What is measured
+    /// What to measure
     #[command(flatten)]
     pub sizes: Sizes,
 }
 
-/// What a process of the tool is there for.
+/// What a child process of the tool does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Role {
-    /// The clients of one node of a cluster
-    #[command(hide = true)]
-    Onlookers(OnlookerOptions),
+    /// The clients of one node of the cluster
+    #[command(name = "onlookers", hide = true)]
+    NodeClients(NodeClientsOptions),
 }
 
-/// What is measured, and where the result goes.
+/// What to measure, and where to write the results.
 #[derive(Debug, Clone, Args)]
 pub struct Sizes {
     /// Sockets of one process
     #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000,19000")]
     pub sockets: Vec<u32>,
-    /// Sockets of the whole cluster; 0 leaves it out
+    /// Sockets of the whole cluster; 0 skips it
     #[arg(long, default_value_t = 50_000)]
     pub cluster: u32,
-    /// Events to the whole cluster, one a second
+    /// Events published to the whole cluster, one per second
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub events: u32,
-    /// Deliveries to each contender in each round, about
+    /// Approximate deliveries to each contestant in each round
     #[arg(long, default_value_t = 300_000)]
     pub deliveries: u32,
     /// Draws the result into this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// What all tools that compare take; who is compared is not among it here
+    /// Options of every comparison tool; the list of contestants is ignored here
     #[command(flatten)]
     pub contest: ContestOptions,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// CPU microseconds of a delivery for so many sockets of one process: the gateway, and the yardstick.
+pub struct ScaleReport {
+    /// CPU microseconds per delivery by number of sockets in one process, for the gateway and for the bare loop.
     points: Vec<Point>,
-    /// The same over three nodes.
+    /// The cost on three nodes that share a Redis.
     cluster: Option<ClusterPoint>,
     failures: Vec<String>,
 }
@@ -79,8 +80,9 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Point {
     sockets: u32,
-    gateway: Spread,
-    yardstick: Spread,
+    gateway: FigureSpread,
+    #[serde(rename = "yardstick")]
+    baseline: FigureSpread,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,44 +92,44 @@ struct ClusterPoint {
     kib_per_session: f64,
 }
 
-/// Measures, and draws.
+/// Measures, and draws the plot if asked to.
 ///
 /// # Errors
-/// As `fanout`; when a server of the cluster does not start, or the picture cannot be written.
-pub fn run(options: &Sizes) -> Result<Report> {
-    let mut report = Report {
+/// Fails like [`fanout::run`], and if a server of the cluster does not start or the plot cannot be written.
+pub fn run(options: &Sizes) -> Result<ScaleReport> {
+    let mut report = ScaleReport {
         points: Vec::new(),
         cluster: None,
         failures: Vec::new(),
     };
     for &sockets in &options.sockets {
-        let verdict = fanout::run(&fanout::Options {
+        let fan_out = fanout::run(&fanout::FanoutOptions {
             sockets,
             burst: 1,
             rate: None,
             deliveries: options.deliveries,
             bytes: 200,
             contest: ContestOptions {
-                contenders: vec![Contender::Gateway, Contender::Loop],
+                contestants: vec![Contestant::Gateway, Contestant::Loop],
                 ..options.contest.clone()
             },
         })?;
-        let spread = |contender| verdict.spread(contender, FIGURE).context("no figure");
+        let spread = |contestant| fan_out.spread(contestant, FIGURE).context("the fan-out has no figure");
         report.points.push(Point {
             sockets,
-            gateway: spread(Contender::Gateway)?,
-            yardstick: spread(Contender::Loop)?,
+            gateway: spread(Contestant::Gateway)?,
+            baseline: spread(Contestant::Loop)?,
         });
-        report.failures.extend(verdict.failures());
+        report.failures.extend(fan_out.failures());
     }
     if options.cluster > 0 {
         let gateway = binary(options.contest.gateway.as_deref())?;
-        let seen = on_a_thread(|| cluster::measure(&gateway, options.cluster, options.events))?;
-        report.failures.extend(seen.failures);
+        let measured = on_a_thread(|| cluster::measure(&gateway, options.cluster, options.events))?;
+        report.failures.extend(measured.failures);
         report.cluster = Some(ClusterPoint {
-            sockets: seen.sessions,
-            cpu_us_per_delivery: seen.cpu_us_per_delivery,
-            kib_per_session: seen.kib_per_session,
+            sockets: measured.sessions,
+            cpu_us_per_delivery: measured.cpu_us_per_delivery,
+            kib_per_session: measured.kib_per_session,
         });
     }
     if let Some(path) = &options.svg {
@@ -136,9 +138,9 @@ pub fn run(options: &Sizes) -> Result<Report> {
     Ok(report)
 }
 
-impl Report {
+impl ScaleReport {
     fn picture(&self) -> String {
-        let line = |name: &'static str, of: fn(&Point) -> &Spread| Series {
+        let line = |name: &'static str, of: fn(&Point) -> &FigureSpread| Series {
             name,
             points: self
                 .points
@@ -146,7 +148,7 @@ impl Report {
                 .map(|point| (f64::from(point.sockets), of(point).median))
                 .collect(),
         };
-        let mut series = vec![line("gateway", |it| &it.gateway), line("bare loop", |it| &it.yardstick)];
+        let mut series = vec![line("gateway", |it| &it.gateway), line("bare loop", |it| &it.baseline)];
         if let Some(cluster) = &self.cluster {
             series.push(Series {
                 name: "three nodes and a Redis",
@@ -157,13 +159,13 @@ impl Report {
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for ScaleReport {
     fn failures(&self) -> Vec<String> {
         self.failures.clone()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ScaleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -171,14 +173,14 @@ impl fmt::Display for Report {
             "sessions", "gateway, CPU us / delivery", "bare loop", "ratio"
         )?;
         for point in &self.points {
-            let cell = |spread: &Spread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
+            let cell = |spread: &FigureSpread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
             writeln!(
                 f,
                 "{:>9}{:>26}{:>26}{:>9.2}",
                 point.sockets,
                 cell(&point.gateway),
-                cell(&point.yardstick),
-                point.gateway.median / point.yardstick.median
+                cell(&point.baseline),
+                point.gateway.median / point.baseline.median
             )?;
         }
         if let Some(cluster) = &self.cluster {

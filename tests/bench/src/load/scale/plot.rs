@@ -1,9 +1,9 @@
-//! A picture of a few lines, as SVG: the horizontal axis logarithmic, the vertical one from zero.
+//! A line plot as SVG, with a logarithmic horizontal axis and a vertical axis that starts at zero.
 
-/// A line, or a point where it has one only.
+/// A line, or a single point.
 pub(super) struct Series {
     pub(super) name: &'static str,
-    /// In ascending order of the first coordinate.
+    /// In ascending order of x.
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -15,7 +15,7 @@ const TOP: f64 = 24.0;
 const BOTTOM: f64 = 48.0;
 const COLOURS: [&str; 3] = ["#0b6e99", "#b3541e", "#4a7c2c"];
 
-/// Draws all series over the same axes, which are named `across` and `up`.
+/// Draws all series over the same axes, which are labelled `across` and `up`.
 pub(super) fn draw(across: &str, up: &str, series: &[Series]) -> String {
     let all = || series.iter().flat_map(|it| &it.points);
     let (least, most) = all().fold((f64::MAX, 1.0_f64), |(least, most), (x, _)| {
@@ -81,7 +81,8 @@ pub(super) fn draw(across: &str, up: &str, series: &[Series]) -> String {
         #[expect(clippy::cast_precision_loss, reason = "there are a few series")]
         let height = floor - 14.0 - 18.0 * index as f64;
         put(format!(
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"{height:.1}\">{}</text>",
             left + 16.0,
             height - 4.0,
             left + 26.0,
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn larger_values_stand_further_right_and_higher() {
+    fn larger_values_are_drawn_further_right_and_higher() {
         let svg = draw(
             "sessions",
             "us",

@@ -1,7 +1,7 @@
-//! What clients that read too slowly cost the node and everybody else: nothing that stays. Where they speak Discord's protocol,
-//! some go on with their sessions afterwards, and miss nothing.
+//! The effect of slow readers on the node and on healthy clients: nothing may remain once they are gone. With
+//! Discord's protocol, some of them resume their sessions afterwards and must miss nothing.
 
-mod audience;
+mod client_records;
 mod phase;
 mod report;
 
@@ -13,24 +13,25 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-pub use self::report::{PhaseReport, Report};
-use self::{audience::Audience, phase::Phase};
+pub use self::report::{SlowPhaseReport, SlowReport};
+use self::{client_records::ClientRecords, phase::SlowPhase};
 use super::{
+    client::LoadProtocol,
+    client_set::ClientSet,
     cores::{Cores, on_a_thread},
-    fleet::Fleet,
     gateway::{Gateway, binary},
-    peer::Protocol,
     publisher::Pace,
 };
 
-/// How long the node may take to end; its own deadline is 8 seconds.
+/// How long the node may take to exit. Its own deadline is 8 seconds.
 const LEAVE: Duration = Duration::from_secs(30);
-/// How long the loop sleeps when nothing is due.
+/// How long the loop waits for socket events.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// What a node of Discord's sessions keeps of its log, which they go on from.
+/// `cluster.log_bytes` of a node with Discord sessions: the log that they resume from.
 const LOG_BYTES: u32 = 32 * 1024 * 1024;
-/// The event, to Discord sessions, which may all begin at once. To bots of version 1 it goes without a file.
+/// Routes the event to Discord sessions, all of which may identify at once. Version 1 needs no file: development mode
+/// routes the event to bots.
 const EVENTS: &str = r#"
 [[applications]]
 id = "utilbot"
@@ -43,38 +44,39 @@ from = ["service"]
 to = ["discord"]
 "#;
 
-/// Publishes large events to healthy clients, first alone, then beside waves of clients that read nothing or too slowly.
+/// Publishes large events to healthy clients, first alone, then alongside waves of clients that read nothing or too
+/// slowly.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "slow")]
-pub struct Options {
-    /// What all clients speak. Of Discord's, those that read again go on with their sessions
+pub struct SlowOptions {
+    /// The protocol of all clients. With Discord's, clients that read again resume their sessions
     #[arg(long, value_enum, default_value = "v1")]
-    pub protocol: Protocol,
+    pub protocol: LoadProtocol,
     /// Clients of each wave that stop reading once they have identified
     #[arg(long, default_value_t = 200)]
     pub stopped: u32,
-    /// Clients of each wave that read 64 KiB each half second
+    /// Clients of each wave that read 64 KiB every half second
     #[arg(long, default_value_t = 50)]
     pub drip: u32,
-    /// Of the stopped clients, how many read again once the node has evicted them
+    /// How many of the stopped clients read again once the node has evicted them
     #[arg(long, default_value_t = 100)]
     pub resuming: u32,
     /// Clients that read everything, from the beginning to the end
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub healthy: u32,
-    /// Waves
+    /// Waves of slow clients
     #[arg(long, default_value_t = 2)]
     pub waves: u32,
-    /// Least seconds of events without slow clients, and in each wave
+    /// Minimum duration of the phase without slow clients and of each wave, in seconds
     #[arg(long, default_value_t = 10)]
     pub seconds: u32,
-    /// Most seconds until every slow client of a wave is evicted
+    /// Maximum seconds until every slow client of a wave is evicted
     #[arg(long, default_value_t = 90)]
     pub deadline_seconds: u32,
-    /// Seconds after a wave until the node's memory is read
+    /// Seconds between the end of a wave and the reading of the node's memory
     #[arg(long, default_value_t = 10)]
     pub settle_seconds: u32,
-    /// Events a second, of 16 to 64 KiB
+    /// Events per second, of 16 to 64 KiB
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
     /// The node's `limits.outbox_bytes`
@@ -83,13 +85,13 @@ pub struct Options {
     /// The node's `limits.outbox_age_ms`
     #[arg(long, default_value_t = 15_000)]
     pub outbox_age_ms: u32,
-    /// Per cent by which the node's memory after a wave may be over that after the first one
+    /// Per cent by which the node's memory after a wave may exceed that after the first wave
     #[arg(long, default_value_t = 10)]
     pub growth_percent: u32,
-    /// Leaves it to the system which cores the node and its clients run on
+    /// Does not pin the node and its clients to a core each
     #[arg(long)]
     pub no_pin: bool,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
@@ -97,7 +99,7 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-impl Options {
+impl SlowOptions {
     fn pace(&self) -> Pace {
         Pace {
             gap: Duration::from_secs(1) / self.rate,
@@ -106,11 +108,11 @@ impl Options {
         }
     }
 
-    /// Clients that there are at the same time, at most: those of a wave are gone before the next.
+    /// Returns the maximum number of simultaneous clients. The clients of a wave are gone before the next one.
     fn clients(&self) -> u32 {
         let resumed = match self.protocol {
-            Protocol::V1 => 0,
-            Protocol::Discord => self.resuming,
+            LoadProtocol::V1 => 0,
+            LoadProtocol::Discord => self.resuming,
         };
         self.healthy + self.stopped + self.drip + resumed
     }
@@ -122,9 +124,9 @@ impl Options {
             ("limits.connections", (self.clients() + 16).to_string()),
         ];
         match self.protocol {
-            // The clients do not beat: this tool is about reading.
-            Protocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
-            Protocol::Discord => settings.extend([
+            // The clients send no heartbeats: this tool is about reading.
+            LoadProtocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
+            LoadProtocol::Discord => settings.extend([
                 ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
                 ("discord.hello_delay_ms", 0.to_string()),
                 ("cluster.log_bytes", LOG_BYTES.to_string()),
@@ -135,8 +137,8 @@ impl Options {
 
     fn file(&self) -> Option<&'static str> {
         match self.protocol {
-            Protocol::V1 => None,
-            Protocol::Discord => Some(EVENTS),
+            LoadProtocol::V1 => None,
+            LoadProtocol::Discord => Some(EVENTS),
         }
     }
 }
@@ -144,59 +146,62 @@ impl Options {
 /// Runs a node and its clients.
 ///
 /// # Errors
-/// When something other than what is looked for goes wrong: the node does not start, answers what is no v1, or refuses an
-/// event.
-pub fn run(options: &Options) -> Result<Report> {
-    ensure!(options.resuming <= options.stopped, "more clients resume than stop");
-    on_a_thread(|| Run::start(options)?.finish())
+/// Fails if the run itself breaks: the node does not start, violates the protocol, or refuses an event. Lost and late
+/// events are reported, not errors.
+pub fn run(options: &SlowOptions) -> Result<SlowReport> {
+    ensure!(
+        options.resuming <= options.stopped,
+        "--resuming is greater than --stopped"
+    );
+    on_a_thread(|| SlowRun::start(options)?.finish())
 }
 
-struct Run<'a> {
-    options: &'a Options,
+struct SlowRun<'a> {
+    options: &'a SlowOptions,
     gateway: Gateway,
-    fleet: Fleet,
-    audience: Audience,
-    /// What times of announcements count from.
+    client_set: ClientSet,
+    records: ClientRecords,
+    /// Announcements are stamped with the time since this moment.
     origin: Instant,
     /// The number of the next announcement.
     next: u32,
 }
 
-impl<'a> Run<'a> {
-    fn start(options: &'a Options) -> Result<Self> {
+impl<'a> SlowRun<'a> {
+    fn start(options: &'a SlowOptions) -> Result<Self> {
         let cores = if options.no_pin { None } else { Cores::choose()? };
         let binary = binary(options.gateway.as_deref())?;
         let gateway = Gateway::start(&binary, &options.settings(), options.file(), cores)?;
-        let fleet = Fleet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
+        let client_set = ClientSet::new(gateway.address, options.protocol, &gateway.key, options.clients())?;
         let origin = Instant::now();
         Ok(Self {
             options,
             gateway,
-            fleet,
-            audience: Audience::new(origin),
+            client_set,
+            records: ClientRecords::new(origin),
             origin,
             next: 1,
         })
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Result<SlowReport> {
         let empty_kib = self.gateway.usage()?.resident_kib;
         self.admit_healthy()?;
-        let mut phases = vec![Phase::run(&mut self, "alone", 0, 0)?];
+        let mut phases = vec![SlowPhase::run(&mut self, "alone", 0, 0)?];
         for wave in 1..=self.options.waves {
             let (stopped, drip) = (self.options.stopped, self.options.drip);
-            phases.push(Phase::run(&mut self, &format!("wave {wave}"), stopped, drip)?);
+            phases.push(SlowPhase::run(&mut self, &format!("wave {wave}"), stopped, drip)?);
         }
         let clean_exit = self.leave()?;
-        Ok(Report {
+        Ok(SlowReport {
             protocol: self.options.protocol,
             healthy: self.options.healthy,
             outbox_bytes: self.options.outbox_bytes,
             outbox_age_ms: self.options.outbox_age_ms,
             growth_percent: self.options.growth_percent,
             log_kib: match self.options.protocol {
-                Protocol::V1 => 0,
-                Protocol::Discord => LOG_BYTES / 1024,
+                LoadProtocol::V1 => 0,
+                LoadProtocol::Discord => LOG_BYTES / 1024,
             },
             empty_kib,
             phases,
@@ -206,13 +211,15 @@ impl<'a> Run<'a> {
     }
 
     fn turn(&mut self, timeout: Duration) -> Result<()> {
-        let Self { fleet, audience, .. } = self;
-        fleet.turn(timeout, &mut |number, heard| audience.hear(number, heard))
+        let Self {
+            client_set, records, ..
+        } = self;
+        client_set.turn(timeout, &mut |number, event| records.record(number, event))
     }
 
-    /// Stops the node. Whether it ended, and with success.
+    /// Stops the node. Returns whether it exited with success in time.
     fn leave(&mut self) -> Result<bool> {
-        self.audience.dismiss();
+        self.records.expect_end();
         self.gateway.terminate()?;
         let deadline = Instant::now() + LEAVE;
         while Instant::now() < deadline {

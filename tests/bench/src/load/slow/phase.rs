@@ -1,4 +1,4 @@
-//! One phase of a run: events for a while, with or without slow clients, then quiet.
+//! One phase of a run: events for a while, with or without slow clients, then a quiet time.
 
 use std::time::{Duration, Instant};
 
@@ -6,64 +6,64 @@ use anyhow::{Result, ensure};
 
 use super::{
     super::{
-        fleet::Gait,
+        client::LoadProtocol,
+        client_set::ReadMode,
         http::Http,
-        peer::Protocol,
-        publisher::{Sighting, publish, watch},
+        publisher::{EndedSample, publish, watch},
     },
-    IDLE, PhaseReport, Run,
-    audience::Part,
+    IDLE, SlowPhaseReport, SlowRun,
+    client_records::ReaderKind,
 };
 
-/// How often the node is asked how many it has evicted: more often than `limits.evict_linger_ms` passes.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often drip readers read, and how much.
+/// How often to read the node's count of evictions. Shorter than `limits.evict_linger_ms`.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a drip reader reads, and how many bytes.
 const DRIP: Duration = Duration::from_millis(500);
 const DRIP_BYTES: usize = 65_536;
-/// How long clients may take to identify, to hear what was published, and to see how they ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long clients may take to identify, to receive what was published, and to see their connections end.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What goes on in a phase.
-pub(super) struct Phase<'r, 'a> {
-    run: &'r mut Run<'a>,
+/// A phase in progress.
+pub(super) struct SlowPhase<'r, 'a> {
+    run: &'r mut SlowRun<'a>,
     began: Instant,
     drip_due: Instant,
     peak_kib: u32,
-    /// When the first and the last slow client were evicted, and how many are.
+    /// Time from the start to the first and to the last eviction so far, and the number of evictions.
     first: Option<Duration>,
     last: Option<Duration>,
     evicted: u32,
     /// Evictions before this phase.
     before: u32,
-    /// Those that were evicted without knowing it read again.
+    /// Whether the `Resuming` clients, which were evicted while they did not read, read again.
     are_back: bool,
 }
 
-impl Run<'_> {
-    /// Connects those that read everything.
+impl SlowRun<'_> {
+    /// Connects the healthy clients.
     pub(super) fn admit_healthy(&mut self) -> Result<()> {
-        self.admit(Part::Healthy, self.options.healthy)?;
+        self.admit(ReaderKind::Healthy, self.options.healthy)?;
         self.until_settled()
     }
 
-    fn admit(&mut self, part: Part, count: u32) -> Result<()> {
-        let gait = match part {
-            Part::Healthy | Part::Resumed => Gait::Eager,
-            Part::Stopped | Part::Resuming | Part::Drip => Gait::OnDemand,
+    fn admit(&mut self, kind: ReaderKind, count: u32) -> Result<()> {
+        let read_mode = match kind {
+            ReaderKind::Healthy | ReaderKind::Resumed => ReadMode::Eager,
+            ReaderKind::Stopped | ReaderKind::Resuming | ReaderKind::Drip => ReadMode::OnDemand,
         };
         for _ in 0..count {
-            self.fleet.open(gait, None)?;
-            self.audience.admit(part, self.next);
+            self.client_set.open(read_mode, None)?;
+            self.records.add(kind, self.next);
         }
         Ok(())
     }
 
     fn until_settled(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.audience.is_settled() {
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.records.is_settled() {
             ensure!(
                 Instant::now() < deadline,
-                "not every client has identified within {PATIENCE:?}"
+                "not every client has identified within {TIMEOUT:?}"
             );
             self.turn(IDLE)?;
         }
@@ -75,14 +75,14 @@ impl Run<'_> {
     }
 }
 
-impl<'r, 'a> Phase<'r, 'a> {
-    /// Runs a phase from its first event until the memory has been read and all slow clients are gone.
-    pub(super) fn run(run: &'r mut Run<'a>, name: &str, stopped: u32, drip: u32) -> Result<PhaseReport> {
-        let from = run.audience.count();
+impl<'r, 'a> SlowPhase<'r, 'a> {
+    /// Runs a phase: publishes, waits, reads the node's memory, and lets all slow clients go.
+    pub(super) fn run(run: &'r mut SlowRun<'a>, name: &str, stopped: u32, drip: u32) -> Result<SlowPhaseReport> {
+        let from = run.records.count();
         let resuming = run.options.resuming.min(stopped);
-        run.admit(Part::Resuming, resuming)?;
-        run.admit(Part::Stopped, stopped - resuming)?;
-        run.admit(Part::Drip, drip)?;
+        run.admit(ReaderKind::Resuming, resuming)?;
+        run.admit(ReaderKind::Stopped, stopped - resuming)?;
+        run.admit(ReaderKind::Drip, drip)?;
         run.until_settled()?;
         let cpu = run.gateway.usage()?;
         let first = run.next;
@@ -100,9 +100,9 @@ impl<'r, 'a> Phase<'r, 'a> {
         phase.publish(stopped, drip)?;
         phase.settle()?;
         let usage = phase.run.gateway.usage()?;
-        let (next, clients) = (phase.run.next, from..phase.run.audience.count());
-        let resumed = u32::try_from(phase.run.audience.resumed(clients, next))?;
-        phase.see_off()?;
+        let (next, clients) = (phase.run.next, from..phase.run.records.count());
+        let resumed = u32::try_from(phase.run.records.resumed(clients, next))?;
+        phase.drain_slow()?;
         let Self {
             run,
             peak_kib,
@@ -111,9 +111,9 @@ impl<'r, 'a> Phase<'r, 'a> {
             evicted,
             ..
         } = phase;
-        let (latency, faults) = run.audience.take();
+        let (latency, errors) = run.records.take();
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
-        Ok(PhaseReport {
+        Ok(SlowPhaseReport {
             name: name.to_owned(),
             events: run.next - first,
             slow: stopped + drip,
@@ -126,26 +126,27 @@ impl<'r, 'a> Phase<'r, 'a> {
             after_kib: usage.resident_kib,
             cpu_ms: usage.cpu_us_since(&cpu) / 1000.0,
             latency,
-            missed: faults.missed,
-            repeated: faults.repeated,
-            lost: faults.lost,
-            endings: run.audience.endings(from..run.audience.count()),
+            missed: errors.missed,
+            repeated: errors.repeated,
+            lost: errors.lost,
+            endings: run.records.endings(from..run.records.count()),
         })
     }
 
-    /// Publishes until every slow client is evicted, and at least for the time that was asked for.
+    /// Publishes until every slow client has been evicted or the deadline has passed, and at least for the requested
+    /// time.
     fn publish(&mut self, stopped: u32, drip: u32) -> Result<()> {
         let options = self.run.options;
         let least = self.began + Duration::from_secs(options.seconds.into());
         let most = self.began + Duration::from_secs(options.deadline_seconds.max(options.seconds).into());
-        let (watcher, sightings) = watch(self.run.http()?, too_slow(options.protocol), LOOK);
-        let baseline = sightings.recv_timeout(PATIENCE)?;
+        let (watcher, samples) = watch(self.run.http()?, too_slow(options.protocol), POLL_INTERVAL);
+        let baseline = samples.recv_timeout(TIMEOUT)?;
         self.before = baseline.ended;
         let publisher = publish(self.run.http()?, self.run.next, options.pace(), self.run.origin);
         while Instant::now() < least || (self.evicted < stopped + drip && Instant::now() < most) {
             self.turn()?;
-            for sighting in sightings.try_iter() {
-                self.see(sighting);
+            for sample in samples.try_iter() {
+                self.record(sample);
             }
             self.are_back |= stopped > 0 && self.evicted >= stopped;
             if publisher.has_ended() || watcher.has_ended() {
@@ -156,41 +157,47 @@ impl<'r, 'a> Phase<'r, 'a> {
         watcher.stop()
     }
 
-    /// Waits until those who have to have heard everything, and then for as long as was asked for.
+    /// Waits until every client that must receive everything has done so, at most [`TIMEOUT`], and at least for the
+    /// requested quiet time.
     fn settle(&mut self) -> Result<()> {
         let next = self.run.next;
         let quiet = Instant::now() + Duration::from_secs(self.run.options.settle_seconds.into());
-        let patience = Instant::now() + PATIENCE;
-        while !(self.run.audience.has_heard(next) && self.all_have_resumed()) && Instant::now() < patience {
+        let deadline = Instant::now() + TIMEOUT;
+        while !(self.run.records.has_received(next) && self.all_have_resumed()) && Instant::now() < deadline {
             self.turn()?;
         }
-        self.run.audience.settle(next);
+        self.run.records.count_missed(next);
         while Instant::now() < quiet {
             self.turn()?;
         }
         Ok(())
     }
 
-    /// Lets everybody who is slow read to the end.
-    fn see_off(&mut self) -> Result<()> {
+    /// Lets all slow clients read to the end and waits until they are disconnected.
+    fn drain_slow(&mut self) -> Result<()> {
         let run = &mut *self.run;
-        let deadline = Instant::now() + PATIENCE;
-        for part in [Part::Resuming, Part::Resumed, Part::Stopped, Part::Drip] {
-            for number in run.audience.still(part) {
-                if part == Part::Resumed {
-                    run.fleet.close(number);
+        let deadline = Instant::now() + TIMEOUT;
+        for kind in [
+            ReaderKind::Resuming,
+            ReaderKind::Resumed,
+            ReaderKind::Stopped,
+            ReaderKind::Drip,
+        ] {
+            for number in run.records.connected(kind) {
+                if kind == ReaderKind::Resumed {
+                    run.client_set.close(number);
                 }
-                run.fleet
-                    .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
+                run.client_set
+                    .read_eagerly(number, &mut |number, event| run.records.record(number, event))?;
             }
-            while !run.audience.still(part).is_empty() && Instant::now() < deadline {
+            while !run.records.connected(kind).is_empty() && Instant::now() < deadline {
                 run.turn(IDLE)?;
             }
         }
         Ok(())
     }
 
-    /// A stretch of waiting, in which drip readers read when it is time, and those that are back.
+    /// Handles socket events once, and lets drip readers and resuming clients read when it is their turn.
     fn turn(&mut self) -> Result<()> {
         self.run.turn(IDLE)?;
         if self.are_back {
@@ -200,9 +207,9 @@ impl<'r, 'a> Phase<'r, 'a> {
         if now >= self.drip_due {
             self.drip_due = now + DRIP;
             let run = &mut *self.run;
-            for number in run.audience.still(Part::Drip) {
-                run.fleet.read(number, DRIP_BYTES, &mut |number, heard| {
-                    run.audience.hear(number, heard);
+            for number in run.records.connected(ReaderKind::Drip) {
+                run.client_set.read(number, DRIP_BYTES, &mut |number, event| {
+                    run.records.record(number, event);
                 })?;
             }
             self.peak_kib = self.peak_kib.max(run.gateway.usage()?.resident_kib);
@@ -210,40 +217,40 @@ impl<'r, 'a> Phase<'r, 'a> {
         Ok(())
     }
 
-    fn see(&mut self, sighting: Sighting) {
-        let since = sighting.at.saturating_duration_since(self.began);
-        self.evicted = sighting.ended - self.before;
+    fn record(&mut self, sample: EndedSample) {
+        let since = sample.at.saturating_duration_since(self.began);
+        self.evicted = sample.ended - self.before;
         if self.evicted > 0 {
             self.first.get_or_insert(since);
             self.last = Some(since);
         }
     }
 
-    /// Those that were evicted without knowing it read again, and go on with their sessions where there are any.
+    /// Lets evicted clients read what is left, and resumes their sessions if the protocol has any.
     fn resume(&mut self) -> Result<()> {
         let run = &mut *self.run;
-        for number in run.audience.still(Part::Resuming) {
-            run.fleet
-                .hurry(number, &mut |number, heard| run.audience.hear(number, heard))?;
+        for number in run.records.connected(ReaderKind::Resuming) {
+            run.client_set
+                .read_eagerly(number, &mut |number, event| run.records.record(number, event))?;
         }
-        for (left, next) in run.audience.take_left() {
-            run.fleet.resume(left)?;
-            run.audience.admit(Part::Resumed, next);
+        for (resume_point, next) in run.records.take_resumable() {
+            run.client_set.resume(resume_point)?;
+            run.records.add(ReaderKind::Resumed, next);
         }
         Ok(())
     }
 
-    /// Whether all who can go on with their sessions have begun to.
+    /// Returns whether every client that can resume its session has started to.
     fn all_have_resumed(&self) -> bool {
-        let is_possible = self.run.options.protocol == Protocol::Discord && self.are_back;
-        !is_possible || self.run.audience.still(Part::Resuming).is_empty()
+        let is_possible = self.run.options.protocol == LoadProtocol::Discord && self.are_back;
+        !is_possible || self.run.records.connected(ReaderKind::Resuming).is_empty()
     }
 }
 
-/// The close code of an eviction.
-const fn too_slow(protocol: Protocol) -> u16 {
+/// Returns the close code of an eviction.
+const fn too_slow(protocol: LoadProtocol) -> u16 {
     match protocol {
-        Protocol::V1 => 1013,
-        Protocol::Discord => 4000,
+        LoadProtocol::V1 => 1013,
+        LoadProtocol::Discord => 4000,
     }
 }

@@ -1,91 +1,91 @@
-//! What a run has shown.
+//! The report of a `slow` run.
 
 use std::{collections::BTreeMap, fmt};
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::super::{latencies::Summary, peer::Protocol};
+use super::super::{client::LoadProtocol, latencies::LatencySummary};
 
-/// How an evicted client has to be told.
-const fn eviction(protocol: Protocol) -> &'static str {
+/// How an evicted client must see its connection end.
+const fn eviction(protocol: LoadProtocol) -> &'static str {
     match protocol {
-        Protocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
-        Protocol::Discord => "close 4000",
+        LoadProtocol::V1 => "Error 1000 \"The client reads too slowly.\", close 1013",
+        LoadProtocol::Discord => "close 4000",
     }
 }
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
-    /// Its name: `alone`, or `wave` and its number.
+pub struct SlowPhaseReport {
+    /// `alone`, or `wave` and its number.
     pub name: String,
-    /// Events that were published.
+    /// Events published.
     pub events: u32,
     /// Slow clients.
     pub slow: u32,
-    /// Of these, the stopped ones that read again once they had been evicted.
+    /// Stopped clients among them that read again after their eviction.
     pub resuming: u32,
-    /// Of these, those that went on with their session and missed nothing.
+    /// Of the resuming clients, those that resumed their session and missed nothing.
     pub resumed: u32,
-    /// Sessions that the node closed because of it.
+    /// Sessions that the node closed because their client was too slow.
     pub evicted: u32,
-    /// Seconds from the first event to the first of them.
+    /// Seconds from the start of the phase to the first eviction.
     pub first_evicted_s: Option<f64>,
-    /// Seconds to the last.
+    /// Seconds to the last eviction.
     pub last_evicted_s: Option<f64>,
-    /// The most resident memory that was seen, in KiB.
+    /// Peak resident memory, in KiB.
     pub peak_kib: u32,
     /// Resident KiB some time after the last event.
     pub after_kib: u32,
     /// CPU milliseconds of the node.
     pub cpu_ms: f64,
-    /// Of healthy clients, from before the event is sent over HTTP until it is read.
-    pub latency: Summary,
-    /// Events that clients did not receive that read everything, or not in order.
+    /// From before the HTTP request that publishes an event to its receipt by a healthy client.
+    pub latency: LatencySummary,
+    /// Events missed by clients that read everything, including those received out of order.
     pub missed: u32,
-    /// Events that these received again.
+    /// Events that these clients received twice.
     pub repeated: u32,
-    /// Those of them whose connection ended.
+    /// How many of these clients were disconnected.
     pub lost: u32,
-    /// How the slow clients saw their connections end.
+    /// How connections ended, for the clients of this phase.
     pub endings: BTreeMap<String, u32>,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// What the clients spoke.
-    pub protocol: Protocol,
+pub struct SlowReport {
+    /// The protocol of the clients.
+    pub protocol: LoadProtocol,
     /// Healthy clients.
     pub healthy: u32,
-    /// The node's limit of waiting bytes.
+    /// `limits.outbox_bytes` of the node.
     pub outbox_bytes: u32,
-    /// The node's limit of their age.
+    /// `limits.outbox_age_ms` of the node.
     pub outbox_age_ms: u32,
     /// Per cent by which memory may grow from the first wave to a later one.
     pub growth_percent: u32,
-    /// By how many KiB it may grow beside that: what the node keeps of its log.
+    /// KiB by which memory may grow in addition: the size of the node's log.
     pub log_kib: u32,
-    /// Resident KiB before anybody connected.
+    /// Resident KiB before any client connected.
     pub empty_kib: u32,
     /// The phase without slow clients, then the waves.
-    pub phases: Vec<PhaseReport>,
-    /// Whether the node exited with success in the end.
+    pub phases: Vec<SlowPhaseReport>,
+    /// Whether the node exited with success at the end.
     pub clean_exit: bool,
-    /// What the node logged: warnings and worse.
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 
-impl PhaseReport {
-    fn failures(&self, protocol: Protocol) -> Vec<String> {
+impl SlowPhaseReport {
+    fn failures(&self, protocol: LoadProtocol) -> Vec<String> {
         let eviction = eviction(protocol);
-        let told = |part: &str| self.endings.get(&format!("{part}: {eviction}")).copied().unwrap_or(0);
+        let ended_by_eviction = |kind: &str| self.endings.get(&format!("{kind}: {eviction}")).copied().unwrap_or(0);
         let resumable = match protocol {
-            Protocol::V1 => 0,
-            Protocol::Discord => self.resuming,
+            LoadProtocol::V1 => 0,
+            LoadProtocol::Discord => self.resuming,
         };
-        let faults = [
+        let counts = [
             (self.missed, "events missed by clients that read everything"),
             (self.repeated, "events repeated to them"),
             (self.lost, "of them cut off"),
@@ -96,11 +96,11 @@ impl PhaseReport {
             (self.slow - self.evicted.min(self.slow), "slow clients not evicted"),
             (self.evicted.saturating_sub(self.slow), "evictions too many"),
             (
-                self.resuming - told("reads again").min(self.resuming),
+                self.resuming - ended_by_eviction("reads again").min(self.resuming),
                 "evicted clients that read again without being told why",
             ),
         ];
-        faults
+        counts
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{}: {count} {what}", self.name))
@@ -108,7 +108,7 @@ impl PhaseReport {
     }
 }
 
-impl Outcome for Report {
+impl ToolReport for SlowReport {
     fn failures(&self) -> Vec<String> {
         let phases = self.phases.iter();
         let mut failures: Vec<_> = phases.flat_map(|phase| phase.failures(self.protocol)).collect();
@@ -130,7 +130,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SlowReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -157,7 +157,7 @@ impl fmt::Display for Report {
         )?;
         for phase in &self.phases {
             let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
-            let Summary { p50_ms, p99_ms, max_ms } = phase.latency;
+            let LatencySummary { p50_ms, p99_ms, max_ms } = phase.latency;
             writeln!(
                 f,
                 "{:<8}{:>7}{:>6}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9.0}{p50_ms:>9.2}{p99_ms:>9.2}{max_ms:>9.2}{:>8}",

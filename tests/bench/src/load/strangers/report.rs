@@ -1,43 +1,43 @@
-//! What a run has shown.
+//! The report of a `strangers` run.
 
 use std::fmt;
 
-use gateway_harness::Outcome;
+use gateway_harness::ToolReport;
 use serde::Serialize;
 
-use super::super::latencies::Summary;
+use super::super::latencies::LatencySummary;
 
-/// What one phase has shown.
+/// The measurements of one phase.
 #[derive(Debug, Serialize)]
-pub struct PhaseReport {
+pub struct StrangersPhase {
     /// `alone` or `strangers`.
     pub name: String,
-    /// Of healthy clients, from a heartbeat to its answer.
-    pub heartbeat: Summary,
-    /// From connecting to the answer to an identify.
-    pub connect: Summary,
+    /// From sending a heartbeat to its ACK, for healthy clients.
+    pub heartbeat: LatencySummary,
+    /// From opening the TCP connection to the answer to Identify, for healthy clients.
+    pub connect: LatencySummary,
     /// Healthy sessions that ended.
     pub lost: u32,
     /// Packets that the node dropped.
     pub dropped: u64,
-    /// Per cent of a core that the node used.
+    /// CPU usage of the node, in per cent of one core.
     pub cpu_percent: f64,
 }
 
 /// The result of a run. Its `Display` is a table.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Clients that never identified.
+pub struct StrangersReport {
+    /// Number of clients that never identified.
     pub strangers: u32,
-    /// Whether they were there until the end.
+    /// Whether the attacker process ran until the end.
     pub attacked: bool,
-    /// Without them, and beside them.
-    pub phases: [PhaseReport; 2],
-    /// What the node logged: warnings and worse.
+    /// The phase without strangers, then the phase with them.
+    pub phases: [StrangersPhase; 2],
+    /// What the node logged, at level `warn` and above.
     pub log: String,
 }
 
-/// How many packets were dropped by these metrics.
+/// Sums the dropped packets in a text of metrics.
 pub(super) fn dropped(metrics: &str) -> u64 {
     let lines = metrics
         .lines()
@@ -46,7 +46,7 @@ pub(super) fn dropped(metrics: &str) -> u64 {
     numbers.sum()
 }
 
-impl Outcome for Report {
+impl ToolReport for StrangersReport {
     fn failures(&self) -> Vec<String> {
         let lost = self.phases.iter().filter(|phase| phase.lost > 0);
         let mut failures: Vec<_> = lost
@@ -59,7 +59,7 @@ impl Outcome for Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for StrangersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

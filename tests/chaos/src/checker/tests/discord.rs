@@ -1,17 +1,17 @@
-//! Discord sessions: numbers without a gap, every event once, and op 9 only with a reason.
+//! Discord sessions: contiguous sequence numbers, every event once, and op 9 only with a reason.
 
 use std::time::Duration;
 
-use super::Run;
-use crate::checker::{Audience, DiscordSession, Dispatch, Loss, Outcome, Reach, Receipt};
+use super::TestRun;
+use crate::checker::{DiscordSession, Loss, PublishOutcome, Reach, Receipt, ReceivedDispatch, Recipients};
 
-/// An event for sessions of Discord's protocol alone.
-const NO_OTHERS: Audience = Audience::All(&[]);
-/// A guild of shard 0 of any number of shards.
+/// Recipients of an event that only Discord sessions receive.
+const NO_OTHERS: Recipients = Recipients::All(&[]);
+/// A guild that is in shard 0, whatever the number of shards.
 const HERE: Reach = Reach::Guild(0);
 
-impl Run {
-    /// A session of shard 0 of 2 that wants messages, with Ready.
+impl TestRun {
+    /// Adds a session of shard 0 of 2 that has the intent for messages and has received Ready.
     fn shard(&mut self, ready: u64) -> usize {
         self.0.discord.push(DiscordSession {
             label: format!("shard {}", self.0.discord.len()),
@@ -19,12 +19,12 @@ impl Run {
             takes_messages: true,
             ready_at: self.at(ready),
             invalid_at: None,
-            dispatches: vec![Dispatch { s: 1, receipt: None }],
+            dispatches: vec![ReceivedDispatch { s: 1, receipt: None }],
         });
         self.0.discord.len() - 1
     }
 
-    /// `count` events of sender 0, one every 10 ms from 10 ms on.
+    /// Sends `count` events from sender 0, one every 10 ms, the first at 10 ms.
     fn reach_many(&mut self, count: u64, reach: Reach) {
         self.send_many(count, NO_OTHERS);
         let events = &mut self.0.senders[0].events;
@@ -34,7 +34,8 @@ impl Run {
         }
     }
 
-    /// A session gets an event, or what is none of the run (0), under this number.
+    /// Gives a session a dispatch with this sequence number: the event `number`, or for 0 one that is not an event of
+    /// the run.
     fn gets_under(&mut self, session: usize, s: u64, number: u64) {
         let receipt = (number > 0).then(|| Receipt {
             sender: 0,
@@ -42,10 +43,10 @@ impl Run {
             name: "announce".into(),
             at: self.at(10 * number + 6),
         });
-        self.0.discord[session].dispatches.push(Dispatch { s, receipt });
+        self.0.discord[session].dispatches.push(ReceivedDispatch { s, receipt });
     }
 
-    /// The same under the next number.
+    /// Like [`Self::gets_under`], with the next sequence numbers.
     fn gets(&mut self, session: usize, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             let s = self.0.discord[session].dispatches.last().unwrap().s + 1;
@@ -53,12 +54,12 @@ impl Run {
         }
     }
 
-    fn is_invalid(&mut self, session: usize, ms: u64) {
+    fn invalidates(&mut self, session: usize, ms: u64) {
         self.0.discord[session].invalid_at = Some(self.at(ms));
     }
 
-    /// So many jumps and sessions that ended without a reason, and no other fault.
-    fn is_judged_discord(&self, jumps: u64, refused: u64) {
+    /// Asserts that there are this many jumps and this many sessions that ended without a reason, and no other fault.
+    fn assert_discord_verdict(&self, jumps: u64, refused: u64) {
         let verdict = self.verdict();
         assert_eq!((verdict.jumps, verdict.refused), (jumps, refused), "{verdict}");
         assert_eq!(verdict.is_clean(), (jumps, refused) == (0, 0), "{verdict}");
@@ -67,78 +68,78 @@ impl Run {
 }
 
 #[test]
-fn a_session_that_has_everything_under_contiguous_numbers_is_clean() {
-    let mut run = Run::new();
+fn a_complete_session_with_contiguous_numbers_is_clean() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(5, HERE);
-    // Resumed, and answers to what it asked for, take numbers as well.
+    // Resumed and the answers to requests take sequence numbers too.
     run.gets(shard, [1, 2, 0, 3, 0, 4, 5]);
-    run.is_clean(0, 0);
+    run.assert_clean(0, 0);
     assert_eq!(run.verdict().deliveries, 5);
 }
 
 #[test]
-fn what_it_lacks_is_lost_wherever_it_stands() {
+fn a_missing_event_is_lost_at_any_position() {
     for numbers in [vec![2, 3, 4, 5], vec![1, 2, 4, 5], vec![1, 2, 3, 4], vec![]] {
-        let mut run = Run::new();
+        let mut run = TestRun::new();
         let shard = run.shard(0);
         run.reach_many(5, HERE);
         let lost = 5 - numbers.len() as u64;
         run.gets(shard, numbers);
-        run.is_judged([lost, 0, 0, 0]);
+        run.assert_verdict([lost, 0, 0, 0]);
     }
 }
 
 #[test]
-fn nothing_is_owed_from_before_ready() {
-    let mut run = Run::new();
+fn events_sent_before_ready_are_not_due() {
+    let mut run = TestRun::new();
     let shard = run.shard(23);
     run.reach_many(4, HERE);
     run.gets(shard, [3, 4]);
-    run.is_clean(0, 0);
-    let mut early = Run::new();
+    run.assert_clean(0, 0);
+    let mut early = TestRun::new();
     let shard = early.shard(23);
     early.reach_many(4, HERE);
     early.gets(shard, [1, 3, 4]);
-    early.is_judged([1, 0, 0, 0]);
+    early.assert_verdict([1, 0, 0, 0]);
 }
 
 #[test]
-fn an_event_that_comes_again_is_doubled_under_whatever_number() {
-    let mut run = Run::new();
+fn a_repeated_event_is_doubled_under_any_number() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(3, HERE);
     run.gets(shard, [1, 2, 2, 3, 1]);
-    run.is_judged([0, 2, 0, 0]);
+    run.assert_verdict([0, 2, 0, 0]);
 }
 
 #[test]
-fn an_event_that_comes_after_a_later_one_is_reordered() {
-    let mut run = Run::new();
+fn an_event_after_a_later_one_is_reordered() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(4, HERE);
     run.gets(shard, [1, 3, 2, 4]);
-    run.is_judged([0, 0, 1, 0]);
+    run.assert_verdict([0, 0, 1, 0]);
 }
 
 #[test]
-fn a_number_that_is_not_the_next_one_is_a_jump() {
+fn a_number_that_does_not_follow_is_a_jump() {
     for (second, jumps) in [(4, 1), (2, 1), (1, 1), (3, 0)] {
-        let mut run = Run::new();
+        let mut run = TestRun::new();
         let shard = run.shard(0);
         run.reach_many(2, HERE);
         run.gets(shard, [1]);
         run.gets_under(shard, second, 2);
-        run.is_judged_discord(jumps, 0);
+        run.assert_discord_verdict(jumps, 0);
     }
-    let mut run = Run::new();
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.discord[shard].dispatches[0].s = 2;
-    run.is_judged_discord(1, 0);
+    run.assert_discord_verdict(1, 0);
 }
 
 #[test]
-fn a_session_may_have_what_its_shard_and_its_intents_say_and_nothing_else() {
+fn shard_and_intents_decide_what_a_session_may_receive() {
     let other = 1 << 22;
     for (reach, is_for_it) in [
         (Reach::Guild(0), true),
@@ -150,63 +151,63 @@ fn a_session_may_have_what_its_shard_and_its_intents_say_and_nothing_else() {
         (Reach::Shard([0, 1]), false),
         (Reach::Nobody, false),
     ] {
-        let mut run = Run::new();
+        let mut run = TestRun::new();
         let shard = run.shard(0);
         run.reach_many(1, reach);
-        run.is_judged([u64::from(is_for_it), 0, 0, 0]);
+        run.assert_verdict([u64::from(is_for_it), 0, 0, 0]);
         run.gets(shard, [1]);
-        run.is_judged([0, 0, 0, u64::from(!is_for_it)]);
+        run.assert_verdict([0, 0, 0, u64::from(!is_for_it)]);
     }
-    let mut run = Run::new();
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.discord[shard].takes_messages = false;
     run.reach_many(1, Reach::Message(0));
-    run.is_clean(0, 0);
-    // Nor what nobody sent, or what was refused.
+    run.assert_clean(0, 0);
+    // Events that were never sent or were refused are not allowed either.
     run.gets(shard, [1, 2]);
-    run.is_judged([0, 0, 0, 2]);
-    let mut run = Run::new();
+    run.assert_verdict([0, 0, 0, 2]);
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(1, HERE);
-    run.0.senders[0].events[0].outcome = Outcome::Refused;
-    run.is_clean(0, 0);
+    run.0.senders[0].events[0].outcome = PublishOutcome::Refused;
+    run.assert_clean(0, 0);
     run.gets(shard, [1]);
-    run.is_judged([0, 0, 0, 1]);
+    run.assert_verdict([0, 0, 0, 1]);
 }
 
 #[test]
 fn op_9_needs_a_reason() {
-    let mut run = Run::new();
+    let mut run = TestRun::new();
     let shard = run.shard(0);
-    run.is_invalid(shard, 50);
-    run.is_judged_discord(0, 1);
+    run.invalidates(shard, 50);
+    run.assert_discord_verdict(0, 1);
     run.0.may_invalidate_from = Some(run.at(60));
-    run.is_judged_discord(0, 1);
+    run.assert_discord_verdict(0, 1);
     run.0.may_invalidate_from = Some(run.at(40));
-    run.is_judged_discord(0, 0);
+    run.assert_discord_verdict(0, 0);
     assert_eq!(run.verdict().invalid, 1);
 }
 
 #[test]
-fn op_9_excuses_what_would_have_come_and_nothing_before() {
-    let mut run = Run::new();
+fn op_9_excuses_only_events_that_would_have_followed() {
+    let mut run = TestRun::new();
     run.0.may_invalidate_from = Some(run.0.began);
     let (ended, hole, next) = (run.shard(0), run.shard(0), run.shard(55));
     run.reach_many(9, HERE);
     for (session, numbers) in [(ended, vec![1, 2]), (hole, vec![1, 3]), (next, vec![6, 7, 8, 9])] {
         run.gets(session, numbers);
     }
-    run.is_invalid(ended, 52);
-    run.is_invalid(hole, 52);
-    run.is_judged([1, 0, 0, 0]);
-    // The session after it is judged by itself: what it misses it misses in silence.
+    run.invalidates(ended, 52);
+    run.invalidates(hole, 52);
+    run.assert_verdict([1, 0, 0, 0]);
+    // The next session is checked on its own, and its client does not know that events are missing.
     run.0.discord[next].dispatches.truncate(3);
-    run.is_judged([3, 0, 0, 0]);
+    run.assert_verdict([3, 0, 0, 0]);
 }
 
 #[test]
-fn what_was_accepted_before_something_that_came_is_due_whoever_sent_it() {
-    let mut run = Run::new();
+fn events_accepted_before_a_received_one_are_due_from_every_sender() {
+    let mut run = TestRun::new();
     run.0.may_invalidate_from = Some(run.0.began);
     let shard = run.shard(0);
     run.reach_many(1, HERE);
@@ -214,26 +215,26 @@ fn what_was_accepted_before_something_that_came_is_due_whoever_sent_it() {
     let outcome = run.accepted(40, 30, "one");
     run.send_from(other, 30, NO_OTHERS, outcome);
     run.0.senders[other].events[0].reach = HERE;
-    run.is_invalid(shard, 60);
+    run.invalidates(shard, 60);
     let receipt = Receipt {
         sender: other,
         number: 1,
         name: "announce".into(),
         at: run.at(45),
     };
-    run.0.discord[shard].dispatches.push(Dispatch {
+    run.0.discord[shard].dispatches.push(ReceivedDispatch {
         s: 2,
         receipt: Some(receipt),
     });
-    run.is_judged([1, 0, 0, 0]);
-    // Together with it either may come first.
+    run.assert_verdict([1, 0, 0, 0]);
+    // If both were in flight together, either may come first.
     run.0.senders[0].events[0].outcome = run.accepted(35, 29, "one");
-    run.is_clean(0, 0);
+    run.assert_clean(0, 0);
 }
 
 #[test]
-fn what_redis_has_lost_is_no_fault_if_the_session_is_told() {
-    let mut run = Run::new();
+fn events_lost_by_redis_are_excused_if_the_session_ends() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.may_invalidate_from = Some(run.at(35));
     run.0.losses.push(Loss {
@@ -245,34 +246,34 @@ fn what_redis_has_lost_is_no_fault_if_the_session_is_told() {
     let verdict = run.verdict();
     assert_eq!((verdict.gone, verdict.silent), (1, 1), "{verdict}");
     assert!(!verdict.is_clean());
-    run.is_invalid(shard, 40);
-    run.is_clean(0, 0);
+    run.invalidates(shard, 40);
+    run.assert_clean(0, 0);
 }
 
 #[test]
-fn what_the_other_side_of_a_split_took_is_missing_only_where_nobody_was_told() {
-    let mut run = Run::new();
+fn events_of_the_other_side_of_a_split_are_excused_if_the_session_ends() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.0.may_invalidate_from = Some(run.at(30));
     run.reach_many(4, HERE);
     run.gets(shard, [1, 2, 4]);
     run.0.splits = vec![run.at(28)..run.at(45)];
-    run.is_judged([1, 0, 0, 0]);
-    run.is_invalid(shard, 60);
-    run.is_clean(1, 0);
+    run.assert_verdict([1, 0, 0, 0]);
+    run.invalidates(shard, 60);
+    run.assert_clean(1, 0);
     run.0.splits.clear();
-    run.is_judged([1, 0, 0, 0]);
+    run.assert_verdict([1, 0, 0, 0]);
 }
 
 #[test]
-fn an_event_that_redis_forgot_may_come_again() {
-    let mut run = Run::new();
+fn a_retried_event_that_redis_lost_may_repeat() {
+    let mut run = TestRun::new();
     let shard = run.shard(0);
     run.reach_many(1, HERE);
     run.gets(shard, [1, 1]);
-    run.is_judged([0, 1, 0, 0]);
+    run.assert_verdict([0, 1, 0, 0]);
     run.0.senders[0].events[0].repeated = true;
-    let cut = run.0.began..run.0.began + Duration::from_millis(20);
-    run.0.cuts.push(cut);
-    run.is_clean(1, 0);
+    let truncation = run.0.began..run.0.began + Duration::from_millis(20);
+    run.0.truncations.push(truncation);
+    run.assert_clean(1, 0);
 }

@@ -1,4 +1,4 @@
-//! Each thing that the judge has to find, beside the thing that looks like it and is none.
+//! Each fault that the checker must find, and beside it the similar case that is no fault.
 
 mod discord;
 mod for_many;
@@ -9,20 +9,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Audience, Ending, Event, Guild, Kind, Outcome, Reach, Receipt, Record, Sender, SenderId, Session, Verdict, judge,
+    ClientKind, FaultVerdict, GuildReport, PublishOutcome, Reach, Receipt, Recipients, RecordedEnd, RecordedSender,
+    Recording, SenderId, SentEvent, V1Session, check,
 };
 
-const BOTH: Audience = Audience::All(&[Kind::Bot, Kind::Website]);
-const BOTS: Audience = Audience::All(&[Kind::Bot]);
-const ONE: Audience = Audience::Any(&[Kind::Bot]);
+const BOTH: Recipients = Recipients::All(&[ClientKind::Bot, ClientKind::Website]);
+const BOTS: Recipients = Recipients::All(&[ClientKind::Bot]);
+const ONE: Recipients = Recipients::Any(&[ClientKind::Bot]);
 
-/// A record under construction; times are in milliseconds.
-struct Run(Record);
+/// Builds a recording; times are in milliseconds.
+struct TestRun(Recording);
 
-impl Run {
-    /// A sender over HTTP, which is sender 0.
+impl TestRun {
+    /// Creates a run with one sender over HTTP, sender 0.
     fn new() -> Self {
-        let mut run = Self(Record::new(Instant::now()));
+        let mut run = Self(Recording::new(Instant::now()));
         run.sender(None);
         run
     }
@@ -33,12 +34,12 @@ impl Run {
 
     fn sender(&mut self, session: Option<usize>) -> SenderId {
         let events = Vec::new();
-        self.0.senders.push(Sender { session, events });
+        self.0.senders.push(RecordedSender { session, events });
         self.0.senders.len() - 1
     }
 
-    fn session(&mut self, kind: Kind, identified: u64) -> usize {
-        self.0.sessions.push(Session {
+    fn session(&mut self, kind: ClientKind, identified: u64) -> usize {
+        self.0.sessions.push(V1Session {
             label: format!("{kind} {}", self.0.sessions.len()),
             kind,
             identified_at: self.at(identified),
@@ -51,22 +52,22 @@ impl Run {
     }
 
     fn bot(&mut self) -> usize {
-        self.session(Kind::Bot, 0)
+        self.session(ClientKind::Bot, 0)
     }
 
-    fn ends(&mut self, session: usize, ms: u64, how: Ending) {
+    fn ends(&mut self, session: usize, ms: u64, how: RecordedEnd) {
         self.0.sessions[session].ended = Some((self.at(ms), how));
     }
 
     fn reports(&mut self, session: usize, id: u64, since: Option<u64>) {
         let since = since.map(|ms| self.at(ms));
-        self.0.sessions[session].guilds.push(Guild { id, since });
+        self.0.sessions[session].guilds.push(GuildReport { id, since });
     }
 
-    fn send_from(&mut self, sender: SenderId, sent: u64, audience: Audience, outcome: Outcome) -> u64 {
-        let event = Event {
+    fn send_from(&mut self, sender: SenderId, sent: u64, recipients: Recipients, outcome: PublishOutcome) -> u64 {
+        let event = SentEvent {
             name: "announce",
-            audience,
+            recipients,
             reach: Reach::Nobody,
             sent_at: self.at(sent),
             outcome,
@@ -76,24 +77,24 @@ impl Run {
         self.0.senders[sender].events.len() as u64
     }
 
-    /// An event of sender 0, accepted 5 ms after it was sent, with its time as its offset.
-    fn send(&mut self, sent: u64, audience: Audience) -> u64 {
+    /// Sends an event from sender 0 that is accepted 5 ms later. Its offset is its time.
+    fn send(&mut self, sent: u64, recipients: Recipients) -> u64 {
         let outcome = self.accepted(sent + 5, sent, "one");
-        self.send_from(0, sent, audience, outcome)
+        self.send_from(0, sent, recipients, outcome)
     }
 
-    fn accepted(&self, at: u64, offset: u64, epoch: &str) -> Outcome {
-        Outcome::Accepted {
+    fn accepted(&self, at: u64, offset: u64, epoch: &str) -> PublishOutcome {
+        PublishOutcome::Accepted {
             at: self.at(at),
             offset,
             epoch: epoch.into(),
         }
     }
 
-    /// `count` events of sender 0, one every 10 ms from 10 ms on.
-    fn send_many(&mut self, count: u64, audience: Audience) {
+    /// Sends `count` events from sender 0, one every 10 ms, the first at 10 ms.
+    fn send_many(&mut self, count: u64, recipients: Recipients) {
         for n in 1..=count {
-            self.send(10 * n, audience);
+            self.send(10 * n, recipients);
         }
     }
 
@@ -113,20 +114,20 @@ impl Run {
         self.sees_from(session, 0, numbers);
     }
 
-    fn verdict(&self) -> Verdict {
-        judge(&self.0)
+    fn verdict(&self) -> FaultVerdict {
+        check(&self.0)
     }
 
-    /// The run has to be judged clean, with so much that is uncertain and gone.
-    fn is_clean(&self, uncertain: u64, gone: u64) {
+    /// Asserts that the run is clean, with these numbers of uncertain and gone events.
+    fn assert_clean(&self, uncertain: u64, gone: u64) {
         let verdict = self.verdict();
         assert!(verdict.is_clean(), "{verdict}");
         assert_eq!(verdict.problems, [""; 0]);
         assert_eq!((verdict.uncertain, verdict.gone), (uncertain, gone), "{verdict}");
     }
 
-    /// The run has to have these numbers of lost, doubled, reordered and unauthorised events, and no other fault.
-    fn is_judged(&self, faults: [u64; 4]) {
+    /// Asserts these numbers of lost, doubled, reordered and unauthorised events, and no other fault.
+    fn assert_verdict(&self, faults: [u64; 4]) {
         let verdict = self.verdict();
         let found = [verdict.lost, verdict.doubled, verdict.reordered, verdict.unauthorised];
         assert_eq!(found, faults, "{verdict}");

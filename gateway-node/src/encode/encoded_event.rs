@@ -1,0 +1,111 @@
+//! An entry and its frames, each encoded at most once for all sessions.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use shared::{
+    client_type::ClientType,
+    compression::{Level, deflate},
+    discord::{Content, without_content},
+    v1::{Encoding, payload},
+};
+use smallvec::SmallVec;
+
+use super::{
+    dispatch_encoder::{LogCursor, WireFormat},
+    encoded_dispatch::EncodedDispatch,
+};
+use crate::{
+    backplane::{Audience, Entry},
+    metrics::Metrics,
+    transport::{binary_frame, text_frame},
+};
+
+/// The encoding for one wire format and content; `None` if the data cannot be represented in it.
+type Made = (WireFormat, Content, Option<Arc<EncodedDispatch>>);
+
+/// A log entry with its lazily encoded frames, shared by all shards.
+pub(crate) struct EncodedEvent {
+    pub(crate) entry: Entry,
+    /// Its node-local number: it counts the entries of its log that this node has seen.
+    pub(crate) number: u64,
+    text: OnceLock<Bytes>,
+    zlib: OnceLock<Bytes>,
+    encoded: Mutex<SmallVec<[Made; 1]>>,
+    /// The zlib compression level.
+    level: Level,
+    metrics: Arc<Metrics>,
+}
+
+impl EncodedEvent {
+    pub(crate) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
+        Self {
+            entry,
+            number,
+            text: OnceLock::new(),
+            zlib: OnceLock::new(),
+            encoded: Mutex::new(SmallVec::new()),
+            level,
+            metrics,
+        }
+    }
+
+    /// Returns its log cursor.
+    pub(crate) const fn cursor(&self) -> LogCursor {
+        LogCursor {
+            number: self.number,
+            position: self.entry.position,
+        }
+    }
+
+    /// Returns the shared part of the dispatch for Discord sessions with this wire format, or `None` if the data cannot
+    /// be represented in it.
+    pub(crate) fn encoded(&self, wire_format: WireFormat, content: Content) -> Option<Arc<EncodedDispatch>> {
+        let mut made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made.iter().find(|(of, how, _)| *of == wire_format && *how == content);
+        if let Some((_, _, encoded)) = known {
+            return encoded.clone();
+        }
+        self.metrics.encoded_discord.inc();
+        let (name, d) = (&self.entry.name, &self.entry.d);
+        let encoded = match content {
+            Content::Whole => EncodedDispatch::new(wire_format, name, d),
+            Content::Withheld => without_content(d)
+                .ok()
+                .and_then(|d| EncodedDispatch::new(wire_format, name, &d)),
+        };
+        let encoded = encoded.map(Arc::new);
+        made.push((wire_format, content, encoded.clone()));
+        encoded
+    }
+
+    /// Returns whether one pass can deliver both entries: both are broadcasts of the same application.
+    pub(crate) fn is_broadcast_with(&self, other: &Self) -> bool {
+        let is_broadcast = |event: &Self| matches!(event.entry.audience, Audience::Types(_));
+        is_broadcast(self) && is_broadcast(other) && self.entry.application == other.entry.application
+    }
+
+    /// Returns whether all sessions of this type receive it.
+    pub(crate) fn is_for_all(&self, kind: ClientType) -> bool {
+        matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
+    }
+
+    /// Returns the frame for v1 sessions with this encoding. Server frames are unmasked, so the frame header is shared
+    /// too.
+    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
+        match encoding {
+            Encoding::Text => self.text.get_or_init(|| {
+                self.metrics.encoded_text.inc();
+                text_frame(self.payload().as_bytes())
+            }),
+            Encoding::Zlib => self.zlib.get_or_init(|| {
+                self.metrics.encoded_zlib.inc();
+                binary_frame(&deflate(self.payload().as_bytes(), self.level))
+            }),
+        }
+    }
+
+    fn payload(&self) -> String {
+        payload::event(&self.entry.name, &self.entry.d)
+    }
+}

@@ -1,0 +1,240 @@
+//! The delivery queue between the log and the shards: one for the node, in which every shard has its own cursor.
+//!
+//! An entry stays until the slowest shard has read it. If there is no room for an event, its publication is refused
+//! ([`DeliveryQueue::has_room`]), so no event is dropped between acceptance and delivery.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use futures_util::task::AtomicWaker;
+
+use crate::encode::encoded_event::EncodedEvent;
+
+/// The most entries that a shard reads at once.
+const BATCH: usize = 64;
+
+pub(crate) struct DeliveryQueue {
+    state: Mutex<DeliveryQueueState>,
+    readers: Box<[AtomicWaker]>,
+    limit: usize,
+}
+
+/// One element of the queue.
+enum QueuedItem {
+    Entry(Arc<EncodedEvent>),
+    /// The following entries of this application are from the other side of a split brain.
+    Divergence(Arc<str>),
+}
+
+/// What a shard reads in one call.
+pub(crate) enum QueueRead {
+    Entries(Vec<Arc<EncodedEvent>>),
+    /// The application whose log continues on the other side of a split brain.
+    Divergence(Arc<str>),
+}
+
+struct DeliveryQueueState {
+    queue: VecDeque<QueuedItem>,
+    /// The number of the first item in `queue`.
+    first: u64,
+    bytes: usize,
+    /// The number of the next item that each shard reads.
+    next: Box<[u64]>,
+}
+
+impl DeliveryQueueState {
+    /// Returns the number of the next item.
+    fn end(&self) -> u64 {
+        self.first + self.queue.len() as u64
+    }
+
+    /// Removes the items that every shard has read.
+    fn trim(&mut self) {
+        let slowest = self.next.iter().copied().min().unwrap_or(self.first);
+        while self.first < slowest {
+            let Some(item) = self.queue.pop_front() else { break };
+            if let QueuedItem::Entry(entry) = item {
+                self.bytes -= entry.entry.weight();
+            }
+            self.first += 1;
+        }
+    }
+}
+
+impl DeliveryQueue {
+    /// Creates a queue for `readers` shards that holds up to `limit` bytes.
+    pub(crate) fn new(readers: usize, limit: usize) -> Self {
+        Self {
+            state: Mutex::new(DeliveryQueueState {
+                queue: VecDeque::new(),
+                first: 0,
+                bytes: 0,
+                next: vec![0; readers].into(),
+            }),
+            readers: (0..readers).map(|_| AtomicWaker::new()).collect(),
+            limit,
+        }
+    }
+
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let state = self.lock();
+        // An entry larger than the whole limit is accepted if the queue is empty.
+        state.queue.is_empty() || state.bytes.saturating_add(bytes) <= self.limit
+    }
+
+    pub(crate) fn push(&self, entry: Arc<EncodedEvent>) {
+        {
+            let mut state = self.lock();
+            state.bytes += entry.entry.weight();
+            state.queue.push_back(QueuedItem::Entry(entry));
+        }
+        self.wake();
+    }
+
+    /// Marks that the following entries of this application are from the other side of a split brain.
+    pub(crate) fn diverge(&self, application: Arc<str>) {
+        self.lock().queue.push_back(QueuedItem::Divergence(application));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for reader in &self.readers {
+            reader.wake();
+        }
+    }
+
+    /// Returns the number of the next item. Every entry that was accepted before has a lower one.
+    pub(crate) fn end(&self) -> u64 {
+        self.lock().end()
+    }
+
+    /// Returns the next items for a shard, and the number of the item after them.
+    pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(QueueRead, u64)> {
+        self.readers[reader].register(cx.waker());
+        let mut state = self.lock();
+        let next = state.next[reader];
+        if next == state.end() {
+            return Poll::Pending;
+        }
+        let skip = usize::try_from(next - state.first).unwrap_or(usize::MAX);
+        let mut items = state.queue.iter().skip(skip).take(BATCH);
+        let (next_read, count) = match items.next() {
+            Some(QueuedItem::Divergence(application)) => (QueueRead::Divergence(Arc::clone(application)), 1),
+            first => {
+                let entries = first.into_iter().chain(items).map_while(|item| match item {
+                    QueuedItem::Entry(entry) => Some(Arc::clone(entry)),
+                    QueuedItem::Divergence(_) => None,
+                });
+                let entries: Vec<_> = entries.collect();
+                let count = entries.len() as u64;
+                (QueueRead::Entries(entries), count)
+            }
+        };
+        let next = next + count;
+        state.next[reader] = next;
+        state.trim();
+        Poll::Ready((next_read, next))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DeliveryQueueState> {
+        // No code that holds the lock panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use shared::client_type::{ClientType, ClientTypes};
+
+    use super::*;
+    use crate::{
+        backplane::{Audience, Entry, Epoch, Position},
+        metrics::Metrics,
+    };
+
+    fn entry(offset: u64) -> Arc<EncodedEvent> {
+        let entry = Entry {
+            position: Position {
+                offset,
+                epoch: Epoch::from_raw(1),
+            },
+            application: "a".into(),
+            name: "n".into(),
+            audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
+            author: None,
+            discord: None,
+            d: "{}".into(),
+        };
+        Arc::new(EncodedEvent::new(
+            entry,
+            offset,
+            shared::compression::Level::default(),
+            Arc::new(Metrics::default()),
+        ))
+    }
+
+    fn read(delivery_queue: &DeliveryQueue, reader: usize) -> Vec<u64> {
+        match delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready((QueueRead::Entries(batch), _)) => {
+                batch.iter().map(|entry| entry.entry.position.offset).collect()
+            }
+            Poll::Ready((QueueRead::Divergence(application), _)) => panic!("{application} diverges"),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_shard_reads_every_entry_in_order() {
+        let delivery_queue = DeliveryQueue::new(2, 1 << 20);
+        for offset in 0..100 {
+            delivery_queue.push(entry(offset));
+        }
+        assert_eq!(
+            [read(&delivery_queue, 0), read(&delivery_queue, 0)].concat(),
+            (0..100).collect::<Vec<_>>()
+        );
+        assert_eq!(delivery_queue.lock().queue.len(), 100);
+        assert_eq!(
+            [read(&delivery_queue, 1), read(&delivery_queue, 1)].concat(),
+            (0..100).collect::<Vec<_>>()
+        );
+        let weight = delivery_queue.lock().bytes;
+        assert_eq!(weight, 0);
+        assert_eq!(read(&delivery_queue, 0), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn every_shard_reads_a_divergence_in_order() {
+        let delivery_queue = DeliveryQueue::new(2, 1 << 20);
+        delivery_queue.push(entry(0));
+        delivery_queue.diverge("a".into());
+        delivery_queue.push(entry(1));
+        for reader in 0..2 {
+            assert_eq!(read(&delivery_queue, reader), [0]);
+            let next_read = delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop()));
+            assert!(matches!(next_read, Poll::Ready((QueueRead::Divergence(_), 2))));
+            assert_eq!(read(&delivery_queue, reader), [1]);
+        }
+        let state = delivery_queue.lock();
+        assert_eq!((state.queue.len(), state.bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_slowest_shard_limits_the_room() {
+        let weight = entry(0).entry.weight();
+        let delivery_queue = DeliveryQueue::new(2, 2 * weight);
+        assert!(delivery_queue.has_room(10 * weight));
+        delivery_queue.push(entry(0));
+        delivery_queue.push(entry(1));
+        assert!(!delivery_queue.has_room(weight));
+        read(&delivery_queue, 0);
+        assert!(!delivery_queue.has_room(weight));
+        read(&delivery_queue, 1);
+        assert!(delivery_queue.has_room(weight));
+    }
+}

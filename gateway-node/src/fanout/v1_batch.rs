@@ -1,0 +1,91 @@
+//! One pass's entries for one v1 group, framed, and joined into batches that save writes.
+
+use bytes::Bytes;
+use shared::session_id::SessionId;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::member::{V1GroupKey, V1Member};
+use crate::{
+    backplane::{Epoch, Position},
+    encode::encoded_event::EncodedEvent,
+    transport::Batch,
+};
+
+/// The most bytes that are copied into one batch; a larger frame is sent without a copy.
+const JOINED_BYTES: usize = 64 * 1024;
+
+/// Entries for the members of one group, in order.
+pub(crate) struct V1Batch<'a> {
+    key: V1GroupKey,
+    entries: SmallVec<[&'a EncodedEvent; 8]>,
+    batches: SmallVec<[Batch; 2]>,
+    /// Members that joined at this position or before it receive all entries. `None` if the entries are of several
+    /// epochs.
+    first: Option<Position>,
+    /// The sessions that sent one of the entries.
+    authors: SmallVec<[SessionId; 4]>,
+}
+
+impl<'a> V1Batch<'a> {
+    /// Selects the entries that all sessions of the group's type receive.
+    pub(crate) fn new(entries: impl Iterator<Item = &'a EncodedEvent>, key: V1GroupKey) -> Self {
+        let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| it.is_for_all(key.kind)).collect();
+        let mut authors = SmallVec::new();
+        for author in entries.iter().filter_map(|it| it.entry.author) {
+            if !authors.contains(&author) {
+                authors.push(author);
+            }
+        }
+        let first = entries.first().map(|it| it.entry.position);
+        let is_of = |epoch: Epoch| entries.iter().all(|it| it.entry.position.epoch == epoch);
+        Self {
+            first: first.filter(|first| is_of(first.epoch)),
+            batches: joined(entries.iter().map(|it| it.frame(key.encoding))),
+            key,
+            entries,
+            authors,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Sends a member of the group the entries that are for it, and returns how many those are.
+    #[inline]
+    pub(crate) fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
+        let gets_all = self
+            .first
+            .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));
+        if gets_all {
+            for batch in &self.batches {
+                // If the outbox overflows, the connection's driver evicts the session.
+                member.outbox.deliver(batch, now);
+            }
+            return self.entries.len() as u64;
+        }
+        let given = self.entries.iter().filter(|it| member.deliver_to(it, self.key, now));
+        given.count() as u64
+    }
+}
+
+/// Joins frames into batches of up to [`JOINED_BYTES`].
+fn joined<'a>(frames: impl Iterator<Item = &'a Bytes>) -> SmallVec<[Batch; 2]> {
+    let mut batches = SmallVec::new();
+    let mut together: SmallVec<[Bytes; 8]> = SmallVec::new();
+    let mut bytes = 0;
+    for frame in frames {
+        if !together.is_empty() && bytes + frame.len() > JOINED_BYTES {
+            batches.push(Batch::of(&together));
+            together.clear();
+            bytes = 0;
+        }
+        bytes += frame.len();
+        together.push(frame.clone());
+    }
+    if !together.is_empty() {
+        batches.push(Batch::of(&together));
+    }
+    batches
+}

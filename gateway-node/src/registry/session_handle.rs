@@ -1,0 +1,217 @@
+//! A session's registration with its shard.
+
+use std::sync::Arc;
+
+use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
+
+use super::{RegistryShard, SessionKind, shard::Identity};
+use crate::{
+    auth::Key,
+    backplane::{Owner, Position},
+    encode::dispatch_encoder::{DispatchEncoder, LogCursor},
+    fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1GroupKey, V1Member},
+    transport::Outbox,
+};
+
+/// What a v1 session registers with once it has identified.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its id.
+    pub id: SessionId,
+    /// Its client type.
+    pub kind: ClientType,
+    /// The key it identified with. The session receives the events of the key's application.
+    pub key: Arc<Key>,
+    /// How its events are encoded.
+    pub encoding: Encoding,
+    /// The end of the log when it joined.
+    pub since: Position,
+}
+
+/// What a Discord session subscribes with.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Which events it receives.
+    pub filter: Filter,
+    /// The cursor of the last entry that the session received or filtered out.
+    pub since: LogCursor,
+    /// Encodes and numbers its dispatches.
+    pub encoder: DispatchEncoder,
+}
+
+/// A session's registration with its shard. Dropping it unregisters the session; there is no other way.
+pub struct SessionHandle {
+    shard: RegistryShard,
+    index: usize,
+}
+
+impl SessionHandle {
+    pub(super) const fn new(shard: RegistryShard, index: usize) -> Self {
+        Self { shard, index }
+    }
+
+    /// Registers a v1 session as a receiver.
+    pub fn identify(&self, registration: Registration, outbox: Outbox) {
+        let Registration {
+            id,
+            kind,
+            key,
+            encoding,
+            since,
+        } = registration;
+        let inner = &self.shard.inner;
+        let application = Arc::clone(key.application());
+        {
+            let mut state = inner.state.borrow_mut();
+            let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
+            subscribers
+                .v1
+                .add(V1GroupKey { kind, encoding }, V1Member { id, since, outbox });
+        }
+        inner.backplane.ready(&application, id);
+        self.set_identity(Identity {
+            application,
+            id,
+            kind: SessionKind::V1(kind),
+            fencing_token: 0,
+            key,
+        });
+    }
+
+    /// Records which Discord session this is. It receives nothing until it subscribes.
+    pub fn attach(&self, owner: &Owner, key: Arc<Key>) {
+        self.set_identity(Identity {
+            application: Arc::clone(&owner.application),
+            id: owner.id,
+            kind: SessionKind::Discord,
+            fencing_token: owner.fencing_token,
+            key,
+        });
+    }
+
+    /// Registers a Discord session as a receiver. Returns `false` if its shard is already past the session's cursor:
+    /// then the session has to read on first.
+    pub fn subscribe(&self, subscription: Subscription, outbox: Outbox) -> bool {
+        let Subscription { filter, since, encoder } = subscription;
+        self.with_identity(|subscribers, id, fencing_token| {
+            if subscribers.started > since.number {
+                return false;
+            }
+            // The member may be an earlier owner that does not know yet that it was superseded.
+            subscribers.discord.remove(id);
+            encoder.continue_at(encoder.s(), Some(since));
+            let key = DiscordGroupKey {
+                filter,
+                wire_format: encoder.wire_format(),
+            };
+            let discord_member = DiscordMember {
+                id,
+                fencing_token,
+                since: since.number,
+                encoder,
+                outbox,
+            };
+            subscribers.discord.add(key, discord_member);
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    /// Stops deliveries to a Discord session.
+    pub fn unsubscribe(&self) {
+        self.with_identity(ApplicationSubscribers::unsubscribe);
+    }
+
+    /// Returns the log cursor of a subscribed Discord session: it has received or filtered out every entry up to there.
+    /// Returns `None` once the session is severed, because later entries may not continue what it has.
+    pub fn cursor(&self) -> Option<LogCursor> {
+        if self.is_severed() {
+            return None;
+        }
+        self.with_identity(|subscribers, id, fencing_token| {
+            let own = subscribers
+                .discord_member(id, fencing_token)
+                .and_then(|it| it.encoder.cursor());
+            [own, subscribers.finished]
+                .into_iter()
+                .flatten()
+                .max_by_key(|index| index.number)
+        })
+        .flatten()
+    }
+
+    fn is_severed(&self) -> bool {
+        let state = self.shard.inner.state.borrow();
+        let session = state.sessions.get(self.index).and_then(Option::as_ref);
+        let identity = session.and_then(|session| session.identity.as_ref());
+        identity.is_some_and(|identity| state.severed.contains(&identity.id))
+    }
+
+    fn set_identity(&self, identity: Identity) {
+        let inner = &self.shard.inner;
+        let (counts, kind) = (inner.registry.counts(), identity.kind);
+        let state = &mut *inner.state.borrow_mut();
+        let Some(Some(session)) = state.sessions.get_mut(self.index) else {
+            return;
+        };
+        match session.identity.replace(identity) {
+            // The connection switched to another session: its kind and the counts stay the same.
+            Some(before) => drop(state.severed.remove(&before.id)),
+            None => counts.identified(kind),
+        }
+    }
+
+    fn with_identity<T>(&self, act: impl FnOnce(&mut ApplicationSubscribers, SessionId, u64) -> T) -> Option<T> {
+        let state = &mut *self.shard.inner.state.borrow_mut();
+        let identity = state.sessions.get(self.index)?.as_ref()?.identity.as_ref()?;
+        let subscribers = state.subscribers.entry(Arc::clone(&identity.application)).or_default();
+        Some(act(subscribers, identity.id, identity.fencing_token))
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        let inner = &self.shard.inner;
+        let session = {
+            let mut state = inner.state.borrow_mut();
+            state.free.push(self.index);
+            state.sessions[self.index].take()
+        };
+        let identity = session.and_then(|session| session.identity);
+        inner
+            .registry
+            .counts()
+            .closed(identity.as_ref().map(|identity| identity.kind));
+        let Some(Identity {
+            application,
+            id,
+            kind,
+            fencing_token,
+            ..
+        }) = identity
+        else {
+            return;
+        };
+        {
+            let mut state = inner.state.borrow_mut();
+            let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
+            match kind {
+                SessionKind::V1(_) => drop(subscribers.v1.remove(id)),
+                // Whether the session stays resumable is decided elsewhere.
+                SessionKind::Discord => {
+                    subscribers.unsubscribe(id, fencing_token);
+                    state.severed.remove(&id);
+                    return;
+                }
+            }
+        }
+        inner.backplane.leave(&application, id);
+        // From here on nothing is addressed to it, and everything that already is comes before the end of the queue.
+        let end = inner.registry.inner.delivery_queue.end();
+        let mut state = inner.state.borrow_mut();
+        state.severed.remove(&id);
+        if end > state.delivered {
+            state.departed.push((id, end));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What a protocol's state machine gets from its session at once.
+
+use tokio::time::Instant;
+
+use crate::{
+    encode::LogCursor,
+    registry::{SessionHandle, Subscription},
+    transport::Outbox,
+};
+
+/// The context of one call into a [`Protocol`](super::Protocol): the time, and the session's subscription to the log.
+pub struct Cx<'a> {
+    /// The time of the call.
+    pub now: Instant,
+    session: Option<(&'a SessionHandle, &'a Outbox)>,
+}
+
+impl<'a> Cx<'a> {
+    /// The context of a session that is connected.
+    pub(super) fn new(now: Instant, handle: Option<&'a SessionHandle>, outbox: &'a Outbox) -> Self {
+        Self {
+            now,
+            session: handle.map(|handle| (handle, outbox)),
+        }
+    }
+
+    /// A context without a session, in which nothing can be subscribed: for tests and benchmarks of a state machine.
+    pub const fn at(now: Instant) -> Self {
+        Self { now, session: None }
+    }
+
+    /// Subscribes the session to its log. Returns `false` if its shard is already past `subscription.since`: then the
+    /// session has to read on first.
+    pub fn subscribe(&self, subscription: Subscription) -> bool {
+        self.session
+            .is_some_and(|(handle, outbox)| handle.subscribe(subscription, outbox.clone()))
+    }
+
+    /// Ends the subscription. Nothing more is delivered to the session.
+    pub fn unsubscribe(&self) {
+        if let Some((handle, _)) = self.session {
+            handle.unsubscribe();
+        }
+    }
+
+    /// Returns how far the shard has brought the session: every entry up to there was delivered to it, or is not for
+    /// it. `None` if the session has no subscription.
+    pub fn cursor(&self) -> Option<LogCursor> {
+        self.session.and_then(|(handle, _)| handle.cursor())
+    }
+}

@@ -1,0 +1,137 @@
+//! Checks an identify and joins the cluster.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use shared::{
+    client_type::ClientType,
+    session_id::SessionId,
+    v1::{PresentedSecret, payload::GuildCount},
+};
+use tokio::{runtime::Handle, time::Instant};
+
+use crate::{
+    auth::{Key, Refused},
+    backplane::{Backplane, JoinError, Joined, Joining, Pending, Position},
+    session::CallContext,
+};
+
+/// A request to join.
+#[derive(Debug)]
+pub struct JoinRequest {
+    /// The client type, as sent.
+    pub(super) kind: String,
+    /// The key, as sent.
+    pub(super) key: PresentedSecret,
+}
+
+/// The outcome of a successful identify.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The session's id.
+    pub id: SessionId,
+    /// The client type.
+    pub kind: ClientType,
+    /// The key it identified with.
+    pub key: Arc<Key>,
+    /// The end of the log when it joined.
+    pub since: Position,
+    /// The guild counts of its application.
+    pub counts: GuildCount,
+}
+
+/// Why an identify fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum V1IdentifyError {
+    /// The key is invalid, or not for this client type.
+    #[error("the key is not good for this type")]
+    Key,
+    /// The cluster refused the join.
+    #[error(transparent)]
+    Cluster(#[from] JoinError),
+}
+
+/// Checks that the key is valid for this client type, and joins.
+pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
+    let services = &cx.services;
+    let opened = services.keyring.open(join.key.expose(), SystemTime::now());
+    let (key, kind) = match (opened, join.kind.parse()) {
+        (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
+        // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
+        (Err(Refused::NotYet), _) => return Err(JoinError::Unavailable.into()),
+        _ => return Err(V1IdentifyError::Key),
+    };
+    let joining = Joining {
+        application: Arc::clone(key.application()),
+        kind,
+    };
+    let joined = PendingJoin::of(&services.backplane, joining).await;
+    let Joined { id, since, counts } = joined.inspect_err(|error| {
+        // The backplane logs its own outage, once.
+        if *error != JoinError::Unavailable {
+            services.problems.fault(cx.address, error, Instant::now());
+        }
+    })?;
+    if !services.keyring.is_good(&key, kind, SystemTime::now()) {
+        // The key was revoked while the join was pending, when the shard did not know the session yet.
+        services.backplane.leave(key.application(), id);
+        return Err(V1IdentifyError::Key);
+    }
+    log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = cx.address; "session identified");
+    Ok(Identified {
+        id,
+        kind,
+        key,
+        since,
+        counts,
+    })
+}
+
+/// A pending join. If dropped, the join is still awaited in the background and undone, so no id or membership leaks.
+struct PendingJoin {
+    backplane: Arc<dyn Backplane>,
+    application: Arc<str>,
+    pending: Option<Pending<Joined, JoinError>>,
+}
+
+impl PendingJoin {
+    /// Starts the join.
+    fn of(backplane: &Arc<dyn Backplane>, joining: Joining) -> Self {
+        Self {
+            backplane: Arc::clone(backplane),
+            application: Arc::clone(&joining.application),
+            pending: Some(backplane.join(joining)),
+        }
+    }
+}
+
+impl Future for PendingJoin {
+    type Output = Result<Joined, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(pending) = &mut self.pending else {
+            return Poll::Pending;
+        };
+        let answer = std::task::ready!(pending.as_mut().poll(cx));
+        self.pending = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for PendingJoin {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and its memberships with it.
+        if let (Some(pending), Ok(runtime)) = (self.pending.take(), Handle::try_current()) {
+            let (backplane, application) = (Arc::clone(&self.backplane), Arc::clone(&self.application));
+            runtime.spawn(async move {
+                if let Ok(joined) = pending.await {
+                    backplane.leave(&application, joined.id);
+                }
+            });
+        }
+    }
+}

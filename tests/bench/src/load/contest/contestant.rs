@@ -1,0 +1,347 @@
+//! The servers under comparison, and how each is started.
+
+use std::{
+    fmt,
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use super::{
+    super::{
+        cores::{Cores, pin_thread},
+        gateway::{self, Gateway},
+        usage::Usage,
+    },
+    dialect::{Dialect, UtilbotDialect},
+    discord::DiscordDialect,
+    peers::{BroadcastDialect, CentrifugeDialect, NatsDialect, NchanDialect, SocketIoDialect},
+};
+
+/// How long a contestant may take for any step before the run fails.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often to check whether a peer is listening yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Routes the measured event to receivers of both protocols, all of which may identify at once.
+const EVENTS: &str = r#"
+[[applications]]
+id = "utilbot"
+max_concurrency = 65535
+session_starts_per_day = 1000000
+
+[[events]]
+name = "announce"
+from = ["bot", "website", "service"]
+to = ["bot", "website", "discord"]
+"#;
+/// Exit code of `start.sh` for a peer that is not installed.
+const NOT_INSTALLED: i32 = 69;
+
+/// A server under comparison. The name in backquotes is the one used on the command line and in tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contestant {
+    /// `gateway`: the node of this repository.
+    Gateway,
+    /// `gateway-again`: the same node a second time, to show the noise between identical servers.
+    GatewayAgain,
+    /// `gateway-zlib`: the node, with receivers that ask for `compression=zlib`.
+    GatewayZlib,
+    /// `discord`: the node, with receivers that speak version 10 of Discord's protocol.
+    Discord,
+    /// `discord-zlib`: like `discord`, with `compress=zlib-stream`.
+    DiscordZlib,
+    /// `gateway-two`: the node with two workers.
+    GatewayTwo,
+    /// `other`: another binary of the node, to compare two builds.
+    Other,
+    /// `loop`: a bare `epoll` loop on one thread, one write per event and socket.
+    Loop,
+    /// `loop-joined`: like `loop`, with one write per socket for all events that arrived together.
+    LoopJoined,
+    /// A third-party server, under its name in `tests/bench/peers`.
+    Peer(PeerServer),
+}
+
+/// A third-party server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerServer {
+    /// Bun's built-in WebSocket server.
+    Bun,
+    /// The `ws` package on Node.js.
+    Ws,
+    /// Socket.IO on Node.js.
+    SocketIo,
+    /// Nchan, a module of nginx.
+    Nchan,
+    /// NATS with its WebSocket listener.
+    Nats,
+    /// A Go server on the Centrifuge library.
+    Centrifuge,
+}
+
+impl Contestant {
+    /// All contestants with their names.
+    const NAMES: [(Self, &str); 15] = [
+        (Self::Gateway, "gateway"),
+        (Self::GatewayAgain, "gateway-again"),
+        (Self::GatewayZlib, "gateway-zlib"),
+        (Self::Discord, "discord"),
+        (Self::DiscordZlib, "discord-zlib"),
+        (Self::GatewayTwo, "gateway-two"),
+        (Self::Other, "other"),
+        (Self::Loop, "loop"),
+        (Self::LoopJoined, "loop-joined"),
+        (Self::BUN, "bun"),
+        (Self::Peer(PeerServer::Ws), "ws"),
+        (Self::Peer(PeerServer::SocketIo), "socketio"),
+        (Self::Peer(PeerServer::Nchan), "nchan"),
+        (Self::Peer(PeerServer::Nats), "nats"),
+        (Self::CENTRIFUGE, "centrifuge"),
+    ];
+
+    pub(in super::super) const BUN: Self = Self::Peer(PeerServer::Bun);
+    pub(in super::super) const CENTRIFUGE: Self = Self::Peer(PeerServer::Centrifuge);
+
+    fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(contestant, _)| *contestant == self);
+        found.map_or("", |(_, name)| name)
+    }
+}
+
+impl fmt::Display for Contestant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Contestant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::NAMES.iter().find(|(_, name)| *name == text);
+        found.map(|(contestant, _)| *contestant).ok_or_else(|| {
+            let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
+            format!("one of {}", names.join(", "))
+        })
+    }
+}
+
+impl PeerServer {
+    fn dialect(self) -> Box<dyn Dialect> {
+        match self {
+            Self::Bun | Self::Ws => Box::new(BroadcastDialect),
+            Self::SocketIo => Box::new(SocketIoDialect),
+            Self::Nchan => Box::new(NchanDialect),
+            Self::Nats => Box::new(NatsDialect),
+            Self::Centrifuge => Box::new(CentrifugeDialect),
+        }
+    }
+}
+
+/// The protocol that the receivers of a node speak.
+#[derive(Debug, Clone, Copy)]
+enum NodeProtocol {
+    V1,
+    V1Zlib,
+    Discord,
+    DiscordZlib,
+}
+
+impl NodeProtocol {
+    fn dialect(self, key: &str) -> Box<dyn Dialect> {
+        match self {
+            Self::V1 => Box::new(UtilbotDialect::new(key, false)),
+            Self::V1Zlib => Box::new(UtilbotDialect::new(key, true)),
+            Self::Discord => Box::new(DiscordDialect::new(key, false)),
+            Self::DiscordZlib => Box::new(DiscordDialect::new(key, true)),
+        }
+    }
+}
+
+/// A peer is not installed on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotInstalled(String);
+
+/// Settings shared by all contestants of a run.
+#[derive(Debug)]
+pub(super) struct ContestSetup {
+    /// The cores of the contestant and its clients; `None` to run without pinning.
+    pub(super) cores: Option<Cores>,
+    /// The node's binary.
+    pub(super) gateway: PathBuf,
+    /// The binary of the contestant `other`.
+    pub(super) other: Option<PathBuf>,
+    /// Maximum number of simultaneous clients.
+    pub(super) clients: u32,
+}
+
+impl ContestSetup {
+    /// Starts a contestant.
+    pub(super) fn start(&self, contestant: Contestant) -> Result<ContestServer> {
+        match contestant {
+            Contestant::Gateway | Contestant::GatewayAgain => self.node(&self.gateway, NodeProtocol::V1, 1),
+            Contestant::GatewayZlib => self.node(&self.gateway, NodeProtocol::V1Zlib, 1),
+            Contestant::Discord => self.node(&self.gateway, NodeProtocol::Discord, 1),
+            Contestant::DiscordZlib => self.node(&self.gateway, NodeProtocol::DiscordZlib, 1),
+            Contestant::GatewayTwo => self.node(&self.gateway, NodeProtocol::V1, 2),
+            Contestant::Other => {
+                let binary = self.other.as_deref().context("`other` needs --other PATH")?;
+                self.node(binary, NodeProtocol::V1, 1)
+            }
+            Contestant::Loop => self.bare_loop("single"),
+            Contestant::LoopJoined => self.bare_loop("joined"),
+            Contestant::Peer(peer) => self.peer(peer, contestant.name()),
+        }
+    }
+
+    /// Starts a node with every feature on. Only the limits that would stop the clients are raised.
+    fn node(&self, binary: &Path, protocol: NodeProtocol, workers: u32) -> Result<ContestServer> {
+        let settings = [
+            ("server.workers", workers.to_string()),
+            ("limits.connections", (self.clients + 16).to_string()),
+            ("limits.payloads_per_minute", 1_000_000_000.to_string()),
+            // The clients send heartbeats only when a benchmark tells them to.
+            ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
+            ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
+            ("discord.payloads_per_minute", 1_000_000_000.to_string()),
+            ("discord.hello_delay_ms", 0.to_string()),
+        ];
+        let node = Gateway::start(binary, &settings, Some(EVENTS), self.cores)?;
+        Ok(ContestServer {
+            target: ContestTarget {
+                address: node.address,
+                dialect: protocol.dialect(&node.key),
+            },
+            process: Process::Node(node),
+        })
+    }
+
+    fn bare_loop(&self, mode: &str) -> Result<ContestServer> {
+        let mut command = Command::new(gateway::beside("bare_loop")?);
+        let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
+        let stdout = child.0.stdout.take().context("the child has no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok(ContestServer {
+            target: ContestTarget {
+                address: line
+                    .trim()
+                    .parse()
+                    .map_err(|_| anyhow!("the bare loop printed {line:?} instead of an address"))?,
+                dialect: Box::new(BroadcastDialect),
+            },
+            process: Process::Child(child),
+        })
+    }
+
+    fn peer(&self, peer: PeerServer, name: &str) -> Result<ContestServer> {
+        // The port is free now, and nothing else on this machine is expected to take it.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
+        command.args([name, &address.port().to_string()]);
+        let mut child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        while let Err(error) = TcpStream::connect(address) {
+            if let Some(status) = child.0.try_wait()? {
+                let mut said = String::new();
+                if let Some(mut stderr) = child.0.stderr.take() {
+                    stderr.read_to_string(&mut said)?;
+                }
+                if status.code() == Some(NOT_INSTALLED) {
+                    return Err(NotInstalled(said.trim().to_owned()).into());
+                }
+                bail!("{name} ended: {status}\n{said}");
+            }
+            ensure!(Instant::now() < deadline, "{name} is not listening: {error}");
+            std::thread::park_timeout(POLL_INTERVAL);
+        }
+        Ok(ContestServer {
+            target: ContestTarget {
+                address,
+                dialect: peer.dialect(),
+            },
+            process: Process::Child(child),
+        })
+    }
+
+    /// Starts a program on the server core.
+    fn spawn(&self, command: &mut Command) -> Result<ChildGuard> {
+        if let Some(cores) = self.cores {
+            pin_thread(cores.node)?;
+        }
+        let child = command.stdin(Stdio::null()).spawn();
+        if let Some(cores) = self.cores {
+            pin_thread(cores.clients)?;
+        }
+        Ok(ChildGuard(child.with_context(|| format!("starting {command:?}"))?))
+    }
+}
+
+/// The address of a contestant and the protocol it speaks.
+pub(in super::super) struct ContestTarget {
+    pub(super) address: SocketAddr,
+    pub(super) dialect: Box<dyn Dialect>,
+}
+
+impl ContestTarget {
+    /// Targets a node, for clients that identify with `key`.
+    pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
+        Self {
+            address,
+            dialect: Box::new(UtilbotDialect::new(key, false)),
+        }
+    }
+}
+
+/// A running contestant. It is killed on drop.
+pub(in super::super) struct ContestServer {
+    pub(in super::super) target: ContestTarget,
+    process: Process,
+}
+
+enum Process {
+    Node(Gateway),
+    Child(ChildGuard),
+}
+
+struct ChildGuard(Child);
+
+impl Drop for ChildGuard {
+    fn drop(&mut self) {
+        // Both fail only if the process has ended and has been reaped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl ContestServer {
+    /// Returns the CPU time and memory used so far.
+    pub(in super::super) fn usage(&self) -> Result<Usage> {
+        match &self.process {
+            Process::Node(node) => node.usage(),
+            Process::Child(child) => Usage::of(child.0.id()),
+        }
+    }
+
+    /// Returns an error if the process has ended.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match &mut self.process {
+            Process::Node(node) => {
+                if let Some(status) = node.exited()? {
+                    bail!("the node ended: {status}\n{}", node.log()?);
+                }
+            }
+            Process::Child(child) => {
+                let ended = child.0.try_wait()?;
+                ensure!(ended.is_none(), "the server ended: {ended:?}");
+            }
+        }
+        Ok(())
+    }
+}
