@@ -54,7 +54,7 @@ async fn load_slow_discord_clients_are_closed_and_resume_without_loss() -> anyho
 async fn load_outbox_memory_of_slow_clients_is_returned_to_the_system() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 \
                      --seconds 2 --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
-    let options = slow::Options::parse_from(arguments.split_ascii_whitespace());
+    let options = slow::SlowOptions::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     let wave = &report.phases[1];
@@ -64,7 +64,7 @@ async fn load_outbox_memory_of_slow_clients_is_returned_to_the_system() -> anyho
 
 #[tokio::test]
 async fn load_three_nodes_lose_duplicate_and_reorder_nothing() -> anyhow::Result<()> {
-    let options = cluster::Options::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
+    let options = cluster::ClusterLoadOptions::parse_from("cluster --rounds 1 --seconds 0.2".split(' '));
     let report = run(move || cluster::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     assert!(report.events > 1000 && report.log.is_empty(), "{report}");
@@ -130,7 +130,7 @@ async fn load_unfinished_requests_do_not_affect_other_clients() -> anyhow::Resul
 
 #[tokio::test]
 async fn load_strangers_do_not_end_healthy_sessions() -> anyhow::Result<()> {
-    let options = strangers::Options::parse_from("strangers --strangers 20 --seconds 2".split(' '));
+    let options = strangers::StrangersOptions::parse_from("strangers --strangers 20 --seconds 2".split(' '));
     let report = run(move || strangers::run(&options)).await?.expect("a report");
     assert_eq!(report.failures(), [""; 0], "{report}");
     // Each stranger may send 256 KiB at once and 16 KiB in each second after that, and exceed that by one packet.
@@ -141,7 +141,7 @@ async fn load_strangers_do_not_end_healthy_sessions() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn load_guild_reports_do_not_block_another_application() -> anyhow::Result<()> {
-    let options = reports::Options::parse_from("reports --bots 2 --ids 2000 --rate 10 --seconds 2".split(' '));
+    let options = reports::ReportsOptions::parse_from("reports --bots 2 --ids 2000 --rate 10 --seconds 2".split(' '));
     let report = run(move || reports::run(&options)).await?.expect("a report");
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
@@ -149,7 +149,7 @@ async fn load_guild_reports_do_not_block_another_application() -> anyhow::Result
 
 #[tokio::test]
 async fn load_member_requests_are_answered_completely_and_in_order() -> anyhow::Result<()> {
-    let options = members::Options::parse_from("members --members 3000 --sessions 2 --requests 3".split(' '));
+    let options = members::MembersOptions::parse_from("members --members 3000 --sessions 2 --requests 3".split(' '));
     let report = run(move || members::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
