@@ -28,6 +28,7 @@ mod drain;
 mod errors;
 mod etf;
 mod events;
+mod examples;
 mod failover;
 mod faults;
 mod fuzz;
