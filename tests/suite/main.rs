@@ -31,6 +31,7 @@ mod dropped_packets;
 mod errors;
 mod etf;
 mod events;
+mod examples;
 mod failover;
 mod fault_proxy;
 mod forced_closes;

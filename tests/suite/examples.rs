@@ -1,0 +1,260 @@
+//! Runs the files of `docs/examples` as they are, against a real node: each bot prints what `publish.sh` publishes, and is
+//! back after the gateway has asked it to reconnect.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio, time::Duration};
+
+use gateway_harness::{Node, Ran, Setup, WAIT, request, run, tool, within_time};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::root;
+
+/// How long a process that has closed standard output may take to close standard error.
+const EXIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the bots on version 1 print when they have identified.
+const V1_READY: &str = "bot_connect_success ";
+
+fn folder() -> PathBuf {
+    root().join("docs/examples")
+}
+
+fn example(name: &str) -> PathBuf {
+    folder().join(name)
+}
+
+/// Points an example at the node, with the key of development mode.
+fn point_at<'a>(node: &Node, command: &'a mut Command) -> &'a mut Command {
+    command
+        .env("UTILBOT_URL", format!("http://{}", node.address()))
+        .env("UTILBOT_KEY", node.development_key())
+}
+
+/// A running example. It is killed when this is dropped.
+struct Bot {
+    _child: Child,
+    stdout: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
+    /// How many bytes of standard output have been searched with success.
+    seen: usize,
+    /// The folder of a script that runs beside its packages.
+    _folder: Option<TempDir>,
+}
+
+impl Bot {
+    fn start(node: &Node, mut command: Command, folder: Option<TempDir>) -> Self {
+        point_at(node, &mut command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("the example starts");
+        Self {
+            stdout: follow(child.stdout.take().expect("stdout is a pipe")),
+            stderr: follow(child.stderr.take().expect("stderr is a pipe")),
+            seen: 0,
+            _child: child,
+            _folder: folder,
+        }
+    }
+
+    fn python(node: &Node, script: &str) -> Self {
+        let mut command = Command::new(tool(
+            "UTILBOT_TEST_PYTHON",
+            "python with the packages of tests/requirements.txt",
+        ));
+        command.arg(example(script));
+        Self::start(node, command, None)
+    }
+
+    /// Node.js looks for packages beside the script, so this runs a copy of it beside those that the variable names.
+    fn node_js(node: &Node, script: &str, modules: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the script");
+        let copy = folder.path().join(script);
+        fs::copy(example(script), &copy).expect("the example can be copied");
+        let modules = tool(modules, "the node_modules folder with the packages of the example");
+        symlink(modules, folder.path().join("node_modules")).expect("the packages can be linked");
+        let mut command = Command::new(tool("UTILBOT_TEST_NODE", "Node.js, 20 or later"));
+        command.arg(copy);
+        Self::start(node, command, Some(folder))
+    }
+
+    /// Waits until the bot prints `text`, behind everything that earlier calls have found.
+    async fn prints(&mut self, text: &str) {
+        let seen = self.seen;
+        let mut end = None;
+        let is_printed = |printed: &String| {
+            end = printed[seen..].find(text).map(|start| seen + start + text.len());
+            end.is_some()
+        };
+        let outcome = timeout(WAIT, self.stdout.wait_for(is_printed)).await;
+        let has_ended = matches!(outcome, Ok(Err(_)));
+        drop(outcome);
+        let Some(end) = end else {
+            if has_ended {
+                // What it printed last on standard error may still be on its way.
+                let closed = self.stderr.wait_for(|_| false);
+                within_time("the end of standard error", EXIT_DEADLINE, closed)
+                    .await
+                    .ok();
+            }
+            panic!(
+                "`{text}` is not printed, {}\nstdout: {}\nstderr: {}",
+                if has_ended {
+                    "and the example has ended"
+                } else {
+                    "in time"
+                },
+                *self.stdout.borrow(),
+                *self.stderr.borrow()
+            );
+        };
+        self.seen = end;
+    }
+}
+
+/// Collects everything that is printed, for as long as the process lives, so that the pipe never fills.
+fn follow(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<String> {
+    let (text, follower) = watch::channel(String::new());
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+            text.send_modify(|text| text.push_str(&String::from_utf8_lossy(&buffer[..count])));
+        }
+    });
+    follower
+}
+
+/// Runs `publish.sh` to its end.
+async fn publish_sh(node: &Node, event: &str) -> Ran {
+    let mut command = Command::new(example("publish.sh"));
+    command.arg(event).current_dir(folder());
+    run(point_at(node, &mut command), WAIT).await
+}
+
+async fn publish(node: &Node, event: &str) {
+    let ran = publish_sh(node, event).await;
+    assert!(ran.status.success() && ran.stdout.contains("offset"), "{ran:?}");
+}
+
+async fn announce(node: &Node, text: &str) {
+    let event = json!({ "t": "announce", "d": { "text": text } });
+    publish(node, &event.to_string()).await;
+}
+
+/// Asks every client to reconnect: by op 7 on Discord's protocol, by error 1000 and close code 1012 on version 1.
+async fn reconnect_all(node: &Node) {
+    let bearer = format!("Bearer {}", node.development_key());
+    let headers = [("authorization", bearer.as_str())];
+    let target = "/api/v1/sessions/reconnect?spread_ms=0";
+    let answer = request(node.address(), "POST", target, &headers, "").await;
+    assert_eq!(answer.json(), json!({ "sessions": 1 }), "{answer:?}");
+}
+
+async fn v1_bot_prints_an_event(node: &Node, mut bot: Bot) {
+    bot.prints(V1_READY).await;
+    announce(node, "hello").await;
+    bot.prints("announce ").await;
+    bot.prints("hello").await;
+}
+
+async fn v1_bot_reconnects(node: &Node, mut bot: Bot) {
+    bot.prints(V1_READY).await;
+    reconnect_all(node).await;
+    bot.prints("error 1000").await;
+    bot.prints(V1_READY).await;
+    announce(node, "hello again").await;
+    bot.prints("hello again").await;
+}
+
+async fn discord_bot_prints_a_message(node: &Node, mut bot: Bot) {
+    bot.prints("ready as utilbot").await;
+    publish(node, "@message.json").await;
+    bot.prints("ada: hello").await;
+}
+
+async fn discord_bot_resumes(node: &Node, mut bot: Bot) {
+    bot.prints("ready as utilbot").await;
+    reconnect_all(node).await;
+    bot.prints("resumed").await;
+    publish(node, "@message.json").await;
+    bot.prints("ada: hello").await;
+}
+
+fn v1_py(node: &Node) -> Bot {
+    Bot::python(node, "v1_bot.py")
+}
+
+fn v1_js(node: &Node) -> Bot {
+    Bot::node_js(node, "v1_bot.mjs", "UTILBOT_TEST_NODE_MODULES")
+}
+
+fn discord_py(node: &Node) -> Bot {
+    Bot::python(node, "discord_py_bot.py")
+}
+
+fn discord_js(node: &Node) -> Bot {
+    Bot::node_js(node, "discord_js_bot.mjs", "UTILBOT_TEST_DISCORDJS_MODULES")
+}
+
+#[tokio::test]
+async fn the_python_bot_prints_an_event() {
+    let node = Setup::new().start().await;
+    v1_bot_prints_an_event(&node, v1_py(&node)).await;
+}
+
+#[tokio::test]
+async fn the_node_js_bot_prints_an_event() {
+    let node = Setup::new().start().await;
+    v1_bot_prints_an_event(&node, v1_js(&node)).await;
+}
+
+#[tokio::test]
+async fn the_discord_py_bot_prints_a_message() {
+    let node = Setup::new().start().await;
+    discord_bot_prints_a_message(&node, discord_py(&node)).await;
+}
+
+#[tokio::test]
+async fn the_discord_js_bot_prints_a_message() {
+    let node = Setup::new().start().await;
+    discord_bot_prints_a_message(&node, discord_js(&node)).await;
+}
+
+#[tokio::test]
+async fn the_python_bot_reconnects() {
+    let node = Setup::new().start().await;
+    v1_bot_reconnects(&node, v1_py(&node)).await;
+}
+
+#[tokio::test]
+async fn the_node_js_bot_reconnects() {
+    let node = Setup::new().start().await;
+    v1_bot_reconnects(&node, v1_js(&node)).await;
+}
+
+#[tokio::test]
+async fn the_discord_py_bot_resumes() {
+    let node = Setup::new().start().await;
+    discord_bot_resumes(&node, discord_py(&node)).await;
+}
+
+#[tokio::test]
+async fn the_discord_js_bot_resumes() {
+    let node = Setup::new().start().await;
+    discord_bot_resumes(&node, discord_js(&node)).await;
+}
+
+#[tokio::test]
+async fn the_publisher_fails_and_prints_why_when_an_event_is_refused() {
+    let node = Setup::new().start().await;
+    let ran = publish_sh(&node, r#"{"t":"unheard_of","d":{}}"#).await;
+    assert!(!ran.status.success(), "{ran:?}");
+    assert!(ran.stdout.contains("Unknown event."), "{ran:?}");
+}
