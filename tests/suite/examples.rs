@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio, time::Duration};
 
-use gateway_harness::{Node, Ran, Setup, WAIT, request, run, tool, within_time};
+use gateway_harness::{NodeProcess, Ran, Setup, WAIT, request, run, tool, within_time};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -30,7 +30,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// Points an example at the node, with the key of development mode.
-fn point_at<'a>(node: &Node, command: &'a mut Command) -> &'a mut Command {
+fn point_at<'a>(node: &NodeProcess, command: &'a mut Command) -> &'a mut Command {
     command
         .env("UTILBOT_URL", format!("http://{}", node.address()))
         .env("UTILBOT_KEY", node.development_key())
@@ -48,7 +48,7 @@ struct Bot {
 }
 
 impl Bot {
-    fn start(node: &Node, mut command: Command, folder: Option<TempDir>) -> Self {
+    fn start(node: &NodeProcess, mut command: Command, folder: Option<TempDir>) -> Self {
         point_at(node, &mut command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -64,7 +64,7 @@ impl Bot {
         }
     }
 
-    fn python(node: &Node, script: &str) -> Self {
+    fn python(node: &NodeProcess, script: &str) -> Self {
         let mut command = Command::new(tool(
             "UTILBOT_TEST_PYTHON",
             "python with the packages of tests/requirements.txt",
@@ -74,7 +74,7 @@ impl Bot {
     }
 
     /// Node.js looks for packages beside the script, so this runs a copy of it beside those that the variable names.
-    fn node_js(node: &Node, script: &str, modules: &str) -> Self {
+    fn node_js(node: &NodeProcess, script: &str, modules: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the script");
         let copy = folder.path().join(script);
         fs::copy(example(script), &copy).expect("the example can be copied");
@@ -132,24 +132,24 @@ fn follow(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<
 }
 
 /// Runs `publish.sh` to its end.
-async fn publish_sh(node: &Node, event: &str) -> Ran {
+async fn publish_sh(node: &NodeProcess, event: &str) -> Ran {
     let mut command = Command::new(example("publish.sh"));
     command.arg(event).current_dir(folder());
     run(point_at(node, &mut command), WAIT).await
 }
 
-async fn publish(node: &Node, event: &str) {
+async fn publish(node: &NodeProcess, event: &str) {
     let ran = publish_sh(node, event).await;
     assert!(ran.status.success() && ran.stdout.contains("offset"), "{ran:?}");
 }
 
-async fn announce(node: &Node, text: &str) {
+async fn announce(node: &NodeProcess, text: &str) {
     let event = json!({ "t": "announce", "d": { "text": text } });
     publish(node, &event.to_string()).await;
 }
 
 /// Asks every client to reconnect: by op 7 on Discord's protocol, by error 1000 and close code 1012 on version 1.
-async fn reconnect_all(node: &Node) {
+async fn reconnect_all(node: &NodeProcess) {
     let bearer = format!("Bearer {}", node.development_key());
     let headers = [("authorization", bearer.as_str())];
     let target = "/api/v1/sessions/reconnect?spread_ms=0";
@@ -157,14 +157,14 @@ async fn reconnect_all(node: &Node) {
     assert_eq!(answer.json(), json!({ "sessions": 1 }), "{answer:?}");
 }
 
-async fn v1_bot_prints_an_event(node: &Node, mut bot: Bot) {
+async fn v1_bot_prints_an_event(node: &NodeProcess, mut bot: Bot) {
     bot.prints(V1_READY).await;
     announce(node, "hello").await;
     bot.prints("announce ").await;
     bot.prints("hello").await;
 }
 
-async fn v1_bot_reconnects(node: &Node, mut bot: Bot) {
+async fn v1_bot_reconnects(node: &NodeProcess, mut bot: Bot) {
     bot.prints(V1_READY).await;
     reconnect_all(node).await;
     bot.prints("error 1000").await;
@@ -173,13 +173,13 @@ async fn v1_bot_reconnects(node: &Node, mut bot: Bot) {
     bot.prints("hello again").await;
 }
 
-async fn discord_bot_prints_a_message(node: &Node, mut bot: Bot) {
+async fn discord_bot_prints_a_message(node: &NodeProcess, mut bot: Bot) {
     bot.prints("ready as utilbot").await;
     publish(node, "@message.json").await;
     bot.prints("ada: hello").await;
 }
 
-async fn discord_bot_resumes(node: &Node, mut bot: Bot) {
+async fn discord_bot_resumes(node: &NodeProcess, mut bot: Bot) {
     bot.prints("ready as utilbot").await;
     reconnect_all(node).await;
     bot.prints("resumed").await;
@@ -187,19 +187,19 @@ async fn discord_bot_resumes(node: &Node, mut bot: Bot) {
     bot.prints("ada: hello").await;
 }
 
-fn v1_py(node: &Node) -> Bot {
+fn v1_py(node: &NodeProcess) -> Bot {
     Bot::python(node, "v1_bot.py")
 }
 
-fn v1_js(node: &Node) -> Bot {
+fn v1_js(node: &NodeProcess) -> Bot {
     Bot::node_js(node, "v1_bot.mjs", "UTILBOT_TEST_NODE_MODULES")
 }
 
-fn discord_py(node: &Node) -> Bot {
+fn discord_py(node: &NodeProcess) -> Bot {
     Bot::python(node, "discord_py_bot.py")
 }
 
-fn discord_js(node: &Node) -> Bot {
+fn discord_js(node: &NodeProcess) -> Bot {
     Bot::node_js(node, "discord_js_bot.mjs", "UTILBOT_TEST_DISCORDJS_MODULES")
 }
 
