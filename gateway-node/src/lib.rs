@@ -17,6 +17,7 @@
 //! | `guilds` | the state of Discord guilds, folded from events |
 //! | [`http`] | health, metrics, publishing, the requests that Discord libraries make before they connect |
 //! | [`node`] | builds all of this from a configuration, reloads, drains and stops it |
+//! | [`app_state`] | the handles that workers, HTTP API and sessions share |
 //! | [`config`], [`cli`], [`logging`], [`metrics`] | settings, commands, log lines, counters |
 //!
 //! `docs/architecture.md` says which of these may use which, and a test checks that the code agrees.
@@ -25,6 +26,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod app_state;
 pub mod applications;
 pub mod auth;
 pub mod backends;

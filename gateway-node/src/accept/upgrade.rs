@@ -31,7 +31,7 @@ use crate::{
     client_error_log::ClientErrorLog,
     drain::DrainState,
     public_url::PublicUrl,
-    session::{Discord, DiscordSessionSettings, Services, Session, V1, V1SessionSettings},
+    session::{Discord, DiscordSessionSettings, Session, V1, V1SessionSettings, WorkerState},
     transport::{Connection, Echo, HandshakeRefusal, Limits, Socket, UpgradeHead, accept_key, switching_protocols},
 };
 
@@ -43,7 +43,7 @@ pub enum Purpose {
     /// Gateway sessions, at `/` and `//`.
     Gateway {
         /// The parts of the node that sessions use.
-        services: Rc<Services>,
+        worker: Rc<WorkerState>,
         /// The settings of protocol version 1.
         v1: Arc<V1SessionSettings>,
         /// The settings of Discord's protocol, versions 6 to 10.
@@ -195,22 +195,22 @@ impl Upgrader {
                 permits,
             ),
             Purpose::Gateway {
-                services,
+                worker,
                 v1,
                 discord,
                 public_url,
             } => {
-                let (services, permit) = (Rc::clone(services), permits.of_client());
+                let (worker, permit) = (Rc::clone(worker), permits.of_client());
                 match RequestedProtocol::by(head) {
                     RequestedProtocol::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
-                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, worker);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                     RequestedProtocol::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
-                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, services);
+                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, worker);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                 }

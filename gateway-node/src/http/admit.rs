@@ -95,7 +95,7 @@ fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Optio
     if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
         let address = client_address(&UpgradeHead::of(request.head()), peer, &api.trusted_proxies);
         if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
-            return Ok(Some(Rc::new(api.admission.forward(address, now)?)));
+            return Ok(Some(Rc::new(api.app.admission.forward(address, now)?)));
         }
     }
     connection.permit.request(now)?;

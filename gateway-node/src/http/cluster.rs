@@ -31,16 +31,16 @@ struct ThisNode<'a> {
 /// an outage: then `nodes` is null, and `backplane.problem` gives the cause.
 pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
-    let nodes = api.backplane.peers().await.ok();
-    let mut backplane = api.backplane.status();
+    let nodes = api.app.backplane.peers().await.ok();
+    let mut backplane = api.app.backplane.status();
     backplane.logs.retain(|log| log.application == *key.application());
     Ok(HttpResponse::Ok().json(ClusterBody {
         node: ThisNode {
             name: &api.node,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: api.since.elapsed().as_secs(),
-            sessions: api.registry.counts().snapshot(),
-            draining: api.drain.is_draining(),
+            sessions: api.app.registry.counts().snapshot(),
+            draining: api.app.drain.is_draining(),
         },
         backplane,
         nodes,

@@ -52,7 +52,7 @@ pub(super) async fn list(
     let key = of(&api, &request, &application, Permission::Read)?;
     let page = PageBody::of(query)?;
     let wanted = page.wanted();
-    let kept = api.discord.guild_ids(key.application(), page.after, wanted).await;
+    let kept = api.app.discord.guild_ids(key.application(), page.after, wanted).await;
     let mut ids = match kept.map_err(|_| ApiError::GuildsAway)? {
         Some(ids) => ids,
         None => seen(&api, &key, |guilds| guilds.ids(page.after).take(wanted).collect())?,
@@ -200,7 +200,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
 
 async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpResponse, ApiError> {
     api.charge_events(key, events.len())?;
-    let answer = api.backplane.publish(Publishing {
+    let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,
         when_unavailable: WhenUnavailable::Fail { idempotency: None },
@@ -233,7 +233,7 @@ fn of_guild(
 
 /// Returns the guild with this id; empty if there is none.
 async fn guild(api: &Api, key: &Key, id: u64) -> Result<Guilds, ApiError> {
-    match api.discord.guild(key.application(), id).await {
+    match api.app.discord.guild(key.application(), id).await {
         Ok(Some(guilds)) => Ok(guilds),
         Ok(None) => seen(api, key, |guilds| guilds.only([id])),
         Err(_) => Err(ApiError::GuildsAway),
@@ -247,7 +247,7 @@ async fn exists(api: &Api, key: &Key, id: u64) -> Result<(), ApiError> {
 
 /// Reads from the guilds of a node without Redis, which has them all.
 fn seen<T>(api: &Api, key: &Key, look: impl FnOnce(&Guilds) -> T) -> Result<T, ApiError> {
-    let seen = api.registry.guilds(key.application(), None, look);
+    let seen = api.app.registry.guilds(key.application(), None, look);
     seen.ok_or(ApiError::GuildsAway)
 }
 

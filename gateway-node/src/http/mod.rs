@@ -35,59 +35,30 @@ pub use self::{
 };
 use crate::{
     accept::BrowserPolicy,
-    admission::Admission,
-    applications::Applications,
-    auth::{Key, Keyring, Refused},
-    backplane::Backplane,
+    app_state::AppState,
+    auth::{Key, Refused},
     config::Permission,
-    drain::DrainState,
-    events::Events,
-    hello_delay::HelloDelay,
-    metrics::Metrics,
-    public_url::PublicUrl,
-    registry::Registry,
-    resume::DiscordSessions,
     transport::OutboxPool,
 };
 
 /// The state shared by all request handlers.
 pub struct Api {
+    /// The handles that it shares with the rest of the node.
+    pub app: AppState,
     /// The node's name.
     pub node: Arc<str>,
     /// When the node started to accept connections.
     pub since: Instant,
-    /// The registry of connected sessions.
-    pub registry: Registry,
-    /// The connection to the other nodes.
-    pub backplane: Arc<dyn Backplane>,
-    /// The valid keys.
-    pub keyring: Keyring,
-    /// The table of application events.
-    pub events: Events,
-    /// The applications of the keys.
-    pub applications: Applications,
-    /// The resumable Discord sessions, and guild state.
-    pub discord: DiscordSessions,
-    /// The URL that clients are given to connect to.
-    pub public_url: PublicUrl,
-    /// The node's metrics.
-    pub metrics: Arc<Metrics>,
-    /// Whether the node is draining.
-    pub drain: DrainState,
     /// Maximum bytes of an event's `d`.
     pub event_bytes: usize,
     /// How much each key may still publish.
     pub publishing: PublishAllowances,
     /// Whether faults can be injected (`chaos.enabled`).
     pub is_chaotic: bool,
-    /// The delay of Hello that an administrator set.
-    pub hello_delay: HelloDelay,
     /// The default time over which a command for all sessions is spread.
     pub spread: Duration,
     /// Whether this listener serves metrics without a key.
     pub metrics_public: bool,
-    /// The admission of connections and requests.
-    pub admission: Admission,
     /// The networks of trusted proxies.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The request bodies in memory.
@@ -106,6 +77,7 @@ impl Api {
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
         let presented = presented(request, "bearer").ok_or(ApiError::Unauthorised)?;
         let key = self
+            .app
             .keyring
             .open(presented, SystemTime::now())
             .map_err(|refused| match refused {

@@ -80,7 +80,7 @@ pub(super) async fn publish(
             "a request may hold {MAX_EVENTS} events, whatever the settings"
         )));
     }
-    let table = api.events.current();
+    let table = api.app.events.current();
     let publications = events
         .iter()
         .enumerate()
@@ -89,8 +89,8 @@ pub(super) async fn publish(
             event.publication(&key, &table, api.event_bytes).map_err(refused)
         })
         .collect::<Result<Vec<_>, _>>()
-        .inspect_err(|_| api.metrics.event_refused("invalid"))?;
-    let answer = api.backplane.publish(Publishing {
+        .inspect_err(|_| api.app.metrics.event_refused("invalid"))?;
+    let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
         when_unavailable: WhenUnavailable::Fail { idempotency },
@@ -107,11 +107,11 @@ pub(super) async fn publish(
 
 /// Converts a failed publication into the error for the request, and counts it.
 pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
-    api.metrics.event_refused(error.word());
+    api.app.metrics.event_refused(error.word());
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
         PublishError::Overloaded => ApiError::Overloaded,
-        PublishError::Unavailable | PublishError::Expired => ApiError::Unavailable(api.backplane.status().problem),
+        PublishError::Unavailable | PublishError::Expired => ApiError::Unavailable(api.app.backplane.status().problem),
         PublishError::Refused { cause } => ApiError::Unavailable(Some(cause.to_string())),
         PublishError::Unknown => ApiError::Unknown,
         PublishError::KeyReused => ApiError::KeyReused,

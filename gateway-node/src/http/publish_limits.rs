@@ -167,7 +167,7 @@ impl Api {
 
     fn rate_limited(&self, setting: &'static str, taken: Result<(), Duration>) -> Result<(), ApiError> {
         taken.map_err(|wait| {
-            self.metrics.event_refused("rate_limited");
+            self.app.metrics.event_refused("rate_limited");
             ApiError::RateLimited { setting, wait }
         })
     }

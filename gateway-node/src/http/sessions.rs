@@ -53,7 +53,7 @@ pub(super) async fn list(
         after: page.after.map(SessionId::from_raw),
         limit: page.wanted(),
     };
-    let mut listed = api.registry.sessions(key.application(), asked).await;
+    let mut listed = api.app.registry.sessions(key.application(), asked).await;
     let next = page.cut(&mut listed, |session| session.id.get());
     let sessions = listed.into_iter().map(|Listed { id, kind, key }| SessionView {
         id: id.to_string(),
@@ -88,7 +88,7 @@ fn session_id(text: &str) -> Result<SessionId, ApiError> {
 
 /// Sends a command to a session of the key's application. Responds with 204, or 404 if there is no such session.
 async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
-    if api.registry.command_one(key.application(), id, command).await {
+    if api.app.registry.command_one(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound)
@@ -206,12 +206,13 @@ pub(super) async fn order_all(
     log::info!(key = key.id(), command = &**name; "command sent to all sessions");
     let answer = if how.scope == Some(Scope::Cluster) {
         let nodes = api
+            .app
             .backplane
             .command_all(key.application(), &spread_command.text())
             .await;
         json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)? })
     } else {
-        json!({ "sessions": api.registry.command_all(key.application(), spread_command).await })
+        json!({ "sessions": api.app.registry.command_all(key.application(), spread_command).await })
     };
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -249,7 +250,7 @@ pub(super) async fn delay_hello(
         })?
         .into_inner();
     let until = Instant::now() + Duration::from_millis(for_ms);
-    api.hello_delay.set(Duration::from_millis(delay_ms), until);
+    api.app.hello_delay.set(Duration::from_millis(delay_ms), until);
     log::info!(key = key.id(), delay_ms, for_ms; "hello delayed");
     Ok(HttpResponse::NoContent().finish())
 }

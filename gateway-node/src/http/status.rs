@@ -23,21 +23,21 @@ struct Health<'a> {
 impl Api {
     /// Returns why the node should get no clients, on one line, or `None` if it should.
     fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
-        if self.drain.is_draining() {
+        if self.app.drain.is_draining() {
             return Some("draining".to_owned());
         }
         if !backplane.ready {
             let problem = backplane.problem.as_deref();
             return Some(problem.unwrap_or("the backplane is not ready").to_owned());
         }
-        let is_complete = self.keyring.is_complete();
+        let is_complete = self.app.keyring.is_complete();
         (!is_complete).then(|| "the keys in redis have not been read yet".to_owned())
     }
 }
 
 /// Summarises the node's state. Responds with 200 while the node should get clients, and with 503 otherwise.
 pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
-    let (draining, backplane) = (api.drain.is_draining(), api.backplane.status());
+    let (draining, backplane) = (api.app.drain.is_draining(), api.app.backplane.status());
     let status = match (draining, api.unready(&backplane)) {
         (true, _) => "draining",
         (false, None) => "ok",
@@ -48,7 +48,7 @@ pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
         node: &api.node,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.since.elapsed().as_secs(),
-        sessions: api.registry.counts().snapshot(),
+        sessions: api.app.registry.counts().snapshot(),
         backplane,
         draining,
     };
@@ -70,7 +70,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Responds with 200 if the node should get clients, and otherwise with 503 and the reason on one line.
 pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    match api.unready(&api.backplane.status()) {
+    match api.unready(&api.app.backplane.status()) {
         None => HttpResponse::Ok().body("ready\n"),
         Some(why) => unavailable().body(format!("not ready: {why}\n")),
     }
@@ -92,20 +92,20 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result
 
 /// Serves the metrics without a key.
 pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
-    let backplane = api.backplane.status();
+    let backplane = api.app.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
     let moment = Moment {
-        connections: api.admission.connections(),
+        connections: api.app.admission.connections(),
         body_bytes: api.bodies.bytes(),
         outbox_bytes: api.outboxes.bytes(),
         outboxes_condemned: api.outboxes.condemned(),
-        sessions: &api.registry.counts().snapshot().by_kind(),
-        is_draining: api.drain.is_draining(),
+        sessions: &api.app.registry.counts().snapshot().by_kind(),
+        is_draining: api.app.drain.is_draining(),
         is_backplane_available: backplane.available,
         log_lags: &lags,
         log_lines_dropped: logging::dropped_lines(),
     };
-    let text = api.metrics.render(&moment).map_err(|error| {
+    let text = api.app.metrics.render(&moment).map_err(|error| {
         log::error!(cause:% = error; "the metrics cannot be rendered");
         ApiError::Internal
     })?;

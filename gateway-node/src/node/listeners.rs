@@ -32,7 +32,7 @@ impl Listeners {
     /// Starts the workers. Each serves every listener.
     pub(super) fn serve(
         self,
-        floor: &WorkerConfig,
+        config: &WorkerConfig,
         workers: usize,
         connections: usize,
         certificate: Option<&Certificate>,
@@ -43,7 +43,7 @@ impl Listeners {
             // Connections beyond the limit are refused with a response. The server itself would leave them waiting, so
             // its own limit is set higher.
             .max_concurrent_connections(connections.saturating_add(1024));
-        let public = floor.clone();
+        let public = config.clone();
         // TLS handshakes count as connections. With a limit of their own, a few slow handshakes would block the worker
         // and every listener with it.
         max_concurrent_tls_connect(usize::MAX);
@@ -52,11 +52,11 @@ impl Listeners {
             None => server.listen("public", self.public, move || public.public())?,
         };
         if let Some(listener) = self.admin {
-            let admin = floor.clone();
+            let admin = config.clone();
             server = server.listen("admin", listener, move || admin.admin())?;
         }
         if let Some(listener) = self.echo {
-            let echo = floor.clone();
+            let echo = config.clone();
             server = server.listen("echo", listener, move || echo.echo())?;
         }
         Ok(server.run())

@@ -35,6 +35,7 @@ use self::{
 use crate::{
     accept::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
     admission::{Admission, AdmissionLimits},
+    app_state::AppState,
     applications::Applications,
     auth::{Key, KeyError, Keyring},
     backends::{
@@ -110,7 +111,7 @@ pub struct Node {
     over: tokio::sync::oneshot::Receiver<()>,
     signals: Signals,
     reload: Reload,
-    problems: ClientErrorLog,
+    client_errors: ClientErrorLog,
     backplane: Arc<dyn Backplane>,
     /// The backplane's background work.
     driving: Driving,
@@ -160,71 +161,27 @@ impl Node {
         let drain_state = DrainState::default();
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
-        let trusted_proxies: Arc<[_]> = settings.server.trusted_proxies.as_slice().into();
-        let outboxes = OutboxPool::new(settings.limits.outbox_total_bytes);
-        let bodies = Bodies::new(BodyLimits::from(&settings.http));
-        let problems = ClientErrorLog::new(Arc::clone(&metrics));
+        let client_errors = ClientErrorLog::new(Arc::clone(&metrics));
         let listeners = Listeners::bind(&settings)?;
-        let public_url = PublicUrl::new(&settings, listeners.public.local_addr()?);
-        let hello_delay = HelloDelay::default();
-        let publishing = PublishAllowances::new(&settings.limits);
-        let api = |metrics_public| {
-            web::Data::new(Api {
-                node: Arc::clone(&name),
-                since: Instant::now(),
-                registry: registry.clone(),
-                backplane: Arc::clone(&backplane),
-                keyring: keyring.clone(),
-                events: events.clone(),
-                applications: applications.clone(),
-                discord: discord.clone(),
-                public_url: public_url.clone(),
-                metrics: Arc::clone(&metrics),
-                drain: drain_state.clone(),
-                event_bytes: settings.cluster.event_bytes,
-                publishing: publishing.clone(),
-                is_chaotic: settings.chaos.enabled,
-                hello_delay: hello_delay.clone(),
-                spread: Duration::from_millis(settings.drain.spread_ms),
-                metrics_public,
-                admission: admission.clone(),
-                trusted_proxies: Arc::clone(&trusted_proxies),
-                bodies: bodies.clone(),
-                outboxes: outboxes.clone(),
-                browsers: BrowserPolicy::from(&settings),
-            })
-        };
-        let floor = WorkerConfig {
+        let app = AppState {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
-            discord: discord.clone(),
+            discord,
             applications: applications.clone(),
-            public_url: public_url.clone(),
-            member_lists: MemberLists::new(settings.member_list_interval()),
-            discord_settings: Arc::new(DiscordSessionSettings::new(
-                &settings,
-                hello_delay.clone(),
-                Arc::clone(&name),
-            )),
-            keyring: keyring.clone(),
-            metrics: Arc::clone(&metrics),
-            problems: problems.clone(),
-            rules: Arc::new(V1SessionSettings::new(&settings, Arc::clone(&name), events.clone())),
+            keyring,
+            events: events.clone(),
+            public_url: PublicUrl::new(&settings, listeners.public.local_addr()?),
+            metrics,
             admission: admission.clone(),
-            limits: transport_limits(&settings, outboxes.clone()),
-            trusted_proxies: Arc::clone(&trusted_proxies),
-            http_limits: http_limits(&settings),
-            browsers: BrowserPolicy::from(&settings),
             drain: drain_state.clone(),
-            public: api(settings.metrics_public()),
-            admin: api(true),
-            next_worker: Arc::default(),
+            client_errors: client_errors.clone(),
+            hello_delay: HelloDelay::default(),
         };
-        // This logs, so it comes after everything whose error must be the only line on stderr.
+        let config = worker_config(&settings, app, &name);
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
-        let server = listeners.serve(&floor, workers, settings.limits.connections, certificate.as_ref())?;
+        let server = listeners.serve(&config, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
         Ok(Self {
             banner,
@@ -241,7 +198,7 @@ impl Node {
                 applications,
                 certificate,
             },
-            problems,
+            client_errors,
             backplane,
             driving,
         })
@@ -259,7 +216,7 @@ impl Node {
             mut over,
             mut signals,
             reload,
-            problems,
+            client_errors,
             backplane,
             driving,
             ..
@@ -278,7 +235,7 @@ impl Node {
                     continue;
                 }
                 _ = summary.tick() => {
-                    problems.summarise(Instant::now());
+                    client_errors.summarise(Instant::now());
                     continue;
                 }
             };
@@ -287,7 +244,7 @@ impl Node {
                 break;
             }
         }
-        problems.finish();
+        client_errors.finish();
         settle(&*backplane).await;
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
@@ -381,6 +338,48 @@ fn report_limits(settings: &Settings) -> ReportLimits {
     ReportLimits {
         ids_per_second: settings.limits.report_ids_per_second,
         ids_burst: settings.limits.report_ids_burst,
+    }
+}
+
+/// Returns what every worker starts from.
+fn worker_config(settings: &Settings, app: AppState, name: &Arc<str>) -> WorkerConfig {
+    let trusted_proxies: Arc<[_]> = settings.server.trusted_proxies.as_slice().into();
+    let outboxes = OutboxPool::new(settings.limits.outbox_total_bytes);
+    let bodies = Bodies::new(BodyLimits::from(&settings.http));
+    let publishing = PublishAllowances::new(&settings.limits);
+    let api = |metrics_public| {
+        web::Data::new(Api {
+            app: app.clone(),
+            node: Arc::clone(name),
+            since: Instant::now(),
+            event_bytes: settings.cluster.event_bytes,
+            publishing: publishing.clone(),
+            is_chaotic: settings.chaos.enabled,
+            spread: Duration::from_millis(settings.drain.spread_ms),
+            metrics_public,
+            trusted_proxies: Arc::clone(&trusted_proxies),
+            bodies: bodies.clone(),
+            outboxes: outboxes.clone(),
+            browsers: BrowserPolicy::from(settings),
+        })
+    };
+    let (public, admin) = (api(settings.metrics_public()), api(true));
+    WorkerConfig {
+        member_lists: MemberLists::new(settings.member_list_interval()),
+        discord_settings: Arc::new(DiscordSessionSettings::new(
+            settings,
+            app.hello_delay.clone(),
+            Arc::clone(name),
+        )),
+        v1_settings: Arc::new(V1SessionSettings::new(settings, Arc::clone(name), app.events.clone())),
+        limits: transport_limits(settings, outboxes),
+        trusted_proxies,
+        http_limits: http_limits(settings),
+        browsers: BrowserPolicy::from(settings),
+        public,
+        admin,
+        next_worker: Arc::default(),
+        app,
     }
 }
 

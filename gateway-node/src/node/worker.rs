@@ -27,27 +27,20 @@ use crate::{
     accept,
     accept::{Accept, BrowserPolicy, CheckedIo, HttpIo, HttpLimits, Peek, Purpose, Reception, Upgrader},
     admission::{Admission, AdmissionLimits, Permit},
-    applications::Applications,
-    auth::Keyring,
-    backplane::Backplane,
-    client_error_log::ClientErrorLog,
-    drain::DrainState,
+    app_state::AppState,
     http::{self, Api},
-    metrics::Metrics,
-    public_url::PublicUrl,
-    registry::{Registry, RegistryShard},
-    resume::DiscordSessions,
-    session::{DiscordSessionSettings, MemberLists, Services, Turns, V1SessionSettings},
+    registry::RegistryShard,
+    session::{DiscordSessionSettings, MemberLists, Turns, V1SessionSettings, WorkerState},
     transport::{Limits, Plain, PrefixedIo},
 };
 
 /// Serves WebSockets and HTTP on one port: WebSocket upgrades go to a gate, everything else to an `App`. A macro,
 /// because the service's type cannot be named.
 macro_rules! web_service {
-    ($floor:expr, $upgrader:expr, $app:expr, $socket:ty) => {{
+    ($config:expr, $upgrader:expr, $app:expr, $socket:ty) => {{
         let upgrader = Rc::new($upgrader);
         let upgrades = Rc::clone(&upgrader);
-        let limits = $floor.http_limits;
+        let limits = $config.http_limits;
         let http = HttpService::build()
             .client_request_timeout(limits.head)
             .client_disconnect_timeout(limits.linger)
@@ -64,29 +57,20 @@ macro_rules! web_service {
 }
 
 thread_local! {
-    /// The services of this worker, shared by its listeners.
-    static SERVICES: OnceCell<Rc<Services>> = const { OnceCell::new() };
+    /// The worker of this worker, shared by its listeners.
+    static STATE: OnceCell<Rc<WorkerState>> = const { OnceCell::new() };
 }
 
-/// State shared by all workers, from which each builds its services.
+/// State shared by all workers, from which each builds its worker.
 #[derive(Clone)]
 pub(super) struct WorkerConfig {
-    pub(super) registry: Registry,
-    pub(super) backplane: Arc<dyn Backplane>,
-    pub(super) discord: DiscordSessions,
-    pub(super) applications: Applications,
-    pub(super) public_url: PublicUrl,
+    pub(super) app: AppState,
     pub(super) discord_settings: Arc<DiscordSessionSettings>,
     pub(super) member_lists: MemberLists,
-    pub(super) keyring: Keyring,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) problems: ClientErrorLog,
-    pub(super) rules: Arc<V1SessionSettings>,
-    pub(super) admission: Admission,
+    pub(super) v1_settings: Arc<V1SessionSettings>,
     pub(super) limits: Limits,
     pub(super) trusted_proxies: Arc<[IpNet]>,
     pub(super) browsers: BrowserPolicy,
-    pub(super) drain: DrainState,
     pub(super) http_limits: HttpLimits,
     pub(super) public: web::Data<Api>,
     pub(super) admin: web::Data<Api>,
@@ -102,7 +86,7 @@ impl WorkerConfig {
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));
         let peek = web_service!(self, self.public_gate(), app, Plain);
-        Accept::new(self.reception(self.admission.clone(), false), peek)
+        Accept::new(self.reception(self.app.admission.clone(), false), peek)
     }
 
     /// Returns the public listener with TLS.
@@ -120,7 +104,7 @@ impl WorkerConfig {
             acceptor.call(stream).map_ok(|stream| (stream, permit))
         });
         let peek = handshake.and_then(peek.map_err(TlsError::Service));
-        Accept::new(self.reception(self.admission.clone(), true), peek)
+        Accept::new(self.reception(self.app.admission.clone(), true), peek)
     }
 
     /// Returns the administration listener.
@@ -166,19 +150,19 @@ impl WorkerConfig {
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             is_tls,
             live: http::LIVE,
-            problems: self.problems.clone(),
-            metrics: Arc::clone(&self.metrics),
+            problems: self.app.client_errors.clone(),
+            metrics: Arc::clone(&self.app.metrics),
         }
     }
 
     fn public_gate(&self) -> Upgrader {
         let purpose = Purpose::Gateway {
-            services: self.services(),
-            v1: Arc::clone(&self.rules),
+            worker: self.state(),
+            v1: Arc::clone(&self.v1_settings),
             discord: Arc::clone(&self.discord_settings),
-            public_url: self.public_url.clone(),
+            public_url: self.app.public_url.clone(),
         };
-        self.upgrader(purpose, self.admission.clone(), self.limits.clone())
+        self.upgrader(purpose, self.app.admission.clone(), self.limits.clone())
     }
 
     fn upgrader(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Upgrader {
@@ -188,27 +172,21 @@ impl WorkerConfig {
             limits: Rc::new(limits),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             browsers: self.browsers.clone(),
-            drain: self.drain.clone(),
-            problems: self.problems.clone(),
-            metrics: Arc::clone(&self.metrics),
+            drain: self.app.drain.clone(),
+            problems: self.app.client_errors.clone(),
+            metrics: Arc::clone(&self.app.metrics),
         }
     }
 
-    /// Returns this worker's services, built on first use.
-    fn services(&self) -> Rc<Services> {
-        SERVICES.with(|services| {
-            let made = services.get_or_init(|| {
+    /// Returns this worker's worker, built on first use.
+    fn state(&self) -> Rc<WorkerState> {
+        STATE.with(|state| {
+            let made = state.get_or_init(|| {
                 let index = self.next_worker.fetch_add(1, Relaxed);
-                let (registry, backplane) = (self.registry.clone(), Arc::clone(&self.backplane));
-                Rc::new(Services {
-                    shard: RegistryShard::start(index, registry.clone(), Arc::clone(&backplane), self.keyring.clone()),
-                    registry,
-                    backplane,
-                    discord: self.discord.clone(),
-                    applications: self.applications.clone(),
-                    keyring: self.keyring.clone(),
-                    metrics: Arc::clone(&self.metrics),
-                    problems: self.problems.clone(),
+                let (registry, backplane) = (self.app.registry.clone(), Arc::clone(&self.app.backplane));
+                Rc::new(WorkerState {
+                    shard: RegistryShard::start(index, registry, backplane, self.app.keyring.clone()),
+                    app: self.app.clone(),
                     turns: Turns::default(),
                     member_lists: self.member_lists.clone(),
                 })

@@ -86,9 +86,9 @@ impl<'a> ReplayEntry<'a> {
 
     /// Encodes it as the next dispatch of a connection.
     pub fn dispatch(self, encoder: &DispatchEncoder, content: Content) -> Option<Bytes> {
-        let encoded = self.0.encoded(encoder.wire_format(), content)?;
+        let dispatch = self.0.encoded(encoder.wire_format(), content)?;
         let mut frame = Vec::new();
-        encoder.write(&encoded, &mut frame);
+        encoder.write(&dispatch, &mut frame);
         Some(frame.into())
     }
 }

@@ -9,34 +9,19 @@ use tokio::time::Instant;
 use super::{Action, Actions, CallContext, Cx, MemberLists, Protocol, SessionEnd, Turns};
 use crate::{
     admission::Permit,
-    applications::Applications,
-    auth::{Key, Keyring},
-    backplane::{Backplane, Publication, PublishError, Publishing, WhenUnavailable},
-    client_error_log::ClientErrorLog,
-    metrics::Metrics,
-    registry::{Registration, Registry, RegistryShard, SessionCommand, SessionHandle},
-    resume::DiscordSessions,
+    app_state::AppState,
+    auth::Key,
+    backplane::{Publication, PublishError, Publishing, WhenUnavailable},
+    registry::{Registration, RegistryShard, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
-/// The services that the sessions of one worker share.
-pub struct Services {
+/// What the sessions of one worker share.
+pub struct WorkerState {
+    /// The handles that all of the node shares.
+    pub app: AppState,
     /// This worker's part of the registry.
     pub shard: RegistryShard,
-    /// The node's registry.
-    pub registry: Registry,
-    /// The connection to the other nodes.
-    pub backplane: Arc<dyn Backplane>,
-    /// The resumable Discord sessions.
-    pub discord: DiscordSessions,
-    /// The applications, for Discord's protocol.
-    pub applications: Applications,
-    /// The valid keys.
-    pub keyring: Keyring,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// Logs what clients did wrong.
-    pub problems: ClientErrorLog,
     /// Takes turns at long work.
     pub turns: Turns,
     /// Limits how often bots get all members of a guild.
@@ -48,7 +33,7 @@ pub struct Session<P: Protocol> {
     protocol: P,
     inbox: Inbox,
     outbox: Outbox,
-    services: Rc<Services>,
+    worker: Rc<WorkerState>,
     address: IpAddr,
     /// The connection's place in the limits for its address.
     permit: Rc<Permit>,
@@ -68,13 +53,13 @@ impl<P: Protocol> Session<P> {
         outbox: Outbox,
         address: IpAddr,
         permit: Rc<Permit>,
-        services: Rc<Services>,
+        worker: Rc<WorkerState>,
     ) -> Self {
         Self {
             protocol,
             inbox,
             outbox,
-            services,
+            worker,
             address,
             permit,
             handle: None,
@@ -103,7 +88,8 @@ impl<P: Protocol> Session<P> {
                 Action::Drain => self.outbox.tell_when_drained(),
                 Action::Report(report) => {
                     if let (Some(key), Some(id)) = (&self.key, self.id) {
-                        self.services
+                        self.worker
+                            .app
                             .backplane
                             .report(key.application(), id, key.shared_id(), report);
                     }
@@ -115,24 +101,27 @@ impl<P: Protocol> Session<P> {
                     problem,
                 } => {
                     self.outbox.close(last_words, close, Instant::now());
-                    self.services.metrics.session_ended(close.code);
+                    self.worker.app.metrics.session_ended(close.code);
                     self.has_ended = true;
                     if let Some(problem) = problem {
-                        self.services.problems.note(self.address, problem, Instant::now());
+                        self.worker
+                            .app
+                            .client_errors
+                            .note(self.address, problem, Instant::now());
                     }
                     context.stop();
                     return;
                 }
                 Action::Cut => {
                     self.outbox.abort();
-                    self.services.metrics.session_ended(0);
+                    self.worker.app.metrics.session_ended(0);
                     self.has_ended = true;
                     context.stop();
                     return;
                 }
                 Action::StopReading { until } => self.inbox.pause_until(until),
-                Action::Drop(reason) => self.services.metrics.dropped(reason),
-                Action::Count => drop(self.services.metrics.payloads_received.inc()),
+                Action::Drop(reason) => self.worker.app.metrics.dropped(reason),
+                Action::Count => drop(self.worker.app.metrics.payloads_received.inc()),
             }
         }
         if !self.has_ended {
@@ -164,7 +153,7 @@ impl<P: Protocol> Session<P> {
 
     fn call(&self, call: P::Call, context: &mut Context<Self>) {
         let cx = CallContext {
-            services: Rc::clone(&self.services),
+            worker: Rc::clone(&self.worker),
             address: self.address,
         };
         let answer = P::call(call, cx);
@@ -194,7 +183,7 @@ impl<P: Protocol> Session<P> {
             author: self.id,
             ..publication
         };
-        let answer = self.services.backplane.publish(Publishing {
+        let answer = self.worker.app.backplane.publish(Publishing {
             application: Arc::clone(key.application()),
             events: vec![publication],
             when_unavailable: WhenUnavailable::Hold,
@@ -206,7 +195,7 @@ impl<P: Protocol> Session<P> {
 
     fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>, context: &mut Context<Self>) {
         if let Err(error) = &answer {
-            self.services.metrics.event_refused(error.word());
+            self.worker.app.metrics.event_refused(error.word());
         }
         if !self.has_ended {
             let actions = self.protocol.published(name, answer);
@@ -227,8 +216,8 @@ impl<P: Protocol> Actor for Session<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.services.metrics.sessions_opened.inc();
-        self.handle = Some(self.services.shard.open(context.address().recipient()));
+        self.worker.app.metrics.sessions_opened.inc();
+        self.handle = Some(self.worker.shard.open(context.address().recipient()));
         let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
         let actions = self.protocol.open(&cx);
         self.apply(actions, context);
@@ -236,7 +225,7 @@ impl<P: Protocol> Actor for Session<P> {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.has_ended {
-            self.services.metrics.session_ended(0);
+            self.worker.app.metrics.session_ended(0);
         }
         self.handle = None;
     }

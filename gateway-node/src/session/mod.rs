@@ -14,7 +14,7 @@ mod turns;
 mod v1;
 
 pub use self::{
-    actor::{Services, Session},
+    actor::{Session, WorkerState},
     cx::Cx,
     discord::{Discord, DiscordSessionSettings, MemberLists},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},

@@ -7,7 +7,7 @@ use shared::{close::Close, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{Cx, Services};
+use super::{Cx, WorkerState};
 use crate::{
     auth::Key,
     backplane::{Owner, Publication, PublishError},
@@ -73,7 +73,7 @@ pub enum SessionEnd {
 #[derive(Clone)]
 pub struct CallContext {
     /// What the sessions of the worker share.
-    pub services: Rc<Services>,
+    pub worker: Rc<WorkerState>,
     /// The address of the client.
     pub address: IpAddr,
 }

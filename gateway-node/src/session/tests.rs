@@ -16,14 +16,13 @@ use tokio::{
 use super::*;
 use crate::{
     admission::Permit,
-    applications::Applications,
+    app_state::AppState,
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
         Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, Peer, Pending, Position,
         Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
     },
-    client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     events::Events,
     metrics::Metrics,
@@ -90,7 +89,7 @@ const KEY: &str = "development.0123456789abcdef0123456789abcdef";
 
 /// A node without sockets.
 struct TestNode {
-    services: Rc<Services>,
+    worker: Rc<WorkerState>,
     rules: Arc<V1SessionSettings>,
     registry: Registry,
     keyring: Keyring,
@@ -153,20 +152,22 @@ impl TestNode {
         let rules = Arc::new(V1SessionSettings::new(&settings, "node".into(), events));
         let deliver = Arc::new(registry.clone());
         let (discord, _) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
-        let services = Rc::new(Services {
-            shard,
-            registry: registry.clone(),
+        let app = AppState::for_tests(
+            registry.clone(),
             backplane,
-            discord: DiscordSessions::new(discord),
-            applications: Applications::new(&settings.applications),
-            keyring: keyring.clone(),
+            DiscordSessions::new(discord),
+            keyring.clone(),
+            &settings,
             metrics,
-            problems: ClientErrorLog::default(),
+        );
+        let worker = Rc::new(WorkerState {
+            app,
+            shard,
             turns: super::Turns::default(),
             member_lists: super::MemberLists::new(Duration::ZERO),
         });
         Self {
-            services,
+            worker,
             rules,
             registry,
             keyring,
@@ -185,7 +186,7 @@ impl TestNode {
             outbox.clone(),
             address,
             Permit::free(),
-            Rc::clone(&self.services),
+            Rc::clone(&self.worker),
         );
         let received = futures_util::stream::unfold(received, |mut received| async move {
             let inbound = received.recv().await?;
@@ -407,7 +408,7 @@ async fn an_event_reaches_sessions_identified_before_it_but_not_its_sender() {
             );
         }
         assert_eq!(node.registry.counts().snapshot().bot, 3);
-        assert_eq!(node.services.metrics.encoded_text.get(), 1);
+        assert_eq!(node.worker.app.metrics.encoded_text.get(), 1);
     })
     .await;
 }
@@ -429,7 +430,7 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
                 events: vec![event],
                 when_unavailable: WhenUnavailable::Hold,
             };
-            node.services.backplane.publish(publishing).await.unwrap();
+            node.worker.app.backplane.publish(publishing).await.unwrap();
         };
         let numbers = |client: &TestClient| -> Vec<_> {
             let numbers = client.seen.iter().filter_map(|payload| payload["d"]["n"].as_u64());
@@ -482,7 +483,8 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
-            node.services
+            node.worker
+                .app
                 .backplane
                 .publish(Publishing {
                     application: "utilbot".into(),
@@ -501,7 +503,11 @@ async fn an_event_for_a_leaving_session_reaches_another() {
             .collect();
         jobs.sort_unstable();
         assert_eq!(jobs, [Some(0), Some(1)]);
-        assert_eq!(node.services.metrics.entries.get(), 3, "one of them was appended twice");
+        assert_eq!(
+            node.worker.app.metrics.entries.get(),
+            3,
+            "one of them was appended twice"
+        );
     })
     .await;
 }
@@ -522,7 +528,7 @@ async fn a_join_answered_after_its_session_ended_is_undone() {
                 application: "utilbot".into(),
                 kind: ClientType::Bot,
             };
-            node.services.backplane.join(joining)
+            node.worker.app.backplane.join(joining)
         };
         assert_eq!(join().await.unwrap_err(), JoinError::IdTaken, "it is a member already");
         client.task.abort();

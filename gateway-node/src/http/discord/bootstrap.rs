@@ -21,6 +21,7 @@ impl Api {
     fn bot(&self, request: &HttpRequest) -> Result<Arc<Application>, RestError> {
         let presented = presented(request, "bot").ok_or(RestError::Unauthorised)?;
         let key = self
+            .app
             .keyring
             .open_bot(presented, SystemTime::now())
             .map_err(|refused| match refused {
@@ -28,13 +29,16 @@ impl Api {
                 Refused::Wrong => RestError::Unauthorised,
             })?;
         show_key(request);
-        self.applications.get(key.application()).ok_or(RestError::Unauthorised)
+        self.app
+            .applications
+            .get(key.application())
+            .ok_or(RestError::Unauthorised)
     }
 }
 
 /// `GET /gateway`: returns the URL to connect to.
 pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())) }))
+    HttpResponse::Ok().json(json!({ "url": &*api.app.public_url.gateway(&UpgradeHead::of(request.head())) }))
 }
 
 /// `GET /gateway/bot`: returns the URL to connect to, the recommended number of shards, and how many sessions the bot
@@ -46,7 +50,7 @@ pub(in crate::http) async fn gateway_for_bot(
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
     Ok(HttpResponse::Ok().json(json!({
-        "url": &*api.public_url.gateway(&UpgradeHead::of(request.head())),
+        "url": &*api.app.public_url.gateway(&UpgradeHead::of(request.head())),
         "shards": application.shards,
         "session_start_limit": {
             "total": application.session_starts_per_day,

@@ -17,7 +17,7 @@ impl Api {
             max_concurrency: application.max_concurrency,
             per_day: application.session_starts_per_day,
         };
-        let budget = self.discord.start_budget(&application.id, limits).await;
+        let budget = self.app.discord.start_budget(&application.id, limits).await;
         budget.map_err(|_| RestError::KeysAway)
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn guilds<T>(
     cx: &CallContext,
     query: impl Fn(&Guilds) -> T,
 ) -> Result<T, Unavailable> {
-    let (registry, patience) = (&cx.services.registry, Patience::begin());
+    let (registry, patience) = (&cx.worker.app.registry, Patience::begin());
     loop {
         let changed = registry.replay_changed();
         match registry.guilds(application, since, &query) {
@@ -37,11 +37,11 @@ pub(super) async fn slice<T>(
     cx: &CallContext,
     mut work: impl FnMut(&Guilds) -> T,
 ) -> Result<T, Unavailable> {
-    let (services, patience) = (&cx.services, Patience::begin());
+    let (worker, patience) = (&cx.worker, Patience::begin());
     loop {
-        let turn = services.turns.take().await;
-        let changed = services.registry.replay_changed();
-        let done = services.registry.guilds(application, None, &mut work);
+        let turn = worker.turns.take().await;
+        let changed = worker.app.registry.replay_changed();
+        let done = worker.app.registry.guilds(application, None, &mut work);
         drop(turn);
         match done {
             Some(done) => return Ok(done),

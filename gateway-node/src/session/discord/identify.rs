@@ -51,7 +51,7 @@ pub(super) async fn open(
     version: Version,
     cx: &CallContext,
 ) -> Result<Authenticated<OpenedSession>, DiscordIdentifyError> {
-    let services = &cx.services;
+    let worker = &cx.worker;
     let (key, application) = authenticate(&identify.token, cx).await?;
     let allowed = Intents::from_bits(application.privileged_intents).unwrap_or(Intents::NONE);
     let denied = Intents::PRIVILEGED.without(allowed);
@@ -68,7 +68,7 @@ pub(super) async fn open(
     let started = patience
         .retry(
             |_| true,
-            async || services.discord.start(key.application(), shard, limits).await,
+            async || worker.app.discord.start(key.application(), shard, limits).await,
         )
         .await;
     match started {
@@ -92,14 +92,14 @@ pub(super) async fn open(
     let opened = patience
         .retry(
             |error| *error == JoinError::Unavailable,
-            async || services.discord.open(record.clone()).await,
+            async || worker.app.discord.open(record.clone()).await,
         )
         .await;
     let session = match opened {
         Ok(session) => session,
         Err(JoinError::Unavailable) => return Err(unavailable().await),
         Err(error) => {
-            services.problems.fault(cx.address, &error, Instant::now());
+            worker.app.client_errors.fault(cx.address, &error, Instant::now());
             return Err(DiscordIdentifyError::Close(close::UNKNOWN));
         }
     };
@@ -116,7 +116,7 @@ pub(super) async fn open(
         session.ownership.end();
         return Err(DiscordIdentifyError::Close(close::SHARDING_REQUIRED));
     }
-    if !services.keyring.is_good(&key, ClientType::Bot, SystemTime::now()) {
+    if !worker.app.keyring.is_good(&key, ClientType::Bot, SystemTime::now()) {
         // The key was revoked while the answer was pending, when the shard did not know the session yet.
         session.ownership.end();
         return Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED));
@@ -127,7 +127,7 @@ pub(super) async fn open(
             guilds.clone(),
         );
         if !session.ownership.presence_publisher().change(change) {
-            services.metrics.dropped(BotStateError::Full.word());
+            worker.app.metrics.dropped(BotStateError::Full.word());
         }
     }
     log::debug!(
@@ -150,9 +150,10 @@ pub(super) async fn authenticate(
     token: &PresentedSecret,
     cx: &CallContext,
 ) -> Result<(Arc<Key>, Arc<Application>), DiscordIdentifyError> {
-    let services = &cx.services;
+    let worker = &cx.worker;
     let open = async || {
-        services
+        worker
+            .app
             .keyring
             .open_for(token.expose(), ClientType::Bot, SystemTime::now())
     };
@@ -161,7 +162,7 @@ pub(super) async fn authenticate(
         Err(Refused::NotYet) => return Err(unavailable().await),
         Err(Refused::Wrong) => return Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED)),
     };
-    match services.applications.get(key.application()) {
+    match worker.app.applications.get(key.application()) {
         Some(application) => Ok((key, application)),
         None => Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED)),
     }

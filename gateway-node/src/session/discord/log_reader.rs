@@ -26,12 +26,12 @@ pub(super) async fn read(
     end: Option<Position>,
     cx: &CallContext,
 ) -> Result<ReplayPage, ReadError> {
-    let services = &cx.services;
+    let worker = &cx.worker;
     let patience = Patience::begin();
     let mut cut = None;
     loop {
-        let changed = services.registry.replay_changed();
-        match services.registry.read(application, from, PAGE) {
+        let changed = worker.app.registry.replay_changed();
+        match worker.app.registry.read(application, from, PAGE) {
             Ok(page) => {
                 let page = page.up_to(end).cut_at(cut);
                 if page.end.is_some() || page.entries().next().is_some() {
@@ -40,12 +40,12 @@ pub(super) async fn read(
                 from = page.next;
             }
             Err(ReplayError::Ahead) => {}
-            Err(ReplayError::Severed) => match services.discord.read(application, from.position()).await {
+            Err(ReplayError::Severed) => match worker.app.discord.read(application, from.position()).await {
                 Ok(page) => {
                     let page = page.of_bytes(PAGE_BYTES);
                     cut = [cut, page.cut].into_iter().flatten().min();
                     if !page.entries.is_empty() {
-                        return Ok(services.registry.page(page).cut_at(cut));
+                        return Ok(worker.app.registry.page(page).cut_at(cut));
                     }
                     from = ReadFrom::Position(page.through);
                 }
@@ -67,11 +67,11 @@ pub(super) async fn read_beyond(
     after: Position,
     cx: &CallContext,
 ) -> Result<ReplayPage, ReadError> {
-    let services = &cx.services;
+    let worker = &cx.worker;
     let page = Patience::begin()
         .retry(
             |error| *error == ReadError::Unavailable,
-            async || services.discord.read(application, after).await,
+            async || worker.app.discord.read(application, after).await,
         )
         .await?;
     if page.entries.is_empty() {
@@ -79,5 +79,5 @@ pub(super) async fn read_beyond(
     }
     let page = page.of_bytes(PAGE_BYTES);
     let cut = page.cut;
-    Ok(services.registry.page(page).cut_at(cut))
+    Ok(worker.app.registry.page(page).cut_at(cut))
 }

@@ -55,7 +55,7 @@ pub(super) async fn plan(plan: Plan, cx: &CallContext) -> Result<Vec<PrivateBody
     let guild = search.guild();
     // Members of an unknown guild are not listed.
     if search.is_whole() && slice(&application, cx, |guilds| guilds.has(guild)).await? {
-        let lists = &cx.services.member_lists;
+        let lists = &cx.worker.member_lists;
         if let Err(wait) = lists.take(&application, guild, asked, Instant::now()) {
             return Ok(vec![PrivateBody::Event {
                 name: payload::RATE_LIMITED.into(),
@@ -85,7 +85,7 @@ pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<Dispatch>, 
         dispatches.push(dispatch);
     }
     // The caller encodes the result at once, which is work too.
-    drop(cx.services.turns.take().await);
+    drop(cx.worker.turns.take().await);
     Ok(dispatches)
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn resume(
     request: &Resume,
     cx: &CallContext,
 ) -> Result<Authenticated<ResumedSession>, DiscordIdentifyError> {
-    let services = &cx.services;
+    let worker = &cx.worker;
     let (key, application) = authenticate(&request.token, cx).await?;
     let params = ResumeParams {
         application: Arc::clone(key.application()),
@@ -33,7 +33,7 @@ pub(super) async fn resume(
     let resumed = Patience::begin()
         .retry(
             |error| *error == ResumeError::Unavailable,
-            async || services.discord.resume(params.clone()).await,
+            async || worker.app.discord.resume(params.clone()).await,
         )
         .await;
     match resumed {

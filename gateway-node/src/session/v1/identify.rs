@@ -57,8 +57,8 @@ pub enum V1IdentifyError {
 
 /// Checks that the key is valid for this client type, and joins.
 pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
-    let services = &cx.services;
-    let opened = services.keyring.open(join.key.expose(), SystemTime::now());
+    let worker = &cx.worker;
+    let opened = worker.app.keyring.open(join.key.expose(), SystemTime::now());
     let (key, kind) = match (opened, join.kind.parse()) {
         (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
         // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
@@ -69,16 +69,16 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
         application: Arc::clone(key.application()),
         kind,
     };
-    let joined = PendingJoin::of(&services.backplane, joining).await;
+    let joined = PendingJoin::of(&worker.app.backplane, joining).await;
     let Joined { id, since, counts } = joined.inspect_err(|error| {
         // The backplane logs its own outage, once.
         if *error != JoinError::Unavailable {
-            services.problems.fault(cx.address, error, Instant::now());
+            worker.app.client_errors.fault(cx.address, error, Instant::now());
         }
     })?;
-    if !services.keyring.is_good(&key, kind, SystemTime::now()) {
+    if !worker.app.keyring.is_good(&key, kind, SystemTime::now()) {
         // The key was revoked while the join was pending, when the shard did not know the session yet.
-        services.backplane.leave(key.application(), id);
+        worker.app.backplane.leave(key.application(), id);
         return Err(V1IdentifyError::Key);
     }
     log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = cx.address; "session identified");

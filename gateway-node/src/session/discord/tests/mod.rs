@@ -26,18 +26,18 @@ use tokio::{
 use super::*;
 use crate::{
     admission::Permit,
+    app_state::AppState,
     applications::Applications,
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{Backplane, Epoch, Publication, Publishing, ReportLimits, WhenUnavailable},
-    client_error_log::ClientErrorLog,
     config::{ApplicationSettings, KeySettings, Secret, Settings},
     hello_delay::HelloDelay,
     metrics::Metrics,
     registry::{Registry, RegistryShard},
     replay::ReplayLimits,
     resume::DiscordSessions,
-    session::{Services, Session},
+    session::{Session, WorkerState},
     transport::{Inbound, Inbox, Outbox},
 };
 
@@ -47,7 +47,7 @@ const ALL_INTENTS: u64 = 0b11_0011_0001_1111_1111_1111_1111;
 
 /// A node without sockets.
 pub(super) struct DiscordTestNode {
-    services: Rc<Services>,
+    worker: Rc<WorkerState>,
     settings: Arc<DiscordSessionSettings>,
     registry: Registry,
     keyring: Keyring,
@@ -117,20 +117,23 @@ impl DiscordTestNode {
         );
         let (backplane, discord) = connect(&registry);
         let shard = RegistryShard::start(0, registry.clone(), Arc::clone(&backplane), keyring.clone());
-        let services = Services {
-            shard,
-            registry: registry.clone(),
+        let mut app = AppState::for_tests(
+            registry.clone(),
             backplane,
             discord,
-            applications: Applications::new(&[application]),
-            keyring: keyring.clone(),
+            keyring.clone(),
+            &settings,
             metrics,
-            problems: ClientErrorLog::default(),
+        );
+        app.applications = Applications::new(&[application]);
+        let worker = WorkerState {
+            app,
+            shard,
             turns: crate::session::Turns::default(),
             member_lists: crate::session::MemberLists::new(Duration::ZERO),
         };
         Self {
-            services: Rc::new(services),
+            worker: Rc::new(worker),
             settings: Arc::new(DiscordSessionSettings::new(
                 &settings,
                 HelloDelay::default(),
@@ -169,7 +172,7 @@ impl DiscordTestNode {
             outbox.clone(),
             address,
             Permit::free(),
-            Rc::clone(&self.services),
+            Rc::clone(&self.worker),
         );
         let received = futures_util::stream::unfold(received, |mut received| async move {
             let inbound = received.recv().await?;
@@ -233,7 +236,7 @@ impl DiscordTestNode {
             events: vec![event],
             when_unavailable: WhenUnavailable::Hold,
         };
-        self.services.backplane.publish(publishing).await.map(drop)
+        self.worker.app.backplane.publish(publishing).await.map(drop)
     }
 }
 

@@ -19,7 +19,7 @@ fn voice(guild: u64, channel: Option<u64>) -> Value {
 
 /// Publishes guilds with these ids, of which the bot is a member.
 async fn with_guilds(node: &DiscordTestNode, ids: impl IntoIterator<Item = u64>) {
-    let bot = node.services.applications.get("utilbot").unwrap().bot_id.to_string();
+    let bot = node.worker.app.applications.get("utilbot").unwrap().bot_id.to_string();
     for id in ids {
         let member = json!({"user": {"id": bot, "username": "bot"}, "nick": "b"});
         let d = json!({"id": id.to_string(), "members": [member], "member_count": 1});
@@ -59,7 +59,7 @@ async fn presences_reach_sessions_with_the_intent_in_each_guild() {
         watcher.settle().await;
         let d = &watcher.seen.last().unwrap()["d"];
         let expected = json!({
-            "user": {"id": node.services.applications.get("utilbot").unwrap().bot_id.to_string()},
+            "user": {"id": node.worker.app.applications.get("utilbot").unwrap().bot_id.to_string()},
             "guild_id": "8", "status": "idle", "activities": [{"name": "a", "type": 0}],
             "client_status": {"web": "idle"},
         });
@@ -129,7 +129,7 @@ async fn a_voice_state_is_published_in_a_guild_of_the_session() {
         bot.send(&voice(8, Some(80))).await;
         bot.send(&voice(7, Some(70))).await;
         bot.after(TURN).await;
-        let user = node.services.applications.get("utilbot").unwrap().bot_id.to_string();
+        let user = node.worker.app.applications.get("utilbot").unwrap().bot_id.to_string();
         let d = &bot.seen.last().unwrap()["d"];
         let expected = json!({
             "guild_id": "7", "channel_id": "70", "user_id": user, "session_id": id, "deaf": false, "mute": false,
@@ -162,7 +162,7 @@ async fn a_voice_state_is_published_in_a_guild_of_the_session() {
 fn seen(node: &DiscordTestNode) -> (bool, bool) {
     let viewer = crate::guilds::Viewer {
         intents: shared::discord::Intents::ALL,
-        user: node.services.applications.get("utilbot").unwrap().bot_id,
+        user: node.worker.app.applications.get("utilbot").unwrap().bot_id,
         large_threshold: 50,
     };
     let seen = node.registry.guilds("utilbot", None, |guilds| {

@@ -1,0 +1,67 @@
+//! The handles that every part of a node shares.
+
+use std::sync::Arc;
+
+use crate::{
+    admission::Admission, applications::Applications, auth::Keyring, backplane::Backplane,
+    client_error_log::ClientErrorLog, drain::DrainState, events::Events, hello_delay::HelloDelay, metrics::Metrics,
+    public_url::PublicUrl, registry::Registry, resume::DiscordSessions,
+};
+
+/// The handles that the node makes once and that its workers, its HTTP API and its sessions share. Clones are cheap and
+/// refer to the same node.
+#[derive(Clone)]
+pub struct AppState {
+    /// The sessions that are connected to this node.
+    pub registry: Registry,
+    /// The connection to the other nodes.
+    pub backplane: Arc<dyn Backplane>,
+    /// The resumable Discord sessions.
+    pub discord: DiscordSessions,
+    /// The applications, for Discord's protocol.
+    pub applications: Applications,
+    /// The valid keys.
+    pub keyring: Keyring,
+    /// The table of application events.
+    pub events: Events,
+    /// The URL at which clients connect.
+    pub public_url: PublicUrl,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The limits of connections.
+    pub admission: Admission,
+    /// Whether the node is leaving.
+    pub drain: DrainState,
+    /// The log of what clients did wrong.
+    pub client_errors: ClientErrorLog,
+    /// The extra delay of Hello that an administrator asked for.
+    pub hello_delay: HelloDelay,
+}
+
+#[cfg(test)]
+impl AppState {
+    /// Creates the state of a node without sockets.
+    pub(crate) fn for_tests(
+        registry: Registry,
+        backplane: Arc<dyn Backplane>,
+        discord: DiscordSessions,
+        keyring: Keyring,
+        settings: &crate::config::Settings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            registry,
+            backplane,
+            discord,
+            applications: Applications::new(&settings.applications),
+            keyring,
+            events: Events::new(settings.event_table().expect("a valid table")),
+            public_url: PublicUrl::new(settings, settings.server.bind),
+            metrics,
+            admission: Admission::new(crate::admission::AdmissionLimits::UNLIMITED),
+            drain: DrainState::default(),
+            client_errors: ClientErrorLog::default(),
+            hello_delay: HelloDelay::default(),
+        }
+    }
+}
