@@ -8,12 +8,13 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use shared::token_bucket::TokenBucket;
 use tokio::time::Instant;
 
@@ -378,7 +379,7 @@ impl Drop for RefusalPermit {
 
 impl AdmissionInner {
     fn addresses(&self) -> MutexGuard<'_, Addresses> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses.lock()
     }
 
     fn since(&self, now: Instant) -> Duration {

@@ -1,10 +1,8 @@
 //! The configured applications, with the fields that Discord's protocol needs.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -41,23 +39,22 @@ pub struct Application {
 
 /// The applications by id. A reload replaces all of them at once. Clones share the table.
 #[derive(Clone)]
-pub struct Applications(Arc<RwLock<HashMap<Arc<str>, Arc<Application>>>>);
+pub struct Applications(Arc<ArcSwap<HashMap<Arc<str>, Arc<Application>>>>);
 
 impl Applications {
     /// Creates the table from the configured applications.
     pub fn new(settings: &[ApplicationSettings]) -> Self {
-        Self(Arc::new(RwLock::new(by_id(settings))))
+        Self(Arc::new(ArcSwap::from_pointee(by_id(settings))))
     }
 
     /// Returns the application with this id. A reload does not change an `Arc` that was returned before.
     pub fn get(&self, id: &str) -> Option<Arc<Application>> {
-        let applications = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        applications.get(id).map(Arc::clone)
+        self.0.load().get(id).map(Arc::clone)
     }
 
     /// Replaces all applications.
     pub fn replace(&self, settings: &[ApplicationSettings]) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = by_id(settings);
+        self.0.store(Arc::new(by_id(settings)));
     }
 }
 

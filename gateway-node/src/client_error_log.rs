@@ -4,10 +4,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -103,7 +104,7 @@ impl ClientErrorLog {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut ErrorLogState) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

@@ -1,10 +1,8 @@
 //! A delay of Hello that an administrator sets, to test how clients react.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// A delay that applies until a deadline, readable from any thread. Clones share it.
@@ -14,12 +12,12 @@ pub struct HelloDelay(Arc<Mutex<Option<(Duration, Instant)>>>);
 impl HelloDelay {
     /// Delays Hello by `delay` on connections that begin before `until`.
     pub fn set(&self, delay: Duration, until: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((delay, until));
+        *self.0.lock() = Some((delay, until));
     }
 
     /// Returns the delay for a connection that begins at `now`.
     pub fn delay(&self, now: Instant) -> Duration {
-        let late = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = *self.0.lock();
         let holds = late.filter(|(_, until)| now < *until);
         holds.map(|(delay, _)| delay).unwrap_or_default()
     }

@@ -30,6 +30,7 @@ pub mod app_state;
 pub mod applications;
 pub mod auth;
 pub mod backends;
+mod backoff;
 pub mod backplane;
 pub mod cli;
 pub mod client_error_log;

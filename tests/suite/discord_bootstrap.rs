@@ -357,7 +357,7 @@ async fn sighup_reloads_applications() {
     )
     .unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     let bot = fetch_as_bot(&node, "/api/v10/gateway/bot", &key("seller")).await;
     assert_eq!(bot["shards"], 5);
     let user = fetch_as_bot(&node, "/api/v10/users/@me", &key("seller")).await;
@@ -374,7 +374,7 @@ async fn a_revoked_key_is_rejected() {
     let text = fs::read_to_string(node.file()).unwrap();
     fs::write(node.file(), text.replace("id = \"seller\"", "id = \"buyer\"")).unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("configuration read again").await;
+    node.logged("configuration reloaded").await;
     let answer = request_as(&node, "/api/v10/users/@me", &format!("Bot {}", key("seller"))).await;
     assert_refused("a revoked key", &answer, 401, "401: Unauthorized");
     fetch_as_bot(&node, "/api/v10/users/@me", &key("buyer")).await;

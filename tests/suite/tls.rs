@@ -128,7 +128,7 @@ async fn sighup_reloads_a_renewed_certificate_and_keeps_live_sessions() {
     // An invalid certificate is not loaded.
     fs::write(folder.path().join("chain.pem"), "broken").unwrap();
     node.signal(Signal::SIGHUP);
-    node.logged("was not taken over").await;
+    node.logged("was not applied").await;
     V1Client::open_tls(node.address(), new, PacketEncoding::Plain)
         .await
         .unwrap();

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
 
+use arc_swap::ArcSwap;
 use shared::{
     client_type::ClientType,
     key::{PresentedKey, SecretHash},
@@ -23,7 +24,7 @@ pub struct Keyring {
 }
 
 struct KeyringInner {
-    keys: RwLock<Arc<HashMap<String, Arc<Key>>>>,
+    keys: ArcSwap<HashMap<String, Arc<Key>>>,
     revision: AtomicU64,
     /// Whether some keys may not have been loaded yet.
     is_partial: AtomicBool,
@@ -48,7 +49,7 @@ impl Keyring {
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
             inner: Arc::new(KeyringInner {
-                keys: RwLock::new(Arc::new(by_id(keys))),
+                keys: ArcSwap::from_pointee(by_id(keys)),
                 revision: AtomicU64::new(0),
                 is_partial: AtomicBool::new(false),
                 decoy: SecretHash::of(""),
@@ -76,7 +77,7 @@ impl Keyring {
 
     /// Replaces all keys. Keys that are missing or different are revoked.
     pub fn replace(&self, keys: Vec<Key>) {
-        *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_id(keys));
+        self.inner.keys.store(Arc::new(by_id(keys)));
         self.inner.revision.fetch_add(1, Ordering::Release);
     }
 
@@ -145,7 +146,7 @@ impl Keyring {
     }
 
     fn keys(&self) -> Arc<HashMap<String, Arc<Key>>> {
-        Arc::clone(&self.inner.keys.read().unwrap_or_else(PoisonError::into_inner))
+        self.inner.keys.load_full()
     }
 }
 

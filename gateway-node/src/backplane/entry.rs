@@ -10,7 +10,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::Position;
+use super::position::Position;
 
 /// An event in the log. Its receivers were decided when it was appended, and are never decided again.
 #[derive(Debug, Clone)]

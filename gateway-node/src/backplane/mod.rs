@@ -8,15 +8,17 @@
 mod contract;
 mod entry;
 mod owner;
+mod position;
 pub(crate) mod report_changes;
 pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, Epoch, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-        Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
+        Publication, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     owner::Owner,
+    position::{Epoch, Position},
     report_rates::ReportLimits,
 };

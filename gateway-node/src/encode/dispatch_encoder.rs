@@ -12,28 +12,8 @@ use shared::{
     discord::{Dispatch, Encoding, Transport},
 };
 
-use super::encoded_dispatch::EncodedDispatch;
-use crate::{backplane::Position, transport::message_head};
-
-/// The wire format of a connection: its encoding and its compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct WireFormat {
-    /// How payloads are serialized.
-    pub encoding: Encoding,
-    /// The compression that all sessions with this wire format share, if any.
-    pub method: Option<Method>,
-    /// The zlib compression level.
-    pub level: Level,
-}
-
-/// A session's cursor in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogCursor {
-    /// The node-local number of the last entry that the session received or filtered out.
-    pub number: u64,
-    /// The log position of that entry.
-    pub position: Position,
-}
+use super::{encoded_dispatch::EncodedDispatch, log_cursor::LogCursor, wire_format::WireFormat};
+use crate::transport::message_head;
 
 /// Encodes payloads and dispatches for one connection, and numbers the dispatches. Shared by a session and its shard;
 /// clones share the state.

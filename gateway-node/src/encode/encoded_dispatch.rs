@@ -6,7 +6,7 @@ use shared::{
     discord::Dispatch,
 };
 
-use super::dispatch_encoder::WireFormat;
+use super::wire_format::WireFormat;
 
 /// The size in bytes from which payloads are compressed one by one, for clients that asked for that.
 const PACKED_BYTES: usize = 1024;

@@ -1,8 +1,9 @@
 //! An entry and its frames, each encoded at most once for all sessions.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use shared::{
     client_type::ClientType,
     compression::{Level, deflate},
@@ -11,10 +12,7 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::{
-    dispatch_encoder::{LogCursor, WireFormat},
-    encoded_dispatch::EncodedDispatch,
-};
+use super::{encoded_dispatch::EncodedDispatch, log_cursor::LogCursor, wire_format::WireFormat};
 use crate::{
     backplane::{Audience, Entry},
     metrics::Metrics,
@@ -61,7 +59,7 @@ impl EncodedEvent {
     /// Returns the shared part of the dispatch for Discord sessions with this wire format, or `None` if the data cannot
     /// be represented in it.
     pub(crate) fn encoded(&self, wire_format: WireFormat, content: Content) -> Option<Arc<EncodedDispatch>> {
-        let mut made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.encoded.lock();
         let known = made.iter().find(|(of, how, _)| *of == wire_format && *how == content);
         if let Some((_, _, encoded)) = known {
             return encoded.clone();

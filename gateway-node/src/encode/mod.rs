@@ -1,7 +1,9 @@
 //! Encodes events in every wire format, each once for all sessions that use it.
 
-pub(crate) mod dispatch_encoder;
+mod dispatch_encoder;
 pub(crate) mod encoded_dispatch;
 pub(crate) mod encoded_event;
+mod log_cursor;
+mod wire_format;
 
-pub use self::dispatch_encoder::{DispatchEncoder, LogCursor, WireFormat};
+pub use self::{dispatch_encoder::DispatchEncoder, log_cursor::LogCursor, wire_format::WireFormat};

@@ -5,11 +5,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::encode::encoded_event::EncodedEvent;
 
@@ -141,7 +142,7 @@ impl DeliveryQueue {
 
     fn lock(&self) -> MutexGuard<'_, DeliveryQueueState> {
         // No code that holds the lock panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

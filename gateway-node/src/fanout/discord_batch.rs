@@ -8,8 +8,11 @@ use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::member::{DiscordGroupKey, DiscordMember};
-use crate::encode::{dispatch_encoder::LogCursor, encoded_dispatch::EncodedDispatch, encoded_event::EncodedEvent};
+use super::{
+    group_batch::GroupBatch,
+    member::{DiscordGroupKey, DiscordMember},
+};
+use crate::encode::{LogCursor, encoded_dispatch::EncodedDispatch, encoded_event::EncodedEvent};
 
 /// The size in bytes from which collected frames are written before more are added.
 const JOINED_BYTES: usize = 64 * 1024;
@@ -45,14 +48,19 @@ impl DiscordBatch {
         let end = entries.last()?.cursor();
         (!items.is_empty()).then_some(Self { items, end })
     }
+}
 
-    /// Returns the members that receive something, or `None` if an entry is for all of them.
-    pub(crate) fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
-        self.items.iter().map(|item| item.only).collect()
+impl GroupBatch for DiscordBatch {
+    type Member = DiscordMember;
+
+    fn only(&self) -> Option<SmallVec<[SessionId; 8]>> {
+        let mut only: SmallVec<[SessionId; 8]> = self.items.iter().map(|item| item.only).collect::<Option<_>>()?;
+        only.sort_unstable();
+        only.dedup();
+        Some(only)
     }
 
-    /// Sends a member the entries that are for it, and returns how many those are.
-    pub(crate) fn deliver_to(&self, member: &DiscordMember, now: Instant) -> u64 {
+    fn deliver_to(&self, member: &DiscordMember, now: Instant) -> u64 {
         SCRATCH.with_borrow_mut(|scratch| {
             let (mut given, mut ends) = (0, SmallVec::<[usize; 8]>::new());
             scratch.clear();

@@ -7,10 +7,7 @@ use tokio::time::Instant;
 use super::subscriber_groups::{GroupMember, SubscriberGroups};
 use crate::{
     backplane::Position,
-    encode::{
-        dispatch_encoder::{DispatchEncoder, LogCursor, WireFormat},
-        encoded_event::EncodedEvent,
-    },
+    encode::{DispatchEncoder, LogCursor, WireFormat, encoded_event::EncodedEvent},
     transport::{Batch, Outbox},
 };
 

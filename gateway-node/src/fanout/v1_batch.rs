@@ -1,11 +1,16 @@
 //! One pass's entries for one v1 group, framed, and joined into batches that save writes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use shared::session_id::SessionId;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::member::{V1GroupKey, V1Member};
+use super::{
+    group_batch::GroupBatch,
+    member::{V1GroupKey, V1Member},
+};
 use crate::{
     backplane::{Epoch, Position},
     encode::encoded_event::EncodedEvent,
@@ -28,9 +33,13 @@ pub(crate) struct V1Batch<'a> {
 }
 
 impl<'a> V1Batch<'a> {
-    /// Selects the entries that all sessions of the group's type receive.
-    pub(crate) fn new(entries: impl Iterator<Item = &'a EncodedEvent>, key: V1GroupKey) -> Self {
+    /// Selects those of `entries` that all sessions of the group's type receive. Returns `None` if there are none.
+    pub(crate) fn new(entries: &'a [Arc<EncodedEvent>], key: V1GroupKey) -> Option<Self> {
+        let entries = entries.iter().map(AsRef::as_ref);
         let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| it.is_for_all(key.kind)).collect();
+        if entries.is_empty() {
+            return None;
+        }
         let mut authors = SmallVec::new();
         for author in entries.iter().filter_map(|it| it.entry.author) {
             if !authors.contains(&author) {
@@ -39,22 +48,21 @@ impl<'a> V1Batch<'a> {
         }
         let first = entries.first().map(|it| it.entry.position);
         let is_of = |epoch: Epoch| entries.iter().all(|it| it.entry.position.epoch == epoch);
-        Self {
+        Some(Self {
             first: first.filter(|first| is_of(first.epoch)),
             batches: joined(entries.iter().map(|it| it.frame(key.encoding))),
             key,
             entries,
             authors,
-        }
+        })
     }
+}
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
+impl GroupBatch for V1Batch<'_> {
+    type Member = V1Member;
 
-    /// Sends a member of the group the entries that are for it, and returns how many those are.
     #[inline]
-    pub(crate) fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
+    fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
         let gets_all = self
             .first
             .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));

@@ -1,11 +1,6 @@
 //! Request bodies, read only for a valid key and within limits.
 
-use std::{
-    collections::HashMap,
-    ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, ops::Deref, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest,
@@ -13,6 +8,7 @@ use actix_web::{
     web::{BufMut as _, Bytes, BytesMut, Payload},
 };
 use futures_util::StreamExt as _;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, admit::accept_body};
@@ -143,7 +139,7 @@ impl Bodies {
     }
 
     fn held(&self) -> MutexGuard<'_, HeldBytes> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock()
     }
 }
 

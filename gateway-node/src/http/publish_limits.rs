@@ -3,12 +3,9 @@
 //! A request is charged before the work is done: its bytes once the body has arrived, its events once they are parsed.
 //! A request that is refused after that stays charged.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Api, ApiError};
@@ -123,7 +120,7 @@ impl PublishAllowances {
     }
 
     fn with<T>(&self, key: &KeyName, now: Instant, take: impl FnOnce(&mut Allowance) -> T) -> T {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         keys.sweep(now);
         if let Some(allowance) = keys.known.get_mut(key) {
             return take(allowance);

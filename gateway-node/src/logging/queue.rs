@@ -5,10 +5,12 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How much may wait in the queue.
 #[derive(Debug, Clone, Copy)]
@@ -114,12 +116,7 @@ impl LogQueue {
             if left.is_zero() {
                 return false;
             }
-            state = self
-                .0
-                .idle
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let _ = self.0.idle.wait_for(&mut state, left);
         }
         true
     }
@@ -127,7 +124,7 @@ impl LogQueue {
 
 impl LogQueueShared {
     fn lock(&self) -> MutexGuard<'_, LogQueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Writes queued lines for as long as the process runs.
@@ -137,7 +134,7 @@ impl LogQueueShared {
         loop {
             while state.waiting.is_empty() {
                 self.idle.notify_all();
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.work.wait(&mut state);
             }
             std::mem::swap(&mut state.waiting, &mut batch);
             drop(state);

@@ -1,12 +1,13 @@
 //! Limits warnings that libraries repeat, such as that no connection can be accepted.
 
 use std::{
+
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use log::{Level, Record};
+use parking_lot::Mutex;
 
 /// The shortest time between two warnings or errors from the same line of a library.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ impl Repeats {
         if record.target().starts_with("gateway_node") || record.level() > Level::Warn {
             return Some(0);
         }
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.0.lock();
         let place = (record.target().to_owned(), record.line().unwrap_or_default());
         let Some(place) = places.get_mut(&place) else {
             places.insert(place, CallSite { last: now, left_out: 0 });

@@ -1,10 +1,8 @@
 //! The valid keys: those in the configuration and those in Redis.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::{ collections::HashSet};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
@@ -95,7 +93,7 @@ impl NodeKeys {
     }
 
     fn change(&self, change: impl FnOnce(&mut KeySources)) {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.lock();
         change(&mut sources);
         // A configured key hides the key with the same id in Redis.
         let configured: HashSet<_> = sources.configured.iter().map(Key::id).collect();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use actix_server::Server;
 use actix_tls::accept::max_concurrent_tls_connect;
 
-use super::{NodeError, worker::WorkerConfig};
+use super::{error::NodeError, worker::WorkerConfig};
 use crate::{
     config::Settings,
     transport::{Certificate, ListenError, listen},

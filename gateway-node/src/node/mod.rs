@@ -2,6 +2,7 @@
 
 mod banner;
 mod descriptors;
+mod error;
 mod keys;
 mod listeners;
 mod preflight;
@@ -24,7 +25,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{banner::Banner, preflight::Preflight};
+pub use self::{banner::Banner, error::NodeError, preflight::Preflight};
 use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
@@ -37,11 +38,8 @@ use crate::{
     admission::{Admission, AdmissionLimits},
     app_state::AppState,
     applications::Applications,
-    auth::{Key, KeyError, Keyring},
-    backends::{
-        IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane, RedisOptions, RedisSessions,
-        RedisSetupError,
-    },
+    auth::{Key, Keyring},
+    backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane, RedisOptions, RedisSessions},
     backplane::{Backplane, Epoch, ReportLimits},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
@@ -55,7 +53,7 @@ use crate::{
     replay::ReplayLimits,
     resume::DiscordSessions,
     session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
-    transport::{Limits, ListenError, OutboxPool, TlsError},
+    transport::{Limits, OutboxPool},
 };
 
 /// How often the client errors that were left out of the log are summarised there.
@@ -67,30 +65,6 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// The backplane's background work, which runs as long as it is polled.
 type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Why a node cannot start or keep running.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeError {
-    /// The development key is invalid.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// An address is in use or must not be bound.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The clock is outside the range in which ids can be generated.
-    #[error("cannot generate ids: {0}")]
-    Ids(#[from] shared::snowflake::SnowflakeError),
-    /// The Redis client cannot be set up with this configuration.
-    #[error(transparent)]
-    Redis(#[from] RedisSetupError),
-    /// Another system error.
-    #[error("system error: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// Randomness and wall-clock time for a node, passed in by the caller that starts it.
 #[derive(Debug, Clone, Copy)]

@@ -14,13 +14,14 @@ mod shard;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use actix::Addr;
+use parking_lot::Mutex;
 use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId};
 
 use self::{
@@ -189,7 +190,7 @@ impl Registry {
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
-        self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.shards.lock().clone()
     }
 
     /// Sends a command to every shard. A full mailbox can only belong to a shard that already has a command of this

@@ -1,11 +1,10 @@
 //! One worker's part of the registry: its sessions, and delivery to them.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, sync::PoisonError, time::SystemTime};
+use std::{cell::RefCell, hash::Hash, rc::Rc, sync::Arc, time::SystemTime};
 
 use actix::{Actor, Recipient};
 use rustc_hash::{FxHashMap, FxHashSet};
 use shared::session_id::SessionId;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, actor::ShardActor};
@@ -15,8 +14,9 @@ use crate::{
     encode::encoded_event::EncodedEvent,
     fanout::{
         discord_batch::DiscordBatch,
-        member::{ApplicationSubscribers, DiscordGroupKey},
-        subscriber_groups::GroupRange,
+        group_batch::GroupBatch,
+        member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember},
+        subscriber_groups::{GroupMember, GroupRange, SubscriberGroups},
         v1_batch::V1Batch,
     },
 };
@@ -89,13 +89,7 @@ impl RegistryShard {
         };
         let shard = Self { inner: Rc::new(inner) };
         let actor = ShardActor::new(shard.clone()).start();
-        let mut shards = shard
-            .inner
-            .registry
-            .inner
-            .shards
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shards = shard.inner.registry.inner.shards.lock();
         shards.push(actor);
         drop(shards);
         shard
@@ -133,73 +127,67 @@ impl RegistryShard {
             if together == 0 {
                 self.deliver_to_few(first);
             } else {
-                self.broadcast(now).await;
+                self.pass(now, |subscribers| &mut subscribers.v1, |_, key| V1Batch::new(now, key))
+                    .await;
             }
-            self.dispatch(now).await;
+            if now.iter().any(|entry| entry.entry.discord.is_some()) {
+                let encode = |groups: &SubscriberGroups<DiscordGroupKey, DiscordMember>, key| {
+                    let is_here = |id| groups.get(id).is_some_and(|(of, _)| of == key);
+                    DiscordBatch::new(now, key, is_here)
+                };
+                self.pass(now, |subscribers| &mut subscribers.discord, encode).await;
+            }
             self.finish(now);
             rest = later;
         }
     }
 
-    /// Delivers several entries to the v1 sessions of one application in a single pass, so that they leave in one write
-    /// per session.
-    async fn broadcast(&self, entries: &[Arc<EncodedEvent>]) {
-        let ranges = self.with_subscribers(&entries[0], |subscribers| subscribers.v1.begin_pass());
+    /// Delivers entries in a single pass over groups of one application, so that they leave in one write per session.
+    /// `groups` picks the groups of a protocol; `encode` makes what a group gets, or `None` if no entry is for it.
+    async fn pass<K, M, B>(
+        &self,
+        entries: &[Arc<EncodedEvent>],
+        groups: fn(&mut ApplicationSubscribers) -> &mut SubscriberGroups<K, M>,
+        encode: impl Fn(&SubscriberGroups<K, M>, K) -> Option<B>,
+    ) where
+        K: Copy + Eq + Hash,
+        M: GroupMember,
+        B: GroupBatch<Member = M>,
+    {
+        let ranges = self.with_groups(&entries[0], groups, SubscriberGroups::begin_pass);
         for GroupRange { group, key, end } in ranges {
-            let batch = V1Batch::new(entries.iter().map(AsRef::as_ref), key);
-            if batch.is_empty() {
+            let Some(batch) = self.with_groups(&entries[0], groups, |groups| encode(groups, key)) else {
+                continue;
+            };
+            if let Some(only) = batch.only() {
+                let deliveries = self.with_groups(&entries[0], groups, |groups| {
+                    let now = Instant::now();
+                    let members = only.iter().filter_map(|id| groups.get(*id));
+                    members.map(|(_, member)| batch.deliver_to(member, now)).sum()
+                });
+                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 continue;
             }
             for from in (0..end).step_by(CHUNK) {
-                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
+                let deliveries = self.with_groups(&entries[0], groups, |groups| {
                     let now = Instant::now();
-                    let members = subscribers.v1.chunk(group, from, end.min(from + CHUNK));
+                    let members = groups.chunk(group, from, end.min(from + CHUNK));
                     members.map(|member| batch.deliver_to(member, now)).sum()
                 });
                 self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
                 tokio::task::yield_now().await;
             }
         }
-        self.with_subscribers(&entries[0], |subscribers| subscribers.v1.end_pass());
+        self.with_groups(&entries[0], groups, SubscriberGroups::end_pass);
     }
 
-    /// Delivers several entries to the Discord sessions of one application in a single pass.
-    async fn dispatch(&self, entries: &[Arc<EncodedEvent>]) {
-        if entries.iter().all(|entry| entry.entry.discord.is_none()) {
-            return;
-        }
-        let ranges: SmallVec<[GroupRange<DiscordGroupKey>; 6]> =
-            self.with_subscribers(&entries[0], |subscribers| subscribers.discord.begin_pass());
-        for GroupRange { group, key, end } in ranges {
-            let batch = self.with_subscribers(&entries[0], |subscribers| {
-                let is_here = |id| subscribers.discord.get(id).is_some_and(|(of, _)| of == key);
-                DiscordBatch::new(entries, key, is_here)
-            });
-            let Some(batch) = batch else { continue };
-            if let Some(only) = batch.only() {
-                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
-                    let mut whom = only.clone();
-                    whom.sort_unstable();
-                    whom.dedup();
-                    let members = whom.iter().filter_map(|id| subscribers.discord.get(*id));
-                    members
-                        .map(|(_, member)| batch.deliver_to(member, Instant::now()))
-                        .sum()
-                });
-                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
-                continue;
-            }
-            for from in (0..end).step_by(CHUNK) {
-                let deliveries = self.with_subscribers(&entries[0], |subscribers| {
-                    let now = Instant::now();
-                    let members = subscribers.discord.chunk(group, from, end.min(from + CHUNK));
-                    members.map(|member| batch.deliver_to(member, now)).sum()
-                });
-                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
-                tokio::task::yield_now().await;
-            }
-        }
-        self.with_subscribers(&entries[0], |subscribers| subscribers.discord.end_pass());
+    fn with_groups<K, M, T: Default>(
+        &self,
+        entry: &EncodedEvent,
+        groups: fn(&mut ApplicationSubscribers) -> &mut SubscriberGroups<K, M>,
+        act: impl FnOnce(&mut SubscriberGroups<K, M>) -> T,
+    ) -> T {
+        self.with_subscribers(entry, |subscribers| act(groups(subscribers)))
     }
 
     /// Records that delivery of these entries has begun. This is recorded even without sessions, because a session that

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::page::{ReadFrom, ReplayError, ReplayPage};
 use crate::{
     backplane::{Entry, Position},
-    encode::{dispatch_encoder::LogCursor, encoded_event::EncodedEvent},
+    encode::{LogCursor, encoded_event::EncodedEvent},
     guilds::Guilds,
 };
 

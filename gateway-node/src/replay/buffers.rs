@@ -1,7 +1,8 @@
 //! The replay buffers of all logs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use tokio::{
     sync::{Notify, futures::Notified},
@@ -129,7 +130,7 @@ impl ReplayBuffers {
     }
 
     fn lock(&self) -> MutexGuard<'_, BuffersState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn wake(&self, mut state: MutexGuard<'_, BuffersState>) {
@@ -152,7 +153,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{backplane::Audience, encode::dispatch_encoder::LogCursor, metrics::Metrics};
+    use crate::{backplane::Audience, encode::LogCursor, metrics::Metrics};
 
     const LIMITS: ReplayLimits = ReplayLimits {
         entries: 4,

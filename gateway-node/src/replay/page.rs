@@ -7,10 +7,7 @@ use shared::discord::{Content, Header};
 
 use crate::{
     backplane::Position,
-    encode::{
-        dispatch_encoder::{DispatchEncoder, LogCursor},
-        encoded_event::EncodedEvent,
-    },
+    encode::{DispatchEncoder, LogCursor, encoded_event::EncodedEvent},
 };
 
 /// Where a session reads on.

@@ -8,6 +8,7 @@
 
 mod ownership;
 pub(crate) mod presence;
+mod presence_publisher;
 pub(crate) mod presence_queue;
 mod presence_tracker;
 mod record;
@@ -17,12 +18,10 @@ mod store;
 
 pub use self::{
     ownership::{PrivateWrite, SessionOwnership},
-    presence::{PresenceChange, PresencePayload, PresencePublisher, VoicePayload},
-    record::{
-        Checkpoint, OpenedSession, PrivateBody, PrivateRecord, Recipe, Record, ResumeError, ResumeParams,
-        ResumedSession,
-    },
-    sessions::DiscordSessions,
+    presence::{PresenceChange, PresencePayload, VoicePayload},
+    presence_publisher::PresencePublisher,
+    record::{Checkpoint, PrivateBody, PrivateRecord, Recipe, Record, ResumeError, ResumeParams},
+    sessions::{DiscordSessions, OpenedSession, ResumedSession},
     starts::{StartBudget, StartLimits},
     store::{FollowGuard, LogPage, OpenedRow, ReadError, ResumedRow, Store},
 };

@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Checkpoint, FollowGuard, PresencePublisher, PrivateRecord, Store};
+use super::{
+    presence_publisher::PresencePublisher,
+    record::{Checkpoint, PrivateRecord},
+    store::{FollowGuard, Store},
+};
 use crate::backplane::{Epoch, Owner, Pending, Unavailable};
 
 /// The ownership of a session by a connection. Dropping it detaches the session, which can then be resumed.
@@ -66,8 +70,8 @@ impl SessionOwnership {
     }
 
     /// Sets whether the session is live: it receives what its node delivers, and nothing else from the log.
-    pub fn set_live(&self, set_live: bool) {
-        self.store.set_live(&self.owner, set_live);
+    pub fn set_live(&self, is_live: bool) {
+        self.store.set_live(&self.owner, is_live);
     }
 
     /// Records how far the client is, if that is known, and that it is still connected.

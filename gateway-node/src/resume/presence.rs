@@ -10,8 +10,7 @@ use shared::{
     routing::Delivery,
 };
 
-use super::Store;
-use crate::backplane::{Owner, Publication};
+use crate::backplane::Publication;
 
 /// A presence or voice-state change that a session requests.
 #[derive(Debug, Clone)]
@@ -46,31 +45,6 @@ pub struct VoicePayload {
 pub(crate) enum PresenceEvent {
     Presence(Arc<PresencePayload>, u64),
     Voice(Arc<VoicePayload>),
-}
-
-/// Publishes the presence and voice states of a session, for as long as the connection owns the session.
-#[derive(Clone)]
-pub struct PresencePublisher {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) owner: Owner,
-}
-
-impl PresencePublisher {
-    /// The owner of the session.
-    pub const fn owner(&self) -> &Owner {
-        &self.owner
-    }
-
-    /// Queues a change. Returns `false` if too many changes are waiting already.
-    pub fn change(&self, change: PresenceChange) -> bool {
-        self.store.change_presence(&self.owner, change)
-    }
-}
-
-impl fmt::Debug for PresencePublisher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Appearing").field(&self.owner).finish()
-    }
 }
 
 impl PresencePayload {

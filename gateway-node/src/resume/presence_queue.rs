@@ -3,12 +3,9 @@
 //! Each session has only its latest presence and its latest voice state per guild in the queue. The rate is bounded, so
 //! that a bot in many guilds does not hold up everything else that goes through the log.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -188,7 +185,7 @@ impl PresenceQueue {
 
     fn lock(&self) -> MutexGuard<'_, PresenceQueueState> {
         // No code panics while the state is half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -8,7 +8,6 @@ use shared::{
     session_id::SessionId,
 };
 
-use super::SessionOwnership;
 use crate::{backplane::Position, guilds::MembersChunk};
 
 /// What a session identified with. It never changes.
@@ -89,17 +88,6 @@ impl PrivateRecord {
     }
 }
 
-/// A newly opened session. It has had no dispatch yet.
-#[derive(Debug)]
-pub struct OpenedSession {
-    /// The ownership of the session.
-    pub ownership: SessionOwnership,
-    /// What it identified with.
-    pub record: Arc<Record>,
-    /// The end of the log when it was opened. The session receives the entries after it.
-    pub since: Position,
-}
-
 /// The parameters of a resume.
 #[derive(Debug, Clone)]
 pub struct ResumeParams {
@@ -111,22 +99,6 @@ pub struct ResumeParams {
     pub id: SessionId,
     /// The sequence number of the last dispatch that the client has.
     pub seq: u64,
-}
-
-/// A session that this connection has resumed and now owns.
-#[derive(Debug)]
-pub struct ResumedSession {
-    /// The ownership of the session.
-    pub ownership: SessionOwnership,
-    /// What it identified with.
-    pub record: Arc<Record>,
-    /// The point from which to count its dispatches.
-    pub checkpoint: Checkpoint,
-    /// The private events after that point, by sequence number.
-    pub privates: BTreeMap<u64, PrivateBody>,
-    /// The end of the log at the takeover. RESUMED is sent only after the replay has reached it. `None` if this node
-    /// cannot be behind it.
-    pub end: Option<Position>,
 }
 
 /// Why a session cannot be resumed.

@@ -13,6 +13,33 @@ use crate::{
     guilds::Guilds,
 };
 
+/// A newly opened session. It has had no dispatch yet.
+#[derive(Debug)]
+pub struct OpenedSession {
+    /// The ownership of the session.
+    pub ownership: SessionOwnership,
+    /// What it identified with.
+    pub record: Arc<Record>,
+    /// The end of the log when it was opened. The session receives the entries after it.
+    pub since: Position,
+}
+
+/// A session that this connection has resumed and now owns.
+#[derive(Debug)]
+pub struct ResumedSession {
+    /// The ownership of the session.
+    pub ownership: SessionOwnership,
+    /// What it identified with.
+    pub record: Arc<Record>,
+    /// The point from which to count its dispatches.
+    pub checkpoint: Checkpoint,
+    /// The private events after that point, by sequence number.
+    pub privates: BTreeMap<u64, PrivateBody>,
+    /// The end of the log at the takeover. RESUMED is sent only after the replay has reached it. `None` if this node
+    /// cannot be behind it.
+    pub end: Option<Position>,
+}
+
 /// Opens and resumes Discord sessions. Clones share the same store.
 #[derive(Clone)]
 pub struct DiscordSessions {

@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + 'static {
     fn keep(&self, owner: &Owner, privates: Vec<PrivateRecord>, epoch: Option<Epoch>) -> Pending<bool, Unavailable>;
 
     /// Sets whether a session is live: it receives what its node delivers, and nothing else from the log.
-    fn set_live(&self, owner: &Owner, set_live: bool);
+    fn set_live(&self, owner: &Owner, is_live: bool);
 
     /// Records how far a client is, if that is known, and that it is still connected.
     fn checkpoint(&self, owner: &Owner, checkpoint: Option<Checkpoint>);

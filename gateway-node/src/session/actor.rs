@@ -16,18 +16,6 @@ use crate::{
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
-/// What the sessions of one worker share.
-pub struct WorkerState {
-    /// The handles that all of the node shares.
-    pub app: AppState,
-    /// This worker's part of the registry.
-    pub shard: RegistryShard,
-    /// Takes turns at long work.
-    pub turns: Turns,
-    /// Limits how often bots get all members of a guild.
-    pub member_lists: MemberLists,
-}
-
 /// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
     protocol: P,

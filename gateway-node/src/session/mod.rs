@@ -12,12 +12,14 @@ mod protocol;
 mod tests;
 mod turns;
 mod v1;
+mod worker_state;
 
 pub use self::{
-    actor::{Session, WorkerState},
+    actor::Session,
     cx::Cx,
     discord::{Discord, DiscordSessionSettings, MemberLists},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},
     v1::{Identified, JoinRequest, V1, V1IdentifyError, V1SessionSettings},
+    worker_state::WorkerState,
 };

@@ -8,7 +8,7 @@ use actix_http::{
 use actix_web_actors::ws::HandshakeError;
 use bytes::Bytes;
 
-use super::UpgradeHead;
+use super::upgrade_head::{UpgradeHead, lists_token};
 
 /// Why a request is not a valid WebSocket handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -92,13 +92,6 @@ pub fn switching_protocols(accept: &[u8; 28]) -> Bytes {
 /// Whether one of the fields called `name` lists `token`.
 fn has_token(head: &UpgradeHead<'_>, name: &HeaderName, token: &str) -> bool {
     head.all(name).any(|list| lists_token(list, token))
-}
-
-/// Whether a comma-separated list contains `token`, ignoring case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a
-/// version, such as `websocket/13`, is a different token.
-pub fn lists_token(list: &[u8], token: &str) -> bool {
-    list.split(|byte| *byte == b',')
-        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether `key` is base64 of sixteen bytes.

@@ -34,7 +34,7 @@ pub use self::{
     decoder::{Decoded, Decoder, Message},
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
-    handshake::{HandshakeRefusal, accept_key, lists_token, switching_protocols},
+    handshake::{HandshakeRefusal, accept_key, switching_protocols},
     inbox::{Inbound, Inbox},
     listener::{ListenError, listen},
     outbox::{Outbox, Push},
@@ -42,7 +42,7 @@ pub use self::{
     prefixed_io::PrefixedIo,
     socket::{Direct, Plain, Socket},
     tls::{Certificate, Lapse, TlsError, read_certificates, read_private_key},
-    upgrade_head::{HeaderBuf, UpgradeHead},
+    upgrade_head::{HeaderBuf, UpgradeHead, lists_token},
     violation::Violation,
 };
 

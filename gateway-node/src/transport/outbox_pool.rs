@@ -6,12 +6,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Waker,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 /// The blocked outboxes of a node. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct OutboxPool(Arc<PoolInner>);
@@ -83,7 +84,7 @@ impl OutboxPool {
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use rustls::{
     CertificateError, RootCertStore, ServerConfig,
     client::verify_server_cert_signed_by_trust_anchor,
@@ -46,7 +47,7 @@ pub enum Lapse {
 /// The current certificate of a listener. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    current: Arc<RwLock<Arc<CertifiedKey>>>,
+    current: Arc<ArcSwap<CertifiedKey>>,
 }
 
 impl Certificate {
@@ -57,18 +58,18 @@ impl Certificate {
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let certified = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
         Ok(Self {
-            current: Arc::new(RwLock::new(Arc::new(certified))),
+            current: Arc::new(ArcSwap::from_pointee(certified)),
         })
     }
 
     /// Replaces this certificate with `fresh`, for new connections.
     pub fn replace(&self, fresh: &Self) {
         let fresh = fresh.current();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.current.store(fresh);
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
     }
 
     /// Returns why clients reject the chain at `now`, if one of its certificates has expired or is not valid yet.

@@ -9,8 +9,6 @@ use actix_http::{
 };
 use httparse::{Request, Status};
 
-use super::lists_token;
-
 /// The most header fields that [`UpgradeHead::read`] accepts. Browsers send about twenty.
 const FIELDS: usize = 32;
 
@@ -46,6 +44,13 @@ impl Default for HeaderBuf<'_> {
     fn default() -> Self {
         Self([const { MaybeUninit::uninit() }; FIELDS])
     }
+}
+
+/// Whether a comma-separated list contains `token`, ignoring case (RFC 9110, sections 5.6.1 and 7.8). A protocol with a
+/// version, such as `websocket/13`, is a different token.
+pub fn lists_token(list: &[u8], token: &str) -> bool {
+    list.split(|byte| *byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 impl<'a> UpgradeHead<'a> {

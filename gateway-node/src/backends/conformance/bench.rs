@@ -1,10 +1,8 @@
 //! The test bench of the conformance suite: a backplane, a recorder of its deliveries, and helpers to call it.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use shared::{
     client_type::{ClientType, ClientTypes},
     guild::GuildId,

@@ -10,11 +10,9 @@ mod sessions;
 mod tests;
 mod waiting;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use shared::{session_id::SessionId, v1::Report};
 use tokio::{
@@ -101,7 +99,7 @@ impl MemoryBackplane {
 impl MemoryShared {
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
         // No code panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Broadcasts each application's counts when they have changed, at most once per interval.

@@ -1,12 +1,9 @@
 //! The Discord sessions of a single node, in its memory.
 
-use std::{
-    future::ready,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, discord::Shard, session_id::SessionId};
 use tokio::time::{Instant, sleep};
@@ -217,7 +214,7 @@ impl SessionsShared {
 
     fn lock(&self) -> MutexGuard<'_, FxHashMap<Arc<str>, ApplicationSessions>> {
         // No code panics between two changes that belong together.
-        self.applications.lock().unwrap_or_else(PoisonError::into_inner)
+        self.applications.lock()
     }
 }
 

@@ -1,10 +1,8 @@
 //! One application as this node sees it: its registration, the state of its log, and its members.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::Cmd;
 use tokio::{
     sync::{Notify, watch},
@@ -93,12 +91,12 @@ impl RedisApplication {
 
     /// The identity of the cluster, as the server last returned it.
     pub(super) fn identity(&self) -> Option<Arc<str>> {
-        lock(&self.identity).clone()
+        self.identity.lock().clone()
     }
 
     /// Stores the identity that the server returned. Returns whether it has changed.
     pub(super) fn set_identity(&self, identity: &str) -> bool {
-        let mut known = lock(&self.identity);
+        let mut known = self.identity.lock();
         let is_new = known.as_deref() != Some(identity);
         if is_new {
             *known = Some(identity.into());
@@ -114,12 +112,12 @@ impl RedisApplication {
     }
 
     pub(super) fn registration(&self) -> NodeRegistration {
-        lock(&self.registration).clone()
+        self.registration.lock().clone()
     }
 
     /// Takes a new name, after the node was reaped under the old one.
     pub(super) fn rename(&self, incarnation: u64) {
-        let mut registration = lock(&self.registration);
+        let mut registration = self.registration.lock();
         registration.names += 1;
         registration.owner = format!("{incarnation:016x}.{}", registration.names).into();
         registration.is_known = false;
@@ -127,7 +125,7 @@ impl RedisApplication {
 
     /// Records that the server has accepted this fence or renewed the lease, in a call sent at `sent`.
     pub(super) fn registered(&self, fence: u64, sent: Instant, lease: Duration) {
-        let mut registration = lock(&self.registration);
+        let mut registration = self.registration.lock();
         registration.fence = fence;
         registration.is_known = true;
         registration.until = sent + lease;
@@ -135,7 +133,7 @@ impl RedisApplication {
 
     /// Starts a call of a script that only the registered node may run. The first arguments are its name and fence.
     pub(super) fn call(&self, connection: &RedisConnection, script: Script) -> Cmd {
-        let registration = lock(&self.registration);
+        let registration = self.registration.lock();
         let mut call = connection.script(script, &self.key);
         call.arg(&*registration.owner).arg(registration.fence);
         call
@@ -144,7 +142,7 @@ impl RedisApplication {
     /// Starts a call of a script that may begin an epoch. The first arguments are the server's run id and the name of
     /// the new epoch, then as in [`Self::call`].
     pub(super) fn call_log(&self, connection: &RedisConnection, script: Script) -> Cmd {
-        let registration = lock(&self.registration);
+        let registration = self.registration.lock();
         let mut call = connection.script(script, &self.key);
         call.arg(&*connection.run_id)
             .arg(format!("{:016x}", fastrand::u64(..)))
@@ -154,7 +152,7 @@ impl RedisApplication {
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, ConsumerProgress> {
-        lock(&self.progress)
+        self.progress.lock()
     }
 
     /// Records that there is an entry at this position.
@@ -178,7 +176,3 @@ impl RedisApplication {
     }
 }
 
-/// Locks a mutex, ignoring poisoning: no code panics while the state is half changed.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -4,12 +4,9 @@
 //! the number of nodes: other clients may subscribe, and a node may have lost its connection. So each node that has
 //! executed a command confirms it on the server.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -17,7 +14,7 @@ use tokio::{
 
 use super::{
     RedisShared,
-    application::{RedisApplication, lock},
+    application::RedisApplication,
     connection::{problem::RedisProblem, redis_connection::RedisConnection},
     membership::maintenance::millis,
     scripts::Script,
@@ -64,7 +61,7 @@ pub(super) struct ClusterCommands {
 impl ClusterCommands {
     /// Records that this node has executed a command. If the queue is full, the oldest command is never confirmed.
     pub(super) fn obeyed(&self, application: &Arc<RedisApplication>, id: String) {
-        let mut obeyed = lock(&self.obeyed);
+        let mut obeyed = self.obeyed.lock();
         if obeyed.len() == WAITING {
             obeyed.pop_front();
         }
@@ -79,7 +76,7 @@ pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) 
     let orders = &shared.orders;
     loop {
         let changed = orders.changed.notified();
-        let obeyed = std::mem::take(&mut *lock(&orders.obeyed));
+        let obeyed = std::mem::take(&mut *orders.obeyed.lock());
         if obeyed.is_empty() {
             changed.await;
             continue;

@@ -31,13 +31,9 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs, io,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use redis::{Cmd, RedisError};
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
@@ -48,7 +44,7 @@ use tokio::{
 };
 
 use self::{
-    application::{RedisApplication, lock},
+    application::RedisApplication,
     cluster_commands::ClusterCommands,
     connection::{
         redis_connection::{RedisConnection, RedisServer},
@@ -114,7 +110,7 @@ struct RedisShared {
     orders: ClusterCommands,
     presence_queue: PresenceQueue,
     /// Requests a check for Discord sessions that have ended.
-    fade_now: Notify,
+    expire_now: Notify,
     /// The API keys stored on the server; `None` until they have been read.
     keys: watch::Sender<Option<KeyRecords>>,
     /// Requests a read of the log heads now.
@@ -191,7 +187,7 @@ impl RedisBackplane {
             write_behind: WriteBehind::default(),
             orders: ClusterCommands::default(),
             presence_queue: PresenceQueue::default(),
-            fade_now: Notify::new(),
+            expire_now: Notify::new(),
             keys: watch::Sender::new(None),
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
@@ -335,15 +331,15 @@ impl Backplane for RedisBackplane {
             .values()
             .map(|application| &application.members);
         self.shared.queue.is_empty()
-            && self.shared.write_behind.are_settled()
+            && self.shared.write_behind.is_flushed()
             && self.shared.presence_queue.is_flushed()
-            && members.all(Members::are_settled)
+            && members.all(Members::is_flushed)
     }
 
     fn status(&self) -> BackplaneStatus {
         let available = self.shared.connection.borrow().is_some();
         let is_leased = self.shared.lease.is_good(Instant::now());
-        let condition = lock(&self.shared.condition);
+        let condition = self.shared.condition.lock();
         let is_in_grace = condition.well.is_some_and(|well| well.elapsed() < GRACE);
         let waiting = match (available, is_leased) {
             (false, _) => Some("redis has not answered yet"),

@@ -3,11 +3,9 @@
 //! The behaviour required of any backplane is tested in the conformance suite; real processes under load are tested in
 //! the fault suite.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use shared::{
     client_type::ClientType,
     guild::GuildId,

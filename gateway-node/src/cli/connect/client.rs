@@ -19,12 +19,18 @@ use tokio_tungstenite::{
 
 use super::{
     args::Servers,
-    backoff::Backoff,
     close_code, connection,
     line::{self, InputCommand},
     packet::MESSAGE_BYTES,
     render::{PrintedRecord, Renderer},
 };
+
+/// The shortest pause before reconnecting.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The longest first pause.
+const FIRST_CEILING: Duration = Duration::from_secs(2);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Time limit from the first TCP packet to the response to the upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +71,7 @@ pub(super) enum ClientInput {
     /// A line that cannot be a command, with the reason.
     Unreadable(&'static str),
     /// The end of the input.
-    ClientEnd,
+    End,
 }
 
 /// Why the client must stop before it is done.
@@ -151,7 +157,7 @@ impl<W: Write> ConnectClient<W> {
             input_ended: false,
             leaving: false,
             received: 0,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(FIRST_CEILING, LONGEST, |_| SHORTEST),
         }
     }
 
@@ -175,8 +181,8 @@ impl<W: Write> ConnectClient<W> {
                 return Ok(end);
             }
             // Without randomness, the process id still tells the clients on one machine apart.
-            let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-            let wait = self.backoff.next(random);
+            let random = getrandom::u32().unwrap_or_else(|_| std::process::id().wrapping_mul(0x9e37_79b9));
+            let wait = self.backoff.next(f64::from(random) / f64::from(u32::MAX));
             let message = format!("reconnecting in {} ms", wait.as_millis());
             self.note("retrying", &message)?;
             if let Some(end) = self.wait(wait).await? {
@@ -236,8 +242,8 @@ impl<W: Write> ConnectClient<W> {
     pub(super) async fn next_event(&mut self) -> ClientEvent {
         let takes_input = self.takes_input();
         tokio::select! {
-            input = next_input(&mut self.input), if takes_input => ClientEvent::ClientInput(input),
-            stop = stopped(&mut self.stop) => ClientEvent::StopReason(stop),
+            input = next_input(&mut self.input), if takes_input => ClientEvent::Input(input),
+            stop = stopped(&mut self.stop) => ClientEvent::Stop(stop),
         }
     }
 
@@ -256,7 +262,7 @@ impl<W: Write> ConnectClient<W> {
                 Err(error) => self.problem("bad_line", &error.to_string())?,
             },
             ClientInput::Unreadable(why) => self.problem("bad_line", why)?,
-            ClientInput::ClientEnd => {
+            ClientInput::End => {
                 self.input_ended = true;
                 self.leaving = self.options.on_eof == OnEof::Close;
             }
@@ -291,12 +297,12 @@ impl<W: Write> ConnectClient<W> {
 /// An event from outside the connection.
 #[derive(Debug)]
 pub(super) enum ClientEvent {
-    ClientInput(ClientInput),
-    StopReason(StopReason),
+    Input(ClientInput),
+    Stop(StopReason),
 }
 
 async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
-    input.recv().await.unwrap_or(ClientInput::ClientEnd)
+    input.recv().await.unwrap_or(ClientInput::End)
 }
 
 /// Waits until the client is told to stop; forever if the sender is gone.

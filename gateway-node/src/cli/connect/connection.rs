@@ -58,7 +58,7 @@ enum ConnectPhase {
 /// What woke the connection.
 enum Wake {
     Message(Option<Result<Message, Error>>),
-    ClientEvent(ClientEvent),
+    Event(ClientEvent),
     Heartbeat,
     Deadline,
 }
@@ -113,7 +113,7 @@ impl<W: Write> GatewayConnection<'_, W> {
         let heartbeat = self.heartbeat.as_ref().map(Heartbeat::wake);
         tokio::select! {
             message = self.socket.next() => Wake::Message(message),
-            event = self.client.next_event(), if !closing => Wake::ClientEvent(event),
+            event = self.client.next_event(), if !closing => Wake::Event(event),
             () = at(heartbeat), if !closing => Wake::Heartbeat,
             () = at(self.deadline) => Wake::Deadline,
         }
@@ -128,8 +128,8 @@ impl<W: Write> GatewayConnection<'_, W> {
             Wake::Message(Some(Err(error))) => {
                 return self.over(Some(&error.to_string())).map(Some);
             }
-            Wake::ClientEvent(ClientEvent::ClientInput(input)) => self.client.take_input(input)?,
-            Wake::ClientEvent(ClientEvent::StopReason(stop)) => self.close(ClientEnd::Stopped(stop)).await,
+            Wake::Event(ClientEvent::Input(input)) => self.client.take_input(input)?,
+            Wake::Event(ClientEvent::Stop(stop)) => self.close(ClientEnd::Stopped(stop)).await,
             Wake::Heartbeat => return self.beat().await,
             Wake::Deadline => {
                 let why = match self.phase {

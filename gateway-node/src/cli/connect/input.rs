@@ -23,7 +23,7 @@ pub(super) fn spawn(source: impl Read + Send + 'static, lines: mpsc::Sender<Clie
                 return;
             }
         }
-        let _ = lines.blocking_send(ClientInput::ClientEnd);
+        let _ = lines.blocking_send(ClientInput::End);
     };
     // If the thread cannot be started, its sender is dropped and the client observes the end of the input.
     let _ = thread::Builder::new().name("stdin".to_owned()).spawn(read);

@@ -4,7 +4,6 @@
 //! connection, and `render` formats the output. No framing code is shared with the gateway.
 
 mod args;
-mod backoff;
 mod client;
 mod close_code;
 mod connection;

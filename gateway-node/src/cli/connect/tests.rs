@@ -125,7 +125,7 @@ async fn run_for(options: ClientOptions, lines: &[&str], limit: Option<Duration>
         input.try_send(ClientInput::RenderedLine((*line).to_owned())).unwrap();
     }
     if options.on_eof != OnEof::Stay {
-        input.try_send(ClientInput::ClientEnd).unwrap();
+        input.try_send(ClientInput::End).unwrap();
     }
     let (stop, stopped) = watch::channel(None);
     let mut shown = Vec::new();

@@ -2,10 +2,10 @@
 
 use tokio::runtime::Builder;
 
-use super::CliError;
 use crate::{
     auth::KeyRecord,
     backends::{KeyStore, KeyStoreError},
+    cli::CliError,
     config::{KeySettings, Settings},
 };
 

@@ -1,6 +1,6 @@
 //! What a Discord session waits for: the calls of its protocol and their results.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use shared::discord::{Filter, Identify, Resume, Version};
 
@@ -9,15 +9,18 @@ use super::{
     identify::{self, Authenticated, DiscordIdentifyError},
     log_reader,
     patience::Patience,
-    private_dispatch::{self, Make, Plan},
+    private_dispatch::{self, Make, Plan, PrivateDispatch},
     resume,
 };
 use crate::{
     backplane::{Position, Unavailable},
     replay::{ReadFrom, ReplayPage},
     resume::{OpenedSession, PresencePublisher, PrivateBody, PrivateWrite, ReadError, ResumedSession},
-    session::CallContext,
+    session::{Actions, CallContext},
 };
+
+/// The actions of a Discord session.
+pub(super) type DiscordActions = Actions<Call>;
 
 /// A call.
 #[derive(Debug)]
@@ -40,9 +43,6 @@ pub enum Call {
     SetState(PresencePublisher, Filter, BotState),
 }
 
-/// The name and the data of a dispatch.
-pub(super) type Dispatch = (Cow<'static, str>, String);
-
 /// The result of a call.
 pub enum CallResult {
     /// Of [`Call::Identify`].
@@ -56,7 +56,7 @@ pub enum CallResult {
     /// Of [`Call::Plan`].
     Planned(Result<Vec<PrivateBody>, Unavailable>),
     /// Of [`Call::Make`]: the first of the dispatches, at least one.
-    Made(Result<Vec<Dispatch>, Unavailable>),
+    Made(Result<Vec<PrivateDispatch>, Unavailable>),
     /// Of [`Call::SetState`].
     StateSet(Result<(), BotStateError>),
 }

@@ -7,7 +7,7 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{Discord, DiscordActions, DiscordPhase};
+use super::{Discord, DiscordPhase, call::DiscordActions};
 use crate::{
     registry::{EndReason, InjectedFault},
     session::{Action, Cx, SessionEnd},

@@ -1,11 +1,8 @@
 //! Limits how often a bot gets all members of a guild.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
@@ -45,7 +42,7 @@ impl MemberLists {
         if self.interval.is_zero() {
             return Ok(());
         }
-        let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applications = self.applications.lock();
         applications.retain(|_, lists| {
             lists.sweep(now, self.interval);
             !lists.command.is_empty()

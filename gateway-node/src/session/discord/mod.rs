@@ -38,7 +38,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
-    call::{Call, CallResult},
+    call::{Call, CallResult, DiscordActions},
     identify::DiscordIdentifyError,
     live::Live,
     presences::Presences,
@@ -61,8 +61,6 @@ const INVALID_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long a connection is kept after op 9 for another Identify or Resume.
 const SECOND_TRY: Duration = Duration::from_secs(8);
-
-type DiscordActions = super::Actions<Call>;
 
 /// One connection with a protocol version from 6 to 10.
 pub struct Discord {

@@ -10,7 +10,11 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    Discord, DiscordActions, DiscordPhase, bot_state::BotState, call::Call, replaying::Replaying, requests::Request,
+    Discord, DiscordPhase,
+    bot_state::BotState,
+    call::{Call, DiscordActions},
+    replaying::Replaying,
+    requests::Request,
 };
 use crate::{
     session::{Action, Cx},

@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::discord::payload;
 use tokio::time::Instant;
 
-use super::{call::Dispatch, guild_query::slice};
+use super::guild_query::slice;
 use crate::{
     backplane::Unavailable,
     guilds::{ChunkText, Picture, Search, Viewer},
@@ -19,6 +19,9 @@ use crate::{
 
 /// How many bytes of dispatches are made at once. A larger dispatch goes by itself.
 const AT_ONCE: usize = 32 * 1024;
+
+/// The name and the data of a private dispatch.
+pub(super) type PrivateDispatch = (Cow<'static, str>, String);
 
 /// A request for members of one guild.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ pub(super) async fn plan(plan: Plan, cx: &CallContext) -> Result<Vec<PrivateBody
 ///
 /// # Errors
 /// Fails if this node does not know the guilds for too long.
-pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<Dispatch>, Unavailable> {
+pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<PrivateDispatch>, Unavailable> {
     let (mut dispatches, mut bytes) = (Vec::new(), 0);
     for body in &make.privates {
         let dispatch = make_one(body, &make, cx).await?;
@@ -89,7 +92,7 @@ pub(super) async fn make(make: Make, cx: &CallContext) -> Result<Vec<Dispatch>, 
     Ok(dispatches)
 }
 
-async fn make_one(body: &PrivateBody, make: &Make, cx: &CallContext) -> Result<Dispatch, Unavailable> {
+async fn make_one(body: &PrivateBody, make: &Make, cx: &CallContext) -> Result<PrivateDispatch, Unavailable> {
     let Make {
         application, viewer, ..
     } = make;

@@ -6,11 +6,10 @@ use shared::discord::{Intents, Version, payload::Ready};
 use smallvec::smallvec;
 
 use super::{
-    DiscordActions,
-    call::{Call, Dispatch},
+    call::{Call, DiscordActions},
     identify::Authenticated,
     live::{Live, Points},
-    private_dispatch::Make,
+    private_dispatch::{Make, PrivateDispatch},
     replay_cursor::ReplayCursor,
     requests::{NextAnswer, Request, Requests},
 };
@@ -228,7 +227,7 @@ impl Replaying {
     }
 
     /// Sends the private dispatches that were made, under their sequence numbers.
-    pub(super) fn made(&mut self, dispatches: Vec<Dispatch>, encoder: &DispatchEncoder) -> DiscordActions {
+    pub(super) fn made(&mut self, dispatches: Vec<PrivateDispatch>, encoder: &DispatchEncoder) -> DiscordActions {
         let mut actions = DiscordActions::new();
         for (name, d) in dispatches {
             encoder.continue_at(self.replay.s(), None);

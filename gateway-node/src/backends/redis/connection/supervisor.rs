@@ -7,11 +7,10 @@ use serde::Deserialize;
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{backoff::Backoff, problem::RedisProblem, redis_connection::RedisConnection};
+use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisConnection};
 use crate::{
     backends::redis::{
         RedisShared,
-        application::lock,
         cluster_commands, guilds, keys,
         log::publisher::Publisher,
         membership::{
@@ -66,7 +65,7 @@ impl ConnectionSupervisor {
     }
 
     async fn connect_forever(&mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = reconnect_backoff();
         loop {
             match self.shared.server.connection().await {
                 Ok(connection) => {
@@ -74,12 +73,12 @@ impl ConnectionSupervisor {
                     self.shared.record_problem(&problem);
                     self.shared.set_disconnected();
                     if connection.since().elapsed() > Duration::from_secs(5) {
-                        backoff = Backoff::default();
+                        backoff.reset();
                     }
                 }
                 Err(problem) => self.shared.record_problem(&problem),
             }
-            tokio::time::sleep(backoff.next_pause()).await;
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
     }
 
@@ -207,7 +206,7 @@ async fn register(
 impl RedisShared {
     /// Records that the connection is up.
     fn set_connected(&self, connection: &RedisConnection) {
-        let mut condition = lock(&self.condition);
+        let mut condition = self.condition.lock();
         if let Some(problem) = condition.problem.take() {
             log::info!(version = connection.version; "redis is available again, after: {problem}");
         } else {
@@ -230,7 +229,7 @@ impl RedisShared {
 
     /// Logs a problem, once for as long as it lasts.
     fn record_problem(&self, problem: &RedisProblem) {
-        let mut condition = lock(&self.condition);
+        let mut condition = self.condition.lock();
         let line = problem.to_string();
         if condition.problem.as_ref() != Some(&line) {
             log::error!("{line}");
@@ -242,7 +241,7 @@ impl RedisShared {
     fn record_healthy(&self) {
         let now = Instant::now();
         if self.connection.borrow().is_some() && self.lease.is_good(now) {
-            lock(&self.condition).well = Some(now);
+            self.condition.lock().well = Some(now);
         }
     }
 }

@@ -3,22 +3,20 @@
 //! When a node dies, its sessions return together and read the same part of the log, each from its own position. Pages
 //! start at fixed positions of the log, so that the sessions share them.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::wire;
 use crate::{
     backends::redis::{
-        application::{RedisApplication, lock},
+        application::RedisApplication,
         connection::redis_connection::{RedisConnection, ReplyFields},
         scripts::Script,
     },
@@ -90,7 +88,7 @@ impl Pages {
         connection: &RedisConnection,
         after: Position,
     ) -> Shared<PendingPage> {
-        let mut reading = lock(&self.reading);
+        let mut reading = self.reading.lock();
         let place = (Arc::clone(&application.name), after);
         if let Some(page) = reading.get(&place).and_then(WeakShared::upgrade) {
             // A page that is complete may be outdated: the log may have grown since.

@@ -4,12 +4,9 @@
 //! outcome. By then the old fence has been superseded, so a command still in flight can no longer take effect. Thus
 //! nothing is appended twice, and nothing appended is reported as refused.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use redis::Cmd;
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -21,7 +18,7 @@ use super::wire::{self, NONE, Origin};
 use crate::{
     backends::redis::{
         LogBounds,
-        application::{RedisApplication, lock},
+        application::RedisApplication,
         connection::{
             problem::RedisProblem,
             redis_connection::{RedisConnection, ReplyFields, ReplyResult},
@@ -100,7 +97,7 @@ impl PublishQueue {
         };
         let (answer, answered) = oneshot::channel();
         {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             if !is_patient && !state.is_open {
                 return refused(PublishError::Unavailable);
             }
@@ -148,7 +145,7 @@ impl PublishQueue {
 
     /// Opens or closes the queue. Closing it refuses the unsent publications that are not held.
     pub(in crate::backends::redis) fn set_open(&self, is_open: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.is_open = is_open;
         if !is_open {
             refuse(&mut state, &PublishError::Unavailable, |item| !item.is_patient);
@@ -157,7 +154,7 @@ impl PublishQueue {
 
     /// Refuses publications that have waited too long.
     pub(in crate::backends::redis) fn expire(&self, now: Instant) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         // The oldest is always at the front, even after publications were put back.
         if state.waiting.front().is_some_and(|item| item.deadline <= now) {
             refuse(&mut state, &PublishError::Expired, |item| item.deadline <= now);
@@ -166,11 +163,11 @@ impl PublishQueue {
 
     /// Whether nothing is queued or in flight.
     pub(in crate::backends::redis) fn is_empty(&self) -> bool {
-        lock(&self.state).bytes == 0
+        self.state.lock().bytes == 0
     }
 
     fn put_back(&self, items: impl DoubleEndedIterator<Item = QueuedPublication>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         for mut item in items.rev() {
             item.sent = None;
             state.waiting.push_front(item);
@@ -178,7 +175,7 @@ impl PublishQueue {
     }
 
     fn settle(&self, item: QueuedPublication, answer: Result<Vec<Position>, PublishError>) {
-        lock(&self.state).bytes -= item.bytes;
+        self.state.lock().bytes -= item.bytes;
         // The caller may have stopped waiting.
         let _ = item.answer.send(answer);
     }
@@ -294,7 +291,7 @@ impl Publisher {
         loop {
             let filled = self.queue.filled.notified();
             {
-                let mut state = lock(&self.queue.state);
+                let mut state = self.queue.state.lock();
                 let mut bytes = 0;
                 while let Some(item) = state.waiting.front() {
                     bytes += item.bytes;

@@ -15,7 +15,7 @@ use crate::{
         RedisShared,
         application::RedisApplication,
         cluster_commands::ClusterCommand,
-        connection::{backoff::Backoff, problem::RedisProblem},
+        connection::{problem::RedisProblem, reconnect_backoff},
         sessions as discord,
     },
     backplane::Owner,
@@ -47,7 +47,7 @@ impl Subscriber {
     /// Subscribes until the node stops, again after every disconnect. It then requests a read of the log heads, which
     /// finds missed entries.
     pub(in crate::backends::redis) async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = reconnect_backoff();
         let mut last = None;
         loop {
             let began = Instant::now();
@@ -61,9 +61,9 @@ impl Subscriber {
             }
             last = Some(problem);
             if began.elapsed() > Duration::from_secs(5) {
-                backoff = Backoff::default();
+                backoff.reset();
             }
-            tokio::time::sleep(backoff.next_pause()).await;
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
     }
 

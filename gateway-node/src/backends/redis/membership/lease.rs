@@ -4,7 +4,7 @@
 //! clock is not used. If the process stops for longer than the window, no id is generated. The node reports its time
 //! when it renews, so that the time survives a server whose clock went back or that has lost it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use shared::{
     session_id::SessionId,
@@ -124,8 +124,8 @@ impl Lease {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, LeaseState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn self.lock() -> MutexGuard<'_, LeaseState> {
+        self.state.lock()
     }
 }
 

@@ -53,7 +53,7 @@ fn one_part_is_in_flight_and_a_report_completes_before_the_next() {
     report(&members, 2, "bot", 100);
     let order: Vec<_> = (0..6).flat_map(|_| reporting(&members, now)).collect();
     assert_eq!(order, [1, 1, 1, 2, 2]);
-    assert!(members.are_settled());
+    assert!(members.is_flushed());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_report_without_an_allowance_is_retried_when_there_is_one() {
     report(&members, 2, "bot", 10);
     report(&members, 3, "other", 10);
     assert_eq!(reporting(&members, now), [3]);
-    assert!(!members.are_settled());
+    assert!(!members.is_flushed());
     let next = members.lock().next_wait().expect("both reports wait");
     assert!(reporting(&members, now).is_empty());
     // Newer reports replace the waiting ones.
@@ -88,6 +88,6 @@ fn a_report_without_an_allowance_is_retried_when_there_is_one() {
     assert!(reporting(&members, next).is_empty());
     let next = members.lock().next_wait().expect("the second report waits");
     assert_eq!(reporting(&members, next), [2]);
-    assert!(members.are_settled());
+    assert!(members.is_flushed());
     assert_eq!(members.lock().next_wait(), None);
 }

@@ -11,12 +11,9 @@ pub(in crate::backends::redis) mod reap_queue;
 mod reconciler;
 mod sending;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
 use tokio::{
@@ -29,7 +26,6 @@ use self::{
     member::{Actual, Desired, Member, NextOp},
     op::MembershipOp,
 };
-use super::application::lock;
 use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};
 
 /// How long a session waits to become a member.
@@ -99,7 +95,7 @@ impl Members {
     /// Requests a join. The result arrives once the session is a member.
     pub(super) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
         let (answer, answered) = oneshot::channel();
-        lock(&self.state).joins.push_back(JoinState {
+        self.state.lock().joins.push_back(JoinState {
             kind,
             attempts: ID_ATTEMPTS,
             answer,
@@ -121,14 +117,14 @@ impl Members {
 
     /// Whether an entry addressed to this session can still be delivered to it.
     pub(super) fn can_receive(&self, id: SessionId) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let member = state.sessions.get(&id);
         member.is_some_and(|member| member.is == Actual::Receiver)
     }
 
     /// Whether one of these sessions is on this node: it has received what the node has delivered, or will.
     pub(super) fn is_any_there(&self, ids: &[SessionId]) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let is_there = |id| {
             state
                 .sessions
@@ -141,7 +137,7 @@ impl Members {
     /// Takes the sessions that Redis has of this node. Sessions unknown here are removed again; the server lost their
     /// removal.
     pub(super) fn compare(&self, known: impl Iterator<Item = SessionId>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let MembersState { sessions, changed, .. } = &mut *state;
         for id in known {
             sessions.entry(id).or_insert_with(|| {
@@ -171,19 +167,19 @@ impl Members {
 
     /// Acknowledges the addressed entry at this offset: it has reached one of its sessions.
     pub(super) fn ack(&self, offset: u64) {
-        lock(&self.state).ack.push(offset);
+        self.state.lock().ack.push(offset);
         self.changed.notify_one();
     }
 
     /// Gives back the entry at this offset: its sessions on this node have ended.
     pub(super) fn nack(&self, offset: u64) {
-        lock(&self.state).given_up.push_back(offset);
+        self.state.lock().given_up.push_back(offset);
         self.changed.notify_one();
     }
 
     /// Gives back every addressed entry up to this offset, which this node skips.
     pub(super) fn sweep(&self, up_to: u64) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.to_sweep = state.to_sweep.max(Some(up_to));
         drop(state);
         self.changed.notify_one();
@@ -191,46 +187,46 @@ impl Members {
 
     /// Whether there is a session, or a pending join.
     pub(super) fn are_there(&self) -> bool {
-        lock(&self.state).are_there()
+        self.state.lock().are_there()
     }
 
     /// The number of sessions.
     pub(super) fn count(&self) -> usize {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.sessions.len() + state.guests
     }
 
     /// Counts a Discord session.
     pub(super) fn add_guest(&self) {
-        lock(&self.state).guests += 1;
+        self.state.lock().guests += 1;
     }
 
     /// Stops counting a Discord session.
     pub(super) fn remove_guest(&self) {
-        lock(&self.state).guests -= 1;
+        self.state.lock().guests -= 1;
     }
 
     /// Whether the log is followed.
     pub(super) fn is_followed(&self) -> bool {
-        lock(&self.state).is_followed
+        self.state.lock().is_followed
     }
 
     /// Whether Redis has the desired state.
-    pub(super) fn are_settled(&self) -> bool {
-        let state = lock(&self.state);
+    pub(super) fn is_flushed(&self) -> bool {
+        let state = self.state.lock();
         let nothing_to_do = state.ack.is_empty() && state.given_up.is_empty() && state.to_sweep.is_none();
         nothing_to_do && state.joins.is_empty() && !state.sessions.values().any(Member::needs_a_step)
     }
 
     /// Records that the log is now followed.
     pub(super) fn begin_following(&self) {
-        lock(&self.state).is_followed = true;
+        self.state.lock().is_followed = true;
         self.changed.notify_one();
     }
 
     /// Records that the log is no longer followed, if there are no sessions. Returns whether that is so.
     pub(super) fn end_following(&self) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.is_followed = state.are_there();
         !state.is_followed
     }
@@ -238,7 +234,7 @@ impl Members {
     /// Records that the connection has ended. Pending joins are refused, and the outcome of unanswered steps is
     /// unknown.
     pub(super) fn end_link(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         for op in std::mem::take(&mut state.in_flight) {
             abandon(&mut state, op);
         }
@@ -250,7 +246,7 @@ impl Members {
     /// Prepares for a new connection. If the server may have lost this node's sessions (`is_lost`) or has removed them
     /// (`is_reaped`), all of them join again.
     pub(super) fn begin_link(&self, is_lost: bool, is_reaped: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let is_lost = is_lost || is_reaped;
         if is_reaped {
             // Their addressed entries have been given to other sessions.
@@ -278,7 +274,7 @@ impl Members {
     }
 
     fn change(&self, id: SessionId, change: impl FnOnce(&mut Member)) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let MembersState { sessions, changed, .. } = &mut *state;
         // A removed session has nothing to change.
         let Some(member) = sessions.get_mut(&id) else { return };
@@ -291,7 +287,7 @@ impl Members {
     }
 
     fn lock(&self) -> MutexGuard<'_, MembersState> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 

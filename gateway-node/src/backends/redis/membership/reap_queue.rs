@@ -1,13 +1,11 @@
 //! The queue of nodes to reap, whose leases have expired.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::backends::redis::application::{RedisApplication, lock};
+use crate::backends::redis::application::RedisApplication;
 
 /// A queue of nodes to reap. Each node is in it at most once per application.
 #[derive(Default)]
@@ -18,7 +16,7 @@ pub(in crate::backends::redis) struct ReapQueue {
 
 impl ReapQueue {
     pub(in crate::backends::redis) fn push(&self, application: &Arc<RedisApplication>, owner: &str) {
-        let mut owners = lock(&self.owners);
+        let mut owners = self.owners.lock();
         let is_known = owners
             .iter()
             .any(|(known, name)| Arc::ptr_eq(known, application) && **name == *owner);
@@ -31,7 +29,7 @@ impl ReapQueue {
     pub(in crate::backends::redis) async fn next(&self) -> (Arc<RedisApplication>, Box<str>) {
         loop {
             let found = self.found.notified();
-            if let Some(owner) = lock(&self.owners).pop_front() {
+            if let Some(owner) = self.owners.lock().pop_front() {
                 return owner;
             }
             found.await;

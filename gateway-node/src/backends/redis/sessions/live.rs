@@ -4,14 +4,12 @@
 //! begins a new epoch with all of them, the checkpoints of these sessions may be moved to the new epoch. What their
 //! clients receive from then on can be distinguished from what the old epoch lost.
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
 use crate::{
-    backends::redis::application::lock,
-    backplane::{Epoch, Owner},
+    backends::redis::backplane::{Epoch, Owner},
 };
 
 /// A session, and the fencing token of its owner on this node.
@@ -32,9 +30,9 @@ struct LiveState {
 
 impl LiveSessions {
     /// Records whether a session is live.
-    pub(in crate::backends::redis) fn note(&self, owner: &Owner, set_live: bool) {
-        let sessions = &mut lock(&self.state).sessions;
-        if set_live {
+    pub(in crate::backends::redis) fn note(&self, owner: &Owner, is_live: bool) {
+        let sessions = &mut self.state.lock().sessions;
+        if is_live {
             sessions.insert((owner.id, owner.fencing_token));
         } else {
             sessions.remove(&(owner.id, owner.fencing_token));
@@ -43,22 +41,22 @@ impl LiveSessions {
 
     /// The epoch that everything this session has seen belongs to; `None` if it is not live.
     pub(in crate::backends::redis) fn epoch_of(&self, owner: &Owner) -> Option<Epoch> {
-        let state = lock(&self.state);
-        let set_live = state.sessions.contains(&(owner.id, owner.fencing_token));
-        state.epoch.filter(|_| set_live)
+        let state = self.state.lock();
+        let is_live = state.sessions.contains(&(owner.id, owner.fencing_token));
+        state.epoch.filter(|_| is_live)
     }
 
     /// Records a new epoch that has everything delivered here. Returns the sessions whose checkpoints may be moved to
     /// it.
     pub(in crate::backends::redis) fn go_on(&self, epoch: Epoch) -> Vec<FencingToken> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.epoch = Some(epoch);
         state.sessions.iter().copied().collect()
     }
 
     /// Records a new epoch with losses, or the start of following the log. No session is live any more.
     pub(in crate::backends::redis) fn begin(&self, epoch: Epoch) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.epoch = Some(epoch);
         state.sessions.clear();
     }

@@ -2,6 +2,7 @@
 //!
 //! A session belongs to no node. Its owner extends its expiry with every heartbeat; without that, the session expires.
 
+mod in_flight;
 pub(in crate::backends::redis) mod live;
 pub(in crate::backends::redis) mod presence_publisher;
 #[cfg(test)]
@@ -228,9 +229,9 @@ impl Store for RedisSessions {
         self.shared.write_behind.checkpoint(owner, checkpoint, epoch);
     }
 
-    fn set_live(&self, owner: &Owner, set_live: bool) {
+    fn set_live(&self, owner: &Owner, is_live: bool) {
         if let Some(application) = self.application(&owner.application) {
-            application.live.note(owner, set_live);
+            application.live.note(owner, is_live);
         }
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use redis::Cmd;
 use tokio::time::sleep;
 
-use super::write_behind::superseded;
+use super::{
+    in_flight::{InFlight, Requeue},
+    write_behind::superseded,
+};
 use crate::{
     backends::redis::{
         RedisShared,
@@ -22,17 +25,13 @@ use crate::{
 /// How often a node checks for ended sessions.
 const LOOK: Duration = Duration::from_secs(1);
 /// About how many events one call appends for such sessions.
-const FADE: usize = 64;
+const EXPIRED: usize = 64;
 
-/// A batch in flight. It is requeued when dropped, unless it was confirmed.
-struct EventsInFlight<'a> {
-    queue: &'a PresenceQueue,
-    ack: Vec<(Owner, Vec<PresenceEvent>)>,
-}
+impl Requeue for PresenceQueue {
+    type Batch = Vec<(Owner, Vec<PresenceEvent>)>;
 
-impl Drop for EventsInFlight<'_> {
-    fn drop(&mut self) {
-        self.queue.requeue(std::mem::take(&mut self.ack));
+    fn requeue(&self, batch: Self::Batch) {
+        Self::requeue(self, batch);
     }
 }
 
@@ -44,18 +43,15 @@ pub(in crate::backends::redis) async fn publish_pending(
 ) -> RedisProblem {
     let queue = &shared.presence_queue;
     loop {
-        let mut in_flight = EventsInFlight {
-            ack: queue.take(),
-            queue,
-        };
-        if in_flight.ack.is_empty() {
+        let in_flight = InFlight::new(queue, queue.take());
+        if in_flight.batch.is_empty() {
             drop(in_flight);
             queue.changed().await;
             continue;
         }
-        let published = in_flight.ack.iter().filter_map(|(owner, presence_queue)| {
+        let published = in_flight.batch.iter().filter_map(|(owner, events)| {
             let application = shared.applications.get(&owner.application)?;
-            Some((owner, call(shared, connection, application, owner, presence_queue)))
+            Some((owner, call(shared, connection, application, owner, events)))
         });
         let (owners, calls): (Vec<_>, Vec<_>) = published.unzip();
         let answers = match connection.run(calls).await {
@@ -75,8 +71,7 @@ pub(in crate::backends::redis) async fn publish_pending(
                 Err(problem) => return problem,
             }
         }
-        in_flight.ack.clear();
-        drop(in_flight);
+        in_flight.confirm();
         sleep(pause_after(usize::try_from(events).unwrap_or(usize::MAX))).await;
     }
 }
@@ -86,12 +81,12 @@ fn call(
     connection: &RedisConnection,
     application: &RedisApplication,
     owner: &Owner,
-    presence_queue: &[PresenceEvent],
+    events: &[PresenceEvent],
 ) -> Cmd {
     let mut call = application.call_log(connection, Script::DiscordPresence);
     shared.bounds.add_to(&mut call);
     call.arg(owner.id.get()).arg(owner.fencing_token);
-    for event in presence_queue {
+    for event in events {
         call.arg(event.guild());
         match event {
             PresenceEvent::Presence(payload, _) => {
@@ -115,25 +110,25 @@ impl Maintenance<'_> {
     pub(in crate::backends::redis) async fn expire(&self) -> RedisProblem {
         loop {
             for application in self.shared.applications.values() {
-                if let Err(problem) = self.fade_all(application).await {
+                if let Err(problem) = self.expire_all(application).await {
                     return problem;
                 }
             }
             tokio::select! {
                 () = sleep(LOOK) => {}
-                () = self.shared.fade_now.notified() => {}
+                () = self.shared.expire_now.notified() => {}
             }
         }
     }
 
-    async fn fade_all(&self, application: &RedisApplication) -> Result<(), RedisProblem> {
+    async fn expire_all(&self, application: &RedisApplication) -> Result<(), RedisProblem> {
         loop {
             // When the server comes back after an outage, every deadline has passed. Owners that are alive extend
             // theirs first.
             let is_sure = self.connection.since().elapsed() > self.shared.options.lease;
             let mut call = application.call_log(self.connection, Script::DiscordExpire);
             self.shared.bounds.add_to(&mut call);
-            call.arg(u8::from(is_sure)).arg(FADE);
+            call.arg(u8::from(is_sure)).arg(EXPIRED);
             let fields = self.connection.query(call).await?;
             let is_more = match fields.word(0) {
                 "ok" => false,

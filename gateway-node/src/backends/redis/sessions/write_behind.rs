@@ -2,16 +2,18 @@
 //!
 //! Only the latest state of each owner is queued, so the queue stays small while the server is unavailable.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::Cmd;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
+use super::in_flight::{InFlight, Requeue};
 use crate::{
     backends::redis::{
         RedisShared,
-        application::{RedisApplication, lock},
+        application::RedisApplication,
         connection::{problem::RedisProblem, redis_connection::RedisConnection},
         membership::maintenance::millis,
         scripts::Script,
@@ -31,7 +33,7 @@ pub(in crate::backends::redis) struct WriteBehind {
 
 #[derive(Default)]
 struct PendingWrites {
-    notes: FxHashMap<Owner, PendingWrite>,
+    writes: FxHashMap<Owner, PendingWrite>,
     /// The number of sessions sent but not yet confirmed.
     in_flight: usize,
 }
@@ -101,69 +103,57 @@ impl WriteBehind {
     }
 
     /// Whether everything has been flushed.
-    pub(in crate::backends::redis) fn are_settled(&self) -> bool {
-        let state = lock(&self.state);
-        state.notes.is_empty() && state.in_flight == 0
+    pub(in crate::backends::redis) fn is_flushed(&self) -> bool {
+        let state = self.state.lock();
+        state.writes.is_empty() && state.in_flight == 0
     }
 
     fn write(&self, owner: &Owner, write: PendingWrite) {
-        let mut state = lock(&self.state);
-        let known = state.notes.entry(owner.clone()).or_default();
+        let mut state = self.state.lock();
+        let known = state.writes.entry(owner.clone()).or_default();
         *known = write.after(*known);
         drop(state);
         self.changed.notify_one();
     }
 
     fn take(&self) -> Vec<(Owner, PendingWrite)> {
-        let mut state = lock(&self.state);
-        let owners: Vec<_> = state.notes.keys().take(BATCH).cloned().collect();
+        let mut state = self.state.lock();
+        let owners: Vec<_> = state.writes.keys().take(BATCH).cloned().collect();
         let taken: Vec<_> = owners
             .into_iter()
-            .filter_map(|owner| state.notes.remove_entry(&owner))
+            .filter_map(|owner| state.writes.remove_entry(&owner))
             .collect();
         state.in_flight = taken.len();
         taken
     }
+}
 
-    /// Requeues writes that may not have arrived. Repeating them is harmless.
-    fn requeue(&self, taken: Vec<(Owner, PendingWrite)>) {
-        let mut state = lock(&self.state);
+impl Requeue for WriteBehind {
+    type Batch = Vec<(Owner, PendingWrite)>;
+
+    fn requeue(&self, batch: Self::Batch) {
+        let mut state = self.state.lock();
         state.in_flight = 0;
-        for (owner, earlier) in taken {
-            let known = state.notes.entry(owner).or_default();
+        for (owner, earlier) in batch {
+            let known = state.writes.entry(owner).or_default();
             *known = known.after(earlier);
         }
     }
 }
 
-/// A batch in flight. It is requeued when dropped, unless it was confirmed.
-struct InFlight<'a> {
-    notes: &'a WriteBehind,
-    taken: Vec<(Owner, PendingWrite)>,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.notes.requeue(std::mem::take(&mut self.taken));
-    }
-}
-
 /// Flushes the queue to the server until the connection ends.
 pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
-    let notes = &shared.write_behind;
+    let queue = &shared.write_behind;
     loop {
-        let mut in_flight = InFlight {
-            taken: notes.take(),
-            notes,
-        };
-        if in_flight.taken.is_empty() {
+        let in_flight = InFlight::new(queue, queue.take());
+        if in_flight.batch.is_empty() {
             drop(in_flight);
-            notes.changed.notified().await;
+            queue.changed.notified().await;
             continue;
         }
         let mut calls = Vec::new();
         let mut callers = Vec::new();
-        for (owner, write) in &in_flight.taken {
+        for (owner, write) in &in_flight.batch {
             let Some(application) = shared.applications.get(&owner.application) else {
                 continue;
             };
@@ -184,10 +174,10 @@ pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: 
                 Err(problem) => return problem,
             }
         }
-        if in_flight.taken.iter().any(|(_, write)| write.has_ended) {
-            shared.fade_now.notify_one();
+        if in_flight.batch.iter().any(|(_, write)| write.has_ended) {
+            shared.expire_now.notify_one();
         }
-        in_flight.taken.clear();
+        in_flight.confirm();
     }
 }
 

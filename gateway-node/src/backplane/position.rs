@@ -1,0 +1,53 @@
+//! Positions in a log.
+
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+/// The position of an entry in the log of its application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Position {
+    /// The offset. Offsets start at 1 and have no gaps.
+    pub offset: u64,
+    /// The epoch of the log that the offset belongs to.
+    pub epoch: Epoch,
+}
+
+impl Position {
+    /// Whether the entry at this position came after `other`. A later epoch may start at a lower offset, but every
+    /// entry in it comes after those of earlier epochs. The epoch of `self` must not be older than that of `other`.
+    pub fn is_after(self, other: Self) -> bool {
+        self.offset > other.offset || self.epoch != other.epoch
+    }
+}
+
+/// An epoch of a log: it lasts until its server restarts or fails over. Displayed as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch with this number. Epoch numbers are random.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
