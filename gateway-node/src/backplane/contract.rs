@@ -72,6 +72,10 @@ pub trait Deliver: Send + Sync + 'static {
     /// appended, so nothing accepted is dropped.
     fn has_room(&self, bytes: usize) -> bool;
 
+    /// Waits until the slowest worker has taken something from its queue, if [`has_room`](Self::has_room) is still
+    /// false for `bytes`. For entries of other nodes, which are already in the log.
+    fn wait_for_room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
     /// Delivers the next entry. Called in offset order, once per entry.
     fn deliver(&self, entry: Entry);
 

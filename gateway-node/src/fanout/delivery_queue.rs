@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 use crate::encode::encoded_event::EncodedEvent;
 
@@ -21,6 +22,8 @@ pub(crate) struct DeliveryQueue {
     state: Mutex<DeliveryQueueState>,
     readers: Box<[AtomicWaker]>,
     limit: usize,
+    /// Wakes whoever waits for room.
+    trimmed: Notify,
 }
 
 /// One element of the queue.
@@ -53,7 +56,8 @@ impl DeliveryQueueState {
     }
 
     /// Removes the items that every shard has read.
-    fn trim(&mut self) {
+    fn trim(&mut self) -> bool {
+        let first = self.first;
         let slowest = self.next.iter().copied().min().unwrap_or(self.first);
         while self.first < slowest {
             let Some(item) = self.queue.pop_front() else { break };
@@ -62,6 +66,7 @@ impl DeliveryQueueState {
             }
             self.first += 1;
         }
+        self.first > first
     }
 }
 
@@ -77,6 +82,7 @@ impl DeliveryQueue {
             }),
             readers: (0..readers).map(|_| AtomicWaker::new()).collect(),
             limit,
+            trimmed: Notify::new(),
         }
     }
 
@@ -84,6 +90,17 @@ impl DeliveryQueue {
         let state = self.lock();
         // An entry larger than the whole limit is accepted if the queue is empty.
         state.queue.is_empty() || state.bytes.saturating_add(bytes) <= self.limit
+    }
+
+    /// Waits until there is room for `bytes` more.
+    pub(crate) async fn wait_for_room(&self, bytes: usize) {
+        loop {
+            let trimmed = self.trimmed.notified();
+            if self.has_room(bytes) {
+                return;
+            }
+            trimmed.await;
+        }
     }
 
     pub(crate) fn push(&self, entry: Arc<EncodedEvent>) {
@@ -136,7 +153,11 @@ impl DeliveryQueue {
         };
         let next = next + count;
         state.next[reader] = next;
-        state.trim();
+        let is_trimmed = state.trim();
+        drop(state);
+        if is_trimmed {
+            self.trimmed.notify_waiters();
+        }
         Poll::Ready((next_read, next))
     }
 

@@ -1,7 +1,6 @@
 //! Limits warnings that libraries repeat, such as that no connection can be accepted.
 
 use std::{
-
     collections::HashMap,
     time::{Duration, Instant},
 };

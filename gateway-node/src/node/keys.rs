@@ -1,6 +1,6 @@
 //! The valid keys: those in the configuration and those in Redis.
 
-use std::{ collections::HashSet};
+use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;

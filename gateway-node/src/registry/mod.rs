@@ -13,6 +13,7 @@ mod session_handle;
 mod shard;
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -207,6 +208,10 @@ impl Registry {
 impl Deliver for Registry {
     fn has_room(&self, bytes: usize) -> bool {
         self.inner.delivery_queue.has_room(bytes)
+    }
+
+    fn wait_for_room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.inner.delivery_queue.wait_for_room(bytes))
     }
 
     fn deliver(&self, entry: Entry) {

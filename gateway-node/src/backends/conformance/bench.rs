@@ -33,14 +33,21 @@ pub(super) struct RecordingDeliver {
     pub(super) entries: Mutex<Vec<Entry>>,
     pub(super) no_receiver: Mutex<usize>,
     pub(super) gap: Mutex<usize>,
-    pub(super) full: Mutex<bool>,
+    pub(super) full: watch::Sender<bool>,
 }
 
 impl Deliver for RecordingDeliver {
     fn superseded(&self, _: &Owner) {}
 
     fn has_room(&self, _: usize) -> bool {
-        !*self.full.lock().unwrap()
+        !*self.full.borrow()
+    }
+
+    fn wait_for_room(&self, _: usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut full = self.full.subscribe();
+        Box::pin(async move {
+            let _ = full.wait_for(|is_full| !is_full).await;
+        })
     }
 
     fn deliver(&self, entry: Entry) {

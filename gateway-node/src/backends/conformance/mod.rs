@@ -359,10 +359,10 @@ async fn a_session_joining_between_broadcasts_gets_the_broadcast_counts(bench: B
 
 async fn a_full_node_refuses_instead_of_dropping(bench: BackplaneBench) {
     bench.join(ClientType::Bot).await;
-    *bench.log.full.lock().unwrap() = true;
+    bench.log.full.send_replace(true);
     let one = || vec![event(Delivery::All, ClientType::Bot.into(), None)];
     assert_eq!(bench.publish(one()).await, Err(PublishError::Overloaded));
-    *bench.log.full.lock().unwrap() = false;
+    bench.log.full.send_replace(false);
     assert_eq!(bench.publish(one()).await, Ok(vec![1]));
 }
 

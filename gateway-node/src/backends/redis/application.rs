@@ -29,6 +29,8 @@ pub(super) struct RedisApplication {
     /// The identity that the messages of its cluster carry; `None` until the node has registered.
     identity: Mutex<Option<Arc<str>>>,
     registration: Mutex<NodeRegistration>,
+    /// Wakes the follower when the registration has changed.
+    pub(super) registration_changed: Notify,
     pub(super) members: Members,
     /// The live Discord sessions, which receive what is delivered.
     pub(super) live: LiveSessions,
@@ -70,6 +72,7 @@ impl RedisApplication {
             name,
             identity: Mutex::default(),
             registration: Mutex::new(registration),
+            registration_changed: Notify::new(),
             members: Members::new(options.reports),
             live: LiveSessions::default(),
             log_sender,
@@ -121,6 +124,8 @@ impl RedisApplication {
         registration.names += 1;
         registration.owner = format!("{incarnation:016x}.{}", registration.names).into();
         registration.is_known = false;
+        drop(registration);
+        self.registration_changed.notify_waiters();
     }
 
     /// Records that the server has accepted this fence or renewed the lease, in a call sent at `sent`.
@@ -129,6 +134,8 @@ impl RedisApplication {
         registration.fence = fence;
         registration.is_known = true;
         registration.until = sent + lease;
+        drop(registration);
+        self.registration_changed.notify_waiters();
     }
 
     /// Starts a call of a script that only the registered node may run. The first arguments are its name and fence.
@@ -175,4 +182,3 @@ impl RedisApplication {
         }
     }
 }
-

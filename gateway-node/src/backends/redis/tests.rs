@@ -40,6 +40,10 @@ impl Deliver for SeenEvents {
         true
     }
 
+    fn wait_for_room(&self, _: usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn deliver(&self, entry: Entry) {
         self.entries.lock().unwrap().push(entry);
     }

@@ -10,8 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisConnection};
 use crate::{
     backends::redis::{
-        RedisShared,
-        cluster_commands, guilds, keys,
+        RedisShared, cluster_commands, guilds, keys,
         log::publisher::Publisher,
         membership::{
             Reconciler,

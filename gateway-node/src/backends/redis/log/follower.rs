@@ -37,8 +37,6 @@ use crate::{
 const MESSAGES: usize = 8192;
 /// The maximum number of entries read at once.
 const PAGE: usize = 64;
-/// How long a follower waits before it checks again whether the workers have room.
-const NO_ROOM: Duration = Duration::from_millis(2);
 /// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
 /// has lost it.
 const ORIGINS: usize = 4096;
@@ -480,8 +478,8 @@ impl Follower {
                 if was_delivered && stored.owners.contains(&self.application.registration().owner) {
                     self.application.members.ack(position.offset);
                 }
-                while !self.deliver.has_room(stored.entry.weight()) {
-                    tokio::time::sleep(NO_ROOM).await;
+                if !self.deliver.has_room(stored.entry.weight()) {
+                    self.deliver.wait_for_room(stored.entry.weight()).await;
                 }
                 if is_for_us {
                     self.deliver.deliver(stored.entry);
@@ -515,6 +513,7 @@ impl Follower {
             }
         };
         loop {
+            let changed = self.application.registration_changed.notified();
             let registration = self.application.registration();
             if !stored.owners.contains(&registration.owner) {
                 return false;
@@ -528,7 +527,7 @@ impl Follower {
             }
             // The lease has expired, so another node may have reassigned the event. Once this node is registered again,
             // it either has another name or was not reaped.
-            tokio::time::sleep(NO_ROOM).await;
+            changed.await;
         }
     }
 }

@@ -124,7 +124,7 @@ impl Lease {
         }
     }
 
-    fn self.lock() -> MutexGuard<'_, LeaseState> {
+    fn lock(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock()
     }
 }

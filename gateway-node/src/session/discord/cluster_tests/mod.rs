@@ -40,7 +40,7 @@ struct ClusterMember {
     backplane: Arc<RedisBackplane>,
     driving: JoinHandle<()>,
     /// Whether the node takes no entries from the log.
-    stalled: Arc<AtomicBool>,
+    stalled: watch::Sender<bool>,
     /// How often the node was told that the log has lost entries.
     losses: Arc<AtomicU64>,
 }
@@ -48,13 +48,21 @@ struct ClusterMember {
 /// A registry that can be made to have no room.
 struct Stalling {
     registry: Registry,
-    stalled: Arc<AtomicBool>,
+    stalled: watch::Sender<bool>,
     losses: Arc<AtomicU64>,
 }
 
 impl Deliver for Stalling {
     fn has_room(&self, bytes: usize) -> bool {
-        !self.stalled.load(Ordering::Relaxed) && self.registry.has_room(bytes)
+        !*self.stalled.borrow() && self.registry.has_room(bytes)
+    }
+
+    fn wait_for_room(&self, bytes: usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut stalled = self.stalled.subscribe();
+        Box::pin(async move {
+            let _ = stalled.wait_for(|is_stalled| !is_stalled).await;
+            self.registry.wait_for_room(bytes).await;
+        })
     }
 
     fn deliver(&self, entry: Entry) {
@@ -100,7 +108,7 @@ impl Deliver for Stalling {
 impl ClusterMember {
     async fn start(server: &TestServer, incarnation: u64) -> Self {
         let options = server.options(incarnation);
-        let stalled = Arc::<AtomicBool>::default();
+        let stalled = watch::Sender::new(false);
         let losses = Arc::<AtomicU64>::default();
         let mut made = None;
         let node = DiscordTestNode::over(
@@ -108,7 +116,7 @@ impl ClusterMember {
             |registry| {
                 let deliver = Stalling {
                     registry: registry.clone(),
-                    stalled: Arc::clone(&stalled),
+                    stalled: stalled.clone(),
                     losses: Arc::clone(&losses),
                 };
                 let (backplane, driving) = RedisBackplane::new(options, Arc::new(deliver)).unwrap();

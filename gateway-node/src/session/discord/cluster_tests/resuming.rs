@@ -41,7 +41,7 @@ async fn a_client_resumes_on_a_node_that_lags_behind_it() {
         // A node follows the log only while it has a session.
         let (_other, _) = behind.identified().await;
         let (mut client, id) = ahead.identified().await;
-        behind.stalled.store(true, Ordering::Relaxed);
+        behind.stalled.send_replace(true);
         for n in 1..=3 {
             ahead.publish(n).await.unwrap();
         }
@@ -51,7 +51,7 @@ async fn a_client_resumes_on_a_node_that_lags_behind_it() {
         let fencing_token = ["HGET", &format!("test:{{utilbot}}:discord:{id}"), "generation"];
         eventually("a second owner", || server.cli(&fencing_token).trim() == "2").await;
         again.drive().await;
-        behind.stalled.store(false, Ordering::Relaxed);
+        behind.stalled.send_replace(false);
         has(&mut again, "RESUMED", 1).await;
         ahead.publish(4).await.unwrap();
         has(&mut again, "4", 1).await;
