@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Pauses that are drawn between a floor and a ceiling that doubles with every failure, so that those who lost the same
 /// server do not all return at once.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     /// Returns the shortest pause below this ceiling.
@@ -15,7 +15,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Creates pauses whose ceiling doubles from `first` up to `longest`.
-    pub const fn new(first: Duration, longest: Duration, floor: fn(Duration) -> Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration, floor: fn(Duration) -> Duration) -> Self {
         Self {
             first,
             longest,
@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// Returns the next pause. `random` is a number from 0 to 1.
-    pub fn next(&mut self, random: f64) -> Duration {
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = self.longest.min(2 * ceiling);
         let floor = (self.floor)(ceiling);
@@ -33,7 +33,7 @@ impl Backoff {
     }
 
     /// Starts over after a success.
-    pub const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.ceiling = self.first;
     }
 }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn known(allowances: &PublishAllowances) -> usize {
-        allowances.keys.lock().unwrap().known.len()
+        allowances.keys.lock().known.len()
     }
 
     #[tokio::test(start_paused = true)]

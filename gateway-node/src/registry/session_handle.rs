@@ -6,10 +6,9 @@ use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1
 
 use super::{RegistryShard, SessionKind, shard::Identity};
 use crate::{
-    LogCursor,
     auth::Key,
     backplane::{Owner, Position},
-    encode::DispatchEncoder,
+    encode::{DispatchEncoder, LogCursor},
     fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1GroupKey, V1Member},
     transport::Outbox,
 };

@@ -1,7 +1,7 @@
 //! Presence and voice-state updates of bots: the events that publish them, and the events that undo them when the
 //! session ends.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use shared::{

@@ -1,6 +1,6 @@
 //! The stored state of one session.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::{

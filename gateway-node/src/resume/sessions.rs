@@ -1,12 +1,14 @@
 //! Opens and resumes the Discord sessions of a node, and reads what they need.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use shared::discord::Shard;
 
 use super::{
-    LogPage, OpenedRow, OpenedSession, ReadError, Record, ResumeError, ResumeParams, ResumedRow, ResumedSession,
-    SessionOwnership, StartBudget, StartLimits, Store, store::SessionContinuation,
+    ownership::SessionOwnership,
+    record::{Checkpoint, PrivateBody, Record, ResumeError, ResumeParams},
+    starts::{StartBudget, StartLimits},
+    store::{LogPage, OpenedRow, ReadError, ResumedRow, SessionContinuation, Store},
 };
 use crate::{
     backplane::{JoinError, Owner, Pending, Position, Unavailable},

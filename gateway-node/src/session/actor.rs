@@ -6,13 +6,12 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{Action, Actions, CallContext, Cx, MemberLists, Protocol, SessionEnd, Turns};
+use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState};
 use crate::{
     admission::Permit,
-    app_state::AppState,
     auth::Key,
     backplane::{Publication, PublishError, Publishing, WhenUnavailable},
-    registry::{Registration, RegistryShard, SessionCommand, SessionHandle},
+    registry::{Registration, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
 };
 

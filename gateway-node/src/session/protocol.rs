@@ -7,7 +7,7 @@ use shared::{close::Close, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{Cx, WorkerState};
+use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::Key,
     backplane::{Owner, Publication, PublishError},

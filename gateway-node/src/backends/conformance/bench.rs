@@ -10,6 +10,7 @@ use shared::{
     session_id::SessionId,
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
+use tokio::sync::watch;
 
 use crate::{
     backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
@@ -51,17 +52,17 @@ impl Deliver for RecordingDeliver {
     }
 
     fn deliver(&self, entry: Entry) {
-        self.entries.lock().unwrap().push(entry);
+        self.entries.lock().push(entry);
     }
 
     fn no_receiver(&self, _: &str, _: &str) {
-        *self.no_receiver.lock().unwrap() += 1;
+        *self.no_receiver.lock() += 1;
     }
 
     fn lost(&self, _: &str, _: u64) {}
 
     fn gap(&self, _: &Arc<str>) {
-        *self.gap.lock().unwrap() += 1;
+        *self.gap.lock() += 1;
     }
 }
 
@@ -69,18 +70,13 @@ impl RecordingDeliver {
     /// Takes the events delivered so far, without counts.
     pub(super) fn take(&self) -> Vec<Entry> {
         let is_event = |entry: &mut Entry| &*entry.name != GuildCount::NAME;
-        self.entries.lock().unwrap().extract_if(.., is_event).collect()
+        self.entries.lock().extract_if(.., is_event).collect()
     }
 
     /// Takes the counts broadcast since the last call, as JSON.
     pub(super) fn counts(&self) -> Vec<String> {
         let is_count = |entry: &mut Entry| &*entry.name == GuildCount::NAME;
-        let counts = self
-            .entries
-            .lock()
-            .unwrap()
-            .extract_if(.., is_count)
-            .collect::<Vec<_>>();
+        let counts = self.entries.lock().extract_if(.., is_count).collect::<Vec<_>>();
         counts.iter().map(|entry| entry.d.to_string()).collect()
     }
 }

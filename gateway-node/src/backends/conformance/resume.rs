@@ -45,7 +45,7 @@ impl Deliver for Log {
     }
 
     fn deliver(&self, entry: Entry) {
-        self.0.lock().unwrap().push(entry);
+        self.0.lock().push(entry);
     }
 
     fn no_receiver(&self, _: &str, _: &str) {}
@@ -172,7 +172,7 @@ impl Bench {
         let mut published = Vec::new();
         let until = tokio::time::Instant::now() + WAIT;
         while !is_enough(&published) {
-            let entries = std::mem::take(&mut *self.log.0.lock().unwrap());
+            let entries = std::mem::take(&mut *self.log.0.lock());
             published.extend(entries.iter().map(read));
             assert!(tokio::time::Instant::now() < until, "only {published:?} arrived");
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -45,41 +45,41 @@ impl Deliver for SeenEvents {
     }
 
     fn deliver(&self, entry: Entry) {
-        self.entries.lock().unwrap().push(entry);
+        self.entries.lock().push(entry);
     }
 
     fn no_receiver(&self, _: &str, _: &str) {}
 
     fn lost(&self, _: &str, entries: u64) {
-        *self.lost.lock().unwrap() += entries;
+        *self.lost.lock() += entries;
     }
 
     fn gap(&self, _: &Arc<str>) {
-        *self.gap.lock().unwrap() += 1;
+        *self.gap.lock() += 1;
     }
 }
 
 impl SeenEvents {
     /// The number of lost entries.
     pub(super) fn lost(&self) -> u64 {
-        *self.lost.lock().unwrap()
+        *self.lost.lock()
     }
 
     /// How often a gap was reported to the sessions.
     pub(super) fn gap(&self) -> usize {
-        *self.gap.lock().unwrap()
+        *self.gap.lock()
     }
 
     /// The first event that was delivered.
     pub(super) fn first_event(&self) -> Entry {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock();
         let event = entries.iter().find(|entry| &*entry.name == "event");
         event.expect("an event").clone()
     }
 
     /// The numbers in the delivered events, in order.
     pub(super) fn numbers(&self) -> Vec<u64> {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock();
         let events = entries.iter().filter(|entry| &*entry.name == "event");
         events
             .map(|entry| entry.d[5..entry.d.len() - 1].parse().unwrap())
@@ -88,7 +88,7 @@ impl SeenEvents {
 
     /// The data of every entry with this name, in order.
     pub(super) fn named(&self, name: &str) -> Vec<String> {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock();
         let named = entries.iter().filter(|entry| &*entry.name == name);
         named.map(|entry| entry.d.to_string()).collect()
     }
@@ -99,7 +99,7 @@ impl SeenEvents {
     }
 
     fn last_counts(&self) -> Option<String> {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock();
         let counts = entries.iter().rev().find(|entry| &*entry.name == GuildCount::NAME);
         counts.map(|entry| entry.d.to_string())
     }
@@ -310,10 +310,7 @@ async fn a_returning_server_gets_all_sessions_and_held_events() {
     assert!(held.iter().all(Result::is_ok), "{held:?}");
     for node in &nodes {
         node.saw(0..=50).await;
-        assert_eq!(
-            (*node.seen.lost.lock().unwrap(), *node.seen.gap.lock().unwrap()),
-            (0, 0)
-        );
+        assert_eq!((*node.seen.lost.lock(), *node.seen.gap.lock()), (0, 0));
     }
     // No live session was removed, and a new session receives the full counts.
     tokio::time::sleep(2 * LEASE).await;
@@ -359,9 +356,9 @@ async fn lost_entries_are_counted_and_later_ones_are_delivered() {
     }
     for node in &nodes {
         node.saw(0..30).await;
-        assert_eq!(*node.seen.lost.lock().unwrap(), 10);
+        assert_eq!(*node.seen.lost.lock(), 10);
         // They were delivered here before they were lost.
-        assert_eq!(*node.seen.gap.lock().unwrap(), 0);
+        assert_eq!(*node.seen.gap.lock(), 0);
     }
 }
 
@@ -503,8 +500,8 @@ async fn trimming_undelivered_entries_reports_a_gap() {
     let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
                   redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
     server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
-    eventually("a reported gap", || *node.seen.gap.lock().unwrap() == 1).await;
-    assert_eq!(*node.seen.lost.lock().unwrap(), 5);
+    eventually("a reported gap", || *node.seen.gap.lock() == 1).await;
+    assert_eq!(*node.seen.lost.lock(), 5);
     node.publish(1, PROMPT).await.unwrap();
     node.saw([0, 1]).await;
 }
@@ -523,7 +520,7 @@ async fn a_big_report_is_counted_as_a_whole() {
     other.published(10_000, 1).await;
     // No intermediate counts were broadcast.
     let counts = |seen: &SeenEvents| {
-        let entries = seen.entries.lock().unwrap();
+        let entries = seen.entries.lock();
         entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()
     };
     assert_eq!(counts(&other.seen), 1);

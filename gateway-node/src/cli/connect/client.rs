@@ -24,6 +24,7 @@ use super::{
     packet::MESSAGE_BYTES,
     render::{PrintedRecord, Renderer},
 };
+use crate::backoff::Backoff;
 
 /// The shortest pause before reconnecting.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -110,7 +110,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(lists.take(&"a".into(), 1, now, now), Ok(()));
         }
-        assert_eq!(lists.applications.lock().unwrap().len(), 0);
+        assert_eq!(lists.applications.lock().len(), 0);
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(lists.take(&a, u64::MAX, now, now), Err(INTERVAL.saturating_sub(SECOND)));
         let now = start + INTERVAL;
         assert_eq!(lists.take(&a, u64::MAX, now, now), Ok(()));
-        let applications = lists.applications.lock().unwrap();
+        let applications = lists.applications.lock();
         assert_eq!((applications[&a].last.len(), applications[&a].command.len()), (1, 1));
     }
 }

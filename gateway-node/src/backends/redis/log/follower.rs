@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use rustc_hash::{FxBuildHasher, FxHashSet};

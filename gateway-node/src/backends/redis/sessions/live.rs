@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use crate::backends::redis::backplane::{Epoch, Owner};
+use crate::backplane::{Epoch, Owner};
 
 /// A session, and the fencing token of its owner on this node.
 pub(in crate::backends::redis) type FencingToken = (SessionId, u64);

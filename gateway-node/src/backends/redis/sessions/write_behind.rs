@@ -40,7 +40,7 @@ struct PendingWrites {
 
 /// The pending writes for one session.
 #[derive(Debug, Clone, Copy, Default)]
-struct PendingWrite {
+pub(super) struct PendingWrite {
     checkpoint: Option<Checkpoint>,
     /// The epoch that everything the client has seen belongs to, if known.
     epoch: Option<Epoch>,

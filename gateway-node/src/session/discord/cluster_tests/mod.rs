@@ -8,7 +8,7 @@ mod resuming;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use std::{
 use serde_json::json;
 use shared::discord::Target;
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep},
 };
