@@ -267,8 +267,8 @@ fn the_readme_shows_the_discord_js_bot() {
     let bot = fs::read_to_string(example("discord_js_bot.mjs")).expect("the example can be read");
     let (_, code) = bot.split_once("\n\n").expect("the example begins with a comment");
     let lines = |text: &str| -> Vec<String> {
-        let lines = text.lines().filter(|line| !line.is_empty());
-        lines.map(str::to_owned).collect()
+        let written = text.lines().filter(|line| !line.is_empty());
+        written.map(str::to_owned).collect()
     };
     assert_eq!(lines(shown), lines(code));
 }
