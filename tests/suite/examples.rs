@@ -258,3 +258,17 @@ async fn the_publisher_fails_and_prints_why_when_an_event_is_refused() {
     assert!(!ran.status.success(), "{ran:?}");
     assert!(ran.stdout.contains("Unknown event."), "{ran:?}");
 }
+
+#[test]
+fn the_readme_shows_the_discord_js_bot() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md can be read");
+    let (_, rest) = readme.split_once("```js\n").expect("README.md shows a bot");
+    let (shown, _) = rest.split_once("```").expect("the bot in README.md ends");
+    let bot = fs::read_to_string(example("discord_js_bot.mjs")).expect("the example can be read");
+    let (_, code) = bot.split_once("\n\n").expect("the example begins with a comment");
+    let lines = |text: &str| -> Vec<String> {
+        let written = text.lines().filter(|line| !line.is_empty());
+        written.map(str::to_owned).collect()
+    };
+    assert_eq!(lines(shown), lines(code));
+}

@@ -1,7 +1,7 @@
 //! The sections of the configuration.
 //!
-//! The comment on each field is its only documentation: the reference, `print-config` and the README's table of
-//! settings are generated from it.
+//! The comment on each field is its only documentation: the reference, `print-config` and the table of settings in
+//! `docs/configuration.md` are generated from it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

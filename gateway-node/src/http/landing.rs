@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
 /// The protocol's documentation, so that a node can serve the version that it implements.
-const PROTOCOL: &str = include_str!("../../../docs/protocol.md");
+const PROTOCOL: &str = include_str!("../../../docs/protocol-v1.md");
 
 /// Responds with 426, and to a browser with a page.
 pub(super) async fn landing(request: HttpRequest) -> HttpResponse {

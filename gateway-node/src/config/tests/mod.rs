@@ -4,8 +4,8 @@
 
 mod contradictions;
 mod load;
+mod page;
 mod print;
-mod readme;
 mod wrong;
 
 use super::{Settings, Sources};

@@ -1,31 +1,29 @@
-//! Checks that the README's table of settings equals the reference.
+//! Checks that the table of settings in `docs/configuration.md` equals the reference.
 
 use std::{fs, path::Path};
 
 use super::super::reference;
 
-const BEGIN: &str = "<!-- settings: made from the source by the test `the_readme_lists_every_setting` -->\n";
+const BEGIN: &str =
+    "<!-- settings: made from the source by the test `the_configuration_page_lists_every_setting` -->\n";
 const END: &str = "<!-- /settings -->";
 
 #[test]
-fn the_readme_lists_every_setting() {
+fn the_configuration_page_lists_every_setting() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let (before, rest) = readme
+    let page = fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+    let (before, rest) = page
         .split_once(BEGIN)
-        .expect("the README has the mark at the start of the table");
+        .expect("the page has the mark at the start of the table");
     let (_, after) = rest
         .split_once(END)
-        .expect("the README has the mark at the end of the table");
+        .expect("the page has the mark at the end of the table");
     let expected = format!("{before}{BEGIN}{}{END}{after}", table());
-    if readme != expected {
-        let path = root.join("target/README.md");
-        fs::create_dir_all(root.join("target")).unwrap();
-        fs::write(&path, expected).unwrap();
-        panic!(
-            "the README's table of settings is out of date; compare it with {} and copy that over",
-            path.display()
-        );
+    if page != expected {
+        let target = root.join("target");
+        fs::create_dir_all(&target).unwrap();
+        fs::write(target.join("configuration.md"), expected).unwrap();
+        panic!("the table of settings is out of date: run `cp target/configuration.md docs/configuration.md`");
     }
 }
 
