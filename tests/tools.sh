@@ -102,6 +102,7 @@ system_tools() {
     python_is_usable || missing+=(python3 python3-venv)
     if ! browser_on_path >/dev/null && has_chromium_package; then missing+=(chromium); fi
     command -v curl >/dev/null || missing+=(curl)
+    command -v shellcheck >/dev/null || missing+=(shellcheck)
     command -v faketime >/dev/null || missing+=(faketime)
     has_redis || missing+=(redis-server)
     haproxy_on_path >/dev/null || missing+=(haproxy)
@@ -110,6 +111,7 @@ system_tools() {
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
     python_is_usable || fail "python3 is older than 3.10 or has no venv; run: sudo apt-get install python3 python3-venv"
     command -v curl >/dev/null || fail "no curl on the PATH; run: sudo apt-get install curl"
+    command -v shellcheck >/dev/null || fail "no shellcheck on the PATH; run: sudo apt-get install shellcheck"
     command -v faketime >/dev/null || fail "no faketime on the PATH; run: sudo apt-get install faketime"
     UTILBOT_TEST_FAKETIME=$(command -v faketime)
     export UTILBOT_TEST_FAKETIME

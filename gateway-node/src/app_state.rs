@@ -39,29 +39,34 @@ pub struct AppState {
 }
 
 #[cfg(test)]
-impl AppState {
-    /// Creates the state of a node without sockets.
-    pub(crate) fn for_tests(
-        registry: Registry,
-        backplane: Arc<dyn Backplane>,
-        discord: DiscordSessions,
-        keyring: Keyring,
-        settings: &crate::config::Settings,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            registry,
-            backplane,
-            discord,
-            applications: Applications::new(&settings.applications),
-            keyring,
-            events: Events::new(settings.event_table().expect("a valid table")),
-            public_url: PublicUrl::new(settings, settings.server.bind),
-            metrics,
-            admission: Admission::new(crate::admission::AdmissionLimits::UNLIMITED),
-            drain: DrainState::default(),
-            client_errors: ClientErrorLog::default(),
-            hello_delay: HelloDelay::default(),
+mod tests {
+    use super::*;
+    use crate::{admission::AdmissionLimits, config::Settings};
+
+    impl AppState {
+        /// Creates the state of a node without sockets.
+        pub(crate) fn for_tests(
+            registry: Registry,
+            backplane: Arc<dyn Backplane>,
+            discord: DiscordSessions,
+            keyring: Keyring,
+            settings: &Settings,
+            metrics: Arc<Metrics>,
+        ) -> Self {
+            Self {
+                registry,
+                backplane,
+                discord,
+                applications: Applications::new(&settings.applications),
+                keyring,
+                events: Events::new(settings.event_table().expect("a valid table")),
+                public_url: PublicUrl::new(settings, settings.server.bind),
+                metrics,
+                admission: Admission::new(AdmissionLimits::UNLIMITED),
+                drain: DrainState::default(),
+                client_errors: ClientErrorLog::default(),
+                hello_delay: HelloDelay::default(),
+            }
         }
     }
 }

@@ -64,6 +64,7 @@ mod request_heads;
 mod slow_readers;
 mod streams;
 mod tls;
+mod wording;
 
 /// Returns the root of the repository.
 fn root() -> &'static std::path::Path {

@@ -178,7 +178,7 @@ impl ConnectionError for Infallible {
     }
 }
 
-/// Makes a worker's [`AcceptService`].
+/// Makes a worker's `AcceptService`.
 pub struct Accept<F> {
     reception: Reception,
     inner: F,

@@ -3,7 +3,7 @@
 //! The cheap checks come here, before a session exists: limits on connections and attempts, the path, the origin, the
 //! handshake. A refused request gets an HTTP response.
 //!
-//! Read in this order: `limit` (counts every connection) → `entrance` (reads its first bytes) → `upgrade` (opens a
+//! Read in this order: `limit` (counts every connection) → `peek` (reads its first bytes) → `upgrade` (opens a
 //! WebSocket) or `http_connection` (anything else; `checked_io` refuses requests that a proxy could read differently).
 
 mod address;

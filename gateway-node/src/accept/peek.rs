@@ -56,7 +56,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What the HTTP server is given: a stream with its first bytes put back, the protocol, and the peer's address.
 pub(super) type PeekedIo<T> = (HttpIo<T>, Protocol, Option<SocketAddr>);
 
-/// Makes a worker's [`PeekService`].
+/// Makes a worker's `PeekService`.
 pub struct Peek<F, T> {
     upgrader: Rc<Upgrader>,
     http: F,

@@ -1,6 +1,6 @@
 //! The guilds of an application, built from the events that its operator publishes.
 //!
-//! Pure state: events go in, guild snapshots come out. It is maintained beside the log (`replay/tail.rs`), so that
+//! Pure state: events go in, guild snapshots come out. It is maintained beside the log (`replay/buffer.rs`), so that
 //! there is no gap between the guilds that a session is greeted with and the entries that it receives after them.
 
 mod guild;

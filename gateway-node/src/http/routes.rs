@@ -132,7 +132,7 @@ pub fn public_endpoints() -> Vec<Endpoint> {
             .on(Method::DELETE, sessions::kick)
             // For POST, `{id}` is the name of the command.
             .on(Method::POST, sessions::order_all),
-        new("/api/v1/sessions/{id}/{command}").on(Method::POST, sessions::command),
+        new("/api/v1/sessions/{id}/{order}").on(Method::POST, sessions::command),
         new(GUILDS).on(Method::GET, guilds::list),
         new(&format!("{GUILDS}/{{guild}}"))
             .on(Method::GET, guilds::get)

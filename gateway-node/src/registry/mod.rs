@@ -2,7 +2,7 @@
 //!
 //! A node has one registry, with a shard on every worker. A session and its shard share a thread, so registering and
 //! delivering are plain calls. Everything that crosses threads goes through the [`Registry`] handle: entries through
-//! the `feed`, commands through the shards' mailboxes. Nothing here knows sockets or checks permissions.
+//! the `DeliveryQueue`, commands through the shards' mailboxes. Nothing here knows sockets or checks permissions.
 
 mod actor;
 mod command;

@@ -4,7 +4,7 @@
 //! encoded frames into an [`Outbox`]. No code in this folder may name a session, registry or cluster type. No code
 //! outside it may name a socket, a frame header or the context that session actors run on.
 //!
-//! Read in this order: `head` and `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to
+//! Read in this order: `upgrade_head` and `handshake` (HTTP to WebSocket) → `frame` (bytes on the wire) → `decoder` (bytes to
 //! messages) → `inbox` and `outbox` (the two queues of a connection) → `connection` (the driver).
 
 mod batch;

@@ -207,3 +207,39 @@ fn an_unknown_rule_is_an_error() {
         assert!(DenyRules::parse(&other).is_err(), "{to}");
     }
 }
+
+/// Returns the packages that need a newer Rust than the workspace promises.
+fn newer_than_ours(packages: &[Package]) -> Vec<String> {
+    let parse = |version: &str| {
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap_or(0))
+    };
+    let ours = packages.iter().filter(|package| package.source.is_none());
+    let ours = ours
+        .filter_map(|package| package.rust_version.as_deref())
+        .map(parse)
+        .min();
+    let ours = ours.expect("a rust-version in the workspace");
+    let needs = |package: &&Package| {
+        package
+            .rust_version
+            .as_deref()
+            .is_some_and(|version| parse(version) > ours)
+    };
+    packages
+        .iter()
+        .filter(needs)
+        .map(|package| package.name.clone())
+        .collect()
+}
+
+#[test]
+fn no_dependency_needs_a_newer_rust() {
+    let mut packages = Package::of_workspace(root(), &rules().graph.targets[0]);
+    assert_eq!(newer_than_ours(&packages), [""; 0]);
+    packages.push(Package {
+        rust_version: Some("1.999.0".to_owned()),
+        ..package("future")
+    });
+    assert_eq!(newer_than_ours(&packages), ["future"]);
+}

@@ -12,6 +12,8 @@ pub(super) struct Package {
     /// The registry or repository that it comes from. `None` for a path.
     pub(super) source: Option<String>,
     pub(super) license: Option<String>,
+    /// The oldest Rust that it builds with, if it says so.
+    pub(super) rust_version: Option<String>,
     pub(super) dependencies: Vec<Dependency>,
     /// The registries that it may be published to. `None` allows any.
     pub(super) publish: Option<Vec<String>>,

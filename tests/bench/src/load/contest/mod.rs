@@ -1,8 +1,8 @@
 //! Compares the gateway with other servers: each does the same work, in turns, in one run on one machine.
 //!
-//! Each [`Contestant`] runs as a process of its own on one core. A [`ClientPool`] on another core speaks its
-//! [`Dialect`](dialect::Dialect). CPU time and memory are read from the kernel. Only figures of the same run are
-//! comparable: each [round](rounds::ContestRounds) measures all contestants one after the other, and the output shows
+//! Each [`Contestant`] runs as a process of its own on one core. A `ClientPool` on another core speaks its
+//! `Dialect`. CPU time and memory are read from the kernel. Only figures of the same run are
+//! comparable: each round measures all contestants one after the other, and the output shows
 //! medians over the rounds and of the ratios within each round.
 
 mod benchmark;
