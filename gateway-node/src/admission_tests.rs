@@ -54,7 +54,7 @@ async fn attempts_count_even_if_the_connection_closes_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_valid_key_refunds_the_attempt_once() {
+async fn a_valid_key_refunds_its_connection_attempt_only_once() {
     let admission = admission(100, 100, 1);
     let (one, now) = (Some(address("192.0.2.1")), Instant::now());
     for _ in 0..5 {

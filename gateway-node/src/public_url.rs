@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_has_the_host_of_the_request() {
+    fn the_public_url_uses_the_host_of_the_request() {
         for host in ["gateway.example", "gateway.example:8443", "[::1]:8080", "127.0.0.1:1"] {
             assert_eq!(
                 told(&settings(), "192.0.2.1:5", &[("host", host)]),

@@ -30,7 +30,7 @@ fn program(path: OsString, script: PathBuf) -> Command {
 }
 
 #[tokio::test]
-async fn a_python_client_completes_the_v1_scenario() {
+async fn a_python_client_completes_the_protocol_v1_scenario() {
     let python = tool(
         "UTILBOT_TEST_PYTHON",
         "python with the packages of tests/requirements.txt",

@@ -270,7 +270,7 @@ async fn an_event_to_any_reaches_exactly_one_session_in_turn() {
 }
 
 #[tokio::test]
-async fn applications_are_isolated() {
+async fn events_and_counts_do_not_cross_applications() {
     let file = format!(
         "{}\n[[applications]]\nid = \"other\"\n\n[[keys]]\nid = \"stranger\"\ntype = [\"bot\", \"service\"]\n\
          application = \"other\"\npermissions = [\"publish\"]\nsecret = \"{}\"\n\n[[events]]\nname = \"announce\"\n\

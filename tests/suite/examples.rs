@@ -260,7 +260,7 @@ async fn the_publisher_fails_and_prints_why_when_an_event_is_refused() {
 }
 
 #[test]
-fn the_readme_shows_the_discord_js_bot() {
+fn the_readme_contains_the_discord_js_example() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md can be read");
     let (_, rest) = readme.split_once("```js\n").expect("README.md shows a bot");
     let (shown, _) = rest.split_once("```").expect("the bot in README.md ends");

@@ -52,7 +52,7 @@ async fn a_heartbeat_may_have_other_fields() {
 }
 
 #[tokio::test]
-async fn a_session_closes_once_its_heartbeat_is_overdue() {
+async fn a_connection_is_closed_once_its_heartbeat_is_overdue() {
     let node = Setup::new()
         .set("v1.heartbeat_interval_ms", 300)
         .set("v1.heartbeat_tolerance_ms", 200)

@@ -7,7 +7,7 @@ use gateway_node::http::{Endpoint, admin_endpoints, public_endpoints};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Returns a path that matches `pattern`.
+/// Builds a path that the route `pattern` matches, with a value for each of its parameters.
 fn path(pattern: &str) -> String {
     let mut path = String::new();
     for segment in pattern.split_inclusive('/') {

@@ -83,7 +83,7 @@ async fn subscribers_are_killed_with_resp2_and_with_resp3() {
 }
 
 #[tokio::test]
-async fn password_and_maxmemory_are_enforced() {
+async fn the_test_server_enforces_password_and_maxmemory() {
     let redis = RedisProcess::start_with(&[("requirepass", "a-password"), ("maxmemory", "1")]).await;
     assert_eq!(redis.cli(&["PING"]).await, "PONG");
     assert!(redis.cli(&["SET", "a", "b"]).await.starts_with("OOM "));

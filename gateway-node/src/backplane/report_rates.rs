@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_keys_beyond_it_share_an_allowance() {
+    fn api_keys_beyond_the_table_share_one_allowance() {
         let mut rates = ReportRates::new(LIMITS);
         let now = Instant::now();
         for number in 0..MOST_KEYS + 10 {

@@ -76,7 +76,7 @@ section! {
         shards: u32 = 1, from 1, to 65_535;
         /// Number of shards that may identify within the same five seconds.
         max_concurrency: u32 = 1, from 1, to 65_535;
-        /// Number of sessions that bots may start per day.
+        /// Number of sessions that the application's bot may start per day.
         session_starts_per_day: u32 = 1000, from 1;
         /// Number of guilds that one session may have. More closes with 4011.
         guilds_per_session: usize = 2500, from 1;

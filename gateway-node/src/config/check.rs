@@ -6,8 +6,8 @@ use ::config::{Value, ValueKind};
 use serde_json::{Map, json};
 
 use super::{
-    draft::Findings,
     error::{ConfigError, shown},
+    findings::Findings,
     likeness::nearest,
     setting::SettingDoc,
 };

@@ -3,9 +3,10 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Draft, Settings,
+    draft::Draft,
     error::{ConfigError, boundary},
     likeness::nearest,
+    settings::Settings,
 };
 
 /// The form of a Redis URL, for errors.

@@ -6,8 +6,8 @@ use ::config::{Map, Source, Value, ValueKind};
 
 use super::{
     check::refuse_unknown,
-    draft::Findings,
     error::{ConfigError, boundary, shown},
+    findings::Findings,
     setting::{SettingDoc, SettingKind},
 };
 

@@ -157,14 +157,6 @@ impl Settings {
             .collect()
     }
 
-    /// Returns the table of application events, as a node builds it.
-    #[cfg(test)]
-    pub(crate) fn event_table(&self) -> Result<EventTable, super::ConfigErrors> {
-        let mut draft = super::Draft::new(self.clone(), super::draft::Findings::default());
-        let table = draft.event_table();
-        draft.finish().map(|_| table.unwrap_or_default())
-    }
-
     /// Returns the sources of these settings. The environment and the flags are those of the start; the file may have
     /// changed since.
     pub fn sources(&self) -> &Sources {

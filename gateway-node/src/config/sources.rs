@@ -1,26 +1,16 @@
-//! The sources of a configuration, and how they become [`Settings`].
+//! The sources of a configuration.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
-
-use super::{
-    Settings,
-    check::check,
-    contradiction,
-    draft::{Draft, Findings},
-    error::{ConfigError, ConfigErrors},
-    layer::Layer,
-    settings::reference,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 /// The sources of a configuration: defaults, file, environment, flags. Later ones override earlier ones.
 ///
 /// The settings keep their sources, so that a reload reads the same places again.
 #[derive(Clone, Default)]
 pub struct Sources {
-    file: Option<PathBuf>,
-    environment: BTreeMap<String, String>,
-    bind: Option<String>,
-    log_format: Option<String>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) bind: Option<String>,
+    pub(super) log_format: Option<String>,
 }
 
 impl Sources {
@@ -58,65 +48,6 @@ impl Sources {
     pub fn log_format(mut self, format: Option<String>) -> Self {
         self.log_format = format;
         self
-    }
-
-    /// Reads all sources and checks the resulting settings.
-    ///
-    /// # Errors
-    ///
-    /// Every problem, one line each.
-    pub fn load(&self) -> Result<Settings, ConfigErrors> {
-        self.draft().finish()
-    }
-
-    /// Reads all sources, checks every value, and checks the values against each other.
-    pub fn draft(&self) -> Draft {
-        let docs = reference();
-        let mut findings = Findings::default();
-        let file = self.file.as_deref().map(|path| Layer::file(path, &mut findings));
-        let mut flags = Layer::default();
-        if let Some(address) = &self.bind {
-            flags.flag("server.bind", "--bind", address);
-        }
-        if let Some(format) = &self.log_format {
-            flags.flag("log.format", "--log-format", format);
-        }
-        let merged = ::config::Config::builder()
-            .add_source(file.unwrap_or_default())
-            .add_source(Layer::environment(&self.environment, &docs, &mut findings))
-            .add_source(flags)
-            .build();
-        let merged = match merged {
-            Ok(merged) => merged,
-            Err(error) => {
-                findings.push_blind(self.unforeseen(&error));
-                return Draft::unread(self, findings);
-            }
-        };
-        let (values, origins) = check(&merged.cache, &docs, &mut findings);
-        let mut settings: Settings = match serde_json::from_value(values) {
-            Ok(settings) => settings,
-            Err(error) => {
-                findings.push_blind(self.unforeseen(&error));
-                return Draft::unread(self, findings);
-            }
-        };
-        settings.origins = origins;
-        settings.sources = Arc::new(self.clone());
-        settings.complete(self.file.as_deref());
-        let mut draft = Draft::new(settings, findings);
-        contradiction::find(&mut draft);
-        draft
-    }
-
-    /// Returns a problem that checking every value should have found before. The text of `_error` may contain a value,
-    /// so it is not shown.
-    fn unforeseen(&self, _error: &dyn std::error::Error) -> ConfigError {
-        let origin = self
-            .file
-            .as_ref()
-            .map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
-        ConfigError::new("configuration", None, &origin, "values that fit together")
     }
 }
 

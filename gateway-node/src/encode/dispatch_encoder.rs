@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressor_of_its_own_continues_the_shared_stream() {
+    fn a_per_session_compressor_continues_the_zlib_stream() {
         let encoder = encoder(Some(Transport::Zlib));
         encoder.use_own_compressor();
         assert_eq!(

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_shard_limits_the_room() {
+    fn the_slowest_registry_shard_limits_the_free_space() {
         let weight = entry(0).entry.weight();
         let delivery_queue = DeliveryQueue::new(2, 2 * weight);
         assert!(delivery_queue.has_room(10 * weight));

@@ -19,7 +19,7 @@ pub(super) const BYTES: &str = "limits.publish_bytes_per_minute";
 const MINUTE: Duration = Duration::from_secs(60);
 /// The burst size, as the time in which it refills. Short, because a burst delays other keys.
 const BURST: Duration = Duration::from_secs(10);
-/// How often keys with a full allowance are forgotten.
+/// The time between two sweeps, which forget the API keys that have used nothing of their allowance.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Maximum keys with their own allowance. Keys beyond that share one until a sweep makes room.
 const MOST_KEYS: usize = 65_536;

@@ -36,7 +36,8 @@ pub struct VoicePayload {
     guild: u64,
     /// The data of the event that publishes it.
     d: Arc<str>,
-    /// The data of the event that undoes it when its session ends; `None` if it is in no channel.
+    /// The data of the event that is published when the session ends: the bot leaves its channel. `None` if this voice
+    /// state is in no channel.
     leaving: Option<Arc<str>>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) enum PresenceEvent {
 }
 
 impl PresencePayload {
-    /// The given presence of a bot user.
+    /// Creates the payload of a bot user's presence.
     pub fn new(user: u64, presence: Presence) -> Self {
         let is_there = presence.status.shown() != Status::Offline.shown() || !presence.activities.is_empty();
         let digest = is_there.then(|| {

@@ -45,7 +45,7 @@ pub struct Outbox(Rc<RefCell<OutboxInner>>);
 #[derive(Debug)]
 struct OutboxInner {
     queue: VecDeque<Queued>,
-    /// Bytes in `queue` that are not yet written.
+    /// The number of bytes in `queue` that the socket has not taken yet.
     bytes: usize,
     /// Bytes of the first frame that are already written.
     started: usize,

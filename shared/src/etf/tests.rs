@@ -133,7 +133,7 @@ fn old_atoms_are_latin_1_and_new_ones_utf_8() {
 }
 
 #[test]
-fn binaries_are_utf_8_strings() {
+fn etf_binaries_decode_to_utf_8_strings() {
     assert_eq!(read(&[b"m\0\0\0\0"]), Ok(json!("")));
     assert_eq!(read(&[b"m\0\0\0\x03a\0b"]), Ok(json!("a\0b")));
     assert_eq!(read(&[b"m\0\0\0\x04", "😀".as_bytes()]), Ok(json!("😀")));

@@ -75,7 +75,7 @@ async fn resumes_after_a_reset(library: Library, compression: &'static str) {
 }
 
 #[tokio::test]
-async fn discord_js_resumes_after_a_reset() {
+async fn discord_js_resumes_after_a_tcp_reset() {
     resumes_after_a_reset(DiscordJs, "none").await;
 }
 

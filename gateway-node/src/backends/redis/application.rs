@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     connection::redis_connection::RedisConnection,
     log::{
-        follower::LogSender,
+        channel::LogSender,
         log_head::{ConsumerProgress, LogHead},
     },
     membership::Members,

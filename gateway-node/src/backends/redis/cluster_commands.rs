@@ -4,28 +4,13 @@
 //! the number of nodes: other clients may subscribe, and a node may have lost its connection. So each node that has
 //! executed a command confirms it on the server.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use tokio::sync::Notify;
 
-use super::{
-    RedisShared,
-    application::RedisApplication,
-    connection::{problem::RedisProblem, redis_connection::RedisConnection},
-    membership::maintenance::millis,
-    scripts::Script,
-};
+use super::application::RedisApplication;
 
-/// How long to wait for the nodes to confirm a command.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often to ask the server for confirmations.
-const POLL: Duration = Duration::from_millis(10);
-/// How long the server keeps the confirmations.
-const KEPT: Duration = Duration::from_secs(10);
 /// The maximum number of commands waiting to be confirmed.
 const WAITING: usize = 64;
 
@@ -54,8 +39,8 @@ impl ClusterCommand {
 /// The commands executed on this node that have not been confirmed yet.
 #[derive(Default)]
 pub(super) struct ClusterCommands {
-    obeyed: Mutex<VecDeque<(Arc<RedisApplication>, String)>>,
-    changed: Notify,
+    pub(super) obeyed: Mutex<VecDeque<(Arc<RedisApplication>, String)>>,
+    pub(super) changed: Notify,
 }
 
 impl ClusterCommands {
@@ -68,51 +53,6 @@ impl ClusterCommands {
         obeyed.push_back((Arc::clone(application), id));
         drop(obeyed);
         self.changed.notify_one();
-    }
-}
-
-/// Confirms the commands executed on this node, until the connection ends.
-pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
-    let orders = &shared.orders;
-    loop {
-        let changed = orders.changed.notified();
-        let obeyed = std::mem::take(&mut *orders.obeyed.lock());
-        if obeyed.is_empty() {
-            changed.await;
-            continue;
-        }
-        let calls = obeyed.iter().map(|(application, id)| {
-            let mut call = application.call(connection, Script::CommandDone);
-            call.arg(id).arg(millis(KEPT));
-            call
-        });
-        // A confirmation that the server refuses is not counted.
-        if let Err(problem) = connection.run(calls).await {
-            return problem;
-        }
-    }
-}
-
-/// Sends a command to every node that has sessions of an application. Returns how many nodes have executed it.
-pub(super) async fn give(
-    application: &RedisApplication,
-    connection: &RedisConnection,
-    order: &str,
-) -> Result<u64, RedisProblem> {
-    let id = format!("{:016x}", fastrand::u64(..));
-    let mut call = connection.script(Script::Command, &application.key(""));
-    call.arg(&id).arg(order);
-    // No more than that can confirm. Fewer may, since other clients may subscribe.
-    let connections = connection.query(call).await?.number(0);
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut query = redis::cmd("SCARD");
-        query.arg(application.key(format_args!("order:{id}")));
-        let nodes = connection.query(query).await?.number(0);
-        if nodes >= connections || Instant::now() >= until {
-            return Ok(nodes);
-        }
-        sleep(POLL).await;
     }
 }
 

@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    RedisShared,
     application::RedisApplication,
     connection::{
         problem::RedisProblem,
@@ -15,6 +14,7 @@ use super::{
     },
     log::wire::NONE,
     scripts::Script,
+    shared::RedisShared,
 };
 use crate::{
     backplane::Unavailable,

@@ -2,23 +2,26 @@
 //!
 //! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` increases with every change.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    KEY_CHECK, RedisSetupError, RedisShared,
-    connection::{problem::RedisProblem, redis_connection::RedisConnection},
-    server_of,
+    connection::{
+        problem::RedisProblem,
+        redis_connection::{RedisConnection, RedisServer},
+    },
+    setup::{RedisSetupError, server_of},
+    shared::{KeyRecords, RedisShared},
 };
 
-/// Pairs of id and record, sorted by id.
-pub type KeyRecords = Arc<Vec<(String, String)>>;
+/// How often a node checks whether the API keys have changed. A revoked key must take effect within a second.
+const KEY_CHECK: Duration = Duration::from_millis(250);
 
 /// Access to the keys for a process that is not a node, such as the command line.
 pub struct KeyStore {
-    server: super::RedisServer,
+    server: RedisServer,
     key: String,
 }
 

@@ -507,7 +507,7 @@ async fn trimming_undelivered_entries_reports_a_gap() {
 }
 
 #[tokio::test]
-async fn a_big_report_is_counted_as_a_whole() {
+async fn a_report_sent_in_parts_changes_the_counts_once() {
     let server = TestServer::start();
     let (node, other) = (
         ClusterNode::start(&server, 1).await,

@@ -18,8 +18,8 @@ On a terminal the output is human-readable; anywhere else, and with --json, ever
 Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the gateway, 3 --timeout-ms ran out, \
 64 invalid options.";
 
-/// The options of `connect`. Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the gateway, 3
-/// `--timeout-ms` ran out, 64 invalid options.
+/// The options of `connect`. Exit codes: 0 closed normally, 1 the connection was refused or lost, 2 the gateway closed it
+/// with an error, 3 `--timeout-ms` ran out, 64 invalid options.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 #[allow(

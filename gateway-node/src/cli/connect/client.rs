@@ -8,20 +8,12 @@ use std::{
 
 use secrecy::SecretString;
 use shared::client_type::ClientType;
-use tokio::{
-    sync::{mpsc, watch},
-    time::{sleep, timeout},
-};
-use tokio_tungstenite::{
-    connect_async_with_config,
-    tungstenite::{Error, protocol::WebSocketConfig},
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     args::Servers,
-    close_code, connection,
+    close_code,
     line::{self, InputCommand},
-    packet::MESSAGE_BYTES,
     render::{PrintedRecord, Renderer},
 };
 use crate::backoff::Backoff;
@@ -33,8 +25,6 @@ const FIRST_CEILING: Duration = Duration::from_secs(2);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Time limit from the first TCP packet to the response to the upgrade.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of lines held until there is a session. Beyond that, input is not read.
 const HELD_LINES: usize = 64;
 
@@ -68,7 +58,7 @@ pub(super) enum OnEof {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClientInput {
     /// A line without its line break.
-    RenderedLine(String),
+    Line(String),
     /// A line that cannot be a command, with the reason.
     Unreadable(&'static str),
     /// The end of the input.
@@ -115,7 +105,7 @@ impl ClientEnd {
         }
     }
 
-    fn may_improve(self) -> bool {
+    pub(super) fn may_improve(self) -> bool {
         match self {
             Self::Normal | Self::Counted | Self::Stopped(_) => false,
             Self::Lost => true,
@@ -129,17 +119,17 @@ impl ClientEnd {
 pub(super) struct ConnectClient<W> {
     pub(super) options: ClientOptions,
     pub(super) renderer: Renderer<W>,
-    input: mpsc::Receiver<ClientInput>,
-    stop: watch::Receiver<Option<StopReason>>,
+    pub(super) input: mpsc::Receiver<ClientInput>,
+    pub(super) stop: watch::Receiver<Option<StopReason>>,
     /// Packets to send once there is a session.
     pub(super) held: VecDeque<String>,
     /// Whether the input has ended. Needed because a channel without a sender is always ready.
-    input_ended: bool,
+    pub(super) input_ended: bool,
     /// Whether to close as soon as nothing is held.
     pub(super) leaving: bool,
     /// The number of application events received.
     pub(super) received: u64,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
 }
 
 impl<W: Write> ConnectClient<W> {
@@ -162,80 +152,7 @@ impl<W: Write> ConnectClient<W> {
         }
     }
 
-    /// Connects, and reconnects after a loss if requested, until the client is done.
-    ///
-    /// # Errors
-    ///
-    /// If the output can no longer be written.
-    pub(super) async fn run(&mut self) -> io::Result<ClientEnd> {
-        let end = self.run_until_over().await?;
-        if end == ClientEnd::Stopped(StopReason::OutOfTime) {
-            self.problem("timeout", "out of time")?;
-        }
-        Ok(end)
-    }
-
-    async fn run_until_over(&mut self) -> io::Result<ClientEnd> {
-        loop {
-            let end = self.attempt().await?;
-            if !self.options.reconnect || !end.may_improve() {
-                return Ok(end);
-            }
-            // Without randomness, the process id still tells the clients on one machine apart.
-            let random = getrandom::u32().unwrap_or_else(|_| std::process::id().wrapping_mul(0x9e37_79b9));
-            let wait = self.backoff.next(f64::from(random) / f64::from(u32::MAX));
-            let message = format!("reconnecting in {} ms", wait.as_millis());
-            self.note("retrying", &message)?;
-            if let Some(end) = self.wait(wait).await? {
-                return Ok(end);
-            }
-        }
-    }
-
-    async fn attempt(&mut self) -> io::Result<ClientEnd> {
-        let url = self.options.url.clone();
-        self.show(&PrintedRecord::Connecting { url: &url })?;
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES))
-            .max_frame_size(Some(MESSAGE_BYTES));
-        let connecting = timeout(CONNECT_TIMEOUT, connect_async_with_config(&url, Some(config), true));
-        let connected = tokio::select! {
-            connected = connecting => connected,
-            stop = stopped(&mut self.stop) => return Ok(ClientEnd::Stopped(stop)),
-        };
-        match connected {
-            Ok(Ok((socket, _response))) => {
-                self.show(&PrintedRecord::Connected { url: &url })?;
-                connection::drive(self, socket).await
-            }
-            Ok(Err(error)) => {
-                self.problem("refused", &refusal(&error))?;
-                Ok(ClientEnd::Lost)
-            }
-            Err(_elapsed) => {
-                self.problem("refused", "no response to the upgrade in 10 s")?;
-                Ok(ClientEnd::Lost)
-            }
-        }
-    }
-
-    /// Waits before the next attempt. Returns `Some` if there will be none.
-    async fn wait(&mut self, duration: Duration) -> io::Result<Option<ClientEnd>> {
-        let mut wait = std::pin::pin!(sleep(duration));
-        loop {
-            let input = tokio::select! {
-                () = &mut wait => return Ok(None),
-                stop = stopped(&mut self.stop) => return Ok(Some(ClientEnd::Stopped(stop))),
-                input = next_input(&mut self.input), if self.takes_input() => input,
-            };
-            self.take_input(input)?;
-            if self.leaving && self.held.is_empty() {
-                return Ok(Some(ClientEnd::Normal));
-            }
-        }
-    }
-
-    fn takes_input(&self) -> bool {
+    pub(super) fn takes_input(&self) -> bool {
         !self.input_ended && !self.leaving && self.held.len() < HELD_LINES
     }
 
@@ -251,7 +168,7 @@ impl<W: Write> ConnectClient<W> {
     /// Queues the packet that a line asks to send, or executes the line's command.
     pub(super) fn take_input(&mut self, input: ClientInput) -> io::Result<()> {
         match input {
-            ClientInput::RenderedLine(line) => match line::parse(&line) {
+            ClientInput::Line(line) => match line::parse(&line) {
                 Ok(None) => {}
                 Ok(Some(InputCommand::Send(text))) => self.held.push_back(text),
                 Ok(Some(InputCommand::Help)) => {
@@ -290,7 +207,7 @@ impl<W: Write> ConnectClient<W> {
         self.show(&PrintedRecord::Problem { event, message })
     }
 
-    fn note(&mut self, event: &'static str, message: &str) -> io::Result<()> {
+    pub(super) fn note(&mut self, event: &'static str, message: &str) -> io::Result<()> {
         self.show(&PrintedRecord::Note { event, message })
     }
 }
@@ -302,31 +219,15 @@ pub(super) enum ClientEvent {
     Stop(StopReason),
 }
 
-async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
+pub(super) async fn next_input(input: &mut mpsc::Receiver<ClientInput>) -> ClientInput {
     input.recv().await.unwrap_or(ClientInput::End)
 }
 
 /// Waits until the client is told to stop; forever if the sender is gone.
-async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
+pub(super) async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     let told = stop.wait_for(Option::is_some).await.ok().and_then(|it| *it);
     match told {
         Some(stop) => stop,
         None => std::future::pending().await,
-    }
-}
-
-/// Describes why the WebSocket could not be opened, with the status and body of an HTTP response.
-fn refusal(error: &Error) -> String {
-    /// Maximum bytes of the body to show: a line or two.
-    const BODY_BYTES: usize = 300;
-
-    match error {
-        Error::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES)]);
-            format!("the upgrade was refused: HTTP {} {}", response.status(), body.trim())
-        }
-        Error::Io(error) => format!("cannot connect: {error}"),
-        other => format!("cannot connect: {other}"),
     }
 }

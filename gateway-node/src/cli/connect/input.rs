@@ -41,7 +41,7 @@ fn next(source: &mut impl BufRead) -> io::Result<Option<ClientInput>> {
     }
     Ok(Some(String::from_utf8(line).map_or(
         ClientInput::Unreadable("not sent: the line is not UTF-8"),
-        ClientInput::RenderedLine,
+        ClientInput::Line,
     )))
 }
 
@@ -57,7 +57,7 @@ mod tests {
     fn lines_come_without_line_breaks() {
         assert_eq!(
             all(b"a\n\nb"),
-            ["a", "", "b"].map(|line| ClientInput::RenderedLine(line.to_owned()))
+            ["a", "", "b"].map(|line| ClientInput::Line(line.to_owned()))
         );
         assert_eq!(all(b""), []);
     }
@@ -70,9 +70,9 @@ mod tests {
         source.extend(vec![b'b'; 3 * limit]);
         source.extend(b"\nend\n");
         let inputs = all(&source);
-        assert!(matches!(&inputs[0], ClientInput::RenderedLine(line) if line.len() == limit));
+        assert!(matches!(&inputs[0], ClientInput::Line(line) if line.len() == limit));
         assert!(matches!(inputs[1], ClientInput::Unreadable(why) if why.contains("UTF-8")));
         assert!(matches!(inputs[2], ClientInput::Unreadable(why) if why.contains("1 MiB")));
-        assert_eq!(inputs[3..], [ClientInput::RenderedLine("end".to_owned())]);
+        assert_eq!(inputs[3..], [ClientInput::Line("end".to_owned())]);
     }
 }

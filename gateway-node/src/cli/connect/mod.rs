@@ -1,7 +1,7 @@
 //! `gateway-node connect`: a client for people and scripts that shows everything it sends and receives.
 //!
 //! `packet` parses messages, `connection` is the state machine of one connection, `client` holds what outlives a
-//! connection, and `render` formats the output. No framing code is shared with the gateway.
+//! connection, `reconnect` runs it, and `render` formats the output. No framing code is shared with the gateway.
 
 mod args;
 mod client;
@@ -12,6 +12,7 @@ mod input;
 pub mod key;
 mod line;
 mod packet;
+mod reconnect;
 mod render;
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,7 @@ impl RunOutcome {
 async fn run_for(options: ClientOptions, lines: &[&str], limit: Option<Duration>) -> RunOutcome {
     let (input, received) = mpsc::channel(64);
     for line in lines {
-        input.try_send(ClientInput::RenderedLine((*line).to_owned())).unwrap();
+        input.try_send(ClientInput::Line((*line).to_owned())).unwrap();
     }
     if options.on_eof != OnEof::Stay {
         input.try_send(ClientInput::End).unwrap();

@@ -61,7 +61,8 @@ pub(super) fn receive_event() -> usize {
     receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
 }
 
-/// Feeds the same message again and again to an identified bot. The resulting actions must begin with `expected`.
+/// Gives the state machine of an identified bot the same message again and again. The text of the actions that it returns
+/// each time must begin with `expected`.
 fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> ReceivedActions) -> usize {
     let table = EventTable::build(vec![EventDefinition {
         name: "announce".to_owned(),

@@ -257,7 +257,8 @@ impl TestCluster {
         node.expect("the node is running").signal(signal);
     }
 
-    /// Marks these nodes as absent: from now on the other nodes may consider them dead.
+    /// Records that these nodes are stopped or cut off. From now on the checker accepts that the others treat them as
+    /// dead.
     pub(super) fn mark_absent(&self, nodes: &[usize]) {
         self.recorder.mark_absent(nodes);
     }

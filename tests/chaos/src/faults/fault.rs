@@ -54,7 +54,7 @@ impl ClusterFault {
         !matches!(self, Self::Nothing | Self::NodePaused)
     }
 
-    /// Whether Redis loses entries that it had accepted.
+    /// Whether the fault makes Redis lose entries that it had accepted.
     pub fn loses_entries(self) -> bool {
         matches!(self, Self::RedisTruncated | Self::SplitBrain)
     }

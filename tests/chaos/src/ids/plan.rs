@@ -86,7 +86,7 @@ impl SharedIdLedger {
         self.lock().add_id(id, issuance);
     }
 
-    /// Records a connection that brought no id.
+    /// Records a connection that ended before its session had an id.
     pub(super) fn add_refusal(&self, why: String) {
         self.lock().add_refusal(why);
     }

@@ -10,14 +10,13 @@ use tokio::{sync::Notify, time::Instant};
 use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisConnection};
 use crate::{
     backends::redis::{
-        RedisShared, cluster_commands, guilds, keys,
+        application::RedisApplication,
+        command_calls, guilds, keys,
         log::publisher::Publisher,
-        membership::{
-            Reconciler,
-            maintenance::{Maintenance, millis},
-        },
-        scripts::Script,
-        sessions::{presence_publisher, write_behind},
+        membership::{Reconciler, maintenance::Maintenance},
+        scripts::{Script, millis},
+        sessions::{flush, presence_publisher},
+        shared::RedisShared,
     },
     backplane::Peer,
 };
@@ -121,8 +120,8 @@ impl ConnectionSupervisor {
             problem = maintenance.keep_registered() => problem,
             problem = maintenance.reap() => problem,
             problem = maintenance.check() => problem,
-            problem = write_behind::flush(shared, connection) => problem,
-            problem = cluster_commands::confirm(shared, connection) => problem,
+            problem = flush::flush(shared, connection) => problem,
+            problem = command_calls::confirm(shared, connection) => problem,
             problem = guilds::fold(shared, connection) => problem,
             problem = Box::pin(presence_publisher::publish_pending(shared, connection)) => problem,
             problem = Box::pin(maintenance.expire()) => problem,
@@ -168,7 +167,7 @@ impl ConnectionSupervisor {
 /// Registers the node with one application, under a new name if it was reaped. Returns whether it was.
 async fn register(
     shared: &RedisShared,
-    application: &crate::backends::redis::RedisApplication,
+    application: &RedisApplication,
     connection: &RedisConnection,
     fence: u64,
 ) -> Result<bool, RedisProblem> {

@@ -7,19 +7,14 @@
 use std::{
     collections::VecDeque,
     hash::BuildHasher,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use rustc_hash::{FxBuildHasher, FxHashSet};
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
+    channel::LogReceiver,
     log_head::LogHead,
     wire::{self, Origin, StoredEntry},
 };
@@ -31,9 +26,6 @@ use crate::{
     backplane::{Audience, Deliver, Epoch, Position, Unavailable},
 };
 
-/// The maximum number of messages queued for a follower. Further messages are dropped, and the entries are read from
-/// the log later.
-const MESSAGES: usize = 8192;
 /// The maximum number of entries read at once.
 const PAGE: usize = 64;
 /// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
@@ -43,43 +35,6 @@ const ORIGINS: usize = 4096;
 const HEARD: usize = 64;
 /// How many sessions are carried over to a new epoch in one call.
 const CARRIED: usize = 256;
-
-/// The sending end of the bounded queue of channel messages.
-#[derive(Clone)]
-pub(in crate::backends::redis) struct LogSender {
-    messages: mpsc::Sender<Vec<u8>>,
-    bytes: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-/// The receiving end of the queue.
-pub(in crate::backends::redis) struct LogReceiver {
-    messages: mpsc::Receiver<Vec<u8>>,
-    bytes: Arc<AtomicUsize>,
-}
-
-/// Creates a queue of messages, bounded to about `limit` bytes.
-pub(in crate::backends::redis) fn channel(limit: usize) -> (LogSender, LogReceiver) {
-    let (sender, receiver) = mpsc::channel(MESSAGES);
-    let bytes = Arc::new(AtomicUsize::new(0));
-    let log_sender = LogSender {
-        messages: sender,
-        bytes: Arc::clone(&bytes),
-        limit,
-    };
-    let messages = receiver;
-    (log_sender, LogReceiver { messages, bytes })
-}
-
-impl LogSender {
-    /// Queues a message, or drops it if the queue is full.
-    pub(in crate::backends::redis) fn push(&self, message: Vec<u8>) {
-        let size = message.len();
-        if self.bytes.load(Ordering::Relaxed) < self.limit && self.messages.try_send(message).is_ok() {
-            self.bytes.fetch_add(size, Ordering::Relaxed);
-        }
-    }
-}
 
 /// Follows one log until the node stops.
 pub(in crate::backends::redis) struct Follower {

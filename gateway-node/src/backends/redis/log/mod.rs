@@ -1,5 +1,7 @@
 //! The logs: appending, following, and reading older pages.
 
+pub(in crate::backends::redis) mod bounds;
+pub(in crate::backends::redis) mod channel;
 pub(in crate::backends::redis) mod follower;
 pub(in crate::backends::redis) mod log_head;
 pub(in crate::backends::redis) mod pages;

@@ -14,10 +14,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::wire::{self, NONE, Origin};
+use super::{
+    bounds::LogBounds,
+    wire::{self, NONE, Origin},
+};
 use crate::{
     backends::redis::{
-        LogBounds,
         application::RedisApplication,
         connection::{
             problem::RedisProblem,
@@ -143,7 +145,8 @@ impl PublishQueue {
         })
     }
 
-    /// Opens or closes the queue. Closing it refuses the unsent publications that are not held.
+    /// Opens or closes the queue. Closing it refuses the unsent publications that are not to be held
+    /// ([`WhenUnavailable::Fail`]).
     pub(in crate::backends::redis) fn set_open(&self, is_open: bool) {
         let mut state = self.state.lock();
         state.is_open = is_open;

@@ -12,11 +12,11 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     backends::redis::{
-        RedisShared,
         application::RedisApplication,
         cluster_commands::ClusterCommand,
         connection::{problem::RedisProblem, reconnect_backoff},
-        sessions as discord,
+        sessions::owner_message::owner_in,
+        shared::RedisShared,
     },
     backplane::Owner,
 };
@@ -161,7 +161,7 @@ fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, mut message: 
     if let Some(ClusterCommand { id, text }) = ClusterCommand::read(&message) {
         shared.deliver.command_received(&application.name, &text);
         shared.orders.obeyed(application, id);
-    } else if let Some((id, fencing_token)) = discord::owner_in(&message) {
+    } else if let Some((id, fencing_token)) = owner_in(&message) {
         shared.deliver.superseded(&Owner {
             application: Arc::clone(&application.name),
             id,

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep};
 
 use super::lease::Grant;
 use crate::backends::redis::{
-    RedisShared,
     application::RedisApplication,
     connection::{problem::RedisProblem, redis_connection::RedisConnection},
     log::{log_head::LogHead, wire},
-    scripts::Script,
+    scripts::{Script, millis},
+    shared::RedisShared,
 };
 
 /// The longest time between two reads of a log's head.
@@ -247,8 +247,4 @@ impl Maintenance<'_> {
             }
         }
     }
-}
-
-pub(in crate::backends::redis) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 use shared::{guild::GuildId, v1::ReportedGuilds};
 
 use super::*;
+use crate::backends::redis::membership::member::StoredReport;
 
 fn members(sessions: u64) -> Members {
     let members = Members::new(ReportLimits::default());
@@ -39,7 +40,7 @@ fn reporting(members: &Members, now: Instant) -> Vec<u64> {
         state.advance(id, |member| {
             if is_last {
                 member.sending = None;
-                member.stored = member::StoredReport::Report(Some(report));
+                member.stored = StoredReport::Report(Some(report));
             }
         });
     }

@@ -11,20 +11,19 @@ use shared::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    JoinState, MembersState, abandon, begin_join,
     lease::Lease,
     member::{Actual, StoredReport},
-    op::MembershipOp,
+    members::{MembersState, abandon, begin_join},
+    op::{JoinState, MembershipOp},
 };
 use crate::{
     backends::redis::{
-        LogBounds,
         application::RedisApplication,
         connection::{
             problem::RedisProblem,
             redis_connection::{RedisConnection, ReplyFields, ReplyResult},
         },
-        log::wire,
+        log::{bounds::LogBounds, wire},
     },
     backplane::{Deliver, JoinError, Joined, Position},
 };

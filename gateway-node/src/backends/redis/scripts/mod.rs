@@ -1,5 +1,7 @@
 //! The Lua scripts that run inside the server, one file each.
 
+use std::time::Duration;
+
 use redis::Cmd;
 
 /// A script. Everything that a node changes in Redis, it changes through one of these.
@@ -135,4 +137,9 @@ impl Scripts {
         call.arg(&self.hashes[script as usize]).arg(1).arg(key);
         call
     }
+}
+
+/// Returns a duration as the scripts take it.
+pub(in crate::backends::redis) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,8 +2,10 @@
 //!
 //! A session belongs to no node. Its owner extends its expiry with every heartbeat; without that, the session expires.
 
+pub(in crate::backends::redis) mod flush;
 mod in_flight;
 pub(in crate::backends::redis) mod live;
+pub(in crate::backends::redis) mod owner_message;
 pub(in crate::backends::redis) mod presence_publisher;
 #[cfg(test)]
 pub(in crate::backends::redis) mod tests;
@@ -12,20 +14,18 @@ pub(in crate::backends::redis) mod write_behind;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use shared::{
-    discord::{Filter, Intents, Shard, Version},
-    session_id::SessionId,
-};
+use shared::discord::{Filter, Intents, Shard, Version};
 use tokio::time::{Instant, sleep};
 
-use self::write_behind::epoch_or_none;
+use self::flush::epoch_or_none;
 use super::{
-    RedisApplication, RedisBackplane, RedisShared,
+    application::RedisApplication,
+    backplane::RedisBackplane,
     connection::redis_connection::{RedisConnection, ReplyFields},
     guilds,
     log::{pages::Pages, wire},
-    membership::maintenance::millis,
-    scripts::Script,
+    scripts::{Script, millis},
+    shared::RedisShared,
 };
 use crate::{
     backplane::{Epoch, JoinError, Owner, Pending, Position, Unavailable},
@@ -389,10 +389,4 @@ impl Kept {
             large_threshold: self.large_threshold,
         })
     }
-}
-
-/// Parses a message about a new owner into session and fencing token. Returns `None` for any other message.
-pub(super) fn owner_in(message: &[u8]) -> Option<(SessionId, u64)> {
-    let (id, fencing_token) = str::from_utf8(message).ok()?.strip_prefix("owner ")?.split_once(' ')?;
-    Some((SessionId::from_raw(id.parse().ok()?), fencing_token.parse().ok()?))
 }

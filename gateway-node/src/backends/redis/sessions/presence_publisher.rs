@@ -6,17 +6,17 @@ use redis::Cmd;
 use tokio::time::sleep;
 
 use super::{
+    flush::superseded,
     in_flight::{InFlight, Requeue},
-    write_behind::superseded,
 };
 use crate::{
     backends::redis::{
-        RedisShared,
         application::RedisApplication,
         connection::{problem::RedisProblem, redis_connection::RedisConnection},
         log::wire::NONE,
         membership::maintenance::Maintenance,
         scripts::Script,
+        shared::RedisShared,
     },
     backplane::Owner,
     resume::{PRESENCE_UPDATE, PresenceEvent, PresenceQueue, VOICE_STATE_UPDATE, pause_after},

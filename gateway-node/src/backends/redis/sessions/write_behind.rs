@@ -2,23 +2,13 @@
 //!
 //! Only the latest state of each owner is queued, so the queue stays small while the server is unavailable.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
-use redis::Cmd;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::in_flight::{InFlight, Requeue};
+use super::in_flight::Requeue;
 use crate::{
-    backends::redis::{
-        RedisShared,
-        application::RedisApplication,
-        connection::{problem::RedisProblem, redis_connection::RedisConnection},
-        membership::maintenance::millis,
-        scripts::Script,
-    },
-    backplane::{Deliver, Epoch, Owner},
+    backplane::{Epoch, Owner},
     resume::Checkpoint,
 };
 
@@ -28,7 +18,7 @@ const BATCH: usize = 256;
 #[derive(Default)]
 pub(in crate::backends::redis) struct WriteBehind {
     state: Mutex<PendingWrites>,
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 #[derive(Default)]
@@ -41,12 +31,12 @@ struct PendingWrites {
 /// The pending writes for one session.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PendingWrite {
-    checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
     /// The epoch that everything the client has seen belongs to, if known.
-    epoch: Option<Epoch>,
+    pub(super) epoch: Option<Epoch>,
     /// Whether it has lost its connection; if so, whether that was for slow reading.
-    detached: Option<bool>,
-    has_ended: bool,
+    pub(super) detached: Option<bool>,
+    pub(super) has_ended: bool,
 }
 
 impl PendingWrite {
@@ -116,7 +106,7 @@ impl WriteBehind {
         self.changed.notify_one();
     }
 
-    fn take(&self) -> Vec<(Owner, PendingWrite)> {
+    pub(super) fn take(&self) -> Vec<(Owner, PendingWrite)> {
         let mut state = self.state.lock();
         let owners: Vec<_> = state.writes.keys().take(BATCH).cloned().collect();
         let taken: Vec<_> = owners
@@ -139,89 +129,4 @@ impl Requeue for WriteBehind {
             *known = known.after(earlier);
         }
     }
-}
-
-/// Flushes the queue to the server until the connection ends.
-pub(in crate::backends::redis) async fn flush(shared: &RedisShared, connection: &RedisConnection) -> RedisProblem {
-    let queue = &shared.write_behind;
-    loop {
-        let in_flight = InFlight::new(queue, queue.take());
-        if in_flight.batch.is_empty() {
-            drop(in_flight);
-            queue.changed.notified().await;
-            continue;
-        }
-        let mut calls = Vec::new();
-        let mut callers = Vec::new();
-        for (owner, write) in &in_flight.batch {
-            let Some(application) = shared.applications.get(&owner.application) else {
-                continue;
-            };
-            for call in calls_of(shared, connection, application, owner, *write) {
-                calls.push(call);
-                callers.push(owner);
-            }
-        }
-        let answers = match connection.run(calls).await {
-            Ok(answers) => answers,
-            Err(problem) => return problem,
-        };
-        for (owner, answer) in callers.into_iter().zip(answers) {
-            match answer {
-                Ok(fields) if fields.word(0) == "superseded" => superseded(&*shared.deliver, owner, fields.number(1)),
-                // A session that the server has lost cannot be resumed, but keeps its connection.
-                Ok(_) => {}
-                Err(problem) => return problem,
-            }
-        }
-        if in_flight.batch.iter().any(|(_, write)| write.has_ended) {
-            shared.expire_now.notify_one();
-        }
-        in_flight.confirm();
-    }
-}
-
-/// Makes the session's connection on this node let go of it: the notification of its new owner did not arrive.
-pub(in crate::backends::redis) fn superseded(deliver: &dyn Deliver, owner: &Owner, fencing_token: u64) {
-    deliver.superseded(&Owner {
-        fencing_token,
-        ..owner.clone()
-    });
-}
-
-fn calls_of(
-    shared: &RedisShared,
-    connection: &RedisConnection,
-    application: &RedisApplication,
-    owner: &Owner,
-    write: PendingWrite,
-) -> impl Iterator<Item = Cmd> {
-    let call = |script, kept: Duration| {
-        let mut call = connection.script(script, &application.key(""));
-        call.arg(owner.id.get()).arg(owner.fencing_token).arg(millis(kept));
-        call
-    };
-    let (window, presence) = (shared.options.resume_window, shared.options.presence());
-    if write.has_ended {
-        return [Some(call(Script::DiscordEnd, presence)), None].into_iter().flatten();
-    }
-    let checkpoint = (write.checkpoint.is_some() || write.detached.is_none()).then(|| {
-        let mut call = call(Script::DiscordCheckpoint, presence);
-        call.arg(epoch_or_none(write.epoch));
-        if let Some(Checkpoint { s, position }) = write.checkpoint {
-            call.arg(s).arg(position.epoch.to_string()).arg(position.offset);
-        }
-        call
-    });
-    let detach = write.detached.map(|is_slow| {
-        let mut call = call(Script::DiscordDetach, window);
-        call.arg(u8::from(is_slow));
-        call
-    });
-    [checkpoint, detach].into_iter().flatten()
-}
-
-/// Formats an epoch for the scripts, which may be unknown.
-pub(in crate::backends::redis) fn epoch_or_none(epoch: Option<Epoch>) -> String {
-    epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string())
 }

@@ -162,7 +162,7 @@ impl ClusterMember {
         (client, id)
     }
 
-    /// Returns a client that has asked to resume a session.
+    /// Returns a client that has sent Resume and has had no answer yet.
     async fn resumed(&self, id: &str, seq: u64) -> DiscordTestClient {
         let mut client = self.node.open("10");
         client.send(&resume(id, seq)).await;

@@ -38,7 +38,7 @@ enum ClusterAct {
     Death(usize),
     /// The client resumes at this node on a new connection, which takes over.
     Resume(usize),
-    /// Redis is killed and restarted while this node publishes an event and a private dispatch is stored.
+    /// Redis is killed and restarted while this node publishes an event and writes a dispatch for one session alone.
     Kill(usize),
     /// The pub/sub connections are killed: nodes learn of new entries only when they poll.
     Deafen,

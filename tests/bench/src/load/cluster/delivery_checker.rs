@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::event::NumberedEvent;
 
-/// What one receiver has received so far.
+/// Checks the events that one receiver gets: how far it has each sender's, and which were missing, doubled or out of
+/// order.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryChecker {
     senders: Vec<SenderProgress>,

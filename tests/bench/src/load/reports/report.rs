@@ -29,7 +29,7 @@ pub struct ReportsSummary {
     pub bots: u32,
     /// Ids in each report.
     pub ids: u32,
-    /// Reports per second and bot.
+    /// The number of reports that each bot sends per second.
     pub rate: u32,
     /// Whether the process of the bots ran until the end.
     pub attacked: bool,

@@ -1,0 +1,90 @@
+//! The Redis commands of the membership operations.
+
+use redis::Cmd;
+use shared::v1::ReportedGuilds;
+
+use super::op::{JoinState, MembershipOp};
+use crate::backends::redis::{
+    application::RedisApplication, connection::redis_connection::RedisConnection, log::bounds::LogBounds,
+    scripts::Script,
+};
+
+impl MembershipOp {
+    /// The Redis command of the operation.
+    pub(in crate::backends::redis) fn call(
+        &self,
+        application: &RedisApplication,
+        connection: &RedisConnection,
+        bounds: LogBounds,
+    ) -> Cmd {
+        let call_script = |script| application.call(connection, script);
+        let call_log = |script| application.call_log(connection, script);
+        match self {
+            Self::Join(id, JoinState { kind, .. }) => {
+                let mut call = call_log(Script::Join);
+                call.arg(id.get()).arg(*kind as u8).arg(0);
+                call
+            }
+            Self::JoinAgain(id, kind) => {
+                let mut call = call_log(Script::Join);
+                call.arg(id.get()).arg(*kind as u8).arg(1);
+                call
+            }
+            Self::Enter(id) => {
+                let mut call = call_log(Script::Ready);
+                call.arg(id.get());
+                call
+            }
+            Self::Leave(id, budget) => {
+                let mut call = call_script(Script::Leave);
+                call.arg(id.get()).arg(*budget);
+                call
+            }
+            Self::Ask(id) => {
+                let mut query = redis::cmd("SMEMBERS");
+                query.arg(application.key(format_args!("report:{id}")));
+                query
+            }
+            Self::Report {
+                id,
+                report,
+                added,
+                removed,
+                is_last,
+            } => {
+                let count = match report.guilds {
+                    ReportedGuilds::Count(count) => count,
+                    ReportedGuilds::Ids(_) => 0,
+                };
+                let mut call = call_log(Script::Report);
+                call.arg(id.get())
+                    .arg(u8::from(*is_last))
+                    .arg(count)
+                    .arg(report.guild_members)
+                    .arg(report.cached_guild_members)
+                    .arg(added.len());
+                for guild in added.iter().chain(removed) {
+                    call.arg(guild.get());
+                }
+                call
+            }
+            Self::Ack(offsets) => {
+                let mut call = call_script(Script::Ack);
+                call.arg(offsets);
+                call
+            }
+            Self::Nack(offset) => {
+                let mut call = call_log(Script::Redirect);
+                bounds.add_to(&mut call);
+                call.arg(*offset);
+                call
+            }
+            Self::Sweep(up_to) => {
+                let mut call = call_log(Script::Sweep);
+                bounds.add_to(&mut call);
+                call.arg(*up_to);
+                call
+            }
+        }
+    }
+}
