@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_key_is_unlocked_only_by_its_own_secret() {
         let ring = Keyring::new(vec![key("a"), key("b")]);
-        let now = SystemTime::now();
+        let now = crate::clock::wall_clock();
         let opened = ring.open(&format!("a.{SECRET}"), now).unwrap();
         assert!(opened.is_for(ClientType::Bot) && !opened.is_for(ClientType::Website));
         assert!(opened.may(Permission::Publish) && !opened.may(Permission::Admin));
@@ -210,7 +210,7 @@ mod tests {
             ..settings("bot")
         };
         let ring = Keyring::new(vec![key("a"), Key::new(&website).unwrap(), Key::new(&spaced).unwrap()]);
-        let now = SystemTime::now();
+        let now = crate::clock::wall_clock();
         for token in [
             &format!("a.{SECRET}"),
             &format!("Bot a.{SECRET}"),
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_not_wrong_until_the_keyring_is_complete() {
         let ring = Keyring::partial(vec![key("a")]);
-        let now = SystemTime::now();
+        let now = crate::clock::wall_clock();
         let [a, b] = ["a", "b"].map(|id| format!("{id}.{SECRET}"));
         assert!(ring.open(&a, now).is_ok());
         assert_eq!(ring.open(&b, now), Err(Refused::NotYet));
@@ -251,13 +251,13 @@ mod tests {
             ..settings("a")
         };
         let ring = Keyring::new(vec![Key::new(&settings).unwrap()]);
-        assert!(ring.open(&format!("a.{SECRET}"), SystemTime::now()).is_ok());
+        assert!(ring.open(&format!("a.{SECRET}"), crate::clock::wall_clock()).is_ok());
     }
 
     #[test]
     fn a_replaced_key_is_revoked_and_an_unchanged_one_is_not() {
         let ring = Keyring::new(vec![key("a"), key("b")]);
-        let now = SystemTime::now();
+        let now = crate::clock::wall_clock();
         let [a, b] = ["a", "b"].map(|id| ring.open(&format!("{id}.{SECRET}"), now).unwrap());
         let other = KeySettings {
             secret: Some(Secret::from(SECRET.replace('0', "x"))),

@@ -1,6 +1,6 @@
 //! `check-config`: checks whether a node would start with this configuration.
 
-use std::{io::Write, time::SystemTime};
+use std::io::Write;
 
 use super::CliError;
 use crate::{config::Sources, node::Preflight};
@@ -12,7 +12,7 @@ pub(super) fn run(sources: &Sources, out: &mut dyn Write, err: &mut dyn Write) -
         events,
         warnings,
         ..
-    } = Preflight::of(sources, SystemTime::now())?;
+    } = Preflight::of(sources, crate::clock::wall_clock())?;
     for warning in &warnings {
         writeln!(err, "warning: {warning}")?;
     }

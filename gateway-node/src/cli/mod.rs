@@ -19,7 +19,6 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
-    time::SystemTime,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -127,7 +126,7 @@ fn execute(
     let cli = Cli::try_parse_from(arguments)?;
     let sources = cli.config.sources(environment);
     match cli.command.unwrap_or(CliCommand::Serve) {
-        CliCommand::Serve => return Ok(serve::run(Preflight::of(&sources, SystemTime::now())?)),
+        CliCommand::Serve => return Ok(serve::run(Preflight::of(&sources, crate::clock::wall_clock())?)),
         CliCommand::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
         CliCommand::PrintConfig => print_config::run(&sources, out)?,
         // Clients: they need no configuration and have their own exit codes.

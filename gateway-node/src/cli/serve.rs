@@ -3,7 +3,6 @@
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
-    time::SystemTime,
 };
 
 use crate::{
@@ -48,7 +47,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     let presented = development.as_ref().map(|key| format!("{}.{secret}", key.id));
     let origin = KeyOrigin {
         random: life,
-        now: SystemTime::now(),
+        now: crate::clock::wall_clock(),
     };
     let node = Node::start(preflight, development.as_ref(), origin)?;
     let mut out = io::stdout().lock();

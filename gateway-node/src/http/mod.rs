@@ -15,10 +15,7 @@ mod routes;
 mod sessions;
 mod status;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, http::header};
 use ipnet::IpNet;
@@ -79,7 +76,7 @@ impl Api {
         let key = self
             .app
             .keyring
-            .open(presented, SystemTime::now())
+            .open(presented, crate::clock::wall_clock())
             .map_err(|refused| match refused {
                 Refused::NotYet => ApiError::KeysAway,
                 Refused::Wrong => ApiError::Unauthorised,

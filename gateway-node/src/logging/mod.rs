@@ -17,7 +17,7 @@ use std::{
     str::FromStr,
     sync::OnceLock,
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use anstream::{AutoStream, ColorChoice};
@@ -164,11 +164,11 @@ pub fn init(format: LogOutput, filter: &str) -> Result<FlushGuard, InitError> {
     match format {
         LogOutput::Text => builder.format(|out, record| {
             let style = out.default_level_style(record.level());
-            let line = line::text(SystemTime::now(), style, record);
+            let line = line::text(crate::clock::wall_clock(), style, record);
             out.write_all(line.as_bytes())
         }),
         LogOutput::Json => builder.format(|out, record| {
-            let line = line::json(SystemTime::now(), record);
+            let line = line::json(crate::clock::wall_clock(), record);
             out.write_all(line.as_bytes())
         }),
     };
@@ -239,7 +239,7 @@ impl log::Log for Logger {
         if !self.inner.matches(record) {
             return;
         }
-        match self.repeats.pass(record, Instant::now()) {
+        match self.repeats.pass(record, crate::clock::monotonic()) {
             None => {}
             Some(0) => self.inner.log(record),
             Some(left_out) => self
@@ -268,7 +268,7 @@ fn own_line(
         .args(message)
         .key_values(&fields)
         .build();
-    let now = SystemTime::now();
+    let now = crate::clock::wall_clock();
     match format {
         LogOutput::Text if has_colour && level == Level::Error => line::text(now, AnsiColor::Red.on_default(), &record),
         LogOutput::Text if has_colour => line::text(now, AnsiColor::Yellow.on_default(), &record),

@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -109,10 +109,10 @@ impl LogQueue {
 
     /// Waits until everything is written, but at most for `patience`. Returns whether everything is written.
     pub(super) fn flush(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+        let deadline = crate::clock::monotonic() + patience;
         let mut state = self.0.lock();
         while state.lines > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(crate::clock::monotonic());
             if left.is_zero() {
                 return false;
             }

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn repeated_library_errors_pass_once_per_interval() {
-        let (repeats, start) = (Repeats::default(), Instant::now());
+        let (repeats, start) = (Repeats::default(), crate::clock::monotonic());
         let pass = |target, line, level, after| {
             let record = Record::builder().target(target).line(Some(line)).level(level).build();
             repeats.pass(&record, start + after)
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn own_records_and_low_levels_always_pass() {
-        let (repeats, now) = (Repeats::default(), Instant::now());
+        let (repeats, now) = (Repeats::default(), crate::clock::monotonic());
         for (target, level) in [
             ("gateway_node::session", Level::Error),
             ("actix_server::worker", Level::Debug),

@@ -1,6 +1,6 @@
 //! Reload on SIGHUP.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use super::{
     keys::NodeKeys,
@@ -28,7 +28,7 @@ impl Reload {
     /// Reloads keys, events, applications and the certificate. If anything is invalid, logs every problem and keeps
     /// what is in force.
     pub(super) fn run(&self) {
-        let read = Preflight::read(self.settings.sources(), Occasion::Reload, SystemTime::now());
+        let read = Preflight::read(self.settings.sources(), Occasion::Reload, crate::clock::wall_clock());
         let fresh = match read {
             Ok(fresh) => fresh,
             Err(errors) => {

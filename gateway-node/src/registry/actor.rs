@@ -32,7 +32,7 @@ impl ShardActor {
     pub(super) fn new(shard: RegistryShard) -> Self {
         Self {
             shard,
-            checked: SystemTime::now(),
+            checked: crate::clock::wall_clock(),
             revision: 0,
         }
     }
@@ -52,7 +52,12 @@ impl ShardActor {
         let state = self.shard.inner.state.borrow();
         let picked = state.sessions.iter().flatten().filter(|session| whom(session));
         let mut plan: Vec<_> = picked
-            .map(|session| (start + spread.mul_f64(fastrand::f64()), session.commands.clone()))
+            .map(|session| {
+                (
+                    start + spread.mul_f64(crate::random::fraction()),
+                    session.commands.clone(),
+                )
+            })
             .collect();
         let count = plan.len();
         plan.sort_by_key(|(when, _)| *when);
@@ -99,7 +104,7 @@ impl Actor for ShardActor {
         };
         context.spawn(delivering.into_actor(self));
         context.run_interval(KEY_CHECK, |actor, _| {
-            let now = SystemTime::now();
+            let now = crate::clock::wall_clock();
             let keyring = &actor.shard.inner.keyring;
             let revision = keyring.revision();
             if revision != actor.revision || keyring.has_expired_between(actor.checked, now) {
@@ -115,7 +120,7 @@ impl Handler<ShardCommand> for ShardActor {
 
     fn handle(&mut self, command: ShardCommand, context: &mut Self::Context) {
         match command {
-            ShardCommand::RecheckKeys => self.shard.recheck_keys(SystemTime::now()),
+            ShardCommand::RecheckKeys => self.shard.recheck_keys(crate::clock::wall_clock()),
             ShardCommand::End { end_reason, spread } => {
                 self.shard.inner.state.borrow_mut().end_reason = Some(end_reason);
                 self.command_one(SessionCommand::Leave(end_reason), spread, |_| true, context);

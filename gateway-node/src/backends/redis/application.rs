@@ -152,7 +152,7 @@ impl RedisApplication {
         let registration = self.registration.lock();
         let mut call = connection.script(script, &self.key);
         call.arg(&*connection.run_id)
-            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(format!("{:016x}", crate::random::token()))
             .arg(&*registration.owner)
             .arg(registration.fence);
         call

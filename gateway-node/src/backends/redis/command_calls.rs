@@ -46,7 +46,7 @@ pub(super) async fn send(
     connection: &RedisConnection,
     order: &str,
 ) -> Result<u64, RedisProblem> {
-    let id = format!("{:016x}", fastrand::u64(..));
+    let id = format!("{:016x}", crate::random::token());
     let mut call = connection.script(Script::Command, &application.key(""));
     call.arg(&id).arg(order);
     // No more than that can confirm. Fewer may, since other clients may subscribe.

@@ -1,8 +1,6 @@
 //! Tests of interference by other programs: forged messages on the channel, and entries that no script has added to the
 //! log.
 
-use std::time::Instant;
-
 use super::{
     RedisSessions,
     sessions::tests::record,
@@ -87,7 +85,7 @@ async fn a_forged_next_entry_is_a_loss() {
 async fn a_forged_message_before_the_genuine_one_is_a_loss() {
     let server = TestServer::start();
     let node = node_after(&server, 1).await;
-    let begun = Instant::now();
+    let begun = crate::clock::monotonic();
     let (_, top) = head(&server);
     forge(&server, top + 1, 99);
     node.publish(1, PROMPT).await.unwrap();
@@ -137,7 +135,7 @@ async fn entries_of_another_program_are_deleted_and_the_log_continues() {
     for (id, number) in ids.iter().zip(1..) {
         let added = server.cli(&["XADD", LOG, id, "e", "x"]);
         assert!(added.contains('-'), "{id}: {added}");
-        let begun = Instant::now();
+        let begun = crate::clock::monotonic();
         let node = &nodes[usize::try_from(number % 2).unwrap()];
         node.publish(number, PROMPT).await.unwrap();
         for node in &nodes {

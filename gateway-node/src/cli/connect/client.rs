@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -200,7 +200,7 @@ impl<W: Write> ConnectClient<W> {
     }
 
     pub(super) fn show(&mut self, record: &PrintedRecord<'_>) -> io::Result<()> {
-        self.renderer.write(SystemTime::now(), record)
+        self.renderer.write(crate::clock::wall_clock(), record)
     }
 
     pub(super) fn problem(&mut self, event: &'static str, message: &str) -> io::Result<()> {

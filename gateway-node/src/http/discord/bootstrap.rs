@@ -1,6 +1,6 @@
 //! The endpoints: the gateway's URL, and information about the bot.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
@@ -23,7 +23,7 @@ impl Api {
         let key = self
             .app
             .keyring
-            .open_bot(presented, SystemTime::now())
+            .open_bot(presented, crate::clock::wall_clock())
             .map_err(|refused| match refused {
                 Refused::NotYet => RestError::KeysAway,
                 Refused::Wrong => RestError::Unauthorised,

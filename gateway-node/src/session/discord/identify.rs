@@ -1,9 +1,6 @@
 //! Opens a session: from the token that a client shows to its place in the log.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use shared::{
     client_type::ClientType,
@@ -116,7 +113,11 @@ pub(super) async fn open(
         session.ownership.end();
         return Err(DiscordIdentifyError::Close(close::SHARDING_REQUIRED));
     }
-    if !worker.app.keyring.is_good(&key, ClientType::Bot, SystemTime::now()) {
+    if !worker
+        .app
+        .keyring
+        .is_good(&key, ClientType::Bot, crate::clock::wall_clock())
+    {
         // The key was revoked while the answer was pending, when the shard did not know the session yet.
         session.ownership.end();
         return Err(DiscordIdentifyError::Close(close::AUTHENTICATION_FAILED));
@@ -155,7 +156,7 @@ pub(super) async fn authenticate(
         worker
             .app
             .keyring
-            .open_for(token.expose(), ClientType::Bot, SystemTime::now())
+            .open_for(token.expose(), ClientType::Bot, crate::clock::wall_clock())
     };
     let key = match Patience::begin().retry(|error| *error == Refused::NotYet, open).await {
         Ok(key) => key,
@@ -170,6 +171,6 @@ pub(super) async fn authenticate(
 
 /// Waits a random time first, because all clients will reconnect.
 pub(super) async fn unavailable() -> DiscordIdentifyError {
-    sleep(Duration::from_secs(1).mul_f64(fastrand::f64())).await;
+    sleep(Duration::from_secs(1).mul_f64(crate::random::fraction())).await;
     DiscordIdentifyError::Close(close::AWAY)
 }

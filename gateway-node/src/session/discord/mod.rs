@@ -198,7 +198,7 @@ impl Discord {
         self.heartbeat_by = None;
         let (least, more) = INVALID_DELAY;
         self.phase = DiscordPhase::Invalid {
-            at: now + least + more.mul_f64(fastrand::f64()),
+            at: now + least + more.mul_f64(crate::random::fraction()),
         };
         DiscordActions::new()
     }

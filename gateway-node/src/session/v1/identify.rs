@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use shared::{
@@ -58,7 +57,7 @@ pub enum V1IdentifyError {
 /// Checks that the key is valid for this client type, and joins.
 pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
     let worker = &cx.worker;
-    let opened = worker.app.keyring.open(join.key.expose(), SystemTime::now());
+    let opened = worker.app.keyring.open(join.key.expose(), crate::clock::wall_clock());
     let (key, kind) = match (opened, join.kind.parse()) {
         (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
         // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
@@ -76,7 +75,7 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
             worker.app.client_errors.fault(cx.address, error, Instant::now());
         }
     })?;
-    if !worker.app.keyring.is_good(&key, kind, SystemTime::now()) {
+    if !worker.app.keyring.is_good(&key, kind, crate::clock::wall_clock()) {
         // The key was revoked while the join was pending, when the shard did not know the session yet.
         worker.app.backplane.leave(key.application(), id);
         return Err(V1IdentifyError::Key);

@@ -76,7 +76,7 @@ impl ConnectionSupervisor {
                 }
                 Err(problem) => self.shared.record_problem(&problem),
             }
-            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+            tokio::time::sleep(backoff.next(crate::random::fraction())).await;
         }
     }
 
@@ -177,12 +177,12 @@ async fn register(
         let sent = Instant::now();
         let mut call = connection.script(Script::Register, &application.key(""));
         call.arg(&*connection.run_id)
-            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(format!("{:016x}", crate::random::token()))
             .arg(&*registration.owner)
             .arg(fence)
             .arg(millis(shared.options.lease))
             .arg(u8::from(registration.is_known))
-            .arg(format!("{:016x}", fastrand::u64(..)))
+            .arg(format!("{:016x}", crate::random::token()))
             .arg(shared.server.database);
         let fields = connection.query(call).await?;
         match fields.word(0) {

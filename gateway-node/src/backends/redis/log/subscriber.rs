@@ -63,7 +63,7 @@ impl Subscriber {
             if began.elapsed() > Duration::from_secs(5) {
                 backoff.reset();
             }
-            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+            tokio::time::sleep(backoff.next(crate::random::fraction())).await;
         }
     }
 
