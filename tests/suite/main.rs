@@ -45,6 +45,7 @@ mod http;
 mod http_limits;
 mod identify;
 mod ids;
+mod import_cycles;
 mod intents;
 mod keys;
 mod load;
