@@ -126,7 +126,7 @@ async fn a_session_is_invalidated_as_resumable_or_not() {
 }
 
 #[tokio::test]
-async fn a_forgotten_session_keeps_its_connection_but_cannot_resume() {
+async fn a_session_ended_by_the_forget_command_keeps_its_connection_but_cannot_resume() {
     let node = node(true).await;
     let (mut client, id) = session(&node).await;
     assert_eq!(command(&node, "root", &id, "forget").await, 204);

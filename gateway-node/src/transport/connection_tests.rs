@@ -429,7 +429,7 @@ async fn control_and_continuation_frames_are_rate_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_frame_limit_every_ping_is_answered() {
+async fn without_a_limit_of_frames_per_minute_every_ping_is_answered() {
     locally(async || {
         let limits = Limits {
             frames_per_minute: None,

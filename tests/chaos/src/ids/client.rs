@@ -38,7 +38,7 @@ pub(super) struct IdClient {
     pub(super) rng: Rng,
 }
 
-/// The bytes that every connection sends.
+/// The WebSocket frames and the request that every connection begins with, encoded once for all of them.
 #[derive(Debug)]
 pub(super) struct HandshakeBytes {
     upgrade: &'static [u8],

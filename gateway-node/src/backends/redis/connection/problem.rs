@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_errors_before_the_first_write_are_refusals() {
+    fn only_commands_that_changed_nothing_count_as_refused() {
         for line in [
             "OOM command not allowed when used memory > 'maxmemory'. script: 9f1b, on @user_script:156.",
             "NOREPLICAS Not enough good replicas to write. script: 9f1b, on @user_script:12.",

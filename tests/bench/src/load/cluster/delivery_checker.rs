@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::event::NumberedEvent;
 
-/// Checks the events that one receiver gets: how far it has each sender's, and which were missing, doubled or out of
-/// order.
+/// Checks the events that one receiver gets: the last number received of each sender, and how many events were missing,
+/// doubled or out of order.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryChecker {
     senders: Vec<SenderProgress>,

@@ -172,7 +172,8 @@ pub struct ClusterLoadReport {
     pub costs: Vec<Cost>,
     /// Latencies of single events.
     pub latencies: Vec<Latency>,
-    /// What Redis adds to the median latency on one node, as a multiple of a bare message's median.
+    /// What Redis adds to the median latency between sessions of the same node, as a multiple of the median that a message
+    /// takes through Redis alone, without the gateway.
     pub same_ratio: ClusterSpread,
     /// What Redis adds to the median latency from node to node, likewise.
     pub across_ratio: ClusterSpread,

@@ -47,10 +47,10 @@ pub enum Role {
 /// What to measure, and where to write the results.
 #[derive(Debug, Clone, Args)]
 pub struct Sizes {
-    /// Sockets of one process
+    /// Sockets that the single gateway process holds, one measurement for each number
     #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000,19000")]
     pub sockets: Vec<u32>,
-    /// Sockets of the whole cluster; 0 skips it
+    /// Sockets that the nodes of the cluster hold together; 0 skips the cluster
     #[arg(long, default_value_t = 50_000)]
     pub cluster: u32,
     /// Events published to the whole cluster, one per second
