@@ -1,74 +1,39 @@
 //! Adler-32, the checksum of a zlib stream (RFC 1950, section 8). The checksum of joined parts can be computed from
 //! those of the parts.
 
-/// The largest prime below 2^16.
-const BASE: u32 = 65_521;
-/// The most bytes that can be added up before the sums overflow 32 bits.
-const RUN: usize = 5552;
-/// The number of bytes that are added up in one step.
-const LANES: usize = 16;
+use zlib_rs::adler32::{adler32, adler32_combine};
 
 /// The Adler-32 of some bytes, with what is needed to join it to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Adler32 {
-    /// One plus the sum of the bytes.
-    low: u32,
-    /// The sum of the values of `low` after each byte.
-    high: u32,
-    /// The number of bytes. Like the sums, it is kept modulo [`BASE`].
-    len: u32,
+    sum: u32,
+    /// The number of bytes.
+    len: u64,
 }
 
 impl Adler32 {
     /// The checksum of no bytes.
-    pub(super) const EMPTY: Self = Self {
-        low: 1,
-        high: 0,
-        len: 0,
-    };
+    pub(super) const EMPTY: Self = Self { sum: 1, len: 0 };
 
     /// Computes the checksum of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let (mut low, mut high, mut len) = (1_u32, 0_u32, 0_u32);
-        for run in bytes.chunks(RUN) {
-            let (blocks, rest) = run.as_chunks::<LANES>();
-            for block in blocks {
-                // `high` counts the first byte of a block as often as the block has bytes, and the last byte once.
-                let mut sum = 0;
-                let mut weighed = 0;
-                for (weight, byte) in (1..=16).rev().zip(block) {
-                    sum += u32::from(*byte);
-                    weighed += weight * u32::from(*byte);
-                }
-                high += 16 * low + weighed;
-                low += sum;
-            }
-            for byte in rest {
-                low += u32::from(*byte);
-                high += low;
-            }
-            low %= BASE;
-            high %= BASE;
-            // A run is shorter than the base.
-            len = (len + u32::try_from(run.len()).unwrap_or_default()) % BASE;
+        Self {
+            sum: adler32(1, bytes),
+            len: bytes.len() as u64,
         }
-        Self { low, high, len }
     }
 
     /// Returns the checksum of these bytes followed by those of `next`.
     pub(super) fn followed_by(self, next: Self) -> Self {
-        // At each byte of `next`, `low` is higher than it would be without these bytes, by their sum.
-        let added = u64::from(self.low + BASE - 1) * u64::from(next.len) % u64::from(BASE);
         Self {
-            low: (self.low + next.low + BASE - 1) % BASE,
-            high: (self.high + next.high + u32::try_from(added).unwrap_or_default()) % BASE,
-            len: (self.len + next.len) % BASE,
+            sum: adler32_combine(self.sum, next.sum, next.len),
+            len: self.len + next.len,
         }
     }
 
     /// Returns the four bytes that end a zlib stream.
-    pub(super) fn to_be_bytes(self) -> [u8; 4] {
-        ((self.high << 16) | self.low).to_be_bytes()
+    pub(super) const fn to_be_bytes(self) -> [u8; 4] {
+        self.sum.to_be_bytes()
     }
 }
 
@@ -95,7 +60,7 @@ mod tests {
     #[test]
     fn no_sum_overflows() {
         // Compares with the checksum that flate2 writes at the end of a stream.
-        for len in [RUN - 1, RUN, RUN + 1, 3 * RUN + 7, 1 << 20] {
+        for len in [5551, 5552, 5553, 16_663, 1 << 20] {
             let bytes = vec![0xff; len];
             assert!(
                 deflate(&bytes, Level::default()).ends_with(&Adler32::of(&bytes).to_be_bytes()),
