@@ -19,7 +19,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-use super::{Api, ApiError};
+use super::{ApiError, HttpState};
 use crate::{
     accept::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     admission::Permit,
@@ -92,7 +92,7 @@ pub(super) fn accept_body(request: &HttpRequest) {
 /// Charges a request to the address that it comes from.
 fn charge(request: &ServiceRequest, connection: &HttpConnection) -> Result<Option<Rc<Permit>>, ApiError> {
     let now = Instant::now();
-    if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<Api>>()) {
+    if let (Some(peer), Some(api)) = (request.peer_addr(), request.app_data::<web::Data<HttpState>>()) {
         let address = client_address(&UpgradeHead::of(request.head()), peer, &api.trusted_proxies);
         if address != peer.ip().to_canonical() && !is_proxy(address, &api.trusted_proxies) {
             return Ok(Some(Rc::new(api.app.admission.forward(address, now)?)));
@@ -107,7 +107,7 @@ fn check_browser(
     request: &ServiceRequest,
     check: impl Fn(&BrowserPolicy, &UpgradeHead<'_>) -> Result<(), Foreign>,
 ) -> Result<(), ApiError> {
-    if let Some(api) = request.app_data::<web::Data<Api>>() {
+    if let Some(api) = request.app_data::<web::Data<HttpState>>() {
         check(&api.browsers, &UpgradeHead::of(request.head()))?;
     }
     Ok(())

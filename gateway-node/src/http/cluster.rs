@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
-use super::{Api, ApiError};
+use super::{ApiError, HttpState};
 use crate::{
     backplane::{BackplaneStatus, Peer},
     config::Permission,
@@ -29,7 +29,7 @@ struct ThisNode<'a> {
 
 /// Returns the cluster as this node knows it, with only the log of the key's application. The status is 200 even during
 /// an outage: then `nodes` is null, and `backplane.problem` gives the cause.
-pub(super) async fn cluster(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn cluster(request: HttpRequest, api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
     let nodes = api.app.backplane.peers().await.ok();
     let mut backplane = api.app.backplane.status();

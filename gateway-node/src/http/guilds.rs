@@ -13,7 +13,7 @@ use shared::{
 };
 
 use super::{
-    Api, ApiError,
+    ApiError, HttpState,
     page::{PageBody, PageQuery},
     publish::refusal,
 };
@@ -47,7 +47,7 @@ pub(super) async fn list(
     request: HttpRequest,
     application: web::Path<String>,
     query: Paged,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = of(&api, &request, &application, Permission::Read)?;
     let page = PageBody::of(query)?;
@@ -66,7 +66,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Read)?;
     let guilds = guild(&api, &key, id).await?;
@@ -79,7 +79,7 @@ pub(super) async fn members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     query: Paged,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Read)?;
     let page = PageBody::of(query)?;
@@ -97,7 +97,7 @@ pub(super) async fn put(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
@@ -123,7 +123,7 @@ pub(super) async fn put(
 pub(super) async fn delete(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
     exists(&api, &key, id).await?;
@@ -137,7 +137,7 @@ pub(super) async fn put_members(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, id) = of_guild(&api, &request, &path, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
@@ -198,7 +198,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
     }
 }
 
-async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpResponse, ApiError> {
+async fn publish(api: &HttpState, key: &Key, events: Vec<Publication>) -> Result<HttpResponse, ApiError> {
     api.charge_events(key, events.len())?;
     let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
@@ -210,7 +210,7 @@ async fn publish(api: &Api, key: &Key, events: Vec<Publication>) -> Result<HttpR
 }
 
 /// Authenticates a request about the key's own application. Other applications' guilds are not found.
-fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permission) -> Result<Arc<Key>, ApiError> {
+fn of(api: &HttpState, request: &HttpRequest, application: &str, permission: Permission) -> Result<Arc<Key>, ApiError> {
     let key = api.authorise(request, permission)?;
     if **key.application() == *application {
         Ok(key)
@@ -221,7 +221,7 @@ fn of(api: &Api, request: &HttpRequest, application: &str, permission: Permissio
 
 /// Like [`of`], and parses the guild id in the path.
 fn of_guild(
-    api: &Api,
+    api: &HttpState,
     request: &HttpRequest,
     (application, guild): &(String, String),
     permission: Permission,
@@ -232,7 +232,7 @@ fn of_guild(
 }
 
 /// Returns the guild with this id; empty if there is none.
-async fn guild(api: &Api, key: &Key, id: u64) -> Result<Guilds, ApiError> {
+async fn guild(api: &HttpState, key: &Key, id: u64) -> Result<Guilds, ApiError> {
     match api.app.discord.guild(key.application(), id).await {
         Ok(Some(guilds)) => Ok(guilds),
         Ok(None) => seen(api, key, |guilds| guilds.only([id])),
@@ -240,13 +240,13 @@ async fn guild(api: &Api, key: &Key, id: u64) -> Result<Guilds, ApiError> {
     }
 }
 
-async fn exists(api: &Api, key: &Key, id: u64) -> Result<(), ApiError> {
+async fn exists(api: &HttpState, key: &Key, id: u64) -> Result<(), ApiError> {
     let guilds = guild(api, key, id).await?;
     guilds.ids(None).next().map(|_| ()).ok_or(ApiError::NotFound)
 }
 
 /// Reads from the guilds of a node without Redis, which has them all.
-fn seen<T>(api: &Api, key: &Key, look: impl FnOnce(&Guilds) -> T) -> Result<T, ApiError> {
+fn seen<T>(api: &HttpState, key: &Key, look: impl FnOnce(&Guilds) -> T) -> Result<T, ApiError> {
     let seen = api.app.registry.guilds(key.application(), None, look);
     seen.ok_or(ApiError::GuildsAway)
 }

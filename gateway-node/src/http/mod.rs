@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// The state shared by all request handlers.
-pub struct Api {
+pub struct HttpState {
     /// The handles that it shares with the rest of the node.
     pub app: AppState,
     /// The node's name.
@@ -66,7 +66,7 @@ pub struct Api {
     pub outboxes: OutboxPool,
 }
 
-impl Api {
+impl HttpState {
     /// Authenticates a request and checks that its key has `permission`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use shared::{
     routing::{Delivery, EventTable},
 };
 
-use super::{Api, ApiError, body::Body};
+use super::{ApiError, HttpState, body::Body};
 use crate::{
     auth::Key,
     backplane::{Idempotency, Publication, PublishError, Publishing, WhenUnavailable},
@@ -41,7 +41,7 @@ fn some<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D:
     Deserialize::deserialize(value).map(Some)
 }
 
-impl Api {
+impl HttpState {
     /// Reads the whole body of a request and charges it to the key.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Api {
 pub(super) async fn publish(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
@@ -106,7 +106,7 @@ pub(super) async fn publish(
 }
 
 /// Converts a failed publication into the error for the request, and counts it.
-pub(super) fn refusal(api: &Api, error: &PublishError) -> ApiError {
+pub(super) fn refusal(api: &HttpState, error: &PublishError) -> ApiError {
     api.app.metrics.event_refused(error.word());
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),

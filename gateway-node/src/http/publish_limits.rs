@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Api, ApiError};
+use super::{ApiError, HttpState};
 use crate::{auth::Key, config::LimitSettings};
 
 /// The setting that limits events.
@@ -142,7 +142,7 @@ impl AllowanceTable {
     }
 }
 
-impl Api {
+impl HttpState {
     /// Charges the bytes of a body to its key.
     ///
     /// # Errors

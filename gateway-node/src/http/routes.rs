@@ -12,7 +12,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use super::{Api, ApiError, RestError, cluster, discord, error, guilds, landing, publish, sessions, status};
+use super::{ApiError, HttpState, RestError, cluster, discord, error, guilds, landing, publish, sessions, status};
 
 /// The path of an application's guilds.
 const GUILDS: &str = "/api/v1/applications/{application}/guilds";
@@ -168,7 +168,7 @@ fn health_endpoints() -> Vec<Endpoint> {
 }
 
 /// Configures the service of the public listener.
-pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
+pub fn public(api: web::Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
         service.app_data(api);
         for endpoint in public_endpoints() {
@@ -182,7 +182,7 @@ pub fn public(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
 }
 
 /// Configures the service of the administration listener.
-pub fn admin(api: web::Data<Api>) -> impl FnOnce(&mut ServiceConfig) {
+pub fn admin(api: web::Data<HttpState>) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
         service.app_data(api);
         for endpoint in admin_endpoints() {

@@ -9,7 +9,7 @@ use shared::session_id::SessionId;
 use tokio::time::Instant;
 
 use super::{
-    Api, ApiError,
+    ApiError, HttpState,
     page::{PageBody, PageQuery},
 };
 use crate::{
@@ -45,7 +45,7 @@ struct SessionView<'a> {
 pub(super) async fn list(
     request: HttpRequest,
     query: Result<web::Query<PageQuery>, actix_web::Error>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Read)?;
     let page = PageBody::of(query)?;
@@ -72,7 +72,7 @@ pub(super) async fn list(
 pub(super) async fn kick(
     request: HttpRequest,
     id: web::Path<String>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let id = session_id(&id)?;
@@ -87,7 +87,12 @@ fn session_id(text: &str) -> Result<SessionId, ApiError> {
 }
 
 /// Sends a command to a session of the key's application. Responds with 204, or 404 if there is no such session.
-async fn command_one(api: &Api, key: &Key, id: SessionId, command: SessionCommand) -> Result<HttpResponse, ApiError> {
+async fn command_one(
+    api: &HttpState,
+    key: &Key,
+    id: SessionId,
+    command: SessionCommand,
+) -> Result<HttpResponse, ApiError> {
     if api.app.registry.command_one(key.application(), id, command).await {
         Ok(HttpResponse::NoContent().finish())
     } else {
@@ -118,7 +123,7 @@ enum Scope {
 
 impl How {
     /// Returns the command with this name, if it exists and the node allows it.
-    fn command(&self, name: &str, api: &Api) -> Result<SessionCommand, ApiError> {
+    fn command(&self, name: &str, api: &HttpState) -> Result<SessionCommand, ApiError> {
         let command = match name {
             "reconnect" => SessionCommand::Leave(EndReason::Reconnect),
             "close" => SessionCommand::Inject(InjectedFault::Close(
@@ -164,7 +169,7 @@ pub(super) async fn command(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     how: Result<web::Query<How>, actix_web::Error>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let (id, name) = path.into_inner();
@@ -187,7 +192,7 @@ pub(super) async fn order_all(
     request: HttpRequest,
     name: web::Path<String>,
     how: Result<web::Query<How>, actix_web::Error>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     let how = how
@@ -233,7 +238,7 @@ pub(super) struct Lateness {
 pub(super) async fn delay_hello(
     request: HttpRequest,
     lateness: Result<web::Query<Lateness>, actix_web::Error>,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Admin)?;
     if !api.is_chaotic {

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
-use super::{Api, ApiError, error::RETRY_AFTER};
+use super::{ApiError, HttpState, error::RETRY_AFTER};
 use crate::{backplane::BackplaneStatus, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
 
 /// The content type of the OpenMetrics text format.
@@ -20,7 +20,7 @@ struct Health<'a> {
     draining: bool,
 }
 
-impl Api {
+impl HttpState {
     /// Returns why the node should get no clients, on one line, or `None` if it should.
     fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
         if self.app.drain.is_draining() {
@@ -36,7 +36,7 @@ impl Api {
 }
 
 /// Summarises the node's state. Responds with 200 while the node should get clients, and with 503 otherwise.
-pub(super) async fn health(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn health(api: web::Data<HttpState>) -> HttpResponse {
     let (draining, backplane) = (api.app.drain.is_draining(), api.app.backplane.status());
     let status = match (draining, api.unready(&backplane)) {
         (true, _) => "draining",
@@ -69,7 +69,7 @@ pub(super) async fn livez() -> &'static str {
 }
 
 /// Responds with 200 if the node should get clients, and otherwise with 503 and the reason on one line.
-pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn readyz(api: web::Data<HttpState>) -> HttpResponse {
     match api.unready(&api.app.backplane.status()) {
         None => HttpResponse::Ok().body("ready\n"),
         Some(why) => unavailable().body(format!("not ready: {why}\n")),
@@ -83,7 +83,7 @@ fn unavailable() -> HttpResponseBuilder {
 }
 
 /// Serves the metrics on the public listener: without a key if they are public, otherwise with an administrator's key.
-pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn metrics(request: HttpRequest, api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
     if !api.metrics_public {
         api.authorise(&request, Permission::Admin)?;
     }
@@ -91,7 +91,7 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<Api>) -> Result
 }
 
 /// Serves the metrics without a key.
-pub(super) async fn open_metrics(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn open_metrics(api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
     let backplane = api.app.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
     let moment = Moment {

@@ -46,7 +46,7 @@ use crate::{
     drain::{Drain, DrainState, StopNode},
     events::Events,
     hello_delay::HelloDelay,
-    http::{Api, Bodies, BodyLimits, PublishAllowances},
+    http::{Bodies, BodyLimits, HttpState, PublishAllowances},
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
@@ -322,7 +322,7 @@ fn worker_config(settings: &Settings, app: AppState, name: &Arc<str>) -> WorkerC
     let bodies = Bodies::new(BodyLimits::from(&settings.http));
     let publishing = PublishAllowances::new(&settings.limits);
     let api = |metrics_public| {
-        web::Data::new(Api {
+        web::Data::new(HttpState {
             app: app.clone(),
             node: Arc::clone(name),
             since: Instant::now(),

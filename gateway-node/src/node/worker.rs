@@ -28,7 +28,7 @@ use crate::{
     accept::{Accept, BrowserPolicy, CheckedIo, HttpIo, HttpLimits, Peek, Purpose, Reception, Upgrader},
     admission::{Admission, AdmissionLimits, Permit},
     app_state::AppState,
-    http::{self, Api},
+    http::{self, HttpState},
     registry::RegistryShard,
     session::{DiscordSessionSettings, MemberLists, Turns, V1SessionSettings, WorkerState},
     transport::{Limits, Plain, PrefixedIo},
@@ -72,8 +72,8 @@ pub(super) struct WorkerConfig {
     pub(super) trusted_proxies: Arc<[IpNet]>,
     pub(super) browsers: BrowserPolicy,
     pub(super) http_limits: HttpLimits,
-    pub(super) public: web::Data<Api>,
-    pub(super) admin: web::Data<Api>,
+    pub(super) public: web::Data<HttpState>,
+    pub(super) admin: web::Data<HttpState>,
     pub(super) next_worker: Arc<AtomicUsize>,
 }
 

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{GuildChange, Intents, Shard, gate::intents_of, snowflake};
+use super::{GuildChange, Intents, Shard, intent_table::intents_of, snowflake};
 use crate::fields::fields;
 
 /// What an event itself says about its receivers. Whether a session receives the event depends only on this and on what

@@ -9,11 +9,11 @@ use super::RestError;
 use crate::{
     applications::Application,
     auth::Refused,
-    http::{Api, admit::show_key, presented},
+    http::{HttpState, admit::show_key, presented},
     transport::UpgradeHead,
 };
 
-impl Api {
+impl HttpState {
     /// Authenticates the bot that sent a request and returns its application.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Api {
 }
 
 /// `GET /gateway`: returns the URL to connect to.
-pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
+pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<HttpState>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "url": &*api.app.public_url.gateway(&UpgradeHead::of(request.head())) }))
 }
 
@@ -45,7 +45,7 @@ pub(in crate::http) async fn gateway(request: HttpRequest, api: web::Data<Api>) 
 /// may start.
 pub(in crate::http) async fn gateway_for_bot(
     request: HttpRequest,
-    api: web::Data<Api>,
+    api: web::Data<HttpState>,
 ) -> Result<HttpResponse, RestError> {
     let application = api.bot(&request)?;
     let budget = api.start_budget(&application).await?;
@@ -62,11 +62,14 @@ pub(in crate::http) async fn gateway_for_bot(
 }
 
 /// `GET /users/@me`: returns the bot user.
-pub(in crate::http) async fn user(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn user(request: HttpRequest, api: web::Data<HttpState>) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.user))
 }
 
 /// `GET /applications/@me`, and the older path `/oauth2/applications/@me`: returns the application.
-pub(in crate::http) async fn application(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse, RestError> {
+pub(in crate::http) async fn application(
+    request: HttpRequest,
+    api: web::Data<HttpState>,
+) -> Result<HttpResponse, RestError> {
     Ok(HttpResponse::Ok().json(&api.bot(&request)?.about))
 }

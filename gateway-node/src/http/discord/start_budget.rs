@@ -3,11 +3,11 @@
 use super::RestError;
 use crate::{
     applications::Application,
-    http::Api,
+    http::HttpState,
     resume::{StartBudget, StartLimits},
 };
 
-impl Api {
+impl HttpState {
     /// Returns how many of today's session starts an application has left.
     ///
     /// # Errors
