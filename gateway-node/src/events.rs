@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use shared::routing::EventTable;
 
 /// The event table. A reload replaces it as a whole. Clones share it.
@@ -17,8 +17,8 @@ impl Events {
 
     /// Returns the current table. Hold it for as long as one payload is processed, so that a reload in between has no
     /// effect.
-    pub fn current(&self) -> Arc<EventTable> {
-        self.0.load_full()
+    pub fn current(&self) -> Guard<Arc<EventTable>> {
+        self.0.load()
     }
 
     /// Replaces the table.

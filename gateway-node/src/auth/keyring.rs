@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use shared::{
     client_type::ClientType,
     key::{PresentedKey, SecretHash},
@@ -145,8 +145,8 @@ impl Keyring {
         self.keys().values().any(due)
     }
 
-    fn keys(&self) -> Arc<HashMap<String, Arc<Key>>> {
-        self.inner.keys.load_full()
+    fn keys(&self) -> Guard<Arc<HashMap<String, Arc<Key>>>> {
+        self.inner.keys.load()
     }
 }
 

@@ -56,16 +56,16 @@ pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
 /// # Errors
 ///
 /// The [`Rejection`] with which the connection ends (protocol v1, "Errors"). `op` is checked first, then whether this
-/// is a second identify; all other problems are reported together.
+/// is a second identify; all other problems are reported together. `table` is called for events alone.
 pub fn after_identify<'a, 't>(
     envelope: &Envelope<'a>,
     sender: ClientType,
-    table: &'t EventTable,
+    table: impl FnOnce() -> &'t EventTable,
 ) -> Result<AfterIdentify<'a, 't>, Rejection> {
     let op = envelope.op.ok_or(Rejection::plain(ErrorCode::NoOpcode))?;
     match opcode(op).filter(|opcode| opcode.sender() == Side::Client) {
         Some(Opcode::Heartbeat) => Ok(AfterIdentify::Heartbeat),
-        Some(_) => event(envelope, sender, table),
+        Some(_) => event(envelope, sender, table()),
         None => Err(Rejection::plain(ErrorCode::WrongOpcode)),
     }
 }
@@ -140,7 +140,7 @@ mod tests {
     fn answer(text: &str, sender: ClientType) -> String {
         let table = table();
         let envelope = Envelope::parse(text).unwrap();
-        match after_identify(&envelope, sender, &table) {
+        match after_identify(&envelope, sender, || &table) {
             Ok(AfterIdentify::Heartbeat) => "heartbeat".into(),
             Ok(AfterIdentify::Report(report)) => format!("{:?}", report.guilds),
             Ok(AfterIdentify::Event { route, d }) => format!("{} {d}", route.name),
@@ -328,7 +328,7 @@ mod tests {
         if let Some(envelope) = Envelope::parse(text) {
             let _ = before_identify(&envelope);
             for sender in ClientType::ALL {
-                if let Err(rejection) = after_identify(&envelope, sender, &table) {
+                if let Err(rejection) = after_identify(&envelope, sender, || &table) {
                     let error = payload::error(rejection.code, "m", &rejection.problems);
                     assert!(Envelope::parse(&error).is_some(), "{error}");
                 }

@@ -197,8 +197,9 @@ impl V1 {
                 if !self.allow(now) {
                     return self.too_fast();
                 }
-                let table = self.settings.events.current();
-                match after_identify(&envelope, kind, &table) {
+                // Only an event needs the table.
+                let mut table = None;
+                match after_identify(&envelope, kind, || table.insert(self.settings.events.current())) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
                     Ok(AfterIdentify::Report(report)) => smallvec![Action::Count, Action::Report(report)],
