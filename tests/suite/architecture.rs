@@ -94,7 +94,7 @@ fn first_name(path: &str) -> String {
 }
 
 /// Returns a source text without comments and without code that is compiled only for tests.
-fn code_of(text: &str) -> String {
+pub(crate) fn code_of(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let mut code = String::new();
     let mut is_for_tests = false;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::root;
+use crate::{architecture::code_of, root};
 
 /// A path of modules below the crate root, or of an item in them.
 type ModulePath = Vec<String>;
@@ -98,22 +98,6 @@ impl Sources {
         }
         graph
     }
-}
-
-/// Returns a source text without comments and without code that is compiled only for tests.
-fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let mut code = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line.trim() == "#[cfg(test)]" {
-            lines.next();
-        } else if !line.trim_start().starts_with("//") {
-            code.push_str(line);
-            code.push('\n');
-        }
-    }
-    code
 }
 
 /// Returns the tree of each `use`, with `@` for ` as `, and whether it is a re-export.

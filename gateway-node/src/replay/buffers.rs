@@ -168,6 +168,11 @@ mod tests {
         }
     }
 
+    fn encode(entry: Entry, number: u64) -> Arc<EncodedEvent> {
+        let metrics = Arc::new(Metrics::default());
+        Arc::new(EncodedEvent::new(entry, number, Level::default(), metrics))
+    }
+
     fn push(buffers: &ReplayBuffers, position: Position, is_for_discord: bool) {
         let header = || Arc::new(Header::of("X", "{}", Target::All, None));
         let entry = Entry {
@@ -179,14 +184,7 @@ mod tests {
             discord: is_for_discord.then(header),
             d: "{}".into(),
         };
-        buffers.push(entry, |entry, number| {
-            Arc::new(EncodedEvent::new(
-                entry,
-                number,
-                Level::default(),
-                Arc::new(Metrics::default()),
-            ))
-        });
+        buffers.push(entry, encode);
     }
 
     fn read(buffers: &ReplayBuffers, from: ReadFrom, most: usize) -> Result<(Vec<u64>, u64, bool), ReplayError> {
@@ -265,14 +263,7 @@ mod tests {
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
             };
-            buffers.push(entry, |entry, number| {
-                Arc::new(EncodedEvent::new(
-                    entry,
-                    number,
-                    Level::default(),
-                    Arc::new(Metrics::default()),
-                ))
-            });
+            buffers.push(entry, encode);
         };
         buffers.follow(&name, None);
         assert_eq!(see(None), None);
