@@ -21,7 +21,7 @@ pub struct StartLimits {
     pub per_day: u32,
 }
 
-/// What is left of an application's daily session starts.
+/// The session starts that an application has left today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartBudget {
     /// The number of sessions that may still be started.
@@ -54,7 +54,7 @@ impl Starts {
         true
     }
 
-    /// What is left of the daily budget.
+    /// Returns the session starts that are left today.
     pub(crate) fn budget(&self, limits: StartLimits, now: Instant) -> StartBudget {
         let (first, in_day) = self.today(now);
         StartBudget {

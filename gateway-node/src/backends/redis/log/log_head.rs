@@ -61,7 +61,7 @@ pub(in crate::backends::redis) struct ConsumerProgress {
     skipped: u64,
 }
 
-/// The end of an epoch, of which more losses may become known.
+/// The end of an epoch. The node may still learn of more losses there.
 #[derive(Debug)]
 struct EpochGrace {
     highest: Position,
@@ -70,7 +70,7 @@ struct EpochGrace {
     until: Instant,
 }
 
-/// What was lost at the end of an epoch.
+/// The entries lost at the end of an epoch.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::backends::redis) struct Truncation {
     /// The number of entries that were in the log and are lost, as far as this node knows.

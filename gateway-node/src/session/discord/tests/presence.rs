@@ -17,7 +17,7 @@ fn voice(guild: u64, channel: Option<u64>) -> Value {
     json!({"op": 4, "d": {"guild_id": guild.to_string(), "channel_id": channel, "self_mute": true, "self_deaf": false}})
 }
 
-/// Publishes guilds with these ids, of which the bot is a member.
+/// Publishes guilds with these ids. The bot is a member of each.
 async fn with_guilds(node: &DiscordTestNode, ids: impl IntoIterator<Item = u64>) {
     let bot = node.worker.app.applications.get("utilbot").unwrap().bot_id.to_string();
     for id in ids {
