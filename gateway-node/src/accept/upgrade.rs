@@ -45,7 +45,7 @@ pub enum Purpose {
         /// The parts of the node that sessions use.
         worker: Rc<WorkerState>,
         /// The settings of protocol version 1.
-        v1: Arc<V1SessionSettings>,
+        v1: Rc<V1SessionSettings>,
         /// The settings of Discord's protocol, versions 6 to 10.
         discord: Arc<DiscordSessionSettings>,
         /// Where clients of Discord's protocol resume.
@@ -203,7 +203,7 @@ impl Upgrader {
                 let (worker, permit) = (Rc::clone(worker), permits.of_client());
                 match RequestedProtocol::by(head) {
                     RequestedProtocol::V1 { v, compression } => {
-                        let protocol = V1::new(v.as_deref(), compression.as_deref(), Arc::clone(v1), Instant::now());
+                        let protocol = V1::new(v.as_deref(), compression.as_deref(), Rc::clone(v1), Instant::now());
                         let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, worker);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }

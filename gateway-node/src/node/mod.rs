@@ -345,7 +345,7 @@ fn worker_config(settings: &Settings, app: AppState, name: &Arc<str>) -> WorkerC
             app.hello_delay.clone(),
             Arc::clone(name),
         )),
-        v1_settings: Arc::new(V1SessionSettings::new(settings, Arc::clone(name), app.events.clone())),
+        v1_settings: V1SessionSettings::new(settings, Arc::clone(name), &app.events),
         limits: transport_limits(settings, outboxes),
         trusted_proxies,
         http_limits: http_limits(settings),

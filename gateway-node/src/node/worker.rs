@@ -67,7 +67,7 @@ pub(super) struct WorkerConfig {
     pub(super) app: AppState,
     pub(super) discord_settings: Arc<DiscordSessionSettings>,
     pub(super) member_lists: MemberLists,
-    pub(super) v1_settings: Arc<V1SessionSettings>,
+    pub(super) v1_settings: V1SessionSettings,
     pub(super) limits: Limits,
     pub(super) trusted_proxies: Arc<[IpNet]>,
     pub(super) browsers: BrowserPolicy,
@@ -158,7 +158,7 @@ impl WorkerConfig {
     fn public_gate(&self) -> Upgrader {
         let purpose = Purpose::Gateway {
             worker: self.state(),
-            v1: Arc::clone(&self.v1_settings),
+            v1: Rc::new(self.v1_settings.clone()),
             discord: Arc::clone(&self.discord_settings),
             public_url: self.app.public_url.clone(),
         };

@@ -90,7 +90,7 @@ const KEY: &str = "development.0123456789abcdef0123456789abcdef";
 /// A node without sockets.
 struct TestNode {
     worker: Rc<WorkerState>,
-    rules: Arc<V1SessionSettings>,
+    rules: Rc<V1SessionSettings>,
     registry: Registry,
     keyring: Keyring,
     settings: Settings,
@@ -149,7 +149,7 @@ impl TestNode {
         let backplane = wrap(Arc::new(backplane));
         let shard = RegistryShard::start(0, registry.clone(), backplane.clone(), keyring.clone());
         let events = Events::new(settings.event_table().unwrap());
-        let rules = Arc::new(V1SessionSettings::new(&settings, "node".into(), events));
+        let rules = Rc::new(V1SessionSettings::new(&settings, "node".into(), &events));
         let deliver = Arc::new(registry.clone());
         let (discord, _) = MemorySessions::new(Arc::clone(&backplane), deliver, Duration::from_secs(60));
         let app = AppState::for_tests(
@@ -178,7 +178,7 @@ impl TestNode {
     async fn connect(&self) -> TestClient {
         let outbox = Outbox::new(1 << 20);
         let (inbox, received) = mpsc::unbounded_channel();
-        let protocol = V1::new(Some("1"), None, Arc::clone(&self.rules), Instant::now());
+        let protocol = V1::new(Some("1"), None, Rc::clone(&self.rules), Instant::now());
         let address = IpAddr::from([127, 0, 0, 1]);
         let session = Session::new(
             protocol,

@@ -317,18 +317,21 @@ impl OutboxInner {
     /// Appends a frame that fits. One that is larger than the limit fits where nothing waits.
     #[inline]
     fn push(&mut self, frame: Bytes, now: Instant) -> Push {
-        let fits = self.queue.is_empty() || self.bytes + frame.len() <= self.limit;
-        if !fits || self.state != OutboxState::Open {
-            return self.refuse();
+        let is_open = self.state == OutboxState::Open;
+        if is_open && (self.queue.is_empty() || self.bytes + frame.len() <= self.limit) {
+            self.append(frame, now);
+            Push::Taken
+        } else {
+            self.refuse(frame)
         }
-        self.append(frame, now);
-        Push::Taken
     }
 
     /// Says why a frame is not taken. The first one that does not fit makes the outbox overflow.
+    /// The frame is dropped here, so that the common path has no code for it.
     #[cold]
     #[inline(never)]
-    fn refuse(&mut self) -> Push {
+    fn refuse(&mut self, frame: Bytes) -> Push {
+        drop(frame);
         match self.state {
             OutboxState::Closed | OutboxState::Aborted => Push::Closed,
             OutboxState::Open | OutboxState::Overflowed => {

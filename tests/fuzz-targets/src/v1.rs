@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    rc::Rc,
     sync::{Arc, LazyLock},
 };
 
@@ -37,7 +38,7 @@ const CLIENTS: [Option<ClientType>; 4] = [
     Some(ClientType::Service),
 ];
 
-static RULES: LazyLock<Arc<V1SessionSettings>> = LazyLock::new(|| {
+thread_local!(static RULES: Rc<V1SessionSettings> = {
     let event = |name: &str, deliver, schema| EventDefinition {
         name: name.to_owned(),
         from: vec![ClientType::Website, ClientType::Service],
@@ -52,7 +53,7 @@ static RULES: LazyLock<Arc<V1SessionSettings>> = LazyLock::new(|| {
         event("MESSAGE_CREATE", DeliverMode::Guild("/guild_id".into()), None),
     ]);
     let events = Events::new(table.expect("a table"));
-    Arc::new(V1SessionSettings::new(&Settings::default(), "node".into(), events))
+    Rc::new(V1SessionSettings::new(&Settings::default(), "node".into(), &events))
 });
 
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| {
@@ -161,7 +162,7 @@ fn compare(packet: &[u8], inflated: &[u8], result: Result<(), InflateError>) {
 
 /// Returns what a session does about a message.
 fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Instant) -> V1Output {
-    let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), Arc::clone(&RULES), now);
+    let mut session = V1::new(Some("1"), is_zlib.then_some("zlib"), RULES.with(Rc::clone), now);
     if let Some(kind) = client {
         let identified = Identified {
             id: SessionId::from_raw(1),

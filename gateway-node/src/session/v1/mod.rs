@@ -6,7 +6,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use shared::{
     client_type::ClientType,
@@ -40,7 +40,7 @@ type V1Actions = super::Actions<JoinRequest>;
 
 /// One v1 connection.
 pub struct V1 {
-    settings: Arc<V1SessionSettings>,
+    settings: Rc<V1SessionSettings>,
     encoding: Encoding,
     phase: V1Phase,
     /// The time by which the next heartbeat must arrive.
@@ -68,7 +68,7 @@ enum V1Phase {
 
 impl V1 {
     /// Creates a connection whose URL had these values of `v` and `compression`.
-    pub fn new(v: Option<&str>, compression: Option<&str>, settings: Arc<V1SessionSettings>, now: Instant) -> Self {
+    pub fn new(v: Option<&str>, compression: Option<&str>, settings: Rc<V1SessionSettings>, now: Instant) -> Self {
         let (encoding, phase) = match Query::parse(v, compression) {
             Ok(Query { encoding }) => (
                 encoding,
@@ -198,8 +198,9 @@ impl V1 {
                     return self.too_fast();
                 }
                 // Only an event needs the table.
+                let settings = Rc::clone(&self.settings);
                 let mut table = None;
-                match after_identify(&envelope, kind, || table.insert(self.settings.events.current())) {
+                match after_identify(&envelope, kind, || table.insert(settings.events.lock()).current()) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
                     Ok(AfterIdentify::Report(report)) => smallvec![Action::Count, Action::Report(report)],

@@ -11,11 +11,15 @@ use shared::{
 use tokio::time::Instant;
 
 use super::frame::frame;
-use crate::{config::Settings, events::Events};
+use crate::{
+    config::Settings,
+    events::{Events, EventsReader},
+};
 
-/// The settings of v1, and frames that are the same for every connection.
+/// The settings of v1, and frames that are the same for every connection. Each worker has its own copy.
+#[derive(Clone)]
 pub struct V1SessionSettings {
-    pub(super) events: Events,
+    pub(super) events: EventsReader,
     pub(super) node: Arc<str>,
     pub(super) identify_timeout: Duration,
     pub(super) payloads_per_minute: u32,
@@ -34,6 +38,7 @@ pub struct V1SessionSettings {
     heartbeat_ack: Frames,
 }
 
+#[derive(Clone)]
 struct Frames {
     text: Bytes,
     zlib: Bytes,
@@ -57,12 +62,12 @@ impl Frames {
 
 impl V1SessionSettings {
     /// Creates the settings of the node named `node`.
-    pub fn new(settings: &Settings, node: Arc<str>, events: Events) -> Self {
+    pub fn new(settings: &Settings, node: Arc<str>, events: &Events) -> Self {
         let ms = Duration::from_millis;
         let level = settings.compression.level();
         Self {
             level,
-            events,
+            events: events.reader(),
             node,
             identify_timeout: ms(settings.session.identify_timeout_ms),
             payloads_per_minute: settings.limits.payloads_per_minute,

@@ -1,6 +1,6 @@
 //! The v1 state machine: how each session ends.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::snowflake::SnowflakeError;
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::*;
 use crate::{config::Settings, events::Events};
 
-fn settings() -> Arc<V1SessionSettings> {
+fn settings() -> Rc<V1SessionSettings> {
     let settings = Settings::default();
     let events = Events::new(settings.event_table().unwrap());
-    Arc::new(V1SessionSettings::new(&settings, "node".into(), events))
+    Rc::new(V1SessionSettings::new(&settings, "node".into(), &events))
 }
 
 fn connection() -> V1 {

@@ -1,6 +1,6 @@
 //! A message of a client: from the bytes of its frame to the actions of the session.
 
-use std::{iter::repeat_n, sync::Arc};
+use std::{iter::repeat_n, rc::Rc, sync::Arc};
 
 use gateway_harness::frame;
 use gateway_node::{
@@ -74,10 +74,10 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
     let settings = V1SessionSettings::new(
         &Settings::default(),
         "node".into(),
-        Events::new(table.expect("a valid table")),
+        &Events::new(table.expect("a valid table")),
     );
     let now = Instant::now();
-    let mut v1 = V1::new(Some("1"), None, Arc::new(settings), now);
+    let mut v1 = V1::new(Some("1"), None, Rc::new(settings), now);
     let identified = Identified {
         id: SessionId::from_raw(1),
         kind: ClientType::Bot,
