@@ -12,6 +12,7 @@ pub mod discord;
 pub mod etf;
 mod fields;
 pub mod guild;
+pub mod idempotency_key;
 pub mod key;
 pub mod problem;
 pub mod routing;

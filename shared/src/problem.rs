@@ -10,8 +10,10 @@ use crate::fields::check_readable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// A value is missing or wrong (HTTP 422 `bad_data`).
+    /// A value is missing or wrong (HTTP 422).
     Data,
+    /// The event has no name (HTTP 400).
+    Malformed,
     /// The table has no event of that name (HTTP 422).
     UnknownEvent,
     /// The sender may not send that event (HTTP 403).

@@ -225,13 +225,6 @@ async fn malformed_data_is_4005_with_all_its_problems() {
             json!([[]]),
         ),
         case(
-            "no receiver",
-            "website",
-            json!({ "op": 1, "t": "guild_settings_changed", "d": { "guildId": "1" } }),
-            json!(["No receiver."]),
-            json!(["guild_settings_changed"]),
-        ),
-        case(
             "a report from a website",
             "website",
             json!({ "op": 1, "t": "send_servers", "d": { "guilds": 1 } }),

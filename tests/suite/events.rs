@@ -79,15 +79,20 @@ async fn an_event_to_any_or_a_guild_without_a_receiver_is_refused() {
         ] {
             let mut sender = V1Client::session_in(&node, "website", &key("website"), encoding).await;
             sender.send_event(name, &d).await;
-            let error = sender.error(4005, 4005).await;
-            assert_eq!(error["d"], json!({ "errors": ["No receiver."], "data": [name] }));
+            let refusal = sender.event("event_refused").await;
+            let problems = json!({ "errors": ["No receiver."], "data": [name] });
+            assert_eq!(refusal["code"], "no_receiver");
+            assert_eq!(
+                (&refusal["errors"], &refusal["data"]),
+                (&problems["errors"], &problems["data"])
+            );
+            sender.heartbeat().await;
         }
     }
     // The only possible receiver is the sender.
     let mut bot = session(&node, "bot").await;
     bot.send_event("job", &json!({})).await;
-    let error = bot.error(4005, 4005).await;
-    assert_eq!(error["d"]["errors"], json!(["No receiver."]));
+    assert_eq!(bot.event("event_refused").await["errors"], json!(["No receiver."]));
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ mod load;
 mod load_tools;
 mod logs;
 mod methods;
+mod outcomes;
 mod published_data;
 mod publishing_limits;
 mod redis_foreign;

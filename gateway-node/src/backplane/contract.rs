@@ -13,6 +13,7 @@ use shared::{
 
 use super::{
     entry::Entry,
+    idempotency::Idempotency,
     owner::Owner,
     position::{Epoch, Position},
 };
@@ -175,29 +176,19 @@ pub struct Publishing {
     pub application: Arc<str>,
     /// The events, in order.
     pub events: Vec<Publication>,
+    /// Identifies a repetition of the same events, if the sender gave an idempotency key.
+    pub idempotency: Option<Idempotency>,
     /// Whether to hold or refuse them while the log is unavailable.
     pub when_unavailable: WhenUnavailable,
 }
 
 /// What to do with events while the log is unavailable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenUnavailable {
     /// Hold them for a while: the sender cannot send them again.
     Hold,
     /// Refuse them: the sender can retry.
-    Fail {
-        /// Identifies a retry of the same request, if the sender gave an idempotency key.
-        idempotency: Option<Idempotency>,
-    },
-}
-
-/// Identifies a request, so that a retry of it is not applied twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idempotency {
-    /// The idempotency key, chosen by the sender.
-    pub key: Arc<str>,
-    /// A digest of the request, to detect a key reused for a different request.
-    pub digest: u64,
+    Fail,
 }
 
 /// An event to append.
@@ -211,6 +202,8 @@ pub struct Publication {
     pub delivery: Delivery,
     /// The session that sent it, if one did.
     pub author: Option<SessionId>,
+    /// Whether it is refused if no v1 session that may receive it is live.
+    pub require_receiver: bool,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.
@@ -221,7 +214,7 @@ pub struct Publication {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The event is addressed to one session or to a guild's reporters, and there are none.
+    /// The event needs a live receiver and has none.
     #[error("event {index} has no receiver")]
     NoReceiver {
         /// The index of the publication, from 0.

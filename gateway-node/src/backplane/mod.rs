@@ -7,6 +7,7 @@
 
 mod contract;
 mod entry;
+mod idempotency;
 mod owner;
 mod position;
 pub(crate) mod report_changes;
@@ -14,10 +15,11 @@ pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, Idempotency, JoinError, Joined, Joining, LogStatus, Peer, Pending,
-        Publication, PublishError, Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, LogStatus, Peer, Pending, Publication,
+        PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
+    idempotency::Idempotency,
     owner::Owner,
     position::{Epoch, Position},
     report_rates::ReportLimits,

@@ -2,10 +2,11 @@
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-/// The position of an entry in the log of its application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+/// The position of an entry in the log of its application. Displayed as the epoch, a hyphen and the offset, which is how
+/// clients get it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The offset. Offsets start at 1 and have no gaps.
     pub offset: u64,
@@ -18,6 +19,22 @@ impl Position {
     /// entry in it comes after those of earlier epochs. The epoch of `self` must not be older than that of `other`.
     pub fn is_after(self, other: Self) -> bool {
         self.offset > other.offset || self.epoch != other.epoch
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Position", 3)?;
+        fields.serialize_field("offset", &self.offset)?;
+        fields.serialize_field("epoch", &self.epoch)?;
+        fields.serialize_field("position", &self.to_string())?;
+        fields.end()
     }
 }
 

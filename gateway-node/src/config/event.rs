@@ -21,6 +21,9 @@ section! {
         /// Which receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or `{ guild = "/pointer" }`
         /// (the sessions that reported the guild found there in `d`).
         deliver: DeliverMode = DeliverMode::All;
+        /// Whether the event is refused if it has no live receiver. If unset, yes unless `deliver` is `"all"`. An
+        /// `"any"` event that does not need one waits for the next session that may receive it.
+        require_receiver: Option<bool> = None;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
     }
@@ -38,6 +41,7 @@ impl EventSettings {
             from: self.from.clone(),
             to: self.to.clone(),
             deliver: self.deliver.clone(),
+            require_receiver: self.require_receiver,
             schema,
         })
     }
@@ -51,6 +55,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             from: ClientType::ALL.to_vec(),
             to: vec![ReceiverType::Bot, ReceiverType::Website],
             deliver: DeliverMode::All,
+            require_receiver: None,
             schema: None,
         },
         EventDefinition {
@@ -58,6 +63,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             from: vec![ClientType::Website, ClientType::Service],
             to: vec![ReceiverType::Bot],
             deliver: DeliverMode::Guild("/guildId".to_owned()),
+            require_receiver: None,
             schema: None,
         },
     ]

@@ -108,6 +108,9 @@ section! {
         heartbeat_interval_ms: u64 = 60_000, from 1;
         /// Milliseconds that a heartbeat may be late, to allow for network latency.
         heartbeat_tolerance_ms: u64 = 10_000, from 1;
+        /// Milliseconds without anything sent to a client after which the node sends it an empty ping, so that proxies
+        /// keep the connection. 0 sends no pings.
+        ping_interval_ms: u64 = 25_000, from 0;
         /// Minimum milliseconds between two `GLOBAL_GUILD_COUNT` events; changes in between are combined.
         guild_count_interval_ms: u64 = 1000, from 1;
     }

@@ -187,6 +187,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
         receivers: ClientTypes::NONE,
         delivery: Delivery::All,
         author: None,
+        require_receiver: false,
         discord: Some(Arc::new(Header::from_parts(
             name,
             Some(guild),
@@ -203,7 +204,8 @@ async fn publish(api: &HttpState, key: &Key, events: Vec<Publication>) -> Result
     let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events,
-        when_unavailable: WhenUnavailable::Fail { idempotency: None },
+        idempotency: None,
+        when_unavailable: WhenUnavailable::Fail,
     });
     let positions = answer.await.map_err(|error| refusal(api, &error))?;
     Ok(HttpResponse::Accepted().json(positions.last()))

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
-use sha2::{Digest, Sha256};
 use shared::{
     client_type::{ClientType, ClientTypes},
     discord::{Header, Target, check_data},
+    idempotency_key::IdempotencyKey,
     problem::{Problem, ProblemKind},
     routing::{Delivery, EventTable},
 };
@@ -22,8 +22,6 @@ use crate::{
 
 /// Maximum events in one request.
 const MAX_EVENTS: usize = 1000;
-/// Maximum length of an `Idempotency-Key`.
-const MAX_IDEMPOTENCY_KEY: usize = 128;
 
 /// One event of a request.
 #[derive(Deserialize)]
@@ -62,7 +60,7 @@ pub(super) async fn publish(
 ) -> Result<HttpResponse, ApiError> {
     let key = api.authorise(&request, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
-    let idempotency = idempotency(&request, &body)?;
+    let idempotency_key = idempotency_key(&request)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
     let parsed: Result<Vec<PublishBody<'_>>, _> = if is_list {
@@ -90,10 +88,12 @@ pub(super) async fn publish(
         })
         .collect::<Result<Vec<_>, _>>()
         .inspect_err(|_| api.app.metrics.event_refused("invalid"))?;
+    let idempotency = idempotency_key.map(|name| Idempotency::new(key.id(), &name, &publications));
     let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
-        when_unavailable: WhenUnavailable::Fail { idempotency },
+        idempotency,
+        when_unavailable: WhenUnavailable::Fail,
     });
     match answer.await {
         Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
@@ -119,25 +119,14 @@ pub(super) fn refusal(api: &HttpState, error: &PublishError) -> ApiError {
     }
 }
 
-/// Returns the request's idempotency key, if it has one, with a digest of the body.
-fn idempotency(request: &HttpRequest, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+/// Returns the request's idempotency key, if it has one.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
-    let is_good = |key: &&str| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len());
-    let key = value.to_str().ok().filter(is_good).ok_or_else(|| {
-        ApiError::Malformed(format!(
-            "Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
-        ))
-    })?;
-    let digest = Sha256::digest(body);
-    Ok(Some(Idempotency {
-        key: key.into(),
-        digest: digest
-            .iter()
-            .take(8)
-            .fold(0, |digest, byte| digest << 8 | u64::from(*byte)),
-    }))
+    let key = IdempotencyKey::new(value.to_str().unwrap_or_default());
+    key.map(Some)
+        .map_err(|error| ApiError::Malformed(format!("Idempotency-Key {error}")))
 }
 
 impl PublishBody<'_> {
@@ -157,6 +146,7 @@ impl PublishBody<'_> {
             receivers: ClientTypes::NONE,
             delivery: Delivery::All,
             author: None,
+            require_receiver: false,
             discord: None,
             d: self.d.map_or("{}", RawValue::get).into(),
         });
@@ -197,6 +187,7 @@ impl PublishBody<'_> {
                         receivers: route.receivers,
                         delivery: route.delivery,
                         author: None,
+                        require_receiver: route.require_receiver,
                         discord: route.to_discord.then(header),
                         d: d.into(),
                     });

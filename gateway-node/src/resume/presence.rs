@@ -130,6 +130,7 @@ pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
         receivers: ClientTypes::NONE,
         delivery: Delivery::All,
         author: None,
+        require_receiver: false,
         discord: Some(Arc::new(header(name, guild))),
         d,
     }

@@ -3,14 +3,14 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHandle, StreamHandler, WrapFuture};
-use shared::session_id::SessionId;
+use shared::{idempotency_key::IdempotencyKey, session_id::SessionId};
 use tokio::time::Instant;
 
 use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState};
 use crate::{
     admission::Permit,
     auth::Key,
-    backplane::{Publication, PublishError, Publishing, WhenUnavailable},
+    backplane::{Idempotency, Position, Publication, PublishError, Publishing, WhenUnavailable},
     registry::{Registration, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -81,7 +81,11 @@ impl<P: Protocol> Session<P> {
                             .report(key.application(), id, key.shared_id(), report);
                     }
                 }
-                Action::Publish(publication) => self.publish(publication, context),
+                Action::Publish {
+                    publication,
+                    key,
+                    number,
+                } => self.publish(publication, key, number, context),
                 Action::Close {
                     last_words,
                     close,
@@ -108,6 +112,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Action::StopReading { until } => self.inbox.pause_until(until),
                 Action::Drop(reason) => self.worker.app.metrics.dropped(reason),
+                Action::Refuse => self.worker.app.metrics.event_refused("invalid"),
                 Action::Count => drop(self.worker.app.metrics.payloads_received.inc()),
             }
         }
@@ -163,29 +168,45 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn publish(&self, publication: Publication, context: &mut Context<Self>) {
+    fn publish(
+        &self,
+        publication: Publication,
+        idempotency_key: Option<IdempotencyKey>,
+        number: u64,
+        context: &mut Context<Self>,
+    ) {
         let Some(key) = &self.key else { return };
         let name = Arc::clone(&publication.name);
         let publication = Publication {
             author: self.id,
             ..publication
         };
+        let events = vec![publication];
+        let idempotency = idempotency_key.map(|it| Idempotency::new(key.id(), &it, &events));
         let answer = self.worker.app.backplane.publish(Publishing {
             application: Arc::clone(key.application()),
-            events: vec![publication],
+            events,
+            idempotency,
             when_unavailable: WhenUnavailable::Hold,
         });
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
-            session.published(name, answer.map(|_| ()), context);
+            let position = answer.and_then(|positions| positions.first().copied().ok_or(PublishError::Unknown));
+            session.published(&name, number, position, context);
         }));
     }
 
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>, context: &mut Context<Self>) {
-        if let Err(error) = &answer {
+    fn published(
+        &mut self,
+        name: &str,
+        number: u64,
+        result: Result<Position, PublishError>,
+        context: &mut Context<Self>,
+    ) {
+        if let Err(error) = &result {
             self.worker.app.metrics.event_refused(error.word());
         }
         if !self.has_ended {
-            let actions = self.protocol.published(name, answer);
+            let actions = self.protocol.published(name, number, result);
             self.apply(actions, context);
         }
     }

@@ -43,6 +43,12 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Returns when the session last sent something: a frame of its own, an event, or an answer to a ping. `None` before
+    /// the first.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.session.and_then(|(_, outbox)| outbox.last_sent())
+    }
+
     /// Returns how far the shard has brought the session: every entry up to there was delivered to it, or is not for
     /// it. `None` if the session has no subscription.
     pub fn cursor(&self) -> Option<LogCursor> {

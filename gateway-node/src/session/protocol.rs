@@ -3,14 +3,14 @@
 use std::{net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use shared::{close::Close, v1::Report};
+use shared::{close::Close, idempotency_key::IdempotencyKey, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::Key,
-    backplane::{Owner, Publication, PublishError},
+    backplane::{Owner, Position, Publication, PublishError},
     registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
@@ -35,7 +35,14 @@ pub enum Action<C> {
     /// Replaces the report of this bot.
     Report(Report),
     /// Publishes an event. The result goes to [`Protocol::published`].
-    Publish(Publication),
+    Publish {
+        /// The event.
+        publication: Publication,
+        /// Its idempotency key, in the namespace of the session's API key.
+        key: Option<IdempotencyKey>,
+        /// Identifies the event in [`Protocol::published`]. Several events can have the number 0.
+        number: u64,
+    },
     /// Sends the last words, if any, and closes. No action follows.
     Close {
         /// One frame that says why.
@@ -54,6 +61,8 @@ pub enum Action<C> {
     },
     /// Counts a packet that was dropped without an answer, under this reason.
     Drop(&'static str),
+    /// Counts an event that was refused because it is faulty.
+    Refuse,
     /// Counts a valid payload.
     Count,
 }
@@ -110,8 +119,8 @@ pub trait Protocol: Unpin + 'static {
     /// Handles the result of an [`Action::Call`].
     fn on_result(&mut self, result: Self::CallResult, cx: &Cx<'_>) -> Actions<Self::Call>;
 
-    /// Handles the result of an [`Action::Publish`] of the event `name`.
-    fn published(&mut self, name: Arc<str>, result: Result<(), PublishError>) -> Actions<Self::Call>;
+    /// Handles the result of an [`Action::Publish`] of the event `name`, which had this number.
+    fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> Actions<Self::Call>;
 
     /// Ends the session, in the words of the protocol.
     fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> Actions<Self::Call>;

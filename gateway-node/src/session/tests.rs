@@ -107,6 +107,8 @@ struct TestClient {
     /// The session's task. Its driver aborts it when the socket is gone.
     task: JoinHandle<()>,
     seen: Vec<Value>,
+    /// How many empty pings have arrived.
+    pings: usize,
     close: Option<u16>,
 }
 
@@ -200,6 +202,7 @@ impl TestNode {
             outbox,
             task,
             seen: Vec::new(),
+            pings: 0,
             close: None,
         };
         client.settle().await;
@@ -239,6 +242,7 @@ impl TestClient {
                     let head = if frame[1] < 126 { 2 } else { 4 };
                     self.seen.push(serde_json::from_slice(&frame[head..]).unwrap());
                 }
+                0x89 => self.pings += usize::from(frame[1] == 0),
                 0x88 => self.close = Some(u16::from_be_bytes([frame[2], frame[3]])),
                 opcode => panic!("unexpected frame {opcode:#x}"),
             }
@@ -271,6 +275,35 @@ async fn a_client_without_heartbeats_gets_4006_when_the_next_one_was_due() {
         client.after(2 * MS).await;
         client.assert_ended(4006, 4006);
         assert_eq!(node.registry.counts().open(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_client_is_pinged_and_one_that_is_sent_something_is_not() {
+    on_a_node(async |node| {
+        let interval = Duration::from_millis(node.settings.v1.ping_interval_ms);
+        let (mut idle, mut receiver) = (node.identified().await, node.identified().await);
+        let mut sender = node.identified().await;
+        for _ in 0..4 {
+            for client in [&mut idle, &mut receiver] {
+                client.after(interval / 4).await;
+            }
+            sender.send(&json!({"op": 10})).await;
+        }
+        // Twice the interval has passed. What a client sends does not delay its ping, an answer does.
+        idle.settle().await;
+        assert_eq!((idle.pings, receiver.pings, sender.pings), (2, 2, 0));
+        for client in [&mut receiver, &mut sender] {
+            client.send(&json!({"op": 10})).await;
+        }
+        for _ in 0..4 {
+            sender.send(&json!({"op": 1, "t": "announce", "d": {}})).await;
+            receiver.after(interval / 2).await;
+        }
+        sender.settle().await;
+        assert_eq!((receiver.pings, sender.pings), (2, 2));
+        assert_eq!(receiver.seen.last().unwrap()["t"], "announce");
     })
     .await;
 }
@@ -422,12 +455,14 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
                 receivers: ClientType::Bot.into(),
                 delivery,
                 author: None,
+                require_receiver: false,
                 discord: None,
                 d: json!({ "n": n }).to_string().into(),
             };
             let publishing = Publishing {
                 application: "utilbot".into(),
                 events: vec![event],
+                idempotency: None,
                 when_unavailable: WhenUnavailable::Hold,
             };
             node.worker.app.backplane.publish(publishing).await.unwrap();
@@ -480,6 +515,7 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 receivers: ClientType::Bot.into(),
                 delivery: Delivery::Any,
                 author: None,
+                require_receiver: false,
                 discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
@@ -489,6 +525,7 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 .publish(Publishing {
                     application: "utilbot".into(),
                     events: vec![event],
+                    idempotency: None,
                     when_unavailable: WhenUnavailable::Hold,
                 })
                 .await

@@ -55,6 +55,8 @@ struct OutboxInner {
     direct: Option<Direct>,
     /// Whether the session has asked to be notified when the queue is empty.
     tells_drained: bool,
+    /// When a frame was last queued or written.
+    last_sent: Option<Instant>,
     /// This outbox's entry in the node's pool, while the socket is blocked.
     charge: Option<Box<PoolCharge>>,
 }
@@ -94,6 +96,7 @@ impl Outbox {
             driver: None,
             direct,
             tells_drained: false,
+            last_sent: None,
             charge: None,
         })))
     }
@@ -116,6 +119,7 @@ impl Outbox {
     /// Writes frames to the socket at once if the queue is empty, and queues what the socket does not accept.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
+        state.last_sent = Some(now);
         let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
@@ -128,11 +132,17 @@ impl Outbox {
     /// them.
     pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
+        state.last_sent = Some(now);
         let written = state.write_past(bytes);
         if written == bytes.len() {
             return Push::Taken;
         }
         state.append_rest(&Batch::new(Bytes::copy_from_slice(bytes), ends), written, now)
+    }
+
+    /// Returns when a frame was last queued or written, or `None` before the first.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.0.borrow().last_sent
     }
 
     /// How many bytes are queued.
@@ -343,6 +353,7 @@ impl OutboxInner {
 
     fn append(&mut self, frame: Bytes, since: Instant) {
         self.bytes += frame.len();
+        self.last_sent = Some(since);
         self.queue.push_back(Queued { frame, since });
     }
 

@@ -54,6 +54,8 @@ pub struct EventDefinition {
     pub to: Vec<ReceiverType>,
     /// Which sessions of those types get it.
     pub deliver: DeliverMode,
+    /// Whether the event needs a live receiver. `None` means that it does unless `deliver` is [`DeliverMode::All`].
+    pub require_receiver: Option<bool>,
     /// A JSON Schema for `d`, already parsed.
     pub schema: Option<serde_json::Value>,
 }

@@ -2,6 +2,8 @@
 
 use jsonschema::ValidationError;
 
+use crate::v1::RESERVED_EVENTS;
+
 /// Why no routing table can be built from the configured events. The message names the event, what is wrong, and what
 /// is expected.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +23,9 @@ pub enum TableError {
     },
     /// The name is reserved by the protocol.
     #[error(
-        "event {event:?} has a name reserved by the protocol, expected none of \"identify\", \"send_servers\", \
-         \"GLOBAL_GUILD_COUNT\" and nothing that ends in \"_connect_success\""
+        "event {event:?} has a name reserved by the protocol, expected none of {} and nothing that ends in \
+         \"_connect_success\"",
+        RESERVED_EVENTS.map(|name| format!("{name:?}")).join(", ")
     )]
     Reserved {
         /// The event's name.

@@ -15,6 +15,8 @@ pub struct Route<'t> {
     pub to_discord: bool,
     /// Which of those sessions get it.
     pub delivery: Delivery,
+    /// Whether the event is refused if none of those sessions is live.
+    pub require_receiver: bool,
 }
 
 /// Which sessions of the receiving types get an event.

@@ -14,8 +14,7 @@ use crate::{
     fields::{check_readable, is_object},
     guild::GuildId,
     problem::{Problem, ProblemKind},
-    v1::payload::{CONNECT_SUCCESS_SUFFIX, GuildCount},
-    v1::{IDENTIFY, SEND_SERVERS},
+    v1::{RESERVED_EVENTS, payload::CONNECT_SUCCESS_SUFFIX},
 };
 
 /// The configured application events, ready for routing.
@@ -30,6 +29,7 @@ struct Rule {
     receivers: ClientTypes,
     to_discord: bool,
     deliver: DeliverMode,
+    require_receiver: bool,
     schema: Option<Validator>,
 }
 
@@ -85,6 +85,7 @@ impl EventTable {
                 receivers: rule.receivers,
                 to_discord: rule.to_discord,
                 delivery,
+                require_receiver: rule.require_receiver,
             }),
             _ => Err(problems),
         }
@@ -133,11 +134,10 @@ impl Rule {
             from,
             to,
             deliver,
+            require_receiver,
             schema,
         } = definition;
-        if [IDENTIFY, SEND_SERVERS, GuildCount::NAME].contains(&event.as_str())
-            || event.ends_with(CONNECT_SUCCESS_SUFFIX)
-        {
+        if RESERVED_EVENTS.contains(&event.as_str()) || event.ends_with(CONNECT_SUCCESS_SUFFIX) {
             return Err(TableError::Reserved { event });
         }
         if from.is_empty() {
@@ -162,6 +162,7 @@ impl Rule {
             from: from.into_iter().collect(),
             receivers: to.iter().filter_map(|to| to.client_type()).collect(),
             to_discord: to.contains(&ReceiverType::Discord),
+            require_receiver: require_receiver.unwrap_or(deliver != DeliverMode::All),
             deliver,
             schema,
         })

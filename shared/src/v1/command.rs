@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Envelope, ErrorCode, IDENTIFY, Identify, Opcode, Rejection, Report, SEND_SERVERS, Side};
+use super::{Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, Refusal, Rejection, Report, SEND_SERVERS, Side};
 use crate::{
     client_type::ClientType,
     fields::{is_string, string},
+    idempotency_key::IdempotencyKey,
     problem::{Problem, ProblemKind},
     routing::{EventTable, Route, shape_of_data},
 };
@@ -27,13 +28,29 @@ pub enum AfterIdentify<'a, 't> {
     /// The client is alive.
     Heartbeat,
     /// A bot reports its guilds.
-    Report(Report),
+    Report {
+        /// The report.
+        report: Report,
+        /// The nonce, if the packet is to be answered.
+        nonce: Option<Nonce>,
+    },
     /// An application event for other clients.
     Event {
         /// The destination of the event.
         route: Route<'t>,
         /// The event's data: an object, as it was sent.
         d: &'a RawValue,
+        /// The idempotency key.
+        key: Option<IdempotencyKey>,
+        /// The nonce, if the packet is to be answered.
+        nonce: Option<Nonce>,
+    },
+    /// A packet that is faulty and is to be answered.
+    Faulty {
+        /// The answer.
+        refusal: Refusal,
+        /// Its nonce.
+        nonce: Nonce,
     },
 }
 
@@ -56,7 +73,8 @@ pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
 /// # Errors
 ///
 /// The [`Rejection`] with which the connection ends (protocol v1, "Errors"). `op` is checked first, then whether this
-/// is a second identify; all other problems are reported together. `table` is called for events alone.
+/// is a second identify; all other problems are reported together. If the packet has a valid nonce, they are returned as
+/// [`AfterIdentify::Faulty`] instead. `table` is called for events alone.
 pub fn after_identify<'a, 't>(
     envelope: &Envelope<'a>,
     sender: ClientType,
@@ -65,7 +83,10 @@ pub fn after_identify<'a, 't>(
     let op = envelope.op.ok_or(Rejection::plain(ErrorCode::NoOpcode))?;
     match opcode(op).filter(|opcode| opcode.sender() == Side::Client) {
         Some(Opcode::Heartbeat) => Ok(AfterIdentify::Heartbeat),
-        Some(_) => event(envelope, sender, table()),
+        Some(_) => {
+            let command = event(envelope, sender, table());
+            with_nonce(command, envelope.n)
+        }
         None => Err(Rejection::plain(ErrorCode::WrongOpcode)),
     }
 }
@@ -73,6 +94,32 @@ pub fn after_identify<'a, 't>(
 /// Parses `op`, which must be an integer without a fraction or an exponent.
 fn opcode(op: &RawValue) -> Option<Opcode> {
     op.get().parse().ok().and_then(Opcode::from_i64)
+}
+
+/// Adds the nonce to the command of a packet, or makes it decide what follows from the packet's problems.
+fn with_nonce<'a, 't>(
+    command: Result<AfterIdentify<'a, 't>, Rejection>,
+    n: Option<&RawValue>,
+) -> Result<AfterIdentify<'a, 't>, Rejection> {
+    let Some(n) = n else { return command };
+    match (Nonce::parse(n), command) {
+        (Ok(new), Ok(mut command)) => {
+            if let AfterIdentify::Report { nonce, .. } | AfterIdentify::Event { nonce, .. } = &mut command {
+                *nonce = Some(new);
+            }
+            Ok(command)
+        }
+        (Ok(nonce), Err(rejection)) if rejection.code == ErrorCode::MalformedData => Ok(AfterIdentify::Faulty {
+            refusal: Refusal::of(rejection.problems),
+            nonce,
+        }),
+        (Err(problem), Ok(_)) => Err(Rejection::malformed(vec![problem])),
+        (Err(problem), Err(mut rejection)) if rejection.code == ErrorCode::MalformedData => {
+            rejection.problems.push(problem);
+            Err(rejection)
+        }
+        (_, Err(rejection)) => Err(rejection),
+    }
 }
 
 fn event<'a, 't>(
@@ -91,25 +138,44 @@ fn event<'a, 't>(
     };
     match &*name {
         IDENTIFY => Err(Rejection::plain(ErrorCode::WrongIdentify)),
-        SEND_SERVERS => Report::parse(envelope.d, sender).map(AfterIdentify::Report),
+        SEND_SERVERS => {
+            let report = Report::parse(envelope.d, sender)?;
+            Ok(AfterIdentify::Report { report, nonce: None })
+        }
         name => {
-            let route = table.route(name, sender, envelope.d).map_err(Rejection::malformed)?;
-            // The table returns a route only if there is data.
-            let d = envelope.d.ok_or(Rejection::plain(ErrorCode::MalformedData))?;
-            Ok(AfterIdentify::Event { route, d })
+            let route = table.route(name, sender, envelope.d);
+            let key = envelope.k.map(key).transpose();
+            match (route, envelope.d, key) {
+                (Ok(route), Some(d), Ok(key)) => Ok(AfterIdentify::Event {
+                    route,
+                    d,
+                    key,
+                    nonce: None,
+                }),
+                (route, _, key) => {
+                    let problems = route.err().into_iter().flatten().chain(key.err());
+                    Err(Rejection::malformed(problems.collect()))
+                }
+            }
         }
     }
 }
 
+/// Parses `k`.
+fn key(k: &RawValue) -> Result<IdempotencyKey, Problem> {
+    let key = string(k).and_then(|text| IdempotencyKey::new(&text).ok());
+    key.ok_or_else(|| Problem::with("Idempotency key must have 1 to 128 printable ASCII characters.", k))
+}
+
 /// Returns the name of the event, or what is wrong with it.
 fn name(t: Option<&RawValue>) -> Result<Cow<'_, str>, Problem> {
-    let t = t.ok_or_else(|| Problem::absent("Event name not provided."))?;
+    let t = t.ok_or_else(|| Problem::absent("Event name not provided.").of_kind(ProblemKind::Malformed))?;
     string(t).ok_or_else(|| {
         if is_string(t) {
             // A string with an unpaired surrogate: no name in the table has one.
             Problem::with("Unknown event.", t).of_kind(ProblemKind::UnknownEvent)
         } else {
-            Problem::with("Event name must be a string.", t)
+            Problem::with("Event name must be a string.", t).of_kind(ProblemKind::Malformed)
         }
     })
 }
@@ -130,6 +196,7 @@ mod tests {
             from: vec![ClientType::Website],
             to: vec![ReceiverType::Bot],
             deliver: DeliverMode::Guild("/guildId".into()),
+            require_receiver: None,
             schema: Some(serde_json::json!({"required": ["text"]})),
         }])
         .unwrap()
@@ -142,8 +209,9 @@ mod tests {
         let envelope = Envelope::parse(text).unwrap();
         match after_identify(&envelope, sender, || &table) {
             Ok(AfterIdentify::Heartbeat) => "heartbeat".into(),
-            Ok(AfterIdentify::Report(report)) => format!("{:?}", report.guilds),
-            Ok(AfterIdentify::Event { route, d }) => format!("{} {d}", route.name),
+            Ok(AfterIdentify::Report { report, .. }) => format!("{:?}", report.guilds),
+            Ok(AfterIdentify::Event { route, d, .. }) => format!("{} {d}", route.name),
+            Ok(AfterIdentify::Faulty { refusal, nonce }) => payload::refused(Some(&nonce), &refusal),
             Err(Rejection { code, problems }) => payload::error(code, code.message(), &problems),
         }
     }
@@ -298,9 +366,99 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_faulty_packet_with_a_nonce_is_refused_and_the_connection_stays() {
+        let refused = |code: &str, message: &str, errors: &str, data: &str| {
+            format!(
+                "{{\"op\":0,\"t\":\"event_refused\",\"n\":7,\"d\":{{\"code\":\"{code}\",\"message\":\"{message}\",\
+                 \"errors\":[{errors}],\"data\":[{data}]}}}}"
+            )
+        };
+        let name = r#""Event name not provided.""#;
+        let both = r#""Data not provided.","Event name must be a string.""#;
+        let no_guild = r#""No guild id at /guildId.""#;
+        let only_bots = r#""Only bots send servers.""#;
+        let key = r#""Idempotency key must have 1 to 128 printable ASCII characters.""#;
+        let rows = [
+            (
+                r#"{"op":1,"n":7,"d":{}}"#,
+                refused("malformed", "Malformed data.", name, "null"),
+            ),
+            (
+                r#"{"op":1,"n":7,"t":1}"#,
+                refused("malformed", "Malformed data.", both, "null,1"),
+            ),
+            (
+                r#"{"op":1,"n":7,"t":"x","d":{}}"#,
+                refused("unknown_event", "Unknown event.", r#""Unknown event.""#, r#""x""#),
+            ),
+            (
+                r#"{"op":1,"n":7,"t":"announce","d":{"text":1}}"#,
+                refused("invalid_data", "Malformed data.", no_guild, "null"),
+            ),
+            (
+                r#"{"op":1,"n":7,"t":"send_servers","d":{"guilds":1}}"#,
+                refused("not_allowed", "Not allowed.", only_bots, r#""send_servers""#),
+            ),
+            (
+                r#"{"op":1,"n":7,"t":"announce","k":[],"d":{"guildId":1,"text":1}}"#,
+                refused("invalid_data", "Malformed data.", key, "[]"),
+            ),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(answer(text, ClientType::Website), expected, "{text}");
+        }
+        let second = r#"{"op":1,"n":7,"t":"identify"}"#;
+        assert_eq!(
+            answer(second, ClientType::Website),
+            r#"{"op":-1,"e":4007,"m":"Wrong identify."}"#
+        );
+        let wrong = r#"{"op":2,"n":7}"#;
+        assert_eq!(
+            answer(wrong, ClientType::Website),
+            r#"{"op":-1,"e":4004,"m":"Wrong opcode."}"#
+        );
+    }
+
+    #[test]
+    fn a_faulty_nonce_or_key_without_a_nonce_is_malformed_data() {
+        let nonce = r#""Nonce must be a string of 1 to 64 bytes or an integer.""#;
+        let key = r#""Idempotency key must have 1 to 128 printable ASCII characters.""#;
+        let both = format!(r#""Data not provided.","Unknown event.",{nonce}"#);
+        let rows = [
+            (
+                r#"{"op":1,"t":"announce","n":-1,"d":{"guildId":1,"text":1}}"#,
+                errors(nonce, "-1"),
+            ),
+            (r#"{"op":1,"t":"x","n":""}"#, errors(&both, r#"null,"x","""#)),
+            (
+                r#"{"op":1,"t":"announce","k":"","d":{"guildId":1,"text":1}}"#,
+                errors(key, r#""""#),
+            ),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(answer(text, ClientType::Website), expected, "{text}");
+        }
+        assert_eq!(answer(r#"{"op":10,"n":[],"k":1}"#, ClientType::Website), "heartbeat");
+    }
+
+    #[test]
+    fn the_nonce_and_the_key_of_an_event_are_read() {
+        let (table, text) = (
+            table(),
+            r#"{"op":1,"t":"announce","n":"a","k":"b c","d":{"guildId":1,"text":1}}"#,
+        );
+        let envelope = Envelope::parse(text).unwrap();
+        let Ok(AfterIdentify::Event { nonce, key, .. }) = after_identify(&envelope, ClientType::Website, || &table)
+        else {
+            panic!("no event");
+        };
+        assert_eq!((nonce.unwrap().json(), key.unwrap().as_str()), ("\"a\"", "b c"));
+    }
+
     /// Payloads of known and unknown fields, with valid and invalid values.
     fn payload() -> impl Strategy<Value = String> {
-        let key = prop::sample::select(vec!["op", "d", "t", "e", "x"]);
+        let key = prop::sample::select(vec!["op", "d", "t", "e", "x", "n", "k"]);
         let value = prop::sample::select(vec![
             "1",
             "10",

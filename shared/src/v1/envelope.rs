@@ -15,6 +15,10 @@ pub struct Envelope<'a> {
     pub d: Option<&'a RawValue>,
     /// The event's name.
     pub t: Option<&'a RawValue>,
+    /// The nonce.
+    pub n: Option<&'a RawValue>,
+    /// The idempotency key.
+    pub k: Option<&'a RawValue>,
 }
 
 impl<'a> Envelope<'a> {
@@ -23,8 +27,8 @@ impl<'a> Envelope<'a> {
     ///
     /// Returns `None` if `text` is not exactly one JSON object. Such a message is dropped silently.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let [op, d, t] = fields(text, ["op", "d", "t"])?;
-        Some(Self { op, d, t })
+        let [op, d, t, n, k] = fields(text, ["op", "d", "t", "n", "k"])?;
+        Some(Self { op, d, t, n, k })
     }
 }
 
@@ -35,7 +39,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<[Option<&str>; 3]> {
-        let Envelope { op, d, t } = Envelope::parse(text)?;
+        let Envelope { op, d, t, .. } = Envelope::parse(text)?;
         Some([op, d, t].map(|field| field.map(RawValue::get)))
     }
 

@@ -7,9 +7,11 @@ mod command;
 mod envelope;
 mod error_code;
 mod identify;
+mod nonce;
 mod opcode;
 pub mod payload;
 mod query;
+mod refusal;
 mod rejection;
 mod report;
 mod shard;
@@ -18,8 +20,10 @@ pub use command::{AfterIdentify, BeforeIdentify, after_identify, before_identify
 pub use envelope::Envelope;
 pub use error_code::ErrorCode;
 pub use identify::{Identify, PresentedSecret};
+pub use nonce::Nonce;
 pub use opcode::{Opcode, Side};
 pub use query::{Encoding, Query};
+pub use refusal::{Refusal, RefusalCode};
 pub use rejection::Rejection;
 pub use report::{MAX_GUILDS, Report, ReportedGuilds};
 pub use shard::Shard;
@@ -28,3 +32,26 @@ pub use shard::Shard;
 pub const IDENTIFY: &str = "identify";
 /// The name of the event with which a bot reports its guilds.
 pub const SEND_SERVERS: &str = "send_servers";
+/// The name of the answer to a packet that had its effect.
+pub const EVENT_ACCEPTED: &str = "event_accepted";
+/// The name of the answer to a packet that had no effect.
+pub const EVENT_REFUSED: &str = "event_refused";
+/// The names that the protocol gives to events of its own, besides those that end in
+/// [`CONNECT_SUCCESS_SUFFIX`](payload::CONNECT_SUCCESS_SUFFIX). No application event may have one of them.
+pub const RESERVED_EVENTS: [&str; 15] = [
+    IDENTIFY,
+    SEND_SERVERS,
+    payload::GuildCount::NAME,
+    EVENT_ACCEPTED,
+    EVENT_REFUSED,
+    "watch_guilds",
+    "renew",
+    "session_expiring",
+    "caught_up",
+    "events_lost",
+    "reply",
+    "reply_error",
+    "reply_failed",
+    "ack",
+    "nack",
+];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorCode, Opcode};
+use super::{EVENT_ACCEPTED, EVENT_REFUSED, ErrorCode, Nonce, Opcode, Refusal};
 use crate::{client_type::ClientType, problem::Problem, session_id::SessionId};
 
 /// The answer to a heartbeat.
@@ -28,17 +28,58 @@ pub fn error(code: ErrorCode, message: &str, problems: &[Problem]) -> String {
         quoted(message)
     );
     if !problems.is_empty() {
-        json.push_str(r#","d":{"errors":["#);
-        join(&mut json, problems, |problem, json| {
-            json.push_str(&quoted(&problem.error));
-        });
-        json.push_str(r#"],"data":["#);
-        join(&mut json, problems, |problem, json| {
-            json.push_str(problem.data.as_ref().map_or("null", |data| data.get()));
-        });
-        json.push_str("]}");
+        json.push_str(r#","d":{"#);
+        list(&mut json, problems);
+        json.push('}');
     }
     json.push('}');
+    json
+}
+
+/// Writes the members `errors` and `data` of an object.
+fn list(json: &mut String, problems: &[Problem]) {
+    json.push_str(r#""errors":["#);
+    join(json, problems, |problem, json| {
+        json.push_str(&quoted(&problem.error));
+    });
+    json.push_str(r#"],"data":["#);
+    join(json, problems, |problem, json| {
+        json.push_str(problem.data.as_ref().map_or("null", |data| data.get()));
+    });
+    json.push(']');
+}
+
+/// Builds the answer to a packet that had its effect. `d` must be JSON.
+pub fn accepted(nonce: &Nonce, d: &str) -> String {
+    let parts = [
+        r#"{"op":0,"t":""#,
+        EVENT_ACCEPTED,
+        r#"","n":"#,
+        nonce.json(),
+        r#","d":"#,
+        d,
+        "}",
+    ];
+    parts.concat()
+}
+
+/// Builds the answer to a packet that had no effect. Its problems are left out if there are none.
+pub fn refused(nonce: Option<&Nonce>, refusal: &Refusal) -> String {
+    let Refusal { code, problems } = refusal;
+    let mut json = [r#"{"op":0,"t":""#, EVENT_REFUSED, "\""].concat();
+    if let Some(nonce) = nonce {
+        json.push_str(r#","n":"#);
+        json.push_str(nonce.json());
+    }
+    json.push_str(r#","d":{"code":""#);
+    json.push_str(code.code());
+    json.push_str(r#"","message":"#);
+    json.push_str(&quoted(code.message()));
+    if !problems.is_empty() {
+        json.push(',');
+        list(&mut json, problems);
+    }
+    json.push_str("}}");
     json
 }
 
@@ -124,6 +165,7 @@ mod tests {
     use serde_json::{Value, json, value::RawValue};
 
     use super::*;
+    use crate::v1::RefusalCode;
 
     fn parsed(json: &str) -> Value {
         serde_json::from_str(json).unwrap()
@@ -190,6 +232,28 @@ mod tests {
                 r#""d":{"errors":["A \"quoted\" part.","Unknown event."],"data":[[1, {"a":2}],"a\"b"]}}"#,
             )
         );
+    }
+
+    #[test]
+    fn answers_carry_the_nonce_as_it_was_sent() {
+        let nonce = Nonce::parse(serde_json::from_str(r#""\u0061""#).unwrap()).unwrap();
+        assert_eq!(
+            accepted(&nonce, r#"{"position":"00f3a1c29b7d4e55-1042"}"#),
+            r#"{"op":0,"t":"event_accepted","n":"\u0061","d":{"position":"00f3a1c29b7d4e55-1042"}}"#
+        );
+        let refusal = Refusal::of(vec![Problem::absent("Guild id not provided.")]);
+        assert_eq!(
+            refused(Some(&nonce), &refusal),
+            concat!(
+                r#"{"op":0,"t":"event_refused","n":"\u0061","d":{"code":"invalid_data","message":"Malformed data.","#,
+                r#""errors":["Guild id not provided."],"data":[null]}}"#
+            )
+        );
+        for code in RefusalCode::ALL {
+            let expected =
+                json!({"op": 0, "t": "event_refused", "d": {"code": code.code(), "message": code.message()}});
+            assert_eq!(parsed(&refused(None, &code.into())), expected);
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ thread_local!(static RULES: Rc<V1SessionSettings> = {
         from: vec![ClientType::Website, ClientType::Service],
         to: vec![ReceiverType::Bot, ReceiverType::Discord],
         deliver,
+        require_receiver: None,
         schema,
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
@@ -240,13 +241,18 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
     for action in actions {
         match action {
             Action::Call(_) => assert_eq!(client, None, "a second identify"),
-            Action::Publish(event) => {
+            Action::Publish {
+                publication: event,
+                number,
+                ..
+            } => {
                 assert!(text.contains(&*event.d), "not the text that was sent");
                 let d: Value = serde_json::from_str(&event.d).expect("data that is valid JSON");
                 assert!(d.is_object());
                 // The rest of the packet may be something that this parser does not accept.
                 if let Ok(mut value) = serde_json::from_str::<Value>(text) {
                     assert_eq!(value["d"].take(), d);
+                    assert_eq!(*number > 0, value.get("n").is_some(), "whether it is answered");
                 }
                 assert!(matches!(client, Some(ClientType::Website | ClientType::Service)));
                 let is_of_a_guild = matches!(event.delivery, Delivery::Guild(_));

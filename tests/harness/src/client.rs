@@ -80,6 +80,8 @@ pub struct V1Client {
     socket: WebSocketStream<Box<dyn ByteStream>>,
     encoding: PacketEncoding,
     wait: Duration,
+    /// Whether a packet with a nonce was sent, so that payloads may have one.
+    has_sent_nonce: bool,
 }
 
 impl V1Client {
@@ -125,6 +127,7 @@ impl V1Client {
             socket,
             encoding,
             wait: WAIT,
+            has_sent_nonce: false,
         })
     }
 
@@ -183,6 +186,7 @@ impl V1Client {
 
     /// Sends a payload in the client's encoding.
     pub async fn send(&mut self, payload: &Value) {
+        self.has_sent_nonce |= payload.get("n").is_some();
         self.send_json(&payload.to_string()).await;
     }
 
@@ -197,6 +201,7 @@ impl V1Client {
     /// Sends several payloads in one write.
     pub async fn send_at_once(&mut self, payloads: &[Value]) {
         for payload in payloads {
+            self.has_sent_nonce |= payload.get("n").is_some();
             let text = payload.to_string();
             let message = match self.encoding {
                 PacketEncoding::Plain => Message::text(text),
@@ -244,17 +249,29 @@ impl V1Client {
                 (Some(Ok(Message::Text(text))), PacketEncoding::Plain) => return Ok(text.as_str().to_owned()),
                 (Some(Ok(Message::Binary(packet))), PacketEncoding::Zlib) => return Ok(inflate(&packet)),
                 (Some(Ok(Message::Close(close))), _) => return Err(close.map(|close| close.code.into())),
-                (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => {}
+                (Some(Ok(Message::Ping(data))), _) => {
+                    assert!(data.is_empty(), "a ping with {data:?}");
+                }
+                (Some(Ok(Message::Pong(_))), _) => {}
                 (None | Some(Err(_)), _) => return Err(None),
                 (Some(Ok(message)), encoding) => panic!("{message:?} is no message in {encoding:?}"),
             }
         }
     }
 
+    /// Waits for a ping, and asserts that nothing comes before it.
+    pub async fn ping(&mut self) {
+        let message = within_time("a ping of the node", self.wait, self.socket.next()).await;
+        match message {
+            Some(Ok(Message::Ping(data))) => assert!(data.is_empty(), "a ping with {data:?}"),
+            message => panic!("{message:?} instead of a ping"),
+        }
+    }
+
     /// Returns the next payload.
     pub async fn next(&mut self) -> Value {
         match self.next_text().await {
-            Ok(text) => well_formed(&text),
+            Ok(text) => well_formed(&text, self.has_sent_nonce),
             Err(code) => panic!("closed with {code:?}, a payload was expected"),
         }
     }
@@ -320,13 +337,15 @@ impl V1Client {
     }
 }
 
-/// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`.
-fn well_formed(text: &str) -> Value {
+/// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`. It may have a nonce
+/// only if the client has sent one.
+fn well_formed(text: &str, may_have_nonce: bool) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
     assert!(payload["op"].is_i64(), "no opcode: {text}");
     for (name, value) in fields {
-        assert!(["op", "d", "e", "t", "m"].contains(&name.as_str()), "{name} in {text}");
+        let is_known = ["op", "d", "e", "t", "m"].contains(&name.as_str()) || (may_have_nonce && name == "n");
+        assert!(is_known, "{name} in {text}");
         assert!(!value.is_null(), "{name} in {text}");
     }
     payload

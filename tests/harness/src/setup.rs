@@ -157,6 +157,13 @@ impl Setup {
         self
     }
 
+    /// Adds to the text of the configuration file.
+    #[must_use]
+    pub fn more(mut self, toml: &str) -> Self {
+        self.file.get_or_insert_default().push_str(toml);
+        self
+    }
+
     /// Adds another file to the folder of the configuration file.
     #[must_use]
     pub fn beside(mut self, name: &'static str, text: &str) -> Self {

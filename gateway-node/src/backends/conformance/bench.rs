@@ -118,7 +118,8 @@ impl BackplaneBench {
         let publishing = Publishing {
             application: application.into(),
             events,
-            when_unavailable: WhenUnavailable::Fail { idempotency },
+            idempotency,
+            when_unavailable: WhenUnavailable::Fail,
         };
         let positions = self.backplane.publish(publishing).await?;
         Ok(positions.into_iter().map(|position| position.offset).collect())
@@ -197,6 +198,7 @@ pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionI
         receivers: to,
         delivery,
         author,
+        require_receiver: delivery != Delivery::All,
         discord: None,
         d: r#"{"n":1}"#.into(),
     }

@@ -15,7 +15,7 @@ use self::bench::{
     APPLICATION, BackplaneBench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis,
 };
 use super::IdSource;
-use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, PublishError};
+use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, Publication, PublishError};
 
 /// Runs each case against each implementation.
 macro_rules! conformance {
@@ -53,6 +53,7 @@ conformance! {
     a_guild_event_waits_for_the_next_reporter
     more_waiting_events_than_one_call_returns_stay_in_order
     an_event_without_receivers_is_accepted_and_recorded
+    an_event_that_requires_no_receiver_is_accepted_without_one
     counts_add_up_and_include_each_guild_once
     counts_are_broadcast_once_per_interval_when_changed
     a_session_joining_between_broadcasts_gets_the_broadcast_counts
@@ -303,6 +304,35 @@ async fn an_event_without_receivers_is_accepted_and_recorded(bench: BackplaneBen
         Ok(vec![1])
     );
     assert_eq!(*bench.log.no_receiver.lock(), 1);
+}
+
+async fn an_event_that_requires_no_receiver_is_accepted_without_one(bench: BackplaneBench) {
+    let website = bench.join(ClientType::Website).await;
+    let to_bots = |delivery, require_receiver| Publication {
+        require_receiver,
+        ..event(delivery, ClientType::Bot.into(), None)
+    };
+    let in_guild = Delivery::Guild(GuildId::from_raw(1));
+    for delivery in [Delivery::All, Delivery::Any, in_guild] {
+        let required = bench.publish(vec![to_bots(delivery, true)]).await;
+        assert_eq!(required, Err(PublishError::NoReceiver { index: 0 }), "{delivery:?}");
+    }
+    let both = vec![to_bots(in_guild, false), to_bots(Delivery::Any, false)];
+    assert_eq!(bench.publish(both).await, Ok(vec![1, 2]));
+    bench.leave(website.id);
+    // The event for any session waits for the next one; the one for the guild is over.
+    let bot = bench.join(ClientType::Bot).await;
+    bench.report(bot.id, ids(&[1]), 0);
+    bench
+        .eventually("the event that waited", || {
+            let entries = bench.log.take();
+            entries
+                .iter()
+                .any(|entry| matches!(entry.audience, Audience::One { session, .. } if session == bot.id))
+        })
+        .await;
+    bench.is_flushed().await;
+    bench.nothing_but_a_marker().await;
 }
 
 async fn counts_add_up_and_include_each_guild_once(bench: BackplaneBench) {

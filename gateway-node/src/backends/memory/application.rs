@@ -25,7 +25,7 @@ use crate::backplane::{
 };
 
 pub(super) struct MemoryApplication {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     /// The offset of the last entry.
     top: u64,
     members: FxHashMap<SessionId, MemberState>,
@@ -185,6 +185,7 @@ impl MemoryApplication {
             receivers,
             delivery,
             author: entry.author,
+            require_receiver: false,
             // Discord sessions have it already.
             discord: None,
             d: Arc::clone(&entry.d),
@@ -334,36 +335,67 @@ impl MemoryApplication {
             receivers: ClientType::Bot.into(),
             delivery: Delivery::All,
             author: None,
+            require_receiver: false,
             discord: None,
             d: counts.d().into(),
         };
         Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), epoch))
     }
 
-    /// Appends all of the events or none.
+    /// Appends all of the events or none. Also returns the names of the events that have become undeliverable, because
+    /// others wait now.
     pub(super) fn append(
         &mut self,
         events: Vec<Publication>,
         epoch: Epoch,
+        limits: WaitingLimits,
         has_room: impl FnOnce(usize) -> bool,
-    ) -> Result<Vec<Entry>, PublishError> {
+    ) -> Result<(Vec<Entry>, Vec<Arc<str>>), PublishError> {
         let audiences = events
             .iter()
             .enumerate()
-            .map(|(index, event)| self.audience(event).ok_or(PublishError::NoReceiver { index }))
+            .map(|(index, event)| {
+                let audience = self.audience(event);
+                let is_broadcast = event.delivery == Delivery::All;
+                let has_receiver = match event.require_receiver {
+                    true if is_broadcast => self.rotation.next(event.receivers, event.author).is_some(),
+                    true => audience.is_some(),
+                    false => true,
+                };
+                has_receiver
+                    .then_some(audience)
+                    .ok_or(PublishError::NoReceiver { index })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
         if !has_room(bytes) {
             return Err(PublishError::Overloaded);
         }
-        Ok(events
-            .into_iter()
-            .zip(audiences)
-            .map(|(event, audience)| self.entry(event, audience, epoch))
-            .collect())
+        let (mut entries, mut gone) = (Vec::with_capacity(events.len()), Vec::new());
+        for (event, audience) in events.into_iter().zip(audiences) {
+            if audience.is_none() && event.delivery == Delivery::Any {
+                // Discord sessions receive the entry itself.
+                let waiting = Publication {
+                    discord: None,
+                    ..event.clone()
+                };
+                let undeliverable = self.unreceived.push(waiting, limits, Instant::now());
+                gone.extend(undeliverable.into_iter().map(|event| event.name));
+            }
+            let audience = audience.unwrap_or(match event.delivery {
+                Delivery::Guild(guild) => Audience::Reporters {
+                    guild,
+                    sessions: SmallVec::new(),
+                    of: event.receivers,
+                },
+                Delivery::All | Delivery::Any => Audience::Types(ClientTypes::NONE),
+            });
+            entries.push(self.entry(event, audience, epoch));
+        }
+        Ok((entries, gone))
     }
 
-    /// Chooses the receivers of an event. Returns `None` if it needs a receiver and has none.
+    /// Chooses the receivers of an event. Returns `None` if it is for one session or for a guild, and has no receiver.
     fn audience(&mut self, event: &Publication) -> Option<Audience> {
         match event.delivery {
             Delivery::All => Some(Audience::Types(event.receivers)),
@@ -390,9 +422,15 @@ impl MemoryApplication {
         }
     }
 
-    /// Whether an entry is a broadcast to types with no sessions.
+    /// Whether no session receives an entry, nor will one later.
     pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
-        entry.discord.is_none() && matches!(entry.audience, Audience::Types(kinds) if self.rotation.count(kinds) == 0)
+        let has_no_receiver = match &entry.audience {
+            // An event that waits has no types.
+            Audience::Types(kinds) => *kinds != ClientTypes::NONE && self.rotation.count(*kinds) == 0,
+            Audience::Reporters { sessions, .. } => sessions.is_empty(),
+            Audience::One { .. } => false,
+        };
+        entry.discord.is_none() && has_no_receiver
     }
 
     fn is_any_of(&self, id: SessionId, kinds: ClientTypes) -> bool {

@@ -24,7 +24,7 @@ use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions};
 use crate::backplane::{
     Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
-    PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
+    PublishError, Publishing, ReportLimits, Unavailable,
 };
 
 /// How many ids are tried before a join fails.
@@ -181,10 +181,7 @@ impl MemoryShared {
             .applications
             .entry(publishing.application)
             .or_insert_with_key(|name| MemoryApplication::new(Arc::clone(name), self.limits.reports));
-        let idempotency = match publishing.when_unavailable {
-            WhenUnavailable::Fail { idempotency } => idempotency,
-            WhenUnavailable::Hold => None,
-        };
+        let idempotency = publishing.idempotency;
         if let Some(answer) = idempotency
             .as_ref()
             .and_then(|request| application.requests.answer(request))
@@ -198,7 +195,10 @@ impl MemoryShared {
                 .make_room(now, limits.retention, limits.idempotency_keys)?;
         }
         let has_room = |bytes| self.deliver.has_room(bytes);
-        let entries = application.append(publishing.events, self.epoch, has_room)?;
+        let (entries, gone) = application.append(publishing.events, self.epoch, self.waiting_limits(), has_room)?;
+        for event in gone {
+            self.deliver.no_receiver(&application.name, &event);
+        }
         let positions: Vec<_> = entries.iter().map(|entry| entry.position).collect();
         if let Some(request) = idempotency {
             application.requests.remember(request, &positions, now);

@@ -193,6 +193,7 @@ impl SessionsShared {
         let published = self.backplane.publish(Publishing {
             application: Arc::clone(application),
             events,
+            idempotency: None,
             when_unavailable: WhenUnavailable::Hold,
         });
         match published.now_or_never() {

@@ -107,6 +107,7 @@ mod tests {
             receivers: ClientType::Bot.into(),
             delivery,
             author: Some(SessionId::from_raw(9)),
+            require_receiver: false,
             discord: None,
             d: "{}".into(),
         }

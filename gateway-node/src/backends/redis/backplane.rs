@@ -155,6 +155,7 @@ impl Backplane for RedisBackplane {
         let Publishing {
             application,
             events,
+            idempotency,
             when_unavailable,
         } = publishing;
         let refused = |error| Box::pin(std::future::ready(Err(error)));
@@ -167,7 +168,7 @@ impl Backplane for RedisBackplane {
         }
         self.shared
             .queue
-            .push(Arc::clone(application), events, when_unavailable)
+            .push(Arc::clone(application), events, idempotency, when_unavailable)
     }
 
     fn ack(&self, entry: &Entry) {

@@ -125,12 +125,15 @@ impl ClusterNode {
     }
 
     pub(super) fn start_with(server: &TestServer, incarnation: u64, reports: ReportLimits) -> Self {
-        let options = RedisOptions {
+        Self::start_with_options(RedisOptions {
             reports,
             lease: LEASE,
             count_interval: Duration::from_millis(50),
             ..server.options(incarnation)
-        };
+        })
+    }
+
+    fn start_with_options(options: RedisOptions) -> Self {
         let seen = Arc::new(SeenEvents::default());
         let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();
         Self {
@@ -146,6 +149,10 @@ impl ClusterNode {
             status.ready && status.available
         })
         .await;
+    }
+
+    async fn available(&self) {
+        eventually("a node with its server", || self.backplane.status().available).await;
     }
 
     pub(super) async fn away(&self) {
@@ -201,25 +208,26 @@ impl ClusterNode {
         self.publish_to(number, Delivery::All, when_unavailable).await
     }
 
+    /// Publishes an event with this number and an idempotency key.
+    async fn publish_once(&self, number: u64, key: &str) -> Result<Position, PublishError> {
+        let idempotency = Idempotency {
+            key: key.into(),
+            digest: 7,
+        };
+        let publishing = Publishing {
+            idempotency: Some(idempotency),
+            ..publishing(number, Delivery::All, PROMPT)
+        };
+        Ok(self.backplane.publish(publishing).await?[0])
+    }
+
     pub(super) async fn publish_to(
         &self,
         number: u64,
         delivery: Delivery,
         when_unavailable: WhenUnavailable,
     ) -> Result<Position, PublishError> {
-        let event = Publication {
-            name: "event".into(),
-            receivers: ClientType::Bot.into(),
-            delivery,
-            author: None,
-            discord: None,
-            d: format!(r#"{{"n":{number}}}"#).into(),
-        };
-        let publishing = Publishing {
-            application: APPLICATION.into(),
-            events: vec![event],
-            when_unavailable,
-        };
+        let publishing = publishing(number, delivery, when_unavailable);
         Ok(self.backplane.publish(publishing).await?[0])
     }
 
@@ -233,7 +241,25 @@ impl ClusterNode {
     }
 }
 
-pub(super) const PROMPT: WhenUnavailable = WhenUnavailable::Fail { idempotency: None };
+fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable) -> Publishing {
+    let event = Publication {
+        name: "event".into(),
+        receivers: ClientType::Bot.into(),
+        delivery,
+        author: None,
+        require_receiver: delivery != Delivery::All,
+        discord: None,
+        d: format!(r#"{{"n":{number}}}"#).into(),
+    };
+    Publishing {
+        application: APPLICATION.into(),
+        events: vec![event],
+        idempotency: None,
+        when_unavailable,
+    }
+}
+
+pub(super) const PROMPT: WhenUnavailable = WhenUnavailable::Fail;
 
 pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let seeing = async {
@@ -409,6 +435,40 @@ async fn eventually_published(node: &ClusterNode, number: u64, delivery: Deliver
 }
 
 #[tokio::test]
+async fn expired_leases_say_nothing_until_a_node_had_its_connection_for_a_lease() {
+    let server = TestServer::start();
+    let dead = ClusterNode::start(&server, 1).await;
+    let bot = dead.join().await;
+    dead.report(bot.id, &[5]);
+    eventually("a report", || dead.backplane.is_flushed()).await;
+    dead.kill();
+    let expire = ["ZADD", "test:{utilbot}:nodes", "XX", "1", "0000000000000001"];
+    server.cli(&expire);
+    let fresh = ClusterNode::start_with_options(RedisOptions {
+        lease: Duration::from_secs(3600),
+        ..server.options(2)
+    });
+    // Publishing needs no number for ids, for which a node waits as long as its lease.
+    fresh.available().await;
+    for delivery in [Delivery::Guild(GuildId::from_raw(5)), Delivery::Any] {
+        fresh.publish_to(1, delivery, PROMPT).await.unwrap();
+    }
+    let no_guild = fresh.publish_to(1, Delivery::Guild(GuildId::from_raw(6)), PROMPT).await;
+    assert_eq!(no_guild, Err(PublishError::NoReceiver { index: 0 }));
+    let judge = ClusterNode::start_unready(&server, 3);
+    judge.available().await;
+    for delivery in [Delivery::Guild(GuildId::from_raw(5)), Delivery::Any] {
+        let refusing = async {
+            while judge.publish_to(1, delivery, PROMPT).await != Err(PublishError::NoReceiver { index: 0 }) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let refused = tokio::time::timeout(WAIT, refusing).await;
+        assert!(refused.is_ok(), "accepted for {WAIT:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_repeated_on_another_node_is_not_appended_again() {
     let server = TestServer::start();
     let nodes = [
@@ -416,14 +476,8 @@ async fn a_request_repeated_on_another_node_is_not_appended_again() {
         ClusterNode::start(&server, 2).await,
     ];
     let bot = nodes[0].join().await;
-    let request = || WhenUnavailable::Fail {
-        idempotency: Some(Idempotency {
-            key: "once".into(),
-            digest: 7,
-        }),
-    };
-    let first = nodes[0].publish(1, request()).await.unwrap();
-    assert_eq!(nodes[1].publish(1, request()).await, Ok(first));
+    let first = nodes[0].publish_once(1, "once").await.unwrap();
+    assert_eq!(nodes[1].publish_once(1, "once").await, Ok(first));
     nodes[1].publish(2, PROMPT).await.unwrap();
     nodes[0].saw([1, 2]).await;
     nodes[0].backplane.leave(APPLICATION, bot.id);
@@ -434,19 +488,13 @@ async fn expired_idempotency_keys_leave_the_count_in_portions() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = |key: &str| WhenUnavailable::Fail {
-        idempotency: Some(Idempotency {
-            key: key.into(),
-            digest: 7,
-        }),
-    };
     // More expired keys than the limit, and one fewer unexpired key than the limit.
     let fill = "for n = 1, 2000 do redis.call('ZADD', KEYS[1], 1, 'old' .. n) end \
                 for n = 1, 999 do redis.call('ZADD', KEYS[1], 99999999999999, 'new' .. n) end";
     server.cli(&["EVAL", fill, "1", "test:{utilbot}:requests"]);
-    node.publish(1, request("a")).await.unwrap();
+    node.publish_once(1, "a").await.unwrap();
     assert!(matches!(
-        node.publish(2, request("b")).await,
+        node.publish_once(2, "b").await,
         Err(PublishError::TooManyKeys { .. })
     ));
     let left = server.cli(&["ZCARD", "test:{utilbot}:requests"]);
@@ -459,16 +507,10 @@ async fn a_request_appended_by_an_older_node_is_not_appended_again() {
     let server = TestServer::start();
     let node = ClusterNode::start(&server, 1).await;
     node.join().await;
-    let request = || WhenUnavailable::Fail {
-        idempotency: Some(Idempotency {
-            key: "once".into(),
-            digest: 7,
-        }),
-    };
-    let first = node.publish(1, request()).await.unwrap();
+    let first = node.publish_once(1, "once").await.unwrap();
     // Older nodes write only the key.
     server.cli(&["DEL", "test:{utilbot}:requests"]);
-    assert_eq!(node.publish(1, request()).await, Ok(first));
+    assert_eq!(node.publish_once(1, "once").await, Ok(first));
     let lasts = server.cli(&["PTTL", "test:{utilbot}:request:once"]);
     assert!(lasts.trim().parse::<u64>().unwrap() > 0, "{lasts}");
     node.saw([1]).await;

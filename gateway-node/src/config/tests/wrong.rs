@@ -28,7 +28,7 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "[v1]\nheartbeat = 5",
         "v1.heartbeat in u.toml: expected one of the keys heartbeat_interval_ms, heartbeat_tolerance_ms, \
-         guild_count_interval_ms",
+         ping_interval_ms, guild_count_interval_ms",
     );
     refuses(
         "[server.tls]\ncert = 'x'",
@@ -51,7 +51,8 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     );
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
-        "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, schema; did you mean \
+        "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, \
+         require_receiver, schema; did you mean \
          events[0].schema?",
     );
     refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));

@@ -47,7 +47,7 @@ use self::{
 pub use self::{member_lists::MemberLists, settings::DiscordSessionSettings};
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{PublishError, Unavailable},
+    backplane::{Position, PublishError, Unavailable},
     encode::DispatchEncoder,
     registry::InjectedFault,
     resume::ReadError,
@@ -368,7 +368,7 @@ impl Protocol for Discord {
         }
     }
 
-    fn published(&mut self, _: Arc<str>, _: Result<(), PublishError>) -> DiscordActions {
+    fn published(&mut self, _: &str, _: u64, _: Result<Position, PublishError>) -> DiscordActions {
         DiscordActions::new()
     }
 

@@ -1,5 +1,6 @@
 //! Protocol version 1 as a state machine: exactly the rules of its protocol page.
 
+mod answers;
 mod frame;
 mod identify;
 mod settings;
@@ -8,6 +9,7 @@ mod tests;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use shared::{
     client_type::ClientType,
     close::Close,
@@ -17,24 +19,31 @@ use shared::{
     routing::Route,
     token_bucket::TokenBucket,
     v1::{
-        AfterIdentify, BeforeIdentify, Encoding, Envelope, ErrorCode, Query, Rejection, after_identify,
-        before_identify, payload,
+        AfterIdentify, BeforeIdentify, Encoding, Envelope, ErrorCode, Nonce, Query, Refusal, RefusalCode, Rejection,
+        after_identify, before_identify, payload,
     },
 };
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{frame::frame, identify::join};
+use self::{answers::Answers, frame::frame, identify::join};
 pub use self::{
     identify::{Identified, JoinRequest, V1IdentifyError},
     settings::V1SessionSettings,
 };
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{JoinError, Publication, PublishError},
+    backplane::{JoinError, Position, Publication, PublishError},
     registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
+
+/// How many answers a session owes before it reads slowly.
+const MOST_UNANSWERED: usize = 1024;
+/// The pause after each packet of a client that is owed that many answers.
+const UNANSWERED_PAUSE: Duration = Duration::from_millis(100);
+/// An empty ping.
+const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 
 type V1Actions = super::Actions<JoinRequest>;
 
@@ -48,6 +57,10 @@ pub struct V1 {
     /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
     payloads: TokenBucket,
+    /// When to check next whether a ping is due.
+    ping_at: Option<Instant>,
+    /// The answers to packets with a nonce. `None` until the first such packet.
+    answers: Option<Box<Answers>>,
 }
 
 enum V1Phase {
@@ -87,6 +100,8 @@ impl V1 {
         Self {
             heartbeat_by: now + settings.heartbeat_limit(),
             deaf_until: None,
+            ping_at: settings.ping_interval.map(|interval| now + interval),
+            answers: None,
             settings,
             encoding,
             phase,
@@ -203,11 +218,28 @@ impl V1 {
                 match after_identify(&envelope, kind, || table.insert(settings.events.lock()).current()) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
-                    Ok(AfterIdentify::Report(report)) => smallvec![Action::Count, Action::Report(report)],
-                    Ok(AfterIdentify::Event { d, .. }) if d.get().len() > self.settings.event_bytes => self.too_big(),
-                    Ok(AfterIdentify::Event { route, d }) => {
-                        smallvec![Action::Count, Action::Publish(publication(&route, d.get()))]
+                    Ok(AfterIdentify::Report { report, nonce }) => {
+                        let mut actions: V1Actions = smallvec![Action::Count, Action::Report(report)];
+                        if let Some(nonce) = nonce {
+                            self.answer(nonce, Ok("{}".to_owned()), &mut actions, now);
+                        }
+                        actions
                     }
+                    Ok(AfterIdentify::Event { d, nonce, .. }) if d.get().len() > settings.event_bytes => match nonce {
+                        Some(nonce) => self.refuse(nonce, RefusalCode::TooLarge.into(), now),
+                        None => self.too_big(),
+                    },
+                    Ok(AfterIdentify::Event { route, d, key, nonce }) => {
+                        let publish = Action::Publish {
+                            publication: publication(&route, d.get()),
+                            key,
+                            number: nonce.map_or(0, |nonce| self.answers().expect(nonce)),
+                        };
+                        let mut actions: V1Actions = smallvec![Action::Count, publish];
+                        self.slow_down(&mut actions, now);
+                        actions
+                    }
+                    Ok(AfterIdentify::Faulty { refusal, nonce }) => self.refuse(nonce, refusal, now),
                 }
             }
             V1Phase::Refused(_) | V1Phase::Joining | V1Phase::Over => V1Actions::new(),
@@ -233,6 +265,60 @@ impl V1 {
         }
     }
 
+    fn answers(&mut self) -> &mut Answers {
+        self.answers.get_or_insert_default()
+    }
+
+    /// Answers a packet whose outcome is known, once every packet before it is answered.
+    fn answer(&mut self, nonce: Nonce, outcome: Result<String, Refusal>, actions: &mut V1Actions, now: Instant) {
+        let answers = self.answers();
+        let number = answers.expect(nonce);
+        answers.settle(number, outcome);
+        self.send_answers(actions);
+        self.slow_down(actions, now);
+    }
+
+    /// Answers a packet that had no effect.
+    fn refuse(&mut self, nonce: Nonce, refusal: Refusal, now: Instant) -> V1Actions {
+        let mut actions = smallvec![Action::Refuse];
+        self.answer(nonce, Err(refusal), &mut actions, now);
+        actions
+    }
+
+    fn send_answers(&mut self, actions: &mut V1Actions) {
+        while let Some(answer) = self.answers.as_mut().and_then(|answers| answers.next()) {
+            actions.push(self.send(&answer));
+        }
+    }
+
+    /// Reads slowly while many answers are owed.
+    fn slow_down(&self, actions: &mut V1Actions, now: Instant) {
+        if self.answers.as_ref().is_some_and(|it| it.len() >= MOST_UNANSWERED) {
+            actions.push(Action::StopReading {
+                until: now + UNANSWERED_PAUSE,
+            });
+        }
+    }
+
+    /// Sends a ping if nothing was sent for long enough. Sets when to check again.
+    fn keep_alive(&mut self, cx: &Cx<'_>) -> Option<Action<JoinRequest>> {
+        let (interval, due) = (self.settings.ping_interval?, self.ping_at?);
+        if cx.now < due {
+            return None;
+        }
+        let is_due = |last_sent| last_sent + interval <= cx.now;
+        match cx.last_sent() {
+            Some(last_sent) if !is_due(last_sent) => {
+                self.ping_at = Some(last_sent + interval);
+                None
+            }
+            _ => {
+                self.ping_at = Some(cx.now + interval);
+                Some(Action::Send(PING))
+            }
+        }
+    }
+
     fn heartbeat(&mut self, now: Instant) -> V1Actions {
         self.heartbeat_by = now + self.settings.heartbeat_limit();
         if self.deaf_until.as_ref().is_some_and(|until| now < **until) {
@@ -242,6 +328,24 @@ impl V1 {
     }
 }
 
+/// Returns the answer to an event that was not published.
+fn refusal(name: &str, error: &PublishError) -> Refusal {
+    let code = match error {
+        PublishError::NoReceiver { .. } => return Refusal::of(vec![Problem::no_receiver(name)]),
+        PublishError::KeyReused => {
+            let problem = Problem::with_str("The idempotency key was used for another event.", name);
+            return Refusal {
+                code: RefusalCode::IdempotencyKeyReused,
+                problems: vec![problem],
+            };
+        }
+        PublishError::Overloaded | PublishError::TooManyKeys { .. } => RefusalCode::Overloaded,
+        PublishError::Unavailable | PublishError::Refused { .. } | PublishError::Expired => RefusalCode::Unavailable,
+        PublishError::Unknown => RefusalCode::Unknown,
+    };
+    code.into()
+}
+
 fn publication(route: &Route<'_>, d: &str) -> Publication {
     let header = || Arc::new(Header::of(route.name, d, Target::All, None));
     Publication {
@@ -249,6 +353,7 @@ fn publication(route: &Route<'_>, d: &str) -> Publication {
         receivers: route.receivers,
         delivery: route.delivery,
         author: None,
+        require_receiver: route.require_receiver,
         discord: route.to_discord.then(header),
         d: d.into(),
     }
@@ -291,16 +396,17 @@ impl Protocol for V1 {
             V1Phase::Unidentified { until, .. } if until <= now => {
                 self.fail(&Rejection::plain(ErrorCode::WrongIdentify))
             }
-            _ => V1Actions::new(),
+            _ => self.keep_alive(cx).into_iter().collect(),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            V1Phase::Refused(_) | V1Phase::Over => None,
-            V1Phase::Unidentified { until, .. } => Some(until.min(self.heartbeat_by)),
-            V1Phase::Joining | V1Phase::Identified(_) => Some(self.heartbeat_by),
-        }
+        let deadline = match self.phase {
+            V1Phase::Refused(_) | V1Phase::Over => return None,
+            V1Phase::Unidentified { until, .. } => until.min(self.heartbeat_by),
+            V1Phase::Joining | V1Phase::Identified(_) => self.heartbeat_by,
+        };
+        Some(self.ping_at.map_or(deadline, |ping_at| deadline.min(ping_at)))
     }
 
     fn on_result(&mut self, answer: Self::CallResult, _: &Cx<'_>) -> V1Actions {
@@ -337,19 +443,25 @@ impl Protocol for V1 {
         }
     }
 
-    fn published(&mut self, name: Arc<str>, answer: Result<(), PublishError>) -> V1Actions {
-        match answer {
-            Ok(()) => V1Actions::new(),
-            Err(PublishError::NoReceiver { .. }) => self.fail(&Rejection::malformed(vec![Problem::no_receiver(&name)])),
-            Err(
-                PublishError::Unavailable
-                | PublishError::Refused { .. }
-                | PublishError::Unknown
-                | PublishError::Expired,
-            ) => self.fail_plainly(Close::UNAVAILABLE, None),
-            Err(PublishError::Overloaded | PublishError::KeyReused | PublishError::TooManyKeys { .. }) => {
-                self.fail_plainly(Close::OVERLOADED, None)
-            }
+    fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {
+        let outcome = result
+            .map(|position| format!(r#"{{"position":"{position}"}}"#))
+            .map_err(|error| refusal(name, &error));
+        if number > 0 {
+            let mut actions = V1Actions::new();
+            self.answers().settle(number, outcome);
+            self.send_answers(&mut actions);
+            return actions;
+        }
+        let Err(refusal) = outcome else {
+            return V1Actions::new();
+        };
+        match refusal.code {
+            // The client's event was good, so its connection stays.
+            RefusalCode::NoReceiver => smallvec![self.send(&payload::refused(None, &refusal))],
+            RefusalCode::Overloaded => self.fail_plainly(Close::OVERLOADED, None),
+            RefusalCode::Unavailable | RefusalCode::Unknown => self.fail_plainly(Close::UNAVAILABLE, None),
+            _ => self.fail(&Rejection::malformed(refusal.problems)),
         }
     }
 

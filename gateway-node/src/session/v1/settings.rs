@@ -34,6 +34,8 @@ pub struct V1SessionSettings {
     pub(super) origin: Instant,
     heartbeat_interval: Duration,
     heartbeat_tolerance: Duration,
+    /// How long nothing is sent before a ping. `None` if no pings are sent.
+    pub(super) ping_interval: Option<Duration>,
     hello: Frames,
     heartbeat_ack: Frames,
 }
@@ -78,6 +80,7 @@ impl V1SessionSettings {
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),
             heartbeat_tolerance: ms(settings.v1.heartbeat_tolerance_ms),
+            ping_interval: Some(ms(settings.v1.ping_interval_ms)).filter(|interval| !interval.is_zero()),
             hello: Frames::of(level, &payload::hello(settings.v1.heartbeat_interval_ms)),
             heartbeat_ack: Frames::of(level, payload::HEARTBEAT_ACK),
         }

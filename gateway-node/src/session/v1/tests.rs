@@ -24,8 +24,12 @@ fn ending(actions: V1Actions) -> (Value, u16) {
     let Some(Action::Close { last_words, close, .. }) = actions.into_iter().last() else {
         panic!("the session does not end");
     };
-    let words = last_words.map_or(Value::Null, |frame| serde_json::from_slice(&frame[2..]).unwrap());
-    (words, close.code)
+    (last_words.as_ref().map_or(Value::Null, payload_of), close.code)
+}
+
+fn payload_of(frame: &Bytes) -> Value {
+    let head = if frame[1] < 126 { 2 } else { 4 };
+    serde_json::from_slice(&frame[head..]).unwrap()
 }
 
 fn error(e: u16, m: &str) -> Value {
@@ -81,7 +85,7 @@ fn an_internal_fault_closes_with_1011_without_its_cause() {
 
 #[test]
 fn an_overloaded_node_closes_with_1013() {
-    let actions = connection().published("announce".into(), Err(PublishError::Overloaded));
+    let actions = connection().published("announce", 0, Err(PublishError::Overloaded));
     assert_eq!(ending(actions), (error(1000, "The node is overloaded."), 1013));
 }
 
@@ -102,11 +106,145 @@ fn without_redis_a_client_gets_1013() {
         PublishError::Unknown,
         refused,
     ] {
-        assert_eq!(
-            ending(connection().published("announce".into(), Err(error))),
-            unavailable
-        );
+        assert_eq!(ending(connection().published("announce", 0, Err(error))), unavailable);
     }
+}
+
+/// The payloads that a session sends.
+fn sent(actions: V1Actions) -> Vec<Value> {
+    let payload = |action| match action {
+        Action::Send(frame) => Some(payload_of(&frame)),
+        Action::Close { .. } => panic!("the session ends"),
+        _ => None,
+    };
+    actions.into_iter().filter_map(payload).collect()
+}
+
+fn refused(n: Option<u64>, code: RefusalCode) -> Value {
+    let mut payload = json!({"op": 0, "t": "event_refused", "d": {"code": code.code(), "message": code.message()}});
+    if let Some(n) = n {
+        payload["n"] = n.into();
+    }
+    payload
+}
+
+#[test]
+fn an_event_without_a_receiver_does_not_end_the_session() {
+    let error = || Err(PublishError::NoReceiver { index: 0 });
+    let mut expected = refused(None, RefusalCode::NoReceiver);
+    expected["d"]["errors"] = json!(["No receiver."]);
+    expected["d"]["data"] = json!(["announce"]);
+    assert_eq!(sent(connection().published("announce", 0, error())), [expected]);
+}
+
+/// Creates the session of an identified website.
+fn website() -> V1 {
+    let mut connection = connection();
+    let key = crate::config::KeySettings::development(crate::config::Secret::from("s".repeat(32)));
+    let identified = Identified {
+        id: shared::session_id::SessionId::from_raw(1),
+        kind: ClientType::Website,
+        key: Arc::new(crate::auth::Key::new(&key).unwrap()),
+        since: Position {
+            offset: 0,
+            epoch: crate::backplane::Epoch::from_raw(1),
+        },
+        counts: payload::GuildCount::default(),
+    };
+    connection.on_result(Ok(identified), &Cx::at(Instant::now()));
+    connection
+}
+
+fn receive(session: &mut V1, text: &str) -> V1Actions {
+    session.receive(Message::Text(text.into()), &Cx::at(Instant::now()))
+}
+
+#[test]
+fn every_outcome_of_an_event_is_answered_in_the_order_of_the_events() {
+    let mut website = website();
+    let outcomes = [
+        (Ok(()), None),
+        (
+            Err(PublishError::NoReceiver { index: 0 }),
+            Some(RefusalCode::NoReceiver),
+        ),
+        (Err(PublishError::Overloaded), Some(RefusalCode::Overloaded)),
+        (Err(PublishError::Unavailable), Some(RefusalCode::Unavailable)),
+        (Err(PublishError::Expired), Some(RefusalCode::Unavailable)),
+        (Err(PublishError::Unknown), Some(RefusalCode::Unknown)),
+        (Err(PublishError::KeyReused), Some(RefusalCode::IdempotencyKeyReused)),
+    ];
+    for n in 0..outcomes.len() {
+        let event = format!(r#"{{"op":1,"t":"announce","n":{n},"d":{{}}}}"#);
+        let actions = receive(&mut website, &event);
+        assert!(matches!(&actions[..], [Action::Count, Action::Publish { number, .. }] if *number == n as u64 + 1));
+    }
+    // A faulty packet waits for the answers to those before it.
+    assert_eq!(sent(receive(&mut website, r#"{"op":1,"n":7}"#)), Vec::<Value>::new());
+    let position = |offset| Position {
+        offset,
+        epoch: crate::backplane::Epoch::from_raw(0xabc),
+    };
+    let mut answers = Vec::new();
+    for (n, (outcome, _)) in (1..8_u32).zip(outcomes.clone()).rev() {
+        answers.extend(sent(website.published(
+            "announce",
+            n.into(),
+            outcome.map(|()| position(n.into())),
+        )));
+        assert_eq!(answers.is_empty(), n > 1);
+    }
+    assert_eq!(
+        answers[0],
+        json!({"op": 0, "t": "event_accepted", "n": 0, "d": {"position": "0000000000000abc-1"}})
+    );
+    for (n, (answer, (_, code))) in answers.iter().zip(outcomes).enumerate() {
+        let code = code.map_or(Value::Null, |code| code.code().into());
+        assert_eq!((&answer["n"], &answer["d"]["code"]), (&n.into(), &code));
+    }
+    assert_eq!(
+        (&answers[7]["n"], &answers[7]["d"]["code"]),
+        (&7.into(), &"malformed".into())
+    );
+}
+
+#[test]
+fn a_key_used_for_another_event_is_malformed_data_without_a_nonce() {
+    let (ending, close) = ending(connection().published("announce", 0, Err(PublishError::KeyReused)));
+    assert_eq!((&ending["e"], close), (&4005.into(), 4005));
+    assert_eq!(ending["d"]["data"], json!(["announce"]));
+}
+
+#[test]
+fn a_client_that_is_owed_many_answers_is_read_slowly() {
+    let mut website = website();
+    let is_slowed = |actions: &V1Actions| matches!(actions.last(), Some(Action::StopReading { .. }));
+    for _ in 1..MOST_UNANSWERED {
+        website.payloads = TokenBucket::per_minute(9);
+        assert!(!is_slowed(&receive(
+            &mut website,
+            r#"{"op":1,"t":"announce","n":1,"d":{}}"#
+        )));
+    }
+    assert!(is_slowed(&receive(
+        &mut website,
+        r#"{"op":1,"t":"announce","n":1,"d":{}}"#
+    )));
+    assert!(is_slowed(&receive(&mut website, r#"{"op":1,"n":1}"#)));
+}
+
+#[test]
+fn a_ping_is_sent_when_nothing_else_was() {
+    let (settings, now) = (settings(), Instant::now());
+    let interval = settings.ping_interval.unwrap();
+    let mut connection = V1::new(Some("1"), None, Rc::clone(&settings), now);
+    assert_eq!(connection.deadline(), Some(now + interval));
+    assert!(connection.tick(&Cx::at(now + interval / 2)).is_empty());
+    let pinged = connection.tick(&Cx::at(now + interval));
+    assert!(matches!(&pinged[..], [Action::Send(frame)] if *frame == PING));
+    assert!(connection.tick(&Cx::at(now + interval)).is_empty());
+    // The next deadline is that of the identify.
+    assert_eq!(connection.deadline(), Some(now + settings.identify_timeout));
 }
 
 #[test]
@@ -236,6 +374,8 @@ fn an_unread_client_is_still_ended_by_its_deadlines() {
     for _ in 0..20 {
         connection.receive(junk(65_536), &Cx::at(now));
     }
+    let ping_at = connection.deadline().expect("a deadline should be set");
+    connection.tick(&Cx::at(ping_at));
     let deadline = connection.deadline().expect("a deadline should be set");
     assert_eq!(deadline, now + connection.settings.identify_timeout);
     assert_eq!(ending_code(connection.tick(&Cx::at(deadline))), 4007);

@@ -10,6 +10,7 @@ fn definition(name: &str) -> EventDefinition {
         from: vec![ClientType::Website],
         to: vec![ReceiverType::Bot],
         deliver: DeliverMode::All,
+        require_receiver: None,
         schema: None,
     }
 }
@@ -105,14 +106,8 @@ fn invalid_definitions_are_refused_by_name() {
 
 #[test]
 fn reserved_names_are_refused() {
-    for name in [
-        "identify",
-        "send_servers",
-        "GLOBAL_GUILD_COUNT",
-        "bot_connect_success",
-        "my_connect_success",
-        "_connect_success",
-    ] {
+    let connect_successes = ["bot_connect_success", "my_connect_success", "_connect_success"];
+    for name in RESERVED_EVENTS.into_iter().chain(connect_successes) {
         let error = EventTable::build(vec![definition(name)]).unwrap_err();
         assert!(matches!(error, TableError::Reserved { .. }), "{name}");
         assert!(error.to_string().contains(name));

@@ -100,9 +100,11 @@ pub(super) fn publish_all() -> usize {
             receivers: kind.into(),
             delivery: Delivery::All,
             author: None,
+            require_receiver: false,
             discord: None,
             d: Arc::clone(&d),
         }],
+        idempotency: None,
         when_unavailable: WhenUnavailable::Hold,
     };
     let calls = each((0..CALLS).map(|_| event()), |event| step(&backplane, event), |_| true);

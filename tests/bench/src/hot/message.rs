@@ -69,6 +69,7 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         from: vec![ClientType::Bot],
         to: vec![ReceiverType::Bot],
         deliver: DeliverMode::All,
+        require_receiver: None,
         schema: None,
     }]);
     let settings = V1SessionSettings::new(

@@ -38,7 +38,13 @@ impl ConnectionSupervisor {
     pub(in crate::backends::redis) fn new(shared: Arc<RedisShared>) -> Self {
         let (queue, deliver) = (Arc::clone(&shared.queue), Arc::clone(&shared.deliver));
         Self {
-            publisher: Publisher::new(queue, deliver, shared.bounds, shared.options.idempotency_keys),
+            publisher: Publisher::new(
+                queue,
+                deliver,
+                shared.bounds,
+                shared.options.idempotency_keys,
+                shared.options.lease,
+            ),
             shared,
             fence: 0,
             run: None,

@@ -34,7 +34,7 @@ use crate::{
 const BATCH: usize = 256;
 /// The maximum bytes of a batch of more than one publication.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long a caller waits for a result if its events are not held.
+/// How long a caller waits for a result, besides the time for which its events are held.
 const PROMPT: Duration = Duration::from_secs(8);
 
 /// The queue of publications.
@@ -89,14 +89,12 @@ impl PublishQueue {
         &self,
         application: Arc<RedisApplication>,
         events: Vec<Publication>,
+        idempotency: Option<Idempotency>,
         when_unavailable: WhenUnavailable,
     ) -> Pending<Vec<Position>, PublishError> {
         let refused = |error| Box::pin(std::future::ready(Err(error)));
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
-        let (is_patient, idempotency) = match when_unavailable {
-            WhenUnavailable::Hold => (true, None),
-            WhenUnavailable::Fail { idempotency } => (false, idempotency),
-        };
+        let is_patient = when_unavailable == WhenUnavailable::Hold;
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.state.lock();
@@ -134,13 +132,12 @@ impl PublishQueue {
             });
         }
         self.filled.notify_one();
+        // Held events are refused after `hold`. One that is in flight then is given as long as any other to be answered.
+        let patience = if is_patient { self.hold + PROMPT } else { PROMPT };
         Box::pin(async move {
-            if is_patient {
-                return answered.await.unwrap_or(Err(PublishError::Unavailable));
-            }
-            match tokio::time::timeout(PROMPT, answered).await {
-                Ok(answer) => answer.unwrap_or(Err(PublishError::Unknown)),
-                Err(_) => Err(PublishError::Unknown),
+            match tokio::time::timeout(patience, answered).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) | Err(_) => Err(PublishError::Unknown),
             }
         })
     }
@@ -213,6 +210,8 @@ pub(in crate::backends::redis) struct Publisher {
     bounds: LogBounds,
     /// The maximum number of idempotency keys remembered for an application.
     idempotency_keys: usize,
+    /// How long a lease lasts.
+    lease: Duration,
     /// The publications sent but not yet answered, in order.
     unanswered: VecDeque<QueuedPublication>,
 }
@@ -223,12 +222,14 @@ impl Publisher {
         deliver: Arc<dyn Deliver>,
         bounds: LogBounds,
         idempotency_keys: usize,
+        lease: Duration,
     ) -> Self {
         Self {
             queue,
             deliver,
             bounds,
             idempotency_keys,
+            lease,
             unanswered: VecDeque::new(),
         }
     }
@@ -327,7 +328,9 @@ impl Publisher {
             Some(request) => call.arg(&*request.key).arg(format!("{:016x}", request.digest)),
             None => call.arg(NONE).arg(NONE),
         };
-        call.arg(self.idempotency_keys);
+        // Right after an outage every lease has expired, and live nodes have not renewed theirs yet.
+        let may_judge = connection.since().elapsed() > self.lease;
+        call.arg(self.idempotency_keys).arg(u8::from(may_judge));
         for (origin, event) in (item.origin..).zip(&item.events) {
             wire::add_event(&mut call, event, origin);
         }

@@ -8,7 +8,8 @@
 //! receive it.
 //!
 //! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts). Types are a bit mask.
-//! Receivers are `<session>@<owner>` for one session, and `<session>,…@<owner>,…@<guild>` for the reporters of a guild.
+//! Receivers are `<session>@<owner>` for one session (`0@-` if the event waits for one), and
+//! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none.
 //! On the channel, the entry follows a line with its epoch and offset.
 
 use std::sync::Arc;
@@ -70,7 +71,7 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
         Delivery::Any => call.arg("any"),
         Delivery::Guild(guild) => call.arg(guild.get()),
     };
-    call.arg(event.receivers.bits());
+    call.arg(u8::from(event.require_receiver)).arg(event.receivers.bits());
     match event.author {
         Some(author) => call.arg(author.get()),
         None => call.arg(NONE),
@@ -189,9 +190,10 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             let (sessions, rest) = receivers.split_once('@').ok_or(NoEntry)?;
             let (nodes, guild) = rest.split_once('@').ok_or(NoEntry)?;
             owners = Owners(nodes.to_owned());
+            let sessions = sessions.split_terminator(',');
             Audience::Reporters {
                 guild: GuildId::from_digits(guild).ok_or(NoEntry)?,
-                sessions: sessions.split(',').map(session).collect::<Result<_, _>>()?,
+                sessions: sessions.map(session).collect::<Result<_, _>>()?,
                 of: types,
             }
         }
@@ -303,6 +305,8 @@ mod tests {
         };
         assert!(some.owners.contains("me") && some.owners.contains("other"));
         assert_eq!((some.entry.audience, &*some.entry.name), (reporters, "\n\n"));
+        let nobody = read("s 1 - @@7 - 1\nn{}").unwrap();
+        assert!(matches!(nobody.entry.audience, Audience::Reporters { sessions, .. } if sessions.is_empty()));
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
         assert!(one.owners.contains("me") && !one.owners.contains("m"));
         let published = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
@@ -341,6 +345,7 @@ mod tests {
                 receivers: ClientTypes::NONE,
                 delivery: Delivery::All,
                 author: None,
+                require_receiver: false,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
             })

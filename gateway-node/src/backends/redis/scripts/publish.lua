@@ -1,7 +1,9 @@
 -- Appends all of the events or none, and publishes them to the nodes.
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
---       then for each event: delivery (`all`, `any` or a guild), mask, author, label, change of a guild, name, d
+--       whether the caller may judge by leases (1 or 0),
+--       then for each event: delivery (`all`, `any` or a guild), whether it requires a live receiver (1 or 0), mask,
+--       author, label, change of a guild, name, d
 --       request and author are `-` if there is none; n counts the publications under this fence from 1
 --
 -- Returns { 'ok', epoch, first offset, number of undeliverable events } or { 'no_receiver', index } or { 'key_reused' }
@@ -12,6 +14,7 @@ local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local n = tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
 local request, digest, most_requests = ARGV[9], ARGV[10], tonumber(ARGV[11])
+local may_judge = ARGV[12] == '1'
 
 if not is_current(owner, fence) then return { 'fenced' } end
 
@@ -53,27 +56,34 @@ end
 
 -- All receivers are chosen first, so that nothing is appended if one event has none.
 local events = {}
-for place = 12, #ARGV, 7 do
+for place = 13, #ARGV, 8 do
   local event = {
     delivery = ARGV[place],
-    mask = tonumber(ARGV[place + 1]),
-    author = ARGV[place + 2],
-    label = ARGV[place + 3],
-    change = ARGV[place + 4],
-    name = ARGV[place + 5],
-    d = ARGV[place + 6],
+    is_receiver_required = ARGV[place + 1] == '1',
+    mask = tonumber(ARGV[place + 2]),
+    author = ARGV[place + 3],
+    label = ARGV[place + 4],
+    change = ARGV[place + 5],
+    name = ARGV[place + 6],
+    d = ARGV[place + 7],
   }
-  -- Only sessions of live nodes count: the others may be gone.
+  -- Only sessions of live nodes count: the others may be gone. But until the caller may judge, an expired lease says
+  -- nothing. An event for a session that is gone is given to another one when its node is reaped.
+  local has_receiver = true
   if event.delivery == 'any' then
     local is_nobody_alive
     event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
-    if not event.receiver or is_nobody_alive then return answer('no_receiver', int(#events)) end
+    has_receiver = event.receiver and not (is_nobody_alive and may_judge)
   elseif event.delivery ~= 'all' then
     local is_any_alive
     event.guild = event.delivery
     event.receivers, event.owners, is_any_alive = reporters_of(event.guild, event.mask, event.author, nil, now)
-    if not is_any_alive then return answer('no_receiver', int(#events)) end
+    has_receiver = is_any_alive or (#event.receivers > 0 and not may_judge)
+  elseif event.is_receiver_required then
+    local found, _, is_nobody_alive = choose(event.mask, event.author, '-', now)
+    has_receiver = found and not (is_nobody_alive and may_judge)
   end
+  if event.is_receiver_required and not has_receiver then return answer('no_receiver', int(#events)) end
   events[#events + 1] = event
 end
 
@@ -87,6 +97,10 @@ for _, event in ipairs(events) do
     append_for_one(log, event, event.receiver, event.owner, now)
   elseif event.receivers then
     append_for_guild(log, event, event.receivers, event.owners, now)
+    if #event.receivers == 0 then unheard = unheard + 1 end
+  elseif event.delivery == 'any' then
+    append(log, table.concat({ 'o', event.mask, event.author, '0@-', event.label }, ' '), event.name, event.d, now)
+    keep_waiting(log, event, int(log.top), bounds.age)
   else
     append(log, table.concat({ 'a', event.mask, event.author, '-', event.label }, ' '), event.name, event.d, now)
     local there = 0

@@ -228,12 +228,14 @@ impl DiscordTestNode {
             receivers: ClientTypes::NONE,
             delivery: Delivery::All,
             author: None,
+            require_receiver: false,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
             d: d.into(),
         };
         let publishing = Publishing {
             application: "utilbot".into(),
             events: vec![event],
+            idempotency: None,
             when_unavailable: WhenUnavailable::Hold,
         };
         self.worker.app.backplane.publish(publishing).await.map(drop)
